@@ -1,0 +1,40 @@
+# The habits of this project, one word each.
+
+PYTHON = .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check format bench constraints environment
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## start the service
+	@./start.sh
+
+demo: ## run an example workflow on a database of its own
+	@./start.sh demo
+
+test: ## run the tests; ARGS="tests/unit -n 2" goes to pytest
+	@./test.sh $(ARGS)
+
+check: environment ## lint, format, types, and who imports whom
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m pyright --pythonpath $(PYTHON)
+	.venv/bin/lint-imports --no-logo
+
+format: environment ## put the code into shape
+	$(PYTHON) -m ruff format
+	$(PYTHON) -m ruff check --fix
+
+bench: environment ## measure submissions and executions per second
+	$(PYTHON) -m bench
+
+constraints: ## renew constraints.txt after a change of requirements*.txt (needs uv)
+	@grep -hv '^-' requirements.txt requirements-dev.txt \
+		| uv pip compile - --universal --python-version 3.11 --no-header --no-annotate --quiet > .constraints
+	@{ sed -n '/^#/p' constraints.txt; cat .constraints; } > .constraints.new
+	@mv .constraints.new constraints.txt && rm .constraints
+
+environment:
+	@requirements=requirements-dev.txt && . ./scripts/venv.sh

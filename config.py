@@ -1,0 +1,96 @@
+"""The service's settings: environment variables, or a ``.env`` file beside this one."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent
+
+
+class SettingsError(Exception):
+    """A setting has a value that it cannot have; the message is one line and names it."""
+
+
+def _none_if_blank(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+_BlankIsNone = BeforeValidator(_none_if_blank)
+
+
+class Settings(BaseSettings):
+    """Every setting, each with a default that works. ``.env.example`` explains them."""
+
+    model_config = SettingsConfigDict(
+        env_file=ROOT / ".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
+
+    api_host: str = "0.0.0.0"  # noqa: S104 - the contract's default: the frontend is elsewhere
+    """The address the service listens on."""
+    api_port: int = Field(default=8000, ge=0, le=65_535)
+    """The port; 0 takes a free one and logs it."""
+
+    database_path: Path = Path("../database.sqlite")
+    """The SQLite file shared with the main project; relative paths start at this directory."""
+    database_url: Annotated[SecretStr | None, _BlankIsNone] = None
+    """A SQLAlchemy URL (``postgresql+asyncpg://…``); takes the place of ``database_path``."""
+
+    prefect_api_url: Annotated[str | None, _BlankIsNone] = None
+    """A Prefect server's API; without it the engines run embedded, with no server."""
+    prefect_home: Path = ROOT / ".prefect"
+    """Where Prefect may keep files."""
+
+    max_concurrent_executions: int = Field(default=16, ge=1, le=1_000)
+    """How many executions run at once; the rest wait in the table."""
+    lease_seconds: float = Field(default=30.0, ge=1, le=3_600)
+    """How long an execution belongs to a service that gives no sign of life."""
+    poll_interval_seconds: float = Field(default=1.0, gt=0, le=60)
+    """How often the service looks for work that came from elsewhere."""
+    shutdown_grace_seconds: float = Field(default=10.0, ge=0, le=3_600)
+    """How long running nodes may go on after the service is asked to stop."""
+
+    openai_api_key: Annotated[SecretStr | None, _BlankIsNone] = None
+    """The key for ``llm`` nodes."""
+    openai_base_url: Annotated[str | None, _BlankIsNone] = None
+    """Any OpenAI-compatible endpoint; without it OpenAI's own."""
+    llm_model: str = "gpt-4o-mini"
+    """The model of ``llm`` nodes that name none."""
+    llm_timeout_seconds: float = Field(default=120.0, gt=0)
+    """How long one call of a model may take."""
+    http_timeout_seconds: float = Field(default=30.0, gt=0)
+    """How long one call of an ``http`` node may take."""
+
+    cors_origins: str = "*"
+    """Origins of browsers that may call the service, separated by commas."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] = "console"
+
+    @property
+    def url(self) -> str:
+        """The SQLAlchemy URL of the database."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite+aiosqlite:///{self.database_file}"
+
+    @property
+    def database_file(self) -> Path:
+        """The SQLite file, absolute."""
+        return (ROOT / self.database_path.expanduser()).resolve()
+
+
+def load_settings() -> Settings:
+    """The settings of the environment and of ``.env``.
+
+    Raises:
+        SettingsError: one line that names every wrong setting.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError(
+            "; ".join(
+                f"{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()
+            )
+        ) from None
