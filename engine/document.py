@@ -1,0 +1,249 @@
+"""The workflow document: read from either spelling into one form.
+
+Two editors write it: the main project's (``nodes`` with ``config``, ``connections``) and React
+Flow's ``toObject()`` (``nodes`` with ``data``, ``edges``). Everything behind this module sees
+``Document`` only, and JSON pointers back into the spelling that was sent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+from engine.errors import DocumentRefusedError, Problem
+from engine.values import JsonValue, kind_of, load_json, why_not_json
+
+PREVIEW_LEFTOVERS = frozenset(
+    {
+        "label",
+        "config",
+        "status",
+        "inputData",
+        "outputData",
+        "executionResult",
+        "conditionResult",
+        "executionStatus",
+        "executionError",
+        "isExecuting",
+        "trueRecords",
+        "falseRecords",
+        "llmResponse",
+    }
+)
+"""Keys of a React Flow node's ``data`` that are no config of its type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a workflow, normalised."""
+
+    id: str
+    type: str
+    label: str
+    config: Mapping[str, JsonValue]
+    pointer: str = ""
+    """JSON pointer to the node in the document as it was sent."""
+    config_pointer: str = ""
+    """JSON pointer to where its config stands."""
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The node as handlers get it: ``{"id", "type", "label", "config"}``."""
+        return {"id": self.id, "type": self.type, "label": self.label, "config": dict(self.config)}
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A way from one node's output to another node's input."""
+
+    id: str
+    source: str
+    target: str
+    output_type: str | None = None
+    """``true``, ``false`` and ``error`` route; any other or none is an ordinary output."""
+    input_port: str | None = None
+    """``A`` or ``B`` of a join."""
+    pointer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A workflow as the engine sees it: nodes and connections in the order of the document."""
+
+    nodes: tuple[Node, ...]
+    connections: tuple[Connection, ...]
+
+
+def parse_document(data: JsonValue) -> Document:
+    """The document of ``workflows.data``: JSON text, or the value itself.
+
+    Raises:
+        DocumentRefusedError: it is no JSON, or its parts have the wrong shape; names every one.
+    """
+    if isinstance(data, str | bytes):
+        try:
+            data = load_json(data)
+        except ValueError as error:
+            raise _no_json(str(error)) from None
+    elif reason := why_not_json(data):
+        raise _no_json(reason)
+    if not isinstance(data, Mapping):
+        detail = f"the document is of type {kind_of(data)}, not an object"
+        raise DocumentRefusedError([Problem("invalid_document", detail, "")])
+    reader = _Reader(cast("Mapping[str, JsonValue]", data))
+    document = Document(tuple(reader.nodes()), tuple(reader.connections()))
+    if reader.problems:
+        raise DocumentRefusedError(reader.problems)
+    return document
+
+
+def _no_json(reason: str) -> DocumentRefusedError:
+    detail = f"the document is no JSON: {reason}"
+    return DocumentRefusedError([Problem("invalid_json", detail, "")])
+
+
+def escape_pointer(token: str) -> str:
+    """One token of a JSON pointer, escaped as RFC 6901 asks."""
+    return token.replace("~", "~0").replace("/", "~1")
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads the parts of one document and gathers what is wrong with them."""
+
+    data: Mapping[str, JsonValue]
+    problems: list[Problem] = field(default_factory=list[Problem])
+
+    def nodes(self) -> list[Node]:
+        return [
+            node
+            for i, item in enumerate(self._items("nodes"))
+            if (node := self._node(item, f"/nodes/{i}"))
+        ]
+
+    def connections(self) -> list[Connection]:
+        key = "connections"
+        if self.data.get(key) in (None, []) and self.data.get("edges") is not None:
+            key = "edges"
+        ends = (("source", "fromNodeId"), ("target", "toNodeId"))
+        if key == "connections":
+            ends = (("fromNodeId", "source"), ("toNodeId", "target"))
+        return [
+            connection
+            for i, item in enumerate(self._items(key))
+            if (connection := self._connection(item, f"/{key}/{i}", str(i), ends))
+        ]
+
+    def _items(self, key: str) -> list[JsonValue]:
+        items = self.data.get(key)
+        if items is None:
+            if key == "nodes":
+                self._refuse("the document has no 'nodes'", "")
+            return []
+        if not isinstance(items, list):
+            self._refuse(f"'{key}' is of type {kind_of(items)}, not a list", f"/{key}")
+            return []
+        return cast("list[JsonValue]", items)
+
+    def _node(self, item: JsonValue, pointer: str) -> Node | None:
+        if not isinstance(item, Mapping):
+            self._refuse(f"a node is of type {kind_of(item)}, not an object", pointer)
+            return None
+        fields = cast("Mapping[str, JsonValue]", item)
+        node_id = self._name(fields, "id", "a node", pointer)
+        if node_id is None:
+            return None
+        node_type = self._name(fields, "type", f"node '{node_id}'", pointer, node_id)
+        inner = fields.get("data")
+        data = cast("Mapping[str, JsonValue]", inner) if isinstance(inner, Mapping) else None
+        config, config_pointer = self._config(fields, data, pointer, node_id)
+        label = fields.get("label") or (data or {}).get("label")
+        if node_type is None or config is None:
+            return None
+        name = label if isinstance(label, str) else node_id
+        return Node(node_id, node_type, name, config, pointer, config_pointer)
+
+    def _config(
+        self,
+        fields: Mapping[str, JsonValue],
+        data: Mapping[str, JsonValue] | None,
+        pointer: str,
+        node_id: str,
+    ) -> tuple[Mapping[str, JsonValue] | None, str]:
+        for holder, where in ((fields, pointer), (data or {}, f"{pointer}/data")):
+            if (config := holder.get("config")) is not None:
+                if isinstance(config, Mapping):
+                    return cast("Mapping[str, JsonValue]", config), f"{where}/config"
+                detail = f"the config of node '{node_id}' is of type {kind_of(config)}"
+                self._refuse(f"{detail}, not an object", f"{where}/config", node_id=node_id)
+                return None, ""
+        if data is not None:
+            own = {key: value for key, value in data.items() if key not in PREVIEW_LEFTOVERS}
+            return own, f"{pointer}/data"
+        return {}, f"{pointer}/config"
+
+    def _connection(
+        self, item: JsonValue, pointer: str, position: str, spellings: tuple[tuple[str, str], ...]
+    ) -> Connection | None:
+        if not isinstance(item, Mapping):
+            self._refuse(f"a connection is of type {kind_of(item)}, not an object", pointer)
+            return None
+        fields = cast("Mapping[str, JsonValue]", item)
+        raw_id = fields.get("id")
+        known = isinstance(raw_id, str | int) and not isinstance(raw_id, bool)
+        connection_id = str(raw_id) if known else position
+        ends: list[str | None] = []
+        for keys in spellings:
+            key = next((key for key in keys if fields.get(key) is not None), keys[0])
+            what = f"connection '{connection_id}'"
+            ends.append(self._name(fields, key, what, pointer, connection_id=connection_id))
+        source, target = ends
+        if source is None or target is None:
+            return None
+        return Connection(
+            connection_id,
+            source,
+            target,
+            _first_text(fields, "outputType", "fromPort", "sourceHandle"),
+            _first_text(fields, "inputPort", "toPort", "targetHandle"),
+            pointer,
+        )
+
+    def _name(
+        self,
+        fields: Mapping[str, JsonValue],
+        key: str,
+        owner: str,
+        pointer: str,
+        node_id: str | None = None,
+        connection_id: str | None = None,
+    ) -> str | None:
+        """An id or a type: a text, or a whole number taken as its text."""
+        value = fields.get(key)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if isinstance(value, str) and value:
+            return value
+        if value is None or value == "":
+            detail = f"{owner} has no '{key}'"
+        else:
+            detail = f"the '{key}' of {owner} is of type {kind_of(value)}, not a text"
+        self._refuse(detail, f"{pointer}/{key}", node_id, connection_id)
+        return None
+
+    def _refuse(
+        self,
+        detail: str,
+        pointer: str,
+        node_id: str | None = None,
+        connection_id: str | None = None,
+    ) -> None:
+        self.problems.append(Problem("invalid_document", detail, pointer, node_id, connection_id))
+
+
+def _first_text(fields: Mapping[str, JsonValue], *keys: str) -> str | None:
+    for key in keys:
+        value = fields.get(key)
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, str) and value:
+            return value
+    return None

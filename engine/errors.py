@@ -1,0 +1,152 @@
+"""Every error the service raises on purpose.
+
+WorkflowServiceError
+├── NotFoundError
+│   ├── WorkflowNotFoundError
+│   └── ExecutionNotFoundError
+├── RefusedError                 the caller sent something that cannot be accepted
+│   ├── DocumentRefusedError
+│   ├── InputsRefusedError
+│   └── OrganizationRefusedError
+├── UnknownNodeTypeError
+├── LeaseLostError               somebody else decided; the writer stops
+├── StorageError
+│   ├── StorageBusyError         locked longer than the busy timeout
+│   ├── StorageFullError         no space left
+│   └── StorageUnusableError     not a database, read-only, newer than the code
+└── NodeError                    a node's handler failed
+    └── TemplateError
+
+HTTP statuses are given to them in one place, ``api/errors.py``.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reason why a document or an input is refused.
+
+    ``pointer`` is a JSON pointer (RFC 6901) into what was sent, in the spelling that was sent.
+    """
+
+    code: str
+    detail: str
+    pointer: str
+    node_id: str | None = None
+    connection_id: str | None = None
+
+    def as_json(self) -> dict[str, str]:
+        """The contract's shape: ``{code, detail, pointer, nodeId?, connectionId?}``."""
+        answer = {"code": self.code, "detail": self.detail, "pointer": self.pointer}
+        if self.node_id is not None:
+            answer["nodeId"] = self.node_id
+        if self.connection_id is not None:
+            answer["connectionId"] = self.connection_id
+        return answer
+
+
+class WorkflowServiceError(Exception):
+    """The root of all errors that the service raises on purpose."""
+
+
+class NotFoundError(WorkflowServiceError):
+    """There is nothing of that id."""
+
+
+class WorkflowNotFoundError(NotFoundError):
+    """There is no workflow of that id."""
+
+    def __init__(self, workflow_id: str) -> None:
+        super().__init__(f"Workflow '{workflow_id}' not found")
+
+
+class ExecutionNotFoundError(NotFoundError):
+    """There is no execution of that id."""
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(f"Execution '{execution_id}' not found")
+
+
+class RefusedError(WorkflowServiceError):
+    """What was sent cannot be accepted; ``problems`` holds every reason."""
+
+    summary = "The request is refused"
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__(f"{self.summary}: " + "; ".join(problem.detail for problem in problems))
+
+
+class DocumentRefusedError(RefusedError):
+    """The workflow document cannot run."""
+
+    summary = "The workflow cannot run"
+
+
+class InputsRefusedError(RefusedError):
+    """Nothing in the workflow takes some of the inputs."""
+
+    summary = "The inputs do not fit the workflow"
+
+
+class OrganizationRefusedError(RefusedError):
+    """The database knows no organization of that id."""
+
+    summary = "The organization is not known"
+
+    def __init__(self, organization_id: str) -> None:
+        detail = f"there is no organization '{organization_id}'"
+        super().__init__([Problem("unknown_organization", detail, "/organizationId")])
+
+
+class UnknownNodeTypeError(WorkflowServiceError):
+    """No handler is registered for that node type."""
+
+    def __init__(self, node_type: str, known: list[str]) -> None:
+        super().__init__(f"Unknown node type '{node_type}'; known are: {', '.join(known)}")
+
+
+class LeaseLostError(WorkflowServiceError):
+    """The execution is no longer this service's: it was ended, deleted or taken over."""
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(f"The lease of execution '{execution_id}' is lost")
+
+
+class StorageError(WorkflowServiceError):
+    """The database did not do what was asked; nothing was half-stored."""
+
+
+class StorageBusyError(StorageError):
+    """The database is locked by another writer; try again in a moment."""
+
+
+class StorageFullError(StorageError):
+    """The disk that holds the database is full; nothing was stored."""
+
+
+class StorageUnusableError(StorageError):
+    """The database cannot be used as it is; the message says why and what to do."""
+
+
+class NodeError(WorkflowServiceError):
+    """A node failed. Handlers raise it with the reason as its message.
+
+    ``retryable`` says whether another attempt may succeed; ``retry_after`` is the least delay in
+    seconds before it that the other side asked for.
+    """
+
+    def __init__(
+        self, message: str, *, retryable: bool = True, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after = retry_after
+
+
+class TemplateError(NodeError):
+    """A template names a field that the input does not have, or is no template."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=False)

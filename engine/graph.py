@@ -1,0 +1,63 @@
+"""The graph of a document: who feeds whom, where a run begins, what it can reach."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from engine.document import Connection, Document, Node
+
+COMMENT = "comment"
+TRIGGER = "trigger"
+WEBHOOK = "webhook"
+ENTRY_TYPES = frozenset({TRIGGER, WEBHOOK})
+"""Node types whose roots run only when they are fired."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Indexes over a valid document. Comments without connections are not part of it."""
+
+    document: Document
+
+    @cached_property
+    def nodes(self) -> dict[str, Node]:
+        """The nodes that take part in a run, by id, in document order."""
+        joined = {c.source for c in self.document.connections}
+        joined |= {c.target for c in self.document.connections}
+        return {
+            node.id: node
+            for node in self.document.nodes
+            if node.type != COMMENT or node.id in joined
+        }
+
+    @cached_property
+    def incoming(self) -> dict[str, list[Connection]]:
+        """Connections by the node they lead to, in document order."""
+        index: dict[str, list[Connection]] = {node_id: [] for node_id in self.nodes}
+        for connection in self.document.connections:
+            index[connection.target].append(connection)
+        return index
+
+    @cached_property
+    def outgoing(self) -> dict[str, list[Connection]]:
+        """Connections by the node they come from, in document order."""
+        index: dict[str, list[Connection]] = {node_id: [] for node_id in self.nodes}
+        for connection in self.document.connections:
+            index[connection.source].append(connection)
+        return index
+
+    @cached_property
+    def roots(self) -> list[Node]:
+        """The nodes without an incoming connection."""
+        return [node for node in self.nodes.values() if not self.incoming[node.id]]
+
+    def reachable(self, starts: Iterable[str]) -> set[str]:
+        """The ids of ``starts`` and of everything downstream of them."""
+        seen = set(starts)
+        todo = list(seen)
+        while todo:
+            for connection in self.outgoing[todo.pop()]:
+                if connection.target not in seen:
+                    seen.add(connection.target)
+                    todo.append(connection.target)
+        return seen

@@ -1,0 +1,59 @@
+"""What every node may carry in its ``config``, whatever its type."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class OnError(StrEnum):
+    """What becomes of the run when the node fails."""
+
+    STOP = "stop"
+    """Nothing new starts, nodes in flight finish, the execution is ``failed``."""
+    CONTINUE = "continue"
+    """The children get ``{"error": {…}}`` and the run goes on."""
+    BRANCH = "branch"
+    """Only connections of output type ``error`` are live."""
+
+
+class RetryBackoff(StrEnum):
+    """How the delay before a further attempt grows."""
+
+    FIXED = "fixed"
+    EXPONENTIAL = "exponential"
+
+
+def _none_if_blank(value: object) -> object:
+    return None if value == "" else value
+
+
+BlankIsNone = BeforeValidator(_none_if_blank)
+"""An emptied form field arrives as ``""``; it means that nothing was set."""
+
+_Retries = Annotated[int, Field(ge=0, le=10)]
+_Delay = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+_Timeout = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
+
+
+class NodeOptions(BaseModel):
+    """Retries, time limit and error mode of a node. ``None`` leaves it to the node's type."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+    )
+
+    retries: Annotated[_Retries | None, BlankIsNone] = None
+    """Further attempts after the first, 0 to 10."""
+    retry_delay_seconds: Annotated[_Delay | None, BlankIsNone] = None
+    """Seconds before the second attempt."""
+    retry_backoff: Annotated[RetryBackoff | None, BlankIsNone] = None
+    """``exponential`` doubles the delay from attempt to attempt."""
+    timeout_seconds: Annotated[_Timeout | None, BlankIsNone] = None
+    """Seconds that one attempt may take."""
+    on_error: Annotated[OnError | None, BlankIsNone] = None
+    """What becomes of the run when the node fails; ``None`` is ``stop``."""

@@ -1,0 +1,294 @@
+"""The plan of a run: what is ready, what is dead, what it all comes to. It decides and never acts.
+
+Every answer is a function of the graph, the start and the outcomes so far, so that a run that goes
+on after a crash plans exactly as the one that never stopped.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import cast
+
+from engine.document import Connection, Node
+from engine.graph import COMMENT, ENTRY_TYPES, Graph
+from engine.inputs import INPUT_VALUE, Start
+from engine.options import NodeOptions, OnError
+from engine.status import NodeStatus
+from engine.values import JsonValue
+
+JOIN = "join"
+OUTPUT = "output"
+_PORTS = ("A", "B")
+_ROUTES = {"true": True, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one node run ended."""
+
+    status: NodeStatus
+    """``completed``, ``error`` or ``skipped``."""
+    result: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    """What the handler returned; empty unless ``completed``."""
+    error: str | None = None
+    """Why it failed; set if and only if ``error``."""
+
+
+SKIPPED = Outcome(NodeStatus.SKIPPED)
+
+Outcomes = Mapping[str, Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What follows from what has happened: nodes to start, and nodes that never will."""
+
+    start: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is. Counts the nodes that it can reach, comments aside."""
+
+    total: int
+    completed: int
+    failed: int
+    skipped: int
+
+    def percentage(self, *, finished: bool) -> int:
+        """Whole percent done; 100 if and only if the execution is ``completed``."""
+        if finished:
+            return 100
+        done = self.completed + self.failed + self.skipped
+        return min(99, 100 * done // self.total) if self.total else 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run of a graph from a given start."""
+
+    graph: Graph
+    start: Start
+
+    @cached_property
+    def counted(self) -> frozenset[str]:
+        """The nodes that count for the progress: those the run can reach, comments aside."""
+        begins = [node.id for node in self.graph.roots if not self._unfired(node)]
+        reached = self.graph.reachable(begins)
+        return frozenset(i for i in reached if self.graph.nodes[i].type != COMMENT)
+
+    def ready(self, outcomes: Outcomes) -> Step:
+        """What may start and what must be skipped now, worked out from nothing.
+
+        A run that begins and a run that goes on after a crash both call this once; nodes in flight
+        are not in ``outcomes`` and so start again. Nothing follows when an outcome stops the run.
+        """
+        if self.failure(outcomes) is not None:
+            return Step()
+        return self._advance(self.graph.nodes, outcomes)
+
+    def after(self, ended: Iterable[str], outcomes: Outcomes) -> Step:
+        """What may start and what must be skipped since the nodes ``ended`` were decided.
+
+        ``outcomes`` must hold them already, and of the others only those that an earlier call was
+        told of. Looks only downstream, so a step costs what it touches. Nothing follows when one of
+        ``ended`` stops the run; from then on there is nothing to ask.
+        """
+        ended = list(ended)
+        if any(self.stops(node_id, outcomes[node_id]) for node_id in ended):
+            return Step()
+        children = dict.fromkeys(c.target for i in ended for c in self.graph.outgoing[i])
+        return self._advance(children, outcomes)
+
+    def _advance(self, candidates: Iterable[str], outcomes: Outcomes) -> Step:
+        start: dict[str, None] = {}
+        skip: dict[str, None] = {}
+        todo = list(candidates)[::-1]
+        while todo:
+            node_id = todo.pop()
+            if node_id in outcomes or node_id in skip or node_id in start:
+                continue
+            verdict = self._verdict(node_id, outcomes, skip)
+            if verdict is True:
+                start[node_id] = None
+            elif verdict is False:
+                skip[node_id] = None
+                todo.extend(c.target for c in reversed(self.graph.outgoing[node_id]))
+        return Step(tuple(start), tuple(skip))
+
+    def _verdict(self, node_id: str, outcomes: Outcomes, skip: Mapping[str, None]) -> bool | None:
+        """True: may start; False: must be skipped; None: not decided yet."""
+        incoming = self.graph.incoming[node_id]
+        if not incoming:
+            return not self._unfired(self.graph.nodes[node_id])
+        if any(c.source not in outcomes and c.source not in skip for c in incoming):
+            return None
+        return any(
+            self.is_live(connection, outcomes[connection.source])
+            for connection in incoming
+            if connection.source not in skip
+        )
+
+    def _unfired(self, node: Node) -> bool:
+        return node.type in ENTRY_TYPES and node.id not in self.start.fired
+
+    def node(self, node_id: str) -> Node:
+        """The node as its handler shall see it: a value from the request stands in its config."""
+        node = self.graph.nodes[node_id]
+        if node_id not in self.start.values:
+            return node
+        return replace(node, config={**node.config, INPUT_VALUE: self.start.values[node_id]})
+
+    def on_error(self, node_id: str) -> OnError:
+        """What the node's failure means for the run."""
+        options = NodeOptions.model_validate(self.graph.nodes[node_id].config)
+        return options.on_error or OnError.STOP
+
+    def stops(self, node_id: str, outcome: Outcome) -> bool:
+        """Whether this outcome ends the run: nothing new may start after it."""
+        return outcome.status == NodeStatus.ERROR and self.on_error(node_id) == OnError.STOP
+
+    def is_live(self, connection: Connection, outcome: Outcome) -> bool:
+        """Whether data flows along ``connection``, whose source ended with ``outcome``."""
+        if outcome.status == NodeStatus.SKIPPED:
+            return False
+        if outcome.status == NodeStatus.ERROR:
+            mode = self.on_error(connection.source)
+            return mode == OnError.CONTINUE or (
+                mode == OnError.BRANCH and connection.output_type == "error"
+            )
+        if connection.output_type == "error":
+            return False
+        side = _ROUTES.get(connection.output_type or "")
+        if side is None:
+            return True
+        records = outcome.result.get("trueRecords" if side else "falseRecords")
+        if isinstance(records, list):
+            return bool(cast("list[JsonValue]", records))
+        went = outcome.result.get("conditionResult")
+        return not isinstance(went, bool) or went == side
+
+    def carried(self, connection: Connection, outcome: Outcome) -> JsonValue:
+        """What a live ``connection`` carries."""
+        side = _ROUTES.get(connection.output_type or "")
+        if side is not None and outcome.status == NodeStatus.COMPLETED:
+            records = outcome.result.get("trueRecords" if side else "falseRecords")
+            if isinstance(records, list):
+                return cast("list[JsonValue]", records)
+        return _output(connection.source, outcome)
+
+    def node_input(self, node_id: str, outcomes: Outcomes) -> JsonValue:
+        """The input of a node that is ready."""
+        if node_id in self.start.payloads:
+            return self.start.payloads[node_id]
+        live = [
+            (connection, self.carried(connection, outcome))
+            for connection in self.graph.incoming[node_id]
+            if self.is_live(connection, outcome := outcomes[connection.source])
+        ]
+        if not live:
+            return None
+        if self.graph.nodes[node_id].type == JOIN:
+            return self._by_port(node_id, live)
+        return _merged(live)
+
+    def _by_port(
+        self, node_id: str, live: list[tuple[Connection, JsonValue]]
+    ) -> dict[str, JsonValue]:
+        """A join's input: ``{"A": …, "B": …}``; what shares a port is put into one list."""
+        ports = self._ports(node_id)
+        gathered: dict[str, list[JsonValue]] = {}
+        for connection, value in live:
+            gathered.setdefault(ports[connection.pointer], []).append(value)
+        return {
+            port: values[0]
+            if len(values) == 1
+            else [row for value in values for row in _rows(value)]
+            for port, values in sorted(gathered.items())
+        }
+
+    def _ports(self, node_id: str) -> dict[str, str]:
+        """Connection pointer → port: as named, the others in order on what is free, then on B."""
+        incoming = self.graph.incoming[node_id]
+        named = {c.pointer: c.input_port for c in incoming if c.input_port in _PORTS}
+        free = [port for port in _PORTS if port not in named.values()]
+        ports: dict[str, str] = {}
+        for connection in incoming:
+            port = named.get(connection.pointer)
+            ports[connection.pointer] = port or (free.pop(0) if free else _PORTS[-1])
+        return ports
+
+    def progress(self, outcomes: Outcomes) -> Progress:
+        """How far the run is."""
+        counts = dict.fromkeys(NodeStatus, 0)
+        for node_id in self.counted & outcomes.keys():
+            counts[outcomes[node_id].status] += 1
+        return Progress(
+            len(self.counted),
+            counts[NodeStatus.COMPLETED],
+            counts[NodeStatus.ERROR],
+            counts[NodeStatus.SKIPPED],
+        )
+
+    def final_output(self, outcomes: Outcomes) -> JsonValue:
+        """One output node reached: its data; several: an object by node id; none: the leaves'."""
+        reached = {
+            node_id: outcome.result.get("outputData")
+            for node_id, node in self.graph.nodes.items()
+            if node.type == OUTPUT
+            and (outcome := outcomes.get(node_id))
+            and outcome.status == NodeStatus.COMPLETED
+        }
+        if len(reached) == 1:
+            return next(iter(reached.values()))
+        return reached or self._leaves(outcomes)
+
+    def _leaves(self, outcomes: Outcomes) -> dict[str, JsonValue]:
+        """What the run ended in, by node id; a failure that was tolerated is its error object."""
+        leaves: dict[str, JsonValue] = {}
+        for node_id in self.graph.nodes:
+            outcome = outcomes.get(node_id, SKIPPED)
+            if outcome.status == NodeStatus.SKIPPED:
+                continue
+            if any(
+                self.is_live(connection, outcome) for connection in self.graph.outgoing[node_id]
+            ):
+                continue
+            leaves[node_id] = _output(node_id, outcome)
+        return leaves
+
+    def failure(self, outcomes: Outcomes) -> str | None:
+        """Why the run failed: the first outcome, in the order of ``outcomes``, that stops it."""
+        for node_id, outcome in outcomes.items():
+            if self.stops(node_id, outcome):
+                return describe_failure(self.graph.nodes[node_id], outcome.error)
+        return None
+
+
+def _merged(live: list[tuple[Connection, JsonValue]]) -> JsonValue:
+    """The input of an ordinary node: one value as it is, several merged in connection order."""
+    values = [value for _, value in live]
+    if len(values) == 1:
+        return values[0]
+    if all(isinstance(value, dict) for value in values):
+        return {key: inner for value in values for key, inner in value.items()}
+    if all(isinstance(value, list) for value in values):
+        return [item for value in values for item in value]
+    return {connection.source: value for connection, value in live}
+
+
+def _rows(value: JsonValue) -> list[JsonValue]:
+    return cast("list[JsonValue]", value) if isinstance(value, list) else [value]
+
+
+def _output(node_id: str, outcome: Outcome) -> JsonValue:
+    if outcome.status == NodeStatus.ERROR:
+        return {"error": {"nodeId": node_id, "message": outcome.error}}
+    return outcome.result.get("outputData")
+
+
+def describe_failure(node: Node, reason: str | None) -> str:
+    """The text of an execution's ``error``: the node, by label and id, and the reason."""
+    name = f"'{node.label}' ({node.id})" if node.label != node.id else f"'{node.id}'"
+    return f"Node {name} failed: {reason}"

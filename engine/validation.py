@@ -1,0 +1,119 @@
+"""Whether a document can run: every reason against it, at once."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from itertools import islice
+
+from engine.document import Connection, Document, Node
+from engine.errors import DocumentRefusedError, Problem
+from engine.graph import COMMENT, Graph
+
+MAX_CYCLES = 100
+"""How many cycles of one document are named; enough to see, and bounded however tangled it is."""
+
+ConfigCheck = Callable[[Node], Iterable[Problem]]
+"""Says what a node type holds against a node's config."""
+
+
+def validate(document: Document, known_types: Collection[str], check: ConfigCheck) -> Graph:
+    """The graph of a document that can run.
+
+    Raises:
+        DocumentRefusedError: it cannot; ``problems`` holds every reason.
+    """
+    problems = [
+        *_duplicate_ids(document),
+        *_dangling_connections(document),
+        *_cycles(document),
+        *_no_start(document),
+        *_unknown_types(document, known_types),
+    ]
+    for node in document.nodes:
+        if node.type in known_types:
+            problems.extend(check(node))
+    if problems:
+        raise DocumentRefusedError(problems)
+    return Graph(document)
+
+
+def _duplicate_ids(document: Document) -> Iterable[Problem]:
+    counts = Counter(node.id for node in document.nodes)
+    first_seen: set[str] = set()
+    for node in document.nodes:
+        if node.id in first_seen:
+            detail = f"node id '{node.id}' is used {counts[node.id]} times"
+            yield Problem("duplicate_node_id", detail, f"{node.pointer}/id", node_id=node.id)
+        first_seen.add(node.id)
+
+
+def _dangling_connections(document: Document) -> Iterable[Problem]:
+    known = {node.id for node in document.nodes}
+    for connection in document.connections:
+        for end, node_id in (("from", connection.source), ("to", connection.target)):
+            if node_id not in known:
+                detail = (
+                    f"connection '{connection.id}' leads {end} node '{node_id}', which is not there"
+                )
+                yield Problem(
+                    "dangling_connection", detail, connection.pointer, None, connection.id
+                )
+
+
+def _cycles(document: Document) -> Iterable[Problem]:
+    """One problem for each connection that closes a cycle; without those there is none left."""
+    for connection, cycle in islice(_closing(document.connections), MAX_CYCLES):
+        names = " → ".join(cycle)
+        yield Problem(
+            "cycle",
+            f"the connections form a cycle: {names}",
+            connection.pointer,
+            cycle[0],
+            connection.id,
+        )
+
+
+def _closing(connections: Iterable[Connection]) -> Iterable[tuple[Connection, list[str]]]:
+    """The connections that lead back, each with its cycle in running order, the first node again
+    at the end.
+
+    Walks depth-first with a stack of its own: each connection once, however long the path.
+    """
+    outgoing: dict[str, list[Connection]] = {}
+    fed: set[str] = set()
+    for connection in connections:
+        outgoing.setdefault(connection.source, []).append(connection)
+        fed.add(connection.target)
+    done: set[str] = set()
+    for start in sorted(outgoing, key=fed.__contains__):
+        if start in done:
+            continue
+        path = {start: iter(outgoing[start])}
+        while path:
+            here = next(reversed(path))
+            connection = next(path[here], None)
+            if connection is None:
+                del path[here]
+                done.add(here)
+            elif connection.target in path:
+                names = list(path)
+                yield connection, [*names[names.index(connection.target) :], connection.target]
+            elif connection.target not in done:
+                path[connection.target] = iter(outgoing.get(connection.target, ()))
+
+
+def _no_start(document: Document) -> Iterable[Problem]:
+    fed = {connection.target for connection in document.connections}
+    feeding = {connection.source for connection in document.connections}
+    if not any(
+        node.id not in fed and (node.type != COMMENT or node.id in feeding)
+        for node in document.nodes
+    ):
+        yield Problem("no_start", "there is no node to start from", "/nodes")
+
+
+def _unknown_types(document: Document, known_types: Collection[str]) -> Iterable[Problem]:
+    known = ", ".join(sorted(known_types))
+    for node in document.nodes:
+        if node.type not in known_types:
+            detail = f"node '{node.id}' is of unknown type '{node.type}'; known are: {known}"
+            yield Problem("unknown_node_type", detail, f"{node.pointer}/type", node_id=node.id)

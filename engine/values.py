@@ -1,0 +1,234 @@
+"""JSON values: paths into them, numbers among them, and whether a value is one at all."""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+JsonValue = Any
+"""A JSON value: ``dict`` with text keys, ``list``, ``str``, ``int``, finite ``float``, ``bool`` or
+``None``."""
+
+MAX_DEPTH = 200
+"""How many arrays and objects may be nested: far above real data, far below the stack's end."""
+
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_LONGEST_NUMBER = 300
+_INDEX = re.compile(r"\d{1,9}", re.ASCII)
+_TOO_LARGE = 10**4300
+"""Python neither reads nor writes integers of more digits than these."""
+
+
+class Missing:
+    """The type of ``MISSING``."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING = Missing()
+"""What ``lookup`` answers where there is no such field; ``None`` is a value."""
+
+
+def lookup(value: JsonValue, path: str) -> JsonValue | Missing:
+    """The value at a dotted path such as ``a.b.0.c``, or ``MISSING``.
+
+    A field whose own name holds dots is found first, so that ``{"a.b": 1}`` answers to ``a.b``.
+    """
+    found, rest = value, path
+    while True:
+        head, dot, after = rest.partition(".")
+        if isinstance(found, Mapping):
+            fields = cast("Mapping[str, JsonValue]", found)
+            if rest in fields:
+                return fields[rest]
+            if head not in fields:
+                return MISSING
+            found = fields[head]
+        elif isinstance(found, list):
+            items = cast("list[JsonValue]", found)
+            if not _INDEX.fullmatch(head) or int(head) >= len(items):
+                return MISSING
+            found = items[int(head)]
+        else:
+            return MISSING
+        if not dot:
+            return found
+        rest = after
+
+
+def as_number(value: JsonValue) -> int | float | None:
+    """The number that ``value`` is, or ``None``.
+
+    A text is one when it is written as JSON writes numbers: ``"25"`` and ``" -1.5e3 "`` are,
+    ``"007"``, ``"1_000"``, ``"nan"`` and ``True`` are not.
+    """
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    if len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
+        return None
+    if text.lstrip("-").isdigit():
+        return int(text)
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def as_text(value: JsonValue) -> str:
+    """``value`` as it stands in a text: a text as it is, everything else as compact JSON."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def kind_of(value: object) -> str:
+    """The JSON name of a value's type, for messages."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, Mapping):
+        return "object"
+    if isinstance(value, list | tuple):
+        return "list"
+    return type(value).__name__
+
+
+def why_not_json(value: object) -> str | None:
+    """Why JSON cannot carry ``value``, naming the place, or ``None`` when it can.
+
+    Walks with a stack of its own, so that a deep or circular value is an answer, not a crash.
+    """
+    stack: list[tuple[object, str, int]] = [(value, "", 0)]
+    while stack:
+        item, where, depth = stack.pop()
+        inside: Iterable[tuple[object, object]] = ()
+        if isinstance(item, Mapping):
+            inside = cast("Mapping[object, object]", item).items()
+        elif isinstance(item, list | tuple):
+            inside = enumerate(cast("Sequence[object]", item))
+        elif flaw := _flaw(item):
+            return f"{flaw} at {where[1:]}" if where else flaw
+        else:
+            continue
+        if depth >= MAX_DEPTH:
+            return f"nested deeper than {MAX_DEPTH} levels"
+        for key, inner in inside:
+            if flaw := _flaw_of_key(key):
+                return f"{flaw} at {where[1:]}" if where else flaw
+            stack.append((inner, f"{where}.{key}", depth + 1))
+    return None
+
+
+def _flaw(item: object) -> str | None:
+    if isinstance(item, str):
+        return None if _is_unicode(item) else "a text that is not valid Unicode"
+    if isinstance(item, int):
+        return None if -_TOO_LARGE < item < _TOO_LARGE else "a number of more than 4300 digits"
+    if isinstance(item, float):
+        return None if math.isfinite(item) else f"{item} is no JSON number"
+    return None if item is None else f"a value of type {type(item).__name__}"
+
+
+def _flaw_of_key(key: object) -> str | None:
+    if not isinstance(key, str | int | float | None):
+        return f"an object key of type {type(key).__name__}"
+    return None if _flaw(key) is None else "an object key that JSON cannot carry"
+
+
+def dump_json(value: JsonValue) -> str:
+    """``value`` as JSON text for a column; fast for what JSON can carry.
+
+    Raises:
+        ValueError: JSON cannot carry it; the message says why and where.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(why_not_json(value) or str(error)) from None
+    if not _is_unicode(text):
+        raise ValueError(why_not_json(value))
+    if _may_be_deep(text) and _is_deep(value):
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    return text
+
+
+def encode_json(value: JsonValue) -> str:
+    """``value``, made of what was checked before, as JSON text."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def load_json(text: str | bytes) -> JsonValue:
+    """JSON text as a value, as strict as RFC 8259: no ``NaN``, no ``Infinity``, bounded depth.
+
+    A number that would become infinite (``1e999``) is refused too: no column could store it.
+
+    Raises:
+        ValueError: it is no JSON; the message says where it breaks.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8-sig")
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
+    if _may_be_deep(text) and _is_deep(value):
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    if ("\\u" in text or not _is_unicode(text)) and (reason := why_not_json(value)):
+        raise ValueError(reason)
+    return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:40]} is too large a number")
+    return number
+
+
+def _is_unicode(text: str) -> bool:
+    """False for a lone surrogate, which no database stores."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _may_be_deep(text: str) -> bool:
+    return text.count("[") + text.count("{") > MAX_DEPTH
+
+
+def _is_deep(value: JsonValue) -> bool:
+    level: list[JsonValue] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for item in level
+            for inner in cast("Iterable[JsonValue]", item.values() if _is_object(item) else item)
+            if isinstance(inner, dict | list | tuple)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _is_object(item: JsonValue) -> bool:
+    return isinstance(item, dict)

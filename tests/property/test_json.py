@@ -1,0 +1,263 @@
+"""What holds for any JSON: values, documents, templates and paths never surprise their caller."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.conditions import Operator, Test, holds
+from engine.document import Document, parse_document
+from engine.errors import DocumentRefusedError, NodeError, TemplateError
+from engine.graph import Graph
+from engine.templates import render, render_text
+from engine.validation import validate
+from engine.values import MISSING, as_number, dump_json, load_json, lookup, why_not_json
+
+thorough = settings(max_examples=100, deadline=None, database=None)
+
+texts = st.text(max_size=8)  # no surrogates: hypothesis leaves them out by itself
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts
+)
+json_values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=12,
+)
+not_json = (
+    st.just(float("nan"))
+    | st.just(float("-inf"))
+    | st.just("\ud800")
+    | st.binary(max_size=3)
+    | st.sets(st.integers(), min_size=1, max_size=2)
+    | st.just(object())
+)
+anything = st.recursive(
+    scalars | not_json,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=8,
+)
+
+nearly_json = st.lists(
+    st.sampled_from(
+        [
+            *("[", "]", "{", "}", ":", ",", '"', "\\", "true", "null", '"a"', '"b"'),
+            *("-1", "0.5", "1e999", "NaN", "\\ud800", "\\u00fc"),
+        ]
+    )
+    | st.just("\udc00"),
+    max_size=6,
+).map("".join) | anything.map(lambda value: json.dumps(value, default=repr, ensure_ascii=False))
+
+NAMES = ("id", "type", "label", "data", "config", "status", "from", "source", "target")
+ENDS = ("fromNodeId", "toNodeId", "fromPort", "toPort", "outputType", "sourceHandle", "inputPort")
+loose_fields = st.dictionaries(
+    st.sampled_from(NAMES + ENDS),
+    st.sampled_from(["a", "b", "1", "", 1, True, None, {}, [], 1.5, {"config": []}]) | json_values,
+    max_size=6,
+)
+nearly_documents = st.fixed_dictionaries(
+    {},
+    optional={
+        "nodes": st.lists(loose_fields | scalars, max_size=4) | json_values,
+        "connections": st.lists(loose_fields | scalars, max_size=4) | json_values,
+        "edges": st.lists(loose_fields | scalars, max_size=4) | json_values,
+    },
+)
+
+
+def attempt(kind: type[Exception], call: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
+    """What a call answers and no error, or nothing and its error of that kind."""
+    try:
+        return call(*args), None
+    except kind as error:
+        return None, error
+
+
+settled_fields = st.fixed_dictionaries(
+    {"id": texts | st.integers(), "type": texts, "config": st.dictionaries(texts, anything)}
+)
+documents = st.fixed_dictionaries({"nodes": st.lists(settled_fields, max_size=2)})
+
+
+@thorough
+@given(json_values)
+def test_a_value_comes_back_from_the_database_as_it_was_stored(value: Any) -> None:
+    assert load_json(dump_json(value)) == value
+    assert load_json(dump_json(value).encode()) == value
+    assert why_not_json(value) is None
+
+
+@thorough
+@given(anything)
+def test_what_is_stored_can_be_read_and_the_rest_is_refused_with_a_reason(value: Any) -> None:
+    text, error = attempt(ValueError, dump_json, value)
+
+    assert why_not_json(value) == (str(error) if error else None)
+    assert error or load_json(text) == value
+
+
+@thorough
+@given(st.text() | st.binary() | nearly_json)
+def test_reading_json_raises_nothing_but_value_error(text: str | bytes) -> None:
+    value, error = attempt(ValueError, load_json, text)
+
+    assert error or load_json(dump_json(value)) == value
+
+
+@thorough
+@given(
+    anything
+    | nearly_documents
+    | documents
+    | documents.map(lambda data: json.dumps(data, default=repr))
+    | st.text()
+)
+def test_a_document_is_read_or_refused_with_reasons(data: Any) -> None:
+    document, refused = attempt(DocumentRefusedError, parse_document, data)
+
+    if refused:
+        assert refused.problems
+        assert all(problem.detail and problem.code for problem in refused.problems)
+    else:
+        assert isinstance(document, Document)
+        assert isinstance(data, str | bytes) or why_not_json(data) is None
+
+
+@thorough
+@given(nearly_documents)
+def test_a_document_that_is_read_is_valid_or_refused_with_pointers_into_it(data: Any) -> None:
+    graph, refused = attempt(
+        DocumentRefusedError,
+        lambda: validate(parse_document(data), {"a", "b", "comment"}, lambda _: []),
+    )
+
+    if refused:
+        assert all(points_into(data, problem.pointer) for problem in refused.problems)
+    else:
+        assert isinstance(graph, Graph)
+        assert graph.roots
+
+
+def points_into(data: Any, pointer: str) -> bool:
+    """Whether all but the last step of a JSON pointer is there: the last may be what is missing."""
+    steps = pointer.split("/")[1:-1]
+    for step in steps:
+        name = step.replace("~1", "/").replace("~0", "~")
+        try:
+            data = data[int(name)] if isinstance(data, list) else data[name]
+        except (KeyError, IndexError, ValueError, TypeError):
+            return False
+    return True
+
+
+pieces = st.sampled_from(
+    ["{{", "}}", "{", "}", " ", "a", "a.b", "0", ".", "input", "x y", "ü", "\n"]
+)
+templates = st.lists(pieces, max_size=8).map("".join)
+template_values = st.recursive(
+    templates | scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(templates, inner, max_size=3),
+    max_leaves=6,
+)
+inputs = json_values | st.fixed_dictionaries(
+    {"a": st.fixed_dictionaries({"b": json_values}) | json_values}, optional={"0": json_values}
+)
+
+
+@thorough
+@given(template_values, inputs)
+def test_a_template_is_filled_or_names_what_is_missing(template: Any, data: Any) -> None:
+    filled, error = attempt(TemplateError, render, template, data)
+
+    if error:
+        assert str(error)
+        assert not error.retryable
+    else:
+        assert why_not_json(filled) is None
+
+
+@thorough
+@given(templates, inputs)
+def test_a_template_rendered_as_text_is_a_text(template: str, data: Any) -> None:
+    filled, error = attempt(TemplateError, render_text, template, data)
+
+    assert error or isinstance(filled, str)
+
+
+@thorough
+@given(json_values.filter(lambda value: "{{" not in json.dumps(value)), inputs)
+def test_what_holds_no_placeholder_is_left_as_it_is(template: Any, data: Any) -> None:
+    assert render(template, data) == template
+
+
+@thorough
+@given(texts, json_values)
+def test_what_a_field_holds_is_not_taken_for_a_template(prefix: str, value: Any) -> None:
+    data = {"field": "{{ field }}", "other": value}
+    prefix = prefix.replace("{", "")
+
+    assert render(f"{prefix}!{{{{ field }}}}", data) == f"{prefix}!{{{{ field }}}}"
+    assert render("{{ other }}", data) == value
+
+
+paths = st.lists(st.sampled_from(["a", "b", "0", "1", "", "-1", "²", "9" * 30]), max_size=5)
+
+
+@thorough
+@given(inputs | anything, texts | paths.map(".".join))
+def test_every_path_has_an_answer_in_every_value(value: Any, path: str) -> None:
+    found = lookup(value, path)
+
+    assert found is MISSING or contains(value, found)
+
+
+def contains(value: Any, wanted: Any) -> bool:
+    if value is wanted:
+        return True
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(contains(item, wanted) for item in inner)
+
+
+@thorough
+@given(json_values, st.data())
+def test_the_path_to_a_field_finds_it(value: Any, data: st.DataObject) -> None:
+    steps: list[str] = []
+    here = value
+    while isinstance(here, dict | list) and here:
+        keys = list(here) if isinstance(here, dict) else range(len(here))
+        key = data.draw(st.sampled_from(keys))
+        if isinstance(key, str) and "." in key:
+            break
+        steps.append(str(key))
+        here = here[key]
+
+    if steps:
+        assert lookup(value, ".".join(steps)) is here
+
+
+@thorough
+@given(st.sampled_from(Operator), json_values | inputs, json_values, paths.map(".".join))
+def test_a_test_holds_or_does_not_or_is_a_node_error(
+    operator: Operator, record: Any, value: Any, path: str
+) -> None:
+    answer, error = attempt(NodeError, holds, Test(path, operator, value), record)
+
+    if error:
+        assert path in str(error)
+        assert operator in str(error)
+    else:
+        assert isinstance(answer, bool)
+
+
+@thorough
+@given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_written_as_text_is_that_number(number: float) -> None:
+    assert as_number(json.dumps(number)) == number
+    assert as_number(f" {number} ") == number

@@ -1,0 +1,156 @@
+"""How a run begins: which entry nodes fire, and who takes which input (contract, section 5)."""
+
+from typing import Any
+
+import pytest
+
+from engine.document import parse_document
+from engine.errors import InputsRefusedError
+from engine.graph import Graph
+from engine.inputs import Start, start_by_webhook, start_manually
+
+
+def graph(nodes: str, ways: str = "") -> Graph:
+    """``graph("t:trigger a:http", "t>a")``."""
+    return Graph(
+        parse_document(
+            {
+                "nodes": [
+                    {"id": node_id, "type": kind, "config": {}}
+                    for node_id, kind in (node.split(":") for node in nodes.split())
+                ],
+                "connections": [
+                    {"fromNodeId": source, "toNodeId": target}
+                    for source, target in (way.split(">") for way in ways.split())
+                ],
+            }
+        )
+    )
+
+
+TRIGGER = "t:trigger"
+TWO_TRIGGERS = "t:trigger u:trigger"
+WEBHOOK = "w:webhook"
+BOTH = "t:trigger w:webhook v:webhook"
+MANUAL = "m:manualInput"
+
+
+def untaken(nodes: str, inputs: dict[str, Any], ways: str = "") -> list[tuple[str, str]]:
+    with pytest.raises(InputsRefusedError) as refused:
+        start_manually(graph(nodes, ways), inputs)
+    assert {problem.code for problem in refused.value.problems} == {"unknown_input"}
+    return [(problem.pointer, problem.detail) for problem in refused.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "inputs", "fired"),
+    [
+        (TRIGGER, None, "t"),
+        (TWO_TRIGGERS, {}, "tu"),
+        (TWO_TRIGGERS, {"t": {"x": 1}}, "tu"),
+        (BOTH, {}, "t"),
+        (BOTH, {"w": {}}, "tw"),
+        (BOTH, {"w": None}, "tw"),
+        (BOTH, {"_webhookData": {}}, "twv"),
+        (WEBHOOK, None, "w"),
+        ("w:webhook v:webhook", None, "wv"),
+        ("w:webhook v:webhook", {"w": {}}, "wv"),
+        (MANUAL, None, ""),
+    ],
+)
+def test_a_manual_start_fires_triggers_and_webhooks_only_without_one_or_where_named(
+    nodes: str, inputs: dict[str, Any] | None, fired: str
+) -> None:
+    assert start_manually(graph(nodes), inputs).fired == set(fired)
+
+
+def test_an_entry_node_that_is_fed_by_another_is_not_fired() -> None:
+    start = start_manually(graph("a:http t:trigger w:webhook", "a>t"), None)
+
+    assert start.fired == {"w"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "inputs", "payloads"),
+    [
+        (TRIGGER, {}, {}),
+        (TRIGGER, {"t": {"x": 1}}, {"t": {"x": 1}}),
+        (TRIGGER, {"t": [1, 2]}, {"t": [1, 2]}),
+        (TRIGGER, {"x": 1, "y": 2}, {"t": {"x": 1, "y": 2}}),
+        (TRIGGER, {"x": 1, "t": {"x": 2, "y": 3}}, {"t": {"x": 2, "y": 3}}),
+        (TRIGGER, {"t": {"y": 3}, "x": 1}, {"t": {"x": 1, "y": 3}}),
+        (TWO_TRIGGERS, {"x": 1, "u": {"y": 2}}, {"t": {"x": 1}, "u": {"x": 1, "y": 2}}),
+        (WEBHOOK, {"w": {"x": 1}}, {"w": {"x": 1}}),
+        (WEBHOOK, {"_webhookData": {"x": 1}}, {"w": {"x": 1}}),
+        (BOTH, {"_webhookData": 1, "w": 2}, {"w": 2, "v": 1}),
+        (BOTH, {"_webhookData": 1, "x": 2}, {"w": 1, "v": 1, "t": {"x": 2}}),
+        ("t:trigger _webhookData:webhook", {"_webhookData": 1}, {"_webhookData": 1}),
+    ],
+)
+def test_who_gets_which_payload(
+    nodes: str, inputs: dict[str, Any], payloads: dict[str, Any]
+) -> None:
+    start = start_manually(graph(nodes), inputs)
+
+    assert start.payloads == payloads
+    assert start.values == {}
+
+
+def test_a_manual_input_takes_its_value_wherever_it_stands() -> None:
+    start = start_manually(
+        graph("t:trigger m:manualInput n:manualInput", "t>m"), {"m": 5, "n": None}
+    )
+
+    assert start == Start(frozenset("t"), {}, {"m": 5, "n": None})
+
+
+def test_a_key_that_is_no_node_s_id_needs_a_trigger() -> None:
+    assert untaken(MANUAL, {"x": 1}) == [
+        ("/inputs/x", "nothing takes input 'x': there is no node of that id, and no trigger")
+    ]
+    assert untaken(WEBHOOK, {"x": 1})[0][0] == "/inputs/x"
+
+
+def test_webhook_data_needs_a_webhook() -> None:
+    assert untaken(TRIGGER, {"_webhookData": {}}) == [
+        ("/inputs/_webhookData", "nothing takes input '_webhookData': there is no webhook node")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "ways", "kind"),
+    [
+        ("t:trigger a:http", "t>a", "http"),
+        ("t:trigger a:output", "", "output"),
+        ("t:trigger a:trigger", "t>a", "trigger"),
+        ("t:trigger a:comment", "", "comment"),
+    ],
+)
+def test_a_node_that_takes_no_input_cannot_be_named(nodes: str, ways: str, kind: str) -> None:
+    assert untaken(nodes, {"a": 1}, ways) == [
+        ("/inputs/a", f"input 'a' names a node of type '{kind}', which takes no input")
+    ]
+
+
+def test_loose_keys_cannot_join_a_payload_that_is_no_object() -> None:
+    assert untaken(TRIGGER, {"t": [1], "x": 1}) == [
+        (
+            "/inputs/x",
+            "input 'x' cannot be added to the payload of trigger 't', which is of type list",
+        )
+    ]
+
+
+def test_every_key_that_nothing_takes_is_named_at_once() -> None:
+    found = untaken("a:http m:manualInput", {"a": 1, "m": 2, "x/y": 3, "_webhookData": 4})
+
+    assert [pointer for pointer, _ in found] == [
+        "/inputs/a",
+        "/inputs/x~1y",
+        "/inputs/_webhookData",
+    ]
+
+
+@pytest.mark.parametrize("payload", [{"x": 1}, [1], None])
+def test_a_delivery_fires_that_webhook_alone(payload: Any) -> None:
+    assert start_by_webhook(graph(BOTH), "w", payload) == Start(frozenset("w"), {"w": payload})
