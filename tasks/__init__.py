@@ -1,0 +1,1 @@
+"""The node types: handlers as Prefect tasks, and the models of their configs."""

@@ -1,0 +1,42 @@
+"""What a handler may know of the run it is part of, without a change to its signature."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerSettings:
+    """The settings that handlers need; the composition root fills them in."""
+
+    openai_api_key: str | None = None
+    openai_base_url: str | None = None
+    llm_model: str = "gpt-4o-mini"
+    llm_timeout_seconds: float = 120.0
+    http_timeout_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRun:
+    """One node in one execution. ``execution_id`` is ``None`` when a node is tried out alone."""
+
+    settings: HandlerSettings = HandlerSettings()
+    execution_id: str | None = None
+    node_id: str | None = None
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The same for every attempt of this node run, also after a crash."""
+        return f"{self.execution_id}:{self.node_id}" if self.execution_id else None
+
+
+_current: ContextVar[NodeRun | None] = ContextVar("node_run", default=None)
+
+
+def current_node_run() -> NodeRun:
+    """The node run the caller is part of; one with default settings outside of any."""
+    return _current.get() or NodeRun()
+
+
+def enter_node_run(run: NodeRun) -> None:
+    """Makes ``run`` the current one in this context, for the caller's own task or thread."""
+    _current.set(run)

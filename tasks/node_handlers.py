@@ -1,0 +1,58 @@
+"""The registry of node types. A type is added by putting its handler here; see the README."""
+
+from typing import Any
+
+from prefect import Task
+from pydantic import BaseModel
+
+from tasks.configs import (
+    AddFieldConfig,
+    CommentConfig,
+    ConditionConfig,
+    HttpConfig,
+    JoinConfig,
+    LlmConfig,
+    ManualInputConfig,
+    OutputConfig,
+    TriggerConfig,
+    WebhookConfig,
+)
+from tasks.entry import (
+    handle_comment,
+    handle_manual_input,
+    handle_output,
+    handle_trigger,
+    handle_webhook,
+)
+from tasks.flow_control import handle_condition
+from tasks.http import handle_http
+from tasks.llm import handle_llm
+from tasks.records import handle_add_field, handle_join
+
+NODE_HANDLERS: dict[str, Task[..., Any]] = {
+    "trigger": handle_trigger,
+    "manualInput": handle_manual_input,
+    "output": handle_output,
+    "http": handle_http,
+    "llm": handle_llm,
+    "condition": handle_condition,
+    "addField": handle_add_field,
+    "join": handle_join,
+    "webhook": handle_webhook,
+    "comment": handle_comment,
+}
+"""The handler of each node type: an async or sync Prefect task ``(node, input_data) -> result``."""
+
+NODE_CONFIGS: dict[str, type[BaseModel]] = {
+    "trigger": TriggerConfig,
+    "manualInput": ManualInputConfig,
+    "output": OutputConfig,
+    "http": HttpConfig,
+    "llm": LlmConfig,
+    "condition": ConditionConfig,
+    "addField": AddFieldConfig,
+    "join": JoinConfig,
+    "webhook": WebhookConfig,
+    "comment": CommentConfig,
+}
+"""The typed config of a node type. A type without one is checked for the common options only."""

@@ -1,0 +1,101 @@
+"""What the rest of the service asks about node types."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect import Task
+from pydantic import BaseModel
+
+from engine.document import Node, escape_pointer
+from engine.errors import Problem, UnknownNodeTypeError
+from engine.options import NodeOptions, RetryBackoff
+from tasks.config_base import faults_of
+from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
+
+DEFAULT_RETRIES = {"http": 2, "llm": 2}
+"""Further attempts of types that depend on others, with exponential backoff."""
+DEFAULT_DELAY_SECONDS = 1.0
+LONGEST_BACKOFF_SECONDS = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and after which delays a node is tried again."""
+
+    retries: int | None
+    """Further attempts; ``None`` leaves it to what the handler's own ``@task`` declares."""
+    delays: list[float] = field(default_factory=list[float])
+    """Seconds before each further attempt, one for each."""
+
+
+class NodeTypes:
+    """The node types of a registry, read anew at each question, so that types may be added."""
+
+    def __init__(
+        self, handlers: Mapping[str, Task[..., Any]], configs: Mapping[str, type[BaseModel]]
+    ) -> None:
+        self._handlers = handlers
+        self._configs = configs
+
+    @property
+    def known(self) -> list[str]:
+        """The names of all types, sorted."""
+        return sorted(self._handlers)
+
+    def handler(self, node_type: str) -> Task[..., Any]:
+        """The handler of a type.
+
+        Raises:
+            UnknownNodeTypeError: there is no such type; names the known ones.
+        """
+        try:
+            return self._handlers[node_type]
+        except KeyError:
+            raise UnknownNodeTypeError(node_type, self.known) from None
+
+    def check(self, node: Node) -> list[Problem]:
+        """Everything that the node's type holds against its config."""
+        model = self._configs.get(node.type, NodeOptions)
+        return [
+            Problem(
+                "invalid_config",
+                f"node '{node.id}' ({node.type}): '{fault.place}' {fault.reason}",
+                f"{node.config_pointer}/{escape_pointer(fault.key)}",
+                node_id=node.id,
+            )
+            for fault in faults_of(model, node.config)
+        ]
+
+    def retry_policy(self, node_type: str, options: NodeOptions) -> RetryPolicy:
+        """How a node of this type and with these options is tried again.
+
+        Raises:
+            UnknownNodeTypeError: there is no such type.
+        """
+        handler = self.handler(node_type)
+        retries = options.retries
+        if retries is None:
+            retries = DEFAULT_RETRIES.get(node_type)
+        if retries is None:
+            if options.retry_delay_seconds is None and options.retry_backoff is None:
+                return RetryPolicy(None)
+            retries = handler.retries
+        backoff = options.retry_backoff or (
+            RetryBackoff.EXPONENTIAL if node_type in DEFAULT_RETRIES else RetryBackoff.FIXED
+        )
+        first = options.retry_delay_seconds
+        return RetryPolicy(
+            retries, _delays(retries, DEFAULT_DELAY_SECONDS if first is None else first, backoff)
+        )
+
+
+def _delays(retries: int, first: float, backoff: RetryBackoff) -> list[float]:
+    if backoff == RetryBackoff.FIXED:
+        return [first] * retries
+    longest = max(first, LONGEST_BACKOFF_SECONDS)
+    return [min(first * 2**i, longest) for i in range(retries)]
+
+
+DEFAULT = NodeTypes(NODE_HANDLERS, NODE_CONFIGS)
+"""The types of the service: the built-in ones and whatever else is put into the registry."""

@@ -1,0 +1,146 @@
+"""Work on records: addField and join."""
+
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any, cast
+
+from prefect import task
+
+from engine.errors import NodeError
+from engine.values import JsonValue, Missing, kind_of, lookup
+from tasks.config_base import fill, read_config
+from tasks.configs import AddFieldConfig, JoinConfig, JoinStrategy, JoinType
+
+_Record = Mapping[str, JsonValue]
+_PORTS = ("A", "B")
+
+
+@task(name="addField")
+async def handle_add_field(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+    """A copy of the object, or of each record of the list, with one more field.
+
+    Raises:
+        NodeError: the input is neither, a record is no object, or a template's field is missing.
+    """
+    config = read_config(AddFieldConfig, node)
+    output: JsonValue
+    if isinstance(input_data, list):
+        records = cast("list[JsonValue]", input_data)
+        output = [_extended_at(config, index, record) for index, record in enumerate(records)]
+    elif input_data is None or isinstance(input_data, Mapping):
+        output = _extended(config, cast("_Record | None", input_data))
+    else:
+        raise NodeError(
+            f"a field can be added to an object or a list of objects; "
+            f"the input is of type {kind_of(input_data)}",
+            retryable=False,
+        )
+    return {
+        "success": True,
+        "message": f"Field '{config.add_field_name}' added",
+        "outputData": output,
+    }
+
+
+def _extended(config: AddFieldConfig, record: _Record | None) -> dict[str, JsonValue]:
+    value = fill("addFieldValue", config.add_field_value, record)
+    return {**(record or {}), config.add_field_name: value}
+
+
+def _extended_at(config: AddFieldConfig, index: int, record: JsonValue) -> dict[str, JsonValue]:
+    if not isinstance(record, Mapping):
+        raise NodeError(
+            f"record {index} is of type {kind_of(record)}, not an object", retryable=False
+        )
+    try:
+        return _extended(config, cast("_Record", record))
+    except NodeError as error:
+        raise NodeError(f"record {index}: {error}", retryable=False) from None
+
+
+@task(name="join")
+async def handle_join(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+    """One list of the inputs ``{"A": …, "B": …}``, end to end or joined by a key.
+
+    Raises:
+        NodeError: the input has other parts, or a record to be joined by key is no object.
+    """
+    config = read_config(JoinConfig, node)
+    left, right = _by_port(input_data)
+    if config.join_strategy == JoinStrategy.CONCAT:
+        joined = [*left, *right]
+    else:
+        joined = list(_merge(config, _records("A", left), _records("B", right)))
+    return {
+        "success": True,
+        "message": f"Joined {len(left)} and {len(right)} records to {len(joined)}",
+        "outputData": joined,
+    }
+
+
+def _by_port(data: JsonValue) -> tuple[list[JsonValue], list[JsonValue]]:
+    ports = cast("_Record", data) if isinstance(data, Mapping) else None
+    if data is not None and (ports is None or (ports and not ports.keys() & set(_PORTS))):
+        raise NodeError(
+            f'a join takes {{"A": …, "B": …}}; the input is {_described(data)}', retryable=False
+        )
+    left, right = (_as_list((ports or {}).get(port)) for port in _PORTS)
+    return left, right
+
+
+def _described(data: JsonValue) -> str:
+    if isinstance(data, Mapping):
+        return "an object with neither"
+    return f"of type {kind_of(data)}"
+
+
+def _as_list(value: JsonValue) -> list[JsonValue]:
+    if value is None:
+        return []
+    return cast("list[JsonValue]", value) if isinstance(value, list) else [value]
+
+
+def _records(port: str, items: list[JsonValue]) -> list[_Record]:
+    for index, item in enumerate(items):
+        if not isinstance(item, Mapping):
+            raise NodeError(
+                f"record {index} of input {port} is of type {kind_of(item)}, not an object",
+                retryable=False,
+            )
+    return cast("list[_Record]", items)
+
+
+def _merge(
+    config: JoinConfig, left: list[_Record], right: list[_Record]
+) -> Iterator[dict[str, JsonValue]]:
+    """The relational join: A's order, then what of B is left over."""
+    by_key: dict[Hashable, list[int]] = {}
+    for index, record in enumerate(right):
+        if (key := _key(record, config.join_key)) is not None:
+            by_key.setdefault(key, []).append(index)
+    matched: set[int] = set()
+    for record in left:
+        key = _key(record, config.join_key)
+        matches = [] if key is None else by_key.get(key, [])
+        matched.update(matches)
+        for index in matches:
+            yield {**record, **right[index]}
+        if not matches and config.join_type != JoinType.INNER:
+            yield dict(record)
+    if config.join_type == JoinType.OUTER:
+        yield from (dict(record) for i, record in enumerate(right) if i not in matched)
+
+
+def _key(record: _Record, path: str) -> Hashable | None:
+    """A record's key, ``None`` when it has none and so equals no other, as SQL has it."""
+    found = lookup(record, path)
+    return None if found is None or isinstance(found, Missing) else _frozen(found)
+
+
+def _frozen(value: JsonValue) -> Hashable:
+    """A stand-in for a JSON value, equal for equal values: 1 is 1.0, and ``True`` is neither."""
+    if isinstance(value, Mapping):
+        fields = cast("_Record", value)
+        return ("object", frozenset((name, _frozen(inner)) for name, inner in fields.items()))
+    if isinstance(value, list):
+        return ("list", tuple(_frozen(item) for item in cast("list[JsonValue]", value)))
+    return (kind_of(value), value)

@@ -1,0 +1,169 @@
+"""An HTTP server on loopback that answers as a test tells it to and remembers what it was sent."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import parse_qsl, urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client sent; header names are in lower case."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def path(self) -> str:
+        """The target without its query, as it was written."""
+        return urlsplit(self.target).path
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """The decoded query."""
+        return parse_qsl(urlsplit(self.target).query, keep_blank_values=True)
+
+    @property
+    def json(self) -> Any:
+        """The body as a JSON value."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What the server answers."""
+
+    status: int = 200
+    body: bytes | str = b""
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    pause: float = 0
+    """Seconds before each byte of the body; 0 sends it in one piece."""
+
+    @classmethod
+    def of(cls, value: Any, status: int = 200, **headers: str) -> "Response":
+        """A JSON answer; header names are written with underscores."""
+        named = {name.replace("_", "-"): text for name, text in headers.items()}
+        return cls(status, json.dumps(value), {"Content-Type": "application/json", **named})
+
+
+Handler = Callable[[Request], Awaitable[Response | None]]
+"""Answers a request; ``None`` closes the connection without an answer."""
+
+
+@dataclass(slots=True)
+class ScriptedServer:
+    """The server's address, and the requests so far."""
+
+    port: int
+    requests: list[Request] = field(default_factory=list[Request])
+
+    @property
+    def url(self) -> str:
+        """The server's origin, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def last(self) -> Request:
+        """The last request."""
+        return self.requests[-1]
+
+
+@asynccontextmanager
+async def serve(answer: Handler | Response | list[Response]) -> AsyncGenerator[ScriptedServer]:
+    """A running server: one answer for all requests, one after the other, or a function's.
+
+    What goes wrong in the server itself, such as a request too many, fails the test at its end.
+    """
+    script = iter(cast("list[Response]", answer)) if isinstance(answer, list) else None
+    failures: list[Exception] = []
+    connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def respond(request: Request) -> Response | None:
+        if script is not None:
+            return next(script, Response(500, "the test gave no answer for this request"))
+        if isinstance(answer, Response):
+            return answer
+        return await cast("Handler", answer)(request)
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            request = await _read(reader)
+            server.requests.append(request)
+            response = await respond(request)
+            if response is not None:
+                await _write(writer, request, response)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # a client may go away at any moment
+        except Exception as error:  # noqa: BLE001 - raised again where the test sees it
+            failures.append(error)
+        writer.close()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(connected(reader, writer))
+        connections[task] = writer
+
+    listening = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = ScriptedServer(listening.sockets[0].getsockname()[1])
+    try:
+        yield server
+    finally:
+        listening.close()
+        for task, writer in connections.items():
+            task.cancel()
+            writer.transport.abort()
+        await asyncio.gather(*connections, return_exceptions=True)
+        await asyncio.sleep(0)  # the turn of the loop in which the transports let go
+        if failures:
+            raise failures[0]
+
+
+def closed_port() -> int:
+    """A port of loopback on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def never(_request: Request) -> Response:
+    """A handler that never answers."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def _read(reader: asyncio.StreamReader) -> Request:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("utf-8")
+    line, *rest = head.rstrip().split("\r\n")
+    method, target, _ = line.split(" ")
+    headers: dict[str, str] = {}
+    for row in rest:
+        name, _, value = row.partition(":")
+        known = headers.get(name.lower())
+        headers[name.lower()] = f"{known}, {value.strip()}" if known else value.strip()
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Request(method, target, headers, body)
+
+
+async def _write(writer: asyncio.StreamWriter, request: Request, response: Response) -> None:
+    body = response.body.encode() if isinstance(response.body, str) else response.body
+    without_body = request.method == "HEAD" or response.status in {204, 304}
+    headers = {"Content-Length": str(len(body)), "Connection": "close", **response.headers}
+    if response.status == HTTPStatus.NO_CONTENT:
+        headers.pop("Content-Length")
+    known = response.status in set(HTTPStatus)
+    phrase = HTTPStatus(response.status).phrase if known else ""
+    head = f"HTTP/1.1 {response.status} {phrase}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    writer.write(head.encode() + b"\r\n")
+    if without_body:
+        return
+    for piece in [bytes([byte]) for byte in body] if response.pause else [body]:
+        await asyncio.sleep(response.pause)
+        writer.write(piece)
+        await writer.drain()

@@ -1,0 +1,445 @@
+"""The llm node, against a real server on loopback that speaks chat completions."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from engine.errors import NodeError
+from tasks.context import HandlerSettings, NodeRun, enter_node_run
+from tasks.node_handlers import NODE_HANDLERS
+from tests.llm_server import completion, messages_of, serve_replies
+from tests.servers import Handler, Request, Response, ScriptedServer, closed_port, never
+
+
+async def ask(
+    server: ScriptedServer | str, data: Any = None, key: str | None = "sk-1", **config: Any
+) -> Any:
+    """Runs the node against a server, or against a base URL."""
+    url = server if isinstance(server, str) else f"{server.url}/v1"
+    enter_node_run(NodeRun(HandlerSettings(openai_api_key=key, openai_base_url=url)))
+    node = {"id": "n1", "type": "llm", "config": {"llmPrompt": "Say it", **config}}
+    return await NODE_HANDLERS["llm"].fn(node, data)
+
+
+async def reply_to(
+    replies: str | list[str | Response] | Handler, data: Any = None, **config: Any
+) -> Any:
+    async with serve_replies(replies) as server:
+        return await ask(server, data, **config)
+
+
+async def failure_of(
+    replies: str | list[str | Response] | Handler, data: Any = None, **config: Any
+) -> NodeError:
+    with pytest.raises(NodeError) as raised:
+        await reply_to(replies, data, **config)
+    return raised.value
+
+
+async def sent(data: Any = None, **config: Any) -> Request:
+    """What the model server receives of one call."""
+    async with serve_replies("ok") as server:
+        await ask(server, data, **config)
+        return server.last
+
+
+# The request
+
+
+async def test_the_prompt_is_sent_to_chat_completions_with_the_key():
+    request = await sent()
+    assert request.path == "/v1/chat/completions"
+    assert request.headers["authorization"] == "Bearer sk-1"
+    assert messages_of(request) == [{"role": "user", "content": "Say it"}]
+    assert request.json["model"] == HandlerSettings().llm_model
+    assert {"temperature", "max_tokens", "max_completion_tokens"}.isdisjoint(request.json)
+
+
+async def test_model_temperature_and_longest_reply_are_sent_where_they_are_set():
+    request = await sent(llmModel="m1", llmTemperature="0.5", llmMaxTokens="99")
+    assert request.json["model"] == "m1"
+    assert request.json["temperature"] == 0.5
+    assert request.json["max_tokens"] == 99
+
+
+async def test_openai_itself_is_told_the_longest_reply_under_its_newer_name(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("tasks.llm.OPENAI_HOST", "127.0.0.1")
+    request = await sent(llmMaxTokens=99)
+    assert request.json["max_completion_tokens"] == 99
+    assert "max_tokens" not in request.json
+
+
+async def test_the_prompt_is_a_template_over_the_input():
+    request = await sent({"name": "Zoë"}, llmPrompt="Greet {{ name }}", llmIncludeInput=False)
+    assert messages_of(request) == [{"role": "user", "content": "Greet Zoë"}]
+
+
+async def test_both_spellings_of_the_prompt_are_accepted_and_the_first_wins():
+    assert messages_of(await sent(llmPrompt="", prompt="second"))[0]["content"] == "second"
+    assert messages_of(await sent(llmPrompt="first", prompt="second"))[0]["content"] == "first"
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"), [({"a": "é"}, '{"a":"é"}'), ([1], "[1]"), ("x", '"x"'), (0, "0")]
+)
+async def test_the_input_follows_the_prompt_as_json(data: Any, shown: str):
+    content = messages_of(await sent(data))[0]["content"]
+    assert content.startswith("Say it\n")
+    assert content.endswith(shown)
+
+
+@pytest.mark.parametrize("include", [False, "false"])
+async def test_the_input_can_be_left_out(include: Any):
+    assert messages_of(await sent({"a": 1}, llmIncludeInput=include))[0]["content"] == "Say it"
+
+
+async def test_there_is_nothing_to_add_when_there_is_no_input():
+    assert messages_of(await sent(None))[0]["content"] == "Say it"
+
+
+async def test_the_system_prompt_is_a_template_too():
+    system, user = messages_of(await sent({"who": "Ann"}, llmSystemPrompt="You are {{ who }}"))
+    assert system == {"role": "system", "content": "You are Ann"}
+    assert user["role"] == "user"
+
+
+@pytest.mark.parametrize("setting", ["llmPrompt", "llmSystemPrompt"])
+async def test_a_template_without_its_field_is_an_error_that_names_setting_and_field(setting: str):
+    error = await failure_of("ok", {"a": 1}, **{setting: "{{ nope }}"})
+    assert str(error).startswith(f"{setting}: the input has no field 'nope'")
+    assert not error.retryable
+
+
+async def test_the_model_is_told_which_type_is_wanted_beside_the_system_prompt():
+    async with serve_replies("5") as server:
+        await ask(server, outputType="number", llmSystemPrompt="Be brief")
+        system = messages_of(server.last)[0]
+    assert system["role"] == "system"
+    assert system["content"].startswith("Be brief\n\n")
+    assert "number" in system["content"]
+
+
+# The reply
+
+
+async def test_the_result_has_response_type_input_model_and_usage():
+    result = await reply_to([completion("Hello")], {"a": 1}, llmModel="m1")
+    assert result["success"] is True
+    assert result["outputData"] == {
+        "response": "Hello",
+        "outputType": "text",
+        "inputData": {"a": 1},
+    }
+    assert result["llmResponse"] == "Hello"
+    assert result["model"] == "m1"
+    assert result["usage"] == {"promptTokens": 7, "completionTokens": 3, "totalTokens": 10}
+
+
+@pytest.mark.parametrize(
+    ("config", "reply", "response"),
+    [
+        ({}, "any text", "any text"),
+        ({"outputType": ""}, "any text", "any text"),
+        ({"outputType": "number"}, " 42. ", 42),
+        ({"outputType": "date"}, "2024-02-29", "2024-02-29"),
+        ({"outputType": "enum", "enumOptions": ["Yes", "No"]}, "yes", "Yes"),
+        ({"outputType": "enum", "enumOptions": "Yes, No"}, "NO", "No"),
+        ({"outputType": "json"}, '```json\n{"a": 1}\n```', {"a": 1}),
+    ],
+)
+async def test_a_reply_is_read_as_the_asked_type(config: dict[str, Any], reply: str, response: Any):
+    result = await reply_to([reply], **config)
+    assert result["outputData"]["response"] == result["llmResponse"] == response
+
+
+async def test_a_reply_of_the_wrong_type_is_asked_for_once_more():
+    first, second = completion("about 5", tokens=(10, 2)), completion("5", tokens=(20, 1))
+    async with serve_replies([first, second]) as server:
+        result = await ask(server, outputType="number")
+        before, after = (messages_of(request) for request in server.requests)
+    assert result["outputData"]["response"] == 5
+    assert result["usage"] == {"promptTokens": 30, "completionTokens": 3, "totalTokens": 33}
+    assert after[: len(before)] == before
+    bad, correction = after[len(before) :]
+    assert bad == {"role": "assistant", "content": "about 5"}
+    assert correction["role"] == "user"
+    assert "one number" in correction["content"]
+
+
+async def test_a_reply_that_is_twice_of_the_wrong_type_is_an_error():
+    async with serve_replies(["about 5", "roughly " + "5" * 500]) as server:
+        with pytest.raises(NodeError) as raised:
+            await ask(server, outputType="number", llmModel="m1")
+        assert len(server.requests) == 2
+    message = str(raised.value)
+    assert not raised.value.retryable
+    assert message.startswith("m1 was to reply with one number (outputType number)")
+    assert "'roughly 555" in message
+    assert len(message) < 250
+
+
+NO_CHOICES = Response.of({"id": "x", "object": "chat.completion", "model": "m", "choices": []})
+NULL_CHOICES = Response.of({"id": "x", "object": "chat.completion", "choices": None})
+
+
+@pytest.mark.parametrize("empty", [completion(None), completion(""), NO_CHOICES, NULL_CHOICES])
+async def test_an_empty_reply_is_asked_for_once_more(empty: Response):
+    async with serve_replies([empty, "now"]) as server:
+        assert (await ask(server))["outputData"]["response"] == "now"
+        assert [m["role"] for m in messages_of(server.last)] == ["user", "user"]
+
+
+@pytest.mark.parametrize("empty", [completion(None), NO_CHOICES, NULL_CHOICES])
+async def test_a_reply_that_stays_empty_is_an_error(empty: Response):
+    error = await failure_of([empty, empty])
+    assert "replied nothing" in str(error)
+    assert not error.retryable
+
+
+async def test_an_error_says_when_the_reply_was_cut_off():
+    cut = completion('{"a": ', finish_reason="length")
+    error = await failure_of([cut, cut], outputType="json", llmMaxTokens=3)
+    assert "cut off" in str(error)
+
+
+async def test_a_refusal_is_shown_as_the_reply():
+    refusal = {"index": 0, "finish_reason": "stop", "message": {"refusal": "I will not"}}
+    body = {"id": "x", "object": "chat.completion", "model": "m", "choices": [refusal]}
+    error = await failure_of([Response.of(body), Response.of(body)], outputType="number")
+    assert "I will not" in str(error)
+
+
+async def test_a_server_that_counts_no_tokens_costs_none():
+    bare = {"index": 0, "message": {"role": "assistant", "content": "hi"}}
+    result = await reply_to([Response.of({"choices": [bare], "usage": {"prompt_tokens": 4}})])
+    assert result["usage"] == {"promptTokens": 4, "completionTokens": 0, "totalTokens": 0}
+
+
+# Record by record
+
+
+async def test_per_row_asks_once_for_each_record_and_keeps_their_order():
+    async def answer(request: Request) -> Response:
+        number = int(messages_of(request)[0]["content"].removeprefix("#"))
+        if number == 0:  # the first one is answered last
+            await last_arrived.wait()
+        if number == 7:
+            last_arrived.set()
+        return completion(f"r{number}")
+
+    last_arrived = asyncio.Event()
+    rows = [{"n": i} for i in range(8)]
+    config: dict[str, Any] = {
+        "llmPrompt": "#{{ n }}",
+        "llmIncludeInput": False,
+        "llmProcessingMode": "perRow",
+    }
+    async with serve_replies(answer) as server:
+        result = await ask(server, rows, **config)
+        assert len(server.requests) == 8
+    assert result["outputData"]["response"] == [f"r{i}" for i in range(8)]
+    assert result["outputData"]["inputData"] == rows
+    assert result["usage"]["totalTokens"] == 80
+
+
+async def test_per_row_makes_five_calls_at_once_and_no_more():
+    going = most = 0
+    five = asyncio.Event()
+
+    async def answer(_request: Request) -> Response:
+        nonlocal going, most
+        going += 1
+        most = max(most, going)
+        if going == 5:
+            five.set()
+        await five.wait()  # nobody is answered before five are there
+        await asyncio.sleep(0)
+        going -= 1
+        return completion("ok")
+
+    result = await reply_to(answer, [{}] * 12, llmProcessingMode="perRow")
+    assert result["outputData"]["response"] == ["ok"] * 12
+    assert most == 5
+
+
+async def test_per_row_includes_the_record_not_the_list():
+    async with serve_replies("ok") as server:
+        await ask(server, [{"a": 1}], llmProcessingMode="perRow")
+        assert messages_of(server.last)[0]["content"].endswith('\n{"a":1}')
+
+
+async def test_per_row_on_an_object_asks_once():
+    result = await reply_to(["one"], {"a": 1}, llmProcessingMode="perRow")
+    assert result["outputData"]["response"] == "one"
+
+
+async def test_batch_on_a_list_asks_once():
+    assert (await reply_to(["one"], [1, 2]))["outputData"]["response"] == "one"
+
+
+async def test_per_row_on_an_empty_list_asks_nobody():
+    async with serve_replies([]) as server:
+        result = await ask(server, [], llmProcessingMode="perRow")
+        assert server.requests == []
+    assert result["outputData"]["response"] == []
+    assert result["usage"]["totalTokens"] == 0
+
+
+async def test_a_record_that_fails_is_named_and_ends_the_others():
+    async def answer(request: Request) -> Response:
+        if '{"n":3}' in messages_of(request)[0]["content"]:
+            return Response.of({"error": {"message": "slow down"}}, 429, Retry_After="9")
+        return await never(request)
+
+    rows = [{"n": i} for i in range(20)]
+    error = await failure_of(answer, rows, llmProcessingMode="perRow")
+    assert str(error).startswith("record 3: ")
+    assert error.retryable
+    assert error.retry_after == 9
+
+
+# Failures
+
+
+async def test_without_a_key_the_error_says_which_setting():
+    enter_node_run(NodeRun(HandlerSettings()))
+    node = {"id": "n1", "config": {"llmPrompt": "x"}}
+    with pytest.raises(NodeError, match="OPENAI_API_KEY") as raised:
+        await NODE_HANDLERS["llm"].fn(node, None)
+    assert not raised.value.retryable
+
+
+async def test_without_a_key_in_the_settings_the_one_of_the_environment_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-somebody-else")
+    enter_node_run(NodeRun(HandlerSettings()))
+    with pytest.raises(NodeError, match="OPENAI_API_KEY"):
+        await NODE_HANDLERS["llm"].fn({"id": "n1", "config": {"llmPrompt": "x"}}, None)
+
+
+async def test_a_server_of_one_s_own_may_ask_for_no_key():
+    async with serve_replies("ok") as server:
+        assert (await ask(server, key=None))["llmResponse"] == "ok"
+
+
+@pytest.mark.parametrize("key", ["sk-ä", "sk-1\nsk-2"])
+async def test_a_key_that_cannot_be_one_is_refused_without_showing_it(key: str):
+    with pytest.raises(NodeError, match="OPENAI_API_KEY") as raised:
+        await ask("http://127.0.0.1:1/v1", key=key)
+    assert "sk-" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["localhost:1234/v1", "http://h:x/v1"])
+async def test_a_base_url_that_cannot_be_called_is_an_error_that_names_the_setting(url: str):
+    with pytest.raises(NodeError, match="OPENAI_BASE_URL") as raised:
+        await ask(url)
+    assert not raised.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "shown"),
+    [
+        (401, {"error": {"message": "Incorrect API key"}}, "Incorrect API key"),
+        (403, {"error": {"message": "Not allowed"}}, "Not allowed"),
+        (400, {"error": {"message": "Bad temperature"}}, "Bad temperature"),
+        (404, {"error": "model 'x' not found"}, "model 'x' not found"),
+        (404, {"detail": "Not Found"}, "Not Found"),
+        (422, {"error": {"code": 7}}, '{"code":7}'),
+        (
+            429,
+            {"error": {"message": "Quota used up", "code": "insufficient_quota"}},
+            "Quota used up",
+        ),
+    ],
+)
+async def test_what_the_server_refuses_is_not_retried_and_shown(status: int, body: Any, shown: str):
+    error = await failure_of([Response.of(body, status)])
+    assert not error.retryable
+    assert f"answered {status}: {shown}" in str(error)
+
+
+async def test_a_refusal_that_is_a_page_is_shown_in_part():
+    error = await failure_of([Response(403, "<html>" + "x" * 5000)])
+    assert "answered 403: <html>" in str(error)
+    assert len(str(error)) < 600
+
+
+async def test_a_429_is_retried_after_what_the_server_asks_for():
+    limited = Response.of({"error": {"message": "slow down"}}, 429, Retry_After="12")
+    async with serve_replies([limited]) as server:
+        with pytest.raises(NodeError, match="slow down") as raised:
+            await ask(server)
+        assert len(server.requests) == 1  # attempts are the node's, not the client's
+    assert raised.value.retryable
+    assert raised.value.retry_after == 12
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 529])
+async def test_a_5xx_is_retried(status: int):
+    error = await failure_of([Response.of({"error": {"message": "overloaded"}}, status)])
+    assert error.retryable
+    assert "overloaded" in str(error)
+
+
+async def test_a_refused_connection_is_retried_and_told():
+    with pytest.raises(NodeError) as raised:
+        await ask(f"http://127.0.0.1:{closed_port()}/v1")
+    assert raised.value.retryable
+    assert "127.0.0.1 cannot be reached: the connection was refused" in str(raised.value)
+
+
+async def test_a_server_that_hangs_up_is_retried():
+    async def hang_up(_request: Request) -> None:
+        return None
+
+    error = await failure_of(hang_up)
+    assert error.retryable
+    assert not str(error).endswith(": ")
+
+
+async def test_a_slow_server_is_a_timeout_that_names_the_limit():
+    error = await failure_of(never, timeoutSeconds=0.05)
+    assert error.retryable
+    assert "no complete reply within 0.05 s" in str(error)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        Response(200, "<html>a login page</html>", {"Content-Type": "text/html"}),
+        Response(200, "{broken", {"Content-Type": "application/json"}),
+        Response.of("text"),
+    ],
+)
+async def test_an_answer_that_is_no_completion_is_an_error(garbage: Response):
+    error = await failure_of([garbage])
+    assert "no completion" in str(error)
+
+
+async def test_cancelling_ends_all_calls():
+    arrived: list[Request] = []
+    all_there = asyncio.Event()
+
+    async def hold(request: Request) -> Response:
+        arrived.append(request)
+        if len(arrived) == 5:
+            all_there.set()
+        return await never(request)
+
+    async with serve_replies(hold) as server:
+        task = asyncio.create_task(ask(server, [{}] * 9, llmProcessingMode="perRow"))
+        await all_there.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(server.requests) == 5
+
+
+async def test_a_wrong_config_is_an_error_that_names_the_setting():
+    error = await failure_of("ok", outputType="enum")
+    assert "'enumOptions' is required when outputType is enum" in str(error)
+    assert not error.retryable

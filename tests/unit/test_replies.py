@@ -1,0 +1,75 @@
+"""What a model's reply must be, and how it is read."""
+
+from typing import Any
+
+import pytest
+
+from tasks.configs import OutputType
+from tasks.replies import reply_type
+
+OPTIONS = ["Positive", "Negative", "n/a"]
+
+
+@pytest.mark.parametrize(
+    ("output_type", "reply", "value"),
+    [
+        ("text", " as given\n", " as given\n"),
+        ("number", "25", 25),
+        ("number", " -1.5e3 \n", -1500.0),
+        ("number", "42.", 42),
+        ("date", "2024-02-29", "2024-02-29"),
+        ("date", " 2024-01-01T10:00:00Z\n", "2024-01-01T10:00:00Z"),
+        ("date", "2024-01-01T10:00", "2024-01-01T10:00"),
+        ("date", "2024-01-01T10:00:00.123+02:00", "2024-01-01T10:00:00.123+02:00"),
+        ("enum", "Positive", "Positive"),
+        ("enum", " nEGATIVE\n", "Negative"),
+        ("enum", '"positive".', "Positive"),
+        ("enum", "N/A", "n/a"),
+        ("json", '{"a": [1]}', {"a": [1]}),
+        ("json", " null ", None),
+        ("json", '```json\n{"a": 1}\n```', {"a": 1}),
+        ("json", "\n```\n[1, 2]\n```\n", [1, 2]),
+        ("json", "```JSON\n5```", 5),
+    ],
+)
+def test_a_reply_of_the_type_is_read(output_type: str, reply: str, value: Any):
+    read = reply_type(OutputType(output_type), OPTIONS).read(reply)
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("output_type", "reply"),
+    [
+        ("text", ""),
+        ("text", " \n"),
+        ("number", ""),
+        ("number", "about 5"),
+        ("number", "1,000"),
+        ("number", "5 %"),
+        ("number", "nan"),
+        ("number", "true"),
+        ("date", "yesterday"),
+        ("date", "2024-02-30"),
+        ("date", "2024-13-01"),
+        ("date", "01/02/2024"),
+        ("date", "20240101"),
+        ("date", "2024-01-01T25:00:00"),
+        ("enum", ""),
+        ("enum", "Pos"),
+        ("enum", "Positive or Negative"),
+        ("json", ""),
+        ("json", "Here it is: {}"),
+        ("json", "[NaN]"),
+        ("json", '```json\n{"a": 1\n```'),
+    ],
+)
+def test_a_reply_of_another_type_is_none(output_type: str, reply: str):
+    with pytest.raises(ValueError):  # noqa: PT011 - the text is for nobody
+        reply_type(OutputType(output_type), OPTIONS).read(reply)
+
+
+def test_the_model_is_told_every_type_but_text():
+    told = {kind: reply_type(kind, OPTIONS).instruction for kind in OutputType}
+    assert {kind for kind, text in told.items() if text is None} == {OutputType.TEXT}
+    assert "Positive, Negative, n/a" in (told[OutputType.ENUM] or "")
