@@ -1,0 +1,145 @@
+"""The main project's tables where they are missing, and the service's own."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Creates and adds; what is there already stays as it is."""
+    tables = set(sa.inspect(op.get_bind()).get_table_names())
+    if "workflows" not in tables:
+        _create_workflows()
+    if "workflow_executions" not in tables:
+        _create_executions()
+    if "execution_logs" not in tables:
+        _create_logs()
+    _add_to_logs()
+    _create_definitions()
+    _create_runs()
+
+
+def _create_workflows() -> None:
+    op.create_table(
+        "workflows",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("organizationId", sa.Text),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("data", sa.Text, nullable=False),
+        sa.Column("tags", sa.Text),
+        sa.Column("isPublic", sa.Integer),
+        sa.Column("createdAt", sa.Text),
+        sa.Column("updatedAt", sa.Text),
+    )
+
+
+def _create_executions() -> None:
+    op.create_table(
+        "workflow_executions",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column(
+            "workflowId", sa.Text, sa.ForeignKey("workflows.id", ondelete="CASCADE"), nullable=False
+        ),
+        sa.Column("organizationId", sa.Text),
+        sa.Column("status", sa.Text, server_default="pending"),
+        sa.Column("triggerType", sa.Text, server_default="manual"),
+        sa.Column("triggeredByName", sa.Text),
+        sa.Column("versionNumber", sa.Integer),
+        sa.Column("inputs", sa.Text),
+        sa.Column("currentNodeId", sa.Text),
+        sa.Column("nodeResults", sa.Text),
+        sa.Column("finalOutput", sa.Text),
+        sa.Column("error", sa.Text),
+        sa.Column("createdAt", sa.Text),
+        sa.Column("startedAt", sa.Text),
+        sa.Column("completedAt", sa.Text),
+    )
+
+
+def _create_logs() -> None:
+    op.create_table(
+        "execution_logs",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column(
+            "executionId",
+            sa.Text,
+            sa.ForeignKey("workflow_executions.id", ondelete="CASCADE"),
+            nullable=False,
+        ),
+        sa.Column("nodeId", sa.Text),
+        sa.Column("nodeType", sa.Text),
+        sa.Column("nodeLabel", sa.Text),
+        sa.Column("status", sa.Text),
+        sa.Column("inputData", sa.Text),
+        sa.Column("outputData", sa.Text),
+        sa.Column("error", sa.Text),
+        sa.Column("duration", sa.Integer),
+        sa.Column("timestamp", sa.Text),
+    )
+
+
+def _add_to_logs() -> None:
+    inspector = sa.inspect(op.get_bind())
+    there = {column["name"] for column in inspector.get_columns("execution_logs")}
+    for name, kind in (
+        ("attempt", sa.Integer),
+        ("lastError", sa.Text),
+        ("seq", sa.Integer),
+        ("startSeq", sa.Integer),
+        ("resultDetail", sa.Text),
+    ):
+        if name not in there:
+            op.add_column("execution_logs", sa.Column(name, kind))
+    # Polling and cascading deletes look rows up by execution; an index changes no meaning.
+    for table, column in (("execution_logs", "executionId"), ("workflow_executions", "workflowId")):
+        indexes = inspector.get_indexes(table)
+        if not any((index["column_names"] or [None])[0] == column for index in indexes):
+            op.create_index(f"orchestrator_{table}_{column}", table, [column])
+
+
+def _create_definitions() -> None:
+    op.create_table(
+        "orchestrator_definitions",
+        sa.Column("hash", sa.Text, primary_key=True),
+        sa.Column("document", sa.Text, nullable=False),
+        sa.Column("createdAt", sa.Text, nullable=False),
+    )
+
+
+def _create_runs() -> None:
+    op.create_table(
+        "orchestrator_runs",
+        sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column(
+            "executionId",
+            sa.Text,
+            sa.ForeignKey("workflow_executions.id", ondelete="CASCADE"),
+            nullable=False,
+            unique=True,
+        ),
+        sa.Column("definitionHash", sa.Text, nullable=False),
+        sa.Column("workflowName", sa.Text, nullable=False),
+        sa.Column("seq", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("totalNodes", sa.Integer, nullable=False),
+        sa.Column("completedNodes", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("failedNodes", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("skippedNodes", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("owner", sa.Text),
+        sa.Column("leaseUntil", sa.Text),
+        sa.Column("claims", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("notBefore", sa.Text),
+        sa.Column("cancelRequestedAt", sa.Text),
+        sa.Column("flowRunId", sa.Text),
+        sa.Column("endedAt", sa.Text),
+        sqlite_autoincrement=True,
+    )
+    unended = sa.text('"endedAt" IS NULL')
+    op.create_index(
+        "orchestrator_runs_open",
+        "orchestrator_runs",
+        ["position"],
+        sqlite_where=unended,
+        postgresql_where=unended,
+    )

@@ -1,0 +1,160 @@
+"""Questions to the database: workflows, executions, logs. Reads never wait for a writer."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, func, literal, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from database.connection import reading
+from database.records import Execution, ExecutionSummary, NodeLog, Payload, Workflow
+from database.tables import executions, logs, runs, workflows
+from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
+from engine.plan import Progress
+from engine.status import ExecutionStatus
+
+
+class Reads:
+    """Reading what the journal and the main project wrote."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def workflow(self, workflow_id: str) -> Workflow:
+        """One workflow.
+
+        Raises:
+            WorkflowNotFoundError: there is none of that id.
+        """
+        query = select(
+            workflows.c.id, workflows.c.name, workflows.c.data, workflows.c.organizationId
+        ).where(workflows.c.id == workflow_id)
+        async with reading(self._engine) as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            raise WorkflowNotFoundError(workflow_id)
+        return Workflow(row.id, row.name, row.data, row.organizationId)
+
+    async def execution(self, execution_id: str) -> Execution:
+        """One execution with its progress.
+
+        Raises:
+            ExecutionNotFoundError: there is none of that id.
+        """
+        query = (
+            select(
+                executions,
+                runs.c.seq,
+                runs.c.totalNodes,
+                runs.c.completedNodes,
+                runs.c.failedNodes,
+                runs.c.skippedNodes,
+            )
+            .outerjoin(runs, runs.c.executionId == executions.c.id)
+            .where(executions.c.id == execution_id)
+        )
+        async with reading(self._engine) as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            raise ExecutionNotFoundError(execution_id)
+        return Execution(
+            id=row.id,
+            workflow_id=row.workflowId,
+            organization_id=row.organizationId,
+            status=ExecutionStatus(row.status or ExecutionStatus.PENDING),
+            created_at=row.createdAt,
+            started_at=row.startedAt,
+            completed_at=row.completedAt,
+            current_node_id=row.currentNodeId,
+            error=row.error,
+            final_output=row.finalOutput,
+            progress=Progress(
+                row.totalNodes or 0,
+                row.completedNodes or 0,
+                row.failedNodes or 0,
+                row.skippedNodes or 0,
+            ),
+            seq=row.seq or 0,
+        )
+
+    async def logs(
+        self, execution_id: str, *, last: int | None = None, cut_at: int | None = None
+    ) -> list[NodeLog]:
+        """Node runs in the order of their start; only the ``last`` ones, payloads cut, if asked."""
+        query = (
+            select(
+                logs.c.nodeId,
+                logs.c.nodeType,
+                logs.c.nodeLabel,
+                logs.c.status,
+                _cut(logs.c.inputData, cut_at).label("input"),
+                func.length(logs.c.inputData).label("inputSize"),
+                _cut(logs.c.outputData, cut_at).label("output"),
+                func.length(logs.c.outputData).label("outputSize"),
+                logs.c.error,
+                logs.c.lastError,
+                logs.c.duration,
+                logs.c.timestamp,
+                logs.c.attempt,
+                logs.c.seq,
+            )
+            .where(logs.c.executionId == execution_id)
+            .order_by(
+                func.coalesce(logs.c.startSeq, 0).desc(), logs.c.timestamp.desc(), logs.c.id.desc()
+            )
+            .limit(last)
+        )
+        async with reading(self._engine) as connection:
+            rows = (await connection.execute(query)).all()
+        return [_node_log(row) for row in reversed(rows)]
+
+    async def executions_of(
+        self, workflow_id: str, limit: int
+    ) -> tuple[list[ExecutionSummary], int]:
+        """The newest executions of a workflow, and how many there are in all."""
+        mine = executions.c.workflowId == workflow_id
+        query = (
+            select(
+                executions.c.id,
+                executions.c.workflowId,
+                executions.c.status,
+                executions.c.createdAt,
+                executions.c.startedAt,
+                executions.c.completedAt,
+                executions.c.error,
+            )
+            .outerjoin(runs, runs.c.executionId == executions.c.id)
+            .where(mine)
+            .order_by(
+                executions.c.createdAt.desc(),
+                func.coalesce(runs.c.position, 0).desc(),
+                executions.c.id,
+            )
+            .limit(limit)
+        )
+        async with reading(self._engine) as connection:
+            rows = (await connection.execute(query)).all()
+            total = await connection.scalar(
+                select(func.count()).select_from(executions).where(mine)
+            )
+        return [ExecutionSummary(*row) for row in rows], total or 0
+
+
+def _cut(column: ColumnElement[str], characters: int | None) -> ColumnElement[Any]:
+    return column if characters is None else func.substr(column, literal(1), literal(characters))
+
+
+def _node_log(row: Row[*tuple[Any, ...]]) -> NodeLog:
+    return NodeLog(
+        node_id=row.nodeId,
+        node_type=row.nodeType,
+        node_label=row.nodeLabel,
+        status=row.status,
+        input_data=None if row.input is None else Payload(row.input, row.inputSize),
+        output_data=None if row.output is None else Payload(row.output, row.outputSize),
+        error=row.error,
+        last_error=row.lastError,
+        duration=row.duration,
+        timestamp=row.timestamp,
+        attempt=row.attempt or 1,
+        seq=row.seq or 0,
+    )

@@ -1,0 +1,158 @@
+"""The rows of the database as the rest of the service sees them."""
+
+from dataclasses import dataclass, field
+
+from engine.document import Node
+from engine.plan import Outcome, Progress
+from engine.status import ExecutionStatus, NodeStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """A row of ``workflows``. ``data`` is JSON text as the editor saved it."""
+
+    id: str
+    name: str
+    data: str
+    organization_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """An execution that is accepted and shall be stored. ``inputs`` and ``document`` are JSON."""
+
+    execution_id: str
+    workflow_id: str
+    workflow_name: str
+    organization_id: str | None
+    document: str
+    inputs: str | None
+    total_nodes: int
+    trigger_type: str = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write to one execution, until it is lost."""
+
+    execution_id: str
+    owner: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRun:
+    """An execution just claimed."""
+
+    lease: Lease
+    workflow_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """All that the journal knows of a claimed execution; enough to begin it or to go on with it."""
+
+    execution_id: str
+    document: str
+    inputs: str | None
+    seq: int
+    cancel_requested: bool
+    outcomes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
+    """The nodes that are decided, in the order in which they were."""
+    attempts: dict[str, int] = field(default_factory=dict[str, int])
+    """Node runs that were begun and are not decided, with the attempts they have had."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted:
+    """A node run begins. ``attempt`` is above 1 when it had begun before a crash."""
+
+    node: Node
+    input_data: str
+    attempt: int
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEnded:
+    """A node run ends. ``output_data`` and ``detail`` are JSON text; ``duration`` in ms."""
+
+    node_id: str
+    status: NodeStatus
+    duration: int | None
+    output_data: str | None = None
+    detail: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an execution ends. ``node_results`` and ``final_output`` are JSON text."""
+
+    status: ExecutionStatus
+    progress: Progress | None = None
+    error: str | None = None
+    node_results: str | None = None
+    final_output: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A row of ``workflow_executions`` with its progress; JSON columns as text."""
+
+    id: str
+    workflow_id: str
+    organization_id: str | None
+    status: ExecutionStatus
+    created_at: str | None
+    started_at: str | None
+    completed_at: str | None
+    current_node_id: str | None
+    error: str | None
+    final_output: str | None
+    progress: Progress
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionSummary:
+    """An execution in a list: no payloads."""
+
+    id: str
+    workflow_id: str
+    status: str
+    created_at: str | None
+    started_at: str | None
+    completed_at: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A JSON column: its text, or the beginning of it if asked for cut; ``size`` in characters."""
+
+    text: str
+    size: int
+
+    @property
+    def cut(self) -> bool:
+        """Whether there is more than ``text``."""
+        return len(self.text) < self.size
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLog:
+    """A row of ``execution_logs``. ``duration`` in ms, ``timestamp`` the start."""
+
+    node_id: str | None
+    node_type: str | None
+    node_label: str | None
+    status: str | None
+    input_data: Payload | None
+    output_data: Payload | None
+    error: str | None
+    last_error: str | None
+    duration: int | None
+    timestamp: str | None
+    attempt: int
+    seq: int

@@ -1,0 +1,86 @@
+"""Bringing a database to the schema the code expects: additive, at start, in one transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+
+from database.clock import Clock, to_text
+from database.tables import workflows
+from database.writer import Writer
+from engine.errors import StorageUnusableError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+VERSION_TABLE = "orchestrator_schema_version"
+"""Not Alembic's default name, which the main project may use for itself."""
+
+_MIGRATION_LOCK = 7_205_759_403  # any number, the same in every version of the service
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleWorkflow:
+    """A workflow that a database gets when the service creates it. ``data`` is JSON text."""
+
+    id: str
+    name: str
+    data: str
+    tags: str | None = None
+
+
+async def prepare_schema(
+    writer: Writer, clock: Clock, examples: Sequence[ExampleWorkflow] = ()
+) -> bool:
+    """Creates what is missing; a database without ``workflows`` gets the examples too.
+
+    Returns:
+        Whether the database was empty and is the service's own creation.
+
+    Raises:
+        StorageError: the database cannot be opened or written, or is of a newer version.
+    """
+    return await writer.run(lambda connection: _upgrade(connection, clock, examples))
+
+
+def _upgrade(connection: Connection, clock: Clock, examples: Sequence[ExampleWorkflow]) -> bool:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    tables = set(inspect(connection).get_table_names())
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    if VERSION_TABLE in tables:
+        _refuse_newer(connection, config)
+    command.upgrade(config, "head")
+    created = workflows.name not in tables
+    if created and examples:
+        now = to_text(clock())
+        connection.execute(
+            workflows.insert(),
+            [
+                {
+                    "id": example.id,
+                    "name": example.name,
+                    "data": example.data,
+                    "tags": example.tags,
+                    "createdAt": now,
+                    "updatedAt": now,
+                }
+                for example in examples
+            ],
+        )
+    return created
+
+
+def _refuse_newer(connection: Connection, config: Config) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    rows = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608 - a constant
+    for (revision,) in rows:
+        if revision not in known:
+            raise StorageUnusableError(
+                f"The database is of a newer version of this service (schema '{revision}'); "
+                "start that version, or point DATABASE_PATH at another file"
+            )

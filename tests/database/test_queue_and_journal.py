@@ -1,0 +1,304 @@
+"""The queue and the journal, on SQLite and on PostgreSQL: every write is guarded."""
+
+import asyncio
+
+import pytest
+
+from database import Database
+from database.records import (
+    ClaimedRun,
+    Ending,
+    Lease,
+    NodeEnded,
+    NodeStarted,
+    Submission,
+)
+from engine.document import Node
+from engine.errors import (
+    ExecutionNotFoundError,
+    LeaseLostError,
+    WorkflowNotFoundError,
+)
+from engine.plan import Progress
+from engine.status import ExecutionStatus, NodeStatus
+from tests.moving_clock import MovingClock
+
+LEASE = 30.0
+NOTHING_YET = Progress(2, 0, 0, 0)
+A, B = Node("a", "trigger", "A", {}), Node("b", "output", "B", {})
+
+
+async def submit(database: Database, execution_id: str, **changes: object) -> None:
+    values: dict[str, object] = {
+        "execution_id": execution_id,
+        "workflow_id": "w",
+        "workflow_name": "A workflow",
+        "organization_id": None,
+        "document": '{"nodes": []}',
+        "inputs": '{"x":1}',
+        "total_nodes": 2,
+        **changes,
+    }
+    await database.queue.submit(Submission(**values))  # type: ignore[arg-type]
+
+
+async def claim_one(database: Database, owner: str = "me") -> Lease:
+    (run,) = await database.queue.claim(owner, 1, LEASE)
+    return run.lease
+
+
+def ids(claimed: list[ClaimedRun]) -> list[str]:
+    return [run.lease.execution_id for run in claimed]
+
+
+async def status(database: Database, execution_id: str) -> ExecutionStatus:
+    return (await database.reads.execution(execution_id)).status
+
+
+async def test_a_submission_is_pending_until_it_is_claimed(database: Database) -> None:
+    await submit(database, "e1")
+    execution = await database.reads.execution("e1")
+    assert execution.status == ExecutionStatus.PENDING
+    assert execution.progress == NOTHING_YET
+    assert execution.created_at == "2026-01-01T00:00:00.000Z"
+    (run,) = await database.queue.claim("me", 5, LEASE)
+    assert run.workflow_name == "A workflow"
+    assert await status(database, "e1") == ExecutionStatus.RUNNING
+
+
+async def test_a_submission_for_a_workflow_that_is_gone_stores_nothing(database: Database) -> None:
+    with pytest.raises(WorkflowNotFoundError):
+        await submit(database, "e1", workflow_id="gone")
+    with pytest.raises(ExecutionNotFoundError):
+        await database.reads.execution("e1")
+
+
+async def test_the_oldest_is_claimed_first_and_nothing_twice(database: Database) -> None:
+    for i in range(5):
+        await submit(database, f"e{i}")
+    assert ids(await database.queue.claim("me", 2, LEASE)) == ["e0", "e1"]
+    assert ids(await database.queue.claim("you", 9, LEASE)) == ["e2", "e3", "e4"]
+    assert await database.queue.claim("me", 9, LEASE) == []
+
+
+async def test_many_claim_at_once_and_none_gets_what_another_has(database: Database) -> None:
+    for i in range(20):
+        await submit(database, f"e{i}")
+    claims = await asyncio.gather(*(database.queue.claim(f"o{i}", 3, LEASE) for i in range(8)))
+    claimed = [execution_id for runs in claims for execution_id in ids(runs)]
+    assert len(claimed) == len(set(claimed))
+    rest = ids(await database.queue.claim("last", 20, LEASE))
+    assert sorted(claimed + rest) == sorted(f"e{i}" for i in range(20))
+
+
+async def test_what_a_dead_owner_left_is_claimable_when_its_lease_ran_out(
+    database: Database, clock: MovingClock
+) -> None:
+    await submit(database, "e1")
+    await claim_one(database, "dead")
+    clock.advance(LEASE)
+    assert await database.queue.claim("me", 1, LEASE) == []
+    clock.advance(0.001)
+    assert ids(await database.queue.claim("me", 1, LEASE)) == ["e1"]
+
+
+async def test_a_heartbeat_keeps_what_is_held(database: Database, clock: MovingClock) -> None:
+    await submit(database, "e1")
+    await claim_one(database)
+    for _ in range(5):
+        clock.advance(LEASE * 0.9)
+        assert await database.queue.renew("me", LEASE) == {"e1": False}
+        assert await database.queue.claim("you", 1, LEASE) == []
+
+
+async def test_an_owner_does_not_claim_what_it_carries_already(
+    database: Database, clock: MovingClock
+) -> None:
+    await submit(database, "e1")
+    await claim_one(database)
+    clock.advance(2 * LEASE)
+    assert await database.queue.claim("me", 1, LEASE, excluding=["e1"]) == []
+
+
+async def test_the_journal_is_what_a_new_owner_goes_on_from(
+    database: Database, clock: MovingClock
+) -> None:
+    await submit(database, "e1")
+    lease = await claim_one(database, "dead")
+    seq = await database.journal.record_step(
+        lease, 0, NOTHING_YET, "a", started=[NodeStarted(A, "null", 1, resumed=False)]
+    )
+    seq = await database.journal.record_step(
+        lease,
+        seq,
+        Progress(2, 1, 0, 0),
+        "b",
+        ended=[NodeEnded("a", NodeStatus.COMPLETED, 5, '{"x":1}', '{"success":true}')],
+        started=[NodeStarted(B, '{"x":1}', 1, resumed=False)],
+    )
+    clock.advance(2 * LEASE)
+    record = await database.journal.load(await claim_one(database, "me"))
+    assert record.seq == seq == 3
+    assert record.inputs == '{"x":1}'
+    assert record.document == '{"nodes": []}'
+    assert record.outcomes["a"].result == {"success": True, "outputData": {"x": 1}}
+    assert record.attempts == {"b": 1}
+    assert record.cancel_requested is False
+
+
+async def test_a_node_that_starts_again_keeps_its_row(database: Database) -> None:
+    await submit(database, "e1")
+    lease = await claim_one(database)
+    seq = await database.journal.record_step(
+        lease, 0, NOTHING_YET, "a", started=[NodeStarted(A, "null", 1, resumed=False)]
+    )
+    await database.journal.record_step(
+        lease, seq, NOTHING_YET, "a", started=[NodeStarted(A, '"again"', 2, resumed=True)]
+    )
+    (log,) = await database.reads.logs("e1")
+    assert (log.status, log.attempt, log.seq) == ("running", 2, 2)
+    assert log.input_data is not None
+    assert log.input_data.text == '"again"'
+
+
+async def test_a_step_that_was_not_confirmed_may_be_recorded_again(database: Database) -> None:
+    await submit(database, "e1")
+    lease = await claim_one(database)
+    for _ in range(2):
+        await database.journal.record_step(
+            lease,
+            0,
+            NOTHING_YET,
+            "a",
+            skipped=[B],
+            started=[NodeStarted(A, "null", 1, resumed=False)],
+        )
+    logs = await database.reads.logs("e1")
+    assert [(log.node_id, log.status, log.seq) for log in logs] == [
+        ("b", "skipped", 1),
+        ("a", "running", 2),
+    ]
+
+
+async def test_whoever_lost_the_lease_writes_nothing(
+    database: Database, clock: MovingClock
+) -> None:
+    await submit(database, "e1")
+    frozen = await claim_one(database, "frozen")
+    clock.advance(2 * LEASE)
+    await claim_one(database, "me")
+    journal = database.journal
+    late = [NodeStarted(A, "null", 1, resumed=False)]
+    with pytest.raises(LeaseLostError):
+        await journal.record_step(frozen, 0, NOTHING_YET, "a", started=late)
+    with pytest.raises(LeaseLostError):
+        await journal.record_retry(frozen, 0, "a", 2, "oh")
+    with pytest.raises(LeaseLostError):
+        await journal.finish(frozen, 0, Ending(ExecutionStatus.COMPLETED, NOTHING_YET))
+    with pytest.raises(LeaseLostError):
+        await journal.abandon(frozen, "oh")
+    with pytest.raises(LeaseLostError):
+        await journal.load(frozen)
+    with pytest.raises(LeaseLostError):
+        await database.queue.release(frozen)
+    assert await database.reads.logs("e1") == []
+    assert await status(database, "e1") == ExecutionStatus.RUNNING
+    assert await database.queue.renew("frozen", LEASE) == {}
+
+
+@pytest.mark.parametrize(
+    "ending", [ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED]
+)
+async def test_a_terminal_status_never_changes_again(
+    database: Database, clock: MovingClock, ending: ExecutionStatus
+) -> None:
+    await submit(database, "e1")
+    lease = await claim_one(database)
+    await database.journal.finish(lease, 0, Ending(ending, NOTHING_YET, final_output="{}"))
+    clock.advance(10 * LEASE)
+    assert await database.queue.claim("you", 1, LEASE) == []
+    with pytest.raises(LeaseLostError):
+        await database.journal.finish(lease, 0, Ending(ExecutionStatus.FAILED, NOTHING_YET))
+    with pytest.raises(LeaseLostError):
+        await database.queue.release(lease)
+    assert await database.queue.request_cancel("e1") == ending
+    assert await status(database, "e1") == ending
+
+
+async def test_an_ending_is_all_or_nothing_with_its_last_nodes(database: Database) -> None:
+    await submit(database, "e1")
+    lease = await claim_one(database)
+    started = [NodeStarted(A, "null", 1, resumed=False)]
+    seq = await database.journal.record_step(lease, 0, NOTHING_YET, "a", started=started)
+    await database.journal.finish(
+        lease,
+        seq,
+        Ending(ExecutionStatus.COMPLETED, Progress(2, 1, 0, 1), None, "{}", '{"x":1}'),
+        ended=[NodeEnded("a", NodeStatus.COMPLETED, 7, '{"x":1}')],
+        skipped=[B],
+    )
+    execution = await database.reads.execution("e1")
+    assert (execution.status, execution.final_output) == ("completed", '{"x":1}')
+    assert (execution.current_node_id, execution.seq) == (None, 4)
+    assert execution.progress == Progress(2, 1, 0, 1)
+    logs = await database.reads.logs("e1")
+    assert [(log.node_id, log.status) for log in logs] == [("a", "completed"), ("b", "skipped")]
+
+
+async def test_released_work_comes_back_after_its_delay_in_its_old_place(
+    database: Database, clock: MovingClock
+) -> None:
+    await submit(database, "e1")
+    await submit(database, "e2")
+    lease = await claim_one(database)
+    started = [NodeStarted(A, "null", 1, resumed=False)]
+    await database.journal.record_step(lease, 0, NOTHING_YET, "a", started=started)
+    await database.queue.release(lease, 5)
+    assert await status(database, "e1") == ExecutionStatus.PENDING
+    (log,) = await database.reads.logs("e1")
+    assert log.status == NodeStatus.CANCELLED
+    assert ids(await database.queue.claim("you", 1, LEASE)) == ["e2"]
+    clock.advance(5)
+    assert ids(await database.queue.claim("you", 1, LEASE)) == ["e1"]
+
+
+async def test_cancelling_what_runs_is_told_to_its_owner(database: Database) -> None:
+    await submit(database, "e1")
+    lease = await claim_one(database)
+    assert await database.queue.request_cancel("e1") == ExecutionStatus.RUNNING
+    assert await status(database, "e1") == ExecutionStatus.RUNNING
+    assert await database.queue.renew("me", LEASE) == {"e1": True}
+    assert (await database.journal.load(lease)).cancel_requested is True
+
+
+async def test_cancelling_what_nobody_runs_ends_it_at_once(database: Database) -> None:
+    await submit(database, "e1")
+    assert await database.queue.request_cancel("e1") == ExecutionStatus.PENDING
+    assert await status(database, "e1") == ExecutionStatus.CANCELLED
+    assert await database.queue.claim("me", 1, LEASE) == []
+    with pytest.raises(ExecutionNotFoundError):
+        await database.queue.request_cancel("nope")
+
+
+async def test_a_failing_change_takes_nobody_elses_with_it(database: Database) -> None:
+    good = [submit(database, f"e{i}") for i in range(10)]
+    bad = [submit(database, f"x{i}", workflow_id="gone") for i in range(10)]
+    mixed = [job for pair in zip(good, bad, strict=True) for job in pair]
+    results = await asyncio.gather(*mixed, return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), WorkflowNotFoundError] * 10
+    rows, total = await database.reads.executions_of("w", 100)
+    assert total == len(rows) == 10
+
+
+async def test_a_definition_is_stored_once_for_all_who_share_it(database: Database) -> None:
+    for i in range(3):
+        await submit(database, f"e{i}")
+    await submit(database, "other", document="{}")
+    from sqlalchemy import func, select
+
+    from database.connection import reading
+    from database.tables import definitions
+
+    async with reading(database._engine) as connection:
+        count = await connection.scalar(select(func.count()).select_from(definitions))
+    assert count == 2
