@@ -1,0 +1,240 @@
+"""Runs one node's handler as a Prefect task run of the flow run around it.
+
+Retries, delays, timeouts, hooks and the run's name are Prefect's. Added to it:
+
+- a ``NodeError`` may say that another attempt is of no use, or when it may be made at the earliest;
+- the caller hears of each attempt that failed and will be made again;
+- a handler that is no coroutine function runs in a thread of its own. Prefect would run it in the
+  event loop, or, in a thread, could not end it at its timeout. Here the attempt ends on time in any
+  case; a thread that does not come back is left behind (Python cannot end it) and its result
+  dropped. It is a daemon, so it does not keep the interpreter from exiting.
+"""
+
+import asyncio
+import functools
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.task_engine import TaskRunTimeoutError
+from prefect.tasks import TaskRunNameCallbackWithParameters
+from prefect.utilities.annotations import NotSet, quote
+
+from engine.errors import NodeError
+from flows.embedded_prefect import require_prefect_context
+
+OnRetry: TypeAlias = Callable[[int, str], Awaitable[None]]
+"""Is told the number of the attempt that failed, from 1, and its error, before the next one."""
+
+AnyTask: TypeAlias = Task[Any, Any]
+MAX_RETRY_AFTER_SECONDS = 600.0
+"""The longest that another side may have a node wait before the next attempt."""
+
+_VARIANTS_KEPT = 512
+_NAME_LENGTH = 200
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """What the retry condition, which Prefect calls, shares with `run_handler`."""
+
+    on_retry: OnRetry
+    refusal: Exception | None = None
+    """What ``on_retry`` raised: Prefect would log it and drop it."""
+
+
+_attempts: ContextVar[_Attempts | None] = ContextVar("attempts", default=None)
+
+
+async def run_handler(
+    task: AnyTask,
+    node: dict[str, Any],
+    input_data: object,
+    *,
+    retries: int | None,
+    delays: Sequence[float],
+    timeout_seconds: float | None,
+    on_retry: OnRetry,
+) -> object:
+    """Runs ``task(node, input_data)`` to the end of its last attempt and returns its result.
+
+    The result is the handler's own, unchecked: ``success: False`` in it is for the caller to see.
+    Works within a flow run, and without one for a node that is tried out alone.
+
+    Args:
+        task: the handler; it takes the two values by position, whatever it calls them.
+        node: the node as JSON has it.
+        input_data: the node's input; it is handed over as it is, not copied.
+        retries: how often to try again; ``None`` keeps the retries and delays the task declares.
+        delays: seconds before each retry, the last one repeated; at most 50.
+        timeout_seconds: for each attempt; ``None`` keeps what the task declares.
+        on_retry: if it raises, no attempt follows, and what it raised is raised.
+
+    Raises:
+        NodeError: timed out, or the handler exited or cancelled itself.
+        asyncio.CancelledError: the surrounding task was cancelled.
+        Exception: what the last attempt raised.
+    """
+    require_prefect_context()
+    if task.isgenerator:
+        raise NodeError(f"handler '{task.name}' is a generator; it must return", retryable=False)
+    variant = _variant(task, retries, tuple(delays), timeout_seconds)
+    attempts = _Attempts(on_retry)
+    token = _attempts.set(attempts)
+    try:
+        # ``quote``: Prefect does not search the values for futures, 1.5 s for an input of 5 MB.
+        result: object = await variant(quote(node), quote(input_data))
+        if isinstance(result, State):
+            result = await cast("State[Any]", result).aresult()
+    except Exception as error:
+        if attempts.refusal is not None:
+            raise attempts.refusal from error
+        if isinstance(error, TaskRunTimeoutError):
+            raise NodeError(_message(error, variant)) from None
+        raise
+    except SystemExit as error:
+        raise NodeError(f"the handler exited with {error.code!r}", retryable=False) from error
+    except asyncio.CancelledError as error:
+        if _was_cancelled_from_outside():
+            raise
+        # Else the flow would take it for its own cancellation.
+        raise NodeError("the handler cancelled itself", retryable=False) from error
+    else:
+        return result
+    finally:
+        _attempts.reset(token)
+
+
+def _was_cancelled_from_outside() -> bool:
+    current = asyncio.current_task()
+    return current is None or current.cancelling() > 0
+
+
+@functools.lru_cache(maxsize=_VARIANTS_KEPT)
+def _variant(
+    task: AnyTask, retries: int | None, delays: tuple[float, ...], timeout_seconds: float | None
+) -> AnyTask:
+    """``task`` with these options. Kept, because ``with_options`` costs 1.1 ms."""
+    variant = task.with_options(
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        task_run_name=cast("TaskRunNameCallbackWithParameters", _run_name),
+        retries=NotSet if retries is None else retries,
+        retry_delay_seconds=NotSet if retries is None else list(delays),
+        retry_condition_fn=_retry_condition(task.retry_condition_fn),
+        timeout_seconds=timeout_seconds,
+    )
+    # A storage block lives on a server, and nothing is stored.
+    variant.result_storage = None
+    if not variant.isasync:
+        # Prefect's asynchronous engine drives it: it can end an attempt, and waits on no thread.
+        variant.fn = _in_thread(variant.fn)
+        variant.isasync = True
+    return variant
+
+
+def _run_name(parameters: dict[str, Any]) -> str:
+    """``label (id)`` of the node, which is the handler's first parameter, whatever its name."""
+    for value in parameters.values():
+        if isinstance(value, dict):
+            node = cast("dict[str, Any]", value)
+            label = node.get("label") or node.get("type") or "node"
+            return f"{str(label)[:_NAME_LENGTH]} ({node.get('id')})"
+    return "node"
+
+
+def _retry_condition(own: Callable[..., Any] | None) -> Callable[..., Awaitable[bool]]:
+    """Decides about another attempt; ``own`` is the condition that the task declares.
+
+    Prefect awaits it outside of the attempt's timeout, and only while retries are left.
+    """
+
+    async def should_retry(task: AnyTask, task_run: TaskRun, state: State[Any]) -> bool:
+        error: object = state.data
+        if isinstance(error, NodeError) and not error.retryable:
+            return False
+        if own is not None:
+            verdict = own(task, task_run, state)
+            if not (await verdict if inspect.isawaitable(verdict) else verdict):
+                return False
+        attempts = _attempts.get()
+        if attempts is not None:
+            message = _message(error, task) if isinstance(error, Exception) else state.message
+            try:
+                await attempts.on_retry(task_run.run_count, message or "failed")
+            except Exception as refusal:  # noqa: BLE001 - raised again by ``run_handler``
+                attempts.refusal = refusal
+                return False
+        if isinstance(error, NodeError) and error.retry_after is not None:
+            wanted = min(error.retry_after, MAX_RETRY_AFTER_SECONDS)
+            await asyncio.sleep(max(0.0, wanted - _planned_delay(task, task_run.run_count)))
+        return True
+
+    return should_retry
+
+
+def _planned_delay(task: AnyTask, attempt: int) -> float:
+    """The least time that Prefect itself will wait after that attempt."""
+    declared = task.retry_delay_seconds
+    if isinstance(declared, Sequence):
+        delay = declared[min(attempt, len(declared)) - 1] if declared else 0.0
+    else:
+        delay = declared or 0.0
+    return delay * max(0.0, 1.0 - (task.retry_jitter_factor or 0.0))
+
+
+def _message(error: Exception, task: AnyTask) -> str:
+    if isinstance(error, TaskRunTimeoutError):
+        return f"timed out after {task.timeout_seconds:g} s"
+    if isinstance(error, NodeError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _in_thread(function: Callable[..., Any]) -> Callable[..., Awaitable[object]]:
+    @functools.wraps(function)
+    async def run(*args: object, **kwargs: object) -> object:
+        result = await _call_in_thread(functools.partial(function, *args, **kwargs))
+        return await result if inspect.isawaitable(result) else result
+
+    return run
+
+
+async def _call_in_thread(call: Callable[[], Any]) -> Any:
+    """Awaits ``call()`` in a new thread that sees the caller's context variables.
+
+    A pool's threads are joined when the interpreter exits, so one stuck call would hold it up.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+    context = copy_context()
+
+    def deliver(result: object, error: BaseException | None) -> None:
+        if future.done():  # The attempt was given up.
+            return
+        if error is None:
+            future.set_result(result)
+        elif isinstance(error, StopIteration):  # A future cannot hold it.
+            future.set_exception(RuntimeError(f"the handler raised {error!r}"))
+        else:
+            future.set_exception(error)
+
+    def work() -> None:
+        result: object = None
+        failure: BaseException | None = None
+        try:
+            result = context.run(call)
+        except BaseException as error:  # noqa: BLE001 - the awaiting side decides
+            failure = error
+        with suppress(RuntimeError):  # The loop is closed: nobody waits.
+            loop.call_soon_threadsafe(deliver, result, failure)
+
+    threading.Thread(target=work, name="node-handler", daemon=True).start()
+    return await future

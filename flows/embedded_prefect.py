@@ -1,0 +1,382 @@
+"""Prefect's engines without a Prefect server.
+
+Why: Prefect's default is to start a server of its own, a second process on a port that is ready
+after 9 to 15 s, loses runs under load and outlives a SIGKILL of ours. All that the engines need of
+a server is a flow run to be created, read and moved from state to state. `EmbeddedPrefectClient`
+does that in memory: no server, no child process, no port, about 3 ms for a flow of one task.
+Flows, tasks, retries, timeouts, hooks and states are Prefect's own.
+
+With the address of a Prefect server the same functions use Prefect's own client, and its UI shows
+every run.
+"""
+
+import asyncio
+import functools
+import inspect
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn, Self, TypeVar, cast
+from uuid import UUID, uuid4, uuid5
+
+import anyio
+import httpx
+from prefect import Flow
+from prefect.client.orchestration import PrefectClient, SyncPrefectClient
+from prefect.client.schemas.objects import (
+    FlowRun,
+    FlowRunPolicy,
+    ServerDefaultResultStorage,
+    State,
+)
+from prefect.client.schemas.responses import (
+    OrchestrationResult,
+    SetStateStatus,
+    StateAcceptDetails,
+)
+from prefect.context import AsyncClientContext, SettingsContext, SyncClientContext
+from prefect.events.clients import NullEventsClient
+from prefect.events.worker import EventsWorker
+from prefect.exceptions import Abort, Pause
+from prefect.filesystems import LocalFileSystem
+from prefect.flow_engine import run_flow_async
+from prefect.settings import Profile, Settings
+from prefect.settings.models.flows import FlowsSettings
+from prefect.states import Crashed, Pending
+from prefect.types import DateTime
+
+from flows.prefect_environment import EMBEDDED_API_URL, is_embedded
+
+_FLOW_IDS = UUID("8d3f2a8e-6d6b-4a62-9a3c-0f7f4d1f6c55")
+_EVENTS_GRACE_SECONDS = 5.0
+_CLEAN_UP_SECONDS = 5.0
+
+_Client = TypeVar("_Client")
+
+
+class PrefectServerNeededError(RuntimeError):
+    """That part of Prefect works only with a Prefect server.
+
+    A ``RuntimeError``, because that is what Prefect's own fallbacks to local defaults catch.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} needs a Prefect server (set PREFECT_API_URL)")
+
+
+class _NoServer(httpx.AsyncBaseTransport, httpx.BaseTransport):
+    """The last line: whatever finds a way around the methods below ends here."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise PrefectServerNeededError(f"{request.method} {request.url.path}")
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        raise PrefectServerNeededError(f"{request.method} {request.url.path}")
+
+
+def _httpx_settings() -> dict[str, Any]:
+    # A context without certificates takes no 20 ms; proxies would be a way around the transport.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return {"transport": _NoServer(), "verify": context, "trust_env": False}
+
+
+def _refuse_the_rest(client_type: type[_Client]) -> type[_Client]:
+    """Has every API method that ``client_type`` does not define say that it needs a server."""
+    for name in dir(client_type):
+        method = inspect.getattr_static(client_type, name)
+        if name.startswith("_") or name in vars(client_type) or not inspect.isfunction(method):
+            continue
+        setattr(client_type, name, _refusal(name, method))
+    return client_type
+
+
+def _refusal(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def refuse(*_args: object, **_kwargs: object) -> NoReturn:
+        raise PrefectServerNeededError(f"Prefect's {name}()")
+
+    async def refuse_later(*_args: object, **_kwargs: object) -> NoReturn:
+        refuse()
+
+    later = inspect.iscoroutinefunction(method)
+    return functools.wraps(method)(refuse_later if later else refuse)
+
+
+@_refuse_the_rest
+class EmbeddedPrefectClient(PrefectClient):
+    """Keeps the flow runs that go on in memory and forgets them when they end.
+
+    It holds no connection, so it serves any event loop: Prefect's own worker threads use it too.
+    A flow's own ``retries`` do nothing here: with Prefect they are decided by the server.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(EMBEDDED_API_URL, httpx_settings=_httpx_settings())
+        self._flow_runs: dict[UUID, FlowRun] = {}
+
+    def __len__(self) -> int:
+        """How many flow runs it holds."""
+        return len(self._flow_runs)
+
+    def __bool__(self) -> bool:
+        """Always true; Prefect tests ``if ctx.client``."""
+        return True
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop | None:  # pyright: ignore[reportIncompatibleVariableOverride] - Prefect's ``get_client`` compares it with the running loop
+        try:
+            return asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+
+    @_loop.setter
+    def _loop(self, _: object) -> None:
+        """Prefect's constructor sets it."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing to close, and Prefect's services enter it as well."""
+
+    async def create_flow_run(  # pyright: ignore[reportIncompatibleMethodOverride] - the rest by keyword
+        self,
+        flow: Flow[..., Any],
+        name: str | None = None,
+        parameters: dict[str, Any] | None = None,
+        context: dict[str, Any] | None = None,
+        tags: Any = None,
+        parent_task_run_id: UUID | None = None,
+        state: State[Any] | None = None,
+        **_infrastructure: object,
+    ) -> FlowRun:
+        """A new flow run, ``Pending`` or in the given state."""
+        if parent_task_run_id is not None:
+            raise PrefectServerNeededError("a flow within a flow")
+        run_id = uuid4()
+        state = state or Pending()
+        state.state_details.flow_run_id = run_id
+        flow_run = FlowRun(
+            id=run_id,
+            flow_id=uuid5(_FLOW_IDS, flow.name),
+            flow_version=flow.version,
+            parameters=parameters or {},
+            context=context or {},
+            tags=list(tags or []),
+            empirical_policy=FlowRunPolicy(),
+            expected_start_time=cast("DateTime", state.timestamp),
+            state=state,
+            state_id=state.id,
+            state_type=state.type,
+            state_name=state.name,
+        )
+        if name:
+            flow_run.name = name
+        self._flow_runs[run_id] = flow_run
+        return flow_run
+
+    async def read_flow_run(self, flow_run_id: UUID) -> FlowRun:
+        """The flow run, if it still goes on."""
+        flow_run = self._flow_runs.get(flow_run_id)
+        if flow_run is None:
+            raise PrefectServerNeededError(f"to read flow run {flow_run_id}, which is not running,")
+        return flow_run
+
+    async def update_flow_run(  # pyright: ignore[reportIncompatibleMethodOverride] - by keyword only
+        self, flow_run_id: UUID, **changes: Any
+    ) -> httpx.Response:
+        """Changes the fields that are given of a flow run that goes on."""
+        flow_run = await self.read_flow_run(flow_run_id)
+        for field, value in changes.items():
+            if value is not None:
+                setattr(flow_run, field, value)
+        return httpx.Response(204)
+
+    async def set_flow_run_name(self, flow_run_id: UUID, name: str) -> httpx.Response:
+        """Renames a flow run that goes on."""
+        return await self.update_flow_run(flow_run_id, name=name)
+
+    async def set_flow_run_state(
+        self,
+        flow_run_id: UUID | str,
+        state: State[Any],
+        force: bool = False,  # noqa: ARG002, FBT001, FBT002 - Prefect's signature
+    ) -> OrchestrationResult[Any]:
+        """Accepts every state; after a terminal one the flow run is forgotten."""
+        run_id = flow_run_id if isinstance(flow_run_id, UUID) else UUID(flow_run_id)
+        state.state_details.flow_run_id = run_id
+        flow_run = self._flow_runs.get(run_id)
+        if flow_run is not None:
+            flow_run.state, flow_run.state_id = state, state.id
+            flow_run.state_type, flow_run.state_name = state.type, state.name
+            if state.is_running():
+                flow_run.run_count += 1
+                flow_run.start_time = flow_run.start_time or cast("DateTime", state.timestamp)
+            if state.is_final():
+                del self._flow_runs[run_id]
+        return OrchestrationResult(
+            status=SetStateStatus.ACCEPT, state=state, details=StateAcceptDetails()
+        )
+
+    async def increment_concurrency_slots_with_lease(  # pyright: ignore[reportIncompatibleMethodOverride] - whatever is asked
+        self, *_: object, **__: object
+    ) -> httpx.Response:
+        """No limits: what Prefect asks for before each task run that has tags."""
+        return httpx.Response(200, json={"lease_id": str(uuid4()), "limits": []})
+
+    async def read_server_default_result_storage(self) -> ServerDefaultResultStorage:
+        """None, so Prefect takes the local one of its settings."""
+        return ServerDefaultResultStorage()
+
+    def forget(self, flow_run_id: UUID) -> None:
+        """Drops a flow run that will not go on."""
+        self._flow_runs.pop(flow_run_id, None)
+
+
+@_refuse_the_rest
+class EmbeddedSyncPrefectClient(SyncPrefectClient):
+    """For synchronous tasks called within a handler; their engine asks it for nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(EMBEDDED_API_URL, httpx_settings=_httpx_settings())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to close."""
+
+    def read_server_default_result_storage(self) -> ServerDefaultResultStorage:
+        """None, so Prefect takes the local one of its settings."""
+        return ServerDefaultResultStorage()
+
+
+@asynccontextmanager
+async def prefect_context(api_url: str | None) -> AsyncGenerator[PrefectClient, None]:
+    """Everything Prefect's engines look for, for all flows of this event loop.
+
+    Enter it once, in the thread and loop of the flows, after `prepare_prefect` with the same
+    ``api_url``; start the flows' tasks inside it, or with a copy of its ``contextvars`` context.
+    The loop should not be the main thread's: there Prefect takes over SIGTERM while a flow runs.
+
+    Yields:
+        the client for `run_flow`.
+
+    Raises:
+        RuntimeError: `prepare_prefect` was not called, or with another ``api_url``.
+    """
+    embedded = is_embedded(api_url)
+    # A heartbeat is a thread for each flow run, and tells nobody anything without a server.
+    settings = Settings(flows=FlowsSettings(heartbeat_frequency=None)) if embedded else Settings()
+    expected = EMBEDDED_API_URL if embedded else str(api_url).rstrip("/")
+    if settings.api.url != expected:
+        raise RuntimeError("prepare_prefect() must be called first, with the same api_url")
+    async with AsyncExitStack() as stack:
+        stack.enter_context(
+            SettingsContext(
+                profile=Profile(name="workflow-service", settings={}), settings=settings
+            )
+        )
+        stack.push_async_callback(_drain_events)
+        if embedded:
+            override = EventsWorker._client_override  # pyright: ignore[reportPrivateUsage] - there is no getter
+            stack.callback(setattr, EventsWorker, "_client_override", override)
+            EventsWorker.set_client_override(NullEventsClient)
+            sync_context = SyncClientContext.model_construct(client=EmbeddedSyncPrefectClient())
+            context = AsyncClientContext.model_construct(client=EmbeddedPrefectClient())
+            await stack.enter_async_context(context)
+        else:
+            sync_context = SyncClientContext()
+            context = await stack.enter_async_context(AsyncClientContext.get_or_create())
+        stack.enter_context(sync_context)
+        # Started here, because it keeps the context it is started in: else a flow run's.
+        EventsWorker.instance()
+        yield context.client
+
+
+async def _drain_events() -> None:
+    """Lets Prefect's worker threads send what they have, for a few seconds."""
+    waiting = EventsWorker.drain_all(timeout=_EVENTS_GRACE_SECONDS, at_exit=False)
+    if inspect.isawaitable(waiting):
+        await waiting
+
+
+def require_prefect_context() -> None:
+    """Raises ``RuntimeError`` outside of `prefect_context`: Prefect would look for a server."""
+    context = AsyncClientContext.get()
+    if context is None or context.client.loop is not asyncio.get_running_loop():
+        raise RuntimeError("this must run inside prefect_context(), in its event loop")
+
+
+def local_result_storage(flow: Flow[..., Any], home: Path) -> None:
+    """Has ``flow`` and its tasks not ask a server where results go. They are not kept anyway.
+
+    The decorator's own ``result_storage`` takes only what a server has saved before.
+    """
+    flow.result_storage = LocalFileSystem(basepath=str(home / "results"))
+
+
+async def run_flow(
+    flow: Flow[..., Any],
+    execution_id: str,
+    name: str,
+    client: PrefectClient,
+    on_created: Callable[[str], Awaitable[None]] | None = None,
+) -> State[Any]:
+    """Runs ``flow(execution_id=…)`` as a flow run called ``name`` and returns its last state.
+
+    A flow that fails does not raise; neither does Prefect's engine when the server refuses a state
+    or is gone: the state is then ``Crashed``. The journal says what the execution came to.
+
+    Args:
+        flow: the flow; it takes ``execution_id`` alone, for its parameters go to the server.
+        execution_id: what it is called with.
+        name: the flow run's name.
+        client: what `prefect_context` gave.
+        on_created: is told the flow run's id before the flow starts; if it raises, the flow does
+            not start.
+
+    Raises:
+        asyncio.CancelledError: the surrounding task was cancelled, and the flow did not handle it.
+        Exception: the flow run could not be created (a Prefect server that is not there), or
+            ``on_created`` raised.
+    """
+    require_prefect_context()
+    parameters = {"execution_id": execution_id}
+    flow_run = await client.create_flow_run(flow, name=name, parameters=parameters, state=Pending())
+    try:
+        try:
+            if on_created is not None:
+                await on_created(str(flow_run.id))
+        except BaseException:
+            await _abandon(client, flow_run.id)
+            raise
+        return await _drive(flow, flow_run, parameters)
+    finally:
+        if isinstance(client, EmbeddedPrefectClient):
+            client.forget(flow_run.id)
+
+
+async def _drive(flow: Flow[..., Any], flow_run: FlowRun, parameters: dict[str, Any]) -> State[Any]:
+    try:
+        state: object = await run_flow_async(
+            flow, flow_run=flow_run, parameters=parameters, return_type="state"
+        )
+    except (Abort, Pause) as signal:  # Not ``Exception``: they would end the thread's loop.
+        return Crashed(message=f"Prefect's server ended the flow run: {signal}")
+    except Exception as error:  # noqa: BLE001 - whatever the client raises when the server is gone
+        return Crashed(message=f"Prefect's engine failed: {error!r}", data=error)
+    if not isinstance(state, State):
+        raise TypeError(f"Prefect returned no state but {type(state).__name__}")
+    return cast("State[Any]", state)
+
+
+async def _abandon(client: PrefectClient, flow_run_id: UUID) -> None:
+    """Has a flow run that never starts not stay ``Pending`` on a server for ever."""
+    with (
+        anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True),
+        suppress(Exception),
+    ):
+        state = Crashed(message="The execution was not started.", timestamp=datetime.now(UTC))
+        await client.set_flow_run_state(flow_run_id, state, force=True)

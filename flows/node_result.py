@@ -1,0 +1,48 @@
+"""What a handler may return, and what becomes of it on its way into the journal."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from engine.errors import NodeError
+from engine.values import JsonValue, dump_json
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResult:
+    """A handler's result in the form in which it is stored, and as JSON reads it back.
+
+    Children work with ``result``, never with the handler's own objects: a run that goes on after a
+    crash sees the same values, and no handler can change what another one was given.
+    """
+
+    output_data: str
+    detail: str | None
+    result: Mapping[str, JsonValue]
+
+
+def checked_result(returned: object) -> NodeResult:
+    """The result of a handler that returned ``returned``.
+
+    Raises:
+        NodeError: it is no dict, it reports a failure, or JSON cannot carry it.
+    """
+    if not isinstance(returned, Mapping):
+        kind = type(returned).__name__
+        raise NodeError(f"the handler returned {kind}, not a dict", retryable=False)
+    result = dict(cast("Mapping[str, JsonValue]", returned))
+    if result.get("success") is False:
+        message = result.get("message")
+        raise NodeError(str(message) if message else "the handler reported a failure")
+    output = result.pop("outputData", None)
+    try:
+        output_data = dump_json(output)
+    except ValueError as error:
+        raise NodeError(f"the handler's outputData is no JSON: {error}", retryable=False) from None
+    try:
+        detail = dump_json(result) if result else None
+    except ValueError as error:
+        raise NodeError(f"the handler's result is no JSON: {error}", retryable=False) from None
+    stored: dict[str, JsonValue] = json.loads(detail or "{}")
+    return NodeResult(output_data, detail, {**stored, "outputData": json.loads(output_data)})

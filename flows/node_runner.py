@@ -1,0 +1,41 @@
+"""Running one node: its handler, with the options of its config and of its type."""
+
+from dataclasses import dataclass
+
+from engine.document import Node
+from engine.options import NodeOptions
+from engine.values import JsonValue
+from flows.dispatch_node import OnRetry, run_handler
+from flows.node_result import NodeResult, checked_result
+from tasks.context import HandlerSettings, NodeRun, enter_node_run
+from tasks.node_types import NodeTypes
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRunner:
+    """Runs the nodes of one execution, or one node that is tried out alone, as Prefect tasks."""
+
+    node_types: NodeTypes
+    settings: HandlerSettings
+    execution_id: str | None = None
+
+    async def run(self, node: Node, input_data: JsonValue, on_retry: OnRetry) -> NodeResult:
+        """One node, all its attempts. Call it in an asyncio task of its own.
+
+        Raises:
+            Exception: what the last attempt raised.
+        """
+        enter_node_run(NodeRun(self.settings, self.execution_id, node.id))
+        options = NodeOptions.model_validate(node.config)
+        policy = self.node_types.retry_policy(node.type, options)
+        return checked_result(
+            await run_handler(
+                self.node_types.handler(node.type),
+                node.as_json(),
+                input_data,
+                retries=policy.retries,
+                delays=policy.delays,
+                timeout_seconds=options.timeout_seconds,
+                on_retry=on_retry,
+            )
+        )

@@ -1,0 +1,270 @@
+"""The runner: claims executions and carries them out, in a thread with an event loop of its own.
+
+The thread is there for two reasons: Prefect takes over the process's SIGTERM handler for flows of
+the main thread, and polling shall never wait for a walk.
+"""
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import structlog
+
+from database import Database
+from database.records import ClaimedRun, Ending
+from engine.errors import LeaseLostError, StorageError
+from engine.values import JsonValue
+from flows.control import RunControl, StopReason
+from flows.embedded_prefect import prefect_context, run_flow
+from flows.node_runner import NodeRunner
+from flows.patience import patiently
+from flows.trial import Trial, current_trial, node_trial_flow, prepare_trial
+from flows.workflow_flow import Carrier, current_carrier, workflow_flow
+from tasks.context import HandlerSettings
+from tasks.node_types import NodeTypes
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+PREFECT_RETRY_SECONDS = 5.0
+"""How long an execution waits when Prefect could not take its flow run."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """What the runner needs to know; the composition root fills it in."""
+
+    max_concurrent_executions: int
+    lease_seconds: float
+    poll_interval_seconds: float
+    prefect_api_url: str | None
+    prefect_home: Path
+    handler_settings: HandlerSettings
+
+
+class Runner:
+    """Runs executions from ``start`` to ``stop``. Its methods may be called from any thread."""
+
+    def __init__(self, settings: RunnerSettings, node_types: NodeTypes, database: Database) -> None:
+        self._settings = settings
+        self._database = database.for_another_loop()
+        self._node_types = node_types
+        self._owner = str(uuid4())
+        self._active: dict[str, RunControl] = {}
+        self._carrying: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._run_thread, name="flows", daemon=True)
+        self._ready: Future[None] = Future()
+        self._stopping = False
+
+    # What other threads call
+
+    def start(self) -> Future[None]:
+        """Starts the thread. The answer is done when it takes work, or holds why it cannot."""
+        self._thread.start()
+        return self._ready
+
+    def wake(self) -> None:
+        """There is a new execution: claim it now, not at the next poll."""
+        self._call(lambda: self._wake.set())  # noqa: PLW0108 - there is no such event before the thread runs
+
+    def cancel(self, execution_id: str) -> None:
+        """Stops an execution that runs here; the request for it is in the journal already."""
+
+        def stop() -> None:
+            if control := self._active.get(execution_id):
+                control.stop(StopReason.CANCEL)
+
+        self._call(stop)
+
+    async def try_node(
+        self,
+        node_id: str,
+        node_type: str,
+        node: Mapping[str, JsonValue],
+        input_data: JsonValue,
+    ) -> Trial:
+        """Runs one node alone, now; the trial holds its result or its error.
+
+        Raises:
+            UnknownNodeTypeError: no handler is registered for ``node_type``.
+        """
+        runner = NodeRunner(self._node_types, self._settings.handler_settings)
+        trial = prepare_trial(runner, node_id, node_type, node, input_data)
+
+        async def run() -> None:
+            current_trial.set(trial)
+            name = f"try {trial.node.label}"
+            await run_flow(node_trial_flow, node_id, name, self._client)
+
+        if trial.error is None:
+            await asyncio.wrap_future(self._submit(run))
+        return trial
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Claims nothing more, gives what runs its time, puts the rest back into the queue."""
+        if self._thread.is_alive() and not self._ready.exception():
+            await asyncio.wrap_future(self._submit(lambda: self._drain(grace_seconds)))
+        await asyncio.to_thread(self._thread.join)
+
+    def _call(self, function: Callable[[], object]) -> None:
+        if self._thread.is_alive() and self._ready.done():
+            self._loop.call_soon_threadsafe(function)
+
+    def _submit(self, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Runs a coroutine in the flows' loop and context; contexts do not cross threads alone."""
+        future: Future[T] = Future()
+
+        async def run() -> None:
+            try:
+                future.set_result(await coroutine())
+            except BaseException as error:  # noqa: BLE001 - carried over to the caller's thread
+                future.set_exception(error)
+
+        def spawn() -> None:
+            task = self._loop.create_task(run(), context=self._context.copy())
+            self._carrying.add(task)
+            task.add_done_callback(self._carrying.discard)
+
+        self._loop.call_soon_threadsafe(spawn)
+        return future
+
+    # What runs in the thread
+
+    def _run_thread(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:
+            if not self._ready.done():
+                self._ready.set_exception(error)
+            else:
+                log.critical("runner_died", exc_info=True)
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._drained = asyncio.Event()
+        try:
+            async with prefect_context(self._settings.prefect_api_url) as client:
+                self._client = client
+                self._context = contextvars.copy_context()
+                beat = asyncio.create_task(self._beat())
+                claims = asyncio.create_task(self._claim_forever())
+                self._ready.set_result(None)
+                await self._drained.wait()
+                for task in (beat, claims):
+                    task.cancel()
+                await asyncio.gather(beat, claims, return_exceptions=True)
+        finally:
+            await self._database.close()
+
+    async def _claim_forever(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            free = self._settings.max_concurrent_executions - len(self._active)
+            if free > 0:
+                try:
+                    claimed = await self._database.queue.claim(
+                        self._owner, free, self._settings.lease_seconds, list(self._active)
+                    )
+                except StorageError as error:
+                    log.warning("database_not_ready", doing="claiming", reason=str(error))
+                    claimed = []
+                for run in claimed:
+                    self._begin(run)
+            try:
+                async with asyncio.timeout(self._settings.poll_interval_seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def _begin(self, run: ClaimedRun) -> None:
+        control = RunControl()
+        self._active[run.lease.execution_id] = control
+        task = asyncio.create_task(self._carry(run, control))
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
+
+    async def _carry(self, run: ClaimedRun, control: RunControl) -> None:
+        """One claimed execution, until it has ended or is somebody else's to go on with."""
+        execution_id = run.lease.execution_id
+        structlog.contextvars.bind_contextvars(execution_id=execution_id)
+        node_runner = NodeRunner(self._node_types, self._settings.handler_settings, execution_id)
+        carrier = Carrier(run.lease, self._database, node_runner, control)
+        current_carrier.set(carrier)
+        name = f"{run.workflow_name} {execution_id}"
+        log.info("execution_claimed", workflow=run.workflow_name)
+
+        async def link(flow_run_id: str) -> None:
+            await self._database.queue.link_flow_run(run.lease, flow_run_id)
+
+        try:
+            await run_flow(workflow_flow, execution_id, name, self._client, link)
+        except Exception as error:  # noqa: BLE001 - Prefect's, or a bug: the execution outlives it
+            log.warning("flow_run_failed", reason=f"{type(error).__name__}: {error}")
+        try:
+            await self._settle(carrier)
+        finally:
+            del self._active[execution_id]
+            self._wake.set()
+
+    async def _settle(self, carrier: Carrier) -> None:
+        """What an execution whose flow run is over becomes, if its walk did not end it."""
+        if isinstance(carrier.outcome, Ending):
+            log.info("execution_ended", status=carrier.outcome.status)
+            return
+        if carrier.outcome == StopReason.LEASE_LOST:
+            return
+        delay = 0.0 if carrier.outcome == StopReason.SHUTDOWN else PREFECT_RETRY_SECONDS
+        queue = self._database.queue
+        try:
+            await patiently(
+                lambda: queue.release(carrier.lease, delay),
+                "putting an execution back",
+                lambda: self._stopping,
+            )
+            log.info("execution_put_back", delay_seconds=delay)
+        except (LeaseLostError, StorageError) as error:
+            # Its lease runs out by itself; whoever claims it then goes on with it.
+            log.warning("execution_not_put_back", reason=str(error))
+
+    async def _beat(self) -> None:
+        """Renews the leases, and hears of cancellations that other processes took."""
+        while True:
+            await asyncio.sleep(self._settings.lease_seconds / 4)
+            before = list(self._active)
+            if not before:
+                continue
+            try:
+                held = await self._database.queue.renew(self._owner, self._settings.lease_seconds)
+            except StorageError as error:
+                log.warning("database_not_ready", doing="renewing leases", reason=str(error))
+                continue
+            for execution_id in before:
+                control = self._active.get(execution_id)
+                if control is None:
+                    continue
+                if execution_id not in held:
+                    control.stop(StopReason.LEASE_LOST)
+                elif held[execution_id]:
+                    control.stop(StopReason.CANCEL)
+
+    async def _drain(self, grace_seconds: float) -> None:
+        self._stopping = True
+        self._wake.set()
+        mine = asyncio.current_task()
+        left = {task for task in self._carrying if task is not mine}
+        if left:
+            log.info("waiting_for_executions", count=len(left), seconds=grace_seconds)
+            _, left = await asyncio.wait(left, timeout=grace_seconds)
+        for control in self._active.values():
+            control.stop(StopReason.SHUTDOWN)
+        if left:
+            await asyncio.wait(left, timeout=grace_seconds + 5)
+        self._drained.set()

@@ -1,0 +1,71 @@
+"""Trying a single node out: now, alone, without an execution."""
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from engine.document import Node, parse_document
+from engine.errors import DocumentRefusedError
+from engine.values import JsonValue
+from flows.node_result import NodeResult
+from flows.node_runner import NodeRunner
+from flows.walk import describe
+
+
+@dataclass(slots=True)
+class Trial:
+    """A node to try out, and what it gave: a result or an error."""
+
+    node: Node
+    input_data: JsonValue
+    runner: NodeRunner
+    result: NodeResult | None = None
+    error: str | None = None
+
+
+current_trial: ContextVar[Trial] = ContextVar("trial")
+"""Set around the flow run by whoever starts it."""
+
+
+@flow(name="node-trial", validate_parameters=False, persist_result=False)
+async def node_trial_flow(execution_id: str) -> State[Any]:
+    """Runs the current trial's node. There is no execution: ``execution_id`` is the node's id."""
+    trial = current_trial.get()
+    try:
+        trial.result = await trial.runner.run(trial.node, trial.input_data, _ignore_retry)
+    except Exception as error:  # noqa: BLE001 - whatever a handler raises is the answer
+        trial.error = describe(error)
+        return Failed(message=trial.error)
+    return Completed(message=f"Node {execution_id} is done")
+
+
+def prepare_trial(
+    runner: NodeRunner,
+    node_id: str,
+    node_type: str,
+    node: Mapping[str, JsonValue],
+    input_data: JsonValue,
+) -> Trial:
+    """A trial of ``node`` as the editor has it; its error is set where its config is refused.
+
+    Raises:
+        UnknownNodeTypeError: no handler is registered for ``node_type``.
+    """
+    runner.node_types.handler(node_type)
+    try:
+        (parsed,) = parse_document({"nodes": [{**node, "id": node_id, "type": node_type}]}).nodes
+        problems = runner.node_types.check(parsed)
+    except DocumentRefusedError as error:
+        parsed = Node(node_id, node_type, node_id, {})
+        problems = error.problems
+    refused = "; ".join(problem.detail for problem in problems) or None
+    return Trial(parsed, input_data, runner, error=refused)
+
+
+async def _ignore_retry(_attempt: int, _error: str) -> None:
+    """A trial has no journal."""

@@ -1,0 +1,99 @@
+"""The Prefect flow that every execution runs in."""
+
+import json
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Completed, Failed
+
+from database import Database
+from database.records import Ending, Lease, RunRecord
+from engine.document import parse_document
+from engine.errors import LeaseLostError
+from engine.graph import Graph
+from engine.inputs import start_manually
+from engine.plan import Plan
+from engine.status import ExecutionStatus
+from engine.values import JsonValue
+from flows.control import RunControl, StopReason
+from flows.node_runner import NodeRunner
+from flows.patience import patiently
+from flows.walk import Walk, describe
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Carrier:
+    """What a flow run needs to carry one claimed execution, and how far it brought it."""
+
+    lease: Lease
+    database: Database
+    node_runner: NodeRunner
+    control: RunControl
+    outcome: Ending | StopReason | None = None
+    """Set when the walk is over; ``None`` while it has not been, or where it never began."""
+
+
+current_carrier: ContextVar[Carrier] = ContextVar("carrier")
+"""Set around a flow run by whoever starts it; flow parameters carry ids only."""
+
+
+@flow(name="workflow", validate_parameters=False, persist_result=False)
+async def workflow_flow(execution_id: str) -> State[Any]:
+    """Carries one execution from what its journal has to its end.
+
+    The state it returns is for Prefect's eyes; the truth is in the journal.
+    """
+    carrier = current_carrier.get()
+    structlog.contextvars.bind_contextvars(execution_id=execution_id)
+    try:
+        carrier.outcome = await _carry(carrier)
+    except LeaseLostError as lost:
+        carrier.outcome = StopReason.LEASE_LOST
+        log.warning("lease_lost", reason=str(lost))
+    except Exception as error:
+        if carrier.control.reason is not None:
+            raise
+        # Not a node's failure but ours: it would only come again, so the execution ends here.
+        log.exception("execution_abandoned")
+        reason = f"The service could not carry the execution out: {describe(error)}"
+        await carrier.database.journal.abandon(carrier.lease, reason)
+        carrier.outcome = Ending(ExecutionStatus.FAILED, error=reason)
+    return _as_state(carrier.outcome)
+
+
+async def _carry(carrier: Carrier) -> Ending | StopReason:
+    journal, control = carrier.database.journal, carrier.control
+    record = await patiently(
+        lambda: journal.load(carrier.lease),
+        "loading an execution",
+        lambda: control.reason is not None,
+    )
+    if record.cancel_requested:
+        control.stop(StopReason.CANCEL)
+    run_node = carrier.node_runner.run
+    walk = Walk(plan_of(record), record, carrier.lease, journal, run_node, control)
+    return await walk.run()
+
+
+def plan_of(record: RunRecord) -> Plan:
+    """The plan of an execution, from the definition and the inputs it was submitted with."""
+    graph = Graph(parse_document(record.document))
+    inputs: Mapping[str, JsonValue] = json.loads(record.inputs) if record.inputs else {}
+    return Plan(graph, start_manually(graph, inputs))
+
+
+def _as_state(outcome: Ending | StopReason) -> State[Any]:
+    if isinstance(outcome, StopReason):
+        return Cancelled(message=f"Given back by this service: {outcome}")
+    if outcome.status == ExecutionStatus.COMPLETED:
+        return Completed(message="The workflow is done")
+    if outcome.status == ExecutionStatus.CANCELLED:
+        return Cancelled(message="Cancelled on request")
+    return Failed(message=outcome.error)

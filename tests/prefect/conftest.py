@@ -1,0 +1,18 @@
+"""Prefect reads its settings while it is imported, so they are made here, before the tests are."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from flows.prefect_environment import prepare_prefect
+
+_HOME = Path(tempfile.mkdtemp(prefix="prefect-home-"))
+
+prepare_prefect(None, _HOME)
+
+
+@pytest.fixture(autouse=True)
+def embedded_settings() -> None:
+    """Other tests of the session may have prepared Prefect with another home."""
+    prepare_prefect(None, _HOME)

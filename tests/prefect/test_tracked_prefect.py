@@ -1,0 +1,225 @@
+"""With the address of a real Prefect server the same code shows every run there."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from prefect import flow, get_run_logger, task
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    LogFilter,
+    LogFilterFlowRunId,
+    TaskRunFilter,
+    TaskRunFilterFlowRunId,
+)
+from prefect.states import Cancelled, Completed, Failed
+
+from engine.errors import NodeError
+from flows.dispatch_node import run_handler
+from flows.embedded_prefect import local_result_storage, prefect_context, run_flow
+from flows.prefect_environment import prepare_prefect
+
+START_SECONDS = 90.0
+RECORDED_SECONDS = 30.0
+
+pytestmark = [pytest.mark.prefect_server, pytest.mark.timeout(180)]
+
+
+def wait_until_healthy(api_url, process, log):
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        try:
+            if httpx.get(f"{api_url}/health", timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.2)  # a process of its own: there is nothing to be told by
+    raise AssertionError(f"no Prefect server after {START_SECONDS} s: {log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The API of a Prefect server of our own; it ends with the tests."""
+    home = tmp_path_factory.mktemp("prefect-server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = home / "server.log"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT")}
+    environment |= {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        api_url = f"http://127.0.0.1:{port}/api"
+        wait_until_healthy(api_url, process, log)
+        yield api_url
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(20)
+
+
+@pytest.fixture
+def tracked(server, tmp_path):
+    prepare_prefect(server, tmp_path)
+    return server
+
+
+waiting = threading.Event()
+"""The handler that waits for ever has begun to."""
+
+
+async def no_retry(attempt, error):
+    raise AssertionError(f"attempt {attempt} is made again: {error}")
+
+
+@task(name="fetch")
+async def fetch(node, input_data):
+    if input_data == "fails":
+        raise NodeError("no such page", retryable=False)
+    if input_data == "waits":
+        waiting.set()
+        await asyncio.Event().wait()
+    get_run_logger().info("fetched")
+    return {"outputData": 1}
+
+
+@task(name="compute", tags={"heavy"})
+def compute(node, input_data):
+    return {"outputData": 2}
+
+
+@flow(name="workflow", validate_parameters=False, persist_result=False)
+async def workflow(execution_id):
+    options = {"retries": 0, "delays": (), "timeout_seconds": 30, "on_retry": no_retry}
+    first = {"id": "n1", "label": "Get the page"}
+    try:
+        await run_handler(fetch, first, execution_id, **options)
+        await run_handler(compute, {"id": "n2", "label": "Add up"}, None, **options)
+    except NodeError as error:
+        return Failed(message=str(error))
+    except asyncio.CancelledError:
+        current = asyncio.current_task()
+        assert current is not None
+        current.uncancel()
+        return Cancelled(message="Cancelled on request")
+    return Completed(message="The workflow is done")
+
+
+local_result_storage(workflow, Path(os.environ["PREFECT_HOME"]))
+
+
+@pytest.fixture(autouse=True)
+def embedded_again(tmp_path):
+    yield
+    prepare_prefect(None, tmp_path)
+
+
+async def recorded(client, flow_run_id, count):
+    """The names and states of the task runs: the server makes them out of events, a bit later."""
+    of_flow_run = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[flow_run_id]))
+    deadline = time.monotonic() + RECORDED_SECONDS
+    while True:
+        runs = await client.read_task_runs(task_run_filter=of_flow_run)
+        found = {run.name: run.state_name for run in runs}
+        ended = all(run.state is not None and run.state.is_final() for run in runs)
+        if (len(found) == count and ended) or time.monotonic() > deadline:
+            return found
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("execution_id", "state_name", "message", "tasks"),
+    [
+        (
+            "works",
+            "Completed",
+            "The workflow is done",
+            {"Get the page (n1)": "Completed", "Add up (n2)": "Completed"},
+        ),
+        ("fails", "Failed", "no such page", {"Get the page (n1)": "Failed"}),
+        ("waits", "Cancelled", "Cancelled on request", {"Get the page (n1)": "Crashed"}),
+    ],
+)
+async def test_the_server_knows_name_state_and_task_runs(
+    tracked, execution_id, state_name, message, tasks
+):
+    told = []
+
+    async def on_created(flow_run_id):
+        told.append(flow_run_id)
+
+    async with prefect_context(tracked) as client:
+        name = f"My workflow {execution_id}"
+        running = asyncio.create_task(run_flow(workflow, execution_id, name, client, on_created))
+        if execution_id == "waits":
+            await asyncio.to_thread(waiting.wait, 20)
+            running.cancel()
+        state = await running
+        assert state.name == state_name
+
+        by_id = FlowRunFilter(id=FlowRunFilterId(any_=told))
+        [flow_run] = await client.read_flow_runs(flow_run_filter=by_id)
+        assert flow_run.name == name
+        assert flow_run.parameters == {"execution_id": execution_id}
+        assert flow_run.state is not None
+        assert (flow_run.state.name, flow_run.state.message) == (state_name, message)
+        assert await recorded(client, flow_run.id, len(tasks)) == tasks
+        # By default the handlers' log lines stay here.
+        logs = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run.id]))
+        assert await client.read_logs(log_filter=logs) == []
+
+
+async def test_the_handlers_log_lines_are_shipped_where_the_user_asks_for_it(
+    server, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PREFECT_LOGGING_TO_API_ENABLED", "true")
+    prepare_prefect(server, tmp_path)
+    told = []
+
+    async def on_created(flow_run_id):
+        told.append(flow_run_id)
+
+    async with prefect_context(server) as client:
+        await run_flow(workflow, "logs", "logs", client, on_created)
+    async with prefect_context(server) as client:  # leaving it has sent what there was
+        logs = LogFilter(flow_run_id=LogFilterFlowRunId(any_=told))
+        messages = [line.message for line in await client.read_logs(log_filter=logs)]
+    assert messages == ["fetched"]  # and nothing of the engines'
+
+
+async def test_a_flow_run_that_is_not_started_does_not_stay_pending(tracked):
+    told = []
+
+    async def lost(flow_run_id):
+        told.append(flow_run_id)
+        raise LookupError("the lease is lost")
+
+    async with prefect_context(tracked) as client:
+        with pytest.raises(LookupError):
+            await run_flow(workflow, "never", "never", client, lost)
+        assert (await client.read_flow_run(told[0])).state_name == "Crashed"
