@@ -1,0 +1,117 @@
+"""Errors as answers (RFC 9457): the one place where they get their HTTP statuses."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from engine.document import escape_pointer
+from engine.errors import (
+    NotFoundError,
+    RefusedError,
+    StorageBusyError,
+    StorageError,
+    StorageFullError,
+    UnknownNodeTypeError,
+    WorkflowServiceError,
+)
+
+log = structlog.get_logger()
+
+STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
+    NotFoundError: HTTPStatus.NOT_FOUND,
+    RefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UnknownNodeTypeError: HTTPStatus.BAD_REQUEST,
+    StorageBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    StorageFullError: HTTPStatus.INSUFFICIENT_STORAGE,
+    StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""Error → status; the nearest class in the error's ancestry decides."""
+
+RETRY_AFTER_SECONDS = "2"
+
+
+class ProblemResponse(JSONResponse):
+    """An answer of type ``application/problem+json``."""
+
+    media_type = "application/problem+json"
+
+
+def problem(
+    status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any
+) -> ProblemResponse:
+    """A problem document: ``{type, title, status, detail, …more}``."""
+    title = HTTPStatus(status).phrase
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
+    return ProblemResponse(body, status_code=status, headers=dict(headers or {}))
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Makes every error of ``app`` a problem document."""
+    app.add_exception_handler(WorkflowServiceError, _on_service_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+
+def status_of(error: WorkflowServiceError) -> HTTPStatus:
+    """The HTTP status of an error."""
+    for ancestor in type(error).__mro__:
+        if ancestor in STATUSES:
+            return STATUSES[ancestor]
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+async def _on_service_error(_request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, WorkflowServiceError)
+    status = status_of(error)
+    if isinstance(error, StorageError):
+        log.warning("storage_error", reason=str(error))
+        return problem(status, str(error), {"Retry-After": RETRY_AFTER_SECONDS})
+    if isinstance(error, RefusedError):
+        return problem(status, str(error), errors=[item.as_json() for item in error.problems])
+    return problem(status, str(error))
+
+
+async def _on_invalid_request(_request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, RequestValidationError)
+    errors: Sequence[dict[str, Any]] = error.errors()
+    reasons = [_reason(item) for item in errors]
+    problems = [
+        {"code": item["type"], "detail": reason, "pointer": _pointer(item["loc"])}
+        for item, reason in zip(errors, reasons, strict=True)
+    ]
+    detail = "; ".join(reasons)
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=jsonable_encoder(problems))
+
+
+def _reason(item: dict[str, Any]) -> str:
+    if item["type"] == "json_invalid":
+        return f"the body is no JSON: {item['ctx']['error']}"
+    place = ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0])
+    if place == "body" and item["type"] in ("model_attributes_type", "dict_type"):
+        return "the body must be a JSON object, sent with 'Content-Type: application/json'"
+    return f"{place}: {item['msg']}"
+
+
+def _pointer(location: Sequence[Any]) -> str:
+    if location[0] != "body" or any(isinstance(part, int) for part in location[1:2]):
+        return ""  # of a query, or a place in a text that is no JSON
+    return "".join(f"/{escape_pointer(str(part))}" for part in location[1:])
+
+
+async def _on_http_exception(_request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, str(error.detail), error.headers)
+
+
+async def _on_unexpected(request: Request, error: Exception) -> ProblemResponse:
+    log.error("unexpected_error", path=request.url.path, exc_info=error)
+    detail = "The service failed to answer; its log says why"
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail)

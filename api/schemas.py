@@ -1,0 +1,157 @@
+"""What requests and answers look like. Field names are the frontend's camelCase."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from pydantic.alias_generators import to_camel
+
+Name = Annotated[StrictStr, Field(min_length=1, max_length=500)]
+
+
+class ApiModel(BaseModel):
+    """camelCase outside, snake_case inside."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class ServiceStatus(ApiModel):
+    """``GET /``."""
+
+    service: str = "Workflow Orchestration Service"
+    status: Literal["running"] = "running"
+    version: str
+    timestamp: str
+    docs: str = "/docs"
+
+
+class ExecuteRequest(ApiModel):
+    """Which workflow to run, and what its nodes take."""
+
+    workflow_id: Name = Field(examples=["hello-world"])
+    inputs: dict[str, Any] | None = Field(
+        default=None, description="By node id; other keys together are the trigger's payload."
+    )
+    organization_id: Name | None = None
+
+
+class ExecuteAnswer(ApiModel):
+    """An execution that is accepted and stored."""
+
+    success: Literal[True] = True
+    execution_id: str
+    status: Literal["pending"] = "pending"
+    message: str = "Workflow execution started in background"
+    workflow_id: str
+    workflow_name: str
+
+
+class ProgressView(ApiModel):
+    """How far an execution is."""
+
+    total_nodes: int
+    completed_nodes: int
+    failed_nodes: int
+    skipped_nodes: int
+    percentage: int
+
+
+class NodeLogView(ApiModel):
+    """One node run. ``duration`` in milliseconds, ``timestamp`` its start."""
+
+    node_id: str | None
+    node_type: str | None
+    node_label: str | None
+    status: str | None
+    duration: int | None
+    timestamp: str | None
+    input_data: Any
+    output_data: Any
+    error: str | None
+    attempt: int
+    last_error: str | None
+    seq: int
+
+
+class ExecutionView(ApiModel):
+    """``GET /api/executions/{id}``."""
+
+    execution_id: str
+    workflow_id: str
+    organization_id: str | None
+    status: str
+    created_at: str | None
+    started_at: str | None
+    completed_at: str | None
+    current_node_id: str | None
+    error: str | None
+    progress: ProgressView
+    logs: list[NodeLogView]
+    final_output: Any
+
+
+class LogsView(ApiModel):
+    """``GET /api/executions/{id}/logs``."""
+
+    execution_id: str
+    logs: list[NodeLogView]
+
+
+class CancelAnswer(ApiModel):
+    """``success`` is false where there was nothing left to cancel."""
+
+    success: bool
+    execution_id: str
+    message: str
+    previous_status: str
+
+
+class ExecutionSummaryView(ApiModel):
+    """An execution in a list."""
+
+    id: str
+    workflow_id: str
+    status: str | None
+    created_at: str | None
+    started_at: str | None
+    completed_at: str | None
+    error: str | None
+
+
+class ExecutionsView(ApiModel):
+    """``GET /api/workflows/{id}/executions``."""
+
+    workflow_id: str
+    workflow_name: str
+    executions: list[ExecutionSummaryView]
+    total: int
+
+
+class NodeExecuteRequest(ApiModel):
+    """One node to run alone, now. ``node`` is the node as the editor has it."""
+
+    workflow_id: Name
+    node_id: Name
+    node_type: Name
+    node: dict[str, Any]
+    input_data: Any = None
+
+
+class NodeExecuteAnswer(ApiModel):
+    """What the node's handler returned, or why it failed."""
+
+    success: bool
+    node_id: str
+    node_type: str
+    output: dict[str, Any] | None = None
+    message: str | None = None
+    error: str | None = None
+
+
+class ProblemView(ApiModel):
+    """RFC 9457."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] | None = None

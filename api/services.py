@@ -1,0 +1,26 @@
+"""What the routes work with; the composition root puts it into the app's state."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from database import Database
+from flows.runner import Runner
+from flows.submission import Submissions
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of the running service."""
+
+    database: Database
+    runner: Runner
+    submissions: Submissions
+
+
+def _services(request: Request) -> Services:
+    return request.app.state.services
+
+
+UseServices = Annotated[Services, Depends(_services)]

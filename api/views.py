@@ -1,0 +1,77 @@
+"""Rows of the database as the answers show them."""
+
+import json
+
+from api.schemas import ExecutionView, NodeLogView, ProgressView
+from database.records import Execution, NodeLog, Payload
+from engine.plan import Progress
+from engine.status import ExecutionStatus
+from engine.values import JsonValue
+
+CUT_AT = 8_192
+"""Characters of a payload's JSON that the polling answer carries; ``/logs`` has it whole."""
+
+
+def execution_view(execution: Execution, logs: list[NodeLog]) -> ExecutionView:
+    """The polling answer."""
+    return ExecutionView(
+        execution_id=execution.id,
+        workflow_id=execution.workflow_id,
+        organization_id=execution.organization_id,
+        status=execution.status,
+        created_at=execution.created_at,
+        started_at=execution.started_at,
+        completed_at=execution.completed_at,
+        current_node_id=execution.current_node_id,
+        error=execution.error,
+        progress=progress_view(execution.progress, execution.status),
+        logs=[log_view(log) for log in logs],
+        final_output=_value(execution.final_output),
+    )
+
+
+def progress_view(progress: Progress, status: ExecutionStatus) -> ProgressView:
+    """The counts, and the percentage that is 100 exactly when ``completed``."""
+    return ProgressView(
+        total_nodes=progress.total,
+        completed_nodes=progress.completed,
+        failed_nodes=progress.failed,
+        skipped_nodes=progress.skipped,
+        percentage=progress.percentage(finished=status == ExecutionStatus.COMPLETED),
+    )
+
+
+def log_view(log: NodeLog) -> NodeLogView:
+    """One node run; a payload that was cut is an object that says so."""
+    return NodeLogView(
+        node_id=log.node_id,
+        node_type=log.node_type,
+        node_label=log.node_label,
+        status=log.status,
+        duration=log.duration,
+        timestamp=log.timestamp,
+        input_data=_payload(log.input_data),
+        output_data=_payload(log.output_data),
+        error=log.error,
+        attempt=log.attempt,
+        last_error=log.last_error,
+        seq=log.seq,
+    )
+
+
+def _payload(payload: Payload | None) -> JsonValue:
+    if payload is None:
+        return None
+    if payload.cut:
+        return {"truncated": True, "size": payload.size, "preview": payload.text}
+    return _value(payload.text)
+
+
+def _value(text: str | None) -> JsonValue:
+    """A JSON column's value; a text that another writer put there stays a text."""
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

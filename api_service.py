@@ -1,0 +1,100 @@
+"""The composition root: settings in, the FastAPI application out."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from api import executions, nodes, service, workflows
+from api.errors import add_error_handlers
+from api.services import Services
+from config import ROOT, Settings
+from database import Database, ExampleWorkflow
+from engine.values import encode_json
+from flows.runner import Runner, RunnerSettings
+from flows.submission import Submissions
+from tasks.context import HandlerSettings
+from tasks.node_types import DEFAULT, NodeTypes
+from version import VERSION
+
+log = structlog.get_logger()
+
+EXAMPLES = ROOT / "examples"
+
+
+def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
+    """The service as an ASGI application. Its lifespan opens the database and runs executions."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        database = Database(settings.url)
+        runner = Runner(runner_settings(settings), node_types, database)
+        try:
+            created = await database.prepare(example_workflows())
+            await asyncio.wrap_future(runner.start())
+            submissions = Submissions(database, node_types, runner)
+            app.state.services = Services(database, runner, submissions)
+            log.info("service_started", version=VERSION, new_database=created)
+            yield
+            await runner.stop(settings.shutdown_grace_seconds)
+        finally:
+            await database.close()
+
+    app = FastAPI(
+        title="Workflow Orchestration Service",
+        version=VERSION,
+        summary="Runs workflows in the background and tells how they go.",
+        lifespan=lifespan,
+    )
+    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["Location"],
+    )
+    add_error_handlers(app)
+    for resource in (service, executions, workflows, nodes):
+        app.include_router(resource.router)
+    return app
+
+
+def runner_settings(settings: Settings) -> RunnerSettings:
+    """What the runner needs of the settings."""
+    key = settings.openai_api_key
+    return RunnerSettings(
+        max_concurrent_executions=settings.max_concurrent_executions,
+        lease_seconds=settings.lease_seconds,
+        poll_interval_seconds=settings.poll_interval_seconds,
+        prefect_api_url=settings.prefect_api_url,
+        prefect_home=settings.prefect_home,
+        handler_settings=HandlerSettings(
+            openai_api_key=key.get_secret_value() if key else None,
+            openai_base_url=settings.openai_base_url,
+            llm_model=settings.llm_model,
+            llm_timeout_seconds=settings.llm_timeout_seconds,
+            http_timeout_seconds=settings.http_timeout_seconds,
+        ),
+    )
+
+
+def example_workflows() -> list[ExampleWorkflow]:
+    """The workflows of ``examples/``, for a database that is new."""
+    found: list[ExampleWorkflow] = []
+    for path in sorted(EXAMPLES.glob("*.json")):
+        example = json.loads(path.read_text(encoding="utf-8"))
+        tags = example.get("tags")
+        found.append(
+            ExampleWorkflow(
+                example["id"],
+                example["name"],
+                encode_json(example["data"]),
+                None if tags is None else encode_json(tags),
+            )
+        )
+    return found

@@ -1,0 +1,57 @@
+"""One node tried out alone: now, without an execution."""
+
+import pytest
+
+from tests.probes import Gates
+from tests.service import RunningService
+
+
+def test_a_node_is_tried_out_alone_without_an_execution(shared_service: RunningService) -> None:
+    before = shared_service.rows("SELECT count(*) FROM workflow_executions")[0][0]
+    body = {
+        "workflowId": "not saved yet",
+        "nodeId": "n1",
+        "nodeType": "addField",
+        "node": {"config": {"addFieldName": "a", "addFieldValue": "{{ b }}"}},
+        "inputData": {"b": 3},
+    }
+    answer = shared_service.http.post("/api/nodes/execute", json=body)
+    assert answer.status_code == 200
+    assert answer.json()["success"] is True
+    assert (answer.json()["nodeId"], answer.json()["nodeType"]) == ("n1", "addField")
+    assert answer.json()["output"]["outputData"] == {"b": 3, "a": 3}
+    assert answer.json()["message"]
+    assert shared_service.rows("SELECT count(*) FROM workflow_executions")[0][0] == before
+
+
+@pytest.mark.parametrize(
+    ("node_type", "config", "reason"),
+    [
+        ("raise", {"message": "oh no"}, "RuntimeError: oh no"),
+        ("http", {}, "httpUrl"),
+        ("give", {"gift": "a failure"}, "the other side said no"),
+        ("gate", {"timeoutSeconds": 0.05}, "timed out"),
+    ],
+)
+def test_a_node_that_fails_alone_is_an_answer(
+    shared_service: RunningService, gates: Gates, node_type: str, config: object, reason: str
+) -> None:
+    body = {
+        "workflowId": "w",
+        "nodeId": "n",
+        "nodeType": node_type,
+        "node": {"config": config},
+    }
+    answer = shared_service.http.post("/api/nodes/execute", json=body)
+    assert answer.status_code == 200
+    assert answer.json()["success"] is False
+    assert reason in answer.json()["error"]
+
+
+def test_a_node_of_unknown_type_alone_is_a_400(shared_service: RunningService) -> None:
+    body = {"workflowId": "w", "nodeId": "n", "nodeType": "nope", "node": {}}
+    answer = shared_service.http.post("/api/nodes/execute", json=body)
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "'nope'" in answer.json()["detail"]
+    assert "addField" in answer.json()["detail"]

@@ -1,0 +1,30 @@
+"""Fixtures that most tests share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.probes import PROBE_TYPES, Gates, fresh_gates
+from tests.service import RunningService
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[RunningService]:
+    """A running service with an empty database of its own."""
+    with RunningService(tmp_path, PROBE_TYPES) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """One running service for the tests of a module that do not get in each other's way."""
+    with RunningService(tmp_path_factory.mktemp("service"), PROBE_TYPES) as running:
+        yield running
+
+
+@pytest.fixture
+def gates() -> Iterator[Gates]:
+    """The gates of this test."""
+    with fresh_gates() as mine:
+        yield mine
