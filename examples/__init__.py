@@ -1,0 +1,1 @@
+"""Example workflows, and the demo that runs one of them."""

@@ -1,0 +1,233 @@
+"""The service at work, from nothing: ``./start.sh demo``, or ``python -m examples.demo``.
+
+Opens a small shop (``examples/shop.py``), starts the service as anybody would, on a database of
+its own, runs ``examples/morning-report.json`` on it over HTTP, and shows every node as it goes.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import httpx
+from rich.console import Console
+
+from examples.shop import open_shop
+from examples.watch import Line, watching
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKFLOW = ROOT / "examples" / "morning-report.json"
+
+START_SECONDS = 60.0
+"""How long the service may take to answer: its imports are slow on a cold disk."""
+RUN_SECONDS = 60.0
+"""How long the workflow, which takes about three seconds, may take."""
+STOP_SECONDS = 20.0
+"""How long the service may take to stop before it is killed."""
+POLL_SECONDS = 0.1
+
+TERMINAL = frozenset({"completed", "failed", "cancelled"})
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the message says why, for a person."""
+
+
+def main() -> int:
+    """Runs the demo; 0 when the workflow completed, 1 when not, 130 when interrupted."""
+    argparse.ArgumentParser(prog="./start.sh demo", description=__doc__).parse_args()
+    signal.signal(signal.SIGTERM, _leave)
+    # Without this, the units of a report would be cut in a Windows code page.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    console = Console(highlight=False)
+    directory = Path(tempfile.mkdtemp(prefix="workflow-demo-"))
+    try:
+        return run(console, directory / "demo.sqlite", directory / "service.log")
+    except DemoError as error:
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        return 130
+
+
+def run(console: Console, database: Path, log: Path) -> int:
+    """Starts shop and service, runs the workflow, and says where to look further."""
+    workflow: dict[str, Any] = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    with open_shop() as shop_url:
+        console.print(f"A shop for the workflow to ask: {shop_url}")
+        with running_service(database, log) as client:
+            console.print(f"The service, on a database of its own: {client.base_url}\n")
+            console.print(f"{workflow['name']}", style="bold")
+            execution = execute(client, console, workflow, {"baseUrl": shop_url})
+    if execution["status"] == "completed":
+        console.print("\nFinal output", style="bold")
+        console.print_json(data=execution["finalOutput"])
+    _say_where_to_look(console, database, log, str(execution["executionId"]))
+    if execution["status"] != "completed":
+        raise DemoError(f"the execution is {execution['status']}: {execution.get('error')}")
+    return 0
+
+
+@contextmanager
+def running_service(database: Path, log: Path) -> Generator[httpx.Client]:
+    """A client for the service, which runs as a process of its own while the block does.
+
+    Raises:
+        DemoError: it does not start, or stops answering; quotes the end of its log.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with log.open("wb") as output:
+        service = subprocess.Popen(
+            [sys.executable, str(ROOT / "start_service.py")],
+            cwd=ROOT,
+            env=_environment(database, port),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        # No proxy of the user's has a say on loopback.
+        url = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
+            _wait_until_running(client, service, log)
+            yield client
+    except httpx.HTTPError as error:
+        raise DemoError(f"the service does not answer: {error!r}{_end_of(log)}") from None
+    finally:
+        _stop(service)
+
+
+def execute(
+    client: httpx.Client, console: Console, workflow: dict[str, Any], inputs: dict[str, str]
+) -> dict[str, Any]:
+    """Submits the workflow and shows its nodes until it ends; gives the last polling answer.
+
+    Raises:
+        DemoError: the submission is refused, or the execution takes too long.
+    """
+    body = {"workflowId": workflow["id"], "inputs": inputs}
+    execution_id = _answer(client.post("/api/workflows/execute", json=body))["executionId"]
+    lines = {node["id"]: Line(node["label"]) for node in workflow["data"]["nodes"]}
+    deadline = time.monotonic() + RUN_SECONDS
+    with watching(console, lines) as view:
+        while True:
+            execution = _answer(client.get(f"/api/executions/{execution_id}"))
+            for row in _answer(client.get(f"/api/executions/{execution_id}/logs"))["logs"]:
+                if line := lines.get(row["nodeId"]):
+                    line.update(row["status"], row["duration"], row.get("attempt"))
+            view.show(execution["status"], execution["progress"]["percentage"])
+            if execution["status"] in TERMINAL:
+                return execution
+            if time.monotonic() > deadline:
+                raise DemoError(
+                    f"the execution is still {execution['status']} after {RUN_SECONDS:.0f} s"
+                )
+            time.sleep(POLL_SECONDS)
+
+
+def _environment(database: Path, port: int) -> dict[str, str]:
+    """The user's environment, with what would lead the service away from the demo overruled."""
+    direct = ",".join(
+        filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1"])
+    )
+    return os.environ | {
+        "API_HOST": "127.0.0.1",
+        "API_PORT": str(port),
+        "DATABASE_PATH": str(database),
+        "DATABASE_URL": "",
+        "PREFECT_API_URL": "",
+        "PREFECT_HOME": str(database.parent / "prefect"),
+        "NO_PROXY": direct,
+        "no_proxy": direct,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
+    }
+
+
+def _wait_until_running(
+    client: httpx.Client, service: "subprocess.Popen[bytes]", log: Path
+) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if service.poll() is not None:
+            raise DemoError(
+                f"the service ended with status {service.returncode} at its start{_end_of(log)}"
+            )
+        try:
+            answer = client.get("/", timeout=2)
+            if answer.is_success and answer.json().get("status") == "running":
+                return
+        except (httpx.TransportError, ValueError):
+            pass  # not listening yet
+        time.sleep(POLL_SECONDS)
+    raise DemoError(f"the service is not running after {START_SECONDS:.0f} s{_end_of(log)}")
+
+
+def _stop(service: "subprocess.Popen[bytes]") -> None:
+    """Asks the service to end, and sees to it that it has."""
+    service.terminate()
+    try:
+        service.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        service.kill()
+        service.wait()
+
+
+def _answer(response: httpx.Response) -> dict[str, Any]:
+    if response.is_success:
+        return response.json()
+    raise DemoError(f"{response.request.url} answers {response.status_code}: {response.text[:500]}")
+
+
+def _end_of(log: Path, lines: int = 20) -> str:
+    text = log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    return f"\nThe end of its log, {log}:\n" + "\n".join(text or ["(it is empty)"])
+
+
+def _say_where_to_look(console: Console, database: Path, log: Path, execution_id: str) -> None:
+    query = (
+        "SELECT nodeLabel, status, duration, outputData FROM execution_logs "  # noqa: S608 - shown
+        f"WHERE executionId='{execution_id}' ORDER BY timestamp"
+    )
+    if os.name == "nt":
+        sqlite = subprocess.list2cmdline(["sqlite3", str(database), query])
+        start = f'set "DATABASE_PATH={database}" && start.bat'
+    else:
+        sqlite = f'sqlite3 {shlex.quote(str(database))} "{query}"'
+        start = f"DATABASE_PATH={shlex.quote(str(database))} ./start.sh"
+    execution = f"http://127.0.0.1:8000/api/executions/{execution_id}"
+    console.print("\nWhere to look further", style="bold")
+    for about, line in (
+        ("The run, in the database that stays:", sqlite),
+        ("The service on that database once more, on port 8000:", start),
+        ("and, from another terminal, the run and its nodes:", f"curl -s {execution}"),
+        ("", f"curl -s {execution}/logs"),
+        ("What the service logged:", str(log)),
+    ):
+        if about:
+            console.print(about, style="dim")
+        # One line each, however long, so that it can be copied.
+        console.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+def _leave(signum: int, _frame: FrameType | None) -> NoReturn:
+    """Turns SIGTERM into an exception, so that the service is stopped on the way out."""
+    raise SystemExit(128 + signum)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
