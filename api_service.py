@@ -34,11 +34,11 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         database = Database(settings.url)
         runner = Runner(runner_settings(settings), node_types, database)
         try:
-            created = await database.prepare(example_workflows())
+            await database.prepare(example_workflows())
             await asyncio.wrap_future(runner.start())
             submissions = Submissions(database, node_types, runner)
             app.state.services = Services(database, runner, submissions)
-            log.info("service_started", version=VERSION, new_database=created)
+            log.info("service_started", version=VERSION)
             yield
             await runner.stop(settings.shutdown_grace_seconds)
         finally:
@@ -62,6 +62,20 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
     for resource in (service, executions, workflows, nodes):
         app.include_router(resource.router)
     return app
+
+
+async def prepare_database(settings: Settings) -> None:
+    """Opens the database once and brings its schema up to date, before anything is served.
+
+    Raises:
+        StorageError: the service cannot start with it; the message says why.
+    """
+    database = Database(settings.url)
+    try:
+        if await database.prepare(example_workflows()):
+            log.info("database_created")
+    finally:
+        await database.close()
 
 
 def runner_settings(settings: Settings) -> RunnerSettings:

@@ -1,12 +1,15 @@
 """The service's settings: environment variables, or a ``.env`` file beside this one."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
 class SettingsError(Exception):
@@ -17,7 +20,28 @@ def _none_if_blank(value: object) -> object:
     return None if isinstance(value, str) and not value.strip() else value
 
 
+def _in_capitals(value: object) -> object:
+    level = value.upper() if isinstance(value, str) else value
+    return level if level in get_args(LogLevel) else value
+
+
 _BlankIsNone = BeforeValidator(_none_if_blank)
+
+
+def _require_http(value: str | None) -> str | None:
+    if value is not None and not value.startswith(("http://", "https://")):
+        raise ValueError("Input should start with http:// or https://")
+    return value
+
+
+_HttpUrl = Annotated[str | None, AfterValidator(_require_http), _BlankIsNone]
+
+
+def _from_here(path: Path) -> Path:
+    return (ROOT / path.expanduser()).resolve()
+
+
+_FromHere = AfterValidator(_from_here)
 
 
 class Settings(BaseSettings):
@@ -37,10 +61,10 @@ class Settings(BaseSettings):
     database_url: Annotated[SecretStr | None, _BlankIsNone] = None
     """A SQLAlchemy URL (``postgresql+asyncpg://…``); takes the place of ``database_path``."""
 
-    prefect_api_url: Annotated[str | None, _BlankIsNone] = None
+    prefect_api_url: _HttpUrl = None
     """A Prefect server's API; without it the engines run embedded, with no server."""
-    prefect_home: Path = ROOT / ".prefect"
-    """Where Prefect may keep files."""
+    prefect_home: Annotated[Path, _FromHere] = ROOT / ".prefect"
+    """Where Prefect may keep files, absolute; relative paths start at this directory."""
 
     max_concurrent_executions: int = Field(default=16, ge=1, le=1_000)
     """How many executions run at once; the rest wait in the table."""
@@ -53,18 +77,18 @@ class Settings(BaseSettings):
 
     openai_api_key: Annotated[SecretStr | None, _BlankIsNone] = None
     """The key for ``llm`` nodes."""
-    openai_base_url: Annotated[str | None, _BlankIsNone] = None
+    openai_base_url: _HttpUrl = None
     """Any OpenAI-compatible endpoint; without it OpenAI's own."""
     llm_model: str = "gpt-4o-mini"
     """The model of ``llm`` nodes that name none."""
-    llm_timeout_seconds: float = Field(default=120.0, gt=0)
+    llm_timeout_seconds: float = Field(default=120.0, gt=0, allow_inf_nan=False)
     """How long one call of a model may take."""
-    http_timeout_seconds: float = Field(default=30.0, gt=0)
+    http_timeout_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """How long one call of an ``http`` node may take."""
 
     cors_origins: str = "*"
     """Origins of browsers that may call the service, separated by commas."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Annotated[LogLevel, BeforeValidator(_in_capitals)] = "INFO"
     log_format: Literal["console", "json"] = "console"
 
     @property
@@ -77,7 +101,7 @@ class Settings(BaseSettings):
     @property
     def database_file(self) -> Path:
         """The SQLite file, absolute."""
-        return (ROOT / self.database_path.expanduser()).resolve()
+        return _from_here(self.database_path)
 
 
 def load_settings() -> Settings:
@@ -89,8 +113,11 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise SettingsError(
-            "; ".join(
-                f"{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()
-            )
-        ) from None
+        raise SettingsError("; ".join(map(_fault, error.errors()))) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{ROOT / '.env'} cannot be read: {error}") from None
+
+
+def _fault(error: ErrorDetails) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{str(error['loc'][0]).upper()}={error['input']!r}: {message}"

@@ -95,6 +95,8 @@ def _reason(item: dict[str, Any]) -> str:
     if item["type"] == "json_invalid":
         return f"the body is no JSON: {item['ctx']['error']}"
     place = ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0])
+    if place == "body" and item["type"] == "missing":
+        return "the body is empty; it must be a JSON object"
     if place == "body" and item["type"] in ("model_attributes_type", "dict_type"):
         return "the body must be a JSON object, sent with 'Content-Type: application/json'"
     return f"{place}: {item['msg']}"

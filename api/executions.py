@@ -42,17 +42,16 @@ async def execute(
 @router.get("/executions/{execution_id}", responses={404: {"model": ProblemView}})
 async def read_execution(execution_id: str, services: UseServices) -> ExecutionView:
     """How an execution stands: status, progress, the last logs, the output."""
-    reads = services.database.reads
-    execution = await reads.execution(execution_id)
-    logs = await reads.logs(execution_id, last=POLLED_LOGS, cut_at=CUT_AT)
+    execution, logs = await services.database.reads.execution_with_logs(
+        execution_id, last=POLLED_LOGS, cut_at=CUT_AT
+    )
     return execution_view(execution, logs)
 
 
 @router.get("/executions/{execution_id}/logs", responses={404: {"model": ProblemView}})
 async def read_logs(execution_id: str, services: UseServices) -> LogsView:
     """Every node run of an execution in the order of start, payloads whole."""
-    await services.database.reads.execution(execution_id)
-    logs = await services.database.reads.logs(execution_id)
+    _, logs = await services.database.reads.execution_with_logs(execution_id)
     return LogsView(execution_id=execution_id, logs=[log_view(log) for log in logs])
 
 

@@ -2,10 +2,17 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr
 from pydantic.alias_generators import to_camel
 
-Name = Annotated[StrictStr, Field(min_length=1, max_length=500)]
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a NUL character, which not every database stores")
+    return text
+
+
+Name = Annotated[StrictStr, Field(min_length=1, max_length=500), AfterValidator(_without_nul)]
 
 
 class ApiModel(BaseModel):

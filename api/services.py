@@ -19,7 +19,7 @@ class Services:
     submissions: Submissions
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     return request.app.state.services
 
 

@@ -10,7 +10,8 @@ from api.services import UseServices
 router = APIRouter(prefix="/api/workflows", tags=["workflows"])
 
 
-@router.get("/{workflow_id}/executions", responses={404: {"model": ProblemView}})
+# ``path``: an id may hold a slash, and servers hand paths over decoded.
+@router.get("/{workflow_id:path}/executions", responses={404: {"model": ProblemView}})
 async def list_executions(
     workflow_id: str,
     services: UseServices,

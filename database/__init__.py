@@ -6,11 +6,20 @@ them out, ``journal`` records how they go, ``reads`` answers questions.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from database.clock import Clock, to_text, utc_now
-from database.connection import is_sqlite, open_engine, open_writing_engine
+from database.connection import (
+    is_sqlite,
+    open_engine,
+    open_reading_engine,
+    open_writing_engine,
+)
 from database.journal import Journal
 from database.queue import Queue
+from database.reader import PooledReader, Reader, ThreadedReader
 from database.reads import Reads
 from database.schema import ExampleWorkflow, prepare_schema
 from database.writer import PooledWriter, SingleWriter, Writer
@@ -18,35 +27,53 @@ from database.writer import PooledWriter, SingleWriter, Writer
 __all__ = ["Clock", "Database", "ExampleWorkflow", "to_text", "utc_now"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """The ways to the data; ``close`` ends them, after what is queued."""
+
+    reader: Reader
+    writer: Writer
+    engine: AsyncEngine | None = None
+
+    @classmethod
+    def open(cls, url: str) -> "_Access":
+        if is_sqlite(url):
+            reader = ThreadedReader(open_reading_engine(url))
+            return cls(reader, SingleWriter(open_writing_engine(url)))
+        engine = open_engine(url)
+        return cls(PooledReader(engine), PooledWriter(engine), engine)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.writer.close)
+        await asyncio.to_thread(self.reader.close)
+        if self.engine is not None:
+            await self.engine.dispose()
+
+
 class Database:
     """One database, used from one event loop; ``for_another_loop`` gives another loop its own."""
 
-    def __init__(self, url: str, clock: Clock = utc_now, writer: Writer | None = None) -> None:
+    def __init__(self, url: str, clock: Clock = utc_now, shared: _Access | None = None) -> None:
         self._url = url
         self._clock = clock
-        self._engine = open_engine(url)
-        self._owns_writer = writer is None
-        self._writer = writer or self._open_writer()
-        self.queue = Queue(self._engine, self._writer, clock)
-        self.journal = Journal(self._engine, self._writer, clock)
-        self.reads = Reads(self._engine)
-
-    def _open_writer(self) -> Writer:
-        if is_sqlite(self._url):
-            return SingleWriter(open_writing_engine(self._url))
-        return PooledWriter(self._engine)
+        self._owns_access = shared is None
+        self._access = shared or _Access.open(url)
+        reader, writer = self._access.reader, self._access.writer
+        self.queue = Queue(reader, writer, clock)
+        self.journal = Journal(reader, writer, clock)
+        self.reads = Reads(reader)
 
     def for_another_loop(self) -> "Database":
         """The same database for the event loop of another thread; close it before this one."""
-        shared = self._writer if is_sqlite(self._url) else None
+        # Threads serve any loop; the connections of an asynchronous engine are of one.
+        shared = self._access if is_sqlite(self._url) else None
         return Database(self._url, self._clock, shared)
 
     async def prepare(self, examples: Sequence[ExampleWorkflow] = ()) -> bool:
         """Brings the schema up to date; says whether the database is new. See ``schema``."""
-        return await prepare_schema(self._writer, self._clock, examples)
+        return await prepare_schema(self._access.writer, self._clock, examples)
 
     async def close(self) -> None:
         """Writes what is queued and closes every connection."""
-        if self._owns_writer:
-            await asyncio.to_thread(self._writer.close)
-        await self._engine.dispose()
+        if self._owns_access:
+            await self._access.close()

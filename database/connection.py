@@ -1,18 +1,21 @@
 """Opening the database: pragmas, transactions, and its errors as the service's."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+import functools
+from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from engine.errors import StorageBusyError, StorageError, StorageFullError, StorageUnusableError
 
 BUSY_TIMEOUT_MS = 5_000
 """How long SQLite waits for another writer; the main project's backend waits as long."""
+
+READERS = 4
+"""How many questions a SQLite file is asked at once."""
 
 _FULL = ("database or disk is full", "no space left", "disk full")
 _BUSY = ("database is locked", "database table is locked", "deadlock detected")
@@ -44,12 +47,15 @@ def is_sqlite(url: str) -> bool:
 
 def open_engine(url: str) -> AsyncEngine:
     """An engine for one event loop. Nothing is opened before its first connection."""
-    if not is_sqlite(url):
+    try:
         return create_async_engine(url, pool_pre_ping=True)
-    engine = create_async_engine(url, pool_size=8, max_overflow=8)
-    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-    event.listen(engine.sync_engine, "begin", _begin_reading)
-    return engine
+    except (SQLAlchemyError, ImportError) as error:
+        raise StorageUnusableError(f"The database's URL cannot be used: {error}") from None
+
+
+def open_reading_engine(url: str) -> Engine:
+    """An engine for the threads that read a SQLite file."""
+    return _open_sqlite(url, READERS, _begin_reading)
 
 
 def open_writing_engine(url: str) -> Engine:
@@ -58,14 +64,20 @@ def open_writing_engine(url: str) -> Engine:
     A transaction takes the write lock as it begins: one that reads first and locks later fails at
     once, without waiting, when another writer came between.
     """
-    engine = create_engine(make_url(url).set(drivername="sqlite"), pool_size=1, max_overflow=0)
+    return _open_sqlite(url, 1, _begin_writing)
+
+
+def _open_sqlite(url: str, connections: int, begin: Callable[[Connection], None]) -> Engine:
+    address = make_url(url).set(drivername="sqlite")
+    engine = create_engine(address, pool_size=connections, max_overflow=0)
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_writing)
+    event.listen(engine, "begin", begin)
     return engine
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver shall not begin transactions by itself
+    connection.text_factory = _decode  # what others wrote may be no Unicode; it is read anyway
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     cursor.execute("PRAGMA journal_mode=WAL")
@@ -76,6 +88,10 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor.close()
 
 
+def _decode(text: bytes) -> str:
+    return text.decode(errors="replace")
+
+
 def _begin_reading(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
 
@@ -84,23 +100,15 @@ def _begin_writing(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-@asynccontextmanager
-async def reading(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
-    """One read transaction: everything read in the block is of one moment.
-
-    Raises:
-        StorageError: busy or unusable.
-    """
-    try:
-        async with engine.connect() as connection, connection.begin():
-            yield connection
-    except SQLAlchemyError as error:
-        raise translate(error) from error
+def insert_if_new(connection: Connection, table: Table) -> Insert:
+    """The ``INSERT`` that passes over rows that are there, in this database's dialect."""
+    return _insert_if_new(connection.dialect.name, table)
 
 
-def insert_for(connection: Connection) -> Callable[[Table], sqlite.Insert | postgresql.Insert]:
-    """The ``INSERT`` of this database's dialect, which knows ``ON CONFLICT``."""
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+@functools.cache
+def _insert_if_new(dialect: str, table: Table) -> Insert:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return insert(table).on_conflict_do_nothing()
 
 
 def translate(error: SQLAlchemyError) -> Exception:

@@ -9,11 +9,11 @@ import json
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import Connection, bindparam, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Connection, Integer, bindparam, func, select, update
 
 from database.clock import Clock, to_text
-from database.connection import insert_for, reading
+from database.connection import insert_if_new
+from database.reader import Reader
 from database.records import Ending, Lease, NodeEnded, NodeStarted, RunRecord
 from database.tables import definitions, executions, logs, runs
 from database.writer import Writer
@@ -23,6 +23,25 @@ from engine.plan import SKIPPED, Outcome, Progress
 from engine.status import DECIDED, ExecutionStatus, NodeStatus
 from engine.values import JsonValue
 
+# Statements are built once: building one anew takes longer than SQLite takes to carry it out.
+_LOAD_RUN = (
+    select(executions.c.inputs, definitions.c.document, runs.c.seq, runs.c.cancelRequestedAt)
+    .join(runs, runs.c.executionId == executions.c.id)
+    .join(definitions, definitions.c.hash == runs.c.definitionHash)
+    .where(executions.c.id == bindparam("execution"), runs.c.owner == bindparam("owner"))
+)
+_LOAD_NODES = (
+    select(
+        logs.c.nodeId,
+        logs.c.status,
+        logs.c.outputData,
+        logs.c.resultDetail,
+        logs.c.error,
+        logs.c.attempt,
+    )
+    .where(logs.c.executionId == bindparam("execution"))
+    .order_by(logs.c.seq)
+)
 _END_NODE = (
     update(logs)
     .where(logs.c.id == bindparam("row"))
@@ -50,11 +69,33 @@ _START_AGAIN = (
 )
 
 
+_HOLD = (
+    update(runs)
+    .where(runs.c.executionId == bindparam("execution"), runs.c.owner == bindparam("holder"))
+    .where(runs.c.endedAt.is_(None))
+    .values(
+        seq=func.coalesce(bindparam("change", type_=Integer), runs.c.seq + 1),
+        leaseUntil=bindparam("until"),
+    )
+)
+_HOLD_AND_PROGRESS = _HOLD.values(
+    completedNodes=bindparam("completed"),
+    failedNodes=bindparam("failed"),
+    skippedNodes=bindparam("skipped"),
+)
+_IF_RUNNING = (
+    update(executions)
+    .where(executions.c.id == bindparam("execution"))
+    .where(executions.c.status == ExecutionStatus.RUNNING)
+)
+_STAND_AT = _IF_RUNNING.values(currentNodeId=bindparam("current"))
+
+
 class Journal:
     """Recording executions, for the owner of their leases."""
 
-    def __init__(self, engine: AsyncEngine, writer: Writer, clock: Clock) -> None:
-        self._engine = engine
+    def __init__(self, reader: Reader, writer: Writer, clock: Clock) -> None:
+        self._reader = reader
         self._writer = writer
         self._clock = clock
 
@@ -64,36 +105,15 @@ class Journal:
         Raises:
             LeaseLostError: it was deleted or taken over.
         """
-        async with reading(self._engine) as connection:
-            head = (
-                await connection.execute(
-                    select(
-                        executions.c.inputs,
-                        definitions.c.document,
-                        runs.c.seq,
-                        runs.c.cancelRequestedAt,
-                    )
-                    .join(runs, runs.c.executionId == executions.c.id)
-                    .join(definitions, definitions.c.hash == runs.c.definitionHash)
-                    .where(executions.c.id == lease.execution_id, runs.c.owner == lease.owner)
-                )
-            ).first()
-            if head is None:
-                raise LeaseLostError(lease.execution_id)
-            rows = (
-                await connection.execute(
-                    select(
-                        logs.c.nodeId,
-                        logs.c.status,
-                        logs.c.outputData,
-                        logs.c.resultDetail,
-                        logs.c.error,
-                        logs.c.attempt,
-                    )
-                    .where(logs.c.executionId == lease.execution_id)
-                    .order_by(logs.c.seq)
-                )
-            ).all()
+        names = {"execution": lease.execution_id, "owner": lease.owner}
+        head, rows = await self._reader.run(
+            lambda connection: (
+                connection.execute(_LOAD_RUN, names).first(),
+                connection.execute(_LOAD_NODES, names).all(),
+            )
+        )
+        if head is None:
+            raise LeaseLostError(lease.execution_id)
         outcomes: dict[str, Outcome] = {}
         attempts: dict[str, int] = {}
         for row in rows:
@@ -141,10 +161,7 @@ class Journal:
             reached = self._end_nodes(connection, lease, seq, ended)
             self._begin_nodes(connection, lease, reached, skipped, started)
             running = connection.execute(
-                update(executions)
-                .where(executions.c.id == lease.execution_id)
-                .where(executions.c.status == ExecutionStatus.RUNNING)
-                .values(currentNodeId=current_node_id)
+                _STAND_AT, {"execution": lease.execution_id, "current": current_node_id}
             )
             if running.rowcount != 1:
                 raise LeaseLostError(lease.execution_id)
@@ -210,17 +227,15 @@ class Journal:
         self, connection: Connection, lease: Lease, ending: Ending, now: str
     ) -> None:
         done = connection.execute(
-            update(executions)
-            .where(executions.c.id == lease.execution_id)
-            .where(executions.c.status == ExecutionStatus.RUNNING)
-            .values(
+            _IF_RUNNING.values(
                 status=ending.status,
                 completedAt=now,
                 currentNodeId=None,
                 nodeResults=ending.node_results,
                 finalOutput=ending.final_output,
                 error=ending.error,
-            )
+            ),
+            {"execution": lease.execution_id},
         )
         if done.rowcount != 1:
             raise LeaseLostError(lease.execution_id)
@@ -238,22 +253,16 @@ class Journal:
         progress: Progress | None = None,
     ) -> None:
         values: dict[str, object] = {
-            "seq": runs.c.seq + 1 if seq is None else seq,
-            "leaseUntil": to_text(self._clock() + timedelta(seconds=lease.seconds)),
+            "execution": lease.execution_id,
+            "holder": lease.owner,
+            "change": seq,
+            "until": to_text(self._clock() + timedelta(seconds=lease.seconds)),
         }
         if progress is not None:
-            values["completedNodes"] = progress.completed
-            values["failedNodes"] = progress.failed
-            values["skippedNodes"] = progress.skipped
-        held = connection.execute(
-            update(runs)
-            .where(
-                runs.c.executionId == lease.execution_id,
-                runs.c.owner == lease.owner,
-                runs.c.endedAt.is_(None),
-            )
-            .values(values)
-        )
+            values["completed"] = progress.completed
+            values["failed"] = progress.failed
+            values["skipped"] = progress.skipped
+        held = connection.execute(_HOLD if progress is None else _HOLD_AND_PROGRESS, values)
         if held.rowcount != 1:
             raise LeaseLostError(lease.execution_id)
 
@@ -310,8 +319,7 @@ class Journal:
                 fresh.append({**row, "inputData": start.input_data, "attempt": start.attempt})
         if fresh:
             # A write whose commit was not confirmed is made again; its rows are there then.
-            insert = insert_for(connection)(logs).on_conflict_do_nothing()
-            connection.execute(insert, fresh)
+            connection.execute(insert_if_new(connection, logs), fresh)
         if again:
             connection.execute(_START_AGAIN, again)
 

@@ -9,12 +9,12 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Select, Update, and_, func, or_, select, update
+from sqlalchemy import Connection, Select, Update, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from database.clock import Clock, to_text
-from database.connection import insert_for, reading
+from database.connection import insert_if_new
+from database.reader import Reader
 from database.records import ClaimedRun, Lease, Submission
 from database.tables import definitions, executions, logs, runs, workflows
 from database.writer import Writer
@@ -30,10 +30,11 @@ from engine.status import TERMINAL, ExecutionStatus, NodeStatus, may_become
 class Queue:
     """Taking executions in and handing them out."""
 
-    def __init__(self, engine: AsyncEngine, writer: Writer, clock: Clock) -> None:
-        self._engine = engine
+    def __init__(self, reader: Reader, writer: Writer, clock: Clock) -> None:
+        self._reader = reader
         self._writer = writer
         self._clock = clock
+        self._left_some = False
 
     def _now(self, seconds: float = 0) -> str:
         return to_text(self._clock() + timedelta(seconds=seconds))
@@ -49,10 +50,9 @@ class Queue:
         try:
             await self._writer.run(lambda connection: self._insert(connection, submission))
         except IntegrityError:
-            async with reading(self._engine) as connection:
-                there = select(workflows.c.id).where(workflows.c.id == submission.workflow_id)
-                if (await connection.execute(there)).first() is None:
-                    raise WorkflowNotFoundError(submission.workflow_id) from None
+            there = select(workflows.c.id).where(workflows.c.id == submission.workflow_id)
+            if await self._reader.run(lambda connection: connection.scalar(there)) is None:
+                raise WorkflowNotFoundError(submission.workflow_id) from None
             if submission.organization_id is None:
                 raise
             raise OrganizationRefusedError(submission.organization_id) from None
@@ -61,9 +61,8 @@ class Queue:
         now = self._now()
         digest = sha256(submission.document.encode()).hexdigest()
         connection.execute(
-            insert_for(connection)(definitions)
-            .values(hash=digest, document=submission.document, createdAt=now)
-            .on_conflict_do_nothing()
+            insert_if_new(connection, definitions),
+            {"hash": digest, "document": submission.document, "createdAt": now},
         )
         connection.execute(
             executions.insert().values(
@@ -94,13 +93,10 @@ class Queue:
                 runs.c.endedAt.is_(None),
                 runs.c.executionId.not_in(excluding),
                 or_(runs.c.notBefore.is_(None), runs.c.notBefore <= now),
-                or_(
-                    executions.c.status == ExecutionStatus.PENDING,
-                    and_(
-                        executions.c.status == ExecutionStatus.RUNNING,
-                        or_(runs.c.leaseUntil.is_(None), runs.c.leaseUntil < now),
-                    ),
-                ),
+                # For pending ones too, whose lease is empty: of a row that somebody else claimed
+                # while this one waited, PostgreSQL looks anew at what is locked alone, ``runs``.
+                or_(runs.c.leaseUntil.is_(None), runs.c.leaseUntil < now),
+                executions.c.status.in_((ExecutionStatus.PENDING, ExecutionStatus.RUNNING)),
             )
             .order_by(runs.c.position)
         )
@@ -113,10 +109,13 @@ class Queue:
         Beginning and going on after a crash are the same: what a dead owner left is claimable.
         ``excluding``: what ``owner`` carries already, should it be late with its heartbeat.
         """
-        async with reading(self._engine) as connection:
-            waiting = self._claimable(self._now(), excluding).limit(1)
-            if (await connection.execute(waiting)).first() is None:
-                return []
+        # Looking first keeps an idle service from taking the write lock again and again.
+        waiting = self._claimable(self._now(), excluding).limit(1)
+        if (
+            not self._left_some
+            and await self._reader.run(lambda connection: connection.scalar(waiting)) is None
+        ):
+            return []
 
         def write(connection: Connection) -> list[ClaimedRun]:
             now = self._now()
@@ -150,7 +149,9 @@ class Queue:
                 for row in found
             ]
 
-        return await self._writer.run(write)
+        claimed = await self._writer.run(write)
+        self._left_some = len(claimed) == limit
+        return claimed
 
     async def renew(self, owner: str, lease_seconds: float) -> dict[str, bool]:
         """The heartbeat: renews every lease of ``owner``.

@@ -1,11 +1,20 @@
 """Questions to the database: workflows, executions, logs. Reads never wait for a writer."""
 
+import functools
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, literal, select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    func,
+    literal,
+    select,
+)
 
-from database.connection import reading
+from database.reader import Reader
 from database.records import Execution, ExecutionSummary, NodeLog, Payload, Workflow
 from database.tables import executions, logs, runs, workflows
 from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
@@ -13,11 +22,35 @@ from engine.plan import Progress
 from engine.status import ExecutionStatus
 
 
+_EXECUTION = (
+    select(
+        # Not all of them: nodeResults and inputs may be megabytes, and this is polled.
+        executions.c.id,
+        executions.c.workflowId,
+        executions.c.organizationId,
+        executions.c.status,
+        executions.c.createdAt,
+        executions.c.startedAt,
+        executions.c.completedAt,
+        executions.c.currentNodeId,
+        executions.c.error,
+        executions.c.finalOutput,
+        runs.c.seq,
+        runs.c.totalNodes,
+        runs.c.completedNodes,
+        runs.c.failedNodes,
+        runs.c.skippedNodes,
+    )
+    .outerjoin(runs, runs.c.executionId == executions.c.id)
+    .where(executions.c.id == bindparam("execution"))
+)
+
+
 class Reads:
     """Reading what the journal and the main project wrote."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     async def workflow(self, workflow_id: str) -> Workflow:
         """One workflow.
@@ -28,11 +61,12 @@ class Reads:
         query = select(
             workflows.c.id, workflows.c.name, workflows.c.data, workflows.c.organizationId
         ).where(workflows.c.id == workflow_id)
-        async with reading(self._engine) as connection:
-            row = (await connection.execute(query)).first()
+        row = await self._reader.run(lambda connection: connection.execute(query).first())
         if row is None:
             raise WorkflowNotFoundError(workflow_id)
-        return Workflow(row.id, row.name, row.data, row.organizationId)
+        # SQLite keeps whatever a writer put into a column, a BLOB too.
+        data = row.data.decode(errors="replace") if isinstance(row.data, bytes) else row.data
+        return Workflow(row.id, row.name, data, row.organizationId)
 
     async def execution(self, execution_id: str) -> Execution:
         """One execution with its progress.
@@ -40,72 +74,30 @@ class Reads:
         Raises:
             ExecutionNotFoundError: there is none of that id.
         """
-        query = (
-            select(
-                executions,
-                runs.c.seq,
-                runs.c.totalNodes,
-                runs.c.completedNodes,
-                runs.c.failedNodes,
-                runs.c.skippedNodes,
+        return await self._reader.run(lambda connection: _execution(connection, execution_id))
+
+    async def execution_with_logs(
+        self, execution_id: str, *, last: int | None = None, cut_at: int | None = None
+    ) -> tuple[Execution, list[NodeLog]]:
+        """One execution and its node runs as they stood at one moment; see ``logs``.
+
+        Raises:
+            ExecutionNotFoundError: there is none of that id.
+        """
+        return await self._reader.run(
+            lambda connection: (
+                _execution(connection, execution_id),
+                _logs(connection, execution_id, last, cut_at),
             )
-            .outerjoin(runs, runs.c.executionId == executions.c.id)
-            .where(executions.c.id == execution_id)
-        )
-        async with reading(self._engine) as connection:
-            row = (await connection.execute(query)).first()
-        if row is None:
-            raise ExecutionNotFoundError(execution_id)
-        return Execution(
-            id=row.id,
-            workflow_id=row.workflowId,
-            organization_id=row.organizationId,
-            status=ExecutionStatus(row.status or ExecutionStatus.PENDING),
-            created_at=row.createdAt,
-            started_at=row.startedAt,
-            completed_at=row.completedAt,
-            current_node_id=row.currentNodeId,
-            error=row.error,
-            final_output=row.finalOutput,
-            progress=Progress(
-                row.totalNodes or 0,
-                row.completedNodes or 0,
-                row.failedNodes or 0,
-                row.skippedNodes or 0,
-            ),
-            seq=row.seq or 0,
         )
 
     async def logs(
         self, execution_id: str, *, last: int | None = None, cut_at: int | None = None
     ) -> list[NodeLog]:
         """Node runs in the order of their start; only the ``last`` ones, payloads cut, if asked."""
-        query = (
-            select(
-                logs.c.nodeId,
-                logs.c.nodeType,
-                logs.c.nodeLabel,
-                logs.c.status,
-                _cut(logs.c.inputData, cut_at).label("input"),
-                func.length(logs.c.inputData).label("inputSize"),
-                _cut(logs.c.outputData, cut_at).label("output"),
-                func.length(logs.c.outputData).label("outputSize"),
-                logs.c.error,
-                logs.c.lastError,
-                logs.c.duration,
-                logs.c.timestamp,
-                logs.c.attempt,
-                logs.c.seq,
-            )
-            .where(logs.c.executionId == execution_id)
-            .order_by(
-                func.coalesce(logs.c.startSeq, 0).desc(), logs.c.timestamp.desc(), logs.c.id.desc()
-            )
-            .limit(last)
+        return await self._reader.run(
+            lambda connection: _logs(connection, execution_id, last, cut_at)
         )
-        async with reading(self._engine) as connection:
-            rows = (await connection.execute(query)).all()
-        return [_node_log(row) for row in reversed(rows)]
 
     async def executions_of(
         self, workflow_id: str, limit: int
@@ -131,12 +123,72 @@ class Reads:
             )
             .limit(limit)
         )
-        async with reading(self._engine) as connection:
-            rows = (await connection.execute(query)).all()
-            total = await connection.scalar(
-                select(func.count()).select_from(executions).where(mine)
-            )
-        return [ExecutionSummary(*row) for row in rows], total or 0
+        count = select(func.count()).select_from(executions).where(mine)
+
+        def read(connection: Connection) -> tuple[list[ExecutionSummary], int]:
+            rows = connection.execute(query).all()
+            return [ExecutionSummary(*row) for row in rows], connection.scalar(count) or 0
+
+        return await self._reader.run(read)
+
+
+def _execution(connection: Connection, execution_id: str) -> Execution:
+    row = connection.execute(_EXECUTION, {"execution": execution_id}).first()
+    if row is None:
+        raise ExecutionNotFoundError(execution_id)
+    return Execution(
+        id=row.id,
+        workflow_id=row.workflowId,
+        organization_id=row.organizationId,
+        status=ExecutionStatus(row.status or ExecutionStatus.PENDING),
+        created_at=row.createdAt,
+        started_at=row.startedAt,
+        completed_at=row.completedAt,
+        current_node_id=row.currentNodeId,
+        error=row.error,
+        final_output=row.finalOutput,
+        progress=Progress(
+            row.totalNodes or 0,
+            row.completedNodes or 0,
+            row.failedNodes or 0,
+            row.skippedNodes or 0,
+        ),
+        seq=row.seq or 0,
+    )
+
+
+def _logs(
+    connection: Connection, execution_id: str, last: int | None, cut_at: int | None
+) -> list[NodeLog]:
+    rows = connection.execute(_logs_query(last, cut_at), {"execution": execution_id}).all()
+    return [_node_log(row) for row in reversed(rows)]
+
+
+@functools.cache
+def _logs_query(last: int | None, cut_at: int | None) -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            logs.c.nodeId,
+            logs.c.nodeType,
+            logs.c.nodeLabel,
+            logs.c.status,
+            _cut(logs.c.inputData, cut_at).label("input"),
+            func.length(logs.c.inputData).label("inputSize"),
+            _cut(logs.c.outputData, cut_at).label("output"),
+            func.length(logs.c.outputData).label("outputSize"),
+            logs.c.error,
+            logs.c.lastError,
+            logs.c.duration,
+            logs.c.timestamp,
+            logs.c.attempt,
+            logs.c.seq,
+        )
+        .where(logs.c.executionId == bindparam("execution"))
+        .order_by(
+            func.coalesce(logs.c.startSeq, 0).desc(), logs.c.timestamp.desc(), logs.c.id.desc()
+        )
+        .limit(last)
+    )
 
 
 def _cut(column: ColumnElement[str], characters: int | None) -> ColumnElement[Any]:

@@ -2,8 +2,9 @@
 
 SQLite has one write lock. Connections that compete for it poll with growing pauses, so that many
 writers in one process are many times slower than one. Here all writes of the process go through one
-thread: what has queued up meanwhile shares a transaction, each change in a savepoint. PostgreSQL
-has no such lock; there each change takes a connection of the pool.
+thread: what has queued up meanwhile shares a transaction, and where one of the changes fails, each
+is made again in one of its own. PostgreSQL has no such lock; there each change takes a connection
+of the pool.
 """
 
 import asyncio
@@ -19,12 +20,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from database.connection import translate
-from engine.errors import StorageError
+from engine.errors import StorageBusyError, StorageError
 
 T = TypeVar("T")
 
 Change = Callable[[Connection], T]
-"""One change of state. It may be run again when its transaction did not come about."""
+"""One change of state. It is run again when its transaction did not come about."""
 
 LARGEST_GROUP = 100
 
@@ -131,19 +132,23 @@ class SingleWriter:
         return group, True
 
     def _write_group(self, group: list[_Job]) -> None:
-        if len(group) == 1:
-            self._write_alone(group[0])
-            return
-        try:
-            with self._engine.connect() as connection, connection.begin():
-                settled = [(job, *_in_savepoint(connection, job.change)) for job in group]
-        except (SQLAlchemyError, StorageError):
-            # The transaction as a whole came to nothing: to each change its own, and its own error.
-            for job in group:
-                self._write_alone(job)
-            return
-        for job, result, error in settled:
-            job.settle(result, error)
+        if len(group) > 1:
+            try:
+                with self._engine.connect() as connection, connection.begin():
+                    results = [job.change(connection) for job in group]
+            except Exception as error:  # noqa: BLE001 - to each change its own transaction and error
+                busy = translate(error) if isinstance(error, SQLAlchemyError) else None
+                if isinstance(busy, StorageBusyError):
+                    # Each alone would wait as long again.
+                    for job in group:
+                        job.settle(None, busy)
+                    return
+            else:
+                for job, result in zip(group, results, strict=True):
+                    job.settle(result, None)
+                return
+        for job in group:
+            self._write_alone(job)
 
     def _write_alone(self, job: _Job) -> None:
         try:
@@ -155,19 +160,3 @@ class SingleWriter:
             job.settle(None, error)
         else:
             job.settle(result, None)
-
-
-def _in_savepoint(
-    connection: Connection, change: Change[Any]
-) -> tuple[object, BaseException | None]:
-    """Runs a change so that its failure undoes nothing but itself."""
-    try:
-        with connection.begin_nested():
-            return change(connection), None
-    except SQLAlchemyError as error:
-        translated = translate(error)
-        if isinstance(translated, StorageError):
-            raise translated from error
-        return None, translated
-    except Exception as error:  # noqa: BLE001 - carried over to the caller
-        return None, error

@@ -150,3 +150,28 @@ class TemplateError(NodeError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=False)
+
+
+LONGEST_REASON = 4_000
+"""Characters of an error's text that are kept; the whole of it is the handler's own to log."""
+
+
+def describe(error: BaseException) -> str:
+    """The reason of a failure for people, fit for any column; a stranger is named by its type."""
+    try:
+        text = str(error).strip()
+    except Exception:  # noqa: BLE001 - a handler's own exception class may be broken
+        text = ""
+    text = fit_for_a_column(text)
+    if isinstance(error, NodeError):
+        return text or "the handler gave no reason"
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
+def fit_for_a_column(text: str) -> str:
+    """``text`` without what a database refuses (NUL, lone surrogates), cut where it is endless."""
+    if len(text) > LONGEST_REASON:
+        text = f"{text[:LONGEST_REASON]}… ({len(text)} characters)"
+    visible = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return visible.encode(errors="backslashreplace").decode()

@@ -4,6 +4,7 @@ Retries, delays, timeouts, hooks and the run's name are Prefect's. Added to it:
 
 - a ``NodeError`` may say that another attempt is of no use, or when it may be made at the earliest;
 - the caller hears of each attempt that failed and will be made again;
+- a handler can end its attempt and nothing else, see ``flows.contain``;
 - a handler that is no coroutine function runs in a thread of its own. Prefect would run it in the
   event loop, or, in a thread, could not end it at its timeout. Here the attempt ends on time in any
   case; a thread that does not come back is left behind (Python cannot end it) and its result
@@ -14,7 +15,7 @@ import asyncio
 import functools
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import TaskRunNameCallbackWithParameters
 from prefect.utilities.annotations import NotSet, quote
 
-from engine.errors import NodeError
+from engine.errors import NodeError, describe
+from flows.contain import contained
 from flows.embedded_prefect import require_prefect_context
 
 OnRetry: TypeAlias = Callable[[int, str], Awaitable[None]]
@@ -99,22 +101,10 @@ async def run_handler(
         if isinstance(error, TaskRunTimeoutError):
             raise NodeError(_message(error, variant)) from None
         raise
-    except SystemExit as error:
-        raise NodeError(f"the handler exited with {error.code!r}", retryable=False) from error
-    except asyncio.CancelledError as error:
-        if _was_cancelled_from_outside():
-            raise
-        # Else the flow would take it for its own cancellation.
-        raise NodeError("the handler cancelled itself", retryable=False) from error
     else:
         return result
     finally:
         _attempts.reset(token)
-
-
-def _was_cancelled_from_outside() -> bool:
-    current = asyncio.current_task()
-    return current is None or current.cancelling() > 0
 
 
 @functools.lru_cache(maxsize=_VARIANTS_KEPT)
@@ -137,6 +127,7 @@ def _variant(
         # Prefect's asynchronous engine drives it: it can end an attempt, and waits on no thread.
         variant.fn = _in_thread(variant.fn)
         variant.isasync = True
+    variant.fn = contained(variant.fn)
     return variant
 
 
@@ -193,12 +184,10 @@ def _planned_delay(task: AnyTask, attempt: int) -> float:
 def _message(error: Exception, task: AnyTask) -> str:
     if isinstance(error, TaskRunTimeoutError):
         return f"timed out after {task.timeout_seconds:g} s"
-    if isinstance(error, NodeError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
+    return describe(error)
 
 
-def _in_thread(function: Callable[..., Any]) -> Callable[..., Awaitable[object]]:
+def _in_thread(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, object]]:
     @functools.wraps(function)
     async def run(*args: object, **kwargs: object) -> object:
         result = await _call_in_thread(functools.partial(function, *args, **kwargs))

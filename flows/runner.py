@@ -33,6 +33,9 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
+LEAVING_SECONDS = 5.0
+"""How long the thread may take to end once all executions are settled."""
+
 PREFECT_RETRY_SECONDS = 5.0
 """How long an execution waits when Prefect could not take its flow run."""
 
@@ -111,7 +114,10 @@ class Runner:
         """Claims nothing more, gives what runs its time, puts the rest back into the queue."""
         if self._thread.is_alive() and not self._ready.exception():
             await asyncio.wrap_future(self._submit(lambda: self._drain(grace_seconds)))
-        await asyncio.to_thread(self._thread.join)
+        # A handler that swallows every cancellation would keep the loop from closing for ever.
+        await asyncio.to_thread(self._thread.join, LEAVING_SECONDS)
+        if self._thread.is_alive():
+            log.warning("handlers_left_behind")
 
     def _call(self, function: Callable[[], object]) -> None:
         if self._thread.is_alive() and self._ready.done():

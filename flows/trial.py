@@ -10,11 +10,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from engine.document import Node, parse_document
-from engine.errors import DocumentRefusedError
+from engine.errors import DocumentRefusedError, describe
 from engine.values import JsonValue
 from flows.node_result import NodeResult
 from flows.node_runner import NodeRunner
-from flows.walk import describe
 
 
 @dataclass(slots=True)

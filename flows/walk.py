@@ -11,7 +11,7 @@ import structlog
 from database.journal import Journal
 from database.records import Ending, Lease, NodeEnded, NodeStarted, RunRecord
 from engine.document import Node
-from engine.errors import NodeError
+from engine.errors import describe
 from engine.plan import SKIPPED, Outcome, Plan, Step
 from engine.status import ExecutionStatus, NodeStatus
 from engine.values import JsonValue, encode_json
@@ -252,12 +252,3 @@ class Walk:
         for task in left:
             log.warning("handler_does_not_stop", node_id=task.get_name())
             del self._running[task.get_name()]
-
-
-def describe(error: BaseException) -> str:
-    """The reason of a failure for people; an unexpected exception is named by its type."""
-    text = str(error).strip()
-    if isinstance(error, NodeError):
-        return text or "the handler gave no reason"
-    name = type(error).__name__
-    return f"{name}: {text}" if text else name

@@ -14,7 +14,7 @@ from prefect.states import Cancelled, Completed, Failed
 from database import Database
 from database.records import Ending, Lease, RunRecord
 from engine.document import parse_document
-from engine.errors import LeaseLostError
+from engine.errors import LeaseLostError, describe
 from engine.graph import Graph
 from engine.inputs import start_manually
 from engine.plan import Plan
@@ -23,7 +23,7 @@ from engine.values import JsonValue
 from flows.control import RunControl, StopReason
 from flows.node_runner import NodeRunner
 from flows.patience import patiently
-from flows.walk import Walk, describe
+from flows.walk import Walk
 
 log = structlog.get_logger()
 

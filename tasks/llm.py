@@ -1,63 +1,15 @@
-"""The ``llm`` node: asks a model for a reply of a type, through any OpenAI-compatible server."""
+"""The ``llm`` node."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any, cast
+import importlib
+from typing import Any
 
-import openai
-from openai.types import CompletionUsage
-from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from prefect import task
 
-from engine.errors import NodeError
-from engine.values import JsonValue, as_text, dump_json
-from tasks.config_base import fill_text, read_config
-from tasks.configs import LlmConfig, ProcessingMode
-from tasks.context import HandlerSettings, current_node_run
-from tasks.http_client import new_openai_transport, parse_retry_after, parse_url, plain_reason
-from tasks.replies import ReplyType, reply_type
-
-OPENAI_HOST = "api.openai.com"
-OPENAI_URL = f"https://{OPENAI_HOST}/v1"
-MAX_CALLS_AT_ONCE = 5
-_NO_KEY = "no-key"
-_SHOWN_TEXT = 500
-_SHOWN_REPLY = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """The tokens that calls cost."""
-
-    prompt: int = 0
-    completion: int = 0
-    total: int = 0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.prompt + other.prompt,
-            self.completion + other.completion,
-            self.total + other.total,
-        )
-
-    def as_json(self) -> dict[str, int]:
-        """``{promptTokens, completionTokens, totalTokens}``."""
-        return {
-            "promptTokens": self.prompt,
-            "completionTokens": self.completion,
-            "totalTokens": self.total,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a model said to one conversation, and what that cost."""
-
-    text: str
-    cut_off: bool
-    usage: Usage
+from engine.values import JsonValue
+from tasks.config_base import read_config
+from tasks.configs import LlmConfig
+from tasks.context import current_node_run
 
 
 @task(name="llm")
@@ -68,211 +20,24 @@ async def handle_llm(node: dict[str, Any], input_data: JsonValue) -> dict[str, J
     ``perRow``; beside it ``llmResponse``, ``model`` and ``usage``.
 
     Raises:
-        NodeError: not retryable without a key, for what the server refuses, and for a reply that
-            is twice not of the asked type; retryable for 429, 5xx and failures of the network.
+        NodeError: see ``tasks.llm_client.ask``.
     """
     config = read_config(LlmConfig, node)
-    settings = current_node_run().settings
-    asker = _Asker(
-        config,
-        reply_type(config.output_type, config.enum_options),
-        fill_text("llmModel", config.llm_model or settings.llm_model, input_data),
-        config.timeout_seconds or settings.llm_timeout_seconds,
-    )
-    async with _client(settings, asker.limit_seconds) as client:
-        response, usage = await asker.answer(client, input_data)
+    # ``openai`` takes the better part of a second to import. A service without such a node shall
+    # not start the later for it, and no other node stand still while it comes.
+    await asyncio.to_thread(importlib.import_module, "tasks.llm_client")
+    from tasks.llm_client import ask  # noqa: PLC0415
+
+    answer = await ask(config, current_node_run().settings, input_data)
     return {
         "success": True,
-        "message": f"{asker.model} replied",
+        "message": f"{answer.model} replied",
         "outputData": {
-            "response": response,
+            "response": answer.response,
             "outputType": config.output_type.value,
             "inputData": input_data,
         },
-        "llmResponse": response,
-        "model": asker.model,
-        "usage": usage.as_json(),
+        "llmResponse": answer.response,
+        "model": answer.model,
+        "usage": answer.usage.as_json(),
     }
-
-
-def _client(settings: HandlerSettings, limit_seconds: float) -> openai.AsyncOpenAI:
-    key = (settings.openai_api_key or "").strip()
-    if not key:
-        if not settings.openai_base_url:
-            raise NodeError(
-                "OPENAI_API_KEY is not set; llm nodes need it, "
-                "or an OPENAI_BASE_URL whose server asks for no key",
-                retryable=False,
-            )
-        key = _NO_KEY
-    if not key.isascii() or not key.isprintable():
-        raise NodeError("OPENAI_API_KEY holds characters that no key has", retryable=False)
-    base_url = settings.openai_base_url or OPENAI_URL
-    try:
-        parse_url(base_url)
-    except ValueError as error:
-        raise NodeError(f"OPENAI_BASE_URL {error}", retryable=False) from None
-    return openai.AsyncOpenAI(
-        api_key=key,
-        base_url=base_url,
-        max_retries=0,  # attempts are the node's, where they are counted and logged
-        timeout=limit_seconds,
-        http_client=new_openai_transport(limit_seconds),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Asker:
-    config: LlmConfig
-    kind: ReplyType
-    model: str
-    limit_seconds: float
-
-    async def answer(self, client: openai.AsyncOpenAI, data: JsonValue) -> tuple[JsonValue, Usage]:
-        """The response over the whole input, and what it cost."""
-        if self.config.llm_processing_mode != ProcessingMode.PER_ROW or not isinstance(data, list):
-            return await self._ask(client, data)
-        free = asyncio.Semaphore(MAX_CALLS_AT_ONCE)
-
-        async def ask_row(index: int, record: JsonValue) -> tuple[JsonValue, Usage]:
-            async with free:
-                try:
-                    return await self._ask(client, record)
-                except NodeError as error:
-                    raise NodeError(
-                        f"record {index}: {error}",
-                        retryable=error.retryable,
-                        retry_after=error.retry_after,
-                    ) from error
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                rows = [
-                    group.create_task(ask_row(index, record))
-                    for index, record in enumerate(cast("list[JsonValue]", data))
-                ]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        answers = [row.result() for row in rows]
-        return [value for value, _ in answers], sum((usage for _, usage in answers), Usage())
-
-    async def _ask(self, client: openai.AsyncOpenAI, data: JsonValue) -> tuple[JsonValue, Usage]:
-        """The model's reply as a value of the asked type; asks once more when it is none."""
-        messages = self._conversation(data)
-        reply = await self._complete(client, messages)
-        try:
-            return self.kind.read(reply.text), reply.usage
-        except ValueError:
-            messages += self._correction(reply)
-        second = await self._complete(client, messages)
-        try:
-            return self.kind.read(second.text), reply.usage + second.usage
-        except ValueError:
-            shown = f"'{second.text[:_SHOWN_REPLY]}'" if second.text.strip() else "nothing"
-            cause = " (cut off at the longest reply allowed)" if second.cut_off else ""
-            raise NodeError(
-                f"{self.model} was to reply with {self.kind.wanted} "
-                f"(outputType {self.config.output_type}), but replied {shown}{cause}",
-                retryable=False,
-            ) from None
-
-    def _conversation(self, data: JsonValue) -> list[ChatCompletionMessageParam]:
-        system = [self.kind.instruction] if self.kind.instruction else []
-        if self.config.llm_system_prompt:
-            system.insert(0, fill_text("llmSystemPrompt", self.config.llm_system_prompt, data))
-        prompt = fill_text("llmPrompt", self.config.llm_prompt, data)
-        if self.config.llm_include_input and data is not None:
-            prompt = f"{prompt}\n\nInput:\n{dump_json(data)}"
-        messages: list[ChatCompletionMessageParam] = []
-        if system:
-            messages.append({"role": "system", "content": "\n\n".join(system)})
-        messages.append({"role": "user", "content": prompt})
-        return messages
-
-    def _correction(self, reply: Reply) -> list[ChatCompletionMessageParam]:
-        messages: list[ChatCompletionMessageParam] = []
-        if reply.text.strip():  # some servers refuse an empty message
-            messages.append({"role": "assistant", "content": reply.text})
-        again = f"That is not {self.kind.wanted}. {self.kind.instruction or 'Please reply.'}"
-        messages.append({"role": "user", "content": again})
-        return messages
-
-    async def _complete(
-        self, client: openai.AsyncOpenAI, messages: list[ChatCompletionMessageParam]
-    ) -> Reply:
-        config = self.config
-        longest = openai.omit if config.llm_max_tokens is None else config.llm_max_tokens
-        # OpenAI's newer models refuse the old name; other servers know no other.
-        is_openai = client.base_url.host.endswith(OPENAI_HOST)
-        try:
-            async with asyncio.timeout(self.limit_seconds):
-                completion = await client.chat.completions.create(
-                    model=self.model,
-                    messages=messages,
-                    temperature=(
-                        openai.omit if config.llm_temperature is None else config.llm_temperature
-                    ),
-                    max_completion_tokens=longest if is_openai else openai.omit,
-                    max_tokens=openai.omit if is_openai else longest,
-                )
-        except (TimeoutError, openai.APITimeoutError):
-            message = f"{self.model} gave no complete reply within {self.limit_seconds:g} s"
-            raise NodeError(message) from None
-        except openai.OpenAIError as error:
-            raise _failure(error, client.base_url.host) from error
-        except ValueError:
-            raise _not_a_completion(client.base_url.host) from None
-        # The client hands out what is no completion as it is, against its own types.
-        if not isinstance(cast("object", completion), ChatCompletion):
-            raise _not_a_completion(client.base_url.host)
-        return _reply(completion)
-
-
-def _reply(completion: ChatCompletion) -> Reply:
-    usage = _usage(completion.usage)
-    if not cast("object", completion.choices):
-        return Reply("", cut_off=False, usage=usage)
-    choice = completion.choices[0]
-    message = cast("Any", choice.message)
-    text = (getattr(message, "content", None) or getattr(message, "refusal", None)) or ""
-    return Reply(as_text(text), choice.finish_reason == "length", usage)
-
-
-def _usage(usage: CompletionUsage | None) -> Usage:
-    if usage is None:
-        return Usage()
-    # Some servers leave counts out, which the client's types do not know.
-    prompt, completion, total = (
-        cast("int | None", getattr(usage, f"{kind}_tokens", None)) or 0
-        for kind in ("prompt", "completion", "total")
-    )
-    return Usage(prompt, completion, total)
-
-
-def _not_a_completion(host: str) -> NodeError:
-    return NodeError(f"the model server at {host} answered with something that is no completion")
-
-
-def _failure(error: openai.OpenAIError, host: str) -> NodeError:
-    if isinstance(error, openai.APIStatusError):
-        status = error.status_code
-        # A used-up quota comes as a 429 too, and no attempt brings it back.
-        limited = status == HTTPStatus.TOO_MANY_REQUESTS and error.code != "insufficient_quota"
-        return NodeError(
-            f"the model server at {host} answered {status}: {_server_message(error)}",
-            retryable=limited or status >= HTTPStatus.INTERNAL_SERVER_ERROR,
-            retry_after=parse_retry_after(error.response.headers.get("Retry-After")),
-        )
-    if isinstance(error, openai.APIConnectionError):
-        reason = plain_reason(error.__cause__ or error)
-        return NodeError(f"the model server at {host} cannot be reached: {reason}")
-    return NodeError(f"the call of the model failed: {error}", retryable=False)
-
-
-def _server_message(error: openai.APIStatusError) -> str:
-    body = error.body
-    if isinstance(body, Mapping):
-        fields = cast("Mapping[str, JsonValue]", body)
-        body = fields.get("message") or fields.get("detail") or fields
-    text = as_text(body).strip() if body else ""
-    return text[:_SHOWN_TEXT] or "(no message)"

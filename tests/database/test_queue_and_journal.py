@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from sqlalchemy import func, select
 
 from database import Database
 from database.records import (
@@ -13,6 +14,7 @@ from database.records import (
     NodeStarted,
     Submission,
 )
+from database.tables import definitions
 from engine.document import Node
 from engine.errors import (
     ExecutionNotFoundError,
@@ -294,11 +296,6 @@ async def test_a_definition_is_stored_once_for_all_who_share_it(database: Databa
     for i in range(3):
         await submit(database, f"e{i}")
     await submit(database, "other", document="{}")
-    from sqlalchemy import func, select
-
-    from database.connection import reading
-    from database.tables import definitions
-
-    async with reading(database._engine) as connection:
-        count = await connection.scalar(select(func.count()).select_from(definitions))
+    query = select(func.count()).select_from(definitions)
+    count = await database._access.reader.run(lambda connection: connection.scalar(query))
     assert count == 2

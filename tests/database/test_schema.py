@@ -1,5 +1,6 @@
 """Opening databases: the main project's as it is, an empty one, a newer one, and what is none."""
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -91,7 +92,7 @@ async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with connection:
         connection.execute(f"UPDATE {VERSION_TABLE} SET version_num='9999'")
     connection.close()
-    with pytest.raises(StorageUnusableError, match="newer version of this service.*'9999'"):
+    with pytest.raises(StorageUnusableError, match=r"newer version of this service.*'9999'"):
         await prepare(path)
 
 
@@ -109,8 +110,6 @@ async def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 
 async def test_two_services_may_start_on_one_empty_file(tmp_path: Path) -> None:
-    import asyncio
-
     path = tmp_path / "both.sqlite"
     created = await asyncio.gather(*(prepare(path) for _ in range(4)))
     assert sorted(created) == [False, False, False, True]
@@ -120,9 +119,7 @@ async def test_two_services_may_start_on_one_empty_file(tmp_path: Path) -> None:
 def test_executions_run_whether_or_not_organizations_exist(
     tmp_path: Path, organizations: bool
 ) -> None:
-    create_main_database(
-        tmp_path / "database.sqlite", organizations=organizations, references=True
-    )
+    create_main_database(tmp_path / "database.sqlite", organizations=organizations, references=True)
     with RunningService(tmp_path) as service:
         done = service.run(line(3))
         assert done["status"] == "completed"

@@ -18,6 +18,7 @@ from uuid import uuid4
 import anyio
 import pytest
 from prefect import flow, get_client, get_run_logger, tags, task
+from prefect.events.worker import EventsWorker
 from prefect.exceptions import Abort
 from prefect.runtime import flow_run as this_flow_run
 from prefect.states import Cancelled, Completed, Failed
@@ -184,6 +185,20 @@ async def test_the_client_holds_no_flow_run_after_two_hundred():
     assert set(held) == {1}
 
 
+async def test_the_client_itself_forgets_a_flow_run_at_its_last_state():
+    async with embedded() as client:
+        flow_run = await client.create_flow_run(one_of_each)
+        assert len(client) == 1
+        await client.set_flow_run_state(flow_run.id, Completed())
+        assert len(client) == 0
+
+
+async def test_prefects_events_worker_does_not_start_in_a_flow_whose_context_it_would_keep():
+    async with embedded():
+        workers = [type(worker) for worker in EventsWorker._instances.values()]
+        assert EventsWorker in workers
+
+
 async def test_a_hundred_flows_of_ten_tasks_at_once_all_complete():
     @lightweight(name="many")
     async def many(execution_id):
@@ -314,7 +329,8 @@ async def test_a_server_that_refuses_or_is_gone_makes_a_crashed_state(monkeypatc
     assert str(error) in (state.message or "")
 
 
-async def test_what_needs_a_server_says_so():
+async def test_what_needs_a_server_says_so(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")  # no way around either
     async with embedded() as client:
         with pytest.raises(PrefectServerNeededError) as caught:
             await client.read_deployment_by_name("a/b")

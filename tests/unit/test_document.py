@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.document import Connection, Document, Node, escape_pointer, parse_document
-from engine.errors import DocumentRefusedError, Problem
+from engine.document import Connection, Document, Node, parse_document
 
 MAIN = {
     "nodes": [
@@ -52,17 +51,6 @@ def meaning(document: Document) -> Any:
     )
 
 
-def problems(data: Any) -> list[Problem]:
-    with pytest.raises(DocumentRefusedError) as refused:
-        parse_document(data)
-    return refused.value.problems
-
-
-def only_problem(data: Any) -> Problem:
-    (problem,) = problems(data)
-    return problem
-
-
 def only_node(**fields: Any) -> Node:
     (node,) = parse_document({"nodes": [{"id": "n", "type": "http", **fields}]}).nodes
     return node
@@ -75,9 +63,6 @@ def only_connection(key: str = "connections", **fields: Any) -> Connection:
         ends = {"source": "a", "target": "b"}
     (connection,) = parse_document({"nodes": nodes, key: [{**ends, **fields}]}).connections
     return connection
-
-
-# --- spellings --------------------------------------------------------------------------------
 
 
 def test_the_main_project_s_spelling_is_read() -> None:
@@ -237,192 +222,3 @@ def test_a_handler_gets_id_type_label_and_config() -> None:
     handed["config"]["httpUrl"] = "changed by a handler"
 
     assert node.as_json() == {"id": "n", "type": "http", "label": "n", "config": config}
-
-
-# --- refusals ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("", "Expecting value"),
-        ("{", "Expecting property name"),
-        ('{"nodes": [}', "Expecting value"),
-        ('{"nodes": []} x', "Extra data"),
-        ('{"nodes": [NaN]}', "NaN is no JSON value"),
-        ('{"nodes": [-Infinity]}', "-Infinity is no JSON value"),
-        ('{"nodes": [1e999]}', "1e999 is too large a number"),
-        ('{"nodes": ["\\ud800"]}', "not valid Unicode"),
-        (b'{"nodes": ["\xff"]}', "can't decode byte 0xff"),
-        pytest.param("[" * 201 + "]" * 201, "nested deeper than 200 levels", id="too deep"),
-        pytest.param("[" * 100_000, "nested deeper than 200 levels", id="far too deep"),
-    ],
-)
-def test_what_is_no_json_is_refused_with_the_place_where_it_breaks(
-    text: str | bytes, reason: str
-) -> None:
-    problem = only_problem(text)
-
-    assert problem.code == "invalid_json"
-    assert problem.pointer == ""
-    assert reason in problem.detail
-
-
-def nested(levels: int) -> list[Any]:
-    value: list[Any] = []
-    for _ in range(levels - 1):
-        value = [value]
-    return value
-
-
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [
-        ({"nodes": [{"id": float("nan")}]}, "nan is no JSON number at nodes.0.id"),
-        ({"nodes": nested(200)}, "nested deeper than 200 levels"),
-        ({"nodes": nested(5_000)}, "nested deeper than 200 levels"),
-        ({"nodes": {"a set"}}, "a value of type set at nodes"),
-    ],
-    ids=["NaN", "deep", "very deep", "no JSON at all"],
-)
-def test_a_value_that_json_cannot_carry_is_refused_too(value: Any, reason: str) -> None:
-    problem = only_problem(value)
-
-    assert (problem.code, problem.pointer) == ("invalid_json", "")
-    assert reason in problem.detail
-
-
-@pytest.mark.parametrize(
-    ("data", "kind"),
-    [(None, "null"), ([], "list"), (5, "number"), (True, "boolean"), ('"text"', "text")],
-)
-def test_a_document_is_an_object(data: Any, kind: str) -> None:
-    problem = only_problem(data)
-
-    assert problem.detail == f"the document is of type {kind}, not an object"
-
-
-NODE = {"id": "a", "type": "http"}
-
-
-@pytest.mark.parametrize(
-    ("data", "detail", "pointer"),
-    [
-        ({}, "the document has no 'nodes'", ""),
-        ({"nodes": None}, "the document has no 'nodes'", ""),
-        ({"nodes": {}}, "'nodes' is of type object, not a list", "/nodes"),
-        ({"nodes": [5]}, "a node is of type number, not an object", "/nodes/0"),
-        ({"nodes": [{"type": "http"}]}, "a node has no 'id'", "/nodes/0/id"),
-        ({"nodes": [{"id": "", "type": "http"}]}, "a node has no 'id'", "/nodes/0/id"),
-        (
-            {"nodes": [{"id": 1.5, "type": "http"}]},
-            "the 'id' of a node is of type number, not a text",
-            "/nodes/0/id",
-        ),
-        (
-            {"nodes": [{"id": True, "type": "http"}]},
-            "the 'id' of a node is of type boolean, not a text",
-            "/nodes/0/id",
-        ),
-        ({"nodes": [{"id": "a"}]}, "node 'a' has no 'type'", "/nodes/0/type"),
-        (
-            {"nodes": [{"id": "a", "type": ["http"]}]},
-            "the 'type' of node 'a' is of type list, not a text",
-            "/nodes/0/type",
-        ),
-        (
-            {"nodes": [{**NODE, "config": [1]}]},
-            "the config of node 'a' is of type list, not an object",
-            "/nodes/0/config",
-        ),
-        (
-            {"nodes": [{**NODE, "data": {"config": "x"}}]},
-            "the config of node 'a' is of type text, not an object",
-            "/nodes/0/data/config",
-        ),
-        (
-            {"nodes": [NODE], "connections": "x"},
-            "'connections' is of type text, not a list",
-            "/connections",
-        ),
-        ({"nodes": [NODE], "edges": {}}, "'edges' is of type object, not a list", "/edges"),
-        (
-            {"nodes": [NODE], "connections": [None]},
-            "a connection is of type null, not an object",
-            "/connections/0",
-        ),
-        (
-            {"nodes": [NODE], "connections": [{"id": "k", "toNodeId": "a"}]},
-            "connection 'k' has no 'fromNodeId'",
-            "/connections/0/fromNodeId",
-        ),
-        (
-            {"nodes": [NODE], "connections": [{"id": "k", "fromNodeId": "a"}]},
-            "connection 'k' has no 'toNodeId'",
-            "/connections/0/toNodeId",
-        ),
-        (
-            {"nodes": [NODE], "edges": [{"id": "k", "target": "a"}]},
-            "connection 'k' has no 'source'",
-            "/edges/0/source",
-        ),
-        (
-            {"nodes": [NODE], "edges": [{"id": "k", "source": "a", "target": {}}]},
-            "the 'target' of connection 'k' is of type object, not a text",
-            "/edges/0/target",
-        ),
-    ],
-)
-def test_a_part_of_the_wrong_shape_is_named_and_pointed_at(
-    data: Any, detail: str, pointer: str
-) -> None:
-    problem = only_problem(data)
-
-    assert (problem.code, problem.detail, problem.pointer) == ("invalid_document", detail, pointer)
-
-
-def test_every_part_of_the_wrong_shape_is_named_at_once() -> None:
-    found = problems(
-        {
-            "nodes": [7, {"id": "a", "config": 5}, {"type": "http"}],
-            "edges": [{"id": "k"}, "no edge"],
-        }
-    )
-
-    assert [(p.pointer, p.node_id, p.connection_id) for p in found] == [
-        ("/nodes/0", None, None),
-        ("/nodes/1/type", "a", None),
-        ("/nodes/1/config", "a", None),
-        ("/nodes/2/id", None, None),
-        ("/edges/0/source", None, "k"),
-        ("/edges/0/target", None, "k"),
-        ("/edges/1", None, None),
-    ]
-
-
-def test_the_error_s_message_holds_every_reason() -> None:
-    with pytest.raises(DocumentRefusedError) as refused:
-        parse_document({"nodes": [7, {"type": "http"}]})
-
-    assert str(refused.value) == (
-        "The workflow cannot run: a node is of type number, not an object; a node has no 'id'"
-    )
-
-
-@pytest.mark.parametrize(
-    ("problem", "shape"),
-    [
-        (Problem("c", "d", "/p"), {"code": "c", "detail": "d", "pointer": "/p"}),
-        (
-            Problem("c", "d", "/p", "n", "k"),
-            {"code": "c", "detail": "d", "pointer": "/p", "nodeId": "n", "connectionId": "k"},
-        ),
-    ],
-)
-def test_the_shape_of_a_problem_in_an_answer(problem: Problem, shape: dict[str, str]) -> None:
-    assert problem.as_json() == shape
-
-
-@pytest.mark.parametrize(("token", "escaped"), [("a/b", "a~1b"), ("a~b", "a~0b"), ("~1", "~01")])
-def test_a_pointer_s_tokens_are_escaped(token: str, escaped: str) -> None:
-    assert escape_pointer(token) == escaped

@@ -1,0 +1,287 @@
+"""Handlers that misbehave: the node fails with its name and the reason, and nothing else does."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import task
+from prefect.exceptions import Abort, Pause
+
+from flows import contain
+from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
+from tasks.node_types import NodeTypes
+from tests import probes
+from tests.documents import document, line, node
+from tests.probes import PROBES, Gates
+from tests.service import RunningService, wait_until
+
+
+class OutOfThisWorld(BaseException):
+    """No ``Exception``."""
+
+
+class UnspeakableError(Exception):
+    """Fails to say what it is about."""
+
+    def __str__(self) -> str:
+        raise LookupError("no words")
+
+
+RAISED: dict[str, tuple[Callable[[], BaseException], str]] = {
+    "no message": (ValueError, "ValueError"),
+    "a message": (lambda: KeyError("field"), "KeyError: 'field'"),
+    "NUL": (lambda: ValueError("a\0b"), "ValueError: a\ufffdb"),
+    "a lone surrogate": (lambda: ValueError("a\ud800b"), "ValueError: a\\ud800b"),
+    "one without words": (UnspeakableError, "no words"),
+    "SystemExit": (lambda: SystemExit(3), "the handler exited with 3"),
+    "KeyboardInterrupt": (KeyboardInterrupt, "the handler raised KeyboardInterrupt()"),
+    "GeneratorExit": (GeneratorExit, "the handler raised GeneratorExit()"),
+    "a BaseException": (lambda: OutOfThisWorld(1), "the handler raised OutOfThisWorld(1)"),
+    "a group of those": (
+        lambda: BaseExceptionGroup("some", [KeyboardInterrupt()]),
+        "KeyboardInterrupt()",
+    ),
+    "a group": (lambda: ExceptionGroup("some", [ValueError("x")]), "ExceptionGroup: some"),
+    "its own cancellation": (asyncio.CancelledError, "the handler cancelled itself"),
+    "RecursionError": (lambda: RecursionError("too deep"), "RecursionError: too deep"),
+    "MemoryError": (MemoryError, "MemoryError"),
+    "TimeoutError": (lambda: TimeoutError("its own"), "TimeoutError: its own"),
+    "StopIteration": (StopIteration, "StopIteration"),
+    "StopAsyncIteration": (StopAsyncIteration, "StopAsyncIteration"),
+    "Prefect's Abort": (lambda: Abort("stop"), "the handler raised Abort('stop')"),
+    "Prefect's Pause": (lambda: Pause("stop"), "the handler raised Pause('stop')"),
+    "1 MB": (lambda: ValueError("x" * 1_000_000), "ValueError: xxx"),
+}
+
+
+@task(name="throw")
+async def handle_throw(node: dict[str, Any], input_data: object) -> None:
+    raise RAISED[node["config"]["what"]][0]()
+
+
+@task(name="throwInThread")
+def handle_throw_in_thread(node: dict[str, Any], input_data: object) -> None:
+    raise RAISED[node["config"]["what"]][0]()
+
+
+@task(name="recurse")
+async def handle_recurse(node: dict[str, Any], input_data: object) -> None:
+    def deeper() -> None:
+        deeper()
+
+    deeper()
+
+
+@task(name="deaf")
+async def handle_deaf(node: dict[str, Any], input_data: object) -> dict[str, Any]:
+    """Swallows every cancellation until its gate opens."""
+    mine, name = probes.gates, node["config"].get("gate", node["id"])
+    mine.enter(name)
+    while not mine.is_open(name):
+        try:
+            await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            mine.left.append(name)
+    return {"success": True}
+
+
+OWN = {
+    "throw": handle_throw,
+    "throwInThread": handle_throw_in_thread,
+    "recurse": handle_recurse,
+    "deaf": handle_deaf,
+}
+TYPES = NodeTypes({**NODE_HANDLERS, **PROBES, **OWN}, NODE_CONFIGS)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """One service for all of these handlers, which it must outlive."""
+    with RunningService(tmp_path_factory.mktemp("service"), TYPES) as service:
+        yield service
+
+
+@pytest.fixture
+def service(running: RunningService) -> Iterator[RunningService]:
+    """That service; after each test it works as before, and nothing is left running."""
+    yield running
+    assert running.run(line(3))["status"] == "completed"
+    open_rows = "SELECT id FROM {} WHERE status IN ('pending', 'running')"
+    for table in ("workflow_executions", "execution_logs"):
+        assert running.rows(open_rows.format(table)) == []
+
+
+def with_others(bad: dict[str, Any]) -> dict[str, Any]:
+    """``bad`` between a trigger and an output."""
+    flow = ("start -> bad", "bad -> end")
+    return document(node("start", "trigger"), {**bad, "id": "bad"}, node("end"), flow=flow)
+
+
+def failed(service: RunningService, bad: dict[str, Any]) -> str:
+    """Runs ``bad``, which must fail as a node does; gives the reason as it was logged."""
+    done = service.run(with_others({**bad, "label": "The bad one"}))
+    assert done["status"] == "failed"
+    assert done["currentNodeId"] is None
+    assert done["finalOutput"] is None
+    logs = service.logs(done["executionId"])
+    assert {node_id: log["status"] for node_id, log in logs.items()} == {
+        "start": "completed",
+        "bad": "error",
+    }
+    reason = logs["bad"]["error"]
+    assert done["error"] == f"Node 'The bad one' (bad) failed: {reason}"
+    return reason
+
+
+GIFTS = {
+    "no dict": "returned list, not a dict",
+    "nothing": "returned NoneType, not a dict",
+    "NaN": "nan is no JSON number at x.1",
+    "infinity": "inf is no JSON number",
+    "bytes": "a value of type bytes at raw",
+    "a set": "a value of type set",
+    "an object": "a value of type object at o",
+    "a circle": "nested deeper than 200 levels",
+    "deep": "nested deeper than 200 levels",
+    "a tuple key": "an object key of type tuple",
+    "a lone surrogate": "a text that is not valid Unicode",
+    "a bad detail": "a value of type bytes at extra.raw",
+    "a failure": "the other side said no",
+    "a mute failure": "the handler reported a failure",
+}
+
+
+@pytest.mark.parametrize("gift", GIFTS)
+def test_a_result_that_cannot_be_stored_is_the_nodes_failure(
+    service: RunningService, gift: str
+) -> None:
+    assert GIFTS[gift] in failed(service, node("bad", "give", gift=gift))
+
+
+@pytest.mark.parametrize("gift", ["no output", "unicode", "scalar"])
+def test_an_unusual_result_that_can_be_stored_is_none(service: RunningService, gift: str) -> None:
+    done = service.run(with_others(node("bad", "give", gift=gift)))
+    assert done["status"] == "completed"
+    assert done["finalOutput"] == probes.GIFTS[gift].get("outputData")
+
+
+@pytest.mark.parametrize("kind", ["throw", "throwInThread"])
+@pytest.mark.parametrize("what", RAISED)
+def test_whatever_a_handler_raises_is_the_nodes_failure(
+    service: RunningService, what: str, kind: str
+) -> None:
+    assert RAISED[what][1] in failed(service, node("bad", kind, what=what))
+
+
+def test_an_endless_recursion_is_the_nodes_failure(service: RunningService) -> None:
+    assert failed(service, node("bad", "recurse")).startswith("RecursionError: ")
+
+
+def test_an_endless_message_is_cut_and_says_so(service: RunningService) -> None:
+    reason = failed(service, node("bad", "throw", what="1 MB", retries=1, retryDelaySeconds=0))
+    assert reason.endswith("… (1000000 characters)")
+    assert len(reason) < 5_000
+    (row,) = service.rows("SELECT max(length(lastError)) FROM execution_logs WHERE nodeId='bad'")
+    assert 4_000 < row[0] < 5_000
+
+
+@pytest.mark.parametrize("what", ["KeyboardInterrupt", "SystemExit", "its own cancellation"])
+def test_a_handler_that_is_tried_out_alone_cannot_do_more(
+    service: RunningService, what: str
+) -> None:
+    body = {"workflowId": "w", "nodeId": "n", "nodeType": "throw"}
+    answer = service.http.post(
+        "/api/nodes/execute", json={**body, "node": {"config": {"what": what}}}
+    )
+    assert answer.status_code == 200
+    assert answer.json()["success"] is False
+    assert answer.json()["error"] == RAISED[what][1]
+
+
+def test_one_that_interrupts_does_not_disturb_the_ones_beside_it(
+    service: RunningService, gates: Gates
+) -> None:
+    beside = service.start(document(node("gate", "gate")))
+    gates.wait_for("gate")
+    failed(service, node("bad", "throw", what="KeyboardInterrupt"))
+    gates.open("gate")
+    assert service.ended(beside)["status"] == "completed"
+
+
+@pytest.mark.parametrize("kind", ["gate", "sync", "deaf"])
+def test_one_that_hangs_is_ended_at_its_timeout(
+    service: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(contain, "STOPPING_SECONDS", 0.1)
+    assert failed(service, node("bad", kind, timeoutSeconds=0.2)) == "timed out after 0.2 s"
+
+
+@pytest.mark.parametrize("kind", ["sync", "deaf"])
+def test_one_that_does_not_hear_is_cancelled_all_the_same(
+    service: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(contain, "STOPPING_SECONDS", 0.1)
+    execution_id = service.start(document(node("stuck", kind)))
+    gates.wait_for("stuck")
+    service.http.post(f"/api/executions/{execution_id}/cancel")
+    assert service.ended(execution_id)["status"] == "cancelled"
+    assert service.logs(execution_id)["stuck"]["status"] == "cancelled"
+
+
+def test_one_that_does_not_hear_does_not_keep_the_service_from_stopping(
+    tmp_path: Path, gates: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contain, "STOPPING_SECONDS", 0.1)
+    monkeypatch.setattr("flows.runner.LEAVING_SECONDS", 0.5)
+    with RunningService(tmp_path, TYPES) as service:
+        execution_id = service.start(document(node("stuck", "deaf")))
+        gates.wait_for("stuck")
+    stopped = not service._thread.is_alive()
+    (row,) = service.rows("SELECT status FROM workflow_executions WHERE id=?", execution_id)
+    assert (stopped, row["status"]) == (True, "pending")  # for the next one to go on with
+
+
+def test_ten_megabytes_go_through_and_polling_stays_small_and_quick(
+    service: RunningService,
+) -> None:
+    graph = document(
+        node("big", "give", gift="10 MB"),
+        node("small", "give", gift="scalar"),
+        node("other", "give", gift="scalar"),
+        flow=("big -> small", "big -> other"),
+    )
+    sizes: list[int] = []
+    seconds: list[float] = []
+    execution_id = service.start(graph)
+
+    def ended() -> bool:
+        answer = service.http.get(f"/api/executions/{execution_id}")
+        sizes.append(len(answer.content))
+        seconds.append(answer.elapsed.total_seconds())
+        return answer.json()["status"] == "completed"
+
+    wait_until(ended)
+    assert max(sizes) < 100_000
+    assert max(seconds) < 2
+    logs = service.logs(execution_id)
+    text = {"text": "x" * 10_000_000}
+    assert logs["big"]["outputData"] == text
+    assert logs["small"]["inputData"] == logs["other"]["inputData"] == text
+
+
+def test_ten_megabytes_of_final_output_are_whole(service: RunningService) -> None:
+    done = service.run(document(node("big", "give", gift="10 MB")))
+    assert done["status"] == "completed"
+    assert done["finalOutput"] == {"big": {"text": "x" * 10_000_000}}
+
+
+def test_no_thread_of_a_handler_outlives_it(service: RunningService, gates: Gates) -> None:
+    execution_id = service.start(document(node("n", "sync")))
+    gates.wait_for("n")
+    assert [t.daemon for t in threading.enumerate() if t.name == "node-handler"].count(True) >= 1
+    gates.open("n")
+    service.ended(execution_id)
+    wait_until(lambda: all(t.name != "node-handler" for t in threading.enumerate()))

@@ -1,0 +1,189 @@
+"""``python start_service.py``: what stops it is told in one line; else it serves until stopped."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+import start_service
+from config import ROOT, Settings
+from tests.disks import small_disk
+from tests.service import wait_until
+
+SCRIPT = str(ROOT / "start_service.py")
+
+
+def environment(directory: Path, **settings: object) -> dict[str, str]:
+    names = {name.upper() for name in Settings.model_fields}
+    others = {name: value for name, value in os.environ.items() if name not in names}
+    own = {
+        "API_HOST": "127.0.0.1",
+        "API_PORT": 0,
+        "DATABASE_PATH": directory / "database.sqlite",
+        "PREFECT_HOME": directory / "prefect",
+        **settings,
+    }
+    return {**others, **{name: str(value) for name, value in own.items()}}
+
+
+def refusal(directory: Path, **settings: object) -> tuple[int, str]:
+    """The exit code and the one line of a start that fails."""
+    ended = subprocess.run(
+        [sys.executable, SCRIPT],
+        env=environment(directory, **settings),
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=25,
+        check=False,
+    )
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    return ended.returncode, line
+
+
+def test_a_wrong_setting(tmp_path: Path) -> None:
+    code, line = refusal(tmp_path, API_PORT="abc", LOG_LEVEL="loud")
+    assert code == 2
+    assert re.fullmatch(r"Wrong setting: API_PORT='abc': .+; LOG_LEVEL='loud': .+", line)
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, line = refusal(tmp_path, API_PORT=port)
+    assert code == 1
+    assert line.startswith(f"Cannot listen on API_HOST=127.0.0.1 API_PORT={port}: ")
+    assert "in use" in line
+    assert not (tmp_path / "database.sqlite").exists()
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
+def test_an_address_that_is_not_ours(tmp_path: Path, host: str) -> None:
+    code, line = refusal(tmp_path, API_HOST=host)
+    assert code == 1
+    assert line.startswith(f"Cannot listen on API_HOST={host} API_PORT=0: ")
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_text("Dear Sir or Madam, " * 100, encoding="utf-8")
+    code, line = refusal(tmp_path, DATABASE_PATH=path)
+    assert code == 1
+    assert line.startswith(f"Cannot start with the database ({path}): ")
+    assert "file is not a database" in line
+    assert path.read_text(encoding="utf-8").startswith("Dear Sir")
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "db.sqlite"
+    code, line = refusal(tmp_path, DATABASE_PATH=path)
+    assert code == 1
+    assert str(path) in line
+    assert "unable to open" in line
+
+
+def test_a_read_only_disk(tmp_path: Path) -> None:
+    with small_disk(tmp_path, 4) as disk:
+        disk.make_read_only()
+        code, line = refusal(tmp_path, DATABASE_PATH=disk.path / "db.sqlite")
+    assert code == 1
+    assert line.startswith("Cannot start with the database")
+
+
+def test_a_database_url_that_is_none_is_told_without_its_password(tmp_path: Path) -> None:
+    code, line = refusal(tmp_path, DATABASE_URL="mystery://me:hidden@host/db")
+    assert code == 1
+    assert line.startswith("Cannot start with the database (DATABASE_URL): ")
+    assert "hidden" not in line
+
+
+# And when nothing is wrong
+
+
+class Started:
+    """The service as a process of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        # With a relative path of Prefect's home, which is not relative to ``cwd``.
+        home = os.path.relpath(directory / "prefect", ROOT)
+        self._process = subprocess.Popen(
+            [sys.executable, SCRIPT],
+            env=environment(directory, PREFECT_HOME=home, LOG_FORMAT="json"),
+            cwd=directory,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        self.lines.extend(self._process.stderr)
+
+    def port(self) -> int:
+        """The port, once it is logged and something answers there."""
+        wait_until(lambda: any('"service_started"' in line for line in list(self.lines)))
+        listening = next(line for line in self.lines if '"listening"' in line)
+        found = re.search(r'"port": (\d+)', listening)
+        assert found
+        return int(found[1])
+
+    def stop(self, how: signal.Signals) -> int:
+        """Asks it to stop and gives its exit code."""
+        self._process.send_signal(how)
+        return self._process.wait(20)
+
+    def close(self) -> None:
+        """Ends it in any case."""
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Started]:
+    process = Started(tmp_path)
+    yield process
+    process.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT"])
+def test_it_serves_on_a_free_port_until_it_is_told_to_stop(
+    started: Started, tmp_path: Path, how: str
+) -> None:
+    url = f"http://127.0.0.1:{started.port()}"
+    assert wait_until(lambda: _status(url)) == "running"
+    assert (tmp_path / "database.sqlite").exists()
+    assert (tmp_path / "prefect").is_dir()
+    assert started.stop(getattr(signal, how)) == 0
+    assert not any("Traceback" in line for line in started.lines)
+
+
+def _status(url: str) -> str | None:
+    try:
+        return httpx.get(url, timeout=5).json()["status"]
+    except httpx.ConnectError:
+        return None
+
+
+def test_a_free_port_is_the_same_for_all_addresses_of_a_host() -> None:
+    sockets = start_service.bind("localhost", 0)
+    try:
+        assert len({listener.getsockname()[1] for listener in sockets}) == 1
+        assert all(listener.proto == socket.IPPROTO_TCP for listener in sockets)
+    finally:
+        for listener in sockets:
+            listener.close()

@@ -1,0 +1,259 @@
+"""What the documentation says, held against the code."""
+
+import re
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import pytest
+from prefect import Task
+
+from api.errors import STATUSES
+from api_service import create_app
+from config import ROOT, Settings
+from database.tables import definitions, logs, runs
+from engine.conditions import Operator
+from engine.document import parse_document
+from engine.options import NodeOptions
+from tasks.config_base import spellings
+from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
+from tasks.node_types import DEFAULT, NodeTypes
+from tests.documents import document, node
+from tests.service import RunningService
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").glob("*.md")])
+NONE = "–"  # noqa: RUF001 - the dash of the table
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NODES = (ROOT / "docs" / "nodes.md").read_text(encoding="utf-8")
+API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def prose(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def section(node_type: str) -> str:
+    found = re.search(rf"^### `{node_type}`\n(.*?)(?=^##)", NODES, re.MULTILINE | re.DOTALL)
+    assert found, f"docs/nodes.md has no section for {node_type}"
+    return found[1]
+
+
+def anchor(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    kept = re.sub(r"[^\w\- ]", "", heading.replace("`", "").strip().lower())
+    return kept.replace(" ", "-")
+
+
+SNIPPETS = blocks(README, "python")
+CUSTOM, REGISTRATION, TYPED = SNIPPETS
+
+
+def compiled(snippet: str) -> CodeType:
+    return compile(snippet, "README.md", "exec")
+
+
+def executed(*snippets: str) -> dict[str, Any]:
+    names: dict[str, Any] = {"__name__": "tasks.custom"}
+    for snippet in snippets:
+        exec(compiled(snippet), names)
+    return names
+
+
+def custom_types(names: dict[str, Any]) -> NodeTypes:
+    configs = {"customNode": names["CustomConfig"]} if "CustomConfig" in names else {}
+    handler: Task[..., Any] = names["handle_custom_node"]
+    return NodeTypes({**NODE_HANDLERS, "customNode": handler}, {**NODE_CONFIGS, **configs})
+
+
+# The readme
+
+
+@pytest.mark.parametrize("name", list(Settings.model_fields))
+def test_the_readme_names_every_setting_with_its_default(name: str):
+    row = re.search(rf"^\| `{name.upper()}` \| (.*?) \| .+ \|$", README, re.MULTILINE)
+    assert row, f"README.md does not explain {name.upper()}"
+    default = Settings.model_fields[name].default
+    if isinstance(default, Path) and default.is_absolute():
+        default = default.relative_to(ROOT)
+    if isinstance(default, float):
+        default = f"{default:g}"
+    assert row[1] == (NONE if default is None else f"`{default}`")
+
+
+def test_the_readme_is_short_enough_to_be_read():
+    assert len(README.splitlines()) < 300
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_the_python_of_the_readme_compiles(snippet: str):
+    compiled(snippet)
+
+
+def test_the_readme_s_custom_node_has_the_shape_of_the_contract():
+    assert '@task(name="my_custom_node")' in CUSTOM
+    assert (
+        "async def handle_custom_node(node: dict, input_data: dict | None) -> dict:\n"
+        '    config = node.get("config", {})\n'
+        "    result = do_something(config, input_data)\n"
+        '    return {"success": True, "message": "Custom node executed", "outputData": result}\n'
+    ) in CUSTOM
+    assert '"customNode": handle_custom_node,' in REGISTRATION
+
+
+def test_the_readme_s_custom_node_runs_in_the_service(tmp_path: Path):
+    drawn = document(
+        node("start", "trigger"),
+        node("mine", "customNode", text="hello"),
+        node("end"),
+        flow=("start -> mine", "mine -> end"),
+    )
+    with RunningService(tmp_path, custom_types(executed(CUSTOM))) as service:
+        done = service.run(drawn, inputs={"who": "Ada"})
+    assert (done["status"], done["error"]) == ("completed", None)
+    assert done["finalOutput"] == {"shout": "HELLO", "over": {"who": "Ada"}}
+
+
+async def test_the_readme_s_typed_config_is_read_and_checked():
+    names = executed(CUSTOM, TYPED)
+    handler, config = names["handle_custom_node"], {"customText": "hello", "howOften": "2"}
+    result = await handler.fn({"config": config}, None)
+    assert result["outputData"] == {"said": ["hello", "hello"]}
+
+    wrong = parse_document({"nodes": [node("n", "customNode", customText="", howOften=11)]})
+    problems = custom_types(names).check(wrong.nodes[0])
+    assert [problem.pointer for problem in problems] == [
+        "/nodes/0/config/customText",
+        "/nodes/0/config/howOften",
+    ]
+
+
+def test_every_path_of_the_readme_s_table_is_there():
+    table = README[README.index("| where | what |") : README.index("## Use it")]
+    named = [name for row in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", row)]
+    paths = [name for name in named if name.endswith(("/", ".py")) and name != "node_handlers.py"]
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+# The node reference
+
+
+@pytest.mark.parametrize("node_type", sorted(NODE_HANDLERS))
+def test_every_type_has_a_section_with_an_example_that_is_valid(node_type: str):
+    (example, *_) = blocks(section(node_type), "json")
+    (drawn,) = parse_document(f'{{"nodes": [{example}]}}').nodes
+    assert drawn.type == node_type
+    assert DEFAULT.check(drawn) == []
+
+
+@pytest.mark.parametrize("node_type", sorted(NODE_CONFIGS))
+def test_every_config_key_is_in_its_type_s_section_in_every_spelling(node_type: str):
+    model = NODE_CONFIGS[node_type]
+    keys = _all_keys(model) - _all_keys(NodeOptions)
+    assert {key for key in keys if f"`{key}`" not in section(node_type)} == set()
+
+
+def _all_keys(model: Any) -> set[str]:
+    return {key for name in model.model_fields for key in spellings(model, name)}
+
+
+@pytest.mark.parametrize("name", list(NodeOptions.model_fields))
+def test_every_common_option_is_explained(name: str):
+    assert f"| `{NodeOptions.model_fields[name].alias}` |" in NODES
+
+
+@pytest.mark.parametrize("operator", list(Operator))
+def test_every_operator_is_explained(operator: Operator):
+    assert f"`{operator}`" in section("condition")
+
+
+def test_the_examples_of_nodes_use_no_key_that_is_ignored():
+    for node_type in NODE_HANDLERS:
+        model = NODE_CONFIGS[node_type]
+        for example in blocks(section(node_type), "json"):
+            (drawn,) = parse_document(f'{{"nodes": [{example}]}}').nodes
+            assert drawn.config.keys() <= _all_keys(model), node_type
+
+
+# The interface and the tables
+
+
+def test_every_route_is_in_the_interface_s_page_and_in_the_readme():
+    paths = create_app(Settings(_env_file=None)).openapi()["paths"]  # pyright: ignore[reportCallIssue]
+    routes = {
+        f"{method.upper()} {re.sub(r'{[a-z]+_id}', '{id}', path)}"
+        for path, methods in paths.items()
+        for method in methods
+    }
+    assert len(routes) >= 7
+    assert {route for route in routes if f"## `{route}" not in API} == set()
+    assert {route for route in routes if f"`{route}" not in README} == set()
+
+
+@pytest.mark.parametrize("status", sorted({int(status) for status in STATUSES.values()}))
+def test_every_status_of_an_error_is_explained(status: int):
+    assert f"| {status} |" in API
+
+
+def test_every_code_of_a_refusal_is_explained():
+    sources = [*(ROOT / "engine").glob("*.py"), *(ROOT / "tasks").glob("*.py")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    codes = set(re.findall(r'Problem\(\s*"([a-z_]+)"', text))
+    assert len(codes) >= 8
+    assert {code for code in codes if f"| `{code}` |" not in API} == set()
+
+
+def test_every_column_of_ours_is_explained():
+    ours = [*runs.columns.keys(), *definitions.columns.keys()]
+    ours += ["attempt", "lastError", "seq", "startSeq", "resultDetail"]
+    assert set(logs.columns.keys()) > {"attempt", "resultDetail"}
+    assert {column for column in ours if f"`{column}`" not in ARCHITECTURE} == set()
+
+
+# All pages
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(page: Path):
+    text = prose(page.read_text(encoding="utf-8"))
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    targets += re.findall(r"^\[.+?\]: (\S+)", text, re.MULTILINE)
+    for target in targets:
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, fragment = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), target
+        if fragment:
+            headings = re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+            assert fragment in {anchor(heading) for heading in headings}, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_module_that_a_page_names_is_there(page: Path):
+    text = prose(page.read_text(encoding="utf-8"))
+    named = re.findall(r"`((?:engine|database|flows|tasks|api|docs|examples)/[\w/.-]+)`", text)
+    missing = {name for name in named if not (ROOT / name).exists() and name != "tasks/custom.py"}
+    assert missing == set()
+
+
+def test_decisions_are_numbered_without_a_gap_and_have_their_parts():
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith(f"# {page.name[:4]}. ")
+        parts = re.findall(r"^## (.+)$", text, re.MULTILINE)
+        assert parts == ["Context", "Decision", "Consequences", "Rejected"], page.name
+
+
+def test_the_examples_of_the_readme_are_workflows_that_are_there():
+    for name in set(re.findall(r"examples/([\w-]+)\.json", README)):
+        assert (ROOT / "examples" / f"{name}.json").exists()
+    known = {path.stem for path in (ROOT / "examples").glob("*.json")}
+    assert set(re.findall(r"example-([a-z-]+)", README)) <= known

@@ -1,0 +1,137 @@
+"""The settings: defaults that work, and a wrong value that stops the start in one line."""
+
+from pathlib import Path
+
+import pytest
+
+import start_service
+from config import ROOT, Settings, SettingsError, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
+
+
+WRONG = [
+    ("API_PORT", "abc"),
+    ("API_PORT", "65536"),
+    ("API_PORT", "-1"),
+    ("API_PORT", ""),
+    ("MAX_CONCURRENT_EXECUTIONS", "0"),
+    ("MAX_CONCURRENT_EXECUTIONS", "many"),
+    ("LEASE_SECONDS", "0"),
+    ("LEASE_SECONDS", "nan"),
+    ("POLL_INTERVAL_SECONDS", "0"),
+    ("SHUTDOWN_GRACE_SECONDS", "-1"),
+    ("LLM_TIMEOUT_SECONDS", "0"),
+    ("LLM_TIMEOUT_SECONDS", "inf"),
+    ("HTTP_TIMEOUT_SECONDS", "soon"),
+    ("HTTP_TIMEOUT_SECONDS", "nan"),
+    ("LOG_LEVEL", "loud"),
+    ("LOG_FORMAT", "xml"),
+    ("PREFECT_API_URL", "127.0.0.1:4200"),
+    ("PREFECT_API_URL", "ftp://prefect/api"),
+    ("OPENAI_BASE_URL", "localhost"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_value_is_one_line_that_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    line = str(raised.value)
+    assert line.startswith(f"{name}={value!r}: ")
+    assert "\n" not in line
+
+
+def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_PORT", "abc")
+    monkeypatch.setenv("LOG_LEVEL", "loud")
+    with pytest.raises(SettingsError, match=r"API_PORT='abc': .*; LOG_LEVEL='loud': "):
+        load_settings()
+
+
+@pytest.mark.parametrize("value", ["debug", "Info", "WARNING"])
+def test_the_log_level_may_be_written_in_any_case(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("LOG_LEVEL", value)
+    assert load_settings().log_level == value.upper()
+
+
+def test_a_wrong_value_in_the_file_counts_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("API_PORT=abc\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match="API_PORT='abc'"):
+        load_settings()
+
+
+def test_a_file_that_is_no_text_is_said(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"API_PORT=\xff\xfe\n")
+    with pytest.raises(SettingsError, match=r"\.env cannot be read") as raised:
+        load_settings()
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["API_HOST", "DATABASE_PATH", "PREFECT_HOME", "LLM_MODEL", "CORS_ORIGINS"]
+)
+def test_other_variables_of_the_environment_do_not_matter(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"MY_{name}", "whatever")
+    assert load_settings() == Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.parametrize("name", ["DATABASE_PATH", "PREFECT_HOME"])
+def test_relative_paths_start_at_the_services_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, "some/where")
+    settings = load_settings()
+    found = {"DATABASE_PATH": settings.database_file, "PREFECT_HOME": settings.prefect_home}
+    assert found[name] == ROOT / "some" / "where"
+
+
+@pytest.mark.parametrize("name", ["DATABASE_PATH", "PREFECT_HOME"])
+def test_absolute_paths_and_the_home_directory_stay_what_they_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    for value in (str(tmp_path / "here"), "~/here"):
+        monkeypatch.setenv(name, value)
+        settings = load_settings()
+        found = {"DATABASE_PATH": settings.database_file, "PREFECT_HOME": settings.prefect_home}
+        assert found[name] == (tmp_path / "here").resolve()
+
+
+def test_the_database_stands_beside_the_services_directory_by_default() -> None:
+    assert load_settings().database_file == ROOT.parent / "database.sqlite"
+    assert load_settings().prefect_home == ROOT / ".prefect"
+
+
+def test_a_wrong_setting_ends_the_start_with_its_own_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MAX_CONCURRENT_EXECUTIONS", "0")
+    assert start_service.main() == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("Wrong setting: MAX_CONCURRENT_EXECUTIONS='0': ")
+    assert told.err.count("\n") == 1
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = Settings(
+        _env_file=None,  # pyright: ignore[reportCallIssue]
+        openai_api_key="sk-hidden",
+        database_url="postgresql+asyncpg://u:hidden@h/d",
+    )
+    assert "hidden" not in repr(settings) + str(settings)
