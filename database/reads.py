@@ -21,7 +21,6 @@ from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
 from engine.plan import Progress
 from engine.status import ExecutionStatus
 
-
 _EXECUTION = (
     select(
         # Not all of them: nodeResults and inputs may be megabytes, and this is polled.
@@ -164,7 +163,7 @@ def _logs(
     return [_node_log(row) for row in reversed(rows)]
 
 
-@functools.cache
+@functools.lru_cache
 def _logs_query(last: int | None, cut_at: int | None) -> Select[*tuple[Any, ...]]:
     return (
         select(
