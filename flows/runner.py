@@ -21,7 +21,7 @@ from database.records import ClaimedRun, Ending
 from engine.errors import LeaseLostError, StorageError
 from engine.values import JsonValue
 from flows.control import RunControl, StopReason
-from flows.embedded_prefect import prefect_context, run_flow
+from flows.embedded_prefect import local_result_storage, prefect_context, run_flow
 from flows.node_runner import NodeRunner
 from flows.patience import patiently
 from flows.trial import Trial, current_trial, node_trial_flow, prepare_trial
@@ -156,6 +156,8 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
+        for flow in (workflow_flow, node_trial_flow):
+            local_result_storage(flow, self._settings.prefect_home)
         try:
             async with prefect_context(self._settings.prefect_api_url) as client:
                 self._client = client

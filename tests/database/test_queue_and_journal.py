@@ -84,13 +84,15 @@ async def test_the_oldest_is_claimed_first_and_nothing_twice(database: Database)
 
 
 async def test_many_claim_at_once_and_none_gets_what_another_has(database: Database) -> None:
-    for i in range(20):
-        await submit(database, f"e{i}")
-    claims = await asyncio.gather(*(database.queue.claim(f"o{i}", 3, LEASE) for i in range(8)))
-    claimed = [execution_id for runs in claims for execution_id in ids(runs)]
-    assert len(claimed) == len(set(claimed))
-    rest = ids(await database.queue.claim("last", 20, LEASE))
-    assert sorted(claimed + rest) == sorted(f"e{i}" for i in range(20))
+    for crowd in range(10):
+        submitted = [f"{crowd}-{i}" for i in range(12)]
+        for execution_id in submitted:
+            await submit(database, execution_id)
+        claims = await asyncio.gather(*(database.queue.claim(f"o{i}", 3, LEASE) for i in range(8)))
+        claimed = [execution_id for runs in claims for execution_id in ids(runs)]
+        assert len(claimed) == len(set(claimed))
+        rest = ids(await database.queue.claim("last", 20, LEASE))
+        assert sorted(claimed + rest) == sorted(submitted)
 
 
 async def test_what_a_dead_owner_left_is_claimable_when_its_lease_ran_out(

@@ -1,0 +1,148 @@
+"""The service as a process of its own, on a database of its own, and what it costs the machine."""
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from bench.client import BenchError, Client
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+WORKFLOW = "bench-line"
+NODES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The running service."""
+
+    port: int
+    pid: int
+    database: Path
+    started_in: float
+    """Seconds from the start of its process until ``GET /`` answered."""
+
+    def completed_at(self) -> list[str]:
+        """When each completed execution ended, in order; as anybody with ``sqlite3`` sees it."""
+        with closing(sqlite3.connect(self.database, timeout=10)) as connection:
+            rows = connection.execute(
+                "SELECT completedAt FROM workflow_executions WHERE status = 'completed' ORDER BY 1"
+            )
+            return [text for (text,) in rows]
+
+    def unfinished(self) -> int:
+        """How many executions have not ended."""
+        with closing(sqlite3.connect(self.database, timeout=10)) as connection:
+            count = "SELECT count(*) FROM workflow_executions WHERE completedAt IS NULL"
+            return connection.execute(count).fetchone()[0]
+
+    def cpu_seconds(self) -> float | None:
+        """What its process has computed so far, all threads together; ``None`` off Linux."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2]
+        except OSError:
+            return None
+        user, system = fields.split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def peak_memory_mb(self) -> float | None:
+        """The most memory that it has held at once; ``None`` off Linux."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        except OSError:
+            return None
+        peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) / 1024
+
+
+@contextmanager
+def running_service(directory: Path, concurrency: int) -> Generator[Service]:
+    """The service with one workflow, a line of ten nodes, while the block runs.
+
+    Raises:
+        BenchError: it does not start; quotes the end of its log.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    database, log = directory / "bench.sqlite", directory / "service.log"
+    begun = time.perf_counter()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "start_service.py")],
+            cwd=ROOT,
+            env=_environment(database, port, concurrency),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _wait_until_up(port, process, log)
+        started_in = time.perf_counter() - begun
+        _save_workflow(database)
+        yield Service(port, process.pid, database, started_in)
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _environment(database: Path, port: int, concurrency: int) -> dict[str, str]:
+    return os.environ | {
+        "API_HOST": "127.0.0.1",
+        "API_PORT": str(port),
+        "DATABASE_PATH": str(database),
+        "DATABASE_URL": "",
+        "PREFECT_API_URL": "",
+        "PREFECT_HOME": str(database.parent / "prefect"),
+        "MAX_CONCURRENT_EXECUTIONS": str(concurrency),
+        "LOG_LEVEL": "WARNING",
+    }
+
+
+def _wait_until_up(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    with closing(Client(port)) as client:
+        while not client.is_up():
+            if process.poll() is not None or time.monotonic() > deadline:
+                end = log.read_text(encoding="utf-8", errors="replace")[-2_000:]
+                raise BenchError(f"the service does not start:\n{end}")
+            time.sleep(0.02)
+
+
+def _save_workflow(database: Path) -> None:
+    """As the main project does: into the table."""
+    with closing(sqlite3.connect(database, timeout=10)) as connection, connection:
+        connection.execute(
+            "INSERT INTO workflows(id, name, data) VALUES (?, ?, ?)",
+            (WORKFLOW, "A line of ten", json.dumps(_line())),
+        )
+
+
+def _line() -> dict[str, Any]:
+    """A trigger, nodes that add a field each, and an output, one after another."""
+    adding = [
+        _node(f"n{i}", "addField", {"addFieldName": f"f{i}", "addFieldValue": i})
+        for i in range(NODES - 2)
+    ]
+    nodes = [_node("start", "trigger", {}), *adding, _node("end", "output", {})]
+    ids = [node["id"] for node in nodes]
+    connections = [{"id": f"{a}-{b}", "fromNodeId": a, "toNodeId": b} for a, b in pairwise(ids)]
+    return {"nodes": nodes, "connections": connections}
+
+
+def _node(node_id: str, node_type: str, config: dict[str, object]) -> dict[str, Any]:
+    return {"id": node_id, "type": node_type, "label": node_id, "config": config}

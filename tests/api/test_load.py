@@ -1,0 +1,101 @@
+"""The main job under load: a crowd submits at once, everything runs, and polling goes on."""
+
+import random
+import statistics
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.documents import line
+from tests.service import RunningService, wait_until
+
+SUBMISSIONS = 300
+CLIENTS = 30
+NODES = 10
+POLLERS = 3
+COMPLETED = "SELECT count(*) FROM workflow_executions WHERE status = 'completed'"
+
+
+class Poller:
+    """Polls what was accepted, now this execution and now that, until it is told to stop."""
+
+    def __init__(self, url: str, accepted: list[str], seed: int) -> None:
+        self.answers: list[httpx.Response] = []
+        self.seconds: list[float] = []
+        self._url = url
+        self._accepted = accepted
+        self._random = random.Random(seed)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._poll)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _poll(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=30) as http:
+            while not self._stop.wait(0.02):  # a pause between two polls, as clients make
+                if accepted := self._accepted.copy():
+                    begun = time.monotonic()
+                    execution_id = self._random.choice(accepted)
+                    self.answers.append(http.get(f"/api/executions/{execution_id}"))
+                    self.seconds.append(time.monotonic() - begun)
+
+    def percentages(self) -> dict[str, list[int]]:
+        """What was polled of each execution, in the order of polling."""
+        seen: dict[str, list[int]] = {}
+        for answer in self.answers:
+            body: dict[str, Any] = answer.json()
+            seen.setdefault(body["executionId"], []).append(body["progress"]["percentage"])
+        return seen
+
+
+@pytest.mark.timeout(120)
+def test_a_crowd_is_accepted_at_once_and_loses_nothing(tmp_path: Path) -> None:
+    accepted: list[str] = []
+    with RunningService(tmp_path) as service:
+        service.save(line(NODES))
+
+        def submit(_: int) -> httpx.Response:
+            answer = service.submit()
+            accepted.append(answer.json()["executionId"])
+            return answer
+
+        pollers = [Poller(service.url, accepted, seed) for seed in range(POLLERS)]
+        try:
+            with ThreadPoolExecutor(CLIENTS) as clients:
+                answers = list(clients.map(submit, range(SUBMISSIONS)))
+            done_when_all_were_accepted = service.rows(COMPLETED)[0][0]
+            polls_until_then = sum(len(poller.answers) for poller in pollers)
+            wait_until(lambda: service.rows(COMPLETED)[0][0] == SUBMISSIONS, seconds=100)
+        finally:
+            for poller in pollers:
+                poller.stop()
+
+        assert {answer.status_code for answer in answers} == {200}
+        assert len(set(accepted)) == SUBMISSIONS
+        # They were taken in while the first of them ran, not one after another.
+        assert done_when_all_were_accepted < SUBMISSIONS
+
+        polled = [answer for poller in pollers for answer in poller.answers]
+        assert {answer.status_code for answer in polled} == {200}
+        assert len(polled) > polls_until_then > 0
+        assert any(0 < answer.json()["progress"]["percentage"] < 100 for answer in polled)
+        for poller in pollers:
+            for percentages in poller.percentages().values():
+                assert percentages == sorted(percentages)
+        assert statistics.median(s for poller in pollers for s in poller.seconds) < 1
+
+        (rows,) = service.rows(
+            "SELECT count(*) AS rows, count(DISTINCT executionId) AS executions,"
+            " sum(status = 'completed') AS completed FROM execution_logs"
+        )
+        assert tuple(rows) == (SUBMISSIONS * NODES, SUBMISSIONS, SUBMISSIONS * NODES)
+        outputs = service.rows("SELECT DISTINCT finalOutput FROM workflow_executions")
+        assert len(outputs) == 1
