@@ -36,13 +36,15 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         try:
             await database.prepare(example_workflows())
             await asyncio.wrap_future(runner.start())
-            submissions = Submissions(database, node_types, runner)
-            app.state.services = Services(database, runner, submissions)
+            submissions = Submissions(database, node_types, runner, settings.max_pending_executions)
+            app.state.services = Services(database, runner, submissions, settings.lease_seconds)
             log.info("service_started", version=VERSION)
             yield
+            log.info("service_stopping")
             await runner.stop(settings.shutdown_grace_seconds)
         finally:
             await database.close()
+        log.info("service_stopped")
 
     app = FastAPI(
         title="Workflow Orchestration Service",
@@ -56,7 +58,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         allow_origins=origins,
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=["Location"],
+        expose_headers=["Location", "Retry-After"],
     )
     add_error_handlers(app)
     for resource in (service, executions, workflows, nodes):
@@ -83,8 +85,12 @@ def runner_settings(settings: Settings) -> RunnerSettings:
     key = settings.openai_api_key
     return RunnerSettings(
         max_concurrent_executions=settings.max_concurrent_executions,
+        max_recovery_attempts=settings.max_recovery_attempts,
+        execution_timeout_seconds=settings.execution_timeout_seconds,
         lease_seconds=settings.lease_seconds,
         poll_interval_seconds=settings.poll_interval_seconds,
+        retention_days=settings.execution_retention_days,
+        retention_count=settings.execution_retention_count,
         prefect_api_url=settings.prefect_api_url,
         prefect_home=settings.prefect_home,
         handler_settings=HandlerSettings(

@@ -68,7 +68,21 @@ class Settings(BaseSettings):
 
     max_concurrent_executions: int = Field(default=16, ge=1, le=1_000)
     """How many executions run at once; the rest wait in the table."""
-    lease_seconds: float = Field(default=30.0, ge=1, le=3_600)
+    max_pending_executions: int = Field(default=5_000, ge=1, le=1_000_000)
+    """How many executions may wait; past that a submission is answered with 429."""
+    max_recovery_attempts: int = Field(default=3, ge=1, le=100)
+    """How often an execution may bring the service down before it ends failed."""
+    execution_timeout_seconds: Annotated[float | None, _BlankIsNone] = Field(default=None, gt=0)
+    """How long an execution may run at a stretch before it ends failed; none by default."""
+    execution_retention_days: Annotated[float | None, _BlankIsNone] = Field(
+        default=None, gt=0, le=36_500
+    )
+    """How long ended executions are kept; without it 30 days in a database of the service's own
+    making, for ever in any other."""
+    execution_retention_count: Annotated[int | None, _BlankIsNone] = Field(default=None, ge=0)
+    """How many ended executions are kept; without it 10,000 in a database of the service's own
+    making, all in any other."""
+    lease_seconds: float = Field(default=15.0, ge=1, le=3_600)
     """How long an execution belongs to a service that gives no sign of life."""
     poll_interval_seconds: float = Field(default=1.0, gt=0, le=60)
     """How often the service looks for work that came from elsewhere."""

@@ -1,4 +1,4 @@
-"""Starts the service: ``python start_service.py``."""
+"""Starts the service: ``python start_service.py``; ``--check`` looks at its database instead."""
 
 import asyncio
 import gc
@@ -23,6 +23,8 @@ def main() -> int:
     except SettingsError as error:
         print(f"Wrong setting: {error}", file=sys.stderr)
         return 2
+    if sys.argv[1:] == ["--check"]:
+        return check(settings)
     # The port comes first: what cannot answer must not take executions either.
     try:
         sockets = bind(settings.api_host, settings.api_port)
@@ -31,6 +33,15 @@ def main() -> int:
         print(f"Cannot listen on {where}: {error.strerror or error}", file=sys.stderr)
         return 1
     return serve(settings, sockets)
+
+
+def check(settings: Settings) -> int:
+    """Looks whether the database is as it must be. Exit codes: 0 yes, 1 no, 2 could not look."""
+    from database.check import check_database  # noqa: PLC0415 - the service does not need it
+
+    report = check_database(settings.url)
+    print("\n".join(report.lines))
+    return report.exit_code
 
 
 def bind(host: str, port: int) -> list[socket.socket]:

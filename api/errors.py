@@ -13,7 +13,9 @@ from starlette.exceptions import HTTPException
 
 from engine.document import escape_pointer
 from engine.errors import (
+    ConflictError,
     NotFoundError,
+    QueueFullError,
     RefusedError,
     StorageBusyError,
     StorageError,
@@ -28,6 +30,8 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
     NotFoundError: HTTPStatus.NOT_FOUND,
     RefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownNodeTypeError: HTTPStatus.BAD_REQUEST,
+    ConflictError: HTTPStatus.CONFLICT,
+    QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
     StorageBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     StorageFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -73,6 +77,8 @@ async def _on_service_error(_request: Request, error: Exception) -> ProblemRespo
     status = status_of(error)
     if isinstance(error, StorageError):
         log.warning("storage_error", reason=str(error))
+        return problem(status, str(error), {"Retry-After": RETRY_AFTER_SECONDS})
+    if isinstance(error, QueueFullError):
         return problem(status, str(error), {"Retry-After": RETRY_AFTER_SECONDS})
     if isinstance(error, RefusedError):
         return problem(status, str(error), errors=[item.as_json() for item in error.problems])

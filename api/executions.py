@@ -1,6 +1,8 @@
-"""Executions: submit one, look at it, cancel it."""
+"""Executions: submit one, look at it, cancel it, run it again, let it go on."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
 
 from api.schemas import (
     CancelAnswer,
@@ -9,11 +11,16 @@ from api.schemas import (
     ExecutionView,
     LogsView,
     ProblemView,
+    RerunAnswer,
+    RerunRequest,
+    ResumeAnswer,
+    ResumeRequest,
 )
 from api.services import UseServices
 from api.strict_json import StrictRoute
 from api.views import CUT_AT, execution_view, log_view
-from engine.status import TERMINAL
+from engine.parking import Resumption
+from engine.status import TERMINAL, ExecutionStatus
 
 POLLED_LOGS = 10
 
@@ -22,14 +29,17 @@ router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
 
 @router.post(
     "/workflows/execute",
-    responses={404: {"model": ProblemView}, 422: {"model": ProblemView}},
+    responses={status: {"model": ProblemView} for status in (404, 422, 429)},
 )
 async def execute(
-    request: ExecuteRequest, services: UseServices, response: Response
+    request: ExecuteRequest,
+    services: UseServices,
+    response: Response,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> ExecuteAnswer:
     """Stores an execution and answers at once; it runs in the background."""
     accepted = await services.submissions.submit(
-        request.workflow_id, request.inputs, request.organization_id
+        request.workflow_id, request.inputs, request.organization_id, idempotency_key
     )
     response.headers["Location"] = f"/api/executions/{accepted.execution_id}"
     return ExecuteAnswer(
@@ -45,7 +55,10 @@ async def read_execution(execution_id: str, services: UseServices) -> ExecutionV
     execution, logs = await services.database.reads.execution_with_logs(
         execution_id, last=POLLED_LOGS, cut_at=CUT_AT
     )
-    return execution_view(execution, logs)
+    position = None
+    if execution.status == ExecutionStatus.PENDING:
+        position = await services.database.queue.position(execution_id, services.lease_seconds)
+    return execution_view(execution, logs, position)
 
 
 @router.get("/executions/{execution_id}/logs", responses={404: {"model": ProblemView}})
@@ -67,3 +80,42 @@ async def cancel(execution_id: str, services: UseServices) -> CancelAnswer:
         message=f"The execution is {previous} already" if done else "Cancellation requested",
         previous_status=previous,
     )
+
+
+@router.post(
+    "/executions/{execution_id}/rerun",
+    responses={status: {"model": ProblemView} for status in (404, 409, 422, 429)},
+)
+async def rerun(
+    execution_id: str,
+    services: UseServices,
+    response: Response,
+    request: RerunRequest | None = None,
+) -> RerunAnswer:
+    """Runs an execution again, taking over what is done and not downstream of the chosen node."""
+    wanted = request or RerunRequest()
+    accepted = await services.submissions.rerun(execution_id, wanted.from_node_id, wanted.inputs)
+    response.headers["Location"] = f"/api/executions/{accepted.execution_id}"
+    return RerunAnswer(
+        execution_id=accepted.execution_id,
+        workflow_id=accepted.workflow_id,
+        workflow_name=accepted.workflow_name,
+        rerun_of=execution_id,
+    )
+
+
+@router.post(
+    "/executions/{execution_id}/nodes/{node_id}/resume",
+    responses={status: {"model": ProblemView} for status in (404, 409, 422)},
+)
+async def resume(
+    execution_id: str,
+    node_id: str,
+    services: UseServices,
+    request: ResumeRequest | None = None,
+) -> ResumeAnswer:
+    """Lets a node that waits go on."""
+    said = request or ResumeRequest()
+    resumption = Resumption(said.approved, said.data)
+    await services.submissions.resume(execution_id, node_id, resumption)
+    return ResumeAnswer(execution_id=execution_id, node_id=node_id)

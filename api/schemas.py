@@ -52,6 +52,39 @@ class ExecuteAnswer(ApiModel):
     workflow_name: str
 
 
+class RerunRequest(ApiModel):
+    """From where an execution is run again, and with what."""
+
+    from_node_id: Name | None = Field(
+        default=None, description="The first node to run again; without it, where it failed."
+    )
+    inputs: dict[str, Any] | None = Field(
+        default=None, description="Instead of the inputs it had; without them, the same."
+    )
+
+
+class RerunAnswer(ExecuteAnswer):
+    """A new execution that goes on from an old one."""
+
+    rerun_of: str
+
+
+class ResumeRequest(ApiModel):
+    """What is said to a node that waits."""
+
+    approved: bool = True
+    data: dict[str, Any] | None = None
+
+
+class ResumeAnswer(ApiModel):
+    """The node will go on."""
+
+    success: Literal[True] = True
+    execution_id: str
+    node_id: str
+    message: str = "The node goes on"
+
+
 class ProgressView(ApiModel):
     """How far an execution is."""
 
@@ -76,6 +109,9 @@ class NodeLogView(ApiModel):
     error: str | None
     attempt: int
     last_error: str | None
+    wait_until: str | None
+    taken_from: str | None
+    message: str | None
     seq: int
 
 
@@ -91,6 +127,10 @@ class ExecutionView(ApiModel):
     completed_at: str | None
     current_node_id: str | None
     error: str | None
+    queue_position: int | None
+    rerun_of: str | None
+    flow_run_id: str | None
+    cancel_requested: bool
     progress: ProgressView
     logs: list[NodeLogView]
     final_output: Any

@@ -17,6 +17,7 @@ class Services:
     database: Database
     runner: Runner
     submissions: Submissions
+    lease_seconds: float
 
 
 async def _services(request: Request) -> Services:

@@ -12,7 +12,9 @@ CUT_AT = 8_192
 """Characters of a payload's JSON that the polling answer carries; ``/logs`` has it whole."""
 
 
-def execution_view(execution: Execution, logs: list[NodeLog]) -> ExecutionView:
+def execution_view(
+    execution: Execution, logs: list[NodeLog], queue_position: int | None
+) -> ExecutionView:
     """The polling answer."""
     return ExecutionView(
         execution_id=execution.id,
@@ -24,6 +26,10 @@ def execution_view(execution: Execution, logs: list[NodeLog]) -> ExecutionView:
         completed_at=execution.completed_at,
         current_node_id=execution.current_node_id,
         error=execution.error,
+        queue_position=queue_position,
+        rerun_of=execution.rerun_of,
+        flow_run_id=execution.flow_run_id,
+        cancel_requested=execution.cancel_requested,
         progress=progress_view(execution.progress, execution.status),
         logs=[log_view(log) for log in logs],
         final_output=_value(execution.final_output),
@@ -55,6 +61,9 @@ def log_view(log: NodeLog) -> NodeLogView:
         error=log.error,
         attempt=log.attempt,
         last_error=log.last_error,
+        wait_until=log.wait_until,
+        taken_from=log.taken_from,
+        message=log.message,
         seq=log.seq,
     )
 

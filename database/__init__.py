@@ -1,7 +1,7 @@
 """All SQL of the service. Nobody else writes any: callers use what ``Database`` offers.
 
-``connection`` opens it, ``schema`` brings it up to date, ``queue`` takes executions in and hands
-them out, ``journal`` records how they go, ``reads`` answers questions.
+``connection`` opens it, ``schema`` brings it up to date, ``submissions`` takes executions in,
+``queue`` hands them out, ``journal`` records how they go, ``reads`` answers questions.
 """
 
 import asyncio
@@ -17,14 +17,17 @@ from database.connection import (
     open_reading_engine,
     open_writing_engine,
 )
+from database.invariants import Violation, find_violations
 from database.journal import Journal
 from database.queue import Queue
 from database.reader import PooledReader, Reader, ThreadedReader
 from database.reads import Reads
-from database.schema import ExampleWorkflow, prepare_schema
+from database.retention import Retention
+from database.schema import ExampleWorkflow, is_prepared, prepare_schema
+from database.submissions import Submissions
 from database.writer import PooledWriter, SingleWriter, Writer
 
-__all__ = ["Clock", "Database", "ExampleWorkflow", "to_text", "utc_now"]
+__all__ = ["Clock", "Database", "ExampleWorkflow", "Violation", "to_text", "utc_now"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +58,33 @@ class Database:
 
     def __init__(self, url: str, clock: Clock = utc_now, shared: _Access | None = None) -> None:
         self._url = url
-        self._clock = clock
+        self.clock = clock
         self._owns_access = shared is None
         self._access = shared or _Access.open(url)
         reader, writer = self._access.reader, self._access.writer
+        self.submissions = Submissions(reader, writer, clock)
         self.queue = Queue(reader, writer, clock)
         self.journal = Journal(reader, writer, clock)
         self.reads = Reads(reader)
+        self.retention = Retention(reader, writer, clock)
 
     def for_another_loop(self) -> "Database":
         """The same database for the event loop of another thread; close it before this one."""
         # Threads serve any loop; the connections of an asynchronous engine are of one.
         shared = self._access if is_sqlite(self._url) else None
-        return Database(self._url, self._clock, shared)
+        return Database(self._url, self.clock, shared)
 
     async def prepare(self, examples: Sequence[ExampleWorkflow] = ()) -> bool:
         """Brings the schema up to date; says whether the database is new. See ``schema``."""
-        return await prepare_schema(self._access.writer, self._clock, examples)
+        return await prepare_schema(self._access.writer, self.clock, examples)
+
+    async def is_prepared(self) -> bool:
+        """Whether the schema is there; ``prepare`` makes it."""
+        return await is_prepared(self._access.reader)
+
+    async def find_violations(self, *, service_runs: bool) -> list[Violation]:
+        """What is not as it must be. See ``invariants``."""
+        return await find_violations(self._access.reader, self.clock, service_runs=service_runs)
 
     async def close(self) -> None:
         """Writes what is queued and closes every connection."""

@@ -14,6 +14,8 @@ from engine.errors import StorageBusyError, StorageError, StorageFullError, Stor
 BUSY_TIMEOUT_MS = 5_000
 """How long SQLite waits for another writer; the main project's backend waits as long."""
 
+WAL_BYTES = 16 * 1024 * 1024
+"""What the write-ahead log is cut back to after a checkpoint."""
 READERS = 4
 """How many questions a SQLite file is asked at once."""
 
@@ -80,8 +82,10 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.text_factory = _decode  # what others wrote may be no Unicode; it is read anyway
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")  # heard only by a file that is still empty
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
     cursor.execute(_MISSING_PARENTS)
     if cursor.fetchone() is None:
         cursor.execute("PRAGMA foreign_keys=ON")

@@ -7,28 +7,40 @@ lease of this owner on an execution that has not ended, and where that changes n
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Integer, bindparam, func, select, update
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    Integer,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from database.clock import Clock, to_text
-from database.connection import insert_if_new
+from database.node_rows import begin_nodes, end_nodes, outcome_of, parked_node, row_id
+from database.queue import to_status
 from database.reader import Reader
 from database.records import Ending, Lease, NodeEnded, NodeStarted, RunRecord
-from database.tables import definitions, executions, logs, runs
+from database.tables import AT_ONCE, definitions, executions, logs, runs
 from database.writer import Writer
 from engine.document import Node
-from engine.errors import LeaseLostError
-from engine.plan import SKIPPED, Outcome, Progress
-from engine.status import DECIDED, ExecutionStatus, NodeStatus
-from engine.values import JsonValue
+from engine.errors import ExecutionNotFoundError, LeaseLostError, NotWaitingError
+from engine.parking import Resumption
+from engine.plan import Progress
+from engine.status import ExecutionStatus, NodeStatus
 
 # Statements are built once: building one anew takes longer than SQLite takes to carry it out.
 _LOAD_RUN = (
     select(executions.c.inputs, definitions.c.document, runs.c.seq, runs.c.cancelRequestedAt)
     .join(runs, runs.c.executionId == executions.c.id)
     .join(definitions, definitions.c.hash == runs.c.definitionHash)
-    .where(executions.c.id == bindparam("execution"), runs.c.owner == bindparam("owner"))
+    .where(executions.c.id == bindparam("execution"), runs.c.owner == bindparam("holder"))
 )
 _LOAD_NODES = (
     select(
@@ -38,57 +50,32 @@ _LOAD_NODES = (
         logs.c.resultDetail,
         logs.c.error,
         logs.c.attempt,
+        logs.c.resumption,
     )
     .where(logs.c.executionId == bindparam("execution"))
     .order_by(logs.c.seq)
 )
-_END_NODE = (
-    update(logs)
-    .where(logs.c.id == bindparam("row"))
-    .values(
-        status=bindparam("ends"),
-        outputData=bindparam("output"),
-        resultDetail=bindparam("detail"),
-        error=bindparam("reason"),
-        duration=bindparam("took"),
-        seq=bindparam("change"),
-    )
-)
-_START_AGAIN = (
-    update(logs)
-    .where(logs.c.id == bindparam("row"))
-    .values(
-        status=NodeStatus.RUNNING,
-        inputData=bindparam("input"),
-        attempt=bindparam("tries"),
-        error=None,
-        seq=bindparam("change"),
-        startSeq=bindparam("change"),
-        timestamp=bindparam("at"),
-    )
-)
-
-
 _HOLD = (
     update(runs)
     .where(runs.c.executionId == bindparam("execution"), runs.c.owner == bindparam("holder"))
-    .where(runs.c.endedAt.is_(None))
     .values(
         seq=func.coalesce(bindparam("change", type_=Integer), runs.c.seq + 1),
-        leaseUntil=bindparam("until"),
+        claimableAt=bindparam("until"),
     )
 )
 _HOLD_AND_PROGRESS = _HOLD.values(
     completedNodes=bindparam("completed"),
     failedNodes=bindparam("failed"),
     skippedNodes=bindparam("skipped"),
+    # Owners that died are counted from the last node that ended.
+    recoveries=case((bindparam("progressed", type_=Boolean), 0), else_=runs.c.recoveries),
 )
-_IF_RUNNING = (
+_STAND_AT = (
     update(executions)
     .where(executions.c.id == bindparam("execution"))
     .where(executions.c.status == ExecutionStatus.RUNNING)
+    .values(currentNodeId=bindparam("current"))
 )
-_STAND_AT = _IF_RUNNING.values(currentNodeId=bindparam("current"))
 
 
 class Journal:
@@ -105,7 +92,7 @@ class Journal:
         Raises:
             LeaseLostError: it was deleted or taken over.
         """
-        names = {"execution": lease.execution_id, "owner": lease.owner}
+        names = {"execution": lease.execution_id, "holder": lease.owner}
         head, rows = await self._reader.run(
             lambda connection: (
                 connection.execute(_LOAD_RUN, names).first(),
@@ -114,29 +101,93 @@ class Journal:
         )
         if head is None:
             raise LeaseLostError(lease.execution_id)
-        outcomes: dict[str, Outcome] = {}
-        attempts: dict[str, int] = {}
-        for row in rows:
-            status = NodeStatus(row.status)
-            if status not in DECIDED:
-                attempts[row.nodeId] = row.attempt or 1
-            elif status == NodeStatus.SKIPPED:
-                outcomes[row.nodeId] = SKIPPED
-            elif status == NodeStatus.ERROR:
-                outcomes[row.nodeId] = Outcome(status, error=row.error)
-            else:
-                detail: dict[str, JsonValue] = json.loads(row.resultDetail or "{}")
-                output = json.loads(row.outputData) if row.outputData else None
-                outcomes[row.nodeId] = Outcome(status, {**detail, "outputData": output})
         return RunRecord(
             lease.execution_id,
             head.document,
             head.inputs,
             head.seq,
             head.cancelRequestedAt is not None,
-            outcomes,
-            attempts,
+            outcomes={row.nodeId: outcome for row in rows if (outcome := outcome_of(row))},
+            parked={
+                row.nodeId: parked_node(row) for row in rows if row.status == NodeStatus.WAITING
+            },
+            attempts={
+                row.nodeId: row.attempt or 1
+                for row in rows
+                if row.status in (NodeStatus.RUNNING, NodeStatus.CANCELLED)
+            },
         )
+
+    async def resumptions(self, lease: Lease) -> dict[str, Resumption]:
+        """What ``resume`` said of nodes that wait, by node id."""
+        query = select(logs.c.nodeId, logs.c.resumption).where(
+            logs.c.executionId == lease.execution_id,
+            logs.c.status == NodeStatus.WAITING,
+            logs.c.resumption.is_not(None),
+        )
+        rows = await self._reader.run(lambda connection: connection.execute(query).all())
+        return {row.nodeId: Resumption.from_json(json.loads(row.resumption)) for row in rows}
+
+    async def resume(self, execution_id: str, node_id: str, resumption: Resumption) -> None:
+        """Lets a node that waits go on: notes it for the execution's owner, now or the next.
+
+        Raises:
+            ExecutionNotFoundError: there is no such execution.
+            NotWaitingError: the node does not wait, or was told to go on before.
+        """
+
+        def write(connection: Connection) -> None:
+            there = select(executions.c.id).where(executions.c.id == execution_id)
+            if connection.execute(there).first() is None:
+                raise ExecutionNotFoundError(execution_id)
+            mine = and_(logs.c.executionId == execution_id, logs.c.nodeId == node_id)
+            told = connection.execute(
+                update(logs)
+                .where(mine, logs.c.status == NodeStatus.WAITING, logs.c.resumption.is_(None))
+                .values(resumption=json.dumps(resumption.as_json()))
+            )
+            if told.rowcount != 1:
+                status = connection.scalar(select(logs.c.status).where(mine))
+                told_before = status == NodeStatus.WAITING
+                raise NotWaitingError(node_id, "about to go on" if told_before else status)
+            connection.execute(
+                update(runs)
+                .where(runs.c.executionId == execution_id, runs.c.owner.is_(None))
+                .values(claimableAt=AT_ONCE)
+            )
+
+        await self._writer.run(write)
+
+    async def park(self, lease: Lease, due: datetime | None) -> None:
+        """Gives the execution back as ``waiting``: nothing of it is to be done before ``due``.
+
+        Where it was resumed or cancelled at the last moment it is claimable at once.
+        """
+        resumed = (
+            select(logs.c.id)
+            .where(logs.c.executionId == lease.execution_id)
+            .where(logs.c.status == NodeStatus.WAITING, logs.c.resumption.is_not(None))
+            .exists()
+        )
+
+        def write(connection: Connection) -> None:
+            self._guard(connection, lease, None)
+            parked = connection.execute(to_status(ExecutionStatus.WAITING, lease.execution_id))
+            if parked.rowcount != 1:
+                raise LeaseLostError(lease.execution_id)
+            connection.execute(
+                update(runs)
+                .where(runs.c.executionId == lease.execution_id)
+                .values(
+                    owner=None,
+                    claimableAt=case(
+                        (or_(runs.c.cancelRequestedAt.is_not(None), resumed), AT_ONCE),
+                        else_=None if due is None else to_text(due),
+                    ),
+                )
+            )
+
+        await self._writer.run(write)
 
     async def record_step(
         self,
@@ -157,9 +208,9 @@ class Journal:
         after = seq + len(ended) + len(skipped) + len(started)
 
         def write(connection: Connection) -> None:
-            self._guard(connection, lease, after, progress)
-            reached = self._end_nodes(connection, lease, seq, ended)
-            self._begin_nodes(connection, lease, reached, skipped, started)
+            self._guard(connection, lease, after, progress, progressed=bool(ended))
+            reached = end_nodes(connection, lease, seq, ended)
+            begin_nodes(connection, lease, reached, skipped, started, to_text(self._clock()))
             running = connection.execute(
                 _STAND_AT, {"execution": lease.execution_id, "current": current_node_id}
             )
@@ -178,7 +229,7 @@ class Journal:
             self._guard(connection, lease, seq + 1)
             connection.execute(
                 update(logs)
-                .where(logs.c.id == _row_id(lease, node_id))
+                .where(logs.c.id == row_id(lease, node_id))
                 .values(attempt=attempt, lastError=error, seq=seq + 1)
             )
 
@@ -200,8 +251,8 @@ class Journal:
         def write(connection: Connection) -> None:
             after = seq + len(ended) + len(skipped) + 1
             self._guard(connection, lease, after, ending.progress)
-            reached = self._end_nodes(connection, lease, seq, ended)
-            self._begin_nodes(connection, lease, reached, skipped, ())
+            reached = end_nodes(connection, lease, seq, ended)
+            begin_nodes(connection, lease, reached, skipped, (), now)
             self._end_execution(connection, lease, ending, now)
 
         await self._writer.run(write)
@@ -212,12 +263,6 @@ class Journal:
 
         def write(connection: Connection) -> None:
             self._guard(connection, lease, None)
-            connection.execute(
-                update(logs)
-                .where(logs.c.executionId == lease.execution_id)
-                .where(logs.c.status == NodeStatus.RUNNING)
-                .values(status=NodeStatus.CANCELLED)
-            )
             ended = Ending(ExecutionStatus.FAILED, error=error)
             self._end_execution(connection, lease, ended, now)
 
@@ -227,22 +272,30 @@ class Journal:
         self, connection: Connection, lease: Lease, ending: Ending, now: str
     ) -> None:
         done = connection.execute(
-            _IF_RUNNING.values(
+            update(executions)
+            .where(executions.c.id == lease.execution_id)
+            .where(executions.c.status == ExecutionStatus.RUNNING)
+            .values(
                 status=ending.status,
                 completedAt=now,
                 currentNodeId=None,
                 nodeResults=ending.node_results,
                 finalOutput=ending.final_output,
                 error=ending.error,
-            ),
-            {"execution": lease.execution_id},
+            )
         )
         if done.rowcount != 1:
             raise LeaseLostError(lease.execution_id)
         connection.execute(
             update(runs)
             .where(runs.c.executionId == lease.execution_id)
-            .values(endedAt=now, owner=None, leaseUntil=None)
+            .values(endedAt=now, owner=None, claimableAt=None)
+        )
+        connection.execute(
+            update(logs)
+            .where(logs.c.executionId == lease.execution_id)
+            .where(logs.c.status.in_([NodeStatus.RUNNING, NodeStatus.WAITING]))
+            .values(status=NodeStatus.CANCELLED)
         )
 
     def _guard(
@@ -251,6 +304,8 @@ class Journal:
         lease: Lease,
         seq: int | None,
         progress: Progress | None = None,
+        *,
+        progressed: bool = False,
     ) -> None:
         values: dict[str, object] = {
             "execution": lease.execution_id,
@@ -262,81 +317,7 @@ class Journal:
             values["completed"] = progress.completed
             values["failed"] = progress.failed
             values["skipped"] = progress.skipped
+            values["progressed"] = progressed
         held = connection.execute(_HOLD if progress is None else _HOLD_AND_PROGRESS, values)
         if held.rowcount != 1:
             raise LeaseLostError(lease.execution_id)
-
-    def _end_nodes(
-        self, connection: Connection, lease: Lease, seq: int, ended: Sequence[NodeEnded]
-    ) -> int:
-        if ended:
-            connection.execute(
-                _END_NODE,
-                [
-                    {
-                        "row": _row_id(lease, node.node_id),
-                        "ends": node.status,
-                        "output": node.output_data,
-                        "detail": node.detail,
-                        "reason": node.error,
-                        "took": node.duration,
-                        "change": seq + i,
-                    }
-                    for i, node in enumerate(ended, start=1)
-                ],
-            )
-        return seq + len(ended)
-
-    def _begin_nodes(
-        self,
-        connection: Connection,
-        lease: Lease,
-        seq: int,
-        skipped: Sequence[Node],
-        started: Sequence[NodeStarted],
-    ) -> None:
-        now = to_text(self._clock())
-        fresh: list[dict[str, object]] = []
-        again: list[dict[str, object]] = []
-        for node in skipped:
-            seq += 1
-            row = _new_row(lease, node, NodeStatus.SKIPPED, seq, now)
-            fresh.append({**row, "inputData": None, "attempt": None})
-        for start in started:
-            seq += 1
-            if start.resumed:
-                again.append(
-                    {
-                        "row": _row_id(lease, start.node.id),
-                        "input": start.input_data,
-                        "tries": start.attempt,
-                        "change": seq,
-                        "at": now,
-                    }
-                )
-            else:
-                row = _new_row(lease, start.node, NodeStatus.RUNNING, seq, now)
-                fresh.append({**row, "inputData": start.input_data, "attempt": start.attempt})
-        if fresh:
-            # A write whose commit was not confirmed is made again; its rows are there then.
-            connection.execute(insert_if_new(connection, logs), fresh)
-        if again:
-            connection.execute(_START_AGAIN, again)
-
-
-def _row_id(lease: Lease, node_id: str) -> str:
-    return f"{lease.execution_id}:{node_id}"
-
-
-def _new_row(lease: Lease, node: Node, status: NodeStatus, seq: int, now: str) -> dict[str, object]:
-    return {
-        "id": _row_id(lease, node.id),
-        "executionId": lease.execution_id,
-        "nodeId": node.id,
-        "nodeType": node.type,
-        "nodeLabel": node.label,
-        "status": status,
-        "seq": seq,
-        "startSeq": seq,
-        "timestamp": now,
-    }

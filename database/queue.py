@@ -1,4 +1,4 @@
-"""The queue: executions come in, are claimed under a lease, and go back when their owner is gone.
+"""The queue: executions are claimed under a lease, and go back when their owner is gone.
 
 Every write is guarded: it names the status and the owner that it expects, and where it changes no
 row somebody else has decided.
@@ -6,176 +6,184 @@ row somebody else has decided.
 
 from collections.abc import Sequence
 from datetime import timedelta
-from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Select, Update, func, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Update,
+    and_,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from database.clock import Clock, to_text
 from database.connection import insert_if_new
+from database.node_rows import cancel_node_runs
 from database.reader import Reader
-from database.records import ClaimedRun, Lease, Submission
-from database.tables import definitions, executions, logs, runs, workflows
+from database.records import ClaimedRun, Lease
+from database.recovery import confined, put_back_abandoned
+from database.tables import AT_ONCE, executions, logs, runs, turns
 from database.writer import Writer
-from engine.errors import (
-    ExecutionNotFoundError,
-    LeaseLostError,
-    OrganizationRefusedError,
-    WorkflowNotFoundError,
-)
+from engine.errors import ExecutionNotFoundError, LeaseLostError
 from engine.status import TERMINAL, ExecutionStatus, NodeStatus, may_become
+
+CLOCK_TOLERANCE_SECONDS = 60.0
+"""A lease that ends later than twice its length and this from now was taken by another clock."""
 
 
 class Queue:
-    """Taking executions in and handing them out."""
+    """Handing executions out, and taking them back."""
 
     def __init__(self, reader: Reader, writer: Writer, clock: Clock) -> None:
         self._reader = reader
         self._writer = writer
         self._clock = clock
-        self._left_some = False
 
     def _now(self, seconds: float = 0) -> str:
         return to_text(self._clock() + timedelta(seconds=seconds))
 
-    async def submit(self, submission: Submission) -> None:
-        """Stores an execution as ``pending``, with the definition it will run.
+    def _is_claimable(self, lease_seconds: float) -> ColumnElement[bool]:
+        return or_(runs.c.claimableAt <= self._now(), self._is_abandoned(lease_seconds))
 
-        Raises:
-            WorkflowNotFoundError: the workflow was deleted in the meantime.
-            OrganizationRefusedError: the main project's tables know no such organization.
-            StorageError: nothing was stored.
+    def _is_abandoned(self, lease_seconds: float) -> ColumnElement[bool]:
+        """Owned under a lease that ran out, or that no owner of now can have taken.
+
+        A clock that was set back leaves leases that end in an hour; nobody renews those.
         """
-        try:
-            await self._writer.run(lambda connection: self._insert(connection, submission))
-        except IntegrityError:
-            there = select(workflows.c.id).where(workflows.c.id == submission.workflow_id)
-            if await self._reader.run(lambda connection: connection.scalar(there)) is None:
-                raise WorkflowNotFoundError(submission.workflow_id) from None
-            if submission.organization_id is None:
-                raise
-            raise OrganizationRefusedError(submission.organization_id) from None
-
-    def _insert(self, connection: Connection, submission: Submission) -> None:
-        now = self._now()
-        digest = sha256(submission.document.encode()).hexdigest()
-        connection.execute(
-            insert_if_new(connection, definitions),
-            {"hash": digest, "document": submission.document, "createdAt": now},
-        )
-        connection.execute(
-            executions.insert().values(
-                id=submission.execution_id,
-                workflowId=submission.workflow_id,
-                organizationId=submission.organization_id,
-                status=ExecutionStatus.PENDING,
-                triggerType=submission.trigger_type,
-                inputs=submission.inputs,
-                createdAt=now,
-            )
-        )
-        connection.execute(
-            runs.insert().values(
-                executionId=submission.execution_id,
-                definitionHash=digest,
-                workflowName=submission.workflow_name,
-                totalNodes=submission.total_nodes,
-            )
-        )
-
-    def _claimable(self, now: str, excluding: Sequence[str]) -> Select[Any, Any]:
-        """Pending executions, and running ones whose owner's lease ran out; oldest first."""
-        return (
-            select(runs.c.executionId, runs.c.workflowName)
-            .join(executions, executions.c.id == runs.c.executionId)
-            .where(
-                runs.c.endedAt.is_(None),
-                runs.c.executionId.not_in(excluding),
-                or_(runs.c.notBefore.is_(None), runs.c.notBefore <= now),
-                # For pending ones too, whose lease is empty: of a row that somebody else claimed
-                # while this one waited, PostgreSQL looks anew at what is locked alone, ``runs``.
-                or_(runs.c.leaseUntil.is_(None), runs.c.leaseUntil < now),
-                executions.c.status.in_((ExecutionStatus.PENDING, ExecutionStatus.RUNNING)),
-            )
-            .order_by(runs.c.position)
+        beyond = self._now(2 * lease_seconds + CLOCK_TOLERANCE_SECONDS)
+        return and_(
+            # Not "is not null": so SQLite looks through the few that are owned, not through all
+            # that are parked.
+            runs.c.owner > "",
+            or_(runs.c.claimableAt <= self._now(), runs.c.claimableAt > beyond),
         )
 
     async def claim(
-        self, owner: str, limit: int, lease_seconds: float, excluding: Sequence[str] = ()
+        self,
+        owner: str,
+        limit: int,
+        lease_seconds: float,
+        excluding: Sequence[str] = (),
+        alone_from: int | None = None,
     ) -> list[ClaimedRun]:
         """Up to ``limit`` executions that now are ``running`` and belong to ``owner``.
 
-        Beginning and going on after a crash are the same: what a dead owner left is claimable.
-        ``excluding``: what ``owner`` carries already, should it be late with its heartbeat.
+        Beginning and going on after a crash are the same: what a dead owner left goes back into the
+        queue first, also where ``limit`` is 0. Organizations take turns; within one, the oldest
+        goes first. ``excluding``: what ``owner`` carries already, should it be late with its
+        heartbeat. ``alone_from``: how many owners must have died with an execution before it runs
+        alone; see ``recovery.confined``.
         """
+        abandoned = and_(self._is_abandoned(lease_seconds), runs.c.executionId.not_in(excluding))
+        waiting = and_(runs.c.owner.is_(None), runs.c.claimableAt <= self._now())
         # Looking first keeps an idle service from taking the write lock again and again.
-        waiting = self._claimable(self._now(), excluding).limit(1)
-        if (
-            not self._left_some
-            and await self._reader.run(lambda connection: connection.scalar(waiting)) is None
-        ):
+        news = or_(abandoned, waiting) if limit else abandoned
+        first = select(runs.c.position).where(news).limit(1)
+        if await self._reader.run(lambda connection: connection.scalar(first)) is None:
             return []
 
         def write(connection: Connection) -> list[ClaimedRun]:
-            now = self._now()
-            locked = (
-                self._claimable(now, excluding)
-                .limit(limit)
-                .with_for_update(of=runs, skip_locked=True)
-            )
-            found = connection.execute(locked).all()
-            ids = [row.executionId for row in found]
-            connection.execute(
+            put_back_abandoned(connection, abandoned)
+            wanted, most = waiting, limit
+            if alone_from is not None:
+                wanted, room = confined(connection, owner, waiting, alone_from)
+                most = limit if room is None else min(limit, room)
+            ids = [row.executionId for row in connection.execute(fair_order(wanted).limit(most))]
+            taken = connection.execute(
                 update(runs)
-                .where(runs.c.executionId.in_(ids))
-                .values(
-                    owner=owner,
-                    leaseUntil=self._now(lease_seconds),
-                    notBefore=None,
-                    claims=runs.c.claims + 1,
+                .where(runs.c.executionId.in_(ids), wanted)
+                .values(owner=owner, claimableAt=self._now(lease_seconds))
+                .returning(
+                    runs.c.executionId,
+                    runs.c.organization,
+                    runs.c.workflowName,
+                    runs.c.recoveries,
+                    runs.c.flowRunId,
                 )
             )
-            connection.execute(
+            held = sorted(taken, key=lambda row: ids.index(row.executionId))
+            begun = self._set_running(connection, [row.executionId for row in held])
+            self._take_turns(connection, [row.organization for row in held])
+            return [
+                ClaimedRun(
+                    Lease(row.executionId, owner, lease_seconds),
+                    row.workflowName,
+                    row.recoveries,
+                    row.flowRunId,
+                )
+                for row in held
+                if row.executionId in begun
+            ]
+
+        return await self._writer.run(write)
+
+    def _set_running(self, connection: Connection, ids: Sequence[str]) -> set[str]:
+        """Sets the status; what somebody else has ended meanwhile leaves the queue."""
+        now = self._now()
+        before = [*may_become(ExecutionStatus.RUNNING), ExecutionStatus.RUNNING]
+        begun = {
+            row.id
+            for row in connection.execute(
                 update(executions)
-                .where(executions.c.id.in_(ids))
+                .where(executions.c.id.in_(ids), executions.c.status.in_(before))
                 .values(
                     status=ExecutionStatus.RUNNING,
                     startedAt=func.coalesce(executions.c.startedAt, now),
                 )
+                .returning(executions.c.id)
             )
-            return [
-                ClaimedRun(Lease(row.executionId, owner, lease_seconds), row.workflowName)
-                for row in found
-            ]
+        }
+        if ended := set(ids) - begun:
+            connection.execute(
+                update(runs)
+                .where(runs.c.executionId.in_(ended))
+                .values(endedAt=now, owner=None, claimableAt=None)
+            )
+        return begun
 
-        claimed = await self._writer.run(write)
-        self._left_some = len(claimed) == limit
-        return claimed
+    def _take_turns(self, connection: Connection, organizations: Sequence[str]) -> None:
+        """Notes who was served, in the order of ``organizations``; the last time counts."""
+        last = connection.scalar(select(func.coalesce(func.max(turns.c.turn), 0))) or 0
+        served = {organization: turn for turn, organization in enumerate(organizations, last + 1)}
+        for organization, turn in served.items():
+            connection.execute(
+                insert_if_new(connection, turns), {"organization": organization, "turn": 0}
+            )
+            connection.execute(
+                update(turns).where(turns.c.organization == organization).values(turn=turn)
+            )
 
-    async def renew(self, owner: str, lease_seconds: float) -> dict[str, bool]:
-        """The heartbeat: renews every lease of ``owner``.
+    async def renew(
+        self, owner: str, execution_ids: Sequence[str], lease_seconds: float
+    ) -> set[str]:
+        """The heartbeat: renews ``owner``'s leases on these executions; gives those it still holds.
 
         A lease that ran out and that nobody took over is still its owner's: only a claim gives an
         execution to somebody else.
-
-        Returns:
-            The executions that ``owner`` still holds, with whether they shall be cancelled.
         """
 
-        def write(connection: Connection) -> dict[str, bool]:
-            connection.execute(
+        def write(connection: Connection) -> set[str]:
+            renewed = connection.execute(
                 update(runs)
-                .where(runs.c.owner == owner, runs.c.endedAt.is_(None))
-                .values(leaseUntil=self._now(lease_seconds))
+                .where(runs.c.owner == owner, runs.c.executionId.in_(execution_ids))
+                .values(claimableAt=self._now(lease_seconds))
+                .returning(runs.c.executionId)
             )
-            held = select(runs.c.executionId, runs.c.cancelRequestedAt).where(
-                runs.c.owner == owner, runs.c.endedAt.is_(None)
-            )
-            rows = connection.execute(held).all()
-            return {row.executionId: row.cancelRequestedAt is not None for row in rows}
+            return {row.executionId for row in renewed}
 
         return await self._writer.run(write)
+
+    async def cancellations(self, owner: str) -> list[str]:
+        """What ``owner`` holds and somebody, perhaps through another service, wants cancelled."""
+        query = select(runs.c.executionId).where(
+            runs.c.owner == owner, runs.c.cancelRequestedAt.is_not(None)
+        )
+        return await self._reader.run(lambda connection: list(connection.scalars(query)))
 
     async def release(self, lease: Lease, delay_seconds: float = 0) -> None:
         """Puts a claimed execution back, to be claimed again after ``delay_seconds``.
@@ -187,27 +195,22 @@ class Queue:
         """
 
         def write(connection: Connection) -> None:
+            due = self._now(delay_seconds) if delay_seconds else AT_ONCE
             released = connection.execute(
                 update(runs)
                 .where(runs.c.executionId == lease.execution_id, runs.c.owner == lease.owner)
-                .where(runs.c.endedAt.is_(None))
                 .values(
                     owner=None,
-                    leaseUntil=None,
-                    notBefore=self._now(delay_seconds) if delay_seconds else None,
+                    claimableAt=case((runs.c.cancelRequestedAt.is_not(None), AT_ONCE), else_=due),
+                    seq=runs.c.seq + 1,
                 )
             )
             back = connection.execute(
-                _to_status(ExecutionStatus.PENDING, lease.execution_id, currentNodeId=None)
+                to_status(ExecutionStatus.PENDING, lease.execution_id, currentNodeId=None)
             )
             if released.rowcount != 1 or back.rowcount != 1:
                 raise LeaseLostError(lease.execution_id)
-            connection.execute(
-                update(logs)
-                .where(logs.c.executionId == lease.execution_id)
-                .where(logs.c.status == NodeStatus.RUNNING)
-                .values(status=NodeStatus.CANCELLED)
-            )
+            cancel_node_runs(connection, [lease.execution_id])
 
         await self._writer.run(write)
 
@@ -245,26 +248,54 @@ class Queue:
             status = ExecutionStatus(found.status or ExecutionStatus.PENDING)
             if status in TERMINAL:
                 return status
-            at_once = status != ExecutionStatus.RUNNING or found.owner is None
-            if at_once:
-                connection.execute(
-                    _to_status(ExecutionStatus.CANCELLED, execution_id, completedAt=now)
-                )
-            connection.execute(
-                update(runs)
-                .where(runs.c.executionId == execution_id)
-                .values(
-                    cancelRequestedAt=now,
-                    endedAt=now if at_once else None,
-                    seq=runs.c.seq + (1 if at_once else 0),
-                )
-            )
+            if found.owner is not None:
+                asked: dict[str, object] = {"cancelRequestedAt": now}
+            else:
+                self._cancel_now(connection, execution_id, now)
+                asked = {"cancelRequestedAt": now, "endedAt": now, "claimableAt": None}
+                asked["seq"] = runs.c.seq + 1
+            connection.execute(update(runs).where(runs.c.executionId == execution_id).values(asked))
             return status
 
         return await self._writer.run(write)
 
+    def _cancel_now(self, connection: Connection, execution_id: str, now: str) -> None:
+        connection.execute(to_status(ExecutionStatus.CANCELLED, execution_id, completedAt=now))
+        connection.execute(
+            update(logs)
+            .where(logs.c.executionId == execution_id)
+            .where(logs.c.status.in_([NodeStatus.RUNNING, NodeStatus.WAITING]))
+            .values(
+                status=NodeStatus.CANCELLED,
+                seq=select(runs.c.seq + 1)
+                .where(runs.c.executionId == execution_id)
+                .scalar_subquery(),
+            )
+        )
 
-def _to_status(status: ExecutionStatus, execution_id: str, **values: Any) -> Update:
+    async def position(self, execution_id: str, lease_seconds: float) -> int | None:
+        """The place of an execution in the queue, 1 for the next; ``None`` if it does not wait."""
+        order = fair_order(self._is_claimable(lease_seconds))
+        waiting = await self._reader.run(lambda connection: list(connection.scalars(order)))
+        return waiting.index(execution_id) + 1 if execution_id in waiting else None
+
+
+def fair_order(wanted: ColumnElement[bool]) -> Select[Any]:
+    """The order in which executions are claimed: organizations in turn, each one's oldest first."""
+    rank = func.row_number().over(partition_by=runs.c.organization, order_by=runs.c.position)
+    waiting = (
+        select(runs.c.executionId, runs.c.organization, runs.c.position, rank.label("rank"))
+        .where(wanted)
+        .subquery()
+    )
+    return (
+        select(waiting.c.executionId)
+        .outerjoin(turns, turns.c.organization == waiting.c.organization)
+        .order_by(waiting.c.rank, func.coalesce(turns.c.turn, 0), waiting.c.position)
+    )
+
+
+def to_status(status: ExecutionStatus, execution_id: str, **values: Any) -> Update:
     """A guarded change of status: it changes no row that may not enter ``status``."""
     before: Sequence[ExecutionStatus] = may_become(status)
     return (

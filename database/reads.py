@@ -1,6 +1,7 @@
 """Questions to the database: workflows, executions, logs. Reads never wait for a writer."""
 
 import functools
+import json
 from typing import Any
 
 from sqlalchemy import (
@@ -9,17 +10,19 @@ from sqlalchemy import (
     Row,
     Select,
     bindparam,
+    case,
     func,
     literal,
     select,
 )
 
+from database.node_rows import outcome_of
 from database.reader import Reader
-from database.records import Execution, ExecutionSummary, NodeLog, Payload, Workflow
-from database.tables import executions, logs, runs, workflows
+from database.records import Execution, ExecutionSummary, NodeLog, PastRun, Payload, Workflow
+from database.tables import definitions, executions, logs, runs, workflows
 from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
 from engine.plan import Progress
-from engine.status import ExecutionStatus
+from engine.status import ExecutionStatus, NodeStatus
 
 _EXECUTION = (
     select(
@@ -35,6 +38,9 @@ _EXECUTION = (
         executions.c.error,
         executions.c.finalOutput,
         runs.c.seq,
+        runs.c.flowRunId,
+        runs.c.rerunOf,
+        runs.c.cancelRequestedAt,
         runs.c.totalNodes,
         runs.c.completedNodes,
         runs.c.failedNodes,
@@ -43,6 +49,21 @@ _EXECUTION = (
     .outerjoin(runs, runs.c.executionId == executions.c.id)
     .where(executions.c.id == bindparam("execution"))
 )
+
+_PAST_RUN = (
+    select(
+        executions.c.status,
+        executions.c.workflowId,
+        executions.c.organizationId,
+        executions.c.inputs,
+        runs.c.workflowName,
+        definitions.c.document,
+    )
+    .join(runs, runs.c.executionId == executions.c.id)
+    .join(definitions, definitions.c.hash == runs.c.definitionHash)
+    .where(executions.c.id == bindparam("execution"))
+)
+_PAST_NODES = select(logs).where(logs.c.executionId == bindparam("execution")).order_by(logs.c.seq)
 
 
 class Reads:
@@ -90,6 +111,14 @@ class Reads:
             )
         )
 
+    async def past_run(self, execution_id: str) -> PastRun:
+        """What a rerun of an execution needs to know.
+
+        Raises:
+            ExecutionNotFoundError: there is none of that id, or it is none of this service's.
+        """
+        return await self._reader.run(lambda connection: _past_run(connection, execution_id))
+
     async def logs(
         self, execution_id: str, *, last: int | None = None, cut_at: int | None = None
     ) -> list[NodeLog]:
@@ -131,6 +160,23 @@ class Reads:
         return await self._reader.run(read)
 
 
+def _past_run(connection: Connection, execution_id: str) -> PastRun:
+    row = connection.execute(_PAST_RUN, {"execution": execution_id}).first()
+    if row is None:
+        raise ExecutionNotFoundError(execution_id)
+    ended = connection.execute(_PAST_NODES, {"execution": execution_id}).all()
+    return PastRun(
+        execution_id,
+        ExecutionStatus(row.status),
+        row.workflowId,
+        row.workflowName,
+        row.organizationId,
+        row.document,
+        row.inputs,
+        {node.nodeId: outcome for node in ended if (outcome := outcome_of(node))},
+    )
+
+
 def _execution(connection: Connection, execution_id: str) -> Execution:
     row = connection.execute(_EXECUTION, {"execution": execution_id}).first()
     if row is None:
@@ -153,6 +199,9 @@ def _execution(connection: Connection, execution_id: str) -> Execution:
             row.skippedNodes or 0,
         ),
         seq=row.seq or 0,
+        flow_run_id=row.flowRunId,
+        rerun_of=row.rerunOf,
+        cancel_requested=row.cancelRequestedAt is not None,
     )
 
 
@@ -181,6 +230,9 @@ def _logs_query(last: int | None, cut_at: int | None) -> Select[*tuple[Any, ...]
             logs.c.timestamp,
             logs.c.attempt,
             logs.c.seq,
+            logs.c.waitUntil,
+            logs.c.takenFrom,
+            case((logs.c.status == NodeStatus.WAITING, logs.c.resultDetail)).label("asks"),
         )
         .where(logs.c.executionId == bindparam("execution"))
         .order_by(
@@ -208,4 +260,7 @@ def _node_log(row: Row[*tuple[Any, ...]]) -> NodeLog:
         timestamp=row.timestamp,
         attempt=row.attempt or 1,
         seq=row.seq or 0,
+        wait_until=row.waitUntil if row.status == NodeStatus.WAITING else None,
+        taken_from=row.takenFrom,
+        message=json.loads(row.asks).get("message") if row.asks else None,
     )

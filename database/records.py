@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from engine.document import Node
+from engine.parking import ParkedNode
 from engine.plan import Outcome, Progress
 from engine.status import ExecutionStatus, NodeStatus
 
@@ -29,6 +30,21 @@ class Submission:
     inputs: str | None
     total_nodes: int
     trigger_type: str = "manual"
+    idempotency: "IdempotencyKey | None" = None
+    rerun_of: str | None = None
+    taken_over: tuple[str, ...] = ()
+    """Node ids whose results the rerun takes from the execution it repeats."""
+    progress: Progress | None = None
+    """How far it is from the start, where results are taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A caller's key for one request; ``body_hash`` tells requests apart."""
+
+    organization: str
+    key: str
+    body_hash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +62,10 @@ class ClaimedRun:
 
     lease: Lease
     workflow_name: str
+    recoveries: int
+    """How many owners died with it since a node of it last ended."""
+    last_flow_run_id: str | None
+    """The Prefect flow run of the owner before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +79,8 @@ class RunRecord:
     cancel_requested: bool
     outcomes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     """The nodes that are decided, in the order in which they were."""
+    parked: dict[str, ParkedNode] = field(default_factory=dict[str, ParkedNode])
+    """The nodes that wait."""
     attempts: dict[str, int] = field(default_factory=dict[str, int])
     """Node runs that were begun and are not decided, with the attempts they have had."""
 
@@ -75,7 +97,9 @@ class NodeStarted:
 
 @dataclass(frozen=True, slots=True)
 class NodeEnded:
-    """A node run ends. ``output_data`` and ``detail`` are JSON text; ``duration`` in ms."""
+    """A node run ends, or is parked (``waiting``). ``output_data`` and ``detail`` are JSON text;
+    ``duration`` in ms.
+    """
 
     node_id: str
     status: NodeStatus
@@ -83,6 +107,7 @@ class NodeEnded:
     output_data: str | None = None
     detail: str | None = None
     error: str | None = None
+    wait_until: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +137,23 @@ class Execution:
     final_output: str | None
     progress: Progress
     seq: int
+    flow_run_id: str | None
+    rerun_of: str | None
+    cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """An execution that a rerun goes back to; ``document`` and ``inputs`` are JSON text."""
+
+    execution_id: str
+    status: ExecutionStatus
+    workflow_id: str
+    workflow_name: str
+    organization_id: str | None
+    document: str
+    inputs: str | None
+    outcomes: dict[str, Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,3 +198,7 @@ class NodeLog:
     timestamp: str | None
     attempt: int
     seq: int
+    wait_until: str | None
+    taken_from: str | None
+    message: str | None
+    """Of a node that waits: what its handler said, for people to answer."""

@@ -10,13 +10,17 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from database.clock import Clock, to_text
-from database.tables import workflows
+from database.reader import Reader
+from database.tables import facts, workflows
 from database.writer import Writer
 from engine.errors import StorageUnusableError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "orchestrator_schema_version"
 """Not Alembic's default name, which the main project may use for itself."""
+
+CREATED = "created"
+"""The fact that the service made the main project's tables itself, and when."""
 
 _MIGRATION_LOCK = 7_205_759_403  # any number, the same in every version of the service
 
@@ -45,6 +49,13 @@ async def prepare_schema(
     return await writer.run(lambda connection: _upgrade(connection, clock, examples))
 
 
+async def is_prepared(reader: Reader) -> bool:
+    """Whether a service has ever brought this database up to date; changes nothing."""
+    return VERSION_TABLE in await reader.run(
+        lambda connection: inspect(connection).get_table_names()
+    )
+
+
 def _upgrade(connection: Connection, clock: Clock, examples: Sequence[ExampleWorkflow]) -> bool:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
@@ -56,6 +67,8 @@ def _upgrade(connection: Connection, clock: Clock, examples: Sequence[ExampleWor
         _refuse_newer(connection, config)
     command.upgrade(config, "head")
     created = workflows.name not in tables
+    if created:
+        connection.execute(facts.insert().values(name=CREATED, value=to_text(clock())))
     if created and examples:
         now = to_text(clock())
         connection.execute(

@@ -62,10 +62,15 @@ logs = Table(
     Column("seq", Integer),
     Column("startSeq", Integer),
     Column("resultDetail", Text),
+    Column("waitUntil", Text),
+    Column("resumption", Text),
+    Column("takenFrom", Text),
 )
 """``id`` is ``executionId:nodeId``: one row a node, by construction. ``resultDetail`` is what the
 handler returned besides ``outputData``; ``seq`` is the execution's sequence number at the row's
-last change, ``startSeq`` at its start; ``lastError`` is why the attempt before failed."""
+last change, ``startSeq`` at its start; ``lastError`` is why the attempt before failed. A parked
+node goes on at ``waitUntil`` or by its ``resumption``, JSON of what ``resume`` said. ``takenFrom``
+is the execution in which the node ran, where a rerun took its result over."""
 
 definitions = Table(
     "orchestrator_definitions",
@@ -87,7 +92,8 @@ runs = Table(
         nullable=False,
         unique=True,
     ),
-    Column("definitionHash", Text, nullable=False),
+    Column("organization", Text, nullable=False, server_default=""),
+    Column("definitionHash", Text, ForeignKey("orchestrator_definitions.hash"), nullable=False),
     Column("workflowName", Text, nullable=False),
     Column("seq", Integer, nullable=False, server_default="0"),
     Column("totalNodes", Integer, nullable=False),
@@ -95,23 +101,63 @@ runs = Table(
     Column("failedNodes", Integer, nullable=False, server_default="0"),
     Column("skippedNodes", Integer, nullable=False, server_default="0"),
     Column("owner", Text),
-    Column("leaseUntil", Text),
-    Column("claims", Integer, nullable=False, server_default="0"),
-    Column("notBefore", Text),
+    Column("claimableAt", Text),
+    Column("recoveries", Integer, nullable=False, server_default="0"),
     Column("cancelRequestedAt", Text),
     Column("flowRunId", Text),
+    Column("rerunOf", Text),
     Column("endedAt", Text),
     # A position is never given twice, so that "oldest first" holds after deletions too.
     sqlite_autoincrement=True,
 )
 """The service's bookkeeping of one execution: its place in the queue, its lease, its progress.
 
-The status stands in ``workflow_executions`` alone. ``endedAt`` is set with a terminal status, so
-that the index on the rows without it is the queue."""
+The status stands in ``workflow_executions`` alone. ``claimableAt`` is the moment from which
+anybody may claim the execution: ``AT_ONCE`` for one that waits for a slot, the end of its lease for
+one that runs, its time for one that is parked; ``NULL`` where people are waited for, or it ended.
+``recoveries`` counts the owners that died with it since a node of it last ended."""
 
-open_runs = Index(
-    "orchestrator_runs_open",
-    runs.c.position,
-    sqlite_where=runs.c.endedAt.is_(None),
-    postgresql_where=runs.c.endedAt.is_(None),
+AT_ONCE = ""
+"""Sorts before every moment, whatever the clock says."""
+
+Index(
+    "orchestrator_runs_claimable",
+    runs.c.claimableAt,
+    sqlite_where=runs.c.claimableAt.is_not(None),
+    postgresql_where=runs.c.claimableAt.is_not(None),
 )
+Index(
+    "orchestrator_runs_owned",
+    runs.c.owner,
+    sqlite_where=runs.c.owner.is_not(None),
+    postgresql_where=runs.c.owner.is_not(None),
+)
+Index("orchestrator_runs_ended", runs.c.endedAt)
+Index("orchestrator_runs_definition", runs.c.definitionHash)
+
+turns = Table(
+    "orchestrator_turns",
+    metadata,
+    Column("organization", Text, primary_key=True),
+    Column("turn", Integer, nullable=False),
+)
+"""When each organization last got a slot: the smallest turn is the next one's."""
+
+idempotency_keys = Table(
+    "orchestrator_idempotency_keys",
+    metadata,
+    Column("organization", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("bodyHash", Text, nullable=False),
+    Column("executionId", Text, nullable=False),
+    Column("createdAt", Text, nullable=False),
+)
+"""Which execution a key stands for."""
+
+facts = Table(
+    "orchestrator_facts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""What the service must remember of the database itself: ``created`` where it made it."""

@@ -8,7 +8,12 @@ WorkflowServiceError
 │   ├── DocumentRefusedError
 │   ├── InputsRefusedError
 │   └── OrganizationRefusedError
+│   └── IdempotencyKeyReusedError
 ├── UnknownNodeTypeError
+├── ConflictError                what is asked for does not fit how things stand
+│   ├── StillRunningError
+│   └── NotWaitingError
+├── QueueFullError               too many executions wait; try again later
 ├── LeaseLostError               somebody else decided; the writer stops
 ├── StorageError
 │   ├── StorageBusyError         locked longer than the busy timeout
@@ -98,6 +103,44 @@ class OrganizationRefusedError(RefusedError):
     def __init__(self, organization_id: str) -> None:
         detail = f"there is no organization '{organization_id}'"
         super().__init__([Problem("unknown_organization", detail, "/organizationId")])
+
+
+class IdempotencyKeyReusedError(RefusedError):
+    """The idempotency key stands for another request."""
+
+    summary = "The Idempotency-Key was used before"
+
+    def __init__(self, key: str) -> None:
+        detail = f"key '{key}' was sent with another body within the last 24 hours"
+        super().__init__([Problem("idempotency_key_reused", detail, "")])
+
+
+class ConflictError(WorkflowServiceError):
+    """What is asked for does not fit how things stand now."""
+
+
+class StillRunningError(ConflictError):
+    """The execution has not ended."""
+
+    def __init__(self, execution_id: str, status: str) -> None:
+        super().__init__(
+            f"Execution '{execution_id}' is {status}; it can be run again once it ended"
+        )
+
+
+class NotWaitingError(ConflictError):
+    """The node does not wait, or does not wait any more."""
+
+    def __init__(self, node_id: str, status: str | None) -> None:
+        now = f"is {status}" if status else "has not been reached"
+        super().__init__(f"Node '{node_id}' does not wait: it {now}")
+
+
+class QueueFullError(WorkflowServiceError):
+    """As many executions wait as may; nothing was stored."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"{waiting} executions are waiting already; try again later")
 
 
 class UnknownNodeTypeError(WorkflowServiceError):

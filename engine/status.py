@@ -34,7 +34,7 @@ TRANSITIONS: dict[ExecutionStatus, frozenset[ExecutionStatus]] = {
         }
     ),
     ExecutionStatus.WAITING: frozenset(
-        {ExecutionStatus.PENDING, ExecutionStatus.CANCELLED, ExecutionStatus.FAILED}
+        {ExecutionStatus.RUNNING, ExecutionStatus.CANCELLED, ExecutionStatus.FAILED}
     ),
     ExecutionStatus.COMPLETED: frozenset(),
     ExecutionStatus.FAILED: frozenset(),

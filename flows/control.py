@@ -1,4 +1,4 @@
-"""Telling a walk to stop. It is told, not cut off, so that no write of it breaks in the middle."""
+"""Telling a walk what happened outside. It is told, not cut off: no write of it breaks midway."""
 
 import asyncio
 from enum import StrEnum
@@ -9,29 +9,49 @@ class StopReason(StrEnum):
 
     CANCEL = "cancel"
     """Somebody asked for it; the execution ends ``cancelled``."""
+    TIMEOUT = "timeout"
+    """It took longer than an execution may; it ends ``failed``."""
     SHUTDOWN = "shutdown"
     """The service stops; the execution goes back to the queue."""
     LEASE_LOST = "lease_lost"
     """Somebody else decided; nothing more is written."""
+    PARKED = "parked"
+    """All that is left waits for a moment or for people; it holds no slot meanwhile."""
 
 
 class RunControl:
-    """One walk's ear. The first reason given is the one that counts."""
+    """One walk's ear. Its methods are called in the walk's own loop."""
 
     def __init__(self) -> None:
-        self._stopped: asyncio.Future[StopReason] = asyncio.get_running_loop().create_future()
+        self._reason: StopReason | None = None
+        self._draining = False
+        self._news = asyncio.Event()
 
     def stop(self, reason: StopReason) -> None:
-        """Asks the walk to stop; call it in the walk's own loop."""
-        if not self._stopped.done():
-            self._stopped.set_result(reason)
+        """Asks the walk to stop now. The first reason given is the one that counts."""
+        self._reason = self._reason or reason
+        self._news.set()
+
+    def drain(self) -> None:
+        """Asks the walk to start nothing more, and to stop when what runs has ended."""
+        self._draining = True
+        self._news.set()
+
+    def poke(self) -> None:
+        """There may be an answer for a node that waits."""
+        self._news.set()
 
     @property
     def reason(self) -> StopReason | None:
         """Why the walk shall stop, or ``None``."""
-        return self._stopped.result() if self._stopped.done() else None
+        return self._reason
 
     @property
-    def stopped(self) -> asyncio.Future[StopReason]:
-        """Done as soon as there is a reason to stop."""
-        return self._stopped
+    def draining(self) -> bool:
+        """Whether nothing more shall start."""
+        return self._draining
+
+    async def news(self) -> None:
+        """Returns as soon as something happened since the last call."""
+        await self._news.wait()
+        self._news.clear()

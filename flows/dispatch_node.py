@@ -30,17 +30,24 @@ from prefect.utilities.annotations import NotSet, quote
 
 from engine.errors import NodeError, describe
 from flows.contain import contained
-from flows.embedded_prefect import require_prefect_context
+from flows.prefect_runs import require_prefect_context
 
 OnRetry: TypeAlias = Callable[[int, str], Awaitable[None]]
 """Is told the number of the attempt that failed, from 1, and its error, before the next one."""
 
 AnyTask: TypeAlias = Task[Any, Any]
+Check: TypeAlias = Callable[[object], Any]
+"""Makes a node's result of what its handler returned, or refuses it by raising."""
+
 MAX_RETRY_AFTER_SECONDS = 600.0
 """The longest that another side may have a node wait before the next attempt."""
 
 _VARIANTS_KEPT = 512
 _NAME_LENGTH = 200
+
+
+def _unchecked(result: object) -> object:
+    return result
 
 
 @dataclass(slots=True)
@@ -55,7 +62,7 @@ class _Attempts:
 _attempts: ContextVar[_Attempts | None] = ContextVar("attempts", default=None)
 
 
-async def run_handler(
+async def run_handler(  # noqa: PLR0913 - by keyword, each an option of the node
     task: AnyTask,
     node: dict[str, Any],
     input_data: object,
@@ -64,10 +71,10 @@ async def run_handler(
     delays: Sequence[float],
     timeout_seconds: float | None,
     on_retry: OnRetry,
-) -> object:
+    check: Check = _unchecked,
+) -> Any:
     """Runs ``task(node, input_data)`` to the end of its last attempt and returns its result.
 
-    The result is the handler's own, unchecked: ``success: False`` in it is for the caller to see.
     Works within a flow run, and without one for a node that is tried out alone.
 
     Args:
@@ -78,6 +85,7 @@ async def run_handler(
         delays: seconds before each retry, the last one repeated; at most 50.
         timeout_seconds: for each attempt; ``None`` keeps what the task declares.
         on_retry: if it raises, no attempt follows, and what it raised is raised.
+        check: makes the result of what the handler returned; where it raises, the attempt failed.
 
     Raises:
         NodeError: timed out, or the handler exited or cancelled itself.
@@ -87,14 +95,12 @@ async def run_handler(
     require_prefect_context()
     if task.isgenerator:
         raise NodeError(f"handler '{task.name}' is a generator; it must return", retryable=False)
-    variant = _variant(task, retries, tuple(delays), timeout_seconds)
+    variant = _variant(task, retries, tuple(delays), timeout_seconds, check)
     attempts = _Attempts(on_retry)
     token = _attempts.set(attempts)
     try:
         # ``quote``: Prefect does not search the values for futures, 1.5 s for an input of 5 MB.
-        result: object = await variant(quote(node), quote(input_data))
-        if isinstance(result, State):
-            result = await cast("State[Any]", result).aresult()
+        result = await variant(quote(node), quote(input_data))
     except Exception as error:
         if attempts.refusal is not None:
             raise attempts.refusal from error
@@ -109,7 +115,11 @@ async def run_handler(
 
 @functools.lru_cache(maxsize=_VARIANTS_KEPT)
 def _variant(
-    task: AnyTask, retries: int | None, delays: tuple[float, ...], timeout_seconds: float | None
+    task: AnyTask,
+    retries: int | None,
+    delays: tuple[float, ...],
+    timeout_seconds: float | None,
+    check: Check,
 ) -> AnyTask:
     """``task`` with these options. Kept, because ``with_options`` costs 1.1 ms."""
     variant = task.with_options(
@@ -127,8 +137,21 @@ def _variant(
         # Prefect's asynchronous engine drives it: it can end an attempt, and waits on no thread.
         variant.fn = _in_thread(variant.fn)
         variant.isasync = True
-    variant.fn = contained(variant.fn)
+    variant.fn = contained(_checked(variant.fn, check))
     return variant
+
+
+def _checked(function: Callable[..., Any], check: Check) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """``function``, whose result is what ``check`` makes of it: a refused one fails the attempt."""
+
+    @functools.wraps(function)
+    async def run(*args: object, **kwargs: object) -> Any:
+        result: object = await function(*args, **kwargs)
+        if isinstance(result, State):
+            result = await cast("State[Any]", result).aresult()
+        return check(result)
+
+    return run
 
 
 def _run_name(parameters: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from engine.errors import NodeError
+from engine.parking import why_not_parking
 from engine.values import JsonValue, dump_json
 
 
@@ -44,5 +45,7 @@ def checked_result(returned: object) -> NodeResult:
         detail = dump_json(result) if result else None
     except ValueError as error:
         raise NodeError(f"the handler's result is no JSON: {error}", retryable=False) from None
+    if reason := why_not_parking(result):
+        raise NodeError(f"the handler's result cannot park its node: {reason}", retryable=False)
     stored: dict[str, JsonValue] = json.loads(detail or "{}")
     return NodeResult(output_data, detail, {**stored, "outputData": json.loads(output_data)})

@@ -10,6 +10,8 @@ from flows.node_result import NodeResult, checked_result
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tasks.node_types import NodeTypes
 
+APPROVAL = "approval"
+
 
 @dataclass(frozen=True, slots=True)
 class NodeRunner:
@@ -18,6 +20,10 @@ class NodeRunner:
     node_types: NodeTypes
     settings: HandlerSettings
     execution_id: str | None = None
+
+    def interrupts(self, node: Node) -> bool:
+        """Whether the node's handler stops when it is cancelled; a synchronous one cannot."""
+        return self.node_types.handler(node.type).isasync
 
     async def run(self, node: Node, input_data: JsonValue, on_retry: OnRetry) -> NodeResult:
         """One node, all its attempts. Call it in an asyncio task of its own.
@@ -28,14 +34,15 @@ class NodeRunner:
         enter_node_run(NodeRun(self.settings, self.execution_id, node.id))
         options = NodeOptions.model_validate(node.config)
         policy = self.node_types.retry_policy(node.type, options)
-        return checked_result(
-            await run_handler(
-                self.node_types.handler(node.type),
-                node.as_json(),
-                input_data,
-                retries=policy.retries,
-                delays=policy.delays,
-                timeout_seconds=options.timeout_seconds,
-                on_retry=on_retry,
-            )
+        # An approval's time limit is for people; its handler is done at once.
+        limit = None if node.type == APPROVAL else options.timeout_seconds
+        return await run_handler(
+            self.node_types.handler(node.type),
+            node.as_json(),
+            input_data,
+            retries=policy.retries,
+            delays=policy.delays,
+            timeout_seconds=limit,
+            on_retry=on_retry,
+            check=checked_result,
         )

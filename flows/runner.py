@@ -9,6 +9,7 @@ import contextvars
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,12 +20,15 @@ import structlog
 from database import Database
 from database.records import ClaimedRun, Ending
 from engine.errors import LeaseLostError, StorageError
+from engine.status import ExecutionStatus
 from engine.values import JsonValue
 from flows.control import RunControl, StopReason
-from flows.embedded_prefect import local_result_storage, prefect_context, run_flow
+from flows.housekeeping import keep_house
 from flows.node_runner import NodeRunner
 from flows.patience import patiently
+from flows.prefect_runs import crash_flow_run, local_result_storage, prefect_context, run_flow
 from flows.trial import Trial, current_trial, node_trial_flow, prepare_trial
+from flows.walk import STOPPING_SECONDS
 from flows.workflow_flow import Carrier, current_carrier, workflow_flow
 from tasks.context import HandlerSettings
 from tasks.node_types import NodeTypes
@@ -36,6 +40,12 @@ T = TypeVar("T")
 LEAVING_SECONDS = 5.0
 """How long the thread may take to end once all executions are settled."""
 
+CLAIMING_SECONDS = 10.0
+"""How long a claim that is under way may take when the service stops."""
+
+SETTLING_SECONDS = 5.0
+"""How long putting an execution back may take when the service stops."""
+
 PREFECT_RETRY_SECONDS = 5.0
 """How long an execution waits when Prefect could not take its flow run."""
 
@@ -45,8 +55,12 @@ class RunnerSettings:
     """What the runner needs to know; the composition root fills it in."""
 
     max_concurrent_executions: int
+    max_recovery_attempts: int
+    execution_timeout_seconds: float | None
     lease_seconds: float
     poll_interval_seconds: float
+    retention_days: float | None
+    retention_count: int | None
     prefect_api_url: str | None
     prefect_home: Path
     handler_settings: HandlerSettings
@@ -86,6 +100,16 @@ class Runner:
 
         self._call(stop)
 
+    def poke(self, execution_id: str) -> None:
+        """There is an answer for a node of this execution that waits."""
+
+        def poke() -> None:
+            if control := self._active.get(execution_id):
+                control.poke()
+            self._wake.set()
+
+        self._call(poke)
+
     async def try_node(
         self,
         node_id: str,
@@ -111,7 +135,7 @@ class Runner:
         return trial
 
     async def stop(self, grace_seconds: float) -> None:
-        """Claims nothing more, gives what runs its time, puts the rest back into the queue."""
+        """Starts nothing more, gives nodes in flight their time, puts the rest into the queue."""
         if self._thread.is_alive() and not self._ready.exception():
             await asyncio.wrap_future(self._submit(lambda: self._drain(grace_seconds)))
         # A handler that swallows every cancellation would keep the loop from closing for ever.
@@ -121,7 +145,8 @@ class Runner:
 
     def _call(self, function: Callable[[], object]) -> None:
         if self._thread.is_alive() and self._ready.done():
-            self._loop.call_soon_threadsafe(function)
+            with suppress(RuntimeError):  # between two loops; the next poll sees to it
+                self._loop.call_soon_threadsafe(function)
 
     def _submit(self, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
         """Runs a coroutine in the flows' loop and context; contexts do not cross threads alone."""
@@ -144,13 +169,21 @@ class Runner:
     # What runs in the thread
 
     def _run_thread(self) -> None:
-        try:
-            asyncio.run(self._main())
-        except BaseException as error:
-            if not self._ready.done():
-                self._ready.set_exception(error)
-            else:
+        """Runs the loop, and a new one if it dies: a service that accepts must also carry out."""
+        while True:
+            try:
+                asyncio.run(self._main())
+            except BaseException as error:
+                if not self._ready.done():
+                    self._ready.set_exception(error)
+                    return
                 log.critical("runner_died", exc_info=True)
+            if self._stopping:
+                return
+            # What the dead loop held is recovered like any dead owner's, when its leases ran out.
+            self._owner = str(uuid4())
+            self._active.clear()
+            self._carrying.clear()
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -163,37 +196,55 @@ class Runner:
                 self._client = client
                 self._context = contextvars.copy_context()
                 beat = asyncio.create_task(self._beat())
-                claims = asyncio.create_task(self._claim_forever())
-                self._ready.set_result(None)
+                claims = self._claims = asyncio.create_task(self._claim_forever())
+                days, count = self._settings.retention_days, self._settings.retention_count
+                house = asyncio.create_task(keep_house(self._database, days, count))
+                if not self._ready.done():
+                    self._ready.set_result(None)
                 await self._drained.wait()
-                for task in (beat, claims):
+                for task in (beat, claims, house):
                     task.cancel()
-                await asyncio.gather(beat, claims, return_exceptions=True)
+                await asyncio.gather(beat, claims, house, return_exceptions=True)
         finally:
             await self._database.close()
 
     async def _claim_forever(self) -> None:
         while not self._stopping:
             self._wake.clear()
-            free = self._settings.max_concurrent_executions - len(self._active)
-            if free > 0:
-                try:
-                    claimed = await self._database.queue.claim(
-                        self._owner, free, self._settings.lease_seconds, list(self._active)
-                    )
-                except StorageError as error:
-                    log.warning("database_not_ready", doing="claiming", reason=str(error))
-                    claimed = []
-                for run in claimed:
-                    self._begin(run)
+            try:
+                await self._look_for_work()
+            except StorageError as error:
+                log.warning("database_not_ready", doing="claiming", reason=str(error))
+            except Exception:
+                log.exception("claiming_failed")
             try:
                 async with asyncio.timeout(self._settings.poll_interval_seconds):
                     await self._wake.wait()
             except TimeoutError:
                 continue
 
+    async def _look_for_work(self) -> None:
+        queue = self._database.queue
+        if self._active:
+            for execution_id in await queue.cancellations(self._owner):
+                if control := self._active.get(execution_id):
+                    control.stop(StopReason.CANCEL)
+        if self._stopping:
+            return
+        for control in self._active.values():
+            control.poke()  # an answer for a node that waits may have come through another service
+        free = max(0, self._settings.max_concurrent_executions - len(self._active))
+        # The last attempt is made alone, so that it charges nobody else.
+        alone_from = max(1, self._settings.max_recovery_attempts - 1)
+        for run in await queue.claim(
+            self._owner, free, self._settings.lease_seconds, list(self._active), alone_from
+        ):
+            self._begin(run)
+
     def _begin(self, run: ClaimedRun) -> None:
         control = RunControl()
+        if self._stopping:
+            control.drain()
         self._active[run.lease.execution_id] = control
         task = asyncio.create_task(self._carry(run, control))
         self._carrying.add(task)
@@ -212,15 +263,39 @@ class Runner:
         async def link(flow_run_id: str) -> None:
             await self._database.queue.link_flow_run(run.lease, flow_run_id)
 
+        limit = self._settings.execution_timeout_seconds
+        timer = None
+        if limit is not None:
+            timer = self._loop.call_later(limit, control.stop, StopReason.TIMEOUT)
         try:
-            await run_flow(workflow_flow, execution_id, name, self._client, link)
+            if run.recoveries >= self._settings.max_recovery_attempts:
+                await self._give_up(carrier, run.recoveries)
+            else:
+                if run.recoveries and run.last_flow_run_id:
+                    await crash_flow_run(self._client, run.last_flow_run_id)
+                await run_flow(workflow_flow, execution_id, name, self._client, link)
         except Exception as error:  # noqa: BLE001 - Prefect's, or a bug: the execution outlives it
             log.warning("flow_run_failed", reason=f"{type(error).__name__}: {error}")
         try:
             await self._settle(carrier)
         finally:
+            if timer:
+                timer.cancel()
             del self._active[execution_id]
             self._wake.set()
+
+    async def _give_up(self, carrier: Carrier, recoveries: int) -> None:
+        """Ends an execution that has brought its owners down, instead of trying it once more."""
+        error = (
+            f"The service went down {recoveries} times while it ran this execution, "
+            "without a node of it ending in between (MAX_RECOVERY_ATTEMPTS)"
+        )
+        await patiently(
+            lambda: self._database.journal.abandon(carrier.lease, error),
+            "giving an execution up",
+            lambda: self._stopping,
+        )
+        carrier.outcome = Ending(ExecutionStatus.FAILED, error=error)
 
     async def _settle(self, carrier: Carrier) -> None:
         """What an execution whose flow run is over becomes, if its walk did not end it."""
@@ -228,6 +303,8 @@ class Runner:
             log.info("execution_ended", status=carrier.outcome.status)
             return
         if carrier.outcome == StopReason.LEASE_LOST:
+            log.warning("lease_lost")
+        if carrier.outcome in (StopReason.LEASE_LOST, StopReason.PARKED):
             return
         delay = 0.0 if carrier.outcome == StopReason.SHUTDOWN else PREFECT_RETRY_SECONDS
         queue = self._database.queue
@@ -243,29 +320,31 @@ class Runner:
             log.warning("execution_not_put_back", reason=str(error))
 
     async def _beat(self) -> None:
-        """Renews the leases, and hears of cancellations that other processes took."""
+        """Renews the leases; where one was lost, the walk stops and writes nothing more."""
         while True:
             await asyncio.sleep(self._settings.lease_seconds / 4)
             before = list(self._active)
             if not before:
                 continue
             try:
-                held = await self._database.queue.renew(self._owner, self._settings.lease_seconds)
+                held = await self._database.queue.renew(
+                    self._owner, before, self._settings.lease_seconds
+                )
             except StorageError as error:
                 log.warning("database_not_ready", doing="renewing leases", reason=str(error))
                 continue
             for execution_id in before:
                 control = self._active.get(execution_id)
-                if control is None:
-                    continue
-                if execution_id not in held:
+                if control is not None and execution_id not in held:
                     control.stop(StopReason.LEASE_LOST)
-                elif held[execution_id]:
-                    control.stop(StopReason.CANCEL)
 
     async def _drain(self, grace_seconds: float) -> None:
         self._stopping = True
         self._wake.set()
+        for control in self._active.values():
+            control.drain()
+        # What it is about to claim is to be settled too: its lease would be left to run out.
+        await asyncio.wait([self._claims], timeout=CLAIMING_SECONDS)
         mine = asyncio.current_task()
         left = {task for task in self._carrying if task is not mine}
         if left:
@@ -274,5 +353,5 @@ class Runner:
         for control in self._active.values():
             control.stop(StopReason.SHUTDOWN)
         if left:
-            await asyncio.wait(left, timeout=grace_seconds + 5)
+            await asyncio.wait(left, timeout=STOPPING_SECONDS + SETTLING_SECONDS)
         self._drained.set()

@@ -1,15 +1,21 @@
 """Accepting an execution: what can be refused is refused here, before a row is written."""
 
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
 from database import Database
-from database.records import Submission
+from database.records import IdempotencyKey, PastRun, Submission
 from engine.document import parse_document
+from engine.errors import InputsRefusedError, Problem, StillRunningError
 from engine.graph import Graph
 from engine.inputs import start_manually
+from engine.parking import Resumption
 from engine.plan import Plan
+from engine.rerun import changed_by_inputs, taken_over
+from engine.status import TERMINAL
 from engine.validation import validate
 from engine.values import JsonValue, encode_json
 from flows.runner import Runner
@@ -32,35 +38,103 @@ class Submissions:
     database: Database
     node_types: NodeTypes
     runner: Runner
+    max_pending_executions: int
 
     async def submit(
         self,
         workflow_id: str,
         inputs: Mapping[str, JsonValue] | None,
         organization_id: str | None,
+        idempotency_key: str | None = None,
     ) -> Accepted:
         """Stores an execution of the workflow as it is saved now, and wakes the runner.
 
         Raises:
             WorkflowNotFoundError: there is no such workflow.
-            RefusedError: its document cannot run or the inputs do not fit it; nothing is stored.
+            RefusedError: its document cannot run, the inputs do not fit it, or the idempotency key
+                stands for another request; nothing is stored.
+            QueueFullError: as many executions wait as may.
             StorageError: the database did not take it; nothing is stored.
         """
         workflow = await self.database.reads.workflow(workflow_id)
+        organization = organization_id or workflow.organization_id
+        key = None
+        if idempotency_key is not None:
+            body = encode_json([workflow_id, None if inputs is None else dict(inputs)])
+            canonical = json.dumps(json.loads(body), sort_keys=True)
+            digest = sha256(canonical.encode()).hexdigest()
+            key = IdempotencyKey(organization or "", idempotency_key, digest)
+            if known := await self.database.submissions.known(key):
+                return Accepted(known, workflow.id, workflow.name)
         graph = self.check(workflow.data)
         plan = Plan(graph, start_manually(graph, inputs))
         submission = Submission(
             execution_id=str(uuid.uuid4()),
             workflow_id=workflow.id,
             workflow_name=workflow.name,
-            organization_id=organization_id or workflow.organization_id,
+            organization_id=organization,
             document=workflow.data,
             inputs=None if inputs is None else encode_json(dict(inputs)),
             total_nodes=len(plan.counted),
+            idempotency=key,
         )
-        await self.database.queue.submit(submission)
+        return await self._store(submission)
+
+    async def rerun(
+        self, execution_id: str, from_node_id: str | None, inputs: Mapping[str, JsonValue] | None
+    ) -> Accepted:
+        """Stores a new execution of what an old one ran, and wakes the runner.
+
+        Raises:
+            ExecutionNotFoundError: there is none of that id that this service ran.
+            StillRunningError: it has not ended.
+            RefusedError: the node or the inputs do not fit its definition, or that cannot run any
+                more; nothing is stored.
+            QueueFullError: as many executions wait as may.
+        """
+        past = await self.database.reads.past_run(execution_id)
+        if past.status not in TERMINAL:
+            raise StillRunningError(execution_id, past.status)
+        graph = self.check(past.document)
+        if from_node_id is not None and from_node_id not in graph.nodes:
+            detail = f"the execution has no node '{from_node_id}'"
+            raise InputsRefusedError([Problem("unknown_node", detail, "/fromNodeId")])
+        before: Mapping[str, JsonValue] = json.loads(past.inputs) if past.inputs else {}
+        after = before if inputs is None else inputs
+        start = start_manually(graph, after)
+        changed = changed_by_inputs(start_manually(graph, before), start)
+        kept = taken_over(graph, past.outcomes, from_node_id, changed)
+        plan = Plan(graph, start)
+        submission = Submission(
+            execution_id=str(uuid.uuid4()),
+            workflow_id=past.workflow_id,
+            workflow_name=past.workflow_name,
+            organization_id=past.organization_id,
+            document=past.document,
+            inputs=_inputs_text(past, inputs),
+            total_nodes=len(plan.counted),
+            rerun_of=execution_id,
+            taken_over=tuple(kept),
+            progress=plan.progress(kept),
+        )
+        return await self._store(submission)
+
+    async def resume(self, execution_id: str, node_id: str, resumption: Resumption) -> None:
+        """Lets a node that waits go on.
+
+        Raises:
+            ExecutionNotFoundError: there is no such execution.
+            NotWaitingError: the node does not wait, or was told to go on before.
+        """
+        await self.database.journal.resume(execution_id, node_id, resumption)
+        self.runner.poke(execution_id)
+
+    async def _store(self, submission: Submission) -> Accepted:
+        execution_id = await self.database.submissions.submit(
+            submission, self.max_pending_executions
+        )
         self.runner.wake()
-        return Accepted(submission.execution_id, workflow.id, workflow.name)
+        return Accepted(execution_id, submission.workflow_id, submission.workflow_name)
 
     def check(self, document: str) -> Graph:
         """The graph of a document that can run.
@@ -69,3 +143,7 @@ class Submissions:
             DocumentRefusedError: it cannot; every reason is in it.
         """
         return validate(parse_document(document), self.node_types.known, self.node_types.check)
+
+
+def _inputs_text(past: PastRun, inputs: Mapping[str, JsonValue] | None) -> str | None:
+    return past.inputs if inputs is None else encode_json(dict(inputs))

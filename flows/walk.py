@@ -3,15 +3,18 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
 
 import structlog
 
+from database import Clock, to_text
 from database.journal import Journal
 from database.records import Ending, Lease, NodeEnded, NodeStarted, RunRecord
 from engine.document import Node
 from engine.errors import describe
+from engine.parking import ParkedNode, is_parking
 from engine.plan import SKIPPED, Outcome, Plan, Step
 from engine.status import ExecutionStatus, NodeStatus
 from engine.values import JsonValue, encode_json
@@ -21,14 +24,28 @@ from flows.patience import patiently
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 OnRetry = Callable[[int, str], Awaitable[None]]
 """Told of each attempt that failed and is followed by another: its number, and why it failed."""
 
-RunNode = Callable[[Node, JsonValue, OnRetry], Coroutine[Any, Any, NodeResult]]
-"""Runs one node with its input, all attempts of it. Raises when it failed."""
+LEFT_BEHIND = "its handler is synchronous and cannot be interrupted: it may run on for a while"
+"""What the log says of a node whose execution was stopped around it."""
 
 STOPPING_SECONDS = 10.0
 """How long a cancelled handler may take to come to its end before it is left behind."""
+
+
+class NodeRuns(Protocol):
+    """Runs nodes; the walk decides which and when."""
+
+    async def run(self, node: Node, input_data: JsonValue, on_retry: OnRetry) -> NodeResult:
+        """Runs one node with its input, all attempts of it. Raises when it failed."""
+        ...
+
+    def interrupts(self, node: Node) -> bool:
+        """Whether the node stops when it is cancelled."""
+        ...
 
 
 class Walk:
@@ -40,16 +57,18 @@ class Walk:
         record: RunRecord,
         lease: Lease,
         journal: Journal,
-        run_node: RunNode,
+        runner: NodeRuns,
         control: RunControl,
+        clock: Clock,
     ) -> None:
         self._plan = plan
         self._lease = lease
         self._journal = journal
-        self._run_node = run_node
+        self._runner = runner
         self._control = control
+        self._clock = clock
         self._outcomes: dict[str, Outcome] = dict(record.outcomes)
-        self._inputs: dict[str, str] = {}
+        self._parked: dict[str, ParkedNode] = dict(record.parked)
         self._begun = dict(record.attempts)
         self._seq = record.seq
         self._writing = asyncio.Lock()
@@ -72,30 +91,94 @@ class Walk:
             await self._stop_nodes()
 
     async def _run(self) -> Ending | StopReason:
-        failed = self._plan.failure(self._outcomes) is not None
-        step = Step() if failed else self._plan.ready(self._outcomes)
-        ended: list[NodeEnded] = []
+        ended = await self._take_due()
+        stopped = self._plan.failure(self._outcomes) is not None
+        step = self._without_parked(self._plan.ready(self._outcomes))
         while not self._control.reason:
+            held_back = self._control.draining and bool(step.start)
+            if held_back:
+                step = Step(skip=step.skip)
             for node_id in step.skip:
                 self._outcomes[node_id] = SKIPPED
             if not step.start and not self._running:
-                return await self._finish(ended, step)
-            await self._record(ended, step)
-            self._launch(step)
+                if held_back:
+                    await self._record(ended, step)
+                    return StopReason.SHUTDOWN
+                if stopped or not self._parked:
+                    return await self._finish(ended, step)
+                await self._record(ended, step)
+                return await self._park()
+            inputs = await self._record(ended, step)
+            self._launch(inputs)
             ended = await self._next_ended()
-            failed = failed or any(
-                self._plan.stops(node.node_id, self._outcomes[node.node_id]) for node in ended
+            stopped = stopped or any(
+                self._plan.stops(node.node_id, self._outcomes[node.node_id])
+                for node in ended
+                if node.node_id in self._outcomes
             )
-            ids = [node.node_id for node in ended]
-            step = Step() if failed else self._plan.after(ids, self._outcomes)
+            decided = [node.node_id for node in ended if node.node_id in self._outcomes]
+            step = Step() if stopped else self._plan.after(decided, self._outcomes)
         return await self._stop(ended, self._control.reason)
 
+    def _without_parked(self, step: Step) -> Step:
+        """``step`` less the nodes that wait: they have begun, and are not decided."""
+        return Step(tuple(i for i in step.start if i not in self._parked), step.skip)
+
+    # Waiting
+
     async def _next_ended(self) -> list[NodeEnded]:
-        """Waits until a node ended or the walk shall stop; what ended is in the outcomes then."""
-        await asyncio.wait(
-            [*self._running.values(), self._control.stopped], return_when=asyncio.FIRST_COMPLETED
-        )
-        return self._take_ended()
+        """Waits for a node to end or fall due, or for news; what ended is in the outcomes then."""
+        news = asyncio.ensure_future(self._control.news())
+        try:
+            await asyncio.wait(
+                [*self._running.values(), news],
+                timeout=self._seconds_until_due(),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            news.cancel()
+        return [*self._take_ended(), *await self._take_due()]
+
+    def _seconds_until_due(self) -> float | None:
+        due = self._next_due()
+        return None if due is None else max(0.0, (due - self._clock()).total_seconds())
+
+    def _next_due(self) -> datetime | None:
+        return min((node.until for node in self._parked.values() if node.until), default=None)
+
+    async def _take_due(self) -> list[NodeEnded]:
+        """The parked nodes that may go on, by the clock or because somebody said so."""
+        if not self._parked:
+            return []
+        for node_id, resumption in (
+            await self._patiently(
+                lambda: self._journal.resumptions(self._lease), "looking for answers"
+            )
+        ).items():
+            if parked := self._parked.get(node_id):
+                self._parked[node_id] = ParkedNode(parked.result, resumption)
+        now = self._clock()
+        due = [node_id for node_id, node in self._parked.items() if node.is_due(now)]
+        return [self._go_on(node_id) for node_id in due]
+
+    def _go_on(self, node_id: str) -> NodeEnded:
+        outcome = self._parked.pop(node_id).outcome()
+        self._outcomes[node_id] = outcome
+        log.debug("node_goes_on", node_id=node_id, status=outcome.status)
+        if outcome.status == NodeStatus.ERROR:
+            return NodeEnded(node_id, outcome.status, None, error=outcome.error)
+        detail = {key: value for key, value in outcome.result.items() if key != "outputData"}
+        output = encode_json(outcome.result.get("outputData"))
+        return NodeEnded(node_id, outcome.status, None, output, encode_json(detail))
+
+    async def _park(self) -> StopReason:
+        due = self._next_due()
+        async with self._writing:
+            await self._patiently(lambda: self._journal.park(self._lease, due), "parking")
+        log.info("execution_parked", until=None if due is None else to_text(due))
+        return StopReason.PARKED
+
+    # Nodes
 
     def _take_ended(self) -> list[NodeEnded]:
         done = [node_id for node_id, task in self._running.items() if task.done()]
@@ -113,63 +196,41 @@ class Walk:
         if error is not None:
             return self._failed(node_id, describe(error), duration)
         result = task.result()
+        texts = (result.output_data, result.detail)
+        if is_parking(result.result):
+            self._parked[node_id] = parked = ParkedNode(result.result)
+            until = None if parked.until is None else to_text(parked.until)
+            log.debug("node_parked", node_id=node_id, until=until)
+            return NodeEnded(node_id, NodeStatus.WAITING, duration, *texts, wait_until=until)
         self._outcomes[node_id] = Outcome(NodeStatus.COMPLETED, result.result)
         log.debug("node_completed", node_id=node_id, duration_ms=duration)
-        return NodeEnded(node_id, NodeStatus.COMPLETED, duration, result.output_data, result.detail)
+        return NodeEnded(node_id, NodeStatus.COMPLETED, duration, *texts)
 
     def _failed(self, node_id: str, reason: str, duration: int) -> NodeEnded:
         self._outcomes[node_id] = Outcome(NodeStatus.ERROR, error=reason)
         log.info("node_failed", node_id=node_id, duration_ms=duration, reason=reason)
         return NodeEnded(node_id, NodeStatus.ERROR, duration, error=reason)
 
-    async def _record(self, ended: Sequence[NodeEnded], step: Step) -> None:
-        if not ended and not step.start and not step.skip:
-            return
-        starts = [self._starting(node_id) for node_id in step.start]
-        in_flight = [*self._running, *step.start]
-        current = in_flight[-1] if in_flight else None
-        progress = self._plan.progress(self._outcomes)
-        skipped = self._skipped(step)
-
-        async def write() -> int:
-            return await self._journal.record_step(
-                self._lease,
-                self._seq,
-                progress,
-                current,
-                ended=ended,
-                skipped=skipped,
-                started=starts,
-            )
-
-        async with self._writing:
-            self._seq = await patiently(write, "recording a step", self._shall_leave)
-
-    def _starting(self, node_id: str) -> NodeStarted:
-        text = encode_json(self._plan.node_input(node_id, self._outcomes))
-        self._inputs[node_id] = text
-        attempts = self._begun.get(node_id, 0)
-        return NodeStarted(self._plan.node(node_id), text, attempts + 1, resumed=attempts > 0)
-
-    def _launch(self, step: Step) -> None:
-        for node_id in step.start:
+    def _launch(self, inputs: dict[str, str]) -> None:
+        for node_id, text in inputs.items():
             # Read back from its text, so that a handler that changes its input changes no other's.
-            data = json.loads(self._inputs.pop(node_id))
+            work = self._runner.run(
+                self._plan.node(node_id), json.loads(text), self._retry_noted(node_id)
+            )
             self._since[node_id] = time.monotonic()
-            work = self._run_node(self._plan.node(node_id), data, self._retry_noted(node_id))
             self._running[node_id] = asyncio.create_task(work, name=node_id)
 
     def _retry_noted(self, node_id: str) -> OnRetry:
         before = self._begun.get(node_id, 0)
 
         async def write(following: int, error: str) -> None:
-            async def once() -> int:
-                return await self._journal.record_retry(
-                    self._lease, self._seq, node_id, following, error
-                )
-
             async with self._writing:
-                self._seq = await patiently(once, "recording a retry", self._shall_leave)
+                self._seq = await self._patiently(
+                    lambda: self._journal.record_retry(
+                        self._lease, self._seq, node_id, following, error
+                    ),
+                    "recording a retry",
+                )
 
         async def note(attempt: int, error: str) -> None:
             following = before + attempt + 1
@@ -179,15 +240,52 @@ class Walk:
 
         return note
 
+    async def _stop_nodes(self) -> None:
+        """Cancels the nodes in flight and waits for their end."""
+        for task in self._running.values():
+            task.cancel()
+        if not self._running:
+            return
+        _, left = await asyncio.wait(self._running.values(), timeout=STOPPING_SECONDS)
+        for task in left:
+            log.warning("handler_does_not_stop", node_id=task.get_name())
+            del self._running[task.get_name()]
+
+    # Writing
+
+    async def _record(self, ended: Sequence[NodeEnded], step: Step) -> dict[str, str]:
+        """Journals a step; gives the inputs of the nodes that start, as JSON text."""
+        if not ended and not step.start and not step.skip:
+            return {}
+        starts = [self._starting(node_id) for node_id in step.start]
+        in_flight = [*self._parked, *self._running, *step.start]
+        async with self._writing:
+            self._seq = await self._patiently(
+                lambda: self._journal.record_step(
+                    self._lease,
+                    self._seq,
+                    self._plan.progress(self._outcomes),
+                    in_flight[-1] if in_flight else None,
+                    ended=ended,
+                    skipped=self._skipped(step),
+                    started=starts,
+                ),
+                "recording a step",
+            )
+        return {start.node.id: start.input_data for start in starts}
+
+    def _starting(self, node_id: str) -> NodeStarted:
+        text = encode_json(self._plan.node_input(node_id, self._outcomes))
+        attempts = self._begun.get(node_id, 0)
+        return NodeStarted(self._plan.node(node_id), text, attempts + 1, resumed=attempts > 0)
+
     async def _finish(self, ended: Sequence[NodeEnded], step: Step) -> Ending:
         failure = self._plan.failure(self._outcomes)
         final = None if failure else self._plan.final_output(self._outcomes)
-        ending = Ending(
+        ending = self._ending(
             ExecutionStatus.FAILED if failure else ExecutionStatus.COMPLETED,
-            self._plan.progress(self._outcomes),
-            error=failure,
-            node_results=self._node_results(),
-            final_output=None if failure else encode_json(final),
+            failure,
+            None if failure else encode_json(final),
         )
         await self._write_ending(ending, ended, self._skipped(step))
         return ending
@@ -206,49 +304,48 @@ class Walk:
         known = {node.node_id for node in ended}
         now = time.monotonic()
         cancelled = [
-            NodeEnded(i, NodeStatus.CANCELLED, round((now - since[i]) * 1000))
+            NodeEnded(
+                i,
+                NodeStatus.CANCELLED,
+                round((now - since[i]) * 1000),
+                error=None if self._runner.interrupts(self._plan.node(i)) else LEFT_BEHIND,
+            )
             for i in in_flight
             if i not in known
         ]
-        ending = Ending(
-            ExecutionStatus.CANCELLED,
-            self._plan.progress(self._outcomes),
-            node_results=self._node_results(),
-        )
+        ending = self._ending(ExecutionStatus.CANCELLED)
+        if reason == StopReason.TIMEOUT:
+            running = ", ".join(f"'{i}'" for i in in_flight) or "none"
+            error = f"The execution took longer than it may; nodes that ran: {running}"
+            ending = self._ending(ExecutionStatus.FAILED, error)
         await self._write_ending(ending, [*ended, *cancelled], [])
         return ending
+
+    def _ending(
+        self, status: ExecutionStatus, error: str | None = None, final_output: str | None = None
+    ) -> Ending:
+        results = {
+            node_id: outcome.result
+            for node_id, outcome in self._outcomes.items()
+            if outcome.status == NodeStatus.COMPLETED
+        }
+        progress = self._plan.progress(self._outcomes)
+        return Ending(status, progress, error, encode_json(results), final_output)
 
     async def _write_ending(
         self, ending: Ending, ended: Sequence[NodeEnded], skipped: Sequence[Node]
     ) -> None:
-        async def write() -> None:
-            await self._journal.finish(self._lease, self._seq, ending, ended=ended, skipped=skipped)
-
         async with self._writing:
-            await patiently(write, "recording the end", self._shall_leave)
-
-    def _node_results(self) -> str:
-        return encode_json(
-            {
-                node_id: outcome.result
-                for node_id, outcome in self._outcomes.items()
-                if outcome.status == NodeStatus.COMPLETED
-            }
-        )
+            await self._patiently(
+                lambda: self._journal.finish(
+                    self._lease, self._seq, ending, ended=ended, skipped=skipped
+                ),
+                "recording the end",
+            )
 
     def _skipped(self, step: Step) -> list[Node]:
         return [self._plan.graph.nodes[node_id] for node_id in step.skip]
 
-    def _shall_leave(self) -> bool:
-        return self._control.reason in (StopReason.SHUTDOWN, StopReason.LEASE_LOST)
-
-    async def _stop_nodes(self) -> None:
-        """Cancels the nodes in flight and waits for their end."""
-        for task in self._running.values():
-            task.cancel()
-        if not self._running:
-            return
-        _, left = await asyncio.wait(self._running.values(), timeout=STOPPING_SECONDS)
-        for task in left:
-            log.warning("handler_does_not_stop", node_id=task.get_name())
-            del self._running[task.get_name()]
+    async def _patiently(self, operation: Callable[[], Awaitable[T]], what: str) -> T:
+        gone = (StopReason.SHUTDOWN, StopReason.LEASE_LOST)
+        return await patiently(operation, what, lambda: self._control.reason in gone)

@@ -54,9 +54,8 @@ async def workflow_flow(execution_id: str) -> State[Any]:
     structlog.contextvars.bind_contextvars(execution_id=execution_id)
     try:
         carrier.outcome = await _carry(carrier)
-    except LeaseLostError as lost:
+    except LeaseLostError:
         carrier.outcome = StopReason.LEASE_LOST
-        log.warning("lease_lost", reason=str(lost))
     except Exception as error:
         if carrier.control.reason is not None:
             raise
@@ -77,8 +76,10 @@ async def _carry(carrier: Carrier) -> Ending | StopReason:
     )
     if record.cancel_requested:
         control.stop(StopReason.CANCEL)
-    run_node = carrier.node_runner.run
-    walk = Walk(plan_of(record), record, carrier.lease, journal, run_node, control)
+    clock = carrier.database.clock
+    walk = Walk(
+        plan_of(record), record, carrier.lease, journal, carrier.node_runner, control, clock
+    )
     return await walk.run()
 
 
@@ -90,6 +91,8 @@ def plan_of(record: RunRecord) -> Plan:
 
 
 def _as_state(outcome: Ending | StopReason) -> State[Any]:
+    if outcome == StopReason.PARKED:
+        return Completed(message="Parked: another flow run goes on with it")
     if isinstance(outcome, StopReason):
         return Cancelled(message=f"Given back by this service: {outcome}")
     if outcome.status == ExecutionStatus.COMPLETED:

@@ -28,6 +28,7 @@ from tasks.flow_control import handle_condition
 from tasks.http import handle_http
 from tasks.llm import handle_llm
 from tasks.records import handle_add_field, handle_join
+from tasks.waiting import ApprovalConfig, WaitConfig, handle_approval, handle_wait
 
 NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "trigger": handle_trigger,
@@ -39,6 +40,8 @@ NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "addField": handle_add_field,
     "join": handle_join,
     "webhook": handle_webhook,
+    "wait": handle_wait,
+    "approval": handle_approval,
     "comment": handle_comment,
 }
 """The handler of each node type: an async or sync Prefect task ``(node, input_data) -> result``."""
@@ -53,6 +56,8 @@ NODE_CONFIGS: dict[str, type[BaseModel]] = {
     "addField": AddFieldConfig,
     "join": JoinConfig,
     "webhook": WebhookConfig,
+    "wait": WaitConfig,
+    "approval": ApprovalConfig,
     "comment": CommentConfig,
 }
 """The typed config of a node type. A type without one is checked for the common options only."""

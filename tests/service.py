@@ -58,8 +58,8 @@ class RunningService:
 
     def __enter__(self) -> Self:
         prepare_prefect(self.settings.prefect_api_url, self.settings.prefect_home)
-        app = create_app(self.settings, self._node_types)
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+        self.app = create_app(self.settings, self._node_types)
+        self._server = uvicorn.Server(uvicorn.Config(self.app, log_config=None))
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
         )

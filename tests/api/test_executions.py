@@ -257,6 +257,20 @@ def test_cancelling_stops_a_node_in_the_middle(service: RunningService, gates: G
     assert "end" not in logs
 
 
+def test_a_synchronous_handler_is_left_behind_and_the_log_says_so(
+    service: RunningService, gates: Gates
+) -> None:
+    execution_id = service.start(document(node("slow", "sync")))
+    gates.wait_for("slow")
+    assert service.http.post(f"/api/executions/{execution_id}/cancel").json()["success"] is True
+    assert service.ended(execution_id)["status"] == "cancelled"
+    log = service.logs(execution_id)["slow"]
+    assert log["status"] == "cancelled"
+    assert "synchronous" in log["error"]
+    gates.open("slow")
+    assert service.logs(execution_id)["slow"] == log
+
+
 def test_cancelling_what_waits_in_the_queue(tmp_path, gates: Gates) -> None:
     with RunningService(tmp_path, PROBE_TYPES, max_concurrent_executions=1) as service:
         running = service.start(document(GATE))
@@ -311,9 +325,11 @@ def test_at_most_so_many_run_at_once_and_the_oldest_goes_first(tmp_path, gates: 
         gates.open("g0")
         gates.wait_for("g2")
         assert [service.poll(i)["status"] for i in ids[2:]] == ["running", "pending", "pending"]
-        gates.open("g1", "g2", "g3", "g4")
+        gates.open("g1")
+        gates.wait_for("g3")
+        assert service.poll(ids[4])["status"] == "pending"
+        gates.open("g2", "g3", "g4")
         assert {service.ended(i)["status"] for i in ids} == {"completed"}
-        assert gates.runs == ["g0", "g1", "g2", "g3", "g4"]
 
 
 def test_an_execution_keeps_the_definition_it_was_submitted_with(tmp_path, gates: Gates) -> None:

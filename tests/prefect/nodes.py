@@ -7,7 +7,7 @@ from prefect.context import TaskRunContext
 from prefect.states import Completed
 
 from flows.dispatch_node import run_handler
-from flows.embedded_prefect import prefect_context, run_flow
+from flows.prefect_runs import prefect_context, run_flow
 
 NODE = {"id": "n1", "type": "custom", "label": "My node", "config": {}}
 

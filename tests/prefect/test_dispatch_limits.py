@@ -14,7 +14,7 @@ from prefect import flow, get_run_logger, task
 from prefect.states import Cancelled
 
 from engine.errors import NodeError
-from flows.embedded_prefect import prefect_context, run_flow
+from flows.prefect_runs import prefect_context, run_flow
 from tasks.context import NodeRun, current_node_run, enter_node_run
 from tests.prefect.nodes import Retries, handle, run, this_task_run
 
@@ -75,7 +75,7 @@ from flows.prefect_environment import prepare_prefect
 prepare_prefect(None, Path(sys.argv[1]))
 from prefect import task
 from flows.dispatch_node import run_handler
-from flows.embedded_prefect import prefect_context
+from flows.prefect_runs import prefect_context
 
 @task
 def stuck(node, input_data):

@@ -10,7 +10,7 @@ from prefect.utilities import collections
 
 from engine.errors import NodeError
 from flows import dispatch_node
-from flows.embedded_prefect import prefect_context
+from flows.prefect_runs import prefect_context
 from tests.prefect.nodes import NODE, Retries, handle, run, this_task_run
 
 # Arguments and results
@@ -262,9 +262,9 @@ def test_variants_are_made_once():
     async def handler(node, input_data):
         """Never run."""
 
-    first = dispatch_node._variant(handler, 2, (1.0,), None)
-    assert dispatch_node._variant(handler, 2, (1.0,), None) is first
-    assert dispatch_node._variant(handler, 3, (1.0,), None) is not first
+    first = dispatch_node._variant(handler, 2, (1.0,), None, str)
+    assert dispatch_node._variant(handler, 2, (1.0,), None, str) is first
+    assert dispatch_node._variant(handler, 3, (1.0,), None, str) is not first
     assert dispatch_node._variant.cache_info().maxsize is not None
 
 

@@ -27,10 +27,8 @@ from flows.embedded_prefect import (
     EmbeddedPrefectClient,
     EmbeddedSyncPrefectClient,
     PrefectServerNeededError,
-    local_result_storage,
-    prefect_context,
-    run_flow,
 )
+from flows.prefect_runs import local_result_storage, prefect_context, run_flow
 
 lightweight: Any = functools.partial(flow, validate_parameters=False, persist_result=False)
 
@@ -397,25 +395,3 @@ def test_in_a_thread_of_its_own_the_process_keeps_its_sigterm_handler():
         signal.signal(signal.SIGTERM, before)
     assert states[0].is_completed()
     assert handlers == [mine, mine]
-
-
-async def test_a_result_that_is_to_be_kept_lies_in_our_home(tmp_path):
-    @task(persist_result=True)
-    async def kept(number):
-        return number
-
-    @task(persist_result=True, result_storage_key="../outside")
-    async def outside():
-        return 1
-
-    @lightweight
-    async def keeps(execution_id):
-        assert await kept(7) == 7
-        await outside()
-
-    local_result_storage(keeps, tmp_path)
-    async with embedded() as client:
-        state = await run_flow(keeps, "e1", "keeps", client)
-    assert state.is_failed()
-    assert "outside of the base path" in state.message
-    assert any((tmp_path / "results").iterdir())

@@ -24,8 +24,8 @@ from prefect.states import Cancelled, Completed, Failed
 
 from engine.errors import NodeError
 from flows.dispatch_node import run_handler
-from flows.embedded_prefect import local_result_storage, prefect_context, run_flow
 from flows.prefect_environment import prepare_prefect
+from flows.prefect_runs import local_result_storage, prefect_context, run_flow
 
 START_SECONDS = 90.0
 RECORDED_SECONDS = 30.0

@@ -11,7 +11,7 @@ from prefect import Task
 from api.errors import STATUSES
 from api_service import create_app
 from config import ROOT, Settings
-from database.tables import definitions, logs, runs
+from database.tables import definitions, facts, idempotency_keys, logs, runs, turns
 from engine.conditions import Operator
 from engine.document import parse_document
 from engine.options import NodeOptions
@@ -186,7 +186,7 @@ def test_the_examples_of_nodes_use_no_key_that_is_ignored():
 def test_every_route_is_in_the_interface_s_page_and_in_the_readme():
     paths = create_app(Settings(_env_file=None)).openapi()["paths"]  # pyright: ignore[reportCallIssue]
     routes = {
-        f"{method.upper()} {re.sub(r'{[a-z]+_id}', '{id}', path)}"
+        f"{method.upper()} {re.sub(r'{[a-z]+_id}', '{id}', path.replace('node_id', 'nodeId'))}"
         for path, methods in paths.items()
         for method in methods
     }
@@ -201,7 +201,7 @@ def test_every_status_of_an_error_is_explained(status: int):
 
 
 def test_every_code_of_a_refusal_is_explained():
-    sources = [*(ROOT / "engine").glob("*.py"), *(ROOT / "tasks").glob("*.py")]
+    sources = [path for part in ("engine", "tasks", "flows") for path in (ROOT / part).glob("*.py")]
     text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     codes = set(re.findall(r'Problem\(\s*"([a-z_]+)"', text))
     assert len(codes) >= 8
@@ -209,9 +209,11 @@ def test_every_code_of_a_refusal_is_explained():
 
 
 def test_every_column_of_ours_is_explained():
-    ours = [*runs.columns.keys(), *definitions.columns.keys()]
-    ours += ["attempt", "lastError", "seq", "startSeq", "resultDetail"]
-    assert set(logs.columns.keys()) > {"attempt", "resultDetail"}
+    tables = (runs, definitions, turns, idempotency_keys, facts)
+    ours = [name for table in tables for name in (table.name, *table.columns.keys())]
+    names = logs.columns.keys()
+    ours += names[names.index("attempt") :]
+    assert {"attempt", "resultDetail", "takenFrom"} <= set(ours)
     assert {column for column in ours if f"`{column}`" not in ARCHITECTURE} == set()
 
 

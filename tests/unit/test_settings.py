@@ -22,6 +22,13 @@ WRONG = [
     ("API_PORT", ""),
     ("MAX_CONCURRENT_EXECUTIONS", "0"),
     ("MAX_CONCURRENT_EXECUTIONS", "many"),
+    ("MAX_PENDING_EXECUTIONS", "0"),
+    ("MAX_RECOVERY_ATTEMPTS", "0"),
+    ("EXECUTION_TIMEOUT_SECONDS", "0"),
+    ("EXECUTION_TIMEOUT_SECONDS", "an hour"),
+    ("EXECUTION_RETENTION_DAYS", "0"),
+    ("EXECUTION_RETENTION_COUNT", "-1"),
+    ("EXECUTION_RETENTION_COUNT", "1.5"),
     ("LEASE_SECONDS", "0"),
     ("LEASE_SECONDS", "nan"),
     ("POLL_INTERVAL_SECONDS", "0"),
@@ -55,6 +62,15 @@ def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("LOG_LEVEL", "loud")
     with pytest.raises(SettingsError, match=r"API_PORT='abc': .*; LOG_LEVEL='loud': "):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["EXECUTION_TIMEOUT_SECONDS", "EXECUTION_RETENTION_DAYS", "EXECUTION_RETENTION_COUNT"],
+)
+def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, " ")
+    assert getattr(load_settings(), name.lower()) is None
 
 
 @pytest.mark.parametrize("value", ["debug", "Info", "WARNING"])

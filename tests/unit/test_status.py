@@ -14,7 +14,7 @@ from engine.status import (
 ALLOWED = {
     "pending": {"running", "cancelled", "failed"},
     "running": {"pending", "waiting", "completed", "failed", "cancelled"},
-    "waiting": {"pending", "cancelled", "failed"},
+    "waiting": {"running", "cancelled", "failed"},
     "completed": set(),
     "failed": set(),
     "cancelled": set(),

@@ -19,6 +19,7 @@ def upgrade() -> None:
     _add_to_logs()
     _create_definitions()
     _create_runs()
+    _create_the_rest()
 
 
 def _create_workflows() -> None:
@@ -89,6 +90,9 @@ def _add_to_logs() -> None:
         ("seq", sa.Integer),
         ("startSeq", sa.Integer),
         ("resultDetail", sa.Text),
+        ("waitUntil", sa.Text),
+        ("resumption", sa.Text),
+        ("takenFrom", sa.Text),
     ):
         if name not in there:
             op.add_column("execution_logs", sa.Column(name, kind))
@@ -119,7 +123,13 @@ def _create_runs() -> None:
             nullable=False,
             unique=True,
         ),
-        sa.Column("definitionHash", sa.Text, nullable=False),
+        sa.Column("organization", sa.Text, nullable=False, server_default=""),
+        sa.Column(
+            "definitionHash",
+            sa.Text,
+            sa.ForeignKey("orchestrator_definitions.hash"),
+            nullable=False,
+        ),
         sa.Column("workflowName", sa.Text, nullable=False),
         sa.Column("seq", sa.Integer, nullable=False, server_default="0"),
         sa.Column("totalNodes", sa.Integer, nullable=False),
@@ -127,19 +137,43 @@ def _create_runs() -> None:
         sa.Column("failedNodes", sa.Integer, nullable=False, server_default="0"),
         sa.Column("skippedNodes", sa.Integer, nullable=False, server_default="0"),
         sa.Column("owner", sa.Text),
-        sa.Column("leaseUntil", sa.Text),
-        sa.Column("claims", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("notBefore", sa.Text),
+        sa.Column("claimableAt", sa.Text),
+        sa.Column("recoveries", sa.Integer, nullable=False, server_default="0"),
         sa.Column("cancelRequestedAt", sa.Text),
         sa.Column("flowRunId", sa.Text),
+        sa.Column("rerunOf", sa.Text),
         sa.Column("endedAt", sa.Text),
         sqlite_autoincrement=True,
     )
-    unended = sa.text('"endedAt" IS NULL')
-    op.create_index(
-        "orchestrator_runs_open",
-        "orchestrator_runs",
-        ["position"],
-        sqlite_where=unended,
-        postgresql_where=unended,
+    for name, column in (("claimable", "claimableAt"), ("owned", "owner")):
+        there = sa.text(f'"{column}" IS NOT NULL')
+        op.create_index(
+            f"orchestrator_runs_{name}",
+            "orchestrator_runs",
+            [column],
+            sqlite_where=there,
+            postgresql_where=there,
+        )
+    op.create_index("orchestrator_runs_ended", "orchestrator_runs", ["endedAt"])
+    op.create_index("orchestrator_runs_definition", "orchestrator_runs", ["definitionHash"])
+
+
+def _create_the_rest() -> None:
+    op.create_table(
+        "orchestrator_turns",
+        sa.Column("organization", sa.Text, primary_key=True),
+        sa.Column("turn", sa.Integer, nullable=False),
+    )
+    op.create_table(
+        "orchestrator_idempotency_keys",
+        sa.Column("organization", sa.Text, primary_key=True),
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("bodyHash", sa.Text, nullable=False),
+        sa.Column("executionId", sa.Text, nullable=False),
+        sa.Column("createdAt", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "orchestrator_facts",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("value", sa.Text, nullable=False),
     )

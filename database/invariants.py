@@ -1,0 +1,160 @@
+"""What must be true of every database at every moment; ``python start_service.py --check`` asks.
+
+Each invariant is a query for the rows that break it. Rows without the service's bookkeeping are the
+main project's own, and not looked at.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Select, and_, func, literal, not_, or_, select
+
+from database.clock import Clock, to_text
+from database.reader import Reader
+from database.tables import AT_ONCE, definitions, executions, logs, runs
+from engine.status import TERMINAL, ExecutionStatus, NodeStatus
+
+GRACE_SECONDS = 5.0
+"""How long after the end of a lease somebody must have claimed the execution."""
+SHOWN = 20
+"""Broken rows that are named of each invariant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """An invariant that does not hold, and where."""
+
+    invariant: str
+    subject: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.invariant}"
+
+
+async def find_violations(reader: Reader, clock: Clock, *, service_runs: bool) -> list[Violation]:
+    """Every invariant that does not hold, in one consistent look at the database.
+
+    ``service_runs`` says whether a service is there to claim what is claimable; without one, leases
+    that ran out are nobody's fault.
+    """
+    checks: dict[str, Select[*tuple[Any, ...]]] = {**_statuses(), **_bookkeeping(), **_node_runs()}
+    if service_runs:
+        checks.update(_ownership(to_text(clock() - timedelta(seconds=GRACE_SECONDS))))
+    return await reader.run(
+        lambda connection: [
+            Violation(invariant, " ".join(str(value) for value in row))
+            for invariant, query in checks.items()
+            for row in connection.execute(query.limit(SHOWN))
+        ]
+    )
+
+
+_OURS = select(executions.c.id).join(runs, runs.c.executionId == executions.c.id)
+_ENDED = executions.c.status.in_(TERMINAL)
+
+
+def _statuses() -> dict[str, Select[Any]]:
+    status = executions.c.status
+    completed = status == ExecutionStatus.COMPLETED
+    done = runs.c.completedNodes + runs.c.failedNodes + runs.c.skippedNodes
+    return {
+        "an execution has one of the known statuses": _OURS.where(
+            or_(status.is_(None), status.not_in(list(ExecutionStatus)))
+        ),
+        "an ended execution says when it ended": _OURS.where(
+            _ENDED, or_(executions.c.completedAt.is_(None), runs.c.endedAt.is_(None))
+        ),
+        "only an ended execution says that it ended": _OURS.where(
+            not_(_ENDED), or_(executions.c.completedAt.is_not(None), runs.c.endedAt.is_not(None))
+        ),
+        "a failed execution says why": _OURS.where(
+            status == ExecutionStatus.FAILED, func.coalesce(executions.c.error, "") == ""
+        ),
+        "a completed execution has its output and its node results, and no error": _OURS.where(
+            completed,
+            or_(
+                executions.c.finalOutput.is_(None),
+                executions.c.nodeResults.is_(None),
+                executions.c.error.is_not(None),
+            ),
+        ),
+        "every node of a completed execution is done": _OURS.where(
+            completed, done != runs.c.totalNodes
+        ),
+        "no more nodes are done than there are": _OURS.where(done > runs.c.totalNodes),
+        "a current node is one of an execution that goes on": _OURS.where(
+            _ENDED, executions.c.currentNodeId.is_not(None)
+        ),
+    }
+
+
+def _bookkeeping() -> dict[str, Select[Any]]:
+    status = executions.c.status
+    running = status == ExecutionStatus.RUNNING
+    return {
+        "an execution runs if and only if somebody owns it": _OURS.where(
+            or_(
+                and_(running, runs.c.owner.is_(None)),
+                and_(not_(running), runs.c.owner.is_not(None)),
+            )
+        ),
+        "what is owned is owned until a moment": _OURS.where(
+            runs.c.owner.is_not(None), func.coalesce(runs.c.claimableAt, AT_ONCE) == AT_ONCE
+        ),
+        "an ended execution is not claimable": _OURS.where(_ENDED, runs.c.claimableAt.is_not(None)),
+        "what waits for a slot is claimable": _OURS.where(
+            status == ExecutionStatus.PENDING, runs.c.claimableAt.is_(None)
+        ),
+        "the definition of an execution is kept": _OURS.outerjoin(
+            definitions, definitions.c.hash == runs.c.definitionHash
+        ).where(definitions.c.hash.is_(None)),
+    }
+
+
+def _node_runs() -> dict[str, Select[*tuple[Any, ...]]]:
+    mine = (
+        select(logs.c.executionId, logs.c.nodeId)
+        .join(runs, runs.c.executionId == logs.c.executionId)
+        .join(executions, executions.c.id == logs.c.executionId)
+    )
+    node_status = logs.c.status
+    return {
+        "a node has one row in an execution": (
+            mine.with_only_columns(logs.c.executionId, logs.c.nodeId)
+            .group_by(logs.c.executionId, logs.c.nodeId)
+            .having(func.count() > 1)
+        ),
+        "a node run has one of the known statuses": mine.where(
+            or_(node_status.is_(None), node_status.not_in(list(NodeStatus)))
+        ),
+        "no node runs or waits in an execution that ended": mine.where(
+            _ENDED, node_status.in_([NodeStatus.RUNNING, NodeStatus.WAITING])
+        ),
+        "a node runs only in an execution that runs": mine.where(
+            node_status == NodeStatus.RUNNING,
+            executions.c.status != ExecutionStatus.RUNNING,
+        ),
+        "a completed node has its output": mine.where(
+            node_status == NodeStatus.COMPLETED, logs.c.outputData.is_(None)
+        ),
+        "a failed node says why": mine.where(
+            node_status == NodeStatus.ERROR, func.coalesce(logs.c.error, "") == ""
+        ),
+        "no row is newer than its execution": mine.where(logs.c.seq > runs.c.seq),
+        "a parked execution has a node that waits": _OURS.where(
+            executions.c.status == ExecutionStatus.WAITING,
+            ~select(literal(1))
+            .where(logs.c.executionId == executions.c.id)
+            .where(node_status == NodeStatus.WAITING)
+            .exists(),
+        ),
+    }
+
+
+def _ownership(before: str) -> dict[str, Select[Any]]:
+    return {
+        "no execution stays running without an owner": _OURS.where(
+            executions.c.status == ExecutionStatus.RUNNING, runs.c.claimableAt < before
+        ),
+    }

@@ -1,0 +1,153 @@
+"""The rows of ``execution_logs``: one a node run, begun, ended and read back."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Integer, Row, bindparam, func, select, update
+
+from database.connection import insert_if_new
+from database.records import Lease, NodeEnded, NodeStarted
+from database.tables import logs, runs
+from engine.document import Node
+from engine.parking import ParkedNode, Resumption
+from engine.plan import SKIPPED, Outcome
+from engine.status import DECIDED, NodeStatus
+from engine.values import JsonValue
+
+_END_NODE = (
+    update(logs)
+    .where(logs.c.id == bindparam("row"))
+    .values(
+        status=bindparam("ends"),
+        outputData=bindparam("output"),
+        resultDetail=bindparam("detail"),
+        error=bindparam("reason"),
+        duration=func.coalesce(bindparam("took", type_=Integer), logs.c.duration),
+        waitUntil=bindparam("until"),
+        seq=bindparam("change"),
+    )
+)
+_START_AGAIN = (
+    update(logs)
+    .where(logs.c.id == bindparam("row"))
+    .values(
+        status=NodeStatus.RUNNING,
+        inputData=bindparam("input"),
+        attempt=bindparam("tries"),
+        error=None,
+        seq=bindparam("change"),
+        startSeq=bindparam("change"),
+        timestamp=bindparam("at"),
+    )
+)
+
+
+def end_nodes(connection: Connection, lease: Lease, seq: int, ended: Sequence[NodeEnded]) -> int:
+    """Ends or parks node runs; gives the sequence number after them."""
+    if ended:
+        connection.execute(
+            _END_NODE,
+            [
+                {
+                    "row": row_id(lease, node.node_id),
+                    "ends": node.status,
+                    "output": node.output_data,
+                    "detail": node.detail,
+                    "reason": node.error,
+                    "took": node.duration,
+                    "until": node.wait_until,
+                    "change": seq + i,
+                }
+                for i, node in enumerate(ended, start=1)
+            ],
+        )
+    return seq + len(ended)
+
+
+def begin_nodes(
+    connection: Connection,
+    lease: Lease,
+    seq: int,
+    skipped: Sequence[Node],
+    started: Sequence[NodeStarted],
+    now: str,
+) -> None:
+    """Writes the rows of nodes that are skipped and of nodes that begin."""
+    fresh: list[dict[str, object]] = []
+    again: list[dict[str, object]] = []
+    for node in skipped:
+        seq += 1
+        row = _new_row(lease, node, NodeStatus.SKIPPED, seq, now)
+        fresh.append({**row, "inputData": None, "attempt": None})
+    for start in started:
+        seq += 1
+        if start.resumed:
+            again.append(
+                {
+                    "row": row_id(lease, start.node.id),
+                    "input": start.input_data,
+                    "tries": start.attempt,
+                    "change": seq,
+                    "at": now,
+                }
+            )
+        else:
+            row = _new_row(lease, start.node, NodeStatus.RUNNING, seq, now)
+            fresh.append({**row, "inputData": start.input_data, "attempt": start.attempt})
+    if fresh:
+        # A write whose commit was not confirmed is made again; its rows are there then.
+        connection.execute(insert_if_new(connection, logs), fresh)
+    if again:
+        connection.execute(_START_AGAIN, again)
+
+
+def cancel_node_runs(connection: Connection, execution_ids: Sequence[str]) -> None:
+    """Logs as ``cancelled`` what runs of these executions, as their last change so far."""
+    latest = select(runs.c.seq).where(runs.c.executionId == logs.c.executionId)
+    connection.execute(
+        update(logs)
+        .where(logs.c.executionId.in_(execution_ids), logs.c.status == NodeStatus.RUNNING)
+        .values(status=NodeStatus.CANCELLED, seq=latest.scalar_subquery())
+    )
+
+
+def outcome_of(row: Row[*tuple[Any, ...]]) -> Outcome | None:
+    """How the node of a log row ended; ``None`` where it has not."""
+    if row.status not in DECIDED:
+        return None
+    if row.status == NodeStatus.SKIPPED:
+        return SKIPPED
+    if row.status == NodeStatus.ERROR:
+        return Outcome(NodeStatus.ERROR, error=row.error)
+    return Outcome(NodeStatus.COMPLETED, _result(row))
+
+
+def parked_node(row: Row[*tuple[Any, ...]]) -> ParkedNode:
+    """The node of a log row that waits."""
+    resumption = Resumption.from_json(json.loads(row.resumption)) if row.resumption else None
+    return ParkedNode(_result(row), resumption)
+
+
+def _result(row: Row[*tuple[Any, ...]]) -> dict[str, JsonValue]:
+    detail: dict[str, JsonValue] = json.loads(row.resultDetail or "{}")
+    return {**detail, "outputData": json.loads(row.outputData) if row.outputData else None}
+
+
+def row_id(lease: Lease, node_id: str) -> str:
+    """The key of a node run's row: there cannot be two."""
+    return f"{lease.execution_id}:{node_id}"
+
+
+def _new_row(lease: Lease, node: Node, status: NodeStatus, seq: int, now: str) -> dict[str, object]:
+    return {
+        "id": row_id(lease, node.id),
+        "executionId": lease.execution_id,
+        "nodeId": node.id,
+        "nodeType": node.type,
+        "nodeLabel": node.label,
+        "status": status,
+        "seq": seq,
+        "startSeq": seq,
+        "timestamp": now,
+    }

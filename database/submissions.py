@@ -1,0 +1,191 @@
+"""Taking executions in: new ones, repeated ones, and the same one asked for twice."""
+
+from datetime import timedelta
+from hashlib import sha256
+
+from sqlalchemy import ColumnElement, Connection, Text, delete, func, literal, select
+from sqlalchemy.exc import IntegrityError
+
+from database.clock import Clock, to_text
+from database.connection import insert_if_new
+from database.reader import Reader
+from database.records import IdempotencyKey, Submission
+from database.tables import (
+    AT_ONCE,
+    definitions,
+    executions,
+    idempotency_keys,
+    logs,
+    runs,
+    workflows,
+)
+from database.writer import Writer
+from engine.errors import (
+    IdempotencyKeyReusedError,
+    OrganizationRefusedError,
+    QueueFullError,
+    WorkflowNotFoundError,
+)
+from engine.status import ExecutionStatus
+
+KEYS_KEPT_HOURS = 24
+
+
+class Submissions:
+    """Storing executions that are accepted."""
+
+    def __init__(self, reader: Reader, writer: Writer, clock: Clock) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._clock = clock
+
+    def _now(self) -> str:
+        return to_text(self._clock())
+
+    def _oldest_key(self) -> str:
+        return to_text(self._clock() - timedelta(hours=KEYS_KEPT_HOURS))
+
+    async def known(self, key: IdempotencyKey) -> str | None:
+        """The execution that a key stands for, or ``None`` for a new key.
+
+        Raises:
+            IdempotencyKeyReusedError: it stands for another request.
+        """
+        query = select(idempotency_keys.c.bodyHash, idempotency_keys.c.executionId).where(
+            *_is(key), idempotency_keys.c.createdAt > self._oldest_key()
+        )
+        row = await self._reader.run(lambda connection: connection.execute(query).first())
+        if row is None:
+            return None
+        if row.bodyHash != key.body_hash:
+            raise IdempotencyKeyReusedError(key.key)
+        return row.executionId
+
+    async def submit(self, submission: Submission, most_waiting: int | None = None) -> str:
+        """Stores an execution as ``pending``, with the definition it will run.
+
+        Returns:
+            Its id; an older one's where the idempotency key stood for that already.
+
+        Raises:
+            WorkflowNotFoundError: the workflow was deleted in the meantime.
+            OrganizationRefusedError: the main project's tables know no such organization.
+            IdempotencyKeyReusedError: the key stands for another request.
+            QueueFullError: ``most_waiting`` executions are pending.
+            StorageError: nothing was stored.
+        """
+        try:
+            return await self._writer.run(
+                lambda connection: self._insert(connection, submission, most_waiting)
+            )
+        except IntegrityError:
+            there = select(workflows.c.id).where(workflows.c.id == submission.workflow_id)
+            if await self._reader.run(lambda connection: connection.scalar(there)) is None:
+                raise WorkflowNotFoundError(submission.workflow_id) from None
+            if submission.organization_id is None:
+                raise
+            raise OrganizationRefusedError(submission.organization_id) from None
+
+    def _insert(
+        self, connection: Connection, submission: Submission, most_waiting: int | None
+    ) -> str:
+        now = self._now()
+        if submission.idempotency is not None:
+            known = self._take_key(connection, submission.idempotency, submission.execution_id, now)
+            if known is not None:
+                return known
+        if most_waiting is not None:
+            waiting = connection.scalar(
+                select(func.count()).select_from(runs).where(runs.c.claimableAt == AT_ONCE)
+            )
+            if waiting is not None and waiting >= most_waiting:
+                raise QueueFullError(waiting)
+        digest = sha256(submission.document.encode()).hexdigest()
+        connection.execute(
+            insert_if_new(connection, definitions),
+            {"hash": digest, "document": submission.document, "createdAt": now},
+        )
+        connection.execute(
+            executions.insert().values(
+                id=submission.execution_id,
+                workflowId=submission.workflow_id,
+                organizationId=submission.organization_id,
+                status=ExecutionStatus.PENDING,
+                triggerType=submission.trigger_type,
+                inputs=submission.inputs,
+                createdAt=now,
+            )
+        )
+        progress = submission.progress
+        connection.execute(
+            runs.insert().values(
+                executionId=submission.execution_id,
+                organization=submission.organization_id or "",
+                definitionHash=digest,
+                workflowName=submission.workflow_name,
+                totalNodes=submission.total_nodes,
+                completedNodes=progress.completed if progress else 0,
+                seq=len(submission.taken_over),
+                claimableAt=AT_ONCE,
+                rerunOf=submission.rerun_of,
+            )
+        )
+        if submission.rerun_of is not None:
+            self._take_over(connection, submission, submission.rerun_of)
+        return submission.execution_id
+
+    def _take_key(
+        self, connection: Connection, key: IdempotencyKey, execution_id: str, now: str
+    ) -> str | None:
+        """Notes what the key stands for now; answers what it stood for already."""
+        connection.execute(
+            delete(idempotency_keys).where(
+                *_is(key), idempotency_keys.c.createdAt <= self._oldest_key()
+            )
+        )
+        taken = connection.execute(
+            insert_if_new(connection, idempotency_keys),
+            {
+                "organization": key.organization,
+                "key": key.key,
+                "bodyHash": key.body_hash,
+                "executionId": execution_id,
+                "createdAt": now,
+            },
+        )
+        if taken.rowcount == 1:
+            return None
+        row = connection.execute(
+            select(idempotency_keys.c.bodyHash, idempotency_keys.c.executionId).where(*_is(key))
+        ).one()
+        if row.bodyHash != key.body_hash:
+            raise IdempotencyKeyReusedError(key.key)
+        return row.executionId
+
+    def _take_over(self, connection: Connection, submission: Submission, source: str) -> None:
+        """Copies the node rows whose results the rerun takes over, in the order they ended in."""
+        copied = [
+            column
+            for column in logs.c
+            if column.name not in ("id", "executionId", "seq", "startSeq", "takenFrom")
+        ]
+        for seq, node_id in enumerate(submission.taken_over, start=1):
+            row = select(
+                literal(f"{submission.execution_id}:{node_id}", Text),
+                literal(submission.execution_id, Text),
+                literal(seq),
+                literal(seq),
+                func.coalesce(logs.c.takenFrom, literal(source, Text)),
+                *copied,
+            ).where(logs.c.executionId == source, logs.c.nodeId == node_id)
+            names = ["id", "executionId", "seq", "startSeq", "takenFrom"]
+            connection.execute(
+                logs.insert().from_select([*names, *(column.name for column in copied)], row)
+            )
+
+
+def _is(key: IdempotencyKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return (
+        idempotency_keys.c.organization == key.organization,
+        idempotency_keys.c.key == key.key,
+    )

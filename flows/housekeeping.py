@@ -1,0 +1,44 @@
+"""Housekeeping beside the executions: forgetting old ones, in small bites."""
+
+import asyncio
+
+import structlog
+
+from database import Database
+from engine.errors import StorageError
+
+log = structlog.get_logger()
+
+DEFAULT_DAYS = 30.0
+DEFAULT_COUNT = 10_000
+"""What a database of the service's own making keeps; any other keeps everything by default."""
+PAUSE_SECONDS = 5.0
+BREATH_SECONDS = 0.05
+"""Between two bites, so that executions get their turn at the database."""
+
+
+async def keep_house(database: Database, days: float | None, count: int | None) -> None:
+    """Forgets what is older or more than is kept, for as long as the service runs."""
+    defaults = days is None and count is None
+    while True:
+        try:
+            if defaults and await database.retention.is_own_creation():
+                days, count = DEFAULT_DAYS, DEFAULT_COUNT
+            defaults = False
+            forgotten = 0
+            if days is not None or count is not None:
+                while bite := await database.retention.prune(days, count):
+                    forgotten += bite
+                    await asyncio.sleep(BREATH_SECONDS)
+            more = True
+            while more:
+                more = await database.retention.give_back_space()
+                await asyncio.sleep(BREATH_SECONDS)
+            if forgotten:
+                log.info("executions_forgotten", count=forgotten)
+            await database.retention.prune_idempotency_keys()
+        except StorageError as error:
+            log.warning("database_not_ready", doing="housekeeping", reason=str(error))
+        except Exception:
+            log.exception("housekeeping_failed")
+        await asyncio.sleep(PAUSE_SECONDS)

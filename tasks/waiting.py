@@ -1,0 +1,104 @@
+"""Nodes that park the execution until a moment, or until somebody answers: wait and approval."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from prefect import task
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+
+from engine.errors import NodeError
+from engine.parking import PARK
+from engine.values import JsonValue, as_number, as_text
+from tasks.config_base import NodeConfig, fill, fill_text, has_template, read_config
+
+LONGEST_WAIT_SECONDS = 10 * 366 * 86_400
+"""Ten years: whoever asks for more means something else."""
+
+
+class WaitConfig(NodeConfig):
+    """Parks the execution and then passes its input on."""
+
+    model_config = ConfigDict(title="Wait")
+
+    wait_seconds: str | None = Field(default=None, title="Seconds")
+    """How many seconds to wait; may be a template."""
+    wait_until: str | None = Field(default=None, title="Until", validate_default=True)
+    """The moment to wait for, ISO 8601, in UTC where it names no zone; may be a template."""
+
+    @field_validator("wait_seconds")
+    @classmethod
+    def _is_a_duration(cls, text: str | None) -> str | None:
+        if text is not None and not has_template(text):
+            _seconds(text)
+        return text
+
+    @field_validator("wait_until")
+    @classmethod
+    def _is_a_moment(cls, text: str | None, info: ValidationInfo) -> str | None:
+        if text is None:
+            if info.data.get("wait_seconds", "") is None:
+                raise ValueError("or waitSeconds is required")
+        elif not has_template(text):
+            _moment(text)
+        return text
+
+
+class ApprovalConfig(NodeConfig):
+    """Parks the execution until somebody approves or rejects."""
+
+    model_config = ConfigDict(title="Approval")
+
+    approval_message: str = Field(default="", title="Message")
+    """What whoever answers is told; may hold templates."""
+
+
+@task(name="wait")
+async def handle_wait(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+    """Passes its input on, later."""
+    config = read_config(WaitConfig, node)
+    try:
+        if config.wait_seconds is not None:
+            given = as_text(fill("waitSeconds", config.wait_seconds, input_data))
+            until = datetime.now(UTC) + timedelta(seconds=_seconds(given))
+        else:
+            until = _moment(fill_text("waitUntil", config.wait_until or "", input_data))
+    except ValueError as error:
+        raise NodeError(f"the wait {error}", retryable=False) from None
+    return {
+        "success": True,
+        "message": f"Waits until {until.isoformat(timespec='seconds')}",
+        "outputData": input_data,
+        PARK: {"until": until.isoformat()},
+    }
+
+
+@task(name="approval")
+async def handle_approval(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+    """Passes its input on to one side or the other, once somebody answered."""
+    config = read_config(ApprovalConfig, node)
+    park: dict[str, JsonValue] = {"asks": True}
+    if config.timeout_seconds is not None:
+        until = datetime.now(UTC) + timedelta(seconds=config.timeout_seconds)
+        park["until"] = until.isoformat()
+        park["fail"] = f"nobody answered within {config.timeout_seconds:g} s"
+    return {
+        "success": True,
+        "message": fill_text("approvalMessage", config.approval_message, input_data),
+        "outputData": input_data,
+        PARK: park,
+    }
+
+
+def _seconds(text: str) -> float:
+    seconds = as_number(text)
+    if seconds is None or not 0 <= seconds <= LONGEST_WAIT_SECONDS:
+        raise ValueError(f"should be a number of seconds from 0 to ten years, not '{text}'")
+    return float(seconds)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"should be a moment in ISO 8601, not '{text}'") from None

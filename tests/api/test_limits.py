@@ -1,0 +1,65 @@
+"""Bounds: how many wait, who is next, how long an execution may take."""
+
+from pathlib import Path
+
+from tests.documents import document, node
+from tests.probes import PROBE_TYPES, Gates
+from tests.service import RunningService, wait_until
+
+GATE = document(node("gate", "gate"), node("end"), flow=("gate -> end",))
+
+
+def test_a_full_queue_is_a_429_that_says_when_to_try_again(tmp_path: Path, gates: Gates) -> None:
+    limits = {"max_concurrent_executions": 1, "max_pending_executions": 2}
+    with RunningService(tmp_path, PROBE_TYPES, **limits) as service:
+        running = service.start(GATE)
+        gates.wait_for("gate")
+        waiting = [service.submit().json()["executionId"] for _ in range(2)]
+        refused = service.submit()
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) > 0
+        assert "2 executions are waiting" in refused.json()["detail"]
+        assert len(service.rows("SELECT id FROM workflow_executions")) == 3
+        assert [service.poll(i)["queuePosition"] for i in [running, *waiting]] == [None, 1, 2]
+        gates.open("gate")
+        assert {service.ended(i)["status"] for i in [running, *waiting]} == {"completed"}
+        assert service.submit().status_code == 200
+
+
+def test_an_execution_that_takes_too_long_fails_and_says_what_ran(
+    tmp_path: Path, gates: Gates
+) -> None:
+    with RunningService(tmp_path, PROBE_TYPES, execution_timeout_seconds=0.3) as service:
+        done = service.run(GATE)
+        assert done["status"] == "failed"
+        assert "took longer than it may" in done["error"]
+        assert "'gate'" in done["error"]
+        assert gates.left == ["gate"]
+        logs = service.logs(done["executionId"])
+        assert {i: log["status"] for i, log in logs.items()} == {"gate": "cancelled"}
+
+
+def test_what_is_over_is_forgotten_while_the_service_works(tmp_path: Path) -> None:
+    with RunningService(tmp_path, PROBE_TYPES, execution_retention_count=3) as service:
+        ids = [service.start(document(node("n", "trigger"))) for _ in range(8)]
+
+        def left() -> bool:
+            return len(service.rows("SELECT id FROM workflow_executions")) == 3
+
+        wait_until(left)
+        assert service.poll(ids[-1])["status"] == "completed"
+        assert service.http.get(f"/api/executions/{ids[0]}").status_code == 404
+        assert len(service.rows("SELECT id FROM execution_logs")) == 3
+
+
+def test_flows_whose_loop_died_get_a_new_one(tmp_path: Path, gates: Gates) -> None:
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    with RunningService(tmp_path, PROBE_TYPES, lease_seconds=1) as service:
+        execution_id = service.start(GATE)
+        gates.wait_for("gate")
+        service.app.state.services.runner._loop.call_soon_threadsafe(die)
+        gates.open("gate")
+        assert service.ended(execution_id)["status"] == "completed"
+        assert service.run(document(node("n", "trigger")))["status"] == "completed"

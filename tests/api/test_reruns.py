@@ -1,0 +1,118 @@
+"""Running an execution again: what is taken over, what runs once more."""
+
+from typing import Any
+
+import pytest
+
+from tests.documents import document, line, node
+from tests.probes import Gates
+from tests.service import RunningService
+
+BRANCHES = document(
+    node("start", "trigger"),
+    node("a", "flaky", failures=0),
+    node("b", "flaky", failures=1),
+    node("end", "join"),
+    flow=("start -> a", "start -> b", "a -> end:A", "b -> end:B"),
+)
+
+
+def rerun(service: RunningService, execution_id: str, **body: object) -> dict[str, Any]:
+    answer = service.http.post(f"/api/executions/{execution_id}/rerun", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["location"] == f"/api/executions/{answer.json()['executionId']}"
+    assert answer.json()["rerunOf"] == execution_id
+    return service.ended(answer.json()["executionId"])
+
+
+def test_a_failed_execution_goes_on_from_where_it_failed(
+    service: RunningService, gates: Gates
+) -> None:
+    failed = service.run(BRANCHES, inputs={"x": 1})
+    assert failed["status"] == "failed"
+    assert sorted(gates.runs) == ["a", "b"]
+    again = rerun(service, failed["executionId"])
+    assert again["status"] == "completed"
+    assert again["rerunOf"] == failed["executionId"]
+    assert sorted(gates.runs) == ["a", "b", "b"]
+    assert again["progress"]["completedNodes"] == 4
+    logs = service.logs(again["executionId"])
+    assert {i: log["takenFrom"] for i, log in logs.items()} == {
+        "start": failed["executionId"],
+        "a": failed["executionId"],
+        "b": None,
+        "end": None,
+    }
+    assert service.poll(failed["executionId"])["status"] == "failed"
+    assert again["finalOutput"] == {"end": [{"attempt": 1}, {"attempt": 2}]}
+
+
+def test_an_execution_is_run_again_from_a_chosen_node(
+    service: RunningService, gates: Gates
+) -> None:
+    failed = service.run(BRANCHES)
+    first = rerun(service, failed["executionId"])
+    gates.runs.clear()
+    again = rerun(service, first["executionId"], fromNodeId="a")
+    assert again["status"] == "completed"
+    assert gates.runs == ["a"]
+    logs = service.logs(again["executionId"])
+    assert logs["b"]["takenFrom"] == first["executionId"]
+    assert logs["start"]["takenFrom"] == failed["executionId"]
+
+
+def test_changed_inputs_run_the_nodes_that_take_them(service: RunningService, gates: Gates) -> None:
+    graph = document(
+        node("one", "manualInput", inputVarValue=1),
+        node("two", "manualInput", inputVarName="other", inputVarValue=2),
+        node("end"),
+        flow=("one -> end", "two -> end"),
+    )
+    first = service.run(graph)
+    assert first["finalOutput"] == {"input": 1, "other": 2}
+    again = rerun(service, first["executionId"], inputs={"two": 22})
+    assert again["finalOutput"] == {"input": 1, "other": 22}
+    logs = service.logs(again["executionId"])
+    assert [i for i, log in logs.items() if log["takenFrom"]] == ["one"]
+
+
+def test_a_completed_execution_with_nothing_changed_runs_as_a_whole(
+    service: RunningService,
+) -> None:
+    first = service.run(line(3))
+    again = rerun(service, first["executionId"])
+    logs = service.logs(again["executionId"])
+    assert [log["takenFrom"] for log in logs.values()] == [None] * 3
+
+
+def test_the_definition_of_the_old_execution_is_the_one_that_runs(service: RunningService) -> None:
+    first = service.run(line(3))
+    service.save(document(node("other", "trigger")))
+    again = rerun(service, first["executionId"], fromNodeId="n0")
+    assert list(service.logs(again["executionId"])) == ["start", "n0", "end"]
+
+
+def test_what_still_runs_is_not_run_again(service: RunningService, gates: Gates) -> None:
+    execution_id = service.start(document(node("gate", "gate")))
+    gates.wait_for("gate")
+    refused = service.http.post(f"/api/executions/{execution_id}/rerun", json={})
+    assert refused.status_code == 409
+    assert "running" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [({"fromNodeId": "nope"}, "/fromNodeId"), ({"inputs": {"n0": 1}}, "/inputs/n0")],
+)
+def test_a_rerun_that_does_not_fit_is_refused(
+    service: RunningService, body: object, pointer: str
+) -> None:
+    first = service.run(line(3))
+    refused = service.http.post(f"/api/executions/{first['executionId']}/rerun", json=body)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == pointer
+    assert len(service.rows("SELECT id FROM workflow_executions")) == 1
+
+
+def test_a_rerun_of_nothing_is_a_404(service: RunningService) -> None:
+    assert service.http.post("/api/executions/nope/rerun", json={}).status_code == 404

@@ -1,0 +1,36 @@
+"""Fixtures of the crash tests."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.harness import ServiceProcess
+from tests.crash.visits import Visits
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of this directory is marked; Windows has no such signals."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.crash)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(60))
+            if os.name == "nt":
+                item.add_marker(pytest.mark.skip(reason="Windows has neither SIGKILL nor SIGSTOP"))
+
+
+@pytest.fixture
+def visits() -> Iterator[Visits]:
+    """The server that the nodes of this test visit."""
+    with Visits() as server:
+        yield server
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[ServiceProcess]:
+    """A service that is not started yet, with a database of its own."""
+    with ServiceProcess(tmp_path) as service:
+        yield service

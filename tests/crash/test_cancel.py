@@ -1,0 +1,129 @@
+"""Cancelling what runs, here and through another service."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.embedded_prefect import EmbeddedPrefectClient
+from tests.crash.harness import ServiceProcess
+from tests.crash.visits import Visits
+from tests.documents import document, node
+from tests.probes import PROBE_TYPES, Gates
+from tests.service import RunningService, wait_until
+
+PROMISED_SECONDS = 0.5
+
+
+def graph(visits: Visits) -> dict:
+    return document(
+        visits.node("before"),
+        visits.node("held", "gate"),
+        visits.node("after"),
+        flow=("before -> held", "held -> after"),
+    )
+
+
+@pytest.fixture
+def prefect_states(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the states that flow runs of this process entered."""
+    names: list[str] = []
+    original = EmbeddedPrefectClient.set_flow_run_state
+
+    async def noting(self, flow_run_id, state, force=False):
+        names.append(state.name)
+        return await original(self, flow_run_id, state, force)
+
+    monkeypatch.setattr(EmbeddedPrefectClient, "set_flow_run_state", noting)
+    return names
+
+
+def test_cancelling_hangs_up_at_once_and_nothing_comes_after_it(
+    tmp_path: Path, visits: Visits, prefect_states: list[str]
+) -> None:
+    with RunningService(tmp_path, PROBE_TYPES) as service:
+        execution_id = service.start(graph(visits))
+        visits.wait_for(execution_id, "held")
+        begin = time.monotonic()
+        assert service.http.post(f"/api/executions/{execution_id}/cancel").json()["success"]
+        done = service.ended(execution_id)
+        took = time.monotonic() - begin
+        assert done["status"] == "cancelled"
+        assert took < PROMISED_SECONDS
+        wait_until(lambda: visits.gone == {f"{execution_id}:held": 1})
+        wait_until(lambda: prefect_states[-1] == "Cancelled")
+        assert prefect_states == ["Running", "Cancelled"]
+
+        # The answer would come now; there is nobody to take it.
+        row = service.rows("SELECT * FROM workflow_executions WHERE id=?", execution_id)
+        visits.open("gate")
+        assert service.run(document(visits.node("next")))["status"] == "completed"
+        assert service.rows("SELECT * FROM workflow_executions WHERE id=?", execution_id) == row
+        assert visits.of(execution_id) == {"before": 1, "held": 1}
+        logs = service.logs(execution_id)
+        assert {i: log["status"] for i, log in logs.items()} == {
+            "before": "completed",
+            "held": "cancelled",
+        }
+
+
+def test_a_synchronous_handler_is_left_behind_and_its_late_result_dropped(
+    service: RunningService, gates: Gates
+) -> None:
+    execution_id = service.start(document(node("n", "sync"), node("end"), flow=("n -> end",)))
+    gates.wait_for("n")
+    begin = time.monotonic()
+    service.http.post(f"/api/executions/{execution_id}/cancel")
+    done = service.ended(execution_id)
+    assert time.monotonic() - begin < PROMISED_SECONDS
+    gates.open("n")  # the thread comes back now
+    assert service.run(document(node("next", "trigger")))["status"] == "completed"
+    assert service.poll(execution_id) == done
+    assert {i: log["status"] for i, log in service.logs(execution_id).items()} == {"n": "cancelled"}
+
+
+def test_cancelling_through_another_service_reaches_the_owner(
+    tmp_path: Path, visits: Visits
+) -> None:
+    poll_seconds = 0.5
+    with (
+        ServiceProcess(tmp_path, poll_interval_seconds=poll_seconds) as owner,
+        ServiceProcess(tmp_path) as other,
+    ):
+        owner.run_process()
+        execution_id = owner.start(graph(visits))
+        visits.wait_for(execution_id, "held")
+        other.log = tmp_path / "other.log"
+        other.run_process()
+        begin = time.monotonic()
+        assert other.http.post(f"/api/executions/{execution_id}/cancel").json()["success"]
+        assert other.wait_ended(execution_id) == ["cancelled"]
+        assert time.monotonic() - begin < poll_seconds + PROMISED_SECONDS
+        wait_until(lambda: visits.gone == {f"{execution_id}:held": 1})
+        assert visits.of(execution_id) == {"before": 1, "held": 1}
+        assert other.violations() == []
+
+
+def test_a_cancellation_that_the_owner_did_not_live_to_see_holds_after_the_restart(
+    process: ServiceProcess, visits: Visits
+) -> None:
+    process.run_process()
+    execution_id = process.start(graph(visits))
+    visits.wait_for(execution_id, "held")
+    process.freeze()
+    asyncio.run(request_cancel(process, execution_id))
+    process.kill()
+    process.run_process()
+    assert process.wait_ended(execution_id) == ["cancelled"]
+    assert visits.of(execution_id) == {"before": 1, "held": 1}
+    assert process.violations() == []
+
+
+async def request_cancel(process: ServiceProcess, execution_id: str) -> None:
+    """What the cancel call does to the database, and no more."""
+    database = process.open_database()
+    try:
+        await database.queue.request_cancel(execution_id)
+    finally:
+        await database.close()

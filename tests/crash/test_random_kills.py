@@ -1,0 +1,100 @@
+"""SIGKILL at random moments, again and again, with executions in flight all the while.
+
+``CRASH_ROUNDS`` says how often; ``make crash`` asks for 50.
+"""
+
+import os
+import random
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.crash.harness import ServiceProcess
+from tests.crash.visits import Visits
+from tests.documents import document, node
+
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "5"))
+IN_FLIGHT = 20
+SECONDS_A_ROUND = 10
+
+
+def graph(visits: Visits) -> dict:
+    """Ten visits, some beside each other, and nodes that need nobody."""
+    nodes = [visits.node(f"v{i}") for i in range(10)]
+    own = [node("start", "trigger"), node("add", "addField"), node("end")]
+    chain = [f"v{i} -> v{i + 2}" for i in range(8)]
+    return document(
+        *nodes, *own, flow=("start -> v0", "start -> v1", *chain, "v8 -> add", "add -> end")
+    )
+
+
+class Ledger:
+    """What was recorded as completed at each kill, and how often it had been visited by then."""
+
+    def __init__(self, service: ServiceProcess, visits: Visits) -> None:
+        self._service = service
+        self._visits = visits
+        self._completed: dict[str, int] = {}
+        self.rerun = 0
+
+    def close_round(self) -> None:
+        """The service is dead: looks at what it left."""
+        counts = self._visits.counts
+        rows = self._service.rows("SELECT id, status FROM execution_logs")
+        for row in rows:
+            if row["status"] == "completed" and row["id"] in counts:
+                self._completed.setdefault(row["id"], counts[row["id"]])
+            self.rerun += row["status"] == "running"
+        self.check()
+
+    def check(self) -> None:
+        """Nothing that was recorded as completed at a kill came again."""
+        counts = self._visits.counts
+        again = {key: n for key, n in self._completed.items() if counts[key] != n}
+        assert again == {}
+
+
+@pytest.mark.timeout(30 + SECONDS_A_ROUND * ROUNDS)
+def test_random_kills_lose_nothing_and_repeat_only_what_was_in_flight(
+    tmp_path: Path, visits: Visits
+) -> None:
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}, {ROUNDS} rounds")  # shown where the test fails
+    chance = random.Random(seed)
+    # A high limit: nothing here is poison, and a round may be too short for any node to end.
+    settings = {"max_recovery_attempts": 100, "max_concurrent_executions": IN_FLIGHT}
+    with ServiceProcess(tmp_path, **settings) as service:
+        service.run_process()
+        workflow_id = service.save(graph(visits))
+        ledger = Ledger(service, visits)
+        for _ in range(ROUNDS):
+            keep_busy = threading.Thread(target=fill_up, args=(service, workflow_id))
+            keep_busy.start()
+            time.sleep(chance.uniform(0.0, 1.5))  # the moment is what is random
+            service.kill()
+            keep_busy.join()
+            assert service.violations(service_runs=False) == []
+            ledger.close_round()
+            service.run_process()
+        rows = service.rows("SELECT executionId FROM orchestrator_runs")
+        ids = [row["executionId"] for row in rows]
+        service.wait_ended(*ids, seconds=60)
+        failed = service.rows("SELECT id, error FROM workflow_executions WHERE status = 'failed'")
+        assert [dict(row) for row in failed] == []
+        ledger.check()
+        assert service.violations() == []
+        assert set(visits.counts) == {f"{i}:v{n}" for i in ids for n in range(10)}
+        print(f"{len(ids)} executions, {ledger.rerun} node runs in flight at kills")
+        assert len(ids) >= IN_FLIGHT
+
+
+def fill_up(service: ServiceProcess, workflow_id: str) -> None:
+    """Submits until so many are in flight, or the service is dead."""
+    query = "SELECT count(*) AS n FROM orchestrator_runs WHERE endedAt IS NULL"
+    with suppress(httpx.HTTPError):
+        while service.rows(query)[0]["n"] < IN_FLIGHT:
+            service.submit(workflow_id)

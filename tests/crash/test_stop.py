@@ -1,0 +1,111 @@
+"""SIGTERM: nothing is lost, nothing is failed or cancelled by a deploy, and it ends in time."""
+
+import signal
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.crash.harness import ServiceProcess
+from tests.crash.visits import Visits
+from tests.documents import document, node
+from tests.service import wait_until
+
+GRACE_SECONDS = 8.0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_nodes_in_flight_finish_and_are_recorded_and_nothing_new_starts(
+    tmp_path: Path, visits: Visits, number: signal.Signals
+) -> None:
+    with ServiceProcess(tmp_path, shutdown_grace_seconds=GRACE_SECONDS) as service:
+        service.run_process()
+        graph = document(visits.node("a", "gate"), visits.node("b"), flow=("a -> b",))
+        execution_id = service.start(graph)
+        visits.wait_for(execution_id, "a")
+        service.process.send_signal(number)
+        wait_until(lambda: service.events("waiting_for_executions"))
+        visits.open("gate")
+        begin = time.monotonic()
+        assert service.wait_dead() == 0
+        assert time.monotonic() - begin < GRACE_SECONDS  # it waits for nodes, not for the time
+        row, nodes = service.row(execution_id), service.node_rows(execution_id)
+        assert (row["status"], row["owner"], row["recoveries"]) == ("pending", None, 0)
+        assert {i: n["status"] for i, n in nodes.items()} == {"a": "completed"}
+        assert visits.of(execution_id) == {"a": 1}
+        assert service.violations() == []
+
+        service.run_process()
+        assert service.wait_ended(execution_id) == ["completed"]
+        assert visits.of(execution_id) == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("node_type", ["http", "blocking"])
+def test_a_node_that_is_longer_than_the_grace_runs_again_at_the_next_start(
+    tmp_path: Path, visits: Visits, node_type: str
+) -> None:
+    with ServiceProcess(tmp_path, shutdown_grace_seconds=0.3) as service:
+        service.run_process()
+        long = visits.node("long", "gate") if node_type == "http" else node("long", node_type)
+        execution_id = service.start(document(long))
+        wait_until(lambda: "long" in service.node_rows(execution_id))
+        begin = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - begin < 5
+        row, nodes = service.row(execution_id), service.node_rows(execution_id)
+        assert (row["status"], row["owner"], row["recoveries"]) == ("pending", None, 0)
+        assert (nodes["long"]["status"], nodes["long"]["attempt"]) == ("cancelled", 1)
+        assert service.violations() == []
+
+        service.run_process()
+        wait_until(lambda: service.node_rows(execution_id)["long"]["attempt"] == 2)
+        if node_type == "http":
+            visits.open("gate")
+            assert service.wait_ended(execution_id) == ["completed"]
+            assert visits.of(execution_id) == {"long": 2}
+        else:
+            service.http.post(f"/api/executions/{execution_id}/cancel")
+            assert service.wait_ended(execution_id) == ["cancelled"]
+
+
+def test_a_handler_that_swallows_its_cancellation_does_not_keep_the_process(
+    tmp_path: Path, visits: Visits
+) -> None:
+    with ServiceProcess(tmp_path, shutdown_grace_seconds=0.3) as service:
+        service.run_process()
+        execution_id = service.start(document(node("n", "stubborn")))
+        wait_until(lambda: "n" in service.node_rows(execution_id))
+        assert service.stop(30) == 0
+        row = service.row(execution_id)
+        assert (row["status"], row["owner"], row["recoveries"]) == ("pending", None, 0)
+        assert service.violations() == []
+
+
+def test_what_was_accepted_as_the_service_stopped_is_not_lost(
+    tmp_path: Path, visits: Visits
+) -> None:
+    with ServiceProcess(tmp_path, shutdown_grace_seconds=0.3) as service:
+        service.run_process()
+        workflow_id = service.save(document(visits.node("n")))
+        accepted: list[str] = []
+
+        def submit_until_it_is_gone() -> None:
+            with suppress(httpx.HTTPError):
+                while (answer := service.submit(workflow_id)).status_code == 200:
+                    accepted.append(answer.json()["executionId"])
+
+        client = threading.Thread(target=submit_until_it_is_gone)
+        client.start()
+        wait_until(lambda: len(accepted) > 20)
+        service.ask_to_stop()
+        client.join(20)
+        assert service.wait_dead() == 0
+        rows = service.rows("SELECT * FROM orchestrator_runs")
+        assert {(row["owner"], row["recoveries"]) for row in rows} == {(None, 0)}
+        assert {row["executionId"] for row in rows} >= set(accepted)
+        service.run_process()
+        assert set(service.wait_ended(*accepted)) == {"completed"}
+        assert service.violations() == []

@@ -1,0 +1,155 @@
+"""A Prefect server that shows the runs: it may go away, and it learns of the service's crashes."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+import httpx
+import pytest
+
+from tests.crash.harness import ServiceProcess
+from tests.crash.visits import Visits
+from tests.documents import document
+from tests.service import wait_until
+
+START_SECONDS = 90.0
+
+pytestmark = [pytest.mark.prefect_server, pytest.mark.timeout(240)]
+
+
+class PrefectServer:
+    """A real server that can be stopped and started again; its history is in a file."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._log = home / "server.log"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.api_url = f"http://127.0.0.1:{self._port}/api"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        """Starts it and waits until it is healthy."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT")}
+        environment |= {
+            "PREFECT_HOME": str(self._home),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": (
+                f"sqlite+aiosqlite:///{self._home / 'prefect.db'}"
+            ),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_UI_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+        }
+        command = [sys.executable, "-m", "prefect", "server", "start"]
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*command, "--host", "127.0.0.1", "--port", str(self._port)],
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        wait_until(self._is_healthy, START_SECONDS)
+        return self
+
+    def _is_healthy(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self._log.read_text()
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{self.api_url}/health", timeout=2).status_code == 200
+        return False
+
+    def stop(self) -> None:
+        """Takes it away at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(20)
+            self._process = None
+
+    def state_of(self, flow_run_id: str) -> str:
+        """The name of a flow run's state."""
+        answer = httpx.get(f"{self.api_url}/flow_runs/{flow_run_id}", timeout=10)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["state"]["name"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A Prefect server of our own; it ends with the tests."""
+    running = PrefectServer(tmp_path_factory.mktemp("prefect-server")).start()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def service(tmp_path: Path, server: PrefectServer) -> Iterator[ServiceProcess]:
+    """A service that shows its runs there."""
+    with ServiceProcess(tmp_path, prefect_api_url=server.api_url) as tracked:
+        yield tracked.run_process()
+
+
+def graph(visits: Visits) -> dict:
+    nodes = [visits.node("a"), visits.node("b", "gate"), visits.node("c")]
+    return document(*nodes, flow=("a -> b", "b -> c"))
+
+
+def test_executions_go_on_while_the_prefect_server_is_away(
+    server: PrefectServer, service: ServiceProcess, visits: Visits
+) -> None:
+    ids = [service.start(graph(visits)) for _ in range(3)]
+    for execution_id in ids:
+        visits.wait_for(execution_id, "b")
+    server.stop()
+    visits.open("gate")
+    assert service.wait_ended(*ids, seconds=90) == ["completed"] * 3
+    assert [visits.of(i) for i in ids] == [{"a": 1, "b": 1, "c": 1}] * 3
+    # What is new waits until the server can be told of it.
+    late = service.start(graph(visits))
+    assert visits.of(late) == {}
+    server.start()
+    assert service.wait_ended(late, seconds=90) == ["completed"]
+    assert visits.of(late) == {"a": 1, "b": 1, "c": 1}
+    assert service.row(late)["recoveries"] == 0
+    assert service.violations() == []
+
+
+def test_after_a_kill_the_stale_flow_run_is_crashed_and_the_new_one_is_linked(
+    server: PrefectServer, service: ServiceProcess, visits: Visits
+) -> None:
+    execution_id = service.start(graph(visits))
+    visits.wait_for(execution_id, "b")
+    stale = service.row(execution_id)["flowRunId"]
+    assert server.state_of(stale) == "Running"
+    service.kill()
+    service.run_process()
+    visits.wait_for(execution_id, "b", 2)
+    fresh = service.row(execution_id)["flowRunId"]
+    assert fresh != stale
+    assert server.state_of(stale) == "Crashed"
+    assert server.state_of(fresh) == "Running"
+    visits.open("gate")
+    assert service.wait_ended(execution_id) == ["completed"]
+    wait_until(lambda: server.state_of(fresh) == "Completed")
+    assert server.state_of(stale) == "Crashed"
+    assert visits.of(execution_id) == {"a": 1, "b": 2, "c": 1}
+
+
+def test_a_graceful_stop_ends_the_flow_run_and_it_stays_as_it_ended(
+    server: PrefectServer, service: ServiceProcess, visits: Visits
+) -> None:
+    execution_id = service.start(graph(visits))
+    visits.wait_for(execution_id, "b")
+    given_back = service.row(execution_id)["flowRunId"]
+    assert service.stop(40) == 0
+    assert server.state_of(given_back) == "Cancelled"
+    service.run_process()
+    visits.open("gate")
+    assert service.wait_ended(execution_id) == ["completed"]
+    assert server.state_of(given_back) == "Cancelled"

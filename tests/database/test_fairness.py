@@ -1,0 +1,121 @@
+"""Who is next: organizations take turns, and the queue has an end."""
+
+import pytest
+
+from database import Database
+from database.records import Ending, Lease, NodeEnded, Submission
+from engine.errors import QueueFullError
+from engine.plan import Progress
+from engine.status import ExecutionStatus, NodeStatus
+from tests.moving_clock import MovingClock
+
+LEASE = 30.0
+
+
+async def submit(
+    database: Database, execution_id: str, organization: str | None, most: int | None = None
+) -> None:
+    submission = Submission(
+        execution_id=execution_id,
+        workflow_id="w",
+        workflow_name="A workflow",
+        organization_id=organization,
+        document="{}",
+        inputs=None,
+        total_nodes=1,
+    )
+    await database.submissions.submit(submission, most)
+
+
+async def claim(database: Database, limit: int = 1) -> list[str]:
+    claimed = await database.queue.claim("me", limit, LEASE)
+    return [run.lease.execution_id for run in claimed]
+
+
+async def end(database: Database, execution_id: str) -> None:
+    ending = Ending(ExecutionStatus.FAILED, Progress(1, 0, 1, 0), "over")
+    await database.journal.finish(Lease(execution_id, "me", LEASE), 0, ending)
+
+
+async def test_a_late_organization_gets_the_next_free_slot(database: Database) -> None:
+    for i in range(100):
+        await submit(database, f"a{i}", "A")
+    assert await claim(database) == ["a0"]
+    await submit(database, "b0", "B")
+    await end(database, "a0")
+    assert await claim(database) == ["b0"]
+    await end(database, "b0")
+    assert await claim(database) == ["a1"]
+
+
+async def test_free_slots_go_round(database: Database) -> None:
+    for i in range(6):
+        await submit(database, f"a{i}", "A")
+    for organization in ("B", None):
+        for i in range(2):
+            await submit(database, f"{organization}{i}", organization)
+    assert await claim(database, 4) == ["a0", "B0", "None0", "a1"]
+    assert await claim(database, 4) == ["B1", "None1", "a2", "a3"]
+
+
+async def test_the_place_in_the_queue_is_the_order_of_claiming(database: Database) -> None:
+    for i in range(3):
+        await submit(database, f"a{i}", "A")
+    await submit(database, "b0", "B")
+    order = ["a0", "b0", "a1", "a2"]
+    for place, execution_id in enumerate(order, start=1):
+        assert await database.queue.position(execution_id, LEASE) == place
+    assert await claim(database, 9) == order
+    assert await database.queue.position("a0", LEASE) is None
+
+
+async def test_a_full_queue_takes_nothing_more_and_stores_nothing(database: Database) -> None:
+    for i in range(3):
+        await submit(database, f"e{i}", None, most=3)
+    with pytest.raises(QueueFullError, match="3 executions are waiting"):
+        await submit(database, "e3", None, most=3)
+    assert await claim(database) == ["e0"]
+    await submit(database, "e3", None, most=3)
+
+
+async def test_owners_that_die_are_counted_until_a_node_ends(
+    database: Database, clock: MovingClock
+) -> None:
+    await submit(database, "e", None)
+    for recoveries in range(3):
+        (run,) = await database.queue.claim(f"owner {recoveries}", 1, LEASE)
+        assert run.recoveries == recoveries
+        clock.advance(LEASE + 1)
+    (run,) = await database.queue.claim("me", 1, LEASE)
+    ended = [NodeEnded("n", NodeStatus.COMPLETED, 1, "{}")]
+    await database.journal.record_step(run.lease, 0, Progress(1, 1, 0, 0), None, ended=ended)
+    clock.advance(LEASE + 1)
+    (run,) = await database.queue.claim("you", 1, LEASE)
+    assert run.recoveries == 1
+
+
+async def test_an_owner_that_gives_work_back_did_not_die(database: Database) -> None:
+    await submit(database, "e", None)
+    for _ in range(5):
+        (run,) = await database.queue.claim("me", 1, LEASE)
+        assert run.recoveries == 0
+        await database.queue.release(run.lease)
+
+
+async def test_a_clock_that_is_set_back_keeps_nothing_waiting(
+    database: Database, clock: MovingClock
+) -> None:
+    await submit(database, "dead", None)
+    await database.queue.claim("dead owner", 1, LEASE)
+    clock.advance(-3_600)
+    await submit(database, "new", None)
+    assert sorted(await claim(database, 9)) == ["dead", "new"]
+
+
+async def test_a_clock_that_is_a_little_behind_takes_nothing_away(
+    database: Database, clock: MovingClock
+) -> None:
+    await submit(database, "e", None)
+    await database.queue.claim("owner", 1, LEASE)
+    clock.advance(-20)
+    assert await claim(database) == []

@@ -1,0 +1,251 @@
+"""Each invariant finds what breaks it, and nothing in a database that is as it should be."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from config import ROOT
+from database import Database
+from database.check import BROKEN, HELD, NOT_CHECKED, check_database
+from database.invariants import GRACE_SECONDS
+from tests.documents import document, line, node
+from tests.main_project import create_main_database
+from tests.probes import PROBE_TYPES
+from tests.service import RunningService, wait_until
+
+ENDED, PARKED, PENDING, RUNNING = "ended", "parked", "pending", "running"
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that a real service left, with executions in four different states."""
+    directory = tmp_path_factory.mktemp("invariants")
+    with RunningService(directory, PROBE_TYPES) as service:
+        ids = {
+            ENDED: service.run(line(3))["executionId"],
+            "failed": service.run(document(node("bad", "raise")))["executionId"],
+            PARKED: service.start(document(node("wait", "wait", waitSeconds=9_999))),
+            PENDING: service.start(document(node("wait", "wait", waitSeconds=9_999))),
+            RUNNING: service.start(document(node("wait", "wait", waitSeconds=9_999))),
+        }
+        for name in (PARKED, PENDING, RUNNING):
+            wait_until(lambda i=ids[name]: service.poll(i)["status"] == "waiting")
+    with change(service.path) as database:
+        for name, execution_id in ids.items():
+            rename(database, execution_id, name)
+        database.execute(execution("status='pending'", PENDING))
+        database.execute(run("claimableAt=''", PENDING))
+        database.execute("DELETE FROM execution_logs WHERE executionId IN ('pending', 'running')")
+        until = "claimableAt='2100-01-01T00:00:00.000Z'"
+        database.execute(execution("status='running'", RUNNING))
+        database.execute(run(f"owner='me', {until}, seq=1", RUNNING))
+        database.execute(
+            "INSERT INTO execution_logs(id, executionId, nodeId, status, attempt, seq)"
+            " VALUES ('running:wait', 'running', 'wait', 'running', 1, 1)"
+        )
+    return service.path
+
+
+class change:  # noqa: N801 - reads as the verb it is
+    """A connection to corrupt a database with, as no service would."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = sqlite3.connect(path)
+
+    def __enter__(self) -> sqlite3.Connection:
+        return self._database
+
+    def __exit__(self, *_: object) -> None:
+        self._database.commit()
+        self._database.close()
+
+
+def rename(database: sqlite3.Connection, execution_id: str, name: str) -> None:
+    for table, column in (
+        ("workflow_executions", "id"),
+        ("orchestrator_runs", "executionId"),
+        ("execution_logs", "executionId"),
+    ):
+        database.execute(f"UPDATE {table} SET {column}=? WHERE {column}=?", (name, execution_id))
+
+
+def nodes(columns: str, execution_id: str) -> str:
+    return f"UPDATE execution_logs SET {columns} WHERE executionId='{execution_id}'"
+
+
+def execution(columns: str, execution_id: str) -> str:
+    return f"UPDATE workflow_executions SET {columns} WHERE id='{execution_id}'"
+
+
+def run(columns: str, execution_id: str) -> str:
+    return f"UPDATE orchestrator_runs SET {columns} WHERE executionId='{execution_id}'"
+
+
+BROKEN_BY = {
+    "an execution has one of the known statuses": execution("status='odd'", PARKED),
+    "an ended execution says when it ended": execution("completedAt=NULL", ENDED),
+    "only an ended execution says that it ended": run("endedAt='2026'", PARKED),
+    "a failed execution says why": execution("error=''", "failed"),
+    "a completed execution has its output and its node results, and no error": (
+        execution("nodeResults=NULL", ENDED)
+    ),
+    "every node of a completed execution is done": run("completedNodes=1", ENDED),
+    "no more nodes are done than there are": run("failedNodes=9", "failed"),
+    "a current node is one of an execution that goes on": execution("currentNodeId='n'", ENDED),
+    "an execution runs if and only if somebody owns it": run("owner=NULL", RUNNING),
+    "what is owned is owned until a moment": run("claimableAt=NULL", RUNNING),
+    "an ended execution is not claimable": run("claimableAt=''", ENDED),
+    "what waits for a slot is claimable": run("claimableAt=NULL", PENDING),
+    "the definition of an execution is kept": run("definitionHash='gone'", ENDED),
+    "a node has one row in an execution": (
+        "INSERT INTO execution_logs(id, executionId, nodeId, status, outputData)"
+        " SELECT 'again', executionId, nodeId, status, outputData FROM execution_logs"
+        " WHERE executionId='ended' LIMIT 1"
+    ),
+    "a node run has one of the known statuses": nodes("status=NULL", ENDED),
+    "no node runs or waits in an execution that ended": nodes("status='running'", ENDED),
+    "a node runs only in an execution that runs": nodes("status='running'", PARKED),
+    "a completed node has its output": nodes("outputData=NULL", ENDED),
+    "a failed node says why": nodes("error=NULL", "failed"),
+    "no row is newer than its execution": nodes("seq=99", ENDED),
+    "a parked execution has a node that waits": nodes("status='completed'", PARKED),
+    "no execution stays running without an owner": run(
+        "claimableAt='2020-01-01T00:00:00.000Z'", RUNNING
+    ),
+}
+
+
+@pytest.fixture
+def copy(pristine: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be corrupted."""
+    path = tmp_path / "copy.sqlite"
+    with closing(sqlite3.connect(pristine)) as source, closing(sqlite3.connect(path)) as target:
+        source.backup(target)
+    return path
+
+
+def url_of(path: Path) -> str:
+    return f"sqlite+aiosqlite:///{path}"
+
+
+async def broken(path: Path, *, service_runs: bool = True) -> dict[str, str]:
+    """The invariants that do not hold, and of what."""
+    database = Database(url_of(path))
+    try:
+        found = await database.find_violations(service_runs=service_runs)
+    finally:
+        await database.close()
+    return {violation.invariant: violation.subject for violation in found}
+
+
+async def test_a_database_as_a_service_leaves_it_holds_every_invariant(copy: Path) -> None:
+    assert await broken(copy) == {}
+
+
+@pytest.mark.parametrize("invariant", BROKEN_BY)
+async def test_a_row_that_breaks_it_is_found_and_named(copy: Path, invariant: str) -> None:
+    with change(copy) as database:
+        assert database.execute(BROKEN_BY[invariant]).rowcount >= 1
+    found = await broken(copy)
+    assert invariant in found
+    assert found[invariant].split()[0] in (ENDED, "failed", PARKED, PENDING, RUNNING)
+
+
+async def test_there_is_no_invariant_that_is_not_tried_here(copy: Path) -> None:
+    from database import invariants  # noqa: PLC0415 - its private parts, for this test alone
+
+    known = {**invariants._statuses(), **invariants._bookkeeping(), **invariants._node_runs()}
+    known |= invariants._ownership("")
+    assert set(BROKEN_BY) == set(known)
+
+
+async def test_a_lease_that_ran_out_is_a_fault_only_while_a_service_runs(copy: Path) -> None:
+    with change(copy) as database:
+        database.execute(BROKEN_BY["no execution stays running without an owner"])
+    assert await broken(copy, service_runs=False) == {}
+    assert len(await broken(copy)) == 1
+
+
+async def test_a_service_has_some_seconds_to_take_over(copy: Path) -> None:
+    just_now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert GRACE_SECONDS > 1
+    with change(copy) as database:
+        database.execute(run(f"claimableAt='{just_now}'", RUNNING))
+    assert await broken(copy) == {}
+
+
+async def test_rows_of_the_main_project_are_its_own_business(copy: Path) -> None:
+    with change(copy) as database:
+        database.execute("INSERT INTO workflows(id, name, data) VALUES ('theirs', 'x', '{}')")
+        database.execute(
+            "INSERT INTO workflow_executions(id, workflowId, status)"
+            " VALUES ('theirs', 'theirs', 'odd')"
+        )
+        database.execute(
+            "INSERT INTO execution_logs(id, executionId, nodeId) VALUES ('x', 'theirs', 'n')"
+        )
+    assert await broken(copy) == {}
+
+
+def test_the_check_says_ok(copy: Path) -> None:
+    report = check_database(url_of(copy))
+    assert report.exit_code == HELD
+    (line_,) = report.lines
+    assert line_.startswith("OK: ")
+
+
+def test_the_check_has_a_line_for_each_violation(copy: Path) -> None:
+    with change(copy) as database:
+        database.execute(BROKEN_BY["a failed execution says why"])
+        database.execute(BROKEN_BY["an ended execution is not claimable"])
+    report = check_database(url_of(copy))
+    assert report.exit_code == BROKEN
+    assert sorted(report.lines) == [
+        "ended: an ended execution is not claimable",
+        "failed: a failed execution says why",
+    ]
+
+
+def test_the_check_creates_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "none.sqlite"
+    report = check_database(url_of(path))
+    assert report == check_database(url_of(path))
+    assert report.exit_code == NOT_CHECKED
+    assert report.lines == [f"There is no database at {path}"]
+    assert not path.exists()
+
+
+def test_the_check_adds_nothing_to_a_database_that_no_service_has_used(tmp_path: Path) -> None:
+    path = tmp_path / "main.sqlite"
+    create_main_database(path)
+    report = check_database(url_of(path))
+    assert (report.exit_code, len(report.lines)) == (NOT_CHECKED, 1)
+    assert "No service has ever used" in report.lines[0]
+    with closing(sqlite3.connect(path)) as database:
+        names = database.execute("SELECT name FROM sqlite_master WHERE name LIKE 'orchestrator%'")
+        assert names.fetchall() == []
+
+
+def test_what_is_no_database_cannot_be_checked(tmp_path: Path) -> None:
+    path = tmp_path / "text.sqlite"
+    path.write_text("this is no database, whatever it is called " * 50)
+    report = check_database(url_of(path))
+    assert report.exit_code == NOT_CHECKED
+    assert "file is not a database" in report.lines[0]
+
+
+def test_the_command_prints_it_and_starts_nothing(copy: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "DATABASE_PATH": str(copy), "PREFECT_HOME": str(tmp_path / "no")}
+    command = [sys.executable, "start_service.py", "--check"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (HELD, "")
+    assert done.stdout.startswith("OK: ")
+    assert not (tmp_path / "no").exists()

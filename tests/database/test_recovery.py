@@ -1,0 +1,116 @@
+"""What dead owners leave: back into the queue at once, and suspects alone."""
+
+from database import Database
+from database.records import ClaimedRun, Lease, NodeEnded, NodeStarted
+from engine.document import Node
+from engine.plan import Progress
+from engine.status import ExecutionStatus, NodeStatus
+from tests.database.test_queue_and_journal import LEASE, claim_one, ids, status, submit
+from tests.moving_clock import MovingClock
+
+NODE = Node("a", "trigger", "A", {})
+SUSPICIOUS = 2
+
+
+async def begin_node(database: Database, lease: Lease, seq: int = 0) -> int:
+    started = [NodeStarted(NODE, "null", 1, resumed=False)]
+    return await database.journal.record_step(
+        lease, seq, Progress(2, 0, 0, 0), "a", started=started
+    )
+
+
+async def die_with(database: Database, clock: MovingClock, *execution_ids: str, times: int) -> None:
+    """Submits executions, and has so many owners die with all of them."""
+    for execution_id in execution_ids:
+        await submit(database, execution_id)
+    for time in range(times):
+        assert len(await database.queue.claim(f"dead {time}", 99, LEASE)) == len(execution_ids)
+        clock.advance(LEASE)
+
+
+async def claim(database: Database, owner: str = "me", limit: int = 9) -> list[ClaimedRun]:
+    return await database.queue.claim(owner, limit, LEASE, alone_from=SUSPICIOUS)
+
+
+async def test_without_a_free_slot_what_a_dead_owner_left_is_pending_again(
+    database: Database, clock: MovingClock
+) -> None:
+    await submit(database, "e1")
+    lease = await claim_one(database, "dead")
+    seq = await begin_node(database, lease)
+    clock.advance(LEASE)
+    assert await database.queue.claim("me", 0, LEASE) == []
+    execution = await database.reads.execution("e1")
+    assert (execution.status, execution.current_node_id) == (ExecutionStatus.PENDING, None)
+    assert execution.seq == seq + 1
+    (log,) = await database.reads.logs("e1")
+    assert (log.status, log.seq) == (NodeStatus.CANCELLED, seq + 1)
+    assert await database.find_violations(service_runs=True) == []
+    (run,) = await database.queue.claim("me", 1, LEASE)
+    assert run.recoveries == 1
+
+
+async def test_a_lease_that_its_owner_does_not_carry_is_not_renewed_with_the_others(
+    database: Database, clock: MovingClock
+) -> None:
+    for execution_id in ("carried", "forgotten"):
+        await submit(database, execution_id)
+    await database.queue.claim("me", 2, LEASE)
+    clock.advance(LEASE / 2)
+    assert await database.queue.renew("me", ["carried"], LEASE) == {"carried"}
+    clock.advance(LEASE / 2)
+    assert ids(await database.queue.claim("you", 9, LEASE)) == ["forgotten"]
+
+
+async def test_suspects_run_alone_and_one_after_the_other(
+    database: Database, clock: MovingClock
+) -> None:
+    await die_with(database, clock, "s1", "s2", times=SUSPICIOUS)
+    await submit(database, "new")
+    (first,) = await claim(database)
+    assert (first.lease.execution_id, first.recoveries) == ("s1", SUSPICIOUS)
+    assert await status(database, "s2") == ExecutionStatus.PENDING
+    assert await claim(database) == []
+    await database.journal.abandon(first.lease, "enough")
+    (second,) = await claim(database)
+    assert second.lease.execution_id == "s2"
+    await database.journal.abandon(second.lease, "enough")
+    assert ids(await claim(database)) == ["new"]
+
+
+async def test_while_a_suspect_waits_nothing_else_begins(
+    database: Database, clock: MovingClock
+) -> None:
+    await die_with(database, clock, "suspect", times=SUSPICIOUS - 1)
+    await submit(database, "running")
+    await database.queue.claim("about to die", 1, LEASE)
+    (running,) = await database.queue.claim("me", 1, LEASE)
+    clock.advance(LEASE)
+    await submit(database, "new")
+    mine = ["running"]
+    claimed = await database.queue.claim("me", 9, LEASE, mine, alone_from=SUSPICIOUS)
+    assert claimed == []
+    await database.journal.abandon(running.lease, "done")
+    assert ids(await claim(database)) == ["suspect"]
+
+
+async def test_another_service_that_has_nothing_to_do_takes_the_suspect(
+    database: Database, clock: MovingClock
+) -> None:
+    await die_with(database, clock, "suspect", times=SUSPICIOUS)
+    await submit(database, "new")
+    assert ids(await claim(database, "first")) == ["suspect"]
+    assert ids(await claim(database, "second")) == ["new"]
+
+
+async def test_a_suspect_of_which_a_node_ends_is_none_any_more(
+    database: Database, clock: MovingClock
+) -> None:
+    await die_with(database, clock, "suspect", times=SUSPICIOUS)
+    await submit(database, "new")
+    (run,) = await claim(database)
+    seq = await begin_node(database, run.lease, seq=2)
+    ended = [NodeEnded("a", NodeStatus.COMPLETED, 1, "{}")]
+    await database.journal.record_step(run.lease, seq, Progress(2, 1, 0, 0), None, ended=ended)
+    claimed = await database.queue.claim("me", 9, LEASE, ["suspect"], alone_from=SUSPICIOUS)
+    assert ids(claimed) == ["new"]

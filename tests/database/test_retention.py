@@ -1,0 +1,108 @@
+"""Forgetting: what has ended goes, oldest first; what has not, and what is not ours, stays."""
+
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import text
+
+from database import Database, ExampleWorkflow
+from database.records import Ending, Submission
+from database.retention import BATCH
+from engine.plan import Progress
+from engine.status import ExecutionStatus
+from tests.main_project import create_main_database
+from tests.moving_clock import MovingClock
+
+DAY = 86_400.0
+
+
+async def ended(database: Database, execution_id: str, payload: str = "{}") -> None:
+    await waiting(database, execution_id, payload)
+    (run,) = await database.queue.claim("me", 1, 30)
+    ending = Ending(ExecutionStatus.COMPLETED, Progress(1, 1, 0, 0), None, payload, payload)
+    await database.journal.finish(run.lease, 0, ending)
+
+
+async def waiting(database: Database, execution_id: str, payload: str = "{}") -> None:
+    submission = Submission(
+        execution_id=execution_id,
+        workflow_id="w",
+        workflow_name="A workflow",
+        organization_id=None,
+        document=f'{{"of": "{execution_id}"}}',
+        inputs=payload,
+        total_nodes=1,
+    )
+    await database.submissions.submit(submission)
+
+
+async def column(database: Database, sql: str) -> list[object]:
+    query = text(sql)
+    return await database._access.reader.run(lambda connection: list(connection.scalars(query)))
+
+
+async def test_the_last_ones_are_kept(database: Database, clock: MovingClock) -> None:
+    for i in range(6):
+        await ended(database, f"e{i}")
+        clock.advance(1)
+    await waiting(database, "pending")
+    assert await database.retention.prune(None, 2) == 4
+    assert await database.retention.prune(None, 2) == 0
+    kept = await column(database, 'SELECT id FROM workflow_executions ORDER BY "createdAt"')
+    assert kept == ["e4", "e5", "pending"]
+    assert len(await column(database, "SELECT hash FROM orchestrator_definitions")) == 3
+
+
+async def test_what_is_older_is_forgotten(database: Database, clock: MovingClock) -> None:
+    await ended(database, "old")
+    await waiting(database, "pending")
+    clock.advance(2 * DAY)
+    await ended_now(database, "pending")
+    assert await database.retention.prune(1.0, None) == 1
+    assert await column(database, "SELECT id FROM workflow_executions") == ["pending"]
+
+
+async def ended_now(database: Database, execution_id: str) -> None:
+    (run,) = await database.queue.claim("me", 1, 30)
+    assert run.lease.execution_id == execution_id
+    ending = Ending(ExecutionStatus.COMPLETED, Progress(1, 1, 0, 0), None, "{}", "{}")
+    await database.journal.finish(run.lease, 0, ending)
+
+
+async def test_it_forgets_in_bites(database: Database) -> None:
+    for i in range(BATCH + 3):
+        await ended(database, f"e{i}")
+    assert await database.retention.prune(None, 0) == BATCH
+    assert await database.retention.prune(None, 0) == 3
+
+
+async def test_rows_of_the_main_projects_own_are_never_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "main.sqlite"
+    create_main_database(path)
+    database = Database(f"sqlite+aiosqlite:///{path}")
+    await database.prepare()
+    assert await database.retention.is_own_creation() is False
+    assert await database.retention.prune(0.000001, 0) == 0
+    await database.close()
+    assert sqlite3.connect(path).execute("SELECT id FROM execution_logs").fetchall() == [
+        ("old-log",)
+    ]
+
+
+async def test_a_file_of_the_services_own_shrinks_again(tmp_path: Path) -> None:
+    path = tmp_path / "own.sqlite"
+    database = Database(f"sqlite+aiosqlite:///{path}")
+    await database.prepare([ExampleWorkflow("w", "A workflow", "{}")])
+    assert await database.retention.is_own_creation() is True
+    for i in range(120):
+        await ended(database, f"e{i}", '"' + "x" * 100_000 + '"')
+    await database.close()
+    large = path.stat().st_size
+    database = Database(f"sqlite+aiosqlite:///{path}")
+    while await database.retention.prune(None, 5):
+        pass
+    while await database.retention.give_back_space():
+        pass
+    await database.close()
+    assert large > 30_000_000
+    assert path.stat().st_size < large / 2

@@ -1,0 +1,27 @@
+"""Results that a handler's task asks Prefect to keep: in the service's own home."""
+
+from prefect import flow, task
+
+from flows.prefect_runs import local_result_storage, prefect_context, run_flow
+
+
+async def test_a_result_that_is_to_be_kept_lies_in_our_home(tmp_path):
+    @task(persist_result=True)
+    async def kept(number):
+        return number
+
+    @task(persist_result=True, result_storage_key="../outside")
+    async def outside():
+        return 1
+
+    @flow(validate_parameters=False, persist_result=False)
+    async def keeps(execution_id):
+        assert await kept(7) == 7
+        await outside()
+
+    local_result_storage(keeps, tmp_path)
+    async with prefect_context(None) as client:
+        state = await run_flow(keeps, "e1", "keeps", client)
+    assert state.is_failed()
+    assert "outside of the base path" in (state.message or "")
+    assert any((tmp_path / "results").iterdir())
