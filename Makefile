@@ -3,7 +3,7 @@
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check format bench constraints environment
+.PHONY: help run demo test crash check format bench constraints environment
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,8 +14,11 @@ run: ## start the service
 demo: ## run an example workflow on a database of its own
 	@./start.sh demo
 
-test: ## run the tests; ARGS="tests/unit -n 2" goes to pytest
+test: ## run the tests; ARGS="tests/unit -n 0" goes to pytest
 	@./test.sh $(ARGS)
+
+crash: ## kill the service 50 times at random, and at every named point; takes ten minutes
+	@CRASH_ROUNDS=50 ./test.sh -m crash $(ARGS)
 
 check: environment ## lint, format, types, and who imports whom
 	$(PYTHON) -m ruff check

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Runs the tests; arguments go to pytest: ./test.sh tests/unit -n 2
+# Runs the tests, two at a time; arguments go to pytest: ./test.sh tests/unit -n 0
 set -eu
 
 cd -- "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)"
 requirements=requirements-dev.txt
 . ./scripts/venv.sh
 
-exec "$venv_python" -m pytest "$@"
+# Much of the suite waits for processes that are killed and started again. A file stays together.
+exec "$venv_python" -m pytest -n 2 --dist loadfile "$@"
