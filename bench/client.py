@@ -40,13 +40,14 @@ class Client:
             self.close()
             return False
 
-    def submit(self, workflow_id: str) -> Answer:
+    def submit(self, workflow_id: str, inputs: object = None) -> Answer:
         """Posts an execution.
 
         Raises:
             BenchError: it was refused.
         """
-        return _accepted(self._ask("POST", "/api/workflows/execute", {"workflowId": workflow_id}))
+        body = {"workflowId": workflow_id, "inputs": inputs}
+        return _accepted(self._ask("POST", "/api/workflows/execute", body))
 
     def poll(self, execution_id: str) -> Answer:
         """Asks how an execution stands.

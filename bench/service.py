@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -67,8 +67,12 @@ class Service:
 
 
 @contextmanager
-def running_service(directory: Path, concurrency: int) -> Generator[Service]:
+def running_service(
+    directory: Path, concurrency: int, settings: Mapping[str, str] | None = None
+) -> Generator[Service]:
     """The service with one workflow, a line of ten nodes, while the block runs.
+
+    ``settings`` are environment variables for it, besides those that every benchmark sets.
 
     Raises:
         BenchError: it does not start; quotes the end of its log.
@@ -81,7 +85,7 @@ def running_service(directory: Path, concurrency: int) -> Generator[Service]:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "start_service.py")],
             cwd=ROOT,
-            env=_environment(database, port, concurrency),
+            env=_environment(database, port, concurrency) | dict(settings or {}),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -89,7 +93,7 @@ def running_service(directory: Path, concurrency: int) -> Generator[Service]:
     try:
         _wait_until_up(port, process, log)
         started_in = time.perf_counter() - begun
-        _save_workflow(database)
+        save_workflow(database, WORKFLOW, _line())
         yield Service(port, process.pid, database, started_in)
     finally:
         process.terminate()
@@ -123,12 +127,12 @@ def _wait_until_up(port: int, process: "subprocess.Popen[bytes]", log: Path) -> 
             time.sleep(0.02)
 
 
-def _save_workflow(database: Path) -> None:
+def save_workflow(database: Path, workflow_id: str, document: object) -> None:
     """As the main project does: into the table."""
     with closing(sqlite3.connect(database, timeout=10)) as connection, connection:
         connection.execute(
             "INSERT INTO workflows(id, name, data) VALUES (?, ?, ?)",
-            (WORKFLOW, "A line of ten", json.dumps(_line())),
+            (workflow_id, workflow_id, json.dumps(document)),
         )
 
 

@@ -12,7 +12,7 @@ log = structlog.get_logger()
 DEFAULT_DAYS = 30.0
 DEFAULT_COUNT = 10_000
 """What a database of the service's own making keeps; any other keeps everything by default."""
-PAUSE_SECONDS = 5.0
+PAUSE_SECONDS = 1.0
 BREATH_SECONDS = 0.05
 """Between two bites, so that executions get their turn at the database."""
 
