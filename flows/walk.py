@@ -94,9 +94,11 @@ class Walk:
         ended = await self._take_due()
         stopped = self._plan.failure(self._outcomes) is not None
         step = self._without_parked(self._plan.ready(self._outcomes))
+        held_back = False
         while not self._control.reason:
-            held_back = self._control.draining and bool(step.start)
-            if held_back:
+            if self._control.draining and step.start:
+                # Once a node was held back the walk is not done, whatever else ends after it.
+                held_back = True
                 step = Step(skip=step.skip)
             for node_id in step.skip:
                 self._outcomes[node_id] = SKIPPED
@@ -111,12 +113,8 @@ class Walk:
             inputs = await self._record(ended, step)
             self._launch(inputs)
             ended = await self._next_ended()
-            stopped = stopped or any(
-                self._plan.stops(node.node_id, self._outcomes[node.node_id])
-                for node in ended
-                if node.node_id in self._outcomes
-            )
             decided = [node.node_id for node in ended if node.node_id in self._outcomes]
+            stopped = stopped or any(self._plan.stops(i, self._outcomes[i]) for i in decided)
             step = Step() if stopped else self._plan.after(decided, self._outcomes)
         return await self._stop(ended, self._control.reason)
 
