@@ -23,7 +23,15 @@ from sqlalchemy import (
 )
 
 from database.clock import Clock, to_text
-from database.node_rows import begin_nodes, end_nodes, outcome_of, parked_node, row_id
+from database.node_rows import (
+    UNENDED,
+    begin_nodes,
+    cancel_node_runs,
+    end_nodes,
+    outcome_of,
+    parked_node,
+    row_id,
+)
 from database.queue import to_status
 from database.reader import Reader
 from database.records import Ending, Lease, NodeEnded, NodeStarted, RunRecord
@@ -291,12 +299,7 @@ class Journal:
             .where(runs.c.executionId == lease.execution_id)
             .values(endedAt=now, owner=None, claimableAt=None)
         )
-        connection.execute(
-            update(logs)
-            .where(logs.c.executionId == lease.execution_id)
-            .where(logs.c.status.in_([NodeStatus.RUNNING, NodeStatus.WAITING]))
-            .values(status=NodeStatus.CANCELLED)
-        )
+        cancel_node_runs(connection, [lease.execution_id], UNENDED)
 
     def _guard(
         self,

@@ -102,12 +102,23 @@ def begin_nodes(
         connection.execute(_START_AGAIN, again)
 
 
-def cancel_node_runs(connection: Connection, execution_ids: Sequence[str]) -> None:
-    """Logs as ``cancelled`` what runs of these executions, as their last change so far."""
+IN_FLIGHT = (NodeStatus.RUNNING,)
+UNENDED = (NodeStatus.RUNNING, NodeStatus.WAITING)
+
+
+def cancel_node_runs(
+    connection: Connection,
+    execution_ids: Sequence[str],
+    statuses: Sequence[NodeStatus] = IN_FLIGHT,
+) -> None:
+    """Logs as ``cancelled`` what of these executions has one of the statuses.
+
+    It is their last change so far: where the executions take a sequence number, let them first.
+    """
     latest = select(runs.c.seq).where(runs.c.executionId == logs.c.executionId)
     connection.execute(
         update(logs)
-        .where(logs.c.executionId.in_(execution_ids), logs.c.status == NodeStatus.RUNNING)
+        .where(logs.c.executionId.in_(execution_ids), logs.c.status.in_(statuses))
         .values(status=NodeStatus.CANCELLED, seq=latest.scalar_subquery())
     )
 

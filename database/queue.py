@@ -23,14 +23,14 @@ from sqlalchemy import (
 
 from database.clock import Clock, to_text
 from database.connection import insert_if_new
-from database.node_rows import cancel_node_runs
+from database.node_rows import UNENDED, cancel_node_runs
 from database.reader import Reader
 from database.records import ClaimedRun, Lease
 from database.recovery import confined, put_back_abandoned
-from database.tables import AT_ONCE, executions, logs, runs, turns
+from database.tables import AT_ONCE, executions, runs, turns
 from database.writer import Writer
 from engine.errors import ExecutionNotFoundError, LeaseLostError
-from engine.status import TERMINAL, ExecutionStatus, NodeStatus, may_become
+from engine.status import TERMINAL, ExecutionStatus, may_become
 
 CLOCK_TOLERANCE_SECONDS = 60.0
 """A lease that ends later than twice its length and this from now was taken by another clock."""
@@ -248,30 +248,17 @@ class Queue:
             status = ExecutionStatus(found.status or ExecutionStatus.PENDING)
             if status in TERMINAL:
                 return status
-            if found.owner is not None:
-                asked: dict[str, object] = {"cancelRequestedAt": now}
-            else:
-                self._cancel_now(connection, execution_id, now)
-                asked = {"cancelRequestedAt": now, "endedAt": now, "claimableAt": None}
-                asked["seq"] = runs.c.seq + 1
+            asked: dict[str, object] = {"cancelRequestedAt": now}
+            if found.owner is None:
+                asked |= {"endedAt": now, "claimableAt": None, "seq": runs.c.seq + 1}
             connection.execute(update(runs).where(runs.c.executionId == execution_id).values(asked))
+            if found.owner is None:
+                done = to_status(ExecutionStatus.CANCELLED, execution_id, completedAt=now)
+                connection.execute(done)
+                cancel_node_runs(connection, [execution_id], UNENDED)
             return status
 
         return await self._writer.run(write)
-
-    def _cancel_now(self, connection: Connection, execution_id: str, now: str) -> None:
-        connection.execute(to_status(ExecutionStatus.CANCELLED, execution_id, completedAt=now))
-        connection.execute(
-            update(logs)
-            .where(logs.c.executionId == execution_id)
-            .where(logs.c.status.in_([NodeStatus.RUNNING, NodeStatus.WAITING]))
-            .values(
-                status=NodeStatus.CANCELLED,
-                seq=select(runs.c.seq + 1)
-                .where(runs.c.executionId == execution_id)
-                .scalar_subquery(),
-            )
-        )
 
     async def position(self, execution_id: str, lease_seconds: float) -> int | None:
         """The place of an execution in the queue, 1 for the next; ``None`` if it does not wait."""

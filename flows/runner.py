@@ -196,15 +196,16 @@ class Runner:
                 self._client = client
                 self._context = contextvars.copy_context()
                 beat = asyncio.create_task(self._beat())
+                ears = asyncio.create_task(self._listen())
                 claims = self._claims = asyncio.create_task(self._claim_forever())
                 days, count = self._settings.retention_days, self._settings.retention_count
                 house = asyncio.create_task(keep_house(self._database, days, count))
                 if not self._ready.done():
                     self._ready.set_result(None)
                 await self._drained.wait()
-                for task in (beat, claims, house):
+                for task in (beat, ears, claims, house):
                     task.cancel()
-                await asyncio.gather(beat, claims, house, return_exceptions=True)
+                await asyncio.gather(beat, ears, claims, house, return_exceptions=True)
         finally:
             await self._database.close()
 
@@ -224,19 +225,10 @@ class Runner:
                 continue
 
     async def _look_for_work(self) -> None:
-        queue = self._database.queue
-        if self._active:
-            for execution_id in await queue.cancellations(self._owner):
-                if control := self._active.get(execution_id):
-                    control.stop(StopReason.CANCEL)
-        if self._stopping:
-            return
-        for control in self._active.values():
-            control.poke()  # an answer for a node that waits may have come through another service
         free = max(0, self._settings.max_concurrent_executions - len(self._active))
         # The last attempt is made alone, so that it charges nobody else.
         alone_from = max(1, self._settings.max_recovery_attempts - 1)
-        for run in await queue.claim(
+        for run in await self._database.queue.claim(
             self._owner, free, self._settings.lease_seconds, list(self._active), alone_from
         ):
             self._begin(run)
@@ -337,6 +329,23 @@ class Runner:
                 control = self._active.get(execution_id)
                 if control is not None and execution_id not in held:
                     control.stop(StopReason.LEASE_LOST)
+
+    async def _listen(self) -> None:
+        """Hears what came through other services: cancellations, and answers for those who wait."""
+        while True:
+            await asyncio.sleep(self._settings.poll_interval_seconds)
+            if not self._active:
+                continue
+            try:
+                cancelled = await self._database.queue.cancellations(self._owner)
+            except StorageError as error:
+                log.warning("database_not_ready", doing="listening", reason=str(error))
+                continue
+            for execution_id in cancelled:
+                if control := self._active.get(execution_id):
+                    control.stop(StopReason.CANCEL)
+            for control in self._active.values():
+                control.poke()
 
     async def _drain(self, grace_seconds: float) -> None:
         self._stopping = True
