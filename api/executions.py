@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 
 from api.schemas import (
     CancelAnswer,
@@ -23,6 +23,7 @@ from engine.parking import Resumption
 from engine.status import TERMINAL, ExecutionStatus
 
 POLLED_LOGS = 10
+MAX_SEQ = 2**31 - 1
 
 router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
 
@@ -62,10 +63,20 @@ async def read_execution(execution_id: str, services: UseServices) -> ExecutionV
 
 
 @router.get("/executions/{execution_id}/logs", responses={404: {"model": ProblemView}})
-async def read_logs(execution_id: str, services: UseServices) -> LogsView:
-    """Every node run of an execution in the order of start, payloads whole."""
-    _, logs = await services.database.reads.execution_with_logs(execution_id)
-    return LogsView(execution_id=execution_id, logs=[log_view(log) for log in logs])
+async def read_logs(
+    execution_id: str,
+    services: UseServices,
+    after_seq: Annotated[int, Query(alias="afterSeq", ge=0, le=MAX_SEQ)] = 0,
+) -> LogsView:
+    """Every node run of an execution in the order of start, payloads whole; with ``afterSeq`` only
+    what changed since the answer whose ``nextSeq`` it was.
+    """
+    execution, logs = await services.database.reads.execution_with_logs(
+        execution_id, after_seq=after_seq
+    )
+    return LogsView(
+        execution_id=execution_id, next_seq=execution.seq, logs=[log_view(log) for log in logs]
+    )
 
 
 @router.post("/executions/{execution_id}/cancel", responses={404: {"model": ProblemView}})

@@ -111,8 +111,21 @@ class NodeLogView(ApiModel):
     last_error: str | None
     wait_until: str | None
     taken_from: str | None
+    percentage: int | None
     message: str | None
     seq: int
+
+
+class CurrentNodeView(ApiModel):
+    """The node started last that still runs, with what its handler reports of itself."""
+
+    node_id: str
+    node_type: str | None
+    node_label: str | None
+    started_at: str | None
+    attempt: int
+    percentage: int | None
+    message: str | None
 
 
 class ExecutionView(ApiModel):
@@ -126,6 +139,8 @@ class ExecutionView(ApiModel):
     started_at: str | None
     completed_at: str | None
     current_node_id: str | None
+    current_node: CurrentNodeView | None
+    seq: int
     error: str | None
     queue_position: int | None
     rerun_of: str | None
@@ -140,6 +155,7 @@ class LogsView(ApiModel):
     """``GET /api/executions/{id}/logs``."""
 
     execution_id: str
+    next_seq: int
     logs: list[NodeLogView]
 
 

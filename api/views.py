@@ -2,8 +2,8 @@
 
 import json
 
-from api.schemas import ExecutionView, NodeLogView, ProgressView
-from database.records import Execution, NodeLog, Payload
+from api.schemas import CurrentNodeView, ExecutionView, NodeLogView, ProgressView
+from database.records import CurrentNode, Execution, NodeLog, Payload
 from engine.plan import Progress
 from engine.status import ExecutionStatus
 from engine.values import JsonValue
@@ -25,6 +25,8 @@ def execution_view(
         started_at=execution.started_at,
         completed_at=execution.completed_at,
         current_node_id=execution.current_node_id,
+        current_node=current_node_view(execution.current_node),
+        seq=execution.seq,
         error=execution.error,
         queue_position=queue_position,
         rerun_of=execution.rerun_of,
@@ -33,6 +35,21 @@ def execution_view(
         progress=progress_view(execution.progress, execution.status),
         logs=[log_view(log) for log in logs],
         final_output=_value(execution.final_output),
+    )
+
+
+def current_node_view(node: CurrentNode | None) -> CurrentNodeView | None:
+    """The node that runs, if one does."""
+    if node is None:
+        return None
+    return CurrentNodeView(
+        node_id=node.node_id,
+        node_type=node.node_type,
+        node_label=node.node_label,
+        started_at=node.started_at,
+        attempt=node.attempt,
+        percentage=node.percentage,
+        message=node.message,
     )
 
 
@@ -56,19 +73,21 @@ def log_view(log: NodeLog) -> NodeLogView:
         status=log.status,
         duration=log.duration,
         timestamp=log.timestamp,
-        input_data=_payload(log.input_data),
-        output_data=_payload(log.output_data),
+        input_data=payload_view(log.input_data),
+        output_data=payload_view(log.output_data),
         error=log.error,
         attempt=log.attempt,
         last_error=log.last_error,
         wait_until=log.wait_until,
         taken_from=log.taken_from,
+        percentage=log.percentage,
         message=log.message,
         seq=log.seq,
     )
 
 
-def _payload(payload: Payload | None) -> JsonValue:
+def payload_view(payload: Payload | None) -> JsonValue:
+    """A payload's value, or an object that says how much of it was cut."""
     if payload is None:
         return None
     if payload.cut:

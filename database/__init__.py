@@ -1,7 +1,8 @@
 """All SQL of the service. Nobody else writes any: callers use what ``Database`` offers.
 
 ``connection`` opens it, ``schema`` brings it up to date, ``submissions`` takes executions in,
-``queue`` hands them out, ``journal`` records how they go, ``reads`` answers questions.
+``queue`` hands them out, ``journal`` records how they go, ``reads`` answers questions, ``news``
+tells what happened since.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from database.bell import Bell
 from database.clock import Clock, to_text, utc_now
 from database.connection import (
     is_sqlite,
@@ -19,6 +21,7 @@ from database.connection import (
 )
 from database.invariants import Violation, find_violations
 from database.journal import Journal
+from database.news import News
 from database.queue import Queue
 from database.reader import PooledReader, Reader, ThreadedReader
 from database.reads import Reads
@@ -39,12 +42,12 @@ class _Access:
     engine: AsyncEngine | None = None
 
     @classmethod
-    def open(cls, url: str) -> "_Access":
+    def open(cls, url: str, bell: Bell) -> "_Access":
         if is_sqlite(url):
             reader = ThreadedReader(open_reading_engine(url))
-            return cls(reader, SingleWriter(open_writing_engine(url)))
+            return cls(reader, SingleWriter(open_writing_engine(url), bell))
         engine = open_engine(url)
-        return cls(PooledReader(engine), PooledWriter(engine), engine)
+        return cls(PooledReader(engine), PooledWriter(engine, bell), engine)
 
     async def close(self) -> None:
         await asyncio.to_thread(self.writer.close)
@@ -56,23 +59,31 @@ class _Access:
 class Database:
     """One database, used from one event loop; ``for_another_loop`` gives another loop its own."""
 
-    def __init__(self, url: str, clock: Clock = utc_now, shared: _Access | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        clock: Clock = utc_now,
+        shared: _Access | None = None,
+        bell: Bell | None = None,
+    ) -> None:
         self._url = url
         self.clock = clock
+        self.bell = bell or Bell()
         self._owns_access = shared is None
-        self._access = shared or _Access.open(url)
+        self._access = shared or _Access.open(url, self.bell)
         reader, writer = self._access.reader, self._access.writer
         self.submissions = Submissions(reader, writer, clock)
         self.queue = Queue(reader, writer, clock)
         self.journal = Journal(reader, writer, clock)
         self.reads = Reads(reader)
+        self.news = News(reader)
         self.retention = Retention(reader, writer, clock)
 
     def for_another_loop(self) -> "Database":
         """The same database for the event loop of another thread; close it before this one."""
         # Threads serve any loop; the connections of an asynchronous engine are of one.
         shared = self._access if is_sqlite(self._url) else None
-        return Database(self._url, self.clock, shared)
+        return Database(self._url, self.clock, shared, self.bell)
 
     async def prepare(self, examples: Sequence[ExampleWorkflow] = ()) -> bool:
         """Brings the schema up to date; says whether the database is new. See ``schema``."""

@@ -12,7 +12,7 @@ from sqlalchemy import Select, and_, func, literal, not_, or_, select
 
 from database.clock import Clock, to_text
 from database.reader import Reader
-from database.tables import AT_ONCE, definitions, executions, logs, runs
+from database.tables import AT_ONCE, definitions, events, executions, logs, runs
 from engine.status import TERMINAL, ExecutionStatus, NodeStatus
 
 GRACE_SECONDS = 5.0
@@ -142,6 +142,19 @@ def _node_runs() -> dict[str, Select[*tuple[Any, ...]]]:
             node_status == NodeStatus.ERROR, func.coalesce(logs.c.error, "") == ""
         ),
         "no row is newer than its execution": mine.where(logs.c.seq > runs.c.seq),
+        "the events of an execution have no hole": (
+            _OURS.join(events, events.c.executionId == executions.c.id)
+            .group_by(executions.c.id, runs.c.seq)
+            .having(
+                or_(
+                    func.max(events.c.seq) != runs.c.seq,
+                    func.count() != func.max(events.c.seq) - func.min(events.c.seq) + 1,
+                )
+            )
+        ),
+        "the last event of an ended execution is its end": _OURS.join(
+            events, and_(events.c.executionId == executions.c.id, events.c.seq == runs.c.seq)
+        ).where(_ENDED, or_(events.c.status != executions.c.status, events.c.nodeId.is_not(None))),
         "a parked execution has a node that waits": _OURS.where(
             executions.c.status == ExecutionStatus.WAITING,
             ~select(literal(1))

@@ -6,7 +6,7 @@ lease of this owner on an execution that has not ended, and where that changes n
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from database.clock import Clock, to_text
+from database.events import note_executions, note_nodes
 from database.node_rows import (
     UNENDED,
     begin_nodes,
@@ -67,7 +68,7 @@ _HOLD = (
     update(runs)
     .where(runs.c.executionId == bindparam("execution"), runs.c.owner == bindparam("holder"))
     .values(
-        seq=func.coalesce(bindparam("change", type_=Integer), runs.c.seq + 1),
+        seq=func.coalesce(bindparam("change", type_=Integer), runs.c.seq),
         claimableAt=bindparam("until"),
     )
 )
@@ -194,6 +195,7 @@ class Journal:
                     ),
                 )
             )
+            note_executions(connection, [lease.execution_id], to_text(self._clock()))
 
         await self._writer.run(write)
 
@@ -217,13 +219,16 @@ class Journal:
 
         def write(connection: Connection) -> None:
             self._guard(connection, lease, after, progress, progressed=bool(ended))
+            now = to_text(self._clock())
             reached = end_nodes(connection, lease, seq, ended)
-            begin_nodes(connection, lease, reached, skipped, started, to_text(self._clock()))
+            begin_nodes(connection, lease, reached, skipped, started, now)
             running = connection.execute(
                 _STAND_AT, {"execution": lease.execution_id, "current": current_node_id}
             )
             if running.rowcount != 1:
                 raise LeaseLostError(lease.execution_id)
+            changed = [*_decided(ended, skipped), *(start.node.id for start in started)]
+            self._note(connection, lease, seq, changed, now)
 
         await self._writer.run(write)
         return after
@@ -232,14 +237,28 @@ class Journal:
         self, lease: Lease, seq: int, node_id: str, attempt: int, error: str
     ) -> int:
         """Records that an attempt failed and that ``attempt`` is the one to come."""
+        change = {"attempt": attempt, "lastError": error}
+        change |= {"nodePercentage": None, "nodeMessage": None}
+        return await self._record_change(lease, seq, node_id, change)
 
+    async def record_report(
+        self, lease: Lease, seq: int, node_id: str, percentage: int | None, message: str | None
+    ) -> int:
+        """Records how far a node that runs says it is; ``percentage`` from 0 to 100."""
+        change = {"nodePercentage": percentage, "nodeMessage": message}
+        return await self._record_change(lease, seq, node_id, change)
+
+    async def _record_change(
+        self, lease: Lease, seq: int, node_id: str, values: Mapping[str, object]
+    ) -> int:
         def write(connection: Connection) -> None:
             self._guard(connection, lease, seq + 1)
             connection.execute(
                 update(logs)
                 .where(logs.c.id == row_id(lease, node_id))
-                .values(attempt=attempt, lastError=error, seq=seq + 1)
+                .values(seq=seq + 1, **values)
             )
+            self._note(connection, lease, seq, [node_id], to_text(self._clock()))
 
         await self._writer.run(write)
         return seq + 1
@@ -257,10 +276,11 @@ class Journal:
         now = to_text(self._clock())
 
         def write(connection: Connection) -> None:
-            after = seq + len(ended) + len(skipped) + 1
+            after = seq + len(ended) + len(skipped)
             self._guard(connection, lease, after, ending.progress)
             reached = end_nodes(connection, lease, seq, ended)
             begin_nodes(connection, lease, reached, skipped, (), now)
+            self._note(connection, lease, seq, _decided(ended, skipped), now)
             self._end_execution(connection, lease, ending, now)
 
         await self._writer.run(write)
@@ -279,6 +299,7 @@ class Journal:
     def _end_execution(
         self, connection: Connection, lease: Lease, ending: Ending, now: str
     ) -> None:
+        cancel_node_runs(connection, [lease.execution_id], now, UNENDED)
         done = connection.execute(
             update(executions)
             .where(executions.c.id == lease.execution_id)
@@ -299,7 +320,14 @@ class Journal:
             .where(runs.c.executionId == lease.execution_id)
             .values(endedAt=now, owner=None, claimableAt=None)
         )
-        cancel_node_runs(connection, [lease.execution_id], UNENDED)
+        note_executions(connection, [lease.execution_id], now)
+
+    def _note(
+        self, connection: Connection, lease: Lease, seq: int, node_ids: Sequence[str], now: str
+    ) -> None:
+        """Notes the changes of these nodes' rows, which have the numbers after ``seq``."""
+        rows = [(number, row_id(lease, i)) for number, i in enumerate(node_ids, start=seq + 1)]
+        note_nodes(connection, lease.execution_id, rows, now)
 
     def _guard(
         self,
@@ -324,3 +352,7 @@ class Journal:
         held = connection.execute(_HOLD if progress is None else _HOLD_AND_PROGRESS, values)
         if held.rowcount != 1:
             raise LeaseLostError(lease.execution_id)
+
+
+def _decided(ended: Sequence[NodeEnded], skipped: Sequence[Node]) -> list[str]:
+    return [*(node.node_id for node in ended), *(node.id for node in skipped)]

@@ -1,4 +1,7 @@
-"""The rows of ``execution_logs``: one a node run, begun, ended and read back."""
+"""The rows of ``execution_logs``: one a node run, begun, ended and read back.
+
+Whoever changes rows notes the events of it; see ``events``.
+"""
 
 import json
 from collections.abc import Sequence
@@ -7,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Integer, Row, bindparam, func, select, update
 
 from database.connection import insert_if_new
+from database.events import note_nodes
 from database.records import Lease, NodeEnded, NodeStarted
 from database.tables import logs, runs
 from engine.document import Node
@@ -39,7 +43,14 @@ _START_AGAIN = (
         seq=bindparam("change"),
         startSeq=bindparam("change"),
         timestamp=bindparam("at"),
+        nodePercentage=None,
+        nodeMessage=None,
     )
+)
+_CANCEL = (
+    update(logs)
+    .where(logs.c.id == bindparam("row"))
+    .values(status=NodeStatus.CANCELLED, seq=bindparam("change"))
 )
 
 
@@ -109,18 +120,28 @@ UNENDED = (NodeStatus.RUNNING, NodeStatus.WAITING)
 def cancel_node_runs(
     connection: Connection,
     execution_ids: Sequence[str],
+    now: str,
     statuses: Sequence[NodeStatus] = IN_FLIGHT,
 ) -> None:
-    """Logs as ``cancelled`` what of these executions has one of the statuses.
-
-    It is their last change so far: where the executions take a sequence number, let them first.
+    """Logs as ``cancelled`` what of these executions has one of the statuses; each row takes a
+    sequence number and has its event.
     """
-    latest = select(runs.c.seq).where(runs.c.executionId == logs.c.executionId)
-    connection.execute(
-        update(logs)
+    rows = connection.execute(
+        select(logs.c.id, logs.c.executionId, runs.c.seq)
+        .join(runs, runs.c.executionId == logs.c.executionId)
         .where(logs.c.executionId.in_(execution_ids), logs.c.status.in_(statuses))
-        .values(status=NodeStatus.CANCELLED, seq=latest.scalar_subquery())
-    )
+        .order_by(logs.c.startSeq)
+    ).all()
+    changes: dict[str, list[tuple[int, str]]] = {}
+    for row in rows:
+        mine = changes.setdefault(row.executionId, [])
+        mine.append((row.seq + len(mine) + 1, row.id))
+    for execution_id, changed in changes.items():
+        connection.execute(_CANCEL, [{"row": row, "change": seq} for seq, row in changed])
+        connection.execute(
+            update(runs).where(runs.c.executionId == execution_id).values(seq=changed[-1][0])
+        )
+        note_nodes(connection, execution_id, changed, now)
 
 
 def outcome_of(row: Row[*tuple[Any, ...]]) -> Outcome | None:

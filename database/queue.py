@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from database.clock import Clock, to_text
 from database.connection import insert_if_new
+from database.events import note_executions
 from database.node_rows import UNENDED, cancel_node_runs
 from database.reader import Reader
 from database.records import ClaimedRun, Lease
@@ -88,7 +89,7 @@ class Queue:
             return []
 
         def write(connection: Connection) -> list[ClaimedRun]:
-            put_back_abandoned(connection, abandoned)
+            put_back_abandoned(connection, abandoned, self._now())
             wanted, most = waiting, limit
             if alone_from is not None:
                 wanted, room = confined(connection, owner, waiting, alone_from)
@@ -108,6 +109,7 @@ class Queue:
             )
             held = sorted(taken, key=lambda row: ids.index(row.executionId))
             begun = self._set_running(connection, [row.executionId for row in held])
+            note_executions(connection, [row.executionId for row in held], self._now())
             self._take_turns(connection, [row.organization for row in held])
             return [
                 ClaimedRun(
@@ -195,6 +197,7 @@ class Queue:
         """
 
         def write(connection: Connection) -> None:
+            cancel_node_runs(connection, [lease.execution_id], self._now())
             due = self._now(delay_seconds) if delay_seconds else AT_ONCE
             released = connection.execute(
                 update(runs)
@@ -202,7 +205,6 @@ class Queue:
                 .values(
                     owner=None,
                     claimableAt=case((runs.c.cancelRequestedAt.is_not(None), AT_ONCE), else_=due),
-                    seq=runs.c.seq + 1,
                 )
             )
             back = connection.execute(
@@ -210,7 +212,7 @@ class Queue:
             )
             if released.rowcount != 1 or back.rowcount != 1:
                 raise LeaseLostError(lease.execution_id)
-            cancel_node_runs(connection, [lease.execution_id])
+            note_executions(connection, [lease.execution_id], self._now())
 
         await self._writer.run(write)
 
@@ -250,12 +252,13 @@ class Queue:
                 return status
             asked: dict[str, object] = {"cancelRequestedAt": now}
             if found.owner is None:
-                asked |= {"endedAt": now, "claimableAt": None, "seq": runs.c.seq + 1}
+                asked |= {"endedAt": now, "claimableAt": None}
             connection.execute(update(runs).where(runs.c.executionId == execution_id).values(asked))
             if found.owner is None:
+                cancel_node_runs(connection, [execution_id], now, UNENDED)
                 done = to_status(ExecutionStatus.CANCELLED, execution_id, completedAt=now)
                 connection.execute(done)
-                cancel_node_runs(connection, [execution_id], UNENDED)
+                note_executions(connection, [execution_id], now)
             return status
 
         return await self._writer.run(write)

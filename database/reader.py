@@ -78,8 +78,11 @@ class PooledReader:
     async def run(self, question: Question[T]) -> T:
         """See ``Reader``."""
         try:
-            async with self._engine.connect() as connection, connection.begin():
-                return await connection.run_sync(question)
+            async with self._engine.connect() as connection:
+                # Else each statement would see a later moment than the one before.
+                await connection.execution_options(isolation_level="REPEATABLE READ")
+                async with connection.begin():
+                    return await connection.run_sync(question)
         except SQLAlchemyError as error:
             raise translate(error) from error
 

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
     Row,
     Select,
     bindparam,
@@ -18,11 +19,42 @@ from sqlalchemy import (
 
 from database.node_rows import outcome_of
 from database.reader import Reader
-from database.records import Execution, ExecutionSummary, NodeLog, PastRun, Payload, Workflow
+from database.records import (
+    CurrentNode,
+    Execution,
+    ExecutionSummary,
+    NodeLog,
+    PastRun,
+    Payload,
+    Workflow,
+)
 from database.tables import definitions, executions, logs, runs, workflows
 from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
+
+CURRENT = logs.alias("current")
+"""The row of an execution's current node, for joins."""
+
+
+def is_row_of(
+    table: FromClause, execution_id: ColumnElement[str], node_id: ColumnElement[Any]
+) -> ColumnElement[bool]:
+    """Whether a row of ``execution_logs`` is that of this node of this execution, by its key."""
+    return table.c.id == execution_id + ":" + node_id
+
+
+def current_node_columns() -> list[ColumnElement[Any]]:
+    """What ``current_node`` reads of ``CURRENT``."""
+    return [
+        CURRENT.c.nodeType.label("currentType"),
+        CURRENT.c.nodeLabel.label("currentLabel"),
+        CURRENT.c.timestamp.label("currentSince"),
+        CURRENT.c.attempt.label("currentAttempt"),
+        CURRENT.c.nodePercentage.label("currentPercentage"),
+        CURRENT.c.nodeMessage.label("currentMessage"),
+    ]
+
 
 _EXECUTION = (
     select(
@@ -45,8 +77,10 @@ _EXECUTION = (
         runs.c.completedNodes,
         runs.c.failedNodes,
         runs.c.skippedNodes,
+        *current_node_columns(),
     )
     .outerjoin(runs, runs.c.executionId == executions.c.id)
+    .outerjoin(CURRENT, is_row_of(CURRENT, executions.c.id, executions.c.currentNodeId))
     .where(executions.c.id == bindparam("execution"))
 )
 
@@ -94,10 +128,15 @@ class Reads:
         Raises:
             ExecutionNotFoundError: there is none of that id.
         """
-        return await self._reader.run(lambda connection: _execution(connection, execution_id))
+        return await self._reader.run(lambda connection: read_execution(connection, execution_id))
 
     async def execution_with_logs(
-        self, execution_id: str, *, last: int | None = None, cut_at: int | None = None
+        self,
+        execution_id: str,
+        *,
+        last: int | None = None,
+        cut_at: int | None = None,
+        after_seq: int = 0,
     ) -> tuple[Execution, list[NodeLog]]:
         """One execution and its node runs as they stood at one moment; see ``logs``.
 
@@ -106,8 +145,8 @@ class Reads:
         """
         return await self._reader.run(
             lambda connection: (
-                _execution(connection, execution_id),
-                _logs(connection, execution_id, last, cut_at),
+                read_execution(connection, execution_id),
+                read_logs(connection, execution_id, last, cut_at, after_seq),
             )
         )
 
@@ -124,7 +163,7 @@ class Reads:
     ) -> list[NodeLog]:
         """Node runs in the order of their start; only the ``last`` ones, payloads cut, if asked."""
         return await self._reader.run(
-            lambda connection: _logs(connection, execution_id, last, cut_at)
+            lambda connection: read_logs(connection, execution_id, last, cut_at)
         )
 
     async def executions_of(
@@ -177,7 +216,8 @@ def _past_run(connection: Connection, execution_id: str) -> PastRun:
     )
 
 
-def _execution(connection: Connection, execution_id: str) -> Execution:
+def read_execution(connection: Connection, execution_id: str) -> Execution:
+    """See ``Reads.execution``."""
     row = connection.execute(_EXECUTION, {"execution": execution_id}).first()
     if row is None:
         raise ExecutionNotFoundError(execution_id)
@@ -190,6 +230,7 @@ def _execution(connection: Connection, execution_id: str) -> Execution:
         started_at=row.startedAt,
         completed_at=row.completedAt,
         current_node_id=row.currentNodeId,
+        current_node=current_node(row),
         error=row.error,
         final_output=row.finalOutput,
         progress=Progress(
@@ -205,10 +246,31 @@ def _execution(connection: Connection, execution_id: str) -> Execution:
     )
 
 
-def _logs(
-    connection: Connection, execution_id: str, last: int | None, cut_at: int | None
+def current_node(row: Row[*tuple[Any, ...]]) -> CurrentNode | None:
+    """The current node of a row that was joined with ``CURRENT``."""
+    if row.currentNodeId is None:
+        return None
+    return CurrentNode(
+        row.currentNodeId,
+        row.currentType,
+        row.currentLabel,
+        row.currentSince,
+        row.currentAttempt or 1,
+        row.currentPercentage,
+        row.currentMessage,
+    )
+
+
+def read_logs(
+    connection: Connection,
+    execution_id: str,
+    last: int | None = None,
+    cut_at: int | None = None,
+    after_seq: int = 0,
 ) -> list[NodeLog]:
-    rows = connection.execute(_logs_query(last, cut_at), {"execution": execution_id}).all()
+    """See ``Reads.logs``; only what changed after ``after_seq``."""
+    wanted = {"execution": execution_id, "after": after_seq}
+    rows = connection.execute(_logs_query(last, cut_at), wanted).all()
     return [_node_log(row) for row in reversed(rows)]
 
 
@@ -220,9 +282,9 @@ def _logs_query(last: int | None, cut_at: int | None) -> Select[*tuple[Any, ...]
             logs.c.nodeType,
             logs.c.nodeLabel,
             logs.c.status,
-            _cut(logs.c.inputData, cut_at).label("input"),
+            cut(logs.c.inputData, cut_at).label("input"),
             func.length(logs.c.inputData).label("inputSize"),
-            _cut(logs.c.outputData, cut_at).label("output"),
+            cut(logs.c.outputData, cut_at).label("output"),
             func.length(logs.c.outputData).label("outputSize"),
             logs.c.error,
             logs.c.lastError,
@@ -232,9 +294,12 @@ def _logs_query(last: int | None, cut_at: int | None) -> Select[*tuple[Any, ...]
             logs.c.seq,
             logs.c.waitUntil,
             logs.c.takenFrom,
+            logs.c.nodePercentage,
+            logs.c.nodeMessage,
             case((logs.c.status == NodeStatus.WAITING, logs.c.resultDetail)).label("asks"),
         )
         .where(logs.c.executionId == bindparam("execution"))
+        .where(func.coalesce(logs.c.seq, 1) > bindparam("after"))
         .order_by(
             func.coalesce(logs.c.startSeq, 0).desc(), logs.c.timestamp.desc(), logs.c.id.desc()
         )
@@ -242,7 +307,8 @@ def _logs_query(last: int | None, cut_at: int | None) -> Select[*tuple[Any, ...]
     )
 
 
-def _cut(column: ColumnElement[str], characters: int | None) -> ColumnElement[Any]:
+def cut(column: ColumnElement[str], characters: int | None) -> ColumnElement[Any]:
+    """The beginning of a payload; all of it with ``None``."""
     return column if characters is None else func.substr(column, literal(1), literal(characters))
 
 
@@ -262,5 +328,15 @@ def _node_log(row: Row[*tuple[Any, ...]]) -> NodeLog:
         seq=row.seq or 0,
         wait_until=row.waitUntil if row.status == NodeStatus.WAITING else None,
         taken_from=row.takenFrom,
-        message=json.loads(row.asks).get("message") if row.asks else None,
+        percentage=row.nodePercentage if row.status == NodeStatus.RUNNING else None,
+        message=asked(row.asks) if row.asks else _reported(row),
     )
+
+
+def asked(detail: str | None) -> str | None:
+    """What a node that waits asks, of what its handler returned."""
+    return json.loads(detail).get("message") if detail else None
+
+
+def _reported(row: Row[*tuple[Any, ...]]) -> str | None:
+    return row.nodeMessage if row.status == NodeStatus.RUNNING else None

@@ -122,6 +122,19 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class CurrentNode:
+    """The node started last that still runs, and what its handler reports of itself."""
+
+    node_id: str
+    node_type: str | None
+    node_label: str | None
+    started_at: str | None
+    attempt: int
+    percentage: int | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     """A row of ``workflow_executions`` with its progress; JSON columns as text."""
 
@@ -133,6 +146,7 @@ class Execution:
     started_at: str | None
     completed_at: str | None
     current_node_id: str | None
+    current_node: CurrentNode | None
     error: str | None
     final_output: str | None
     progress: Progress
@@ -200,5 +214,55 @@ class NodeLog:
     seq: int
     wait_until: str | None
     taken_from: str | None
+    percentage: int | None
+    """Of a node that runs: how far its handler says it is, 0 to 100."""
     message: str | None
-    """Of a node that waits: what its handler said, for people to answer."""
+    """Of a node that runs: what its handler says of itself; of one that waits: what it asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of an execution, and how it stood after it.
+
+    ``log`` is the node run that changed, ``None`` where the execution changed as a whole; ``error``
+    and ``final_output`` are set at its end.
+    """
+
+    position: int
+    """Its place among the events of all executions."""
+    seq: int
+    """Its place among the events of its execution: 1, 2, 3 …"""
+    at: str
+    execution_id: str
+    workflow_id: str
+    organization_id: str | None
+    status: ExecutionStatus
+    current_node_id: str | None
+    current_node: CurrentNode | None
+    progress: Progress
+    log: NodeLog | None
+    error: str | None
+    final_output: Payload | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an execution stands: itself and its node runs, as of one moment."""
+
+    execution: Execution
+    logs: list[NodeLog]
+    final_output: Payload | None
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """Which executions somebody follows. Without anything: all of them."""
+
+    execution_ids: frozenset[str] | None = None
+    organization_id: str | None = None
+
+    def covers(self, execution_id: str, organization_id: str | None) -> bool:
+        """Whether an execution is among them."""
+        if self.execution_ids is not None and execution_id not in self.execution_ids:
+            return False
+        return self.organization_id in (None, organization_id)

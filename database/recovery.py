@@ -5,12 +5,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, select, update
 
+from database.events import note_executions
 from database.node_rows import cancel_node_runs
 from database.tables import AT_ONCE, executions, runs
 from engine.status import ExecutionStatus
 
 
-def put_back_abandoned(connection: Connection, abandoned: ColumnElement[bool]) -> None:
+def put_back_abandoned(connection: Connection, abandoned: ColumnElement[bool], now: str) -> None:
     """Makes ``pending`` again what is ``abandoned``, whether or not anybody has room for it.
 
     Each counts one owner more that died with it. Nodes that were in flight are logged
@@ -24,7 +25,6 @@ def put_back_abandoned(connection: Connection, abandoned: ColumnElement[bool]) -
                 owner=None,
                 claimableAt=AT_ONCE,
                 recoveries=runs.c.recoveries + 1,
-                seq=runs.c.seq + 1,
             )
             .returning(runs.c.executionId)
         )
@@ -33,12 +33,13 @@ def put_back_abandoned(connection: Connection, abandoned: ColumnElement[bool]) -
     )
     if not ids:
         return
+    cancel_node_runs(connection, ids, now)
     connection.execute(
         update(executions)
         .where(executions.c.id.in_(ids), executions.c.status == ExecutionStatus.RUNNING)
         .values(status=ExecutionStatus.PENDING, currentNodeId=None)
     )
-    cancel_node_runs(connection, ids)
+    note_executions(connection, ids, now)
 
 
 def confined(

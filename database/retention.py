@@ -8,7 +8,7 @@ from database.clock import Clock, to_text
 from database.reader import Reader
 from database.schema import CREATED
 from database.submissions import KEYS_KEPT_HOURS
-from database.tables import definitions, executions, facts, idempotency_keys, logs, runs
+from database.tables import definitions, events, executions, facts, idempotency_keys, logs, runs
 from database.writer import Writer
 
 BATCH = 25
@@ -99,6 +99,7 @@ def _forget(connection: Connection, ids: list[str]) -> None:
     )
     # Not left to the cascade: it does not work where foreign keys cannot be enforced.
     connection.execute(delete(logs).where(logs.c.executionId.in_(ids)))
+    connection.execute(delete(events).where(events.c.executionId.in_(ids)))
     connection.execute(delete(runs).where(runs.c.executionId.in_(ids)))
     connection.execute(delete(executions).where(executions.c.id.in_(ids)))
     used = exists().where(runs.c.definitionHash == definitions.c.hash)

@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from database.clock import Clock, to_text
 from database.connection import insert_if_new
+from database.events import note_executions, note_nodes
 from database.reader import Reader
 from database.records import IdempotencyKey, Submission
 from database.tables import (
@@ -131,7 +132,8 @@ class Submissions:
             )
         )
         if submission.rerun_of is not None:
-            self._take_over(connection, submission, submission.rerun_of)
+            self._take_over(connection, submission, submission.rerun_of, now)
+        note_executions(connection, [submission.execution_id], now)
         return submission.execution_id
 
     def _take_key(
@@ -162,7 +164,9 @@ class Submissions:
             raise IdempotencyKeyReusedError(key.key)
         return row.executionId
 
-    def _take_over(self, connection: Connection, submission: Submission, source: str) -> None:
+    def _take_over(
+        self, connection: Connection, submission: Submission, source: str, now: str
+    ) -> None:
         """Copies the node rows whose results the rerun takes over, in the order they ended in."""
         copied = [
             column
@@ -182,6 +186,9 @@ class Submissions:
             connection.execute(
                 logs.insert().from_select([*names, *(column.name for column in copied)], row)
             )
+        taken = enumerate(submission.taken_over, start=1)
+        rows = [(seq, f"{submission.execution_id}:{node_id}") for seq, node_id in taken]
+        note_nodes(connection, submission.execution_id, rows, now)
 
 
 def _is(key: IdempotencyKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

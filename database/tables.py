@@ -3,7 +3,16 @@
 Columns of the main project's that the service does not read are not listed; it never writes them.
 """
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, Table, Text
+from sqlalchemy import (
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 metadata = MetaData()
 
@@ -65,12 +74,15 @@ logs = Table(
     Column("waitUntil", Text),
     Column("resumption", Text),
     Column("takenFrom", Text),
+    Column("nodePercentage", Integer),
+    Column("nodeMessage", Text),
 )
 """``id`` is ``executionId:nodeId``: one row a node, by construction. ``resultDetail`` is what the
 handler returned besides ``outputData``; ``seq`` is the execution's sequence number at the row's
 last change, ``startSeq`` at its start; ``lastError`` is why the attempt before failed. A parked
 node goes on at ``waitUntil`` or by its ``resumption``, JSON of what ``resume`` said. ``takenFrom``
-is the execution in which the node ran, where a rerun took its result over."""
+is the execution in which the node ran, where a rerun took its result over. ``nodePercentage`` and
+``nodeMessage`` are what the handler last reported from the inside."""
 
 definitions = Table(
     "orchestrator_definitions",
@@ -117,6 +129,38 @@ anybody may claim the execution: ``AT_ONCE`` for one that waits for a slot, the 
 one that runs, its time for one that is parked; ``NULL`` where people are waited for, or it ended.
 ``recoveries`` counts the owners that died with it since a node of it last ended."""
 
+events = Table(
+    "orchestrator_events",
+    metadata,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column(
+        "executionId",
+        Text,
+        ForeignKey("workflow_executions.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("seq", Integer, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("status", Text),
+    Column("currentNodeId", Text),
+    Column("completedNodes", Integer, nullable=False),
+    Column("failedNodes", Integer, nullable=False),
+    Column("skippedNodes", Integer, nullable=False),
+    Column("nodeId", Text),
+    Column("nodeStatus", Text),
+    Column("attempt", Integer),
+    Column("lastError", Text),
+    Column("nodePercentage", Integer),
+    Column("nodeMessage", Text),
+    UniqueConstraint("executionId", "seq", name="orchestrator_events_of_execution"),
+    sqlite_autoincrement=True,
+)
+"""What happened, one row a change: an execution's events have the numbers 1, 2, 3 … with no hole.
+
+Each holds how the execution stood after the change, and the node run that changed, if it was one;
+the payloads stand in ``execution_logs`` alone. ``position`` orders the events of all executions as
+they were committed."""
+
 AT_ONCE = ""
 """Sorts before every moment, whatever the clock says."""
 
@@ -134,6 +178,8 @@ Index(
 )
 Index("orchestrator_runs_ended", runs.c.endedAt)
 Index("orchestrator_runs_definition", runs.c.definitionHash)
+
+Index("orchestrator_events_at", events.c.at)
 
 turns = Table(
     "orchestrator_turns",

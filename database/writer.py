@@ -19,7 +19,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from database.bell import Bell
 from database.connection import translate
+from database.events import NOTED
 from engine.errors import StorageBusyError, StorageError
 
 T = TypeVar("T")
@@ -52,14 +54,18 @@ class PooledWriter:
     """Takes a connection of the pool for each change."""
 
     engine: AsyncEngine
+    bell: Bell
 
     async def run(self, change: Change[T]) -> T:
         """See ``Writer``."""
         try:
             async with self.engine.begin() as connection:
-                return await connection.run_sync(change)
+                result, noted = await connection.run_sync(_with_news(change))
         except SQLAlchemyError as error:
             raise translate(error) from error
+        if noted:
+            self.bell.ring()
+        return result
 
     def close(self) -> None:
         """Nothing to end; the engine is somebody else's."""
@@ -80,8 +86,9 @@ class _Job:
 class SingleWriter:
     """One thread, one connection; may be called from any event loop."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, bell: Bell) -> None:
         self._engine = engine
+        self._bell = bell
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._closed = False
@@ -133,9 +140,10 @@ class SingleWriter:
 
     def _write_group(self, group: list[_Job]) -> None:
         if len(group) > 1:
+            together = _with_news(lambda connection: [job.change(connection) for job in group])
             try:
                 with self._engine.connect() as connection, connection.begin():
-                    results = [job.change(connection) for job in group]
+                    results, noted = together(connection)
             except Exception as error:  # noqa: BLE001 - to each change its own transaction and error
                 busy = translate(error) if isinstance(error, SQLAlchemyError) else None
                 if isinstance(busy, StorageBusyError):
@@ -146,6 +154,8 @@ class SingleWriter:
             else:
                 for job, result in zip(group, results, strict=True):
                     job.settle(result, None)
+                if noted:
+                    self._bell.ring()
                 return
         for job in group:
             self._write_alone(job)
@@ -153,10 +163,22 @@ class SingleWriter:
     def _write_alone(self, job: _Job) -> None:
         try:
             with self._engine.connect() as connection, connection.begin():
-                result = job.change(connection)
+                result, noted = _with_news(job.change)(connection)
         except SQLAlchemyError as error:
             job.settle(None, translate(error))
         except Exception as error:  # noqa: BLE001 - carried over to the caller
             job.settle(None, error)
         else:
             job.settle(result, None)
+            if noted:
+                self._bell.ring()
+
+
+def _with_news(change: Change[T]) -> Change[tuple[T, bool]]:
+    """``change``, which says besides whether it noted events."""
+
+    def run(connection: Connection) -> tuple[T, bool]:
+        connection.info.pop(NOTED, None)
+        return change(connection), connection.info.pop(NOTED, False)
+
+    return run

@@ -7,6 +7,7 @@ from database.records import Ending, Lease, NodeEnded, Submission
 from engine.errors import QueueFullError
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
+from tests.database.executions import BEGUN
 from tests.moving_clock import MovingClock
 
 LEASE = 30.0
@@ -34,7 +35,7 @@ async def claim(database: Database, limit: int = 1) -> list[str]:
 
 async def end(database: Database, execution_id: str) -> None:
     ending = Ending(ExecutionStatus.FAILED, Progress(1, 0, 1, 0), "over")
-    await database.journal.finish(Lease(execution_id, "me", LEASE), 0, ending)
+    await database.journal.finish(Lease(execution_id, "me", LEASE), BEGUN, ending)
 
 
 async def test_a_late_organization_gets_the_next_free_slot(database: Database) -> None:
@@ -88,7 +89,8 @@ async def test_owners_that_die_are_counted_until_a_node_ends(
         clock.advance(LEASE + 1)
     (run,) = await database.queue.claim("me", 1, LEASE)
     ended = [NodeEnded("n", NodeStatus.COMPLETED, 1, "{}")]
-    await database.journal.record_step(run.lease, 0, Progress(1, 1, 0, 0), None, ended=ended)
+    seq = (await database.journal.load(run.lease)).seq
+    await database.journal.record_step(run.lease, seq, Progress(1, 1, 0, 0), None, ended=ended)
     clock.advance(LEASE + 1)
     (run,) = await database.queue.claim("you", 1, LEASE)
     assert run.recoveries == 1

@@ -41,7 +41,8 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rename(database, execution_id, name)
         database.execute(execution("status='pending'", PENDING))
         database.execute(run("claimableAt=''", PENDING))
-        database.execute("DELETE FROM execution_logs WHERE executionId IN ('pending', 'running')")
+        for table in ("execution_logs", "orchestrator_events"):
+            database.execute(f"DELETE FROM {table} WHERE executionId IN ('pending', 'running')")
         until = "claimableAt='2100-01-01T00:00:00.000Z'"
         database.execute(execution("status='running'", RUNNING))
         database.execute(run(f"owner='me', {until}, seq=1", RUNNING))
@@ -71,6 +72,7 @@ def rename(database: sqlite3.Connection, execution_id: str, name: str) -> None:
         ("workflow_executions", "id"),
         ("orchestrator_runs", "executionId"),
         ("execution_logs", "executionId"),
+        ("orchestrator_events", "executionId"),
     ):
         database.execute(f"UPDATE {table} SET {column}=? WHERE {column}=?", (name, execution_id))
 
@@ -114,6 +116,12 @@ BROKEN_BY = {
     "a completed node has its output": nodes("outputData=NULL", ENDED),
     "a failed node says why": nodes("error=NULL", "failed"),
     "no row is newer than its execution": nodes("seq=99", ENDED),
+    "the events of an execution have no hole": (
+        "DELETE FROM orchestrator_events WHERE executionId='ended' AND seq=3"
+    ),
+    "the last event of an ended execution is its end": (
+        "UPDATE orchestrator_events SET status='running' WHERE executionId='ended'"
+    ),
     "a parked execution has a node that waits": nodes("status='completed'", PARKED),
     "no execution stays running without an owner": run(
         "claimableAt='2020-01-01T00:00:00.000Z'", RUNNING

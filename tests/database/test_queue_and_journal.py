@@ -23,6 +23,7 @@ from engine.errors import (
 )
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
+from tests.database.executions import BEGUN
 from tests.moving_clock import MovingClock
 
 LEASE = 30.0
@@ -130,7 +131,7 @@ async def test_the_journal_is_what_a_new_owner_goes_on_from(
     await submit(database, "e1")
     lease = await claim_one(database, "dead")
     seq = await database.journal.record_step(
-        lease, 0, NOTHING_YET, "a", started=[NodeStarted(A, "null", 1, resumed=False)]
+        lease, BEGUN, NOTHING_YET, "a", started=[NodeStarted(A, "null", 1, resumed=False)]
     )
     seq = await database.journal.record_step(
         lease,
@@ -142,7 +143,8 @@ async def test_the_journal_is_what_a_new_owner_goes_on_from(
     )
     clock.advance(2 * LEASE)
     record = await database.journal.load(await claim_one(database, "me"))
-    assert record.seq == seq + 1 == 4  # the recovery was a change too
+    # The node was cancelled, the execution put back, and claimed again.
+    assert record.seq == seq + 3 == BEGUN + 6
     assert record.inputs == '{"x":1}'
     assert record.document == '{"nodes": []}'
     assert record.outcomes["a"].result == {"success": True, "outputData": {"x": 1}}
@@ -154,13 +156,13 @@ async def test_a_node_that_starts_again_keeps_its_row(database: Database) -> Non
     await submit(database, "e1")
     lease = await claim_one(database)
     seq = await database.journal.record_step(
-        lease, 0, NOTHING_YET, "a", started=[NodeStarted(A, "null", 1, resumed=False)]
+        lease, BEGUN, NOTHING_YET, "a", started=[NodeStarted(A, "null", 1, resumed=False)]
     )
     await database.journal.record_step(
         lease, seq, NOTHING_YET, "a", started=[NodeStarted(A, '"again"', 2, resumed=True)]
     )
     (log,) = await database.reads.logs("e1")
-    assert (log.status, log.attempt, log.seq) == ("running", 2, 2)
+    assert (log.status, log.attempt, log.seq) == ("running", 2, BEGUN + 2)
     assert log.input_data is not None
     assert log.input_data.text == '"again"'
 
@@ -194,11 +196,11 @@ async def test_whoever_lost_the_lease_writes_nothing(
     journal = database.journal
     late = [NodeStarted(A, "null", 1, resumed=False)]
     with pytest.raises(LeaseLostError):
-        await journal.record_step(frozen, 0, NOTHING_YET, "a", started=late)
+        await journal.record_step(frozen, BEGUN, NOTHING_YET, "a", started=late)
     with pytest.raises(LeaseLostError):
         await journal.record_retry(frozen, 0, "a", 2, "oh")
     with pytest.raises(LeaseLostError):
-        await journal.finish(frozen, 0, Ending(ExecutionStatus.COMPLETED, NOTHING_YET))
+        await journal.finish(frozen, BEGUN, Ending(ExecutionStatus.COMPLETED, NOTHING_YET))
     with pytest.raises(LeaseLostError):
         await journal.abandon(frozen, "oh")
     with pytest.raises(LeaseLostError):
@@ -218,11 +220,11 @@ async def test_a_terminal_status_never_changes_again(
 ) -> None:
     await submit(database, "e1")
     lease = await claim_one(database)
-    await database.journal.finish(lease, 0, Ending(ending, NOTHING_YET, final_output="{}"))
+    await database.journal.finish(lease, BEGUN, Ending(ending, NOTHING_YET, final_output="{}"))
     clock.advance(10 * LEASE)
     assert await database.queue.claim("you", 1, LEASE) == []
     with pytest.raises(LeaseLostError):
-        await database.journal.finish(lease, 0, Ending(ExecutionStatus.FAILED, NOTHING_YET))
+        await database.journal.finish(lease, BEGUN, Ending(ExecutionStatus.FAILED, NOTHING_YET))
     with pytest.raises(LeaseLostError):
         await database.queue.release(lease)
     assert await database.queue.request_cancel("e1") == ending
@@ -233,7 +235,7 @@ async def test_an_ending_is_all_or_nothing_with_its_last_nodes(database: Databas
     await submit(database, "e1")
     lease = await claim_one(database)
     started = [NodeStarted(A, "null", 1, resumed=False)]
-    seq = await database.journal.record_step(lease, 0, NOTHING_YET, "a", started=started)
+    seq = await database.journal.record_step(lease, BEGUN, NOTHING_YET, "a", started=started)
     await database.journal.finish(
         lease,
         seq,
@@ -243,7 +245,7 @@ async def test_an_ending_is_all_or_nothing_with_its_last_nodes(database: Databas
     )
     execution = await database.reads.execution("e1")
     assert (execution.status, execution.final_output) == ("completed", '{"x":1}')
-    assert (execution.current_node_id, execution.seq) == (None, 4)
+    assert (execution.current_node_id, execution.seq) == (None, BEGUN + 4)
     assert execution.progress == Progress(2, 1, 0, 1)
     logs = await database.reads.logs("e1")
     assert [(log.node_id, log.status) for log in logs] == [("a", "completed"), ("b", "skipped")]
@@ -256,7 +258,7 @@ async def test_released_work_comes_back_after_its_delay_in_its_old_place(
     await submit(database, "e2")
     lease = await claim_one(database)
     started = [NodeStarted(A, "null", 1, resumed=False)]
-    await database.journal.record_step(lease, 0, NOTHING_YET, "a", started=started)
+    await database.journal.record_step(lease, BEGUN, NOTHING_YET, "a", started=started)
     await database.queue.release(lease, 5)
     assert await status(database, "e1") == ExecutionStatus.PENDING
     (log,) = await database.reads.logs("e1")

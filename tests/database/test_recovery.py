@@ -5,6 +5,7 @@ from database.records import ClaimedRun, Lease, NodeEnded, NodeStarted
 from engine.document import Node
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
+from tests.database.executions import BEGUN
 from tests.database.test_queue_and_journal import LEASE, claim_one, ids, status, submit
 from tests.moving_clock import MovingClock
 
@@ -12,7 +13,7 @@ NODE = Node("a", "trigger", "A", {})
 SUSPICIOUS = 2
 
 
-async def begin_node(database: Database, lease: Lease, seq: int = 0) -> int:
+async def begin_node(database: Database, lease: Lease, seq: int = BEGUN) -> int:
     started = [NodeStarted(NODE, "null", 1, resumed=False)]
     return await database.journal.record_step(
         lease, seq, Progress(2, 0, 0, 0), "a", started=started
@@ -42,7 +43,7 @@ async def test_without_a_free_slot_what_a_dead_owner_left_is_pending_again(
     assert await database.queue.claim("me", 0, LEASE) == []
     execution = await database.reads.execution("e1")
     assert (execution.status, execution.current_node_id) == (ExecutionStatus.PENDING, None)
-    assert execution.seq == seq + 1
+    assert execution.seq == seq + 2  # the node was cancelled, and the execution put back
     (log,) = await database.reads.logs("e1")
     assert (log.status, log.seq) == (NodeStatus.CANCELLED, seq + 1)
     assert await database.find_violations(service_runs=True) == []
@@ -109,7 +110,7 @@ async def test_a_suspect_of_which_a_node_ends_is_none_any_more(
     await die_with(database, clock, "suspect", times=SUSPICIOUS)
     await submit(database, "new")
     (run,) = await claim(database)
-    seq = await begin_node(database, run.lease, seq=2)
+    seq = await begin_node(database, run.lease, seq=BEGUN + 2)
     ended = [NodeEnded("a", NodeStatus.COMPLETED, 1, "{}")]
     await database.journal.record_step(run.lease, seq, Progress(2, 1, 0, 0), None, ended=ended)
     claimed = await database.queue.claim("me", 9, LEASE, ["suspect"], alone_from=SUSPICIOUS)

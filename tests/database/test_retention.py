@@ -10,6 +10,7 @@ from database.records import Ending, Submission
 from database.retention import BATCH
 from engine.plan import Progress
 from engine.status import ExecutionStatus
+from tests.database.executions import BEGUN
 from tests.main_project import create_main_database
 from tests.moving_clock import MovingClock
 
@@ -20,7 +21,7 @@ async def ended(database: Database, execution_id: str, payload: str = "{}") -> N
     await waiting(database, execution_id, payload)
     (run,) = await database.queue.claim("me", 1, 30)
     ending = Ending(ExecutionStatus.COMPLETED, Progress(1, 1, 0, 0), None, payload, payload)
-    await database.journal.finish(run.lease, 0, ending)
+    await database.journal.finish(run.lease, BEGUN, ending)
 
 
 async def waiting(database: Database, execution_id: str, payload: str = "{}") -> None:
@@ -66,7 +67,7 @@ async def ended_now(database: Database, execution_id: str) -> None:
     (run,) = await database.queue.claim("me", 1, 30)
     assert run.lease.execution_id == execution_id
     ending = Ending(ExecutionStatus.COMPLETED, Progress(1, 1, 0, 0), None, "{}", "{}")
-    await database.journal.finish(run.lease, 0, ending)
+    await database.journal.finish(run.lease, BEGUN, ending)
 
 
 async def test_it_forgets_in_bites(database: Database) -> None:

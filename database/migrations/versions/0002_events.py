@@ -1,0 +1,41 @@
+"""The events of every execution, and what handlers report while they run."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Adds a table of the service's own and two nullable columns."""
+    there = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("execution_logs")}
+    for name, kind in (("nodePercentage", sa.Integer), ("nodeMessage", sa.Text)):
+        if name not in there:
+            op.add_column("execution_logs", sa.Column(name, kind))
+    op.create_table(
+        "orchestrator_events",
+        sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column(
+            "executionId",
+            sa.Text,
+            sa.ForeignKey("workflow_executions.id", ondelete="CASCADE"),
+            nullable=False,
+        ),
+        sa.Column("seq", sa.Integer, nullable=False),
+        sa.Column("at", sa.Text, nullable=False),
+        sa.Column("status", sa.Text),
+        sa.Column("currentNodeId", sa.Text),
+        sa.Column("completedNodes", sa.Integer, nullable=False),
+        sa.Column("failedNodes", sa.Integer, nullable=False),
+        sa.Column("skippedNodes", sa.Integer, nullable=False),
+        sa.Column("nodeId", sa.Text),
+        sa.Column("nodeStatus", sa.Text),
+        sa.Column("attempt", sa.Integer),
+        sa.Column("lastError", sa.Text),
+        sa.Column("nodePercentage", sa.Integer),
+        sa.Column("nodeMessage", sa.Text),
+        sa.UniqueConstraint("executionId", "seq", name="orchestrator_events_of_execution"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("orchestrator_events_at", "orchestrator_events", ["at"])

@@ -1,0 +1,262 @@
+"""News: what happened since, for those who follow executions."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, case, func, select
+
+from database.reader import Reader
+from database.reads import (
+    CURRENT,
+    asked,
+    current_node,
+    current_node_columns,
+    cut,
+    is_row_of,
+    read_execution,
+    read_logs,
+)
+from database.records import Event, Interest, NodeLog, Payload, Standing
+from database.tables import events, executions, logs, runs
+from engine.errors import ExecutionNotFoundError
+from engine.plan import Progress
+from engine.status import TERMINAL, ExecutionStatus, NodeStatus
+
+CUT_AT = 8_192
+"""Characters of a payload's JSON that an event carries."""
+LEAST_CUT_AT = 256
+STANDING_CHARACTERS = 800_000
+"""What the payloads of all nodes together may come to where an execution is shown as it stands."""
+MOST_STANDING = 500
+"""How many executions are shown as they stand to who follows an organization."""
+
+_ENDED = (NodeStatus.COMPLETED, NodeStatus.ERROR, NodeStatus.CANCELLED, NodeStatus.WAITING)
+_IS_END = and_(events.c.nodeId.is_(None), events.c.status.in_(sorted(TERMINAL)))
+_EVENTS = (
+    select(
+        events,
+        executions.c.workflowId,
+        executions.c.organizationId,
+        runs.c.totalNodes,
+        logs.c.nodeType,
+        logs.c.nodeLabel,
+        logs.c.timestamp,
+        logs.c.duration,
+        logs.c.waitUntil,
+        logs.c.takenFrom,
+        logs.c.status.label("statusNow"),
+        logs.c.error.label("nodeError"),
+        cut(logs.c.inputData, CUT_AT).label("input"),
+        func.length(logs.c.inputData).label("inputSize"),
+        cut(logs.c.outputData, CUT_AT).label("output"),
+        func.length(logs.c.outputData).label("outputSize"),
+        case((events.c.nodeStatus == NodeStatus.WAITING, logs.c.resultDetail)).label("asks"),
+        case((_IS_END, executions.c.error)).label("error"),
+        case((_IS_END, cut(executions.c.finalOutput, CUT_AT))).label("final"),
+        case((_IS_END, func.length(executions.c.finalOutput))).label("finalSize"),
+        *current_node_columns(),
+    )
+    .join(executions, executions.c.id == events.c.executionId)
+    .outerjoin(runs, runs.c.executionId == events.c.executionId)
+    .outerjoin(logs, is_row_of(logs, events.c.executionId, events.c.nodeId))
+    .outerjoin(CURRENT, is_row_of(CURRENT, events.c.executionId, events.c.currentNodeId))
+    .where(events.c.position > bindparam("after"), events.c.position <= bindparam("top"))
+    .order_by(events.c.position)
+    .limit(bindparam("most"))
+)
+_CHANGED = (
+    select(events.c.executionId, executions.c.organizationId)
+    .join(executions, executions.c.id == events.c.executionId)
+    .where(events.c.position > bindparam("after"), events.c.position <= bindparam("top"))
+    .distinct()
+)
+_TOP = select(func.coalesce(func.max(events.c.position), 0))
+
+
+class News:
+    """Reading events, and how things stand for those who come without having followed."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def position(self) -> int:
+        """The position of the last event there is."""
+        return await self._reader.run(_top)
+
+    async def after(
+        self, position: int, interest: Interest, limit: int
+    ) -> tuple[list[Event], int, bool]:
+        """The events after ``position``, up to ``limit``.
+
+        Returns:
+            They, the position up to which there are no others, and whether there may be more.
+        """
+        return await self._reader.run(
+            lambda connection: _after(connection, position, _of(interest), limit)
+        )
+
+    async def latest(
+        self, position: int, wanted: Callable[[str, str | None], bool], limit: int
+    ) -> tuple[list[Event], int, bool]:
+        """As ``after``, of the executions that ``wanted`` says yes to: their ids, organizations.
+
+        For one who asks again and again, from a position close to the last: it looks through all
+        that happened, and reads what is wanted. ``wanted`` is called in another thread.
+        """
+
+        def read(connection: Connection) -> tuple[list[Event], int, bool]:
+            top = _top(connection)
+            changed = connection.execute(_CHANGED, {"after": position, "top": top}).all()
+            ids = [
+                row.executionId for row in changed if wanted(row.executionId, row.organizationId)
+            ]
+            if not ids:
+                return [], top, False
+            return _after(connection, position, [events.c.executionId.in_(ids)], limit)
+
+        return await self._reader.run(read)
+
+    async def position_of(self, execution_id: str, seq: int) -> int | None:
+        """The position from which on to follow an execution whose events up to ``seq`` are known.
+
+        ``None`` where the next one is not kept any more, or ``seq`` is none of its numbers.
+
+        Raises:
+            ExecutionNotFoundError: there is no such execution.
+        """
+        mine = events.c.executionId == execution_id
+
+        def read(connection: Connection) -> int | None:
+            top = _top(connection)
+            latest = connection.execute(
+                select(executions.c.id, runs.c.seq)
+                .outerjoin(runs, runs.c.executionId == executions.c.id)
+                .where(executions.c.id == execution_id)
+            ).first()
+            if latest is None:
+                raise ExecutionNotFoundError(execution_id)
+            if seq == (latest.seq or 0):
+                return top
+            following = select(events.c.position).where(mine, events.c.seq == seq + 1)
+            position = connection.scalar(following)
+            return None if position is None else position - 1
+
+        return await self._reader.run(read)
+
+    async def standing(self, interest: Interest) -> tuple[list[Standing], int]:
+        """How the executions stand, and the position of the last event that this covers.
+
+        Of those that were not asked for by their ids only what has not ended is shown.
+
+        Raises:
+            ExecutionNotFoundError: there is none of an id that was asked for.
+        """
+
+        def read(connection: Connection) -> tuple[list[Standing], int]:
+            top = _top(connection)
+            ids: Collection[str] | None = interest.execution_ids
+            if ids is None:
+                ids = [row.executionId for row in connection.execute(_going_on(interest))]
+            return [_standing(connection, execution_id) for execution_id in ids], top
+
+        return await self._reader.run(read)
+
+    async def statuses(self, execution_ids: Collection[str]) -> dict[str, ExecutionStatus]:
+        """The status of each of these executions that there is."""
+        query = select(executions.c.id, executions.c.status).where(
+            executions.c.id.in_(execution_ids)
+        )
+        rows = await self._reader.run(lambda connection: connection.execute(query).all())
+        return {row.id: ExecutionStatus(row.status or ExecutionStatus.PENDING) for row in rows}
+
+
+def _after(
+    connection: Connection, position: int, wanted: Sequence[ColumnElement[bool]], limit: int
+) -> tuple[list[Event], int, bool]:
+    top = _top(connection)
+    values = {"after": position, "top": top, "most": limit}
+    found = [_event(row) for row in connection.execute(_EVENTS.where(*wanted), values)]
+    more = len(found) == limit
+    return found, found[-1].position if more else top, more
+
+
+def _top(connection: Connection) -> int:
+    return connection.scalar(_TOP) or 0
+
+
+def _of(interest: Interest) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if interest.execution_ids is not None:
+        conditions.append(events.c.executionId.in_(list(interest.execution_ids)))
+    if interest.organization_id is not None:
+        conditions.append(executions.c.organizationId == interest.organization_id)
+    return conditions
+
+
+def _going_on(interest: Interest) -> Select[tuple[str]]:
+    query = (
+        select(runs.c.executionId)
+        .join(executions, executions.c.id == runs.c.executionId)
+        .where(runs.c.endedAt.is_(None))
+        .order_by(runs.c.position.desc())
+        .limit(MOST_STANDING)
+    )
+    if interest.organization_id is None:
+        return query
+    return query.where(executions.c.organizationId == interest.organization_id)
+
+
+def _standing(connection: Connection, execution_id: str) -> Standing:
+    execution = read_execution(connection, execution_id)
+    of_this = logs.c.executionId == execution_id
+    nodes = connection.scalar(select(func.count()).select_from(logs).where(of_this)) or 1
+    cut_at = max(LEAST_CUT_AT, min(CUT_AT, STANDING_CHARACTERS // nodes))
+    text = execution.final_output
+    output = None if text is None else Payload(text[:CUT_AT], len(text))
+    return Standing(execution, read_logs(connection, execution_id, cut_at=cut_at), output)
+
+
+def _event(row: Row[*tuple[Any, ...]]) -> Event:
+    return Event(
+        position=row.position,
+        seq=row.seq,
+        at=row.at,
+        execution_id=row.executionId,
+        workflow_id=row.workflowId,
+        organization_id=row.organizationId,
+        status=ExecutionStatus(row.status),
+        current_node_id=row.currentNodeId,
+        current_node=current_node(row),
+        progress=Progress(
+            row.totalNodes or 0, row.completedNodes, row.failedNodes, row.skippedNodes
+        ),
+        log=None if row.nodeId is None else _log(row),
+        error=row.error,
+        final_output=None if row.final is None else Payload(row.final, row.finalSize),
+    )
+
+
+def _log(row: Row[*tuple[Any, ...]]) -> NodeLog:
+    """The node run as it was at the event: what came later in its row is left out."""
+    as_then = row.nodeStatus == row.statusNow
+    ended = as_then and row.nodeStatus in _ENDED
+    waits = row.nodeStatus == NodeStatus.WAITING
+    runs_on = row.nodeStatus == NodeStatus.RUNNING
+    return NodeLog(
+        node_id=row.nodeId,
+        node_type=row.nodeType,
+        node_label=row.nodeLabel,
+        status=row.nodeStatus,
+        input_data=None if row.input is None else Payload(row.input, row.inputSize),
+        output_data=Payload(row.output, row.outputSize) if ended and row.output else None,
+        error=row.nodeError if ended else None,
+        last_error=row.lastError,
+        duration=row.duration if ended else None,
+        timestamp=row.timestamp,
+        attempt=row.attempt or 1,
+        seq=row.seq,
+        wait_until=row.waitUntil if waits and as_then else None,
+        taken_from=row.takenFrom,
+        percentage=row.nodePercentage if runs_on else None,
+        message=asked(row.asks) if waits and as_then else row.nodeMessage if runs_on else None,
+    )
