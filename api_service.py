@@ -11,6 +11,8 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from api import executions, nodes, service, workflows
 from api.errors import add_error_handlers
+from api.live import sse, websocket
+from api.live.hub import Hub
 from api.services import Services
 from config import ROOT, Settings
 from database import Database, ExampleWorkflow
@@ -37,7 +39,10 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
             await database.prepare(example_workflows())
             await asyncio.wrap_future(runner.start())
             submissions = Submissions(database, node_types, runner, settings.max_pending_executions)
-            app.state.services = Services(database, runner, submissions, settings.lease_seconds)
+            hub = Hub(database, settings.poll_interval_seconds)
+            app.state.services = Services(
+                database, runner, submissions, hub, settings.lease_seconds
+            )
             log.info("service_started", version=VERSION)
             yield
             log.info("service_stopping")
@@ -61,7 +66,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         expose_headers=["Location", "Retry-After"],
     )
     add_error_handlers(app)
-    for resource in (service, executions, workflows, nodes):
+    for resource in (service, executions, workflows, nodes, sse, websocket):
         app.include_router(resource.router)
     return app
 

@@ -82,8 +82,8 @@ def serve(settings: Settings, sockets: list[socket.socket]) -> int:
     prepare_prefect(settings.prefect_api_url, settings.prefect_home)
 
     import structlog  # noqa: PLC0415
-    import uvicorn  # noqa: PLC0415
 
+    from api.server import Server  # noqa: PLC0415
     from api_service import create_app, prepare_database  # noqa: PLC0415
     from engine.errors import StorageError  # noqa: PLC0415
     from logs import set_up_logging  # noqa: PLC0415
@@ -95,7 +95,7 @@ def serve(settings: Settings, sockets: list[socket.socket]) -> int:
         place = "DATABASE_URL" if settings.database_url else settings.database_file
         print(f"Cannot start with the database ({place}): {error}", file=sys.stderr)
         return 1
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, access_log=False))
+    server = Server(create_app(settings), settings.shutdown_grace_seconds)
     gc.freeze()
     gc.enable()
     for listener in sockets:

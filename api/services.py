@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from api.live.hub import Hub
 from database import Database
 from flows.runner import Runner
 from flows.submission import Submissions
@@ -17,6 +18,7 @@ class Services:
     database: Database
     runner: Runner
     submissions: Submissions
+    hub: Hub
     lease_seconds: float
 
 

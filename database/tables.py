@@ -179,8 +179,6 @@ Index(
 Index("orchestrator_runs_ended", runs.c.endedAt)
 Index("orchestrator_runs_definition", runs.c.definitionHash)
 
-Index("orchestrator_events_at", events.c.at)
-
 turns = Table(
     "orchestrator_turns",
     metadata,

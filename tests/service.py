@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
-import uvicorn
 
+from api.server import Server
 from api_service import create_app
 from config import Settings
 from flows.prefect_environment import prepare_prefect
@@ -59,7 +59,7 @@ class RunningService:
     def __enter__(self) -> Self:
         prepare_prefect(self.settings.prefect_api_url, self.settings.prefect_home)
         self.app = create_app(self.settings, self._node_types)
-        self._server = uvicorn.Server(uvicorn.Config(self.app, log_config=None))
+        self._server = Server(self.app, self.settings.shutdown_grace_seconds)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
         )

@@ -38,4 +38,3 @@ def upgrade() -> None:
         sa.UniqueConstraint("executionId", "seq", name="orchestrator_events_of_execution"),
         sqlite_autoincrement=True,
     )
-    op.create_index("orchestrator_events_at", "orchestrator_events", ["at"])

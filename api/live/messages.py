@@ -1,0 +1,123 @@
+"""The messages of streams: one envelope for Server-Sent Events and WebSocket."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fastapi.sse import format_sse_event
+
+from api.schemas import CurrentNodeView, NodeLogView, ProgressView
+from api.views import current_node_view, log_view, payload_view, progress_view
+from database.records import Event, NodeLog, Payload, Standing
+from engine.status import TERMINAL, ExecutionStatus
+from engine.values import JsonValue, encode_json
+
+PROGRESS = "execution_progress"
+ENDS: dict[ExecutionStatus, str] = {
+    ExecutionStatus.COMPLETED: "execution_complete",
+    ExecutionStatus.CANCELLED: "execution_cancelled",
+    ExecutionStatus.FAILED: "execution_error",
+}
+"""The type of an execution's last message, by the status it ended with."""
+
+
+@dataclass(slots=True)
+class Message:
+    """What is told to clients. Its text is made once, however many clients it goes to."""
+
+    execution_id: str
+    body: Mapping[str, JsonValue]
+    position: int | None = None
+    """Where it stands among the events of all executions; ``None`` where it is in no journal."""
+    seq: int | None = None
+    """The execution's sequence number; ``None`` where it is in no journal."""
+    ends: bool = False
+    """Whether it is the execution's last."""
+    _text: str | None = field(default=None, repr=False)
+
+    @property
+    def text(self) -> str:
+        """The message as JSON."""
+        if self._text is None:
+            self._text = encode_json(dict(self.body))
+        return self._text
+
+    def as_sse(self, event_id: int | None) -> bytes:
+        """The message as a Server-Sent Event; without an id the client's last one stays."""
+        return format_sse_event(
+            data_str=self.text,
+            event=str(self.body["type"]),
+            id=None if event_id is None else str(event_id),
+        )
+
+
+def of_event(event: Event) -> Message:
+    """A change, and how the execution stood after it."""
+    is_end = event.log is None and event.status in TERMINAL
+    body: dict[str, JsonValue] = {
+        "type": ENDS[event.status] if is_end else PROGRESS,
+        "executionId": event.execution_id,
+        "workflowId": event.workflow_id,
+        "organizationId": event.organization_id,
+        "status": event.status,
+        "progress": _json(progress_view(event.progress, event.status)),
+        "currentNodeId": event.current_node_id,
+        "currentNode": _json(current_node_view(event.current_node)),
+        "seq": event.seq,
+        "position": event.position,
+        "timestamp": event.at,
+        "snapshot": False,
+        "logs": _logs([] if event.log is None else [event.log]),
+    }
+    if is_end:
+        body |= _end(event.error, event.final_output)
+    return Message(event.execution_id, body, event.position, event.seq, is_end)
+
+
+def of_standing(standing: Standing, position: int) -> Message:
+    """How an execution stands, for a client that has not followed it so far."""
+    execution = standing.execution
+    is_end = execution.status in TERMINAL
+    body: dict[str, JsonValue] = {
+        "type": ENDS[execution.status] if is_end else PROGRESS,
+        "executionId": execution.id,
+        "workflowId": execution.workflow_id,
+        "organizationId": execution.organization_id,
+        "status": execution.status,
+        "progress": _json(progress_view(execution.progress, execution.status)),
+        "currentNodeId": execution.current_node_id,
+        "currentNode": _json(current_node_view(execution.current_node)),
+        "seq": execution.seq,
+        "position": position,
+        "timestamp": execution.completed_at or execution.started_at or execution.created_at,
+        "snapshot": True,
+        "logs": _logs(standing.logs),
+    }
+    if is_end:
+        body |= _end(execution.error, standing.final_output)
+    return Message(execution.id, body, position, execution.seq, is_end)
+
+
+def of_deleted(execution_id: str) -> Message:
+    """The execution was deleted: nothing more will come of it."""
+    error = f"Execution '{execution_id}' was deleted"
+    body: dict[str, JsonValue] = {
+        "type": ENDS[ExecutionStatus.FAILED],
+        "executionId": execution_id,
+        "status": None,
+        "error": error,
+        "deleted": True,
+        "logs": [],
+    }
+    return Message(execution_id, body, ends=True)
+
+
+def _end(error: str | None, final_output: Payload | None) -> dict[str, JsonValue]:
+    return {"error": error, "finalOutput": payload_view(final_output)}
+
+
+def _logs(logs: list[NodeLog]) -> list[JsonValue]:
+    return [_json(log_view(log)) for log in logs]
+
+
+def _json(view: ProgressView | CurrentNodeView | NodeLogView | None) -> JsonValue:
+    return None if view is None else view.model_dump(by_alias=True)

@@ -1,0 +1,190 @@
+"""The WebSocket: one connection, on which a client follows as many executions as it likes."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from pydantic import Field, TypeAdapter, ValidationError
+from starlette.websockets import WebSocketState
+
+from api.live.hub import Hub
+from api.schemas import ApiModel, Name
+from api.services import Services
+from database.records import Interest
+from engine.errors import WorkflowServiceError
+
+MOST_SUBSCRIPTIONS = 100
+GOING_AWAY = 1012
+"""The close code with which a client may connect again at once: the service restarts."""
+BIGGEST = 2**63 - 1
+
+router = APIRouter()
+
+
+class Subscribe(ApiModel):
+    """Follow an execution, or all of an organization."""
+
+    type: Literal["subscribe"]
+    execution_id: Name | None = None
+    organization_id: Name | None = None
+    after_seq: int | None = Field(default=None, ge=0, le=BIGGEST)
+
+
+class Unsubscribe(ApiModel):
+    """Follow it no longer."""
+
+    type: Literal["unsubscribe"]
+    execution_id: Name | None = None
+    organization_id: Name | None = None
+
+
+class Auth(ApiModel):
+    """Says who one is, where keys are set."""
+
+    type: Literal["auth"]
+    token: str
+
+
+class Ping(ApiModel):
+    """Asks for a sign of life."""
+
+    type: Literal["ping"]
+
+
+_Command = Subscribe | Unsubscribe | Auth | Ping
+_COMMAND: TypeAdapter[_Command] = TypeAdapter(_Command)
+_KINDS = "subscribe, unsubscribe, auth, ping"
+
+
+@router.websocket("/ws")
+async def talk(socket: WebSocket) -> None:
+    """Tells a client what happens in the executions that it subscribes to."""
+    services: Services = socket.app.state.services
+    await socket.accept()
+    await _Conversation(socket, services.hub).run()
+
+
+@dataclass(slots=True)
+class _Conversation:
+    """One connection. Each subscription is a task; they share the socket."""
+
+    socket: WebSocket
+    hub: Hub
+    _subscriptions: dict[tuple[str | None, str | None], asyncio.Task[None]] = field(
+        default_factory=dict[tuple[str | None, str | None], asyncio.Task[None]]
+    )
+    _sending: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def run(self) -> None:
+        try:
+            while True:
+                received = await self.socket.receive()
+                if received["type"] == "websocket.disconnect":
+                    return
+                await self._obey(received.get("text"))
+        except (WebSocketDisconnect, OSError, RuntimeError):
+            return  # the client is gone, in the middle of an answer
+        finally:
+            tasks = list(self._subscriptions.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _obey(self, text: str | None) -> None:
+        try:
+            sent = json.loads(text) if text is not None else None
+        except ValueError:
+            sent = None
+        if not isinstance(sent, dict):
+            await self._say({"type": "error", "detail": "a message should be a JSON object"})
+            return
+        try:
+            command = _COMMAND.validate_python(sent)
+        except ValidationError as error:
+            kind = sent.get("type")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - any JSON
+            await self._say({"type": "error", "detail": _why(str(kind), error)})  # pyright: ignore[reportUnknownArgumentType]
+            return
+        if isinstance(command, Subscribe):
+            await self._subscribe(command)
+        elif isinstance(command, Unsubscribe):
+            await self._unsubscribe(command)
+        elif isinstance(command, Auth):
+            await self._say({"type": "authenticated"})
+        else:
+            await self._say({"type": "pong"})
+
+    async def _subscribe(self, command: Subscribe) -> None:
+        about = _about(command)
+        if (command.execution_id is None) == (command.organization_id is None):
+            detail = "subscribe should name either an executionId or an organizationId"
+            await self._say({"type": "error", "detail": detail, **about})
+            return
+        key = (command.execution_id, command.organization_id)
+        if len(self._subscriptions) >= MOST_SUBSCRIPTIONS and key not in self._subscriptions:
+            detail = f"a connection may have {MOST_SUBSCRIPTIONS} subscriptions"
+            await self._say({"type": "error", "detail": detail, **about})
+            return
+        try:
+            after = await self._position(command)
+        except WorkflowServiceError as error:
+            await self._say({"type": "error", "detail": str(error), **about})
+            return
+        await self._stop(key)
+        await self._say({"type": "subscribed", **about})
+        ids = None if command.execution_id is None else frozenset({command.execution_id})
+        interest = Interest(ids, command.organization_id)
+        task = asyncio.create_task(self._tell(interest, after))
+        self._subscriptions[key] = task
+
+    async def _position(self, command: Subscribe) -> int | None:
+        """From where on the client wants to know. Of an organization the number is a position."""
+        if command.execution_id is not None:
+            known = await self.hub.resume_at(command.execution_id, command.after_seq or 0)
+            return None if command.after_seq is None else known
+        if command.after_seq is None or command.after_seq > await self.hub.position():
+            return None
+        return command.after_seq
+
+    async def _unsubscribe(self, command: Unsubscribe) -> None:
+        await self._stop((command.execution_id, command.organization_id))
+        await self._say({"type": "unsubscribed", **_about(command)})
+
+    async def _stop(self, key: tuple[str | None, str | None]) -> None:
+        task = self._subscriptions.pop(key, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _tell(self, interest: Interest, after: int | None) -> None:
+        with suppress(WebSocketDisconnect, OSError, RuntimeError):  # the client is gone
+            async with aclosing(self.hub.follow(interest, after)) as messages:
+                async for message in messages:
+                    if message is not None:
+                        await self._send(message.text)
+            if self.hub.closing and self.socket.application_state == WebSocketState.CONNECTED:
+                await self.socket.close(GOING_AWAY)
+            return
+
+    async def _say(self, message: Mapping[str, Any]) -> None:
+        await self._send(json.dumps(message))
+
+    async def _send(self, text: str) -> None:
+        async with self._sending:
+            await self.socket.send_text(text)
+
+
+def _about(command: Subscribe | Unsubscribe) -> dict[str, str]:
+    """What a command names, for the answer to it."""
+    named = {"executionId": command.execution_id, "organizationId": command.organization_id}
+    return {key: value for key, value in named.items() if value is not None}
+
+
+def _why(kind: str, error: ValidationError) -> str:
+    if kind not in _KINDS.split(", "):
+        return f"the type of a message should be one of {_KINDS}"
+    mine = [item for item in error.errors() if str(item["loc"][0]).lower() == kind]
+    return "; ".join(f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in mine)
