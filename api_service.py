@@ -17,6 +17,7 @@ from api.services import Services
 from config import ROOT, Settings
 from database import Database, ExampleWorkflow
 from engine.values import encode_json
+from flows.callbacks import CallbackSettings
 from flows.runner import Runner, RunnerSettings
 from flows.submission import Submissions
 from tasks.context import HandlerSettings
@@ -87,7 +88,7 @@ async def prepare_database(settings: Settings) -> None:
 
 def runner_settings(settings: Settings) -> RunnerSettings:
     """What the runner needs of the settings."""
-    key = settings.openai_api_key
+    key, secret = settings.openai_api_key, settings.callback_secret
     return RunnerSettings(
         max_concurrent_executions=settings.max_concurrent_executions,
         max_recovery_attempts=settings.max_recovery_attempts,
@@ -104,6 +105,10 @@ def runner_settings(settings: Settings) -> RunnerSettings:
             llm_model=settings.llm_model,
             llm_timeout_seconds=settings.llm_timeout_seconds,
             http_timeout_seconds=settings.http_timeout_seconds,
+        ),
+        callbacks=CallbackSettings(
+            secret=secret.get_secret_value() if secret else None,
+            timeout_seconds=settings.callback_timeout_seconds,
         ),
     )
 

@@ -1,5 +1,6 @@
 """The service's settings: environment variables, or a ``.env`` file beside this one."""
 
+from base64 import b64decode
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -8,6 +9,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent
+
+_SECRET_BYTES = (24, 64)
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -35,6 +38,19 @@ def _require_http(value: str | None) -> str | None:
 
 
 _HttpUrl = Annotated[str | None, AfterValidator(_require_http), _BlankIsNone]
+
+
+def _require_webhook_secret(value: SecretStr | None) -> SecretStr | None:
+    """Standard Webhooks: base64 of 24 to 64 random bytes, with or without ``whsec_``."""
+    if value is not None:
+        text = value.get_secret_value().removeprefix("whsec_").rstrip("=")
+        try:
+            key = b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except ValueError:
+            raise ValueError("Input should be base64, with or without whsec_ before it") from None
+        if not _SECRET_BYTES[0] <= len(key) <= _SECRET_BYTES[1]:
+            raise ValueError("Input should be the base64 of 24 to 64 bytes")
+    return value
 
 
 def _from_here(path: Path) -> Path:
@@ -100,6 +116,13 @@ class Settings(BaseSettings):
     http_timeout_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """How long one call of an ``http`` node may take."""
 
+    callback_secret: Annotated[
+        SecretStr | None, AfterValidator(_require_webhook_secret), _BlankIsNone
+    ] = None
+    """Signs callbacks, as Standard Webhooks; without it they are not signed."""
+    callback_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
+    """How long the receiver of a callback has for its answer."""
+
     cors_origins: str = "*"
     """Origins of browsers that may call the service, separated by commas."""
     log_level: Annotated[LogLevel, BeforeValidator(_in_capitals)] = "INFO"
@@ -134,4 +157,7 @@ def load_settings() -> Settings:
 
 def _fault(error: ErrorDetails) -> str:
     message = error["msg"].removeprefix("Value error, ")
-    return f"{str(error['loc'][0]).upper()}={error['input']!r}: {message}"
+    name = str(error["loc"][0])
+    if SecretStr in get_args(Settings.model_fields[name].annotation):
+        return f"{name.upper()}: {message}"
+    return f"{name.upper()}={error['input']!r}: {message}"

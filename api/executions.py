@@ -40,7 +40,11 @@ async def execute(
 ) -> ExecuteAnswer:
     """Stores an execution and answers at once; it runs in the background."""
     accepted = await services.submissions.submit(
-        request.workflow_id, request.inputs, request.organization_id, idempotency_key
+        request.workflow_id,
+        request.inputs,
+        request.organization_id,
+        idempotency_key,
+        request.callback_url,
     )
     response.headers["Location"] = f"/api/executions/{accepted.execution_id}"
     return ExecuteAnswer(
@@ -59,7 +63,8 @@ async def read_execution(execution_id: str, services: UseServices) -> ExecutionV
     position = None
     if execution.status == ExecutionStatus.PENDING:
         position = await services.database.queue.position(execution_id, services.lease_seconds)
-    return execution_view(execution, logs, position)
+    callback = await services.database.callbacks.state(execution_id)
+    return execution_view(execution, logs, position, callback)
 
 
 @router.get("/executions/{execution_id}/logs", responses={404: {"model": ProblemView}})
@@ -105,7 +110,9 @@ async def rerun(
 ) -> RerunAnswer:
     """Runs an execution again, taking over what is done and not downstream of the chosen node."""
     wanted = request or RerunRequest()
-    accepted = await services.submissions.rerun(execution_id, wanted.from_node_id, wanted.inputs)
+    accepted = await services.submissions.rerun(
+        execution_id, wanted.from_node_id, wanted.inputs, wanted.callback_url
+    )
     response.headers["Location"] = f"/api/executions/{accepted.execution_id}"
     return RerunAnswer(
         execution_id=accepted.execution_id,

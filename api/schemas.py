@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr
 from pydantic.alias_generators import to_camel
 
+from flows.callback_request import check_callback_url
+
 
 def _without_nul(text: str) -> str:
     if "\0" in text:
@@ -13,6 +15,9 @@ def _without_nul(text: str) -> str:
 
 
 Name = Annotated[StrictStr, Field(min_length=1, max_length=500), AfterValidator(_without_nul)]
+
+
+CallbackUrl = Annotated[StrictStr, Field(max_length=2_000), AfterValidator(check_callback_url)]
 
 
 class ApiModel(BaseModel):
@@ -39,6 +44,9 @@ class ExecuteRequest(ApiModel):
         default=None, description="By node id; other keys together are the trigger's payload."
     )
     organization_id: Name | None = None
+    callback_url: CallbackUrl | None = Field(
+        default=None, description="Gets the final state by POST when the execution has ended."
+    )
 
 
 class ExecuteAnswer(ApiModel):
@@ -60,6 +68,9 @@ class RerunRequest(ApiModel):
     )
     inputs: dict[str, Any] | None = Field(
         default=None, description="Instead of the inputs it had; without them, the same."
+    )
+    callback_url: CallbackUrl | None = Field(
+        default=None, description="Of the new execution; the old one's is not taken over."
     )
 
 
@@ -128,6 +139,19 @@ class CurrentNodeView(ApiModel):
     message: str | None
 
 
+class CallbackView(ApiModel):
+    """How far the callback of an execution is; ``url`` without its query."""
+
+    url: str
+    attempts: int
+    delivered: bool
+    delivered_at: str | None
+    next_attempt_at: str | None
+    given_up_at: str | None
+    last_status: int | None
+    last_error: str | None
+
+
 class ExecutionView(ApiModel):
     """``GET /api/executions/{id}``."""
 
@@ -146,6 +170,7 @@ class ExecutionView(ApiModel):
     rerun_of: str | None
     flow_run_id: str | None
     cancel_requested: bool
+    callback: CallbackView | None
     progress: ProgressView
     logs: list[NodeLogView]
     final_output: Any

@@ -2,7 +2,8 @@
 
 import json
 
-from api.schemas import CurrentNodeView, ExecutionView, NodeLogView, ProgressView
+from api.schemas import CallbackView, CurrentNodeView, ExecutionView, NodeLogView, ProgressView
+from database.callbacks import CallbackState
 from database.records import CurrentNode, Execution, NodeLog, Payload
 from engine.plan import Progress
 from engine.status import ExecutionStatus
@@ -13,7 +14,10 @@ CUT_AT = 8_192
 
 
 def execution_view(
-    execution: Execution, logs: list[NodeLog], queue_position: int | None
+    execution: Execution,
+    logs: list[NodeLog],
+    queue_position: int | None,
+    callback: CallbackState | None,
 ) -> ExecutionView:
     """The polling answer."""
     return ExecutionView(
@@ -32,6 +36,7 @@ def execution_view(
         rerun_of=execution.rerun_of,
         flow_run_id=execution.flow_run_id,
         cancel_requested=execution.cancel_requested,
+        callback=None if callback is None else callback_view(callback),
         progress=progress_view(execution.progress, execution.status),
         logs=[log_view(log) for log in logs],
         final_output=_value(execution.final_output),
@@ -61,6 +66,20 @@ def progress_view(progress: Progress, status: ExecutionStatus) -> ProgressView:
         failed_nodes=progress.failed,
         skipped_nodes=progress.skipped,
         percentage=progress.percentage(finished=status == ExecutionStatus.COMPLETED),
+    )
+
+
+def callback_view(callback: CallbackState) -> CallbackView:
+    """How far a callback is."""
+    return CallbackView(
+        url=callback.url,
+        attempts=callback.attempts,
+        delivered=callback.delivered_at is not None,
+        delivered_at=callback.delivered_at,
+        next_attempt_at=callback.next_attempt_at,
+        given_up_at=callback.given_up_at,
+        last_status=callback.last_status,
+        last_error=callback.last_error,
     )
 
 

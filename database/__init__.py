@@ -2,7 +2,7 @@
 
 ``connection`` opens it, ``schema`` brings it up to date, ``submissions`` takes executions in,
 ``queue`` hands them out, ``journal`` records how they go, ``reads`` answers questions, ``news``
-tells what happened since.
+tells what happened since, ``callbacks`` who wants to know how they ended.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from database.bell import Bell
+from database.callbacks import Callbacks
 from database.clock import Clock, to_text, utc_now
 from database.connection import (
     is_sqlite,
@@ -78,6 +79,7 @@ class Database:
         self.reads = Reads(reader)
         self.news = News(reader)
         self.retention = Retention(reader, writer, clock)
+        self.callbacks = Callbacks(reader, writer, clock)
 
     def for_another_loop(self) -> "Database":
         """The same database for the event loop of another thread; close it before this one."""

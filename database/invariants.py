@@ -12,7 +12,7 @@ from sqlalchemy import Select, and_, func, literal, not_, or_, select
 
 from database.clock import Clock, to_text
 from database.reader import Reader
-from database.tables import AT_ONCE, definitions, events, executions, logs, runs
+from database.tables import AT_ONCE, callbacks, definitions, events, executions, logs, runs
 from engine.status import TERMINAL, ExecutionStatus, NodeStatus
 
 GRACE_SECONDS = 5.0
@@ -38,7 +38,12 @@ async def find_violations(reader: Reader, clock: Clock, *, service_runs: bool) -
     ``service_runs`` says whether a service is there to claim what is claimable; without one, leases
     that ran out are nobody's fault.
     """
-    checks: dict[str, Select[*tuple[Any, ...]]] = {**_statuses(), **_bookkeeping(), **_node_runs()}
+    checks: dict[str, Select[*tuple[Any, ...]]] = {
+        **_statuses(),
+        **_bookkeeping(),
+        **_node_runs(),
+        **_callbacks(),
+    }
     if service_runs:
         checks.update(_ownership(to_text(clock() - timedelta(seconds=GRACE_SECONDS))))
     return await reader.run(
@@ -161,6 +166,33 @@ def _node_runs() -> dict[str, Select[*tuple[Any, ...]]]:
             .where(logs.c.executionId == executions.c.id)
             .where(node_status == NodeStatus.WAITING)
             .exists(),
+        ),
+    }
+
+
+def _callbacks() -> dict[str, Select[Any]]:
+    mine = _OURS.join(callbacks, callbacks.c.executionId == executions.c.id)
+    due, sender = callbacks.c.dueAt, callbacks.c.owner
+    delivered, given_up = callbacks.c.deliveredAt, callbacks.c.givenUpAt
+    settled = or_(delivered.is_not(None), given_up.is_not(None))
+    return {
+        "a callback is due, delivered or given up only when its execution has ended": mine.where(
+            not_(_ENDED), or_(due.is_not(None), settled)
+        ),
+        "the callback of an ended execution is due, delivered or given up": mine.where(
+            _ENDED, due.is_(None), not_(settled)
+        ),
+        "a callback that is delivered or given up is not due": mine.where(
+            settled, due.is_not(None)
+        ),
+        "a callback is not both delivered and given up": mine.where(
+            delivered.is_not(None), given_up.is_not(None)
+        ),
+        "a callback that somebody sends is due again when the lease ends": mine.where(
+            sender.is_not(None), or_(due.is_(None), callbacks.c.attempts == 0)
+        ),
+        "a delivered callback was sent": mine.where(
+            delivered.is_not(None), callbacks.c.attempts == 0
         ),
     }
 

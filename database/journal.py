@@ -22,6 +22,7 @@ from sqlalchemy import (
     update,
 )
 
+from database.callbacks import make_due
 from database.clock import Clock, to_text
 from database.events import note_executions, note_nodes
 from database.node_rows import (
@@ -320,6 +321,7 @@ class Journal:
             .where(runs.c.executionId == lease.execution_id)
             .values(endedAt=now, owner=None, claimableAt=None)
         )
+        make_due(connection, [lease.execution_id], now)
         note_executions(connection, [lease.execution_id], now)
 
     def _note(

@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from database.callbacks import make_due
 from database.clock import Clock, to_text
 from database.connection import insert_if_new
 from database.events import note_executions
@@ -146,6 +147,7 @@ class Queue:
                 .where(runs.c.executionId.in_(ended))
                 .values(endedAt=now, owner=None, claimableAt=None)
             )
+            make_due(connection, ended, now)
         return begun
 
     def _take_turns(self, connection: Connection, organizations: Sequence[str]) -> None:
@@ -258,6 +260,7 @@ class Queue:
                 cancel_node_runs(connection, [execution_id], now, UNENDED)
                 done = to_status(ExecutionStatus.CANCELLED, execution_id, completedAt=now)
                 connection.execute(done)
+                make_due(connection, [execution_id], now)
                 note_executions(connection, [execution_id], now)
             return status
 

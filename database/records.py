@@ -31,6 +31,7 @@ class Submission:
     total_nodes: int
     trigger_type: str = "manual"
     idempotency: "IdempotencyKey | None" = None
+    callback_url: str | None = None
     rerun_of: str | None = None
     taken_over: tuple[str, ...] = ()
     """Node ids whose results the rerun takes from the execution it repeats."""

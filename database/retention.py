@@ -8,7 +8,16 @@ from database.clock import Clock, to_text
 from database.reader import Reader
 from database.schema import CREATED
 from database.submissions import KEYS_KEPT_HOURS
-from database.tables import definitions, events, executions, facts, idempotency_keys, logs, runs
+from database.tables import (
+    callbacks,
+    definitions,
+    events,
+    executions,
+    facts,
+    idempotency_keys,
+    logs,
+    runs,
+)
 from database.writer import Writer
 
 BATCH = 25
@@ -17,6 +26,9 @@ PAGES_GIVEN_BACK = 2_000
 """Free pages from which on a file that was made to shrink does; each call gives half of it back."""
 INCREMENTAL = 2
 """SQLite's number for files that shrink when they are told to."""
+
+_UNTOLD = select(callbacks.c.executionId).where(callbacks.c.dueAt.is_not(None))
+"""Executions whose receiver has still to be told; after a day at most it is given up."""
 
 
 class Retention:
@@ -35,13 +47,17 @@ class Retention:
     async def prune(self, days: float | None, count: int | None) -> int:
         """Forgets up to ``BATCH`` executions, over ``days`` old or beyond the last ``count``.
 
+        One whose callback is still to be delivered stays until it is, or is given up.
+
         Returns:
             How many it forgot; ``BATCH`` says that there may be more.
         """
 
         def write(connection: Connection) -> int:
             ids: list[str] = []
-            ended = select(runs.c.executionId).where(runs.c.endedAt.is_not(None))
+            ended = select(runs.c.executionId).where(
+                runs.c.endedAt.is_not(None), runs.c.executionId.not_in(_UNTOLD)
+            )
             if days is not None:
                 oldest = to_text(self._clock() - timedelta(days=days))
                 old = ended.where(runs.c.endedAt < oldest).order_by(runs.c.endedAt).limit(BATCH)
@@ -100,6 +116,7 @@ def _forget(connection: Connection, ids: list[str]) -> None:
     # Not left to the cascade: it does not work where foreign keys cannot be enforced.
     connection.execute(delete(logs).where(logs.c.executionId.in_(ids)))
     connection.execute(delete(events).where(events.c.executionId.in_(ids)))
+    connection.execute(delete(callbacks).where(callbacks.c.executionId.in_(ids)))
     connection.execute(delete(runs).where(runs.c.executionId.in_(ids)))
     connection.execute(delete(executions).where(executions.c.id.in_(ids)))
     used = exists().where(runs.c.definitionHash == definitions.c.hash)

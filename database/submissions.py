@@ -6,6 +6,7 @@ from hashlib import sha256
 from sqlalchemy import ColumnElement, Connection, Text, delete, func, literal, select
 from sqlalchemy.exc import IntegrityError
 
+from database.callbacks import add_callback
 from database.clock import Clock, to_text
 from database.connection import insert_if_new
 from database.events import note_executions, note_nodes
@@ -131,6 +132,8 @@ class Submissions:
                 rerunOf=submission.rerun_of,
             )
         )
+        if submission.callback_url is not None:
+            add_callback(connection, submission.execution_id, submission.callback_url)
         if submission.rerun_of is not None:
             self._take_over(connection, submission, submission.rerun_of, now)
         note_executions(connection, [submission.execution_id], now)

@@ -187,6 +187,47 @@ turns = Table(
 )
 """When each organization last got a slot: the smallest turn is the next one's."""
 
+callbacks = Table(
+    "orchestrator_callbacks",
+    metadata,
+    Column(
+        "executionId",
+        Text,
+        ForeignKey("workflow_executions.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("host", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("dueAt", Text),
+    Column("owner", Text),
+    Column("lastAttemptAt", Text),
+    Column("lastStatus", Integer),
+    Column("lastError", Text),
+    Column("deliveredAt", Text),
+    Column("givenUpAt", Text),
+)
+"""Who shall be told how an execution ended, and how far that is.
+
+``dueAt`` is ``NULL`` until the execution ends and again when its callback is delivered or given up;
+between, it is the moment from which anybody may send it: while ``owner`` does, the end of its
+lease. ``host`` is that of ``url``, with its port."""
+
+Index(
+    "orchestrator_callbacks_due",
+    callbacks.c.dueAt,
+    callbacks.c.host,
+    sqlite_where=callbacks.c.dueAt.is_not(None),
+    postgresql_where=callbacks.c.dueAt.is_not(None),
+)
+Index(
+    "orchestrator_callbacks_of_host",
+    callbacks.c.host,
+    callbacks.c.dueAt,
+    sqlite_where=callbacks.c.dueAt.is_not(None),
+    postgresql_where=callbacks.c.dueAt.is_not(None),
+)
+
 idempotency_keys = Table(
     "orchestrator_idempotency_keys",
     metadata,

@@ -22,6 +22,7 @@ from database.records import ClaimedRun, Ending
 from engine.errors import LeaseLostError, StorageError
 from engine.status import ExecutionStatus
 from engine.values import JsonValue
+from flows.callbacks import CallbackSettings, deliver_callbacks
 from flows.control import RunControl, StopReason
 from flows.housekeeping import keep_house
 from flows.node_runner import NodeRunner
@@ -64,6 +65,7 @@ class RunnerSettings:
     prefect_api_url: str | None
     prefect_home: Path
     handler_settings: HandlerSettings
+    callbacks: CallbackSettings
 
 
 class Runner:
@@ -97,6 +99,7 @@ class Runner:
         def stop() -> None:
             if control := self._active.get(execution_id):
                 control.stop(StopReason.CANCEL)
+            self._ended.set()  # one that nobody ran has ended already
 
         self._call(stop)
 
@@ -188,6 +191,7 @@ class Runner:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
+        self._ended = asyncio.Event()
         self._drained = asyncio.Event()
         for flow in (workflow_flow, node_trial_flow):
             local_result_storage(flow, self._settings.prefect_home)
@@ -200,12 +204,13 @@ class Runner:
                 claims = self._claims = asyncio.create_task(self._claim_forever())
                 days, count = self._settings.retention_days, self._settings.retention_count
                 house = asyncio.create_task(keep_house(self._database, days, count))
+                post = asyncio.create_task(self._deliver_callbacks())
                 if not self._ready.done():
                     self._ready.set_result(None)
                 await self._drained.wait()
-                for task in (beat, ears, claims, house):
+                for task in (beat, ears, claims, house, post):
                     task.cancel()
-                await asyncio.gather(beat, ears, claims, house, return_exceptions=True)
+                await asyncio.gather(beat, ears, claims, house, post, return_exceptions=True)
         finally:
             await self._database.close()
 
@@ -275,6 +280,7 @@ class Runner:
                 timer.cancel()
             del self._active[execution_id]
             self._wake.set()
+            self._ended.set()
 
     async def _give_up(self, carrier: Carrier, recoveries: int) -> None:
         """Ends an execution that has brought its owners down, instead of trying it once more."""
@@ -346,6 +352,10 @@ class Runner:
                     control.stop(StopReason.CANCEL)
             for control in self._active.values():
                 control.poke()
+
+    async def _deliver_callbacks(self) -> None:
+        lease, poll = self._settings.lease_seconds, self._settings.poll_interval_seconds
+        await deliver_callbacks(self._database, self._settings.callbacks, self._ended, lease, poll)
 
     async def _drain(self, grace_seconds: float) -> None:
         self._stopping = True

@@ -46,6 +46,7 @@ class Submissions:
         inputs: Mapping[str, JsonValue] | None,
         organization_id: str | None,
         idempotency_key: str | None = None,
+        callback_url: str | None = None,
     ) -> Accepted:
         """Stores an execution of the workflow as it is saved now, and wakes the runner.
 
@@ -60,7 +61,10 @@ class Submissions:
         organization = organization_id or workflow.organization_id
         key = None
         if idempotency_key is not None:
-            body = encode_json([workflow_id, None if inputs is None else dict(inputs)])
+            asked: list[JsonValue] = [workflow_id, None if inputs is None else dict(inputs)]
+            if callback_url is not None:
+                asked.append({"callbackUrl": callback_url})
+            body = encode_json(asked)
             canonical = json.dumps(json.loads(body), sort_keys=True)
             digest = sha256(canonical.encode()).hexdigest()
             key = IdempotencyKey(organization or "", idempotency_key, digest)
@@ -77,11 +81,16 @@ class Submissions:
             inputs=None if inputs is None else encode_json(dict(inputs)),
             total_nodes=len(plan.counted),
             idempotency=key,
+            callback_url=callback_url,
         )
         return await self._store(submission)
 
     async def rerun(
-        self, execution_id: str, from_node_id: str | None, inputs: Mapping[str, JsonValue] | None
+        self,
+        execution_id: str,
+        from_node_id: str | None,
+        inputs: Mapping[str, JsonValue] | None,
+        callback_url: str | None = None,
     ) -> Accepted:
         """Stores a new execution of what an old one ran, and wakes the runner.
 
@@ -113,6 +122,7 @@ class Submissions:
             document=past.document,
             inputs=_inputs_text(past, inputs),
             total_nodes=len(plan.counted),
+            callback_url=callback_url,
             rerun_of=execution_id,
             taken_over=tuple(kept),
             progress=plan.progress(kept),

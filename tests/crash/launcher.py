@@ -10,7 +10,9 @@ and has the process killed at the point that ``KILL_AT`` names:
 - ``within_record:NODE``: its end is written, in a transaction that is not committed;
 - ``after_record:NODE``: its end is committed, nobody knows yet;
 - ``within_final_write``: the execution's end is written, and not committed;
-- ``after_final_write``: it is committed.
+- ``after_final_write``: it is committed;
+- ``before_callback``: a callback is claimed, nothing of it is sent;
+- ``after_callback``: the receiver has answered, nothing of that is recorded.
 """
 
 import asyncio
@@ -188,6 +190,19 @@ def _after_final_write(_: str) -> None:
     _around(Journal, "finish", lambda *_: True)
 
 
+def _before_callback(_: str) -> None:
+    from database.callbacks import Callbacks  # noqa: PLC0415 - see ``main``
+
+    _around(Callbacks, "claim", lambda _, delivery: delivery is not None)
+
+
+def _after_callback(_: str) -> None:
+    from database.callbacks import Callbacks  # noqa: PLC0415 - see ``main``
+
+    for name in ("delivered", "failed"):
+        _around(Callbacks, name, lambda *_: True, before=True)
+
+
 KILL_POINTS: dict[str, Callable[[str], None]] = {
     "after_claim": _after_claim,
     "after_start": _after_start,
@@ -196,6 +211,8 @@ KILL_POINTS: dict[str, Callable[[str], None]] = {
     "after_record": partial(_record, before=False),
     "within_final_write": _within_final_write,
     "after_final_write": _after_final_write,
+    "before_callback": _before_callback,
+    "after_callback": _after_callback,
 }
 
 

@@ -46,6 +46,9 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
         until = "claimableAt='2100-01-01T00:00:00.000Z'"
         database.execute(execution("status='running'", RUNNING))
         database.execute(run(f"owner='me', {until}, seq=1", RUNNING))
+        database.execute(callback("attempts, deliveredAt", "1, '2026-01-01'", ENDED))
+        database.execute(callback("attempts, dueAt", "1, '2026-01-01'", "failed"))
+        database.execute(callback("attempts", "0", PARKED))
         database.execute(
             "INSERT INTO execution_logs(id, executionId, nodeId, status, attempt, seq)"
             " VALUES ('running:wait', 'running', 'wait', 'running', 1, 1)"
@@ -89,6 +92,13 @@ def run(columns: str, execution_id: str) -> str:
     return f"UPDATE orchestrator_runs SET {columns} WHERE executionId='{execution_id}'"
 
 
+def callback(columns: str, values: str, execution_id: str) -> str:
+    return (
+        f"INSERT OR REPLACE INTO orchestrator_callbacks(executionId, host, url, {columns})"
+        f" VALUES ('{execution_id}', 'h', 'http://h/', {values})"
+    )
+
+
 BROKEN_BY = {
     "an execution has one of the known statuses": execution("status='odd'", PARKED),
     "an ended execution says when it ended": execution("completedAt=NULL", ENDED),
@@ -123,6 +133,22 @@ BROKEN_BY = {
         "UPDATE orchestrator_events SET status='running' WHERE executionId='ended'"
     ),
     "a parked execution has a node that waits": nodes("status='completed'", PARKED),
+    "a callback is due, delivered or given up only when its execution has ended": (
+        callback("dueAt", "'2026-01-01'", PARKED)
+    ),
+    "the callback of an ended execution is due, delivered or given up": (
+        callback("attempts", "1", "failed")
+    ),
+    "a callback that is delivered or given up is not due": (
+        callback("attempts, dueAt, givenUpAt", "1, '2026-01-01', '2026-01-01'", "failed")
+    ),
+    "a callback is not both delivered and given up": (
+        callback("attempts, deliveredAt, givenUpAt", "1, '2026-01-01', '2026-01-01'", ENDED)
+    ),
+    "a callback that somebody sends is due again when the lease ends": (
+        callback("dueAt, owner", "'2026-01-01', 'me'", "failed")
+    ),
+    "a delivered callback was sent": callback("deliveredAt", "'2026-01-01'", ENDED),
     "no execution stays running without an owner": run(
         "claimableAt='2020-01-01T00:00:00.000Z'", RUNNING
     ),
@@ -169,7 +195,7 @@ async def test_there_is_no_invariant_that_is_not_tried_here(copy: Path) -> None:
     from database import invariants  # noqa: PLC0415 - its private parts, for this test alone
 
     known = {**invariants._statuses(), **invariants._bookkeeping(), **invariants._node_runs()}
-    known |= invariants._ownership("")
+    known |= {**invariants._callbacks(), **invariants._ownership("")}
     assert set(BROKEN_BY) == set(known)
 
 

@@ -11,7 +11,16 @@ from prefect import Task
 from api.errors import STATUSES
 from api_service import create_app
 from config import ROOT, Settings
-from database.tables import definitions, events, facts, idempotency_keys, logs, runs, turns
+from database.tables import (
+    callbacks,
+    definitions,
+    events,
+    facts,
+    idempotency_keys,
+    logs,
+    runs,
+    turns,
+)
 from engine.conditions import Operator
 from engine.document import parse_document
 from engine.options import NodeOptions
@@ -209,7 +218,7 @@ def test_every_code_of_a_refusal_is_explained():
 
 
 def test_every_column_of_ours_is_explained():
-    tables = (runs, definitions, events, turns, idempotency_keys, facts)
+    tables = (runs, definitions, events, turns, callbacks, idempotency_keys, facts)
     ours = [name for table in tables for name in (table.name, *table.columns.keys())]
     names = logs.columns.keys()
     ours += names[names.index("attempt") :]

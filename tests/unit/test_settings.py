@@ -37,12 +37,49 @@ WRONG = [
     ("LLM_TIMEOUT_SECONDS", "inf"),
     ("HTTP_TIMEOUT_SECONDS", "soon"),
     ("HTTP_TIMEOUT_SECONDS", "nan"),
+    ("CALLBACK_TIMEOUT_SECONDS", "0"),
+    ("CALLBACK_TIMEOUT_SECONDS", "nan"),
     ("LOG_LEVEL", "loud"),
     ("LOG_FORMAT", "xml"),
     ("PREFECT_API_URL", "127.0.0.1:4200"),
     ("PREFECT_API_URL", "ftp://prefect/api"),
     ("OPENAI_BASE_URL", "localhost"),
 ]
+
+
+SHORT = "c2hvcnQ="
+LONG = "A" * 88
+
+FORGED = [
+    (SHORT, "24 to 64 bytes"),
+    (LONG, "24 to 64 bytes"),
+    ("whsec_AAAA", "24 to 64 bytes"),
+    (f"whsec_{'?' * 32}", "base64"),
+    ("correct horse battery staple, twice", "base64"),
+]
+
+
+@pytest.mark.parametrize(("value", "reason"), FORGED)
+def test_a_wrong_secret_is_one_line_that_names_the_setting_and_does_not_show_it(
+    monkeypatch: pytest.MonkeyPatch, value: str, reason: str
+) -> None:
+    monkeypatch.setenv("CALLBACK_SECRET", value)
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    line = str(raised.value)
+    assert line.startswith("CALLBACK_SECRET: ")
+    assert reason in line
+    assert value not in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("secret", ["whsec_" + "A" * 32, "A" * 32, "A" * 43 + "=", "A" * 43, " "])
+def test_a_secret_may_be_written_with_or_without_its_prefix(
+    monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("CALLBACK_SECRET", secret)
+    kept = load_settings().callback_secret
+    assert (kept.get_secret_value() if kept else " ") == secret
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
@@ -148,6 +185,7 @@ def test_secrets_are_not_shown() -> None:
     settings = Settings(
         _env_file=None,  # pyright: ignore[reportCallIssue]
         openai_api_key="sk-hidden",
+        callback_secret="whsec_hidden" + "A" * 30,
         database_url="postgresql+asyncpg://u:hidden@h/d",
     )
     assert "hidden" not in repr(settings) + str(settings)

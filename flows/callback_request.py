@@ -1,0 +1,153 @@
+"""The request that tells a receiver how an execution ended: address, body, signature, answer.
+
+Signed after Standard Webhooks (https://www.standardwebhooks.com): the receiver checks it with the
+library of that name in its own language.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+import httpx
+import structlog
+from standardwebhooks import Webhook
+
+from database.callbacks import Delivery, Failure
+from database.records import Execution
+from engine.errors import NodeError, describe
+from engine.status import ExecutionStatus
+from engine.values import JsonValue
+from tasks.http_client import new_client, parse_retry_after, parse_url, plain_reason
+from version import VERSION
+
+log = structlog.get_logger()
+
+USER_AGENT = f"Workflow-Orchestration-Service/{VERSION}"
+LONGEST_OUTPUT = 256 * 1024
+"""Characters of ``finalOutput``'s JSON that a callback carries; the polling answer has it whole."""
+
+_CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]")
+_TYPES = {
+    ExecutionStatus.COMPLETED: "execution_complete",
+    ExecutionStatus.CANCELLED: "execution_cancelled",
+    ExecutionStatus.FAILED: "execution_error",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the receiver answered to one attempt, or why there is no answer."""
+
+    status: int | None = None
+    failure: Failure | None = None
+    retry_after: float | None = None
+    """Seconds that the receiver asked to be left alone for."""
+
+
+def check_callback_url(text: str) -> str:
+    """``text``, if it is an address that can be called back.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    if _CONTROL.search(text):
+        raise ValueError("it has a space or a control character in it")
+    url = parse_url(text)
+    if url.userinfo:
+        raise ValueError("should hold no user name and no password; sign with CALLBACK_SECRET")
+    return text
+
+
+def body_of(execution: Execution, workflow_name: str) -> str:
+    """The JSON text of a callback: the same for every attempt."""
+    progress = execution.progress
+    completed = execution.status == ExecutionStatus.COMPLETED
+    return json.dumps(
+        {
+            "type": _TYPES[execution.status],
+            "executionId": execution.id,
+            "workflowId": execution.workflow_id,
+            "workflowName": workflow_name,
+            "organizationId": execution.organization_id,
+            "status": execution.status,
+            "progress": {
+                "totalNodes": progress.total,
+                "completedNodes": progress.completed,
+                "failedNodes": progress.failed,
+                "skippedNodes": progress.skipped,
+                "percentage": progress.percentage(finished=completed),
+            },
+            "error": execution.error,
+            "createdAt": execution.created_at,
+            "startedAt": execution.started_at,
+            "completedAt": execution.completed_at,
+            "finalOutput": _output(execution.final_output),
+        },
+        separators=(",", ":"),
+    )
+
+
+def _output(text: str | None) -> JsonValue:
+    if text is None:
+        return None
+    if len(text) > LONGEST_OUTPUT:
+        return {"truncated": True, "size": len(text), "preview": text[:LONGEST_OUTPUT]}
+    return json.loads(text)
+
+
+def headers_of(delivery: Delivery, body: str, secret: str | None, now: datetime) -> dict[str, str]:
+    """The headers of one attempt. ``webhook-id`` is the same for all attempts of a callback."""
+    message_id = f"msg_{delivery.execution_id}"
+    moment = now.astimezone(UTC).replace(microsecond=0)
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": USER_AGENT,
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(moment.timestamp())),
+    }
+    if secret is not None:
+        headers["webhook-signature"] = Webhook(secret).sign(message_id, moment, body)
+    return headers
+
+
+async def send(
+    url: str, body: str, headers: Mapping[str, str], timeout_seconds: float, now: datetime
+) -> Answer:
+    """Makes one attempt; whatever goes wrong is an answer. The answer's body is not read."""
+    try:
+        async with (
+            asyncio.timeout(timeout_seconds),  # httpx limits each step; a slow head has many
+            new_client(timeout_seconds) as client,
+            client.stream(
+                "POST", url, content=body.encode(), headers=dict(headers), follow_redirects=False
+            ) as response,
+        ):
+            return _judge(response, now)
+    except (TimeoutError, httpx.TimeoutException):
+        return Answer(failure=Failure(f"no answer within {timeout_seconds:g} s"))
+    except NodeError as error:
+        # What the client refuses to call: it would refuse it again.
+        return Answer(failure=Failure(describe(error), is_final=not error.retryable))
+    except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
+        return Answer(failure=Failure(plain_reason(error), is_final=True))
+    except httpx.HTTPError as error:
+        return Answer(failure=Failure(plain_reason(error)))
+    except Exception as error:
+        log.exception("callback_not_sent")
+        return Answer(failure=Failure(f"the service failed to send it: {type(error).__name__}"))
+
+
+def _judge(response: httpx.Response, now: datetime) -> Answer:
+    status = response.status_code
+    if response.is_success:
+        return Answer(status)
+    said = f"the receiver answered {status} {response.reason_phrase}".rstrip()
+    if response.is_redirect:
+        said += "; redirects are not followed"
+    is_final = status == HTTPStatus.GONE
+    retry_after = parse_retry_after(response.headers.get("Retry-After"), now)
+    return Answer(status, Failure(said, status, is_final), retry_after)

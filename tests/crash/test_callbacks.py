@@ -1,0 +1,122 @@
+"""SIGKILL around callbacks: what has ended is told, if need be twice, and never not at all."""
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tests.crash.harness import ServiceProcess
+from tests.documents import line
+from tests.service import wait_until
+
+SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
+
+
+class Receiver(ThreadingHTTPServer):
+    """Takes callbacks, and outlives the service."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.got: list[tuple[str, Any]] = []
+        self.status = 200
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/?token=in-the-query"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        assert isinstance(self.server, Receiver)
+        self.server.got.append((self.headers["webhook-id"], json.loads(body)))
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its signature
+        """Says nothing."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def process(tmp_path: Any) -> Iterator[ServiceProcess]:
+    """As a rule a claimed callback is free again after 11 seconds here; now after two."""
+    settings = {"callback_timeout_seconds": 1, "callback_secret": SECRET}
+    with ServiceProcess(tmp_path, **settings) as service:
+        yield service
+
+
+def callback(process: ServiceProcess, execution_id: str) -> dict[str, Any]:
+    return process.poll(execution_id)["callback"]
+
+
+@pytest.mark.parametrize(
+    ("point", "sent_before", "attempts"),
+    [("after_final_write", 0, 1), ("before_callback", 0, 2), ("after_callback", 1, 2)],
+)
+def test_a_kill_between_the_end_and_its_callback_loses_nothing(
+    process: ServiceProcess, receiver: Receiver, point: str, sent_before: int, attempts: int
+) -> None:
+    process.run_process(kill_at=point)
+    execution_id = process.start_fatal(line(2), callbackUrl=receiver.url)
+    assert process.row(execution_id)["status"] == "completed"
+    assert process.violations(service_runs=False) == []
+    assert len(receiver.got) == sent_before
+
+    process.run_process()
+    wait_until(lambda: callback(process, execution_id)["delivered"])
+    assert callback(process, execution_id)["attempts"] == attempts
+    # Who got it twice can tell: the id and the body are the same.
+    assert len(receiver.got) == sent_before + 1
+    assert {message_id for message_id, _ in receiver.got} == {f"msg_{execution_id}"}
+    assert all(body == receiver.got[0][1] for _, body in receiver.got)
+    assert receiver.got[0][1]["type"] == "execution_complete"
+    assert process.violations() == []
+    said = process.log.read_text()
+    assert "callback_delivered" in said
+    assert "in-the-query" not in said
+    assert SECRET not in said
+
+
+def test_retries_go_on_after_a_restart(process: ServiceProcess, receiver: Receiver) -> None:
+    receiver.status = 500
+    process.run_process()
+    execution_id = process.start(line(2), callbackUrl=receiver.url)
+    wait_until(lambda: callback(process, execution_id)["lastStatus"] == 500)
+    planned = callback(process, execution_id)["nextAttemptAt"]
+    process.kill()
+    receiver.status = 200
+    process.run_process(clock_shift_seconds=4_000)
+    wait_until(lambda: callback(process, execution_id)["delivered"])
+    assert callback(process, execution_id)["attempts"] == 2
+    assert callback(process, execution_id)["deliveredAt"] > planned
+    assert len(receiver.got) == 2
+
+
+def test_a_callback_is_given_up_after_a_day(process: ServiceProcess, receiver: Receiver) -> None:
+    receiver.status = 500
+    process.run_process()
+    execution_id = process.start(line(2), callbackUrl=receiver.url)
+    wait_until(lambda: callback(process, execution_id)["lastStatus"] == 500)
+    process.kill()
+    process.run_process(clock_shift_seconds=86_500)
+    wait_until(lambda: callback(process, execution_id)["givenUpAt"])
+    state = callback(process, execution_id)
+    assert (state["attempts"], state["delivered"], state["nextAttemptAt"]) == (2, False, None)
+    assert state["lastError"] == "the receiver answered 500 Internal Server Error"
+    (given_up,) = process.events("callback_given_up")
+    assert given_up["execution_id"] == execution_id
