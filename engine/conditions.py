@@ -97,12 +97,12 @@ def _ordered(
             )
         if left is None:
             raise NodeError(
-                f"{test.operator}: field '{test.field}' is {_shown(found)}, which is no number",
+                f"{test.operator}: field '{test.field}' is {shown(found)}, which is no number",
                 retryable=False,
             )
         if right is None:
             raise NodeError(
-                f"{test.operator}: field '{test.field}' is held against {_shown(test.value)}, "
+                f"{test.operator}: field '{test.field}' is held against {shown(test.value)}, "
                 "which is no number",
                 retryable=False,
             )
@@ -115,7 +115,8 @@ _SHOWN = 80
 """How many characters of a value an error shows."""
 
 
-def _shown(value: JsonValue) -> str:
+def shown(value: JsonValue) -> str:
+    """A value as an error shows it: texts in quotation marks, long ones cut."""
     text = as_text(value) if not isinstance(value, str) else f"'{value}'"
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 

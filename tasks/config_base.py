@@ -184,4 +184,5 @@ def _reason(detail: ErrorDetails) -> str:
     if kind in _PLAIN:
         return _PLAIN[kind]
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    message = message.removeprefix("List ")
     return message.replace("Input should be", "should be", 1)

@@ -26,7 +26,8 @@ def _upper(value: object) -> object:
     return value.strip().upper() if isinstance(value, str) else value
 
 
-def _trimmed(value: object) -> object:
+def trimmed(value: object) -> object:
+    """A text without the spaces around it; anything else as it is."""
     return value.strip() if isinstance(value, str) else value
 
 
@@ -37,7 +38,7 @@ class ProcessingMode(StrEnum):
     PER_ROW = "perRow"
 
 
-_Mode = Annotated[ProcessingMode, BeforeValidator(_trimmed)]
+_Mode = Annotated[ProcessingMode, BeforeValidator(trimmed)]
 
 
 class TriggerConfig(NodeConfig):
@@ -191,7 +192,7 @@ class HttpConfig(NodeConfig):
     """Added to the URL's own query; values may hold templates."""
     http_body: JsonValue = Field(default=None, title="Body")
     """Any JSON or a text; may hold templates. POST, PUT and PATCH send the input without it."""
-    http_response_type: Annotated[Literal["auto", "json", "text"], BeforeValidator(_trimmed)] = (
+    http_response_type: Annotated[Literal["auto", "json", "text"], BeforeValidator(trimmed)] = (
         Field(default="auto", title="Answer")
     )
     """``auto`` reads JSON where the answer is JSON; ``json`` insists on it; ``text`` never does."""
@@ -244,7 +245,7 @@ class LlmConfig(NodeConfig):
     """How freely the model chooses its words, 0 to 2; the model's default without it."""
     llm_max_tokens: int | None = Field(default=None, title="Longest reply", ge=1)
     """The most tokens that a reply may have."""
-    output_type: Annotated[OutputType, BeforeValidator(_trimmed)] = Field(
+    output_type: Annotated[OutputType, BeforeValidator(trimmed)] = Field(
         default=OutputType.TEXT, title="Type of the reply"
     )
     """What the reply must be; one that is not is asked for once more."""
@@ -263,7 +264,7 @@ class LlmConfig(NodeConfig):
         return options
 
 
-def _no_template(field: str) -> str:
+def no_template(field: str) -> str:
     """A placeholder in a field's name would look for a field of that text, and never find it."""
     if has_template(field):
         raise ValueError("should be the name of a field, without {{ }}")
@@ -295,13 +296,13 @@ class FurtherCondition(LenientModel):
     value: JsonValue = Field(default=None, title="Value")
     """What the field is held against; may hold templates."""
 
-    _plain_name = field_validator("field")(_no_template)
+    _plain_name = field_validator("field")(no_template)
 
 
-class ConditionConfig(NodeConfig):
-    """Tests its input and picks the way on."""
+class TestsConfig(NodeConfig):
+    """The tests that a condition makes, and a filter on each record."""
 
-    model_config = ConfigDict(title="Condition")
+    __test__ = False  # pytest would take the name for a test class
     verbatim: ClassVar[frozenset[str]] = frozenset({"condition_value"})
 
     condition_field: _FieldPath
@@ -318,10 +319,17 @@ class ConditionConfig(NodeConfig):
         default="AND", title="Combination"
     )
     """Whether all tests must hold, or one."""
+
+    _plain_name = field_validator("condition_field")(no_template)
+
+
+class ConditionConfig(TestsConfig):
+    """Tests its input and picks the way on."""
+
+    model_config = ConfigDict(title="Condition")
+
     processing_mode: _Mode = Field(default=ProcessingMode.BATCH, title="Processing")
     """``perRow`` sorts the records of a list into those that pass and those that do not."""
-
-    _plain_name = field_validator("condition_field")(_no_template)
 
 
 class AddFieldConfig(NodeConfig):
@@ -362,11 +370,11 @@ class JoinConfig(NodeConfig):
 
     model_config = ConfigDict(title="Join")
 
-    join_strategy: Annotated[JoinStrategy, BeforeValidator(_trimmed)] = Field(
+    join_strategy: Annotated[JoinStrategy, BeforeValidator(trimmed)] = Field(
         default=JoinStrategy.CONCAT, title="Strategy"
     )
     """``concat`` puts A before B; ``mergeByKey`` merges the records whose keys are equal."""
-    join_type: Annotated[JoinType, BeforeValidator(_trimmed)] = Field(
+    join_type: Annotated[JoinType, BeforeValidator(trimmed)] = Field(
         default=JoinType.INNER, title="Records without a match"
     )
     """``inner`` drops them, ``left`` keeps those of A, ``outer`` keeps those of both."""

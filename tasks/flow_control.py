@@ -1,6 +1,6 @@
 """The condition: tests its input and says which way the run goes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from prefect import task
@@ -9,7 +9,7 @@ from engine.conditions import Operator, Test, holds
 from engine.errors import NodeError
 from engine.values import JsonValue
 from tasks.config_base import fill, read_config
-from tasks.configs import ConditionConfig, ProcessingMode
+from tasks.configs import ConditionConfig, ProcessingMode, TestsConfig
 
 _WITHOUT_VALUE = {Operator.IS_EMPTY, Operator.IS_NOT_EMPTY, Operator.IS_TEXT, Operator.IS_NUMBER}
 
@@ -37,20 +37,33 @@ async def handle_condition(node: dict[str, Any], input_data: JsonValue) -> dict[
 
 
 def _sort_records(config: ConditionConfig, records: list[JsonValue]) -> dict[str, JsonValue]:
-    sides: dict[bool, list[JsonValue]] = {True: [], False: []}
-    for index, record in enumerate(records):
-        try:
-            sides[_passes(config, record)].append(record)
-        except NodeError as error:
-            raise NodeError(f"record {index}: {error}", retryable=False) from None
+    passing, others = sort_records(config, records)
     return {
         "success": True,
-        "message": f"Condition is true for {len(sides[True])} of {len(records)} records, "
-        f"false for {len(sides[False])}",
+        "message": f"Condition is true for {len(passing)} of {len(records)} records, "
+        f"false for {len(others)}",
         "outputData": records,
-        "trueRecords": sides[True],
-        "falseRecords": sides[False],
+        "trueRecords": passing,
+        "falseRecords": others,
     }
+
+
+def sort_records(
+    config: TestsConfig, records: Sequence[JsonValue]
+) -> tuple[list[JsonValue], list[JsonValue]]:
+    """The records that pass the tests, and those that do not, each in their order.
+
+    Raises:
+        NodeError: a test cannot be made; names record, field and value.
+    """
+    passing: list[JsonValue] = []
+    others: list[JsonValue] = []
+    for index, record in enumerate(records):
+        try:
+            (passing if _passes(config, record) else others).append(record)
+        except NodeError as error:
+            raise NodeError(f"record {index}: {error}", retryable=False) from None
+    return passing, others
 
 
 def _first_record(data: JsonValue) -> JsonValue:
@@ -60,13 +73,13 @@ def _first_record(data: JsonValue) -> JsonValue:
     return data
 
 
-def _passes(config: ConditionConfig, record: JsonValue) -> bool:
+def _passes(config: TestsConfig, record: JsonValue) -> bool:
     # Lazily: a test that is not needed any more must not fail over its value.
     outcomes = (holds(test, record) for test in _tests(config, record))
     return any(outcomes) if config.logical_operator == "OR" else all(outcomes)
 
 
-def _tests(config: ConditionConfig, record: JsonValue) -> Iterator[Test]:
+def _tests(config: TestsConfig, record: JsonValue) -> Iterator[Test]:
     yield _test(
         "conditionValue",
         config.condition_field,

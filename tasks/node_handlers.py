@@ -5,6 +5,13 @@ from typing import Any
 from prefect import Task
 from pydantic import BaseModel
 
+from tasks.aggregation import AggregateConfig, handle_aggregate
+from tasks.columns import (
+    RenameColumnsConfig,
+    SplitColumnsConfig,
+    handle_rename_columns,
+    handle_split_columns,
+)
 from tasks.configs import (
     AddFieldConfig,
     CommentConfig,
@@ -24,6 +31,7 @@ from tasks.entry import (
     handle_trigger,
     handle_webhook,
 )
+from tasks.filtering import FilterConfig, handle_filter
 from tasks.flow_control import handle_condition
 from tasks.http import handle_http
 from tasks.llm import handle_llm
@@ -39,6 +47,10 @@ NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "condition": handle_condition,
     "addField": handle_add_field,
     "join": handle_join,
+    "splitColumns": handle_split_columns,
+    "renameColumns": handle_rename_columns,
+    "filter": handle_filter,
+    "aggregate": handle_aggregate,
     "webhook": handle_webhook,
     "wait": handle_wait,
     "approval": handle_approval,
@@ -55,6 +67,10 @@ NODE_CONFIGS: dict[str, type[BaseModel]] = {
     "condition": ConditionConfig,
     "addField": AddFieldConfig,
     "join": JoinConfig,
+    "splitColumns": SplitColumnsConfig,
+    "renameColumns": RenameColumnsConfig,
+    "filter": FilterConfig,
+    "aggregate": AggregateConfig,
     "webhook": WebhookConfig,
     "wait": WaitConfig,
     "approval": ApprovalConfig,

@@ -1,6 +1,6 @@
-"""Work on records: addField and join."""
+"""Work on records: addField, join, and what the other nodes for records share with them."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, cast
 
 from prefect import task
@@ -10,7 +10,9 @@ from engine.values import JsonValue, Missing, kind_of, lookup
 from tasks.config_base import fill, read_config
 from tasks.configs import AddFieldConfig, JoinConfig, JoinStrategy, JoinType
 
-_Record = Mapping[str, JsonValue]
+Record = Mapping[str, JsonValue]
+"""One object of a list, by the names of its fields."""
+
 _PORTS = ("A", "B")
 
 
@@ -22,18 +24,8 @@ async def handle_add_field(node: dict[str, Any], input_data: JsonValue) -> dict[
         NodeError: the input is neither, a record is no object, or a template's field is missing.
     """
     config = read_config(AddFieldConfig, node)
-    output: JsonValue
-    if isinstance(input_data, list):
-        records = cast("list[JsonValue]", input_data)
-        output = [_extended_at(config, index, record) for index, record in enumerate(records)]
-    elif input_data is None or isinstance(input_data, Mapping):
-        output = _extended(config, cast("_Record | None", input_data))
-    else:
-        raise NodeError(
-            f"a field can be added to an object or a list of objects; "
-            f"the input is of type {kind_of(input_data)}",
-            retryable=False,
-        )
+    data: JsonValue = {} if input_data is None else input_data
+    output = change_records(data, lambda record: _extended(config, record))
     return {
         "success": True,
         "message": f"Field '{config.add_field_name}' added",
@@ -41,20 +33,49 @@ async def handle_add_field(node: dict[str, Any], input_data: JsonValue) -> dict[
     }
 
 
-def _extended(config: AddFieldConfig, record: _Record | None) -> dict[str, JsonValue]:
+def _extended(config: AddFieldConfig, record: Record) -> dict[str, JsonValue]:
     value = fill("addFieldValue", config.add_field_value, record)
-    return {**(record or {}), config.add_field_name: value}
+    return {**record, config.add_field_name: value}
 
 
-def _extended_at(config: AddFieldConfig, index: int, record: JsonValue) -> dict[str, JsonValue]:
-    if not isinstance(record, Mapping):
+def change_records(
+    data: JsonValue, change: Callable[[Record], dict[str, JsonValue]]
+) -> dict[str, JsonValue] | list[JsonValue]:
+    """What ``change`` makes of an object, or of each record of a list.
+
+    Raises:
+        NodeError: the input is neither, a record is no object, or ``change`` refuses one.
+    """
+    if isinstance(data, Mapping):
+        return change(cast("Record", data))
+    changed: list[JsonValue] = []
+    for index, record in enumerate(as_records(data)):
+        try:
+            changed.append(change(record))
+        except NodeError as error:
+            raise NodeError(f"record {index}: {error}", retryable=False) from None
+    return changed
+
+
+def as_records(data: JsonValue) -> list[Record]:
+    """The records of a list; an object counts as a list of one.
+
+    Raises:
+        NodeError: the input is neither, or a record is no object; says what came and where.
+    """
+    if isinstance(data, Mapping):
+        return [cast("Record", data)]
+    if not isinstance(data, list):
         raise NodeError(
-            f"record {index} is of type {kind_of(record)}, not an object", retryable=False
+            f"an object or a list of objects is needed; the input is of type {kind_of(data)}",
+            retryable=False,
         )
-    try:
-        return _extended(config, cast("_Record", record))
-    except NodeError as error:
-        raise NodeError(f"record {index}: {error}", retryable=False) from None
+    for index, item in enumerate(cast("list[JsonValue]", data)):
+        if not isinstance(item, Mapping):
+            raise NodeError(
+                f"record {index} is of type {kind_of(item)}, not an object", retryable=False
+            )
+    return cast("list[Record]", data)
 
 
 @task(name="join")
@@ -78,7 +99,7 @@ async def handle_join(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
 
 
 def _by_port(data: JsonValue) -> tuple[list[JsonValue], list[JsonValue]]:
-    ports = cast("_Record", data) if isinstance(data, Mapping) else None
+    ports = cast("Record", data) if isinstance(data, Mapping) else None
     if data is not None and (ports is None or (ports and not ports.keys() & set(_PORTS))):
         raise NodeError(
             f'a join takes {{"A": …, "B": …}}; the input is {_described(data)}', retryable=False
@@ -99,18 +120,18 @@ def _as_list(value: JsonValue) -> list[JsonValue]:
     return cast("list[JsonValue]", value) if isinstance(value, list) else [value]
 
 
-def _records(port: str, items: list[JsonValue]) -> list[_Record]:
+def _records(port: str, items: list[JsonValue]) -> list[Record]:
     for index, item in enumerate(items):
         if not isinstance(item, Mapping):
             raise NodeError(
                 f"record {index} of input {port} is of type {kind_of(item)}, not an object",
                 retryable=False,
             )
-    return cast("list[_Record]", items)
+    return cast("list[Record]", items)
 
 
 def _merge(
-    config: JoinConfig, left: list[_Record], right: list[_Record]
+    config: JoinConfig, left: list[Record], right: list[Record]
 ) -> Iterator[dict[str, JsonValue]]:
     """The relational join: A's order, then what of B is left over."""
     by_key: dict[Hashable, list[int]] = {}
@@ -130,17 +151,17 @@ def _merge(
         yield from (dict(record) for i, record in enumerate(right) if i not in matched)
 
 
-def _key(record: _Record, path: str) -> Hashable | None:
+def _key(record: Record, path: str) -> Hashable | None:
     """A record's key, ``None`` when it has none and so equals no other, as SQL has it."""
     found = lookup(record, path)
-    return None if found is None or isinstance(found, Missing) else _frozen(found)
+    return None if found is None or isinstance(found, Missing) else frozen(found)
 
 
-def _frozen(value: JsonValue) -> Hashable:
+def frozen(value: JsonValue) -> Hashable:
     """A stand-in for a JSON value, equal for equal values: 1 is 1.0, and ``True`` is neither."""
     if isinstance(value, Mapping):
-        fields = cast("_Record", value)
-        return ("object", frozenset((name, _frozen(inner)) for name, inner in fields.items()))
+        fields = cast("Record", value)
+        return ("object", frozenset((name, frozen(inner)) for name, inner in fields.items()))
     if isinstance(value, list):
-        return ("list", tuple(_frozen(item) for item in cast("list[JsonValue]", value)))
+        return ("list", tuple(frozen(item) for item in cast("list[JsonValue]", value)))
     return (kind_of(value), value)

@@ -1,0 +1,270 @@
+"""The aggregate: one record for each group of records, with sums, counts and the like."""
+
+from collections.abc import Callable, Hashable, Sequence
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation, localcontext
+from enum import StrEnum
+from fractions import Fraction
+from typing import Annotated, Any, TypeAlias
+
+from more_itertools import duplicates_everseen, map_reduce
+from prefect import task
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+from engine.conditions import shown
+from engine.errors import NodeError
+from engine.values import JsonValue, Missing, as_number, lookup
+from tasks.columns import IfMissing, OnMissing
+from tasks.config_base import LenientModel, NodeConfig, read_config
+from tasks.fields import FieldName, FieldNames
+from tasks.records import Record, as_records, frozen
+
+MOST_GROUP_FIELDS = 20
+MOST_AGGREGATIONS = 100
+_NAMES_SHOWN = 20
+
+_EXACT = Context(prec=5_000, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[Inexact, InvalidOperation])
+"""Digits enough for the sum of any JSON numbers, so that their order cannot matter."""
+
+
+class Operation(StrEnum):
+    """What becomes of the values of a group."""
+
+    COUNT = "count"
+    COUNT_DISTINCT = "countDistinct"
+    SUM = "sum"
+    AVG = "avg"
+    MIN = "min"
+    MAX = "max"
+    FIRST = "first"
+    LAST = "last"
+    LIST = "list"
+
+
+def _as_operation(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    head, *rest = value.strip().split("_")
+    spelling = head + "".join(word.capitalize() for word in rest)
+    if spelling not in set(Operation):
+        raise ValueError(f"is '{value}'; known are: {', '.join(Operation)}")
+    return spelling
+
+
+class Aggregation(LenientModel):
+    """One field of the result."""
+
+    operation: Annotated[
+        Operation, BeforeValidator(_as_operation, json_schema_input_type=Operation)
+    ] = Field(default=Operation.COUNT, title="Operation")
+    """What becomes of the values of a group."""
+    field: FieldName = Field(default="", title="Field", validate_default=True)
+    """The field with the values, ``a.b`` reaches inside; a ``count`` without it counts records."""
+    name: FieldName = Field(default="", title="Name", validation_alias="as")
+    """The name of the result; ``sum_total`` for the sum of the field ``total`` without it."""
+
+    @field_validator("field")
+    @classmethod
+    def _field_to_aggregate(cls, field: str, info: ValidationInfo) -> str:
+        operation = info.data.get("operation", Operation.COUNT)
+        if not field and operation != Operation.COUNT:
+            raise ValueError(f"is required for {operation}")
+        return field
+
+    @property
+    def result_name(self) -> str:
+        """The name of the field that holds the result."""
+        return self.name or "_".join(filter(None, (self.operation, self.field)))
+
+
+class AggregateConfig(NodeConfig):
+    """Makes one record of each group of records, with sums, counts and the like."""
+
+    model_config = ConfigDict(title="Aggregate")
+
+    aggregate_group_by: FieldNames = Field(
+        default_factory=list[str],
+        title="Group by",
+        max_length=MOST_GROUP_FIELDS,
+        validation_alias=AliasChoices("aggregateGroupBy", "groupBy"),
+    )
+    """The fields whose values make a group, ``a.b`` reaches inside; all is one group without."""
+    aggregate_operations: list[Aggregation] = Field(
+        default_factory=lambda: [Aggregation()],
+        title="Results",
+        max_length=MOST_AGGREGATIONS,
+        validation_alias=AliasChoices("aggregateOperations", "aggregations"),
+        validate_default=True,
+    )
+    """The fields of the result beside those of the group; the number of records without."""
+    aggregate_missing: IfMissing = Field(default=OnMissing.ERROR, title="Fields that no record has")
+    """``error`` fails; ``ignore`` treats the field as ``null``."""
+
+    @field_validator("aggregate_operations")
+    @classmethod
+    def _each_name_once(
+        cls, aggregations: list[Aggregation], info: ValidationInfo
+    ) -> list[Aggregation]:
+        aggregations = aggregations or [Aggregation()]
+        grouped: list[str] = info.data.get("aggregate_group_by", [])
+        names = [*grouped, *(aggregation.result_name for aggregation in aggregations)]
+        if twice := next(duplicates_everseen(names), None):
+            raise ValueError(f"gives two fields called '{twice}'")
+        return aggregations
+
+
+_Indexed: TypeAlias = tuple[int, JsonValue]
+"""A value, or a record, and its place in the input."""
+
+
+# No coroutine: it runs in a thread, and a long list holds up no other execution.
+@task(name="aggregate")
+def handle_aggregate(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+    """A list with one record for each group, in the order in which the groups first appear.
+
+    Raises:
+        NodeError: the input is no records, no record has a field, or a value does not fit its
+            operation; names record, field and value.
+    """
+    config = read_config(AggregateConfig, node)
+    records = as_records(input_data)
+    if config.aggregate_missing == OnMissing.ERROR:
+        _check_fields(config, records)
+    output: list[JsonValue]
+    if config.aggregate_group_by:
+        groups = map_reduce(enumerate(records), lambda item: _key(config, item[1]))
+        output = [_aggregated(config, group) for group in groups.values()]
+    else:
+        output = [_aggregated(config, list(enumerate(records)))]
+    return {
+        "success": True,
+        "message": f"Aggregated {len(records)} records to {len(output)}",
+        "outputData": output,
+    }
+
+
+def _check_fields(config: AggregateConfig, records: Sequence[Record]) -> None:
+    fields = [aggregation.field for aggregation in config.aggregate_operations if aggregation.field]
+    for field in [*config.aggregate_group_by, *fields] if records else []:
+        if all(isinstance(lookup(record, field), Missing) for record in records):
+            names = ", ".join(sorted(records[0])[:_NAMES_SHOWN]) or "no fields"
+            raise NodeError(
+                f"no record has a field '{field}' (record 0 has: {names})", retryable=False
+            )
+
+
+def _value(record: Record, field: str) -> JsonValue:
+    found = lookup(record, field)
+    return None if isinstance(found, Missing) else found
+
+
+def _key(config: AggregateConfig, record: Record) -> Hashable:
+    return tuple(frozen(_value(record, field)) for field in config.aggregate_group_by)
+
+
+def _aggregated(
+    config: AggregateConfig, group: Sequence[tuple[int, Record]]
+) -> dict[str, JsonValue]:
+    result = {field: _value(group[0][1], field) for field in config.aggregate_group_by}
+    for aggregation in config.aggregate_operations:
+        result[aggregation.result_name] = _result(aggregation, group)
+    return result
+
+
+def _result(aggregation: Aggregation, group: Sequence[tuple[int, Record]]) -> JsonValue:
+    if not aggregation.field:
+        return len(group)
+    found = ((index, _value(record, aggregation.field)) for index, record in group)
+    values = [(index, value) for index, value in found if value is not None]
+    return _OPERATIONS[aggregation.operation](aggregation, values)
+
+
+def _sum(aggregation: Aggregation, values: Sequence[_Indexed]) -> JsonValue:
+    total = _total(_numbers(aggregation, values))
+    return total if isinstance(total, int) else _as_float(aggregation, Fraction(total))
+
+
+def _average(aggregation: Aggregation, values: Sequence[_Indexed]) -> JsonValue:
+    numbers = _numbers(aggregation, values)
+    return _as_float(aggregation, Fraction(_total(numbers)) / len(numbers)) if numbers else None
+
+
+def _numbers(aggregation: Aggregation, values: Sequence[_Indexed]) -> list[int | float]:
+    numbers: list[int | float] = []
+    for index, value in values:
+        number = as_number(value)
+        if number is not None:
+            numbers.append(number)
+        elif not _is_blank(value):
+            raise _refusal(aggregation, index, value, "is no number")
+    return numbers
+
+
+def _total(numbers: Sequence[int | float]) -> int | Decimal:
+    """The exact sum of the numbers as they are written: of 0.1 and 0.2 it is 0.3."""
+    if all(isinstance(number, int) for number in numbers):
+        return sum(number for number in numbers if isinstance(number, int))
+    with localcontext(_EXACT):
+        return sum((Decimal(repr(number)) for number in numbers), Decimal(0))
+
+
+def _as_float(aggregation: Aggregation, number: Fraction) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        raise NodeError(
+            f"the {aggregation.operation} of field '{aggregation.field}' is too large a number",
+            retryable=False,
+        ) from None
+
+
+def _extreme(
+    pick: Callable[..., Any],
+) -> Callable[[Aggregation, Sequence[_Indexed]], JsonValue]:
+    def run(aggregation: Aggregation, values: Sequence[_Indexed]) -> JsonValue:
+        filled = [(index, value) for index, value in values if not _is_blank(value)]
+        if not filled:
+            return None
+        numbers = [as_number(value) for _, value in filled]
+        if None not in numbers:
+            return pick(numbers)
+        for index, value in filled:
+            if not isinstance(value, str) and as_number(value) is None:
+                raise _refusal(aggregation, index, value, "is neither a number nor a text")
+        for (index, value), number in zip(filled, numbers, strict=True):
+            if number is None and not all(isinstance(other, str) for _, other in filled):
+                raise _refusal(aggregation, index, value, "is no number, as others are")
+        return pick(value for _, value in filled)
+
+    return run
+
+
+def _is_blank(value: JsonValue) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
+def _refusal(aggregation: Aggregation, index: int, value: JsonValue, reason: str) -> NodeError:
+    return NodeError(
+        f"record {index}: {aggregation.operation}: field '{aggregation.field}' is {shown(value)}, "
+        f"which {reason}",
+        retryable=False,
+    )
+
+
+_OPERATIONS: dict[Operation, Callable[[Aggregation, Sequence[_Indexed]], JsonValue]] = {
+    Operation.COUNT: lambda _, values: len(values),
+    Operation.COUNT_DISTINCT: lambda _, values: len({frozen(value) for _, value in values}),
+    Operation.SUM: _sum,
+    Operation.AVG: _average,
+    Operation.MIN: _extreme(min),
+    Operation.MAX: _extreme(max),
+    Operation.FIRST: lambda _, values: values[0][1] if values else None,
+    Operation.LAST: lambda _, values: values[-1][1] if values else None,
+    Operation.LIST: lambda _, values: [value for _, value in values],
+}

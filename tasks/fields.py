@@ -1,0 +1,37 @@
+"""Names of fields in the configs of nodes that work on records."""
+
+from typing import Annotated, cast
+
+from more_itertools import duplicates_everseen
+from pydantic import AfterValidator, BeforeValidator
+
+from engine.values import JsonValue
+from tasks.config_base import Name
+from tasks.configs import no_template
+
+FieldName = Annotated[Name, AfterValidator(no_template)]
+"""The name of a field, or the path of one, as it is: templates have nothing to be filled from."""
+
+
+def as_items(value: object) -> object:
+    """The items of a list, or of a text with commas or lines; those left blank are left out."""
+    if isinstance(value, str):
+        value = value.replace("\n", ",").split(",")
+    if not isinstance(value, list):
+        raise ValueError("should be a list, or a text with commas")  # noqa: TRY004 - pydantic takes no other
+    items = cast("list[JsonValue]", value)
+    return [item for item in items if item is not None and str(item).strip()]
+
+
+def _each_once(names: list[str]) -> list[str]:
+    if twice := next(duplicates_everseen(names), None):
+        raise ValueError(f"names '{twice}' twice")
+    return names
+
+
+FieldNames = Annotated[
+    list[FieldName],
+    BeforeValidator(as_items, json_schema_input_type=list[str] | str),
+    AfterValidator(_each_once),
+]
+"""Names of fields, each once: a list, or a text with commas or lines."""

@@ -1,0 +1,292 @@
+"""Work on columns: splitColumns and renameColumns."""
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.document import Node
+from engine.errors import NodeError
+from tasks.columns import MOST_COLUMNS
+from tasks.node_handlers import NODE_HANDLERS
+from tasks.node_types import DEFAULT
+
+
+def split(data: Any, **config: Any) -> Any:
+    config = {"splitField": "f", "splitKeepSource": False, **config}
+    return NODE_HANDLERS["splitColumns"].fn({"config": config}, data)["outputData"]
+
+
+def rename(data: Any, mapping: Any, **config: Any) -> Any:
+    config = {"renameMapping": mapping, **config}
+    return NODE_HANDLERS["renameColumns"].fn({"config": config}, data)["outputData"]
+
+
+def refusals(node_type: str, config: dict[str, Any]) -> list[str]:
+    node = Node("n1", node_type, "N", config, "/nodes/0", "/nodes/0/config")
+    return [problem.detail.partition("): ")[2] for problem in DEFAULT.check(node)]
+
+
+# splitColumns
+
+
+@pytest.mark.parametrize(
+    ("config", "text", "columns"),
+    [
+        ({}, "a,b", {"f_1": "a", "f_2": "b"}),
+        ({}, "a", {"f_1": "a"}),
+        ({}, "", {"f_1": ""}),
+        ({}, ",", {"f_1": "", "f_2": ""}),
+        ({}, " a , b ", {"f_1": "a", "f_2": "b"}),
+        ({"splitTrim": False}, " a , b ", {"f_1": " a ", "f_2": " b "}),
+        ({"splitSeparator": ""}, "a,b", {"f_1": "a", "f_2": "b"}),
+        ({"splitSeparator": None}, "a,b", {"f_1": "a", "f_2": "b"}),
+        ({"splitSeparator": " "}, "a b", {"f_1": "a", "f_2": "b"}),
+        ({"splitSeparator": " - "}, "a-b - c", {"f_1": "a-b", "f_2": "c"}),
+        ({"splitSeparator": "\\t"}, "a\tb", {"f_1": "a", "f_2": "b"}),
+        ({"splitSeparator": "\\n"}, "a\nb", {"f_1": "a", "f_2": "b"}),
+        ({"splitSeparator": 0}, "102", {"f_1": "1", "f_2": "2"}),
+        # what means something in a regular expression means nothing here
+        ({"splitSeparator": ".*"}, "a.*b.c", {"f_1": "a", "f_2": "b.c"}),
+        ({"splitSeparator": [";", ","]}, "a;b,c", {"f_1": "a", "f_2": "b", "f_3": "c"}),
+        ({"splitSeparator": ["-", "--"]}, "a--b-c", {"f_1": "a", "f_2": "b", "f_3": "c"}),
+        ({"splitMode": "whitespace"}, " a \t b\n", {"f_1": "a", "f_2": "b"}),
+        ({"splitMode": "whitespace"}, " ", {"f_1": ""}),
+        ({"splitMode": "position", "splitPositions": "4, 6"}, "20261123", ["2026", "11", "23"]),
+        ({"splitMode": "position", "splitPositions": [4, 6]}, "2026", ["2026"]),
+        ({"splitMode": "position", "splitPositions": ["2"]}, "", [""]),
+        # other values are split as their text
+        ({"splitSeparator": "."}, 12.5, {"f_1": "12", "f_2": "5"}),
+        ({"splitSeparator": "u"}, True, {"f_1": "tr", "f_2": "e"}),
+        # names
+        ({"splitInto": "x, y"}, "a,b", {"x": "a", "y": "b"}),
+        ({"splitInto": ["x", "", None, "f"]}, "a,b", {"x": "a", "f": "b"}),
+        ({"splitInto": "x\ny\nz"}, "a,b", {"x": "a", "y": "b", "z": None}),
+        ({"splitInto": "x,y"}, None, {"x": None, "y": None}),
+        ({}, None, {}),
+        # more parts than columns
+        ({"splitInto": "x,y"}, "a,b, c,d", {"x": "a", "y": "b, c,d"}),
+        ({"splitInto": "x"}, "a,b", {"x": "a,b"}),
+        ({"splitInto": "x,y", "splitTooMany": "drop"}, "a,b,c", {"x": "a", "y": "b"}),
+        ({"splitInto": "x", "splitTooMany": "drop"}, "a,b,c", {"x": "a"}),
+        ({"splitLimit": 2}, "a,b,c", {"f_1": "a", "f_2": "b,c"}),
+        ({"splitLimit": 2, "splitInto": "x,y,z"}, "a,b,c", {"x": "a", "y": "b", "z": "c"}),
+        ({"splitMode": "whitespace", "splitLimit": 2}, "a b  c", {"f_1": "a", "f_2": "b  c"}),
+        (
+            {"splitMode": "position", "splitPositions": [1, 2], "splitLimit": 2},
+            "abc",
+            {"f_1": "a", "f_2": "bc"},
+        ),
+    ],
+)
+def test_a_text_becomes_columns(config: dict[str, Any], text: Any, columns: Any):
+    if isinstance(columns, list):
+        columns = {f"f_{i}": part for i, part in enumerate(columns, 1)}
+    assert split({"f": text}, **config) == columns
+    assert split([{"f": text}], **config) == [columns]
+
+
+def test_the_columns_stand_where_the_source_was_or_behind_it():
+    record = {"a": 1, "f": "x,y", "z": {"deep": [2]}}
+    assert list(split(record)) == ["a", "f_1", "f_2", "z"]
+    kept = split(record, splitKeepSource=True)
+    assert list(kept) == ["a", "f", "f_1", "f_2", "z"]
+    assert kept == {"a": 1, "f": "x,y", "f_1": "x", "f_2": "y", "z": {"deep": [2]}}
+
+
+def test_the_source_stays_unless_it_is_told_to_go():
+    config = {"splitColumn": "f"}
+    output = NODE_HANDLERS["splitColumns"].fn({"config": config}, {"f": "x"})["outputData"]
+    assert output == {"f": "x", "f_1": "x"}
+
+
+def test_each_record_without_names_has_as_many_columns_as_parts():
+    assert split([{"f": "a,b"}, {"f": "c"}]) == [{"f_1": "a", "f_2": "b"}, {"f_1": "c"}]
+    assert split([]) == []
+
+
+def test_no_text_becomes_more_columns_than_anybody_wants():
+    columns = split({"f": "," * 5_000})
+    assert len(columns) == MOST_COLUMNS
+    assert columns[f"f_{MOST_COLUMNS}"].startswith(",")
+
+
+@pytest.mark.parametrize(
+    ("data", "config", "message"),
+    [
+        (None, {}, "an object or a list of objects is needed; the input is of type null"),
+        ("x", {}, "the input is of type text"),
+        ([{"f": "a"}, 5], {}, "record 1 is of type number, not an object"),
+        ([{"f": "a"}, {"g": 1}], {}, r"record 1: there is no field 'f' \(it has: g\)"),
+        ([{}], {}, r"record 0: there is no field 'f' \(it has: no fields\)"),
+        ([{"f": ["a"]}], {}, "record 0: field 'f' is of type list, not a text"),
+        ({"f": {}}, {}, "field 'f' is of type object, not a text"),
+        ([{"f": "a", "x": 1}], {"splitInto": "x"}, "record 0: there would be two fields 'x'"),
+        ([{"x": 1, "f": "a"}], {"splitInto": "x"}, "record 0: there would be two fields 'x'"),
+        (
+            [{"f": "a"}],
+            {"splitInto": "x,y", "splitTooFew": "error"},
+            "record 0: field 'f' has 1 of 2 parts",
+        ),
+        (
+            [{"f": "a,b,c"}],
+            {"splitInto": "x,y", "splitTooMany": "error"},
+            "record 0: field 'f' has more than 2 parts",
+        ),
+    ],
+)
+def test_what_cannot_be_split_is_an_error_that_names_record_and_field(
+    data: Any, config: dict[str, Any], message: str
+):
+    with pytest.raises(NodeError, match=message) as raised:
+        split(data, **config)
+    assert not raised.value.retryable
+
+
+def test_records_without_the_field_can_be_let_through():
+    data = [{"f": "a,b"}, {"g": 1}]
+    assert split(data, splitMissing="ignore", splitInto="x,y") == [
+        {"x": "a", "y": "b"},
+        {"g": 1, "x": None, "y": None},
+    ]
+    assert split(data, splitMissing="ignore")[1] == {"g": 1}
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({}, "'splitField' is required"),
+        ({"splitField": "{{ f }}"}, "'splitField' should be the name of a field, without {{ }}"),
+        ({"splitMode": "regex"}, "'splitMode' should be 'separator', 'whitespace' or 'position'"),
+        ({"splitMode": "position"}, "'splitPositions' is required when splitMode is position"),
+        ({"splitPositions": "4, x"}, "'splitPositions.1' should be a whole number"),
+        ({"splitPositions": [0]}, "'splitPositions' should be numbers of characters above 0"),
+        ({"splitPositions": [4, 4]}, "each larger than the one before"),
+        ({"splitSeparator": [["x"]]}, "'splitSeparator.0' should be a text, not of type list"),
+        ({"splitSeparator": ["x"] * 21}, "'splitSeparator' should have at most 20 items"),
+        ({"splitInto": "x,x"}, "'splitInto' names 'x' twice"),
+        ({"splitInto": 5}, "'splitInto' should be a list, or a text with commas"),
+        ({"splitInto": ["f"]}, "'splitInto' names the field that is split, which stays"),
+        ({"splitLimit": 1001}, "'splitLimit' should be less than or equal to 1000"),
+        ({"splitLimit": 0}, "'splitLimit' should be greater than or equal to 1"),
+        ({"splitTooFew": "x"}, "'splitTooFew' should be 'null' or 'error'"),
+        ({"splitTooMany": "x"}, "'splitTooMany' should be 'merge', 'drop' or 'error'"),
+        ({"splitMissing": "x"}, "'splitMissing' should be 'error' or 'ignore'"),
+        ({"splitTrim": "x"}, "'splitTrim' should be true or false"),
+    ],
+)
+def test_a_config_that_cannot_split_is_refused(config: dict[str, Any], reason: str):
+    (told,) = refusals("splitColumns", {"splitField": "f", **config} if config else {})
+    assert reason in told
+
+
+@given(parts=st.lists(st.text(alphabet="ab .,", max_size=4), min_size=1, max_size=5))
+def test_what_was_joined_is_split_again(parts: list[str]):
+    columns = split({"f": "|".join(parts)}, splitSeparator="|", splitTrim=False)
+    assert list(columns.values()) == parts
+
+
+@given(text=st.text(alphabet="ab;-", max_size=12), most=st.integers(1, 5))
+def test_merging_loses_no_character(text: str, most: int):
+    columns = split({"f": text}, splitSeparator="-", splitTrim=False, splitLimit=most)
+    assert len(columns) <= most
+    assert "-".join(columns.values()) == text
+
+
+# renameColumns
+
+
+@pytest.mark.parametrize(
+    ("mapping", "record", "renamed"),
+    [
+        ({"a": "b"}, {"x": 1, "a": 2, "z": 3}, {"x": 1, "b": 2, "z": 3}),
+        ([{"from": " a ", "to": " b "}], {"a": 1}, {"b": 1}),
+        ('{"a": "b"}', {"a": 1}, {"b": 1}),
+        ({"a": "b", "b": "a"}, {"a": 1, "b": 2}, {"b": 1, "a": 2}),
+        ({"a": "a"}, {"a": 1}, {"a": 1}),
+        ({"a": "b", "b": "c"}, {"a": 1, "b": 2}, {"b": 1, "c": 2}),
+        ({"a.b": "c.d"}, {"a.b": 1}, {"c.d": 1}),
+        ({"a": 5}, {"a": None}, {"5": None}),
+    ],
+)
+def test_fields_get_other_names_in_the_same_places(mapping: Any, record: Any, renamed: Any):
+    assert list(rename(record, mapping).items()) == list(renamed.items())
+    assert rename([record, record], mapping) == [renamed, renamed]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "the input is of type null"),
+        (5, "the input is of type number"),
+        ([{"a": 1}, None], "record 1 is of type null, not an object"),
+        ([{"a": 1}, {"x": 1, "c": 2}], r"record 1: there is no field 'a' \(it has: c, x\)"),
+        ([{"a": 1, "b": 2}], "record 0: there would be two fields 'b'"),
+        ({"b": 1, "a": 2}, "there would be two fields 'b'"),
+        # a path is no name: what lies inside is not reached
+        ({"x": {"a": 1}}, "there is no field 'a'"),
+    ],
+)
+def test_what_cannot_be_renamed_is_an_error_that_names_record_and_field(data: Any, message: str):
+    with pytest.raises(NodeError, match=message) as raised:
+        rename(data, {"a": "b"})
+    assert not raised.value.retryable
+
+
+def test_fields_that_are_not_there_can_be_let_through():
+    data = [{"mail": 1}, {"eMail": 2}, {}]
+    mapping = {"mail": "email", "eMail": "email"}
+    assert rename(data, mapping, renameMissing="ignore") == [{"email": 1}, {"email": 2}, {}]
+    with pytest.raises(NodeError, match="record 0: there would be two fields 'email'"):
+        rename([{"mail": 1, "eMail": 2}], mapping, renameMissing="ignore")
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({}, "'renameMapping' is required"),
+        ({"renameMapping": ""}, "'renameMapping' is required"),
+        ({"renameMapping": {}}, "'renameMapping' should name a field at least"),
+        ({"renameMapping": "a"}, "'renameMapping' should be an object of old and new names"),
+        ({"renameMapping": {"a": " "}}, "'renameMapping' gives no new name for 'a'"),
+        ({"renameMapping": [{"from": "a"}]}, "'renameMapping.0.to' is required"),
+        ({"renameMapping": [{"from": "a", "to": "{{ b }}"}]}, "without {{ }}"),
+        (
+            {"renameMapping": [{"from": "a", "to": "b"}, {"from": "a", "to": "c"}]},
+            "'renameMapping' names 'a' twice",
+        ),
+        ({"renameMapping": {"a": "b"}, "renameMissing": "x"}, "should be 'error' or 'ignore'"),
+    ],
+)
+def test_a_config_that_cannot_rename_is_refused(config: dict[str, Any], reason: str):
+    (told,) = refusals("renameColumns", config)
+    assert reason in told
+
+
+names = st.sampled_from(["a", "b", "c", "d"])
+
+
+@given(
+    record=st.dictionaries(names, st.integers() | st.none()),
+    mapping=st.dictionaries(names, st.sampled_from(["p", "q", "r", "s"]), min_size=1),
+)
+def test_renaming_keeps_the_values_and_their_order_or_refuses(
+    record: dict[str, Any], mapping: dict[str, str]
+):
+    expected = [mapping.get(name, name) for name in record]
+    if len(set(expected)) < len(expected):
+        with pytest.raises(NodeError, match="two fields"):
+            rename(record, mapping, renameMissing="ignore")
+        return
+    renamed = rename(record, mapping, renameMissing="ignore")
+    assert list(renamed) == expected
+    assert list(renamed.values()) == list(record.values())
+
+
+def test_a_hundred_thousand_records_take_seconds_at_most():
+    data = [{"f": f"{i},b,c", "g": i} for i in range(100_000)]
+    started = time.perf_counter()
+    assert len(split(data, splitInto="x,y,z")) == len(rename(data, {"f": "h"})) == len(data)
+    assert time.perf_counter() - started < 10  # 0.4 s where nothing else runs

@@ -1,0 +1,149 @@
+"""The filter: keeps the records that pass a condition's tests."""
+
+import inspect
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.conditions import Operator
+from engine.document import Node
+from engine.errors import NodeError
+from tasks.node_handlers import NODE_HANDLERS
+from tasks.node_types import DEFAULT
+
+LARGE = {"conditionField": "n", "conditionOperator": "greaterThan", "conditionValue": "3"}
+
+
+def run(data: Any, **config: Any) -> dict[str, Any]:
+    return NODE_HANDLERS["filter"].fn({"config": config}, data)
+
+
+def kept(data: Any, **config: Any) -> Any:
+    return run(data, **config)["outputData"]
+
+
+def test_the_records_that_pass_are_kept_and_counted():
+    result = run([{"n": 5}, {"n": 1}, {"n": "4"}], **LARGE)
+    assert result == {
+        "success": True,
+        "message": "Kept 2 of 3 records",
+        "outputData": [{"n": 5}, {"n": "4"}],
+        "keptCount": 2,
+        "droppedCount": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "data", "output"),
+    [
+        (LARGE, {"n": 5}, [{"n": 5}]),
+        (LARGE, {"n": 1}, []),
+        (LARGE, [], []),
+        ({**LARGE, "filterMode": " drop "}, [{"n": 5}, {"n": 1}], [{"n": 1}]),
+        ({**LARGE, "processingMode": "batch"}, [{"n": 1}, {"n": 5}], [{"n": 5}]),
+        (
+            {"conditionField": "a.0.b", "conditionValue": 1},
+            [{"a": [{"b": 1}]}],
+            [{"a": [{"b": 1}]}],
+        ),
+        (
+            {"conditionField": "n", "conditionValue": "{{ m }}"},
+            [{"n": 1, "m": 1}, {"n": 1, "m": 2}],
+            [{"n": 1, "m": 1}],
+        ),
+        (
+            {
+                **LARGE,
+                "logicalOperator": "or",
+                "additionalConditions": [{"field": "n", "operator": "is_empty"}],
+            },
+            [{"n": 9}, {"n": 8}],
+            [{"n": 9}, {"n": 8}],
+        ),
+        (
+            {**LARGE, "additionalConditions": [{"field": "m", "value": "x"}]},
+            [{"n": 9, "m": "x"}, {"n": 9, "m": "y"}, {"n": 1, "m": "x"}],
+            [{"n": 9, "m": "x"}],
+        ),
+    ],
+)
+def test_what_is_kept(config: dict[str, Any], data: Any, output: Any):
+    assert kept(data, **config) == output
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "the input is of type null"),
+        ("x", "the input is of type text"),
+        ([{"n": 1}, [2]], "record 1 is of type list, not an object"),
+        ([{"n": 1}, {"n": "old"}], "record 1: greaterThan: field 'n' is 'old', which is no number"),
+        ([{"m": 1}], "record 0: greaterThan: the input has no field 'n'"),
+    ],
+)
+def test_what_cannot_be_filtered_is_an_error_that_names_record_and_field(data: Any, message: str):
+    with pytest.raises(NodeError, match=message) as raised:
+        run(data, **LARGE)
+    assert not raised.value.retryable
+
+
+def test_a_template_that_misses_a_field_is_named_with_its_record():
+    with pytest.raises(NodeError, match=r"record 1: conditionValue: .*'m'"):
+        run([{"n": 1, "m": 1}, {"n": 1}], conditionField="n", conditionValue="{{ m }}")
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({}, "'conditionField' is required"),
+        ({**LARGE, "filterMode": "invert"}, "'filterMode' should be 'keep' or 'drop'"),
+        ({**LARGE, "conditionOperator": "like"}, "unknown operator 'like'"),
+        ({**LARGE, "conditionField": "{{ n }}"}, "without {{ }}"),
+        (
+            {**LARGE, "additionalConditions": [{"value": 1}]},
+            "'additionalConditions.0.field' is required",
+        ),
+    ],
+)
+def test_a_config_that_cannot_filter_is_refused(config: dict[str, Any], reason: str):
+    node = Node("n1", "filter", "N", config, "/nodes/0", "/nodes/0/config")
+    (problem,) = DEFAULT.check(node)
+    assert reason in problem.detail
+
+
+values = st.none() | st.booleans() | st.integers(-2, 2) | st.text(alphabet="01a", max_size=2)
+ORDERINGS = {"greaterThan", "lessThan", "greaterOrEqual", "lessOrEqual"}
+
+
+@given(
+    data=st.lists(st.fixed_dictionaries({"i": st.integers()}, optional={"n": values})),
+    operator=st.sampled_from(sorted(set(Operator) - ORDERINGS)),
+    value=values,
+)
+async def test_keeping_and_dropping_part_the_list_as_a_condition_does(
+    data: list[Any], operator: str, value: Any
+):
+    config = {"conditionField": "n", "conditionOperator": operator, "conditionValue": value}
+    sorted_by_condition = await NODE_HANDLERS["condition"].fn(
+        {"config": {**config, "processingMode": "perRow"}}, data
+    )
+    assert kept(data, **config) == sorted_by_condition["trueRecords"]
+    assert kept(data, **config, filterMode="drop") == sorted_by_condition["falseRecords"]
+
+
+def test_a_hundred_thousand_records_take_seconds_at_most():
+    data = [{"n": i, "m": i - 1} for i in range(100_000)]
+    started = time.perf_counter()
+    assert len(kept(data, **LARGE)) == 99_996
+    assert time.perf_counter() - started < 10  # 0.3 s where nothing else runs
+
+
+@pytest.mark.parametrize("node_type", ["splitColumns", "renameColumns", "filter", "aggregate"])
+def test_the_work_is_done_in_a_thread_so_that_no_other_execution_waits(node_type: str):
+    # flows/dispatch_node.py gives a thread to each handler that is no coroutine function.
+    handler = NODE_HANDLERS[node_type]
+    assert not handler.isasync
+    assert not inspect.iscoroutinefunction(handler.fn)
