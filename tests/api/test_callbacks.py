@@ -220,7 +220,7 @@ def test_an_idempotency_key_stands_for_the_callback_too(shared_service: RunningS
 async def test_neither_secret_nor_query_is_logged(tmp_path: Path) -> None:
     async with serve([Response(500), OK]) as server:
         with (
-            structlog.testing.capture_logs() as logs,
+            structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logs,
             RunningService(tmp_path, callback_secret=SECRET) as service,
         ):
             started = await in_thread(

@@ -1,0 +1,237 @@
+"""The loop that sends callbacks: a moving clock, and receivers that misbehave on real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from database import Database, ExampleWorkflow
+from database.callbacks import CallbackState
+from database.records import Ending, Submission
+from engine.errors import NodeError
+from engine.plan import Progress
+from engine.status import ExecutionStatus
+from flows import callback_request
+from flows.callbacks import SLOTS, SLOTS_OF_A_HOST, CallbackSettings, deliver_callbacks
+from tests.moving_clock import MovingClock
+from tests.servers import Request, Response, closed_port, never, serve
+
+OK = Response(200)
+HOUR = 3_600.0
+
+
+@pytest.fixture
+def clock() -> MovingClock:
+    return MovingClock()
+
+
+@pytest.fixture
+async def database(tmp_path: Path, clock: MovingClock) -> AsyncIterator[Database]:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'db.sqlite'}", clock)
+    await database.prepare([ExampleWorkflow("w", "A workflow", "{}")])
+    yield database
+    assert await database.find_violations(service_runs=True) == []
+    await database.close()
+
+
+async def ended(database: Database, execution_id: str, url: str) -> None:
+    submission = Submission(
+        execution_id=execution_id,
+        workflow_id="w",
+        workflow_name="A workflow",
+        organization_id=None,
+        document="{}",
+        inputs=None,
+        total_nodes=1,
+        callback_url=url,
+    )
+    await database.submissions.submit(submission)
+    (run,) = await database.queue.claim("me", 1, 30)
+    ending = Ending(ExecutionStatus.COMPLETED, Progress(1, 1, 0, 0), None, "{}", "{}")
+    await database.journal.finish(run.lease, 0, ending)
+
+
+@asynccontextmanager
+async def sending(database: Database, timeout_seconds: float = 10.0) -> AsyncIterator[None]:
+    """The loop of a service, which polls so often that moving the clock is noticed at once."""
+    settings = CallbackSettings(timeout_seconds=timeout_seconds)
+    loop = deliver_callbacks(database, settings, asyncio.Event(), 15, 0.02)
+    task = asyncio.create_task(loop)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(database: Database, execution_id: str, what: Callable[[CallbackState], Any]) -> Any:
+    async with asyncio.timeout(15):
+        while True:
+            state = await database.callbacks.state(execution_id)
+            assert state is not None
+            if answer := what(state):
+                return answer
+            await asyncio.sleep(0.01)
+
+
+async def failure(database: Database, url: str, *, timeout: float = 10.0) -> CallbackState:  # noqa: ASYNC109 - of the attempt
+    await ended(database, "e", url)
+    async with sending(database, timeout):
+        await until(database, "e", lambda s: s.last_error)
+    state = await database.callbacks.state("e")
+    assert state is not None
+    return state
+
+
+async def test_a_receiver_that_recovers_is_told(database: Database, clock: MovingClock) -> None:
+    script = [Response(500), Response(503, headers={"Retry-After": "1000"}), Response(400), OK]
+    async with serve(script) as server, sending(database):
+        await ended(database, "e", server.url)
+        for attempt, wait in enumerate((6.25, 1_250.0, 25.0), start=1):
+            due = await until(
+                database, "e", lambda s, n=attempt: s.attempts == n and s.next_attempt_at
+            )
+            assert len(server.requests) == attempt
+            before = clock()
+            clock.advance(wait)  # the pause with all its jitter
+            assert before.isoformat() < due.replace("Z", "+00:00") <= clock().isoformat()
+        await until(database, "e", lambda s: s.delivered_at)
+    assert [request.headers["webhook-id"] for request in server.requests] == ["msg_e"] * 4
+    moments = [int(request.headers["webhook-timestamp"]) for request in server.requests]
+    assert moments == sorted(set(moments))
+    assert len({request.body for request in server.requests}) == 1
+
+
+async def test_it_is_tried_for_a_day_and_then_given_up(
+    database: Database, clock: MovingClock
+) -> None:
+    async with serve(Response(500)) as server, sending(database):
+        await ended(database, "e", server.url)
+        attempts = 0
+        while not (state := await settled(database, attempts)).given_up_at:
+            attempts = state.attempts
+            clock.advance(1.25 * HOUR)
+    assert clock() >= MovingClock().now.replace(day=2)
+    assert state.given_up_at >= "2026-01-02"
+    assert len(server.requests) == state.attempts > 19
+
+
+async def settled(database: Database, attempts: int) -> CallbackState:
+    return await until(
+        database,
+        "e",
+        lambda s: s if s.attempts > attempts and (s.next_attempt_at or s.given_up_at) else None,
+    )
+
+
+async def test_gone_is_given_up_at_once(database: Database) -> None:
+    async with serve(Response(410)) as server:
+        state = await failure(database, server.url)
+    assert (state.attempts, state.last_status) == (1, 410)
+    assert state.given_up_at is not None
+
+
+async def test_a_redirect_is_a_failure(database: Database) -> None:
+    async with (
+        serve(OK) as other,
+        serve(Response(307, headers={"Location": other.url})) as server,
+    ):
+        state = await failure(database, server.url)
+    assert other.requests == []
+    assert state.last_status == 307
+    assert "redirects are not followed" in (state.last_error or "")
+    assert state.next_attempt_at is not None
+
+
+async def test_nobody_there_is_a_failure_that_says_so(database: Database) -> None:
+    state = await failure(database, f"http://127.0.0.1:{closed_port()}/?token=hidden")
+    assert (state.last_status, state.last_error) == (None, "the connection was refused")
+
+
+async def test_a_receiver_that_hangs_up_is_tried_again(database: Database) -> None:
+    async def hang_up(_: Request) -> None:
+        return None
+
+    async with serve(hang_up) as server:
+        state = await failure(database, server.url)
+    assert state.next_attempt_at is not None
+    assert state.last_error
+
+
+async def test_the_answers_body_is_not_waited_for(database: Database) -> None:
+    endless = Response(200, b"x" * 100_000, pause=0.5)
+    async with serve(endless) as server, sending(database):
+        await ended(database, "e", server.url)
+        await until(database, "e", lambda s: s.delivered_at)
+
+
+async def test_what_the_client_refuses_to_call_is_given_up_at_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_seconds: float) -> httpx.AsyncClient:
+        raise NodeError("ssrf_blocked: 10.0.0.1 is a private address", retryable=False)
+
+    monkeypatch.setattr(callback_request, "new_client", refuse)
+    state = await failure(database, "http://10.0.0.1/")
+    assert state.last_error == "ssrf_blocked: 10.0.0.1 is a private address"
+    assert state.given_up_at is not None
+
+
+async def test_a_receiver_that_never_answers_holds_up_nobody_else(database: Database) -> None:
+    async with serve(never) as silent, serve(OK) as server, sending(database, 10.0):
+        for i in range(SLOTS * 3):
+            await ended(database, f"silent{i}", silent.url)
+        await asyncio.wait_for(count(lambda: len(silent.requests), SLOTS_OF_A_HOST), 10)
+        for i in range(20):
+            await ended(database, f"e{i}", server.url)
+        for i in range(20):
+            await until(database, f"e{i}", lambda s: s.delivered_at)
+        assert len(silent.requests) == SLOTS_OF_A_HOST
+
+
+async def count(what: Callable[[], int], least: int) -> None:
+    while what() < least:
+        await asyncio.sleep(0.01)
+
+
+async def test_many_receivers_that_never_answer_leave_room_for_the_others(
+    database: Database,
+) -> None:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serve(OK))
+        opened = [await stack.enter_async_context(serve(never)) for _ in range(6)]
+        async with sending(database, 0.4):
+            for i, one in enumerate(opened):
+                for k in range(30):
+                    await ended(database, f"s{i}-{k}", one.url)
+            await until(database, "s5-0", lambda s: s.last_error)  # all are known to be slow now
+            began = asyncio.get_running_loop().time()
+            await ended(database, "e", server.url)
+            await until(database, "e", lambda s: s.delivered_at)
+            assert asyncio.get_running_loop().time() - began < 0.4
+
+
+async def test_the_time_limit_holds_for_the_whole_attempt(database: Database) -> None:
+    async with serve(never) as silent:
+        state = await failure(database, silent.url, timeout=0.2)
+    assert state.last_error == "no answer within 0.2 s"
+    assert state.next_attempt_at is not None
+
+
+async def test_a_service_that_stops_hands_back_what_it_was_sending(
+    database: Database, monkeypatch: pytest.MonkeyPatch, clock: MovingClock
+) -> None:
+    monkeypatch.setattr("flows.callbacks.LEAVING_SECONDS", 0.05)
+    async with serve(never) as silent:
+        await ended(database, "e", silent.url)
+        async with sending(database):
+            await asyncio.wait_for(count(lambda: len(silent.requests), 1), 10)
+    state = await database.callbacks.state("e")
+    assert state is not None
+    assert state.next_attempt_at == "2026-01-01T00:00:00.000Z"
+    assert state.last_error == "the service stopped before the answer came"
+    assert await database.callbacks.due() == {silent.url.removeprefix("http://"): 1}
