@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from api import executions, nodes, service, workflows
+from api import executions, lists, nodes, service, workflows
 from api.errors import add_error_handlers
 from api.live import sse, websocket
 from api.live.hub import Hub
@@ -64,10 +64,10 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         allow_origins=origins,
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=["Location", "Retry-After"],
+        expose_headers=["ETag", "Location", "Retry-After"],
     )
     add_error_handlers(app)
-    for resource in (service, executions, workflows, nodes, sse, websocket):
+    for resource in (service, executions, lists, workflows, nodes, sse, websocket):
         app.include_router(resource.router)
     return app
 

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from engine.document import escape_pointer
 from engine.errors import (
+    ChangedMeanwhileError,
     ConflictError,
     NotFoundError,
     QueueFullError,
@@ -31,6 +32,7 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
     RefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownNodeTypeError: HTTPStatus.BAD_REQUEST,
     ConflictError: HTTPStatus.CONFLICT,
+    ChangedMeanwhileError: HTTPStatus.PRECONDITION_FAILED,
     QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
     StorageBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     StorageFullError: HTTPStatus.INSUFFICIENT_STORAGE,

@@ -39,13 +39,24 @@ async def execute(
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> ExecuteAnswer:
     """Stores an execution and answers at once; it runs in the background."""
-    accepted = await services.submissions.submit(
-        request.workflow_id,
-        request.inputs,
-        request.organization_id,
-        idempotency_key,
-        request.callback_url,
-    )
+    if request.graph is not None:
+        accepted = await services.submissions.submit_unsaved(
+            request.graph,
+            request.workflow_name,
+            request.inputs,
+            request.organization_id,
+            idempotency_key,
+            request.callback_url,
+        )
+    else:
+        assert request.workflow_id is not None  # one of the two is there
+        accepted = await services.submissions.submit(
+            request.workflow_id,
+            request.inputs,
+            request.organization_id,
+            idempotency_key,
+            request.callback_url,
+        )
     response.headers["Location"] = f"/api/executions/{accepted.execution_id}"
     return ExecuteAnswer(
         execution_id=accepted.execution_id,

@@ -1,20 +1,31 @@
 """What requests and answers look like. Field names are the frontend's camelCase."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from flows.callback_request import check_callback_url
 
 
-def _without_nul(text: str) -> str:
-    if "\0" in text:
+def without_nul(text: str | None) -> str | None:
+    """Refuses what PostgreSQL does not store."""
+    if text is not None and "\0" in text:
         raise ValueError("a NUL character, which not every database stores")
     return text
 
 
-Name = Annotated[StrictStr, Field(min_length=1, max_length=500), AfterValidator(_without_nul)]
+Name = Annotated[StrictStr, Field(min_length=1, max_length=500), AfterValidator(without_nul)]
 
 
 CallbackUrl = Annotated[StrictStr, Field(max_length=2_000), AfterValidator(check_callback_url)]
@@ -37,9 +48,16 @@ class ServiceStatus(ApiModel):
 
 
 class ExecuteRequest(ApiModel):
-    """Which workflow to run, and what its nodes take."""
+    """What to run, a saved workflow or a document, and what its nodes take."""
 
-    workflow_id: Name = Field(examples=["hello-world"])
+    # Before the other one, which looks at it.
+    graph: dict[str, Any] | None = Field(
+        default=None, description="A document to run unsaved, in place of `workflowId`."
+    )
+    workflow_id: Name | None = Field(default=None, examples=["hello-world"])
+    workflow_name: Name | None = Field(
+        default=None, description="What an execution of `graph` is called in lists."
+    )
     inputs: dict[str, Any] | None = Field(
         default=None, description="By node id; other keys together are the trigger's payload."
     )
@@ -47,6 +65,25 @@ class ExecuteRequest(ApiModel):
     callback_url: CallbackUrl | None = Field(
         default=None, description="Gets the final state by POST when the execution has ended."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelled_out(cls, data: Any) -> Any:
+        # A default is not validated, or named by its Python name where it is.
+        if isinstance(data, dict) and "workflow_id" not in data:
+            return {"workflowId": None, **cast("dict[str, Any]", data)}
+        return cast("Any", data)
+
+    @field_validator("workflow_id")
+    @classmethod
+    def _one_of_both(cls, workflow_id: str | None, info: ValidationInfo) -> str | None:
+        if "graph" not in info.data:
+            return workflow_id  # it is refused already
+        if workflow_id is None and info.data["graph"] is None:
+            raise PydanticCustomError("missing", "Field required, or 'graph' in its place")
+        if workflow_id is not None and info.data["graph"] is not None:
+            raise PydanticCustomError("not_both", "'workflowId' and 'graph' exclude each other")
+        return workflow_id
 
 
 class ExecuteAnswer(ApiModel):
@@ -191,27 +228,6 @@ class CancelAnswer(ApiModel):
     execution_id: str
     message: str
     previous_status: str
-
-
-class ExecutionSummaryView(ApiModel):
-    """An execution in a list."""
-
-    id: str
-    workflow_id: str
-    status: str | None
-    created_at: str | None
-    started_at: str | None
-    completed_at: str | None
-    error: str | None
-
-
-class ExecutionsView(ApiModel):
-    """``GET /api/workflows/{id}/executions``."""
-
-    workflow_id: str
-    workflow_name: str
-    executions: list[ExecutionSummaryView]
-    total: int
 
 
 class NodeExecuteRequest(ApiModel):

@@ -39,7 +39,7 @@ def execution_view(
         callback=None if callback is None else callback_view(callback),
         progress=progress_view(execution.progress, execution.status),
         logs=[log_view(log) for log in logs],
-        final_output=_value(execution.final_output),
+        final_output=json_value(execution.final_output),
     )
 
 
@@ -111,10 +111,10 @@ def payload_view(payload: Payload | None) -> JsonValue:
         return None
     if payload.cut:
         return {"truncated": True, "size": payload.size, "preview": payload.text}
-    return _value(payload.text)
+    return json_value(payload.text)
 
 
-def _value(text: str | None) -> JsonValue:
+def json_value(text: str | None) -> JsonValue:
     """A JSON column's value; a text that another writer put there stays a text."""
     if text is None:
         return None

@@ -1,40 +1,193 @@
-"""What belongs to one workflow."""
+"""Workflows, for those who have no main project that saves them."""
 
+import uuid
+from http import HTTPStatus
 from typing import Annotated
+from urllib.parse import quote
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Response
+from starlette.exceptions import HTTPException
 
-from api.schemas import ExecutionSummaryView, ExecutionsView, ProblemView
-from api.services import UseServices
+from api.cursors import encode_place, workflow_place
+from api.list_schemas import Cursor, Limit, Only
+from api.schemas import ProblemView
+from api.services import Services, UseServices
+from api.strict_json import StrictRoute
+from api.versions import IfMatch, IfNoneMatch, etag, is_known, wanted_versions
+from api.views import json_value
+from api.workflow_schemas import (
+    FIXED_NAMES,
+    CreateWorkflowRequest,
+    SavedWorkflowView,
+    UpdateWorkflowRequest,
+    WorkflowContent,
+    WorkflowSummaryView,
+    WorkflowsView,
+    WorkflowView,
+)
+from database.records import SavedWorkflow, WorkflowChange
+from database.workflows import version_of
+from engine.errors import DocumentRefusedError, Problem, WorkflowRefusedError
+from engine.values import encode_json
 
-router = APIRouter(prefix="/api/workflows", tags=["workflows"])
+router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=StrictRoute)
+
+
+async def _not_a_fixed_name(workflow_id: str) -> str:
+    if workflow_id in FIXED_NAMES:
+        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
+    return workflow_id
+
+
+Force = Annotated[bool, Query(description="Stop and delete executions that have not ended, too.")]
+WorkflowId = Annotated[str, Depends(_not_a_fixed_name)]
+
+
+@router.get("", responses={422: {"model": ProblemView}})
+async def list_workflows(
+    services: UseServices,
+    organization_id: Only = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> WorkflowsView:
+    """Workflows, newest first, without their documents."""
+    page = await services.database.lists.workflows(organization_id, limit, workflow_place(cursor))
+    return WorkflowsView(
+        workflows=[
+            WorkflowSummaryView(
+                id=workflow.id,
+                organization_id=workflow.organization_id,
+                name=workflow.name,
+                tags=json_value(workflow.tags),
+                created_at=workflow.created_at,
+                updated_at=workflow.updated_at,
+            )
+            for workflow in page.items
+        ],
+        next_cursor=encode_place(page.end),
+    )
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    responses={status: {"model": ProblemView} for status in (409, 422)},
+)
+async def create_workflow(
+    request: CreateWorkflowRequest, services: UseServices, response: Response
+) -> SavedWorkflowView:
+    """Saves a new workflow; one that cannot run yet too, and says why it cannot."""
+    workflow = await services.database.workflows.create(
+        request.id or str(uuid.uuid4()), request.organization_id, _change(request)
+    )
+    response.headers["Location"] = f"/api/workflows/{quote(workflow.id)}"
+    return _saved(workflow, services, response)
 
 
 # ``path``: an id may hold a slash, and servers hand paths over decoded.
-@router.get("/{workflow_id:path}/executions", responses={404: {"model": ProblemView}})
-async def list_executions(
-    workflow_id: str,
+@router.get(
+    "/{workflow_id:path}",
+    response_model=WorkflowView,
+    responses={
+        HTTPStatus.NOT_MODIFIED: {"description": "The caller has this version already"},
+        HTTPStatus.NOT_FOUND: {"model": ProblemView},
+    },
+)
+async def read_workflow(
+    workflow_id: WorkflowId,
     services: UseServices,
-    limit: Annotated[int, Query(ge=1, le=1_000)] = 50,
-) -> ExecutionsView:
-    """The workflow's executions, newest first."""
-    reads = services.database.reads
-    workflow = await reads.workflow(workflow_id)
-    executions, total = await reads.executions_of(workflow_id, limit)
-    return ExecutionsView(
-        workflow_id=workflow.id,
-        workflow_name=workflow.name,
-        executions=[
-            ExecutionSummaryView(
-                id=execution.id,
-                workflow_id=execution.workflow_id,
-                status=execution.status,
-                created_at=execution.created_at,
-                started_at=execution.started_at,
-                completed_at=execution.completed_at,
-                error=execution.error,
-            )
-            for execution in executions
-        ],
-        total=total,
+    response: Response,
+    if_none_match: IfNoneMatch = None,
+) -> WorkflowView | Response:
+    """One workflow with its document. Its ``ETag`` is its ``updatedAt``."""
+    workflow = await services.database.workflows.read(workflow_id)
+    version = version_of(workflow)
+    headers = {"ETag": etag(version), "Cache-Control": "no-cache"}
+    if is_known(if_none_match, version):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    response.headers.update(headers)
+    return _view(workflow)
+
+
+@router.put(
+    "/{workflow_id:path}",
+    responses={status: {"model": ProblemView} for status in (404, 412, 422)},
+)
+async def update_workflow(
+    workflow_id: WorkflowId,
+    request: UpdateWorkflowRequest,
+    services: UseServices,
+    response: Response,
+    if_match: IfMatch = None,
+) -> SavedWorkflowView:
+    """Saves a workflow that is there; with ``If-Match`` only in the version that is named."""
+    known = await services.database.workflows.read(workflow_id)
+    _refuse_moving(known, request)
+    workflow = await services.database.workflows.update(
+        workflow_id, _change(request), wanted_versions(if_match)
     )
+    return _saved(workflow, services, response)
+
+
+@router.delete(
+    "/{workflow_id:path}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses={status: {"model": ProblemView} for status in (404, 409, 412)},
+)
+async def delete_workflow(
+    workflow_id: WorkflowId,
+    services: UseServices,
+    if_match: IfMatch = None,
+    force: Force = False,  # noqa: FBT002 - FastAPI passes it by name
+) -> None:
+    """Deletes a workflow and its executions; not while some have not ended, unless forced."""
+    running = await services.database.workflows.delete(
+        workflow_id, wanted_versions(if_match), force=force
+    )
+    for execution_id in running:
+        services.runner.cancel(execution_id)
+
+
+def _refuse_moving(known: SavedWorkflow, request: UpdateWorkflowRequest) -> None:
+    fixed = (
+        ("id", "id", known.id, request.id),
+        ("organizationId", "organization_id", known.organization_id, request.organization_id),
+    )
+    problems = [
+        Problem("unchangeable", f"'{name}' is {encode_json(is_)} and stays so", f"/{name}")
+        for name, field, is_, sent in fixed
+        if field in request.model_fields_set and sent != is_
+    ]
+    if problems:
+        raise WorkflowRefusedError(problems)
+
+
+def _change(content: WorkflowContent) -> WorkflowChange:
+    return WorkflowChange(
+        name=content.name,
+        data=encode_json(content.data),
+        tags=None if content.tags is None else encode_json(content.tags),
+        keeps_tags="tags" not in content.model_fields_set,
+    )
+
+
+def _view(workflow: SavedWorkflow) -> WorkflowView:
+    return WorkflowView(
+        id=workflow.id,
+        organization_id=workflow.organization_id,
+        name=workflow.name,
+        tags=json_value(workflow.tags),
+        created_at=workflow.created_at,
+        updated_at=workflow.updated_at,
+        data=json_value(workflow.data),
+    )
+
+
+def _saved(workflow: SavedWorkflow, services: Services, response: Response) -> SavedWorkflowView:
+    errors: list[dict[str, str]] = []
+    try:
+        services.submissions.check(workflow.data)
+    except DocumentRefusedError as refusal:
+        errors = [problem.as_json() for problem in refusal.within("/data").problems]
+    response.headers["ETag"] = etag(version_of(workflow))
+    return SavedWorkflowView(**_view(workflow).model_dump(), valid=not errors, errors=errors)

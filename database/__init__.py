@@ -2,7 +2,8 @@
 
 ``connection`` opens it, ``schema`` brings it up to date, ``submissions`` takes executions in,
 ``queue`` hands them out, ``journal`` records how they go, ``reads`` answers questions, ``news``
-tells what happened since, ``callbacks`` who wants to know how they ended.
+tells what happened since, ``callbacks`` who wants to know how they ended, ``lists``
+gives pages of what there is, ``workflows`` saves documents.
 """
 
 import asyncio
@@ -23,12 +24,14 @@ from database.connection import (
 from database.invariants import Violation, find_violations
 from database.journal import Journal
 from database.news import News
+from database.lists import Lists
 from database.queue import Queue
 from database.reader import PooledReader, Reader, ThreadedReader
 from database.reads import Reads
 from database.retention import Retention
 from database.schema import ExampleWorkflow, is_prepared, prepare_schema
 from database.submissions import Submissions
+from database.workflows import SavedWorkflows
 from database.writer import PooledWriter, SingleWriter, Writer
 
 __all__ = ["Clock", "Database", "ExampleWorkflow", "Violation", "to_text", "utc_now"]
@@ -78,6 +81,8 @@ class Database:
         self.journal = Journal(reader, writer, clock)
         self.reads = Reads(reader)
         self.news = News(reader)
+        self.lists = Lists(reader)
+        self.workflows = SavedWorkflows(reader, writer, clock)
         self.retention = Retention(reader, writer, clock)
         self.callbacks = Callbacks(reader, writer, clock)
 

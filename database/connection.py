@@ -115,6 +115,11 @@ def _insert_if_new(dialect: str, table: Table) -> Insert:
     return insert(table).on_conflict_do_nothing()
 
 
+def breaks_foreign_key(error: IntegrityError) -> bool:
+    """Whether a row was refused for what it refers to: an organization, a workflow."""
+    return "foreign key" in str(error.orig).lower()
+
+
 def translate(error: SQLAlchemyError) -> Exception:
     """A driver's error as one of the service's; an integrity error stays what it is."""
     if isinstance(error, IntegrityError):

@@ -19,15 +19,7 @@ from sqlalchemy import (
 
 from database.node_rows import outcome_of
 from database.reader import Reader
-from database.records import (
-    CurrentNode,
-    Execution,
-    ExecutionSummary,
-    NodeLog,
-    PastRun,
-    Payload,
-    Workflow,
-)
+from database.records import CurrentNode, Execution, ExecutionSummary, NodeLog, PastRun, Payload, Workflow
 from database.tables import definitions, executions, logs, runs, workflows
 from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
 from engine.plan import Progress
@@ -112,15 +104,7 @@ class Reads:
         Raises:
             WorkflowNotFoundError: there is none of that id.
         """
-        query = select(
-            workflows.c.id, workflows.c.name, workflows.c.data, workflows.c.organizationId
-        ).where(workflows.c.id == workflow_id)
-        row = await self._reader.run(lambda connection: connection.execute(query).first())
-        if row is None:
-            raise WorkflowNotFoundError(workflow_id)
-        # SQLite keeps whatever a writer put into a column, a BLOB too.
-        data = row.data.decode(errors="replace") if isinstance(row.data, bytes) else row.data
-        return Workflow(row.id, row.name, data, row.organizationId)
+        return await self._reader.run(lambda connection: workflow_of(connection, workflow_id))
 
     async def execution(self, execution_id: str) -> Execution:
         """One execution with its progress.
@@ -166,37 +150,21 @@ class Reads:
             lambda connection: read_logs(connection, execution_id, last, cut_at)
         )
 
-    async def executions_of(
-        self, workflow_id: str, limit: int
-    ) -> tuple[list[ExecutionSummary], int]:
-        """The newest executions of a workflow, and how many there are in all."""
-        mine = executions.c.workflowId == workflow_id
-        query = (
-            select(
-                executions.c.id,
-                executions.c.workflowId,
-                executions.c.status,
-                executions.c.createdAt,
-                executions.c.startedAt,
-                executions.c.completedAt,
-                executions.c.error,
-            )
-            .outerjoin(runs, runs.c.executionId == executions.c.id)
-            .where(mine)
-            .order_by(
-                executions.c.createdAt.desc(),
-                func.coalesce(runs.c.position, 0).desc(),
-                executions.c.id,
-            )
-            .limit(limit)
-        )
-        count = select(func.count()).select_from(executions).where(mine)
 
-        def read(connection: Connection) -> tuple[list[ExecutionSummary], int]:
-            rows = connection.execute(query).all()
-            return [ExecutionSummary(*row) for row in rows], connection.scalar(count) or 0
+def workflow_of(connection: Connection, workflow_id: str) -> Workflow:
+    """One workflow; see ``Reads.workflow``."""
+    query = select(
+        workflows.c.id, workflows.c.name, workflows.c.data, workflows.c.organizationId
+    ).where(workflows.c.id == workflow_id)
+    row = connection.execute(query).first()
+    if row is None:
+        raise WorkflowNotFoundError(workflow_id)
+    return Workflow(row.id, row.name, as_text(row.data), row.organizationId)
 
-        return await self._reader.run(read)
+
+def as_text(value: str | bytes) -> str:
+    """A column's text: SQLite keeps whatever a writer put into it, a BLOB too."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _past_run(connection: Connection, execution_id: str) -> PastRun:

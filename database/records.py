@@ -19,6 +19,42 @@ class Workflow:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedWorkflow:
+    """A whole row of ``workflows``; ``data`` and ``tags`` are JSON text as somebody stored it."""
+
+    id: str
+    organization_id: str | None
+    name: str
+    data: str
+    tags: str | None
+    created_at: str | None
+    updated_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowSummary:
+    """A workflow in a list: no document. ``tags`` is JSON text."""
+
+    id: str
+    organization_id: str | None
+    name: str
+    tags: str | None
+    created_at: str | None
+    updated_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowChange:
+    """What an update makes of a workflow: the columns that it names, and no others."""
+
+    name: str
+    data: str
+    tags: str | None = None
+    keeps_tags: bool = False
+    """Whether ``tags`` stay as they are."""
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """An execution that is accepted and shall be stored. ``inputs`` and ``document`` are JSON."""
 
@@ -30,6 +66,8 @@ class Submission:
     inputs: str | None
     total_nodes: int
     trigger_type: str = "manual"
+    unsaved: bool = False
+    """Whether its document came with the request; see ``unsaved.UNSAVED``."""
     idempotency: "IdempotencyKey | None" = None
     callback_url: str | None = None
     rerun_of: str | None = None
@@ -177,11 +215,41 @@ class ExecutionSummary:
 
     id: str
     workflow_id: str
+    workflow_name: str | None
+    organization_id: str | None
     status: str
+    trigger_type: str | None
     created_at: str | None
     started_at: str | None
     completed_at: str | None
     error: str | None
+    rerun_of: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPlace:
+    """A place in the list of executions; the next page begins behind it."""
+
+    created_at: str
+    position: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowPlace:
+    """A place in the list of workflows; the next page begins behind it."""
+
+    created_at: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionFilter:
+    """Which executions a list shows; ``None`` and no status stand for all."""
+
+    organization_id: str | None = None
+    workflow_id: str | None = None
+    statuses: frozenset[ExecutionStatus] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

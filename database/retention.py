@@ -1,8 +1,9 @@
 """Forgetting ended executions, a few at a time: nobody waits for it, and the file stays small."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import Connection, delete, exists, select
+from sqlalchemy import Connection, Select, delete, exists, select
 
 from database.clock import Clock, to_text
 from database.reader import Reader
@@ -22,6 +23,8 @@ from database.writer import Writer
 
 BATCH = 25
 """Executions that one transaction forgets: with payloads of 1 MB still a fraction of a second."""
+VALUES_AT_ONCE = 500
+"""Values in one statement; databases take a few thousand."""
 PAGES_GIVEN_BACK = 2_000
 """Free pages from which on a file that was made to shrink does; each call gives half of it back."""
 INCREMENTAL = 2
@@ -67,7 +70,7 @@ class Retention:
                 beyond = newest_first.offset(count).limit(BATCH - len(ids))
                 ids += connection.execute(beyond).scalars()
             if ids:
-                _forget(connection, list(dict.fromkeys(ids)))
+                forget(connection, list(dict.fromkeys(ids)))
             return len(ids)
 
         return await self._writer.run(write)
@@ -107,12 +110,11 @@ class Retention:
         return await self._writer.run(write)
 
 
-def _forget(connection: Connection, ids: list[str]) -> None:
-    hashes = list(
-        connection.execute(
-            select(runs.c.definitionHash).where(runs.c.executionId.in_(ids)).distinct()
-        ).scalars()
-    )
+def forget(connection: Connection, ids: Sequence[str] | Select[tuple[str]]) -> None:
+    """Deletes these executions with all that is theirs, and documents that nobody else uses."""
+    hashes = connection.scalars(
+        select(runs.c.definitionHash).where(runs.c.executionId.in_(ids)).distinct()
+    ).all()
     # Not left to the cascade: it does not work where foreign keys cannot be enforced.
     connection.execute(delete(logs).where(logs.c.executionId.in_(ids)))
     connection.execute(delete(events).where(events.c.executionId.in_(ids)))
@@ -120,4 +122,6 @@ def _forget(connection: Connection, ids: list[str]) -> None:
     connection.execute(delete(runs).where(runs.c.executionId.in_(ids)))
     connection.execute(delete(executions).where(executions.c.id.in_(ids)))
     used = exists().where(runs.c.definitionHash == definitions.c.hash)
-    connection.execute(delete(definitions).where(definitions.c.hash.in_(hashes), ~used))
+    for start in range(0, len(hashes), VALUES_AT_ONCE):
+        some = hashes[start : start + VALUES_AT_ONCE]
+        connection.execute(delete(definitions).where(definitions.c.hash.in_(some), ~used))

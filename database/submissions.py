@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from database.callbacks import add_callback
 from database.clock import Clock, to_text
-from database.connection import insert_if_new
+from database.connection import breaks_foreign_key, insert_if_new
 from database.events import note_executions, note_nodes
 from database.reader import Reader
 from database.records import IdempotencyKey, Submission
@@ -21,11 +21,13 @@ from database.tables import (
     runs,
     workflows,
 )
+from database.unsaved import ensure_row
 from database.writer import Writer
 from engine.errors import (
     IdempotencyKeyReusedError,
     OrganizationRefusedError,
     QueueFullError,
+    StorageUnusableError,
     WorkflowNotFoundError,
 )
 from engine.status import ExecutionStatus
@@ -80,9 +82,12 @@ class Submissions:
             return await self._writer.run(
                 lambda connection: self._insert(connection, submission, most_waiting)
             )
-        except IntegrityError:
+        except IntegrityError as error:
+            if not breaks_foreign_key(error):
+                raise StorageUnusableError(f"A table refuses the row: {error.orig}") from None
             there = select(workflows.c.id).where(workflows.c.id == submission.workflow_id)
-            if await self._reader.run(lambda connection: connection.scalar(there)) is None:
+            known = await self._reader.run(lambda connection: connection.scalar(there))
+            if known is None and not submission.unsaved:
                 raise WorkflowNotFoundError(submission.workflow_id) from None
             if submission.organization_id is None:
                 raise
@@ -102,6 +107,8 @@ class Submissions:
             )
             if waiting is not None and waiting >= most_waiting:
                 raise QueueFullError(waiting)
+        if submission.unsaved:
+            ensure_row(connection, submission.organization_id, now)
         digest = sha256(submission.document.encode()).hexdigest()
         connection.execute(
             insert_if_new(connection, definitions),

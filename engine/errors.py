@@ -7,12 +7,17 @@ WorkflowServiceError
 ├── RefusedError                 the caller sent something that cannot be accepted
 │   ├── DocumentRefusedError
 │   ├── InputsRefusedError
+│   ├── WorkflowRefusedError
+│   ├── CursorRefusedError
 │   └── OrganizationRefusedError
 │   └── IdempotencyKeyReusedError
 ├── UnknownNodeTypeError
 ├── ConflictError                what is asked for does not fit how things stand
 │   ├── StillRunningError
-│   └── NotWaitingError
+│   ├── NotWaitingError
+│   ├── WorkflowExistsError
+│   └── WorkflowInUseError
+├── ChangedMeanwhileError        it is not in the version any more that the caller knows
 ├── QueueFullError               too many executions wait; try again later
 ├── LeaseLostError               somebody else decided; the writer stops
 ├── StorageError
@@ -25,7 +30,8 @@ WorkflowServiceError
 HTTP statuses are given to them in one place, ``api/errors.py``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +94,33 @@ class DocumentRefusedError(RefusedError):
 
     summary = "The workflow cannot run"
 
+    def within(self, pointer: str) -> Self:
+        """The same refusal of a document that was sent at ``pointer`` of a larger one."""
+        return type(self)(
+            [replace(problem, pointer=f"{pointer}{problem.pointer}") for problem in self.problems]
+        )
+
 
 class InputsRefusedError(RefusedError):
     """Nothing in the workflow takes some of the inputs."""
 
     summary = "The inputs do not fit the workflow"
+
+
+class WorkflowRefusedError(RefusedError):
+    """A workflow cannot be saved as it was sent."""
+
+    summary = "The workflow cannot be saved"
+
+
+class CursorRefusedError(RefusedError):
+    """The cursor is none that this list has given."""
+
+    summary = "The cursor cannot be used"
+
+    def __init__(self) -> None:
+        detail = "'cursor' is no 'nextCursor' of this list"
+        super().__init__([Problem("invalid_cursor", detail, "")])
 
 
 class OrganizationRefusedError(RefusedError):
@@ -134,6 +162,36 @@ class NotWaitingError(ConflictError):
     def __init__(self, node_id: str, status: str | None) -> None:
         now = f"is {status}" if status else "has not been reached"
         super().__init__(f"Node '{node_id}' does not wait: it {now}")
+
+
+class WorkflowExistsError(ConflictError):
+    """There is a workflow of that id."""
+
+    def __init__(self, workflow_id: str) -> None:
+        super().__init__(f"There is a workflow '{workflow_id}' already")
+
+
+class WorkflowInUseError(ConflictError):
+    """Executions of the workflow have not ended; they would go with it."""
+
+    def __init__(self, workflow_id: str, executions: int) -> None:
+        some = "1 execution" if executions == 1 else f"{executions} executions"
+        verb = "has" if executions == 1 else "have"
+        super().__init__(
+            f"{some} of workflow '{workflow_id}' {verb} not ended, and would be deleted with it; "
+            "wait for them, cancel them, or delete with '?force=true'"
+        )
+
+
+class ChangedMeanwhileError(WorkflowServiceError):
+    """The workflow is not in the version any more that the caller knows."""
+
+    def __init__(self, workflow_id: str, version: str) -> None:
+        self.version = version
+        super().__init__(
+            f"Workflow '{workflow_id}' is not in the version that 'If-Match' names; "
+            f'it is in version "{version}" now'
+        )
 
 
 class QueueFullError(WorkflowServiceError):

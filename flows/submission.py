@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from database import Database
-from database.records import IdempotencyKey, PastRun, Submission
+from database.records import IdempotencyKey, PastRun, Submission, Workflow
+from database.unsaved import UNSAVED_NAME, unsaved_id
 from engine.document import parse_document
-from engine.errors import InputsRefusedError, Problem, StillRunningError
+from engine.errors import DocumentRefusedError, InputsRefusedError, Problem, StillRunningError
 from engine.graph import Graph
 from engine.inputs import start_manually
 from engine.parking import Resumption
@@ -59,27 +60,66 @@ class Submissions:
         """
         workflow = await self.database.reads.workflow(workflow_id)
         organization = organization_id or workflow.organization_id
-        key = None
-        if idempotency_key is not None:
-            asked: list[JsonValue] = [workflow_id, None if inputs is None else dict(inputs)]
-            if callback_url is not None:
-                asked.append({"callbackUrl": callback_url})
-            body = encode_json(asked)
-            canonical = json.dumps(json.loads(body), sort_keys=True)
-            digest = sha256(canonical.encode()).hexdigest()
-            key = IdempotencyKey(organization or "", idempotency_key, digest)
-            if known := await self.database.submissions.known(key):
-                return Accepted(known, workflow.id, workflow.name)
+        body: list[JsonValue] = [workflow_id, None if inputs is None else dict(inputs)]
+        if callback_url is not None:
+            body.append({"callbackUrl": callback_url})
+        key = _key(organization, idempotency_key, body)
+        if key and (known := await self.database.submissions.known(key)):
+            return Accepted(known, workflow.id, workflow.name)
         graph = self.check(workflow.data)
+        return await self._begin(workflow, graph, organization, inputs, key, callback_url)
+
+    async def submit_unsaved(
+        self,
+        document: Mapping[str, JsonValue],
+        name: str | None,
+        inputs: Mapping[str, JsonValue] | None,
+        organization_id: str | None,
+        idempotency_key: str | None = None,
+        callback_url: str | None = None,
+    ) -> Accepted:
+        """Stores an execution of a document that came with the request, at its ``graph``.
+
+        Raises:
+            RefusedError: as ``submit``; pointers into the document begin with ``/graph``.
+            QueueFullError: as many executions wait as may.
+            StorageError: the database did not take it; nothing is stored.
+        """
+        text = encode_json(dict(document))
+        workflow = Workflow(
+            unsaved_id(organization_id), name or UNSAVED_NAME, text, organization_id
+        )
+        body = {"graph": dict(document), "workflowName": name, "inputs": inputs and dict(inputs)}
+        if callback_url is not None:
+            body["callbackUrl"] = callback_url
+        key = _key(organization_id, idempotency_key, body)
+        if key and (known := await self.database.submissions.known(key)):
+            return Accepted(known, workflow.id, workflow.name)
+        try:
+            graph = self.check(text)
+        except DocumentRefusedError as refusal:
+            raise refusal.within("/graph") from None
+        return await self._begin(workflow, graph, organization_id, inputs, key, callback_url)
+
+    async def _begin(
+        self,
+        workflow: Workflow,
+        graph: Graph,
+        organization_id: str | None,
+        inputs: Mapping[str, JsonValue] | None,
+        key: IdempotencyKey | None,
+        callback_url: str | None,
+    ) -> Accepted:
         plan = Plan(graph, start_manually(graph, inputs))
         submission = Submission(
             execution_id=str(uuid.uuid4()),
             workflow_id=workflow.id,
             workflow_name=workflow.name,
-            organization_id=organization,
+            organization_id=organization_id,
             document=workflow.data,
             inputs=None if inputs is None else encode_json(dict(inputs)),
             total_nodes=len(plan.counted),
+            unsaved=workflow.id == unsaved_id(organization_id),
             idempotency=key,
             callback_url=callback_url,
         )
@@ -153,6 +193,14 @@ class Submissions:
             DocumentRefusedError: it cannot; every reason is in it.
         """
         return validate(parse_document(document), self.node_types.known, self.node_types.check)
+
+
+def _key(organization_id: str | None, key: str | None, body: JsonValue) -> IdempotencyKey | None:
+    """The key of a request; the order of fields makes no difference to the body."""
+    if key is None:
+        return None
+    canonical = json.dumps(json.loads(encode_json(body)), sort_keys=True)
+    return IdempotencyKey(organization_id or "", key, sha256(canonical.encode()).hexdigest())
 
 
 def _inputs_text(past: PastRun, inputs: Mapping[str, JsonValue] | None) -> str | None:

@@ -293,8 +293,8 @@ async def test_a_failing_change_takes_nobody_elses_with_it(database: Database) -
     mixed = [job for pair in zip(good, bad, strict=True) for job in pair]
     results = await asyncio.gather(*mixed, return_exceptions=True)
     assert [type(result) for result in results] == [type(None), WorkflowNotFoundError] * 10
-    rows, total = await database.reads.executions_of("w", 100)
-    assert total == len(rows) == 10
+    _, page, total = await database.lists.executions_of("w", 100)
+    assert total == len(page.items) == 10
 
 
 async def test_a_definition_is_stored_once_for_all_who_share_it(database: Database) -> None:

@@ -1,0 +1,76 @@
+"""What lists are asked for, and what they answer."""
+
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import AfterValidator, BeforeValidator
+
+from api.schemas import ApiModel, without_nul
+from engine.status import ExecutionStatus
+
+
+def _split(values: object) -> object:
+    """``status=a,b`` is ``status=a&status=b``."""
+    if not isinstance(values, list):
+        return values
+    given = [part.strip() for value in values for part in str(value).split(",")]  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
+    return [part for part in given if part]
+
+
+def _empty_is_none(text: str | None) -> str | None:
+    return text or None
+
+
+Only = Annotated[
+    str | None, Query(max_length=500), AfterValidator(without_nul), AfterValidator(_empty_is_none)
+]
+"""A filter: only those of this one; an empty one filters nothing."""
+Limit = Annotated[int, Query(ge=1, le=1_000)]
+Cursor = Annotated[
+    str | None,
+    Query(max_length=4_000, description="The `nextCursor` of the page before."),
+    AfterValidator(_empty_is_none),
+]
+Statuses = Annotated[
+    list[ExecutionStatus],
+    Query(description="Several times, or several separated by commas."),
+    BeforeValidator(_split),
+]
+
+
+class ExecutionSummaryView(ApiModel):
+    """An execution of one workflow in its list."""
+
+    id: str
+    workflow_id: str
+    status: str | None
+    created_at: str | None
+    started_at: str | None
+    completed_at: str | None
+    error: str | None
+
+
+class ListedExecutionView(ExecutionSummaryView):
+    """An execution in the list of all."""
+
+    workflow_name: str | None
+    organization_id: str | None
+    trigger_type: str | None
+    rerun_of: str | None
+
+
+class WorkflowExecutionsView(ApiModel):
+    """``GET /api/workflows/{id}/executions``."""
+
+    workflow_id: str
+    workflow_name: str
+    executions: list[ExecutionSummaryView]
+    total: int
+    next_cursor: str | None
+
+
+class ExecutionsView(ApiModel):
+    """``GET /api/executions``."""
+
+    executions: list[ListedExecutionView]
+    next_cursor: str | None

@@ -1,0 +1,89 @@
+"""Executions in lists: all of them, or a workflow's, newest first."""
+
+from fastapi import APIRouter
+
+from api.cursors import encode_place, execution_place
+from api.list_schemas import (
+    Cursor,
+    ExecutionSummaryView,
+    ExecutionsView,
+    Limit,
+    ListedExecutionView,
+    Only,
+    Statuses,
+    WorkflowExecutionsView,
+)
+from api.schemas import ProblemView
+from api.services import UseServices
+from api.strict_json import StrictRoute
+from database.records import ExecutionFilter
+
+router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
+
+
+@router.get("/executions", responses={422: {"model": ProblemView}})
+async def list_executions(
+    services: UseServices,
+    status: Statuses = [],  # noqa: B006 - FastAPI copies defaults
+    organization_id: Only = None,
+    workflow_id: Only = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> ExecutionsView:
+    """Executions, newest first, without payloads; also those that other programs made."""
+    wanted = ExecutionFilter(organization_id, workflow_id, frozenset(status))
+    page = await services.database.lists.executions(wanted, limit, execution_place(cursor))
+    return ExecutionsView(
+        executions=[
+            ListedExecutionView(
+                id=execution.id,
+                workflow_id=execution.workflow_id,
+                workflow_name=execution.workflow_name,
+                organization_id=execution.organization_id,
+                status=execution.status,
+                trigger_type=execution.trigger_type,
+                created_at=execution.created_at,
+                started_at=execution.started_at,
+                completed_at=execution.completed_at,
+                error=execution.error,
+                rerun_of=execution.rerun_of,
+            )
+            for execution in page.items
+        ],
+        next_cursor=encode_place(page.end),
+    )
+
+
+# ``path``: an id may hold a slash, and servers hand paths over decoded.
+@router.get(
+    "/workflows/{workflow_id:path}/executions",
+    responses={status: {"model": ProblemView} for status in (404, 422)},
+)
+async def list_executions_of_a_workflow(
+    workflow_id: str,
+    services: UseServices,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> WorkflowExecutionsView:
+    """The workflow's executions, newest first."""
+    workflow, page, total = await services.database.lists.executions_of(
+        workflow_id, limit, execution_place(cursor)
+    )
+    return WorkflowExecutionsView(
+        workflow_id=workflow.id,
+        workflow_name=workflow.name,
+        executions=[
+            ExecutionSummaryView(
+                id=execution.id,
+                workflow_id=execution.workflow_id,
+                status=execution.status,
+                created_at=execution.created_at,
+                started_at=execution.started_at,
+                completed_at=execution.completed_at,
+                error=execution.error,
+            )
+            for execution in page.items
+        ],
+        total=total,
+        next_cursor=encode_place(page.end),
+    )

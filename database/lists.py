@@ -1,0 +1,170 @@
+"""Lists, a page at a time: newest first, no payloads.
+
+A page begins behind a place, not after a number of rows: what comes or goes meanwhile moves
+nothing. Within a millisecond the order is that of submission.
+"""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Text,
+    and_,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+
+from database.reader import Reader
+from database.reads import workflow_of
+from database.records import (
+    ExecutionFilter,
+    ExecutionPlace,
+    ExecutionSummary,
+    Workflow,
+    WorkflowPlace,
+    WorkflowSummary,
+)
+from database.tables import executions, runs, workflows
+from database.unsaved import is_saved
+from engine.status import ExecutionStatus
+
+Item = TypeVar("Item")
+Place = TypeVar("Place")
+
+# The text that the indexes are made of: with a bound parameter in it they would not be used.
+_none: ColumnElement[str] = literal_column("''", Text)
+_created = func.coalesce(executions.c.createdAt, _none)
+_position = func.coalesce(runs.c.position, literal_column("0", Integer))
+_status = func.coalesce(executions.c.status, ExecutionStatus.PENDING)
+_workflow_created = func.coalesce(workflows.c.createdAt, _none)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item, Place]):
+    """Some items of a list; ``end`` is where the next page begins, or ``None`` on the last one."""
+
+    items: list[Item]
+    end: Place | None
+
+
+class Lists:
+    """Lists of what there is."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def executions(
+        self, wanted: ExecutionFilter, limit: int, after: ExecutionPlace | None = None
+    ) -> Page[ExecutionSummary, ExecutionPlace]:
+        """Up to ``limit`` executions, those of other programs' making too."""
+        return await self._reader.run(
+            lambda connection: _executions(connection, wanted, limit, after)
+        )
+
+    async def executions_of(
+        self, workflow_id: str, limit: int, after: ExecutionPlace | None = None
+    ) -> tuple[Workflow, Page[ExecutionSummary, ExecutionPlace], int]:
+        """A workflow, some of its executions, and how many it has in all.
+
+        Raises:
+            WorkflowNotFoundError: there is none of that id.
+        """
+        count = (
+            select(func.count())
+            .select_from(executions)
+            .where(executions.c.workflowId == workflow_id)
+        )
+        wanted = ExecutionFilter(workflow_id=workflow_id)
+        return await self._reader.run(
+            lambda connection: (
+                workflow_of(connection, workflow_id),
+                _executions(connection, wanted, limit, after),
+                connection.scalar(count) or 0,
+            )
+        )
+
+    async def workflows(
+        self, organization_id: str | None, limit: int, after: WorkflowPlace | None = None
+    ) -> Page[WorkflowSummary, WorkflowPlace]:
+        """Up to ``limit`` workflows, of one organization or of all."""
+        query = (
+            select(
+                workflows.c.id,
+                workflows.c.organizationId,
+                workflows.c.name,
+                workflows.c.tags,
+                workflows.c.createdAt,
+                workflows.c.updatedAt,
+            )
+            .where(is_saved())
+            .order_by(_workflow_created.desc(), workflows.c.id)
+            .limit(limit + 1)
+        )
+        if organization_id is not None:
+            query = query.where(workflows.c.organizationId == organization_id)
+        if after is not None:
+            same = and_(_workflow_created == after.created_at, workflows.c.id > after.id)
+            query = query.where(or_(_workflow_created < after.created_at, same))
+        rows = await self._reader.run(lambda connection: connection.execute(query).all())
+        items = [WorkflowSummary(*row) for row in rows[:limit]]
+        last = items[-1] if len(rows) > limit else None
+        return Page(items, WorkflowPlace(last.created_at or "", last.id) if last else None)
+
+
+def _executions(
+    connection: Connection, wanted: ExecutionFilter, limit: int, after: ExecutionPlace | None
+) -> Page[ExecutionSummary, ExecutionPlace]:
+    query = (
+        select(
+            executions.c.id,
+            executions.c.workflowId,
+            func.coalesce(runs.c.workflowName, workflows.c.name),
+            executions.c.organizationId,
+            _status,
+            executions.c.triggerType,
+            executions.c.createdAt,
+            executions.c.startedAt,
+            executions.c.completedAt,
+            executions.c.error,
+            runs.c.rerunOf,
+            _position,
+        )
+        .outerjoin(runs, runs.c.executionId == executions.c.id)
+        .outerjoin(workflows, workflows.c.id == executions.c.workflowId)
+        .where(*_conditions(wanted, after))
+        .order_by(_created.desc(), _position.desc(), executions.c.id)
+        .limit(limit + 1)
+    )
+    rows = connection.execute(query).all()
+    items = [ExecutionSummary(*row[:-1]) for row in rows[:limit]]
+    if len(rows) == len(items):
+        return Page(items, None)
+    last, position = items[-1], rows[limit - 1][-1]
+    return Page(items, ExecutionPlace(last.created_at or "", position, last.id))
+
+
+def _conditions(wanted: ExecutionFilter, after: ExecutionPlace | None) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.organization_id is not None:
+        conditions.append(executions.c.organizationId == wanted.organization_id)
+    if wanted.workflow_id is not None:
+        conditions.append(executions.c.workflowId == wanted.workflow_id)
+    if wanted.statuses:
+        conditions.append(_status.in_(sorted(wanted.statuses)))
+    if after is not None:
+        behind = and_(
+            _created == after.created_at,
+            or_(
+                _position < after.position,
+                and_(_position == after.position, executions.c.id > after.id),
+            ),
+        )
+        # The first one says nothing new, but an index can begin there.
+        conditions.append(_created <= after.created_at)
+        conditions.append(or_(_created < after.created_at, behind))
+    return conditions

@@ -1,0 +1,234 @@
+"""Saving workflows, for those who have no main project that does it.
+
+Of a row that the main project wrote, only ``name``, ``data``, ``tags`` and ``updatedAt`` are ever
+written; its further columns stay as they are.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from database.clock import Clock, to_text
+from database.connection import breaks_foreign_key
+from database.reader import Reader
+from database.reads import as_text
+from database.records import SavedWorkflow, WorkflowChange
+from database.retention import forget
+from database.tables import executions, runs, workflows
+from database.unsaved import is_saved
+from database.writer import Writer
+from engine.errors import (
+    ChangedMeanwhileError,
+    OrganizationRefusedError,
+    StorageUnusableError,
+    WorkflowExistsError,
+    WorkflowInUseError,
+    WorkflowNotFoundError,
+)
+from engine.status import TERMINAL, ExecutionStatus
+from engine.values import encode_json, load_json
+
+_OUR_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+
+Versions = Collection[str] | None
+"""The versions in which a change is wanted; ``None`` for any."""
+
+
+def version_of(workflow: SavedWorkflow) -> str:
+    """What tells two states of a workflow apart: its ``updatedAt``.
+
+    Where another program keeps that in another form, or not at all, two changes may have the same:
+    there it is a hash of what is stored.
+    """
+    if workflow.updated_at is not None and _OUR_TIME.fullmatch(workflow.updated_at):
+        return workflow.updated_at
+    parts = [workflow.name, workflow.data, workflow.tags, workflow.updated_at]
+    return sha256(encode_json(parts).encode()).hexdigest()
+
+
+class SavedWorkflows:
+    """Rows of ``workflows``: made, read, changed and deleted, each in one transaction."""
+
+    def __init__(self, reader: Reader, writer: Writer, clock: Clock) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._clock = clock
+
+    async def read(self, workflow_id: str) -> SavedWorkflow:
+        """One workflow.
+
+        Raises:
+            WorkflowNotFoundError: there is none of that id.
+        """
+        return await self._reader.run(lambda connection: _find(connection, workflow_id))
+
+    async def create(
+        self, workflow_id: str, organization_id: str | None, content: WorkflowChange
+    ) -> SavedWorkflow:
+        """A new workflow.
+
+        Raises:
+            WorkflowExistsError: there is one of that id.
+            OrganizationRefusedError: the main project's tables know no such organization.
+            StorageError: nothing was stored.
+        """
+
+        def write(connection: Connection) -> SavedWorkflow:
+            now = to_text(self._clock())
+            there = select(workflows.c.id).where(workflows.c.id == workflow_id)
+            if connection.scalar(there) is not None:
+                raise WorkflowExistsError(workflow_id)
+            created = SavedWorkflow(
+                workflow_id, organization_id, content.name, content.data, content.tags, now, now
+            )
+            connection.execute(
+                workflows.insert().values(
+                    id=created.id,
+                    organizationId=created.organization_id,
+                    name=created.name,
+                    data=created.data,
+                    tags=created.tags,
+                    createdAt=now,
+                    updatedAt=now,
+                )
+            )
+            return created
+
+        try:
+            return await self._writer.run(write)
+        except IntegrityError as error:
+            if breaks_foreign_key(error) and organization_id is not None:
+                raise OrganizationRefusedError(organization_id) from None
+            if "not null" in str(error.orig).lower():
+                reason = f"The table 'workflows' refuses the row: {error.orig}"
+                raise StorageUnusableError(reason) from None
+            raise WorkflowExistsError(workflow_id) from None  # between looking and writing
+
+    async def update(
+        self, workflow_id: str, change: WorkflowChange, versions: Versions = None
+    ) -> SavedWorkflow:
+        """The workflow with what ``change`` says. One that says nothing new changes nothing.
+
+        Raises:
+            WorkflowNotFoundError: there is none of that id.
+            ChangedMeanwhileError: it is in none of ``versions``.
+            StorageError: nothing was stored.
+        """
+
+        def write(connection: Connection) -> SavedWorkflow:
+            before = _find(connection, workflow_id, lock=True)
+            _expect(before, versions)
+            tags = before.tags if change.keeps_tags else change.tags
+            same_tags = change.keeps_tags or _same_json(before.tags, tags)
+            if before.name == change.name and same_tags and _same_json(before.data, change.data):
+                return before
+            updated_at = self._later_than(before.updated_at)
+            connection.execute(
+                update(workflows)
+                .where(workflows.c.id == workflow_id)
+                .values(name=change.name, data=change.data, tags=tags, updatedAt=updated_at)
+            )
+            return SavedWorkflow(
+                before.id,
+                before.organization_id,
+                change.name,
+                change.data,
+                tags,
+                before.created_at,
+                updated_at,
+            )
+
+        return await self._writer.run(write)
+
+    def _later_than(self, before: str | None) -> str:
+        """Now, or a millisecond after ``before``: no two states of a row have the same."""
+        now = to_text(self._clock())
+        if before is None or not _OUR_TIME.fullmatch(before) or before < now:
+            return now
+        try:
+            return to_text(datetime.fromisoformat(before) + timedelta(milliseconds=1))
+        except (ValueError, OverflowError):
+            return now  # a day that is in no calendar, or the last one of all
+
+    async def delete(
+        self, workflow_id: str, versions: Versions = None, *, force: bool = False
+    ) -> Sequence[str]:
+        """Deletes a workflow and its executions, those too that have not ended with ``force``.
+
+        Returns:
+            The ids of executions that some service was running.
+
+        Raises:
+            WorkflowNotFoundError: there is none of that id.
+            ChangedMeanwhileError: it is in none of ``versions``.
+            WorkflowInUseError: executions of it have not ended.
+            StorageError: nothing was deleted.
+        """
+        mine = executions.c.workflowId == workflow_id
+        status = func.coalesce(executions.c.status, ExecutionStatus.PENDING)
+        unended = select(func.count()).select_from(executions).where(mine, status.not_in(TERMINAL))
+        owned = (
+            select(runs.c.executionId)
+            .join(executions, executions.c.id == runs.c.executionId)
+            .where(mine, runs.c.owner.is_not(None))
+        )
+
+        def write(connection: Connection) -> Sequence[str]:
+            # Locked, so that no execution of it can be taken in between the look and the deletion.
+            _expect(_find(connection, workflow_id, lock=True), versions)
+            count = connection.scalar(unended) or 0
+            if count and not force:
+                raise WorkflowInUseError(workflow_id, count)
+            running = connection.scalars(owned).all()
+            forget(connection, select(executions.c.id).where(mine))
+            connection.execute(delete(workflows).where(workflows.c.id == workflow_id))
+            return running
+
+        return await self._writer.run(write)
+
+
+def _find(connection: Connection, workflow_id: str, *, lock: bool = False) -> SavedWorkflow:
+    if "\0" in workflow_id:
+        raise WorkflowNotFoundError(workflow_id)  # PostgreSQL would not even be asked for it
+    query = select(
+        workflows.c.id,
+        workflows.c.organizationId,
+        workflows.c.name,
+        workflows.c.data,
+        workflows.c.tags,
+        workflows.c.createdAt,
+        workflows.c.updatedAt,
+    ).where(workflows.c.id == workflow_id, is_saved())
+    row: Any = connection.execute(query.with_for_update() if lock else query).first()
+    if row is None:
+        raise WorkflowNotFoundError(workflow_id)
+    return SavedWorkflow(
+        row.id,
+        row.organizationId,
+        row.name,
+        as_text(row.data),
+        None if row.tags is None else as_text(row.tags),
+        row.createdAt,
+        row.updatedAt,
+    )
+
+
+def _expect(workflow: SavedWorkflow, versions: Versions) -> None:
+    version = version_of(workflow)
+    if versions is not None and version not in versions:
+        raise ChangedMeanwhileError(workflow.id, version)
+
+
+def _same_json(before: str | None, after: str | None) -> bool:
+    """Whether two texts are the same JSON value, however they are written."""
+    if before is None or after is None or before == after:
+        return before == after
+    try:
+        return encode_json(load_json(before)) == encode_json(load_json(after))
+    except ValueError:
+        return False
