@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from api.schemas import ApiModel, without_nul
 from engine.status import ExecutionStatus
@@ -21,14 +21,16 @@ def _empty_is_none(text: str | None) -> str | None:
     return text or None
 
 
-Only = Annotated[
-    str | None, Query(max_length=500), AfterValidator(without_nul), AfterValidator(_empty_is_none)
-]
-"""A filter: only those of this one; an empty one filters nothing."""
+_Short = Annotated[str, Field(max_length=500)]
+_Only = Annotated[_Short | None, AfterValidator(without_nul), AfterValidator(_empty_is_none)]
+OfOrganization = Annotated[_Only, Query(alias="organizationId")]
+OfWorkflow = Annotated[_Only, Query(alias="workflowId")]
+"""Filters: only those of this one; an empty text filters nothing."""
 Limit = Annotated[int, Query(ge=1, le=1_000)]
+_Long = Annotated[str, Field(max_length=4_000)]
 Cursor = Annotated[
-    str | None,
-    Query(max_length=4_000, description="The `nextCursor` of the page before."),
+    _Long | None,
+    Query(description="The `nextCursor` of the page before."),
     AfterValidator(_empty_is_none),
 ]
 Statuses = Annotated[

@@ -9,7 +9,8 @@ from api.list_schemas import (
     ExecutionsView,
     Limit,
     ListedExecutionView,
-    Only,
+    OfOrganization,
+    OfWorkflow,
     Statuses,
     WorkflowExecutionsView,
 )
@@ -25,8 +26,8 @@ router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
 async def list_executions(
     services: UseServices,
     status: Statuses = [],  # noqa: B006 - FastAPI copies defaults
-    organization_id: Only = None,
-    workflow_id: Only = None,
+    organization_id: OfOrganization = None,
+    workflow_id: OfWorkflow = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> ExecutionsView:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from starlette.exceptions import HTTPException
 
 from api.cursors import encode_place, workflow_place
-from api.list_schemas import Cursor, Limit, Only
+from api.list_schemas import Cursor, Limit, OfOrganization
 from api.schemas import ProblemView
 from api.services import Services, UseServices
 from api.strict_json import StrictRoute
@@ -46,7 +46,7 @@ WorkflowId = Annotated[str, Depends(_not_a_fixed_name)]
 @router.get("", responses={422: {"model": ProblemView}})
 async def list_workflows(
     services: UseServices,
-    organization_id: Only = None,
+    organization_id: OfOrganization = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> WorkflowsView:

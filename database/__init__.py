@@ -23,8 +23,8 @@ from database.connection import (
 )
 from database.invariants import Violation, find_violations
 from database.journal import Journal
-from database.news import News
 from database.lists import Lists
+from database.news import News
 from database.queue import Queue
 from database.reader import PooledReader, Reader, ThreadedReader
 from database.reads import Reads

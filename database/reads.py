@@ -19,7 +19,14 @@ from sqlalchemy import (
 
 from database.node_rows import outcome_of
 from database.reader import Reader
-from database.records import CurrentNode, Execution, ExecutionSummary, NodeLog, PastRun, Payload, Workflow
+from database.records import (
+    CurrentNode,
+    Execution,
+    NodeLog,
+    PastRun,
+    Payload,
+    Workflow,
+)
 from database.tables import definitions, executions, logs, runs, workflows
 from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
 from engine.plan import Progress

@@ -1,0 +1,197 @@
+"""Lists in pages: nothing twice, nothing left out, whatever comes and goes between two pages."""
+
+import asyncio
+import time
+from pathlib import Path
+from statistics import median
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from api.cursors import encode_place, execution_place
+from database import Database, ExampleWorkflow
+from database.records import ExecutionFilter, ExecutionPlace, Submission, WorkflowChange
+from engine.errors import ChangedMeanwhileError, WorkflowInUseError
+from engine.status import ExecutionStatus
+from tests.moving_clock import MovingClock
+
+EVERYTHING = ExecutionFilter()
+
+
+async def submit(database: Database, execution_id: str, organization: str | None = None) -> None:
+    submission = Submission(execution_id, "w", "A workflow", organization, "{}", None, 1)
+    await database.submissions.submit(submission)
+
+
+async def sql(database: Database, statement: str) -> None:
+    await database._access.writer.run(lambda connection: connection.execute(text(statement)))
+
+
+async def walk(database: Database, wanted: ExecutionFilter, limit: int) -> list[str]:
+    found: list[str] = []
+    place: ExecutionPlace | None = None
+    while True:
+        page = await database.lists.executions(wanted, limit, place)
+        assert len(page.items) <= limit
+        found += [item.id for item in page.items]
+        if page.end is None:
+            return found
+        place = execution_place(encode_place(page.end))
+
+
+async def test_newest_first_whatever_the_page(database: Database, clock: MovingClock) -> None:
+    for i in range(9):
+        await submit(database, f"e{i}")
+        clock.advance(0.001 if i % 3 else 0)  # some share their millisecond
+    await sql(
+        database,
+        'INSERT INTO workflow_executions(id, "workflowId", status)'
+        " VALUES ('old-1', 'w', 'running'), ('old-2', 'w', NULL)",
+    )
+    expected = [*(f"e{i}" for i in range(8, -1, -1)), "old-1", "old-2"]
+    for limit in (1, 2, 3, 5, 10, 11, 12):
+        assert await walk(database, EVERYTHING, limit) == expected
+    pending = ExecutionFilter(statuses=frozenset({ExecutionStatus.PENDING}))
+    assert await walk(database, pending, 4) == [*expected[:9], "old-2"]
+    running = ExecutionFilter(statuses=frozenset({ExecutionStatus.RUNNING}))
+    assert await walk(database, running, 4) == ["old-1"]
+    assert await walk(database, ExecutionFilter(workflow_id="nope"), 4) == []
+
+
+async def test_filters_are_and(database: Database) -> None:
+    for i in range(6):
+        await submit(database, f"e{i}", "a" if i % 2 else "b")
+    await database.queue.request_cancel("e1")
+    cancelled = frozenset({ExecutionStatus.CANCELLED, ExecutionStatus.FAILED})
+    assert await walk(database, ExecutionFilter("a", "w"), 2) == ["e5", "e3", "e1"]
+    assert await walk(database, ExecutionFilter("a", "w", cancelled), 2) == ["e1"]
+    assert await walk(database, ExecutionFilter("b", None, cancelled), 2) == []
+
+
+Steps = st.lists(st.sampled_from(["page", "new", "same moment", "delete"]), max_size=20)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.integers(0, 12), st.integers(1, 4), Steps, st.randoms(use_true_random=False))
+def test_what_was_there_all_along_is_shown_once(
+    tmp_path: Path, before: int, limit: int, steps: list[str], random
+) -> None:
+    async def scenario() -> None:
+        clock = MovingClock()
+        path = tmp_path / "db.sqlite"
+        database = Database(f"sqlite+aiosqlite:///{path}", clock)
+        await database.prepare([ExampleWorkflow("w", "A workflow", "{}")])
+        await sql(database, "DELETE FROM workflow_executions")
+        there: list[str] = []
+        for i in range(before):
+            there.append(f"e{i}")
+            await submit(database, there[-1])
+            clock.advance(random.choice([0, 0.001]))
+        stayed, seen, made = set(there), list[str](), 0
+        place: ExecutionPlace | None = None
+        for step in [*steps, *["page"] * (before + len(steps) + 1)]:
+            if step == "page":
+                page = await database.lists.executions(EVERYTHING, limit, place)
+                seen += [item.id for item in page.items]
+                place = page.end
+                if place is None:
+                    break
+            elif step == "delete" and there:
+                gone = there.pop(random.randrange(len(there)))
+                stayed.discard(gone)
+                await sql(database, f"DELETE FROM workflow_executions WHERE id='{gone}'")
+            elif step != "delete":
+                clock.advance(0.001 if step == "new" else 0)
+                made += 1
+                there.append(f"new{made}")
+                await submit(database, there[-1])
+        await database.close()
+        assert len(seen) == len(set(seen))
+        assert stayed <= set(seen)
+        old = [item for item in seen if item.startswith("e")]
+        assert old == sorted(old, key=lambda item: -int(item[1:]))
+
+    asyncio.run(scenario())
+
+
+ROWS = 100_000
+
+
+async def fill(database: Database) -> None:
+    """``ROWS`` executions: one organization and one workflow have nearly all, others a few."""
+    postgres = database._url.startswith("postgresql")
+    numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<{ROWS})"
+    if postgres:
+        numbers = f"WITH n(i) AS (SELECT generate_series(1, {ROWS}))"
+    for statement in (
+        "INSERT INTO workflows(id, name, data) VALUES ('small', 'Small', '{}')",
+        "INSERT INTO orchestrator_definitions VALUES ('h', '{}', 'now')",
+        'INSERT INTO workflow_executions(id, "workflowId", "organizationId", status, "createdAt") '
+        f"{numbers} SELECT 'e' || i, CASE WHEN i % 5000 = 0 THEN 'small' ELSE 'w' END,"
+        " CASE WHEN i % 5000 = 1 THEN 'few' ELSE 'many' END,"
+        " CASE WHEN i % 1000 = 2 THEN 'failed' ELSE 'completed' END,"
+        " '2026-01-01T00:00:' || (10 + i / 2000) || '.' || (100 + i / 3 % 667) || 'Z' FROM n",
+        'INSERT INTO orchestrator_runs("executionId", "definitionHash", "workflowName",'
+        " \"totalNodes\") SELECT id, 'h', 'A workflow', 1 FROM workflow_executions",
+    ):
+        await sql(database, statement)
+    if postgres:
+        await sql(database, "ANALYZE")
+
+
+async def test_a_page_among_a_hundred_thousand_is_quick(database: Database) -> None:
+    await fill(database)
+    failed = frozenset({ExecutionStatus.FAILED})
+    first = await database.lists.executions(EVERYTHING, 1_000)
+    for wanted in (
+        EVERYTHING,
+        ExecutionFilter("many"),
+        ExecutionFilter("few"),
+        ExecutionFilter(workflow_id="w"),
+        ExecutionFilter(workflow_id="small"),
+        ExecutionFilter("many", "w", failed),
+        ExecutionFilter(statuses=failed),
+    ):
+        for place in (None, first.end):
+            took: list[float] = []
+            for _ in range(5):
+                begun = time.perf_counter()
+                page = await database.lists.executions(wanted, 50, place)
+                took.append(time.perf_counter() - begun)
+            assert page.items
+            assert median(took) < 0.15, f"{wanted} after {place}: {median(took):.3f} s"
+
+
+# Saving, where it depends on the database
+
+
+async def test_of_many_changes_of_one_version_one_is_made(database: Database) -> None:
+    made = await database.workflows.create("mine", None, WorkflowChange("0", "{}"))
+    assert made.updated_at is not None
+    versions = [made.updated_at]
+    jobs = [
+        database.workflows.update("mine", WorkflowChange(f"n{i}", "{}"), versions)
+        for i in range(20)
+    ]
+    results = await asyncio.gather(*jobs, return_exceptions=True)
+    refused = [result for result in results if isinstance(result, ChangedMeanwhileError)]
+    (done,) = (result for result in results if not isinstance(result, BaseException))
+    assert len(refused) == 19
+    assert await database.workflows.read("mine") == done
+    assert done.updated_at is not None
+    assert done.updated_at > made.updated_at  # the clock stands still
+
+
+async def test_a_workflow_goes_with_what_ended_only(database: Database) -> None:
+    await submit(database, "e")
+    with pytest.raises(WorkflowInUseError, match="1 execution"):
+        await database.workflows.delete("w")
+    await database.queue.request_cancel("e")
+    assert await database.workflows.delete("w") == []
+    assert await walk(database, EVERYTHING, 5) == []
