@@ -245,7 +245,7 @@ def failures(service: RunningService, execution_id: str) -> int:
 
 async def test_two_services_on_one_database_send_each_callback_once(tmp_path: Path) -> None:
     async with serve(OK) as server:
-        fast = {"poll_interval_seconds": 0.02}
+        fast: dict[str, Any] = {"poll_interval_seconds": 0.02}
         with RunningService(tmp_path, **fast) as one, RunningService(tmp_path, **fast) as two:
 
             def start() -> list[str]:
