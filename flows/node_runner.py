@@ -1,10 +1,15 @@
 """Running one node: its handler, with the options of its config and of its type."""
 
-from dataclasses import dataclass
+import json
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import cache
 
 from engine.document import Node
 from engine.options import NodeOptions
-from engine.values import JsonValue
+from engine.plan import Outcome, Outcomes
+from engine.status import NodeStatus
+from engine.values import MISSING, JsonValue, Missing
 from flows.dispatch_node import OnRetry, run_handler
 from flows.node_result import NodeResult, checked_result
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
@@ -20,6 +25,10 @@ class NodeRunner:
     node_types: NodeTypes
     settings: HandlerSettings
     execution_id: str | None = None
+    inputs: str | None = None
+    """What the execution was submitted with, as JSON text."""
+    outcomes: Outcomes = field(default_factory=dict[str, Outcome])
+    """The nodes that are decided; it grows while the execution goes on."""
 
     def interrupts(self, node: Node) -> bool:
         """Whether the node's handler stops when it is cancelled; a synchronous one cannot."""
@@ -31,7 +40,7 @@ class NodeRunner:
         Raises:
             Exception: what the last attempt raised.
         """
-        enter_node_run(NodeRun(self.settings, self.execution_id, node.id))
+        enter_node_run(self._node_run(node.id))
         options = NodeOptions.model_validate(node.config)
         policy = self.node_types.retry_policy(node.type, options)
         # An approval's time limit is for people; its handler is done at once.
@@ -46,3 +55,19 @@ class NodeRunner:
             on_retry=on_retry,
             check=checked_result,
         )
+
+    def _node_run(self, node_id: str) -> NodeRun:
+        # Copied when it is asked for, and once: a handler may change what it was given.
+        return NodeRun(
+            self.settings,
+            self.execution_id,
+            node_id,
+            inputs=cache(lambda: json.loads(self.inputs or "{}")),
+            output_of=cache(self._output_of),
+        )
+
+    def _output_of(self, node_id: str) -> JsonValue | Missing:
+        outcome = self.outcomes.get(node_id)
+        if outcome is None or outcome.status != NodeStatus.COMPLETED:
+            return MISSING
+        return deepcopy(outcome.result.get("outputData"))

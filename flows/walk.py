@@ -67,7 +67,7 @@ class Walk:
         self._runner = runner
         self._control = control
         self._clock = clock
-        self._outcomes: dict[str, Outcome] = dict(record.outcomes)
+        self._outcomes: dict[str, Outcome] = record.outcomes
         self._parked: dict[str, ParkedNode] = dict(record.parked)
         self._begun = dict(record.attempts)
         self._seq = record.seq

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -77,9 +77,9 @@ async def _carry(carrier: Carrier) -> Ending | StopReason:
     if record.cancel_requested:
         control.stop(StopReason.CANCEL)
     clock = carrier.database.clock
-    walk = Walk(
-        plan_of(record), record, carrier.lease, journal, carrier.node_runner, control, clock
-    )
+    # The walk's own outcomes, so that templates see what has ended by the time they are filled.
+    runner = replace(carrier.node_runner, inputs=record.inputs, outcomes=record.outcomes)
+    walk = Walk(plan_of(record), record, carrier.lease, journal, runner, control, clock)
     return await walk.run()
 
 

@@ -17,13 +17,27 @@ from pydantic_core import ErrorDetails
 
 from engine.errors import NodeError, TemplateError
 from engine.options import NodeOptions
-from engine.templates import render
-from engine.values import JsonValue, as_text, kind_of
+from engine.values import JsonValue, as_text, kind_of, load_json
+from tasks.templates import refusals, render
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True)]
 """The name of a field; spaces around it come from the form it was typed into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Marks a setting whose texts its handler fills: its expressions are checked beforehand.
+
+    It stands in the annotation, ``Annotated[str, FILLED]``: the JSON Schema does not show it.
+    """
+
+    may_be_json: bool = False
+    """Whether a text there is read as JSON first, and the texts inside are the templates."""
+
+
+FILLED = Filled()
 
 
 class LenientModel(BaseModel):
@@ -64,6 +78,8 @@ class Fault:
     """The dotted path of the value, which starts with ``key``."""
     reason: str
     """Why, as the rest of a sentence: ``is required``."""
+    steps: tuple[str, ...] = ()
+    """The way from ``key`` to the value, for a pointer; empty where that is all one can say."""
 
 
 def spellings(model: type[BaseModel], name: str) -> list[str]:
@@ -86,6 +102,30 @@ def faults_of(model: type[BaseModel], config: Mapping[str, JsonValue]) -> list[F
     return []
 
 
+def refused_templates(model: type[BaseModel], config: Mapping[str, JsonValue]) -> list[Fault]:
+    """The expressions that cannot be filled whatever the input, in what the model's handler fills.
+
+    Raises nothing; where the model itself rejects a setting, ``faults_of`` says so.
+    """
+    faults: list[Fault] = []
+    for name, info in model.model_fields.items():
+        mark = next((item for item in info.metadata if isinstance(item, Filled)), None)
+        key = _as_sent(model, name, config)
+        value = config.get(key)
+        if mark is None or value is None:
+            continue
+        is_text = isinstance(value, str)
+        if mark.may_be_json and isinstance(value, str):
+            try:
+                value = load_json(value)
+            except ValueError:
+                continue
+        for steps, reason in refusals(value):
+            inside = () if is_text else steps
+            faults.append(Fault(key, ".".join((key, *steps)), reason, inside))
+    return faults
+
+
 def read_config(model: type[_ModelT], node: Mapping[str, Any]) -> _ModelT:
     """The config of a node as its typed model.
 
@@ -105,7 +145,7 @@ def fill(setting: str, template: JsonValue, data: JsonValue) -> JsonValue:
     """``template`` filled from ``data``; an error says which setting the template stands in.
 
     Raises:
-        TemplateError: the input has no field that the template names.
+        TemplateError: see ``tasks.templates.render``.
     """
     try:
         return render(template, data)

@@ -15,7 +15,7 @@ from pydantic import (
 
 from engine.conditions import Operator
 from engine.values import JsonValue, as_text, load_json
-from tasks.config_base import LenientModel, Name, NodeConfig, has_template
+from tasks.config_base import FILLED, Filled, LenientModel, Name, NodeConfig, has_template
 from tasks.http_client import parse_url
 
 SECRET: dict[str, JsonValue] = {"writeOnly": True, "format": "password"}
@@ -123,7 +123,9 @@ def _as_pairs(value: object) -> object:
 
 
 _Pairs = Annotated[
-    list[Pair], BeforeValidator(_as_pairs, json_schema_input_type=dict[str, Any] | list[Pair])
+    list[Pair],
+    BeforeValidator(_as_pairs, json_schema_input_type=dict[str, Any] | list[Pair]),
+    Filled(may_be_json=True),
 ]
 
 
@@ -171,7 +173,7 @@ def _as_auth(value: object) -> object:
 
 _AnyAuth = Annotated[BearerAuth | BasicAuth | HeaderAuth, Field(discriminator="type")]
 _Auth = Annotated[
-    _AnyAuth | None, BeforeValidator(_as_auth, json_schema_input_type=_AnyAuth | None)
+    _AnyAuth | None, BeforeValidator(_as_auth, json_schema_input_type=_AnyAuth | None), FILLED
 ]
 
 
@@ -180,7 +182,7 @@ class HttpConfig(NodeConfig):
 
     model_config = ConfigDict(title="HTTP request")
 
-    http_url: Name = Field(title="URL")
+    http_url: Annotated[Name, FILLED] = Field(title="URL")
     """``http://…`` or ``https://…``; may hold templates."""
     http_method: Annotated[
         Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"], BeforeValidator(_upper)
@@ -190,7 +192,7 @@ class HttpConfig(NodeConfig):
     """Headers to send; values may hold templates."""
     http_query: _Pairs = Field(default_factory=list[Pair], title="Query parameters")
     """Added to the URL's own query; values may hold templates."""
-    http_body: JsonValue = Field(default=None, title="Body")
+    http_body: Annotated[JsonValue, FILLED] = Field(default=None, title="Body")
     """Any JSON or a text; may hold templates. POST, PUT and PATCH send the input without it."""
     http_response_type: Annotated[Literal["auto", "json", "text"], BeforeValidator(trimmed)] = (
         Field(default="auto", title="Answer")
@@ -231,13 +233,15 @@ class LlmConfig(NodeConfig):
 
     model_config = ConfigDict(title="Language model")
 
-    llm_prompt: str = Field(title="Prompt", validation_alias=AliasChoices("llmPrompt", "prompt"))
+    llm_prompt: Annotated[str, FILLED] = Field(
+        title="Prompt", validation_alias=AliasChoices("llmPrompt", "prompt")
+    )
     """What the model is asked; may hold templates."""
-    llm_model: Name | None = Field(default=None, title="Model")
+    llm_model: Annotated[Name | None, FILLED] = Field(default=None, title="Model")
     """The model's name; the service's default without it."""
     llm_include_input: bool = Field(default=True, title="Include the input")
     """Whether the input follows the prompt as JSON."""
-    llm_system_prompt: str | None = Field(default=None, title="System prompt")
+    llm_system_prompt: Annotated[str | None, FILLED] = Field(default=None, title="System prompt")
     """What the model is told beforehand; may hold templates."""
     llm_temperature: float | None = Field(
         default=None, title="Temperature", ge=0, le=2, allow_inf_nan=False
@@ -309,9 +313,9 @@ class TestsConfig(NodeConfig):
     """The field to test; ``a.b.0.c`` reaches inside."""
     condition_operator: _Operator = Field(default=Operator.EQUALS, title="Comparison")
     """How the field is held against the value."""
-    condition_value: JsonValue = Field(default=None, title="Value")
+    condition_value: Annotated[JsonValue, FILLED] = Field(default=None, title="Value")
     """What the field is held against; may hold templates."""
-    additional_conditions: list[FurtherCondition] = Field(
+    additional_conditions: Annotated[list[FurtherCondition], FILLED] = Field(
         default_factory=list[FurtherCondition], title="Further conditions"
     )
     """Tests beside the first."""
@@ -344,7 +348,7 @@ class AddFieldConfig(NodeConfig):
         validation_alias=AliasChoices("addFieldName", "fieldName"),
     )
     """The field's name, taken as it is."""
-    add_field_value: JsonValue = Field(
+    add_field_value: Annotated[JsonValue, FILLED] = Field(
         default=None, title="Value", validation_alias=AliasChoices("addFieldValue", "fieldValue")
     )
     """Any value; may hold templates over the record."""

@@ -1,7 +1,10 @@
 """What a handler may know of the run it is part of, without a change to its signature."""
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+
+from engine.values import MISSING, JsonValue, Missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,10 @@ class HandlerSettings:
     http_timeout_seconds: float = 30.0
 
 
+def _no_output(_node_id: str) -> Missing:
+    return MISSING
+
+
 @dataclass(frozen=True, slots=True)
 class NodeRun:
     """One node in one execution. ``execution_id`` is ``None`` when a node is tried out alone."""
@@ -22,6 +29,10 @@ class NodeRun:
     settings: HandlerSettings = HandlerSettings()
     execution_id: str | None = None
     node_id: str | None = None
+    inputs: Callable[[], JsonValue] = dict[str, JsonValue]
+    """What the execution was submitted with; ``{}`` where it was nothing."""
+    output_of: Callable[[str], JsonValue | Missing] = _no_output
+    """The output of a node, by its id, that has completed before; ``MISSING`` of any other."""
 
     @property
     def idempotency_key(self) -> str | None:

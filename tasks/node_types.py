@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from engine.document import Node, escape_pointer
 from engine.errors import Problem, UnknownNodeTypeError
 from engine.options import NodeOptions, RetryBackoff
-from tasks.config_base import faults_of
+from tasks.config_base import faults_of, refused_templates
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 
 DEFAULT_RETRIES = {"http": 2, "llm": 2}
@@ -57,15 +57,22 @@ class NodeTypes:
     def check(self, node: Node) -> list[Problem]:
         """Everything that the node's type holds against its config."""
         model = self._configs.get(node.type, NodeOptions)
-        return [
+        who = f"node '{node.id}' ({node.type})"
+        problems = [
             Problem(
                 "invalid_config",
-                f"node '{node.id}' ({node.type}): '{fault.place}' {fault.reason}",
+                f"{who}: '{fault.place}' {fault.reason}",
                 f"{node.config_pointer}/{escape_pointer(fault.key)}",
                 node_id=node.id,
             )
             for fault in faults_of(model, node.config)
         ]
+        for fault in refused_templates(model, node.config):
+            steps = "/".join(escape_pointer(step) for step in (fault.key, *fault.steps))
+            detail = f"{who}: '{fault.place}' has a template that is refused: {fault.reason}"
+            pointer = f"{node.config_pointer}/{steps}"
+            problems.append(Problem("invalid_template", detail, pointer, node_id=node.id))
+        return problems
 
     def retry_policy(self, node_type: str, options: NodeOptions) -> RetryPolicy:
         """How a node of this type and with these options is tried again.

@@ -1,7 +1,7 @@
 """Nodes that park the execution until a moment, or until somebody answers: wait and approval."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import task
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from engine.errors import NodeError
 from engine.parking import PARK
 from engine.values import JsonValue, as_number, as_text
-from tasks.config_base import NodeConfig, fill, fill_text, has_template, read_config
+from tasks.config_base import FILLED, NodeConfig, fill, fill_text, has_template, read_config
 
 LONGEST_WAIT_SECONDS = 10 * 366 * 86_400
 """Ten years: whoever asks for more means something else."""
@@ -20,9 +20,11 @@ class WaitConfig(NodeConfig):
 
     model_config = ConfigDict(title="Wait")
 
-    wait_seconds: str | None = Field(default=None, title="Seconds")
+    wait_seconds: Annotated[str | None, FILLED] = Field(default=None, title="Seconds")
     """How many seconds to wait; may be a template."""
-    wait_until: str | None = Field(default=None, title="Until", validate_default=True)
+    wait_until: Annotated[str | None, FILLED] = Field(
+        default=None, title="Until", validate_default=True
+    )
     """The moment to wait for, ISO 8601, in UTC where it names no zone; may be a template."""
 
     @field_validator("wait_seconds")
@@ -48,7 +50,7 @@ class ApprovalConfig(NodeConfig):
 
     model_config = ConfigDict(title="Approval")
 
-    approval_message: str = Field(default="", title="Message")
+    approval_message: Annotated[str, FILLED] = Field(default="", title="Message")
     """What whoever answers is told; may hold templates."""
 
 

@@ -46,10 +46,11 @@ class EventStream(StreamingResponse):
         self,
         messages: AsyncGenerator[Message | None],
         event_id: Callable[[Message], int | None],
+        status_code: int = 200,
     ) -> None:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         self._events = _as_events(messages, event_id)
-        super().__init__(self._events, headers=headers)
+        super().__init__(self._events, status_code, headers)
 
     async def stream_response(self, send: Send) -> None:
         """Sends it; what it reads from is closed at once when the client is gone."""

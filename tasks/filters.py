@@ -1,0 +1,177 @@
+"""The filters of template expressions: ``{{ name | upper }}``. There are no others, and no calls.
+
+Each takes JSON values and gives one. They are stricter than Jinja's own of the same names: what a
+filter cannot be used on is an error, never an empty text or a zero.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Mapping, Sized
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from engine.errors import TemplateError
+from engine.values import JsonValue, as_number, as_text, encode_json, kind_of
+
+LONGEST_TEXT = 16 * 1024 * 1024
+"""Characters that one template may come to."""
+_MOST_DIGITS = 15
+_LONGEST_FORMAT = 100
+_FORMAT = re.compile(r"([^%\0]|%[aAbBdHIjmMpSyYzZfGuVT%])*")
+"""Codes without the widths that some platforms know: ``%999999999Y`` would be a gigabyte."""
+
+Filter = Callable[..., object]
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Stands for a field that is not there, until ``default`` takes its place."""
+
+    reason: str
+
+
+def default(value: object, fallback: JsonValue = "", empty: JsonValue = False) -> object:  # noqa: FBT002 - as it is called in templates
+    """``fallback`` where there is no such field; with ``true`` also for null and what is empty."""
+    missing = isinstance(value, Missed) or (bool(empty) and not value)
+    return fallback if missing else value
+
+
+def upper(value: JsonValue) -> str:
+    """The text in capitals."""
+    return _plain_text(value).upper()
+
+
+def lower(value: JsonValue) -> str:
+    """The text in small letters."""
+    return _plain_text(value).lower()
+
+
+def trim(value: JsonValue) -> str:
+    """The text without the blanks around it."""
+    return _plain_text(value).strip()
+
+
+def json(value: JsonValue) -> str:
+    """The value as JSON, a text in quotation marks: fit to stand inside a hand-written body."""
+    return encode_json(value)
+
+
+def length(value: JsonValue) -> int:
+    """Characters of a text, items of a list, fields of an object."""
+    if isinstance(value, str | list | Mapping):
+        return len(cast("Sized", value))
+    raise ValueError(f"takes a text, a list or an object, not {_described(value)}")
+
+
+def first(value: JsonValue) -> object:
+    """The first item of a list, or character of a text; missing where there is none."""
+    return _item(value, 0)
+
+
+def last(value: JsonValue) -> object:
+    """The last item of a list, or character of a text; missing where there is none."""
+    return _item(value, -1)
+
+
+def join(value: JsonValue, between: JsonValue = "") -> str:
+    """The items of a list in one text."""
+    if not isinstance(value, list):
+        raise ValueError(f"takes a list, not {_described(value)}")  # noqa: TRY004 - told with the filter's name
+    items = [as_text(item) for item in cast("list[JsonValue]", value)]
+    glue = as_text(between)
+    if sum(map(len, items)) + len(glue) * len(items) > LONGEST_TEXT:
+        raise ValueError(f"would give more than {LONGEST_TEXT} characters")
+    return glue.join(items)
+
+
+def round_(value: JsonValue, digits: JsonValue = 0) -> int | float:
+    """The number with so many decimals, 0 to 15; a half goes to the even neighbour."""
+    number = _number(value)
+    if not isinstance(digits, int) or not 0 <= digits <= _MOST_DIGITS:
+        raise ValueError(f"takes 0 to {_MOST_DIGITS} as its number of decimals")
+    return round(number, digits) if digits else round(number)
+
+
+def int_(value: JsonValue) -> int:
+    """The number, or the number that a text is, without its decimals."""
+    return int(_number(value))
+
+
+def date(value: JsonValue, format_: JsonValue = "%Y-%m-%d") -> str:
+    """A date or moment of ISO 8601, written as ``format_`` says, in the zone that it names."""
+    if not isinstance(format_, str) or len(format_) > _LONGEST_FORMAT:
+        raise ValueError(f"takes a text of up to {_LONGEST_FORMAT} characters as its format")
+    if not _FORMAT.fullmatch(format_):
+        raise ValueError(f"does not know the format '{format_}'")
+    try:
+        moment = datetime.fromisoformat(_plain_text(value).strip())
+    except ValueError:
+        raise ValueError(f"takes a date or moment in ISO 8601, not {_described(value)}") from None
+    return moment.strftime(format_)
+
+
+def _item(value: JsonValue, index: int) -> object:
+    if not isinstance(value, str | list):
+        raise ValueError(f"takes a list or a text, not {_described(value)}")  # noqa: TRY004 - as above
+    items = cast("list[JsonValue]", value)
+    return items[index] if items else Missed("there is no item in what 'first' or 'last' was given")
+
+
+def _plain_text(value: JsonValue) -> str:
+    if isinstance(value, list | Mapping) or value is None:
+        raise ValueError(f"takes a text, not {_described(value)}")
+    return as_text(value)
+
+
+def _number(value: JsonValue) -> int | float:
+    number = as_number(value)
+    if number is None:
+        raise ValueError(f"takes a number, not {_described(value)}")
+    return number
+
+
+_SHOWN = 40
+
+
+def _described(value: JsonValue) -> str:
+    if isinstance(value, str):
+        return f"'{value}'" if len(value) <= _SHOWN else f"'{value[:_SHOWN]}…'"
+    return f"a value of type {kind_of(value)}"
+
+
+def _strict(name: str, function: Filter) -> Filter:
+    """``function`` for what is there: a missing field is told, and so is what it cannot take."""
+
+    @functools.wraps(function)
+    def run(*args: object, **kwargs: object) -> object:
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, Missed):
+                raise TemplateError(value.reason)
+        try:
+            return function(*args, **kwargs)
+        except (ValueError, OverflowError) as error:
+            raise TemplateError(f"the filter '{name}' {error}") from None
+
+    return run
+
+
+_STRICT: dict[str, Filter] = {
+    "upper": upper,
+    "lower": lower,
+    "trim": trim,
+    "json": json,
+    "length": length,
+    "first": first,
+    "last": last,
+    "join": join,
+    "round": round_,
+    "int": int_,
+    "date": date,
+}
+
+FILTERS: dict[str, Filter] = {
+    "default": default,
+    **{name: _strict(name, function) for name, function in _STRICT.items()},
+}
+"""Every filter by its name."""

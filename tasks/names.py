@@ -1,0 +1,109 @@
+"""What the names in templates stand for: fields of the input first, then what is known of the run.
+
+A field of the input wins over a name of the service's, so that a field called ``now`` is that
+field. ``input.`` before a path always means the input.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import cast
+
+from engine.values import JsonValue, Missing, kind_of
+from tasks.context import NodeRun
+from tasks.expressions import Path, follow
+from tasks.filters import Missed
+
+_OUTPUT = "output"
+_MOST_NAMED = 20
+
+
+@dataclass(slots=True)
+class Names:
+    """The names as a template over ``data`` in ``run`` sees them."""
+
+    data: JsonValue
+    run: NodeRun
+
+    def resolve(self, path: Path) -> JsonValue | Missed:
+        """The value at ``path``, or why there is none."""
+        found = path.reach(self.data)
+        if not isinstance(found, Missing):
+            return found
+        named = _NAMED.get(path.root)
+        return self._no_field(path) if named is None else named(self, path)
+
+    def _no_field(self, path: Path) -> Missed:
+        return Missed(f"the input has no field '{path.text}' ({_fields(self.data)})")
+
+    def _input(self, path: Path) -> JsonValue | Missed:
+        found = follow(self.data, path.rest)
+        return self._no_field(path) if isinstance(found, Missing) else found
+
+    def _inputs(self, path: Path) -> JsonValue | Missed:
+        inputs = self.run.inputs()
+        found = follow(inputs, path.rest)
+        if isinstance(found, Missing):
+            return Missed(
+                f"neither has the input a field '{path.text}', nor the inputs of the execution "
+                f"({_fields(inputs)})"
+            )
+        return found
+
+    def _nodes(self, path: Path) -> JsonValue | Missed:
+        node_id, rest = _split_at_output(path.rest)
+        if rest is None:
+            return Missed(f"'{path.text}' should be nodes.<id>.output, or nodes['<id>'].output")
+        output = self.run.output_of(node_id)
+        if isinstance(output, Missing):
+            return Missed(f"node '{node_id}' has no output: no such node completed before this one")
+        found = follow(output, rest)
+        if isinstance(found, Missing):
+            return Missed(f"the output of node '{node_id}' has no field '{_written(rest)}'")
+        return found
+
+    def _execution(self, path: Path) -> JsonValue | Missed:
+        if self.run.execution_id is None:
+            return Missed(f"there is no '{path.text}': the node is tried out alone")
+        found = follow({"id": self.run.execution_id}, path.rest)
+        if isinstance(found, Missing):
+            return Missed(f"there is no '{path.text}'; there is execution.id")
+        return found
+
+    def _now(self, path: Path) -> JsonValue | Missed:
+        if path.rest:
+            return Missed(f"there is no '{path.text}'; now is a text")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return now.replace("+00:00", "Z")
+
+
+_NAMED: dict[str, Callable[[Names, Path], JsonValue | Missed]] = {
+    "input": Names._input,  # pyright: ignore[reportPrivateUsage] - its own table
+    "inputs": Names._inputs,  # pyright: ignore[reportPrivateUsage]
+    "nodes": Names._nodes,  # pyright: ignore[reportPrivateUsage]
+    "execution": Names._execution,  # pyright: ignore[reportPrivateUsage]
+    "now": Names._now,  # pyright: ignore[reportPrivateUsage]
+}
+
+
+def _split_at_output(
+    rest: str | tuple[str, ...],
+) -> tuple[str, str | tuple[str, ...] | None]:
+    """The id in what follows ``nodes.``, which may hold dots, and the path into the output."""
+    if isinstance(rest, tuple):
+        right = rest[1:2] == (_OUTPUT,)
+        return ("".join(rest[:1]), rest[2:]) if right else ("", None)
+    node_id, found, after = rest.partition(f".{_OUTPUT}")
+    right = bool(node_id and found) and (not after or after.startswith("."))
+    return (node_id, after[1:]) if right else ("", None)
+
+
+def _written(rest: str | tuple[str, ...]) -> str:
+    return rest if isinstance(rest, str) else ".".join(rest)
+
+
+def _fields(data: JsonValue) -> str:
+    if isinstance(data, Mapping):
+        names = sorted(cast("Mapping[str, JsonValue]", data))[:_MOST_NAMED]
+        return f"it has: {', '.join(names) or 'no fields'}"
+    return f"it is of type {kind_of(data)}"

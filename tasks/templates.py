@@ -1,0 +1,180 @@
+"""Templates: ``{{ … }}`` in any text of a config, filled for one node run.
+
+``{%`` and ``{#`` mean nothing here: such texts go to models and other services as they are. What a
+placeholder brings is data; braces in it are never looked at again.
+"""
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from engine.errors import TemplateError
+from engine.values import JsonValue, as_text
+from tasks.context import current_node_run
+from tasks.expressions import Expression, RefusedExpressionError, compile_expression
+from tasks.filters import LONGEST_TEXT
+from tasks.names import Names
+
+_PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_ALONE = re.compile(r"\s*\{\{((?:(?!\{\{|\}\}).)*)\}\}\s*", re.DOTALL)
+_KEPT = 1_024
+_LONGEST_KEPT = 4_096
+"""Characters of a text whose parts are kept, so that all that are kept stay within megabytes."""
+_SHOWN = 60
+_SIZED = (str, list, dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Placeholder:
+    """One ``{{ … }}`` and where it stands in its text."""
+
+    expression: Expression
+    source: str
+    at: int
+
+    def value(self, names: Names) -> JsonValue:
+        try:
+            return self.expression.value(names.resolve)
+        except TemplateError as error:
+            if self.expression.filtered is None:
+                raise
+            raise TemplateError(_placed(str(error), self.source, self.at)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """A text, taken apart: texts as they are, and placeholders."""
+
+    parts: tuple[str | _Placeholder, ...]
+    alone: bool
+    """Whether it is nothing but one placeholder."""
+
+
+def render(template: JsonValue, data: JsonValue) -> JsonValue:
+    """``template`` with every placeholder in every text of it filled, for the current node run.
+
+    A text that is nothing but one placeholder keeps the value's type; elsewhere a value that is no
+    text stands as JSON. Objects and lists are walked; object keys are filled too.
+
+    Raises:
+        TemplateError: there is no such field, an expression is refused or fails, or it would all
+            come to more than ``LONGEST_TEXT`` characters.
+    """
+    if isinstance(template, str):
+        if "{{" not in template:
+            return template
+    elif not isinstance(template, Mapping | list):
+        return template
+    return _Filling(Names(data, current_node_run())).fill(cast("JsonValue", template))
+
+
+def render_text(template: str, data: JsonValue) -> str:
+    """As ``render``, but always a text."""
+    return as_text(render(template, data))
+
+
+def refusals(
+    template: JsonValue, place: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is refused in the texts of ``template`` whatever the data: places in it, and why."""
+    if isinstance(template, str):
+        for found in _found(template):
+            try:
+                compile_expression(found[1])
+            except RefusedExpressionError as error:
+                yield place, _placed(str(error), found[1], found.start())
+    elif isinstance(template, Mapping):
+        for key, value in cast("Mapping[str, JsonValue]", template).items():
+            for _, reason in refusals(key):
+                yield (*place, key), reason
+            yield from refusals(value, (*place, key))
+    elif isinstance(template, list):
+        for index, item in enumerate(cast("list[JsonValue]", template)):
+            yield from refusals(item, (*place, str(index)))
+
+
+class _Filling:
+    """One filling of a template: the names, and how much may still come."""
+
+    __slots__ = ("_left", "_names", "_whole")
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._left = LONGEST_TEXT
+        self._whole = 0
+
+    def fill(self, template: JsonValue) -> JsonValue:
+        if isinstance(template, str):
+            return self._text(template)
+        if isinstance(template, Mapping):
+            fields = cast("Mapping[str, JsonValue]", template)
+            return {as_text(self._text(key)): self.fill(value) for key, value in fields.items()}
+        if isinstance(template, list):
+            return [self.fill(item) for item in cast("list[JsonValue]", template)]
+        return template
+
+    def _text(self, text: str) -> JsonValue:
+        if "{{" not in text:
+            return text
+        taken = _kept_parts(text) if len(text) <= _LONGEST_KEPT else _parts(text)
+        if taken.alone:
+            value = cast("_Placeholder", taken.parts[0]).value(self._names)
+            self._charge_whole(value)
+            return value
+        pieces: list[str] = []
+        for part in taken.parts:
+            piece = part if isinstance(part, str) else as_text(part.value(self._names))
+            self._charge(len(piece))
+            pieces.append(piece)
+        return "".join(pieces)
+
+    def _charge(self, characters: int) -> None:
+        self._left -= characters
+        if self._left < 0:
+            raise TemplateError(f"the text would have more than {LONGEST_TEXT} characters")
+
+    def _charge_whole(self, value: JsonValue) -> None:
+        """One value is there anyway, however large. It is its repetition that may have no end."""
+        if isinstance(value, _SIZED):
+            self._whole += 1
+            if self._whole > 1:
+                self._charge(len(as_text(cast("JsonValue", value))))
+
+
+def _parts(text: str) -> _Parts:
+    if alone := _ALONE.fullmatch(text):
+        return _Parts((_placeholder(alone),), alone=True)
+    parts: list[str | _Placeholder] = []
+    end = 0
+    for found in _found(text):
+        if found.start() > end:
+            parts.append(text[end : found.start()])
+        parts.append(_placeholder(found))
+        end = found.end()
+    if end < len(text):
+        parts.append(text[end:])
+    return _Parts(tuple(parts), alone=False)
+
+
+_kept_parts = functools.lru_cache(maxsize=_KEPT)(_parts)
+
+
+def _found(text: str) -> Iterator[re.Match[str]]:
+    # Past the last "}}" no "{{" is closed, and looking for that is quadratic.
+    return _PLACEHOLDER.finditer(text, 0, text.rfind("}}") + 2 if "}}" in text else 0)
+
+
+def _placeholder(found: re.Match[str]) -> _Placeholder:
+    try:
+        expression = compile_expression(found[1])
+    except RefusedExpressionError as error:
+        raise TemplateError(_placed(str(error), found[1], found.start(1) - 2)) from None
+    return _Placeholder(expression, found[1], found.start(1) - 2)
+
+
+def _placed(reason: str, source: str, at: int) -> str:
+    source = source.strip()
+    shown = source if len(source) <= _SHOWN else f"{source[:_SHOWN]}…"
+    return f"'{{{{ {shown} }}}}' at character {at + 1}: {reason}"

@@ -1,0 +1,317 @@
+"""Expressions in templates: paths, defaults and filters, and everything else refused."""
+
+import inspect
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.errors import TemplateError
+from engine.values import MISSING, why_not_json
+from tasks.context import NodeRun, enter_node_run
+from tasks.expressions import LONGEST_EXPRESSION, MOST_NESTED
+from tasks.filters import FILTERS, LONGEST_TEXT
+from tasks.templates import refusals, render
+
+DATA = {
+    "name": " Ada ",
+    "age": 36.5,
+    "none": None,
+    "rows": [{"id": 1}, {"id": 2}],
+    "empty": [],
+    "at": "2026-11-23T08:05:00+01:00",
+    "a": {"b": {"c": "deep"}},
+    "order-id": "o-7",
+    "first name": "Augusta",
+    "é": "accent",
+    "2nd": "second",
+    "items": [5, 6],
+    "keys": "k",
+    "get": {"format": "f"},
+    "price (EUR)": 9,
+    "__typename": "Order",
+    "sly": "{{ name }}",
+    "quote": 'say "hi"',
+}
+OUTPUTS = {"fetch": {"total": 7, "rows": [1, 2]}, "my-node": "text", "v1.2": {"x": 1}}
+
+
+@pytest.fixture(autouse=True)
+def _in_an_execution() -> Iterator[None]:
+    enter_node_run(
+        NodeRun(
+            execution_id="e1",
+            node_id="n1",
+            inputs=lambda: {"customer": {"id": 5}, "now": "given"},
+            output_of=lambda node_id: OUTPUTS.get(node_id, MISSING),
+        )
+    )
+    yield
+    enter_node_run(NodeRun())
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ gone | default('y') }}", "y"),
+        ("{{ a.gone.c | default('y') }}", "y"),
+        ("{{ gone.b.c | default(5) }}", 5),
+        ("{{ a.b.c | default('y') }}", "deep"),
+        ("{{ gone | default(order.id) | default(true) }}", True),
+        ("{{ gone | default(a.b) }}", {"c": "deep"}),
+        ("{{ name | default(gone) }}", " Ada "),
+        ("{{ none | default('y') }}", None),
+        ("{{ none | default('y', true) }}", "y"),
+        ("{{ empty | first | default('none there') }}", "none there"),
+        ("{{ gone | default('a|b') }}!", "a|b!"),
+        ("{{ order-id | default('x') }}", "o-7"),
+        ("{{ first name | upper }}", "AUGUSTA"),
+        ("{{ é|upper }}", "ACCENT"),
+        ("{{ 2nd | upper }}", "SECOND"),
+        ("{{ items }}", [5, 6]),
+        ("{{ items.0 }}", 5),
+        ("{{ items | length }}", 2),
+        ("{{ keys }}", "k"),
+        ("{{ get.format | upper }}", "F"),
+        ("{{ rows.1.id | int }}", 2),
+        ("{{ rows[1].id }}", 2),
+        ("{{ rows[1]['id'] }}", 2),
+        ("{{ input['price (EUR)'] }}", 9),
+        ("{{ __typename | lower }}", "order"),
+        ("{{ name | trim | upper | length }}", 3),
+        ("{{ rows | json }}", '[{"id":1},{"id":2}]'),
+        ('{"q": {{ quote | json }}}', '{"q": "say \\"hi\\""}'),
+        ("{{ age | round }}", 36),
+        ("{{ age | round(1) }}", 36.5),
+        ("{{ age | int }}", 36),
+        ("{{ items | join(' and ') }}", "5 and 6"),
+        ("{{ items | last }}", 6),
+        ("{{ at | date }}", "2026-11-23"),
+        ("{{ at | date('%d.%m.%Y %H:%M') }}", "23.11.2026 08:05"),
+        ("{{ 'text' | upper }}", "TEXT"),
+        ("{{ '{{' }} as it is", "{{ as it is"),
+        ("{{ sly | trim }}", "{{ name }}"),
+        ("{{ inputs.customer.id }}", 5),
+        ("{{ inputs }}", {"customer": {"id": 5}, "now": "given"}),
+        ("{{ inputs.gone | default('-') }}", "-"),
+        ("{{ nodes.fetch.output.total }}", 7),
+        ("{{ nodes.fetch.output.rows.1 }}", 2),
+        ("{{ nodes.fetch.output }}", {"total": 7, "rows": [1, 2]}),
+        ("{{ nodes.my-node.output }}", "text"),
+        ("{{ nodes['my-node'].output | upper }}", "TEXT"),
+        ("{{ nodes.v1.2.output.x }}", 1),
+        ("{{ nodes['v1.2'].output.x }}", 1),
+        ("{{ nodes.later.output | default('not yet') }}", "not yet"),
+        ("{{ execution.id }}", "e1"),
+        ("{{ now | length }}", len("2026-11-23T08:05:00.123Z")),
+    ],
+)
+def test_an_expression_has_its_value(template: str, value: Any):
+    assert render(template, DATA) == value
+    assert list(refusals(template)) == []
+
+
+@pytest.mark.parametrize("text", ["{% if x %}{# no #}{% endif %}", "{%- raw -%}", "{# {{ #}"])
+def test_statements_and_comments_are_texts(text: str):
+    assert render(text, DATA) == text
+    assert list(refusals(text)) == []
+
+
+def test_statements_beside_a_placeholder_stay_as_they_are():
+    assert render("{% for x in y %}{{ keys }}{# c #}", DATA) == "{% for x in y %}k{# c #}"
+
+
+def test_a_field_of_the_input_wins_over_a_name_of_the_run():
+    data = {"now": 1, "inputs": {"customer": 2}, "nodes": {"fetch": {"output": 3}}}
+
+    assert render("{{ now }} {{ inputs.customer }} {{ nodes.fetch.output }}", data) == "1 2 3"
+    assert render("{{ nodes['fetch'].output }}", data) == 3
+    assert render("{{ input.now }}", data) == 1
+    assert render("{{ inputs.now }}", data) == "given"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ gone | upper }}", "the input has no field 'gone'"),
+        ("{{ gone | default(lost) }}", "the input has no field 'lost'"),
+        ("{{ gone['x y'] }}", "the input has no field 'gone.x y'"),
+        ("{{ nodes.later.output }}", "node 'later' has no output"),
+        ("{{ nodes.fetch.output.gone }}", "the output of node 'fetch' has no field 'gone'"),
+        ("{{ nodes.fetch.result }}", "should be nodes.<id>.output"),
+        ("{{ nodes }}", "should be nodes.<id>.output"),
+        ("{{ inputs.gone }}", "nor the inputs of the execution (it has: customer, now)"),
+        ("{{ execution.status }}", "there is execution.id"),
+        ("{{ now.year }}", "now is a text"),
+        ("{{ none | upper }}", "'upper' takes a text, not a value of type null"),
+        ("{{ rows | trim }}", "'trim' takes a text, not a value of type list"),
+        ("{{ age | length }}", "'length' takes a text, a list or an object"),
+        ("{{ name | int }}", "'int' takes a number, not ' Ada '"),
+        ("{{ age | round(99) }}", "'round' takes 0 to 15"),
+        ("{{ name | date }}", "'date' takes a date or moment in ISO 8601, not ' Ada '"),
+        ("{{ at | date('%999999999Y') }}", "'date' does not know the format"),
+        ("{{ name | join }}", "'join' takes a list"),
+        ("{{ empty | last }}", "there is no item"),
+    ],
+)
+def test_what_is_missing_or_does_not_fit_is_named(template: str, message: str):
+    with pytest.raises(TemplateError) as error:
+        render(f"so: {template}", DATA)
+
+    assert message in str(error.value)
+    assert error.value.retryable is False
+    if "|" in template:
+        assert "at character 5" in str(error.value)
+
+
+REFUSED = {
+    "''.__class__": "not allowed",
+    "''.__class__.__mro__[1].__subclasses__()": "a call",
+    "name.upper()": "a call",
+    "range(10**9)": "a call",
+    "lipsum()": "a call",
+    "cycler.__init__.__globals__['os'].popen('id')": "a call",
+    "self._TemplateReference__context": None,
+    "name['__class__']['__mro__']": None,
+    "name | attr('__class__')": "there is no filter 'attr'",
+    "name | map('upper')": "there is no filter 'map'",
+    "name | format('x')": "there is no filter 'format'",
+    "'a' * 10**9": "an operator",
+    "2**10**9": "an operator",
+    "age + 1": "an operator",
+    "age / 2": "an operator",
+    "name ~ name": "an operator",
+    "-(1)": "an operator",
+    "age > 1": "a comparison",
+    "'x' in name": "a comparison",
+    "'x' if age else 'y'": "if and else",
+    "name is defined()": "a test",
+    "rows[0:1]": "in these brackets",
+    "rows[a.b]": "in these brackets",
+    "[1, 2]": "a list or an object",
+    "{'a': 1": "is no expression",
+    "name, age": "is no expression",
+    "('a', 'b')": "a list or an object",
+    "name | upper(1)": "the filter 'upper': too many positional arguments",
+    "name | upper(*rows)": "* and **",
+    "name | default(**rows)": "* and **",
+    "name | default(range(9))": "a call",
+    "name |": "is no expression",
+    "name | | upper": "is no expression",
+    "'open": "is no expression",
+    "name)": "is no expression",
+    "(" * 500 + ")" * 400: "more than 20 brackets",
+    "not " * 240 + "(1)": "an operator",
+    "name" + " | upper" * (MOST_NESTED + 1): "more than 20",
+    "'" + "a" * LONGEST_EXPRESSION + "'": f"more than {LONGEST_EXPRESSION}",
+    "name | default(1e999)": "holds what JSON cannot",
+    "name | default('\\ud800')": "holds what JSON cannot",
+    "": "names no field",
+}
+
+
+@pytest.mark.parametrize(("expression", "reason"), REFUSED.items(), ids=lambda text: str(text)[:30])
+def test_everything_else_is_refused_without_data_and_with_it(expression: str, reason: str | None):
+    text = f"so {{{{ {expression} }}}}"
+    with pytest.raises(TemplateError) as error:
+        render(text, DATA)
+    if reason is None:
+        # It is a path, and leads into JSON alone: there is no such field.
+        assert "the input has no field" in str(error.value)
+        return
+    ((_, told),) = refusals(text)
+    assert told == str(error.value)
+    assert reason in told
+    assert "at character 4" in told
+
+
+def test_a_name_of_python_s_is_a_field_like_any_other():
+    assert (
+        render("{{ x.__class__ }}{{ x['__init__'] }}", {"x": {"__class__": 1, "__init__": 2}})
+        == "12"
+    )
+    for path in ("name.__class__", "rows.append", "a.items", "name['upper']", "a['keys']"):
+        with pytest.raises(TemplateError, match="has no field"):
+            render(f"{{{{ {path} }}}}", DATA)
+
+
+def test_places_of_refusals_lead_into_objects_and_lists():
+    template = {"a": ["fine", {"b/c": "x {{ 1 + 1 }} {{ 2 ** 2 }}"}], "{{ f() }}": 1}
+
+    assert [(place, reason[:25]) for place, reason in refusals(template)] == [
+        (("a", "1", "b/c"), "'{{ 1 + 1 }}' at characte"),
+        (("a", "1", "b/c"), "'{{ 2 ** 2 }}' at charact"),
+        (("{{ f() }}",), "'{{ f() }}' at character "),
+    ]
+
+
+def test_what_many_placeholders_come_to_is_bounded():
+    megabyte = {"x": "y" * 1_000_000, "rows": ["z" * 1_000_000]}
+    enough = LONGEST_TEXT // 1_000_000 + 1
+
+    for template in (
+        "-{{ x }}" * enough,
+        ["{{ x }}"] * (enough + 1),
+        ["{{ rows }}"] * (enough + 1),
+    ):
+        with pytest.raises(TemplateError, match=f"more than {LONGEST_TEXT} characters"):
+            render(template, megabyte)
+    with pytest.raises(TemplateError, match="would give more than"):
+        render("{{ rows | join(x) }}", {"rows": [""] * 20, "x": megabyte["x"]})
+
+
+def test_one_value_may_be_as_large_as_it_is():
+    large = ["x" * (LONGEST_TEXT + 1)]
+
+    assert render("{{ rows }}", {"rows": large}) is large
+
+
+def test_names_of_filters_are_all_there_is():
+    names = "date default first int join json last length lower round trim upper"
+    assert sorted(FILTERS) == names.split()
+
+
+pieces = st.lists(
+    st.sampled_from(
+        [
+            *"()[]{}|.,'\"*+-~:=%#_",
+            *("{{", "}}", "{%", " ", "name", "a.b", "rows", "0", "99999", "é", "nodes", "not"),
+            *("default", "upper", "round", "date", "join", "__class__", "if", "else"),
+        ]
+    ),
+    max_size=25,
+).map("".join)
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(pieces)
+def test_any_text_is_filled_or_refused_soon(text: str):
+    before = time.process_time()
+    for template in (text, f"{{{{{text}}}}}"):
+        told = list(refusals(template))
+        filled = attempt(template)
+        assert isinstance(filled, TemplateError) or told == []
+        assert why_not_json(filled) is None or isinstance(filled, TemplateError)
+    assert time.process_time() - before < 5
+
+
+def attempt(template: str) -> Any:
+    try:
+        return render(template, DATA)
+    except TemplateError as error:
+        return error
+
+
+def test_an_expression_that_takes_too_many_calls_to_read_is_refused():
+    def deeper(levels: int) -> list[str]:
+        return deeper(levels - 1) if levels else [r for _, r in refusals("{{ " + text + "(1) }}")]
+
+    text = "not " * 240
+    room = sys.getrecursionlimit() - len(inspect.stack()) - 200
+
+    (reason,) = deeper(room)
+    assert "is nested too deeply" in reason
