@@ -14,14 +14,17 @@ from api.errors import add_error_handlers
 from api.live import sse, websocket
 from api.live.hub import Hub
 from api.services import Services
-from config import ROOT, Settings
+from config import ROOT, Settings, load_secrets
 from database import Database, ExampleWorkflow
+from database.vault import Vault
 from engine.values import encode_json
 from flows.callbacks import CallbackSettings
+from flows.prefect_secrets import fetch_secret
 from flows.runner import Runner, RunnerSettings
 from flows.submission import Submissions
 from tasks.context import HandlerSettings
 from tasks.node_types import DEFAULT, NodeTypes
+from tasks.secrets import Secrets
 from version import VERSION
 
 log = structlog.get_logger()
@@ -34,7 +37,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        database = Database(settings.url)
+        database = Database(settings.url, vault=vault_of(settings))
         runner = Runner(runner_settings(settings), node_types, database)
         try:
             await database.prepare(example_workflows())
@@ -105,11 +108,24 @@ def runner_settings(settings: Settings) -> RunnerSettings:
             llm_model=settings.llm_model,
             llm_timeout_seconds=settings.llm_timeout_seconds,
             http_timeout_seconds=settings.http_timeout_seconds,
+            secrets=Secrets(
+                load_secrets(settings), fetch_secret if settings.prefect_api_url else None
+            ),
         ),
         callbacks=CallbackSettings(
             secret=secret.get_secret_value() if secret else None,
             timeout_seconds=settings.callback_timeout_seconds,
         ),
+    )
+
+
+def vault_of(settings: Settings) -> Vault:
+    """What seals the data of nodes that hide it; its key file lies beside the database."""
+    key = settings.data_key
+    file = settings.database_file
+    return Vault(
+        key.get_secret_value() if key else None,
+        None if settings.database_url else file.with_name(f"{file.name}.key"),
     )
 
 

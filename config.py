@@ -1,9 +1,14 @@
 """The service's settings: environment variables, or a ``.env`` file beside this one."""
 
+import io
+import json
+import os
 from base64 import b64decode
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, cast, get_args
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -11,6 +16,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 ROOT = Path(__file__).resolve().parent
 
 _SECRET_BYTES = (24, 64)
+SECRET_PREFIX = "SECRET_"  # noqa: S105 - of names, no secret itself
+SHORTEST_SECRET = 4
+"""Characters. A shorter one is in too many texts by chance, and masking would destroy them."""
+SHORTEST_DATA_KEY = 16
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -122,6 +131,12 @@ class Settings(BaseSettings):
     """Signs callbacks, as Standard Webhooks; without it they are not signed."""
     callback_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
     """How long the receiver of a callback has for its answer."""
+    secrets_file: Annotated[Path | None, _BlankIsNone] = None
+    """Secrets beside those of ``SECRET_…``: JSON, or lines of ``NAME=value``."""
+    data_key: Annotated[SecretStr | None, _BlankIsNone] = Field(
+        default=None, min_length=SHORTEST_DATA_KEY
+    )
+    """Seals what nodes with ``hideData`` work with; without it a key file beside the database."""
 
     cors_origins: str = "*"
     """Origins of browsers that may call the service, separated by commas."""
@@ -141,18 +156,70 @@ class Settings(BaseSettings):
         return _from_here(self.database_path)
 
 
+def load_secrets(settings: Settings) -> dict[str, str]:
+    """The secrets of the environment, of ``.env`` and of ``SECRETS_FILE``, the first one winning.
+
+    Raises:
+        SettingsError: the file cannot be read or is no such file, a name cannot be written in a
+            template, or a value is too short to be masked; never shows a value.
+    """
+    found: dict[str, str] = {}
+    if settings.secrets_file is not None:
+        found.update(_secrets_of(_from_here(settings.secrets_file)))
+    for source in (_dotenv(), os.environ):
+        for name, value in source.items():
+            if name.upper().startswith(SECRET_PREFIX) and name.upper() != SECRET_PREFIX and value:
+                found[name[len(SECRET_PREFIX) :]] = value
+    for name, value in found.items():
+        if not name.isidentifier() or not name.isascii():
+            raise SettingsError(f"secret {name!r}: its name should have letters, digits and _ only")
+        if len(value) < SHORTEST_SECRET:
+            raise SettingsError(
+                f"{SECRET_PREFIX}{name}: the value is shorter than {SHORTEST_SECRET} characters "
+                "and could not be masked"
+            )
+    return found
+
+
+def _dotenv() -> Mapping[str, str | None]:
+    return dotenv_values(ROOT / ".env", encoding="utf-8-sig")
+
+
+def _secrets_of(path: Path) -> dict[str, str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"SECRETS_FILE={path} cannot be read: {error}") from None
+    if not text.lstrip().startswith("{"):
+        lines = dotenv_values(stream=io.StringIO(text), interpolate=False)
+        return {name: value for name, value in lines.items() if value}
+    try:
+        values = cast("dict[str, object]", json.loads(text))
+    except ValueError:
+        raise SettingsError(f"SECRETS_FILE={path} is no JSON") from None
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise SettingsError(f"SECRETS_FILE={path}: the value of '{name}' should be a text")
+    return cast("dict[str, str]", values)
+
+
 def load_settings() -> Settings:
-    """The settings of the environment and of ``.env``.
+    """The settings of the environment and of ``.env``; its secrets can be loaded too.
 
     Raises:
         SettingsError: one line that names every wrong setting.
     """
     try:
-        return Settings()
+        settings = Settings()
+        load_secrets(settings)
     except ValidationError as error:
         raise SettingsError("; ".join(map(_fault, error.errors()))) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{ROOT / '.env'} cannot be read: {error}") from None
+    return settings
+
+
+_NEVER_SHOWN = {"data_key"}
 
 
 def _fault(error: ErrorDetails) -> str:
@@ -161,3 +228,5 @@ def _fault(error: ErrorDetails) -> str:
     if SecretStr in get_args(Settings.model_fields[name].annotation):
         return f"{name.upper()}: {message}"
     return f"{name.upper()}={error['input']!r}: {message}"
+    shown = "" if name in _NEVER_SHOWN else f"={error['input']!r}"
+    return f"{name.upper()}{shown}: {message}"

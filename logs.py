@@ -2,12 +2,38 @@
 
 import logging
 import sys
-from typing import Any, Literal
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Literal, cast
 
 import structlog
 
+from engine.masking import CREDENTIAL_HEADERS, MASK, SECRETS
+
+
+def _mask_credentials(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Any:
+    """Fields called like a header that carries credentials, on their own or among headers."""
+    for name, value in event.items():
+        if name.lower().replace("_", "-") in CREDENTIAL_HEADERS:
+            event[name] = MASK
+        elif isinstance(value, Mapping):
+            inner = cast("Mapping[object, object]", value)
+            event[name] = {
+                key: MASK if str(key).lower() in CREDENTIAL_HEADERS else item
+                for key, item in inner.items()
+            }
+    return event
+
+
+class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
+    """Whole lines, tracebacks and other libraries' lines included, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return SECRETS.error(super().format(record))
+
+
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
+    _mask_credentials,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
@@ -32,7 +58,7 @@ def set_up_logging(level: str, format_: Literal["console", "json"]) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _MaskingFormatter(
             foreign_pre_chain=_SHARED,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )

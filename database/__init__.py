@@ -31,6 +31,7 @@ from database.reads import Reads
 from database.retention import Retention
 from database.schema import ExampleWorkflow, is_prepared, prepare_schema
 from database.submissions import Submissions
+from database.vault import Vault
 from database.workflows import SavedWorkflows
 from database.writer import PooledWriter, SingleWriter, Writer
 
@@ -69,6 +70,7 @@ class Database:
         clock: Clock = utc_now,
         shared: _Access | None = None,
         bell: Bell | None = None,
+        vault: Vault | None = None,
     ) -> None:
         self._url = url
         self.clock = clock
@@ -76,10 +78,11 @@ class Database:
         self._owns_access = shared is None
         self._access = shared or _Access.open(url, self.bell)
         reader, writer = self._access.reader, self._access.writer
+        self._vault = vault or Vault(None, None)
         self.submissions = Submissions(reader, writer, clock)
         self.queue = Queue(reader, writer, clock)
-        self.journal = Journal(reader, writer, clock)
-        self.reads = Reads(reader)
+        self.journal = Journal(reader, writer, clock, self._vault)
+        self.reads = Reads(reader, self._vault)
         self.news = News(reader)
         self.lists = Lists(reader)
         self.workflows = SavedWorkflows(reader, writer, clock)
@@ -90,7 +93,7 @@ class Database:
         """The same database for the event loop of another thread; close it before this one."""
         # Threads serve any loop; the connections of an asynchronous engine are of one.
         shared = self._access if is_sqlite(self._url) else None
-        return Database(self._url, self.clock, shared, self.bell)
+        return Database(self._url, self.clock, shared, self.bell, self._vault)
 
     async def prepare(self, examples: Sequence[ExampleWorkflow] = ()) -> bool:
         """Brings the schema up to date; says whether the database is new. See ``schema``."""

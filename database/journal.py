@@ -38,6 +38,7 @@ from database.queue import to_status
 from database.reader import Reader
 from database.records import Ending, Lease, NodeEnded, NodeStarted, RunRecord
 from database.tables import AT_ONCE, definitions, executions, logs, runs
+from database.vault import Vault
 from database.writer import Writer
 from engine.document import Node
 from engine.errors import ExecutionNotFoundError, LeaseLostError, NotWaitingError
@@ -91,7 +92,8 @@ _STAND_AT = (
 class Journal:
     """Recording executions, for the owner of their leases."""
 
-    def __init__(self, reader: Reader, writer: Writer, clock: Clock) -> None:
+    def __init__(self, reader: Reader, writer: Writer, clock: Clock, vault: Vault) -> None:
+        self.vault = vault
         self._reader = reader
         self._writer = writer
         self._clock = clock
@@ -111,15 +113,18 @@ class Journal:
         )
         if head is None:
             raise LeaseLostError(lease.execution_id)
+        vault = self.vault
         return RunRecord(
             lease.execution_id,
             head.document,
             head.inputs,
             head.seq,
             head.cancelRequestedAt is not None,
-            outcomes={row.nodeId: outcome for row in rows if (outcome := outcome_of(row))},
+            outcomes={row.nodeId: outcome for row in rows if (outcome := outcome_of(row, vault))},
             parked={
-                row.nodeId: parked_node(row) for row in rows if row.status == NodeStatus.WAITING
+                row.nodeId: parked_node(row, vault)
+                for row in rows
+                if row.status == NodeStatus.WAITING
             },
             attempts={
                 row.nodeId: row.attempt or 1

@@ -13,11 +13,13 @@ from database.connection import insert_if_new
 from database.events import note_nodes
 from database.records import Lease, NodeEnded, NodeStarted
 from database.tables import logs, runs
+from database.vault import Vault
 from engine.document import Node
+from engine.hiding import HIDDEN, hides
 from engine.parking import ParkedNode, Resumption
 from engine.plan import SKIPPED, Outcome
 from engine.status import DECIDED, NodeStatus
-from engine.values import JsonValue
+from engine.values import JsonValue, encode_json
 
 _END_NODE = (
     update(logs)
@@ -97,7 +99,7 @@ def begin_nodes(
             again.append(
                 {
                     "row": row_id(lease, start.node.id),
-                    "input": start.input_data,
+                    "input": _stored_input(start),
                     "tries": start.attempt,
                     "change": seq,
                     "at": now,
@@ -105,7 +107,7 @@ def begin_nodes(
             )
         else:
             row = _new_row(lease, start.node, NodeStatus.RUNNING, seq, now)
-            fresh.append({**row, "inputData": start.input_data, "attempt": start.attempt})
+            fresh.append({**row, "inputData": _stored_input(start), "attempt": start.attempt})
     if fresh:
         # A write whose commit was not confirmed is made again; its rows are there then.
         connection.execute(insert_if_new(connection, logs), fresh)
@@ -144,7 +146,7 @@ def cancel_node_runs(
         note_nodes(connection, execution_id, changed, now)
 
 
-def outcome_of(row: Row[*tuple[Any, ...]]) -> Outcome | None:
+def outcome_of(row: Row[*tuple[Any, ...]], vault: Vault) -> Outcome | None:
     """How the node of a log row ended; ``None`` where it has not."""
     if row.status not in DECIDED:
         return None
@@ -152,17 +154,23 @@ def outcome_of(row: Row[*tuple[Any, ...]]) -> Outcome | None:
         return SKIPPED
     if row.status == NodeStatus.ERROR:
         return Outcome(NodeStatus.ERROR, error=row.error)
-    return Outcome(NodeStatus.COMPLETED, _result(row))
+    return Outcome(NodeStatus.COMPLETED, _result(row, vault))
 
 
-def parked_node(row: Row[*tuple[Any, ...]]) -> ParkedNode:
+def parked_node(row: Row[*tuple[Any, ...]], vault: Vault) -> ParkedNode:
     """The node of a log row that waits."""
     resumption = Resumption.from_json(json.loads(row.resumption)) if row.resumption else None
-    return ParkedNode(_result(row), resumption)
+    return ParkedNode(_result(row, vault), resumption)
 
 
-def _result(row: Row[*tuple[Any, ...]]) -> dict[str, JsonValue]:
+def _stored_input(start: NodeStarted) -> str:
+    return encode_json(dict(HIDDEN)) if hides(start.node) else start.input_data
+
+
+def _result(row: Row[*tuple[Any, ...]], vault: Vault) -> dict[str, JsonValue]:
     detail: dict[str, JsonValue] = json.loads(row.resultDetail or "{}")
+    if (sealed := vault.open(detail)) is not None:
+        return sealed
     return {**detail, "outputData": json.loads(row.outputData) if row.outputData else None}
 
 

@@ -28,6 +28,7 @@ from database.records import (
     Workflow,
 )
 from database.tables import definitions, executions, logs, runs, workflows
+from database.vault import Vault
 from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
@@ -102,8 +103,9 @@ _PAST_NODES = select(logs).where(logs.c.executionId == bindparam("execution")).o
 class Reads:
     """Reading what the journal and the main project wrote."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, vault: Vault) -> None:
         self._reader = reader
+        self._vault = vault
 
     async def workflow(self, workflow_id: str) -> Workflow:
         """One workflow.
@@ -147,7 +149,9 @@ class Reads:
         Raises:
             ExecutionNotFoundError: there is none of that id, or it is none of this service's.
         """
-        return await self._reader.run(lambda connection: _past_run(connection, execution_id))
+        return await self._reader.run(
+            lambda connection: _past_run(connection, execution_id, self._vault)
+        )
 
     async def logs(
         self, execution_id: str, *, last: int | None = None, cut_at: int | None = None
@@ -174,7 +178,7 @@ def as_text(value: str | bytes) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def _past_run(connection: Connection, execution_id: str) -> PastRun:
+def _past_run(connection: Connection, execution_id: str, vault: Vault) -> PastRun:
     row = connection.execute(_PAST_RUN, {"execution": execution_id}).first()
     if row is None:
         raise ExecutionNotFoundError(execution_id)
@@ -187,7 +191,7 @@ def _past_run(connection: Connection, execution_id: str) -> PastRun:
         row.organizationId,
         row.document,
         row.inputs,
-        {node.nodeId: outcome for node in ended if (outcome := outcome_of(node))},
+        {node.nodeId: outcome for node in ended if (outcome := outcome_of(node, vault))},
     )
 
 

@@ -57,3 +57,5 @@ class NodeOptions(BaseModel):
     """Seconds that one attempt may take."""
     on_error: Annotated[OnError | None, BlankIsNone] = None
     """What becomes of the run when the node fails; ``None`` is ``stop``."""
+    hide_data: Annotated[bool | None, BlankIsNone] = None
+    """Whether the node's input and output are kept unreadable, and shown as hidden."""

@@ -30,6 +30,7 @@ from prefect.utilities.annotations import NotSet, quote
 
 from engine.errors import NodeError, describe
 from flows.contain import contained
+from flows.node_result import fit_to_be_told
 from flows.prefect_runs import require_prefect_context
 
 OnRetry: TypeAlias = Callable[[int, str], Awaitable[None]]
@@ -142,14 +143,24 @@ def _variant(
 
 
 def _checked(function: Callable[..., Any], check: Check) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """``function``, whose result is what ``check`` makes of it: a refused one fails the attempt."""
+    """``function``, whose result is what ``check`` makes of it: a refused one fails the attempt.
+
+    Its errors go to Prefect and to the journal, and so without secrets.
+    """
 
     @functools.wraps(function)
     async def run(*args: object, **kwargs: object) -> Any:
-        result: object = await function(*args, **kwargs)
-        if isinstance(result, State):
-            result = await cast("State[Any]", result).aresult()
-        return check(result)
+        try:
+            result: object = await function(*args, **kwargs)
+            if isinstance(result, State):
+                result = await cast("State[Any]", result).aresult()
+            return check(result)
+        except Exception as error:
+            told = fit_to_be_told(error)
+            if told is error:
+                raise
+        # Outside, so that the error with the secret in it is not the other's context.
+        raise told
 
     return run
 

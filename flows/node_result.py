@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from engine.errors import NodeError
+from engine.masking import SECRETS
 from engine.parking import why_not_parking
 from engine.values import JsonValue, dump_json
 
@@ -47,5 +48,26 @@ def checked_result(returned: object) -> NodeResult:
         raise NodeError(f"the handler's result is no JSON: {error}", retryable=False) from None
     if reason := why_not_parking(result):
         raise NodeError(f"the handler's result cannot park its node: {reason}", retryable=False)
+    if SECRETS.holds(output_data) or (detail and SECRETS.holds(detail)):
+        output_data = dump_json(SECRETS.value(json.loads(output_data)))
+        detail = dump_json(SECRETS.value(json.loads(detail))) if detail else None
     stored: dict[str, JsonValue] = json.loads(detail or "{}")
     return NodeResult(output_data, detail, {**stored, "outputData": json.loads(output_data)})
+
+
+def fit_to_be_told(error: Exception) -> Exception:
+    """``error`` itself where it gives no secret away, else one that says the same without it."""
+    told = SECRETS.error(_whole_text(error))
+    if told == _whole_text(error):
+        return error
+    if not isinstance(error, NodeError):
+        return NodeError(f"{type(error).__name__}: {told}")
+    return NodeError(told, retryable=error.retryable, retry_after=error.retry_after)
+
+
+def _whole_text(error: Exception) -> str:
+    """What ``describe`` would begin with, before it is cut."""
+    try:
+        return str(error).strip()
+    except Exception:  # noqa: BLE001 - a handler's own exception class may be broken
+        return ""

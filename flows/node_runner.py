@@ -42,6 +42,7 @@ class NodeRunner:
         """
         enter_node_run(self._node_run(node.id))
         options = NodeOptions.model_validate(node.config)
+        await self.settings.secrets.prepare(dict(node.config))
         policy = self.node_types.retry_policy(node.type, options)
         # An approval's time limit is for people; its handler is done at once.
         limit = None if node.type == APPROVAL else options.timeout_seconds

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -14,6 +14,7 @@ from database.journal import Journal
 from database.records import Ending, Lease, NodeEnded, NodeStarted, RunRecord
 from engine.document import Node
 from engine.errors import describe
+from engine.hiding import HIDDEN, hides, shown
 from engine.parking import ParkedNode, is_parking
 from engine.plan import SKIPPED, Outcome, Plan, Step
 from engine.status import ExecutionStatus, NodeStatus
@@ -166,8 +167,18 @@ class Walk:
         if outcome.status == NodeStatus.ERROR:
             return NodeEnded(node_id, outcome.status, None, error=outcome.error)
         detail = {key: value for key, value in outcome.result.items() if key != "outputData"}
-        output = encode_json(outcome.result.get("outputData"))
-        return NodeEnded(node_id, outcome.status, None, output, encode_json(detail))
+        texts = (encode_json(outcome.result.get("outputData")), encode_json(detail))
+        return NodeEnded(
+            node_id, outcome.status, None, *self._stored(node_id, outcome.result, *texts)
+        )
+
+    def _stored(
+        self, node_id: str, result: Mapping[str, JsonValue], output: str, detail: str | None
+    ) -> tuple[str, str | None]:
+        """A result as its row keeps it: sealed, where the node hides its data."""
+        if not hides(self._plan.graph.nodes[node_id]):
+            return output, detail
+        return encode_json(dict(HIDDEN)), self._journal.vault.seal(result)
 
     async def _park(self) -> StopReason:
         due = self._next_due()
@@ -194,7 +205,7 @@ class Walk:
         if error is not None:
             return self._failed(node_id, describe(error), duration)
         result = task.result()
-        texts = (result.output_data, result.detail)
+        texts = self._stored(node_id, result.result, result.output_data, result.detail)
         if is_parking(result.result):
             self._parked[node_id] = parked = ParkedNode(result.result)
             until = None if parked.until is None else to_text(parked.until)
@@ -279,7 +290,7 @@ class Walk:
 
     async def _finish(self, ended: Sequence[NodeEnded], step: Step) -> Ending:
         failure = self._plan.failure(self._outcomes)
-        final = None if failure else self._plan.final_output(self._outcomes)
+        final = None if failure else self._plan.final_output(self._shown())
         ending = self._ending(
             ExecutionStatus.FAILED if failure else ExecutionStatus.COMPLETED,
             failure,
@@ -322,13 +333,18 @@ class Walk:
     def _ending(
         self, status: ExecutionStatus, error: str | None = None, final_output: str | None = None
     ) -> Ending:
+        nodes = self._plan.graph.nodes
         results = {
-            node_id: outcome.result
+            node_id: HIDDEN if hides(nodes[node_id]) else outcome.result
             for node_id, outcome in self._outcomes.items()
             if outcome.status == NodeStatus.COMPLETED
         }
         progress = self._plan.progress(self._outcomes)
         return Ending(status, progress, error, encode_json(results), final_output)
+
+    def _shown(self) -> dict[str, Outcome]:
+        nodes = self._plan.graph.nodes
+        return {i: shown(o) if hides(nodes[i]) else o for i, o in self._outcomes.items()}
 
     async def _write_ending(
         self, ending: Ending, ended: Sequence[NodeEnded], skipped: Sequence[Node]

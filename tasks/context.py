@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.values import MISSING, JsonValue, Missing
+from tasks.secrets import Secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class HandlerSettings:
     llm_model: str = "gpt-4o-mini"
     llm_timeout_seconds: float = 120.0
     http_timeout_seconds: float = 30.0
+    secrets: Secrets = field(default_factory=Secrets)
 
 
 def _no_output(_node_id: str) -> Missing:

@@ -26,6 +26,8 @@ LONGEST_EXPRESSION = 1_000
 """Characters that one expression may have."""
 MOST_NESTED = 20
 """Brackets, and filters after one another, that one expression may have."""
+SECRETS = "secrets"
+"""The service's secrets; the only name that no field of the input takes the place of."""
 _KEPT = 2_048
 
 _PLAIN = re.compile(r"""[^'"()\[\]{}|,*/+%~<>=!\\]+""")
@@ -131,7 +133,7 @@ def compile_expression(text: str) -> Expression:
     if not text:
         raise RefusedExpressionError("names no field")
     if _PLAIN.fullmatch(text) and len(text) <= LONGEST_EXPRESSION:
-        return Expression((Path.plain(text),))
+        return Expression((_allowed(Path.plain(text)),))
     if len(text) > LONGEST_EXPRESSION:
         raise RefusedExpressionError(
             f"the expression has {len(text)} characters, more than {LONGEST_EXPRESSION}"
@@ -191,7 +193,7 @@ class _Rewriting:
                 f"{kind or 'this'} is not allowed; there are paths and filters only. "
                 "A name of such characters goes into brackets: input['…']"
             )
-        self.paths.append(path)
+        self.paths.append(_allowed(path))
         return nodes.Name(f"p{len(self.paths) - 1}", "load", lineno=1)
 
     def _filter(self, node: nodes.Filter, *, leftmost: bool) -> nodes.Filter:
@@ -213,6 +215,17 @@ class _Rewriting:
         for pair in node.kwargs:
             pair.value = self.rewritten(pair.value)
         return node
+
+
+def _allowed(path: Path) -> Path:
+    if path.root == SECRETS:
+        keys = (path.rest,) if isinstance(path.rest, str) else path.rest
+        if len(keys) != 1 or not keys[0].isidentifier() or not keys[0].isascii():
+            raise RefusedExpressionError(
+                "of secrets there is secrets.NAME only, letters, digits and _; "
+                "a field called so is input.secrets"
+            )
+    return path
 
 
 def _path(node: nodes.Node) -> Path | None:

@@ -13,6 +13,7 @@ import httpx
 from prefect import task
 
 from engine.errors import NodeError
+from engine.masking import SECRETS, masked_headers
 from engine.values import JsonValue, as_text, dump_json, load_json
 from tasks.config_base import fill, fill_text, read_config
 from tasks.configs import BasicAuth, BearerAuth, HttpConfig, Pair
@@ -68,7 +69,7 @@ async def handle_http(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
         "message": f"{call.shown} answered {response.status_code}",
         "outputData": read_answer(call, response, config.http_response_type),
         "statusCode": response.status_code,
-        "headers": dict(response.headers),
+        "headers": masked_headers(response.headers),
     }
 
 
@@ -153,7 +154,7 @@ def _refuse_failure(call: Call, response: httpx.Response) -> None:
     if status < HTTPStatus.BAD_REQUEST:
         return
     answer = f"{call.shown} answered {status} {response.reason_phrase}".rstrip()
-    body = _text(response).strip()[:_SHOWN_BODY]
+    body = SECRETS.text(_text(response)).strip()[:_SHOWN_BODY]
     raise NodeError(
         f"{answer}: {body}" if body else answer,
         retryable=status == HTTPStatus.TOO_MANY_REQUESTS

@@ -11,7 +11,7 @@ from typing import cast
 
 from engine.values import JsonValue, Missing, kind_of
 from tasks.context import NodeRun
-from tasks.expressions import Path, follow
+from tasks.expressions import SECRETS, Path, follow
 from tasks.filters import Missed
 
 _OUTPUT = "output"
@@ -27,6 +27,9 @@ class Names:
 
     def resolve(self, path: Path) -> JsonValue | Missed:
         """The value at ``path``, or why there is none."""
+        if path.root == SECRETS:
+            # Never the input's: who sends data must not choose what is sent as a secret.
+            return self._secret(path)
         found = path.reach(self.data)
         if not isinstance(found, Missing):
             return found
@@ -69,6 +72,16 @@ class Names:
         if isinstance(found, Missing):
             return Missed(f"there is no '{path.text}'; there is execution.id")
         return found
+
+    def _secret(self, path: Path) -> JsonValue | Missed:
+        name = path.rest if isinstance(path.rest, str) else path.rest[0]
+        value = self.run.settings.secrets.get(name)
+        if isinstance(value, Missing):
+            return Missed(
+                f"there is no secret '{name}': set SECRET_{name} in the environment or in .env, "
+                f"or {name} in the file that SECRETS_FILE names"
+            )
+        return value
 
     def _now(self, path: Path) -> JsonValue | Missed:
         if path.rest:

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from prefect import flow, get_run_logger, task
+from prefect.blocks.system import Secret
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterId,
@@ -22,10 +23,17 @@ from prefect.client.schemas.filters import (
 )
 from prefect.states import Cancelled, Completed, Failed
 
+from engine.document import Node
 from engine.errors import NodeError
 from flows.dispatch_node import run_handler
+from flows.node_runner import NodeRunner
 from flows.prefect_environment import prepare_prefect
 from flows.prefect_runs import local_result_storage, prefect_context, run_flow
+from flows.prefect_secrets import fetch_secret
+from tasks.config_base import fill
+from tasks.context import HandlerSettings
+from tasks.node_types import NodeTypes
+from tasks.secrets import Secrets
 
 START_SECONDS = 90.0
 RECORDED_SECONDS = 30.0
@@ -223,3 +231,50 @@ async def test_a_flow_run_that_is_not_started_does_not_stay_pending(tracked):
         with pytest.raises(LookupError):
             await run_flow(workflow, "never", "never", client, lost)
         assert (await client.read_flow_run(told[0])).state_name == "Crashed"
+
+
+@task(name="tells")
+async def tells(node, input_data):
+    raise NodeError(f"refused {fill('key', node['config']['key'], input_data)}", retryable=False)
+
+
+@flow(name="workflow", validate_parameters=False, persist_result=False)
+async def with_a_block(execution_id):
+    await Secret(value="c4n4ry-of-a-block").save("shop-key", overwrite=True)  # pyright: ignore
+    types = NodeTypes({"tells": tells}, {})
+    runner = NodeRunner(types, HandlerSettings(secrets=Secrets({}, fetch_secret)), execution_id)
+    for name in ("SHOP_KEY", "GONE"):
+        node = Node("n", "tells", "Tell", {"key": f"{{{{ secrets.{name} }}}}"})
+        with pytest.raises(NodeError) as told:
+            await asyncio.create_task(runner.run(node, None, no_retry))
+        messages.append(str(told.value))
+    return Completed(message="told")
+
+
+messages: list[str] = []
+
+
+async def test_a_secret_block_of_the_server_is_a_secret_and_the_server_is_not_told_it(
+    tracked, tmp_path
+):
+    local_result_storage(with_a_block, tmp_path)
+    async with prefect_context(tracked) as client:
+        state = await run_flow(with_a_block, "e", "tells", client)
+        assert state.is_completed(), state.message
+        run_id = state.state_details.flow_run_id
+        assert run_id is not None
+        mine = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+
+        deadline = time.monotonic() + RECORDED_SECONDS
+        while len(runs := await client.read_task_runs(flow_run_filter=mine)) < 2 or any(
+            run.state is None or not run.state.is_final() for run in runs
+        ):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.2)  # the server records events late
+
+    told, missing = messages
+    assert told == "refused ***"
+    assert "no secret 'GONE'" in missing
+    shown = "".join(run.model_dump_json() for run in runs)
+    assert "refused ***" in shown
+    assert "c4n4ry" not in shown

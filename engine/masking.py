@@ -1,0 +1,174 @@
+"""Masking: the values of secrets, wherever they would leave the process, become ``***``.
+
+There is one list of values for the whole process. Everything that a handler gives away (results,
+errors) and every line of the log is masked against it, whichever execution used the secret: an
+answer may come back to another one, or after a restart.
+"""
+
+import base64
+import html
+import json
+from collections.abc import Iterator, Mapping
+from typing import cast
+from urllib.parse import quote, quote_plus
+
+from engine.values import JsonValue
+
+MASK = "***"
+SHORTEST_SECRET = 4
+"""Characters. A shorter one is in too many texts by chance, and masking would destroy them."""
+_SHORTEST_PART = 8
+"""Characters of the beginning of a secret that an error cut off there may not show either."""
+_SHORTEST_LINE = 8
+
+_URL_CHARACTERS = "".join(chr(i) for i in range(0x21, 0x7F) if chr(i) not in '"#<>')
+_LEFT_IN_URLS = (
+    "",
+    "/",
+    "!$&'()*+,;=:@/?",
+    *(
+        "".join(c for c in _URL_CHARACTERS if c not in escaped)
+        for escaped in ("", "%", "?`{}", "%?`{}", "?`{}/:;=@[]\\^|", "%?`{}/:;=@[]\\^|")
+    ),
+)
+"""What clients leave as it is in a path, a query or a user's name: RFC 3986 lets them choose, and
+the http node's client does as the URL standard of browsers says.
+"""
+
+CREDENTIAL_HEADERS = frozenset(
+    {
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "set-cookie",
+        "x-api-key",
+        "api-key",
+        "x-auth-token",
+        "x-csrf-token",
+        "www-authenticate",
+        "proxy-authenticate",
+        "authentication-info",
+    }
+)
+"""Headers, in small letters, whose values are credentials whatever they hold."""
+
+
+class Masker:
+    """The values that are never shown, in every spelling in which they may appear."""
+
+    def __init__(self) -> None:
+        self._spellings: tuple[str, ...] = ()
+
+    def learn(self, value: str) -> None:
+        """From now on ``value`` is masked.
+
+        Raises:
+            ValueError: it is shorter than ``SHORTEST_SECRET``.
+        """
+        if len(value) < SHORTEST_SECRET:
+            raise ValueError(f"is shorter than {SHORTEST_SECRET} characters")
+        if value not in self._spellings:
+            known = {*self._spellings, *_spellings(value)}
+            # The longest first: a part of one must not be taken out of its middle.
+            self._spellings = tuple(sorted(known, key=lambda text: (-len(text), text)))
+
+    def holds(self, text: str) -> bool:
+        """Whether a secret stands in ``text``."""
+        return any(spelling in text for spelling in self._spellings)
+
+    def text(self, text: str) -> str:
+        """``text`` with every secret masked."""
+        for spelling in self._spellings:
+            if spelling in text:
+                text = text.replace(spelling, MASK)
+        return text
+
+    def error(self, text: str) -> str:
+        """As ``text``; also the beginning of a secret that was cut off in the middle."""
+        text = self.text(text)
+        for spelling in self._spellings:
+            head = spelling[:_SHORTEST_PART]
+            if len(spelling) <= _SHORTEST_PART:
+                continue
+            at = text.find(head)
+            while at >= 0:
+                end = at + _common(text[at : at + len(spelling)], spelling)
+                text = f"{text[:at]}{MASK}{text[end:]}"
+                at = text.find(head, at + len(MASK))
+        return text
+
+    def value(self, value: JsonValue) -> JsonValue:
+        """A JSON value with every secret in its texts, names of fields and numbers masked."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            fields = cast("Mapping[str, JsonValue]", value)
+            return {self.text(key): self.value(inner) for key, inner in fields.items()}
+        if isinstance(value, list):
+            return [self.value(item) for item in cast("list[JsonValue]", value)]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return MASK if self.holds(str(value)) else value
+        return value
+
+
+SECRETS = Masker()
+"""The process's one masker."""
+
+
+def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers fit to be stored or logged: those that carry credentials without their values."""
+    return {
+        name: MASK if name.lower() in CREDENTIAL_HEADERS else value
+        for name, value in headers.items()
+    }
+
+
+def _spellings(value: str) -> Iterator[str]:
+    lines = [line for line in value.splitlines() if len(line) >= _SHORTEST_LINE]
+    plain = {value, value.strip(), *lines}
+    plain |= {changed for text in plain for changed in (text.upper(), text.lower())}
+    for text in plain:
+        if len(text) < SHORTEST_SECRET:
+            continue
+        yield from _escaped(text)
+        for raw in (text.encode(), f":{text}".encode()):
+            yield base64.b64encode(raw).decode()
+        yield from _within_base64(text.encode())
+
+
+def _escaped(text: str) -> Iterator[str]:
+    yield text
+    for ascii_only in (True, False):
+        once = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        yield once
+        yield json.dumps(once, ensure_ascii=ascii_only)[1:-1]
+    yield repr(text)[1:-1]
+    yield html.escape(text)
+    for encoded in {quote_plus(text), *(quote(text, safe=safe) for safe in _LEFT_IN_URLS)}:
+        yield encoded
+        yield "".join(_small_escapes(encoded))
+
+
+def _small_escapes(encoded: str) -> Iterator[str]:
+    """``%2F`` as ``%2f``: either is right."""
+    first, *rest = encoded.split("%")
+    yield first
+    for part in rest:
+        yield f"%{part[:2].lower()}{part[2:]}"
+
+
+def _within_base64(raw: bytes) -> Iterator[str]:
+    """What ``raw`` becomes inside of a longer text's base64, as in Basic authentication: of each
+    of the three ways in which it can lie there, the letters that depend on it alone.
+    """
+    for before in range(3):
+        encode = base64.b64encode(bytes(before) + raw).decode()
+        start = -(-before * 8 // 6)
+        inner = encode[start : (before + len(raw)) * 8 // 6]
+        if len(inner) >= SHORTEST_SECRET:
+            yield inner
+            yield inner.translate(str.maketrans("+/", "-_"))
+
+
+def _common(text: str, other: str) -> int:
+    return next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), len(text))

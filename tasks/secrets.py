@@ -1,0 +1,71 @@
+"""Secrets as templates reach them: ``{{ secrets.NAME }}``.
+
+The composition root gives the values of the settings; where a Prefect server is used, what they do
+not have is asked of its Secret blocks before a node runs.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+from engine.masking import SECRETS
+from engine.values import MISSING, JsonValue, Missing
+
+_NAMED = re.compile(r"\bsecrets(?:\.|\[\s*['\"])([A-Za-z_][A-Za-z0-9_]*)")
+
+Fetch = Callable[[str], Awaitable[str | None]]
+"""Looks a secret up elsewhere; ``None`` where there is none."""
+
+
+@dataclass(slots=True)
+class Secrets:
+    """The secrets of the service; their values are masked wherever they would be shown."""
+
+    values: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    fetch: Fetch | None = None
+    _fetched: dict[str, str] = field(default_factory=dict[str, str], repr=False)
+
+    def __post_init__(self) -> None:
+        for value in self.values.values():
+            SECRETS.learn(value)
+
+    def get(self, name: str) -> str | Missing:
+        """The value of a secret, or ``MISSING``."""
+        if name in self.values:
+            return self.values[name]
+        return self._fetched.get(name, MISSING)
+
+    async def prepare(self, config: JsonValue) -> None:
+        """Has what the texts of ``config`` name, as it is now, at hand for ``get``.
+
+        Raises:
+            ValueError: one from elsewhere is too short to be masked; names it.
+        """
+        if self.fetch is None:
+            return
+        for name in {name for text in _texts(config) for name in _NAMED.findall(text)}:
+            if name in self.values:
+                continue
+            value = await self.fetch(name)
+            if value is None:
+                self._fetched.pop(name, None)
+                continue
+            try:
+                SECRETS.learn(value)
+            except ValueError as error:
+                raise ValueError(f"the secret '{name}' {error}") from None
+            self._fetched[name] = value
+
+
+def _texts(value: JsonValue) -> Iterator[str]:
+    if isinstance(value, str):
+        if "secrets" in value:
+            yield value
+    elif isinstance(value, Mapping):
+        for key, inner in cast("Mapping[str, JsonValue]", value).items():
+            yield from _texts(key)
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for item in cast("list[JsonValue]", value):
+            yield from _texts(item)

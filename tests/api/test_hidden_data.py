@@ -1,0 +1,155 @@
+"""Nodes with ``hideData``: unreadable, and there for the nodes behind them and for a restart."""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import task
+
+from database.vault import Vault
+from engine.errors import StorageUnusableError
+from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
+from tasks.node_types import NodeTypes
+from tests.documents import document, node
+from tests.probes import PROBES, Gates
+from tests.service import RunningService, wait_until
+
+CANARY = "c4n4ry of the mine"
+HIDDEN = {"hidden": True}
+
+
+@task(name="mine")
+async def handle_mine(node: dict[str, Any], input_data: object) -> dict[str, Any]:
+    """Finds what stands in no document."""
+    return {"outputData": {"secret": CANARY}, "message": CANARY}
+
+
+TYPES = NodeTypes({**NODE_HANDLERS, **PROBES, "mine": handle_mine}, NODE_CONFIGS)
+
+
+def hidden(node_id: str, node_type: str, **config: Any) -> dict[str, Any]:
+    return node(node_id, node_type, hideData=True, **config)
+
+
+def drawn() -> dict[str, Any]:
+    return document(
+        node("start", "trigger"),
+        hidden("make", "mine"),
+        hidden("test", "condition", conditionField="secret", conditionOperator="isText"),
+        hidden("use", "addField", addFieldName="size", addFieldValue="{{ secret | length }}"),
+        hidden("end", "output"),
+        flow=("start -> make", "make -> test", "test -true-> use", "use -> end"),
+    )
+
+
+def everything(service: RunningService) -> bytes:
+    files = service.path.parent.glob(f"{service.path.name}*")
+    return b"".join(path.read_bytes() for path in files)
+
+
+def test_what_hidden_nodes_work_with_is_readable_nowhere(tmp_path: Path):
+    with RunningService(tmp_path, TYPES) as service:
+        done = service.run(drawn(), inputs={"x": 1})
+        logs = service.logs(done["executionId"])
+        stored = everything(service)
+        (row,) = service.rows("SELECT nodeResults, finalOutput FROM workflow_executions")
+
+    assert (done["status"], done["error"]) == ("completed", None)
+    assert CANARY.encode() not in stored
+    assert CANARY not in json.dumps([done, logs])
+    assert {(i, json.dumps(logs[i]["outputData"])) for i in ("make", "test", "use", "end")} == {
+        (i, json.dumps(HIDDEN)) for i in ("make", "test", "use", "end")
+    }
+    assert logs["make"]["inputData"] == logs["use"]["inputData"] == HIDDEN
+    assert logs["start"]["outputData"] == {"x": 1}
+    assert json.loads(row["nodeResults"])["use"] == HIDDEN
+    assert done["finalOutput"] == HIDDEN
+
+
+def test_its_routes_are_taken_and_its_data_go_on(tmp_path: Path):
+    with RunningService(tmp_path, TYPES) as service:
+        graph = drawn()
+        graph["nodes"].append(
+            node("count", "addField", addFieldValue="{{ nodes.use.output.secret | length }}")
+        )
+        graph["connections"].append({"id": "x", "fromNodeId": "use", "toNodeId": "count"})
+        done = service.run(graph, inputs={})
+        logs = service.logs(done["executionId"])
+
+    assert logs["count"]["status"] == "completed"
+    assert logs["count"]["outputData"]["newField"] == len(CANARY)  # this one does not hide it
+
+
+def test_a_restart_goes_on_with_what_is_sealed_and_runs_nothing_again(tmp_path: Path, gates: Gates):
+    graph = document(
+        hidden("make", "mine"),
+        hidden("once", "flaky", failures=0),
+        hidden("wait", "gate"),
+        hidden("end", "addField", addFieldValue="{{ nodes.make.output.secret | length }}"),
+        node("told", "condition", conditionField="newField", conditionValue=str(len(CANARY))),
+        flow=("make -> once", "once -> wait", "wait -> end", "end -> told"),
+    )
+    with RunningService(tmp_path, TYPES) as service:
+        execution_id = service.start(graph)
+        gates.wait_for("wait")
+        assert CANARY.encode() not in everything(service)
+    with RunningService(tmp_path, TYPES) as service:
+        gates.open("wait")
+        done = service.ended(execution_id)
+        logs = service.rows("SELECT nodeId, resultDetail FROM execution_logs WHERE nodeId='told'")
+        again = service.http.post(f"/api/executions/{execution_id}/rerun", json={}).json()
+        second = service.ended(again["executionId"])
+
+    assert (done["status"], done["error"]) == ("completed", None)
+    assert json.loads(logs[0]["resultDetail"])["conditionResult"] is True
+    assert second["status"] == "completed"
+    assert gates.runs.count("once") == 2  # one in each execution
+
+
+def test_a_parked_node_that_hides_its_data_goes_on(tmp_path: Path):
+    graph = document(
+        hidden("make", "mine"),
+        hidden("ask", "approval", approvalMessage="{{ secret }}"),
+        hidden("yes", "output"),
+        flow=("make -> ask", "ask -true-> yes"),
+    )
+    with RunningService(tmp_path, TYPES) as service:
+        execution_id = service.start(graph)
+        wait_until(lambda: service.poll(execution_id)["status"] == "waiting")
+        stored = everything(service)
+        service.http.post(
+            f"/api/executions/{execution_id}/nodes/ask/resume", json={"data": {"pin": CANARY}}
+        )
+        done = service.ended(execution_id)
+        (row,) = service.rows("SELECT outputData FROM execution_logs WHERE nodeId='ask'")
+
+    assert done["status"] == "completed"
+    assert CANARY.encode() not in stored
+    assert json.loads(row["outputData"]) == HIDDEN
+
+
+def test_the_key_file_is_its_owner_s_alone(tmp_path: Path):
+    vault = Vault(None, tmp_path / "database.sqlite.key")
+    sealed = json.loads(vault.seal({"a": CANARY}))
+
+    assert stat.S_IMODE((tmp_path / "database.sqlite.key").stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [tmp_path / "database.sqlite.key"]
+    assert Vault(None, tmp_path / "database.sqlite.key").open(sealed) == {"a": CANARY}
+    assert sealed.keys() == {"hidden", "sealed"}
+    assert CANARY not in json.dumps(sealed)
+    assert vault.open({"message": "no such one"}) is None
+
+
+def test_another_key_opens_nothing_and_says_so():
+    sealed = json.loads(Vault("a key of sixteen+", None).seal({"a": 1}))
+
+    assert Vault("a key of sixteen+", None).open(sealed) == {"a": 1}
+    with pytest.raises(StorageUnusableError, match="sealed with another key: DATA_KEY"):
+        Vault("another of sixteen", None).open(sealed)
+
+
+def test_without_a_place_for_a_key_it_is_asked_for():
+    with pytest.raises(StorageUnusableError, match="hideData need DATA_KEY"):
+        Vault(None, None).seal({})

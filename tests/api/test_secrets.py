@@ -1,0 +1,183 @@
+"""The canary: a secret that nodes send, echo and fail with is found nowhere afterwards."""
+
+import asyncio
+import base64
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import structlog
+from prefect import task
+
+from logs import set_up_logging
+from tasks.config_base import fill
+from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
+from tasks.node_types import NodeTypes
+from tests.documents import document, node
+from tests.probes import PROBES
+from tests.servers import Request, Response, serve
+from tests.service import RunningService
+
+CANARY = "c4n4ry/sings+in the mine"
+PIN = "4711081599"
+
+
+@task(name="leak")
+async def handle_leak(node: dict[str, Any], input_data: object) -> dict[str, Any]:
+    """Tells its secret in every way that a handler has, and fails."""
+    secret = fill("text", node["config"]["text"], input_data)
+    structlog.get_logger().warning("leaking", secret=secret, headers={"Authorization": "k3y"})
+    logging.getLogger("other.library").error("it is %s", secret)
+    if node["config"].get("fail"):
+        raise RuntimeError(f"failed with {secret} and {quote(secret)}, " + "x" * 3_955 + secret)
+    return {"outputData": {"said": secret, secret: 1}, "message": secret}
+
+
+async def echo(request: Request) -> Response:
+    """What was sent, in the body and in the headers; 500 for /fail, 403 for /refuse."""
+    status = {"/fail": 500, "/refuse": 403}.get(request.path, 200)
+    said = {"target": request.target, "headers": request.headers, "body": request.body.decode()}
+    cut = "y" * 300 if status != 200 else ""
+    return Response.of({"a": cut, **said}, status, Set_Cookie="session=s3ss10n", X_Echo=CANARY)
+
+
+@contextmanager
+def echo_server() -> Iterator[str]:
+    """The echo server on loopback, in a thread with a loop of its own."""
+    ready, stop, found = threading.Event(), threading.Event(), [""]
+
+    async def run() -> None:
+        async with serve(echo) as server:
+            found[0] = server.url
+            ready.set()
+            await asyncio.to_thread(stop.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    assert ready.wait(10)
+    yield found[0]
+    stop.set()
+    thread.join()
+
+
+@pytest.fixture
+def _secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setenv("SECRET_CANARY", CANARY)
+    secrets_file = tmp_path / "secrets.json"
+    secrets_file.write_text(json.dumps({"PIN": PIN}))
+    monkeypatch.setenv("SECRETS_FILE", str(secrets_file))
+    root = logging.getLogger()
+    handlers, level, config = root.handlers, root.level, structlog.get_config()
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.configure(**config)
+
+
+def surfaces(service: RunningService, capsys: pytest.CaptureFixture[str]) -> dict[str, bytes]:
+    """Everything that may be looked at from outside, by name. A new one is a line here."""
+    ids = [row["id"] for row in service.rows("SELECT id FROM workflow_executions")]
+    out, err = capsys.readouterr()
+    found = {
+        "output": out.encode(),
+        "log": err.encode(),
+        "poll": b"".join(service.http.get(f"/api/executions/{i}").content for i in ids),
+        "logs": b"".join(service.http.get(f"/api/executions/{i}/logs").content for i in ids),
+        "list": service.http.get("/api/workflows/w/executions").content,
+    }
+    for path in [*service.path.parent.glob(f"{service.path.name}*"), *prefect_files(service)]:
+        found[str(path)] = path.read_bytes()
+    return found
+
+
+def prefect_files(service: RunningService) -> list[Path]:
+    return [path for path in service.settings.prefect_home.rglob("*") if path.is_file()]
+
+
+def spellings(secret: str) -> list[bytes]:
+    told = [secret, json.dumps(secret)[1:-1], quote(secret), quote(secret, safe=""), secret[:9]]
+    told += [base64.b64encode(f"{user}:{secret}".encode()).decode()[8:24] for user in ("", "u")]
+    told += [base64.b64encode(secret.encode()).decode()[:12], secret.upper(), secret[-9:]]
+    return [text.encode() for text in told]
+
+
+TYPES = NodeTypes({**NODE_HANDLERS, **PROBES, "leak": handle_leak}, NODE_CONFIGS)
+
+
+def http(node_id: str, url: str, **config: Any) -> dict[str, Any]:
+    return node(node_id, "http", httpUrl=url, retryDelaySeconds=0, onError="continue", **config)
+
+
+def leaky(url: str) -> dict[str, Any]:
+    secret = "{{ secrets.CANARY }}"
+    basic = {"type": "basic", "username": "u", "password": secret}
+    bearer = {"type": "bearer", "token": secret}
+    return document(
+        node("start", "trigger"),
+        http("query", url + "/ok", httpQuery={"q": secret}, httpAuth=basic),
+        http("body", url + "/ok?k=" + secret, httpMethod="POST", httpBody={"a": secret, "b": [1]}),
+        http("text", url + "/ok", httpMethod="POST", httpBody='{"pin": {{ secrets.PIN }} }'),
+        http("retry", url + "/fail", httpHeaders={"X-Key": secret}, httpAuth=bearer, retries=1),
+        http("refuse", url + "/refuse", httpHeaders={"Cookie": secret}, httpMethod="POST"),
+        http("nowhere", "http://127.0.0.1:9/{{ secrets.CANARY }}", retries=0),
+        node("field", "addField", addFieldValue=secret + "{{ secrets.PIN | int }}"),
+        node("number", "addField", addFieldValue="{{ secrets.PIN | int }}"),
+        node("filter", "addField", addFieldValue="{{ secrets.CANARY | int }}", onError="continue"),
+        node("held", "condition", conditionField="x", conditionValue=secret),
+        node("asks", "approval", approvalMessage="say " + secret, timeoutSeconds=0.01),
+        node("said", "leak", text=secret),
+        node("failed", "leak", text=secret, fail=True, retries=1, retryDelaySeconds=0),
+        flow=(
+            *(f"start -> {first}" for first in FIRST.split()),
+            *("said -> asks", "asks -> failed", "field -> failed"),
+        ),
+    )
+
+
+FIRST = "query body text retry refuse nowhere field number filter held said"
+
+
+@pytest.mark.usefixtures("_secrets")
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_a_secret_is_found_nowhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log_format: Any
+):
+    set_up_logging("DEBUG", log_format)
+    file = tmp_path / "secrets.json"
+    with echo_server() as url, RunningService(tmp_path, TYPES, secrets_file=file) as service:
+        workflow = leaky(url)
+        done = service.run(workflow, inputs={"x": 1})
+        logs = service.logs(done["executionId"])
+        tried = b"".join(
+            service.http.post(
+                "/api/nodes/execute",
+                json={"workflowId": "w", "nodeId": n["id"], "nodeType": n["type"], "node": n},
+            ).content
+            for n in workflow["nodes"]
+        )
+        found = {**surfaces(service, capsys), "tried": tried}
+
+    # It was there: the echo came, the retries were made, the failures failed.
+    assert done["status"] == "failed"
+    assert logs["query"]["outputData"]["target"] == "/ok?q=***"
+    assert logs["query"]["outputData"]["headers"]["authorization"].startswith("Basic ")
+    assert "***" in logs["query"]["outputData"]["headers"]["authorization"]
+    assert json.loads(logs["body"]["outputData"]["body"]) == {"a": "***", "b": [1]}
+    assert logs["text"]["outputData"]["body"] == '{"pin": *** }'
+    assert logs["retry"]["attempt"] == 2
+    assert "answered 500" in logs["retry"]["lastError"]
+    assert '"cookie": "*' in logs["refuse"]["error"]  # cut there, and masked before
+    assert logs["number"]["outputData"]["newField"] == "***"
+    assert logs["said"]["outputData"]["said"] == "***"
+    assert any(b"leaking" in text for text in found.values())
+    assert any(b"it is ***" in text for text in found.values())
+    for name, text in found.items():
+        for secret in (CANARY, PIN):
+            assert [s for s in spellings(secret) if s in text] == [], f"{secret} in {name}"
+        assert b"s3ss10n" not in text, name
+        assert b"k3y" not in text, name

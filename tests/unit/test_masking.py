@@ -1,0 +1,193 @@
+"""Secrets in every spelling are masked, and nothing else is."""
+
+import base64
+import html
+import json
+from typing import Any
+from urllib.parse import quote, quote_plus, urlencode
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.errors import NodeError, TemplateError
+from engine.masking import MASK, Masker, masked_headers
+from flows.node_result import checked_result, fit_to_be_told
+from tasks.context import HandlerSettings, NodeRun, enter_node_run
+from tasks.secrets import Secrets
+from tasks.templates import refusals, render
+
+CANARY = 'c4n4ry/+ "quoted" ü\\&%'
+
+
+@pytest.fixture
+def masker() -> Masker:
+    made = Masker()
+    made.learn(CANARY)
+    return made
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        CANARY,
+        json.dumps(CANARY),
+        json.dumps(CANARY, ensure_ascii=False),
+        json.dumps(json.dumps({"a": CANARY})),
+        quote(CANARY),
+        quote(CANARY, safe=""),
+        quote(CANARY, safe="").lower(),
+        quote_plus(CANARY),
+        urlencode({"q": CANARY}),
+        str(httpx.URL("http://x/", params={"q": CANARY})),
+        str(httpx.URL(f"http://x/?q={CANARY}")),
+        str(httpx.URL(f"http://x/{CANARY}")),
+        str(httpx.URL("http://x/", username=CANARY, password="p")),
+        base64.b64encode(CANARY.encode()).decode(),
+        base64.urlsafe_b64encode(CANARY.encode()).decode(),
+        base64.b64encode(f"user:{CANARY}".encode()).decode(),
+        base64.b64encode(f"me:{CANARY}:more".encode()).decode(),
+        repr(CANARY),
+        html.escape(CANARY),
+        CANARY.upper(),
+        CANARY.lower(),
+    ],
+)
+def test_every_spelling_is_masked(masker: Masker, spelling: str):
+    masked = masker.text(f"before {spelling} after")
+
+    assert MASK in masked
+    assert masked.startswith("before ")
+    assert masked.endswith(" after")
+    assert "c4n4ry" not in masked.lower()
+    assert "quoted" not in masked.lower()
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(st.text(min_size=8, max_size=30), st.text(max_size=8), st.text(max_size=8))
+def test_basic_authentication_never_shows_a_secret(secret: str, user: str, after: str):
+    masker = Masker()
+    masker.learn(secret)
+    encoded = base64.b64encode(f"{user}:{secret}{after}".encode()).decode()
+
+    assert MASK in masker.text(encoded)
+
+
+def test_values_keep_their_shape(masker: Masker):
+    masker.learn("12345678")
+    value = {"a": [CANARY, 12345678, 1, True, None], CANARY: "fine", "n": 0.5}
+
+    assert masker.value(value) == {"a": [MASK, MASK, 1, True, None], MASK: "fine", "n": 0.5}
+
+
+def test_an_error_that_was_cut_in_the_middle_of_a_secret_shows_no_beginning_of_it():
+    masker = Masker()
+    masker.learn("sk-0123456789-abcdefghij")
+
+    assert masker.error("it said: 'sk-0123456789-abc…") == "it said: '***…"
+    assert masker.error("it said sk-01234, which is none") == "it said ***, which is none"
+    assert masker.error("it said sk-0") == "it said sk-0"
+
+
+def test_lines_of_a_key_are_secrets_too():
+    masker = Masker()
+    masker.learn("-----BEGIN KEY-----\nAAAABBBBCCCC\n-----END KEY-----")
+
+    assert masker.text("> AAAABBBBCCCC") == "> ***"
+
+
+def test_what_is_too_short_is_not_taken(masker: Masker):
+    with pytest.raises(ValueError, match="is shorter than 4 characters"):
+        masker.learn("abc")
+
+    assert masker.text("abc") == "abc"
+
+
+def test_headers_with_credentials_are_masked_in_any_case():
+    headers = {"Authorization": "x", "set-cookie": "y", "X-API-Key": "z", "Date": "today"}
+
+    assert masked_headers(headers) == {
+        "Authorization": MASK,
+        "set-cookie": MASK,
+        "X-API-Key": MASK,
+        "Date": "today",
+    }
+
+
+# In templates and in what handlers give
+
+
+@pytest.fixture
+def _with_a_secret() -> Any:
+    secrets = Secrets({"TOKEN": "t0k3n-of-the-test"})
+    enter_node_run(NodeRun(HandlerSettings(secrets=secrets)))
+    yield
+    enter_node_run(NodeRun())
+
+
+@pytest.mark.usefixtures("_with_a_secret")
+def test_a_secret_stands_in_a_template_and_no_input_takes_its_place():
+    sly = {"secrets": {"TOKEN": "mine"}, "secrets.TOKEN": "mine"}
+
+    assert render("Bearer {{ secrets.TOKEN }}", sly) == "Bearer t0k3n-of-the-test"
+    assert render("{{ secrets['TOKEN'] | upper }}", sly) == "T0K3N-OF-THE-TEST"
+    assert render("{{ secrets.GONE | default('none') }}", sly) == "none"
+    assert render("{{ input.secrets.TOKEN }}", sly) == "mine"
+
+
+@pytest.mark.usefixtures("_with_a_secret")
+def test_a_missing_secret_says_how_to_set_it():
+    with pytest.raises(TemplateError, match=r"no secret 'GONE': set SECRET_GONE in .*SECRETS_FILE"):
+        render("{{ secrets.GONE }}", None)
+
+
+@pytest.mark.parametrize(
+    "expression", ["secrets", "secrets | json", "secrets.A.B", "secrets['a b']", "secrets.a-b"]
+)
+def test_there_is_no_way_to_all_secrets_or_into_one(expression: str):
+    ((_, reason),) = refusals(f"{{{{ {expression} }}}}")
+
+    assert "there is secrets.NAME only" in reason
+
+
+@pytest.mark.usefixtures("_with_a_secret")
+def test_results_are_masked_before_anybody_has_them():
+    result = checked_result(
+        {"outputData": {"echo": "t0k3n-of-the-test!"}, "message": "t0k3n-of-the-test"}
+    )
+
+    assert result.result == {"outputData": {"echo": "***!"}, "message": "***"}
+    assert "t0k3n" not in f"{result.output_data}{result.detail}"
+
+
+@pytest.mark.usefixtures("_with_a_secret")
+def test_errors_are_told_without_it_and_with_all_else():
+    told = fit_to_be_told(NodeError("no: t0k3n-of-the-test", retryable=False, retry_after=3))
+    assert isinstance(told, NodeError)
+    assert (str(told), told.retryable, told.retry_after) == ("no: ***", False, 3)
+    assert str(fit_to_be_told(ValueError("t0k3n-of-the-test"))) == "ValueError: ***"
+    harmless = ValueError("fine")
+    assert fit_to_be_told(harmless) is harmless
+
+
+async def test_what_the_settings_do_not_have_is_looked_up_elsewhere():
+    asked: list[str] = []
+    blocks: dict[str, str] = {"DEEP": "value-from-a-block"}
+
+    async def fetch(name: str) -> str | None:
+        asked.append(name)
+        return blocks.get(name)
+
+    secrets = Secrets({"HERE": "value-of-settings"}, fetch)
+    config = {
+        "a": ["{{ secrets.HERE }} {{ secrets.DEEP }}", {"b": "{{ secrets['GONE'] | upper }}"}]
+    }
+    await secrets.prepare(config)
+
+    assert sorted(asked) == ["DEEP", "GONE"]
+    assert secrets.get("DEEP") == "value-from-a-block"
+    assert checked_result({"outputData": "value-from-a-block"}).output_data == '"***"'
+    blocks["DEEP"] = "abc"
+    with pytest.raises(ValueError, match="the secret 'DEEP' is shorter than 4"):
+        await secrets.prepare(config)
