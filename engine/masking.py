@@ -58,6 +58,7 @@ class Masker:
 
     def __init__(self) -> None:
         self._spellings: tuple[str, ...] = ()
+        self._beginnings: frozenset[str] = frozenset()
 
     def learn(self, value: str) -> None:
         """From now on ``value`` is masked.
@@ -71,6 +72,7 @@ class Masker:
             known = {*self._spellings, *_spellings(value)}
             # The longest first: a part of one must not be taken out of its middle.
             self._spellings = tuple(sorted(known, key=lambda text: (-len(text), text)))
+            self._beginnings = frozenset(text[:i] for text in known for i in range(1, len(text)))
 
     def holds(self, text: str) -> bool:
         """Whether a secret stands in ``text``."""
@@ -82,6 +84,13 @@ class Masker:
             if spelling in text:
                 text = text.replace(spelling, MASK)
         return text
+
+    def unfinished(self, text: str) -> int:
+        """How many characters at the end of ``text`` may be the beginning of a secret: of a text
+        that comes in pieces they are shown when it is known what follows.
+        """
+        longest = min(len(text), len(self._spellings[0]) - 1 if self._spellings else 0)
+        return next((i for i in range(longest, 0, -1) if text[-i:] in self._beginnings), 0)
 
     def error(self, text: str) -> str:
         """As ``text``; also the beginning of a secret that was cut off in the middle."""

@@ -6,18 +6,22 @@ Two things that a handler may do would reach further:
   loop, and with it end the thread of all executions;
 - a handler that swallows its cancellation would never come to its end, timeout or not.
 
-So a handler runs in an asyncio task of its own, which is left behind when it does not stop.
+So a handler runs in an asyncio task of its own, which is left behind when it does not stop. What it
+reports counts until then, and not after.
 """
 
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
 from typing import Any
 
 import anyio
 import structlog
 
 from engine.errors import NodeError
+from flows.reports import node_reports
+from tasks.reports import enter_attempt
 
 log = structlog.get_logger()
 
@@ -38,18 +42,28 @@ def contained(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[...
     """
 
     @functools.wraps(function)
-    async def call(*args: object, **kwargs: object) -> object:
-        handler = asyncio.create_task(_without_exits(function(*args, **kwargs)))
+    async def run(*args: object, **kwargs: object) -> object:
+        context = copy_context()
+        reports = node_reports.get()
+        attempt = None if reports is None else reports.begin_attempt()
+        if attempt is not None:
+            context.run(enter_attempt, attempt)
+        call = _without_exits(function(*args, **kwargs))
+        handler = asyncio.create_task(call, context=context)
         try:
             await asyncio.wait([handler])
         except asyncio.CancelledError:
+            if attempt is not None:
+                attempt.end(cut_off=True)
             await _stop(handler)
             raise
+        if attempt is not None:
+            attempt.end()
         if handler.cancelled():
             raise NodeError("the handler cancelled itself", retryable=False)
         return handler.result()
 
-    return call
+    return run
 
 
 async def _without_exits(call: Coroutine[Any, Any, object]) -> object:

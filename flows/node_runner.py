@@ -12,6 +12,7 @@ from engine.status import NodeStatus
 from engine.values import MISSING, JsonValue, Missing
 from flows.dispatch_node import OnRetry, run_handler
 from flows.node_result import NodeResult, checked_result
+from flows.reports import NodeReports, node_reports
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tasks.node_types import NodeTypes
 
@@ -34,13 +35,20 @@ class NodeRunner:
         """Whether the node's handler stops when it is cancelled; a synchronous one cannot."""
         return self.node_types.handler(node.type).isasync
 
-    async def run(self, node: Node, input_data: JsonValue, on_retry: OnRetry) -> NodeResult:
+    async def run(
+        self,
+        node: Node,
+        input_data: JsonValue,
+        on_retry: OnRetry,
+        reports: NodeReports | None = None,
+    ) -> NodeResult:
         """One node, all its attempts. Call it in an asyncio task of its own.
 
         Raises:
             Exception: what the last attempt raised.
         """
         enter_node_run(self._node_run(node.id))
+        node_reports.set(reports)
         options = NodeOptions.model_validate(node.config)
         await self.settings.secrets.prepare(dict(node.config))
         policy = self.node_types.retry_policy(node.type, options)

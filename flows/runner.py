@@ -28,6 +28,7 @@ from flows.housekeeping import keep_house
 from flows.node_runner import NodeRunner
 from flows.patience import patiently
 from flows.prefect_runs import crash_flow_run, local_result_storage, prefect_context, run_flow
+from flows.reports import Publish, publish_nowhere
 from flows.trial import Trial, current_trial, node_trial_flow, prepare_trial
 from flows.walk import STOPPING_SECONDS
 from flows.workflow_flow import Carrier, current_carrier, workflow_flow
@@ -71,8 +72,15 @@ class RunnerSettings:
 class Runner:
     """Runs executions from ``start`` to ``stop``. Its methods may be called from any thread."""
 
-    def __init__(self, settings: RunnerSettings, node_types: NodeTypes, database: Database) -> None:
+    def __init__(
+        self,
+        settings: RunnerSettings,
+        node_types: NodeTypes,
+        database: Database,
+        publish: Publish = publish_nowhere,
+    ) -> None:
         self._settings = settings
+        self._publish = publish
         self._database = database.for_another_loop()
         self._node_types = node_types
         self._owner = str(uuid4())
@@ -252,7 +260,7 @@ class Runner:
         execution_id = run.lease.execution_id
         structlog.contextvars.bind_contextvars(execution_id=execution_id)
         node_runner = NodeRunner(self._node_types, self._settings.handler_settings, execution_id)
-        carrier = Carrier(run.lease, self._database, node_runner, control)
+        carrier = Carrier(run.lease, self._database, node_runner, control, self._publish)
         current_carrier.set(carrier)
         name = f"{run.workflow_name} {execution_id}"
         log.info("execution_claimed", workflow=run.workflow_name)

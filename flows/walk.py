@@ -22,6 +22,7 @@ from engine.values import JsonValue, encode_json
 from flows.control import RunControl, StopReason
 from flows.node_result import NodeResult
 from flows.patience import patiently
+from flows.reports import NodeReports, Publish, Reports, Wanted, publish_nowhere
 
 log = structlog.get_logger()
 
@@ -40,7 +41,9 @@ STOPPING_SECONDS = 10.0
 class NodeRuns(Protocol):
     """Runs nodes; the walk decides which and when."""
 
-    async def run(self, node: Node, input_data: JsonValue, on_retry: OnRetry) -> NodeResult:
+    async def run(
+        self, node: Node, input_data: JsonValue, on_retry: OnRetry, reports: NodeReports
+    ) -> NodeResult:
         """Runs one node with its input, all attempts of it. Raises when it failed."""
         ...
 
@@ -52,7 +55,7 @@ class NodeRuns(Protocol):
 class Walk:
     """One execution on its way from what the journal has to its end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all of them from the carrier
         self,
         plan: Plan,
         record: RunRecord,
@@ -61,6 +64,8 @@ class Walk:
         runner: NodeRuns,
         control: RunControl,
         clock: Clock,
+        *,
+        publish: Publish = publish_nowhere,
     ) -> None:
         self._plan = plan
         self._lease = lease
@@ -75,6 +80,7 @@ class Walk:
         self._writing = asyncio.Lock()
         self._running: dict[str, asyncio.Task[NodeResult]] = {}
         self._since: dict[str, float] = {}
+        self._reports = Reports(lease.execution_id, publish)
 
     async def run(self) -> Ending | StopReason:
         """Walks to the end.
@@ -90,6 +96,7 @@ class Walk:
             return await self._run()
         finally:
             await self._stop_nodes()
+            await self._reports.settle()
 
     async def _run(self) -> Ending | StopReason:
         ended = await self._take_due()
@@ -224,7 +231,10 @@ class Walk:
         for node_id, text in inputs.items():
             # Read back from its text, so that a handler that changes its input changes no other's.
             work = self._runner.run(
-                self._plan.node(node_id), json.loads(text), self._retry_noted(node_id)
+                self._plan.node(node_id),
+                json.loads(text),
+                self._retry_noted(node_id),
+                self._reports_of(node_id),
             )
             self._since[node_id] = time.monotonic()
             self._running[node_id] = asyncio.create_task(work, name=node_id)
@@ -249,8 +259,23 @@ class Walk:
 
         return note
 
+    def _reports_of(self, node_id: str) -> NodeReports:
+        async def record(percentage: int | None, message: str | None, wanted: Wanted) -> None:
+            async with self._writing:
+                if not wanted():
+                    return
+                self._seq = await self._patiently(
+                    lambda: self._journal.record_report(
+                        self._lease, self._seq, node_id, percentage, message
+                    ),
+                    "recording a report",
+                )
+
+        return self._reports.of_node(node_id, self._begun.get(node_id, 0), record)
+
     async def _stop_nodes(self) -> None:
         """Cancels the nodes in flight and waits for their end."""
+        self._reports.close()
         for task in self._running.values():
             task.cancel()
         if not self._running:

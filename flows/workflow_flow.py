@@ -23,6 +23,7 @@ from engine.values import JsonValue
 from flows.control import RunControl, StopReason
 from flows.node_runner import NodeRunner
 from flows.patience import patiently
+from flows.reports import Publish, publish_nowhere
 from flows.walk import Walk
 
 log = structlog.get_logger()
@@ -36,6 +37,7 @@ class Carrier:
     database: Database
     node_runner: NodeRunner
     control: RunControl
+    publish: Publish = publish_nowhere
     outcome: Ending | StopReason | None = None
     """Set when the walk is over; ``None`` while it has not been, or where it never began."""
 
@@ -79,7 +81,8 @@ async def _carry(carrier: Carrier) -> Ending | StopReason:
     clock = carrier.database.clock
     # The walk's own outcomes, so that templates see what has ended by the time they are filled.
     runner = replace(carrier.node_runner, inputs=record.inputs, outcomes=record.outcomes)
-    walk = Walk(plan_of(record), record, carrier.lease, journal, runner, control, clock)
+    plan, publish = plan_of(record), carrier.publish
+    walk = Walk(plan, record, carrier.lease, journal, runner, control, clock, publish=publish)
     return await walk.run()
 
 

@@ -259,6 +259,8 @@ class LlmConfig(NodeConfig):
     """The replies that are allowed for the type ``enum``."""
     llm_processing_mode: _Mode = Field(default=ProcessingMode.BATCH, title="Processing")
     """``perRow`` asks once for each record of a list."""
+    llm_stream: bool = Field(default=False, title="Show the reply while it comes")
+    """Whether those who watch the execution get the reply piece by piece."""
 
     @field_validator("enum_options")
     @classmethod

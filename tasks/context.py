@@ -7,6 +7,17 @@ from dataclasses import dataclass, field
 from engine.values import MISSING, JsonValue, Missing
 from tasks.secrets import Secrets
 
+from tasks.reports import report_progress, send_delta
+
+__all__ = [
+    "HandlerSettings",
+    "NodeRun",
+    "current_node_run",
+    "enter_node_run",
+    "report_progress",
+    "send_delta",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class HandlerSettings:

@@ -5,7 +5,8 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -19,7 +20,9 @@ from tasks.config_base import fill_text
 from tasks.configs import LlmConfig, ProcessingMode
 from tasks.context import HandlerSettings
 from tasks.http_client import new_openai_transport, parse_retry_after, parse_url, plain_reason
+from tasks.llm_stream import CompletionStream, OnPiece
 from tasks.replies import ReplyType, reply_type
+from tasks.reports import send_delta
 
 OPENAI_HOST = "api.openai.com"
 OPENAI_URL = f"https://{OPENAI_HOST}/v1"
@@ -121,6 +124,7 @@ class _Asker:
     kind: ReplyType
     model: str
     limit_seconds: float
+    stream: CompletionStream = field(default_factory=CompletionStream)
 
     async def answer(self, client: openai.AsyncOpenAI, data: JsonValue) -> tuple[JsonValue, Usage]:
         """The response over the whole input, and what it cost."""
@@ -131,7 +135,7 @@ class _Asker:
         async def ask_row(index: int, record: JsonValue) -> tuple[JsonValue, Usage]:
             async with free:
                 try:
-                    return await self._ask(client, record)
+                    return await self._ask(client, record, index)
                 except NodeError as error:
                     raise NodeError(
                         f"record {index}: {error}",
@@ -150,15 +154,18 @@ class _Asker:
         answers = [row.result() for row in rows]
         return [value for value, _ in answers], sum((usage for _, usage in answers), Usage())
 
-    async def _ask(self, client: openai.AsyncOpenAI, data: JsonValue) -> tuple[JsonValue, Usage]:
+    async def _ask(
+        self, client: openai.AsyncOpenAI, data: JsonValue, index: int | None = None
+    ) -> tuple[JsonValue, Usage]:
         """The model's reply as a value of the asked type; asks once more when it is none."""
         messages = self._conversation(data)
-        reply = await self._complete(client, messages)
+        reply = await self._complete(client, messages, partial(send_delta, index=index))
         try:
             return self.kind.read(reply.text), reply.usage
         except ValueError:
             messages += self._correction(reply)
-        second = await self._complete(client, messages)
+        on_piece = partial(send_delta, index=index, question=2)
+        second = await self._complete(client, messages, on_piece)
         try:
             return self.kind.read(second.text), reply.usage + second.usage
         except ValueError:
@@ -192,22 +199,30 @@ class _Asker:
         return messages
 
     async def _complete(
-        self, client: openai.AsyncOpenAI, messages: list[ChatCompletionMessageParam]
+        self,
+        client: openai.AsyncOpenAI,
+        messages: list[ChatCompletionMessageParam],
+        on_piece: OnPiece,
     ) -> Reply:
         config = self.config
         longest = openai.omit if config.llm_max_tokens is None else config.llm_max_tokens
         # OpenAI's newer models refuse the old name; other servers know no other.
         is_openai = client.base_url.host.endswith(OPENAI_HOST)
+        request: dict[str, Any] = {
+            "model": self.model,
+            "messages": messages,
+            "temperature": (
+                openai.omit if config.llm_temperature is None else config.llm_temperature
+            ),
+            "max_completion_tokens": longest if is_openai else openai.omit,
+            "max_tokens": openai.omit if is_openai else longest,
+        }
         try:
             async with asyncio.timeout(self.limit_seconds):
-                completion = await client.chat.completions.create(
-                    model=self.model,
-                    messages=messages,
-                    temperature=(
-                        openai.omit if config.llm_temperature is None else config.llm_temperature
-                    ),
-                    max_completion_tokens=longest if is_openai else openai.omit,
-                    max_tokens=openai.omit if is_openai else longest,
+                completion: object = await (
+                    self.stream.complete(client, request, on_piece)
+                    if config.llm_stream
+                    else client.chat.completions.create(**request)
                 )
         except (TimeoutError, openai.APITimeoutError):
             message = f"{self.model} gave no complete reply within {self.limit_seconds:g} s"
@@ -217,7 +232,7 @@ class _Asker:
         except ValueError:
             raise _not_a_completion(client.base_url.host) from None
         # The client hands out what is no completion as it is, against its own types.
-        if not isinstance(cast("object", completion), ChatCompletion):
+        if not isinstance(completion, ChatCompletion):
             raise _not_a_completion(client.base_url.host)
         return _reply(completion)
 

@@ -1,6 +1,8 @@
 """A server on loopback that speaks chat completions, with the replies that a test gives it."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -35,6 +37,58 @@ def completion(
             },
         }
     )
+
+
+BREAK = object()
+"""In place of a piece: the connection is lost here."""
+DONE = b"data: [DONE]\n\n"
+
+
+def chunk(content: Any = None, finish_reason: str | None = None, **more: Any) -> dict[str, Any]:
+    """One chunk of a streamed completion; ``more`` stands beside its choices."""
+    delta = {} if content is None else {"content": content}
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1_700_000_000,
+        "model": "served",
+        "choices": [choice],
+        **more,
+    }
+
+
+def streamed(
+    *parts: Any, finish_reason: str | None = "stop", tokens: tuple[int, int] | None = (7, 3)
+) -> Response:
+    """A completion in chunks, as OpenAI sends it.
+
+    A part is a text, a whole chunk, ``BREAK``, or an ``asyncio.Event`` that is waited for.
+    """
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield _event(chunk(""))
+        for part in parts:
+            if isinstance(part, asyncio.Event):
+                await part.wait()
+            elif part is BREAK:
+                raise ConnectionResetError
+            else:
+                yield _event(part if isinstance(part, dict) else chunk(part))
+        if finish_reason is None:
+            return
+        yield _event(chunk(finish_reason=finish_reason))
+        if tokens is not None:
+            counts = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1]}
+            usage = {**counts, "total_tokens": sum(tokens)}
+            yield _event(chunk(choices=[], usage=usage))
+        yield DONE
+
+    return Response(200, headers={"Content-Type": "text/event-stream"}, pieces=pieces)
+
+
+def _event(value: Any) -> bytes:
+    return f"data: {json.dumps(value)}\n\n".encode()
 
 
 def messages_of(request: Request) -> list[dict[str, str]]:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -45,6 +45,8 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict[str, str])
     pause: float = 0
     """Seconds before each byte of the body; 0 sends it in one piece."""
+    pieces: "Callable[[], AsyncIterator[bytes]] | None" = None
+    """The body as it comes, chunked; where it raises ``ConnectionError`` the connection breaks."""
 
     @classmethod
     def of(cls, value: Any, status: int = 200, **headers: str) -> "Response":
@@ -151,6 +153,9 @@ async def _read(reader: asyncio.StreamReader) -> Request:
 
 
 async def _write(writer: asyncio.StreamWriter, request: Request, response: Response) -> None:
+    if response.pieces is not None:
+        await _write_pieces(writer, response, response.pieces())
+        return
     body = response.body.encode() if isinstance(response.body, str) else response.body
     without_body = request.method == "HEAD" or response.status in {204, 304}
     headers = {"Content-Length": str(len(body)), "Connection": "close", **response.headers}
@@ -167,3 +172,15 @@ async def _write(writer: asyncio.StreamWriter, request: Request, response: Respo
         await asyncio.sleep(response.pause)
         writer.write(piece)
         await writer.drain()
+
+
+async def _write_pieces(
+    writer: asyncio.StreamWriter, response: Response, pieces: AsyncIterator[bytes]
+) -> None:
+    headers = {"Transfer-Encoding": "chunked", "Connection": "close", **response.headers}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    writer.write(f"HTTP/1.1 {response.status} OK\r\n{head}\r\n".encode())
+    async for piece in pieces:
+        writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        await writer.drain()
+    writer.write(b"0\r\n\r\n")
