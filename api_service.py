@@ -38,12 +38,12 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         database = Database(settings.url, vault=vault_of(settings))
-        runner = Runner(runner_settings(settings), node_types, database)
+        hub = Hub(database, settings.poll_interval_seconds)
+        runner = Runner(runner_settings(settings), node_types, database, hub.publish)
         try:
             await database.prepare(example_workflows())
             await asyncio.wrap_future(runner.start())
             submissions = Submissions(database, node_types, runner, settings.max_pending_executions)
-            hub = Hub(database, settings.poll_interval_seconds)
             app.state.services = Services(
                 database, runner, submissions, hub, settings.lease_seconds
             )

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 
 import structlog
 
+from engine.masking import SECRETS
 from engine.values import JsonValue
 
 log = structlog.get_logger()
@@ -159,8 +160,10 @@ class NodeReports:
                     latest = self._latest
                     self._written = latest
                 if attempt is not None:
+                    percentage, message = latest
+                    shown = None if message is None else SECRETS.text(message)
                     wanted = lambda: self._live is attempt and not self._reports.closed  # noqa: E731
-                    await self._record(*latest, wanted)
+                    await self._record(percentage, shown, wanted)
         except Exception as error:  # noqa: BLE001 - the walk finds out by itself; no node fails
             log.warning("report_not_recorded", node_id=self._node_id, reason=str(error))
         self._loop.call_later(WRITE_EVERY_SECONDS, self._look)
@@ -203,7 +206,7 @@ class Attempt:
         self._node.end(self)
         with self._lock:
             if not self._over and not cut_off:
-                self._send()
+                self._send(last=True)
             self._over = True
             self._pieces.clear()
 
@@ -212,11 +215,18 @@ class Attempt:
             self._waiting = False
             self._send()
 
-    def _send(self) -> None:
-        """Under the lock, so that no later piece comes before an earlier one."""
+    def _send(self, *, last: bool = False) -> None:
+        """Under the lock, so that no later piece comes before an earlier one.
+
+        What may be the beginning of a secret stays until it is known what follows.
+        """
         pieces, self._pieces, self._size = self._pieces, {}, 0
         for output, texts in pieces.items():
-            text = "".join(texts)
+            text = SECRETS.text("".join(texts))
+            kept = 0 if last else SECRETS.unfinished(text)
+            if kept:
+                self._pieces[output] = [text[-kept:]]
+                text = text[:-kept]
             for start in range(0, len(text), LARGEST_DELTA):
                 self._node.publish(self._number, output, text[start : start + LARGEST_DELTA])
 

@@ -5,9 +5,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from engine.values import MISSING, JsonValue, Missing
-from tasks.secrets import Secrets
-
 from tasks.reports import report_progress, send_delta
+from tasks.secrets import Secrets
 
 __all__ = [
     "HandlerSettings",

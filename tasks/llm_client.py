@@ -219,11 +219,11 @@ class _Asker:
         }
         try:
             async with asyncio.timeout(self.limit_seconds):
-                completion: object = await (
-                    self.stream.complete(client, request, on_piece)
-                    if config.llm_stream
-                    else client.chat.completions.create(**request)
-                )
+                if config.llm_stream:
+                    completion = await self.stream.complete(client, request, on_piece)
+                else:
+                    create = cast("Any", client.chat.completions.create)
+                    completion = cast("object", await create(**request))
         except (TimeoutError, openai.APITimeoutError):
             message = f"{self.model} gave no complete reply within {self.limit_seconds:g} s"
             raise NodeError(message) from None

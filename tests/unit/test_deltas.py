@@ -1,0 +1,105 @@
+"""The pieces of output that a handler sends while it runs, in virtual time."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from engine.masking import Masker
+from tasks.context import send_delta
+from tests.virtual_time import run
+from tests.watcher import Watcher, watched
+
+
+def test_pieces_within_fifty_milliseconds_are_one_message():
+    async def handler() -> None:
+        for piece in ("a", "b", "c"):
+            send_delta(piece)
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)
+        send_delta("d")
+
+    published = watched(handler).published
+    assert [m["delta"] for m in published] == ["abc", "d"]
+    assert published[0] == {
+        "type": "node_output_delta",
+        "executionId": "e1",
+        "nodeId": "n1",
+        "attempt": 1,
+        "delta": "abc",
+        "at": pytest.approx(0.05),
+    }
+
+
+def test_what_is_left_is_sent_before_the_attempt_is_over():
+    async def body() -> None:
+        watcher = Watcher()
+
+        async def handler() -> None:
+            send_delta("all")
+
+        await watcher.attempt(handler)
+        assert watcher.text == "all"
+
+    run(body())
+
+
+def test_a_flood_of_pieces_keeps_every_character_in_order_in_messages_of_two_kib():
+    pieces = [f"{number} " for number in range(100_000)]
+
+    async def handler() -> None:
+        for number, piece in enumerate(pieces):
+            send_delta(piece)
+            if number % 1_000 == 0:
+                await asyncio.sleep(0.01)
+        send_delta("x" * 10_000)
+
+    watcher = watched(handler)
+    assert watcher.text == "".join(pieces) + "x" * 10_000
+    assert max(len(m["delta"]) for m in watcher.published) <= 2_048
+    assert len(watcher.published) < len(watcher.text) / 1_000
+
+
+def test_pieces_of_several_outputs_are_put_together_each_for_itself():
+    async def handler() -> None:
+        for piece in "abc":
+            send_delta(piece, index=0)
+            send_delta(piece.upper(), index=1)
+        send_delta("again", index=1, question=2)
+
+    shown = [(m["delta"], m.get("index"), m.get("question")) for m in watched(handler).published]
+    assert shown == [("abc", 0, None), ("ABC", 1, None), ("again", 1, 2)]
+
+
+def test_a_listener_that_raises_fails_no_node():
+    async def body() -> str:
+        watcher = Watcher()
+
+        def publish(_execution_id: str, _message: Any) -> None:
+            raise RuntimeError("nobody there")
+
+        watcher.reports.publish = publish
+
+        async def handler() -> str:
+            send_delta("x" * 5_000)
+            return "done"
+
+        return await watcher.attempt(handler)
+
+    assert run(body()) == "done"
+
+
+def test_a_secret_that_comes_in_pieces_is_masked_and_nothing_else_is_held_back(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    masker = Masker()
+    masker.learn("s3cret-value")
+    monkeypatch.setattr("flows.reports.SECRETS", masker)
+
+    async def handler() -> None:
+        for piece in ("the key is s3c", "ret-va", "lue, and s3c", "ond of all"):
+            send_delta(piece)
+            await asyncio.sleep(0.2)
+
+    published = watched(handler).published
+    assert [m["delta"] for m in published] == ["the key is ", "***, and ", "s3cond of all"]
