@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 import structlog
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from pydantic import SecretStr
 
 from api import executions, lists, nodes, service, workflows
 from api.errors import add_error_handlers
 from api.live import sse, websocket
 from api.live.hub import Hub
 from api.services import Services
-from config import ROOT, Settings, load_secrets
+from config import ROOT, Settings, SettingsError, load_secrets
 from database import Database, ExampleWorkflow
 from database.vault import Vault
 from engine.values import encode_json
@@ -23,6 +24,8 @@ from flows.prefect_secrets import fetch_secret
 from flows.runner import Runner, RunnerSettings
 from flows.submission import Submissions
 from tasks.context import HandlerSettings
+from tasks.http_client import parse_url
+from tasks.network_guard import parse_allowed_hosts
 from tasks.node_types import DEFAULT, NodeTypes
 from tasks.secrets import Secrets
 from version import VERSION
@@ -33,13 +36,18 @@ EXAMPLES = ROOT / "examples"
 
 
 def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
-    """The service as an ASGI application. Its lifespan opens the database and runs executions."""
+    """The service as an ASGI application. Its lifespan opens the database and runs executions.
+
+    Raises:
+        SettingsError: a setting has a value that it cannot have.
+    """
+    for_runner = runner_settings(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         database = Database(settings.url, vault=vault_of(settings))
         hub = Hub(database, settings.poll_interval_seconds)
-        runner = Runner(runner_settings(settings), node_types, database, hub.publish)
+        runner = Runner(for_runner, node_types, database, hub.publish)
         try:
             await database.prepare(example_workflows())
             await asyncio.wrap_future(runner.start())
@@ -90,8 +98,25 @@ async def prepare_database(settings: Settings) -> None:
 
 
 def runner_settings(settings: Settings) -> RunnerSettings:
-    """What the runner needs of the settings."""
+    """What the runner needs of the settings.
+
+    Raises:
+        SettingsError: one of them cannot be used.
+    """
     key, secret = settings.openai_api_key, settings.callback_secret
+    handlers = HandlerSettings(
+        openai_api_key=key.get_secret_value() if key else None,
+        openai_base_url=settings.openai_base_url,
+        llm_model=settings.llm_model,
+        llm_timeout_seconds=settings.llm_timeout_seconds,
+        http_timeout_seconds=settings.http_timeout_seconds,
+        secrets=Secrets(load_secrets(settings), fetch_secret if settings.prefect_api_url else None),
+        http_allow_private_networks=settings.http_allow_private_networks,
+        http_allowed_hosts=_checked_hosts(settings.http_allowed_hosts),
+        http_max_response_bytes=settings.http_max_response_bytes,
+        http_max_redirects=settings.http_max_redirects,
+        http_proxy_url=_checked_proxy(settings.http_proxy_url),
+    )
     return RunnerSettings(
         max_concurrent_executions=settings.max_concurrent_executions,
         max_recovery_attempts=settings.max_recovery_attempts,
@@ -102,19 +127,11 @@ def runner_settings(settings: Settings) -> RunnerSettings:
         retention_count=settings.execution_retention_count,
         prefect_api_url=settings.prefect_api_url,
         prefect_home=settings.prefect_home,
-        handler_settings=HandlerSettings(
-            openai_api_key=key.get_secret_value() if key else None,
-            openai_base_url=settings.openai_base_url,
-            llm_model=settings.llm_model,
-            llm_timeout_seconds=settings.llm_timeout_seconds,
-            http_timeout_seconds=settings.http_timeout_seconds,
-            secrets=Secrets(
-                load_secrets(settings), fetch_secret if settings.prefect_api_url else None
-            ),
-        ),
+        handler_settings=handlers,
         callbacks=CallbackSettings(
             secret=secret.get_secret_value() if secret else None,
             timeout_seconds=settings.callback_timeout_seconds,
+            calls=handlers,
         ),
     )
 
@@ -127,6 +144,24 @@ def vault_of(settings: Settings) -> Vault:
         key.get_secret_value() if key else None,
         None if settings.database_url else file.with_name(f"{file.name}.key"),
     )
+
+
+def _checked_hosts(text: str) -> str:
+    try:
+        parse_allowed_hosts(text)
+    except ValueError as error:
+        raise SettingsError(f"HTTP_ALLOWED_HOSTS={text!r}: {error}") from None
+    return text
+
+
+def _checked_proxy(url: SecretStr | None) -> str | None:
+    if url is None:
+        return None
+    try:
+        parse_url(url.get_secret_value())
+    except ValueError as error:  # the value may hold a password
+        raise SettingsError(f"HTTP_PROXY_URL {error}") from None
+    return url.get_secret_value()
 
 
 def example_workflows() -> list[ExampleWorkflow]:

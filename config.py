@@ -124,6 +124,16 @@ class Settings(BaseSettings):
     """How long one call of a model may take."""
     http_timeout_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """How long one call of an ``http`` node may take."""
+    http_allow_private_networks: bool = False
+    """Whether calls may go to loopback and to private networks."""
+    http_allowed_hosts: str = ""
+    """What calls may reach besides public addresses: names, addresses, ranges, by commas."""
+    http_max_response_bytes: int = Field(default=10_485_760, ge=1)
+    """How large an answer may be, unpacked."""
+    http_max_redirects: int = Field(default=10, ge=0, le=100)
+    """How many redirects of one call are followed."""
+    http_proxy_url: Annotated[SecretStr | None, _BlankIsNone] = None
+    """A proxy for calls to public addresses; it may hold a password."""
 
     callback_secret: Annotated[
         SecretStr | None, AfterValidator(_require_webhook_secret), _BlankIsNone

@@ -90,12 +90,17 @@ def serve(settings: Settings, sockets: list[socket.socket]) -> int:
 
     set_up_logging(settings.log_level, settings.log_format)
     try:
+        app = create_app(settings)
+    except SettingsError as error:  # of a value that only its user can read
+        print(f"Wrong setting: {error}", file=sys.stderr)
+        return 2
+    try:
         asyncio.run(prepare_database(settings))
     except StorageError as error:
         place = "DATABASE_URL" if settings.database_url else settings.database_file
         print(f"Cannot start with the database ({place}): {error}", file=sys.stderr)
         return 1
-    server = Server(create_app(settings), settings.shutdown_grace_seconds)
+    server = Server(app, settings.shutdown_grace_seconds)
     gc.freeze()
     gc.enable()
     for listener in sockets:

@@ -25,6 +25,8 @@ WorkflowServiceError
 │   ├── StorageFullError         no space left
 │   └── StorageUnusableError     not a database, read-only, newer than the code
 └── NodeError                    a node's handler failed
+    ├── AddressBlockedError      a call would have gone where calls may not go
+    ├── AnswerTooLargeError
     └── TemplateError
 
 HTTP statuses are given to them in one place, ``api/errors.py``.
@@ -244,6 +246,31 @@ class NodeError(WorkflowServiceError):
         super().__init__(message)
         self.retryable = retryable
         self.retry_after = retry_after
+
+
+class AddressBlockedError(NodeError):
+    """A call would have gone where calls may not go; nothing was sent.
+
+    ``host`` is the host as the call names it. Where a name leads is said by ``kind`` alone: what a
+    resolver inside a network knows is nobody's business outside.
+    """
+
+    def __init__(self, host: str, kind: str, remedy: str) -> None:
+        super().__init__(
+            f"ssrf_blocked: calls may not go to '{host}', which is {kind}. "
+            f"Whoever runs the service can allow it with {remedy}.",
+            retryable=False,
+        )
+
+
+class AnswerTooLargeError(NodeError):
+    """The answer to a call is larger than ``HTTP_MAX_RESPONSE_BYTES``; the rest was not read."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"the answer is larger than {limit_bytes} bytes (HTTP_MAX_RESPONSE_BYTES)",
+            retryable=False,
+        )
 
 
 class TemplateError(NodeError):

@@ -141,9 +141,6 @@ def execute(
 
 def _environment(database: Path, port: int) -> dict[str, str]:
     """The user's environment, with what would lead the service away from the demo overruled."""
-    direct = ",".join(
-        filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1"])
-    )
     return os.environ | {
         "API_HOST": "127.0.0.1",
         "API_PORT": str(port),
@@ -151,8 +148,8 @@ def _environment(database: Path, port: int) -> dict[str, str]:
         "DATABASE_URL": "",
         "PREFECT_API_URL": "",
         "PREFECT_HOME": str(database.parent / "prefect"),
-        "NO_PROXY": direct,
-        "no_proxy": direct,
+        "HTTP_ALLOWED_HOSTS": "127.0.0.1",  # the shop; nodes may call public addresses only
+        "HTTP_PROXY_URL": "",
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",
     }

@@ -7,8 +7,9 @@ library of that name in its own language.
 import asyncio
 import json
 import re
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 
@@ -21,6 +22,7 @@ from database.records import Execution
 from engine.errors import NodeError, describe
 from engine.status import ExecutionStatus
 from engine.values import JsonValue
+from tasks.context import HandlerSettings
 from tasks.http_client import new_client, parse_retry_after, parse_url, plain_reason
 from version import VERSION
 
@@ -115,13 +117,20 @@ def headers_of(delivery: Delivery, body: str, secret: str | None, now: datetime)
 
 
 async def send(
-    url: str, body: str, headers: Mapping[str, str], timeout_seconds: float, now: datetime
+    url: str,
+    body: str,
+    headers: Mapping[str, str],
+    timeout_seconds: float,
+    now: datetime,
+    calls: HandlerSettings,
 ) -> Answer:
     """Makes one attempt; whatever goes wrong is an answer. The answer's body is not read."""
+    # However long an answer says it is: that the callback was taken is all that counts.
+    unread = replace(calls, http_max_response_bytes=sys.maxsize)
     try:
         async with (
             asyncio.timeout(timeout_seconds),  # httpx limits each step; a slow head has many
-            new_client(timeout_seconds) as client,
+            new_client(unread, timeout_seconds) as client,
             client.stream(
                 "POST", url, content=body.encode(), headers=dict(headers), follow_redirects=False
             ) as response,

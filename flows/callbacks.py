@@ -23,6 +23,7 @@ from database.callbacks import Delivery, Failure
 from engine.errors import LeaseLostError, StorageError
 from flows.callback_request import Answer, body_of, headers_of, send
 from flows.patience import patiently
+from tasks.context import HandlerSettings
 
 log = structlog.get_logger()
 
@@ -53,6 +54,8 @@ class CallbackSettings:
     """A Standard Webhooks secret; without it they are not signed."""
     timeout_seconds: float = 10.0
     first_delay_seconds: float = 5.0
+    calls: HandlerSettings = field(default_factory=HandlerSettings)
+    """Where calls may go."""
 
 
 async def deliver_callbacks(
@@ -214,7 +217,8 @@ class _Post:
         now = self._database.clock()
         body = body_of(execution, delivery.workflow_name)
         headers = headers_of(delivery, body, self._settings.secret, now)
-        return await send(delivery.url, body, headers, self._settings.timeout_seconds, now)
+        seconds, calls = self._settings.timeout_seconds, self._settings.calls
+        return await send(delivery.url, body, headers, seconds, now, calls)
 
     async def _record(self, write: Callable[[], Awaitable[T]]) -> T:
         return await patiently(write, "recording a callback", lambda: self._leaving)

@@ -27,6 +27,11 @@ class HandlerSettings:
     llm_model: str = "gpt-4o-mini"
     llm_timeout_seconds: float = 120.0
     http_timeout_seconds: float = 30.0
+    http_allow_private_networks: bool = False
+    http_allowed_hosts: str = ""
+    http_max_response_bytes: int = 10_485_760
+    http_max_redirects: int = 10
+    http_proxy_url: str | None = field(default=None, repr=False)
     secrets: Secrets = field(default_factory=Secrets)
 
 

@@ -17,9 +17,8 @@ from engine.masking import SECRETS, masked_headers
 from engine.values import JsonValue, as_text, dump_json, load_json
 from tasks.config_base import fill, fill_text, read_config
 from tasks.configs import BasicAuth, BearerAuth, HttpConfig, Pair
-from tasks.context import current_node_run
+from tasks.context import HandlerSettings, current_node_run
 from tasks.http_client import (
-    MAX_REDIRECTS,
     new_client,
     parse_retry_after,
     parse_url,
@@ -56,13 +55,14 @@ async def handle_http(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
     """Calls the address; the result has ``outputData``, ``statusCode`` and ``headers``.
 
     Raises:
-        NodeError: not retryable for what another attempt cannot mend (config, template, 4xx);
+        NodeError: not retryable for what another attempt cannot mend (config, template, 4xx, an
+            address that is blocked, an answer that is too large);
             retryable for 429 (with the delay that was asked for), 5xx and failures of the network.
     """
     config = read_config(HttpConfig, node)
     run = current_node_run()
     call = build_call(config, input_data, run.idempotency_key)
-    response = await _make(call, config.timeout_seconds or run.settings.http_timeout_seconds)
+    response = await _make(call, run.settings, config.timeout_seconds)
     _refuse_failure(call, response)
     return {
         "success": True,
@@ -117,7 +117,11 @@ def read_answer(call: Call, response: httpx.Response, wanted: str) -> JsonValue:
     return {"response": text}
 
 
-async def _make(call: Call, limit_seconds: float) -> httpx.Response:
+async def _make(
+    call: Call, settings: HandlerSettings, timeout_seconds: float | None
+) -> httpx.Response:
+    limit_seconds = timeout_seconds or settings.http_timeout_seconds
+
     async def stay_authorized(request: httpx.Request) -> None:
         # httpx drops Authorization on the way to another origin; an X-API-Key is as secret.
         if call.auth_header and not _same_site(call.url, request.url):
@@ -126,15 +130,17 @@ async def _make(call: Call, limit_seconds: float) -> httpx.Response:
     try:
         async with (
             asyncio.timeout(limit_seconds),  # httpx limits each step; a slow body has many
-            new_client(limit_seconds, before_each=stay_authorized) as client,
+            new_client(settings, limit_seconds, before_each=stay_authorized) as client,
         ):
             return await client.request(
                 call.method, call.url, headers=call.headers, content=call.content
             )
     except (TimeoutError, httpx.TimeoutException):
         raise NodeError(f"{call.shown}: no complete answer within {limit_seconds:g} s") from None
+    except NodeError as error:  # the guard's, or the limit's
+        raise NodeError(f"{call.shown}: {error}", retryable=error.retryable) from None
     except httpx.TooManyRedirects:
-        message = f"{call.shown} redirected more than {MAX_REDIRECTS} times"
+        message = f"{call.shown} redirected more than {settings.http_max_redirects} times"
         raise NodeError(message, retryable=False) from None
     except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
         raise NodeError(f"{call.shown}: {plain_reason(error)}", retryable=False) from None

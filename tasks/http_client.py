@@ -1,52 +1,92 @@
-"""HTTP from inside handlers: the clients, addresses, and failures in plain words.
+"""HTTP from inside the service: the only clients, addresses, and failures in plain words.
 
 The ``http`` node uses httpx; the ``openai`` client is built on httpx2 and takes a client of that.
+Whoever calls out takes a client from here, so that the guard (``tasks/network_guard.py``) sees it.
 """
 
 import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
+from ipaddress import ip_network
 
 import httpx
 import httpx2
 
-MAX_REDIRECTS = 10
-HIGHEST_PORT = 65_535
+from tasks.answer_body import ACCEPTED
+from tasks.context import HandlerSettings
+from tasks.guarded_transport import GuardedTransport, GuardedTransport2, Limits
+from tasks.network_guard import (
+    HIGHEST_PORT,
+    AllowedHost,
+    Guard,
+    parse_allowed_hosts,
+    written_address,
+)
 
 RequestHook = Callable[[httpx.Request], Awaitable[None]]
 
 
-@cache
-def ssl_context() -> ssl.SSLContext:
-    """The process's one TLS context: reading the certificates anew takes 20 ms a client."""
-    return httpx.create_ssl_context()
-
-
 def new_client(
-    timeout_seconds: float, *, before_each: RequestHook | None = None
+    settings: HandlerSettings, timeout_seconds: float, *, before_each: RequestHook | None = None
 ) -> httpx.AsyncClient:
-    """A client for one call and its redirects; ``before_each`` sees every request of them."""
+    """A guarded client for one call and its redirects; ``before_each`` sees every request of them.
+
+    Besides httpx's errors a call raises ``AddressBlockedError``, ``AnswerTooLargeError`` and, for a
+    body that is not packed as it says, ``NodeError``.
+    """
     return httpx.AsyncClient(
-        verify=ssl_context(),
+        transport=GuardedTransport(_limits(settings)),
+        trust_env=False,
+        headers={"Accept-Encoding": ACCEPTED},
         timeout=timeout_seconds,
         follow_redirects=True,
-        max_redirects=MAX_REDIRECTS,
+        max_redirects=settings.http_max_redirects,
         event_hooks={"request": [before_each] if before_each else []},
     )
 
 
-def new_openai_transport(timeout_seconds: float) -> httpx2.AsyncClient:
-    """The client to build an ``openai.AsyncOpenAI`` on."""
+def new_openai_transport(settings: HandlerSettings, timeout_seconds: float) -> httpx2.AsyncClient:
+    """The client to build an ``openai.AsyncOpenAI`` on.
+
+    What the operator has set as ``OPENAI_BASE_URL`` is open to it, wherever it is.
+    """
+    limits = _limits(settings)
+    if settings.openai_base_url:
+        limits = replace(limits, guard=_with_server(limits.guard, settings.openai_base_url))
     return httpx2.AsyncClient(
-        verify=ssl_context(),
+        transport=GuardedTransport2(limits),
+        trust_env=False,
+        headers={"Accept-Encoding": ACCEPTED},
         timeout=timeout_seconds,
         follow_redirects=True,
-        max_redirects=MAX_REDIRECTS,
+        max_redirects=settings.http_max_redirects,
     )
+
+
+def _limits(settings: HandlerSettings) -> Limits:
+    guard = Guard(settings.http_allow_private_networks, _allowed_hosts(settings.http_allowed_hosts))
+    return Limits(guard, settings.http_max_response_bytes, settings.http_proxy_url)
+
+
+_allowed_hosts = cache(parse_allowed_hosts)
+
+
+@cache
+def _with_server(guard: Guard, base_url: str) -> Guard:
+    """``guard``, opened for the host and port of a URL."""
+    url = parse_url(base_url)
+    port = url.port or {"http": 80, "https": 443}[url.scheme]
+    written = written_address(url.host)
+    if written is None:
+        server = AllowedHost(name=url.host.rstrip(".").lower(), port=port)
+    else:
+        server = AllowedHost(network=ip_network(written), port=port)
+    return replace(guard, allowed=(*guard.allowed, server))
 
 
 def parse_url(text: str) -> httpx.URL:

@@ -114,7 +114,7 @@ def _client(settings: HandlerSettings, limit_seconds: float) -> openai.AsyncOpen
         base_url=base_url,
         max_retries=0,  # attempts are the node's, where they are counted and logged
         timeout=limit_seconds,
-        http_client=new_openai_transport(limit_seconds),
+        http_client=new_openai_transport(settings, limit_seconds),
     )
 
 
@@ -227,6 +227,9 @@ class _Asker:
         except (TimeoutError, openai.APITimeoutError):
             message = f"{self.model} gave no complete reply within {self.limit_seconds:g} s"
             raise NodeError(message) from None
+        except NodeError as error:  # the guard's, or the limit's
+            message = f"the model server at {client.base_url.host}: {error}"
+            raise NodeError(message, retryable=error.retryable) from None
         except openai.OpenAIError as error:
             raise _failure(error, client.base_url.host) from error
         except ValueError:

@@ -1,10 +1,12 @@
 """Calls of the http node, against a real server on loopback."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from engine.errors import NodeError
+from tasks.context import current_node_run, enter_node_run
 from tasks.node_handlers import NODE_HANDLERS
 from tests.servers import Request, Response, serve
 
@@ -12,6 +14,9 @@ OK = Response.of({"ok": True})
 
 
 async def call(url: str, data: Any = None, **config: Any) -> Any:
+    run = current_node_run()
+    settings = replace(run.settings, http_allowed_hosts="127.0.0.1")  # where the servers are
+    enter_node_run(replace(run, settings=settings))
     node = {"id": "n1", "type": "http", "config": {"httpUrl": url, **config}}
     return await NODE_HANDLERS["http"].fn(node, data)
 

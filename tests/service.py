@@ -46,6 +46,7 @@ class RunningService:
             "prefect_home": directory / "prefect",
             "shutdown_grace_seconds": 0.0,
             "poll_interval_seconds": 0.2,
+            "http_allowed_hosts": "127.0.0.1",  # where the servers of tests are
             **settings,
         }
         self.settings = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue]

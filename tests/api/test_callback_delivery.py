@@ -17,6 +17,7 @@ from engine.plan import Progress
 from engine.status import ExecutionStatus
 from flows import callback_request
 from flows.callbacks import SLOTS, SLOTS_OF_A_HOST, CallbackSettings, deliver_callbacks
+from tasks.context import HandlerSettings
 from tests.moving_clock import MovingClock
 from tests.servers import Request, Response, closed_port, never, serve
 
@@ -58,7 +59,8 @@ async def ended(database: Database, execution_id: str, url: str) -> None:
 @asynccontextmanager
 async def sending(database: Database, timeout_seconds: float = 10.0) -> AsyncIterator[None]:
     """The loop of a service, which polls so often that moving the clock is noticed at once."""
-    settings = CallbackSettings(timeout_seconds=timeout_seconds)
+    calls = HandlerSettings(http_allowed_hosts="127.0.0.1")
+    settings = CallbackSettings(timeout_seconds=timeout_seconds, calls=calls)
     loop = deliver_callbacks(database, settings, asyncio.Event(), 15, 0.02)
     task = asyncio.create_task(loop)
     try:

@@ -239,6 +239,17 @@ async def test_neither_secret_nor_query_is_logged(tmp_path: Path) -> None:
     assert SECRET not in shown
 
 
+async def test_an_address_where_calls_may_not_go_is_given_up_at_once(tmp_path: Path) -> None:
+    async with serve(OK) as server:
+        with RunningService(tmp_path, http_allowed_hosts="") as service:
+            answer = await run(service, line(1), server.url)
+            callback = await told(service, answer["executionId"])
+    assert callback["givenUpAt"] is not None
+    assert callback["attempts"] == 1
+    assert "ssrf_blocked" in callback["lastError"]
+    assert server.requests == []
+
+
 def failures(service: RunningService, execution_id: str) -> int:
     return service.poll(execution_id)["callback"]["lastStatus"] or 0
 

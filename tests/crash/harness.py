@@ -52,6 +52,7 @@ class ServiceProcess(RunningService):
             "lease_seconds": LEASE_SECONDS,
             "poll_interval_seconds": 0.1,
             "log_format": "json",
+            "http_allowed_hosts": "127.0.0.1",
             **settings,
         }
 

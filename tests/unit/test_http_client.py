@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
+from tasks.context import HandlerSettings
+from tasks.guarded_transport import ssl_context
 from tasks.http_client import (
     new_client,
     new_openai_transport,
@@ -14,7 +16,6 @@ from tasks.http_client import (
     parse_url,
     plain_reason,
     shown_url,
-    ssl_context,
 )
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -32,7 +33,7 @@ async def test_clients_do_not_read_the_certificates_anew(monkeypatch: pytest.Mon
         raise AssertionError
 
     monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", refuse)
-    async with new_client(1), new_openai_transport(1):
+    async with new_client(HandlerSettings(), 1), new_openai_transport(HandlerSettings(), 1):
         pass
 
 
