@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic import SecretStr
 
-from api import executions, lists, nodes, service, workflows
+from api import executions, lists, nodes, service, webhooks, workflows
 from api.errors import add_error_handlers
 from api.live import sse, websocket
 from api.live.hub import Hub
@@ -53,7 +53,12 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
             await asyncio.wrap_future(runner.start())
             submissions = Submissions(database, node_types, runner, settings.max_pending_executions)
             app.state.services = Services(
-                database, runner, submissions, hub, settings.lease_seconds
+                database,
+                runner,
+                submissions,
+                hub,
+                settings.lease_seconds,
+                settings.webhook_response_timeout_seconds,
             )
             log.info("service_started", version=VERSION)
             yield
@@ -78,7 +83,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         expose_headers=["ETag", "Location", "Retry-After"],
     )
     add_error_handlers(app)
-    for resource in (service, executions, lists, workflows, nodes, sse, websocket):
+    for resource in (service, executions, lists, workflows, nodes, webhooks, sse, websocket):
         app.include_router(resource.router)
     return app
 

@@ -148,6 +148,9 @@ class Settings(BaseSettings):
     )
     """Seals what nodes with ``hideData`` work with; without it a key file beside the database."""
 
+    webhook_response_timeout_seconds: float = Field(default=30.0, gt=0, le=3_600)
+    """How long the caller of a webhook waits for a ``webhookResponse`` node."""
+
     cors_origins: str = "*"
     """Origins of browsers that may call the service, separated by commas."""
     log_level: Annotated[LogLevel, BeforeValidator(_in_capitals)] = "INFO"

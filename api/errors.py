@@ -13,11 +13,13 @@ from starlette.exceptions import HTTPException
 
 from engine.document import escape_pointer
 from engine.errors import (
+    BodyTooLargeError,
     ChangedMeanwhileError,
     ConflictError,
     NotFoundError,
     QueueFullError,
     RefusedError,
+    SignatureError,
     StorageBusyError,
     StorageError,
     StorageFullError,
@@ -29,6 +31,8 @@ log = structlog.get_logger()
 
 STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
     NotFoundError: HTTPStatus.NOT_FOUND,
+    SignatureError: HTTPStatus.UNAUTHORIZED,
+    BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     RefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownNodeTypeError: HTTPStatus.BAD_REQUEST,
     ConflictError: HTTPStatus.CONFLICT,

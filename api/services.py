@@ -20,6 +20,7 @@ class Services:
     submissions: Submissions
     hub: Hub
     lease_seconds: float
+    webhook_response_timeout_seconds: float
 
 
 async def _services(request: Request) -> Services:

@@ -2,8 +2,9 @@
 
 ``connection`` opens it, ``schema`` brings it up to date, ``submissions`` takes executions in,
 ``queue`` hands them out, ``journal`` records how they go, ``reads`` answers questions, ``news``
-tells what happened since, ``callbacks`` who wants to know how they ended, ``lists``
-gives pages of what there is, ``workflows`` saves documents.
+tells what happened since, ``callbacks`` who wants to know how they ended, ``replies``
+what callers of webhooks are answered, ``lists`` gives pages of what there is, ``workflows`` saves
+documents.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from database.news import News
 from database.queue import Queue
 from database.reader import PooledReader, Reader, ThreadedReader
 from database.reads import Reads
+from database.replies import Replies
 from database.retention import Retention
 from database.schema import ExampleWorkflow, is_prepared, prepare_schema
 from database.submissions import Submissions
@@ -86,6 +88,7 @@ class Database:
         self.news = News(reader)
         self.lists = Lists(reader)
         self.workflows = SavedWorkflows(reader, writer, clock)
+        self.replies = Replies(reader, self._vault)
         self.retention = Retention(reader, writer, clock)
         self.callbacks = Callbacks(reader, writer, clock)
 

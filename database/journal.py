@@ -36,7 +36,7 @@ from database.node_rows import (
 )
 from database.queue import to_status
 from database.reader import Reader
-from database.records import Ending, Lease, NodeEnded, NodeStarted, RunRecord
+from database.records import MANUAL, Ending, Lease, NodeEnded, NodeStarted, RunRecord
 from database.tables import AT_ONCE, definitions, executions, logs, runs
 from database.vault import Vault
 from database.writer import Writer
@@ -48,7 +48,13 @@ from engine.status import ExecutionStatus, NodeStatus
 
 # Statements are built once: building one anew takes longer than SQLite takes to carry it out.
 _LOAD_RUN = (
-    select(executions.c.inputs, definitions.c.document, runs.c.seq, runs.c.cancelRequestedAt)
+    select(
+        executions.c.inputs,
+        executions.c.triggerType,
+        definitions.c.document,
+        runs.c.seq,
+        runs.c.cancelRequestedAt,
+    )
     .join(runs, runs.c.executionId == executions.c.id)
     .join(definitions, definitions.c.hash == runs.c.definitionHash)
     .where(executions.c.id == bindparam("execution"), runs.c.owner == bindparam("holder"))
@@ -131,6 +137,7 @@ class Journal:
                 for row in rows
                 if row.status in (NodeStatus.RUNNING, NodeStatus.CANCELLED)
             },
+            trigger_type=head.triggerType or MANUAL,
         )
 
     async def resumptions(self, lease: Lease) -> dict[str, Resumption]:

@@ -20,6 +20,7 @@ from sqlalchemy import (
 from database.node_rows import outcome_of
 from database.reader import Reader
 from database.records import (
+    MANUAL,
     CurrentNode,
     Execution,
     NodeLog,
@@ -90,6 +91,7 @@ _PAST_RUN = (
         executions.c.workflowId,
         executions.c.organizationId,
         executions.c.inputs,
+        executions.c.triggerType,
         runs.c.workflowName,
         definitions.c.document,
     )
@@ -192,6 +194,7 @@ def _past_run(connection: Connection, execution_id: str, vault: Vault) -> PastRu
         row.document,
         row.inputs,
         {node.nodeId: outcome for node in ended if (outcome := outcome_of(node, vault))},
+        row.triggerType or MANUAL,
     )
 
 

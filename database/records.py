@@ -7,6 +7,9 @@ from engine.parking import ParkedNode
 from engine.plan import Outcome, Progress
 from engine.status import ExecutionStatus, NodeStatus
 
+MANUAL = "manual"
+"""The ``triggerType`` of an execution that a person or a program asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
@@ -65,7 +68,7 @@ class Submission:
     document: str
     inputs: str | None
     total_nodes: int
-    trigger_type: str = "manual"
+    trigger_type: str = MANUAL
     unsaved: bool = False
     """Whether its document came with the request; see ``unsaved.UNSAVED``."""
     idempotency: "IdempotencyKey | None" = None
@@ -122,6 +125,7 @@ class RunRecord:
     """The nodes that wait."""
     attempts: dict[str, int] = field(default_factory=dict[str, int])
     """Node runs that were begun and are not decided, with the attempts they have had."""
+    trigger_type: str = MANUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +211,7 @@ class PastRun:
     document: str
     inputs: str | None
     outcomes: dict[str, Outcome]
+    trigger_type: str = MANUAL
 
 
 @dataclass(frozen=True, slots=True)

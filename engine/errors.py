@@ -3,12 +3,16 @@
 WorkflowServiceError
 ├── NotFoundError
 │   ├── WorkflowNotFoundError
-│   └── ExecutionNotFoundError
+│   ├── ExecutionNotFoundError
+│   └── WebhookNotFoundError
+├── SignatureError               a delivery is not from whom it should be, or not from now
+├── BodyTooLargeError
 ├── RefusedError                 the caller sent something that cannot be accepted
 │   ├── DocumentRefusedError
 │   ├── InputsRefusedError
 │   ├── WorkflowRefusedError
 │   ├── CursorRefusedError
+│   ├── BodyRefusedError
 │   └── OrganizationRefusedError
 │   └── IdempotencyKeyReusedError
 ├── UnknownNodeTypeError
@@ -81,6 +85,27 @@ class ExecutionNotFoundError(NotFoundError):
         super().__init__(f"Execution '{execution_id}' not found")
 
 
+class WebhookNotFoundError(NotFoundError):
+    """No webhook node of the workflow has that address. Says nothing of those that have others."""
+
+    def __init__(self, workflow_id: str) -> None:
+        super().__init__(f"Workflow '{workflow_id}' has no webhook at this address")
+
+
+class SignatureError(WorkflowServiceError):
+    """A delivery is not signed, or not with the webhook's secret, or not just now."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The signature is refused: {reason}")
+
+
+class BodyTooLargeError(WorkflowServiceError):
+    """The body is longer than is read."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(f"The body is longer than {most_bytes} bytes")
+
+
 class RefusedError(WorkflowServiceError):
     """What was sent cannot be accepted; ``problems`` holds every reason."""
 
@@ -133,6 +158,15 @@ class OrganizationRefusedError(RefusedError):
     def __init__(self, organization_id: str) -> None:
         detail = f"there is no organization '{organization_id}'"
         super().__init__([Problem("unknown_organization", detail, "/organizationId")])
+
+
+class BodyRefusedError(RefusedError):
+    """The body of a delivery is not what its content type says."""
+
+    summary = "The body cannot be read"
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__([Problem(code, detail, "")])
 
 
 class IdempotencyKeyReusedError(RefusedError):

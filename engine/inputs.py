@@ -76,6 +76,20 @@ def start_by_webhook(
     return Start(frozenset({node_id}), {node_id: payload})
 
 
+def start_as(trigger: str, graph: Graph, inputs: Mapping[str, JsonValue] | None) -> Start:
+    """How an execution begins that was asked for by ``trigger``, its ``triggerType``.
+
+    The ``inputs`` of a webhook delivery are its payload by the id of the node that is fired.
+
+    Raises:
+        InputsRefusedError: see ``start_manually``.
+    """
+    if trigger == WEBHOOK and inputs is not None and len(inputs) == 1:
+        ((node_id, payload),) = inputs.items()
+        return start_by_webhook(graph, node_id, payload)
+    return start_manually(graph, inputs)
+
+
 def _add_loose(
     loose: dict[str, JsonValue], triggers: list[str], payloads: dict[str, JsonValue]
 ) -> list[Problem]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from database import Database
-from database.records import IdempotencyKey, PastRun, Submission, Workflow
+from database.records import MANUAL, IdempotencyKey, PastRun, Submission, Workflow
 from database.unsaved import UNSAVED_NAME, unsaved_id
 from engine.document import parse_document
 from engine.errors import DocumentRefusedError, InputsRefusedError, Problem, StillRunningError
-from engine.graph import Graph
-from engine.inputs import start_manually
+from engine.graph import WEBHOOK, Graph
+from engine.inputs import start_as, start_by_webhook, start_manually
 from engine.parking import Resumption
 from engine.plan import Plan
 from engine.rerun import changed_by_inputs, taken_over
@@ -150,8 +150,9 @@ class Submissions:
             raise InputsRefusedError([Problem("unknown_node", detail, "/fromNodeId")])
         before: Mapping[str, JsonValue] = json.loads(past.inputs) if past.inputs else {}
         after = before if inputs is None else inputs
-        start = start_manually(graph, after)
-        changed = changed_by_inputs(start_manually(graph, before), start)
+        trigger = past.trigger_type if inputs is None else MANUAL
+        start = start_as(trigger, graph, after)
+        changed = changed_by_inputs(start_as(past.trigger_type, graph, before), start)
         kept = taken_over(graph, past.outcomes, from_node_id, changed)
         plan = Plan(graph, start)
         submission = Submission(
@@ -163,9 +164,38 @@ class Submissions:
             inputs=_inputs_text(past, inputs),
             total_nodes=len(plan.counted),
             callback_url=callback_url,
+            trigger_type=trigger,
             rerun_of=execution_id,
             taken_over=tuple(kept),
             progress=plan.progress(kept),
+        )
+        return await self._store(submission)
+
+    async def submit_delivery(
+        self,
+        workflow: Workflow,
+        graph: Graph,
+        node_id: str,
+        payload: JsonValue,
+        key: IdempotencyKey | None,
+    ) -> Accepted:
+        """Stores an execution that fires this webhook node alone, and wakes the runner.
+
+        Raises:
+            QueueFullError: as many executions wait as may.
+            StorageError: the database did not take it; nothing is stored.
+        """
+        plan = Plan(graph, start_by_webhook(graph, node_id, payload))
+        submission = Submission(
+            execution_id=str(uuid.uuid4()),
+            workflow_id=workflow.id,
+            workflow_name=workflow.name,
+            organization_id=workflow.organization_id,
+            document=workflow.data,
+            inputs=encode_json({node_id: payload}),
+            total_nodes=len(plan.counted),
+            trigger_type=WEBHOOK,
+            idempotency=key,
         )
         return await self._store(submission)
 

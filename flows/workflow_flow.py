@@ -16,7 +16,7 @@ from database.records import Ending, Lease, RunRecord
 from engine.document import parse_document
 from engine.errors import LeaseLostError, describe
 from engine.graph import Graph
-from engine.inputs import start_manually
+from engine.inputs import start_as
 from engine.plan import Plan
 from engine.status import ExecutionStatus
 from engine.values import JsonValue
@@ -90,7 +90,7 @@ def plan_of(record: RunRecord) -> Plan:
     """The plan of an execution, from the definition and the inputs it was submitted with."""
     graph = Graph(parse_document(record.document))
     inputs: Mapping[str, JsonValue] = json.loads(record.inputs) if record.inputs else {}
-    return Plan(graph, start_manually(graph, inputs))
+    return Plan(graph, start_as(record.trigger_type, graph, inputs))
 
 
 def _as_state(outcome: Ending | StopReason) -> State[Any]:

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BeforeValidator,
     ConfigDict,
@@ -17,6 +18,7 @@ from engine.conditions import Operator
 from engine.values import JsonValue, as_text, load_json
 from tasks.config_base import FILLED, Filled, LenientModel, Name, NodeConfig, has_template
 from tasks.http_client import parse_url
+from tasks.signatures import usable_secret, usable_token
 
 SECRET: dict[str, JsonValue] = {"writeOnly": True, "format": "password"}
 """Marks a setting in the JSON Schema as one whose value is not shown again."""
@@ -87,14 +89,14 @@ class WebhookConfig(NodeConfig):
 
     model_config = ConfigDict(title="Webhook")
 
-    webhook_token: str | None = Field(
+    webhook_token: Annotated[str | None, AfterValidator(usable_token)] = Field(
         default=None, title="Token", repr=False, json_schema_extra=SECRET
     )
     """The last part of the webhook's address; calls without it are refused."""
-    webhook_secret: str | None = Field(
+    webhook_secret: Annotated[str | None, AfterValidator(usable_secret)] = Field(
         default=None, title="Secret", repr=False, json_schema_extra=SECRET
     )
-    """The key with which the caller signs what it sends."""
+    """The key with which the caller signs what it sends: base64, after Standard Webhooks."""
 
 
 class Pair(LenientModel):

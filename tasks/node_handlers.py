@@ -37,6 +37,7 @@ from tasks.http import handle_http
 from tasks.llm import handle_llm
 from tasks.records import handle_add_field, handle_join
 from tasks.waiting import ApprovalConfig, WaitConfig, handle_approval, handle_wait
+from tasks.webhook_response import WebhookResponseConfig, handle_webhook_response
 
 NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "trigger": handle_trigger,
@@ -52,6 +53,7 @@ NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "filter": handle_filter,
     "aggregate": handle_aggregate,
     "webhook": handle_webhook,
+    "webhookResponse": handle_webhook_response,
     "wait": handle_wait,
     "approval": handle_approval,
     "comment": handle_comment,
@@ -72,6 +74,7 @@ NODE_CONFIGS: dict[str, type[BaseModel]] = {
     "filter": FilterConfig,
     "aggregate": AggregateConfig,
     "webhook": WebhookConfig,
+    "webhookResponse": WebhookResponseConfig,
     "wait": WaitConfig,
     "approval": ApprovalConfig,
     "comment": CommentConfig,

@@ -1,0 +1,210 @@
+"""The webhookResponse: decides what the caller of the execution's webhook is answered."""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, cast
+
+from prefect import task
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+from engine.errors import NodeError
+from engine.values import JsonValue, Missing, as_text, kind_of, load_json, lookup
+from tasks.config_base import LenientModel, NodeConfig, fill, fill_text, has_template, read_config
+
+REPLY = "webhookReply"
+"""The key of the result that holds the answer: ``{"status", "headers": [[name, value]], "body"}``.
+"""
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_REFUSED = {
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
+"""What belongs to the connection, which is the server's."""
+
+
+class ResponseMode(StrEnum):
+    """What the answer's body is."""
+
+    PASSTHROUGH = "passthrough"
+    SELECTED = "selected"
+    TEMPLATE = "template"
+
+
+class ResponseHeader(LenientModel):
+    """One header of the answer."""
+
+    verbatim: ClassVar[frozenset[str]] = frozenset({"value"})
+
+    key: str = Field(default="", title="Name")
+    """The name; a row without one is left out."""
+    value: JsonValue = Field(default=None, title="Value")
+    """The value, may hold templates; a row with null is left out."""
+
+    @field_validator("key")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        name = name.strip()
+        if name and not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"'{name}' cannot be the name of a header")
+        if name.lower() in _REFUSED:
+            raise ValueError(f"header '{name}' is the server's own to set")
+        return name
+
+    @field_validator("value")
+    @classmethod
+    def _is_one_line(cls, value: JsonValue) -> JsonValue:
+        if isinstance(value, str) and not has_template(value) and _CONTROL.search(value):
+            raise ValueError("the value of a header cannot have a control character in it")
+        return value
+
+
+def _trimmed(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+def _as_rows(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            value = load_json(value)
+        except ValueError:
+            value = None
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[str, JsonValue]", value)
+        return [{"key": key, "value": inner} for key, inner in fields.items()]
+    if not isinstance(value, list):
+        raise ValueError("should be an object or a list of {key, value}")  # noqa: TRY004 - pydantic takes no other
+    return cast("list[object]", value)
+
+
+def _as_names(value: object) -> object:
+    if isinstance(value, str):
+        value = value.replace("\n", ",").split(",")
+    if not isinstance(value, list):
+        raise ValueError("should be a list of texts, or texts with commas")  # noqa: TRY004 - pydantic takes no other
+    names = [as_text(item).strip() for item in cast("list[JsonValue]", value) if item is not None]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+class WebhookResponseConfig(NodeConfig):
+    """Decides what the webhook's caller is answered, and passes its input on."""
+
+    model_config = ConfigDict(title="Webhook response")
+
+    webhook_response_mode: Annotated[ResponseMode, BeforeValidator(_trimmed)] = Field(
+        default=ResponseMode.PASSTHROUGH, title="Answer with"
+    )
+    """The input as it is, some fields of it, or a template."""
+    webhook_response_fields: Annotated[
+        list[str], BeforeValidator(_as_names, json_schema_input_type=list[str] | str)
+    ] = Field(default_factory=list[str], title="Fields", validate_default=True)
+    """The fields that are answered: a list, or a text with commas; ``a.b`` reaches inside."""
+    webhook_response_template: JsonValue = Field(
+        default=None, title="Template", validate_default=True
+    )
+    """The answer: any JSON or a text; may hold templates."""
+    webhook_response_status_code: int = Field(default=200, ge=200, le=599, title="Status code")
+    """The HTTP status."""
+    webhook_response_headers: Annotated[
+        list[ResponseHeader],
+        BeforeValidator(_as_rows, json_schema_input_type=dict[str, Any] | list[ResponseHeader]),
+    ] = Field(default_factory=list[ResponseHeader], title="Headers")
+    """Headers of the answer; values may hold templates."""
+
+    @field_validator("webhook_response_fields")
+    @classmethod
+    def _some_to_select(cls, fields: list[str], info: ValidationInfo) -> list[str]:
+        if not fields and info.data.get("webhook_response_mode") == ResponseMode.SELECTED:
+            raise ValueError("is required for the mode 'selected'")
+        return fields
+
+    @field_validator("webhook_response_template")
+    @classmethod
+    def _one_to_fill(cls, template: JsonValue, info: ValidationInfo) -> JsonValue:
+        if template is None and info.data.get("webhook_response_mode") == ResponseMode.TEMPLATE:
+            raise ValueError("is required for the mode 'template'")
+        return template
+
+
+@task(name="webhookResponse")
+async def handle_webhook_response(
+    node: dict[str, Any], input_data: JsonValue
+) -> dict[str, JsonValue]:
+    """Passes its input on; beside it, the answer.
+
+    Raises:
+        NodeError: the config is not valid, or the answer cannot be made from the input.
+    """
+    config = read_config(WebhookResponseConfig, node)
+    status = config.webhook_response_status_code
+    headers: list[JsonValue] = [
+        [row.key, _header_value(row, input_data)]
+        for row in config.webhook_response_headers
+        if row.key and row.value is not None
+    ]
+    return {
+        "success": True,
+        "message": f"The webhook's caller is answered {status}",
+        "outputData": input_data,
+        REPLY: {"status": status, "headers": headers, "body": _body(config, input_data)},
+    }
+
+
+def _body(config: WebhookResponseConfig, data: JsonValue) -> JsonValue:
+    if config.webhook_response_mode == ResponseMode.SELECTED:
+        if isinstance(data, list):
+            records = cast("list[JsonValue]", data)
+            return [_selected(config.webhook_response_fields, record) for record in records]
+        return _selected(config.webhook_response_fields, data)
+    if config.webhook_response_mode == ResponseMode.TEMPLATE:
+        # JSON that was written as a text is read first: what is filled in cannot break it then.
+        template = _structure(config.webhook_response_template)
+        return _structure(fill("webhookResponseTemplate", template, data))
+    return data
+
+
+def _structure(value: JsonValue) -> JsonValue:
+    """The object or list that a text of JSON is; everything else as it is."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        try:
+            return load_json(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _selected(fields: list[str], record: JsonValue) -> dict[str, JsonValue]:
+    selected: dict[str, JsonValue] = {}
+    for field in fields:
+        found = lookup(record, field)
+        if isinstance(found, Missing):
+            known = ""
+            if isinstance(record, Mapping):
+                names = sorted(cast("Mapping[str, JsonValue]", record))[:20]
+                known = f"it has: {', '.join(names) or 'no fields'}"
+            else:
+                known = f"it is of type {kind_of(record)}"
+            message = f"webhookResponseFields: the input has no field '{field}' ({known})"
+            raise NodeError(message, retryable=False)
+        selected[field] = found
+    return selected
+
+
+def _header_value(row: ResponseHeader, data: JsonValue) -> str:
+    setting = f"webhookResponseHeaders '{row.key}'"
+    text = as_text(row.value) if not isinstance(row.value, str) else row.value
+    filled = fill_text(setting, text, data).strip()
+    if _CONTROL.search(filled):
+        message = f"{setting}: the value would have a control character in it"
+        raise NodeError(message, retryable=False)
+    return filled

@@ -1,0 +1,228 @@
+"""What the caller of a webhook is answered."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.documents import document, node
+from tests.probes import PROBE_TYPES, Gates
+from tests.service import RunningService, wait_until
+from tests.webhook_calls import answering, count, post
+
+SENT = {"order": {"id": 7, "name": 'An "ö"'}, "n": 2}
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        ({}, SENT),
+        ({"Mode": "passthrough"}, SENT),
+        ({"Mode": "selected", "Fields": "n, order.id"}, {"n": 2, "order.id": 7}),
+        ({"Mode": "selected", "Fields": ["order"]}, {"order": SENT["order"]}),
+        (
+            {"Mode": "template", "Template": {"ok": True, "id": "{{ order.id }}"}},
+            {"ok": True, "id": 7},
+        ),
+        ({"Mode": "template", "Template": '{"name": "{{ order.name }}"}'}, {"name": 'An "ö"'}),
+        ({"Mode": "template", "Template": '{"id": {{ order.id }}}'}, {"id": 7}),
+        ({"Mode": "template", "Template": "{{ order }}"}, SENT["order"]),
+        ({"Mode": "template", "Template": ["{{ n }}", None]}, [2, None]),
+    ],
+)
+def test_the_response_node_decides(
+    service: RunningService, response: dict[str, Any], expected: Any
+):
+    service.save(answering(node("pass", "comment"), **response))
+    answer = post(service, SENT)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json() == expected
+
+
+def test_fields_of_a_list_are_selected_record_by_record(service: RunningService):
+    selected = {"webhookResponseMode": "selected", "webhookResponseFields": "a"}
+    service.save(
+        document(
+            node("hook", "webhook"),
+            node("split", "join"),
+            node("reply", "webhookResponse", **selected),
+            flow=("hook -> split", "split -> reply"),
+        )
+    )
+    assert post(service, {"a": 1, "b": 2}).json() == [{"a": 1}]
+
+
+def test_texts_statuses_and_headers(service: RunningService):
+    headers = {"X-Order": "nr {{ order.id }}", "X-Name": "{{ order.name }}", "Location": "/o/7"}
+    service.save(
+        answering(Mode="template", Template="Hi {{ n }}", StatusCode="201", Headers=headers)
+    )
+    answer = post(service, SENT)
+    assert (answer.status_code, answer.text) == (201, "Hi 2")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["x-order"] == "nr 7"
+    assert answer.headers["location"] == "/o/7"
+    raw = dict(answer.headers.raw)
+    assert raw[b"x-name"].decode() == 'An "ö"'
+
+    rows = [{"key": "Content-Type", "value": "text/html"}, {"key": "", "value": "x"}]
+    service.save(
+        answering(Mode="template", Template="<p>{{ n }}</p>", StatusCode=404, Headers=rows)
+    )
+    answer = post(service, SENT)
+    assert (answer.status_code, answer.text) == (404, "<p>2</p>")
+    assert answer.headers.get_list("content-type") == ["text/html"]
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_that_has_no_body_has_none(service: RunningService, status: int):
+    service.save(answering(StatusCode=status))
+    for _ in range(2):  # on one connection: the first answer's body would break the second
+        answer = post(service, SENT)
+        assert (answer.status_code, answer.content) == (status, b"")
+
+
+def test_the_flow_goes_on_behind_the_response(service: RunningService, gates: Gates):
+    drawn = answering(StatusCode=202)
+    after = document(*drawn["nodes"], node("slow", "gate"), flow=("hook -> reply", "reply -> slow"))
+    service.save(after)
+    assert post(service, SENT).json() == SENT
+    gates.wait_for("slow")
+    (row,) = service.rows("SELECT id, status FROM workflow_executions")
+    assert row["status"] == "running"
+    gates.open("slow")
+    assert service.ended(row["id"])["status"] == "completed"
+    assert service.logs(row["id"])["slow"]["inputData"] == SENT
+
+
+@pytest.mark.parametrize(
+    ("response", "said"),
+    [
+        ({"StatusCode": 199}, "'webhookResponseStatusCode'"),
+        ({"StatusCode": 600}, "'webhookResponseStatusCode'"),
+        ({"Mode": "other"}, "'webhookResponseMode'"),
+        ({"Mode": "selected"}, "'webhookResponseFields' is required for the mode 'selected'"),
+        ({"Mode": "template"}, "'webhookResponseTemplate' is required for the mode 'template'"),
+        ({"Headers": {"Content-Length": "1"}}, "header 'Content-Length' is the server's own"),
+        ({"Headers": {"transfer-encoding": "x"}}, "header 'transfer-encoding' is the server's own"),
+        ({"Headers": {"X Y": "1"}}, "'X Y' cannot be the name of a header"),
+        ({"Headers": {"X": "a\r\nSet-Cookie: b"}}, "cannot have a control character"),
+        ({"Headers": "no"}, "should be an object or a list"),
+    ],
+)
+def test_a_config_that_cannot_be_answered_with_is_refused(
+    service: RunningService, response: dict[str, Any], said: str
+):
+    service.save(answering(**response))
+    answer = post(service, {})
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
+    assert count(service) == 0
+
+
+@pytest.mark.parametrize(
+    ("response", "said"),
+    [
+        ({"Headers": {"X": "{{ evil }}"}}, "would have a control character"),
+        ({"Mode": "selected", "Fields": "nope"}, "no field 'nope' (it has: evil)"),
+        ({"Mode": "template", "Template": "{{ nope }}"}, "webhookResponseTemplate: "),
+    ],
+)
+def test_an_execution_that_ends_without_an_answer_is_a_202(
+    service: RunningService, response: dict[str, Any], said: str
+):
+    service.save(answering(**response))
+    answer = post(service, {"evil": "a\r\nSet-Cookie: b"})
+    execution_id = answer.json()["executionId"]
+    assert answer.status_code == 202
+    assert answer.json() == {"success": True, "executionId": execution_id, "status": "failed"}
+    assert said in service.poll(execution_id)["error"]
+
+
+def test_a_response_that_is_not_reached_is_a_202(service: RunningService):
+    test = node("test", "condition", conditionField="n", conditionValue="1")
+    drawn = answering(test)
+    drawn["connections"][1]["outputType"] = "true"
+    service.save(drawn)
+    assert post(service, {"n": 1}).status_code == 200
+    answer = post(service, {"n": 2})
+    assert (answer.status_code, answer.json()["status"]) == (202, "completed")
+
+
+def test_a_response_that_the_webhook_does_not_lead_to_is_not_waited_for(
+    service: RunningService, gates: Gates
+):
+    service.save(
+        document(
+            node("hook", "webhook"),
+            node("held", "gate"),
+            node("start", "trigger"),
+            node("reply", "webhookResponse"),
+            flow=("hook -> held", "start -> reply"),
+        )
+    )
+    assert post(service, {}).status_code == 200
+    gates.open("held")
+
+
+def test_whoever_waits_too_long_gets_a_202_and_the_execution_goes_on(tmp_path: Path, gates: Gates):
+    with RunningService(tmp_path, PROBE_TYPES, webhook_response_timeout_seconds=0.3) as service:
+        service.save(answering(node("held", "gate")))
+        begun = time.monotonic()
+        answer = post(service, {}, headers={"webhook-id": "m"})
+        assert 0.3 <= time.monotonic() - begun < 5
+        assert (answer.status_code, answer.json()["status"]) == (202, "running")
+        gates.open("held")
+        service.ended(answer.json()["executionId"])
+        # Asked once more, the sender gets what was decided meanwhile.
+        assert post(service, {}, headers={"webhook-id": "m"}).status_code == 200
+        assert count(service) == 1
+
+
+def test_a_caller_that_goes_away_changes_nothing(service: RunningService, gates: Gates):
+    service.save(answering(node("held", "gate")))
+    with pytest.raises(httpx.ReadTimeout):
+        post(service, {"n": 1}, headers={"webhook-id": "m"}, timeout=0.5)
+    gates.wait_for("held")
+    gates.open("held")
+    (row,) = service.rows("SELECT id FROM workflow_executions")
+    assert service.ended(row["id"])["status"] == "completed"
+    assert post(service, {"n": 1}, headers={"webhook-id": "m"}).status_code == 200
+
+
+def test_two_hundred_wait_without_holding_a_thread(tmp_path: Path, gates: Gates):
+    with RunningService(tmp_path, PROBE_TYPES, max_concurrent_executions=300) as service:
+        service.save(answering(node("held", "gate")))
+        before = threading.active_count()
+        limits = httpx.Limits(max_connections=None)
+        with (
+            ThreadPoolExecutor(200) as pool,
+            httpx.Client(base_url=service.url, timeout=30, limits=limits) as client,
+        ):
+            calls = [pool.submit(client.post, "/api/webhook/w", json={"n": i}) for i in range(200)]
+            hub = service.app.state.services.hub
+            wait_until(lambda: hub.followers == 200)
+            assert threading.active_count() - before <= 200 + 10  # the callers' own
+            gates.open("held")
+            answers = [call.result() for call in calls]
+        assert {answer.status_code for answer in answers} == {200}
+        wait_until(lambda: hub.followers == 0)
+
+
+def test_a_stop_of_the_service_answers_those_who_wait(tmp_path: Path, gates: Gates):
+    answers: list[httpx.Response] = []
+    with RunningService(tmp_path, PROBE_TYPES) as service:
+        service.save(answering(node("held", "gate")))
+        caller = threading.Thread(
+            target=lambda: answers.append(
+                httpx.post(f"{service.url}/api/webhook/w", json={}, timeout=20)
+            )
+        )
+        caller.start()
+        gates.wait_for("held")
+    caller.join(20)
+    assert (answers[0].status_code, answers[0].json()["success"]) == (202, True)
