@@ -49,6 +49,14 @@ class Client:
         body = {"workflowId": workflow_id, "inputs": inputs}
         return _accepted(self._ask("POST", "/api/workflows/execute", body))
 
+    def deliver(self, workflow_id: str, payload: object) -> Answer:
+        """Sends a delivery to the workflow's webhook.
+
+        Raises:
+            BenchError: it was refused.
+        """
+        return _accepted(self._ask("POST", f"/api/webhook/{workflow_id}", payload))
+
     def poll(self, execution_id: str) -> Answer:
         """Asks how an execution stands.
 

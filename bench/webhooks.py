@@ -1,0 +1,91 @@
+"""How soon the sender of a webhook has its answer: ``python -m bench.webhooks``."""
+
+import argparse
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from statistics import median, quantiles
+
+from bench.client import BenchError, Client
+from bench.service import Service, running_service, save_workflow
+
+RATE = 50
+CONCURRENCY = 10
+SENDERS = 16
+"""Enough for none to be late as long as an answer takes less than 300 ms."""
+WORKFLOW = "bench-webhook"
+LIMIT_MS = 20.0
+
+
+def main() -> int:
+    """Runs it and prints the figures; fails where the median is past ``LIMIT_MS``."""
+    parser = argparse.ArgumentParser(prog="python -m bench.webhooks", description=__doc__)
+    parser.add_argument("--seconds", type=int, default=20, help=f"at {RATE} a second (20)")
+    seconds = parser.parse_args().seconds
+    with tempfile.TemporaryDirectory(prefix="bench-webhooks-") as directory:
+        try:
+            with running_service(Path(directory), CONCURRENCY) as service:
+                save_workflow(service.database, WORKFLOW, _document())
+                _deliver(service, RATE)  # the first second warms it up
+                answered, took = _deliver(service, RATE * seconds)
+        except BenchError as error:
+            print(f"The benchmark failed: {error}", file=sys.stderr)
+            return 1
+    half, late = median(answered) * 1000, quantiles(answered, n=100)[98] * 1000
+    print(
+        f"{len(answered)} deliveries, {len(answered) / took:.0f} a second, executions beside them"
+    )
+    print(f"answer: median {half:.1f} ms (at most {LIMIT_MS:.0f}), p99 {late:.1f} ms")
+    return 0 if half < LIMIT_MS else 1
+
+
+def _deliver(service: Service, count: int) -> tuple[list[float], float]:
+    """Sends ``count`` deliveries at their moments; the seconds of each answer, and of them all.
+
+    The seconds count from the moment at which a delivery was due, so that none is flattered by
+    having waited for the one before it.
+    """
+    left = iter(range(count))
+    lock = threading.Lock()
+    begun = time.perf_counter()
+
+    def send() -> list[float]:
+        seconds: list[float] = []
+        with closing(Client(service.port)) as client:
+            while True:
+                with lock:
+                    number = next(left, None)
+                if number is None:
+                    return seconds
+                due = begun + number / RATE
+                time.sleep(max(0.0, due - time.perf_counter()))
+                client.deliver(WORKFLOW, {"number": number})
+                seconds.append(time.perf_counter() - due)
+
+    with ThreadPoolExecutor(SENDERS) as pool:
+        senders = [pool.submit(send) for _ in range(SENDERS)]
+        answered = [seconds for sender in senders for seconds in sender.result()]
+    return answered, time.perf_counter() - begun
+
+
+def _document() -> dict[str, object]:
+    """A webhook, a field that is added, and an output."""
+    config = {"addFieldName": "seen", "addFieldValue": "{{ number }}"}
+    nodes: list[tuple[str, str, dict[str, str]]] = [
+        ("hook", "webhook", {}),
+        ("add", "addField", config),
+        ("end", "output", {}),
+    ]
+    arrows = [("hook", "add"), ("add", "end")]
+    return {
+        "nodes": [{"id": i, "type": kind, "label": i, "config": own} for i, kind, own in nodes],
+        "connections": [{"id": f"{a}-{b}", "fromNodeId": a, "toNodeId": b} for a, b in arrows],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
