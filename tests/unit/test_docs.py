@@ -33,6 +33,7 @@ from tests.service import RunningService
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").glob("*.md")])
 NONE = "–"  # noqa: RUF001 - the dash of the table
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 NODES = (ROOT / "docs" / "nodes.md").read_text(encoding="utf-8")
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -84,8 +85,8 @@ def custom_types(names: dict[str, Any]) -> NodeTypes:
 
 @pytest.mark.parametrize("name", list(Settings.model_fields))
 def test_the_readme_names_every_setting_with_its_default(name: str):
-    row = re.search(rf"^\| `{name.upper()}` \| (.*?) \| .+ \|$", README, re.MULTILINE)
-    assert row, f"README.md does not explain {name.upper()}"
+    row = re.search(rf"^\| `{name.upper()}` \| (.*?) \| .+ \|$", SETTINGS, re.MULTILINE)
+    assert row, f"docs/settings.md does not explain {name.upper()}"
     default = Settings.model_fields[name].default
     if isinstance(default, Path) and default.is_absolute():
         default = default.relative_to(ROOT)
