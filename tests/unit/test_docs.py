@@ -80,11 +80,11 @@ def custom_types(names: dict[str, Any]) -> NodeTypes:
     return NodeTypes({**NODE_HANDLERS, "customNode": handler}, {**NODE_CONFIGS, **configs})
 
 
-# The readme
+# The readme and the settings
 
 
 @pytest.mark.parametrize("name", list(Settings.model_fields))
-def test_the_readme_names_every_setting_with_its_default(name: str):
+def test_every_setting_is_explained_with_its_default(name: str):
     row = re.search(rf"^\| `{name.upper()}` \| (.*?) \| .+ \|$", SETTINGS, re.MULTILINE)
     assert row, f"docs/settings.md does not explain {name.upper()}"
     default = Settings.model_fields[name].default
@@ -92,7 +92,9 @@ def test_the_readme_names_every_setting_with_its_default(name: str):
         default = default.relative_to(ROOT)
     if isinstance(default, float):
         default = f"{default:g}"
-    assert row[1] == (NONE if default is None else f"`{default}`")
+    if isinstance(default, bool):
+        default = str(default).lower()
+    assert row[1] == (NONE if default in (None, "") else f"`{default}`")
 
 
 def test_the_readme_is_short_enough_to_be_read():
