@@ -151,7 +151,9 @@ def vault_of(settings: Settings) -> Vault:
     )
 
 
-def _checked_hosts(text: str) -> str:
+def _checked_hosts(text: str | None) -> str:
+    if text is None:
+        return ""
     try:
         parse_allowed_hosts(text)
     except ValueError as error:

@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     """How long one call of an ``http`` node may take."""
     http_allow_private_networks: bool = False
     """Whether calls may go to loopback and to private networks."""
-    http_allowed_hosts: str = ""
+    http_allowed_hosts: Annotated[str | None, _BlankIsNone] = None
     """What calls may reach besides public addresses: names, addresses, ranges, by commas."""
     http_max_response_bytes: int = Field(default=10_485_760, ge=1)
     """How large an answer may be, unpacked."""

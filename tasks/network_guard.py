@@ -142,7 +142,7 @@ def _parse_allowed(entry: str) -> AllowedHost:
     try:
         return AllowedHost(network=ip_network(host), port=port)
     except ValueError as error:
-        if "/" in host:
+        if "/" in host or bracketed:
             raise ValueError(f"'{entry}' is no range of addresses: {error}") from None
     name = host.lower().rstrip(".")
     below = name.startswith("*.")
@@ -197,7 +197,10 @@ class Guard:
         except OSError:
             name = host.rstrip(".").lower()
             private = "." not in name or name.endswith(_PRIVATE_SUFFIXES)
-            if private and not any(entry.opens(host, port, None) for entry in self.allowed):
+            is_open = self.allow_private or any(
+                entry.opens(host, port, None) for entry in self.allowed
+            )
+            if private and not is_open:
                 raise _blocked(host, port, Kind.PRIVATE_NAME) from None
             return True
         public = [self._check(host, port, address) for address in found]  # each of them
@@ -216,7 +219,7 @@ class Guard:
 
 
 def _blocked(host: str, port: int, kind: Kind) -> AddressBlockedError:
-    name = host.partition("%")[0].rstrip(".")
+    name = str(written_address(host) or host).partition("%")[0].rstrip(".")
     where = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
     remedy = f"HTTP_ALLOWED_HOSTS={where}"
     if kind in _PRIVATE_NETWORKS:

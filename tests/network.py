@@ -23,15 +23,14 @@ class Network:
         self.asked: list[str] = []
         self.connected: list[str] = []
 
-    def resolve(self, host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
-        """As ``socket.getaddrinfo``; a name's answers come one after another, the last one stays."""
-        name = host.decode() if isinstance(host, bytes) else host
-        self.asked.append(name)
-        answers = self._answers.get(name.rstrip(".").lower())
+    def resolve(self, host: Any, port: Any, *args: int) -> Any:
+        """As ``socket.getaddrinfo``. A name's answers come in turn; the last one stays."""
+        self.asked.append(host)
+        answers = self._answers.get(host.rstrip(".").lower())
         if answers is None:
             # Spellings of addresses are the system's own matter, and need no name server.
-            kwargs["flags"] = kwargs.get("flags", 0) | socket.AI_NUMERICHOST
-            return _getaddrinfo(host, port, *args, **kwargs)
+            family, kind, protocol, flags = (*args, 0, 0, 0, 0)[:4]
+            return _getaddrinfo(host, port, family, kind, protocol, flags | socket.AI_NUMERICHOST)
         found = answers.pop(0) if len(answers) > 1 else answers[0]
         return [entry for address in found for entry in _getaddrinfo(address, port, *args)]
 

@@ -36,14 +36,14 @@ async def test_the_table_of_hostile_urls(hostile: Hostile):
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: ascii(hostile.url))
 async def test_the_table_of_hostile_urls_as_redirects(hostile: Hostile):
-    location = hostile.url.replace("\r\n", "%0d%0a").encode().decode("latin-1")
-    hop = Response(302, headers={"Location": location})
+    hop = Response(302, headers={"Location": hostile.url.replace("\r\n", "%0d%0a")})
     async with serve(hop) as server:
         with resolving(**NAMES):
             error = await refusal(server.url, http_allowed_hosts=f"127.0.0.1:{server.port}")
-        # "//127.0.0.1/" is a place on the same scheme, where nothing may be reached either.
         assert len(server.requests) == 1
-    assert not isinstance(error, AssertionError)
+    if hostile.why:
+        assert "ssrf_blocked" in str(error)
+        assert hostile.why in str(error)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,148 @@
+"""How much of an answer is read: endless ones, bombs, and bodies that are packed."""
+
+import asyncio
+import gzip
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.llm_calls import failure_of
+from tests.network import get, refusal
+from tests.servers import Response, serve
+
+LIMIT = 1_000_000
+OPEN = {"http_allowed_hosts": "127.0.0.1", "http_max_response_bytes": LIMIT}
+
+
+@asynccontextmanager
+async def endless(head: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A server whose answer has no end, and the event of its client's going away."""
+    gone = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {head}\r\nConnection: close\r\n\r\n".encode())
+        try:
+            while True:
+                writer.write(b"x" * 10_000)
+                await writer.drain()
+                await asyncio.sleep(0)
+        except ConnectionError:
+            gone.set()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", gone
+
+
+@pytest.mark.parametrize("head", ["200 OK", "404 Not Found", "302 Found\r\nLocation: /again"])
+async def test_an_endless_answer_is_cut_off(head: str):
+    async with endless(head) as (url, gone):
+        error = await refusal(url, **OPEN)
+        await gone.wait()  # the connection is closed at once
+    assert "the answer is larger than 1000000 bytes (HTTP_MAX_RESPONSE_BYTES)" in str(error)
+    assert not error.retryable
+
+
+@pytest.mark.parametrize(("size", "fits"), [(LIMIT, True), (LIMIT + 1, False)])
+@pytest.mark.parametrize("packed", [True, False])
+async def test_the_limit_is_exact_and_counts_what_is_unpacked(size: int, fits: bool, packed: bool):
+    body = b"x" * size
+    headers = {"Content-Encoding": "gzip"} if packed else {}
+    async with serve(Response(200, gzip.compress(body) if packed else body, headers)) as server:
+        if fits:
+            assert (await get(server.url, **OPEN))["outputData"] == {"response": body.decode()}
+        else:
+            assert "larger than 1000000 bytes" in str(await refusal(server.url, **OPEN))
+
+
+def _bomb(layers: int) -> bytes:
+    """256 MiB of zeros, packed ``layers`` times."""
+    packer = zlib.compressobj(wbits=31)
+    bomb = b"".join([packer.compress(bytes(1 << 20)) for _ in range(256)]) + packer.flush()
+    for _ in range(layers - 1):
+        bomb = gzip.compress(bomb)
+    return bomb
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+async def test_a_bomb_does_not_go_off(layers: int):
+    bomb = _bomb(layers)
+    assert len(bomb) < 300_000
+    headers = {"Content-Encoding": ", ".join(["gzip"] * layers)}
+    async with serve(Response(200, bomb, headers)) as server:
+        tracemalloc.start()
+        try:
+            error = await refusal(server.url, **OPEN)
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert "larger than 1000000 bytes" in str(error)
+    assert most < 8_000_000
+
+
+async def test_an_answer_that_is_packed_again_and_again_is_not_read():
+    headers = {"Content-Encoding": ", ".join(["gzip"] * 5)}
+    async with serve(Response(200, b"", headers)) as server:
+        error = await refusal(server.url, **OPEN)
+    assert "packed 5 times over" in str(error)
+
+
+def _raw_deflate(body: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(body) + packer.flush()
+
+
+TEXT = b"0123456789" * 50_000
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", gzip.compress(TEXT)),
+        ("X-GZip", gzip.compress(TEXT)),
+        ("deflate", zlib.compress(TEXT)),
+        ("deflate", _raw_deflate(TEXT)),
+        ("deflate, gzip", gzip.compress(zlib.compress(TEXT))),
+        ("identity", TEXT),
+        ("", TEXT),
+    ],
+)
+async def test_what_is_packed_is_unpacked(encoding: str, body: bytes):
+    async with serve(Response(200, body, {"Content-Encoding": encoding})) as server:
+        result = await get(server.url, **OPEN)
+        assert server.last.headers["accept-encoding"] == "gzip, deflate"
+    assert result["outputData"] == {"response": TEXT.decode()}
+    assert result["headers"].get("content-encoding", "") in {"", "identity"}
+
+
+async def test_a_packing_that_is_not_known_is_handed_on_as_it_is():
+    async with serve(Response(200, b"abc", {"Content-Encoding": "br"})) as server:
+        assert (await get(server.url, **OPEN))["outputData"] == {"response": "abc"}
+
+
+async def test_an_answer_that_is_not_packed_as_it_says_is_an_error():
+    async with serve(Response(200, b"abc", {"Content-Encoding": "gzip"})) as server:
+        error = await refusal(server.url, **OPEN)
+    assert "the answer is not gzip, as it says" in str(error)
+    assert error.retryable
+
+
+async def test_the_limit_holds_for_models_too():
+    error = await failure_of("x" * 11_000_000)
+    assert "larger than 10485760 bytes" in str(error)
+    assert not error.retryable
+
+
+async def test_the_number_of_redirects_is_a_setting():
+    hop = Response(302, headers={"Location": "/again"})
+    for most in (0, 2):
+        async with serve(hop) as server:
+            error = await refusal(server.url, **OPEN, http_max_redirects=most)
+            assert len(server.requests) == most + 1
+        assert f"redirected more than {most} times" in str(error)

@@ -1,0 +1,258 @@
+"""What the operator opens, what the errors say, and proxies."""
+
+import pytest
+
+import start_service
+from api_service import runner_settings
+from config import Settings, SettingsError
+from tasks.network_guard import AllowedHost, parse_allowed_hosts
+from tests.llm_calls import ask
+from tests.llm_server import serve_replies
+from tests.network import PUBLIC, get, no_network, refusal, resolving
+from tests.servers import Response, closed_port, serve
+
+OK = Response.of({"ok": True})
+
+# The error
+
+
+async def test_the_error_says_what_why_and_how_to_allow_it():
+    with no_network(intranet_example=[["10.1.2.3"]]):
+        error = await refusal("https://intranet.example/?key=secret")
+    assert str(error) == (
+        "GET https://intranet.example/: ssrf_blocked: calls may not go to 'intranet.example', "
+        "which is a private address. Whoever runs the service can allow it with "
+        "HTTP_ALLOWED_HOSTS=intranet.example:443, "
+        "or HTTP_ALLOW_PRIVATE_NETWORKS=true for all private networks."
+    )
+    assert not error.retryable
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "10.0.0.1", "127.1", "224.0.0.1"])
+async def test_what_the_error_advises_helps(host: str):
+    with no_network() as network:
+        error = await refusal(f"http://{host}:8080/")
+        advice = str(error).partition("HTTP_ALLOWED_HOSTS=")[2].partition(",")[0].rstrip(".")
+        assert network.connected == []
+        await refusal(f"http://{host}:8080/", http_allowed_hosts=advice)
+        assert len(network.connected) == 1
+
+
+# HTTP_ALLOW_PRIVATE_NETWORKS
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.1.1", "100.64.0.1", "[fd00::1]"]
+)
+async def test_private_networks_can_be_opened(host: str):
+    with no_network() as network:
+        await refusal(f"http://{host}/", http_allow_private_networks=True)
+    assert len(network.connected) == 1
+
+
+@pytest.mark.parametrize(
+    "host", ["169.254.169.254", "100.100.100.200", "[fd00:ec2::254]", "0.0.0.0", "224.0.0.1"]
+)
+async def test_what_is_no_network_of_anybodys_stays_closed_then(host: str):
+    with no_network() as network:
+        error = await refusal(f"http://{host}/", http_allow_private_networks=True)
+    assert network.connected == []
+    assert "ssrf_blocked" in str(error)
+    assert "HTTP_ALLOW_PRIVATE_NETWORKS" not in str(error)
+
+
+# HTTP_ALLOWED_HOSTS
+
+NAMES = {
+    "a_corp_example": [["10.0.0.1"]],
+    "b_a_corp_example": [["10.0.0.2"]],
+    "corp_example": [["10.0.0.3"]],
+    "notcorp_example": [["10.0.0.4"]],
+    "six_example": [["fd00::5"]],
+    "xn--bcher-kva_example": [["10.0.0.6"]],
+}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "url", "is_open"),
+    [
+        ("a.corp.example", "http://a.corp.example/", True),
+        ("A.Corp.Example.", "http://a.CORP.example./", True),
+        ("a.corp.example", "http://b.a.corp.example/", False),
+        ("a.corp.example", "http://10.0.0.1/", False),
+        ("a.corp.example:8080", "http://a.corp.example:8080/", True),
+        ("a.corp.example:8080", "http://a.corp.example/", False),
+        ("a.corp.example:443", "https://a.corp.example/", True),
+        ("*.corp.example", "http://a.corp.example/", True),
+        ("*.corp.example", "http://b.a.corp.example/", True),
+        ("*.corp.example", "http://corp.example/", False),
+        ("*.corp.example", "http://notcorp.example/", False),
+        ("*.corp.example:81", "http://a.corp.example/", False),
+        ("10.0.0.1", "http://10.0.0.1/", True),
+        ("10.0.0.1", "http://a.corp.example/", True),
+        ("10.0.0.1", "http://167772161/", True),
+        ("10.0.0.1", "http://[::ffff:10.0.0.1]/", True),
+        ("10.0.0.1", "http://10.0.0.2/", False),
+        ("10.0.0.0/8", "http://corp.example/", True),
+        ("10.0.0.0/8:81", "http://corp.example:81/", True),
+        ("10.0.0.0/8:81", "http://corp.example/", False),
+        ("10.0.0.0/31", "http://corp.example/", False),
+        ("fd00::5", "http://six.example/", True),
+        ("[fd00::5]", "http://six.example/", True),
+        ("[fd00::5]:81", "http://six.example/", False),
+        ("fd00::/8", "http://[fd12::1]/", True),
+        ("[fd00::/8]:81", "http://[fd12::1]:81/", True),
+        ("169.254.169.254", "http://169.254.169.254/", True),
+        (" x.example , ,10.0.0.3 ", "http://corp.example/", True),
+        ("bücher.example", "http://bücher.example/", True),
+        ("bücher.example", "http://xn--bcher-kva.example/", True),
+    ],
+)
+async def test_what_is_opened_is_open_and_nothing_else(allowed: str, url: str, is_open: bool):
+    with no_network(**NAMES) as network:
+        error = await refusal(url, http_allowed_hosts=allowed)
+    assert bool(network.connected) == is_open
+    assert ("ssrf_blocked" in str(error)) != is_open
+
+
+def test_the_entries_are_read():
+    assert parse_allowed_hosts("") == ()
+    assert parse_allowed_hosts("a.example:1, *.b") == (
+        AllowedHost(name="a.example", port=1),
+        AllowedHost(name=".b"),
+    )
+
+
+WRONG = [
+    "http://a.example",
+    "a.example/path",
+    "*",
+    "*.",
+    "a.*.example",
+    "a b",
+    "10.0.0.0/33",
+    "10.0.0.1/8",
+    "10.0.0",
+    "2130706433",
+    "a.example:0",
+    "a.example:65536",
+    "a.example:",
+    "a.example:http",
+    "[::1",
+    "[a.example]",
+    "::1::2",
+    "user@a.example",
+]
+
+
+@pytest.mark.parametrize("entry", WRONG)
+def test_a_wrong_entry_is_one_line_that_names_it(entry: str):
+    with pytest.raises(SettingsError) as raised:
+        runner_settings(Settings(_env_file=None, http_allowed_hosts=f"ok.example,{entry}"))  # pyright: ignore[reportCallIssue]
+    line = str(raised.value)
+    assert line.startswith(f"HTTP_ALLOWED_HOSTS='ok.example,{entry}': '{entry}' ")
+    assert "\n" not in line
+
+
+def test_a_wrong_entry_ends_the_start_before_the_database_is_touched(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path
+):
+    monkeypatch.setattr("logs.set_up_logging", lambda *_args: None)
+    monkeypatch.setattr("gc.disable", lambda: None)
+    monkeypatch.setattr("sys.setswitchinterval", lambda _seconds: None)
+    database = tmp_path / "database.sqlite"
+    settings = Settings(
+        _env_file=None,  # pyright: ignore[reportCallIssue]
+        database_path=database,
+        prefect_home=tmp_path / "prefect",
+        http_allowed_hosts="10.0.0.1/8",
+    )
+    assert start_service.serve(settings, []) == 2
+    assert capsys.readouterr().err.startswith("Wrong setting: HTTP_ALLOWED_HOSTS='10.0.0.1/8': ")
+    assert not database.exists()
+
+
+def test_a_wrong_proxy_is_named_without_its_password():
+    settings = Settings(_env_file=None, http_proxy_url="ann:hidden@proxy:3128")  # pyright: ignore[reportCallIssue]
+    with pytest.raises(SettingsError, match=r"^HTTP_PROXY_URL ") as raised:
+        runner_settings(settings)
+    assert "hidden" not in str(raised.value)
+    good = runner_settings(
+        Settings(_env_file=None, http_proxy_url="http://ann:hidden@proxy:3128")  # pyright: ignore[reportCallIssue]
+    )
+    assert good.handler_settings.http_proxy_url == "http://ann:hidden@proxy:3128"
+    assert "hidden" not in repr(good)
+
+
+# The model's server
+
+
+async def test_the_operator_s_model_server_is_open_to_llm_nodes_alone():
+    async with serve_replies("ok") as server:
+        result = await ask(server)
+        assert result["llmResponse"] == "ok"
+        error = await refusal(server.url, openai_base_url=f"{server.url}/v1")
+        assert "ssrf_blocked" in str(error)
+
+
+async def test_a_model_server_s_redirect_is_guarded_too():
+    async with serve(OK) as inside:
+        async with serve(Response(307, headers={"Location": f"{inside.url}/v1"})) as outside:
+            with pytest.raises(Exception, match="ssrf_blocked") as raised:
+                await ask(outside)
+        assert inside.requests == []
+    assert not raised.value.retryable  # type: ignore[attr-defined]
+    assert str(raised.value).startswith("the model server at 127.0.0.1: ")
+
+
+# Proxies
+
+
+async def test_public_hosts_are_called_through_the_proxy():
+    async with serve(OK) as proxy:
+        with resolving(public_example=[[PUBLIC]]):
+            result = await get("http://public.example/x", http_proxy_url=proxy.url)
+    assert result["outputData"] == {"ok": True}
+    assert proxy.last.target == "http://public.example/x"
+    assert proxy.last.headers["host"] == "public.example"
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "localhost", "intranet.example", "2130706433"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_the_proxy_is_asked_for_nothing_that_is_closed(scheme: str, host: str):
+    names = {"localhost": [["127.0.0.1"]], "intranet_example": [["10.0.0.2"]]}
+    async with serve(OK) as proxy:
+        with resolving(**names):
+            error = await refusal(f"{scheme}://{host}/", http_proxy_url=proxy.url)
+        assert proxy.requests == []
+    assert "ssrf_blocked" in str(error)
+
+
+async def test_what_only_the_proxy_can_resolve_is_left_to_the_proxy():
+    async with serve(OK) as proxy:
+        with resolving():
+            await get("http://outside.example/", http_proxy_url=proxy.url)
+            assert len(proxy.requests) == 1
+            for name in ("intranet", "printer.local", "metadata.google.internal", "x.localhost."):
+                error = await refusal(f"http://{name}/", http_proxy_url=proxy.url)
+                assert "a name of private networks" in str(error)
+            assert len(proxy.requests) == 1
+            await get("http://intranet/", http_proxy_url=proxy.url, http_allowed_hosts="intranet")
+            assert len(proxy.requests) == 2
+
+
+async def test_what_the_operator_opened_is_called_directly():
+    proxy = f"http://127.0.0.1:{closed_port()}"
+    async with serve(OK) as server:
+        await get(server.url, http_proxy_url=proxy, http_allowed_hosts="127.0.0.1")
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+async def test_proxies_of_the_environment_are_not_taken(monkeypatch: pytest.MonkeyPatch, name: str):
+    async with serve(OK) as proxy, serve_replies("ok") as model, serve(OK) as server:
+        monkeypatch.setenv(name, proxy.url)
+        await get(server.url, http_allowed_hosts="127.0.0.1")
+        await ask(model)
+        assert (len(server.requests), len(model.requests)) == (1, 1)
+        assert proxy.requests == []
