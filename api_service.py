@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic import SecretStr
 
-from api import executions, lists, nodes, service, webhooks, workflows
+from api import catalogue, executions, lists, nodes, service, validation, webhooks, workflows
 from api.errors import add_error_handlers
 from api.live import sse, websocket
 from api.live.hub import Hub
@@ -83,7 +83,8 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         expose_headers=["ETag", "Location", "Retry-After"],
     )
     add_error_handlers(app)
-    for resource in (service, executions, lists, workflows, nodes, webhooks, sse, websocket):
+    calls = (service, executions, validation, lists, workflows, nodes, catalogue, webhooks)
+    for resource in (*calls, sse, websocket):
         app.include_router(resource.router)
     return app
 

@@ -135,6 +135,9 @@ class Settings(BaseSettings):
     http_proxy_url: Annotated[SecretStr | None, _BlankIsNone] = None
     """A proxy for calls to public addresses; it may hold a password."""
 
+    node_modules: Annotated[str | None, _BlankIsNone] = None
+    """Modules that add node types, separated by commas."""
+
     callback_secret: Annotated[
         SecretStr | None, AfterValidator(_require_webhook_secret), _BlankIsNone
     ] = None
@@ -155,6 +158,12 @@ class Settings(BaseSettings):
     """Origins of browsers that may call the service, separated by commas."""
     log_level: Annotated[LogLevel, BeforeValidator(_in_capitals)] = "INFO"
     log_format: Literal["console", "json"] = "console"
+
+    @property
+    def node_module_names(self) -> list[str]:
+        """The modules that add node types."""
+        names = (self.node_modules or "").split(",")
+        return [name.strip() for name in names if name.strip()]
 
     @property
     def url(self) -> str:

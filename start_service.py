@@ -87,8 +87,14 @@ def serve(settings: Settings, sockets: list[socket.socket]) -> int:
     from api_service import create_app, prepare_database  # noqa: PLC0415
     from engine.errors import StorageError  # noqa: PLC0415
     from logs import set_up_logging  # noqa: PLC0415
+    from tasks.node_packages import NodePackageError, load_node_packages  # noqa: PLC0415
 
     set_up_logging(settings.log_level, settings.log_format)
+    try:
+        load_node_packages(settings.node_module_names)
+    except NodePackageError as error:
+        print(f"Cannot load node types: {error}", file=sys.stderr)
+        return 1
     try:
         app = create_app(settings)
     except SettingsError as error:  # of a value that only its user can read

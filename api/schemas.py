@@ -1,6 +1,6 @@
 """What requests and answers look like. Field names are the frontend's camelCase."""
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -249,6 +249,57 @@ class NodeExecuteAnswer(ApiModel):
     output: dict[str, Any] | None = None
     message: str | None = None
     error: str | None = None
+
+
+class NodeTypeView(ApiModel):
+    """A node type: how the editor shows it, and the form of its config."""
+
+    type: str
+    title: str
+    description: str
+    category: str
+    inputs: list[str]
+    outputs: list[str]
+    config_schema: dict[str, Any] = Field(
+        serialization_alias="schema", description="JSON Schema draft-07."
+    )
+    ui_schema: dict[str, Any] = Field(description="Hints for react-jsonschema-form.")
+    defaults: dict[str, Any] = Field(description="What a field is when it is not set.")
+    secret_fields: list[str] = Field(
+        description="JSON pointers into a config; `*` stands for every item."
+    )
+
+
+class ValidateRequest(ApiModel):
+    """A workflow to look at: a saved one or a document, exactly one of the two."""
+
+    workflow_id: Name | None = Field(default=None, examples=["example-hello-world"])
+    graph: dict[str, Any] | None = Field(default=None, description="A document, unsaved.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.workflow_id is None) == (self.graph is None):
+            raise PydanticCustomError(
+                "one_of_two", "exactly one of 'workflowId' and 'graph' is required"
+            )
+        return self
+
+
+class DocumentProblemView(ApiModel):
+    """One reason why a document cannot run."""
+
+    code: str
+    detail: str
+    pointer: str = Field(description="JSON pointer into the document, in the spelling it has.")
+    node_id: str | None = None
+    connection_id: str | None = None
+
+
+class ValidateAnswer(ApiModel):
+    """Whether a document can run, and every reason why not."""
+
+    valid: bool
+    errors: list[DocumentProblemView]
 
 
 class ProblemView(ApiModel):

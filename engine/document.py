@@ -72,11 +72,35 @@ class Document:
     connections: tuple[Connection, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What could be read of a document, and what is wrong with the shape of the rest."""
+
+    document: Document
+    """Without connections whose ends, and without nodes whose ids could not be read."""
+    problems: tuple[Problem, ...] = ()
+    half_read: frozenset[str] = frozenset()
+    """Pointers of the nodes in ``document`` whose type or config could not be read."""
+    has_all_nodes: bool = True
+
+
 def parse_document(data: JsonValue) -> Document:
     """The document of ``workflows.data``: JSON text, or the value itself.
 
     Raises:
         DocumentRefusedError: it is no JSON, or its parts have the wrong shape; names every one.
+    """
+    reading = read_document(data)
+    if reading.problems:
+        raise DocumentRefusedError(list(reading.problems))
+    return reading.document
+
+
+def read_document(data: JsonValue) -> Reading:
+    """As much of a document as can be read, and every fault in the shape of its parts.
+
+    Raises:
+        DocumentRefusedError: there are no parts: it is no JSON, or no object.
     """
     if isinstance(data, str | bytes):
         try:
@@ -90,9 +114,9 @@ def parse_document(data: JsonValue) -> Document:
         raise DocumentRefusedError([Problem("invalid_document", detail, "")])
     reader = _Reader(cast("Mapping[str, JsonValue]", data))
     document = Document(tuple(reader.nodes()), tuple(reader.connections()))
-    if reader.problems:
-        raise DocumentRefusedError(reader.problems)
-    return document
+    return Reading(
+        document, tuple(reader.problems), frozenset(reader.half_read), reader.has_all_nodes
+    )
 
 
 def _no_json(reason: str) -> DocumentRefusedError:
@@ -111,13 +135,17 @@ class _Reader:
 
     data: Mapping[str, JsonValue]
     problems: list[Problem] = field(default_factory=list[Problem])
+    half_read: set[str] = field(default_factory=set[str])
+    has_all_nodes: bool = True
 
     def nodes(self) -> list[Node]:
-        return [
-            node
-            for i, item in enumerate(self._items("nodes"))
-            if (node := self._node(item, f"/nodes/{i}"))
-        ]
+        before = len(self.problems)
+        items = self._items("nodes")
+        found = [self._node(item, f"/nodes/{i}") for i, item in enumerate(items)]
+        self.has_all_nodes = None not in found and len(self.problems) == before + len(
+            self.half_read
+        )
+        return [node for node in found if node is not None]
 
     def connections(self) -> list[Connection]:
         key = "connections"
@@ -157,9 +185,9 @@ class _Reader:
         config, config_pointer = self._config(fields, data, pointer, node_id)
         label = fields.get("label") or (data or {}).get("label")
         if node_type is None or config is None:
-            return None
+            self.half_read.add(pointer)
         name = label if isinstance(label, str) else node_id
-        return Node(node_id, node_type, name, config, pointer, config_pointer)
+        return Node(node_id, node_type or "", name, config or {}, pointer, config_pointer)
 
     def _config(
         self,

@@ -26,7 +26,7 @@ class RetryBackoff(StrEnum):
 
 
 def _none_if_blank(value: object) -> object:
-    return None if value == "" else value
+    return None if isinstance(value, str) and not value.strip() else value
 
 
 BlankIsNone = BeforeValidator(_none_if_blank)
@@ -35,6 +35,8 @@ BlankIsNone = BeforeValidator(_none_if_blank)
 _Retries = Annotated[int, Field(ge=0, le=10)]
 _Delay = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 _Timeout = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
+TimeLimit = Annotated[_Timeout | None, BlankIsNone]
+"""Seconds, up to a year; ``None`` is no limit."""
 
 
 class NodeOptions(BaseModel):
@@ -47,15 +49,20 @@ class NodeOptions(BaseModel):
         use_attribute_docstrings=True,
     )
 
-    retries: Annotated[_Retries | None, BlankIsNone] = None
+    retries: Annotated[_Retries | None, BlankIsNone] = Field(default=None, title="Retries")
     """Further attempts after the first, 0 to 10."""
-    retry_delay_seconds: Annotated[_Delay | None, BlankIsNone] = None
-    """Seconds before the second attempt."""
-    retry_backoff: Annotated[RetryBackoff | None, BlankIsNone] = None
+    retry_delay_seconds: Annotated[_Delay | None, BlankIsNone] = Field(
+        default=None, title="Delay before a retry"
+    )
+    """Seconds before the second attempt, up to a day."""
+    retry_backoff: Annotated[RetryBackoff | None, BlankIsNone] = Field(
+        default=None, title="Growth of the delay"
+    )
     """``exponential`` doubles the delay from attempt to attempt."""
-    timeout_seconds: Annotated[_Timeout | None, BlankIsNone] = None
-    """Seconds that one attempt may take."""
-    on_error: Annotated[OnError | None, BlankIsNone] = None
-    """What becomes of the run when the node fails; ``None`` is ``stop``."""
-    hide_data: Annotated[bool | None, BlankIsNone] = None
+    timeout_seconds: TimeLimit = Field(default=None, title="Time limit")
+    """Seconds that one attempt may take, up to a year."""
+    on_error: Annotated[OnError | None, BlankIsNone] = Field(default=None, title="On failure")
+    """What a failure means: ``stop`` ends the run, ``continue`` goes on with the error as output,
+    ``branch`` goes on where connections of type ``error`` lead. Without it: ``stop``."""
+    hide_data: Annotated[bool | None, BlankIsNone] = Field(default=None, title="Hide its data")
     """Whether the node's input and output are kept unreadable, and shown as hidden."""

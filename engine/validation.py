@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 
-from engine.document import Connection, Document, Node
+from engine.document import Connection, Document, Node, Reading, read_document
 from engine.errors import DocumentRefusedError, Problem
 from engine.graph import COMMENT, Graph
+from engine.values import JsonValue
 
 MAX_CYCLES = 100
 """How many cycles of one document are named; enough to see, and bounded however tangled it is."""
@@ -21,14 +22,32 @@ def validate(document: Document, known_types: Collection[str], check: ConfigChec
     Raises:
         DocumentRefusedError: it cannot; ``problems`` holds every reason.
     """
-    problems = [
-        *_duplicate_ids(document),
-        *_dangling_connections(document),
-        *_cycles(document),
-        *_no_start(document),
-        *_unknown_types(document, known_types),
-    ]
-    for node in document.nodes:
+    return _validate(Reading(document), known_types, check)
+
+
+def read_and_validate(data: JsonValue, known_types: Collection[str], check: ConfigCheck) -> Graph:
+    """As ``validate``, of a document as it was sent: JSON text, or the value itself.
+
+    What has the wrong shape is told together with what is wrong with the rest; only what would
+    follow from it is not.
+
+    Raises:
+        DocumentRefusedError: it cannot run; ``problems`` holds every reason.
+    """
+    return _validate(read_document(data), known_types, check)
+
+
+def _validate(reading: Reading, known_types: Collection[str], check: ConfigCheck) -> Graph:
+    document = reading.document
+    read = [node for node in document.nodes if node.pointer not in reading.half_read]
+    problems = [*reading.problems, *_duplicate_ids(document)]
+    if reading.has_all_nodes:
+        problems.extend(_dangling_connections(document))
+    problems.extend(_cycles(document))
+    if not reading.problems:
+        problems.extend(_no_start(document))
+    problems.extend(_unknown_types(read, known_types))
+    for node in read:
         if node.type in known_types:
             problems.extend(check(node))
     if problems:
@@ -111,9 +130,9 @@ def _no_start(document: Document) -> Iterable[Problem]:
         yield Problem("no_start", "there is no node to start from", "/nodes")
 
 
-def _unknown_types(document: Document, known_types: Collection[str]) -> Iterable[Problem]:
+def _unknown_types(nodes: Iterable[Node], known_types: Collection[str]) -> Iterable[Problem]:
     known = ", ".join(sorted(known_types))
-    for node in document.nodes:
+    for node in nodes:
         if node.type not in known_types:
             detail = f"node '{node.id}' is of unknown type '{node.type}'; known are: {known}"
             yield Problem("unknown_node_type", detail, f"{node.pointer}/type", node_id=node.id)

@@ -9,7 +9,6 @@ from hashlib import sha256
 from database import Database
 from database.records import MANUAL, IdempotencyKey, PastRun, Submission, Workflow
 from database.unsaved import UNSAVED_NAME, unsaved_id
-from engine.document import parse_document
 from engine.errors import DocumentRefusedError, InputsRefusedError, Problem, StillRunningError
 from engine.graph import WEBHOOK, Graph
 from engine.inputs import start_as, start_by_webhook, start_manually
@@ -17,7 +16,7 @@ from engine.parking import Resumption
 from engine.plan import Plan
 from engine.rerun import changed_by_inputs, taken_over
 from engine.status import TERMINAL
-from engine.validation import validate
+from engine.validation import read_and_validate
 from engine.values import JsonValue, encode_json
 from flows.runner import Runner
 from tasks.node_types import NodeTypes
@@ -216,13 +215,13 @@ class Submissions:
         self.runner.wake()
         return Accepted(execution_id, submission.workflow_id, submission.workflow_name)
 
-    def check(self, document: str) -> Graph:
+    def check(self, document: JsonValue) -> Graph:
         """The graph of a document that can run.
 
         Raises:
             DocumentRefusedError: it cannot; every reason is in it.
         """
-        return validate(parse_document(document), self.node_types.known, self.node_types.check)
+        return read_and_validate(document, self.node_types.known, self.node_types.check)
 
 
 def _key(organization_id: str | None, key: str | None, body: JsonValue) -> IdempotencyKey | None:

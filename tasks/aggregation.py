@@ -11,7 +11,6 @@ from prefect import task
 from pydantic import (
     AliasChoices,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
@@ -57,7 +56,16 @@ def _as_operation(value: object) -> object:
     return spelling
 
 
-class Aggregation(LenientModel):
+_ALL_BUT_A_COUNT_NEED_A_FIELD: dict[str, Any] = {
+    "if": {
+        "properties": {"operation": {"not": {"const": Operation.COUNT.value}}},
+        "required": ["operation"],
+    },
+    "then": {"properties": {"field": {"type": "string", "pattern": r"\S"}}, "required": ["field"]},
+}
+
+
+class Aggregation(LenientModel, title="Result", json_schema_extra=_ALL_BUT_A_COUNT_NEED_A_FIELD):
     """One field of the result."""
 
     operation: Annotated[
@@ -66,7 +74,7 @@ class Aggregation(LenientModel):
     """What becomes of the values of a group."""
     field: FieldName = Field(default="", title="Field", validate_default=True)
     """The field with the values, ``a.b`` reaches inside; a ``count`` without it counts records."""
-    name: FieldName = Field(default="", title="Name", validation_alias="as")
+    name: FieldName = Field(default="", title="Name", alias="as")
     """The name of the result; ``sum_total`` for the sum of the field ``total`` without it."""
 
     @field_validator("field")
@@ -83,20 +91,19 @@ class Aggregation(LenientModel):
         return self.name or "_".join(filter(None, (self.operation, self.field)))
 
 
-class AggregateConfig(NodeConfig):
+class AggregateConfig(NodeConfig, title="Aggregate", category="data"):
     """Makes one record of each group of records, with sums, counts and the like."""
-
-    model_config = ConfigDict(title="Aggregate")
 
     aggregate_group_by: FieldNames = Field(
         default_factory=list[str],
         title="Group by",
         max_length=MOST_GROUP_FIELDS,
+        json_schema_extra={"maxItems": MOST_GROUP_FIELDS},
         validation_alias=AliasChoices("aggregateGroupBy", "groupBy"),
     )
     """The fields whose values make a group, ``a.b`` reaches inside; all is one group without."""
     aggregate_operations: list[Aggregation] = Field(
-        default_factory=lambda: [Aggregation()],
+        default_factory=list[Aggregation],
         title="Results",
         max_length=MOST_AGGREGATIONS,
         validation_alias=AliasChoices("aggregateOperations", "aggregations"),

@@ -12,7 +12,6 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
@@ -21,7 +20,8 @@ from pydantic import (
 from engine.errors import NodeError
 from engine.values import JsonValue, as_text, kind_of, load_json
 from tasks.config_base import LenientModel, NodeConfig, read_config
-from tasks.configs import trimmed
+from tasks.config_schema import required_when
+from tasks.configs import NO_TEMPLATE, trimmed
 from tasks.fields import FieldName, FieldNames, as_items
 from tasks.records import Record, change_records
 
@@ -81,14 +81,29 @@ def _ascending(positions: list[int]) -> list[int]:
     return positions
 
 
-class SplitColumnsConfig(NodeConfig):
+_SentSeparators = (
+    Annotated[str, Field(title="Text")]
+    | Annotated[list[Annotated[str, Field(title="Separator")]], Field(title="List", max_length=20)]
+)
+_SentPositions = Annotated[
+    list[Annotated[int, Field(title="Position", ge=1)]], Field(max_length=MOST_COLUMNS - 1)
+]
+_POSITIONS_ARE_GIVEN = required_when(
+    "splitPositions", "splitMode", "position", type="array", minItems=1
+)
+
+
+class SplitColumnsConfig(
+    NodeConfig, title="Split columns", category="data", json_schema_extra=_POSITIONS_ARE_GIVEN
+):
     """Splits the text in one field into several fields."""
 
-    model_config = ConfigDict(title="Split columns")
     verbatim: ClassVar[frozenset[str]] = frozenset({"split_separator"})
 
     split_field: FieldName = Field(
-        title="Field", validation_alias=AliasChoices("splitField", "splitColumn")
+        title="Field",
+        validation_alias=AliasChoices("splitField", "splitColumn"),
+        json_schema_extra=NO_TEMPLATE,
     )
     """The field of the record whose text is split."""
     split_mode: Annotated[SplitMode, BeforeValidator(trimmed)] = Field(
@@ -96,12 +111,17 @@ class SplitColumnsConfig(NodeConfig):
     )
     """At a ``separator``, at runs of ``whitespace``, or after certain characters (``position``)."""
     split_separator: Annotated[
-        list[str], BeforeValidator(_as_separators, json_schema_input_type=str | list[str])
-    ] = Field(default_factory=lambda: [","], title="Separator", max_length=20)
+        list[str], BeforeValidator(_as_separators, json_schema_input_type=_SentSeparators)
+    ] = Field(
+        default_factory=lambda: [","],
+        title="Separator",
+        max_length=20,
+        json_schema_extra={"default": ","},
+    )
     """The text between two parts, or a list of such texts; ``\\t`` is a tab, ``\\n`` a new line."""
     split_positions: Annotated[
         list[int],
-        BeforeValidator(as_items, json_schema_input_type=list[int] | str),
+        BeforeValidator(as_items, json_schema_input_type=_SentPositions),
         AfterValidator(_ascending),
     ] = Field(
         default_factory=list[int],
@@ -112,7 +132,12 @@ class SplitColumnsConfig(NodeConfig):
     """After how many characters of the text a new part begins, for ``position``: 4, 6."""
     split_keep_source: bool = Field(default=True, title="Keep the source")
     """Whether the field that was split stays beside the new ones."""
-    split_into: FieldNames = Field(default_factory=list[str], title="Into", max_length=MOST_COLUMNS)
+    split_into: FieldNames = Field(
+        default_factory=list[str],
+        title="Into",
+        max_length=MOST_COLUMNS,
+        json_schema_extra={"maxItems": MOST_COLUMNS},
+    )
     """The names of the new fields; without them they are called ``field_1``, ``field_2``, …"""
     split_limit: int = Field(default=MOST_COLUMNS, title="Most columns", ge=1, le=MOST_COLUMNS)
     """The most columns to make where they have no names."""
@@ -249,12 +274,12 @@ def _no_field(field: str, record: Record) -> NodeError:
     return NodeError(f"there is no field '{field}' (it has: {names})", retryable=False)
 
 
-class Renaming(LenientModel):
+class Renaming(LenientModel, title="Name"):
     """One field and its new name."""
 
-    old: FieldName = Field(title="From", validation_alias="from")
+    old: FieldName = Field(title="From", alias="from", json_schema_extra=NO_TEMPLATE)
     """The name that the field has."""
-    new: FieldName = Field(title="To", validation_alias="to")
+    new: FieldName = Field(title="To", alias="to", json_schema_extra=NO_TEMPLATE)
     """The name that it gets."""
 
 
@@ -275,14 +300,28 @@ def _as_renamings(value: object) -> object:
     return cast("list[object]", value)
 
 
-class RenameColumnsConfig(NodeConfig):
-    """Gives fields other names."""
+_PLAIN_NAME: dict[str, JsonValue] = {"type": "string", **NO_TEMPLATE}
+_SentNewName = Annotated[str, Field(title="To", json_schema_extra=NO_TEMPLATE)]
+_SentRenamings = (
+    Annotated[list[Renaming], Field(title="Rows", min_length=1, max_length=MOST_COLUMNS)]
+    | Annotated[
+        dict[str, _SentNewName],
+        Field(
+            title="Object",
+            min_length=1,
+            max_length=MOST_COLUMNS,
+            json_schema_extra={"propertyNames": _PLAIN_NAME},
+        ),
+    ]
+)
 
-    model_config = ConfigDict(title="Rename columns")
+
+class RenameColumnsConfig(NodeConfig, title="Rename columns", category="data"):
+    """Gives fields other names."""
 
     rename_mapping: Annotated[
         list[Renaming],
-        BeforeValidator(_as_renamings, json_schema_input_type=dict[str, str] | list[Renaming]),
+        BeforeValidator(_as_renamings, json_schema_input_type=_SentRenamings),
     ] = Field(title="Names", max_length=MOST_COLUMNS)
     """The new name of each field: an object ``{old: new}``, or ``[{from, to}]``."""
     rename_missing: IfMissing = Field(

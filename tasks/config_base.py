@@ -1,7 +1,7 @@
-"""What the node types' configs share: blank values, spellings, faults in plain words."""
+"""What the node types' configs share: blank values, spellings, faults in plain words, ports."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from pydantic import (
@@ -14,6 +14,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
+from typing_extensions import Unpack
 
 from engine.errors import NodeError, TemplateError
 from engine.options import NodeOptions
@@ -64,22 +65,57 @@ class LenientModel(BaseModel):
         return {key: value for key, value in fields.items() if key in kept or not _blank(value)}
 
 
+@dataclass(frozen=True, slots=True)
+class Face:
+    """How an editor shows a node type."""
+
+    category: str = "custom"
+    """Where it lists the type; the service's own are start, call, data, flow, end and note."""
+    inputs: tuple[str, ...] = ("input",)
+    """The ports that connections lead into; a connection names one as its ``inputPort``."""
+    outputs: tuple[str, ...] = ("output",)
+    """The ports that connections lead out of, as their ``outputType``; ``error``, which every type
+    has when its node says ``onError: branch``, is not among them."""
+
+
 class NodeConfig(LenientModel, NodeOptions):
-    """The config of a node type: its own settings beside those that every node may carry."""
+    """The config of a node type: its own settings beside those that every node may carry.
+
+    A subclass may say how an editor shows the type, beside pydantic's own arguments:
+    ``class MyConfig(NodeConfig, title="Mine", category="flow", outputs=("true", "false"))``.
+    """
+
+    face: ClassVar[Face] = Face()
+
+    def __init_subclass__(
+        cls,
+        *,
+        category: str | None = None,
+        inputs: tuple[str, ...] | None = None,
+        outputs: tuple[str, ...] | None = None,
+        **settings: Unpack[ConfigDict],
+    ) -> None:
+        super().__init_subclass__(**settings)
+        said = {"category": category, "inputs": inputs, "outputs": outputs}
+        cls.face = replace(cls.face, **{key: it for key, it in said.items() if it is not None})
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One thing that is wrong with a config."""
 
-    key: str
-    """The config key, in the spelling in which it was sent; the first one when it is missing."""
-    place: str
-    """The dotted path of the value, which starts with ``key``."""
+    path: tuple[str, ...]
+    """Where it stands in the config, in the spelling in which it was sent; the first one when it is
+    missing, and nothing where the config as a whole is meant."""
     reason: str
     """Why, as the rest of a sentence: ``is required``."""
-    steps: tuple[str, ...] = ()
-    """The way from ``key`` to the value, for a pointer; empty where that is all one can say."""
+    inside: tuple[str, ...] = ()
+    """The way on inside a text that is read as more, JSON or a list, where no pointer leads."""
+
+    @property
+    def place(self) -> str:
+        """The path as people write it: ``httpAuth.token``."""
+        return ".".join((*self.path, *self.inside)) or "config"
 
 
 def spellings(model: type[BaseModel], name: str) -> list[str]:
@@ -121,8 +157,10 @@ def refused_templates(model: type[BaseModel], config: Mapping[str, JsonValue]) -
             except ValueError:
                 continue
         for steps, reason in refusals(value):
-            inside = () if is_text else steps
-            faults.append(Fault(key, ".".join((key, *steps)), reason, inside))
+            if is_text:
+                faults.append(Fault((key,), reason, steps))
+            else:
+                faults.append(Fault((key, *steps), reason))
     return faults
 
 
@@ -184,27 +222,40 @@ _PLAIN = {
 
 
 def _fault(model: type[BaseModel], config: Mapping[str, JsonValue], detail: ErrorDetails) -> Fault:
-    head, *rest = detail["loc"] or ("config",)
+    if not detail["loc"]:
+        return Fault((), _reason(detail))
+    head, *rest = detail["loc"]
     key = _as_sent(model, str(head), config)
-    place = [key]
+    path = [key]
     value: JsonValue = config.get(key)
     for position, part in enumerate(rest):
-        # pydantic names the branch of a union as well, which is no place in what was sent.
-        inside = _inside(value, part)
-        if inside is None and position < len(rest) - 1:
-            continue
-        place.append(str(part))
-        value = inside
-    return Fault(key, ".".join(place), _reason(detail))
+        # pydantic names the branch of a union as well, which is no place in what was sent; nor is
+        # what a validator made of a text.
+        token = _token(value, part, is_last=position == len(rest) - 1)
+        if token is not None:
+            path.append(str(token))
+            value = _inside(value, token)
+    in_text = isinstance(config.get(key), str)
+    inside = [str(part) for part in rest[:1] if in_text and isinstance(part, int)]
+    return Fault(tuple(path), _reason(detail), tuple(inside))
 
 
-def _inside(value: JsonValue, part: str | int) -> JsonValue:
+def _token(value: JsonValue, part: str | int, *, is_last: bool) -> str | int | None:
+    """The key or index under which ``part`` stands in ``value``, or would if it were there."""
+    if isinstance(value, list):
+        return part if isinstance(part, int) else None
+    if not isinstance(value, Mapping) or isinstance(part, int):
+        return None
+    keys = cast("Mapping[str, JsonValue]", value).keys()
+    spelt = part if part in keys else next((key for key in keys if to_camel(key) == part), None)
+    return part if spelt is None and is_last else spelt
+
+
+def _inside(value: JsonValue, token: str | int) -> JsonValue:
     if isinstance(value, Mapping):
-        return cast("Mapping[str | int, JsonValue]", value).get(part)
-    if isinstance(value, list) and isinstance(part, int):
-        items = cast("list[JsonValue]", value)
-        return items[part] if part < len(items) else None
-    return None
+        return cast("Mapping[str | int, JsonValue]", value).get(token)
+    items = cast("list[JsonValue]", value)
+    return items[cast("int", token)] if cast("int", token) < len(items) else None
 
 
 def _as_sent(model: type[BaseModel], key: str, config: Mapping[str, JsonValue]) -> str:

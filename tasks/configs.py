@@ -1,30 +1,32 @@
 """The typed configs of the built-in node types; the keys are the frontend's, in every spelling."""
 
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import (
     AfterValidator,
     AliasChoices,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
 )
 
 from engine.conditions import Operator
-from engine.values import JsonValue, as_text, load_json
-from tasks.config_base import FILLED, Filled, LenientModel, Name, NodeConfig, has_template
-from tasks.http_client import parse_url
+from engine.values import JsonValue, as_text
+from tasks.config_base import FILLED, LenientModel, Name, NodeConfig, has_template
+from tasks.config_schema import WIDGET, required_when
 from tasks.signatures import usable_secret, usable_token
 
 SECRET: dict[str, JsonValue] = {"writeOnly": True, "format": "password"}
 """Marks a setting in the JSON Schema as one whose value is not shown again."""
+LONG_TEXT: dict[str, JsonValue] = {WIDGET: "textarea"}
+NO_TEMPLATE: dict[str, JsonValue] = {"pattern": r"^(?=[\s\S]*\S)(?![\s\S]*\{\{)"}
+"""Says in the schema that a text names something, as it is: neither blank nor a template."""
 
 
-def _upper(value: object) -> object:
+def upper(value: object) -> object:
+    """A text in capitals, without the spaces around it; anything else as it is."""
     return value.strip().upper() if isinstance(value, str) else value
 
 
@@ -43,16 +45,13 @@ class ProcessingMode(StrEnum):
 _Mode = Annotated[ProcessingMode, BeforeValidator(trimmed)]
 
 
-class TriggerConfig(NodeConfig):
+class TriggerConfig(NodeConfig, title="Trigger", category="start", inputs=()):
     """Starts a run and passes the payload on."""
 
-    model_config = ConfigDict(title="Trigger")
 
-
-class ManualInputConfig(NodeConfig):
+class ManualInputConfig(NodeConfig, title="Manual input", category="start", inputs=()):
     """A value typed into the workflow, or given with the execution."""
 
-    model_config = ConfigDict(title="Manual input")
     verbatim: ClassVar[frozenset[str]] = frozenset({"input_var_value"})
 
     input_var_name: Name = Field(
@@ -69,25 +68,19 @@ class ManualInputConfig(NodeConfig):
     """Any value; a text that is a number becomes that number."""
 
 
-class OutputConfig(NodeConfig):
+class OutputConfig(NodeConfig, title="Output", category="end"):
     """Marks its input as the result of the run."""
 
-    model_config = ConfigDict(title="Output")
 
-
-class CommentConfig(NodeConfig):
+class CommentConfig(NodeConfig, title="Comment", category="note"):
     """A note in the editor; inside a path it passes its input on."""
 
-    model_config = ConfigDict(title="Comment")
-
-    comment_text: str = Field(default="", title="Text")
+    comment_text: str = Field(default="", title="Text", json_schema_extra=LONG_TEXT)
     """What the note says."""
 
 
-class WebhookConfig(NodeConfig):
+class WebhookConfig(NodeConfig, title="Webhook", category="start", inputs=()):
     """Starts a run on a call from outside and passes on what was received."""
-
-    model_config = ConfigDict(title="Webhook")
 
     webhook_token: Annotated[str | None, AfterValidator(usable_token)] = Field(
         default=None, title="Token", repr=False, json_schema_extra=SECRET
@@ -97,118 +90,6 @@ class WebhookConfig(NodeConfig):
         default=None, title="Secret", repr=False, json_schema_extra=SECRET
     )
     """The key with which the caller signs what it sends: base64, after Standard Webhooks."""
-
-
-class Pair(LenientModel):
-    """One row of a table of headers or query parameters."""
-
-    verbatim: ClassVar[frozenset[str]] = frozenset({"value"})
-
-    key: str = Field(default="", title="Name")
-    """The name; a row without one is left out."""
-    value: JsonValue = Field(default=None, title="Value")
-    """The value, may hold templates; a row with null is left out."""
-
-
-def _as_pairs(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            value = load_json(value)
-        except ValueError:
-            value = None
-    if isinstance(value, Mapping):
-        fields = cast("Mapping[str, JsonValue]", value)
-        return [{"key": key, "value": inner} for key, inner in fields.items()]
-    if not isinstance(value, list):
-        raise ValueError("should be an object or a list of {key, value}")  # noqa: TRY004 - pydantic takes no other
-    return cast("list[object]", value)
-
-
-_Pairs = Annotated[
-    list[Pair],
-    BeforeValidator(_as_pairs, json_schema_input_type=dict[str, Any] | list[Pair]),
-    Filled(may_be_json=True),
-]
-
-
-class BearerAuth(LenientModel):
-    """``Authorization: Bearer …``."""
-
-    model_config = ConfigDict(title="Bearer token")
-
-    type: Literal["bearer"]
-    token: Name = Field(title="Token", repr=False, json_schema_extra=SECRET)
-
-
-class BasicAuth(LenientModel):
-    """``Authorization: Basic …``."""
-
-    model_config = ConfigDict(title="User name and password")
-
-    type: Literal["basic"]
-    username: str = Field(title="User name")
-    password: str = Field(default="", title="Password", repr=False, json_schema_extra=SECRET)
-
-
-class HeaderAuth(LenientModel):
-    """A header of its own, such as ``X-API-Key``."""
-
-    model_config = ConfigDict(title="Header")
-
-    type: Literal["header"]
-    name: Name = Field(title="Header name")
-    value: str = Field(title="Value", repr=False, json_schema_extra=SECRET)
-
-
-def _as_auth(value: object) -> object:
-    """``None`` for the ways in which a form says that there is no authentication."""
-    if not isinstance(value, Mapping):
-        return value
-    fields = cast("Mapping[str, JsonValue]", value)
-    kind = str(fields.get("type") or "").strip().lower()
-    if kind in {"", "none"}:
-        return None
-    if kind not in {"bearer", "basic", "header"}:
-        raise ValueError(f"is of type '{kind}'; known are: bearer, basic, header, none")
-    return {**fields, "type": kind}
-
-
-_AnyAuth = Annotated[BearerAuth | BasicAuth | HeaderAuth, Field(discriminator="type")]
-_Auth = Annotated[
-    _AnyAuth | None, BeforeValidator(_as_auth, json_schema_input_type=_AnyAuth | None), FILLED
-]
-
-
-class HttpConfig(NodeConfig):
-    """Calls an HTTP address and passes on what it answers."""
-
-    model_config = ConfigDict(title="HTTP request")
-
-    http_url: Annotated[Name, FILLED] = Field(title="URL")
-    """``http://…`` or ``https://…``; may hold templates."""
-    http_method: Annotated[
-        Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"], BeforeValidator(_upper)
-    ] = Field(default="GET", title="Method")
-    """The HTTP method."""
-    http_headers: _Pairs = Field(default_factory=list[Pair], title="Headers")
-    """Headers to send; values may hold templates."""
-    http_query: _Pairs = Field(default_factory=list[Pair], title="Query parameters")
-    """Added to the URL's own query; values may hold templates."""
-    http_body: Annotated[JsonValue, FILLED] = Field(default=None, title="Body")
-    """Any JSON or a text; may hold templates. POST, PUT and PATCH send the input without it."""
-    http_response_type: Annotated[Literal["auto", "json", "text"], BeforeValidator(trimmed)] = (
-        Field(default="auto", title="Answer")
-    )
-    """``auto`` reads JSON where the answer is JSON; ``json`` insists on it; ``text`` never does."""
-    http_auth: _Auth = Field(default=None, title="Authentication")
-    """How the call proves who makes it."""
-
-    @field_validator("http_url")
-    @classmethod
-    def _literal_url(cls, url: str) -> str:
-        if not has_template(url):
-            parse_url(url)
-        return url
 
 
 class OutputType(StrEnum):
@@ -230,20 +111,31 @@ def _as_options(value: object) -> object:
     return list(dict.fromkeys(text for text in texts if text))
 
 
-class LlmConfig(NodeConfig):
+_SentOptions = (
+    Annotated[list[Annotated[str, Field(title="Option", pattern=r"\S")]], Field(title="List")]
+    | Annotated[str, Field(title="Text with commas", pattern=r"[^\s,]")]
+)
+_AN_ENUM_HAS_OPTIONS = required_when("enumOptions", "outputType", "enum", **{"not": {"enum": [[]]}})
+
+
+class LlmConfig(
+    NodeConfig, title="Language model", category="call", json_schema_extra=_AN_ENUM_HAS_OPTIONS
+):
     """Asks a language model and passes on its reply."""
 
-    model_config = ConfigDict(title="Language model")
-
     llm_prompt: Annotated[str, FILLED] = Field(
-        title="Prompt", validation_alias=AliasChoices("llmPrompt", "prompt")
+        title="Prompt",
+        validation_alias=AliasChoices("llmPrompt", "prompt"),
+        json_schema_extra=LONG_TEXT,
     )
     """What the model is asked; may hold templates."""
     llm_model: Annotated[Name | None, FILLED] = Field(default=None, title="Model")
     """The model's name; the service's default without it."""
     llm_include_input: bool = Field(default=True, title="Include the input")
     """Whether the input follows the prompt as JSON."""
-    llm_system_prompt: Annotated[str | None, FILLED] = Field(default=None, title="System prompt")
+    llm_system_prompt: Annotated[str | None, FILLED] = Field(
+        default=None, title="System prompt", json_schema_extra=LONG_TEXT
+    )
     """What the model is told beforehand; may hold templates."""
     llm_temperature: float | None = Field(
         default=None, title="Temperature", ge=0, le=2, allow_inf_nan=False
@@ -256,7 +148,7 @@ class LlmConfig(NodeConfig):
     )
     """What the reply must be; one that is not is asked for once more."""
     enum_options: Annotated[
-        list[str], BeforeValidator(_as_options, json_schema_input_type=list[str] | str)
+        list[str], BeforeValidator(_as_options, json_schema_input_type=_SentOptions)
     ] = Field(default_factory=list[str], title="Options", validate_default=True)
     """The replies that are allowed for the type ``enum``."""
     llm_processing_mode: _Mode = Field(default=ProcessingMode.BATCH, title="Processing")
@@ -289,10 +181,10 @@ def _as_operator(value: object) -> object:
 
 
 _Operator = Annotated[Operator, BeforeValidator(_as_operator, json_schema_input_type=Operator)]
-_FieldPath = Annotated[Name, Field(title="Field")]
+_FieldPath = Annotated[Name, Field(title="Field", json_schema_extra=NO_TEMPLATE)]
 
 
-class FurtherCondition(LenientModel):
+class FurtherCondition(LenientModel, title="Condition"):
     """One more test of a condition."""
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"value"})
@@ -323,7 +215,7 @@ class TestsConfig(NodeConfig):
         default_factory=list[FurtherCondition], title="Further conditions"
     )
     """Tests beside the first."""
-    logical_operator: Annotated[Literal["AND", "OR"], BeforeValidator(_upper)] = Field(
+    logical_operator: Annotated[Literal["AND", "OR"], BeforeValidator(upper)] = Field(
         default="AND", title="Combination"
     )
     """Whether all tests must hold, or one."""
@@ -331,19 +223,16 @@ class TestsConfig(NodeConfig):
     _plain_name = field_validator("condition_field")(no_template)
 
 
-class ConditionConfig(TestsConfig):
+class ConditionConfig(TestsConfig, title="Condition", category="flow", outputs=("true", "false")):
     """Tests its input and picks the way on."""
-
-    model_config = ConfigDict(title="Condition")
 
     processing_mode: _Mode = Field(default=ProcessingMode.BATCH, title="Processing")
     """``perRow`` sorts the records of a list into those that pass and those that do not."""
 
 
-class AddFieldConfig(NodeConfig):
+class AddFieldConfig(NodeConfig, title="Add field", category="data"):
     """Adds a field to the input, or to each record of a list."""
 
-    model_config = ConfigDict(title="Add field")
     verbatim: ClassVar[frozenset[str]] = frozenset({"add_field_value"})
 
     add_field_name: Name = Field(
@@ -373,10 +262,19 @@ class JoinType(StrEnum):
     LEFT = "left"
 
 
-class JoinConfig(NodeConfig):
-    """Makes one list of two inputs, end to end or by a common key."""
+_A_MERGE_HAS_A_KEY = required_when(
+    "joinKey", "joinStrategy", "mergeByKey", type="string", pattern=r"\S"
+)
 
-    model_config = ConfigDict(title="Join")
+
+class JoinConfig(
+    NodeConfig,
+    title="Join",
+    category="data",
+    inputs=("A", "B"),
+    json_schema_extra=_A_MERGE_HAS_A_KEY,
+):
+    """Makes one list of two inputs, end to end or by a common key."""
 
     join_strategy: Annotated[JoinStrategy, BeforeValidator(trimmed)] = Field(
         default=JoinStrategy.CONCAT, title="Strategy"

@@ -3,13 +3,16 @@
 from typing import Annotated, cast
 
 from more_itertools import duplicates_everseen
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from engine.values import JsonValue
 from tasks.config_base import Name
 from tasks.configs import no_template
 
-FieldName = Annotated[Name, AfterValidator(no_template)]
+_NO_BRACES: dict[str, JsonValue] = {"pattern": r"^(?![\s\S]*\{\{)"}
+_TRIMMED_NAME: dict[str, JsonValue] = {"pattern": r"^(?![\s\S]*\{\{)\S([\s\S]*\S)?$"}
+
+FieldName = Annotated[Name, AfterValidator(no_template), Field(json_schema_extra=_NO_BRACES)]
 """The name of a field, or the path of one, as it is: templates have nothing to be filled from."""
 
 
@@ -29,9 +32,13 @@ def _each_once(names: list[str]) -> list[str]:
     return names
 
 
+_SentNames = Annotated[
+    list[Annotated[str, Field(title="Field", json_schema_extra=_TRIMMED_NAME)]],
+    Field(json_schema_extra={"uniqueItems": True}),
+]
 FieldNames = Annotated[
     list[FieldName],
-    BeforeValidator(as_items, json_schema_input_type=list[str] | str),
+    BeforeValidator(as_items, json_schema_input_type=_SentNames),
     AfterValidator(_each_once),
 ]
-"""Names of fields, each once: a list, or a text with commas or lines."""
+"""Names of fields, each once: a list, or a text with commas or lines; a form gives the list."""

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from prefect import task
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from engine.values import JsonValue
 from tasks.config_base import read_config
@@ -20,10 +20,8 @@ class FilterMode(StrEnum):
     DROP = "drop"
 
 
-class FilterConfig(TestsConfig):
+class FilterConfig(TestsConfig, title="Filter", category="data"):
     """Keeps the records of a list that pass tests, or drops them."""
-
-    model_config = ConfigDict(title="Filter")
 
     filter_mode: Annotated[FilterMode, BeforeValidator(trimmed)] = Field(
         default=FilterMode.KEEP, title="Records that pass"

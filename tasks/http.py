@@ -16,7 +16,6 @@ from engine.errors import NodeError
 from engine.masking import SECRETS, masked_headers
 from engine.values import JsonValue, as_text, dump_json, load_json
 from tasks.config_base import fill, fill_text, read_config
-from tasks.configs import BasicAuth, BearerAuth, HttpConfig, Pair
 from tasks.context import HandlerSettings, current_node_run
 from tasks.http_client import (
     new_client,
@@ -25,6 +24,7 @@ from tasks.http_client import (
     plain_reason,
     shown_url,
 )
+from tasks.http_config import BasicAuth, BearerAuth, HttpConfig, Pair
 
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _WRITING_METHODS = _BODY_METHODS | {"DELETE"}

@@ -3,7 +3,6 @@
 from typing import Any
 
 from prefect import Task
-from pydantic import BaseModel
 
 from tasks.aggregation import AggregateConfig, handle_aggregate
 from tasks.columns import (
@@ -12,11 +11,11 @@ from tasks.columns import (
     handle_rename_columns,
     handle_split_columns,
 )
+from tasks.config_base import NodeConfig
 from tasks.configs import (
     AddFieldConfig,
     CommentConfig,
     ConditionConfig,
-    HttpConfig,
     JoinConfig,
     LlmConfig,
     ManualInputConfig,
@@ -34,6 +33,7 @@ from tasks.entry import (
 from tasks.filtering import FilterConfig, handle_filter
 from tasks.flow_control import handle_condition
 from tasks.http import handle_http
+from tasks.http_config import HttpConfig
 from tasks.llm import handle_llm
 from tasks.records import handle_add_field, handle_join
 from tasks.waiting import ApprovalConfig, WaitConfig, handle_approval, handle_wait
@@ -60,7 +60,7 @@ NODE_HANDLERS: dict[str, Task[..., Any]] = {
 }
 """The handler of each node type: an async or sync Prefect task ``(node, input_data) -> result``."""
 
-NODE_CONFIGS: dict[str, type[BaseModel]] = {
+NODE_CONFIGS: dict[str, type[NodeConfig]] = {
     "trigger": TriggerConfig,
     "manualInput": ManualInputConfig,
     "output": OutputConfig,
@@ -80,3 +80,30 @@ NODE_CONFIGS: dict[str, type[BaseModel]] = {
     "comment": CommentConfig,
 }
 """The typed config of a node type. A type without one is checked for the common options only."""
+
+
+def register(
+    node_type: str, handler: Task[..., Any], config: type[NodeConfig] = NodeConfig
+) -> None:
+    """Adds a node type; its config model describes it to the editor and is what nodes are held to.
+
+    Raises:
+        ValueError: it cannot be added; the message says why.
+    """
+    if reason := _why_not(node_type, handler, config):
+        raise ValueError(reason)
+    if NODE_HANDLERS.get(node_type, handler) is not handler:
+        raise ValueError(f"there is a node type '{node_type}' already")
+    NODE_HANDLERS[node_type] = handler
+    NODE_CONFIGS[node_type] = config
+
+
+def _why_not(node_type: object, handler: object, config: object) -> str | None:
+    """What is wrong with a registration: whoever makes it may have no type checker."""
+    if not node_type or not isinstance(node_type, str):
+        return f"{node_type!r} is no name of a node type"
+    if not isinstance(handler, Task):
+        return f"the handler of '{node_type}' is no Prefect task: @task makes it one"
+    if not isinstance(config, type) or not issubclass(config, NodeConfig):
+        return f"the config of '{node_type}' is no NodeConfig"
+    return None

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import Task
-from pydantic import BaseModel
 
 from engine.document import Node, escape_pointer
 from engine.errors import Problem, UnknownNodeTypeError
-from engine.options import NodeOptions, RetryBackoff
-from tasks.config_base import faults_of, refused_templates
+from engine.options import NodeOptions, OnError, RetryBackoff
+from tasks.config_base import Fault, NodeConfig, faults_of, refused_templates
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 
 DEFAULT_RETRIES = {"http": 2, "llm": 2}
@@ -33,7 +32,7 @@ class NodeTypes:
     """The node types of a registry, read anew at each question, so that types may be added."""
 
     def __init__(
-        self, handlers: Mapping[str, Task[..., Any]], configs: Mapping[str, type[BaseModel]]
+        self, handlers: Mapping[str, Task[..., Any]], configs: Mapping[str, type[NodeConfig]]
     ) -> None:
         self._handlers = handlers
         self._configs = configs
@@ -54,25 +53,32 @@ class NodeTypes:
         except KeyError:
             raise UnknownNodeTypeError(node_type, self.known) from None
 
+    def config(self, node_type: str) -> type[NodeConfig]:
+        """The config model of a type: its own, or the one that has the common options only."""
+        return self._configs.get(node_type, NodeConfig)
+
+    def option_defaults(self, node_type: str) -> dict[str, Any]:
+        """What the common options of a type are when a node does not set them, by config key.
+
+        Raises:
+            UnknownNodeTypeError: there is no such type.
+        """
+        retries = self.retry_policy(node_type, NodeOptions()).retries
+        return {
+            "retries": self.handler(node_type).retries if retries is None else retries,
+            "retryDelaySeconds": round(DEFAULT_DELAY_SECONDS),
+            "retryBackoff": _default_backoff(node_type),
+            "onError": OnError.STOP,
+        }
+
     def check(self, node: Node) -> list[Problem]:
         """Everything that the node's type holds against its config."""
-        model = self._configs.get(node.type, NodeOptions)
-        who = f"node '{node.id}' ({node.type})"
-        problems = [
-            Problem(
-                "invalid_config",
-                f"{who}: '{fault.place}' {fault.reason}",
-                f"{node.config_pointer}/{escape_pointer(fault.key)}",
-                node_id=node.id,
-            )
-            for fault in faults_of(model, node.config)
-        ]
-        for fault in refused_templates(model, node.config):
-            steps = "/".join(escape_pointer(step) for step in (fault.key, *fault.steps))
-            detail = f"{who}: '{fault.place}' has a template that is refused: {fault.reason}"
-            pointer = f"{node.config_pointer}/{steps}"
-            problems.append(Problem("invalid_template", detail, pointer, node_id=node.id))
-        return problems
+        model = self.config(node.type)
+        faults = [("invalid_config", fault, "") for fault in faults_of(model, node.config)]
+        refused = "has a template that is refused: "
+        templates = refused_templates(model, node.config)
+        faults.extend(("invalid_template", fault, refused) for fault in templates)
+        return [_problem(node, *found) for found in faults]
 
     def retry_policy(self, node_type: str, options: NodeOptions) -> RetryPolicy:
         """How a node of this type and with these options is tried again.
@@ -88,13 +94,21 @@ class NodeTypes:
             if options.retry_delay_seconds is None and options.retry_backoff is None:
                 return RetryPolicy(None)
             retries = handler.retries
-        backoff = options.retry_backoff or (
-            RetryBackoff.EXPONENTIAL if node_type in DEFAULT_RETRIES else RetryBackoff.FIXED
-        )
+        backoff = options.retry_backoff or _default_backoff(node_type)
         first = options.retry_delay_seconds
         return RetryPolicy(
             retries, _delays(retries, DEFAULT_DELAY_SECONDS if first is None else first, backoff)
         )
+
+
+def _problem(node: Node, code: str, fault: Fault, what: str) -> Problem:
+    pointer = "".join(f"/{escape_pointer(step)}" for step in fault.path)
+    detail = f"node '{node.id}' ({node.type}): '{fault.place}' {what}{fault.reason}"
+    return Problem(code, detail, node.config_pointer + pointer, node_id=node.id)
+
+
+def _default_backoff(node_type: str) -> RetryBackoff:
+    return RetryBackoff.EXPONENTIAL if node_type in DEFAULT_RETRIES else RetryBackoff.FIXED
 
 
 def _delays(retries: int, first: float, backoff: RetryBackoff) -> list[float]:

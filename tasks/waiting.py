@@ -4,26 +4,46 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from prefect import task
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
 
 from engine.errors import NodeError
+from engine.options import TimeLimit
 from engine.parking import PARK
 from engine.values import JsonValue, as_number, as_text
 from tasks.config_base import FILLED, NodeConfig, fill, fill_text, has_template, read_config
+from tasks.config_schema import WIDGET
 
 LONGEST_WAIT_SECONDS = 10 * 366 * 86_400
 """Ten years: whoever asks for more means something else."""
 
 
-class WaitConfig(NodeConfig):
+_TEMPLATE: dict[str, Any] = {"type": "string", "title": "Template", "pattern": r"\{\{"}
+_DURATION: dict[str, Any] = {
+    "type": "number",
+    "title": "Number",
+    "minimum": 0,
+    "maximum": LONGEST_WAIT_SECONDS,
+}
+_MOMENT: dict[str, Any] = {
+    "type": "string",
+    "title": "Moment",
+    "pattern": r"^\s*\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?\s*$",
+}
+_ONE_OF_THEM: dict[str, Any] = {
+    "if": {"not": {"properties": {"waitSeconds": {}}, "required": ["waitSeconds"]}},
+    "then": {"properties": {"waitUntil": {}}, "required": ["waitUntil"]},
+}
+
+
+class WaitConfig(NodeConfig, title="Wait", category="flow", json_schema_extra=_ONE_OF_THEM):
     """Parks the execution and then passes its input on."""
 
-    model_config = ConfigDict(title="Wait")
-
-    wait_seconds: Annotated[str | None, FILLED] = Field(default=None, title="Seconds")
+    wait_seconds: Annotated[
+        str | None, WithJsonSchema({"anyOf": [_DURATION, _TEMPLATE]}), FILLED
+    ] = Field(default=None, title="Seconds")
     """How many seconds to wait; may be a template."""
-    wait_until: Annotated[str | None, FILLED] = Field(
-        default=None, title="Until", validate_default=True
+    wait_until: Annotated[str | None, WithJsonSchema({"anyOf": [_MOMENT, _TEMPLATE]}), FILLED] = (
+        Field(default=None, title="Until", validate_default=True)
     )
     """The moment to wait for, ISO 8601, in UTC where it names no zone; may be a template."""
 
@@ -45,13 +65,15 @@ class WaitConfig(NodeConfig):
         return text
 
 
-class ApprovalConfig(NodeConfig):
+class ApprovalConfig(NodeConfig, title="Approval", category="flow", outputs=("true", "false")):
     """Parks the execution until somebody approves or rejects."""
 
-    model_config = ConfigDict(title="Approval")
-
-    approval_message: Annotated[str, FILLED] = Field(default="", title="Message")
+    approval_message: Annotated[str, FILLED] = Field(
+        default="", title="Message", json_schema_extra={WIDGET: "textarea"}
+    )
     """What whoever answers is told; may hold templates."""
+    timeout_seconds: TimeLimit = Field(default=None, title="Time to answer")
+    """Seconds that people have, up to a year; without it for ever."""
 
 
 @task(name="wait")

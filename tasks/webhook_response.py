@@ -6,11 +6,20 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, cast
 
 from prefect import task
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from engine.errors import NodeError
 from engine.values import JsonValue, Missing, as_text, kind_of, load_json, lookup
-from tasks.config_base import LenientModel, NodeConfig, fill, fill_text, has_template, read_config
+from tasks.config_base import (
+    Filled,
+    LenientModel,
+    NodeConfig,
+    fill,
+    fill_text,
+    has_template,
+    read_config,
+)
+from tasks.config_schema import required_when
 
 REPLY = "webhookReply"
 """The key of the result that holds the answer: ``{"status", "headers": [[name, value]], "body"}``.
@@ -41,7 +50,7 @@ class ResponseMode(StrEnum):
     TEMPLATE = "template"
 
 
-class ResponseHeader(LenientModel):
+class ResponseHeader(LenientModel, title="Header"):
     """One header of the answer."""
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"value"})
@@ -96,20 +105,33 @@ def _as_names(value: object) -> object:
     return list(dict.fromkeys(name for name in names if name))
 
 
-class WebhookResponseConfig(NodeConfig):
-    """Decides what the webhook's caller is answered, and passes its input on."""
+_SentNames = list[Annotated[str, Field(title="Field", pattern=r"\S")]]
+_SentRows = (
+    Annotated[list[ResponseHeader], Field(title="Rows")]
+    | Annotated[dict[str, Any], Field(title="Object")]
+)
+_NEEDED: dict[str, JsonValue] = {
+    "allOf": [
+        required_when("webhookResponseFields", "webhookResponseMode", "selected", minItems=1),
+        required_when("webhookResponseTemplate", "webhookResponseMode", "template"),
+    ]
+}
 
-    model_config = ConfigDict(title="Webhook response")
+
+class WebhookResponseConfig(
+    NodeConfig, title="Webhook response", category="end", json_schema_extra=_NEEDED
+):
+    """Decides what the webhook's caller is answered, and passes its input on."""
 
     webhook_response_mode: Annotated[ResponseMode, BeforeValidator(_trimmed)] = Field(
         default=ResponseMode.PASSTHROUGH, title="Answer with"
     )
     """The input as it is, some fields of it, or a template."""
     webhook_response_fields: Annotated[
-        list[str], BeforeValidator(_as_names, json_schema_input_type=list[str] | str)
+        list[str], BeforeValidator(_as_names, json_schema_input_type=_SentNames)
     ] = Field(default_factory=list[str], title="Fields", validate_default=True)
     """The fields that are answered: a list, or a text with commas; ``a.b`` reaches inside."""
-    webhook_response_template: JsonValue = Field(
+    webhook_response_template: Annotated[JsonValue, Filled(may_be_json=True)] = Field(
         default=None, title="Template", validate_default=True
     )
     """The answer: any JSON or a text; may hold templates."""
@@ -117,7 +139,8 @@ class WebhookResponseConfig(NodeConfig):
     """The HTTP status."""
     webhook_response_headers: Annotated[
         list[ResponseHeader],
-        BeforeValidator(_as_rows, json_schema_input_type=dict[str, Any] | list[ResponseHeader]),
+        BeforeValidator(_as_rows, json_schema_input_type=_SentRows),
+        Filled(may_be_json=True),
     ] = Field(default_factory=list[ResponseHeader], title="Headers")
     """Headers of the answer; values may hold templates."""
 

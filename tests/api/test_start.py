@@ -91,6 +91,17 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     assert "unable to open" in line
 
 
+def test_node_types_that_cannot_be_loaded(tmp_path: Path) -> None:
+    (tmp_path / "my_nodes.py").write_text("import no_such_library\n", encoding="utf-8")
+    code, line = refusal(tmp_path, NODE_MODULES="my_nodes")
+    assert code == 1
+    assert line == (
+        "Cannot load node types: NODE_MODULES=my_nodes: "
+        "ModuleNotFoundError: No module named 'no_such_library'"
+    )
+    assert not (tmp_path / "database.sqlite").exists()
+
+
 def test_a_read_only_disk(tmp_path: Path) -> None:
     with small_disk(tmp_path, 4) as disk:
         disk.make_read_only()
@@ -112,12 +123,12 @@ def test_a_database_url_that_is_none_is_told_without_its_password(tmp_path: Path
 class Started:
     """The service as a process of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **settings: object) -> None:
         # With a relative path of Prefect's home, which is not relative to ``cwd``.
         home = os.path.relpath(directory / "prefect", ROOT)
         self._process = subprocess.Popen(
             [sys.executable, SCRIPT],
-            env=environment(directory, PREFECT_HOME=home, LOG_FORMAT="json"),
+            env=environment(directory, PREFECT_HOME=home, LOG_FORMAT="json", **settings),
             cwd=directory,
             stderr=subprocess.PIPE,
             text=True,
@@ -170,6 +181,37 @@ def test_it_serves_on_a_free_port_until_it_is_told_to_stop(
     assert (tmp_path / "prefect").is_dir()
     assert started.stop(getattr(signal, how)) == 0
     assert not any("Traceback" in line for line in started.lines)
+
+
+OUTSIDE = """
+from prefect import task
+
+@task(name="{name}")
+def handle(node, input_data):
+    return {{"success": True, "outputData": "{name}"}}
+
+NODE_HANDLERS = {{"{name}": handle}}
+"""
+
+
+def test_it_runs_node_types_from_a_module_and_from_an_installed_package(tmp_path: Path) -> None:
+    (tmp_path / "my_nodes.py").write_text(OUTSIDE.format(name="shout"), encoding="utf-8")
+    info = tmp_path / "site" / "whisper-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: whisper\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[workflow_orchestrator.node_types]\nw = whisper\n")
+    (tmp_path / "site" / "whisper.py").write_text(OUTSIDE.format(name="whisper"), encoding="utf-8")
+    process = Started(tmp_path, NODE_MODULES=" my_nodes, ", PYTHONPATH=tmp_path / "site")
+    try:
+        url = f"http://127.0.0.1:{process.port()}"
+        known = {item["type"] for item in httpx.get(f"{url}/api/node-types").json()}
+        assert {"shout", "whisper", "http"} <= known
+        for name in ("shout", "whisper"):
+            body = {"workflowId": "w", "nodeId": "n", "nodeType": name, "node": {}}
+            answer = httpx.post(f"{url}/api/nodes/execute", json=body, timeout=20).json()
+            assert answer["output"]["outputData"] == name
+    finally:
+        process.close()
 
 
 def _status(url: str) -> str | None:

@@ -27,7 +27,7 @@ def _files() -> list[Path]:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         paths = [ROOT / name for name in listed.stdout.split("\0") if name]
     except (OSError, subprocess.CalledProcessError):
-        generated = {".git", ".venv", ".hypothesis", ".prefect", "__pycache__"}
+        generated = {".git", ".venv", ".hypothesis", ".prefect", "__pycache__", "node_modules"}
         paths = [path for path in ROOT.rglob("*") if generated.isdisjoint(path.parts)]
     return [path for path in paths if path.is_file()]
 

@@ -1,0 +1,29 @@
+"""The catalogue of node types, from which the editor draws its palette and its forms."""
+
+from fastapi import APIRouter
+
+from api.schemas import NodeTypeView
+from api.services import UseServices
+from flows.catalogue import catalogue
+
+router = APIRouter(prefix="/api", tags=["nodes"])
+
+
+@router.get("/node-types")
+async def list_node_types(services: UseServices) -> list[NodeTypeView]:
+    """Every node type that this service can run, those of your own too."""
+    return [
+        NodeTypeView(
+            type=item.type,
+            title=item.title,
+            description=item.description,
+            category=item.category,
+            inputs=list(item.inputs),
+            outputs=list(item.outputs),
+            config_schema=item.config.schema,
+            ui_schema=item.config.ui_schema,
+            defaults=item.config.defaults,
+            secret_fields=item.config.secret_fields,
+        )
+        for item in catalogue(services.submissions.node_types)
+    ]

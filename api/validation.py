@@ -1,0 +1,30 @@
+"""Can a workflow run? The same checks as at a submission, with nothing stored."""
+
+from fastapi import APIRouter
+
+from api.schemas import DocumentProblemView, ProblemView, ValidateAnswer, ValidateRequest
+from api.services import UseServices
+from api.strict_json import StrictRoute
+from engine.errors import DocumentRefusedError
+
+router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=StrictRoute)
+
+
+@router.post(
+    "/validate",
+    response_model_exclude_none=True,
+    responses={status: {"model": ProblemView} for status in (404, 422)},
+)
+async def validate(request: ValidateRequest, services: UseServices) -> ValidateAnswer:
+    """Every reason why a document cannot run, as the 422 of its submission would tell them."""
+    document = request.graph
+    if request.workflow_id is not None:
+        document = (await services.database.reads.workflow(request.workflow_id)).data
+    try:
+        services.submissions.check(document)
+    except DocumentRefusedError as refused:
+        errors = [
+            DocumentProblemView.model_validate(problem.as_json()) for problem in refused.problems
+        ]
+        return ValidateAnswer(valid=False, errors=errors)
+    return ValidateAnswer(valid=True, errors=[])

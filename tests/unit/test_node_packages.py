@@ -1,0 +1,178 @@
+"""Node types from outside the tree: modules and installed packages on a real disk."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.config_base import NodeConfig
+from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS, register
+from tasks.node_packages import ENTRY_POINTS, NodePackageError, load_node_packages
+from tasks.node_types import DEFAULT
+
+PLAIN = """
+from prefect import task
+
+@task(name="shout")
+async def handle_shout(node, input_data):
+    return {"success": True, "outputData": str(input_data).upper()}
+
+NODE_HANDLERS = {"shout": handle_shout}
+"""
+REGISTERED = """
+from prefect import task
+from pydantic import Field
+from tasks.config_base import NodeConfig
+from tasks.node_handlers import register
+
+class WhisperConfig(NodeConfig, title="Whisper"):
+    how_low: int = Field(default=1, ge=1, le=3, title="How low")
+
+@task(name="whisper")
+async def handle_whisper(node, input_data):
+    return {"success": True, "outputData": str(input_data).lower()}
+
+register("whisper", handle_whisper, config=WhisperConfig)
+"""
+
+
+@pytest.fixture(autouse=True)
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory with modules of somebody else's, and a registry that is put back."""
+    handlers, configs, path = dict(NODE_HANDLERS), dict(NODE_CONFIGS), list(sys.path)
+    modules = set(sys.modules)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in NODE_HANDLERS.keys() - handlers.keys():
+        del NODE_HANDLERS[name]
+    for name in NODE_CONFIGS.keys() - configs.keys():
+        del NODE_CONFIGS[name]
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name.startswith(("my_", "pkg_")):
+            del sys.modules[name]
+
+
+def install(directory: Path, name: str, entry: str) -> None:
+    """A package as pip leaves it, with its entry point."""
+    info = directory / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\nmine = {entry}\n")
+
+
+def refusal(*modules: str) -> str:
+    with pytest.raises(NodePackageError) as refused:
+        load_node_packages(modules)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_a_module_of_the_working_directory_adds_its_handlers(outside: Path):
+    (outside / "my_nodes.py").write_text(PLAIN)
+    load_node_packages(["my_nodes"])
+    assert DEFAULT.handler("shout").name == "shout"
+    assert DEFAULT.config("shout") is NodeConfig
+
+
+def test_a_module_registers_a_type_with_its_config(outside: Path):
+    (outside / "my_nodes.py").write_text(REGISTERED)
+    load_node_packages(["my_nodes"])
+    assert DEFAULT.config("whisper").__name__ == "WhisperConfig"
+
+
+def test_a_module_may_name_its_configs_beside_its_handlers(outside: Path):
+    more = 'from tasks.config_base import NodeConfig\nNODE_CONFIGS = {"shout": NodeConfig}\n'
+    (outside / "my_nodes.py").write_text(PLAIN + more)
+    load_node_packages(["my_nodes"])
+    assert NODE_CONFIGS["shout"] is NodeConfig
+
+
+def test_a_module_inside_a_package_and_several_at_once(outside: Path):
+    (outside / "my_shop").mkdir()
+    (outside / "my_shop" / "__init__.py").write_text("")
+    (outside / "my_shop" / "nodes.py").write_text(PLAIN)
+    (outside / "my_other.py").write_text(f"import my_shop.nodes\n{REGISTERED}")
+    load_node_packages(["my_shop.nodes", "my_other", "my_shop.nodes"])
+    assert {"shout", "whisper"} <= NODE_HANDLERS.keys()
+
+
+def test_a_module_that_another_one_has_brought_in_is_no_fault(outside: Path):
+    (outside / "my_nodes.py").write_text(REGISTERED)
+    (outside / "my_other.py").write_text(f"import my_nodes\n{PLAIN}")
+    load_node_packages(["my_other", "my_nodes"])
+    assert {"shout", "whisper"} <= NODE_HANDLERS.keys()
+
+
+def test_an_installed_package_is_found_by_its_entry_point(outside: Path):
+    site = outside / "site"
+    install(site, "pkg_shout", "pkg_shout.nodes")
+    (site / "pkg_shout").mkdir()
+    (site / "pkg_shout" / "__init__.py").write_text("")
+    (site / "pkg_shout" / "nodes.py").write_text(PLAIN)
+    sys.path.append(str(site))
+    load_node_packages([])
+    assert "shout" in DEFAULT.known
+
+
+def test_an_entry_point_may_name_the_dict_itself(outside: Path):
+    install(outside, "pkg_shout", "my_nodes:NODE_HANDLERS")
+    (outside / "my_nodes.py").write_text(PLAIN)
+    sys.path.append(str(outside))
+    load_node_packages(["my_nodes"])
+    assert "shout" in DEFAULT.known
+
+
+def test_a_package_that_cannot_be_loaded_is_named_with_its_version(outside: Path):
+    install(outside, "pkg_gone", "pkg_gone.nodes")
+    sys.path.append(str(outside))
+    line = refusal()
+    assert line.startswith("entry point mine = pkg_gone.nodes of pkg_gone 1.0: ModuleNotFoundError")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'"),
+        ("x = (", "SyntaxError: "),
+        ("raise RuntimeError('two\\nlines')", "RuntimeError: two lines"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("x = 1", "it has no NODE_HANDLERS and registers no node type"),
+        ("NODE_HANDLERS = ['http']", "NODE_HANDLERS is no dict"),
+        ("NODE_HANDLERS = {'f': lambda node, data: {}}", "the handler of 'f' is no Prefect task"),
+        (PLAIN.replace('"shout":', '"http":'), "there is a node type 'http' already"),
+        (PLAIN.replace('"shout":', "5:"), "5 is no name of a node type"),
+        (PLAIN + "NODE_CONFIGS = {'shout': dict}", "the config of 'shout' is no NodeConfig"),
+        (
+            REGISTERED.replace(
+                "    how_low", "    act: __import__('typing').Callable[[], int]\n    how_low"
+            ),
+            "PydanticInvalidForJsonSchema: ",
+        ),
+    ],
+)
+def test_a_module_that_cannot_be_had_is_told_in_one_line(outside: Path, text: str, reason: str):
+    (outside / "my_nodes.py").write_text(text)
+    line = refusal("my_nodes")
+    assert line.startswith("NODE_MODULES=my_nodes: ")
+    assert reason in line
+
+
+def test_a_module_that_is_not_there_is_named(outside: Path):
+    assert refusal("my_typo") == (
+        "NODE_MODULES=my_typo: ModuleNotFoundError: No module named 'my_typo'"
+    )
+
+
+def test_what_lies_in_the_working_directory_hides_no_module_of_ours(outside: Path):
+    (outside / "my_nodes.py").write_text(PLAIN)
+    load_node_packages(["my_nodes"])
+    assert os.path.realpath(sys.path[-1]) == os.path.realpath(outside)
+
+
+def test_a_type_is_registered_once():
+    register("join", NODE_HANDLERS["join"], config=NODE_CONFIGS["join"])
+    with pytest.raises(ValueError, match="there is a node type 'http' already"):
+        register("http", NODE_HANDLERS["join"])
