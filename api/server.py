@@ -1,5 +1,6 @@
 """uvicorn, as this service needs it: streams end before it waits for connections to end."""
 
+import asyncio
 import math
 import socket
 
@@ -11,6 +12,10 @@ WEBSOCKET_MESSAGE_BYTES = 64 * 1024
 """What a client may say at once."""
 LAST_REQUESTS_SECONDS = 5
 """How long requests may take beyond the time that running nodes are given."""
+
+
+UNREAD_SECONDS = 1.0
+"""How long a stop waits for clients to take what was sent to them."""
 
 
 class Server(uvicorn.Server):
@@ -35,4 +40,16 @@ class Server(uvicorn.Server):
         services = getattr(self._app.state, "services", None)
         if services is not None:
             services.hub.close()
-        await super().shutdown(sockets)
+        loop = asyncio.get_running_loop()
+        cut_off = loop.call_later(UNREAD_SECONDS, self._cut_off_who_does_not_read)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            cut_off.cancel()
+
+    def _cut_off_who_does_not_read(self) -> None:
+        """Else one client that hangs would hold up the stop until it is out of patience."""
+        for connection in list(self.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if isinstance(transport, asyncio.Transport) and transport.get_write_buffer_size():
+                transport.abort()

@@ -135,8 +135,8 @@ class News:
             ).first()
             if latest is None:
                 raise ExecutionNotFoundError(execution_id)
-            if seq == (latest.seq or 0):
-                return top
+            if seq >= (latest.seq or 0):
+                return top if seq == (latest.seq or 0) else None
             following = select(events.c.position).where(mine, events.c.seq == seq + 1)
             position = connection.scalar(following)
             return None if position is None else position - 1

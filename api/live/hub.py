@@ -7,20 +7,24 @@ comes twice, however slow or broken its connection is.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
+from typing import ParamSpec, TypeVar
 
 import structlog
 
 from api.live.messages import Message, of_deleted, of_event, of_standing
 from api.live.subscription import Subscription
 from database import Database
-from database.records import Event, Interest
-from engine.errors import StorageError
+from database.records import Interest
+from engine.errors import ExecutionNotFoundError, StorageError
 from engine.status import TERMINAL
 from engine.values import JsonValue
 
 log = structlog.get_logger()
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _Index = dict[str | None, set[Subscription]]
 
@@ -83,6 +87,13 @@ class Hub:
         """See ``News.position_of``."""
         return await self._news.position_of(execution_id, seq)
 
+    async def is_all_known(self, execution_ids: frozenset[str], position: int) -> bool:
+        """Whether these executions have ended, and nothing came after ``position``."""
+        if execution_ids - await self._over(set(execution_ids)):
+            return False
+        found, _, _ = await self._news.after(position, Interest(execution_ids), 1)
+        return not found
+
     async def follow(
         self, interest: Interest, after: int | None = None
     ) -> AsyncGenerator[Message | None]:
@@ -90,9 +101,6 @@ class Hub:
 
         Ends after the last message of the executions that were named, and when the hub closes.
         ``None`` comes after ``PING_SECONDS`` without a message. Close it where you leave it early.
-
-        Raises:
-            ExecutionNotFoundError: there is no execution of an id that was asked for.
         """
         subscription = Subscription(interest)
         left = set(interest.execution_ids or ())
@@ -102,8 +110,9 @@ class Hub:
             async with aclosing(self._told(subscription, left, after)) as messages:
                 async for message in messages:
                     yield message
-                    if message is not None and message.ends:
-                        left.discard(message.execution_id)
+                    if message is not None and message.ends and message.execution_id in left:
+                        left.remove(message.execution_id)
+                        self._forget(subscription, self._of_execution, message.execution_id)
         finally:
             self._leave(subscription)
 
@@ -114,10 +123,11 @@ class Hub:
         interest = subscription.interest
         named = interest.execution_ids is not None
         over: set[str] = set()
+        unended: set[str] = set()
         if after is None:
-            standings, position = await self._news.standing(interest)
-            for standing in standings:
-                yield of_standing(standing, position)
+            messages, position = await self._as_it_stands(interest)
+            for message in messages:
+                yield message
         else:
             # Asked first: what ends from now on has its last message in what is read next.
             over = await self._over(left)
@@ -128,32 +138,64 @@ class Hub:
                 subscription.catch_up()
                 more = True
                 while more:
-                    found, position, more = await self._read_on(position, interest)
+                    found, position, more = await self._patiently(
+                        self._news.after, position, interest, PAGE
+                    )
                     for event in found:
+                        unended.add(event.execution_id)
                         yield of_event(event)
+                for message in await self._ends_without_event(left & over & unended):
+                    yield message
                 left -= over
                 continue
             message = await subscription.next(PING_SECONDS)
             if message is None:
                 if not subscription.closed and not subscription.behind:
                     yield None
-            elif message.position is None:
-                yield message
-            elif message.position > position:
-                position = message.position
+            elif _is_new(message, position) and (message.execution_id in left or not named):
+                position = message.position or position
                 yield message
 
     async def _over(self, execution_ids: set[str]) -> set[str]:
         """Those of these executions of which nothing more can come."""
         if not execution_ids:
             return set()
-        statuses = await self._news.statuses(execution_ids)
+        statuses = await self._patiently(self._news.statuses, execution_ids)
         return {i for i in execution_ids if i not in statuses or statuses[i] in TERMINAL}
 
-    async def _read_on(self, position: int, interest: Interest) -> tuple[list[Event], int, bool]:
+    async def _as_it_stands(self, interest: Interest) -> tuple[list[Message], int]:
+        """How the executions stand, and the position up to which the client then knows all.
+
+        Only the last message has that position, so that who is cut off between two comes again.
+        """
+        named, gone = interest.execution_ids, list[str]()
         while True:
             try:
-                return await self._news.after(position, interest, PAGE)
+                standings, top = await self._patiently(self._news.standing, interest)
+            except ExecutionNotFoundError:  # deleted since the client asked
+                ids = named or frozenset()
+                there = await self._patiently(self._news.statuses, ids)
+                gone = sorted(ids - there.keys())
+                interest = Interest(frozenset(there), interest.organization_id)
+            else:
+                shown = [of_standing(standing, None) for standing in standings[:-1]]
+                shown += [of_standing(standing, top) for standing in standings[-1:]]
+                return [*(of_deleted(execution_id) for execution_id in gone), *shown], top
+
+    async def _ends_without_event(self, execution_ids: set[str]) -> list[Message]:
+        """The ends of executions that somebody ended who wrote no event."""
+        if not execution_ids:
+            return []
+        messages, _ = await self._as_it_stands(Interest(frozenset(execution_ids)))
+        return messages
+
+    async def _patiently(
+        self, ask: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs
+    ) -> T:
+        """What the database answers, as soon as it can."""
+        while True:
+            try:
+                return await ask(*args, **named)
             except StorageError as error:
                 log.warning("database_not_ready", doing="reading events", reason=str(error))
                 await asyncio.sleep(self._poll_seconds)
@@ -168,12 +210,17 @@ class Hub:
 
     def _leave(self, subscription: Subscription) -> None:
         for index, key in self._places(subscription):
-            index[key].discard(subscription)
-            if not index[key]:
-                del index[key]
+            self._forget(subscription, index, key)
         if self._tail is not None and not self._of_execution and not self._of_organization:
             self._tail.cancel()
             self._tail = None
+
+    def _forget(self, subscription: Subscription, index: _Index, key: str | None) -> None:
+        there = index.get(key)
+        if there is not None:
+            there.discard(subscription)
+            if not there:
+                del index[key]
 
     def _places(self, subscription: Subscription) -> list[tuple[_Index, str | None]]:
         interest = subscription.interest
@@ -197,7 +244,7 @@ class Hub:
     async def _follow_on(self, started: asyncio.Future[None]) -> None:
         leave = self._bell.listen(self._ring)
         try:
-            position = await self._now()
+            position = await self._patiently(self._news.position)
             started.set_result(None)
             sweep = self._loop.time() + SWEEP_SECONDS
             while True:
@@ -208,6 +255,8 @@ class Hub:
                         sweep = self._loop.time() + SWEEP_SECONDS
                 except StorageError as error:
                     log.warning("database_not_ready", doing="reading events", reason=str(error))
+                except Exception:  # the streams of all clients hang on this loop
+                    log.exception("events_not_read")
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._poll_seconds):
                         await self._rung.wait()
@@ -215,14 +264,6 @@ class Hub:
             leave()
             if not started.done():
                 started.cancel()
-
-    async def _now(self) -> int:
-        while True:
-            try:
-                return await self._news.position()
-            except StorageError as error:
-                log.warning("database_not_ready", doing="reading events", reason=str(error))
-                await asyncio.sleep(self._poll_seconds)
 
     def _ring(self) -> None:
         # Rung and not yet heard: what was committed before now is read with the rest.
@@ -263,10 +304,20 @@ class Hub:
         statuses = await self._news.statuses(followed)
         ended = {i for i in followed if i in statuses and statuses[i] in TERMINAL}
         for execution_id in followed - statuses.keys():
-            self._hand_out(of_deleted(execution_id), None)
+            self._tell(of_deleted(execution_id))
         # Its last message may be on its way; a sweep later it has come, if there is one.
         for execution_id in ended & self._ended_unheard:
-            (standing,), position = await self._news.standing(Interest(frozenset({execution_id})))
-            told = of_standing(standing, position)
-            self._hand_out(Message(execution_id, told.body, ends=True), None)
+            with suppress(ExecutionNotFoundError):  # deleted this moment: the next sweep tells
+                (standing,), _ = await self._news.standing(Interest(frozenset({execution_id})))
+                self._tell(of_standing(standing, None))
         self._ended_unheard = ended
+
+    def _tell(self, message: Message) -> None:
+        """Tells those who follow this very execution what stands in no journal."""
+        for subscription in self._of_execution.get(message.execution_id, ()):
+            subscription.offer(message)
+
+
+def _is_new(message: Message, position: int) -> bool:
+    """Whether it is told to a client that knows everything up to ``position``."""
+    return message.position is None or message.position > position

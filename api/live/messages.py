@@ -73,8 +73,12 @@ def of_event(event: Event) -> Message:
     return Message(event.execution_id, body, event.position, event.seq, is_end)
 
 
-def of_standing(standing: Standing, position: int) -> Message:
-    """How an execution stands, for a client that has not followed it so far."""
+def of_standing(standing: Standing, position: int | None) -> Message:
+    """How an execution stands, for a client that has not followed it so far.
+
+    ``position`` is what the client then knows all up to: of several executions that are shown only
+    the last has one, so that a client cut off between two of them does not miss the rest.
+    """
     execution = standing.execution
     is_end = execution.status in TERMINAL
     body: dict[str, JsonValue] = {

@@ -14,7 +14,7 @@ from api.live.messages import Message
 from api.schemas import ProblemView
 from api.services import UseServices
 from database.records import Interest
-from engine.errors import InputsRefusedError, Problem
+from engine.errors import ExecutionNotFoundError, InputsRefusedError, Problem
 from engine.status import TERMINAL
 
 RETRY_MS = 2_000
@@ -25,7 +25,7 @@ PING = b": ping\n\n"
 
 router = APIRouter(prefix="/api", tags=["live"])
 
-LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=100)]
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
 LastEventIdInQuery = Annotated[
     int | None,
     Query(
@@ -70,6 +70,7 @@ async def _as_events(
 @router.get(
     "/executions/{execution_id}/stream",
     response_class=EventStream,
+    status_code=200,  # else the description of the interface looks for it in EventStream
     responses={
         200: {"content": {"text/event-stream": {}}},
         204: {"description": "All is over and known: connect no more"},
@@ -101,8 +102,10 @@ async def stream_execution(
 @router.get(
     "/events",
     response_class=EventStream,
+    status_code=200,  # else the description of the interface looks for it in EventStream
     responses={
         200: {"content": {"text/event-stream": {}}},
+        204: {"description": "Those named are over and known: connect no more"},
         404: {"model": ProblemView},
         422: {"model": ProblemView},
     },
@@ -128,8 +131,12 @@ async def stream_events(
             detail = f"executionIds should name 1 to {MOST_IDS} executions, not {len(ids)}"
             raise InputsRefusedError([Problem("invalid_query", detail, "")])
         for execution_id in sorted(ids):
-            await services.database.reads.execution(execution_id)
+            execution = await services.database.reads.execution(execution_id)
+            if not Interest(ids, organization_id).covers(execution_id, execution.organization_id):
+                raise ExecutionNotFoundError(execution_id)
     after = await _kept(services.hub, _known(last_event_id, last_event_id_in_query, None))
+    if ids and after is not None and await services.hub.is_all_known(ids, after):
+        return Response(status_code=204)
     interest = Interest(ids, organization_id)
     return EventStream(services.hub.follow(interest, after), lambda message: message.position)
 
@@ -137,7 +144,7 @@ async def stream_events(
 def _known(header: str | None, query: int | None, after_seq: int | None) -> int | None:
     """What the client says it has; a header that is none of ours says nothing."""
     if header is not None and header.isascii() and header.isdigit():
-        return min(int(header), BIGGEST)
+        return int(header) if len(header) < len(str(BIGGEST)) else BIGGEST
     return after_seq if query is None else query
 
 

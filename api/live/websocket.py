@@ -97,7 +97,7 @@ class _Conversation:
     async def _obey(self, text: str | None) -> None:
         try:
             sent = json.loads(text) if text is not None else None
-        except ValueError:
+        except (ValueError, RecursionError):
             sent = None
         if not isinstance(sent, dict):
             await self._say({"type": "error", "detail": "a message should be a JSON object"})
@@ -139,6 +139,11 @@ class _Conversation:
         interest = Interest(ids, command.organization_id)
         task = asyncio.create_task(self._tell(interest, after))
         self._subscriptions[key] = task
+        task.add_done_callback(lambda ended: self._forget(key, ended))
+
+    def _forget(self, key: tuple[str | None, str | None], ended: asyncio.Task[None]) -> None:
+        if self._subscriptions.get(key) is ended:
+            del self._subscriptions[key]
 
     async def _position(self, command: Subscribe) -> int | None:
         """From where on the client wants to know. Of an organization the number is a position."""
@@ -167,7 +172,6 @@ class _Conversation:
                         await self._send(message.text)
             if self.hub.closing and self.socket.application_state == WebSocketState.CONNECTED:
                 await self.socket.close(GOING_AWAY)
-            return
 
     async def _say(self, message: Mapping[str, Any]) -> None:
         await self._send(json.dumps(message))

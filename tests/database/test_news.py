@@ -1,0 +1,57 @@
+"""Reading events: in the order of commits, whoever writes at the same time."""
+
+import asyncio
+
+from database import Database
+from database.events import note_executions
+from database.records import Interest
+from database.tables import definitions, executions, runs
+
+
+async def test_nobody_reads_past_an_event_that_is_still_to_come(database: Database) -> None:
+    ids = [f"e{i}" for i in range(8)]
+
+    def create(connection) -> None:
+        connection.execute(definitions.insert().values(hash="h", document="{}", createdAt="now"))
+        for execution_id in ids:
+            connection.execute(
+                executions.insert().values(id=execution_id, workflowId="w", status="running")
+            )
+            connection.execute(
+                runs.insert().values(
+                    executionId=execution_id,
+                    organization="",
+                    definitionHash="h",
+                    workflowName="A workflow",
+                    totalNodes=0,
+                    claimableAt=None,
+                )
+            )
+
+    writer = database.journal._writer
+    await writer.run(create)
+    done = asyncio.Event()
+
+    async def write(execution_id: str) -> None:
+        for _ in range(25):
+            await writer.run(lambda c: note_executions(c, [execution_id], "now"))
+
+    async def read() -> list[tuple[int, str, int]]:
+        seen: list[tuple[int, str, int]] = []
+        position, last_look = 0, False
+        while not last_look:
+            last_look = done.is_set()
+            more = True
+            while more:
+                found, position, more = await database.news.after(position, Interest(), 7)
+                seen += [(e.position, e.execution_id, e.seq) for e in found]
+        return seen
+
+    reading = asyncio.create_task(read())
+    await asyncio.gather(*(write(execution_id) for execution_id in ids))
+    done.set()
+    seen = await reading
+    assert len(seen) == len(ids) * 25
+    assert [position for position, _, _ in seen] == sorted({position for position, _, _ in seen})
+    for execution_id in ids:
+        assert [seq for _, i, seq in seen if i == execution_id] == list(range(1, 26))

@@ -1,0 +1,165 @@
+"""The hub: foreign changes, deletions, a database that is not ready."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from api.live import hub as hub_module
+from database.news import News
+from engine.errors import StorageBusyError
+from tests.documents import document, line, node
+from tests.live.clients import heard, seqs, sse, subscribe, told, websocket
+from tests.probes import Gates
+from tests.service import RunningService, wait_until
+
+GATED = document(node("gate", "gate"), node("end"), flow=("gate -> end",))
+
+
+@pytest.fixture
+def sweeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "SWEEP_SECONDS", 0.2)
+
+
+def test_who_follows_an_execution_that_is_deleted_is_told(
+    sweeping: None, service: RunningService, gates: Gates
+) -> None:
+    execution_id = service.start(GATED)
+    other = service.start(GATED)
+    gates.wait_for("gate")
+    with (
+        sse(service, f"/api/executions/{execution_id}/stream") as single,
+        sse(service, "/api/events", executionIds=f"{execution_id},{other}") as several,
+        websocket(service) as client,
+    ):
+        subscribe(client, executionId=execution_id)
+        firsts = [next(single), next(several), next(several)]
+        assert all(first.data["snapshot"] for first in firsts)
+        service.write("PRAGMA foreign_keys=ON")
+        service.write("DELETE FROM orchestrator_runs WHERE executionId = ?", execution_id)
+        service.write("DELETE FROM orchestrator_events WHERE executionId = ?", execution_id)
+        service.write("DELETE FROM execution_logs WHERE executionId = ?", execution_id)
+        service.write("DELETE FROM workflow_executions WHERE id = ?", execution_id)
+        (last,) = list(single)
+        assert (last.type, last.id, last.data["deleted"]) == ("execution_error", None, True)
+        assert execution_id in last.data["error"]
+        assert heard(client)[-1] == last.data
+        gates.open("gate")
+        rest = list(several)
+        mine = [event.data for event in rest if event.data["executionId"] == execution_id]
+        assert mine == [last.data]  # once, however many sweeps come
+        assert rest[-1].type == "execution_complete"
+
+
+def test_an_end_that_somebody_else_wrote_is_told(
+    sweeping: None, service: RunningService, gates: Gates
+) -> None:
+    asks = document(node("ask", "approval"))
+    ids = [service.start(asks), service.start(asks)]
+    for execution_id in ids:
+        wait_until(lambda i=execution_id: service.poll(i)["status"] == "waiting")
+    with sse(service, "/api/events", executionIds=",".join(ids)) as events:
+        assert [next(events).data["status"], next(events).data["status"]] == ["waiting"] * 2
+        sql = "UPDATE workflow_executions SET status = 'cancelled' WHERE id = ?"
+        service.write(sql, ids[0])
+        foreign = next(events)
+        assert (foreign.type, foreign.data["executionId"]) == ("execution_cancelled", ids[0])
+        assert foreign.data["snapshot"] is True
+        service.http.post(f"/api/executions/{ids[1]}/cancel")
+        rest = list(events)
+    assert {event.data["executionId"] for event in rest} == {ids[1]}
+    assert rest[-1].type == "execution_cancelled"
+    # Whoever was cut off before that gets what was missed, and the end.
+    again = told(service, ids[0], 1)
+    assert [event.data["seq"] for event in again[:-1]] == list(range(2, len(again) + 1))
+    assert again[-1].type == "execution_cancelled"
+
+
+@pytest.mark.parametrize("question", ["position", "standing", "after", "latest", "statuses"])
+def test_a_database_that_is_not_ready_is_asked_again(
+    service: RunningService,
+    gates: Gates,
+    monkeypatch: pytest.MonkeyPatch,
+    sweeping: None,
+    question: str,
+) -> None:
+    execution_id = service.start(GATED)
+    gates.wait_for("gate")
+    refused: list[str] = []
+    original: Callable[..., Awaitable[Any]] = getattr(News, question)
+
+    async def refuse(self: News, *args: Any, **named: Any) -> Any:
+        if len(refused) < 3:
+            refused.append(question)
+            raise StorageBusyError("the database is locked")
+        return await original(self, *args, **named)
+
+    monkeypatch.setattr(News, question, refuse)
+    stream = f"/api/executions/{execution_id}/stream"
+    with sse(service, stream) as fresh, sse(service, stream, 1) as resumed:
+        first, second = next(fresh), next(resumed)
+        assert (first.data["snapshot"], second.data["seq"]) == (True, 2)
+        gates.open("gate")
+        rest, others = list(fresh), list(resumed)
+    last = service.ended(execution_id)["seq"]
+    assert len(refused) == 3 or question == "statuses"
+    assert seqs(rest) == list(range(first.data["seq"] + 1, last + 1))
+    assert seqs(others) == list(range(3, last + 1))
+
+
+def test_an_error_that_nobody_foresaw_does_not_end_the_streams(
+    service: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution_id = service.start(GATED)
+    gates.wait_for("gate")
+    failed: list[int] = []
+    original = News.latest
+
+    async def fail_once(self: News, *args: Any) -> Any:
+        if not failed:
+            failed.append(1)
+            raise ValueError("nobody foresaw this")
+        return await original(self, *args)
+
+    monkeypatch.setattr(News, "latest", fail_once)
+    with sse(service, f"/api/executions/{execution_id}/stream") as events:
+        next(events)
+        gates.open("gate")
+        assert list(events)[-1].type == "execution_complete"
+    assert failed
+
+
+def test_logs_after_a_number_applied_to_a_copy_are_the_whole(
+    service: RunningService, gates: Gates
+) -> None:
+    chain = line(12)
+    chain["nodes"].append(node("flaky", "flaky", failures=2, retries=2, retryDelaySeconds=0))
+    chain["nodes"].append(node("gate", "gate"))
+    chain["connections"].append({"id": "x", "fromNodeId": "start", "toNodeId": "flaky"})
+    chain["connections"].append({"id": "y", "fromNodeId": "n5", "toNodeId": "gate"})
+    execution_id = service.start(chain)
+    path = f"/api/executions/{execution_id}/logs"
+    copy: dict[str, Any] = {}
+    known, differences = 0, 0
+    while True:
+        status = service.poll(execution_id)["status"]
+        answer = service.http.get(path, params={"afterSeq": known}).json()
+        assert answer["nextSeq"] >= known
+        assert all(known < log["seq"] <= answer["nextSeq"] for log in answer["logs"])
+        copy |= {log["nodeId"]: log for log in answer["logs"]}
+        differences += len(answer["logs"])
+        known = answer["nextSeq"]
+        whole = service.http.get(path).json()
+        if whole["nextSeq"] == known:
+            assert copy == {log["nodeId"]: log for log in whole["logs"]}
+        if status == "completed":
+            break
+        if status == "running" and "n9" in copy:
+            gates.open("gate")
+    assert differences >= len(copy) == 14
+    assert copy == service.logs(execution_id)
+    assert service.http.get(path, params={"afterSeq": known}).json() == {
+        "executionId": execution_id,
+        "nextSeq": known,
+        "logs": [],
+    }

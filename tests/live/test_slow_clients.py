@@ -1,0 +1,165 @@
+"""Clients that do not read, that vanish, that come and go: nobody else notices."""
+
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from api.live import hub as hub_module
+from api.live.hub import Hub
+from api.live.messages import Message
+from api.live.subscription import MOST_WAITING, Subscription
+from database.records import Interest
+from tests.documents import document, line, node
+from tests.live.clients import parse, raw, seqs, subscribe, told, websocket
+from tests.probes import Gates
+from tests.service import RunningService, wait_until
+
+BRANCHES = 150
+PAYLOAD = {"text": "x" * 6_000}
+
+
+def hub_of(service: RunningService) -> Hub:
+    return service.app.state.services.hub
+
+
+def wide() -> dict[str, Any]:
+    """A gate, and then hundreds of events with payloads of several KB."""
+    branches = [node(f"b{i}", "addField", addFieldValue=i) for i in range(BRANCHES)]
+    nodes = [node("start", "trigger"), node("gate", "gate"), *branches]
+    return document(
+        *nodes, flow=("start -> gate", *(f"gate -> {branch['id']}" for branch in branches))
+    )
+
+
+def lines_of(client: socket.socket) -> Iterator[str]:
+    """The lines of a chunked answer, to its end."""
+    with client.makefile("rb") as answer:
+        while answer.readline().strip():  # the headers
+            pass
+        body = b""
+        while size := int(answer.readline(), 16):
+            body += answer.read(size)
+            assert answer.readline() == b"\r\n"
+    yield from body.decode("utf-8").split("\n")
+
+
+def test_who_does_not_read_holds_up_nobody_and_gets_everything_in_the_end(
+    service: RunningService, gates: Gates
+) -> None:
+    execution_id = service.start(wide(), inputs=PAYLOAD)
+    gates.wait_for("gate")
+    path = f"/api/executions/{execution_id}/stream?afterSeq=0"
+    clients = [raw(service, path, buffer=4_096) for _ in range(3)]
+    with websocket(service) as reading:
+        hub = hub_of(service)
+        wait_until(lambda: hub.followers == 3)
+        subscribe(reading, executionId=execution_id)
+        wait_until(lambda: hub.followers == 4)
+        most = 0
+        gates.open("gate")
+        begun = time.monotonic()
+        while service.poll(execution_id)["status"] == "running":
+            most = max([most, *(len(s._waiting) for s in subscriptions(hub))])
+        assert time.monotonic() - begun < 15
+        assert most <= MOST_WAITING
+        reading.recv(timeout=10)
+    wait_until(lambda: [s.behind for s in subscriptions(hub)] == [True] * 3)  # they do hang
+    assert service.ended(execution_id)["status"] == "completed"
+    last = service.poll(execution_id)["seq"]
+    assert last > 300
+    for client in clients:
+        with client:
+            assert seqs(list(parse(lines_of(client)))) == list(range(1, last + 1))
+    wait_until(lambda: hub.followers == 0)
+
+
+def subscriptions(hub: Hub) -> list[Subscription]:
+    return [s for some in list(hub._of_execution.values()) for s in list(some)]
+
+
+@pytest.mark.parametrize("abruptly", [True, False])
+def test_who_goes_is_forgotten_at_once(
+    service: RunningService, gates: Gates, abruptly: bool
+) -> None:
+    execution_id = service.start(document(node("gate", "gate")))
+    gates.wait_for("gate")
+    hub = hub_of(service)
+    for path in (f"/api/executions/{execution_id}/stream", "/api/events"):
+        client = raw(service, path)
+        wait_until(lambda: hub.followers == 1)
+        if abruptly:  # no FIN: a reset
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+        wait_until(lambda: hub.followers == 0, 2)
+    with websocket(service) as client:
+        subscribe(client, executionId=execution_id)
+        wait_until(lambda: hub.followers == 1)
+        client.socket.shutdown(socket.SHUT_RDWR)
+        wait_until(lambda: hub.followers == 0, 2)
+    wait_until(lambda: hub._tail is None)
+
+
+def test_coming_and_going_leaves_nothing_behind(service: RunningService, gates: Gates) -> None:
+    execution_id = service.start(document(node("gate", "gate"), node("end"), flow=("gate -> end",)))
+    gates.wait_for("gate")
+    hub = hub_of(service)
+    for _ in range(30):
+        clients = [raw(service, f"/api/executions/{execution_id}/stream") for _ in range(5)]
+        clients.append(raw(service, "/api/events?organizationId=o"))
+        for client in clients[:3]:
+            client.recv(100)
+        for client in clients:
+            client.close()
+    wait_until(lambda: hub.followers == 0)
+    assert (hub._of_execution, hub._of_organization, hub._tail) == ({}, {}, None)
+    assert service.app.state.services.database.bell._listeners == ()
+    gates.open("gate")
+    events = told(service, execution_id, 0)  # and it goes on working
+    assert seqs(events) == list(range(1, service.ended(execution_id)["seq"] + 1))
+
+
+def test_who_follows_what_has_ended_is_forgotten_for_it(
+    service: RunningService, gates: Gates
+) -> None:
+    ended = service.run(line(2))["executionId"]
+    runs = service.start(document(node("gate", "gate")))
+    gates.wait_for("gate")
+    hub = hub_of(service)
+    with raw(service, f"/api/events?executionIds={ended},{runs}") as client:
+        wait_until(lambda: list(hub._of_execution) == [runs])
+        gates.open("gate")
+        events = list(parse(lines_of(client)))
+    assert [e.data["executionId"] for e in events if e.type == "execution_complete"] == [
+        ended,
+        runs,
+    ]
+
+
+def test_a_ping_comes_where_nothing_else_does(
+    service: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "PING_SECONDS", 0.1)
+    execution_id = service.start(document(node("gate", "gate")))
+    gates.wait_for("gate")
+    with raw(service, f"/api/executions/{execution_id}/stream") as client:
+        got = b""
+        while got.count(b": ping\n\n") < 3:
+            got += client.recv(10_000)
+        gates.open("gate")
+        while not got.endswith(b"0\r\n\r\n"):
+            got += client.recv(10_000)
+    assert got.count(b"event: execution_complete") == 1
+
+
+def test_what_is_transient_is_dropped_for_those_who_are_behind() -> None:
+    slow = Subscription(Interest())
+    for i in range(MOST_WAITING):
+        slow.offer(Message("e", {"type": "t"}, position=i))
+    slow.offer(Message("e", {"type": "transient"}))
+    assert not slow.behind
+    slow.offer(Message("e", {"type": "t"}, position=MOST_WAITING))
+    assert slow.behind
+    assert len(slow._waiting) == 0

@@ -1,0 +1,131 @@
+"""Talking to the WebSocket: what it answers, and that mistakes do not end the connection."""
+
+import json
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from api.live.websocket import MOST_SUBSCRIPTIONS
+from tests.documents import document, line, node
+from tests.live.clients import hear, heard, say, subscribe, websocket
+from tests.probes import Gates
+from tests.service import RunningService, wait_until
+
+MISTAKES: dict[str, tuple[str | bytes, str]] = {
+    "no JSON": ("hello", "should be a JSON object"),
+    "JSON that is cut off": ('{"type": "subscribe"', "should be a JSON object"),
+    "no object": ('["subscribe"]', "should be a JSON object"),
+    "null": ("null", "should be a JSON object"),
+    "bytes": (b'{"type": "ping"}', "should be a JSON object"),
+    "30,000 levels": ("[" * 30_000, "should be a JSON object"),
+    "no type": ("{}", "should be one of subscribe, unsubscribe, auth, ping"),
+    "an unknown type": ('{"type": "listen"}', "should be one of subscribe, unsubscribe"),
+    "a type that is no text": ('{"type": {"a": 1}}', "should be one of subscribe, unsubscribe"),
+    "neither id": ('{"type": "subscribe"}', "either an executionId or an organizationId"),
+    "both ids": (
+        '{"type": "subscribe", "executionId": "a", "organizationId": "b"}',
+        "either an executionId or an organizationId",
+    ),
+    "an unknown execution": ('{"type": "subscribe", "executionId": "nope"}', "'nope'"),
+    "an id that is no text": ('{"type": "subscribe", "executionId": 7}', "executionId"),
+    "an empty id": ('{"type": "subscribe", "executionId": ""}', "executionId"),
+    "an id with a lone surrogate": ('{"type": "subscribe", "executionId": "\\ud800"}', "unicode"),
+    "a NUL": ('{"type": "subscribe", "executionId": "a\\u0000"}', "executionId"),
+    "a negative number": (
+        '{"type": "subscribe", "executionId": "a", "afterSeq": -1}',
+        "afterSeq",
+    ),
+    "a number beyond all": (
+        '{"type": "subscribe", "executionId": "a", "afterSeq": 1e30}',
+        "afterSeq",
+    ),
+    "5,000 digits": (
+        '{"type": "subscribe", "executionId": "a", "afterSeq": ' + "9" * 5000 + "}",
+        "JSON object",
+    ),
+    "no token": ('{"type": "auth"}', "token"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_answered_and_the_connection_stays(
+    shared_service: RunningService, mistake: str
+) -> None:
+    sent, why = MISTAKES[mistake]
+    with websocket(shared_service) as client:
+        client.send(sent)
+        answer = hear(client)
+        assert answer["type"] == "error"
+        assert why in answer["detail"]
+        assert say(client, type="ping") == {"type": "pong"}
+
+
+def test_the_error_of_a_subscription_names_what_was_asked_for(
+    shared_service: RunningService,
+) -> None:
+    with websocket(shared_service) as client:
+        answer = say(client, type="subscribe", executionId="nope")
+        assert answer["executionId"] == "nope"
+
+
+def test_a_message_that_is_too_big_ends_the_connection(shared_service: RunningService) -> None:
+    with websocket(shared_service) as client:
+        client.send("x" * 100_000)
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(timeout=10)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
+
+
+def test_one_connection_follows_many(shared_service: RunningService, gates: Gates) -> None:
+    graph = document(node("gate", "gate"), node("end"), flow=("gate -> end",))
+    ids = [shared_service.start(graph) for _ in range(5)]
+    with websocket(shared_service) as client:
+        for execution_id in ids:
+            subscribe(client, executionId=execution_id, afterSeq=0)
+            wait_until(lambda: hear(client)["currentNodeId"] == "gate")
+        subscribe(client, executionId=ids[0])  # once more: it takes the place of the first
+        assert hear(client)["snapshot"] is True
+        answer = say(client, type="unsubscribe", executionId=ids[1])
+        assert answer == {"type": "unsubscribed", "executionId": ids[1]}
+        gates.open("gate")
+        messages = [message for _ in range(4) for message in heard(client)]
+        for execution_id in (ids[0], *ids[2:]):
+            mine = [m["seq"] for m in messages if m["executionId"] == execution_id]
+            assert mine == list(range(mine[0], shared_service.ended(execution_id)["seq"] + 1))
+        assert ids[1] not in {message["executionId"] for message in messages}
+        assert say(client, type="ping") == {"type": "pong"}  # nothing else was on its way
+
+
+def test_too_many_subscriptions_are_refused_and_those_that_ended_do_not_count(
+    shared_service: RunningService, gates: Gates
+) -> None:
+    ended = shared_service.run(line(2))["executionId"]
+    with websocket(shared_service) as client:
+        for i in range(MOST_SUBSCRIPTIONS - 1):
+            subscribe(client, organizationId=f"o{i}")
+        for _ in range(3):
+            subscribe(client, executionId=ended)
+            assert len(heard(client)) == 1
+        wait_until(lambda: followers(shared_service) == MOST_SUBSCRIPTIONS - 1)
+        subscribe(client, organizationId="the last")
+        answer = say(client, type="subscribe", organizationId="one more")
+        assert answer["type"] == "error"
+        assert f"{MOST_SUBSCRIPTIONS} subscriptions" in answer["detail"]
+        subscribe(client, organizationId="o1")  # one of those it has
+        say(client, type="unsubscribe", organizationId="o2")
+        subscribe(client, organizationId="one more")
+    wait_until(lambda: followers(shared_service) == 0)
+
+
+def followers(service: RunningService) -> int:
+    return service.app.state.services.hub.followers
+
+
+def test_without_keys_whoever_says_who_they_are_is_believed(
+    shared_service: RunningService,
+) -> None:
+    with websocket(shared_service) as client:
+        assert say(client, type="auth", token="anything") == {"type": "authenticated"}
+        client.send(json.dumps({"type": "ping", "more": 1}))
+        assert hear(client) == {"type": "pong"}
