@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-import socket
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
         )
         self._app = app
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    async def shutdown(self, sockets: Any = None) -> None:
         """Ends the streams, waits for requests, and then has the application shut down."""
         services = getattr(self._app.state, "services", None)
         if services is not None:

@@ -79,15 +79,18 @@ class CommentConfig(NodeConfig, title="Comment", category="note"):
     """What the note says."""
 
 
+_BASE64 = r"^\s*(whsec_)?(([A-Za-z0-9+/]{4})+([A-Za-z0-9+/]{2,3})?|[A-Za-z0-9+/]{2,3})=*\s*$"
+
+
 class WebhookConfig(NodeConfig, title="Webhook", category="start", inputs=()):
     """Starts a run on a call from outside and passes on what was received."""
 
     webhook_token: Annotated[str | None, AfterValidator(usable_token)] = Field(
-        default=None, title="Token", repr=False, json_schema_extra=SECRET
+        default=None, title="Token", repr=False, json_schema_extra={**SECRET, "pattern": "^[^/]*$"}
     )
     """The last part of the webhook's address; calls without it are refused."""
     webhook_secret: Annotated[str | None, AfterValidator(usable_secret)] = Field(
-        default=None, title="Secret", repr=False, json_schema_extra=SECRET
+        default=None, title="Secret", repr=False, json_schema_extra={**SECRET, "pattern": _BASE64}
     )
     """The key with which the caller signs what it sends: base64, after Standard Webhooks."""
 

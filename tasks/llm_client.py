@@ -227,9 +227,11 @@ class _Asker:
         except (TimeoutError, openai.APITimeoutError):
             message = f"{self.model} gave no complete reply within {self.limit_seconds:g} s"
             raise NodeError(message) from None
-        except NodeError as error:  # the guard's, or the limit's
-            message = f"the model server at {client.base_url.host}: {error}"
-            raise NodeError(message, retryable=error.retryable) from None
+        except NodeError as error:  # the guard's and the limit's do not say who, the stream's do
+            who = f"the model server at {client.base_url.host}"
+            if str(error).startswith(who):
+                raise
+            raise NodeError(f"{who}: {error}", retryable=error.retryable) from None
         except openai.OpenAIError as error:
             raise _failure(error, client.base_url.host) from error
         except ValueError:

@@ -26,6 +26,7 @@ REPLY = "webhookReply"
 """
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_NAME_PATTERN = r"^\s*[!#$%&'*+.^_`|~0-9A-Za-z-]*\s*$"
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _REFUSED = {
     "connection",
@@ -55,7 +56,7 @@ class ResponseHeader(LenientModel, title="Header"):
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"value"})
 
-    key: str = Field(default="", title="Name")
+    key: str = Field(default="", title="Name", json_schema_extra={"pattern": _NAME_PATTERN})
     """The name; a row without one is left out."""
     value: JsonValue = Field(default=None, title="Value")
     """The value, may hold templates; a row with null is left out."""
@@ -108,13 +109,16 @@ def _as_names(value: object) -> object:
 _SentNames = list[Annotated[str, Field(title="Field", pattern=r"\S")]]
 _SentRows = (
     Annotated[list[ResponseHeader], Field(title="Rows")]
-    | Annotated[dict[str, Any], Field(title="Object")]
+    | Annotated[
+        dict[str, Any],
+        Field(title="Object", json_schema_extra={"propertyNames": {"pattern": _NAME_PATTERN}}),
+    ]
 )
 _NEEDED: dict[str, JsonValue] = {
-    "allOf": [
-        required_when("webhookResponseFields", "webhookResponseMode", "selected", minItems=1),
-        required_when("webhookResponseTemplate", "webhookResponseMode", "template"),
-    ]
+    **required_when(
+        "webhookResponseFields", "webhookResponseMode", "selected", type="array", minItems=1
+    ),
+    "else": required_when("webhookResponseTemplate", "webhookResponseMode", "template"),
 }
 
 

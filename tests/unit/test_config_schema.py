@@ -13,10 +13,31 @@ from tasks.config_schema import WIDGET, describe_config
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tasks.node_types import DEFAULT, NodeTypes
 
-COMMON = ["retries", "retryDelaySeconds", "retryBackoff", "timeoutSeconds", "onError"]
+COMMON = [
+    "retries",
+    "retryDelaySeconds",
+    "retryBackoff",
+    "timeoutSeconds",
+    "onError",
+    "hideData",
+]
 DRAFT_07 = {
     *("$schema", "$ref", "definitions", "title", "description", "default", "writeOnly"),
-    *("type", "enum", "const", "anyOf", "oneOf", "allOf", "not", "if", "then", "format", "pattern"),
+    *(
+        "type",
+        "enum",
+        "const",
+        "anyOf",
+        "oneOf",
+        "allOf",
+        "not",
+        "if",
+        "then",
+        "else",
+        "else",
+        "format",
+        "pattern",
+    ),
     *("minimum", "maximum", "exclusiveMinimum", "properties", "required"),
     *("additionalProperties", "propertyNames", "minProperties", "maxProperties"),
     *("items", "minItems", "maxItems", "uniqueItems"),
@@ -35,7 +56,7 @@ def parts(schema: Any) -> Iterator[dict[str, Any]]:
         elif key in {"anyOf", "oneOf", "allOf"}:
             for item in value:
                 yield from parts(item)
-        elif key in {"items", "additionalProperties", "not", "if", "then"}:
+        elif key in {"items", "additionalProperties", "not", "if", "then", "else"}:
             yield from parts(value)
 
 
