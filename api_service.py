@@ -23,6 +23,7 @@ from flows.callbacks import CallbackSettings
 from flows.prefect_secrets import fetch_secret
 from flows.runner import Runner, RunnerSettings
 from flows.submission import Submissions
+from tasks.code import OFF
 from tasks.context import HandlerSettings
 from tasks.http_client import parse_url
 from tasks.network_guard import parse_allowed_hosts
@@ -42,16 +43,17 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         SettingsError: a setting has a value that it cannot have.
     """
     for_runner = runner_settings(settings)
+    types = node_types if settings.enable_code_node else node_types.without({"code": OFF})
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         database = Database(settings.url, vault=vault_of(settings))
         hub = Hub(database, settings.poll_interval_seconds)
-        runner = Runner(for_runner, node_types, database, hub.publish)
+        runner = Runner(for_runner, types, database, hub.publish)
         try:
             await database.prepare(example_workflows())
             await asyncio.wrap_future(runner.start())
-            submissions = Submissions(database, node_types, runner, settings.max_pending_executions)
+            submissions = Submissions(database, types, runner, settings.max_pending_executions)
             app.state.services = Services(
                 database,
                 runner,
@@ -122,6 +124,9 @@ def runner_settings(settings: Settings) -> RunnerSettings:
         http_max_response_bytes=settings.http_max_response_bytes,
         http_max_redirects=settings.http_max_redirects,
         http_proxy_url=_checked_proxy(settings.http_proxy_url),
+        enable_code_node=settings.enable_code_node,
+        code_timeout_seconds=settings.code_timeout_seconds,
+        code_memory_mb=settings.code_memory_mb,
     )
     return RunnerSettings(
         max_concurrent_executions=settings.max_concurrent_executions,

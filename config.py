@@ -138,6 +138,13 @@ class Settings(BaseSettings):
     node_modules: Annotated[str | None, _BlankIsNone] = None
     """Modules that add node types, separated by commas."""
 
+    enable_code_node: bool = False
+    """Whether workflows may run Python of their own, in ``code`` nodes."""
+    code_timeout_seconds: float = Field(default=10.0, gt=0, le=86_400)
+    """How long the code of a node may run that sets no ``timeoutSeconds``."""
+    code_memory_mb: int = Field(default=256, ge=64, le=1_048_576)
+    """How much address space the process of a ``code`` node may take, in MiB."""
+
     callback_secret: Annotated[
         SecretStr | None, AfterValidator(_require_webhook_secret), _BlankIsNone
     ] = None

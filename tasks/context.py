@@ -32,6 +32,9 @@ class HandlerSettings:
     http_max_response_bytes: int = 10_485_760
     http_max_redirects: int = 10
     http_proxy_url: str | None = field(default=None, repr=False)
+    enable_code_node: bool = False
+    code_timeout_seconds: float = 10.0
+    code_memory_mb: int = 256
     secrets: Secrets = field(default_factory=Secrets)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from prefect import Task
 
 from tasks.aggregation import AggregateConfig, handle_aggregate
+from tasks.code import CodeConfig, handle_code
 from tasks.columns import (
     RenameColumnsConfig,
     SplitColumnsConfig,
@@ -52,6 +53,7 @@ NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "renameColumns": handle_rename_columns,
     "filter": handle_filter,
     "aggregate": handle_aggregate,
+    "code": handle_code,
     "webhook": handle_webhook,
     "webhookResponse": handle_webhook_response,
     "wait": handle_wait,
@@ -73,6 +75,7 @@ NODE_CONFIGS: dict[str, type[NodeConfig]] = {
     "renameColumns": RenameColumnsConfig,
     "filter": FilterConfig,
     "aggregate": AggregateConfig,
+    "code": CodeConfig,
     "webhook": WebhookConfig,
     "webhookResponse": WebhookResponseConfig,
     "wait": WaitConfig,

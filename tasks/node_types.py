@@ -32,10 +32,18 @@ class NodeTypes:
     """The node types of a registry, read anew at each question, so that types may be added."""
 
     def __init__(
-        self, handlers: Mapping[str, Task[..., Any]], configs: Mapping[str, type[NodeConfig]]
+        self,
+        handlers: Mapping[str, Task[..., Any]],
+        configs: Mapping[str, type[NodeConfig]],
+        off: Mapping[str, str] | None = None,
     ) -> None:
         self._handlers = handlers
         self._configs = configs
+        self._off = off or {}
+
+    def without(self, off: Mapping[str, str]) -> "NodeTypes":
+        """The same types, of which some are known but refused: type → why, after its name."""
+        return NodeTypes(self._handlers, self._configs, {**self._off, **off})
 
     @property
     def known(self) -> list[str]:
@@ -78,7 +86,13 @@ class NodeTypes:
         refused = "has a template that is refused: "
         templates = refused_templates(model, node.config)
         faults.extend(("invalid_template", fault, refused) for fault in templates)
-        return [_problem(node, *found) for found in faults]
+        return [*self._off_problems(node), *(_problem(node, *found) for found in faults)]
+
+    def _off_problems(self, node: Node) -> list[Problem]:
+        if node.type not in self._off:
+            return []
+        detail = f"node '{node.id}' ({node.type}): the type {self._off[node.type]}"
+        return [Problem("type_is_off", detail, f"{node.pointer}/type", node_id=node.id)]
 
     def retry_policy(self, node_type: str, options: NodeOptions) -> RetryPolicy:
         """How a node of this type and with these options is tried again.

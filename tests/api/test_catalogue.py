@@ -163,6 +163,8 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("aggregate", {"aggregateGroupBy": ["a", "a"]}),
     ("wait", {}),
     ("wait", {"waitSeconds": -1}),
+    ("code", {"code": " "}),
+    ("code", {"code": "x" * 50_001}),
 ]
 CANONICAL: list[tuple[str, dict[str, Any]]] = [
     ("http", {"httpUrl": "{{ base }}/x", "httpHeaders": {"a": "b"}, "httpBody": [1, {"a": None}]}),
@@ -178,6 +180,7 @@ CANONICAL: list[tuple[str, dict[str, Any]]] = [
     ("renameColumns", {"renameMapping": [{"from": "a", "to": "b"}]}),
     ("filter", {"conditionField": "a", "filterMode": "drop", "conditionValue": "{{ b }}"}),
     ("aggregate", {"aggregateOperations": [{}, {"operation": "sum", "field": "a", "as": "s"}]}),
+    ("code", {"code": "[row for row in input]", "processingMode": "perRow"}),
     ("wait", {"waitSeconds": 0.5}),
     ("wait", {"waitUntil": "{{ opensAt }}"}),
     ("customNode", {"anything": ["goes"], "retries": 3}),
@@ -206,6 +209,7 @@ def test_ajv_accepts_every_default(modules: None, catalogue: list[dict[str, Any]
         "splitColumns": {"splitField": "a"},
         "renameColumns": {"renameMapping": {"a": "b"}},
         "filter": {"conditionField": "a"},
+        "code": {"code": "input"},
     }
     configs = [
         {"type": item["type"], "config": {**item["defaults"], **needed.get(item["type"], {})}}

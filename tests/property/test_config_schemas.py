@@ -22,8 +22,11 @@ BEYOND_A_SCHEMA = ("httpUrl", "waitUntil")
 know. With a template in them both say yes."""
 
 
-AMONG_VALUES = ("each larger than the one before", " twice", "which stays (", "gives two fields")
-"""What a schema cannot say either: how values stand to each other."""
+AMONG_VALUES = (
+    *("each larger than the one before", " twice", "which stays (", "gives two fields"),
+    "is no valid Python",
+)
+"""What a schema cannot say either: how values stand to each other, or what is Python."""
 
 
 def _within_reach(model: type[NodeConfig], config: dict[str, Any]) -> list[Fault]:

@@ -40,7 +40,7 @@ DRAFT_07 = {
     ),
     *("minimum", "maximum", "exclusiveMinimum", "properties", "required"),
     *("additionalProperties", "propertyNames", "minProperties", "maxProperties"),
-    *("items", "minItems", "maxItems", "uniqueItems"),
+    *("maxLength", "items", "minItems", "maxItems", "uniqueItems"),
 }
 
 
@@ -101,6 +101,7 @@ def test_the_defaults_are_the_model_s(node_type: str):
         "splitColumns": {"splitField": "a"},
         "renameColumns": {"renameMapping": {"a": "b"}},
         "filter": {"conditionField": "a"},
+        "code": {"code": "input"},
     }.get(node_type, {})
     model = NODE_CONFIGS[node_type]
     assert model.model_validate({**config.defaults, **needed}) == model.model_validate(needed)
