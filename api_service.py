@@ -2,21 +2,28 @@
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import structlog
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic import SecretStr
 
 from api import catalogue, executions, lists, nodes, service, validation, webhooks, workflows
+from api.access import SIGNED, Access, Door
 from api.errors import add_error_handlers
+from api.hardening import BodyLimit, SafeHeaders
+from api.keys import read_keys
 from api.live import sse, websocket
 from api.live.hub import Hub
+from api.schemas import ProblemView
+from api.scope import within_scope
 from api.services import Services
+from api.tokens import Tokens
 from config import ROOT, Settings, SettingsError, load_secrets
-from database import Database, ExampleWorkflow
+from database import Database, ExampleWorkflow, utc_now
 from database.vault import Vault
 from engine.values import encode_json
 from flows.callbacks import CallbackSettings
@@ -41,7 +48,9 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
 
     Raises:
         SettingsError: a setting has a value that it cannot have.
+        KeysError: ``API_KEYS`` or ``API_KEYS_FILE`` holds an entry that is no key.
     """
+    access = access_of(settings)
     for_runner = runner_settings(settings)
     types = node_types if settings.enable_code_node else node_types.without({"code": OFF})
 
@@ -61,6 +70,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
                 hub,
                 settings.lease_seconds,
                 settings.webhook_response_timeout_seconds,
+                access,
             )
             log.info("service_started", version=VERSION)
             yield
@@ -77,6 +87,9 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         lifespan=lifespan,
     )
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    # From the inside out: what is added last is asked first.
+    app.add_middleware(BodyLimit, most=settings.max_body_bytes)
+    app.add_middleware(Door, access=access, origins=origins)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=origins,
@@ -84,10 +97,20 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         allow_headers=["*"],
         expose_headers=["ETag", "Location", "Retry-After"],
     )
+    app.add_middleware(SafeHeaders)
     add_error_handlers(app)
-    calls = (service, executions, validation, lists, workflows, nodes, catalogue, webhooks)
-    for resource in (*calls, sse, websocket):
+    # What is asked of a route here holds for the next one too.
+    asked = [Depends(within_scope), *([] if access.open else SIGNED)]
+    refusals = (413,) if access.open else (401, 403, 413)
+    for resource in (service, webhooks):  # webhooks have secrets of their own
         app.include_router(resource.router)
+    for resource in (executions, validation, lists, workflows, nodes, catalogue, sse):
+        app.include_router(
+            resource.router,
+            dependencies=asked,
+            responses={status: {"model": ProblemView} for status in refusals},
+        )
+    app.include_router(websocket.router)  # it asks by itself
     return app
 
 
@@ -103,6 +126,21 @@ async def prepare_database(settings: Settings) -> None:
             log.info("database_created")
     finally:
         await database.close()
+
+
+def access_of(settings: Settings) -> Access:
+    """Who may come in, by the settings.
+
+    Raises:
+        KeysError: ``API_KEYS`` or ``API_KEYS_FILE`` holds an entry that is no key.
+    """
+    secret = settings.token_secret
+    # Not derived from the hashes of keys: who reads those must not be able to make tokens.
+    signs = secret.get_secret_value() if secret else secrets.token_urlsafe(32)
+    return Access(
+        read_keys(settings.key_entries, settings.api_keys_file),
+        Tokens(signs, settings.token_seconds, utc_now),
+    )
 
 
 def runner_settings(settings: Settings) -> RunnerSettings:

@@ -20,6 +20,7 @@ SECRET_PREFIX = "SECRET_"  # noqa: S105 - of names, no secret itself
 SHORTEST_SECRET = 4
 """Characters. A shorter one is in too many texts by chance, and masking would destroy them."""
 SHORTEST_DATA_KEY = 16
+_TOKEN_SECRET_BYTES = 32
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -62,8 +63,19 @@ def _require_webhook_secret(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _require_256_bits(value: SecretStr | None) -> SecretStr | None:
+    """RFC 7518, section 3.2: a key for HS256 is at least as long as the hash."""
+    if value is not None and len(value.get_secret_value().encode()) < _TOKEN_SECRET_BYTES:
+        raise ValueError(f"Input should have at least {_TOKEN_SECRET_BYTES} bytes")
+    return value
+
+
 def _from_here(path: Path) -> Path:
     return (ROOT / path.expanduser()).resolve()
+
+
+def _from_here_if_any(path: Path | None) -> Path | None:
+    return None if path is None else _from_here(path)
 
 
 _FromHere = AfterValidator(_from_here)
@@ -80,6 +92,19 @@ class Settings(BaseSettings):
     """The address the service listens on."""
     api_port: int = Field(default=8000, ge=0, le=65_535)
     """The port; 0 takes a free one and logs it."""
+
+    api_keys: Annotated[SecretStr | None, _BlankIsNone] = None
+    """Who may call: ``name:role:organization:sha256`` entries; without any, everybody may."""
+    api_keys_file: Annotated[Path | None, AfterValidator(_from_here_if_any), _BlankIsNone] = None
+    """A file of such entries, a line each; relative paths start at this directory."""
+    token_secret: Annotated[SecretStr | None, AfterValidator(_require_256_bits), _BlankIsNone] = (
+        None
+    )
+    """Signs tokens for browsers; without it, with a secret of the process's own making."""
+    token_seconds: int = Field(default=900, ge=1, le=86_400)
+    """How long a token for a browser counts."""
+    max_body_bytes: int = Field(default=10_485_760, ge=1_024, le=2**31 - 1)
+    """How large the body of a request may be; past that it is answered with 413."""
 
     database_path: Path = Path("../database.sqlite")
     """The SQLite file shared with the main project; relative paths start at this directory."""
@@ -162,7 +187,7 @@ class Settings(BaseSettings):
     """How long the caller of a webhook waits for a ``webhookResponse`` node."""
 
     cors_origins: str = "*"
-    """Origins of browsers that may call the service, separated by commas."""
+    """Origins of browsers that may call the service, or open its WebSocket, separated by commas."""
     log_level: Annotated[LogLevel, BeforeValidator(_in_capitals)] = "INFO"
     log_format: Literal["console", "json"] = "console"
 
@@ -178,6 +203,11 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite+aiosqlite:///{self.database_file}"
+
+    @property
+    def key_entries(self) -> str | None:
+        """The entries of ``api_keys`` as they were given."""
+        return None if self.api_keys is None else self.api_keys.get_secret_value()
 
     @property
     def database_file(self) -> Path:

@@ -1,13 +1,18 @@
-"""Starts the service: ``python start_service.py``; ``--check`` looks at its database instead."""
+"""Starts the service: ``python start_service.py``.
+
+``--check`` looks at its database instead, ``--new-key name role organization`` makes a key.
+"""
 
 import asyncio
 import gc
+import ipaddress
 import os
 import signal
 import socket
 import sys
 from typing import NoReturn
 
+from api.keys import ROLES, KeysError, new_key, read_keys
 from config import Settings, SettingsError, load_settings
 
 THREAD_SWITCH_SECONDS = 0.0005
@@ -18,9 +23,12 @@ twice as long, and executions ran no faster."""
 
 def main() -> int:
     """Runs the service until it is stopped. Exit codes: 0 stopped, 1 could not run, 2 settings."""
+    if sys.argv[1:2] == ["--new-key"]:
+        return print_new_key(sys.argv[2:])
     try:
         settings = load_settings()
-    except SettingsError as error:
+        is_open = not read_keys(settings.key_entries, settings.api_keys_file).keys
+    except (SettingsError, KeysError) as error:
         print(f"Wrong setting: {error}", file=sys.stderr)
         return 2
     if sys.argv[1:] == ["--check"]:
@@ -32,7 +40,7 @@ def main() -> int:
         where = f"API_HOST={settings.api_host} API_PORT={settings.api_port}"
         print(f"Cannot listen on {where}: {error.strerror or error}", file=sys.stderr)
         return 1
-    return serve(settings, sockets)
+    return serve(settings, sockets, is_open=is_open)
 
 
 def check(settings: Settings) -> int:
@@ -70,7 +78,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def serve(settings: Settings, sockets: list[socket.socket]) -> int:
+def serve(settings: Settings, sockets: list[socket.socket], *, is_open: bool) -> int:
     """Serves until SIGINT or SIGTERM."""
     # What is imported stays. Looking through it for garbage would make the start longer by a
     # quarter, and stop the service for 0.15 s again and again.
@@ -112,6 +120,9 @@ def serve(settings: Settings, sockets: list[socket.socket]) -> int:
     for listener in sockets:
         host, port = listener.getsockname()[:2]
         structlog.get_logger().info("listening", host=host, port=port)
+    if is_open and not all(map(_is_of_this_machine, sockets)):
+        hint = "set API_KEYS, or API_HOST=127.0.0.1"
+        structlog.get_logger().warning("open_to_everybody", port=settings.api_port, hint=hint)
     # uvicorn raises the signal that stopped it once more, when everything is shut down.
     signal.signal(signal.SIGTERM, _stopped)
     try:
@@ -119,6 +130,28 @@ def serve(settings: Settings, sockets: list[socket.socket]) -> int:
     except KeyboardInterrupt:
         return 0
     return 0 if server.started else 1
+
+
+def print_new_key(arguments: list[str]) -> int:
+    """Makes a key: the key itself for its owner, its entry for the settings. 0 made, 2 wrong."""
+    try:
+        name, role, organization = arguments
+        key, entry = new_key(name, role, organization)
+    except ValueError:
+        roles = "|".join(ROLES)
+        usage = f"python start_service.py --new-key name {roles} organization|'*'"
+        print(f"Usage: {usage}", file=sys.stderr)
+        return 2
+    except KeysError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"The key, which is not kept anywhere: {key}")
+    print(f"Its entry for API_KEYS, or a line of the file of API_KEYS_FILE: {entry}")
+    return 0
+
+
+def _is_of_this_machine(listener: socket.socket) -> bool:
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def _stopped(_number: int, _frame: object) -> NoReturn:

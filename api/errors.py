@@ -17,6 +17,7 @@ from engine.errors import (
     ChangedMeanwhileError,
     ConflictError,
     NotFoundError,
+    OutOfScopeError,
     QueueFullError,
     RefusedError,
     SignatureError,
@@ -33,6 +34,7 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
     NotFoundError: HTTPStatus.NOT_FOUND,
     SignatureError: HTTPStatus.UNAUTHORIZED,
     BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    OutOfScopeError: HTTPStatus.FORBIDDEN,
     RefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownNodeTypeError: HTTPStatus.BAD_REQUEST,
     ConflictError: HTTPStatus.CONFLICT,
@@ -45,6 +47,13 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
 """Error → status; the nearest class in the error's ancestry decides."""
 
 RETRY_AFTER_SECONDS = "2"
+SAFE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-store",
+}
+"""What every answer carries that does not say otherwise."""
 
 
 class ProblemResponse(JSONResponse):
@@ -128,4 +137,5 @@ async def _on_http_exception(_request: Request, error: Exception) -> ProblemResp
 async def _on_unexpected(request: Request, error: Exception) -> ProblemResponse:
     log.error("unexpected_error", path=request.url.path, exc_info=error)
     detail = "The service failed to answer; its log says why"
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+    # It passes no middleware of ours.
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, SAFE_HEADERS)

@@ -15,10 +15,13 @@ from api.schemas import (
     RerunRequest,
     ResumeAnswer,
     ResumeRequest,
+    TokenAnswer,
 )
+from api.scope import UseScope
 from api.services import UseServices
 from api.strict_json import StrictRoute
 from api.views import CUT_AT, execution_view, log_view
+from database import to_text
 from engine.parking import Resumption
 from engine.status import TERMINAL, ExecutionStatus
 
@@ -35,25 +38,28 @@ router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
 async def execute(
     request: ExecuteRequest,
     services: UseServices,
+    scope: UseScope,
     response: Response,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> ExecuteAnswer:
     """Stores an execution and answers at once; it runs in the background."""
+    organization_id = scope.organization(request.organization_id)
     if request.graph is not None:
         accepted = await services.submissions.submit_unsaved(
             request.graph,
             request.workflow_name,
             request.inputs,
-            request.organization_id,
+            organization_id,
             idempotency_key,
             request.callback_url,
         )
     else:
         assert request.workflow_id is not None  # one of the two is there
+        await scope.see_workflow(request.workflow_id)
         accepted = await services.submissions.submit(
             request.workflow_id,
             request.inputs,
-            request.organization_id,
+            organization_id,
             idempotency_key,
             request.callback_url,
         )
@@ -148,3 +154,11 @@ async def resume(
     resumption = Resumption(said.approved, said.data)
     await services.submissions.resume(execution_id, node_id, resumption)
     return ResumeAnswer(execution_id=execution_id, node_id=node_id)
+
+
+@router.post("/executions/{execution_id}/token", responses={404: {"model": ProblemView}})
+async def make_token(execution_id: str, services: UseServices) -> TokenAnswer:
+    """A token that reads this execution and nothing else, and for a while: for browsers."""
+    await services.database.reads.organization_of(execution_id)  # there is one
+    token, said = services.access.tokens.issue(execution_id)
+    return TokenAnswer(token=token, execution_id=execution_id, expires_at=to_text(said.expires_at))

@@ -15,6 +15,7 @@ from api.list_schemas import (
     WorkflowExecutionsView,
 )
 from api.schemas import ProblemView
+from api.scope import UseScope
 from api.services import UseServices
 from api.strict_json import StrictRoute
 from database.records import ExecutionFilter
@@ -25,6 +26,7 @@ router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
 @router.get("/executions", responses={422: {"model": ProblemView}})
 async def list_executions(
     services: UseServices,
+    scope: UseScope,
     status: Statuses = [],  # noqa: B006 - FastAPI copies defaults
     organization_id: OfOrganization = None,
     workflow_id: OfWorkflow = None,
@@ -32,6 +34,7 @@ async def list_executions(
     cursor: Cursor = None,
 ) -> ExecutionsView:
     """Executions, newest first, without payloads; also those that other programs made."""
+    organization_id = scope.organization(organization_id)
     wanted = ExecutionFilter(organization_id, workflow_id, frozenset(status))
     page = await services.database.lists.executions(wanted, limit, execution_place(cursor))
     return ExecutionsView(
@@ -63,12 +66,13 @@ async def list_executions(
 async def list_executions_of_a_workflow(
     workflow_id: str,
     services: UseServices,
+    scope: UseScope,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> WorkflowExecutionsView:
     """The workflow's executions, newest first."""
     workflow, page, total = await services.database.lists.executions_of(
-        workflow_id, limit, execution_place(cursor)
+        workflow_id, limit, execution_place(cursor), scope.organization(None)
     )
     return WorkflowExecutionsView(
         workflow_id=workflow.id,

@@ -133,6 +133,14 @@ class ResumeAnswer(ApiModel):
     message: str = "The node goes on"
 
 
+class TokenAnswer(ApiModel):
+    """What a browser needs to follow one execution."""
+
+    token: str
+    execution_id: str
+    expires_at: str
+
+
 class ProgressView(ApiModel):
     """How far an execution is."""
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from api.access import Access
 from api.live.hub import Hub
 from database import Database
 from flows.runner import Runner
@@ -21,6 +22,7 @@ class Services:
     hub: Hub
     lease_seconds: float
     webhook_response_timeout_seconds: float
+    access: Access
 
 
 async def _services(request: Request) -> Services:

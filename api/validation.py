@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from api.schemas import DocumentProblemView, ProblemView, ValidateAnswer, ValidateRequest
+from api.scope import UseScope
 from api.services import UseServices
 from api.strict_json import StrictRoute
 from engine.errors import DocumentRefusedError
@@ -15,10 +16,13 @@ router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=Stri
     response_model_exclude_none=True,
     responses={status: {"model": ProblemView} for status in (404, 422)},
 )
-async def validate(request: ValidateRequest, services: UseServices) -> ValidateAnswer:
+async def validate(
+    request: ValidateRequest, services: UseServices, scope: UseScope
+) -> ValidateAnswer:
     """Every reason why a document cannot run, as the 422 of its submission would tell them."""
     document = request.graph
     if request.workflow_id is not None:
+        await scope.see_workflow(request.workflow_id)
         document = (await services.database.reads.workflow(request.workflow_id)).data
     try:
         services.submissions.check(document)

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from api.cursors import encode_place, workflow_place
 from api.list_schemas import Cursor, Limit, OfOrganization
 from api.schemas import ProblemView
+from api.scope import UseScope
 from api.services import Services, UseServices
 from api.strict_json import StrictRoute
 from api.versions import IfMatch, IfNoneMatch, etag, is_known, wanted_versions
@@ -46,11 +47,13 @@ WorkflowId = Annotated[str, Depends(_not_a_fixed_name)]
 @router.get("", responses={422: {"model": ProblemView}})
 async def list_workflows(
     services: UseServices,
+    scope: UseScope,
     organization_id: OfOrganization = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> WorkflowsView:
     """Workflows, newest first, without their documents."""
+    organization_id = scope.organization(organization_id)
     page = await services.database.lists.workflows(organization_id, limit, workflow_place(cursor))
     return WorkflowsView(
         workflows=[
@@ -74,11 +77,12 @@ async def list_workflows(
     responses={status: {"model": ProblemView} for status in (409, 422)},
 )
 async def create_workflow(
-    request: CreateWorkflowRequest, services: UseServices, response: Response
+    request: CreateWorkflowRequest, services: UseServices, scope: UseScope, response: Response
 ) -> SavedWorkflowView:
     """Saves a new workflow; one that cannot run yet too, and says why it cannot."""
+    organization_id = scope.organization(request.organization_id)
     workflow = await services.database.workflows.create(
-        request.id or str(uuid.uuid4()), request.organization_id, _change(request)
+        request.id or str(uuid.uuid4()), organization_id, _change(request)
     )
     response.headers["Location"] = f"/api/workflows/{quote(workflow.id)}"
     return _saved(workflow, services, response)
@@ -117,10 +121,12 @@ async def update_workflow(
     workflow_id: WorkflowId,
     request: UpdateWorkflowRequest,
     services: UseServices,
+    scope: UseScope,
     response: Response,
     if_match: IfMatch = None,
 ) -> SavedWorkflowView:
     """Saves a workflow that is there; with ``If-Match`` only in the version that is named."""
+    scope.organization(request.organization_id)
     known = await services.database.workflows.read(workflow_id)
     _refuse_moving(known, request)
     workflow = await services.database.workflows.update(

@@ -108,6 +108,8 @@ def _environment(database: Path, port: int, concurrency: int) -> dict[str, str]:
     return os.environ | {
         "API_HOST": "127.0.0.1",
         "API_PORT": str(port),
+        "API_KEYS": "",
+        "API_KEYS_FILE": "",
         "DATABASE_PATH": str(database),
         "DATABASE_URL": "",
         "PREFECT_API_URL": "",

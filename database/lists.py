@@ -67,19 +67,19 @@ class Lists:
         )
 
     async def executions_of(
-        self, workflow_id: str, limit: int, after: ExecutionPlace | None = None
+        self,
+        workflow_id: str,
+        limit: int,
+        after: ExecutionPlace | None = None,
+        organization_id: str | None = None,
     ) -> tuple[Workflow, Page[ExecutionSummary, ExecutionPlace], int]:
-        """A workflow, some of its executions, and how many it has in all.
+        """A workflow, some of its executions (of one organization, or of all), and how many.
 
         Raises:
             WorkflowNotFoundError: there is none of that id.
         """
-        count = (
-            select(func.count())
-            .select_from(executions)
-            .where(executions.c.workflowId == workflow_id)
-        )
-        wanted = ExecutionFilter(workflow_id=workflow_id)
+        wanted = ExecutionFilter(organization_id, workflow_id)
+        count = select(func.count()).select_from(executions).where(*_conditions(wanted, None))
         return await self._reader.run(
             lambda connection: (
                 workflow_of(connection, workflow_id),

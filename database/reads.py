@@ -125,6 +125,18 @@ class Reads:
         """
         return await self._reader.run(lambda connection: read_execution(connection, execution_id))
 
+    async def organization_of(self, execution_id: str) -> str | None:
+        """Whose an execution is.
+
+        Raises:
+            ExecutionNotFoundError: there is none of that id.
+        """
+        query = select(executions.c.organizationId).where(executions.c.id == execution_id)
+        row = await self._reader.run(lambda connection: connection.execute(query).first())
+        if row is None:
+            raise ExecutionNotFoundError(execution_id)
+        return row.organizationId
+
     async def execution_with_logs(
         self,
         execution_id: str,

@@ -15,6 +15,7 @@ WorkflowServiceError
 │   ├── BodyRefusedError
 │   └── OrganizationRefusedError
 │   └── IdempotencyKeyReusedError
+├── OutOfScopeError              the caller may not ask for it
 ├── UnknownNodeTypeError
 ├── ConflictError                what is asked for does not fit how things stand
 │   ├── StillRunningError
@@ -177,6 +178,10 @@ class IdempotencyKeyReusedError(RefusedError):
     def __init__(self, key: str) -> None:
         detail = f"key '{key}' was sent with another body within the last 24 hours"
         super().__init__([Problem("idempotency_key_reused", detail, "")])
+
+
+class OutOfScopeError(WorkflowServiceError):
+    """The caller's key or token is not for what the request names."""
 
 
 class ConflictError(WorkflowServiceError):

@@ -9,9 +9,11 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from starlette.types import Send
 
+from api.live.expiry import has_expired, until
 from api.live.hub import Hub
 from api.live.messages import Message
 from api.schemas import ProblemView
+from api.scope import UseScope
 from api.services import UseServices
 from database.records import Interest
 from engine.errors import ExecutionNotFoundError, InputsRefusedError, Problem
@@ -80,6 +82,7 @@ async def _as_events(
 async def stream_execution(
     execution_id: str,
     services: UseServices,
+    scope: UseScope,
     last_event_id: LastEventId = None,
     last_event_id_in_query: LastEventIdInQuery = None,
     after_seq: Annotated[int | None, Query(alias="afterSeq", ge=0, le=BIGGEST)] = None,
@@ -96,7 +99,9 @@ async def stream_execution(
             return Response(status_code=204)
         after = await services.hub.resume_at(execution_id, known)
     interest = Interest(frozenset({execution_id}))
-    return EventStream(services.hub.follow(interest, after), lambda message: message.seq)
+    clock = services.database.clock
+    messages = until(lambda: has_expired(scope.caller, clock), services.hub.follow(interest, after))
+    return EventStream(messages, lambda message: message.seq)
 
 
 @router.get(
@@ -112,6 +117,7 @@ async def stream_execution(
 )
 async def stream_events(
     services: UseServices,
+    scope: UseScope,
     organization_id: Annotated[str | None, Query(alias="organizationId", min_length=1)] = None,
     execution_ids: Annotated[
         str | None, Query(alias="executionIds", description="Separated by commas.")
@@ -124,6 +130,7 @@ async def stream_events(
     First how those stand that have not ended (of the named: each), then every change. With the id
     of the last event that the client got: only what came after it.
     """
+    organization_id = scope.organization(organization_id)
     ids = None
     if execution_ids is not None:
         ids = frozenset(part.strip() for part in execution_ids.split(",") if part.strip())
@@ -131,6 +138,7 @@ async def stream_events(
             detail = f"executionIds should name 1 to {MOST_IDS} executions, not {len(ids)}"
             raise InputsRefusedError([Problem("invalid_query", detail, "")])
         for execution_id in sorted(ids):
+            await scope.see_execution(execution_id)
             execution = await services.database.reads.execution(execution_id)
             if not Interest(ids, organization_id).covers(execution_id, execution.organization_id):
                 raise ExecutionNotFoundError(execution_id)

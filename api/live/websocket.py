@@ -11,15 +11,26 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketState
 
+from api.access import Access, Caller
+from api.live.expiry import has_expired, until
 from api.live.hub import Hub
 from api.schemas import ApiModel, Name
+from api.scope import CallerScope
 from api.services import Services
+from database import Database
 from database.records import Interest
 from engine.errors import WorkflowServiceError
 
 MOST_SUBSCRIPTIONS = 100
 GOING_AWAY = 1012
 """The close code with which a client may connect again at once: the service restarts."""
+WHO_ARE_YOU = 4401
+"""The close code for who did not say so in time, or said it wrong, or whose token has expired."""
+NOBODY = "there is no such key, or the token is wrong or has expired"
+NO_AUTH = "the first message should be an 'auth', and come soon"
+EXPIRED = "the token has expired"
+AUTH_SECONDS = 10.0
+"""How long a client has for its first message, where keys are set and it has shown none yet."""
 BIGGEST = 2**63 - 1
 
 router = APIRouter()
@@ -65,7 +76,12 @@ async def talk(socket: WebSocket) -> None:
     """Tells a client what happens in the executions that it subscribes to."""
     services: Services = socket.app.state.services
     await socket.accept()
-    await _Conversation(socket, services.hub).run()
+    caller: Caller | None = socket.scope["caller"]
+    if caller is None and socket.scope["shown"]:
+        await socket.close(WHO_ARE_YOU, NOBODY)
+        return
+    conversation = _Conversation(socket, services.hub, services.database, services.access, caller)
+    await conversation.run()
 
 
 @dataclass(slots=True)
@@ -74,6 +90,10 @@ class _Conversation:
 
     socket: WebSocket
     hub: Hub
+    database: Database
+    access: Access
+    caller: Caller | None
+    """``None`` until the client has said who it is."""
     _subscriptions: dict[tuple[str | None, str | None], asyncio.Task[None]] = field(
         default_factory=dict[tuple[str | None, str | None], asyncio.Task[None]]
     )
@@ -81,11 +101,18 @@ class _Conversation:
 
     async def run(self) -> None:
         try:
-            while True:
-                received = await self.socket.receive()
-                if received["type"] == "websocket.disconnect":
-                    return
-                await self._obey(received.get("text"))
+            async with asyncio.timeout(AUTH_SECONDS if self.caller is None else None) as patience:
+                while True:
+                    received = await self.socket.receive()
+                    if received["type"] == "websocket.disconnect":
+                        return
+                    await self._obey(received.get("text"))
+                    if self.caller is None:
+                        await self._send_away(NO_AUTH)
+                        return
+                    patience.reschedule(None)
+        except TimeoutError:
+            await self._send_away(NO_AUTH)
         except (WebSocketDisconnect, OSError, RuntimeError):
             return  # the client is gone, in the middle of an answer
         finally:
@@ -108,16 +135,44 @@ class _Conversation:
             kind = sent.get("type")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - any JSON
             await self._say({"type": "error", "detail": _why(str(kind), error)})  # pyright: ignore[reportUnknownArgumentType]
             return
-        if isinstance(command, Subscribe):
-            await self._subscribe(command)
+        if isinstance(command, Auth):
+            await self._welcome(command)
+        elif self.caller is None or self._has_expired():
+            await self._send_away(NO_AUTH if self.caller is None else EXPIRED)
+        elif isinstance(command, Subscribe):
+            await self._subscribe(command, CallerScope(self.caller, self.database.reads))
         elif isinstance(command, Unsubscribe):
             await self._unsubscribe(command)
-        elif isinstance(command, Auth):
-            await self._say({"type": "authenticated"})
         else:
             await self._say({"type": "pong"})
 
-    async def _subscribe(self, command: Subscribe) -> None:
+    async def _welcome(self, auth: Auth) -> None:
+        """Lets a client in, or renews its stay; where the service is open everybody is welcome."""
+        before = self.caller
+        if not self.access.open:
+            self.caller = self.access.caller_of(auth.token.encode(errors="replace"))
+        if self.caller is None:
+            await self._send_away(NOBODY)
+            return
+        if before is not None and self._sees(before) != self._sees(self.caller):
+            for key in list(self._subscriptions):
+                await self._stop(key)
+        await self._say({"type": "authenticated"})
+
+    @staticmethod
+    def _sees(caller: Caller) -> tuple[str | None, str | None]:
+        return caller.organization_id, caller.execution_id
+
+    def _has_expired(self) -> bool:
+        return has_expired(self.caller, self.database.clock)
+
+    async def _send_away(self, reason: str) -> None:
+        self.caller = None
+        if self.socket.application_state == WebSocketState.CONNECTED:
+            with suppress(WebSocketDisconnect, OSError, RuntimeError):  # the client is gone
+                await self.socket.close(WHO_ARE_YOU, reason)
+
+    async def _subscribe(self, command: Subscribe, scope: CallerScope) -> None:
         about = _about(command)
         if (command.execution_id is None) == (command.organization_id is None):
             detail = "subscribe should name either an executionId or an organizationId"
@@ -129,6 +184,10 @@ class _Conversation:
             await self._say({"type": "error", "detail": detail, **about})
             return
         try:
+            if command.execution_id is not None:
+                await scope.see_execution(command.execution_id)
+            else:
+                scope.organization(command.organization_id)
             after = await self._position(command)
         except WorkflowServiceError as error:
             await self._say({"type": "error", "detail": str(error), **about})
@@ -165,13 +224,16 @@ class _Conversation:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _tell(self, interest: Interest, after: int | None) -> None:
+        followed = until(self._has_expired, self.hub.follow(interest, after))
         with suppress(WebSocketDisconnect, OSError, RuntimeError):  # the client is gone
-            async with aclosing(self.hub.follow(interest, after)) as messages:
+            async with aclosing(followed) as messages:
                 async for message in messages:
                     if message is not None:
                         await self._send(message.text)
             if self.hub.closing and self.socket.application_state == WebSocketState.CONNECTED:
                 await self.socket.close(GOING_AWAY)
+            elif self._has_expired():
+                await self._send_away(EXPIRED)
 
     async def _say(self, message: Mapping[str, Any]) -> None:
         await self._send(json.dumps(message))

@@ -43,6 +43,10 @@ WRONG = [
     ("CODE_MEMORY_MB", "63"),
     ("CODE_MEMORY_MB", "0.5 GB"),
     ("CALLBACK_TIMEOUT_SECONDS", "0"),
+    ("TOKEN_SECONDS", "0"),
+    ("TOKEN_SECONDS", "86401"),
+    ("MAX_BODY_BYTES", "1023"),
+    ("MAX_BODY_BYTES", "10 MB"),
     ("CALLBACK_TIMEOUT_SECONDS", "nan"),
     ("LOG_LEVEL", "loud"),
     ("LOG_FORMAT", "xml"),
@@ -76,6 +80,25 @@ def test_a_wrong_secret_is_one_line_that_names_the_setting_and_does_not_show_it(
     assert reason in line
     assert value not in line
     assert "\n" not in line
+
+
+def test_a_secret_for_tokens_that_is_too_short_is_not_shown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TOKEN_SECRET", "x" * 31)
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert str(raised.value) == "TOKEN_SECRET: Input should have at least 32 bytes"
+    monkeypatch.setenv("TOKEN_SECRET", "x" * 32)
+    assert load_settings().token_secret is not None
+
+
+def test_a_file_of_keys_is_looked_for_beside_the_service(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("API_KEYS_FILE", "keys.txt")
+    assert load_settings().api_keys_file == ROOT / "keys.txt"
+    for blank in ("", " "):
+        monkeypatch.setenv("API_KEYS_FILE", blank)
+        monkeypatch.setenv("API_KEYS", blank)
+        assert load_settings().api_keys_file is None
+        assert load_settings().key_entries is None
 
 
 @pytest.mark.parametrize("secret", ["whsec_" + "A" * 32, "A" * 32, "A" * 43 + "=", "A" * 43, " "])

@@ -1,0 +1,203 @@
+"""Who may do what: every route, called by everybody."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.routing import iter_route_contexts
+
+from api.access import OF_TOKENS, READS, ROLES
+from api.keys import Role
+from api_service import create_app
+from config import Settings
+from tests.access import ENTRIES, KEYS, as_, caller, entry_of, key_of, socket_of, token_for
+from tests.documents import line
+from tests.problems import problem_of
+from tests.service import RunningService
+
+
+def every_route() -> list[tuple[str, str]]:
+    app = create_app(Settings(_env_file=None))  # pyright: ignore[reportCallIssue]
+    found = [
+        (method, str(route.path))
+        for route in iter_route_contexts(app.routes)
+        for method in sorted(route.methods or ())
+    ]
+    assert len(found) > 20
+    return found
+
+
+ROUTES = every_route()
+
+
+def is_public(method: str, path: str) -> bool:
+    return (method, path) == ("GET", "/") or path.startswith("/api/webhook/")
+
+
+def needed(method: str, path: str) -> Role:
+    """What a route asks for; with it in no table: what its method says."""
+    template = f"{method} {path.replace(':path', '')}"
+    return ROLES.get(template, Role.READ if method in READS else Role.ADMIN)
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    directory = tmp_path_factory.mktemp("guarded")
+    with RunningService(directory, api_keys=ENTRIES) as service:
+        yield service
+
+
+def ask(service: RunningService, route: tuple[str, str], headers: dict[str, str]) -> httpx.Response:
+    """Calls a route about things that are not there. A stream is not read."""
+    method, path = route
+    url = re.sub(r"{[^}]+}", "nothing-there", path)
+    body = b"{}" if method in ("POST", "PUT", "PATCH") else None
+    sent = {**headers, "Content-Type": "application/json"}
+    with service.http.stream(method, url, headers=sent, content=body) as answer:
+        if answer.headers.get("content-type", "").startswith("text/event-stream"):
+            return answer
+        answer.read()
+        return answer
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=" ".join)
+def test_every_route_asks_for_a_key_but_health_and_webhooks(
+    guarded: RunningService, route: tuple[str, str]
+):
+    wrong = [
+        {"Authorization": "Bearer wos_nobody-s"},
+        {"Authorization": f"Bearer {key_of('admin')}x"},
+        {"X-API-Key": "wos_nobody-s"},
+        {"X-API-Key": ""},
+        {"Authorization": "Bearer"},
+    ]
+    nothing = [{}, {"Authorization": f"Basic {key_of('admin')}"}]
+    for headers in (*nothing, *wrong):
+        answer = ask(guarded, route, headers)
+        if is_public(*route):
+            assert answer.status_code not in (401, 403)
+        elif route[0] == "HEAD":
+            assert answer.status_code == 401
+        else:
+            assert "key" in problem_of(answer, 401)["detail"]
+            challenge = answer.headers["www-authenticate"]
+            assert challenge.startswith("Bearer")
+            assert ("invalid_token" in challenge) == (headers in wrong)
+
+
+@pytest.mark.parametrize("name", ["read", "run", "admin", "a-read", "a-run", "a-admin"])
+@pytest.mark.parametrize("route", ROUTES, ids=" ".join)
+def test_every_route_asks_for_its_role(guarded: RunningService, route: tuple[str, str], name: str):
+    role = Role[KEYS[name][0].upper()]
+    for headers in (as_(name), {"X-API-Key": key_of(name)}):
+        answer = ask(guarded, route, headers)
+        assert answer.status_code not in (401, 500)
+        if role < needed(*route) and not is_public(*route):
+            detail = problem_of(answer, 403)["detail"]
+            assert f"needs the role '{needed(*route).name.lower()}'" in detail
+            assert name in detail
+        else:
+            assert answer.status_code != 403
+
+
+def test_the_roles_are_as_they_are_meant():
+    wanted = {
+        ("GET", "/api/executions"): Role.READ,
+        ("POST", "/api/workflows/execute"): Role.RUN,
+        ("POST", "/api/executions/{execution_id}/cancel"): Role.RUN,
+        ("POST", "/api/executions/{execution_id}/rerun"): Role.RUN,
+        ("POST", "/api/executions/{execution_id}/nodes/{node_id}/resume"): Role.RUN,
+        ("POST", "/api/nodes/execute"): Role.RUN,
+        ("POST", "/api/workflows"): Role.ADMIN,
+        ("PUT", "/api/workflows/{workflow_id:path}"): Role.ADMIN,
+        ("DELETE", "/api/workflows/{workflow_id:path}"): Role.ADMIN,
+        ("POST", "/api/what/comes/next"): Role.ADMIN,
+    }
+    assert {route: needed(*route) for route in wanted} == wanted
+    assert set(wanted) - set(ROUTES) == {("POST", "/api/what/comes/next")}
+
+
+def test_the_tables_name_routes_that_are_there():
+    there = {f"{method} {path}" for method, path in ROUTES}
+    assert set(ROLES) <= there
+    assert set(OF_TOKENS) <= there
+
+
+def test_what_is_not_there_asks_for_a_key_too_and_in_vain_with_one(guarded: RunningService):
+    assert guarded.http.get("/api/nothing").status_code == 401
+    assert guarded.http.get("/api/nothing", headers=as_("read")).status_code == 404
+    assert guarded.http.get("/api/webhook").status_code == 401
+    assert guarded.http.post("/api/what/comes/next", headers=as_("run")).status_code == 403
+    assert guarded.http.post("/api/what/comes/next", headers=as_("admin")).status_code == 404
+
+
+def test_who_has_no_key_is_refused_before_the_body_is_read(guarded: RunningService):
+    answer = guarded.http.post("/api/workflows/execute", content=b"{no json")
+    problem_of(answer, 401)
+    answer = guarded.http.post("/api/workflows", content=b"{no json", headers=as_("run"))
+    problem_of(answer, 403)
+
+
+def test_a_key_does_not_count_in_the_query(guarded: RunningService):
+    for path in ("/api/executions", "/api/executions/x/stream"):
+        answer = guarded.http.get(path, params={"token": key_of("admin")})
+        assert answer.status_code == 401
+
+
+def test_keys_of_a_file_let_in_too(tmp_path: Path):
+    (tmp_path / "keys").write_text(f"# ours\n{entry_of('run')}\n", encoding="utf-8")
+    with RunningService(
+        tmp_path, api_keys=entry_of("read"), api_keys_file=tmp_path / "keys"
+    ) as service:
+        service.save(line(3))
+        body = {"workflowId": "w"}
+        for name, status in (("read", 403), ("run", 200), ("admin", 401)):
+            answer = service.http.post("/api/workflows/execute", json=body, headers=as_(name))
+            assert answer.status_code == status
+
+
+def test_the_openapi_document_says_how_to_show_a_key_where_one_is_needed(
+    guarded: RunningService, service: RunningService
+):
+    told = guarded.http.get("/openapi.json", headers=as_("read")).json()
+    assert {"HTTPBearer", "APIKeyHeader"} == set(told["components"]["securitySchemes"])
+    read = told["paths"]["/api/executions/{execution_id}"]["get"]
+    assert read["security"] == [{"HTTPBearer": []}, {"APIKeyHeader": []}]
+    assert {"401", "403", "413"} <= set(read["responses"])
+    assert "security" not in told["paths"]["/"]["get"]
+    assert "securitySchemes" not in service.http.get("/openapi.json").json()["components"]
+
+
+def test_without_keys_the_service_is_open_whatever_is_shown(service: RunningService):
+    service.save(line(3))
+    for headers in ({}, {"Authorization": "Bearer nonsense"}, {"X-API-Key": "x"}):
+        answer = service.http.post(
+            "/api/workflows/execute", json={"workflowId": "w"}, headers=headers
+        )
+        assert answer.status_code == 200
+    path = f"/api/executions/{answer.json()['executionId']}"
+    assert service.http.get(path, params={"token": "x"}).status_code == 200
+    assert service.http.post(f"{path}/token").status_code == 200
+    with socket_of(service) as socket:
+        socket.send('{"type": "ping"}')
+        assert socket.recv(5) == '{"type": "pong"}'
+
+
+def test_neither_keys_nor_tokens_are_logged(
+    guarded: RunningService, capfd: pytest.CaptureFixture[str]
+):
+    guarded.save(line(3))
+    with caller(guarded, "run") as client:
+        answer = client.post("/api/workflows/execute", json={"workflowId": "w"})
+    execution_id = answer.json()["executionId"]
+    token = token_for(guarded, execution_id)
+    for shown in (token, token + "x"):
+        path = f"/api/executions/{execution_id}/stream"
+        with guarded.http.stream("GET", path, params={"token": shown}) as answer:
+            answer.read()
+    told = capfd.readouterr()
+    assert "execution_ended" in told.out + told.err
+    assert token not in told.out + told.err
+    assert key_of("run") not in told.out + told.err

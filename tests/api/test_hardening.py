@@ -1,0 +1,161 @@
+"""What every answer carries, how large a request may be, and which pages may call."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from tests.access import ENTRIES, as_, key_of
+from tests.documents import line, node
+from tests.problems import problem_of, row_counts
+from tests.service import RunningService
+
+MOST = 2_048
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    directory = tmp_path_factory.mktemp("small")
+    with RunningService(directory, max_body_bytes=MOST) as service:
+        yield service
+
+
+def raw(service: RunningService, request: bytes) -> bytes:
+    """The beginning of the answer to what is sent as it is, and left unfinished."""
+    port = int(service.url.rpartition(":")[2])
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as client:
+        client.sendall(request)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            got = client.recv(65_536)
+            assert got, answer
+            answer += got
+        return answer
+
+
+HEAD = b"POST /api/workflows HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+def test_a_body_may_be_as_large_as_the_setting_says_and_no_larger(small: RunningService):
+    body = json.dumps({"name": "n", "data": {"nodes": [node("a")]}}).encode()
+    json_sent = {"Content-Type": "application/json"}
+    before = row_counts(small)
+    answer = small.http.post("/api/workflows", content=body.ljust(MOST + 1), headers=json_sent)
+    assert problem_of(answer, 413)["detail"] == f"The body is larger than MAX_BODY_BYTES={MOST}"
+    assert row_counts(small) == before
+    answer = small.http.post("/api/workflows", content=body.ljust(MOST), headers=json_sent)
+    assert answer.status_code == 201
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(small: RunningService):
+    answer = raw(small, HEAD + b"Content-Length: 99999999999\r\n\r\n{")
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"application/problem+json" in answer
+
+
+def test_a_body_that_says_no_size_is_cut_off_while_it_comes(small: RunningService):
+    chunk = b"400\r\n" + b" " * 0x400 + b"\r\n"
+    answer = raw(small, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 3)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    # Two of them are within the limit: it waits for the rest.
+    whole = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk + b"2\r\n{}\r\n0\r\n\r\n"
+    assert raw(small, whole).startswith(b"HTTP/1.1 422 ")
+
+
+def test_ten_mebibytes_are_the_default(service: RunningService):
+    assert service.settings.max_body_bytes == 10 * 1024 * 1024
+    document = {"id": "big", "name": "n", "data": line(2) | {"note": "x" * 10_000_000}}
+    assert service.http.post("/api/workflows", json=document).status_code == 201
+    document["data"]["note"] *= 2
+    problem_of(service.http.post("/api/workflows", json=document), 413)
+
+
+def test_nesting_is_limited(small: RunningService):
+    deep = b"[" * 201 + b"]" * 201
+    body = b'{"name": "n", "data": {"nodes": ' + deep + b"}}"
+    answer = small.http.post(
+        "/api/workflows", content=body, headers={"Content-Type": "application/json"}
+    )
+    problem_of(answer, 422)
+
+
+# Headers
+
+SAFE = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+}
+
+
+def test_every_answer_has_the_headers_that_keep_browsers_safe(shared_service: RunningService):
+    service = shared_service
+    execution_id = service.start(line(3))
+    service.ended(execution_id)
+    for path, status, cached in (
+        ("/", 200, "no-store"),
+        ("/api/executions", 200, "no-store"),
+        (f"/api/executions/{execution_id}", 200, "no-store"),
+        ("/api/executions/nothing-there", 404, "no-store"),
+        ("/api/executions?limit=x", 422, "no-store"),
+        ("/nothing-there", 404, "no-store"),
+        ("/docs", 200, "no-store"),
+        ("/openapi.json", 200, "no-store"),
+        ("/api/workflows/w", 200, "no-cache"),
+        (f"/api/executions/{execution_id}/stream", 200, "no-cache"),
+    ):
+        answer = service.http.get(path)
+        assert answer.status_code == status
+        assert {name: answer.headers.get(name) for name in SAFE} == SAFE, path
+        assert answer.headers["cache-control"] == cached, path
+
+
+def test_a_fault_of_the_service_has_them_too(
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
+):
+    async def fail(*_: object) -> None:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr("database.lists.Lists.executions", fail)
+    answer = service.http.get("/api/executions")
+    problem_of(answer, 500)
+    assert {name: answer.headers.get(name) for name in SAFE} == SAFE
+
+
+# Pages of other origins
+
+
+def preflight(service: RunningService, origin: str) -> dict[str, str]:
+    asked = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,x-api-key,content-type",
+    }
+    return dict(service.http.options("/api/workflows/execute", headers=asked).headers)
+
+
+@pytest.mark.parametrize("origins", ["*", "https://editor.example, https://other.example"])
+def test_a_preflight_needs_no_key_and_the_call_itself_does(
+    tmp_path_factory: pytest.TempPathFactory, origins: str
+):
+    directory = tmp_path_factory.mktemp("cors")
+    page = "https://editor.example"
+    allowed = "*" if origins == "*" else page
+    with RunningService(directory, api_keys=ENTRIES, cors_origins=origins) as service:
+        told = preflight(service, page)
+        assert told["access-control-allow-origin"] == allowed
+        assert "authorization" in told["access-control-allow-headers"]
+        assert "access-control-allow-credentials" not in told
+        for headers, status in (({}, 401), ({"X-API-Key": key_of("read")}, 200)):
+            answer = service.http.get("/api/executions", headers={"Origin": page, **headers})
+            assert answer.status_code == status
+            # So that the page can read why.
+            assert answer.headers["access-control-allow-origin"] == allowed
+            assert "access-control-allow-credentials" not in answer.headers
+        if origins != "*":
+            assert "access-control-allow-origin" not in preflight(service, "https://evil.example")
+            sent = {"Origin": "https://evil.example", **as_("read")}
+            answer = service.http.get("/api/executions", headers=sent)
+            assert "access-control-allow-origin" not in answer.headers

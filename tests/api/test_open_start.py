@@ -1,0 +1,59 @@
+"""What the service says at its start about who may call."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.access import ENTRIES, key_of
+from tests.api.test_start import SCRIPT, Started, environment, refusal
+
+
+@pytest.mark.parametrize(
+    ("host", "keys", "warnings"),
+    [("0.0.0.0", "", 1), ("127.0.0.1", "", 0), ("localhost", "", 0), ("0.0.0.0", ENTRIES, 0)],
+)
+def test_one_line_warns_where_everybody_may_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, keys: str, warnings: int
+):
+    monkeypatch.setattr(
+        "tests.api.test_start.environment",
+        lambda directory, **settings: environment(
+            directory, **settings, API_HOST=host, API_KEYS=keys
+        ),
+    )
+    process = Started(tmp_path)
+    try:
+        process.port()
+        told = [json.loads(line) for line in process.lines if '"open_to_everybody"' in line]
+    finally:
+        process.close()
+    assert len(told) == warnings
+    for line in told:
+        assert line["level"] == "warning"
+        assert "API_KEYS" in line["hint"]
+    assert not any(key_of("read") in line for line in process.lines)
+
+
+def test_a_wrong_key_stops_the_start_in_one_line_without_naming_it(tmp_path: Path):
+    code, line = refusal(tmp_path, API_KEYS=f"page:read:*:{key_of('read')}")
+    assert code == 2
+    assert line.startswith("Wrong setting: API_KEYS: the last part of 'page' should be ")
+    assert key_of("read") not in line
+    code, line = refusal(tmp_path, API_KEYS_FILE=tmp_path / "nothing")
+    assert (code, line.startswith("Wrong setting: API_KEYS_FILE: ")) == (2, True)
+    assert not (tmp_path / "database.sqlite").exists()
+
+
+def test_a_command_makes_a_key(tmp_path: Path):
+    command = [sys.executable, SCRIPT, "--new-key", "page", "read", "*"]
+    made = subprocess.run(
+        command, capture_output=True, text=True, timeout=25, cwd=tmp_path, check=True
+    )
+    assert made.stderr == ""
+    first, second = made.stdout.splitlines()
+    assert first.rpartition(" ")[2].startswith("wos_")
+    assert second.rpartition(" ")[2].startswith("page:read:*:")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,221 @@
+"""Organizations: what a key of A sees of B's, which is nothing."""
+
+from collections.abc import Iterator
+from typing import Any, get_type_hints
+
+import pytest
+from fastapi.routing import iter_route_contexts
+
+from api.scope import UseScope
+from api_service import create_app
+from config import Settings
+from tests.access import ENTRIES, caller
+from tests.documents import document, line, node
+from tests.probes import PROBE_TYPES
+from tests.problems import problem_of
+from tests.service import RunningService, wait_until
+
+WAITS = document(node("ask", "approval"), node("end"), flow=("ask -true-> end",))
+
+
+class TwoOrganizations:
+    """A service with a workflow and an execution of A, of B and of nobody."""
+
+    def __init__(self, service: RunningService) -> None:
+        self.service = service
+        self.a, self.b, self.all = (caller(service, n) for n in ("a-admin", "b-admin", "admin"))
+        self.executions: dict[str, str] = {}
+        for organization, client in (("A", self.a), ("B", self.b), ("nobody", self.all)):
+            body = {"id": f"of-{organization}", "name": organization, "data": WAITS}
+            assert client.post("/api/workflows", json=body).status_code == 201
+            answer = client.post(
+                "/api/workflows/execute",
+                json={"workflowId": f"of-{organization}"},
+                headers={"Idempotency-Key": "same"},
+            )
+            self.executions[organization] = answer.json()["executionId"]
+        for execution_id in self.executions.values():
+            path = f"/api/executions/{execution_id}"
+            wait_until(lambda path=path: self.all.get(path).json()["status"] == "waiting")
+
+    def close(self) -> None:
+        for client in (self.a, self.b, self.all):
+            client.close()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoOrganizations]:
+    directory = tmp_path_factory.mktemp("two")
+    with RunningService(directory, PROBE_TYPES, api_keys=ENTRIES) as service:
+        both = TwoOrganizations(service)
+        yield both
+        both.close()
+
+
+ABOUT_EXECUTIONS = [
+    ("GET", ""),
+    ("GET", "/logs"),
+    ("GET", "/stream"),
+    ("POST", "/cancel"),
+    ("POST", "/rerun"),
+    ("POST", "/nodes/ask/resume"),
+    ("POST", "/token"),
+]
+ABOUT_WORKFLOWS = [("GET", ""), ("GET", "/executions"), ("PUT", ""), ("DELETE", "?force=true")]
+
+
+@pytest.mark.parametrize("whose", ["B", "nobody"])
+@pytest.mark.parametrize(("method", "rest"), ABOUT_EXECUTIONS)
+def test_the_executions_of_others_are_not_there(
+    two: TwoOrganizations, method: str, rest: str, whose: str
+):
+    body = {} if method == "POST" else None
+    told = []
+    for execution_id in (two.executions[whose], "nothing-there"):
+        answer = two.a.request(method, f"/api/executions/{execution_id}{rest}", json=body)
+        told.append(problem_of(answer, 404)["detail"].replace(execution_id, "…"))
+    assert told == ["Execution '…' not found"] * 2
+    before = two.all.get(f"/api/executions/{two.executions[whose]}").json()
+    assert (before["status"], before["cancelRequested"]) == ("waiting", False)
+
+
+@pytest.mark.parametrize("whose", ["B", "nobody"])
+@pytest.mark.parametrize(("method", "rest"), ABOUT_WORKFLOWS)
+def test_the_workflows_of_others_are_not_there(
+    two: TwoOrganizations, method: str, rest: str, whose: str
+):
+    body = {"name": "mine now", "data": {}} if method == "PUT" else None
+    told = []
+    for workflow_id in (f"of-{whose}", "nothing-there"):
+        answer = two.a.request(method, f"/api/workflows/{workflow_id}{rest}", json=body)
+        told.append(problem_of(answer, 404)["detail"].replace(workflow_id, "…"))
+    assert told == ["Workflow '…' not found"] * 2
+    assert two.all.get(f"/api/workflows/of-{whose}").json()["name"] == whose
+
+
+@pytest.mark.parametrize("whose", ["B", "nobody"])
+def test_the_workflows_of_others_do_not_run(two: TwoOrganizations, whose: str):
+    answer = two.a.post("/api/workflows/execute", json={"workflowId": f"of-{whose}"})
+    assert problem_of(answer, 404)["detail"] == f"Workflow 'of-{whose}' not found"
+
+
+@pytest.mark.parametrize("whose", ["B", "nobody"])
+def test_the_workflows_of_others_are_not_validated(two: TwoOrganizations, whose: str):
+    said = {"workflowId": f"of-{whose}"}
+    answer = two.a.post("/api/workflows/validate", json=said)
+    assert problem_of(answer, 404)["detail"] == f"Workflow 'of-{whose}' not found"
+    mine = two.a.post("/api/workflows/validate", json={"workflowId": "of-A"})
+    assert mine.json() == {"valid": True, "errors": []}
+
+
+def test_what_a_webhook_starts_without_a_key_is_of_its_workflow_s_organization(
+    two: TwoOrganizations,
+):
+    hook = document(node("hook", "webhook"), node("end"), flow=("hook -> end",))
+    body = {"id": "hook-of-B", "name": "n", "data": hook}
+    assert two.b.post("/api/workflows", json=body).status_code == 201
+    answer = two.service.http.post("/api/webhook/hook-of-B", json={})
+    path = f"/api/executions/{answer.json()['executionId']}"
+    assert two.b.get(path).json()["organizationId"] == "B"
+    assert two.a.get(path).status_code == 404
+
+
+def test_one_s_own_are_there_and_those_of_all_for_a_key_of_all(two: TwoOrganizations):
+    for client, mine in ((two.a, {"A"}), (two.b, {"B"}), (two.all, {"A", "B", "nobody"})):
+        for organization in mine:
+            execution_id = two.executions[organization]
+            assert client.get(f"/api/executions/{execution_id}").status_code == 200
+            assert client.get(f"/api/workflows/of-{organization}").status_code == 200
+
+
+def test_lists_show_one_s_own(two: TwoOrganizations):
+    def listed(client: Any, path: str, key: str) -> set[str]:
+        answer = client.get(path)
+        assert answer.status_code == 200, answer.text
+        return {item["organizationId"] for item in answer.json()[key]}
+
+    for query in ("", "?organizationId=", "?organizationId=A"):
+        assert listed(two.a, f"/api/executions{query}", "executions") == {"A"}
+        assert listed(two.a, f"/api/workflows{query}", "workflows") == {"A"}
+    assert listed(two.a, "/api/executions?workflowId=of-B", "executions") == set()
+    assert {"A", "B", None} <= listed(two.all, "/api/executions", "executions")
+    assert {"A", "B", None} <= listed(two.all, "/api/workflows", "workflows")
+
+
+@pytest.mark.parametrize("path", ["/api/executions", "/api/workflows", "/api/events"])
+def test_a_list_of_another_organization_is_refused(two: TwoOrganizations, path: str):
+    for query in ("organizationId=B", "organizationId=A&organizationId=B"):
+        detail = problem_of(two.a.get(f"{path}?{query}"), 403)["detail"]
+        assert detail == "The key 'a-admin' is not for the organization 'B'"
+
+
+def test_another_organization_in_a_body_is_refused_and_nothing_is_stored(two: TwoOrganizations):
+    before = two.all.get("/api/workflows?limit=1000").json()
+    workflow = {"name": "n", "data": line(2), "organizationId": "B"}
+    graph = {"graph": line(2), "organizationId": "B"}
+    for method, path, body in (
+        ("POST", "/api/workflows", workflow),
+        ("PUT", "/api/workflows/of-A", workflow),
+        ("POST", "/api/workflows/execute", graph),
+        ("POST", "/api/workflows/execute", {"workflowId": "of-A", "organizationId": "B"}),
+    ):
+        problem_of(two.a.request(method, path, json=body), 403)
+    assert two.all.get("/api/workflows?limit=1000").json() == before
+
+
+def test_what_one_makes_is_one_s_own(two: TwoOrganizations):
+    for said in ({}, {"organizationId": "A"}):
+        answer = two.a.post("/api/workflows/execute", json={"graph": line(2), **said})
+        execution_id = answer.json()["executionId"]
+        assert two.a.get(f"/api/executions/{execution_id}").json()["organizationId"] == "A"
+        assert two.b.get(f"/api/executions/{execution_id}").status_code == 404
+    done = wait_until(lambda: two.a.get(f"/api/executions/{execution_id}").json()["completedAt"])
+    assert done
+    rerun = two.a.post(f"/api/executions/{execution_id}/rerun", json={}).json()["executionId"]
+    assert two.a.get(f"/api/executions/{rerun}").json()["organizationId"] == "A"
+    assert two.b.get(f"/api/executions/{rerun}").status_code == 404
+
+
+def test_an_idempotency_key_of_another_organization_says_nothing(two: TwoOrganizations):
+    assert len(set(two.executions.values())) == 3  # all with the key "same"
+    again = {"workflowId": "of-A"}
+    answer = two.a.post("/api/workflows/execute", json=again, headers={"Idempotency-Key": "same"})
+    assert answer.json()["executionId"] == two.executions["A"]
+    sent = {"headers": {"Idempotency-Key": "graph"}, "json": {"graph": line(2)}}
+    ids = [c.post("/api/workflows/execute", **sent).json()["executionId"] for c in (two.a, two.b)]
+    assert ids[0] != ids[1]
+
+
+def test_of_a_workflow_s_executions_one_s_own_are_listed_and_counted(two: TwoOrganizations):
+    body = {"id": "shared", "name": "n", "data": line(2), "organizationId": "A"}
+    assert two.all.post("/api/workflows", json=body).status_code == 201
+    ids = {}
+    for organization in ("A", "B"):
+        run = {"workflowId": "shared", "organizationId": organization}
+        answer = two.all.post("/api/workflows/execute", json=run)
+        ids[organization] = answer.json()["executionId"]
+    path = "/api/workflows/shared/executions"
+    mine, every = two.a.get(path).json(), two.all.get(path).json()
+    assert ([item["id"] for item in mine["executions"]], mine["total"]) == ([ids["A"]], 1)
+    assert ({item["id"] for item in every["executions"]}, every["total"]) == (
+        set(ids.values()),
+        2,
+    )
+
+
+def test_no_route_takes_an_organization_or_a_workflow_in_its_body_without_asking_who_calls():
+    app = create_app(Settings(_env_file=None))  # pyright: ignore[reportCallIssue]
+    careless = []
+    for route in iter_route_contexts(app.routes):
+        hints = get_type_hints(route.endpoint, include_extras=True) if route.endpoint else {}
+        hints.pop("return", None)
+        taken = {
+            name
+            for hint in hints.values()
+            for name in getattr(hint, "model_fields", {})
+            if name in ("organization_id", "workflow_id", "execution_id")
+        }
+        if taken and UseScope not in hints.values():
+            careless.append((route.path, taken))
+    # It is asked for and not looked up: docs/api.md.
+    assert careless == [("/api/nodes/execute", {"workflow_id"})]

@@ -1,0 +1,297 @@
+"""Tokens, keys and streams: what a browser may follow, and for how long."""
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.connection import Connection
+
+from api.live import hub, websocket
+from tests.access import ENTRIES, SECRET, as_, caller, key_of, socket_of, token_for
+from tests.documents import document, line, node
+from tests.probes import PROBE_TYPES, Gates
+from tests.problems import problem_of
+from tests.service import RunningService
+
+WAITS = document(node("ask", "approval"), node("end"), flow=("ask -true-> end",))
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    directory = tmp_path_factory.mktemp("guarded")
+    settings = {"api_keys": ENTRIES, "token_secret": SECRET}
+    with RunningService(directory, PROBE_TYPES, **settings) as service:
+        yield service
+
+
+def start(service: RunningService, drawn: object = None, name: str = "a-run") -> str:
+    with caller(service, name) as client:
+        answer = client.post("/api/workflows/execute", json={"graph": drawn or line(3)})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["executionId"]
+
+
+def signed(execution_id: str, seconds: float, **other: object) -> str:
+    end = datetime.now(UTC) + timedelta(seconds=seconds)
+    return jwt.encode({"sub": execution_id, "scope": "read", "exp": end, **other}, SECRET, "HS256")
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def heard(socket: Connection) -> dict[str, Any]:
+    return json.loads(socket.recv(10))
+
+
+def closed_with(socket: Connection) -> int:
+    with pytest.raises(ConnectionClosed) as end:
+        deque(iter(lambda: socket.recv(10), None))
+    assert end.value.rcvd is not None
+    return end.value.rcvd.code
+
+
+# Tokens over HTTP
+
+
+def test_a_token_reads_its_execution_and_says_until_when(guarded: RunningService):
+    execution_id = start(guarded)
+    answer = guarded.http.post(f"/api/executions/{execution_id}/token", headers=as_("a-read"))
+    told = answer.json()
+    assert set(told) == {"token", "executionId", "expiresAt"}
+    left = datetime.fromisoformat(told["expiresAt"]) - datetime.now(UTC)
+    assert timedelta(seconds=890) < left <= timedelta(seconds=900)
+    assert answer.headers["cache-control"] == "no-store"
+    path = f"/api/executions/{execution_id}"
+    for rest in ("", "/logs", "/stream"):
+        assert guarded.http.get(path + rest, headers=bearer(told["token"])).status_code == 200
+    streamed = guarded.http.get(f"{path}/stream", params={"token": told["token"]})
+    assert "event: execution_complete" in streamed.text
+
+
+def test_a_token_opens_nothing_else(guarded: RunningService):
+    execution_id, other = start(guarded), start(guarded)
+    token = bearer(token_for(guarded, execution_id))
+    for rest in ("", "/logs", "/stream"):
+        answer = guarded.http.get(f"/api/executions/{other}{rest}", headers=token)
+        assert problem_of(answer, 404)["detail"] == f"Execution '{other}' not found"
+    path = f"/api/executions/{execution_id}"
+    for method, closed in (
+        ("POST", f"{path}/cancel"),
+        ("POST", f"{path}/rerun"),
+        ("POST", f"{path}/token"),
+        ("GET", "/api/executions"),
+        ("GET", f"/api/events?executionIds={execution_id}"),
+        ("GET", "/api/workflows"),
+        ("POST", "/api/workflows/execute"),
+        ("GET", "/openapi.json"),
+    ):
+        problem_of(guarded.http.request(method, closed, headers=token), 403)
+
+
+def test_in_the_query_a_token_opens_the_stream_only(guarded: RunningService):
+    execution_id = start(guarded)
+    token = {"token": token_for(guarded, execution_id)}
+    for rest in ("", "/logs"):
+        answer = guarded.http.get(f"/api/executions/{execution_id}{rest}", params=token)
+        problem_of(answer, 401)
+
+
+def test_what_is_no_token_or_no_longer_one_opens_nothing(guarded: RunningService):
+    execution_id = start(guarded)
+    good = token_for(guarded, execution_id)
+    head, body, signature = good.split(".")
+    bad = [
+        signed(execution_id, -1),
+        signed(execution_id, 60, scope="admin"),
+        jwt.encode({"sub": execution_id, "scope": "read", "exp": 2**31}, "", "none"),
+        f"{head}.{body}.{signature[:-2]}",
+        f"{head}.{body}A.{signature}",
+        jwt.encode({"sub": execution_id, "scope": "read", "exp": 2**31}, "x" * 32, "HS256"),
+    ]
+    path = f"/api/executions/{execution_id}/stream"
+    for token in bad:
+        problem_of(guarded.http.get(path, headers=bearer(token)), 401)
+        problem_of(guarded.http.get(path, params={"token": token}), 401)
+    assert guarded.http.get(path, headers=bearer(good)).status_code == 200
+
+
+def test_there_is_no_token_for_what_is_not_there(guarded: RunningService):
+    for name in ("read", "a-read", "b-admin"):
+        path = "/api/executions/nothing-there/token"
+        problem_of(guarded.http.post(path, headers=as_(name)), 404)
+
+
+def test_a_stream_ends_when_its_token_does(
+    guarded: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(hub, "PING_SECONDS", 0.1)
+    execution_id = start(guarded, WAITS)
+    token = signed(execution_id, 3)
+    path = f"/api/executions/{execution_id}/stream"
+    began = time.monotonic()
+    with guarded.http.stream("GET", path, params={"token": token}) as answer:
+        text = "".join(answer.iter_text())
+    assert time.monotonic() - began < 5
+    assert ": ping" in text
+    assert "execution_complete" not in text
+    problem_of(guarded.http.get(path, params={"token": token}), 401)
+
+
+# Streams of many
+
+
+def test_events_are_one_s_own_without_saying_so(guarded: RunningService, gates: Gates):
+    drawn = document(node("n", "gate", gate="both"), node("end"), flow=("n -> end",))
+    of_b, of_a = start(guarded, drawn, "b-admin"), start(guarded, drawn)
+    gates.wait_for("both")
+    with caller(guarded, "a-read") as client, client.stream("GET", "/api/events") as answer:
+        lines = answer.iter_lines()
+        next(line for line in lines if of_a in line)
+        gates.open("both")
+        told = []
+        for text in lines:
+            told.append(text)
+            if text.startswith("event: execution_complete"):
+                break
+    assert not any(of_b in text for text in told)
+    with caller(guarded, "a-read") as client:
+        answer = client.get("/api/events", params={"executionIds": f"{of_a},{of_b}"})
+    assert problem_of(answer, 404)["detail"] == f"Execution '{of_b}' not found"
+
+
+# The WebSocket
+
+
+@pytest.mark.parametrize("shown", ["key in a message", "token in a message", "header", "query"])
+def test_a_websocket_tells_who_has_said_who_it_is(guarded: RunningService, shown: str):
+    execution_id = start(guarded)
+    token = token_for(guarded, execution_id)
+    query = f"?token={token}" if shown == "query" else ""
+    headers = as_("a-read") if shown == "header" else None
+    with socket_of(guarded, query, headers) as socket:
+        if shown.endswith("message"):
+            said = token if shown.startswith("token") else key_of("a-read")
+            socket.send(json.dumps({"type": "auth", "token": said}))
+            assert heard(socket) == {"type": "authenticated"}
+        socket.send(json.dumps({"type": "subscribe", "executionId": execution_id}))
+        assert heard(socket) == {"type": "subscribed", "executionId": execution_id}
+        while (message := heard(socket))["type"] != "execution_complete":
+            assert message["executionId"] == execution_id
+
+
+FIRST = {
+    "a wrong key": {"type": "auth", "token": "wos_nobody-s"},
+    "a subscription": {"type": "subscribe", "executionId": "x"},
+    "a ping": {"type": "ping"},
+    "no command": {"type": "what"},
+    "no object": [],
+}
+
+
+@pytest.mark.parametrize("first", list(FIRST.values()), ids=list(FIRST))
+def test_a_websocket_that_does_not_say_it_first_is_closed(guarded: RunningService, first: object):
+    with socket_of(guarded) as socket:
+        socket.send(json.dumps(first))
+        assert closed_with(socket) == 4401
+
+
+def test_a_websocket_that_shows_something_wrong_is_closed(guarded: RunningService):
+    wrong = signed("x", -1)
+    for query, headers in (
+        (f"?token={wrong}", None),
+        (f"?token={key_of('admin')}", None),
+        ("", bearer(wrong)),
+        ("", {"X-API-Key": "wos_nobody-s"}),
+    ):
+        with socket_of(guarded, query, headers) as socket:
+            assert closed_with(socket) == 4401
+
+
+def test_a_websocket_that_says_nothing_is_closed(
+    guarded: RunningService, monkeypatch: pytest.MonkeyPatch
+):
+    assert websocket.AUTH_SECONDS == 10
+    monkeypatch.setattr(websocket, "AUTH_SECONDS", 0.05)
+    with socket_of(guarded) as socket:
+        assert closed_with(socket) == 4401
+    # Who has said it may be silent for longer.
+    with socket_of(guarded, headers=as_("a-read")) as socket:
+        with pytest.raises(TimeoutError):
+            socket.recv(0.3)
+        socket.send('{"type": "ping"}')
+        assert heard(socket) == {"type": "pong"}
+
+
+def test_on_a_websocket_what_others_have_is_not_there(guarded: RunningService):
+    mine, theirs = start(guarded), start(guarded, name="b-admin")
+    token = token_for(guarded, mine)
+    for query, headers in (("", as_("a-admin")), (f"?token={token}", None)):
+        with socket_of(guarded, query, headers) as socket:
+            for execution_id in (theirs, "nothing-there"):
+                socket.send(json.dumps({"type": "subscribe", "executionId": execution_id}))
+                assert heard(socket) == {
+                    "type": "error",
+                    "detail": f"Execution '{execution_id}' not found",
+                    "executionId": execution_id,
+                }
+            socket.send(json.dumps({"type": "subscribe", "organizationId": "B"}))
+            answer = heard(socket)
+            assert (answer["type"], answer["organizationId"]) == ("error", "B")
+            socket.send(json.dumps({"type": "subscribe", "executionId": mine}))
+            assert heard(socket)["type"] == "subscribed"
+
+
+def test_a_websocket_is_closed_when_its_token_expires_unless_it_is_renewed(
+    guarded: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(hub, "PING_SECONDS", 0.1)
+    execution_id = start(guarded, WAITS)
+    subscribe = json.dumps({"type": "subscribe", "executionId": execution_id})
+    query = f"?token={signed(execution_id, 3)}"
+    with socket_of(guarded, query) as renewed, socket_of(guarded, query) as left:
+        for socket in (renewed, left):
+            socket.send(subscribe)
+            assert heard(socket)["type"] == "subscribed"
+        renewed.send(json.dumps({"type": "auth", "token": signed(execution_id, 60)}))
+        assert closed_with(left) == 4401
+        with caller(guarded, "a-run") as client:
+            path = f"/api/executions/{execution_id}/nodes/ask/resume"
+            assert client.post(path, json={}).status_code == 200
+        while heard(renewed)["type"] != "execution_complete":
+            pass
+
+
+def test_who_becomes_somebody_else_on_a_websocket_hears_no_more_of_before(guarded: RunningService):
+    execution_id = start(guarded, WAITS)
+    subscribe = json.dumps({"type": "subscribe", "executionId": execution_id})
+    with socket_of(guarded, headers=as_("a-read")) as socket:
+        socket.send(subscribe)
+        assert heard(socket)["type"] == "subscribed"
+        socket.send(json.dumps({"type": "auth", "token": key_of("b-admin")}))
+        while heard(socket)["type"] != "authenticated":
+            pass
+        with caller(guarded, "a-run") as client:
+            client.post(f"/api/executions/{execution_id}/cancel")
+        socket.send(subscribe)
+        assert heard(socket)["detail"] == f"Execution '{execution_id}' not found"
+
+
+def test_a_websocket_of_an_origin_that_may_not_call_is_refused(tmp_path_factory: Any):
+    directory = tmp_path_factory.mktemp("origins")
+    with RunningService(directory, cors_origins="https://editor.example") as service:
+        own = service.url
+        for origin in ("https://editor.example", own):
+            with socket_of(service, headers={"Origin": origin}) as socket:
+                socket.send('{"type": "ping"}')
+                assert heard(socket) == {"type": "pong"}
+        for origin in ("https://evil.example", "null", "https://editor.example.evil.example"):
+            with pytest.raises(InvalidStatus) as refusal:
+                socket_of(service, headers={"Origin": origin})
+            assert refusal.value.response.status_code == 403

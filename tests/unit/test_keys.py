@@ -1,0 +1,108 @@
+"""Keys in the settings: what is an entry, and what is told of one that is none."""
+
+from hashlib import sha256
+from hmac import compare_digest
+from pathlib import Path
+
+import pytest
+
+import start_service
+from api import keys
+from api.keys import KeyRing, KeysError, Role, new_key, read_keys
+
+DIGEST = sha256(b"a key").hexdigest()
+OTHER = sha256(b"another key").hexdigest()
+
+
+def test_entries_of_the_environment_and_of_a_file_count_together(tmp_path: Path):
+    file = tmp_path / "keys"
+    file.write_text(f"# ours\n\n  # theirs\nshop:run:org:with,both:{OTHER.upper()}\n")
+    ring = read_keys(f" page:read:*:{DIGEST} ,\n", file)
+    assert [(key.name, key.role, key.organization_id) for key in ring.keys] == [
+        ("page", Role.READ, None),
+        ("shop", Role.RUN, "org:with,both"),
+    ]
+    found = ring.find(b"another key")
+    assert found is not None
+    assert found.name == "shop"
+    assert ring.find(b"a third key") is None
+
+
+def test_without_the_settings_there_are_no_keys():
+    assert read_keys(None, None) == KeyRing()
+
+
+WRONG = [
+    ("wos_a-key-itself", "an entry should be"),
+    (f"page:read:{DIGEST}", "an entry 'page' should be"),
+    (f"two words:read:*:{DIGEST}", "an entry should be"),
+    (f":read:*:{DIGEST}", "an entry should be"),
+    (f"page:write:*:{DIGEST}", "the role of 'page' should be read, run, admin"),
+    (f"page:READ:*:{DIGEST}", "the role of 'page'"),
+    (f"page:read::{DIGEST}", "the organization of 'page'"),
+    ("page:read:*:wos_a-key-itself", "the last part of 'page' should be the key's SHA-256"),
+    (f"page:read:*:{DIGEST[1:]}", "the last part of 'page'"),
+    (f"page:read:*:{DIGEST},page:run:*:{OTHER}", "two entries 'page'"),
+    (f"page:read:*:{DIGEST},shop:run:A:{DIGEST}", "'page' and 'shop' have the same key"),
+    (",\n,", "there is no entry"),
+]
+
+
+@pytest.mark.parametrize(("text", "why"), WRONG)
+def test_a_wrong_entry_is_told_in_one_line_that_names_no_key(text: str, why: str):
+    with pytest.raises(KeysError) as refusal:
+        read_keys(text, None)
+    told = str(refusal.value)
+    assert told.startswith("API_KEYS: ")
+    assert why in told
+    assert "\n" not in told
+    assert "wos_a-key-itself" not in told
+    assert DIGEST[1:] not in told
+
+
+def test_a_file_that_has_no_entry_or_is_not_there_opens_nothing(tmp_path: Path):
+    empty = tmp_path / "keys"
+    empty.write_text("# nobody yet\n")
+    with pytest.raises(KeysError, match=r"^API_KEYS_FILE: there is no entry"):
+        read_keys(None, empty)
+    with pytest.raises(KeysError, match=r"^API_KEYS_FILE: .+ cannot be read"):
+        read_keys(None, tmp_path / "nothing")
+
+
+def test_every_key_is_compared_in_constant_time_wherever_the_right_one_stands(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    compared: list[tuple[str, str]] = []
+
+    def compare(one: str, other: str) -> bool:
+        compared.append((one, other))
+        return compare_digest(one, other)
+
+    ring = read_keys(f"page:read:*:{DIGEST},shop:run:A:{OTHER}", None)
+    monkeypatch.setattr(keys.hmac, "compare_digest", compare)
+    for shown in (b"a key", b"another key", b"none"):
+        ring.find(shown)
+        digest = sha256(shown).hexdigest()
+        assert compared == [(DIGEST, digest), (OTHER, digest)]
+        compared.clear()
+
+
+def test_a_new_key_is_random_and_its_entry_lets_it_in(capsys: pytest.CaptureFixture[str]):
+    made = [new_key("shop", "run", "A") for _ in range(2)]
+    assert made[0][0] != made[1][0]
+    assert all(len(key) == len("wos_") + 43 for key, _ in made)  # 32 bytes
+
+    assert start_service.print_new_key(["page", "read", "*"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    key, entry = (line.rpartition(" ")[2] for line in lines)
+    found = read_keys(entry, None).find(key.encode())
+    assert found is not None
+    assert (found.name, found.role, found.organization_id) == ("page", Role.READ, None)
+    assert key not in entry
+
+
+@pytest.mark.parametrize("arguments", [[], ["page", "read"], ["page", "write", "*"]])
+def test_a_wrong_command_makes_no_key(arguments: list[str], capsys: pytest.CaptureFixture[str]):
+    assert start_service.print_new_key(arguments) == 2
+    told = capsys.readouterr()
+    assert (told.out, len(told.err.splitlines())) == ("", 1)
