@@ -1,7 +1,7 @@
 """Where executions of unsaved documents belong: one row of ``workflows`` for each organization.
 
 ``workflow_executions.workflowId`` must name a row of ``workflows``, and the main project's backend
-enforces it. See docs/decisions/0015-unsaved-documents.md.
+enforces it. See docs/decisions/0013-unsaved-documents.md.
 """
 
 from sqlalchemy import ColumnElement, Connection, and_, func
