@@ -89,6 +89,11 @@ def surfaces(service: RunningService, capsys: pytest.CaptureFixture[str]) -> dic
         "poll": b"".join(service.http.get(f"/api/executions/{i}").content for i in ids),
         "logs": b"".join(service.http.get(f"/api/executions/{i}/logs").content for i in ids),
         "list": service.http.get("/api/workflows/w/executions").content,
+        "streams": b"".join(
+            service.http.get(f"/api/executions/{i}/stream", params={"afterSeq": 0}).content
+            for i in ids
+            if service.poll(i)["status"] in ("completed", "failed", "cancelled")
+        ),
     }
     for path in [*service.path.parent.glob(f"{service.path.name}*"), *prefect_files(service)]:
         found[str(path)] = path.read_bytes()
