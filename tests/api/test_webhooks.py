@@ -169,7 +169,11 @@ def test_a_longer_body_is_cut_off(running: RunningService, size: int, chunked: b
 
     answer = running.http.post("/api/webhook/w", content=pieces() if chunked else b"x" * size)
     assert answer.status_code == 413
-    assert answer.json()["detail"] == f"The body is longer than {MOST} bytes"
+    # What is announced as too large for any route does not come as far as this one.
+    told = f"The body is longer than {MOST} bytes"
+    if not chunked and size > 10 * MOST:
+        told = f"The body is larger than MAX_BODY_BYTES={10 * MOST}"
+    assert answer.json()["detail"] == told
     assert count(running) == 0
 
 
