@@ -15,6 +15,7 @@ from api import catalogue, executions, lists, nodes, service, validation, webhoo
 from api.access import SIGNED, Access, Door
 from api.errors import add_error_handlers
 from api.hardening import BodyLimit, SafeHeaders
+from api.interface import STORAGE, TAGS, DescribedApp
 from api.keys import read_keys
 from api.live import sse, websocket
 from api.live.hub import Hub
@@ -80,10 +81,11 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
             await database.close()
         log.info("service_stopped")
 
-    app = FastAPI(
+    app = DescribedApp(
         title="Workflow Orchestration Service",
         version=VERSION,
         summary="Runs workflows in the background and tells how they go.",
+        openapi_tags=TAGS,
         lifespan=lifespan,
     )
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
@@ -101,9 +103,9 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
     add_error_handlers(app)
     # What is asked of a route here holds for the next one too.
     asked = [Depends(within_scope), *([] if access.open else SIGNED)]
-    refusals = (413,) if access.open else (401, 403, 413)
+    refusals = (413, *STORAGE) if access.open else (401, 403, 413, *STORAGE)
     for resource in (service, webhooks):  # webhooks have secrets of their own
-        app.include_router(resource.router)
+        app.include_router(resource.router, responses={413: {"model": ProblemView}})
     for resource in (executions, validation, lists, workflows, nodes, catalogue, sse):
         app.include_router(
             resource.router,

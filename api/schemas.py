@@ -54,7 +54,7 @@ class ExecuteRequest(ApiModel):
     graph: dict[str, Any] | None = Field(
         default=None, description="A document to run unsaved, in place of `workflowId`."
     )
-    workflow_id: Name | None = Field(default=None, examples=["hello-world"])
+    workflow_id: Name | None = Field(default=None, examples=["example-hello-world"])
     workflow_name: Name | None = Field(
         default=None, description="What an execution of `graph` is called in lists."
     )
@@ -241,11 +241,19 @@ class CancelAnswer(ApiModel):
 class NodeExecuteRequest(ApiModel):
     """One node to run alone, now. ``node`` is the node as the editor has it."""
 
-    workflow_id: Name
-    node_id: Name
-    node_type: Name
-    node: dict[str, Any]
-    input_data: Any = None
+    workflow_id: Name = Field(examples=["example-hello-world"])
+    node_id: Name = Field(examples=["say"])
+    node_type: Name = Field(examples=["addField"])
+    node: dict[str, Any] = Field(
+        examples=[
+            {
+                "id": "say",
+                "type": "addField",
+                "config": {"addFieldName": "greeting", "addFieldValue": "hello"},
+            }
+        ]
+    )
+    input_data: Any = Field(default=None, examples=[{"who": "world"}])
 
 
 class NodeExecuteAnswer(ApiModel):

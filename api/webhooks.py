@@ -9,6 +9,7 @@ from typing import Any, cast
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from api.interface import STORAGE
 from api.schemas import ProblemView
 from api.services import Services, UseServices
 from api.webhook_body import headers_of, payload_of, read_body, read_form
@@ -22,7 +23,9 @@ METHODS = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"]
 """Besides POST, the one that the interface's schema shows."""
 _WITHOUT_BODY = {HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIFIED}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemView} for status in (401, 404, 413, 422, 429)
+    200: {"description": "Accepted; or what a response node answers, with a status of its choice"},
+    202: {"description": "Accepted; the response node did not answer in time"},
+    **{status: {"model": ProblemView} for status in (401, 404, 413, 422, 429, *STORAGE)},
 }
 
 router = APIRouter(prefix="/api/webhook", tags=["webhooks"])

@@ -31,8 +31,11 @@ Tags = Annotated[list[Name], Field(max_length=MOST_TAGS)]
 class WorkflowContent(ApiModel):
     """A workflow to save, in either spelling. What cannot run yet can be saved."""
 
-    name: Name
-    data: dict[str, Any] = Field(description="The document: `nodes`, `connections` or `edges`.")
+    name: Name = Field(examples=["My workflow"])
+    data: dict[str, Any] = Field(
+        description="The document: `nodes`, `connections` or `edges`.",
+        examples=[{"nodes": [{"id": "start", "type": "trigger"}], "connections": []}],
+    )
     tags: Tags | None = None
 
 

@@ -95,6 +95,7 @@ async def create_workflow(
     responses={
         HTTPStatus.NOT_MODIFIED: {"description": "The caller has this version already"},
         HTTPStatus.NOT_FOUND: {"model": ProblemView},
+        HTTPStatus.METHOD_NOT_ALLOWED: {"model": ProblemView},  # of a fixed name
     },
 )
 async def read_workflow(
@@ -115,7 +116,7 @@ async def read_workflow(
 
 @router.put(
     "/{workflow_id:path}",
-    responses={status: {"model": ProblemView} for status in (404, 412, 422)},
+    responses={status: {"model": ProblemView} for status in (404, 405, 412, 422)},
 )
 async def update_workflow(
     workflow_id: WorkflowId,
@@ -138,7 +139,7 @@ async def update_workflow(
 @router.delete(
     "/{workflow_id:path}",
     status_code=HTTPStatus.NO_CONTENT,
-    responses={status: {"model": ProblemView} for status in (404, 409, 412)},
+    responses={status: {"model": ProblemView} for status in (404, 405, 409, 412)},
 )
 async def delete_workflow(
     workflow_id: WorkflowId,
