@@ -105,7 +105,8 @@ class OutputType(StrEnum):
     JSON = "json"
 
 
-def _as_options(value: object) -> object:
+def as_texts(value: object) -> object:
+    """The texts of a list, or of a text with commas or lines, each once and none blank."""
     if isinstance(value, str):
         value = value.replace("\n", ",").split(",")
     if not isinstance(value, list):
@@ -151,7 +152,7 @@ class LlmConfig(
     )
     """What the reply must be; one that is not is asked for once more."""
     enum_options: Annotated[
-        list[str], BeforeValidator(_as_options, json_schema_input_type=_SentOptions)
+        list[str], BeforeValidator(as_texts, json_schema_input_type=_SentOptions)
     ] = Field(default_factory=list[str], title="Options", validate_default=True)
     """The replies that are allowed for the type ``enum``."""
     llm_processing_mode: _Mode = Field(default=ProcessingMode.BATCH, title="Processing")

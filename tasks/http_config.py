@@ -22,7 +22,8 @@ class Pair(LenientModel, title="Row"):
     """The value, may hold templates; a row with null is left out."""
 
 
-def _as_pairs(value: object) -> object:
+def as_pairs(value: object) -> object:
+    """A table as it was sent, an object or rows or the JSON of either, as a list of rows."""
     if isinstance(value, str):
         try:
             value = load_json(value)
@@ -41,7 +42,7 @@ _SentPairs = (
 )
 _Pairs = Annotated[
     list[Pair],
-    BeforeValidator(_as_pairs, json_schema_input_type=_SentPairs),
+    BeforeValidator(as_pairs, json_schema_input_type=_SentPairs),
     Filled(may_be_json=True),
 ]
 

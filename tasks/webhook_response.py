@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, cast
 
 from prefect import task
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
@@ -12,7 +12,6 @@ from engine.errors import NodeError
 from engine.values import JsonValue, Missing, as_text, kind_of, load_json, lookup
 from tasks.config_base import (
     Filled,
-    LenientModel,
     NodeConfig,
     fill,
     fill_text,
@@ -20,6 +19,8 @@ from tasks.config_base import (
     read_config,
 )
 from tasks.config_schema import required_when
+from tasks.configs import as_texts, trimmed
+from tasks.http_config import Pair, as_pairs
 
 REPLY = "webhookReply"
 """The key of the result that holds the answer: ``{"status", "headers": [[name, value]], "body"}``.
@@ -51,15 +52,11 @@ class ResponseMode(StrEnum):
     TEMPLATE = "template"
 
 
-class ResponseHeader(LenientModel, title="Header"):
+class ResponseHeader(Pair, title="Header"):
     """One header of the answer."""
-
-    verbatim: ClassVar[frozenset[str]] = frozenset({"value"})
 
     key: str = Field(default="", title="Name", json_schema_extra={"pattern": _NAME_PATTERN})
     """The name; a row without one is left out."""
-    value: JsonValue = Field(default=None, title="Value")
-    """The value, may hold templates; a row with null is left out."""
 
     @field_validator("key")
     @classmethod
@@ -77,33 +74,6 @@ class ResponseHeader(LenientModel, title="Header"):
         if isinstance(value, str) and not has_template(value) and _CONTROL.search(value):
             raise ValueError("the value of a header cannot have a control character in it")
         return value
-
-
-def _trimmed(value: object) -> object:
-    return value.strip() if isinstance(value, str) else value
-
-
-def _as_rows(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            value = load_json(value)
-        except ValueError:
-            value = None
-    if isinstance(value, Mapping):
-        fields = cast("Mapping[str, JsonValue]", value)
-        return [{"key": key, "value": inner} for key, inner in fields.items()]
-    if not isinstance(value, list):
-        raise ValueError("should be an object or a list of {key, value}")  # noqa: TRY004 - pydantic takes no other
-    return cast("list[object]", value)
-
-
-def _as_names(value: object) -> object:
-    if isinstance(value, str):
-        value = value.replace("\n", ",").split(",")
-    if not isinstance(value, list):
-        raise ValueError("should be a list of texts, or texts with commas")  # noqa: TRY004 - pydantic takes no other
-    names = [as_text(item).strip() for item in cast("list[JsonValue]", value) if item is not None]
-    return list(dict.fromkeys(name for name in names if name))
 
 
 _SentNames = list[Annotated[str, Field(title="Field", pattern=r"\S")]]
@@ -127,12 +97,12 @@ class WebhookResponseConfig(
 ):
     """Decides what the webhook's caller is answered, and passes its input on."""
 
-    webhook_response_mode: Annotated[ResponseMode, BeforeValidator(_trimmed)] = Field(
+    webhook_response_mode: Annotated[ResponseMode, BeforeValidator(trimmed)] = Field(
         default=ResponseMode.PASSTHROUGH, title="Answer with"
     )
     """The input as it is, some fields of it, or a template."""
     webhook_response_fields: Annotated[
-        list[str], BeforeValidator(_as_names, json_schema_input_type=_SentNames)
+        list[str], BeforeValidator(as_texts, json_schema_input_type=_SentNames)
     ] = Field(default_factory=list[str], title="Fields", validate_default=True)
     """The fields that are answered: a list, or a text with commas; ``a.b`` reaches inside."""
     webhook_response_template: Annotated[JsonValue, Filled(may_be_json=True)] = Field(
@@ -143,7 +113,7 @@ class WebhookResponseConfig(
     """The HTTP status."""
     webhook_response_headers: Annotated[
         list[ResponseHeader],
-        BeforeValidator(_as_rows, json_schema_input_type=_SentRows),
+        BeforeValidator(as_pairs, json_schema_input_type=_SentRows),
         Filled(may_be_json=True),
     ] = Field(default_factory=list[ResponseHeader], title="Headers")
     """Headers of the answer; values may hold templates."""

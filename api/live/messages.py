@@ -7,7 +7,7 @@ from fastapi.sse import format_sse_event
 
 from api.schemas import CurrentNodeView, NodeLogView, ProgressView
 from api.views import current_node_view, log_view, payload_view, progress_view
-from database.records import Event, NodeLog, Payload, Standing
+from database.records import Event, Execution, NodeLog, Payload, Standing
 from engine.status import TERMINAL, ExecutionStatus
 from engine.values import JsonValue, encode_json
 
@@ -53,16 +53,7 @@ class Message:
 def of_event(event: Event) -> Message:
     """A change, and how the execution stood after it."""
     is_end = event.log is None and event.status in TERMINAL
-    body: dict[str, JsonValue] = {
-        "type": ENDS[event.status] if is_end else PROGRESS,
-        "executionId": event.execution_id,
-        "workflowId": event.workflow_id,
-        "organizationId": event.organization_id,
-        "status": event.status,
-        "progress": _json(progress_view(event.progress, event.status)),
-        "currentNodeId": event.current_node_id,
-        "currentNode": _json(current_node_view(event.current_node)),
-        "seq": event.seq,
+    body = _envelope(event, event.execution_id, is_end=is_end) | {
         "position": event.position,
         "timestamp": event.at,
         "snapshot": False,
@@ -81,16 +72,7 @@ def of_standing(standing: Standing, position: int | None) -> Message:
     """
     execution = standing.execution
     is_end = execution.status in TERMINAL
-    body: dict[str, JsonValue] = {
-        "type": ENDS[execution.status] if is_end else PROGRESS,
-        "executionId": execution.id,
-        "workflowId": execution.workflow_id,
-        "organizationId": execution.organization_id,
-        "status": execution.status,
-        "progress": _json(progress_view(execution.progress, execution.status)),
-        "currentNodeId": execution.current_node_id,
-        "currentNode": _json(current_node_view(execution.current_node)),
-        "seq": execution.seq,
+    body = _envelope(execution, execution.id, is_end=is_end) | {
         "position": position,
         "timestamp": execution.completed_at or execution.started_at or execution.created_at,
         "snapshot": True,
@@ -113,6 +95,23 @@ def of_deleted(execution_id: str) -> Message:
         "logs": [],
     }
     return Message(execution_id, body, ends=True)
+
+
+def _envelope(
+    subject: Event | Execution, execution_id: str, *, is_end: bool
+) -> dict[str, JsonValue]:
+    """What every message of an execution begins with."""
+    return {
+        "type": ENDS[subject.status] if is_end else PROGRESS,
+        "executionId": execution_id,
+        "workflowId": subject.workflow_id,
+        "organizationId": subject.organization_id,
+        "status": subject.status,
+        "progress": _json(progress_view(subject.progress, subject.status)),
+        "currentNodeId": subject.current_node_id,
+        "currentNode": _json(current_node_view(subject.current_node)),
+        "seq": subject.seq,
+    }
 
 
 def _end(error: str | None, final_output: Payload | None) -> dict[str, JsonValue]:
