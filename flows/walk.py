@@ -4,7 +4,6 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Protocol, TypeVar
 
 import structlog
@@ -21,6 +20,7 @@ from engine.status import ExecutionStatus, NodeStatus
 from engine.values import JsonValue, encode_json
 from flows.control import RunControl, StopReason
 from flows.node_result import NodeResult
+from flows.parked_nodes import ParkedNodes
 from flows.patience import patiently
 from flows.reports import NodeReports, Publish, Reports, Wanted, publish_nowhere
 
@@ -74,7 +74,7 @@ class Walk:
         self._control = control
         self._clock = clock
         self._outcomes: dict[str, Outcome] = record.outcomes
-        self._parked: dict[str, ParkedNode] = dict(record.parked)
+        self._parked = ParkedNodes(record.parked)
         self._begun = dict(record.attempts)
         self._seq = record.seq
         self._writing = asyncio.Lock()
@@ -146,29 +146,22 @@ class Walk:
         return [*self._take_ended(), *await self._take_due()]
 
     def _seconds_until_due(self) -> float | None:
-        due = self._next_due()
+        due = self._parked.next_due()
         return None if due is None else max(0.0, (due - self._clock()).total_seconds())
-
-    def _next_due(self) -> datetime | None:
-        return min((node.until for node in self._parked.values() if node.until), default=None)
 
     async def _take_due(self) -> list[NodeEnded]:
         """The parked nodes that may go on, by the clock or because somebody said so."""
         if not self._parked:
             return []
-        for node_id, resumption in (
+        self._parked.tell(
             await self._patiently(
                 lambda: self._journal.resumptions(self._lease), "looking for answers"
             )
-        ).items():
-            if parked := self._parked.get(node_id):
-                self._parked[node_id] = ParkedNode(parked.result, resumption)
-        now = self._clock()
-        due = [node_id for node_id, node in self._parked.items() if node.is_due(now)]
-        return [self._go_on(node_id) for node_id in due]
+        )
+        due = self._parked.take_due(self._clock())
+        return [self._go_on(node_id, outcome) for node_id, outcome in due.items()]
 
-    def _go_on(self, node_id: str) -> NodeEnded:
-        outcome = self._parked.pop(node_id).outcome()
+    def _go_on(self, node_id: str, outcome: Outcome) -> NodeEnded:
         self._outcomes[node_id] = outcome
         log.debug("node_goes_on", node_id=node_id, status=outcome.status)
         if outcome.status == NodeStatus.ERROR:
@@ -188,7 +181,7 @@ class Walk:
         return encode_json(dict(HIDDEN)), self._journal.vault.seal(result)
 
     async def _park(self) -> StopReason:
-        due = self._next_due()
+        due = self._parked.next_due()
         async with self._writing:
             await self._patiently(lambda: self._journal.park(self._lease, due), "parking")
         log.info("execution_parked", until=None if due is None else to_text(due))
@@ -214,7 +207,8 @@ class Walk:
         result = task.result()
         texts = self._stored(node_id, result.result, result.output_data, result.detail)
         if is_parking(result.result):
-            self._parked[node_id] = parked = ParkedNode(result.result)
+            parked = ParkedNode(result.result)
+            self._parked.add(node_id, parked)
             until = None if parked.until is None else to_text(parked.until)
             log.debug("node_parked", node_id=node_id, until=until)
             return NodeEnded(node_id, NodeStatus.WAITING, duration, *texts, wait_until=until)
