@@ -36,12 +36,20 @@ from database.node_rows import (
 )
 from database.queue import to_status
 from database.reader import Reader
-from database.records import MANUAL, Ending, Lease, NodeEnded, NodeStarted, RunRecord
+from database.records import (
+    MANUAL,
+    Ending,
+    Lease,
+    NodeDecided,
+    NodeEnded,
+    NodeStarted,
+    RunRecord,
+)
 from database.tables import AT_ONCE, definitions, executions, logs, runs
 from database.vault import Vault
 from database.writer import Writer
-from engine.document import Node
 from engine.errors import ExecutionNotFoundError, LeaseLostError, NotWaitingError
+from engine.loops import FOR_EACH
 from engine.parking import Resumption
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
@@ -166,12 +174,17 @@ class Journal:
             told = connection.execute(
                 update(logs)
                 .where(mine, logs.c.status == NodeStatus.WAITING, logs.c.resumption.is_(None))
+                .where(logs.c.nodeType != FOR_EACH)
                 .values(resumption=json.dumps(resumption.as_json()))
             )
             if told.rowcount != 1:
-                status = connection.scalar(select(logs.c.status).where(mine))
-                told_before = status == NodeStatus.WAITING
-                raise NotWaitingError(node_id, "about to go on" if told_before else status)
+                row = connection.execute(select(logs.c.status, logs.c.nodeType).where(mine)).first()
+                status = None if row is None else row.status
+                if row is not None and status == NodeStatus.WAITING:
+                    status = "about to go on"
+                    if row.nodeType == FOR_EACH:
+                        status = "going through its items"
+                raise NotWaitingError(node_id, status)
             connection.execute(
                 update(runs)
                 .where(runs.c.executionId == execution_id, runs.c.owner.is_(None))
@@ -220,27 +233,27 @@ class Journal:
         current_node_id: str | None,
         *,
         ended: Sequence[NodeEnded] = (),
-        skipped: Sequence[Node] = (),
+        decided: Sequence[NodeDecided] = (),
         started: Sequence[NodeStarted] = (),
     ) -> int:
-        """Records which nodes ended, were skipped and begin, all or nothing.
+        """Records which nodes ended, were decided without a run, and begin, all or nothing.
 
         Returns:
             The execution's sequence number after it; every changed row took one.
         """
-        after = seq + len(ended) + len(skipped) + len(started)
+        after = seq + len(ended) + len(decided) + len(started)
 
         def write(connection: Connection) -> None:
             self._guard(connection, lease, after, progress, progressed=bool(ended))
             now = to_text(self._clock())
             reached = end_nodes(connection, lease, seq, ended)
-            begin_nodes(connection, lease, reached, skipped, started, now)
+            begin_nodes(connection, lease, reached, decided, started, now)
             running = connection.execute(
                 _STAND_AT, {"execution": lease.execution_id, "current": current_node_id}
             )
             if running.rowcount != 1:
                 raise LeaseLostError(lease.execution_id)
-            changed = [*_decided(ended, skipped), *(start.node.id for start in started)]
+            changed = [*_changed(ended, decided), *(start.node.id for start in started)]
             self._note(connection, lease, seq, changed, now)
 
         await self._writer.run(write)
@@ -283,17 +296,17 @@ class Journal:
         ending: Ending,
         *,
         ended: Sequence[NodeEnded] = (),
-        skipped: Sequence[Node] = (),
+        decided: Sequence[NodeDecided] = (),
     ) -> None:
         """Records how the execution ends, with the last nodes that did, all or nothing."""
         now = to_text(self._clock())
 
         def write(connection: Connection) -> None:
-            after = seq + len(ended) + len(skipped)
+            after = seq + len(ended) + len(decided)
             self._guard(connection, lease, after, ending.progress)
             reached = end_nodes(connection, lease, seq, ended)
-            begin_nodes(connection, lease, reached, skipped, (), now)
-            self._note(connection, lease, seq, _decided(ended, skipped), now)
+            begin_nodes(connection, lease, reached, decided, (), now)
+            self._note(connection, lease, seq, _changed(ended, decided), now)
             self._end_execution(connection, lease, ending, now)
 
         await self._writer.run(write)
@@ -368,5 +381,5 @@ class Journal:
             raise LeaseLostError(lease.execution_id)
 
 
-def _decided(ended: Sequence[NodeEnded], skipped: Sequence[Node]) -> list[str]:
-    return [*(node.node_id for node in ended), *(node.id for node in skipped)]
+def _changed(ended: Sequence[NodeEnded], decided: Sequence[NodeDecided]) -> list[str]:
+    return [*(node.node_id for node in ended), *(node.node.id for node in decided)]

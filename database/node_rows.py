@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Integer, Row, bindparam, func, select, update
 
 from database.connection import insert_if_new
 from database.events import note_nodes
-from database.records import Lease, NodeEnded, NodeStarted
+from database.records import Lease, NodeDecided, NodeEnded, NodeStarted
 from database.tables import logs, runs
 from database.vault import Vault
 from engine.document import Node
@@ -82,17 +82,17 @@ def begin_nodes(
     connection: Connection,
     lease: Lease,
     seq: int,
-    skipped: Sequence[Node],
+    decided: Sequence[NodeDecided],
     started: Sequence[NodeStarted],
     now: str,
 ) -> None:
-    """Writes the rows of nodes that are skipped and of nodes that begin."""
+    """Writes the rows of nodes that are decided without a run, and of nodes that begin."""
     fresh: list[dict[str, object]] = []
     again: list[dict[str, object]] = []
-    for node in skipped:
+    for node in decided:
         seq += 1
-        row = _new_row(lease, node, NodeStatus.SKIPPED, seq, now)
-        fresh.append({**row, "inputData": None, "attempt": None})
+        row = _new_row(lease, node.node, node.status, seq, now)
+        fresh.append({**row, "outputData": node.output_data, "error": node.error})
     for start in started:
         seq += 1
         if start.resumed:
@@ -190,4 +190,8 @@ def _new_row(lease: Lease, node: Node, status: NodeStatus, seq: int, now: str) -
         "seq": seq,
         "startSeq": seq,
         "timestamp": now,
+        "inputData": None,
+        "outputData": None,
+        "error": None,
+        "attempt": None,
     }

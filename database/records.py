@@ -139,6 +139,19 @@ class NodeStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeDecided:
+    """A node is decided without a run: skipped, or, in the body of a loop, over all items.
+
+    ``output_data`` is JSON text.
+    """
+
+    node: Node
+    status: NodeStatus = NodeStatus.SKIPPED
+    output_data: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NodeEnded:
     """A node run ends, or is parked (``waiting``). ``output_data`` and ``detail`` are JSON text;
     ``duration`` in ms.

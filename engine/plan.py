@@ -45,6 +45,11 @@ class Step:
 
     start: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    decided: Mapping[str, Outcome] = field(default_factory=dict[str, Outcome])
+    """What was not run by a handler and is decided now: loops, and the nodes of their bodies over
+    all items."""
+    closes: bool = False
+    """Whether loops or items of loops have failed: what waits inside them waits for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,16 +238,25 @@ class Plan:
 
     def final_output(self, outcomes: Outcomes) -> JsonValue:
         """One output node reached: its data; several: an object by node id; none: the leaves'."""
-        reached = {
+        reached = self._reached(outcomes)
+        if len(reached) == 1:
+            return next(iter(reached.values()))
+        return reached or self._leaves(outcomes)
+
+    def own_output(self, outcomes: Outcomes) -> JsonValue:
+        """As ``final_output``, of a part of a graph: a single leaf is its data, not an object."""
+        ends = self._reached(outcomes) or self._leaves(outcomes)
+        return next(iter(ends.values())) if len(ends) == 1 else ends
+
+    def _reached(self, outcomes: Outcomes) -> dict[str, JsonValue]:
+        """What the output nodes that completed have, by node id."""
+        return {
             node_id: outcome.result.get("outputData")
             for node_id, node in self.graph.nodes.items()
             if node.type == OUTPUT
             and (outcome := outcomes.get(node_id))
             and outcome.status == NodeStatus.COMPLETED
         }
-        if len(reached) == 1:
-            return next(iter(reached.values()))
-        return reached or self._leaves(outcomes)
 
     def _leaves(self, outcomes: Outcomes) -> dict[str, JsonValue]:
         """What the run ended in, by node id; a failure that was tolerated is its error object."""

@@ -1,11 +1,16 @@
 """Running an execution again: which of its nodes are taken over, and which run once more."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from engine.graph import Graph
 from engine.inputs import Start
+from engine.loops import Loops, in_item, split_key
 from engine.plan import Outcome, Outcomes
 from engine.status import NodeStatus
 
 _NOTHING = object()
+_DONE = (NodeStatus.COMPLETED, NodeStatus.SKIPPED)
 
 
 def changed_by_inputs(before: Start, after: Start) -> set[str]:
@@ -23,28 +28,77 @@ def changed_by_inputs(before: Start, after: Start) -> set[str]:
 def taken_over(
     graph: Graph, outcomes: Outcomes, from_node_id: str | None, changed: set[str]
 ) -> dict[str, Outcome]:
-    """The completed nodes whose results a rerun takes over, in the order in which they ended.
+    """The completed node runs whose results a rerun takes over, in the order in which they ended.
 
     A node runs again when it did not complete, when it lies downstream of one that runs again, and
     from ``from_node_id`` on. A skipped node is decided anew, and by itself makes no other run.
+    A loop that has not completed goes through its list again, and takes over what its items have;
+    where it lies downstream of what runs again, or a node inside it is named or has another input,
+    all of it runs again.
 
     A rerun of an execution in which every node completed, with no node named and no input changed,
     takes nothing over: there is no place from which it would go on.
     """
-    kept = (NodeStatus.COMPLETED, NodeStatus.SKIPPED)
-    again = {
-        node_id
-        for node_id in graph.nodes
-        if node_id not in outcomes or outcomes[node_id].status not in kept
-    }
-    again |= changed
+    loops = Loops(graph)
+    named = {loops.outermost(node_id) for node_id in changed}
     if from_node_id is not None:
-        again.add(from_node_id)
-    if not again:
+        named.add(loops.outermost(from_node_id))
+    again = _Again(loops, outcomes)
+    kept = again.keep(None, "", named)
+    if not named and not again.found:
         return {}
-    repeated = graph.reachable(again)
-    return {
-        node_id: outcome
-        for node_id, outcome in outcomes.items()
-        if outcome.status == NodeStatus.COMPLETED and node_id not in repeated
-    }
+    return {key: outcome for key, outcome in outcomes.items() if key in kept}
+
+
+@dataclass(slots=True)
+class _Again:
+    """Looks for what runs again."""
+
+    loops: Loops
+    outcomes: Outcomes
+    found: bool = False
+    """Whether anything does."""
+
+    def keep(self, loop: str | None, places: str, named: Iterable[str] = ()) -> set[str]:
+        """The keys of what is kept of the outside of all loops, or of one item of a loop."""
+        graph = self.loops.scope(loop)
+        own = [node_id for node_id in graph.nodes if node_id != loop]
+        undone = {node_id for node_id in own if self._status(node_id, places) not in _DONE}
+        named = set(named)
+        self.found = self.found or bool(undone)
+        repeated = graph.reachable(undone | named)
+        upstream = graph.reachable(c.target for i in repeated for c in graph.outgoing[i])
+        kept: set[str] = set()
+        for node_id in own:
+            key, body = f"{node_id}{places}", self.loops.bodies.get(node_id)
+            if node_id not in repeated:
+                if self._status(node_id, places) == NodeStatus.COMPLETED:
+                    kept |= self._whole(key, body)
+            elif body is not None and node_id not in named | upstream:
+                for item in self._items(body, places):
+                    kept |= self.keep(node_id, in_item(places, item))
+        return kept
+
+    def _status(self, node_id: str, places: str) -> NodeStatus | None:
+        outcome = self.outcomes.get(f"{node_id}{places}")
+        return None if outcome is None else outcome.status
+
+    def _whole(self, key: str, body: frozenset[str] | None) -> set[str]:
+        """A node run that is kept, of a loop with all that completed in it."""
+        kept = {key}
+        places = split_key(key)[1]
+        for other, outcome in self.outcomes.items() if body else ():
+            node_id, inside = split_key(other)
+            within = node_id in (body or ()) and inside.startswith(places)
+            if within and outcome.status == NodeStatus.COMPLETED:
+                kept.add(other)
+        return kept
+
+    def _items(self, body: frozenset[str], places: str) -> set[int]:
+        """The items of a loop of which something has been decided."""
+        found: set[int] = set()
+        for key in self.outcomes:
+            node_id, inside = split_key(key)
+            if node_id in body and inside.startswith(f"{places}["):
+                found.add(int(inside[len(places) + 1 :].partition("]")[0]))
+        return found

@@ -7,10 +7,14 @@ from itertools import islice
 from engine.document import Connection, Document, Node, Reading, read_document
 from engine.errors import DocumentRefusedError, Problem
 from engine.graph import COMMENT, Graph
+from engine.loops import Loops
 from engine.values import JsonValue
 
 MAX_CYCLES = 100
 """How many cycles of one document are named; enough to see, and bounded however tangled it is."""
+
+_NO_GRAPH = frozenset({"invalid_document", "duplicate_node_id", "dangling_connection", "cycle"})
+"""Problems with which it cannot be said where a loop begins and ends."""
 
 ConfigCheck = Callable[[Node], Iterable[Problem]]
 """Says what a node type holds against a node's config."""
@@ -50,9 +54,12 @@ def _validate(reading: Reading, known_types: Collection[str], check: ConfigCheck
     for node in read:
         if node.type in known_types:
             problems.extend(check(node))
+    graph = Graph(document)
+    if not any(problem.code in _NO_GRAPH for problem in problems):
+        problems.extend(Loops(graph).problems())
     if problems:
         raise DocumentRefusedError(problems)
-    return Graph(document)
+    return graph
 
 
 def _duplicate_ids(document: Document) -> Iterable[Problem]:

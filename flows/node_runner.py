@@ -1,11 +1,13 @@
 """Running one node: its handler, with the options of its config and of its type."""
 
 import json
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 from engine.document import Node
+from engine.loops import FOR_EACH, outer, split_key
 from engine.options import NodeOptions
 from engine.plan import Outcome, Outcomes
 from engine.status import NodeStatus
@@ -16,7 +18,12 @@ from flows.reports import NodeReports, node_reports
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tasks.node_types import NodeTypes
 
-APPROVAL = "approval"
+HAS_OWN_TIME_LIMIT = frozenset({"approval", FOR_EACH})
+"""Types whose time limit is for what comes after their handler, which is done at once."""
+
+
+def _in_no_loop(_node_id: str) -> Missing:
+    return MISSING
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,8 @@ class NodeRunner:
     """What the execution was submitted with, as JSON text."""
     outcomes: Outcomes = field(default_factory=dict[str, Outcome])
     """The nodes that are decided; it grows while the execution goes on."""
+    loop_around: Callable[[str], JsonValue | Missing] = _in_no_loop
+    """What templates of a node see as ``loop``."""
 
     def interrupts(self, node: Node) -> bool:
         """Whether the node's handler stops when it is cancelled; a synchronous one cannot."""
@@ -52,8 +61,7 @@ class NodeRunner:
         options = NodeOptions.model_validate(node.config)
         await self.settings.secrets.prepare(dict(node.config))
         policy = self.node_types.retry_policy(node.type, options)
-        # An approval's time limit is for people; its handler is done at once.
-        limit = None if node.type == APPROVAL else options.timeout_seconds
+        limit = None if node.type in HAS_OWN_TIME_LIMIT else options.timeout_seconds
         return await run_handler(
             self.node_types.handler(node.type),
             node.as_json(),
@@ -72,11 +80,15 @@ class NodeRunner:
             self.execution_id,
             node_id,
             inputs=cache(lambda: json.loads(self.inputs or "{}")),
-            output_of=cache(self._output_of),
+            output_of=cache(partial(self._output_of, node_id)),
+            loop=cache(lambda: deepcopy(self.loop_around(node_id))),
         )
 
-    def _output_of(self, node_id: str) -> JsonValue | Missing:
-        outcome = self.outcomes.get(node_id)
+    def _output_of(self, seen_from: str, node_id: str) -> JsonValue | Missing:
+        """The output of a node: of its run for the same item, or else outside of that loop."""
+        places = split_key(seen_from)[1]
+        while (outcome := self.outcomes.get(f"{node_id}{places}")) is None and places:
+            places = outer(places)[0]
         if outcome is None or outcome.status != NodeStatus.COMPLETED:
             return MISSING
         return deepcopy(outcome.result.get("outputData"))

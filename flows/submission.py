@@ -12,8 +12,8 @@ from database.unsaved import UNSAVED_NAME, unsaved_id
 from engine.errors import DocumentRefusedError, InputsRefusedError, Problem, StillRunningError
 from engine.graph import WEBHOOK, Graph
 from engine.inputs import start_as, start_by_webhook, start_manually
+from engine.nested_plan import NestedPlan
 from engine.parking import Resumption
-from engine.plan import Plan
 from engine.rerun import changed_by_inputs, taken_over
 from engine.status import TERMINAL
 from engine.validation import read_and_validate
@@ -109,7 +109,7 @@ class Submissions:
         key: IdempotencyKey | None,
         callback_url: str | None,
     ) -> Accepted:
-        plan = Plan(graph, start_manually(graph, inputs))
+        plan = NestedPlan(graph, start_manually(graph, inputs))
         submission = Submission(
             execution_id=str(uuid.uuid4()),
             workflow_id=workflow.id,
@@ -153,7 +153,7 @@ class Submissions:
         start = start_as(trigger, graph, after)
         changed = changed_by_inputs(start_as(past.trigger_type, graph, before), start)
         kept = taken_over(graph, past.outcomes, from_node_id, changed)
-        plan = Plan(graph, start)
+        plan = NestedPlan(graph, start)
         submission = Submission(
             execution_id=str(uuid.uuid4()),
             workflow_id=past.workflow_id,
@@ -184,7 +184,7 @@ class Submissions:
             QueueFullError: as many executions wait as may.
             StorageError: the database did not take it; nothing is stored.
         """
-        plan = Plan(graph, start_by_webhook(graph, node_id, payload))
+        plan = NestedPlan(graph, start_by_webhook(graph, node_id, payload))
         submission = Submission(
             execution_id=str(uuid.uuid4()),
             workflow_id=workflow.id,

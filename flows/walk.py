@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import structlog
@@ -13,9 +14,9 @@ from database.journal import Journal
 from database.records import Ending, Lease, NodeEnded, NodeStarted, RunRecord
 from engine.document import Node
 from engine.errors import describe
-from engine.hiding import HIDDEN, hides, shown
+from engine.nested_plan import NestedPlan
 from engine.parking import ParkedNode, is_parking
-from engine.plan import SKIPPED, Outcome, Plan, Step
+from engine.plan import SKIPPED, Outcome, Step
 from engine.status import ExecutionStatus, NodeStatus
 from engine.values import JsonValue, encode_json
 from flows.control import RunControl, StopReason
@@ -23,6 +24,7 @@ from flows.node_result import NodeResult
 from flows.parked_nodes import ParkedNodes
 from flows.patience import patiently
 from flows.reports import NodeReports, Publish, Reports, Wanted, publish_nowhere
+from flows.rows import Rows
 
 log = structlog.get_logger()
 
@@ -33,6 +35,9 @@ OnRetry = Callable[[int, str], Awaitable[None]]
 
 LEFT_BEHIND = "its handler is synchronous and cannot be interrupted: it may run on for a while"
 """What the log says of a node whose execution was stopped around it."""
+
+CLOSED = "its loop, or its item of it, has failed"
+"""What the log says of a node that waited in a loop."""
 
 STOPPING_SECONDS = 10.0
 """How long a cancelled handler may take to come to its end before it is left behind."""
@@ -57,7 +62,7 @@ class Walk:
 
     def __init__(  # noqa: PLR0913 - all of them from the carrier
         self,
-        plan: Plan,
+        plan: NestedPlan,
         record: RunRecord,
         lease: Lease,
         journal: Journal,
@@ -74,6 +79,7 @@ class Walk:
         self._control = control
         self._clock = clock
         self._outcomes: dict[str, Outcome] = record.outcomes
+        self._rows = Rows(plan, record.outcomes, journal.vault)
         self._parked = ParkedNodes(record.parked)
         self._begun = dict(record.attempts)
         self._seq = record.seq
@@ -101,15 +107,15 @@ class Walk:
     async def _run(self) -> Ending | StopReason:
         ended = await self._take_due()
         stopped = self._plan.failure(self._outcomes) is not None
-        step = self._without_parked(self._plan.ready(self._outcomes))
+        step = self._without_parked(self._plan.ready(self._outcomes, self._parked.loops))
         held_back = False
         while not self._control.reason:
             if self._control.draining and step.start:
                 # Once a node was held back the walk is not done, whatever else ends after it.
                 held_back = True
-                step = Step(skip=step.skip)
-            for node_id in step.skip:
-                self._outcomes[node_id] = SKIPPED
+                step = replace(step, start=())
+            ended = self._decide(ended, step)
+            stopped = stopped or any(self._plan.stops(*it) for it in step.decided.items())
             if not step.start and not self._running:
                 if held_back:
                     await self._record(ended, step)
@@ -123,12 +129,32 @@ class Walk:
             ended = await self._next_ended()
             decided = [node.node_id for node in ended if node.node_id in self._outcomes]
             stopped = stopped or any(self._plan.stops(i, self._outcomes[i]) for i in decided)
-            step = Step() if stopped else self._plan.after(decided, self._outcomes)
+            step = Step()
+            if not stopped:
+                step = self._plan.after(decided, self._outcomes, self._parked.loops)
         return await self._stop(ended, self._control.reason)
 
     def _without_parked(self, step: Step) -> Step:
         """``step`` less the nodes that wait: they have begun, and are not decided."""
-        return Step(tuple(i for i in step.start if i not in self._parked), step.skip)
+        return replace(step, start=tuple(i for i in step.start if i not in self._parked))
+
+    def _decide(self, ended: Sequence[NodeEnded], step: Step) -> list[NodeEnded]:
+        """Notes what the plan decided by itself; gives what has ended, with the loops that have."""
+        self._outcomes.update(dict.fromkeys(step.skip, SKIPPED))
+        self._outcomes.update(step.decided)
+        loops = [key for key in step.decided if key in self._parked]
+        for key in loops:
+            self._parked.take(key)
+        closed: list[str] = []
+        if step.closes:
+            closed = [key for key in self._parked if self._plan.is_closed(key, self._outcomes)]
+        for key in closed:
+            self._parked.take(key)
+        return [
+            *(node for node in ended if node.node_id not in loops),
+            *(self._rows.gone_on(key, step.decided[key]) for key in loops),
+            *(NodeEnded(key, NodeStatus.CANCELLED, None, error=CLOSED) for key in closed),
+        ]
 
     # Waiting
 
@@ -159,26 +185,8 @@ class Walk:
             )
         )
         due = self._parked.take_due(self._clock())
-        return [self._go_on(node_id, outcome) for node_id, outcome in due.items()]
-
-    def _go_on(self, node_id: str, outcome: Outcome) -> NodeEnded:
-        self._outcomes[node_id] = outcome
-        log.debug("node_goes_on", node_id=node_id, status=outcome.status)
-        if outcome.status == NodeStatus.ERROR:
-            return NodeEnded(node_id, outcome.status, None, error=outcome.error)
-        detail = {key: value for key, value in outcome.result.items() if key != "outputData"}
-        texts = (encode_json(outcome.result.get("outputData")), encode_json(detail))
-        return NodeEnded(
-            node_id, outcome.status, None, *self._stored(node_id, outcome.result, *texts)
-        )
-
-    def _stored(
-        self, node_id: str, result: Mapping[str, JsonValue], output: str, detail: str | None
-    ) -> tuple[str, str | None]:
-        """A result as its row keeps it: sealed, where the node hides its data."""
-        if not hides(self._plan.graph.nodes[node_id]):
-            return output, detail
-        return encode_json(dict(HIDDEN)), self._journal.vault.seal(result)
+        self._outcomes.update(due)
+        return [self._rows.gone_on(node_id, outcome) for node_id, outcome in due.items()]
 
     async def _park(self) -> StopReason:
         due = self._parked.next_due()
@@ -205,8 +213,10 @@ class Walk:
         if error is not None:
             return self._failed(node_id, describe(error), duration)
         result = task.result()
-        texts = self._stored(node_id, result.result, result.output_data, result.detail)
+        texts = self._rows.stored(node_id, result.result, result.output_data, result.detail)
         if is_parking(result.result):
+            if self._plan.is_closed(node_id, self._outcomes):
+                return NodeEnded(node_id, NodeStatus.CANCELLED, duration, error=CLOSED)
             parked = ParkedNode(result.result)
             self._parked.add(node_id, parked)
             until = None if parked.until is None else to_text(parked.until)
@@ -283,7 +293,7 @@ class Walk:
 
     async def _record(self, ended: Sequence[NodeEnded], step: Step) -> dict[str, str]:
         """Journals a step; gives the inputs of the nodes that start, as JSON text."""
-        if not ended and not step.start and not step.skip:
+        if not ended and step == Step():
             return {}
         starts = [self._starting(node_id) for node_id in step.start]
         in_flight = [*self._parked, *self._running, *step.start]
@@ -295,7 +305,7 @@ class Walk:
                     self._plan.progress(self._outcomes),
                     in_flight[-1] if in_flight else None,
                     ended=ended,
-                    skipped=self._skipped(step),
+                    decided=self._rows.decided(step),
                     started=starts,
                 ),
                 "recording a step",
@@ -309,13 +319,9 @@ class Walk:
 
     async def _finish(self, ended: Sequence[NodeEnded], step: Step) -> Ending:
         failure = self._plan.failure(self._outcomes)
-        final = None if failure else self._plan.final_output(self._shown())
-        ending = self._ending(
-            ExecutionStatus.FAILED if failure else ExecutionStatus.COMPLETED,
-            failure,
-            None if failure else encode_json(final),
-        )
-        await self._write_ending(ending, ended, self._skipped(step))
+        status = ExecutionStatus.FAILED if failure else ExecutionStatus.COMPLETED
+        ending = self._rows.ending(status, failure)
+        await self._write_ending(ending, ended, step)
         return ending
 
     async def _stop(self, ended: list[NodeEnded], reason: StopReason) -> Ending | StopReason:
@@ -341,43 +347,26 @@ class Walk:
             for i in in_flight
             if i not in known
         ]
-        ending = self._ending(ExecutionStatus.CANCELLED)
+        ending = self._rows.ending(ExecutionStatus.CANCELLED)
         if reason == StopReason.TIMEOUT:
             running = ", ".join(f"'{i}'" for i in in_flight) or "none"
             error = f"The execution took longer than it may; nodes that ran: {running}"
-            ending = self._ending(ExecutionStatus.FAILED, error)
-        await self._write_ending(ending, [*ended, *cancelled], [])
+            ending = self._rows.ending(ExecutionStatus.FAILED, error)
+        await self._write_ending(ending, [*ended, *cancelled], Step())
         return ending
 
-    def _ending(
-        self, status: ExecutionStatus, error: str | None = None, final_output: str | None = None
-    ) -> Ending:
-        nodes = self._plan.graph.nodes
-        results = {
-            node_id: HIDDEN if hides(nodes[node_id]) else outcome.result
-            for node_id, outcome in self._outcomes.items()
-            if outcome.status == NodeStatus.COMPLETED
-        }
-        progress = self._plan.progress(self._outcomes)
-        return Ending(status, progress, error, encode_json(results), final_output)
-
-    def _shown(self) -> dict[str, Outcome]:
-        nodes = self._plan.graph.nodes
-        return {i: shown(o) if hides(nodes[i]) else o for i, o in self._outcomes.items()}
-
-    async def _write_ending(
-        self, ending: Ending, ended: Sequence[NodeEnded], skipped: Sequence[Node]
-    ) -> None:
+    async def _write_ending(self, ending: Ending, ended: Sequence[NodeEnded], step: Step) -> None:
         async with self._writing:
             await self._patiently(
                 lambda: self._journal.finish(
-                    self._lease, self._seq, ending, ended=ended, skipped=skipped
+                    self._lease,
+                    self._seq,
+                    ending,
+                    ended=ended,
+                    decided=self._rows.decided(step),
                 ),
                 "recording the end",
             )
-
-    def _skipped(self, step: Step) -> list[Node]:
-        return [self._plan.graph.nodes[node_id] for node_id in step.skip]
 
     async def _patiently(self, operation: Callable[[], Awaitable[T]], what: str) -> T:
         gone = (StopReason.SHUTDOWN, StopReason.LEASE_LOST)

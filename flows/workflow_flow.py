@@ -17,7 +17,7 @@ from engine.document import parse_document
 from engine.errors import LeaseLostError, describe
 from engine.graph import Graph
 from engine.inputs import start_as
-from engine.plan import Plan
+from engine.nested_plan import NestedPlan
 from engine.status import ExecutionStatus
 from engine.values import JsonValue
 from flows.control import RunControl, StopReason
@@ -80,17 +80,22 @@ async def _carry(carrier: Carrier) -> Ending | StopReason:
         control.stop(StopReason.CANCEL)
     clock = carrier.database.clock
     # The walk's own outcomes, so that templates see what has ended by the time they are filled.
-    runner = replace(carrier.node_runner, inputs=record.inputs, outcomes=record.outcomes)
     plan, publish = plan_of(record), carrier.publish
+    runner = replace(
+        carrier.node_runner,
+        inputs=record.inputs,
+        outcomes=record.outcomes,
+        loop_around=plan.loop_around,
+    )
     walk = Walk(plan, record, carrier.lease, journal, runner, control, clock, publish=publish)
     return await walk.run()
 
 
-def plan_of(record: RunRecord) -> Plan:
+def plan_of(record: RunRecord) -> NestedPlan:
     """The plan of an execution, from the definition and the inputs it was submitted with."""
     graph = Graph(parse_document(record.document))
     inputs: Mapping[str, JsonValue] = json.loads(record.inputs) if record.inputs else {}
-    return Plan(graph, start_as(record.trigger_type, graph, inputs))
+    return NestedPlan(graph, start_as(record.trigger_type, graph, inputs))
 
 
 def _as_state(outcome: Ending | StopReason) -> State[Any]:

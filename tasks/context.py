@@ -53,6 +53,8 @@ class NodeRun:
     """What the execution was submitted with; ``{}`` where it was nothing."""
     output_of: Callable[[str], JsonValue | Missing] = _no_output
     """The output of a node, by its id, that has completed before; ``MISSING`` of any other."""
+    loop: Callable[[], JsonValue | Missing] = Missing
+    """Inside a loop ``{"item", "index", "count"}``, and ``outer`` in a loop inside another."""
 
     @property
     def idempotency_key(self) -> str | None:

@@ -73,6 +73,15 @@ class Names:
             return Missed(f"there is no '{path.text}'; there is execution.id")
         return found
 
+    def _loop(self, path: Path) -> JsonValue | Missed:
+        loop = self.run.loop()
+        if isinstance(loop, Missing):
+            return Missed(f"there is no '{path.text}': the node is not inside a loop")
+        found = follow(loop, path.rest)
+        if isinstance(found, Missing):
+            return Missed(f"the loop has no field '{path.text}' ({_fields(loop)})")
+        return found
+
     def _secret(self, path: Path) -> JsonValue | Missed:
         name = path.rest if isinstance(path.rest, str) else path.rest[0]
         value = self.run.settings.secrets.get(name)
@@ -95,6 +104,7 @@ _NAMED: dict[str, Callable[[Names, Path], JsonValue | Missed]] = {
     "inputs": Names._inputs,  # pyright: ignore[reportPrivateUsage]
     "nodes": Names._nodes,  # pyright: ignore[reportPrivateUsage]
     "execution": Names._execution,  # pyright: ignore[reportPrivateUsage]
+    "loop": Names._loop,  # pyright: ignore[reportPrivateUsage]
     "now": Names._now,  # pyright: ignore[reportPrivateUsage]
 }
 

@@ -33,6 +33,7 @@ from tasks.entry import (
 )
 from tasks.filtering import FilterConfig, handle_filter
 from tasks.flow_control import handle_condition
+from tasks.for_each import ForEachConfig, handle_for_each
 from tasks.http import handle_http
 from tasks.http_config import HttpConfig
 from tasks.llm import handle_llm
@@ -48,6 +49,7 @@ NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "llm": handle_llm,
     "condition": handle_condition,
     "addField": handle_add_field,
+    "forEach": handle_for_each,
     "join": handle_join,
     "splitColumns": handle_split_columns,
     "renameColumns": handle_rename_columns,
@@ -70,6 +72,7 @@ NODE_CONFIGS: dict[str, type[NodeConfig]] = {
     "llm": LlmConfig,
     "condition": ConditionConfig,
     "addField": AddFieldConfig,
+    "forEach": ForEachConfig,
     "join": JoinConfig,
     "splitColumns": SplitColumnsConfig,
     "renameColumns": RenameColumnsConfig,

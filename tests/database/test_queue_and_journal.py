@@ -10,6 +10,7 @@ from database.records import (
     ClaimedRun,
     Ending,
     Lease,
+    NodeDecided,
     NodeEnded,
     NodeStarted,
     Submission,
@@ -176,7 +177,7 @@ async def test_a_step_that_was_not_confirmed_may_be_recorded_again(database: Dat
             0,
             NOTHING_YET,
             "a",
-            skipped=[B],
+            decided=[NodeDecided(B)],
             started=[NodeStarted(A, "null", 1, resumed=False)],
         )
     logs = await database.reads.logs("e1")
@@ -241,7 +242,7 @@ async def test_an_ending_is_all_or_nothing_with_its_last_nodes(database: Databas
         seq,
         Ending(ExecutionStatus.COMPLETED, Progress(2, 1, 0, 1), None, "{}", '{"x":1}'),
         ended=[NodeEnded("a", NodeStatus.COMPLETED, 7, '{"x":1}')],
-        skipped=[B],
+        decided=[NodeDecided(B)],
     )
     execution = await database.reads.execution("e1")
     assert (execution.status, execution.final_output) == ("completed", '{"x":1}')
