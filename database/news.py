@@ -15,6 +15,7 @@ from database.reads import (
     is_row_of,
     read_execution,
     read_logs,
+    reports,
 )
 from database.records import Event, Interest, NodeLog, Payload, Standing
 from database.tables import events, executions, logs, runs
@@ -241,7 +242,7 @@ def _log(row: Row[*tuple[Any, ...]]) -> NodeLog:
     as_then = row.nodeStatus == row.statusNow
     ended = as_then and row.nodeStatus in _ENDED
     waits = row.nodeStatus == NodeStatus.WAITING
-    runs_on = row.nodeStatus == NodeStatus.RUNNING
+    told = reports(row.nodeType, row.nodeStatus)
     return NodeLog(
         node_id=row.nodeId,
         node_type=row.nodeType,
@@ -257,6 +258,6 @@ def _log(row: Row[*tuple[Any, ...]]) -> NodeLog:
         seq=row.seq,
         wait_until=row.waitUntil if waits and as_then else None,
         taken_from=row.takenFrom,
-        percentage=row.nodePercentage if runs_on else None,
-        message=asked(row.asks) if waits and as_then else row.nodeMessage if runs_on else None,
+        percentage=row.nodePercentage if told else None,
+        message=(row.nodeMessage if told else None) or asked(row.asks if as_then else None),
     )

@@ -31,6 +31,7 @@ from database.records import (
 from database.tables import definitions, executions, logs, runs, workflows
 from database.vault import Vault
 from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
+from engine.loops import FOR_EACH
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
 
@@ -322,15 +323,17 @@ def _node_log(row: Row[*tuple[Any, ...]]) -> NodeLog:
         seq=row.seq or 0,
         wait_until=row.waitUntil if row.status == NodeStatus.WAITING else None,
         taken_from=row.takenFrom,
-        percentage=row.nodePercentage if row.status == NodeStatus.RUNNING else None,
-        message=asked(row.asks) if row.asks else _reported(row),
+        percentage=row.nodePercentage if reports(row.nodeType, row.status) else None,
+        message=(row.nodeMessage if reports(row.nodeType, row.status) else None) or asked(row.asks),
     )
+
+
+def reports(node_type: str | None, status: str | None) -> bool:
+    """Whether what a node run last reported of itself is about now."""
+    waits_for_items = status == NodeStatus.WAITING and node_type == FOR_EACH
+    return waits_for_items or status == NodeStatus.RUNNING
 
 
 def asked(detail: str | None) -> str | None:
     """What a node that waits asks, of what its handler returned."""
     return json.loads(detail).get("message") if detail else None
-
-
-def _reported(row: Row[*tuple[Any, ...]]) -> str | None:
-    return row.nodeMessage if row.status == NodeStatus.RUNNING else None

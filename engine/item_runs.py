@@ -17,10 +17,26 @@ class LoopState:
 
     loop: Loop
     begun: int = 0
+    under_way: int = 0
     over: set[int] = field(default_factory=set[int])
     """The items that have ended, the failed among them."""
     failed: dict[int, str] = field(default_factory=dict[int, str])
     """The items that failed, and why."""
+
+    def begin_next(self) -> int | None:
+        """The next item, where one more may be under way; it is from now on."""
+        while self.begun < len(self.loop.items) and self.under_way < self.loop.concurrency:
+            item = self.begun
+            self.begun += 1
+            if item not in self.over:
+                self.under_way += 1
+                return item
+        return None
+
+    def end(self, item: int) -> None:
+        """An item that was under way has ended."""
+        self.over.add(item)
+        self.under_way -= 1
 
 
 class ItemRun(Mapping[str, Outcome]):

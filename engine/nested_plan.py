@@ -243,7 +243,7 @@ class _Work:
         else:
             self.take(body.after(node_ids, scope), places)
         if stopping or scope.is_done:
-            state.over.add(item)
+            state.end(item)
             self._begin_items(key, state)
 
     def open(self, key: str, *, fresh: bool) -> None:
@@ -263,8 +263,6 @@ class _Work:
                 state.failed[item] = reason
                 state.over.add(item)
                 self._closes = True
-            elif scope.is_done:
-                state.over.add(item)
         self._begin_items(key, state)
 
     def _begin_items(self, key: str, state: LoopState) -> None:
@@ -274,16 +272,12 @@ class _Work:
             item, reason = next(iter(state.failed.items()))
             self._decide(key, Outcome(NodeStatus.ERROR, error=f"item {item}: {reason}"))
             return
-        while state.begun < min(len(items), len(state.over) + state.loop.concurrency):
-            item = state.begun
-            state.begun += 1
-            if item in state.over:
-                continue
+        while (item := state.begin_next()) is not None:
             inside = in_item(places, item)
             scope = ItemRun(body.graph, loop, inside, self._outcomes, items[item])
             self.take(body.ready(scope), inside)
             if scope.is_done:
-                state.over.add(item)
+                state.end(item)
         if len(state.over) == len(items):
             self._decide(key, self._result(key, state))
 

@@ -20,6 +20,7 @@ from engine.plan import SKIPPED, Outcome, Step
 from engine.status import ExecutionStatus, NodeStatus
 from engine.values import JsonValue, encode_json
 from flows.control import RunControl, StopReason
+from flows.loop_reports import LoopReports
 from flows.node_result import NodeResult
 from flows.parked_nodes import ParkedNodes
 from flows.patience import patiently
@@ -41,6 +42,10 @@ CLOSED = "its loop, or its item of it, has failed"
 
 STOPPING_SECONDS = 10.0
 """How long a cancelled handler may take to come to its end before it is left behind."""
+
+
+def _always() -> bool:
+    return True
 
 
 class NodeRuns(Protocol):
@@ -81,6 +86,7 @@ class Walk:
         self._outcomes: dict[str, Outcome] = record.outcomes
         self._rows = Rows(plan, record.outcomes, journal.vault)
         self._parked = ParkedNodes(record.parked)
+        self._loop_reports = LoopReports(plan.how_far)
         self._begun = dict(record.attempts)
         self._seq = record.seq
         self._writing = asyncio.Lock()
@@ -265,17 +271,26 @@ class Walk:
 
     def _reports_of(self, node_id: str) -> NodeReports:
         async def record(percentage: int | None, message: str | None, wanted: Wanted) -> None:
-            async with self._writing:
-                if not wanted():
-                    return
-                self._seq = await self._patiently(
-                    lambda: self._journal.record_report(
-                        self._lease, self._seq, node_id, percentage, message
-                    ),
-                    "recording a report",
-                )
+            await self._report(node_id, percentage, message, wanted)
 
         return self._reports.of_node(node_id, self._begun.get(node_id, 0), record)
+
+    async def _report(
+        self,
+        node_id: str,
+        percentage: int | None,
+        message: str | None,
+        wanted: Wanted = _always,
+    ) -> None:
+        async with self._writing:
+            if not wanted():
+                return
+            self._seq = await self._patiently(
+                lambda: self._journal.record_report(
+                    self._lease, self._seq, node_id, percentage, message
+                ),
+                "recording a report",
+            )
 
     async def _stop_nodes(self) -> None:
         """Cancels the nodes in flight and waits for their end."""
@@ -310,6 +325,8 @@ class Walk:
                 ),
                 "recording a step",
             )
+        for key, percentage, message in self._loop_reports.due(list(self._parked.loops)):
+            await self._report(key, percentage, message)
         return {start.node.id: start.input_data for start in starts}
 
     def _starting(self, node_id: str) -> NodeStarted:

@@ -207,6 +207,23 @@ def test_loops_may_stand_in_loops(service: RunningService) -> None:
     assert ended["progress"]["percentage"] == 100
 
 
+def test_a_loop_tells_how_many_items_are_done(service: RunningService, gates: Gates) -> None:
+    held = loop(node("held", "gate"), flow=("each -item-> held",))
+    execution_id = service.start(held, inputs={"rows": list(range(4))})
+    gates.wait_for("held[0]")
+    said = service.logs(execution_id)["each"]
+    assert (said["status"], said["message"]) == ("waiting", "Runs for 4 items")
+    gates.open("held[0]")
+    gates.wait_for("held[1]")
+    wait_until(lambda: service.logs(execution_id)["each"]["percentage"])
+    said = service.logs(execution_id)["each"]
+    assert (said["percentage"], said["message"]) == (25, "1 of 4 items are done")
+    gates.open("held[1]", "held[2]", "held[3]")
+    service.ended(execution_id)
+    said = service.logs(execution_id)["each"]
+    assert (said["percentage"], said["message"]) == (None, None)
+
+
 def test_what_is_no_list_fails_the_node_and_says_what_it_is(service: RunningService) -> None:
     ended = service.run(GREET, inputs={"rows": "Ada"})
     assert ended["status"] == "failed"

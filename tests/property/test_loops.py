@@ -1,0 +1,202 @@
+"""What holds for every loop, whatever its body and in whatever order the runs of its nodes end.
+
+The oracle of ``simulated_runs`` says how the body would go for each item by itself, with the loop
+as a node that brings the item; the loop must come to just that, over any number of items, with any
+number of them at once, and whenever it is begun anew.
+"""
+
+import random
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.document import parse_document
+from engine.inputs import start_manually
+from engine.loops import FOR_EACH, ITEM, Loop, split_key
+from engine.nested_plan import NestedPlan
+from engine.plan import SKIPPED, Outcome, Step
+from engine.status import NodeStatus
+from engine.validation import validate
+from tests.property.simulated_runs import (
+    TYPES,
+    Case,
+    DrawnNode,
+    Way,
+    cases,
+    expected_final_output,
+    expected_input,
+    fates,
+)
+
+EACH = "each"
+thorough = settings(max_examples=150, deadline=None, database=None)
+seeds = st.integers(0, 2**32 - 1)
+
+
+@dataclass(frozen=True)
+class LoopCase:
+    """A body, how its nodes end for each item, and how many items may be under way."""
+
+    items: list[Case]
+    concurrency: int
+
+    @property
+    def body(self) -> Case:
+        return self.items[0]
+
+    def plan(self) -> NestedPlan:
+        """A trigger, the loop with its body, and a node behind the loop."""
+        loop = [node for node_id, node in self.body.nodes.items() if node_id != EACH]
+        nodes = [{"id": "start", "type": "trigger"}, {"id": EACH, "type": FOR_EACH}]
+        nodes += [
+            {"id": n.id, "type": n.type, "config": {"onError": n.on_error} if n.on_error else {}}
+            for n in loop
+        ]
+        nodes.append({"id": "end", "type": "output"})
+        ways = [("start", EACH, None, None), (EACH, "end", "done", None)]
+        for way in self.body.ways:
+            kind = ITEM if way.source == EACH else way.output_type
+            ways.append((way.source, way.target, kind, way.port))
+        connections = [
+            {"fromNodeId": a, "toNodeId": b, "outputType": kind, "inputPort": port}
+            for a, b, kind, port in ways
+        ]
+        document = parse_document({"nodes": nodes, "connections": connections})
+        graph = validate(document, (*TYPES, FOR_EACH), lambda _: [])
+        return NestedPlan(graph, start_manually(graph, None))
+
+
+@st.composite
+def loop_cases(draw: st.DrawFn) -> LoopCase:
+    """Bodies in which no failure stops an item, for none to four items."""
+    drawn = draw(cases(stopping=False))
+    nodes = {i: replace(n, type=_inside(n.type)) for i, n in drawn.nodes.items()}
+    roots = [i for i in nodes if not drawn.into(i)]
+    ways = [*(Way(EACH, root, None, None) for root in roots), *drawn.ways]
+    each = DrawnNode(EACH, "plain", None, "completes", "object")
+    items: list[Case] = []
+    for _ in range(draw(st.integers(1, 4))):
+        ends = {
+            i: replace(n, ends="fails") if draw(st.integers(0, 5)) == 0 else n
+            for i, n in nodes.items()
+        }
+        items.append(Case({EACH: each, **ends}, ways, None, []))
+    return LoopCase(items, draw(st.integers(1, 3)))
+
+
+def _inside(kind: str) -> str:
+    """Entry nodes and comments are as others where something leads into them."""
+    return kind if kind in ("condition", "join", "output", "approval") else "plain"
+
+
+@dataclass
+class LoopDriver:
+    """Carries a loop out as the walk does, in the order that ``rng`` picks."""
+
+    case: LoopCase
+    rng: random.Random
+    outcomes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
+    inputs: dict[str, Any] = field(default_factory=dict[str, Any])
+    begun: dict[str, Loop] = field(default_factory=dict[str, Loop])
+    in_flight: list[str] = field(default_factory=list[str])
+    most_at_once: int = 0
+
+    def drive(self, *, kills: int = 0) -> "LoopDriver":
+        """To the end; ``kills`` times all that is in flight is lost and begun anew."""
+        self.plan = self.case.plan()
+        self._take(self.plan.ready(self.outcomes, self.begun))
+        while self.in_flight:
+            if kills and self.rng.random() < 0.3:
+                kills -= 1
+                self.in_flight.clear()
+                self.plan = self.case.plan()
+                self._take(self.plan.ready(self.outcomes, self.begun))
+            most = self.rng.randint(1, len(self.in_flight))
+            ended = [i for i in self.rng.sample(self.in_flight, most) if not self._begins(i)]
+            for key in ended:
+                self.in_flight.remove(key)
+                self.outcomes[key] = self._outcome(key)
+            self._take(self.plan.after(ended, self.outcomes, self.begun))
+        return self
+
+    def _begins(self, key: str) -> bool:
+        if key != EACH:
+            return False
+        self.in_flight.remove(key)
+        items = [case.nodes[EACH].output for case in self.case.items]
+        self.begun[key] = Loop(items, self.case.concurrency)
+        return True
+
+    def _outcome(self, key: str) -> Outcome:
+        node_id, places = split_key(key)
+        if not places:
+            return Outcome(NodeStatus.COMPLETED, {"outputData": self.inputs[key]})
+        return self.case.items[int(places[1:-1])].nodes[node_id].outcome()
+
+    def _take(self, step: Step) -> None:
+        for key in (*step.skip, *step.decided, *step.start):
+            assert key not in self.outcomes, f"{key} was decided before"
+        self.outcomes.update(dict.fromkeys(step.skip, SKIPPED))
+        self.outcomes.update(step.decided)
+        for key in step.decided:
+            self.begun.pop(key, None)
+        for key in step.start:
+            assert key not in self.in_flight, f"{key} was handed out twice"
+            self.inputs[key] = self.plan.node_input(key, self.outcomes)
+            self.in_flight.append(key)
+        under_way = {split_key(key)[1] for key in self.in_flight} - {""}
+        self.most_at_once = max(self.most_at_once, len(under_way))
+
+
+def what_it_comes_to(case: Case) -> Any:
+    """One item's result: as ``finalOutput``, but a single leaf is its data, and no object."""
+    found = fates(case)
+    comes_to = expected_final_output(case, found)
+    has_output = any(
+        case.nodes[i].type == "output" and fate == "completed" for i, fate in found.items()
+    )
+    if has_output or len(comes_to) != 1:
+        return comes_to
+    return next(iter(comes_to.values()))
+
+
+@thorough
+@given(loop_cases(), seeds, st.integers(0, 3))
+def test_each_item_goes_as_if_it_were_alone_however_often_it_is_begun_anew(
+    case: LoopCase, seed: int, kills: int
+) -> None:
+    run = LoopDriver(case, random.Random(seed)).drive(kills=kills)
+
+    for item, alone in enumerate(case.items):
+        found = fates(alone)
+        for node_id in alone.nodes.keys() - {EACH}:
+            key = f"{node_id}[{item}]"
+            assert run.outcomes[key].status == found[node_id]
+            if found[node_id] != "skipped":
+                assert run.inputs[key] == expected_input(alone, node_id, found)
+    assert run.outcomes["end"].result["outputData"] == [what_it_comes_to(c) for c in case.items]
+    assert run.begun == {}
+
+
+@thorough
+@given(loop_cases(), seeds)
+def test_no_more_items_are_under_way_than_may_be(case: LoopCase, seed: int) -> None:
+    run = LoopDriver(case, random.Random(seed)).drive()
+
+    assert run.most_at_once == min(case.concurrency, len(case.items))
+
+
+@thorough
+@given(loop_cases(), seeds)
+def test_every_node_that_counts_is_decided_at_the_end(case: LoopCase, seed: int) -> None:
+    run = LoopDriver(case, random.Random(seed)).drive()
+    progress = run.plan.progress(run.outcomes)
+
+    assert run.plan.counted == {"start", "end", *case.body.nodes}
+    assert progress.completed + progress.failed + progress.skipped == progress.total
+    for node_id in case.body.nodes.keys() - {EACH}:
+        statuses = {fates(item)[node_id] for item in case.items}
+        worst = next(s for s in ("error", "completed", "skipped") if s in statuses)
+        assert run.outcomes[node_id].status == worst

@@ -1,0 +1,232 @@
+"""Loops in a graph: what belongs to them, what is refused, what fails, and what a rerun keeps."""
+
+from typing import Any
+
+import pytest
+
+from engine.document import parse_document
+from engine.errors import DocumentRefusedError
+from engine.graph import Graph
+from engine.inputs import start_manually
+from engine.loops import FOR_EACH, Loop, Loops, outer, split_key
+from engine.nested_plan import NestedPlan
+from engine.plan import Outcome, Step
+from engine.rerun import taken_over
+from engine.status import NodeStatus
+from engine.validation import validate
+from tests.plans import done, failed, graph
+
+SKIPPED = Outcome(NodeStatus.SKIPPED)
+LOOP = graph("t:trigger each:forEach a:x b:x end:output", "t>each each>item>a a>b each>done>end")
+NESTED = graph(
+    "t:trigger outer:forEach inner:forEach x:x after:x end:output",
+    "t>outer outer>item>inner inner>item>x inner>done>after outer>done>end",
+)
+
+
+def plan_of(loop: Graph) -> NestedPlan:
+    return NestedPlan(loop, start_manually(loop, None))
+
+
+@pytest.mark.parametrize(
+    ("key", "node_id", "places"),
+    [
+        ("a", "a", ""),
+        ("a[3]", "a", "[3]"),
+        ("a[3][0]", "a", "[3][0]"),
+        ("a [x][12]", "a [x]", "[12]"),
+        ("a[3].b", "a[3].b", ""),
+        ("a[٣]", "a[٣]", ""),
+        ("[0]", "", "[0]"),
+    ],
+)
+def test_a_key_is_the_nodes_id_and_its_places(key: str, node_id: str, places: str) -> None:
+    assert split_key(key) == (node_id, places)
+
+
+def test_the_innermost_place_is_the_last() -> None:
+    assert outer("[3][10]") == ("[3]", 10)
+    assert outer("[7]") == ("", 7)
+
+
+def test_a_body_is_all_that_lies_behind_item_connections() -> None:
+    loops = Loops(NESTED)
+    assert loops.bodies == {"outer": {"inner", "x", "after"}, "inner": {"x"}}
+    assert loops.around == {"inner": "outer", "after": "outer", "x": "inner"}
+    assert loops.outermost("x") == "outer"
+    assert set(loops.scope(None).nodes) == {"t", "outer", "end"}
+    assert set(loops.scope("outer").nodes) == {"outer", "inner", "after"}
+    assert [(c.source, c.target) for c in loops.scope("outer").document.connections] == [
+        ("outer", "inner"),
+        ("inner", "after"),
+    ]
+
+
+def refusal(nodes: list[dict[str, Any]], connections: list[dict[str, Any]]) -> list[str]:
+    document = parse_document({"nodes": nodes, "connections": connections})
+    with pytest.raises(DocumentRefusedError) as refused:
+        validate(document, {"x", FOR_EACH}, lambda _: [])
+    return [f"{problem.code} {problem.pointer}" for problem in refused.value.problems]
+
+
+def node(node_id: str, kind: str = "x") -> dict[str, Any]:
+    return {"id": node_id, "type": kind, "config": {}}
+
+
+def way(source: str, target: str, kind: str | None = None) -> dict[str, Any]:
+    return {"id": f"{source}-{target}", "source": source, "target": target, "outputType": kind}
+
+
+EACH = node("each", FOR_EACH)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "connections", "refused"),
+    [
+        (
+            [EACH, node("a"), node("out")],
+            [way("each", "a", "item"), way("out", "a")],
+            ["way_into_loop /connections/1"],
+        ),
+        (
+            [EACH, node("a"), node("b")],
+            [way("each", "a", "item"), way("a", "b"), way("each", "b", "done")],
+            ["way_into_loop /connections/2"],
+        ),
+        (
+            [EACH, node("other", FOR_EACH), node("a")],
+            [way("each", "a", "item"), way("other", "a", "item")],
+            ["way_into_loop /connections/0", "way_into_loop /connections/1"],
+        ),
+        ([EACH, node("a[1]")], [way("each", "a[1]", "item")], ["reserved_node_id /nodes/1/id"]),
+        (
+            [EACH, node("a")],
+            [way("each", "a", "item"), way("a", "each")],
+            ["cycle /connections/1", "no_start /nodes"],
+        ),
+    ],
+)
+def test_what_cannot_be_a_loop_is_refused(
+    nodes: list[dict[str, Any]], connections: list[dict[str, Any]], refused: list[str]
+) -> None:
+    assert refusal(nodes, connections) == refused
+
+
+def test_ids_may_end_in_brackets_where_there_are_no_loops() -> None:
+    document = parse_document({"nodes": [node("a[1]"), node("b[2]")], "connections": [
+        way("a[1]", "b[2]"),
+    ]})  # fmt: skip
+    plan = plan_of(validate(document, {"x"}, lambda _: []))
+    assert plan.ready({}).start == ("a[1]",)
+    assert plan.after(["a[1]"], {"a[1]": done(5)}).start == ("b[2]",)
+    assert plan.node_input("b[2]", {"a[1]": done(5)}) == 5
+
+
+def begun(items: int, **how: Any) -> dict[str, Loop]:
+    return {"each": Loop(list(range(items)), **how)}
+
+
+def test_a_loop_begins_as_many_items_as_may_be_under_way() -> None:
+    plan = plan_of(LOOP)
+    outcomes = {"t": done({})}
+    assert plan.ready(outcomes, begun(5, concurrency=2)).start == ("a[0]", "a[1]")
+    assert plan.node_input("a[1]", outcomes) == 1
+
+
+def test_a_failed_item_ends_the_loop_and_nothing_of_it_starts_any_more() -> None:
+    plan = plan_of(LOOP)
+    outcomes: dict[str, Outcome] = {"t": done({})}
+    loops = begun(3, concurrency=2)
+    plan.ready(outcomes, loops)
+    outcomes |= {"a[0]": done(1), "a[1]": failed()}
+    step = plan.after(["a[0]", "a[1]"], outcomes, loops)
+    assert step.start == ()
+    assert step.closes
+    assert step.decided["each"].error == "item 1: Node 'a' failed: broke"
+    assert step.decided["a"].error == "failed in 1 of 2 items; first 'a[1]': broke"
+    outcomes |= dict.fromkeys(step.skip, SKIPPED)
+    outcomes |= step.decided
+    assert plan.failure(outcomes) == "Node 'each' failed: item 1: Node 'a' failed: broke"
+    assert plan.is_closed("b[0]", outcomes)
+
+
+def test_where_the_others_go_on_a_failed_item_makes_room() -> None:
+    plan = plan_of(LOOP)
+    outcomes: dict[str, Outcome] = {"t": done({})}
+    loops = begun(3, goes_on=True)
+    assert plan.ready(outcomes, loops).start == ("a[0]",)
+    outcomes["a[0]"] = failed()
+    assert plan.after(["a[0]"], outcomes, loops).start == ("a[1]",)
+    assert plan.is_closed("b[0]", outcomes)
+    assert not plan.is_closed("b[1]", outcomes)
+    assert plan.how_far("each") == (1, 3)
+
+
+def test_begun_anew_a_failed_item_that_came_out_of_order_takes_nobodys_place() -> None:
+    outcomes: dict[str, Outcome] = {"t": done({}), "a[2]": failed()}
+    step = plan_of(LOOP).ready(outcomes, begun(4, concurrency=2, goes_on=True))
+    assert step.start == ("a[0]", "a[1]")
+
+
+def test_a_loop_over_nothing_is_over_at_once_and_skips_its_body() -> None:
+    plan = plan_of(LOOP)
+    outcomes = {"t": done({})}
+    step = plan.ready(outcomes, begun(0))
+    assert step.decided["each"].result["outputData"] == []
+    assert set(step.skip) == {"a", "b"}
+    assert step.start == ("end",)
+
+
+def test_a_loop_without_a_body_gives_its_items() -> None:
+    plan = plan_of(graph("each:forEach end:output", "each>done>end"))
+    step = plan.ready({}, begun(3))
+    assert step.decided["each"].result["outputData"] == [0, 1, 2]
+
+
+def test_a_loop_that_is_skipped_skips_its_body() -> None:
+    skipping = graph("c:x each:forEach a:x", "c>true>each each>item>a")
+    plan = plan_of(skipping)
+    outcomes = {"c": done(1, conditionResult=False)}
+    assert plan.after(["c"], outcomes) == Step(skip=("each", "a"))
+
+
+FIRST = {"t": done({})}
+ITEMS = {"a[0]": done(1), "b[0]": done(1), "a[1]": done(1), "b[1]": failed()}
+BROKEN = {"each": failed(), "a": done(), "b": failed()}
+WHOLE = {"a[0]": done(1), "b[0]": done(1), "a": done(), "b": done(), "each": done([1])}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "from_node_id", "changed", "kept"),
+    [
+        (FIRST | ITEMS | BROKEN, None, set(), {"t", "a[0]", "b[0]", "a[1]"}),
+        (FIRST | ITEMS | BROKEN, "each", set(), {"t"}),
+        (FIRST | ITEMS | BROKEN, "b", set(), {"t"}),
+        (FIRST | ITEMS | BROKEN, None, {"t"}, set()),
+        (FIRST | WHOLE | {"end": failed()}, None, set(), {"t", *WHOLE}),
+        (FIRST | WHOLE | {"end": done()}, None, set(), set()),
+        (FIRST | WHOLE | {"end": done()}, "end", set(), {"t", *WHOLE}),
+        (FIRST | WHOLE | {"end": done()}, "a", set(), {"t"}),
+    ],
+)
+def test_a_rerun_keeps_what_the_items_of_a_failed_loop_have(
+    outcomes: dict[str, Outcome], from_node_id: str | None, changed: set[str], kept: set[str]
+) -> None:
+    assert taken_over(LOOP, outcomes, from_node_id, changed).keys() == kept
+
+
+def test_a_rerun_keeps_whole_inner_loops_of_items_that_are_not_done() -> None:
+    outcomes = {
+        "t": done(),
+        "x[0][0]": done(),
+        "x[0]": done(),
+        "inner[0]": done([1]),
+        "after[0]": failed(),
+        "x[1][0]": done(),
+        "x[1][1]": failed(),
+        "x[1]": failed(),
+        "inner[1]": failed(),
+        "outer": failed(),
+    }
+    kept = taken_over(NESTED, outcomes, None, set())
+    assert kept.keys() == {"t", "x[0][0]", "x[0]", "inner[0]", "x[1][0]"}
