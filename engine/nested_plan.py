@@ -111,6 +111,10 @@ class NestedPlan:
             return self.root.node_input(node_id, outcomes)
         return self._body_of(node_id).node_input(node_id, self.item(node_id, places, outcomes))
 
+    def is_loop(self, key: str) -> bool:
+        """Whether a node run is that of a loop."""
+        return self._split(key)[0] in self.loops.bodies
+
     def is_over_all(self, key: str) -> bool:
         """Whether an outcome is that of a node of a body over all items, and not of one run."""
         node_id, places = self._split(key)

@@ -1,6 +1,6 @@
 """The nodes of a walk that are parked: when they fall due, and what comes of them then."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
 from engine.loops import Loop
@@ -9,12 +9,15 @@ from engine.plan import Outcome
 
 
 class ParkedNodes:
-    """What waits in one execution, by node id."""
+    """What waits in one execution, by node id. ``is_loop`` tells which nodes have a body."""
 
-    def __init__(self, parked: Mapping[str, ParkedNode]) -> None:
-        self._nodes = dict(parked)
-        self.loops = {key: loop for key, node in parked.items() if (loop := Loop.of(node.result))}
+    def __init__(self, parked: Mapping[str, ParkedNode], is_loop: Callable[[str], bool]) -> None:
+        self._nodes: dict[str, ParkedNode] = {}
+        self._is_loop = is_loop
+        self.loops: dict[str, Loop] = {}
         """Those that wait for the items of their loops."""
+        for node_id, node in parked.items():
+            self.add(node_id, node)
 
     def __bool__(self) -> bool:
         return bool(self._nodes)
@@ -28,13 +31,18 @@ class ParkedNodes:
     def add(self, node_id: str, node: ParkedNode) -> None:
         """Has a node wait."""
         self._nodes[node_id] = node
-        if loop := Loop.of(node.result):
+        if self._is_loop(node_id) and (loop := Loop.of(node.result)):
             self.loops[node_id] = loop
 
     def take(self, node_id: str) -> ParkedNode:
         """Takes a node out: it waits no longer."""
         self.loops.pop(node_id, None)
         return self._nodes.pop(node_id)
+
+    @property
+    def hear(self) -> bool:
+        """Whether one of them may be told to go on; loops are told by nobody."""
+        return len(self._nodes) > len(self.loops)
 
     def next_due(self) -> datetime | None:
         """When the first of them goes on by itself; ``None`` where none does."""

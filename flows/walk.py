@@ -85,7 +85,7 @@ class Walk:
         self._clock = clock
         self._outcomes: dict[str, Outcome] = record.outcomes
         self._rows = Rows(plan, record.outcomes, journal.vault)
-        self._parked = ParkedNodes(record.parked)
+        self._parked = ParkedNodes(record.parked, plan.is_loop)
         self._loop_reports = LoopReports(plan.how_far)
         self._begun = dict(record.attempts)
         self._seq = record.seq
@@ -183,13 +183,12 @@ class Walk:
 
     async def _take_due(self) -> list[NodeEnded]:
         """The parked nodes that may go on, by the clock or because somebody said so."""
-        if not self._parked:
-            return []
-        self._parked.tell(
-            await self._patiently(
-                lambda: self._journal.resumptions(self._lease), "looking for answers"
+        if self._parked.hear:
+            self._parked.tell(
+                await self._patiently(
+                    lambda: self._journal.resumptions(self._lease), "looking for answers"
+                )
             )
-        )
         due = self._parked.take_due(self._clock())
         self._outcomes.update(due)
         return [self._rows.gone_on(node_id, outcome) for node_id, outcome in due.items()]
