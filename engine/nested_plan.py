@@ -141,7 +141,8 @@ class NestedPlan:
         loop = self.loops.around[node_id]
         around, index = outer(places)
         items = self.going_on[f"{loop}{around}"].loop.items
-        found: dict[str, JsonValue] = {"item": items[index], "index": index, "count": len(items)}
+        place = {"index": index, "number": index + 1, "count": len(items)}
+        found: dict[str, JsonValue] = {"item": items[index], **place}
         if around:
             found["outer"] = self.loop_around(f"{loop}{around}")
         return found

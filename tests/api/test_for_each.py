@@ -21,7 +21,12 @@ def loop(*inner: dict[str, Any], flow: tuple[str, ...], **config: object) -> dic
 
 
 GREET = loop(
-    node("greet", "addField", addFieldName="text", addFieldValue="{{ loop.index }}: {{ name }}"),
+    node(
+        "greet",
+        "addField",
+        addFieldName="text",
+        addFieldValue="{{ loop.number }} of {{ loop.count }}: {{ name }}",
+    ),
     flow=("each -item-> greet",),
 )
 NAMES = [{"name": "Ada"}, {"name": "Grace"}, {"name": "Mary"}]
@@ -33,9 +38,9 @@ def test_the_body_runs_for_each_item_and_the_results_come_in_order(
     ended = service.run(GREET, inputs={"rows": NAMES})
     assert ended["status"] == "completed"
     assert ended["finalOutput"] == [
-        {"name": "Ada", "text": "0: Ada"},
-        {"name": "Grace", "text": "1: Grace"},
-        {"name": "Mary", "text": "2: Mary"},
+        {"name": "Ada", "text": "1 of 3: Ada"},
+        {"name": "Grace", "text": "2 of 3: Grace"},
+        {"name": "Mary", "text": "3 of 3: Mary"},
     ]
     logs = service.logs(ended["executionId"])
     assert [key for key in logs if key.startswith("greet")] == [
