@@ -54,7 +54,7 @@ class NodeRun:
     output_of: Callable[[str], JsonValue | Missing] = _no_output
     """The output of a node, by its id, that has completed before; ``MISSING`` of any other."""
     loop: Callable[[], JsonValue | Missing] = Missing
-    """Inside a loop ``{"item", "index", "number", "count"}``, and ``outer`` in a loop inside another."""
+    """Inside a loop ``{"item", "index", "number", "count"}``, and ``outer`` where it is in one."""
 
     @property
     def idempotency_key(self) -> str | None:
