@@ -122,6 +122,8 @@ class Settings(BaseSettings):
     """How many executions may wait; past that a submission is answered with 429."""
     max_recovery_attempts: int = Field(default=3, ge=1, le=100)
     """How often an execution may bring the service down before it ends failed."""
+    max_subworkflow_depth: int = Field(default=8, ge=1, le=100)
+    """How deep workflows may call workflows; a call that goes deeper fails its node."""
     execution_timeout_seconds: Annotated[float | None, _BlankIsNone] = Field(default=None, gt=0)
     """How long an execution may run at a stretch before it ends failed; none by default."""
     execution_retention_days: Annotated[float | None, _BlankIsNone] = Field(

@@ -25,6 +25,10 @@ _Short = Annotated[str, Field(max_length=500)]
 _Only = Annotated[_Short | None, AfterValidator(without_nul), AfterValidator(_empty_is_none)]
 OfOrganization = Annotated[_Only, Query(alias="organizationId")]
 OfWorkflow = Annotated[_Only, Query(alias="workflowId")]
+OfParent = Annotated[
+    _Only,
+    Query(alias="parentExecutionId", description="Only what nodes of this execution called."),
+]
 """Filters: only those of this one; an empty text filters nothing."""
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 _Long = Annotated[str, Field(max_length=4_000)]
@@ -59,6 +63,7 @@ class ListedExecutionView(ExecutionSummaryView):
     organization_id: str | None
     trigger_type: str | None
     rerun_of: str | None
+    parent_execution_id: str | None
 
 
 class WorkflowExecutionsView(ApiModel):

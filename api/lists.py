@@ -10,6 +10,7 @@ from api.list_schemas import (
     Limit,
     ListedExecutionView,
     OfOrganization,
+    OfParent,
     OfWorkflow,
     Statuses,
     WorkflowExecutionsView,
@@ -24,18 +25,19 @@ router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
 
 
 @router.get("/executions", responses={422: {"model": ProblemView}})
-async def list_executions(
+async def list_executions(  # noqa: PLR0913, PLR0917 - by name, each a field of the query
     services: UseServices,
     scope: UseScope,
     status: Statuses = [],  # noqa: B006 - FastAPI copies defaults
     organization_id: OfOrganization = None,
     workflow_id: OfWorkflow = None,
+    parent_execution_id: OfParent = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> ExecutionsView:
     """Executions, newest first, without payloads; also those that other programs made."""
     organization_id = scope.organization(organization_id)
-    wanted = ExecutionFilter(organization_id, workflow_id, frozenset(status))
+    wanted = ExecutionFilter(organization_id, workflow_id, frozenset(status), parent_execution_id)
     page = await services.database.lists.executions(wanted, limit, execution_place(cursor))
     return ExecutionsView(
         executions=[
@@ -51,6 +53,7 @@ async def list_executions(
                 completed_at=execution.completed_at,
                 error=execution.error,
                 rerun_of=execution.rerun_of,
+                parent_execution_id=execution.parent_execution_id,
             )
             for execution in page.items
         ],

@@ -167,6 +167,9 @@ class NodeLogView(ApiModel):
     last_error: str | None
     wait_until: str | None
     taken_from: str | None
+    child_execution_id: str | None = Field(
+        description="Of a `subworkflow` node: the execution that it called."
+    )
     percentage: int | None
     message: str | None
     seq: int
@@ -213,6 +216,8 @@ class ExecutionView(ApiModel):
     error: str | None
     queue_position: int | None
     rerun_of: str | None
+    parent_execution_id: str | None = Field(description="The execution whose node called it.")
+    parent_node_id: str | None
     flow_run_id: str | None
     cancel_requested: bool
     callback: CallbackView | None

@@ -2,9 +2,9 @@
 
 ``connection`` opens it, ``schema`` brings it up to date, ``submissions`` takes executions in,
 ``queue`` hands them out, ``journal`` records how they go, ``reads`` answers questions, ``news``
-tells what happened since, ``callbacks`` who wants to know how they ended, ``replies``
-what callers of webhooks are answered, ``lists`` gives pages of what there is, ``workflows`` saves
-documents.
+tells what happened since, ``callbacks`` who wants to know how they ended, ``children``
+what nodes call, ``replies`` what callers of webhooks are answered, ``lists`` gives pages of what
+there is, ``workflows`` saves documents.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from database.bell import Bell
 from database.callbacks import Callbacks
+from database.children import Children
 from database.clock import Clock, to_text, utc_now
 from database.connection import (
     is_sqlite,
@@ -91,6 +92,7 @@ class Database:
         self.replies = Replies(reader, self._vault)
         self.retention = Retention(reader, writer, clock)
         self.callbacks = Callbacks(reader, writer, clock)
+        self.children = Children(reader, writer, clock)
 
     def for_another_loop(self) -> "Database":
         """The same database for the event loop of another thread; close it before this one."""

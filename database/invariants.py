@@ -12,7 +12,16 @@ from sqlalchemy import Select, and_, func, literal, not_, or_, select
 
 from database.clock import Clock, to_text
 from database.reader import Reader
-from database.tables import AT_ONCE, callbacks, definitions, events, executions, logs, runs
+from database.tables import (
+    AT_ONCE,
+    callbacks,
+    children,
+    definitions,
+    events,
+    executions,
+    logs,
+    runs,
+)
 from engine.status import TERMINAL, ExecutionStatus, NodeStatus
 
 GRACE_SECONDS = 5.0
@@ -43,6 +52,7 @@ async def find_violations(reader: Reader, clock: Clock, *, service_runs: bool) -
         **_bookkeeping(),
         **_node_runs(),
         **_callbacks(),
+        **_calls(),
     }
     if service_runs:
         checks.update(_ownership(to_text(clock() - timedelta(seconds=GRACE_SECONDS))))
@@ -193,6 +203,33 @@ def _callbacks() -> dict[str, Select[Any]]:
         ),
         "a delivered callback was sent": mine.where(
             delivered.is_not(None), callbacks.c.attempts == 0
+        ),
+    }
+
+
+def _calls() -> dict[str, Select[*tuple[Any, ...]]]:
+    parents = executions.alias("parent")
+    waiting = (
+        select(logs.c.executionId, logs.c.nodeId, logs.c.childExecutionId)
+        .join(runs, runs.c.executionId == logs.c.executionId)
+        .outerjoin(children, children.c.executionId == logs.c.childExecutionId)
+        .where(logs.c.status == NodeStatus.WAITING, logs.c.childExecutionId.is_not(None))
+        .where(logs.c.resumption.is_(None))
+    )
+    ended = executions.c.status.in_(TERMINAL)
+    return {
+        "a node that waits for what it called will be told": waiting.where(
+            or_(children.c.executionId.is_(None), children.c.toldAt.is_not(None))
+        ),
+        "a node does not wait for a child that has ended": waiting.join(
+            executions, executions.c.id == logs.c.childExecutionId
+        ).where(ended),
+        "no child goes on uncancelled when its parent has ended": (
+            select(children.c.executionId, children.c.parentId)
+            .join(runs, runs.c.executionId == children.c.executionId)
+            .join(parents, parents.c.id == children.c.parentId)
+            .where(parents.c.status.in_(TERMINAL))
+            .where(runs.c.endedAt.is_(None), runs.c.cancelRequestedAt.is_(None))
         ),
     }
 

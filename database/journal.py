@@ -5,7 +5,6 @@ lease of this owner on an execution that has not ended, and where that changes n
 ``LeaseLostError`` and writes nothing.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -13,7 +12,6 @@ from sqlalchemy import (
     Boolean,
     Connection,
     Integer,
-    and_,
     bindparam,
     case,
     func,
@@ -22,8 +20,9 @@ from sqlalchemy import (
     update,
 )
 
-from database.callbacks import make_due
+from database.children import give_up_children, start_children
 from database.clock import Clock, to_text
+from database.endings import after_end, hold_family
 from database.events import note_executions, note_nodes
 from database.node_rows import (
     UNENDED,
@@ -45,11 +44,11 @@ from database.records import (
     NodeStarted,
     RunRecord,
 )
-from database.tables import AT_ONCE, definitions, executions, logs, runs
+from database.resumptions import is_resumed, read_resumptions, resume_node
+from database.tables import AT_ONCE, children, definitions, executions, logs, runs
 from database.vault import Vault
 from database.writer import Writer
-from engine.errors import ExecutionNotFoundError, LeaseLostError, NotWaitingError
-from engine.loops import FOR_EACH
+from engine.errors import LeaseLostError
 from engine.parking import Resumption
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
@@ -62,8 +61,10 @@ _LOAD_RUN = (
         definitions.c.document,
         runs.c.seq,
         runs.c.cancelRequestedAt,
+        children.c.parentId,
     )
     .join(runs, runs.c.executionId == executions.c.id)
+    .outerjoin(children, children.c.executionId == executions.c.id)
     .join(definitions, definitions.c.hash == runs.c.definitionHash)
     .where(executions.c.id == bindparam("execution"), runs.c.owner == bindparam("holder"))
 )
@@ -146,17 +147,12 @@ class Journal:
                 if row.status in (NodeStatus.RUNNING, NodeStatus.CANCELLED)
             },
             trigger_type=head.triggerType or MANUAL,
+            parent_id=head.parentId,
         )
 
     async def resumptions(self, lease: Lease) -> dict[str, Resumption]:
-        """What ``resume`` said of nodes that wait, by node id."""
-        query = select(logs.c.nodeId, logs.c.resumption).where(
-            logs.c.executionId == lease.execution_id,
-            logs.c.status == NodeStatus.WAITING,
-            logs.c.resumption.is_not(None),
-        )
-        rows = await self._reader.run(lambda connection: connection.execute(query).all())
-        return {row.nodeId: Resumption.from_json(json.loads(row.resumption)) for row in rows}
+        """What nodes that wait were told, by ``resume`` or by a child's end, by node id."""
+        return await self._reader.run(lambda connection: read_resumptions(connection, lease))
 
     async def resume(self, execution_id: str, node_id: str, resumption: Resumption) -> None:
         """Lets a node that waits go on: notes it for the execution's owner, now or the next.
@@ -164,46 +160,18 @@ class Journal:
         Raises:
             ExecutionNotFoundError: there is no such execution.
             NotWaitingError: the node does not wait, or was told to go on before.
+            WaitsForChildError: it waits for what it called.
         """
-
-        def write(connection: Connection) -> None:
-            there = select(executions.c.id).where(executions.c.id == execution_id)
-            if connection.execute(there).first() is None:
-                raise ExecutionNotFoundError(execution_id)
-            mine = and_(logs.c.executionId == execution_id, logs.c.nodeId == node_id)
-            told = connection.execute(
-                update(logs)
-                .where(mine, logs.c.status == NodeStatus.WAITING, logs.c.resumption.is_(None))
-                .where(logs.c.nodeType != FOR_EACH)
-                .values(resumption=json.dumps(resumption.as_json()))
-            )
-            if told.rowcount != 1:
-                row = connection.execute(select(logs.c.status, logs.c.nodeType).where(mine)).first()
-                status = None if row is None else row.status
-                if row is not None and status == NodeStatus.WAITING:
-                    status = "about to go on"
-                    if row.nodeType == FOR_EACH:
-                        status = "going through its items"
-                raise NotWaitingError(node_id, status)
-            connection.execute(
-                update(runs)
-                .where(runs.c.executionId == execution_id, runs.c.owner.is_(None))
-                .values(claimableAt=AT_ONCE)
-            )
-
-        await self._writer.run(write)
+        await self._writer.run(
+            lambda connection: resume_node(connection, execution_id, node_id, resumption)
+        )
 
     async def park(self, lease: Lease, due: datetime | None) -> None:
         """Gives the execution back as ``waiting``: nothing of it is to be done before ``due``.
 
         Where it was resumed or cancelled at the last moment it is claimable at once.
         """
-        resumed = (
-            select(logs.c.id)
-            .where(logs.c.executionId == lease.execution_id)
-            .where(logs.c.status == NodeStatus.WAITING, logs.c.resumption.is_not(None))
-            .exists()
-        )
+        resumed = is_resumed(lease)
 
         def write(connection: Connection) -> None:
             self._guard(connection, lease, None)
@@ -244,8 +212,9 @@ class Journal:
         after = seq + len(ended) + len(decided) + len(started)
 
         def write(connection: Connection) -> None:
-            self._guard(connection, lease, after, progress, progressed=bool(ended))
             now = to_text(self._clock())
+            give_up_children(connection, ended, now)
+            self._guard(connection, lease, after, progress, progressed=bool(ended))
             reached = end_nodes(connection, lease, seq, ended)
             begin_nodes(connection, lease, reached, decided, started, now)
             running = connection.execute(
@@ -253,6 +222,7 @@ class Journal:
             )
             if running.rowcount != 1:
                 raise LeaseLostError(lease.execution_id)
+            start_children(connection, lease, ended, now)
             changed = [*_changed(ended, decided), *(start.node.id for start in started)]
             self._note(connection, lease, seq, changed, now)
 
@@ -303,6 +273,7 @@ class Journal:
 
         def write(connection: Connection) -> None:
             after = seq + len(ended) + len(decided)
+            hold_family(connection, [lease.execution_id])
             self._guard(connection, lease, after, ending.progress)
             reached = end_nodes(connection, lease, seq, ended)
             begin_nodes(connection, lease, reached, decided, (), now)
@@ -316,6 +287,7 @@ class Journal:
         now = to_text(self._clock())
 
         def write(connection: Connection) -> None:
+            hold_family(connection, [lease.execution_id])
             self._guard(connection, lease, None)
             ended = Ending(ExecutionStatus.FAILED, error=error)
             self._end_execution(connection, lease, ended, now)
@@ -346,7 +318,7 @@ class Journal:
             .where(runs.c.executionId == lease.execution_id)
             .values(endedAt=now, owner=None, claimableAt=None)
         )
-        make_due(connection, [lease.execution_id], now)
+        after_end(connection, [lease.execution_id], now)
         note_executions(connection, [lease.execution_id], now)
 
     def _note(

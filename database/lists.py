@@ -29,7 +29,7 @@ from database.records import (
     WorkflowPlace,
     WorkflowSummary,
 )
-from database.tables import executions, runs, workflows
+from database.tables import children, executions, runs, workflows
 from database.unsaved import is_saved
 from engine.status import ExecutionStatus
 
@@ -132,9 +132,11 @@ def _executions(
             executions.c.completedAt,
             executions.c.error,
             runs.c.rerunOf,
+            children.c.parentId,
             _position,
         )
         .outerjoin(runs, runs.c.executionId == executions.c.id)
+        .outerjoin(children, children.c.executionId == executions.c.id)
         .outerjoin(workflows, workflows.c.id == executions.c.workflowId)
         .where(*_conditions(wanted, after))
         .order_by(_created.desc(), _position.desc(), executions.c.id)
@@ -154,6 +156,9 @@ def _conditions(wanted: ExecutionFilter, after: ExecutionPlace | None) -> list[C
         conditions.append(executions.c.organizationId == wanted.organization_id)
     if wanted.workflow_id is not None:
         conditions.append(executions.c.workflowId == wanted.workflow_id)
+    if wanted.parent_id is not None:
+        called = select(children.c.executionId).where(children.c.parentId == wanted.parent_id)
+        conditions.append(executions.c.id.in_(called))
     if wanted.statuses:
         conditions.append(_status.in_(sorted(wanted.statuses)))
     if after is not None:

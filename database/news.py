@@ -45,6 +45,7 @@ _EVENTS = (
         logs.c.duration,
         logs.c.waitUntil,
         logs.c.takenFrom,
+        logs.c.childExecutionId,
         logs.c.status.label("statusNow"),
         logs.c.error.label("nodeError"),
         cut(logs.c.inputData, CUT_AT).label("input"),
@@ -258,6 +259,7 @@ def _log(row: Row[*tuple[Any, ...]]) -> NodeLog:
         seq=row.seq,
         wait_until=row.waitUntil if waits and as_then else None,
         taken_from=row.takenFrom,
+        child_execution_id=None if row.nodeStatus == NodeStatus.RUNNING else row.childExecutionId,
         percentage=row.nodePercentage if told else None,
         message=(row.nodeMessage if told else None) or asked(row.asks if as_then else None),
     )

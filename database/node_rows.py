@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Row, bindparam, func, select, update
+from sqlalchemy import Connection, Integer, Row, and_, bindparam, case, func, select, update
 
 from database.connection import insert_if_new
 from database.events import note_nodes
@@ -21,6 +21,9 @@ from engine.plan import SKIPPED, Outcome
 from engine.status import DECIDED, NodeStatus
 from engine.values import JsonValue, encode_json
 
+_HEARD_OF_ITS_CHILD = and_(
+    logs.c.childExecutionId.is_not(None), bindparam("ends") != NodeStatus.WAITING
+)
 _END_NODE = (
     update(logs)
     .where(logs.c.id == bindparam("row"))
@@ -32,6 +35,8 @@ _END_NODE = (
         duration=func.coalesce(bindparam("took", type_=Integer), logs.c.duration),
         waitUntil=bindparam("until"),
         seq=bindparam("change"),
+        # What a child said is the output now. A parking that is written again leaves it alone.
+        resumption=case((_HEARD_OF_ITS_CHILD, None), else_=logs.c.resumption),
     )
 )
 _START_AGAIN = (

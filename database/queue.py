@@ -21,11 +21,11 @@ from sqlalchemy import (
     update,
 )
 
-from database.callbacks import make_due
 from database.clock import Clock, to_text
 from database.connection import insert_if_new
+from database.endings import after_end, end_unheld, hold_family
 from database.events import note_executions
-from database.node_rows import UNENDED, cancel_node_runs
+from database.node_rows import cancel_node_runs
 from database.reader import Reader
 from database.records import ClaimedRun, Lease
 from database.recovery import confined, put_back_abandoned
@@ -147,7 +147,7 @@ class Queue:
                 .where(runs.c.executionId.in_(ended))
                 .values(endedAt=now, owner=None, claimableAt=None)
             )
-            make_due(connection, ended, now)
+            after_end(connection, ended, now)
         return begun
 
     def _take_turns(self, connection: Connection, organizations: Sequence[str]) -> None:
@@ -242,6 +242,7 @@ class Queue:
         now = self._now()
 
         def write(connection: Connection) -> ExecutionStatus:
+            hold_family(connection, [execution_id])
             found = connection.execute(
                 select(executions.c.status, runs.c.owner)
                 .outerjoin(runs, runs.c.executionId == executions.c.id)
@@ -252,16 +253,11 @@ class Queue:
             status = ExecutionStatus(found.status or ExecutionStatus.PENDING)
             if status in TERMINAL:
                 return status
-            asked: dict[str, object] = {"cancelRequestedAt": now}
             if found.owner is None:
-                asked |= {"endedAt": now, "claimableAt": None}
-            connection.execute(update(runs).where(runs.c.executionId == execution_id).values(asked))
-            if found.owner is None:
-                cancel_node_runs(connection, [execution_id], now, UNENDED)
-                done = to_status(ExecutionStatus.CANCELLED, execution_id, completedAt=now)
-                connection.execute(done)
-                make_due(connection, [execution_id], now)
-                note_executions(connection, [execution_id], now)
+                end_unheld(connection, [execution_id], now)
+            else:
+                asked = update(runs).where(runs.c.executionId == execution_id)
+                connection.execute(asked.values(cancelRequestedAt=now))
             return status
 
         return await self._writer.run(write)

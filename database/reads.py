@@ -28,7 +28,7 @@ from database.records import (
     Payload,
     Workflow,
 )
-from database.tables import definitions, executions, logs, runs, workflows
+from database.tables import children, definitions, executions, logs, runs, workflows
 from database.vault import Vault
 from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
 from engine.loops import FOR_EACH
@@ -79,9 +79,12 @@ _EXECUTION = (
         runs.c.completedNodes,
         runs.c.failedNodes,
         runs.c.skippedNodes,
+        children.c.parentId,
+        children.c.nodeRow,
         *current_node_columns(),
     )
     .outerjoin(runs, runs.c.executionId == executions.c.id)
+    .outerjoin(children, children.c.executionId == executions.c.id)
     .outerjoin(CURRENT, is_row_of(CURRENT, executions.c.id, executions.c.currentNodeId))
     .where(executions.c.id == bindparam("execution"))
 )
@@ -238,6 +241,8 @@ def read_execution(connection: Connection, execution_id: str) -> Execution:
         flow_run_id=row.flowRunId,
         rerun_of=row.rerunOf,
         cancel_requested=row.cancelRequestedAt is not None,
+        parent_execution_id=row.parentId,
+        parent_node_id=None if row.parentId is None else row.nodeRow[len(row.parentId) + 1 :],
     )
 
 
@@ -289,6 +294,7 @@ def _logs_query(last: int | None, cut_at: int | None) -> Select[*tuple[Any, ...]
             logs.c.seq,
             logs.c.waitUntil,
             logs.c.takenFrom,
+            logs.c.childExecutionId,
             logs.c.nodePercentage,
             logs.c.nodeMessage,
             case((logs.c.status == NodeStatus.WAITING, logs.c.resultDetail)).label("asks"),
@@ -323,6 +329,7 @@ def _node_log(row: Row[*tuple[Any, ...]]) -> NodeLog:
         seq=row.seq or 0,
         wait_until=row.waitUntil if row.status == NodeStatus.WAITING else None,
         taken_from=row.takenFrom,
+        child_execution_id=row.childExecutionId,
         percentage=row.nodePercentage if reports(row.nodeType, row.status) else None,
         message=(row.nodeMessage if reports(row.nodeType, row.status) else None) or asked(row.asks),
     )

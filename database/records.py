@@ -81,6 +81,26 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class Child:
+    """An execution that a node calls: it is stored with the parking of that node."""
+
+    submission: Submission
+    depth: int
+    """1 where the parent came from outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What an execution is to those that it calls."""
+
+    organization_id: str | None
+    workflow_organization_id: str | None
+    """The organization of its workflow; its own where that was deleted."""
+    depth: int
+    """0 for an execution that came from outside."""
+
+
+@dataclass(frozen=True, slots=True)
 class IdempotencyKey:
     """A caller's key for one request; ``body_hash`` tells requests apart."""
 
@@ -126,6 +146,8 @@ class RunRecord:
     attempts: dict[str, int] = field(default_factory=dict[str, int])
     """Node runs that were begun and are not decided, with the attempts they have had."""
     trigger_type: str = MANUAL
+    parent_id: str | None = None
+    """The execution that called it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +186,10 @@ class NodeEnded:
     detail: str | None = None
     error: str | None = None
     wait_until: str | None = None
+    child: Child | None = None
+    """What a node that is parked waits for."""
+    gives_up: str | None = None
+    """The child that a node waited for which now does so no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +236,8 @@ class Execution:
     flow_run_id: str | None
     rerun_of: str | None
     cancel_requested: bool
+    parent_execution_id: str | None = None
+    parent_node_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +270,7 @@ class ExecutionSummary:
     completed_at: str | None
     error: str | None
     rerun_of: str | None
+    parent_execution_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +297,7 @@ class ExecutionFilter:
     organization_id: str | None = None
     workflow_id: str | None = None
     statuses: frozenset[ExecutionStatus] = frozenset()
+    parent_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +331,7 @@ class NodeLog:
     seq: int
     wait_until: str | None
     taken_from: str | None
+    child_execution_id: str | None
     percentage: int | None
     """Of a node that runs: how far its handler says it is, 0 to 100."""
     message: str | None

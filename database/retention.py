@@ -11,6 +11,7 @@ from database.schema import CREATED
 from database.submissions import KEYS_KEPT_HOURS
 from database.tables import (
     callbacks,
+    children,
     definitions,
     events,
     executions,
@@ -119,6 +120,7 @@ def forget(connection: Connection, ids: Sequence[str] | Select[tuple[str]]) -> N
     connection.execute(delete(logs).where(logs.c.executionId.in_(ids)))
     connection.execute(delete(events).where(events.c.executionId.in_(ids)))
     connection.execute(delete(callbacks).where(callbacks.c.executionId.in_(ids)))
+    connection.execute(delete(children).where(children.c.parentId.in_(ids)))
     connection.execute(delete(runs).where(runs.c.executionId.in_(ids)))
     connection.execute(delete(executions).where(executions.c.id.in_(ids)))
     used = exists().where(runs.c.definitionHash == definitions.c.hash)

@@ -107,43 +107,7 @@ class Submissions:
             )
             if waiting is not None and waiting >= most_waiting:
                 raise QueueFullError(waiting)
-        if submission.unsaved:
-            ensure_row(connection, submission.organization_id, now)
-        digest = sha256(submission.document.encode()).hexdigest()
-        connection.execute(
-            insert_if_new(connection, definitions),
-            {"hash": digest, "document": submission.document, "createdAt": now},
-        )
-        connection.execute(
-            executions.insert().values(
-                id=submission.execution_id,
-                workflowId=submission.workflow_id,
-                organizationId=submission.organization_id,
-                status=ExecutionStatus.PENDING,
-                triggerType=submission.trigger_type,
-                inputs=submission.inputs,
-                createdAt=now,
-            )
-        )
-        progress = submission.progress
-        connection.execute(
-            runs.insert().values(
-                executionId=submission.execution_id,
-                organization=submission.organization_id or "",
-                definitionHash=digest,
-                workflowName=submission.workflow_name,
-                totalNodes=submission.total_nodes,
-                completedNodes=progress.completed if progress else 0,
-                seq=len(submission.taken_over),
-                claimableAt=AT_ONCE,
-                rerunOf=submission.rerun_of,
-            )
-        )
-        if submission.callback_url is not None:
-            add_callback(connection, submission.execution_id, submission.callback_url)
-        if submission.rerun_of is not None:
-            self._take_over(connection, submission, submission.rerun_of, now)
-        note_executions(connection, [submission.execution_id], now)
+        insert_execution(connection, submission, now)
         return submission.execution_id
 
     def _take_key(
@@ -174,31 +138,71 @@ class Submissions:
             raise IdempotencyKeyReusedError(key.key)
         return row.executionId
 
-    def _take_over(
-        self, connection: Connection, submission: Submission, source: str, now: str
-    ) -> None:
-        """Copies the node rows whose results the rerun takes over, in the order they ended in."""
-        copied = [
-            column
-            for column in logs.c
-            if column.name not in ("id", "executionId", "seq", "startSeq", "takenFrom")
-        ]
-        for seq, node_id in enumerate(submission.taken_over, start=1):
-            row = select(
-                literal(f"{submission.execution_id}:{node_id}", Text),
-                literal(submission.execution_id, Text),
-                literal(seq),
-                literal(seq),
-                func.coalesce(logs.c.takenFrom, literal(source, Text)),
-                *copied,
-            ).where(logs.c.executionId == source, logs.c.nodeId == node_id)
-            names = ["id", "executionId", "seq", "startSeq", "takenFrom"]
-            connection.execute(
-                logs.insert().from_select([*names, *(column.name for column in copied)], row)
-            )
-        taken = enumerate(submission.taken_over, start=1)
-        rows = [(seq, f"{submission.execution_id}:{node_id}") for seq, node_id in taken]
-        note_nodes(connection, submission.execution_id, rows, now)
+
+def insert_execution(connection: Connection, submission: Submission, now: str) -> None:
+    """Writes the rows of an execution that is ``pending`` from now on, and its first event."""
+    if submission.unsaved:
+        ensure_row(connection, submission.organization_id, now)
+    digest = sha256(submission.document.encode()).hexdigest()
+    connection.execute(
+        insert_if_new(connection, definitions),
+        {"hash": digest, "document": submission.document, "createdAt": now},
+    )
+    connection.execute(
+        executions.insert().values(
+            id=submission.execution_id,
+            workflowId=submission.workflow_id,
+            organizationId=submission.organization_id,
+            status=ExecutionStatus.PENDING,
+            triggerType=submission.trigger_type,
+            inputs=submission.inputs,
+            createdAt=now,
+        )
+    )
+    progress = submission.progress
+    connection.execute(
+        runs.insert().values(
+            executionId=submission.execution_id,
+            organization=submission.organization_id or "",
+            definitionHash=digest,
+            workflowName=submission.workflow_name,
+            totalNodes=submission.total_nodes,
+            completedNodes=progress.completed if progress else 0,
+            seq=len(submission.taken_over),
+            claimableAt=AT_ONCE,
+            rerunOf=submission.rerun_of,
+        )
+    )
+    if submission.callback_url is not None:
+        add_callback(connection, submission.execution_id, submission.callback_url)
+    if submission.rerun_of is not None:
+        _take_over(connection, submission, submission.rerun_of, now)
+    note_executions(connection, [submission.execution_id], now)
+
+
+def _take_over(connection: Connection, submission: Submission, source: str, now: str) -> None:
+    """Copies the node rows whose results the rerun takes over, in the order they ended in."""
+    copied = [
+        column
+        for column in logs.c
+        if column.name not in ("id", "executionId", "seq", "startSeq", "takenFrom")
+    ]
+    for seq, node_id in enumerate(submission.taken_over, start=1):
+        row = select(
+            literal(f"{submission.execution_id}:{node_id}", Text),
+            literal(submission.execution_id, Text),
+            literal(seq),
+            literal(seq),
+            func.coalesce(logs.c.takenFrom, literal(source, Text)),
+            *copied,
+        ).where(logs.c.executionId == source, logs.c.nodeId == node_id)
+        names = ["id", "executionId", "seq", "startSeq", "takenFrom"]
+        connection.execute(
+            logs.insert().from_select([*names, *(column.name for column in copied)], row)
+        )
+    taken = enumerate(submission.taken_over, start=1)
+    rows = [(seq, f"{submission.execution_id}:{node_id}") for seq, node_id in taken]
+    note_nodes(connection, submission.execution_id, rows, now)
 
 
 def _is(key: IdempotencyKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

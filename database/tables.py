@@ -76,11 +76,13 @@ logs = Table(
     Column("takenFrom", Text),
     Column("nodePercentage", Integer),
     Column("nodeMessage", Text),
+    Column("childExecutionId", Text),
 )
 """``id`` is ``executionId:nodeId``: one row a node, by construction. ``resultDetail`` is what the
 handler returned besides ``outputData``; ``seq`` is the execution's sequence number at the row's
 last change, ``startSeq`` at its start; ``lastError`` is why the attempt before failed. A parked
-node goes on at ``waitUntil`` or by its ``resumption``, JSON of what ``resume`` said. ``takenFrom``
+node goes on at ``waitUntil`` or by its ``resumption``, JSON of what ``resume`` said, or of how the
+child ended that it called, ``childExecutionId``. ``takenFrom``
 is the execution in which the node ran, where a rerun took its result over. ``nodePercentage`` and
 ``nodeMessage`` are what the handler last reported from the inside."""
 
@@ -226,6 +228,31 @@ Index(
     callbacks.c.dueAt,
     sqlite_where=callbacks.c.dueAt.is_not(None),
     postgresql_where=callbacks.c.dueAt.is_not(None),
+)
+
+children = Table(
+    "orchestrator_children",
+    metadata,
+    Column("executionId", Text, primary_key=True),
+    Column("parentId", Text, ForeignKey("workflow_executions.id", ondelete="SET NULL")),
+    Column("nodeRow", Text, nullable=False),
+    Column("depth", Integer, nullable=False),
+    Column("toldAt", Text),
+)
+"""Executions that a node of another one, the parent, called.
+
+``executionId`` is no foreign key: the row outlives the child, so that the parent of one that was
+deleted can be told. ``nodeRow`` is the ``id`` of the node's row in ``execution_logs``. ``depth`` is
+1 for a child of an execution that came from outside. ``toldAt`` is set by the transaction that ends
+the child, which also tells the node that waits; ``parentId`` is ``NULL`` where the parent was
+deleted."""
+
+Index("orchestrator_children_of_parent", children.c.parentId)
+Index(
+    "orchestrator_children_untold",
+    children.c.executionId,
+    sqlite_where=children.c.toldAt.is_(None),
+    postgresql_where=children.c.toldAt.is_(None),
 )
 
 idempotency_keys = Table(

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from database.clock import Clock, to_text
 from database.connection import breaks_foreign_key
+from database.endings import cancel, tell_parents, touched_by_deletion
 from database.reader import Reader
 from database.reads import as_text
 from database.records import SavedWorkflow, WorkflowChange
@@ -161,7 +162,7 @@ class SavedWorkflows:
         """Deletes a workflow and its executions, those too that have not ended with ``force``.
 
         Returns:
-            The ids of executions that some service was running.
+            The ids of executions that some service was running, and must stop.
 
         Raises:
             WorkflowNotFoundError: there is none of that id.
@@ -184,10 +185,15 @@ class SavedWorkflows:
             count = connection.scalar(unended) or 0
             if count and not force:
                 raise WorkflowInUseError(workflow_id, count)
+            now = to_text(self._clock())
             running = connection.scalars(owned).all()
-            forget(connection, select(executions.c.id).where(mine))
+            all_of_it = select(executions.c.id).where(mine)
+            called, calling = touched_by_deletion(connection, all_of_it)
+            stopped = cancel(connection, calling, now)
+            forget(connection, all_of_it)
+            tell_parents(connection, called, now)
             connection.execute(delete(workflows).where(workflows.c.id == workflow_id))
-            return running
+            return [*running, *stopped]
 
         return await self._writer.run(write)
 

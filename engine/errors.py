@@ -20,6 +20,7 @@ WorkflowServiceError
 ├── ConflictError                what is asked for does not fit how things stand
 │   ├── StillRunningError
 │   ├── NotWaitingError
+│   ├── WaitsForChildError
 │   ├── WorkflowExistsError
 │   └── WorkflowInUseError
 ├── ChangedMeanwhileError        it is not in the version any more that the caller knows
@@ -203,6 +204,16 @@ class NotWaitingError(ConflictError):
     def __init__(self, node_id: str, status: str | None) -> None:
         now = f"is {status}" if status else "has not been reached"
         super().__init__(f"Node '{node_id}' does not wait: it {now}")
+
+
+class WaitsForChildError(ConflictError):
+    """The node waits for the execution that it called, and for nobody's answer."""
+
+    def __init__(self, node_id: str, child_id: str) -> None:
+        super().__init__(
+            f"Node '{node_id}' waits for the execution '{child_id}' that it called, and goes on "
+            "when that has ended; to end it earlier, cancel it"
+        )
 
 
 class WorkflowExistsError(ConflictError):

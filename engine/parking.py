@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
+from engine.calls import CALL, ChildEnd, call_of, why_no_call
 from engine.plan import Outcome
 from engine.status import NodeStatus
 from engine.values import JsonValue, as_text, kind_of
@@ -18,24 +19,30 @@ PARK = "park"
 
 - ``until``: ISO 8601 with a time zone, when the node goes on by itself; absent: never;
 - ``fail``: the error with which it ends then, where somebody should have answered before;
-- ``asks``: true where the answer picks the connections ``true`` or ``false``.
+- ``asks``: true where the answer picks the connections ``true`` or ``false``;
+- ``call``: another workflow's execution that is waited for, see ``engine.calls``.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """What ``resume`` said of a parked node."""
+    """What ``resume`` said of a parked node, or how the child that it waits for ended."""
 
     approved: bool = True
     data: Mapping[str, JsonValue] | None = None
+    child: ChildEnd | None = None
 
     def as_json(self) -> dict[str, JsonValue]:
         """As the journal keeps it."""
+        if self.child is not None:
+            return {"child": self.child.as_json()}
         return {"approved": self.approved, "data": None if self.data is None else dict(self.data)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, JsonValue]) -> "Resumption":
         """What ``as_json`` gave."""
+        if isinstance(child := value.get("child"), Mapping):
+            return cls(child=ChildEnd.from_json(cast("Mapping[str, JsonValue]", child)))
         return cls(bool(value.get("approved", True)), value.get("data"))
 
 
@@ -52,6 +59,14 @@ class ParkedNode:
         until = _parking(self.result).get("until")
         return datetime.fromisoformat(until) if isinstance(until, str) else None
 
+    @property
+    def child_id(self) -> str | None:
+        """The execution that it waits for, where that has not ended yet."""
+        call = call_of(self.result.get(PARK))
+        if call is None or self.resumption is not None:
+            return None
+        return call.get("executionId")
+
     def is_due(self, now: datetime) -> bool:
         """Whether it may go on."""
         return self.resumption is not None or (self.until is not None and self.until <= now)
@@ -64,6 +79,8 @@ class ParkedNode:
             if isinstance(failure, str):
                 return Outcome(NodeStatus.ERROR, error=failure)
             return Outcome(NodeStatus.COMPLETED, result)
+        if self.resumption.child is not None:
+            return self.resumption.child.outcome(result)
         result["outputData"] = _merged(result.get("outputData"), self.resumption.data)
         if _parking(self.result).get("asks"):
             result["approved"] = result["conditionResult"] = self.resumption.approved
@@ -77,7 +94,10 @@ def why_not_parking(result: Mapping[str, JsonValue]) -> str | None:
     park = result[PARK]
     if not isinstance(park, Mapping):
         return f"'{PARK}' should be an object, not of type {kind_of(park)}"
-    until = cast("Mapping[str, JsonValue]", park).get("until")
+    said = cast("Mapping[str, JsonValue]", park)
+    if reason := why_no_call(said.get(CALL)):
+        return f"'{PARK}.{CALL}' {reason}"
+    until = said.get("until")
     if until is None:
         return None
     try:

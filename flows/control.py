@@ -1,6 +1,7 @@
 """Telling a walk what happened outside. It is told, not cut off: no write of it breaks midway."""
 
 import asyncio
+from collections.abc import Callable
 from enum import StrEnum
 
 
@@ -20,9 +21,11 @@ class StopReason(StrEnum):
 
 
 class RunControl:
-    """One walk's ear. Its methods are called in the walk's own loop."""
+    """One walk's ear, and its voice. Its methods are called in the walk's own loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, announce: Callable[[], object] = lambda: None) -> None:
+        self.announce = announce
+        """Says that a step of the walk gave others something to do, once it is recorded."""
         self._reason: StopReason | None = None
         self._draining = False
         self._news = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Housekeeping beside the executions: forgetting old ones, in small bites."""
+"""Housekeeping beside the executions: in small bites it forgets old ones and settles open calls."""
 
 import asyncio
 
@@ -18,7 +18,9 @@ BREATH_SECONDS = 0.05
 
 
 async def keep_house(database: Database, days: float | None, count: int | None) -> None:
-    """Forgets what is older or more than is kept, for as long as the service runs."""
+    """Forgets what is older or more than is kept, and tells those who wait for what is no more, for
+    as long as the service runs.
+    """
     defaults = days is None and count is None
     while True:
         try:
@@ -37,6 +39,8 @@ async def keep_house(database: Database, days: float | None, count: int | None) 
             if forgotten:
                 log.info("executions_forgotten", count=forgotten)
             await database.retention.prune_idempotency_keys()
+            if settled := await database.children.sweep():
+                log.warning("calls_settled", count=settled)
         except StorageError as error:
             log.warning("database_not_ready", doing="housekeeping", reason=str(error))
         except Exception:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from database.records import Child
 from engine.errors import NodeError
 from engine.masking import SECRETS
 from engine.parking import why_not_parking
@@ -22,6 +23,8 @@ class NodeResult:
     output_data: str
     detail: str | None
     result: Mapping[str, JsonValue]
+    child: Child | None = None
+    """What the node calls, to be stored with its result."""
 
 
 def checked_result(returned: object) -> NodeResult:

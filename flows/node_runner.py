@@ -1,24 +1,26 @@
 """Running one node: its handler, with the options of its config and of its type."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache, partial
 
+from engine.calls import SUBWORKFLOW
 from engine.document import Node
 from engine.loops import FOR_EACH, outer, split_key
 from engine.options import NodeOptions
 from engine.plan import Outcome, Outcomes
 from engine.status import NodeStatus
 from engine.values import MISSING, JsonValue, Missing
+from flows.calls import Calls
 from flows.dispatch_node import OnRetry, run_handler
 from flows.node_result import NodeResult, checked_result
 from flows.reports import NodeReports, node_reports
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tasks.node_types import NodeTypes
 
-HAS_OWN_TIME_LIMIT = frozenset({"approval", FOR_EACH})
+HAS_OWN_TIME_LIMIT = frozenset({"approval", FOR_EACH, SUBWORKFLOW})
 """Types whose time limit is for what comes after their handler, which is done at once."""
 
 
@@ -39,6 +41,10 @@ class NodeRunner:
     """The nodes that are decided; it grows while the execution goes on."""
     loop_around: Callable[[str], JsonValue | Missing] = _in_no_loop
     """What templates of a node see as ``loop``."""
+    calls: Calls | None = None
+    """How other workflows are called; a node that is tried out alone calls none."""
+    begun: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Attempts of nodes that earlier owners of the execution had begun."""
 
     def interrupts(self, node: Node) -> bool:
         """Whether the node's handler stops when it is cancelled; a synchronous one cannot."""
@@ -62,7 +68,7 @@ class NodeRunner:
         await self.settings.secrets.prepare(dict(node.config))
         policy = self.node_types.retry_policy(node.type, options)
         limit = None if node.type in HAS_OWN_TIME_LIMIT else options.timeout_seconds
-        return await run_handler(
+        result: NodeResult = await run_handler(
             self.node_types.handler(node.type),
             node.as_json(),
             input_data,
@@ -72,6 +78,10 @@ class NodeRunner:
             on_retry=on_retry,
             check=checked_result,
         )
+        if self.calls is None or self.execution_id is None:
+            return result
+        attempt = self.begun.get(node.id, 0) + 1
+        return await self.calls.prepare(self.execution_id, node.id, attempt, result)
 
     def _node_run(self, node_id: str) -> NodeRun:
         # Copied when it is asked for, and once: a handler may change what it was given.

@@ -54,6 +54,10 @@ class ParkedNodes:
             if parked := self._nodes.get(node_id):
                 self._nodes[node_id] = ParkedNode(parked.result, resumption)
 
+    def children(self) -> dict[str, str]:
+        """The executions that nodes called and that have not ended, by node id."""
+        return {i: child for i, node in self._nodes.items() if (child := node.child_id)}
+
     def take_due(self, now: datetime) -> dict[str, Outcome]:
         """Takes out what may go on, by the clock or because somebody said so, and how it ends."""
         due = [node_id for node_id, node in self._nodes.items() if node.is_due(now)]

@@ -23,8 +23,10 @@ from engine.errors import LeaseLostError, StorageError
 from engine.status import ExecutionStatus
 from engine.values import JsonValue
 from flows.callbacks import CallbackSettings, deliver_callbacks
+from flows.calls import Calls
 from flows.control import RunControl, StopReason
 from flows.housekeeping import keep_house
+from flows.listening import keep_leases, listen
 from flows.node_runner import NodeRunner
 from flows.patience import patiently
 from flows.prefect_runs import crash_flow_run, local_result_storage, prefect_context, run_flow
@@ -58,6 +60,7 @@ class RunnerSettings:
 
     max_concurrent_executions: int
     max_recovery_attempts: int
+    max_subworkflow_depth: int
     execution_timeout_seconds: float | None
     lease_seconds: float
     poll_interval_seconds: float
@@ -108,6 +111,7 @@ class Runner:
             if control := self._active.get(execution_id):
                 control.stop(StopReason.CANCEL)
             self._ended.set()  # one that nobody ran has ended already
+            self._hear()  # what it called is cancelled, and its caller goes on
 
         self._call(stop)
 
@@ -200,6 +204,7 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
+        self._look = asyncio.Event()
         self._drained = asyncio.Event()
         for flow in (workflow_flow, node_trial_flow):
             local_result_storage(flow, self._settings.prefect_home)
@@ -207,8 +212,10 @@ class Runner:
             async with prefect_context(self._settings.prefect_api_url) as client:
                 self._client = client
                 self._context = contextvars.copy_context()
-                beat = asyncio.create_task(self._beat())
-                ears = asyncio.create_task(self._listen())
+                lease, poll = self._settings.lease_seconds, self._settings.poll_interval_seconds
+                here = (self._database, self._owner, self._active)
+                beat = asyncio.create_task(keep_leases(*here, lease))
+                ears = asyncio.create_task(listen(*here, self._look, poll))
                 claims = self._claims = asyncio.create_task(self._claim_forever())
                 days, count = self._settings.retention_days, self._settings.retention_count
                 house = asyncio.create_task(keep_house(self._database, days, count))
@@ -247,7 +254,7 @@ class Runner:
             self._begin(run)
 
     def _begin(self, run: ClaimedRun) -> None:
-        control = RunControl()
+        control = RunControl(self._hear)
         if self._stopping:
             control.drain()
         self._active[run.lease.execution_id] = control
@@ -259,7 +266,10 @@ class Runner:
         """One claimed execution, until it has ended or is somebody else's to go on with."""
         execution_id = run.lease.execution_id
         structlog.contextvars.bind_contextvars(execution_id=execution_id)
-        node_runner = NodeRunner(self._node_types, self._settings.handler_settings, execution_id)
+        calls = Calls(self._database, self._node_types, self._settings.max_subworkflow_depth)
+        node_runner = NodeRunner(
+            self._node_types, self._settings.handler_settings, execution_id, calls=calls
+        )
         carrier = Carrier(run.lease, self._database, node_runner, control, self._publish)
         current_carrier.set(carrier)
         name = f"{run.workflow_name} {execution_id}"
@@ -289,6 +299,20 @@ class Runner:
             del self._active[execution_id]
             self._wake.set()
             self._ended.set()
+            self._tell_family(carrier)
+
+    def _hear(self) -> None:
+        """There is something to claim, to cancel or to go on with, which an execution set off."""
+        self._wake.set()
+        self._look.set()
+
+    def _tell_family(self, carrier: Carrier) -> None:
+        """Has those here hear at once, not at the next poll, that an execution has ended."""
+        if parent := self._active.get(carrier.parent_id or ""):
+            parent.poke()
+        ending = carrier.outcome
+        if isinstance(ending, Ending) and ending.status != ExecutionStatus.COMPLETED:
+            self._look.set()  # what it called is cancelled
 
     async def _give_up(self, carrier: Carrier, recoveries: int) -> None:
         """Ends an execution that has brought its owners down, instead of trying it once more."""
@@ -324,42 +348,6 @@ class Runner:
         except (LeaseLostError, StorageError) as error:
             # Its lease runs out by itself; whoever claims it then goes on with it.
             log.warning("execution_not_put_back", reason=str(error))
-
-    async def _beat(self) -> None:
-        """Renews the leases; where one was lost, the walk stops and writes nothing more."""
-        while True:
-            await asyncio.sleep(self._settings.lease_seconds / 4)
-            before = list(self._active)
-            if not before:
-                continue
-            try:
-                held = await self._database.queue.renew(
-                    self._owner, before, self._settings.lease_seconds
-                )
-            except StorageError as error:
-                log.warning("database_not_ready", doing="renewing leases", reason=str(error))
-                continue
-            for execution_id in before:
-                control = self._active.get(execution_id)
-                if control is not None and execution_id not in held:
-                    control.stop(StopReason.LEASE_LOST)
-
-    async def _listen(self) -> None:
-        """Hears what came through other services: cancellations, and answers for those who wait."""
-        while True:
-            await asyncio.sleep(self._settings.poll_interval_seconds)
-            if not self._active:
-                continue
-            try:
-                cancelled = await self._database.queue.cancellations(self._owner)
-            except StorageError as error:
-                log.warning("database_not_ready", doing="listening", reason=str(error))
-                continue
-            for execution_id in cancelled:
-                if control := self._active.get(execution_id):
-                    control.stop(StopReason.CANCEL)
-            for control in self._active.values():
-                control.poke()
 
     async def _deliver_callbacks(self) -> None:
         lease, poll = self._settings.lease_seconds, self._settings.poll_interval_seconds

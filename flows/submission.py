@@ -9,6 +9,7 @@ from hashlib import sha256
 from database import Database
 from database.records import MANUAL, IdempotencyKey, PastRun, Submission, Workflow
 from database.unsaved import UNSAVED_NAME, unsaved_id
+from engine.calls import SUBWORKFLOW
 from engine.errors import DocumentRefusedError, InputsRefusedError, Problem, StillRunningError
 from engine.graph import WEBHOOK, Graph
 from engine.inputs import start_as, start_by_webhook, start_manually
@@ -149,7 +150,9 @@ class Submissions:
             raise InputsRefusedError([Problem("unknown_node", detail, "/fromNodeId")])
         before: Mapping[str, JsonValue] = json.loads(past.inputs) if past.inputs else {}
         after = before if inputs is None else inputs
-        trigger = past.trigger_type if inputs is None else MANUAL
+        # Run again, what a node called is nobody's child.
+        same = inputs is None and past.trigger_type != SUBWORKFLOW
+        trigger = past.trigger_type if same else MANUAL
         start = start_as(trigger, graph, after)
         changed = changed_by_inputs(start_as(past.trigger_type, graph, before), start)
         kept = taken_over(graph, past.outcomes, from_node_id, changed)

@@ -5,23 +5,23 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 
 from database import Clock, to_text
 from database.journal import Journal
 from database.records import Ending, Lease, NodeEnded, NodeStarted, RunRecord
-from engine.document import Node
 from engine.errors import describe
 from engine.nested_plan import NestedPlan
 from engine.parking import ParkedNode, is_parking
 from engine.plan import SKIPPED, Outcome, Step
 from engine.status import ExecutionStatus, NodeStatus
-from engine.values import JsonValue, encode_json
+from engine.values import encode_json
 from flows.control import RunControl, StopReason
 from flows.loop_reports import LoopReports
 from flows.node_result import NodeResult
+from flows.node_runs import NodeRuns, OnRetry
 from flows.parked_nodes import ParkedNodes
 from flows.patience import patiently
 from flows.reports import NodeReports, Publish, Reports, Wanted, publish_nowhere
@@ -30,9 +30,6 @@ from flows.rows import Rows
 log = structlog.get_logger()
 
 T = TypeVar("T")
-
-OnRetry = Callable[[int, str], Awaitable[None]]
-"""Told of each attempt that failed and is followed by another: its number, and why it failed."""
 
 LEFT_BEHIND = "its handler is synchronous and cannot be interrupted: it may run on for a while"
 """What the log says of a node whose execution was stopped around it."""
@@ -46,20 +43,6 @@ STOPPING_SECONDS = 10.0
 
 def _always() -> bool:
     return True
-
-
-class NodeRuns(Protocol):
-    """Runs nodes; the walk decides which and when."""
-
-    async def run(
-        self, node: Node, input_data: JsonValue, on_retry: OnRetry, reports: NodeReports
-    ) -> NodeResult:
-        """Runs one node with its input, all attempts of it. Raises when it failed."""
-        ...
-
-    def interrupts(self, node: Node) -> bool:
-        """Whether the node stops when it is cancelled."""
-        ...
 
 
 class Walk:
@@ -151,15 +134,16 @@ class Walk:
         loops = [key for key in step.decided if key in self._parked]
         for key in loops:
             self._parked.take(key)
-        closed: list[str] = []
-        if step.closes:
-            closed = [key for key in self._parked if self._plan.is_closed(key, self._outcomes)]
-        for key in closed:
-            self._parked.take(key)
+        closed: list[NodeEnded] = []
+        for key in list(self._parked) if step.closes else ():
+            if self._plan.is_closed(key, self._outcomes):
+                child = self._parked.take(key).child_id
+                end = NodeEnded(key, NodeStatus.CANCELLED, None, error=CLOSED, gives_up=child)
+                closed.append(end)
         return [
             *(node for node in ended if node.node_id not in loops),
             *(self._rows.gone_on(key, step.decided[key]) for key in loops),
-            *(NodeEnded(key, NodeStatus.CANCELLED, None, error=CLOSED) for key in closed),
+            *closed,
         ]
 
     # Waiting
@@ -189,9 +173,10 @@ class Walk:
                     lambda: self._journal.resumptions(self._lease), "looking for answers"
                 )
             )
+        children = self._parked.children()
         due = self._parked.take_due(self._clock())
         self._outcomes.update(due)
-        return [self._rows.gone_on(node_id, outcome) for node_id, outcome in due.items()]
+        return [self._rows.gone_on(i, outcome, children.get(i)) for i, outcome in due.items()]
 
     async def _park(self) -> StopReason:
         due = self._parked.next_due()
@@ -226,7 +211,14 @@ class Walk:
             self._parked.add(node_id, parked)
             until = None if parked.until is None else to_text(parked.until)
             log.debug("node_parked", node_id=node_id, until=until)
-            return NodeEnded(node_id, NodeStatus.WAITING, duration, *texts, wait_until=until)
+            return NodeEnded(
+                node_id,
+                NodeStatus.WAITING,
+                duration,
+                *texts,
+                wait_until=until,
+                child=result.child,
+            )
         self._outcomes[node_id] = Outcome(NodeStatus.COMPLETED, result.result)
         log.debug("node_completed", node_id=node_id, duration_ms=duration)
         return NodeEnded(node_id, NodeStatus.COMPLETED, duration, *texts)
@@ -324,6 +316,8 @@ class Walk:
                 ),
                 "recording a step",
             )
+        if any(node.child or node.gives_up for node in ended):
+            self._control.announce()
         for key, percentage, message in self._loop_reports.due(list(self._parked.loops)):
             await self._report(key, percentage, message)
         return {start.node.id: start.input_data for start in starts}

@@ -40,6 +40,8 @@ class Carrier:
     publish: Publish = publish_nowhere
     outcome: Ending | StopReason | None = None
     """Set when the walk is over; ``None`` while it has not been, or where it never began."""
+    parent_id: str | None = None
+    """The execution that called this one; set with its record."""
 
 
 current_carrier: ContextVar[Carrier] = ContextVar("carrier")
@@ -80,11 +82,13 @@ async def _carry(carrier: Carrier) -> Ending | StopReason:
         control.stop(StopReason.CANCEL)
     clock = carrier.database.clock
     # The walk's own outcomes, so that templates see what has ended by the time they are filled.
+    carrier.parent_id = record.parent_id
     plan, publish = plan_of(record), carrier.publish
     runner = replace(
         carrier.node_runner,
         inputs=record.inputs,
         outcomes=record.outcomes,
+        begun=dict(record.attempts),
         loop_around=plan.loop_around,
     )
     walk = Walk(plan, record, carrier.lease, journal, runner, control, clock, publish=publish)

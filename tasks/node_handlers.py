@@ -38,6 +38,7 @@ from tasks.http import handle_http
 from tasks.http_config import HttpConfig
 from tasks.llm import handle_llm
 from tasks.records import handle_add_field, handle_join
+from tasks.subworkflow import SubworkflowConfig, handle_subworkflow
 from tasks.waiting import ApprovalConfig, WaitConfig, handle_approval, handle_wait
 from tasks.webhook_response import WebhookResponseConfig, handle_webhook_response
 
@@ -60,6 +61,7 @@ NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "webhookResponse": handle_webhook_response,
     "wait": handle_wait,
     "approval": handle_approval,
+    "subworkflow": handle_subworkflow,
     "comment": handle_comment,
 }
 """The handler of each node type: an async or sync Prefect task ``(node, input_data) -> result``."""
@@ -83,6 +85,7 @@ NODE_CONFIGS: dict[str, type[NodeConfig]] = {
     "webhookResponse": WebhookResponseConfig,
     "wait": WaitConfig,
     "approval": ApprovalConfig,
+    "subworkflow": SubworkflowConfig,
     "comment": CommentConfig,
 }
 """The typed config of a node type. A type without one is checked for the common options only."""

@@ -163,6 +163,11 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("aggregate", {"aggregateGroupBy": ["a", "a"]}),
     ("wait", {}),
     ("wait", {"waitSeconds": -1}),
+    ("subworkflow", {}),
+    ("subworkflow", {"subworkflowId": "{{ which }}"}),
+    ("subworkflow", {"subworkflowId": "w" * 501}),
+    ("subworkflow", {"subworkflowId": "w", "subworkflowInputs": [1]}),
+    ("subworkflow", {"subworkflowId": "w", "subworkflowInputs": "all of it"}),
     ("code", {"code": " "}),
     ("code", {"code": "x" * 50_001}),
 ]
@@ -183,6 +188,8 @@ CANONICAL: list[tuple[str, dict[str, Any]]] = [
     ("code", {"code": "[row for row in input]", "processingMode": "perRow"}),
     ("wait", {"waitSeconds": 0.5}),
     ("wait", {"waitUntil": "{{ opensAt }}"}),
+    ("subworkflow", {"subworkflowId": "w", "subworkflowInputs": {"name": "{{ name }}", "n": None}}),
+    ("subworkflow", {"subworkflowId": "w", "subworkflowInputs": "{{ order }}"}),
     ("customNode", {"anything": ["goes"], "retries": 3}),
 ]
 
@@ -210,6 +217,7 @@ def test_ajv_accepts_every_default(modules: None, catalogue: list[dict[str, Any]
         "renameColumns": {"renameMapping": {"a": "b"}},
         "filter": {"conditionField": "a"},
         "code": {"code": "input"},
+        "subworkflow": {"subworkflowId": "w"},
     }
     configs = [
         {"type": item["type"], "config": {**item["defaults"], **needed.get(item["type"], {})}}

@@ -342,3 +342,49 @@ def test_a_rerun_goes_on_with_the_items_that_are_not_done(
     assert gates.runs.count("visited[1]") == 1
     taken = service.logs(second["executionId"])["visited[0]"]
     assert taken["takenFrom"] == first["executionId"]
+
+
+def test_other_workflows_are_called_for_each_item(service: RunningService) -> None:
+    service.save(
+        document(
+            node("begin", "trigger"),
+            node("double", "addField", addFieldName="text", addFieldValue="{{ name }} again"),
+            flow=("begin -> double",),
+        ),
+        "called",
+    )
+    calling = loop(
+        node("call", "subworkflow", subworkflowId="called"),
+        flow=("each -item-> call",),
+        forEachConcurrency=2,
+    )
+    ended = service.run(calling, inputs={"rows": NAMES})
+    assert ended["status"] == "completed", ended["error"]
+    assert [item["double"]["text"] for item in ended["finalOutput"]] == [
+        "Ada again",
+        "Grace again",
+        "Mary again",
+    ]
+    calls = [service.logs(ended["executionId"])[f"call[{i}]"] for i in range(3)]
+    assert len({call["childExecutionId"] for call in calls}) == 3
+
+
+def test_what_a_failed_loop_called_is_cancelled(service: RunningService, gates: Gates) -> None:
+    service.save(document(node("held", "gate")), "called")
+    mixed = loop(
+        node("pick", "condition", conditionField="ok", conditionValue=True),
+        node("call", "subworkflow", subworkflowId="called"),
+        node("broken", "gate"),
+        node("after", "raise"),
+        flow=("each -item-> pick", "pick -true-> call", "pick -false-> broken", "broken -> after"),
+        forEachConcurrency=2,
+        onError="continue",
+    )
+    execution_id = service.start(mixed, inputs={"rows": ROWS[:2]})
+    gates.wait_for("held", "broken[1]")
+    gates.open("broken[1]")
+    assert service.ended(execution_id)["status"] == "completed"
+    call = service.logs(execution_id)["call[0]"]
+    assert call["status"] == "cancelled"
+    assert service.ended(call["childExecutionId"])["status"] == "cancelled"
+    assert gates.left == ["held"]

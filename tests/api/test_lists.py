@@ -10,7 +10,7 @@ from tests.problems import problem_of
 from tests.service import RunningService
 
 KEYS = {"id", "workflowId", "workflowName", "organizationId", "status", "triggerType"}
-KEYS |= {"createdAt", "startedAt", "completedAt", "error", "rerunOf"}
+KEYS |= {"createdAt", "startedAt", "completedAt", "error", "rerunOf", "parentExecutionId"}
 
 
 def test_executions_of_all_workflows_come_in_pages(service: RunningService) -> None:

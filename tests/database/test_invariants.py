@@ -149,6 +149,12 @@ BROKEN_BY = {
         callback("dueAt, owner", "'2026-01-01', 'me'", "failed")
     ),
     "a delivered callback was sent": callback("deliveredAt", "'2026-01-01'", ENDED),
+    "a node that waits for what it called will be told": nodes("childExecutionId='gone'", PARKED),
+    "a node does not wait for a child that has ended": nodes("childExecutionId='ended'", PARKED),
+    "no child goes on uncancelled when its parent has ended": (
+        "INSERT INTO orchestrator_children(executionId, parentId, nodeRow, depth)"
+        " VALUES ('parked', 'ended', 'ended:n', 1)"
+    ),
     "no execution stays running without an owner": run(
         "claimableAt='2020-01-01T00:00:00.000Z'", RUNNING
     ),
@@ -195,7 +201,7 @@ async def test_there_is_no_invariant_that_is_not_tried_here(copy: Path) -> None:
     from database import invariants  # noqa: PLC0415 - its private parts, for this test alone
 
     known = {**invariants._statuses(), **invariants._bookkeeping(), **invariants._node_runs()}
-    known |= {**invariants._callbacks(), **invariants._ownership("")}
+    known |= {**invariants._callbacks(), **invariants._calls(), **invariants._ownership("")}
     assert set(BROKEN_BY) == set(known)
 
 

@@ -102,6 +102,7 @@ def test_the_defaults_are_the_model_s(node_type: str):
         "renameColumns": {"renameMapping": {"a": "b"}},
         "filter": {"conditionField": "a"},
         "code": {"code": "input"},
+        "subworkflow": {"subworkflowId": "w"},
     }.get(node_type, {})
     model = NODE_CONFIGS[node_type]
     assert model.model_validate({**config.defaults, **needed}) == model.model_validate(needed)

@@ -13,6 +13,7 @@ from api_service import create_app
 from config import ROOT, Settings
 from database.tables import (
     callbacks,
+    children,
     definitions,
     events,
     facts,
@@ -221,7 +222,7 @@ def test_every_code_of_a_refusal_is_explained():
 
 
 def test_every_column_of_ours_is_explained():
-    tables = (runs, definitions, events, turns, callbacks, idempotency_keys, facts)
+    tables = (runs, definitions, events, turns, callbacks, children, idempotency_keys, facts)
     ours = [name for table in tables for name in (table.name, *table.columns.keys())]
     names = logs.columns.keys()
     ours += names[names.index("attempt") :]

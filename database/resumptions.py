@@ -1,0 +1,69 @@
+"""What nodes that wait are told: by people, or by the end of what they called."""
+
+import json
+
+from sqlalchemy import ColumnElement, Connection, Exists, and_, select, update
+
+from database.records import Lease
+from database.tables import AT_ONCE, executions, logs, runs
+from engine.errors import ExecutionNotFoundError, NotWaitingError, WaitsForChildError
+from engine.loops import FOR_EACH
+from engine.parking import Resumption
+from engine.status import NodeStatus
+
+
+def read_resumptions(connection: Connection, lease: Lease) -> dict[str, Resumption]:
+    """What the nodes of an execution that wait were told, by node id."""
+    query = select(logs.c.nodeId, logs.c.resumption).where(
+        logs.c.executionId == lease.execution_id,
+        logs.c.status == NodeStatus.WAITING,
+        logs.c.resumption.is_not(None),
+    )
+    rows = connection.execute(query).all()
+    return {row.nodeId: Resumption.from_json(json.loads(row.resumption)) for row in rows}
+
+
+def is_resumed(lease: Lease) -> Exists:
+    """Whether a node of an execution was told to go on and has not done so."""
+    return (
+        select(logs.c.id)
+        .where(logs.c.executionId == lease.execution_id)
+        .where(logs.c.status == NodeStatus.WAITING, logs.c.resumption.is_not(None))
+        .exists()
+    )
+
+
+def resume_node(
+    connection: Connection, execution_id: str, node_id: str, resumption: Resumption
+) -> None:
+    """See ``Journal.resume``."""
+    there = select(executions.c.id).where(executions.c.id == execution_id)
+    if connection.execute(there).first() is None:
+        raise ExecutionNotFoundError(execution_id)
+    # Locked, so that its owner does not park it between the two changes, hearing of neither.
+    own = runs.c.executionId == execution_id
+    connection.execute(select(runs.c.owner).where(own).with_for_update())
+    mine = and_(logs.c.executionId == execution_id, logs.c.nodeId == node_id)
+    told = connection.execute(
+        update(logs)
+        .where(mine, logs.c.status == NodeStatus.WAITING)
+        .where(logs.c.resumption.is_(None), logs.c.childExecutionId.is_(None))
+        .where(logs.c.nodeType != FOR_EACH)
+        .values(resumption=json.dumps(resumption.as_json()))
+    )
+    if told.rowcount != 1:
+        raise _why_not_resumed(connection, mine, node_id)
+    connection.execute(update(runs).where(own, runs.c.owner.is_(None)).values(claimableAt=AT_ONCE))
+
+
+def _why_not_resumed(
+    connection: Connection, mine: ColumnElement[bool], node_id: str
+) -> NotWaitingError | WaitsForChildError:
+    query = select(logs.c.status, logs.c.nodeType, logs.c.childExecutionId).where(mine)
+    row = connection.execute(query).first()
+    if row is None or row.status != NodeStatus.WAITING:
+        return NotWaitingError(node_id, None if row is None else row.status)
+    if row.childExecutionId is not None:
+        return WaitsForChildError(node_id, row.childExecutionId)
+    goes = "going through its items" if row.nodeType == FOR_EACH else "about to go on"
+    return NotWaitingError(node_id, goes)

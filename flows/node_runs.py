@@ -1,0 +1,26 @@
+"""What a walk asks of whoever runs its nodes."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from engine.document import Node
+from engine.values import JsonValue
+from flows.node_result import NodeResult
+from flows.reports import NodeReports
+
+OnRetry = Callable[[int, str], Awaitable[None]]
+"""Told of each attempt that failed and is followed by another: its number, and why it failed."""
+
+
+class NodeRuns(Protocol):
+    """Runs nodes; the walk decides which and when."""
+
+    async def run(
+        self, node: Node, input_data: JsonValue, on_retry: OnRetry, reports: NodeReports
+    ) -> NodeResult:
+        """Runs one node with its input, all attempts of it. Raises when it failed."""
+        ...
+
+    def interrupts(self, node: Node) -> bool:
+        """Whether the node stops when it is cancelled."""
+        ...

@@ -1,0 +1,241 @@
+"""Executions and those that they called: slots, cancelling, deleting, in any order."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import task
+
+from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
+from tasks.node_types import NodeTypes
+from tests.calls import (
+    CALLS,
+    GREETS,
+    NEVER,
+    call,
+    child_of,
+    delete_elsewhere,
+    violations,
+)
+from tests.documents import document, node
+from tests.probes import PROBE_TYPES, PROBES, Gates
+from tests.service import RunningService, wait_until
+
+# Slots
+
+
+def test_one_slot_is_enough_for_callers_and_called(tmp_path: Path) -> None:
+    with RunningService(tmp_path, PROBE_TYPES, max_concurrent_executions=1) as service:
+        service.save(GREETS, "c3")
+        for depth in (2, 1):
+            inner = call("c", f"c{depth + 1}")
+            service.save(document(node("t", "trigger"), inner, flow=("t -> c",)), f"c{depth}")
+        service.save(document(node("t", "trigger"), call("c", "c1"), flow=("t -> c",)))
+        submitted = [service.submit(inputs={"name": str(i)}) for i in range(4)]
+        for i, answer in enumerate(submitted):
+            done = service.ended(answer.json()["executionId"])
+            assert done["finalOutput"]["c"]["c"]["c"]["greeting"] == f"Hello {i}"
+
+
+def test_a_full_queue_keeps_nobody_from_calling(tmp_path: Path, gates: Gates) -> None:
+    settings = {"max_concurrent_executions": 1, "max_pending_executions": 1}
+    with RunningService(tmp_path, PROBE_TYPES, **settings) as service:
+        service.save(GREETS, "child")
+        graph = document(
+            node("t", "trigger"), node("gate", "gate"), call(), flow=("t -> gate", "gate -> call")
+        )
+        execution_id = service.start(graph, inputs={"name": "Ada"})
+        gates.wait_for("gate")
+        assert service.submit("child", inputs={"name": "Eve"}).status_code == 200
+        assert service.submit("child").status_code == 429
+        gates.open("gate")
+        assert service.ended(execution_id)["status"] == "completed"
+
+
+def test_a_parent_that_waits_holds_no_slot(service: RunningService, gates: Gates) -> None:
+    service.save(document(node("gate", "gate")), "child")
+    execution_id = service.start(CALLS)
+    gates.wait_for("gate")
+    wait_until(lambda: service.poll(execution_id)["status"] == "waiting")
+    (row,) = service.rows("SELECT * FROM orchestrator_runs WHERE executionId=?", execution_id)
+    assert (row["owner"], row["claimableAt"]) == (None, None)
+    gates.open("gate")
+    assert service.ended(execution_id)["status"] == "completed"
+
+
+def test_nobody_waits_for_a_poll(tmp_path: Path, gates: Gates) -> None:
+    with RunningService(tmp_path, PROBE_TYPES, poll_interval_seconds=NEVER) as service:
+        service.save(GREETS, "child")
+        beside = document(
+            node("t", "trigger"),
+            call(),
+            node("gate", "gate"),
+            node("after", "gate"),
+            flow=("t -> call", "t -> gate", "call -> after"),
+        )
+        execution_id = service.start(beside, inputs={"name": "Ada"})
+        gates.wait_for("gate", "after")  # the parent runs on, and has heard of the child's end
+        gates.open("gate", "after")
+        assert service.ended(execution_id)["status"] == "completed"
+        assert service.run(CALLS, inputs={"name": "Ada"})["status"] == "completed"
+
+
+# Cancelling
+
+
+@pytest.mark.parametrize("poll_seconds", [0.2, NEVER])
+def test_cancelling_reaches_what_runs_two_calls_further_down(
+    tmp_path: Path, gates: Gates, poll_seconds: float
+) -> None:
+    with RunningService(tmp_path, PROBE_TYPES, poll_interval_seconds=poll_seconds) as service:
+        service.save(document(node("gate", "gate")), "grandchild")
+        service.save(document(call("c", "grandchild")), "child")
+        execution_id = service.start(CALLS)
+        gates.wait_for("gate")
+        child = child_of(service, execution_id)
+        wait_until(lambda: service.poll(child)["status"] == "waiting")
+        grandchild = child_of(service, child)
+        answer = service.http.post(f"/api/executions/{execution_id}/cancel").json()
+        assert answer["success"] is True
+        assert service.poll(execution_id)["status"] == "cancelled"
+        assert service.poll(child)["status"] == "cancelled"
+        assert service.ended(grandchild)["status"] == "cancelled"
+        assert gates.left == ["gate"]
+        assert violations(service) == []
+
+
+def test_cancelling_a_parent_that_runs_cancels_what_it_called(
+    service: RunningService, gates: Gates
+) -> None:
+    service.save(document(node("inner", "gate")), "child")
+    execution_id = service.start(document(call(), node("outer", "gate")))
+    gates.wait_for("inner", "outer")
+    service.http.post(f"/api/executions/{execution_id}/cancel")
+    assert service.ended(execution_id)["status"] == "cancelled"
+    assert service.ended(child_of(service, execution_id))["status"] == "cancelled"
+    assert sorted(gates.left) == ["inner", "outer"]
+
+
+def test_a_parent_that_fails_elsewhere_cancels_what_it_called_without_a_poll(
+    tmp_path: Path, gates: Gates
+) -> None:
+    with RunningService(tmp_path, PROBE_TYPES, poll_interval_seconds=NEVER) as service:
+        service.save(document(node("inner", "gate")), "child")
+        bad = document(call(), node("outer", "gate"), node("bad", "raise"), flow=("outer -> bad",))
+        execution_id = service.start(bad)
+        gates.wait_for("inner", "outer")
+        gates.open("outer")
+        assert service.ended(execution_id)["status"] == "failed"
+        assert service.ended(child_of(service, execution_id))["status"] == "cancelled"
+        assert service.logs(execution_id)["call"]["status"] == "cancelled"
+        assert violations(service) == []
+
+
+def test_a_parent_that_runs_out_of_time_cancels_what_it_called(
+    tmp_path: Path, gates: Gates
+) -> None:
+    with RunningService(tmp_path, PROBE_TYPES, execution_timeout_seconds=2) as service:
+        service.save(document(node("ask", "approval")), "child")
+        execution_id = service.start(document(call(), node("outer", "gate")))
+        gates.wait_for("outer")
+        child = child_of(service, execution_id)
+        assert "longer than it may" in service.ended(execution_id)["error"]
+        assert service.ended(child)["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("graph", [document(node("gate", "gate")), document(node("a", "approval"))])
+def test_a_child_that_somebody_cancels_fails_its_node(
+    service: RunningService, gates: Gates, graph: object
+) -> None:
+    service.save(graph, "child", "Printing")
+    execution_id = service.start(CALLS)
+    child = child_of(service, execution_id)
+    wait_until(lambda: gates.runs or service.poll(child)["status"] == "waiting")
+    service.http.post(f"/api/executions/{child}/cancel")
+    error = service.ended(execution_id)["error"]
+    assert error == f"Node 'call' failed: subworkflow 'Printing' (execution {child}) was cancelled"
+
+
+@task(name="impatient")
+async def handle_impatient(node: dict[str, Any], input_data: object) -> dict[str, Any]:
+    """Calls, and goes on without an answer."""
+    until = datetime.now(UTC) + timedelta(seconds=0.5)
+    park = {"call": {"workflowId": "child"}, "until": until.isoformat()}
+    return {"outputData": {"went": "on"}, "park": park}
+
+
+def test_a_type_of_ones_own_may_call_and_go_on_without_an_answer(
+    tmp_path: Path, gates: Gates
+) -> None:
+    types = NodeTypes({**NODE_HANDLERS, **PROBES, "impatient": handle_impatient}, NODE_CONFIGS)
+    with RunningService(tmp_path, types) as service:
+        service.save(document(node("gate", "gate")), "child")
+        execution_id = service.start(document(node("n", "impatient"), node("outer", "gate")))
+        gates.wait_for("gate", "outer")
+        assert service.ended(child_of(service, execution_id))["status"] == "cancelled"
+        assert service.logs(execution_id)["n"]["outputData"] == {"went": "on"}
+        gates.open("outer")
+        assert service.ended(execution_id)["status"] == "completed"
+        assert violations(service) == []
+
+
+# What else may come of it
+
+
+def test_a_node_that_waits_for_a_child_cannot_be_resumed(
+    service: RunningService, gates: Gates
+) -> None:
+    service.save(document(node("gate", "gate")), "child")
+    execution_id = service.start(CALLS)
+    gates.wait_for("gate")
+    path = f"/api/executions/{execution_id}/nodes/call/resume"
+    refused = service.http.post(path, json={"data": {"forged": True}})
+    assert refused.status_code == 409
+    assert child_of(service, execution_id) in refused.json()["detail"]
+    gates.open("gate")
+    assert service.ended(execution_id)["finalOutput"] == {"gate": None}
+
+
+@pytest.mark.parametrize("how", ["the service", "another program"])
+def test_deleting_what_is_called_does_not_leave_its_caller_waiting(
+    service: RunningService, gates: Gates, how: str
+) -> None:
+    service.save(document(node("gate", "gate")), "child")
+    execution_id = service.start(CALLS)
+    gates.wait_for("gate")
+    child = child_of(service, execution_id)
+    if how == "the service":
+        refused = service.http.delete("/api/workflows/child")
+        assert refused.status_code == 409
+        assert service.http.delete("/api/workflows/child?force=true").status_code == 204
+    else:
+        delete_elsewhere(service, child, enforces=True)
+    error = service.ended(execution_id)["error"]
+    assert error.endswith(f"subworkflow (execution {child}) failed: the execution was deleted")
+    wait_until(lambda: gates.left == ["gate"])
+    assert violations(service) == []
+
+
+def test_deleting_a_caller_cancels_what_it_called(service: RunningService, gates: Gates) -> None:
+    service.save(document(node("gate", "gate")), "child")
+    execution_id = service.start(CALLS)
+    gates.wait_for("gate")
+    child = child_of(service, execution_id)
+    assert service.http.delete("/api/workflows/w?force=true").status_code == 204
+    assert service.ended(child)["status"] == "cancelled"
+    assert service.poll(child)["parentExecutionId"] is None
+
+
+@pytest.mark.parametrize("enforces", [True, False])
+def test_what_a_caller_called_is_cancelled_when_another_program_deletes_the_caller(
+    service: RunningService, gates: Gates, enforces: bool
+) -> None:
+    service.save(document(node("gate", "gate")), "child")
+    execution_id = service.start(CALLS)
+    gates.wait_for("gate")
+    child = child_of(service, execution_id)
+    wait_until(lambda: service.poll(execution_id)["status"] == "waiting")
+    delete_elsewhere(service, execution_id, enforces=enforces)
+    assert service.ended(child)["status"] == "cancelled"
+    wait_until(lambda: service.rows("SELECT * FROM orchestrator_children") == [])

@@ -1,0 +1,147 @@
+"""Calls: what a handler may ask for, and what comes of the node when its child has ended."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from engine.calls import ChildEnd
+from engine.errors import LONGEST_REASON, NodeError
+from engine.parking import ParkedNode, Resumption, why_not_parking
+from engine.plan import Outcome
+from engine.status import NodeStatus
+from engine.values import JsonValue
+from tasks.subworkflow import SubworkflowConfig, handle_subworkflow
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+WAITS: dict[str, JsonValue] = {
+    "success": True,
+    "message": "Calls the workflow 'w'",
+    "outputData": None,
+    "park": {
+        "call": {"workflowId": "w", "executionId": "c"},
+        "until": (NOW + timedelta(seconds=5)).isoformat(),
+        "fail": "too late",
+    },
+}
+
+
+async def call(config: dict[str, Any], data: JsonValue = None) -> dict[str, Any]:
+    return await handle_subworkflow.fn({"id": "n", "config": config}, data)
+
+
+def ended(end: ChildEnd) -> Outcome:
+    return ParkedNode(WAITS, Resumption(child=end)).outcome()
+
+
+def test_a_completed_child_s_output_is_the_node_s():
+    outcome = ended(ChildEnd("c", "Print", "completed", None, '{"pages": [1, 2]}'))
+    assert outcome.status == NodeStatus.COMPLETED
+    assert outcome.result == {
+        "success": True,
+        "message": "Subworkflow 'Print' completed",
+        "childExecutionId": "c",
+        "outputData": {"pages": [1, 2]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        (
+            ChildEnd("c", "Print", "failed", "out of paper"),
+            "subworkflow 'Print' (execution c) failed: out of paper",
+        ),
+        (
+            ChildEnd("c", "Print", "failed"),
+            "subworkflow 'Print' (execution c) failed: it gave no reason",
+        ),
+        (ChildEnd("c", "Print", "cancelled"), "subworkflow 'Print' (execution c) was cancelled"),
+        (ChildEnd("c", None, "failed", "gone"), "subworkflow (execution c) failed: gone"),
+    ],
+)
+def test_a_child_that_did_not_complete_is_the_failure_of_the_node(end: ChildEnd, error: str):
+    assert ended(end) == Outcome(NodeStatus.ERROR, error=error)
+
+
+def test_an_error_does_not_grow_without_end_from_child_to_parent():
+    error = "x"
+    for _ in range(100):
+        error = ended(ChildEnd("c", "w" * 500, "failed", error)).error or ""
+    assert len(error) < LONGEST_REASON + 100
+
+
+def test_what_a_child_said_reads_back_as_it_was_written():
+    said = Resumption(child=ChildEnd("c", "Print", "failed", "out of paper", None))
+    assert Resumption.from_json(said.as_json()) == said
+
+
+def test_a_node_gives_its_child_up_only_where_that_has_not_ended():
+    waits = ParkedNode(WAITS)
+    assert waits.child_id == "c"
+    assert not waits.is_due(NOW)
+    assert waits.is_due(NOW + timedelta(seconds=5))
+    assert waits.outcome() == Outcome(NodeStatus.ERROR, error="too late")
+    heard = ParkedNode(WAITS, Resumption(child=ChildEnd("c", "W", "completed", None, "1")))
+    assert heard.child_id is None
+    assert ParkedNode({"outputData": 1, "park": {}}).child_id is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ("w", "'park.call' should be an object, not of type text"),
+        ({}, "'park.call' should have a 'workflowId' that is a text"),
+        ({"workflowId": 7}, "'park.call' should have a 'workflowId' that is a text"),
+        ({"workflowId": "a\0b"}, "'park.call' should have a 'workflowId' that is a text"),
+        (
+            {"workflowId": "w", "inputs": [1]},
+            "'park.call' should have 'inputs' that are an object, not of type list",
+        ),
+        ({"workflowId": "w", "inputs": {}}, None),
+        ({"workflowId": "w", "payload": [1]}, None),
+        (None, None),
+    ],
+)
+def test_a_call_that_cannot_be_made_is_no_parking(asked: JsonValue, reason: str | None):
+    assert why_not_parking({"park": {"call": asked}}) == reason
+
+
+async def test_without_inputs_the_node_s_input_is_the_payload():
+    result = await call({"subworkflowId": " w "}, [1, 2])
+    assert result["park"] == {"call": {"workflowId": "w", "payload": [1, 2]}}
+
+
+async def test_inputs_are_filled_from_the_node_s_input():
+    config = {"subworkflowId": "w", "subworkflowInputs": {"to": "{{ name }}", "all": "{{ input }}"}}
+    result = await call(config, {"name": "Ada"})
+    inputs = {"to": "Ada", "all": {"name": "Ada"}}
+    assert result["park"] == {"call": {"workflowId": "w", "inputs": inputs}}
+
+
+async def test_a_time_limit_is_the_child_s():
+    before = datetime.now(UTC)
+    park = (await call({"subworkflowId": "w", "timeoutSeconds": 60}))["park"]
+    until = datetime.fromisoformat(park["until"])
+    assert timedelta(seconds=59) < until - before < timedelta(seconds=70)
+    assert park["fail"] == "subworkflow 'w' did not end within 60 s, and was cancelled"
+
+
+async def test_a_field_that_is_missing_fails_without_another_attempt():
+    with pytest.raises(NodeError, match="subworkflowInputs") as failure:
+        await call({"subworkflowId": "w", "subworkflowInputs": {"to": "{{ nobody }}"}}, {})
+    assert failure.value.retryable is False
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"subworkflowId": "w"},
+        {"workflowId": "w"},
+        {"subworkflowId": "", "workflowId": "w"},
+        {"subworkflowId": "w", "workflowId": "other", "subworkflowInputs": ""},
+        {"subworkflowId": "w", "timeoutSeconds": ""},
+    ],
+)
+def test_both_spellings_and_empty_fields_are_taken(config: dict[str, Any]):
+    assert SubworkflowConfig.model_validate(config).subworkflow_id == "w"
