@@ -7,6 +7,7 @@ filter cannot be used on is an error, never an empty text or a zero.
 import functools
 import re
 from collections.abc import Callable, Mapping, Sized
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -16,12 +17,34 @@ from engine.values import JsonValue, as_number, as_text, encode_json, kind_of
 
 LONGEST_TEXT = 16 * 1024 * 1024
 """Characters that one template may come to."""
+MOST_WORK = 8 * LONGEST_TEXT
+"""Characters that all filters of one template may give, those for other filters included."""
 _MOST_DIGITS = 15
 _LONGEST_FORMAT = 100
 _FORMAT = re.compile(r"([^%\0]|%[aAbBdHIjmMpSyYzZfGuVT%])*")
 """Codes without the widths that some platforms know: ``%999999999Y`` would be a gigabyte."""
 
 Filter = Callable[..., object]
+
+
+@dataclass(slots=True)
+class _Work:
+    """What the filters of one template may still do."""
+
+    left: int
+
+    def charge(self, characters: int) -> None:
+        self.left -= characters
+        if self.left < 0:
+            raise TemplateError(f"all filters together would give more than {MOST_WORK} characters")
+
+
+_work: ContextVar[_Work] = ContextVar("work")
+
+
+def begin_work() -> None:
+    """From here on the filters are another template's."""
+    _work.set(_Work(MOST_WORK))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +172,16 @@ def _strict(name: str, function: Filter) -> Filter:
             if isinstance(value, Missed):
                 raise TemplateError(value.reason)
         try:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
         except (ValueError, OverflowError) as error:
             raise TemplateError(f"the filter '{name}' {error}") from None
+        # Filters follow one another, and each ``json`` may double what the one before it gave.
+        if isinstance(result, str):
+            if len(result) > LONGEST_TEXT:
+                reason = f"would give more than {LONGEST_TEXT} characters"
+                raise TemplateError(f"the filter '{name}' {reason}")
+            _work.get().charge(len(result))
+        return result
 
     return run
 

@@ -3,6 +3,7 @@
 import inspect
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,9 +14,14 @@ from hypothesis import strategies as st
 from engine.errors import TemplateError
 from engine.values import MISSING, why_not_json
 from tasks.context import NodeRun, enter_node_run
-from tasks.expressions import LONGEST_EXPRESSION, MOST_NESTED
+from tasks.expressions import (
+    _ENVIRONMENT,  # pyright: ignore[reportPrivateUsage] - to see what runs
+    LONGEST_EXPRESSION,
+    MOST_NESTED,
+    compile_expression,
+)
 from tasks.filters import FILTERS, LONGEST_TEXT
-from tasks.templates import refusals, render
+from tasks.templates import MOST_FILTERED, refusals, render
 
 DATA = {
     "name": " Ada ",
@@ -268,6 +274,55 @@ def test_one_value_may_be_as_large_as_it_is():
     large = ["x" * (LONGEST_TEXT + 1)]
 
     assert render("{{ rows }}", {"rows": large}) is large
+
+
+def test_filters_after_one_another_are_bounded(monkeypatch: pytest.MonkeyPatch):
+    """Each ``json`` doubles the backslashes of the one before it: 2,000 would be a gigabyte."""
+    chain = "| json" * (MOST_NESTED - 1)
+
+    for template in (f"{{{{ quotes {chain} }}}}", f"{{{{ quotes {chain} | length }}}}"):
+        with pytest.raises(TemplateError, match=f"'json' would give more than {LONGEST_TEXT}"):
+            render(template, {"quotes": '"' * 2_000})
+    monkeypatch.setattr("tasks.filters.MOST_WORK", 10_000)
+    with pytest.raises(TemplateError, match="all filters together"):
+        render("{{ text | upper | length }}" * 20, {"text": "x" * 1_000})
+
+
+def test_nothing_of_an_expression_runs_before_it_is_filled(monkeypatch: pytest.MonkeyPatch):
+    ran: list[object] = []
+    monkeypatch.setitem(_ENVIRONMENT.filters, "json", ran.append)
+
+    assert list(refusals("{{ 'checked' | json }}")) == []
+    compile_expression("'compiled' | json")
+    assert ran == []
+    render("{{ 'filled' | json }}", DATA)
+    assert ran == ["filled"]
+
+
+def test_placeholders_with_filters_are_counted():
+    few = "".join(f"{{{{ {i} | json }}}}" for i in range(10))
+    many = few * (MOST_FILTERED // 10) + "{{ 'one more' | json }}"
+    told = f"more than {MOST_FILTERED} placeholders with filters"
+
+    for template in (many, [few] * (MOST_FILTERED // 10) + ["{{ 'one more' | json }}"]):
+        ((_, reason),) = refusals(template)
+        assert told in reason
+        with pytest.raises(TemplateError, match=told):
+            render(template, DATA | {str(i): i for i in range(10)})
+    assert list(refusals(few * (MOST_FILTERED // 10))) == []
+    assert list(refusals("{{ name }}" * MOST_FILTERED * 2)) == []
+
+
+def test_a_long_text_takes_no_more_memory_than_a_few_copies_of_it():
+    long = "{{ " + "name." * 200_000 + " }}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(TemplateError, match="more than 1000"):
+            render(long, DATA)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 10 * len(long)
 
 
 def test_names_of_filters_are_all_there_is():
