@@ -31,6 +31,17 @@ class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
         return SECRETS.error(super().format(record))
 
 
+class _Masked(logging.Formatter):
+    """What another handler's formatter makes of a line, without secrets."""
+
+    def __init__(self, formatter: logging.Formatter | None) -> None:
+        super().__init__()
+        self._formatter = formatter or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        return SECRETS.error(self._formatter.format(record))
+
+
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
     _mask_credentials,
@@ -66,6 +77,20 @@ def set_up_logging(level: str, format_: Literal["console", "json"]) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    _take_over_other_loggers()
     # httpx logs whole addresses, with the secrets that their queries may hold.
     for name in ("httpx", "httpx2", "httpcore", "openai", "aiosqlite", "alembic", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _take_over_other_loggers() -> None:
+    """Prefect, as it is imported, gives its own loggers and uvicorn's handlers of their own."""
+    for logger in list(logging.root.manager.loggerDict.values()):
+        if not isinstance(logger, logging.Logger):
+            continue
+        for handler in list(logger.handlers):
+            if isinstance(handler, logging.StreamHandler):  # to the console, in another format
+                logger.removeHandler(cast("logging.StreamHandler[Any]", handler))
+                logger.propagate = True
+            elif not isinstance(handler.formatter, _Masked):  # such as to a Prefect server
+                handler.setFormatter(_Masked(handler.formatter))

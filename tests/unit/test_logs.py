@@ -1,0 +1,54 @@
+"""Every line of the log is masked and has one format, whoever writes it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LOGGERS = [
+    "root",
+    "uvicorn.error",
+    "fastapi",
+    "prefect.flow_runs",
+    "prefect._internal.x",
+    "other.library",
+]
+# As the service starts: Prefect gives several loggers handlers of their own as it is imported.
+WRITES = f"""
+import logging
+import sys
+from pathlib import Path
+from flows.prefect_environment import prepare_prefect
+prepare_prefect(None, Path(sys.argv[1]))
+import api_service
+from engine.masking import SECRETS
+from logs import set_up_logging
+SECRETS.learn("v3ry-s3cret")
+set_up_logging("INFO", "json")
+for name in {LOGGERS!r}:
+    try:
+        raise RuntimeError("traced v3ry-s3cret")
+    except RuntimeError:
+        logging.getLogger(name).exception("%s says %s", name, "v3ry-s3cret")
+(shipped,) = (h for h in logging.getLogger("prefect.flow_runs").handlers)
+print(shipped.format(logging.makeLogRecord(dict(msg="shipped v3ry-s3cret"))))
+"""
+
+
+def test_no_logger_shows_a_secret_or_has_a_format_of_its_own(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-c", WRITES, str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PREFECT_LOGGING_LEVEL": "INFO"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["event"] for line in lines] == [f"{name} says ***" for name in LOGGERS]
+    assert all("traced ***" in line["exception"] for line in lines)
+    assert done.stdout == "shipped ***\n"
