@@ -13,7 +13,7 @@ import httpx
 from prefect import task
 
 from engine.errors import NodeError
-from engine.masking import SECRETS, masked_headers
+from engine.masking import CREDENTIAL_HEADERS, SECRETS, masked_headers
 from engine.values import JsonValue, as_text, dump_json, load_json
 from tasks.config_base import fill, fill_text, read_config
 from tasks.context import HandlerSettings, current_node_run
@@ -42,7 +42,8 @@ class Call:
     headers: httpx.Headers
     content: bytes | None
     auth_header: str | None = None
-    """The header that proves who calls; it goes to no other origin than the URL's."""
+    """The header that proves who calls, in small letters; like all headers that carry credentials
+    it goes to no other origin than the URL's."""
 
     @property
     def shown(self) -> str:
@@ -124,8 +125,10 @@ async def _make(
 
     async def stay_authorized(request: httpx.Request) -> None:
         # httpx drops Authorization on the way to another origin; an X-API-Key is as secret.
-        if call.auth_header and not _same_site(call.url, request.url):
-            request.headers.pop(call.auth_header, None)
+        if not _same_site(call.url, request.url):
+            for name, value in list(request.headers.items()):
+                if name in (call.auth_header, *CREDENTIAL_HEADERS) or SECRETS.holds(value):
+                    del request.headers[name]
 
     try:
         async with (
@@ -209,7 +212,7 @@ def _authorize(headers: httpx.Headers, config: HttpConfig, data: JsonValue) -> s
         name = auth.name
         value = fill_text("httpAuth.value", auth.value, data)
     headers[name] = _header(name, value)
-    return name
+    return name.lower()
 
 
 def _with_query(url: httpx.URL, pairs: Iterable[Pair], data: JsonValue) -> httpx.URL:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from engine.masking import SECRETS
 from tasks.context import NodeRun, enter_node_run
 from tests.http_calls import OK, call, refused, sent
 from tests.servers import Response, serve
@@ -234,6 +235,18 @@ async def test_a_redirect_to_another_origin_does_not_take_the_secret_along(
             assert header in home.last.headers
         assert other.last.path == "/x"
         assert header not in other.last.headers
+
+
+async def test_a_redirect_to_another_origin_takes_no_credentials_of_the_table_along():
+    SECRETS.learn("s3cret-of-the-table")
+    headers = {"X-Api-Key": "typed", "X-Shop": "v1 s3cret-of-the-table", "X-Trace": "t"}
+    async with serve(OK) as other:
+        elsewhere = Response(302, headers={"Location": f"{other.url}/x"})
+        async with serve(elsewhere) as home:
+            await call(home.url, httpHeaders=headers)
+            assert home.last.headers["x-shop"] == "v1 s3cret-of-the-table"
+        kept = [name for name in other.last.headers if name.startswith("x-")]
+        assert kept == ["x-trace"]
 
 
 async def test_a_redirect_within_the_origin_keeps_the_secret():
