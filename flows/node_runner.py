@@ -8,6 +8,7 @@ from functools import cache, partial
 
 from engine.calls import SUBWORKFLOW
 from engine.document import Node
+from engine.hiding import hides
 from engine.loops import FOR_EACH, outer, split_key
 from engine.options import NodeOptions
 from engine.plan import Outcome, Outcomes
@@ -63,6 +64,8 @@ class NodeRunner:
             Exception: what the last attempt raised.
         """
         enter_node_run(self._node_run(node.id))
+        if reports is not None:
+            reports.hides_output = hides(node)
         node_reports.set(reports)
         options = NodeOptions.model_validate(node.config)
         await self.settings.secrets.prepare(dict(node.config))

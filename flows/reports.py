@@ -85,6 +85,8 @@ class NodeReports:
     ) -> None:
         self._reports = reports
         self._node_id = node_id
+        self.hides_output = False
+        """Whether the node's output is not to be readable: its deltas are dropped."""
         self._attempt = attempts_before
         self._record = record
         self._loop = asyncio.get_running_loop()
@@ -127,6 +129,8 @@ class NodeReports:
 
     def publish(self, attempt: int, output: _Output, text: str) -> None:
         """Sends a delta out."""
+        if self.hides_output:
+            return
         index, question = output
         message: dict[str, JsonValue] = {
             "type": "node_output_delta",
@@ -161,7 +165,8 @@ class NodeReports:
                     self._written = latest
                 if attempt is not None:
                     percentage, message = latest
-                    shown = None if message is None else SECRETS.text(message)
+                    # It may have been cut in the middle of a secret.
+                    shown = None if message is None else SECRETS.error(message)
                     wanted = lambda: self._live is attempt and not self._reports.closed  # noqa: E731
                     await self._record(percentage, shown, wanted)
         except Exception as error:  # noqa: BLE001 - the walk finds out by itself; no node fails

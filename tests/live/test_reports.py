@@ -15,7 +15,7 @@ from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tasks.node_types import NodeTypes
 from tests.documents import document, node
 from tests.live.clients import Told, sse, told
-from tests.service import RunningService
+from tests.service import RunningService, wait_until
 
 GO_ON, MAY_END = threading.Event(), threading.Event()
 
@@ -73,6 +73,18 @@ def test_reports_and_deltas_reach_a_stream_while_the_node_runs(service: RunningS
     again = told(service, execution_id, afterSeq=0)
     assert deltas(again) == ""
     assert report in again
+
+
+def test_deltas_of_a_node_that_hides_its_data_reach_nobody(service: RunningService) -> None:
+    execution_id = service.start(document(node("t", "teller", hideData=True)))
+    with sse(service, f"/api/executions/{execution_id}/stream") as events:
+        assert next(events).data["snapshot"]
+        GO_ON.set()
+        wait_until(lambda: (service.poll(execution_id)["currentNode"] or {}).get("message"))
+        MAY_END.set()
+        seen = list(events)
+    assert seen[-1].type == "execution_complete"
+    assert "Hel" not in json.dumps([event.data for event in seen])
 
 
 def test_deltas_reach_a_websocket(service: RunningService) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from engine.masking import SECRETS
 from flows.reports import Attempt
 from tasks.context import report_progress, send_delta
+from tasks.reports import LONGEST_MESSAGE
 from tests.virtual_time import run
 from tests.watcher import Watcher, watched
 
@@ -46,6 +48,16 @@ def test_the_last_report_is_written_when_the_interval_is_over():
         await asyncio.sleep(5)
 
     assert watched(handler).written == [(0.0, 1, None), (1.0, 3, "nearly")]
+
+
+def test_a_message_that_was_cut_within_a_secret_does_not_show_its_beginning():
+    SECRETS.learn("an-unfinished-report-s3cret")
+
+    async def handler() -> None:
+        report_progress(1, "." * (LONGEST_MESSAGE - 20) + "an-unfinished-report-s3cret")
+        await asyncio.sleep(1)
+
+    assert watched(handler).written == [(0.0, 1, "." * (LONGEST_MESSAGE - 20) + "***")]
 
 
 def test_an_unchanged_report_is_not_written_again():
