@@ -280,14 +280,9 @@ def load_settings() -> Settings:
     return settings
 
 
-_NEVER_SHOWN = {"data_key"}
-
-
 def _fault(error: ErrorDetails) -> str:
     message = error["msg"].removeprefix("Value error, ")
     name = str(error["loc"][0])
     if SecretStr in get_args(Settings.model_fields[name].annotation):
         return f"{name.upper()}: {message}"
     return f"{name.upper()}={error['input']!r}: {message}"
-    shown = "" if name in _NEVER_SHOWN else f"={error['input']!r}"
-    return f"{name.upper()}{shown}: {message}"
