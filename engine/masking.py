@@ -8,6 +8,7 @@ answer may come back to another one, or after a restart.
 import base64
 import html
 import json
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import cast
 from urllib.parse import quote, quote_plus
@@ -58,7 +59,7 @@ class Masker:
 
     def __init__(self) -> None:
         self._spellings: tuple[str, ...] = ()
-        self._beginnings: frozenset[str] = frozenset()
+        self._in_order: tuple[str, ...] = ()
 
     def learn(self, value: str) -> None:
         """From now on ``value`` is masked.
@@ -72,7 +73,7 @@ class Masker:
             known = {*self._spellings, *_spellings(value)}
             # The longest first: a part of one must not be taken out of its middle.
             self._spellings = tuple(sorted(known, key=lambda text: (-len(text), text)))
-            self._beginnings = frozenset(text[:i] for text in known for i in range(1, len(text)))
+            self._in_order = tuple(sorted(known))
 
     def holds(self, text: str) -> bool:
         """Whether a secret stands in ``text``."""
@@ -90,7 +91,12 @@ class Masker:
         that comes in pieces they are shown when it is known what follows.
         """
         longest = min(len(text), len(self._spellings[0]) - 1 if self._spellings else 0)
-        return next((i for i in range(longest, 0, -1) if text[-i:] in self._beginnings), 0)
+        return next((i for i in range(longest, 0, -1) if self._begins_one(text[-i:])), 0)
+
+    def _begins_one(self, text: str) -> bool:
+        # What begins with a text follows it in order. To keep all beginnings takes megabytes.
+        at = bisect_left(self._in_order, text)
+        return at < len(self._in_order) and self._in_order[at].startswith(text)
 
     def error(self, text: str) -> str:
         """As ``text``; also the beginning of a secret that was cut off in the middle."""

@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import tracemalloc
 from typing import Any
 from urllib.parse import quote, quote_plus, urlencode
 
@@ -95,6 +96,38 @@ def test_lines_of_a_key_are_secrets_too():
     masker.learn("-----BEGIN KEY-----\nAAAABBBBCCCC\n-----END KEY-----")
 
     assert masker.text("> AAAABBBBCCCC") == "> ***"
+
+
+def test_a_long_key_takes_little_memory():
+    """An RSA key of 4096 bits has fifty lines; all beginnings of its spellings were 400 MB."""
+    lines = [f"{i:02}" * 32 for i in range(50)]
+    made = Masker()
+    tracemalloc.start()
+    try:
+        made.learn("\n".join(lines))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 5_000_000
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(st.lists(st.text("ab/", min_size=4, max_size=8), min_size=1, max_size=3), st.text("ab/"))
+def test_of_a_text_in_pieces_the_beginning_of_a_secret_is_kept_back(secrets: list[str], text: str):
+    made = Masker()
+    for secret in secrets:
+        made.learn(secret)
+
+    kept = made.unfinished(text)
+    begun = [i for i in range(1, len(text) + 1) if any(s.startswith(text[-i:]) for s in secrets)]
+    assert kept >= max(begun, default=0)
+    assert kept <= len(text)
+
+
+def test_what_begins_no_secret_is_not_kept_back(masker: Masker):
+    assert masker.unfinished("nothing of the kind") == 0
+    assert masker.unfinished("") == 0
+    assert masker.unfinished(f"it is {CANARY[:5]}") == 5
 
 
 def test_what_is_too_short_is_not_taken(masker: Masker):
