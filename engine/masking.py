@@ -59,6 +59,7 @@ class Masker:
 
     def __init__(self) -> None:
         self._spellings: tuple[str, ...] = ()
+        self._in_json: tuple[str, ...] = ()
         self._in_order: tuple[str, ...] = ()
 
     def learn(self, value: str) -> None:
@@ -73,11 +74,16 @@ class Masker:
             known = {*self._spellings, *_spellings(value)}
             # The longest first: a part of one must not be taken out of its middle.
             self._spellings = tuple(sorted(known, key=lambda text: (-len(text), text)))
+            self._in_json = tuple({json.dumps(text, ensure_ascii=False)[1:-1] for text in known})
             self._in_order = tuple(sorted(known))
 
     def holds(self, text: str) -> bool:
         """Whether a secret stands in ``text``."""
         return any(spelling in text for spelling in self._spellings)
+
+    def holds_json(self, text: str) -> bool:
+        """As ``holds``, of the texts in a JSON text, which has an escape more before each quote."""
+        return any(spelling in text for spelling in self._in_json)
 
     def text(self, text: str) -> str:
         """``text`` with every secret masked."""
@@ -145,23 +151,30 @@ def _spellings(value: str) -> Iterator[str]:
     for text in plain:
         if len(text) < SHORTEST_SECRET:
             continue
-        yield from _escaped(text)
-        for raw in (text.encode(), f":{text}".encode()):
-            yield base64.b64encode(raw).decode()
-        yield from _within_base64(text.encode())
+        # As JSON it may stand in a query, in a page or in base64 in its turn.
+        for form in {text, *_in_json(text)}:
+            yield from _escaped(form)
+            for raw in (form.encode(), f":{form}".encode()):
+                yield base64.b64encode(raw).decode()
+            yield from _within_base64(form.encode())
 
 
 def _escaped(text: str) -> Iterator[str]:
     yield text
-    for ascii_only in (True, False):
-        once = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+    for once in _in_json(text):
         yield once
-        yield json.dumps(once, ensure_ascii=ascii_only)[1:-1]
+        yield from _in_json(once)
     yield repr(text)[1:-1]
-    yield html.escape(text)
+    page = html.escape(text)
+    yield page
+    yield page.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
     for encoded in {quote_plus(text), *(quote(text, safe=safe) for safe in _LEFT_IN_URLS)}:
         yield encoded
         yield "".join(_small_escapes(encoded))
+
+
+def _in_json(text: str) -> set[str]:
+    return {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
 
 
 def _small_escapes(encoded: str) -> Iterator[str]:

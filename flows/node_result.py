@@ -51,7 +51,7 @@ def checked_result(returned: object) -> NodeResult:
         raise NodeError(f"the handler's result is no JSON: {error}", retryable=False) from None
     if reason := why_not_parking(result):
         raise NodeError(f"the handler's result cannot park its node: {reason}", retryable=False)
-    if SECRETS.holds(output_data) or (detail and SECRETS.holds(detail)):
+    if SECRETS.holds_json(output_data) or (detail and SECRETS.holds_json(detail)):
         output_data = dump_json(SECRETS.value(json.loads(output_data)))
         detail = dump_json(SECRETS.value(json.loads(detail))) if detail else None
     stored: dict[str, JsonValue] = json.loads(detail or "{}")

@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_plus, urlencode
 
@@ -13,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import NodeError, TemplateError
-from engine.masking import MASK, Masker, masked_headers
+from engine.masking import MASK, SECRETS, Masker, masked_headers
 from flows.node_result import checked_result, fit_to_be_told
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tasks.secrets import Secrets
 from tasks.templates import refusals, render
 
+ESCAPED = 'quoted"and\\back'
 CANARY = 'c4n4ry/+ "quoted" ü\\&%'
 
 
@@ -195,6 +197,32 @@ def test_results_are_masked_before_anybody_has_them():
 
 
 @pytest.mark.usefixtures("_with_a_secret")
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        json.dumps,
+        lambda text: json.dumps(json.dumps(text)),
+        lambda text: json.dumps(json.dumps(json.dumps(text))),
+        repr,
+        html.escape,
+        lambda text: html.escape(json.dumps(text)),
+        lambda text: html.escape(text).replace("&quot;", "&#34;"),
+        lambda text: quote(json.dumps({"k": text})),
+        lambda text: base64.b64encode(json.dumps({"k": text}).encode()).decode(),
+    ],
+)
+@pytest.mark.usefixtures("_with_a_secret")
+def test_a_secret_that_json_escapes_is_masked_in_results_too(spelt: Callable[[str], str]):
+    """A result is looked through as JSON text, in which it is escaped once more."""
+    SECRETS.learn(ESCAPED)
+
+    for result in ({"outputData": {"t": spelt(ESCAPED)}}, {"message": spelt(ESCAPED)}):
+        masked = checked_result(result).result
+        told = masked["outputData"] or masked
+        assert "***" in json.dumps(told)
+        assert "quoted" not in json.dumps(told)
+
+
 def test_errors_are_told_without_it_and_with_all_else():
     told = fit_to_be_told(NodeError("no: t0k3n-of-the-test", retryable=False, retry_after=3))
     assert isinstance(told, NodeError)
