@@ -15,7 +15,7 @@ from api import catalogue, executions, lists, nodes, service, validation, webhoo
 from api.access import SIGNED, Access, Door
 from api.errors import add_error_handlers
 from api.hardening import BodyLimit, SafeHeaders
-from api.interface import STORAGE, TAGS, DescribedApp
+from api.interface import DESCRIPTION, STORAGE, TAGS, DescribedApp
 from api.keys import read_keys
 from api.live import sse, websocket
 from api.live.hub import Hub
@@ -85,6 +85,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         title="Workflow Orchestration Service",
         version=VERSION,
         summary="Runs workflows in the background and tells how they go.",
+        description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=lifespan,
     )

@@ -9,7 +9,7 @@ from flows.catalogue import catalogue
 router = APIRouter(prefix="/api", tags=["nodes"])
 
 
-@router.get("/node-types")
+@router.get("/node-types", operation_id="listNodeTypes")
 async def list_node_types(services: UseServices) -> list[NodeTypeView]:
     """Every node type that this service can run, those of your own too."""
     return [

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api.methods import allowed_methods
 from engine.document import escape_pointer
 from engine.errors import (
     BodyTooLargeError,
@@ -129,9 +130,12 @@ def _pointer(location: Sequence[Any]) -> str:
     return "".join(f"/{escape_pointer(str(part))}" for part in location[1:])
 
 
-async def _on_http_exception(_request: Request, error: Exception) -> ProblemResponse:
+async def _on_http_exception(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, HTTPException)
-    return problem(error.status_code, str(error.detail), error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(allowed_methods(request.app.routes, request.url.path))
+    return problem(error.status_code, str(error.detail), headers)
 
 
 async def _on_unexpected(request: Request, error: Exception) -> ProblemResponse:

@@ -33,6 +33,7 @@ router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
 
 @router.post(
     "/workflows/execute",
+    operation_id="executeWorkflow",
     responses={status: {"model": ProblemView} for status in (404, 422, 429)},
 )
 async def execute(
@@ -71,7 +72,11 @@ async def execute(
     )
 
 
-@router.get("/executions/{execution_id}", responses={404: {"model": ProblemView}})
+@router.get(
+    "/executions/{execution_id}",
+    operation_id="readExecution",
+    responses={404: {"model": ProblemView}},
+)
 async def read_execution(execution_id: str, services: UseServices) -> ExecutionView:
     """How an execution stands: status, progress, the last logs, the output."""
     execution, logs = await services.database.reads.execution_with_logs(
@@ -84,7 +89,11 @@ async def read_execution(execution_id: str, services: UseServices) -> ExecutionV
     return execution_view(execution, logs, position, callback)
 
 
-@router.get("/executions/{execution_id}/logs", responses={404: {"model": ProblemView}})
+@router.get(
+    "/executions/{execution_id}/logs",
+    operation_id="readExecutionLogs",
+    responses={404: {"model": ProblemView}},
+)
 async def read_logs(
     execution_id: str,
     services: UseServices,
@@ -101,7 +110,11 @@ async def read_logs(
     )
 
 
-@router.post("/executions/{execution_id}/cancel", responses={404: {"model": ProblemView}})
+@router.post(
+    "/executions/{execution_id}/cancel",
+    operation_id="cancelExecution",
+    responses={404: {"model": ProblemView}},
+)
 async def cancel(execution_id: str, services: UseServices) -> CancelAnswer:
     """Stops an execution. It is ``cancelled`` as soon as nothing of it runs any more."""
     previous = await services.database.queue.request_cancel(execution_id)
@@ -117,6 +130,7 @@ async def cancel(execution_id: str, services: UseServices) -> CancelAnswer:
 
 @router.post(
     "/executions/{execution_id}/rerun",
+    operation_id="rerunExecution",
     responses={status: {"model": ProblemView} for status in (404, 409, 422, 429)},
 )
 async def rerun(
@@ -141,6 +155,7 @@ async def rerun(
 
 @router.post(
     "/executions/{execution_id}/nodes/{node_id}/resume",
+    operation_id="resumeNode",
     responses={status: {"model": ProblemView} for status in (404, 409, 422)},
 )
 async def resume(
@@ -156,7 +171,11 @@ async def resume(
     return ResumeAnswer(execution_id=execution_id, node_id=node_id)
 
 
-@router.post("/executions/{execution_id}/token", responses={404: {"model": ProblemView}})
+@router.post(
+    "/executions/{execution_id}/token",
+    operation_id="makeExecutionToken",
+    responses={404: {"model": ProblemView}},
+)
 async def make_token(execution_id: str, services: UseServices) -> TokenAnswer:
     """A token that reads this execution and nothing else, and for a while: for browsers."""
     await services.database.reads.organization_of(execution_id)  # there is one

@@ -6,6 +6,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from api.errors import ProblemResponse
+from api.examples import ANSWERS, PARAMETERS, REQUESTS, problem_example
+from api.links import LINKS
 
 TAGS = [
     {"name": "service", "description": "The service itself."},
@@ -15,14 +17,74 @@ TAGS = [
     {"name": "live", "description": "Server-Sent Events; the WebSocket `/ws` is beside them."},
     {"name": "webhooks", "description": "Calls from outside that start executions."},
 ]
+DESCRIPTION = """\
+Every operation has examples. The links of an answer name the operations that come next, and where
+in the answer their parameters stand. Errors are problem documents (RFC 9457).
+"""
 STORAGE = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
 """What every operation that touches the database may answer."""
 _PROBLEM = {"$ref": "#/components/schemas/ProblemView"}
 _FASTAPI_S_OWN = ("HTTPValidationError", "ValidationError")
+_TOKEN_SCHEME = "ExecutionToken"  # noqa: S105 - its name
+_OF_TOKEN = {
+    "type": "apiKey",
+    "in": "query",
+    "name": "token",
+    "description": "A token for this execution, from browsers, which set no headers here.",
+}
+_WEBHOOK = "receiveWebhook"
+_EVENTS = "text/event-stream"
+_EVENT = {
+    "type": "object",
+    "required": ["event", "id", "data"],
+    "properties": {
+        "event": {
+            "enum": [
+                "execution_progress",
+                "execution_complete",
+                "execution_cancelled",
+                "execution_error",
+            ]
+        },
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+"""One of a stream's events; as ``itemSchema``, where FastAPI puts it and OpenAPI 3.2 has it."""
+
+
+def _header(description: str, example: str, *, required: bool = True) -> dict[str, Any]:
+    schema = {"type": "string"}
+    return {
+        "description": description,
+        "required": required,
+        "schema": schema,
+        "example": example,
+    }
+
+
+_LOCATION = _header("The path of what was made.", "/api/executions/54e8b2c5")
+_ETAG = _header("The version of the workflow.", '"2026-11-23T10:12:00.123Z"')
+_HEADERS: dict[tuple[str, str], dict[str, Any]] = {
+    ("executeWorkflow", "200"): {"Location": _LOCATION},
+    ("rerunExecution", "200"): {"Location": _LOCATION},
+    ("createWorkflow", "201"): {"Location": _LOCATION, "ETag": _ETAG},
+    ("readWorkflow", "200"): {"ETag": _ETAG},
+    ("readWorkflow", "304"): {"ETag": _ETAG},
+    ("updateWorkflow", "200"): {"ETag": _ETAG},
+}
+_RETRY = {"Retry-After": _header("Seconds after which it is worth another try.", "2")}
+_ERROR_HEADERS = {
+    HTTPStatus.METHOD_NOT_ALLOWED: {"Allow": _header("The methods that the path has.", "GET")},
+    HTTPStatus.TOO_MANY_REQUESTS: _RETRY,
+    HTTPStatus.SERVICE_UNAVAILABLE: _RETRY,
+    HTTPStatus.INSUFFICIENT_STORAGE: _RETRY,
+}
+_CHALLENGE = {"WWW-Authenticate": _header("How to show a key.", "Bearer")}
 
 
 class DescribedApp(FastAPI):
-    """An application whose description shows errors as they are: problem documents.
+    """An application whose description is whole: errors as they are, headers, examples, links.
 
     FastAPI describes every model as ``application/json``, and a 422 of a form that
     ``api.errors`` replaces.
@@ -31,17 +93,73 @@ class DescribedApp(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         if self.openapi_schema is None:
-            self.openapi_schema = _with_problems(super().openapi())
+            self.openapi_schema = _described(super().openapi())
         return self.openapi_schema
 
 
-def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
-    for operations in document["paths"].values():
-        for operation in operations.values():
+def _described(document: dict[str, Any]) -> dict[str, Any]:
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            for parameter in operation.get("parameters", ()):
+                _describe_parameter(parameter)
+            _add_request_examples(operation)
             for status, answer in operation["responses"].items():
-                if int(status) >= HTTPStatus.BAD_REQUEST:
-                    answer["description"] = HTTPStatus(int(status)).phrase
-                    answer["content"] = {ProblemResponse.media_type: {"schema": _PROBLEM}}
+                _describe_answer(operation, status, answer)
+                if method == "head":  # its answers have no body, and so nothing to go on from
+                    answer.pop("content", None)
+                    answer.pop("links", None)
+            if path.endswith("/stream") and "security" in operation:
+                operation["security"].append({_TOKEN_SCHEME: []})
+    components = document["components"]
     for name in _FASTAPI_S_OWN:
-        document["components"]["schemas"].pop(name, None)
+        components["schemas"].pop(name, None)
+    if "securitySchemes" in components:
+        components["securitySchemes"][_TOKEN_SCHEME] = _OF_TOKEN
     return document
+
+
+def _describe_parameter(parameter: dict[str, Any]) -> None:
+    schema = parameter["schema"]
+    # Left out is what a parameter is without a value; a ``null`` cannot be sent.
+    kept = [branch for branch in schema.pop("anyOf", ()) if branch != {"type": "null"}]
+    for branch in kept:
+        schema.update(branch)
+    if schema.get("default", ...) is None:
+        del schema["default"]
+    description, example = PARAMETERS[parameter["name"]]
+    parameter.setdefault("description", description)
+    parameter["example"] = example
+
+
+def _add_request_examples(operation: dict[str, Any]) -> None:
+    examples = REQUESTS.get(operation["operationId"])
+    if examples is not None:
+        content = operation["requestBody"]["content"]["application/json"]
+        content["examples"] = {name: {"value": value} for name, value in examples.items()}
+
+
+def _describe_answer(operation: dict[str, Any], status: str, answer: dict[str, Any]) -> None:
+    name: str = operation["operationId"]
+    if name.startswith(_WEBHOOK):
+        name = _WEBHOOK
+    if int(status) >= HTTPStatus.BAD_REQUEST:
+        said = HTTPStatus(int(status))
+        answer["description"] = said.phrase
+        example = problem_example(said, said.phrase)
+        answer["content"] = {ProblemResponse.media_type: {"schema": _PROBLEM, "example": example}}
+        if said is HTTPStatus.UNAUTHORIZED and "security" in operation:
+            answer["headers"] = _CHALLENGE
+        elif said in _ERROR_HEADERS:
+            answer["headers"] = _ERROR_HEADERS[said]
+        return
+    if (name, status) in _HEADERS:
+        answer["headers"] = _HEADERS[name, status]
+    if (name, status) in LINKS:
+        answer["links"] = LINKS[name, status]
+    example = ANSWERS.get(name, {}).get(status)
+    for media_type, content in answer.get("content", {}).items():
+        if media_type == _EVENTS:
+            del content["schema"]  # that of a text, but what is read are events
+            content["itemSchema"] = _EVENT
+        if example is not None:
+            content["example"] = example

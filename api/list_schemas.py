@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from api.schemas import ApiModel, without_nul
+from api.schemas import WITHOUT_NUL, ApiModel, without_nul
 from engine.status import ExecutionStatus
 
 
@@ -21,7 +21,7 @@ def _empty_is_none(text: str | None) -> str | None:
     return text or None
 
 
-_Short = Annotated[str, Field(max_length=500)]
+_Short = Annotated[str, Field(max_length=500, json_schema_extra={"pattern": WITHOUT_NUL})]
 _Only = Annotated[_Short | None, AfterValidator(without_nul), AfterValidator(_empty_is_none)]
 OfOrganization = Annotated[_Only, Query(alias="organizationId")]
 OfWorkflow = Annotated[_Only, Query(alias="workflowId")]
@@ -34,7 +34,10 @@ Limit = Annotated[int, Query(ge=1, le=1_000)]
 _Long = Annotated[str, Field(max_length=4_000)]
 Cursor = Annotated[
     _Long | None,
-    Query(description="The `nextCursor` of the page before."),
+    Query(
+        description="The `nextCursor` of the page before.",
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]*$"},
+    ),
     AfterValidator(_empty_is_none),
 ]
 Statuses = Annotated[

@@ -24,7 +24,7 @@ from database.records import ExecutionFilter
 router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
 
 
-@router.get("/executions", responses={422: {"model": ProblemView}})
+@router.get("/executions", operation_id="listExecutions", responses={422: {"model": ProblemView}})
 async def list_executions(  # noqa: PLR0913, PLR0917 - by name, each a field of the query
     services: UseServices,
     scope: UseScope,
@@ -64,6 +64,7 @@ async def list_executions(  # noqa: PLR0913, PLR0917 - by name, each a field of 
 # ``path``: an id may hold a slash, and servers hand paths over decoded.
 @router.get(
     "/workflows/{workflow_id:path}/executions",
+    operation_id="listWorkflowExecutions",
     responses={status: {"model": ProblemView} for status in (404, 422)},
 )
 async def list_executions_of_a_workflow(

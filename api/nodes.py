@@ -9,7 +9,11 @@ from api.strict_json import StrictRoute
 router = APIRouter(prefix="/api/nodes", tags=["nodes"], route_class=StrictRoute)
 
 
-@router.post("/execute", responses={400: {"model": ProblemView}, 422: {"model": ProblemView}})
+@router.post(
+    "/execute",
+    operation_id="executeNode",
+    responses={400: {"model": ProblemView}, 422: {"model": ProblemView}},
+)
 async def execute_node(request: NodeExecuteRequest, services: UseServices) -> NodeExecuteAnswer:
     """Runs one node now, with no execution row. A failing node is an answer, not an error."""
     trial = await services.runner.try_node(

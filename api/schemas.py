@@ -7,6 +7,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictBool,
     StrictStr,
     ValidationInfo,
     field_validator,
@@ -25,10 +26,34 @@ def without_nul(text: str | None) -> str | None:
     return text
 
 
-Name = Annotated[StrictStr, Field(min_length=1, max_length=500), AfterValidator(without_nul)]
+# The patterns are for the description of the interface: the validators say better what is wrong.
+WITHOUT_NUL = r"^[^\u0000]*$"
+Name = Annotated[
+    StrictStr,
+    Field(min_length=1, max_length=500, json_schema_extra={"pattern": WITHOUT_NUL}),
+    AfterValidator(without_nul),
+]
 
+_WEB_ADDRESS = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\u0000-\u0020\u007f-\u009f]+$"
+CallbackUrl = Annotated[
+    StrictStr,
+    Field(max_length=2_000, json_schema_extra={"format": "uri", "pattern": _WEB_ADDRESS}),
+    AfterValidator(check_callback_url),
+]
 
-CallbackUrl = Annotated[StrictStr, Field(max_length=2_000), AfterValidator(check_callback_url)]
+_EITHER: dict[str, Any] = {
+    "oneOf": [
+        {
+            "required": ["workflowId"],
+            "properties": {"workflowId": {"type": "string"}, "graph": {"type": "null"}},
+        },
+        {
+            "required": ["graph"],
+            "properties": {"workflowId": {"type": "null"}, "graph": {"type": "object"}},
+        },
+    ]
+}
+"""A saved workflow or a document, as JSON Schema says it."""
 
 
 class ApiModel(BaseModel):
@@ -49,6 +74,8 @@ class ServiceStatus(ApiModel):
 
 class ExecuteRequest(ApiModel):
     """What to run, a saved workflow or a document, and what its nodes take."""
+
+    model_config = ConfigDict(json_schema_extra=_EITHER)
 
     # Before the other one, which looks at it.
     graph: dict[str, Any] | None = Field(
@@ -120,7 +147,7 @@ class RerunAnswer(ExecuteAnswer):
 class ResumeRequest(ApiModel):
     """What is said to a node that waits."""
 
-    approved: bool = True
+    approved: StrictBool = True
     data: dict[str, Any] | None = None
 
 
@@ -293,6 +320,8 @@ class NodeTypeView(ApiModel):
 
 class ValidateRequest(ApiModel):
     """A workflow to look at: a saved one or a document, exactly one of the two."""
+
+    model_config = ConfigDict(json_schema_extra=_EITHER)
 
     workflow_id: Name | None = Field(default=None, examples=["example-hello-world"])
     graph: dict[str, Any] | None = Field(default=None, description="A document, unsaved.")

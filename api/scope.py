@@ -4,14 +4,20 @@ What lies beyond is answered like what does not exist.
 """
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Depends
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from api.access import Caller
+from api.workflow_schemas import is_own_path
 from database.reads import Reads
 from engine.errors import ExecutionNotFoundError, OutOfScopeError, WorkflowNotFoundError
+
+ONE_WORKFLOW = "/api/workflows/{workflow_id:path}"
+"""The path of a workflow, which matches other paths too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +82,14 @@ async def within_scope(connection: HTTPConnection, scope: UseScope) -> None:
     Raises:
         NotFoundError: it is not.
         OutOfScopeError: the query names another organization.
+        HTTPException: the path is one of the interface's own, which has other methods.
     """
     places = connection.path_params
     if "execution_id" in places:
         await scope.see_execution(places["execution_id"])
     if "workflow_id" in places:
+        if connection.scope["route"].path == ONE_WORKFLOW and is_own_path(places["workflow_id"]):
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
         await scope.see_workflow(places["workflow_id"])
     asked = connection.query_params.get("organizationId")
     if asked:

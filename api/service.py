@@ -11,7 +11,7 @@ from version import VERSION
 router = APIRouter(tags=["service"])
 
 
-@router.get("/")
+@router.get("/", operation_id="readStatus")
 async def read_status() -> ServiceStatus:
     """Answers as soon as the service takes executions."""
     return ServiceStatus(version=VERSION, timestamp=to_text(datetime.now(UTC)))

@@ -13,6 +13,7 @@ router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=Stri
 
 @router.post(
     "/validate",
+    operation_id="validateWorkflow",
     response_model_exclude_none=True,
     responses={status: {"model": ProblemView} for status in (404, 422)},
 )

@@ -4,14 +4,18 @@ import re
 from typing import Annotated
 
 from fastapi import Header
+from pydantic import WithJsonSchema
 
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 
+_FIELD = WithJsonSchema({"type": "string"})
+"""A list is how several lines of it are read; each is a text, or several parted by commas."""
+
 IfMatch = Annotated[
-    list[str] | None, Header(description="The `ETag` that the change is meant for, or `*`.")
+    list[str] | None, Header(description="The `ETag` that the change is meant for, or `*`."), _FIELD
 ]
 IfNoneMatch = Annotated[
-    list[str] | None, Header(description="The `ETag` that the caller has already, or `*`.")
+    list[str] | None, Header(description="The `ETag` that the caller has already, or `*`."), _FIELD
 ]
 
 

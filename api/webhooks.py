@@ -19,33 +19,69 @@ from engine.status import NodeStatus
 from engine.values import JsonValue, encode_json
 from flows.deliveries import REPLY, RESPONSE, Deliveries, Delivery
 
-METHODS = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"]
-"""Besides POST, the one that the interface's schema shows."""
+METHODS = ("POST", "GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE")
+"""Deliveries alike. Each is an operation of its own in the interface's description."""
+_WITH_BODY = ("POST", "PUT", "PATCH")
 _WITHOUT_BODY = {HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIFIED}
+_ACCEPTED: dict[str, Any] = {
+    "type": "object",
+    "required": ["success", "executionId", "status"],
+    "properties": {
+        "success": {"const": True},
+        "executionId": {"type": "string"},
+        "status": {"type": ["string", "null"]},
+    },
+}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Accepted; or what a response node answers, with a status of its choice"},
-    202: {"description": "Accepted; the response node did not answer in time"},
+    200: {
+        "description": "Accepted; or what a response node answers, with a status of its choice",
+        "content": {"application/json": {"schema": {}}, "*/*": {"schema": {}}},
+    },
+    202: {
+        "description": "Accepted; the response node did not answer in time",
+        "content": {"application/json": {"schema": _ACCEPTED}},
+    },
     **{status: {"model": ProblemView} for status in (401, 404, 413, 422, 429, *STORAGE)},
+}
+
+_BODY: dict[str, Any] = {
+    "description": "Anything; of a JSON object the node gets exactly its fields.",
+    "content": {
+        "application/json": {"schema": {}, "example": {"id": 7}},
+        "application/x-www-form-urlencoded": {"schema": {"type": "object"}, "example": {"id": "7"}},
+        "text/plain": {"schema": {"type": "string"}, "example": "Order 7 is there."},
+    },
 }
 
 router = APIRouter(prefix="/api/webhook", tags=["webhooks"])
 
 
-@router.post("/{workflow_id}", responses=_ANSWERS)
-@router.api_route("/{workflow_id}", methods=METHODS, include_in_schema=False)
 async def receive(workflow_id: str, request: Request, services: UseServices) -> Response:
     """Fires the workflow's webhook node that has no token."""
     return await _receive(request, services, workflow_id, None)
 
 
-# ``path``: an id may hold a slash; the token may not.
-@router.post("/{workflow_id:path}/{token}", responses=_ANSWERS)
-@router.api_route("/{workflow_id:path}/{token}", methods=METHODS, include_in_schema=False)
 async def receive_with_token(
     workflow_id: str, token: str, request: Request, services: UseServices
 ) -> Response:
     """Fires the workflow's webhook node that has this token."""
     return await _receive(request, services, workflow_id, token)
+
+
+# ``path``: an id may hold a slash; the token may not.
+for path, endpoint, name in (
+    ("/{workflow_id}", receive, "receiveWebhook"),
+    ("/{workflow_id:path}/{token}", receive_with_token, "receiveWebhookWithToken"),
+):
+    for method in METHODS:
+        router.add_api_route(
+            path,
+            endpoint,
+            methods=[method],
+            operation_id=name if method == "POST" else f"{name}By{method.title()}",
+            responses=_ANSWERS,
+            openapi_extra={"requestBody": _BODY} if method in _WITH_BODY else None,
+        )
 
 
 async def _receive(

@@ -13,9 +13,14 @@ FIXED_NAMES = frozenset({"execute", "validate"})
 MOST_TAGS = 100
 
 
+def is_own_path(workflow_id: str) -> bool:
+    """Whether what stands for an id in a path is a path of the interface's own."""
+    return workflow_id in FIXED_NAMES or workflow_id.endswith("/executions")
+
+
 def _fit_for_a_path(workflow_id: str) -> str:
     parts = workflow_id.split("/")
-    if workflow_id in FIXED_NAMES or (len(parts) > 1 and parts[-1] == "executions"):
+    if is_own_path(workflow_id):
         raise PydanticCustomError("unusable_id", "the interface has a path of that name")
     if is_unsaved_id(workflow_id):
         raise PydanticCustomError("unusable_id", "ids that begin so are the service's own")

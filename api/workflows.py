@@ -5,8 +5,7 @@ from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query, Response
-from starlette.exceptions import HTTPException
+from fastapi import APIRouter, Query, Response
 
 from api.cursors import encode_place, workflow_place
 from api.list_schemas import Cursor, Limit, OfOrganization
@@ -17,7 +16,6 @@ from api.strict_json import StrictRoute
 from api.versions import IfMatch, IfNoneMatch, etag, is_known, wanted_versions
 from api.views import json_value
 from api.workflow_schemas import (
-    FIXED_NAMES,
     CreateWorkflowRequest,
     SavedWorkflowView,
     UpdateWorkflowRequest,
@@ -34,17 +32,10 @@ from engine.values import encode_json
 router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=StrictRoute)
 
 
-async def _not_a_fixed_name(workflow_id: str) -> str:
-    if workflow_id in FIXED_NAMES:
-        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
-    return workflow_id
-
-
 Force = Annotated[bool, Query(description="Stop and delete executions that have not ended, too.")]
-WorkflowId = Annotated[str, Depends(_not_a_fixed_name)]
 
 
-@router.get("", responses={422: {"model": ProblemView}})
+@router.get("", operation_id="listWorkflows", responses={422: {"model": ProblemView}})
 async def list_workflows(
     services: UseServices,
     scope: UseScope,
@@ -73,6 +64,7 @@ async def list_workflows(
 
 @router.post(
     "",
+    operation_id="createWorkflow",
     status_code=HTTPStatus.CREATED,
     responses={status: {"model": ProblemView} for status in (409, 422)},
 )
@@ -91,6 +83,7 @@ async def create_workflow(
 # ``path``: an id may hold a slash, and servers hand paths over decoded.
 @router.get(
     "/{workflow_id:path}",
+    operation_id="readWorkflow",
     response_model=WorkflowView,
     responses={
         HTTPStatus.NOT_MODIFIED: {"description": "The caller has this version already"},
@@ -99,7 +92,7 @@ async def create_workflow(
     },
 )
 async def read_workflow(
-    workflow_id: WorkflowId,
+    workflow_id: str,
     services: UseServices,
     response: Response,
     if_none_match: IfNoneMatch = None,
@@ -116,10 +109,11 @@ async def read_workflow(
 
 @router.put(
     "/{workflow_id:path}",
+    operation_id="updateWorkflow",
     responses={status: {"model": ProblemView} for status in (404, 405, 412, 422)},
 )
 async def update_workflow(
-    workflow_id: WorkflowId,
+    workflow_id: str,
     request: UpdateWorkflowRequest,
     services: UseServices,
     scope: UseScope,
@@ -138,11 +132,12 @@ async def update_workflow(
 
 @router.delete(
     "/{workflow_id:path}",
+    operation_id="deleteWorkflow",
     status_code=HTTPStatus.NO_CONTENT,
     responses={status: {"model": ProblemView} for status in (404, 405, 409, 412)},
 )
 async def delete_workflow(
-    workflow_id: WorkflowId,
+    workflow_id: str,
     services: UseServices,
     if_match: IfMatch = None,
     force: Force = False,  # noqa: FBT002 - FastAPI passes it by name

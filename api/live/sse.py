@@ -71,6 +71,7 @@ async def _as_events(
 
 @router.get(
     "/executions/{execution_id}/stream",
+    operation_id="streamExecution",
     response_class=EventStream,
     status_code=200,  # else the description of the interface looks for it in EventStream
     responses={
@@ -106,6 +107,7 @@ async def stream_execution(
 
 @router.get(
     "/events",
+    operation_id="streamEvents",
     response_class=EventStream,
     status_code=200,  # else the description of the interface looks for it in EventStream
     responses={

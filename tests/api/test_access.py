@@ -162,7 +162,9 @@ def test_the_openapi_document_says_how_to_show_a_key_where_one_is_needed(
     guarded: RunningService, service: RunningService
 ):
     told = guarded.http.get("/openapi.json", headers=as_("read")).json()
-    assert {"HTTPBearer", "APIKeyHeader"} == set(told["components"]["securitySchemes"])
+    assert {"HTTPBearer", "APIKeyHeader", "ExecutionToken"} == set(
+        told["components"]["securitySchemes"]
+    )
     read = told["paths"]["/api/executions/{execution_id}"]["get"]
     assert read["security"] == [{"HTTPBearer": []}, {"APIKeyHeader": []}]
     assert {"401", "403", "413"} <= set(read["responses"])

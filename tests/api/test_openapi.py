@@ -1,125 +1,148 @@
-"""The OpenAPI document against the running service: what schemathesis makes up is answered as told.
+"""The OpenAPI document: whole, and true to itself."""
 
-Streams do not end, so of those only what the document says is looked at here; ``tests/live`` reads
-them.
-"""
-
-from collections.abc import Iterator
+import re
 from typing import Any
 
 import pytest
-import schemathesis
-from hypothesis import settings
-from schemathesis import Case
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
+from jsonschema import Draft202012Validator
 
-from api_service import create_app
-from config import Settings
-from tests.documents import document, line, node
-from tests.probes import PROBE_TYPES, fresh_gates
-from tests.service import RunningService, wait_until
+from api_service import EXAMPLES
+from tests.access import ENTRIES
+from tests.fuzzing import document_of
+from tests.openapi import Operation, examples_of, operations_of
 
-DOCUMENT = create_app(Settings(_env_file=None)).openapi()  # pyright: ignore[reportCallIssue]
-STREAMS = ["/api/events", "/api/executions/{execution_id}/stream"]
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_schema_conformance,
+OPEN, KEYED = document_of(), document_of(api_keys=ENTRIES)
+DOCUMENTS = pytest.mark.parametrize("document", [OPEN, KEYED], ids=["open", "with keys"])
+PROBLEM = "application/problem+json"
+ALL = [
+    pytest.param(document, operation, id=f"{operation.name} {kind}")
+    for kind, document in (("open", OPEN), ("with keys", KEYED))
+    for operation in operations_of(document)
 ]
-HELD = document(
-    node("start", "trigger"),
-    node("ask", "approval"),
-    node("held", "gate"),
-    flow=("start -> ask", "start -> held"),
-)
-schema = schemathesis.openapi.from_dict(DOCUMENT).exclude(path=STREAMS)
+EVERY_OPERATION = pytest.mark.parametrize(("document", "operation"), ALL)
 
 
-class Known:
-    """A service in which there is something to find, under ids that stay."""
-
-    def __init__(self, service: RunningService) -> None:
-        self.service = service
-        service.save(line(3), "lasting")
-        service.save(
-            document(node("hook", "webhook"), node("end"), flow=("hook -> end",)), "hooked"
-        )
-        service.save(HELD, "held")
-        self.ended = service.submit("lasting").json()["executionId"]
-        service.ended(self.ended)
-        self.running = self.start_held()
-
-    def start_held(self) -> str:
-        """An execution of which one node runs and one waits for people."""
-        execution_id = self.service.submit("held").json()["executionId"]
-        wait_until(lambda: "ask" in self.service.logs(execution_id))
-        return execution_id
-
-    def places(self, case: Case) -> Iterator[dict[str, Any]]:
-        """What to put into the path of ``case``, so that it finds something."""
-        names = set(case.path_parameters or {})
-        label = case.operation.label
-        if "execution_id" in names:
-            ids = [self.ended, self.running]
-            if label.endswith("/cancel"):
-                ids[1] = self.start_held()  # this one is gone after it
-            for execution_id in ids:
-                yield {"execution_id": execution_id, "node_id": "ask"}
-        elif label.startswith(("PUT", "DELETE")):
-            yield {"workflow_id": "execute"}  # a path of its own, with a method of its own
-            yield {"workflow_id": self.service.save(line(2), "passing")}
-        elif "workflow_id" in names:
-            yield {"workflow_id": "hooked" if "webhook" in label else "lasting"}
+def check(value: Any, schema: dict[str, Any], document: dict[str, Any]) -> None:
+    """``value`` is valid against ``schema``, which may point into the document."""
+    Draft202012Validator({**schema, "components": document["components"]}).validate(value)
 
 
-@pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
-    with (
-        fresh_gates(),
-        RunningService(tmp_path_factory.mktemp("service"), PROBE_TYPES) as service,
-    ):
-        yield Known(service)
+def events_of(stream: str) -> list[dict[str, str]]:
+    """The events of a stream's text, by field."""
+    blocks = [block.splitlines() for block in stream.split("\n\n") if "data: " in block]
+    assert blocks
+    return [dict(line.split(": ", 1) for line in block) for block in blocks]
 
 
-# The service's threads use ``random`` too, which hypothesis takes for a strategy that does.
-@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
-@schema.parametrize()
-@settings(
-    max_examples=15,
-    deadline=None,
-    derandomize=True,
-    database=None,
-)
-def test_answers_are_as_the_document_says(case: Case, known: Known) -> None:
-    made_up = dict(case.path_parameters or {})
-    for places in [{}, *known.places(case)]:
-        case.path_parameters = {name: places.get(name, value) for name, value in made_up.items()}
-        case.call_and_validate(known.service.url, checks=CHECKS)
-
-
-def operations() -> list[Any]:
-    return [
-        pytest.param(operation, id=f"{method.upper()} {path}")
-        for path, methods in DOCUMENT["paths"].items()
-        for method, operation in methods.items()
-    ]
-
-
-@pytest.mark.parametrize("operation", operations())
-def test_every_operation_says_what_it_is_and_how_it_fails(operation: dict[str, Any]) -> None:
-    assert operation["summary"]
-    assert operation["description"]
-    assert set(operation["tags"]) <= {tag["name"] for tag in DOCUMENT["tags"]}
-    assert operation["tags"]
-    failures = [answer for status, answer in operation["responses"].items() if int(status) >= 400]
+@EVERY_OPERATION
+def test_every_operation_says_what_it_is_and_how_it_fails(
+    document: dict[str, Any], operation: Operation
+):
+    told = operation.told
+    assert told["summary"]
+    assert told["description"]
+    assert len(told["tags"]) == 1
+    assert set(told["tags"]) <= {tag["name"] for tag in document["tags"]}
+    failures = {status: said for status, said in told["responses"].items() if int(status) >= 400}
     assert failures
-    for answer in failures:
-        assert answer["content"] == {
-            "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemView"}}
-        }
+    for status, answer in failures.items():
+        if operation.method == "HEAD":
+            assert "content" not in answer
+            continue
+        assert set(answer["content"]) == {PROBLEM}
+        assert answer["content"][PROBLEM]["schema"] == {"$ref": "#/components/schemas/ProblemView"}
+        (example,) = examples_of(answer["content"][PROBLEM])
+        check(example, answer["content"][PROBLEM]["schema"], document)
+        assert example["status"] == int(status)
+
+
+@DOCUMENTS
+def test_operations_have_names_that_stay_and_can_be_read(document: dict[str, Any]):
+    names = [operation.name for operation in operations_of(document)]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z]+([A-Z][a-z]+)*", name) for name in names)
+    assert {"executeWorkflow", "readExecution", "createWorkflow", "streamExecution"} <= set(names)
+
+
+@EVERY_OPERATION
+def test_every_parameter_is_described_and_has_an_example(
+    document: dict[str, Any], operation: Operation
+):
+    for parameter in operation.told.get("parameters", ()):
+        assert parameter["description"]
+        examples = examples_of(parameter)
+        assert examples, parameter["name"]
+        for example in examples:
+            check(example, parameter["schema"], document)
+
+
+@EVERY_OPERATION
+def test_every_request_body_has_examples_that_are_valid(
+    document: dict[str, Any], operation: Operation
+):
+    for content in operation.told.get("requestBody", {}).get("content", {}).values():
+        examples = examples_of(content)
+        assert examples
+        for example in examples:
+            check(example, content["schema"], document)
+
+
+@EVERY_OPERATION
+def test_every_answer_that_is_a_success_has_an_example_that_is_valid(
+    document: dict[str, Any], operation: Operation
+):
+    for status, answer in operation.told["responses"].items():
+        for header in answer.get("headers", {}).values():
+            for example in examples_of(header):
+                check(example, header["schema"], document)
+        if status in ("204", "304"):
+            assert "content" not in answer
+        elif int(status) < 400 and operation.method != "HEAD":
+            assert answer["content"]
+            for content in answer["content"].values():
+                examples = examples_of(content)
+                assert examples, status
+                for example in examples:
+                    if "itemSchema" in content:
+                        for event in events_of(example):
+                            check(event, content["itemSchema"], document)
+                    else:
+                        check(example, content["schema"], document)
+
+
+@EVERY_OPERATION
+def test_every_link_names_an_operation_and_its_parameters(
+    document: dict[str, Any], operation: Operation
+):
+    by_name = {other.name: other for other in operations_of(document)}
+    for _, _, link in operation.links():
+        target = by_name[link["operationId"]].told
+        there = {f"{it['in']}.{it['name']}" for it in target.get("parameters", ())}
+        assert set(link.get("parameters", {})) <= there
+        assert link["description"]
+
+
+@DOCUMENTS
+def test_every_schema_has_a_description(document: dict[str, Any]):
+    schemas = document["components"]["schemas"]
+    assert [name for name, schema in schemas.items() if not schema.get("description")] == []
+
+
+def test_operations_ask_for_a_key_exactly_where_keys_are_set():
+    public = {"readStatus", *(op.name for op in operations_of(KEYED) if "webhook" in op.path)}
+    assert {op.name for op in operations_of(KEYED) if "security" not in op.told} == public
+    assert not any("security" in operation.told for operation in operations_of(OPEN))
+    for operation in operations_of(KEYED):
+        if operation.name not in public:
+            assert {"401", "403"} <= set(operation.told["responses"])
+
+
+def test_the_examples_name_a_workflow_that_a_new_database_has():
+    assert (EXAMPLES / "hello-world.json").exists()
+    (workflow,) = {
+        parameter["example"]
+        for operation in operations_of(OPEN)
+        for parameter in operation.told.get("parameters", ())
+        if parameter["name"] == "workflow_id"
+    }
+    assert workflow == "example-hello-world"

@@ -202,6 +202,7 @@ def test_every_route_is_in_the_interface_s_page_and_in_the_readme():
         f"{method.upper()} {re.sub(r'{[a-z]+_id}', '{id}', path.replace('node_id', 'nodeId'))}"
         for path, methods in paths.items()
         for method in methods
+        if method == "post" or "webhook" not in path  # whose methods are all alike
     }
     assert len(routes) >= 7
     assert {route for route in routes if f"## `{route}" not in API} == set()

@@ -1,0 +1,43 @@
+"""Methods that a path does not have: a 405 that names those that it has."""
+
+import pytest
+
+from tests.documents import document, node
+from tests.problems import problem_of
+from tests.service import RunningService, wait_until
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/", "GET"),
+        ("PATCH", "/api/workflows", "GET, POST"),
+        ("PATCH", "/api/workflows/w", "DELETE, GET, PUT"),
+        ("POST", "/api/workflows/with/slashes", "DELETE, GET, PUT"),
+        # Paths that are no workflows, though their ends could be ids.
+        ("GET", "/api/workflows/execute", "POST"),
+        ("PUT", "/api/workflows/w/executions", "GET"),
+        ("DELETE", "/api/workflows/w/executions", "GET"),
+        ("PATCH", "/api/workflows/w/executions", "GET"),
+        ("TRACE", "/api/webhook/w", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
+    ],
+)
+def test_another_method_is_refused_with_those_that_there_are(
+    shared_service: RunningService, method: str, path: str, allowed: str
+):
+    body = {"name": "w", "data": {}} if method == "PUT" else None
+    answer = shared_service.http.request(method, path, json=body)
+    problem_of(answer, 405)
+    assert answer.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("approved", [0, 1, "yes", "false", None])
+def test_an_approval_is_given_by_nothing_that_only_looks_like_it(
+    shared_service: RunningService, approved: object
+):
+    execution_id = shared_service.start(document(node("ask", "approval")))
+    wait_until(lambda: shared_service.poll(execution_id)["status"] == "waiting")
+    path = f"/api/executions/{execution_id}/nodes/ask/resume"
+    answer = shared_service.http.post(path, json={"approved": approved})
+    assert "approved" in problem_of(answer, 422)["detail"]
+    assert shared_service.poll(execution_id)["status"] == "waiting"

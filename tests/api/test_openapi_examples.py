@@ -1,0 +1,157 @@
+"""What the OpenAPI document shows really works: its requests are accepted, its links lead on."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from api_service import EXAMPLES
+from tests.documents import document, node
+from tests.fuzzing import document_of
+from tests.openapi import Operation, operations_of, resolved
+from tests.probes import PROBE_TYPES, fresh_gates
+from tests.service import RunningService, wait_until
+
+OPERATIONS = {operation.name: operation for operation in operations_of(document_of())}
+BODIES = [
+    pytest.param(operation, media_type, body, id=f"{operation.name} {i}")
+    for operation in OPERATIONS.values()
+    for i, (media_type, body) in enumerate(operation.request_examples())
+]
+LINKS = [
+    pytest.param(operation, status, link, id=f"{operation.name} {status} {name}")
+    for operation in OPERATIONS.values()
+    for status, name, link in operation.links()
+]
+TOKEN = "s3cr3t-t0ken"
+HOOKED = document(node("open", "webhook"), node("closed", "webhook", webhookToken=TOKEN))
+SILENT = document(
+    node("open", "webhook"),
+    node("closed", "webhook", webhookToken=TOKEN),
+    node("held", "gate"),
+    node("reply", "webhookResponse"),
+    flow=("open -> held", "closed -> held", "held -> reply"),
+)
+HELLO = json.loads((EXAMPLES / "hello-world.json").read_text(encoding="utf-8"))
+
+
+class Shown:
+    """A service with everything that the examples are about, and for each the ids to find it by."""
+
+    def __init__(self, service: RunningService) -> None:
+        self.service = service
+        self._numbers = itertools.count()
+        service.save(HOOKED, "hooked")
+        service.save(SILENT, "silent")
+        service.save(document(node("ask", "approval")), "waits")
+
+    def path_of(self, operation: Operation) -> dict[str, str]:
+        """What there is for an operation to work on."""
+        if "webhook" in operation.path:
+            return {"workflow_id": "hooked", "token": TOKEN}
+        if operation.name == "resumeNode":
+            execution_id = self.start("waits")
+            wait_until(lambda: self.service.poll(execution_id)["status"] == "waiting")
+            return {"execution_id": execution_id, "node_id": "ask"}
+        if "{execution_id}" in operation.path:
+            execution_id = self.start("example-hello-world", inputs={"name": "Ada"})
+            self.service.ended(execution_id)
+            return {"execution_id": execution_id}
+        workflow_id = f"hello-{next(self._numbers)}"
+        self.service.save(HELLO["data"], workflow_id)
+        for name in ("Ada", "Grace"):  # enough for a second page
+            self.service.ended(self.start(workflow_id, inputs={"name": name}))
+        return {"workflow_id": workflow_id}
+
+    def start(self, workflow_id: str, **body: object) -> str:
+        return self.service.submit(workflow_id, **body).json()["executionId"]
+
+    def ask(
+        self,
+        operation: Operation,
+        path: dict[str, str],
+        body: Any = None,
+        media_type: str = "application/json",
+        **more: Any,
+    ) -> httpx.Response:
+        kind = {"application/json": "json", "text/plain": "content"}.get(media_type, "data")
+        given = {} if body is None else {kind: body}
+        url = operation.path.format(**path)
+        return self.service.http.request(operation.method, url, **given, **more)
+
+    def ask_with_example(self, operation: Operation, path: dict[str, str]) -> httpx.Response:
+        media_type, body = next(iter(operation.request_examples()), ("application/json", None))
+        paged = {"limit": 1} if operation.name.startswith("list") else {}
+        return self.ask(operation, path, body, media_type, params=paged)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    """Fresh, with the example workflows, as a new database has them."""
+    directory = tmp_path_factory.mktemp("service")
+    settings: dict[str, Any] = {
+        "webhook_response_timeout_seconds": 0.05,
+        "max_concurrent_executions": 100,  # those of ``SILENT`` never end
+    }
+    with fresh_gates(), RunningService(directory, PROBE_TYPES, **settings) as service:
+        yield Shown(service)
+
+
+@pytest.mark.parametrize(("operation", "media_type", "body"), BODIES)
+def test_each_request_that_is_shown_is_accepted(
+    shown: Shown, operation: Operation, media_type: str, body: Any
+):
+    path = shown.path_of(operation)
+    answer = shown.ask(operation, path, body, media_type)
+    (success,) = [int(status) for status in operation.told["responses"] if status in ("200", "201")]
+    assert answer.status_code == success, answer.text
+    told = answer.json()
+    if operation.name == "executeNode":
+        assert told["output"]["outputData"] == {"name": "Ada", "greeting": "Hello, Ada!"}
+    if operation.name == "executeWorkflow":
+        execution = shown.service.ended(told["executionId"])
+        assert execution["status"] == "completed"
+        assert "Hello, Ada!" in str(execution["finalOutput"])
+
+
+@pytest.mark.parametrize(("operation", "status", "link"), LINKS)
+def test_each_link_leads_to_a_success(
+    shown: Shown, operation: Operation, status: str, link: dict[str, Any]
+):
+    path = shown.path_of(operation)
+    if status == "202":
+        path["workflow_id"] = "silent"
+    answer = shown.ask_with_example(operation, path)
+    assert answer.status_code == int(status), answer.text
+    if "executionId" in answer.json() and status != "202":
+        shown.service.ended(answer.json()["executionId"])
+    target = OPERATIONS[link["operationId"]]
+    parameters = {
+        place: resolved(value, answer, path) for place, value in link.get("parameters", {}).items()
+    }
+    by_place = {
+        kind: {
+            place.removeprefix(f"{kind}."): value
+            for place, value in parameters.items()
+            if place.startswith(f"{kind}.")
+        }
+        for kind in ("path", "query", "header")
+    }
+    assert None not in parameters.values()
+    example = next((body for _, body in target.request_examples()), None)
+    body = resolved(link["requestBody"], answer, path) if "requestBody" in link else example
+    if target.name == "updateWorkflow":
+        assert isinstance(body, dict)
+        body = {**body, "name": "Another name"}
+    if target.name == "streamExecution":
+        url = target.path.format(**by_place["path"])
+        with shown.service.http.stream("GET", url) as led_to:
+            assert led_to.status_code == 200
+        return
+    led_to = shown.ask(
+        target, by_place["path"], body, params=by_place["query"], headers=by_place["header"]
+    )
+    assert led_to.status_code in (200, 204), led_to.text

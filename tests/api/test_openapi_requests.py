@@ -1,0 +1,88 @@
+"""The OpenAPI document against the running service: what schemathesis makes up is answered as told.
+
+Every check of schemathesis is made of every operation, examples and edge cases first. Streams are
+heard to their first words, as most of them never end.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import settings
+from schemathesis import Case
+from schemathesis.core.result import Ok
+
+from tests.fuzzing import LEFT_OUT, NO_WAY_OUT, Known, check_names, config, document_of, name_of
+from tests.openapi import operations_of
+from tests.probes import PROBE_TYPES, fresh_gates
+from tests.service import RunningService
+
+schema = schemathesis.openapi.from_dict(document_of(), config=config())
+STREAM = "/api/executions/{execution_id}/stream"
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
+    directory = tmp_path_factory.mktemp("service")
+    with fresh_gates(), RunningService(directory, PROBE_TYPES, **NO_WAY_OUT) as service:
+        yield Known(service)
+
+
+# The service's threads use ``random`` too, which hypothesis takes for a strategy that does.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
+@schema.parametrize()
+@settings(max_examples=20, deadline=None, derandomize=True, database=None)
+def test_answers_are_as_the_document_says(case: Case, known: Known):
+    known.answers_as_told(case)
+
+
+def test_no_check_is_left_out_without_a_reason():
+    operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
+    assert len(operations) == len(operations_of(document_of()))
+    left_out = {
+        (name_of(operation), check)
+        for operation in operations
+        for check in check_names()
+        if not schema.config.checks_config_for(operation=operation).get_by_name(name=check).enabled
+    }
+    assert left_out == LEFT_OUT
+    assert len(check_names()) >= 14
+
+
+def test_a_stream_of_an_execution_that_has_ended_ends_as_the_document_says(known: Known):
+    operation = schema[STREAM]["GET"]
+    case = operation.Case(path_parameters={"execution_id": known.ended})
+    answer = case.call_and_validate(known.service.url, timeout=10)
+    assert answer.headers["content-type"] == ["text/event-stream; charset=utf-8"]
+    events = answer.text.split("\n\n")
+    assert "event: execution_complete" in events[-2]
+    last = events[-2].split("id: ")[1].split("\n")[0]
+    case = operation.Case(
+        path_parameters={"execution_id": known.ended}, headers={"Last-Event-ID": last}
+    )
+    assert case.call_and_validate(known.service.url, timeout=10).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status"),
+    [
+        (STREAM, {"afterSeq": "-1"}, 422),
+        (STREAM, {"lastEventId": "yesterday"}, 422),
+        (STREAM, {}, 404),
+        ("/api/events", {"executionIds": ","}, 422),
+        ("/api/events", {"executionIds": "nope"}, 404),
+        ("/api/events", {"organizationId": ""}, 422),
+    ],
+)
+def test_a_stream_that_cannot_be_is_refused_as_the_document_says(
+    known: Known, path: str, query: dict[str, str], status: int
+):
+    places = {"execution_id": "nope"} if path == STREAM else {}
+    case = schema[path]["GET"].Case(path_parameters=places, query=query)
+    assert case.call_and_validate(known.service.url, timeout=10).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/api/executions/nope/stream", "/api/events"])
+def test_a_stream_is_only_read(known: Known, path: str):
+    answer = known.service.http.post(path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
