@@ -28,6 +28,7 @@ from database import Database, ExampleWorkflow, utc_now
 from database.vault import Vault
 from engine.values import encode_json
 from flows.callbacks import CallbackSettings
+from flows.prefect_environment import is_embedded
 from flows.prefect_secrets import fetch_secret
 from flows.runner import Runner, RunnerSettings
 from flows.submission import Submissions
@@ -159,7 +160,10 @@ def runner_settings(settings: Settings) -> RunnerSettings:
         llm_model=settings.llm_model,
         llm_timeout_seconds=settings.llm_timeout_seconds,
         http_timeout_seconds=settings.http_timeout_seconds,
-        secrets=Secrets(load_secrets(settings), fetch_secret if settings.prefect_api_url else None),
+        secrets=Secrets(
+            load_secrets(settings),
+            None if is_embedded(settings.prefect_api_url) else fetch_secret,
+        ),
         http_allow_private_networks=settings.http_allow_private_networks,
         http_allowed_hosts=_checked_hosts(settings.http_allowed_hosts),
         http_max_response_bytes=settings.http_max_response_bytes,

@@ -92,7 +92,7 @@ async def _receive(
     async def payload() -> JsonValue:
         return payload_of(request, body, await read_form(request, body))
 
-    deliveries = Deliveries(services.database, services.submissions)
+    deliveries = Deliveries(services.database, services.submissions, services.runner.secrets)
     delivery = Delivery(workflow_id, token, headers_of(request), body, payload)
     delivered = await deliveries.deliver(delivery)
     accepted = {"success": True, "executionId": delivered.execution_id}

@@ -10,12 +10,13 @@ from pydantic import ValidationError
 from database import Database
 from database.records import IdempotencyKey, Workflow
 from engine.document import Document, Node, parse_document
-from engine.errors import ExecutionNotFoundError, WebhookNotFoundError
+from engine.errors import ExecutionNotFoundError, SignatureError, WebhookNotFoundError
 from engine.graph import WEBHOOK, Graph
-from engine.values import JsonValue, encode_json
+from engine.values import JsonValue, Missing, encode_json
 from flows.submission import Submissions
 from tasks.configs import WebhookConfig
-from tasks.signatures import ID, verify
+from tasks.secrets import Secrets
+from tasks.signatures import ID, is_key, named_secret, verify
 from tasks.webhook_response import REPLY
 
 __all__ = ["REPLY", "RESPONSE", "Delivered", "Deliveries", "Delivery"]
@@ -53,6 +54,8 @@ class Deliveries:
 
     database: Database
     submissions: Submissions
+    secrets: Secrets
+    """What a ``webhookSecret`` may name."""
 
     async def deliver(self, delivery: Delivery) -> Delivered:
         """Starts the execution that a delivery asks for, unless it did so before.
@@ -69,7 +72,8 @@ class Deliveries:
         document = parse_document(workflow.data)
         node, config = self._receiver(workflow, document, delivery.token)
         if config.webhook_secret is not None:
-            verify(config.webhook_secret, delivery.body, delivery.headers)
+            secret = await self._secret(workflow, config.webhook_secret)
+            verify(secret, delivery.body, delivery.headers)
         key = _key(workflow, node, delivery.headers.get(ID))
         if key and (known := await self.database.submissions.known(key)):
             log.info("webhook_repeated", workflow_id=workflow.id, execution_id=known)
@@ -105,6 +109,18 @@ class Deliveries:
         if found is None:
             raise WebhookNotFoundError(workflow.id)
         return found
+
+    async def _secret(self, workflow: Workflow, text: str) -> str:
+        """The secret that a config holds or names; the sender is not told more than that."""
+        name = named_secret(text)
+        if name is None:
+            return text
+        await self.secrets.prepare(text)
+        value = self.secrets.get(name)
+        if not isinstance(value, Missing) and is_key(value):
+            return value
+        log.warning("webhook_secret_unusable", workflow_id=workflow.id, secret=name)
+        raise SignatureError("the webhook's secret is not set, so no signature can be checked")
 
     async def _known(self, execution_id: str, node: Node) -> Delivered:
         try:

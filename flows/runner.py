@@ -36,6 +36,7 @@ from flows.walk import STOPPING_SECONDS
 from flows.workflow_flow import Carrier, current_carrier, workflow_flow
 from tasks.context import HandlerSettings
 from tasks.node_types import NodeTypes
+from tasks.secrets import Secrets
 
 log = structlog.get_logger()
 
@@ -99,6 +100,11 @@ class Runner:
         """Starts the thread. The answer is done when it takes work, or holds why it cannot."""
         self._thread.start()
         return self._ready
+
+    @property
+    def secrets(self) -> Secrets:
+        """The secrets that configs may name."""
+        return self._settings.handler_settings.secrets
 
     def wake(self) -> None:
         """There is a new execution: claim it now, not at the next poll."""

@@ -79,7 +79,8 @@ class CommentConfig(NodeConfig, title="Comment", category="note"):
     """What the note says."""
 
 
-_BASE64 = r"^\s*(whsec_)?(([A-Za-z0-9+/]{4})+([A-Za-z0-9+/]{2,3})?|[A-Za-z0-9+/]{2,3})=*\s*$"
+_BASE64 = r"(whsec_)?(([A-Za-z0-9+/]{4})+([A-Za-z0-9+/]{2,3})?|[A-Za-z0-9+/]{2,3})=*"
+_KEY = rf"^\s*({_BASE64}|\{{\{{\s*secrets\.[A-Za-z_][A-Za-z0-9_]*\s*\}}\}})\s*$"
 
 
 class WebhookConfig(NodeConfig, title="Webhook", category="start", inputs=()):
@@ -90,9 +91,10 @@ class WebhookConfig(NodeConfig, title="Webhook", category="start", inputs=()):
     )
     """The last part of the webhook's address; calls without it are refused."""
     webhook_secret: Annotated[str | None, AfterValidator(usable_secret)] = Field(
-        default=None, title="Secret", repr=False, json_schema_extra={**SECRET, "pattern": _BASE64}
+        default=None, title="Secret", repr=False, json_schema_extra={**SECRET, "pattern": _KEY}
     )
-    """The key with which the caller signs what it sends: base64, after Standard Webhooks."""
+    """The key with which the caller signs what it sends: base64, after Standard Webhooks, or
+    ``{{ secrets.NAME }}``."""
 
 
 class OutputType(StrEnum):

@@ -13,6 +13,7 @@ TIMESTAMP = "webhook-timestamp"
 SIGNATURE = "webhook-signature"
 
 _PREFIX = "whsec_"
+_NAMED = re.compile(r"\s*\{\{\s*secrets\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}\s*")
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
 _KNOWN_SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]+={0,2}", re.ASCII)
 
@@ -34,9 +35,24 @@ def usable_secret(text: str | None) -> str | None:
     Raises:
         ValueError: they cannot; the message does not hold the secret.
     """
-    if text is not None:
+    if text is not None and named_secret(text) is None:
         _key(text)
     return text
+
+
+def is_key(text: str) -> bool:
+    """Whether signatures can be made with ``text``."""
+    try:
+        _key(text)
+    except ValueError:
+        return False
+    return True
+
+
+def named_secret(text: str) -> str | None:
+    """The name where ``text`` is ``{{ secrets.NAME }}``; else it is the secret itself."""
+    found = _NAMED.fullmatch(text)
+    return None if found is None else found[1]
 
 
 def verify(secret: str, body: bytes, headers: Mapping[str, str]) -> None:
@@ -84,5 +100,7 @@ def _key(text: str) -> bytes:
     except ValueError:
         key = b""
     if not key:
-        raise ValueError(f"should be base64, with or without {_PREFIX} before it")
+        raise ValueError(
+            f"should be base64, with or without {_PREFIX} before it, or {{{{ secrets.NAME }}}}"
+        )
     return key

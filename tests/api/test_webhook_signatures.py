@@ -34,6 +34,24 @@ def test_a_secret_may_be_written_in_other_ways(service: RunningService, secret: 
     assert post(service, content=BODY, headers=signed(BODY)).status_code == 200
 
 
+def test_a_secret_of_the_service_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SECRET_HOOK", SECRET)
+    monkeypatch.setenv("SECRET_NO_KEY", "not base64!")
+    with RunningService(tmp_path) as service:
+        for name in ("GONE", "NO_KEY"):
+            service.save(hook(webhookSecret=f"{{{{ secrets.{name} }}}}"))
+            said = "the webhook's secret is not set, so no signature can be checked"
+            refused(service, BODY, signed(BODY), said)
+
+        for text in ("{{ secrets.HOOK | lower }}", "{{ input.x }}", "whsec_{{ secrets.HOOK }}"):
+            service.save(hook(webhookSecret=text))
+            assert post(service, content=BODY, headers=signed(BODY)).status_code == 422
+
+        service.save(hook(webhookSecret="{{ secrets.HOOK }}"))
+        refused(service, BODY, {}, "has no webhook-id")
+        assert post(service, content=BODY, headers=signed(BODY)).status_code == 200
+
+
 def test_one_good_signature_among_others_is_enough(running: RunningService):
     headers = signed(BODY)
     good = headers["webhook-signature"]
