@@ -153,6 +153,7 @@ def test_a_secret_is_found_nowhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], log_format: Any
 ):
     set_up_logging("DEBUG", log_format)
+    structlog.configure(cache_logger_on_first_use=False)  # else it stays for the tests after this
     file = tmp_path / "secrets.json"
     with echo_server() as url, RunningService(tmp_path, TYPES, secrets_file=file) as service:
         workflow = leaky(url)
