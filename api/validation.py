@@ -26,7 +26,7 @@ async def validate(
         await scope.see_workflow(request.workflow_id)
         document = (await services.database.reads.workflow(request.workflow_id)).data
     try:
-        services.submissions.check(document)
+        await services.submissions.check_aside(document)
     except DocumentRefusedError as refused:
         errors = [
             DocumentProblemView.model_validate(problem.as_json()) for problem in refused.problems

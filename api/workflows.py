@@ -77,7 +77,7 @@ async def create_workflow(
         request.id or str(uuid.uuid4()), organization_id, _change(request)
     )
     response.headers["Location"] = f"/api/workflows/{quote(workflow.id)}"
-    return _saved(workflow, services, response)
+    return await _saved(workflow, services, response)
 
 
 # ``path``: an id may hold a slash, and servers hand paths over decoded.
@@ -127,7 +127,7 @@ async def update_workflow(
     workflow = await services.database.workflows.update(
         workflow_id, _change(request), wanted_versions(if_match)
     )
-    return _saved(workflow, services, response)
+    return await _saved(workflow, services, response)
 
 
 @router.delete(
@@ -185,10 +185,12 @@ def _view(workflow: SavedWorkflow) -> WorkflowView:
     )
 
 
-def _saved(workflow: SavedWorkflow, services: Services, response: Response) -> SavedWorkflowView:
+async def _saved(
+    workflow: SavedWorkflow, services: Services, response: Response
+) -> SavedWorkflowView:
     errors: list[dict[str, str]] = []
     try:
-        services.submissions.check(workflow.data)
+        await services.submissions.check_aside(workflow.data)
     except DocumentRefusedError as refusal:
         errors = [problem.as_json() for problem in refusal.within("/data").problems]
     response.headers["ETag"] = etag(version_of(workflow))

@@ -78,7 +78,7 @@ class Deliveries:
         if key and (known := await self.database.submissions.known(key)):
             log.info("webhook_repeated", workflow_id=workflow.id, execution_id=known)
             return await self._known(known, node)
-        graph = self.submissions.check(workflow.data)
+        graph = await self.submissions.check_aside(workflow.data)
         payload = await delivery.payload()
         accepted = await self.submissions.submit_delivery(workflow, graph, node.id, payload, key)
         log.info(

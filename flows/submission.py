@@ -1,10 +1,12 @@
 """Accepting an execution: what can be refused is refused here, before a row is written."""
 
+import asyncio
 import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import cast
 
 from database import Database
 from database.records import MANUAL, IdempotencyKey, PastRun, Submission, Workflow
@@ -21,6 +23,9 @@ from engine.validation import read_and_validate
 from engine.values import JsonValue, encode_json
 from flows.runner import Runner
 from tasks.node_types import NodeTypes
+
+LARGE_CHARACTERS, LARGE_NODES = 65_536, 500
+"""Documents of more are checked aside: a hundred nodes take about ten milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class Submissions:
         key = _key(organization, idempotency_key, body)
         if key and (known := await self.database.submissions.known(key)):
             return Accepted(known, workflow.id, workflow.name)
-        graph = self.check(workflow.data)
+        graph = await self.check_aside(workflow.data)
         return await self._begin(workflow, graph, organization, inputs, key, callback_url)
 
     async def submit_unsaved(
@@ -96,7 +101,7 @@ class Submissions:
         if key and (known := await self.database.submissions.known(key)):
             return Accepted(known, workflow.id, workflow.name)
         try:
-            graph = self.check(text)
+            graph = await self.check_aside(text)
         except DocumentRefusedError as refusal:
             raise refusal.within("/graph") from None
         return await self._begin(workflow, graph, organization_id, inputs, key, callback_url)
@@ -144,7 +149,7 @@ class Submissions:
         past = await self.database.reads.past_run(execution_id)
         if past.status not in TERMINAL:
             raise StillRunningError(execution_id, past.status)
-        graph = self.check(past.document)
+        graph = await self.check_aside(past.document)
         if from_node_id is not None and from_node_id not in graph.nodes:
             detail = f"the execution has no node '{from_node_id}'"
             raise InputsRefusedError([Problem("unknown_node", detail, "/fromNodeId")])
@@ -225,6 +230,19 @@ class Submissions:
             DocumentRefusedError: it cannot; every reason is in it.
         """
         return read_and_validate(document, self.node_types.known, self.node_types.check)
+
+    async def check_aside(self, document: JsonValue) -> Graph:
+        """As ``check``; a large document in a thread, so that nobody else has to wait for it."""
+        if not _is_large(document):
+            return self.check(document)
+        return await asyncio.to_thread(self.check, document)
+
+
+def _is_large(document: JsonValue) -> bool:
+    if isinstance(document, Mapping):
+        nodes: object = cast("Mapping[str, JsonValue]", document).get("nodes")
+        return isinstance(nodes, list) and len(cast("list[object]", nodes)) > LARGE_NODES
+    return isinstance(document, str) and len(document) > LARGE_CHARACTERS
 
 
 def _key(organization_id: str | None, key: str | None, body: JsonValue) -> IdempotencyKey | None:
