@@ -4,9 +4,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from schemathesis.pytest.plugin import SchemathesisFunction
 
 from tests.probes import PROBE_TYPES, Gates, fresh_gates
 from tests.service import RunningService
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives the tests that schemathesis makes of one function ids of their own.
+
+    They have names of their own, but one id under this pytest, and of those with the same id
+    xdist runs a single one and says nothing.
+    """
+    for item in items:
+        if isinstance(item, SchemathesisFunction):
+            item._id = item.id.with_params(item.operation_label)
 
 
 @pytest.fixture

@@ -183,10 +183,13 @@ class Known:
         label = case.operation.label
         if "execution_id" in names:
             ids = [self.ended, self.running]
-            if label.endswith("/cancel"):
-                ids[1] = self._start_held()  # this one is gone after it
+            ends = label.endswith(("/cancel", "/resume"))
+            if ends:
+                ids[1] = self._start_held()  # nobody can do it to this one again
             for execution_id in ids:
                 yield {"execution_id": execution_id, "node_id": "ask"}
+            if ends:
+                self.service.http.post(f"/api/executions/{ids[1]}/cancel")
         elif "webhook" in label:
             yield {"workflow_id": "hooked"}
         elif label.startswith(("PUT", "DELETE")):

@@ -1,7 +1,10 @@
 """Methods that a path does not have: a 405 that names those that it has."""
 
+from pathlib import Path
+
 import pytest
 
+from tests.access import ENTRIES, as_
 from tests.documents import document, node
 from tests.problems import problem_of
 from tests.service import RunningService, wait_until
@@ -29,6 +32,13 @@ def test_another_method_is_refused_with_those_that_there_are(
     answer = shared_service.http.request(method, path, json=body)
     problem_of(answer, 405)
     assert answer.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/api/workflows/execute", "/api/workflows/w/executions"])
+def test_a_key_of_an_organization_is_told_so_too(tmp_path: Path, path: str):
+    with RunningService(tmp_path, api_keys=ENTRIES) as service:
+        answer = service.http.put(path, json={"name": "w", "data": {}}, headers=as_("a-admin"))
+        problem_of(answer, 405)
 
 
 @pytest.mark.parametrize("approved", [0, 1, "yes", "false", None])

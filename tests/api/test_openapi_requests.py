@@ -36,6 +36,11 @@ def test_answers_are_as_the_document_says(case: Case, known: Known):
     known.answers_as_told(case)
 
 
+def test_every_operation_is_a_test_of_its_own(request: pytest.FixtureRequest):
+    ids = [item.nodeid for item in request.session.items]
+    assert len(set(ids)) == len(ids)
+
+
 def test_no_check_is_left_out_without_a_reason():
     operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     assert len(operations) == len(operations_of(document_of()))
