@@ -8,7 +8,7 @@ What a plan remembers is how far each loop is: it could be worked out from the o
 and is by ``ready``.
 """
 
-from collections import ChainMap, Counter
+from collections import ChainMap
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
@@ -154,13 +154,7 @@ class NestedPlan:
 
     def progress(self, outcomes: Outcomes) -> Progress:
         """How far the run is."""
-        counts = Counter(outcomes[key].status for key in self.counted & outcomes.keys())
-        return Progress(
-            len(self.counted),
-            counts[NodeStatus.COMPLETED],
-            counts[NodeStatus.ERROR],
-            counts[NodeStatus.SKIPPED],
-        )
+        return Progress.of(self.counted, outcomes)
 
     def final_output(self, outcomes: Outcomes) -> JsonValue:
         """What the run comes to; what is inside of loops is in their outputs."""

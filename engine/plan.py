@@ -4,6 +4,7 @@ Every answer is a function of the graph, the start and the outcomes so far, so t
 on after a crash plans exactly as the one that never stopped.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -60,6 +61,13 @@ class Progress:
     completed: int
     failed: int
     skipped: int
+
+    @classmethod
+    def of(cls, counted: frozenset[str], outcomes: "Outcomes") -> "Progress":
+        """What the nodes that count have come to."""
+        found = Counter(outcomes[node_id].status for node_id in counted & outcomes.keys())
+        done = (NodeStatus.COMPLETED, NodeStatus.ERROR, NodeStatus.SKIPPED)
+        return cls(len(counted), *(found[status] for status in done))
 
     def percentage(self, *, finished: bool) -> int:
         """Whole percent done; 100 if and only if the execution is ``completed``."""
@@ -226,15 +234,7 @@ class Plan:
 
     def progress(self, outcomes: Outcomes) -> Progress:
         """How far the run is."""
-        counts = dict.fromkeys(NodeStatus, 0)
-        for node_id in self.counted & outcomes.keys():
-            counts[outcomes[node_id].status] += 1
-        return Progress(
-            len(self.counted),
-            counts[NodeStatus.COMPLETED],
-            counts[NodeStatus.ERROR],
-            counts[NodeStatus.SKIPPED],
-        )
+        return Progress.of(self.counted, outcomes)
 
     def final_output(self, outcomes: Outcomes) -> JsonValue:
         """One output node reached: its data; several: an object by node id; none: the leaves'."""

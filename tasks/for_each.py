@@ -1,6 +1,5 @@
 """Going through a list: the forEach node, whose body runs once for each item."""
 
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, cast
 
@@ -14,6 +13,7 @@ from engine.parking import PARK
 from engine.values import JsonValue, kind_of
 from tasks.config_base import FILLED, NodeConfig, fill, read_config
 from tasks.configs import trimmed
+from tasks.waiting import given_up
 
 MOST_ITEMS = 10_000
 """Each item is at least one row in the database, and all of them are in memory."""
@@ -63,16 +63,11 @@ async def handle_for_each(node: dict[str, Any], input_data: JsonValue) -> dict[s
     if count > MOST_ITEMS:
         reason = f"the list has {count} items; a loop takes at most {MOST_ITEMS}"
         raise NodeError(reason, retryable=False)
-    park: dict[str, JsonValue] = {
-        IN_LOOP: {"concurrency": config.for_each_concurrency, "onError": config.for_each_on_error}
-    }
-    if config.timeout_seconds is not None:
-        until = datetime.now(UTC) + timedelta(seconds=config.timeout_seconds)
-        park["until"] = until.isoformat()
-        park["fail"] = f"the items took longer than {config.timeout_seconds:g} s"
+    how = {"concurrency": config.for_each_concurrency, "onError": config.for_each_on_error}
+    limit = given_up("the items took longer than", config.timeout_seconds)
     return {
         "success": True,
         "message": "Runs for 1 item" if count == 1 else f"Runs for {count} items",
         "outputData": items,
-        PARK: park,
+        PARK: {IN_LOOP: how, **limit},
     }

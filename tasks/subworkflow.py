@@ -1,7 +1,6 @@
 """The node that calls another workflow and goes on with what comes out of it."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, cast
 
 from prefect import task
@@ -14,6 +13,7 @@ from engine.parking import PARK
 from engine.values import JsonValue, kind_of
 from tasks.config_base import FILLED, Name, NodeConfig, fill, has_template, read_config
 from tasks.configs import NO_TEMPLATE
+from tasks.waiting import given_up
 
 _LONGEST_ID = 500
 
@@ -70,17 +70,11 @@ async def handle_subworkflow(node: dict[str, Any], input_data: JsonValue) -> dic
             reason = f"subworkflowInputs: should be an object, not of type {kind_of(inputs)}"
             raise NodeError(reason, retryable=False)
         call["inputs"] = cast("JsonValue", inputs)
-    park: dict[str, JsonValue] = {CALL: call}
-    if config.timeout_seconds is not None:
-        until = datetime.now(UTC) + timedelta(seconds=config.timeout_seconds)
-        park["until"] = until.isoformat()
-        park["fail"] = (
-            f"subworkflow '{config.subworkflow_id}' did not end within "
-            f"{config.timeout_seconds:g} s, and was cancelled"
-        )
+    late = f"subworkflow '{config.subworkflow_id}' did not end within"
+    limit = given_up(late, config.timeout_seconds, ", and was cancelled")
     return {
         "success": True,
         "message": f"Calls the workflow '{config.subworkflow_id}'",
         "outputData": None,
-        PARK: park,
+        PARK: {CALL: call, **limit},
     }

@@ -100,17 +100,23 @@ async def handle_wait(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
 async def handle_approval(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Passes its input on to one side or the other, once somebody answered."""
     config = read_config(ApprovalConfig, node)
-    park: dict[str, JsonValue] = {"asks": True}
-    if config.timeout_seconds is not None:
-        until = datetime.now(UTC) + timedelta(seconds=config.timeout_seconds)
-        park["until"] = until.isoformat()
-        park["fail"] = f"nobody answered within {config.timeout_seconds:g} s"
     return {
         "success": True,
         "message": fill_text("approvalMessage", config.approval_message, input_data),
         "outputData": input_data,
-        PARK: park,
+        PARK: {"asks": True, **given_up("nobody answered within", config.timeout_seconds)},
     }
+
+
+def given_up(what: str, seconds: float | None, then: str = "") -> dict[str, JsonValue]:
+    """The part of a ``park`` that fails the node after a time limit; nothing where there is none.
+
+    ``what`` and ``then`` stand before and behind the seconds in the error.
+    """
+    if seconds is None:
+        return {}
+    until = datetime.now(UTC) + timedelta(seconds=seconds)
+    return {"until": until.isoformat(), "fail": f"{what} {seconds:g} s{then}"}
 
 
 def _seconds(text: str) -> float:

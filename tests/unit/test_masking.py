@@ -223,6 +223,7 @@ def test_a_secret_that_json_escapes_is_masked_in_results_too(spelt: Callable[[st
         assert "quoted" not in json.dumps(told)
 
 
+@pytest.mark.usefixtures("_with_a_secret")
 def test_errors_are_told_without_it_and_with_all_else():
     told = fit_to_be_told(NodeError("no: t0k3n-of-the-test", retryable=False, retry_after=3))
     assert isinstance(told, NodeError)
