@@ -154,7 +154,7 @@ class Known:
             # Sent once; else nothing but the first request with it would ever be looked at.
             case.headers["idempotency-key"] = f"{AN_EXAMPLE}-{next(self._keys)}"
         made_up = dict(case.path_parameters or {})
-        for places in [{}, *self._places(case)]:
+        for places in itertools.chain([{}], self._places(case)):  # one after another
             case.path_parameters = {
                 name: places.get(name, value) for name, value in made_up.items()
             }
@@ -174,7 +174,9 @@ class Known:
     def _start_held(self) -> str:
         """An execution of which one node runs and one waits for people."""
         execution_id = self.service.submit("held").json()["executionId"]
-        wait_until(lambda: "ask" in self.service.logs(execution_id))
+        wait_until(
+            lambda: self.service.logs(execution_id).get("ask", {}).get("status") == "waiting"
+        )
         return execution_id
 
     def _places(self, case: Case) -> Iterator[dict[str, Any]]:

@@ -305,6 +305,8 @@ trials = st.fixed_dictionaries(
 )
 
 
+# The service's threads use ``random`` too, which hypothesis takes for a strategy that does.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @settings(
     max_examples=100,
     deadline=None,
