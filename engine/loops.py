@@ -71,6 +71,16 @@ def outer(places: str) -> tuple[str, int]:
     return around, int(item)
 
 
+def items_of(body: frozenset[str], places: str, keys: Iterable[str]) -> set[int]:
+    """The items of a loop, by its body and its own places, of which ``keys`` name a run."""
+    found: set[int] = set()
+    for key in keys:
+        node_id, inside = split_key(key)
+        if node_id in body and inside.startswith(f"{places}["):
+            found.add(int(inside[len(places) + 1 :].partition("]")[0]))
+    return found
+
+
 @dataclass(frozen=True)
 class Loops:
     """The loops of a graph, and which nodes belong to which."""

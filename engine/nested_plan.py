@@ -18,7 +18,7 @@ from engine.document import Node
 from engine.graph import COMMENT, Graph
 from engine.inputs import Start
 from engine.item_runs import ItemRun, LoopState, in_words, over_all
-from engine.loops import Begun, Loops, in_item, outer, split_key
+from engine.loops import Begun, Loops, in_item, items_of, outer, split_key
 from engine.plan import SKIPPED, Outcome, Outcomes, Plan, Progress, Step, describe_failure
 from engine.status import NodeStatus
 from engine.values import MISSING, JsonValue, Missing
@@ -323,7 +323,10 @@ class _Work:
         missing = [i for i in missing if f"{i}{places}" not in self._outcomes]
         if not missing:
             return
-        items = self._items_of(body, places) if state is None else range(state.begun)
+        if state is None:  # decided before the process was here
+            items = range(max(items_of(body, places, self._outcomes), default=-1) + 1)
+        else:
+            items = range(state.begun)
         for node_id in missing:
             runs = [f"{node_id}{in_item(places, item)}" for item in items]
             ended = {run: self._outcomes[run] for run in runs if run in self._outcomes}
@@ -336,12 +339,3 @@ class _Work:
     def _set_skipped(self, key: str) -> None:
         self._new[key] = SKIPPED
         self._skip[key] = None
-
-    def _items_of(self, body: frozenset[str], places: str) -> range:
-        """The items of a loop that was decided before the process was here."""
-        last = -1
-        for key in self._outcomes:
-            node_id, inside = split_key(key)
-            if node_id in body and inside.startswith(f"{places}["):
-                last = max(last, int(inside[len(places) + 1 :].partition("]")[0]))
-        return range(last + 1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from engine.graph import Graph
 from engine.inputs import Start
-from engine.loops import Loops, in_item, split_key
+from engine.loops import Loops, in_item, items_of, split_key
 from engine.plan import Outcome, Outcomes
 from engine.status import NodeStatus
 
@@ -75,7 +75,7 @@ class _Again:
                 if self._status(node_id, places) == NodeStatus.COMPLETED:
                     kept |= self._whole(key, body)
             elif body is not None and node_id not in named | upstream:
-                for item in self._items(body, places):
+                for item in items_of(body, places, self.outcomes):
                     kept |= self.keep(node_id, in_item(places, item))
         return kept
 
@@ -93,12 +93,3 @@ class _Again:
             if within and outcome.status == NodeStatus.COMPLETED:
                 kept.add(other)
         return kept
-
-    def _items(self, body: frozenset[str], places: str) -> set[int]:
-        """The items of a loop of which something has been decided."""
-        found: set[int] = set()
-        for key in self.outcomes:
-            node_id, inside = split_key(key)
-            if node_id in body and inside.startswith(f"{places}["):
-                found.add(int(inside[len(places) + 1 :].partition("]")[0]))
-        return found
