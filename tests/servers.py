@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -124,13 +123,6 @@ async def serve(answer: Handler | Response | list[Response]) -> AsyncGenerator[S
         await asyncio.sleep(0)  # the turn of the loop in which the transports let go
         if failures:
             raise failures[0]
-
-
-def closed_port() -> int:
-    """A port of loopback on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def never(_request: Request) -> Response:

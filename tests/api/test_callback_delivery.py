@@ -17,7 +17,8 @@ from flows.callbacks import SLOTS, SLOTS_OF_A_HOST, CallbackSettings, deliver_ca
 from tasks.context import HandlerSettings
 from tests.database.executions import BEGUN
 from tests.moving_clock import MovingClock
-from tests.servers import Request, Response, closed_port, never, serve
+from tests.ports import free_port
+from tests.servers import Request, Response, never, serve
 
 OK = Response(200)
 HOUR = 3_600.0
@@ -148,7 +149,7 @@ async def test_a_redirect_is_a_failure(database: Database) -> None:
 
 
 async def test_nobody_there_is_a_failure_that_says_so(database: Database) -> None:
-    state = await failure(database, f"http://127.0.0.1:{closed_port()}/?token=hidden")
+    state = await failure(database, f"http://127.0.0.1:{free_port()}/?token=hidden")
     assert (state.last_status, state.last_error) == (None, "the connection was refused")
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.documents import document, node
-from tests.servers import closed_port
+from tests.ports import free_port
 from tests.service import RunningService
 
 
@@ -37,6 +37,6 @@ def test_the_settings_reach_the_nodes(tmp_path: Path):
     ) as service:
         done = service.run(document(node("inside", "http", httpUrl=f"{service.url}/")))
         assert done["status"] == "completed"
-    with RunningService(tmp_path, http_proxy_url=f"http://127.0.0.1:{closed_port()}") as service:
+    with RunningService(tmp_path, http_proxy_url=f"http://127.0.0.1:{free_port()}") as service:
         public = node("outside", "http", httpUrl="http://8.8.8.8/", retries=0)
         assert "the connection was refused" in service.run(document(public))["error"]

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import httpx
 
 from config import ROOT, Settings
 from database import Database
+from tests.ports import free_port
 from tests.service import RunningService, wait_until
 
 START_SECONDS = 40.0
@@ -38,9 +38,7 @@ class ServiceProcess(RunningService):
         # Not the base's: that one would run the service here.
         self.path = directory / "database.sqlite"
         self.log = directory / "service.log"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.http = httpx.Client(base_url=self.url, timeout=30.0)
         self._process: subprocess.Popen[bytes] | None = None

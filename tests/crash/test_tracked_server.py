@@ -1,7 +1,6 @@
 """A Prefect server that shows the runs: it may go away, and it learns of the service's crashes."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from tests.crash.harness import ServiceProcess
 from tests.crash.visits import Visits
 from tests.documents import document
+from tests.ports import free_port
 from tests.service import wait_until
 
 START_SECONDS = 90.0
@@ -28,9 +28,7 @@ class PrefectServer:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._log = home / "server.log"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         self.api_url = f"http://127.0.0.1:{self._port}/api"
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -34,6 +33,7 @@ from tasks.config_base import fill
 from tasks.context import HandlerSettings
 from tasks.node_types import NodeTypes
 from tasks.secrets import Secrets
+from tests.ports import free_port
 
 START_SECONDS = 90.0
 RECORDED_SECONDS = 30.0
@@ -58,9 +58,7 @@ def wait_until_healthy(api_url, process, log):
 def server(tmp_path_factory):
     """The API of a Prefect server of our own; it ends with the tests."""
     home = tmp_path_factory.mktemp("prefect-server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = home / "server.log"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT")}
     environment |= {

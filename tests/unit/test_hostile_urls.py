@@ -7,7 +7,8 @@ import pytest
 
 from tests.hostile_urls import HOSTILE, Hostile
 from tests.network import PUBLIC, PUBLIC_SIX, get, no_network, refusal, resolving
-from tests.servers import Response, closed_port, serve
+from tests.ports import free_port
+from tests.servers import Response, serve
 
 NAMES = {
     "localhost": [["127.0.0.1", "::1"]],
@@ -124,7 +125,7 @@ async def test_the_next_address_is_tried_when_the_first_refuses():
 
 async def test_all_addresses_refuse():
     with resolving(two_example=[["127.0.0.2", "127.0.0.1"]]):
-        url = f"http://two.example:{closed_port()}/"
+        url = f"http://two.example:{free_port()}/"
         error = await refusal(url, http_allowed_hosts="two.example")
     assert "the connection was refused" in str(error)
     assert error.retryable

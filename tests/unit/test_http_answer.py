@@ -8,7 +8,8 @@ import pytest
 
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tests.http_calls import OK, answer, call, failure, refused
-from tests.servers import Request, Response, closed_port, never, serve
+from tests.ports import free_port
+from tests.servers import Request, Response, never, serve
 
 # The answer
 
@@ -148,7 +149,7 @@ async def test_a_5xx_is_retried(status: int):
 
 
 async def test_a_refused_connection_is_retried_and_told_without_query_and_credentials():
-    port = closed_port()
+    port = free_port()
     error = await refused(f"http://ann:secret@127.0.0.1:{port}/path?key=secret")
     assert str(error) == f"GET http://127.0.0.1:{port}/path: the connection was refused"
     assert error.retryable

@@ -10,7 +10,8 @@ from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tasks.node_handlers import NODE_HANDLERS
 from tests.llm_calls import ask, failure_of
 from tests.llm_server import serve_replies
-from tests.servers import Request, Response, closed_port, never
+from tests.ports import free_port
+from tests.servers import Request, Response, never
 
 
 async def test_without_a_key_the_error_says_which_setting():
@@ -96,7 +97,7 @@ async def test_a_5xx_is_retried(status: int):
 
 async def test_a_refused_connection_is_retried_and_told():
     with pytest.raises(NodeError) as raised:
-        await ask(f"http://127.0.0.1:{closed_port()}/v1")
+        await ask(f"http://127.0.0.1:{free_port()}/v1")
     assert raised.value.retryable
     assert "127.0.0.1 cannot be reached: the connection was refused" in str(raised.value)
 

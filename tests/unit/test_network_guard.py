@@ -9,7 +9,8 @@ from tasks.network_guard import AllowedHost, parse_allowed_hosts
 from tests.llm_calls import ask
 from tests.llm_server import serve_replies
 from tests.network import PUBLIC, get, no_network, refusal, resolving
-from tests.servers import Response, closed_port, serve
+from tests.ports import free_port
+from tests.servers import Response, serve
 
 OK = Response.of({"ok": True})
 
@@ -242,7 +243,7 @@ async def test_what_only_the_proxy_can_resolve_is_left_to_the_proxy():
 
 
 async def test_what_the_operator_opened_is_called_directly():
-    proxy = f"http://127.0.0.1:{closed_port()}"
+    proxy = f"http://127.0.0.1:{free_port()}"
     async with serve(OK) as server:
         await get(server.url, http_proxy_url=proxy, http_allowed_hosts="127.0.0.1")
         assert len(server.requests) == 1
