@@ -177,6 +177,7 @@ def runner_settings(settings: Settings) -> RunnerSettings:
         max_concurrent_executions=settings.max_concurrent_executions,
         max_recovery_attempts=settings.max_recovery_attempts,
         max_subworkflow_depth=settings.max_subworkflow_depth,
+        max_subworkflow_executions=settings.max_subworkflow_executions,
         execution_timeout_seconds=settings.execution_timeout_seconds,
         lease_seconds=settings.lease_seconds,
         poll_interval_seconds=settings.poll_interval_seconds,

@@ -124,6 +124,8 @@ class Settings(BaseSettings):
     """How often an execution may bring the service down before it ends failed."""
     max_subworkflow_depth: int = Field(default=8, ge=1, le=100)
     """How deep workflows may call workflows; a call that goes deeper fails its node."""
+    max_subworkflow_executions: int = Field(default=10_000, ge=1, le=1_000_000)
+    """How many executions one from outside may lead to by calls; one call more fails its node."""
     execution_timeout_seconds: Annotated[float | None, _BlankIsNone] = Field(default=None, gt=0)
     """How long an execution may run at a stretch before it ends failed; none by default."""
     execution_retention_days: Annotated[float | None, _BlankIsNone] = Field(

@@ -5,7 +5,7 @@ How they end is told in ``endings``.
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, delete, func, or_, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from database.clock import Clock, to_text
@@ -45,9 +45,11 @@ _LEFT_OPEN = (
 """Calls that nobody will settle: the child has ended or is gone and nobody was told, or the parent
 has and the child goes on."""
 _ORPHANS = select(children.c.executionId).where(
-    children.c.parentId.is_(None), children.c.toldAt.is_not(None)
+    children.c.parentId.is_(None),
+    children.c.toldAt.is_not(None),
+    ~exists().where(executions.c.id == children.c.rootId),
 )
-"""What is kept of calls whose parent was deleted, and is of no more use."""
+"""What is kept of calls whose parent was deleted, and is of no more use: nobody counts them now."""
 
 
 def start_children(
@@ -73,6 +75,7 @@ def _start(connection: Connection, lease: Lease, node_row: str, child: Child, no
         "parentId": lease.execution_id,
         "nodeRow": node_row,
         "depth": child.depth,
+        "rootId": child.root_id,
     }
     if connection.execute(insert_if_new(connection, children), row).rowcount != 1:
         return
@@ -108,12 +111,17 @@ class Children:
         Raises:
             ExecutionNotFoundError: it was deleted.
         """
+        root = func.coalesce(children.c.rootId, executions.c.id)
+        of_root = children.alias("ofRoot")
+        called = select(func.count()).where(of_root.c.rootId == root).scalar_subquery()
         query = (
             select(
                 executions.c.organizationId,
                 workflows.c.organizationId.label("ofWorkflow"),
                 workflows.c.id.label("workflow"),
                 func.coalesce(children.c.depth, 0).label("depth"),
+                root.label("root"),
+                called.label("called"),
             )
             .outerjoin(workflows, workflows.c.id == executions.c.workflowId)
             .outerjoin(children, children.c.executionId == executions.c.id)
@@ -123,7 +131,7 @@ class Children:
         if row is None:
             raise ExecutionNotFoundError(execution_id)
         of_workflow = row.organizationId if row.workflow is None else row.ofWorkflow
-        return Caller(row.organizationId, of_workflow, row.depth)
+        return Caller(row.organizationId, of_workflow, row.depth, row.root, row.called)
 
     async def chain(self, execution_id: str) -> list[tuple[str, str]]:
         """The names and ids of the workflows from the outermost caller down to this execution."""

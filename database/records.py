@@ -87,6 +87,8 @@ class Child:
     submission: Submission
     depth: int
     """1 where the parent came from outside."""
+    root_id: str
+    """The execution from outside to which the chain of calls goes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,10 @@ class Caller:
     """The organization of its workflow; its own where that was deleted."""
     depth: int
     """0 for an execution that came from outside."""
+    root_id: str
+    """The execution from outside to which it goes back: itself if it came from there."""
+    called_of_root: int
+    """How many executions have been called so far that go back to that one."""
 
 
 @dataclass(frozen=True, slots=True)

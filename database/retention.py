@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import Connection, Select, delete, exists, select
+from sqlalchemy import Connection, Select, delete, exists, select, update
 
 from database.clock import Clock, to_text
 from database.reader import Reader
@@ -30,6 +30,8 @@ PAGES_GIVEN_BACK = 2_000
 """Free pages from which on a file that was made to shrink does; each call gives half of it back."""
 INCREMENTAL = 2
 """SQLite's number for files that shrink when they are told to."""
+
+_ROOT = executions.alias("root")
 
 _UNTOLD = select(callbacks.c.executionId).where(callbacks.c.dueAt.is_not(None))
 """Executions whose receiver has still to be told; after a day at most it is given up."""
@@ -120,7 +122,11 @@ def forget(connection: Connection, ids: Sequence[str] | Select[tuple[str]]) -> N
     connection.execute(delete(logs).where(logs.c.executionId.in_(ids)))
     connection.execute(delete(events).where(events.c.executionId.in_(ids)))
     connection.execute(delete(callbacks).where(callbacks.c.executionId.in_(ids)))
-    connection.execute(delete(children).where(children.c.parentId.in_(ids)))
+    # What they called counts for as long as the execution is there that it goes back to.
+    theirs = children.c.parentId.in_(ids)
+    counted = exists().where(_ROOT.c.id == children.c.rootId, _ROOT.c.id.not_in(ids))
+    connection.execute(delete(children).where(theirs, ~counted))
+    connection.execute(update(children).where(theirs).values(parentId=None))
     connection.execute(delete(runs).where(runs.c.executionId.in_(ids)))
     connection.execute(delete(executions).where(executions.c.id.in_(ids)))
     used = exists().where(runs.c.definitionHash == definitions.c.hash)

@@ -237,17 +237,20 @@ children = Table(
     Column("parentId", Text, ForeignKey("workflow_executions.id", ondelete="SET NULL")),
     Column("nodeRow", Text, nullable=False),
     Column("depth", Integer, nullable=False),
+    Column("rootId", Text, nullable=False),
     Column("toldAt", Text),
 )
 """Executions that a node of another one, the parent, called.
 
 ``executionId`` is no foreign key: the row outlives the child, so that the parent of one that was
 deleted can be told. ``nodeRow`` is the ``id`` of the node's row in ``execution_logs``. ``depth`` is
-1 for a child of an execution that came from outside. ``toldAt`` is set by the transaction that ends
-the child, which also tells the node that waits; ``parentId`` is ``NULL`` where the parent was
-deleted."""
+1 for a child of an execution that came from outside; ``rootId`` is that of the execution from
+outside to which the calls go back, and no foreign key either: rows are counted by it. ``toldAt`` is
+set by the transaction that ends the child, which also tells the node that waits; ``parentId`` is
+``NULL`` where the parent was deleted."""
 
 Index("orchestrator_children_of_parent", children.c.parentId)
+Index("orchestrator_children_of_root", children.c.rootId)
 Index(
     "orchestrator_children_untold",
     children.c.executionId,

@@ -33,6 +33,7 @@ class Calls:
     database: Database
     node_types: NodeTypes
     most_deep: int
+    most_of_a_root: int
 
     async def prepare(
         self, execution_id: str, node_id: str, attempt: int, result: NodeResult
@@ -75,6 +76,11 @@ class Calls:
             raise _refusal(str(WorkflowNotFoundError(workflow_id)))
         if caller.depth >= self.most_deep:
             raise _refusal(await self._too_deep(execution_id, workflow))
+        if caller.called_of_root >= self.most_of_a_root:
+            raise _refusal(
+                f"an execution may lead to {self.most_of_a_root} others by calls "
+                f"(MAX_SUBWORKFLOW_EXECUTIONS), and execution {caller.root_id} has"
+            )
         try:
             graph = read_and_validate(workflow.data, self.node_types.known, self.node_types.check)
             inputs = _inputs(graph, call)
@@ -92,7 +98,7 @@ class Calls:
             total_nodes=len(plan.counted),
             trigger_type=SUBWORKFLOW,
         )
-        return Child(submission, caller.depth + 1)
+        return Child(submission, caller.depth + 1, caller.root_id)
 
     async def _too_deep(self, execution_id: str, workflow: Workflow) -> str:
         chain = await _patiently(lambda: self.database.children.chain(execution_id))

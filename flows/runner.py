@@ -62,6 +62,7 @@ class RunnerSettings:
     max_concurrent_executions: int
     max_recovery_attempts: int
     max_subworkflow_depth: int
+    max_subworkflow_executions: int
     execution_timeout_seconds: float | None
     lease_seconds: float
     poll_interval_seconds: float
@@ -272,7 +273,12 @@ class Runner:
         """One claimed execution, until it has ended or is somebody else's to go on with."""
         execution_id = run.lease.execution_id
         structlog.contextvars.bind_contextvars(execution_id=execution_id)
-        calls = Calls(self._database, self._node_types, self._settings.max_subworkflow_depth)
+        calls = Calls(
+            self._database,
+            self._node_types,
+            most_deep=self._settings.max_subworkflow_depth,
+            most_of_a_root=self._settings.max_subworkflow_executions,
+        )
         node_runner = NodeRunner(
             self._node_types, self._settings.handler_settings, execution_id, calls=calls
         )

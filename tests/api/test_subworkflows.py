@@ -186,29 +186,7 @@ def test_a_child_has_its_time_and_is_cancelled_after_it(
     assert violations(service) == []
 
 
-# Depth
-
-
-def test_a_workflow_that_calls_itself_comes_to_an_end(tmp_path: Path) -> None:
-    with RunningService(tmp_path, PROBE_TYPES, max_subworkflow_depth=3) as service:
-        done = service.run(document(call(workflow_id="w")))
-        assert done["status"] == "failed"
-        assert "MAX_SUBWORKFLOW_DEPTH" in done["error"]
-        assert " → ".join(["'A workflow' (w)"] * 5) in done["error"]
-        rows = service.rows("SELECT status FROM workflow_executions")
-        assert [row["status"] for row in rows] == ["failed"] * 4
-        depths = service.rows("SELECT depth FROM orchestrator_children ORDER BY depth")
-        assert [row["depth"] for row in depths] == [1, 2, 3]
-
-
-def test_as_deep_as_is_allowed_is_not_too_deep(tmp_path: Path) -> None:
-    with RunningService(tmp_path, PROBE_TYPES, max_subworkflow_depth=3) as service:
-        service.save(document(node("n", "manualInput", inputVarValue=1)), "d3")
-        for depth in (2, 1):
-            service.save(document(call("c", f"d{depth + 1}")), f"d{depth}")
-        assert service.run(document(call("c", "d1")))["finalOutput"] == {
-            "c": {"c": {"c": {"n": {"input": 1}}}}
-        }
+# Reruns and trials
 
 
 def test_a_rerun_of_the_parent_calls_anew_and_takes_over_what_completed(

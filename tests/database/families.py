@@ -33,9 +33,11 @@ async def claim(database: Database, owner: str = "me") -> Lease:
     return run.lease
 
 
-def waits_for(child_id: str, depth: int = 1, workflow_id: str = "w") -> NodeEnded:
+def waits_for(
+    child_id: str, depth: int = 1, workflow_id: str = "w", root_id: str = "parent"
+) -> NodeEnded:
     detail = json.dumps({"park": {"call": {"workflowId": workflow_id, "executionId": child_id}}})
-    child = Child(submission(child_id, workflow_id), depth)
+    child = Child(submission(child_id, workflow_id), depth, root_id)
     return NodeEnded("call", NodeStatus.WAITING, 1, "null", detail, child=child)
 
 
@@ -44,10 +46,12 @@ async def begin_call(database: Database, lease: Lease) -> int:
     return await database.journal.record_step(lease, BEGUN, BEGINS, "call", started=[started])
 
 
-async def calls(database: Database, lease: Lease, child_id: str, depth: int = 1) -> int:
+async def calls(
+    database: Database, lease: Lease, child_id: str, depth: int = 1, root_id: str | None = None
+) -> int:
     """The execution's node begins, and waits for a new child; gives the sequence number then."""
     seq = await begin_call(database, lease)
-    ended = [waits_for(child_id, depth)]
+    ended = [waits_for(child_id, depth, root_id=root_id or lease.execution_id)]
     return await database.journal.record_step(lease, seq, BEGINS, "call", ended=ended)
 
 
@@ -95,7 +99,7 @@ async def three_generations(database: Database) -> Lease:
     grandparent = await claim(database)
     await calls(database, grandparent, "parent")
     parent = await claim(database)
-    await calls(database, parent, "child", 2)
+    await calls(database, parent, "child", 2, "grandparent")
     child = await claim(database)
     await database.journal.park(grandparent, None)
     await database.journal.park(parent, None)

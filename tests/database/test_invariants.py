@@ -152,8 +152,8 @@ BROKEN_BY = {
     "a node that waits for what it called will be told": nodes("childExecutionId='gone'", PARKED),
     "a node does not wait for a child that has ended": nodes("childExecutionId='ended'", PARKED),
     "no child goes on uncancelled when its parent has ended": (
-        "INSERT INTO orchestrator_children(executionId, parentId, nodeRow, depth)"
-        " VALUES ('parked', 'ended', 'ended:n', 1)"
+        "INSERT INTO orchestrator_children(executionId, parentId, nodeRow, depth, rootId)"
+        " VALUES ('parked', 'ended', 'ended:n', 1, 'ended')"
     ),
     "no execution stays running without an owner": run(
         "claimableAt='2020-01-01T00:00:00.000Z'", RUNNING

@@ -55,7 +55,7 @@ async def test_a_node_hears_that_what_it_called_was_deleted(database: Database) 
 
 async def test_a_parked_child_that_another_program_ended_is_told_too(database: Database) -> None:
     child = await parked_family(database)
-    await calls(database, child, "grandchild", 2)
+    await calls(database, child, "grandchild", 2, "parent")
     await database.journal.park(child, None)
     await write(
         database, update(executions).where(executions.c.id == "child").values(status="failed")
@@ -102,7 +102,7 @@ async def test_deleting_a_workflow_tells_and_cancels_whom_it_concerns(database: 
     ended = [waits_for("child", workflow_id="other")]
     await database.journal.record_step(parent, seq, BEGINS, "call", ended=ended)
     child = await claim(database)
-    await calls(database, child, "grandchild", 2)
+    await calls(database, child, "grandchild", 2, "parent")
     await claim(database)
     await database.journal.park(parent, None)
     stopped = await database.workflows.delete("other", force=True)
@@ -136,6 +136,41 @@ async def test_a_chain_names_the_workflows_from_the_outside_in(database: Databas
     await three_generations(database)
     assert [(await database.children.caller(i)).depth for i in ("grandparent", "child")] == [0, 2]
     assert await database.children.chain("child") == [("A workflow", "w")] * 3
+
+
+async def called_of_root(database: Database, execution_id: str) -> tuple[str, int]:
+    caller = await database.children.caller(execution_id)
+    return caller.root_id, caller.called_of_root
+
+
+async def test_what_goes_back_to_one_execution_is_counted_for_all_of_them(
+    database: Database,
+) -> None:
+    await three_generations(database)
+    for execution_id in ("grandparent", "parent", "child"):
+        assert await called_of_root(database, execution_id) == ("grandparent", 2)
+    await database.submissions.submit(submission("stranger"))
+    assert await called_of_root(database, "stranger") == ("stranger", 0)
+
+
+async def test_forgetting_what_was_called_makes_no_room_for_more_calls(
+    database: Database, clock: MovingClock
+) -> None:
+    child = await three_generations(database)
+    await database.journal.finish(child, BEGUN, DONE)
+    await database.journal.abandon(await claim(database), "enough")
+    grandparent = await claim(database)
+    clock.advance(86_400 * 2)
+    await database.queue.renew("me", ["grandparent"], LEASE)
+    assert await database.retention.prune(1, None) == 2
+    await database.children.sweep()
+    assert await called_of_root(database, "grandparent") == ("grandparent", 2)
+    await database.journal.abandon(grandparent, "enough")
+    clock.advance(86_400 * 2)
+    assert await database.retention.prune(1, None) == 1
+    await database.children.sweep()
+    assert await rows(database, children) == []
+    assert await holds(database)
 
 
 # At the same time
@@ -175,7 +210,7 @@ async def test_parent_and_child_may_end_in_the_same_moment(database: Database, h
 async def test_a_parent_that_parks_as_its_child_ends_hears_of_it(
     database: Database, how: str
 ) -> None:
-    for i in range(60):
+    for i in range(25):
         await database.submissions.submit(submission(f"p{i}"))
         parent = await claim(database)
         await calls(database, parent, f"c{i}")
@@ -194,7 +229,7 @@ async def test_a_parent_that_parks_as_its_child_ends_hears_of_it(
 
 
 async def test_an_answer_that_comes_as_the_execution_parks_is_heard(database: Database) -> None:
-    for i in range(60):
+    for i in range(25):
         await database.submissions.submit(submission(f"p{i}"))
         parent = await claim(database)
         seq = await begin_call(database, parent)

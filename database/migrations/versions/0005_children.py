@@ -20,9 +20,11 @@ def upgrade() -> None:
         ),
         sa.Column("nodeRow", sa.Text, nullable=False),
         sa.Column("depth", sa.Integer, nullable=False),
+        sa.Column("rootId", sa.Text, nullable=False),
         sa.Column("toldAt", sa.Text),
     )
     op.create_index("orchestrator_children_of_parent", "orchestrator_children", ["parentId"])
+    op.create_index("orchestrator_children_of_root", "orchestrator_children", ["rootId"])
     untold = sa.text('"toldAt" IS NULL')
     op.create_index(
         "orchestrator_children_untold",
