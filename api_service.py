@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import structlog
 from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi_standalone_docs import StandaloneDocs  # pyright: ignore[reportMissingTypeStubs]
 from pydantic import SecretStr
 
 from api import catalogue, executions, lists, nodes, service, validation, webhooks, workflows
@@ -89,7 +90,9 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=lifespan,
+        redoc_url=None,
     )
+    StandaloneDocs(app)  # else whoever opens /docs fetches scripts from somewhere else
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     # From the inside out: what is added last is asked first.
     app.add_middleware(BodyLimit, most=settings.max_body_bytes)
