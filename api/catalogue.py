@@ -11,7 +11,7 @@ router = APIRouter(prefix="/api", tags=["nodes"])
 
 @router.get("/node-types", operation_id="listNodeTypes")
 async def list_node_types(services: UseServices) -> list[NodeTypeView]:
-    """Every node type that this service can run, those of your own too."""
+    """Every node type that this service knows, those of your own too."""
     return [
         NodeTypeView(
             type=item.type,
@@ -24,6 +24,7 @@ async def list_node_types(services: UseServices) -> list[NodeTypeView]:
             ui_schema=item.config.ui_schema,
             defaults=item.config.defaults,
             secret_fields=item.config.secret_fields,
+            off=item.off,
         )
         for item in catalogue(services.submissions.node_types)
     ]

@@ -276,6 +276,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
                 "uiSchema": {"commentText": {"ui:widget": "textarea"}},
                 "defaults": {"commentText": ""},
                 "secretFields": [],
+                "off": None,
             }
         ]
     },

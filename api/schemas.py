@@ -316,6 +316,7 @@ class NodeTypeView(ApiModel):
     secret_fields: list[str] = Field(
         description="JSON pointers into a config; `*` stands for every item."
     )
+    off: str | None = Field(description="Why workflows with it are refused here, if they are.")
 
 
 class ValidateRequest(ApiModel):

@@ -21,6 +21,8 @@ class DescribedType:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     config: ConfigSchema
+    off: str | None
+    """Why documents with this type are refused here; ``None`` where they are not."""
 
 
 def catalogue(node_types: NodeTypes) -> list[DescribedType]:
@@ -51,6 +53,7 @@ def _describe(node_types: NodeTypes, node_type: str) -> DescribedType:
             schema={**config.schema, "title": title, "description": description},
             ui_schema={**config.ui_schema, **unset},
         ),
+        off=node_types.why_off(node_type),
     )
 
 

@@ -65,6 +65,10 @@ class NodeTypes:
         """The config model of a type: its own, or the one that has the common options only."""
         return self._configs.get(node_type, NodeConfig)
 
+    def why_off(self, node_type: str) -> str | None:
+        """Why documents with this type are refused here; ``None`` where they are not."""
+        return f"the type {self._off[node_type]}" if node_type in self._off else None
+
     def option_defaults(self, node_type: str) -> dict[str, Any]:
         """What the common options of a type are when a node does not set them, by config key.
 
@@ -89,9 +93,9 @@ class NodeTypes:
         return [*self._off_problems(node), *(_problem(node, *found) for found in faults)]
 
     def _off_problems(self, node: Node) -> list[Problem]:
-        if node.type not in self._off:
+        if (why := self.why_off(node.type)) is None:
             return []
-        detail = f"node '{node.id}' ({node.type}): the type {self._off[node.type]}"
+        detail = f"node '{node.id}' ({node.type}): {why}"
         return [Problem("type_is_off", detail, f"{node.pointer}/type", node_id=node.id)]
 
     def retry_policy(self, node_type: str, options: NodeOptions) -> RetryPolicy:

@@ -107,9 +107,17 @@ def run(script: str, given: object) -> Any:
 
 def test_every_registered_type_is_there(catalogue: list[dict[str, Any]]):
     assert [item["type"] for item in catalogue] == TYPES.known
-    keys = "type title description category inputs outputs schema uiSchema defaults secretFields"
+    keys = (
+        "type title description category inputs outputs schema uiSchema defaults secretFields off"
+    )
     assert all(set(item) == set(keys.split()) for item in catalogue)
     assert all(item["title"] and item["description"] for item in catalogue)
+
+
+def test_a_type_that_is_off_is_there_and_says_why(service: RunningService):
+    catalogue = service.http.get("/api/node-types").json()
+    off = {item["type"]: item["off"] for item in catalogue if item["off"] is not None}
+    assert off == {"code": "the type is off; ENABLE_CODE_NODE=true allows it"}
 
 
 def test_custom_types_are_described_with_and_without_a_model(catalogue: list[dict[str, Any]]):
