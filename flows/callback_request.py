@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 
-import httpx
+import httpx2
 import structlog
 from standardwebhooks import Webhook
 
@@ -129,28 +129,28 @@ async def send(
     unread = replace(calls, http_max_response_bytes=sys.maxsize)
     try:
         async with (
-            asyncio.timeout(timeout_seconds),  # httpx limits each step; a slow head has many
+            asyncio.timeout(timeout_seconds),  # httpx2 limits each step; a slow head has many
             new_client(unread, timeout_seconds) as client,
             client.stream(
                 "POST", url, content=body.encode(), headers=dict(headers), follow_redirects=False
             ) as response,
         ):
             return _judge(response, now)
-    except (TimeoutError, httpx.TimeoutException):
+    except (TimeoutError, httpx2.TimeoutException):
         return Answer(failure=Failure(f"no answer within {timeout_seconds:g} s"))
     except NodeError as error:
         # What the client refuses to call: it would refuse it again.
         return Answer(failure=Failure(describe(error), is_final=not error.retryable))
-    except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
+    except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL) as error:
         return Answer(failure=Failure(plain_reason(error), is_final=True))
-    except httpx.HTTPError as error:
+    except httpx2.HTTPError as error:
         return Answer(failure=Failure(plain_reason(error)))
     except Exception as error:
         log.exception("callback_not_sent")
         return Answer(failure=Failure(f"the service failed to send it: {type(error).__name__}"))
 
 
-def _judge(response: httpx.Response, now: datetime) -> Answer:
+def _judge(response: httpx2.Response, now: datetime) -> Answer:
     status = response.status_code
     if response.is_success:
         return Answer(status)

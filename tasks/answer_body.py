@@ -1,6 +1,6 @@
 """Bodies of answers, unpacked piece by piece and cut off at a limit.
 
-httpx unpacks what has arrived all at once: 64 KiB of gzip may be 64 MiB, and packed twice 64 GiB.
+httpx2 unpacks what has arrived all at once: 64 KiB of gzip may be 64 MiB, and packed twice 64 GiB.
 So the transport unpacks here, by no more than a piece at a time, and hands on what is plain.
 """
 

@@ -1,20 +1,20 @@
-"""The guard where connections are made: for httpx, and for httpx2, on which ``openai`` is built.
+"""The guard where connections are made.
 
-A transport of these libraries asks its network backend for a connection to a host and a port. Ours
+A transport of httpx2 asks its network backend for a connection to a host and a port. Ours
 resolves the name, has every address checked, and connects to one of those very addresses, for the
 first request as for each redirect. Host header, SNI and certificate remain those of the name.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from functools import cache
-from ssl import SSLContext
+from ssl import SSLContext, create_default_context
 from typing import Protocol, TypeVar, cast
 
-import httpcore
+import certifi
 import httpcore2
-import httpx
 import httpx2
 
 from engine.errors import NodeError
@@ -33,8 +33,15 @@ _SocketOptions = Iterable[
 
 @cache
 def ssl_context() -> SSLContext:
-    """The process's one TLS context: reading the certificates anew takes 20 ms a client."""
-    return httpx.create_ssl_context()
+    """The process's one TLS context: reading the certificates anew takes 20 ms a client.
+
+    The certificates are those that certifi brings along, since a bare container has none, or those
+    that OpenSSL's ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` name.
+    """
+    file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if not file and not directory:
+        file = certifi.where()
+    return create_default_context(cafile=file or None, capath=directory or None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,7 @@ async def _started(connect: Callable[[str], Awaitable[_S]], address: str) -> _S:
     return await connect(address)
 
 
-class _Body(httpx.AsyncByteStream, httpx2.AsyncByteStream):
+class _Body(httpx2.AsyncByteStream):
     """An answer's body, plain and limited."""
 
     def __init__(self, received: _Received, layers: list[Unpacker], limit_bytes: int) -> None:
@@ -127,7 +134,7 @@ def _body(headers: MutableMapping[str, str], received: object, limit_bytes: int)
     """The body to hand on; takes away the headers that say how it was packed on its way."""
     layers = unpackers(headers.get("Content-Encoding", ""))
     if layers != []:
-        # Also of a packing that is not known here: httpx may know it, and would know no limit.
+        # Also of a packing that is not known here: httpx2 may know it, and would know no limit.
         headers.pop("Content-Encoding")
         headers.pop("Content-Length", None)
     return _Body(cast("_Received", received), layers or [], limit_bytes)
@@ -137,79 +144,7 @@ def _proxy_context(url: str) -> SSLContext | None:
     return ssl_context() if url.startswith("https:") else None
 
 
-# The same once more for each library: their classes are alike, and not related.
-
-
-class _Backend(httpcore.AsyncNetworkBackend):
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
-        self._plain = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the library's signature
-        local_address: str | None = None,
-        socket_options: _SocketOptions | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        def connect(address: str) -> Awaitable[httpcore.AsyncNetworkStream]:
-            return self._plain.connect_tcp(address, port, timeout, local_address, socket_options)
-
-        try:
-            async with asyncio.timeout(timeout):
-                return await connect_to_first(await self._guard.addresses(host, port), connect)
-        except TimeoutError as error:
-            raise httpcore.ConnectTimeout(str(error)) from error
-        except OSError as error:
-            raise httpcore.ConnectError(str(error)) from error
-
-
-class _Direct(httpx.AsyncHTTPTransport):
-    def __init__(self, guard: Guard) -> None:
-        super().__init__(verify=ssl_context(), trust_env=False)
-        # httpx has no argument for the backend. Were the pool elsewhere, no call would be made.
-        if not isinstance(self._pool, httpcore.AsyncConnectionPool):  # pyright: ignore[reportUnnecessaryIsInstance] - of this version
-            raise TypeError("this version of httpx cannot be guarded")
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl_context(),
-            max_connections=_CONNECTIONS,
-            network_backend=_Backend(guard),
-        )
-
-
-class GuardedTransport(httpx.AsyncBaseTransport):
-    """Sends requests where they may go; answers come unpacked and limited."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._direct = _Direct(limits.guard)
-        self._proxied = None
-        if limits.proxy_url is not None:
-            proxy = httpx.Proxy(limits.proxy_url, ssl_context=_proxy_context(limits.proxy_url))
-            self._proxied = httpx.AsyncHTTPTransport(
-                verify=ssl_context(), trust_env=False, proxy=proxy
-            )
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends one request; its redirects are further ones."""
-        url = request.url
-        by_proxy = await self._limits.wants_proxy(url.scheme, url.host, url.port)
-        transport = self._proxied if by_proxy and self._proxied else self._direct
-        answer = await transport.handle_async_request(request)
-        body = _body(answer.headers, answer.stream, self._limits.max_response_bytes)
-        return httpx.Response(
-            answer.status_code, headers=answer.headers, stream=body, extensions=answer.extensions
-        )
-
-    async def aclose(self) -> None:
-        """Closes all connections."""
-        await self._direct.aclose()
-        if self._proxied:
-            await self._proxied.aclose()
-
-
-class _Backend2(httpcore2.AsyncNetworkBackend):
+class _Backend(httpcore2.AsyncNetworkBackend):
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
         self._plain = cast("httpcore2.AsyncNetworkBackend", httpcore2.AnyIOBackend())
@@ -234,7 +169,7 @@ class _Backend2(httpcore2.AsyncNetworkBackend):
             raise httpcore2.ConnectError(str(error)) from error
 
 
-class _Direct2(httpx2.AsyncHTTPTransport):
+class _Direct(httpx2.AsyncHTTPTransport):
     def __init__(self, guard: Guard) -> None:
         super().__init__(verify=ssl_context(), trust_env=False)
         # httpx2 has no argument for the backend. Were the pool elsewhere, no call would be made.
@@ -243,16 +178,16 @@ class _Direct2(httpx2.AsyncHTTPTransport):
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=ssl_context(),
             max_connections=_CONNECTIONS,
-            network_backend=_Backend2(guard),
+            network_backend=_Backend(guard),
         )
 
 
-class GuardedTransport2(httpx2.AsyncBaseTransport):
+class GuardedTransport(httpx2.AsyncBaseTransport):
     """Sends requests where they may go; answers come unpacked and limited."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._direct = _Direct2(limits.guard)
+        self._direct = _Direct(limits.guard)
         self._proxied = None
         if limits.proxy_url is not None:
             proxy = httpx2.Proxy(limits.proxy_url, ssl_context=_proxy_context(limits.proxy_url))

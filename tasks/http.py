@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import urlencode
 
-import httpx
+import httpx2
 from prefect import task
 
 from engine.errors import NodeError
@@ -38,8 +38,8 @@ class Call:
     """One HTTP call, filled in and ready to be made."""
 
     method: str
-    url: httpx.URL
-    headers: httpx.Headers
+    url: httpx2.URL
+    headers: httpx2.Headers
     content: bytes | None
     auth_header: str | None = None
     """The header that proves who calls, in small letters; like all headers that carry credentials
@@ -93,7 +93,7 @@ def build_call(config: HttpConfig, data: JsonValue, idempotency_key: str | None)
     return Call(config.http_method, url, headers, content, auth_header)
 
 
-def read_answer(call: Call, response: httpx.Response, wanted: str) -> JsonValue:
+def read_answer(call: Call, response: httpx2.Response, wanted: str) -> JsonValue:
     """The answer's value: its JSON, else ``{"response": text}``.
 
     Raises:
@@ -120,11 +120,11 @@ def read_answer(call: Call, response: httpx.Response, wanted: str) -> JsonValue:
 
 async def _make(
     call: Call, settings: HandlerSettings, timeout_seconds: float | None
-) -> httpx.Response:
+) -> httpx2.Response:
     limit_seconds = timeout_seconds or settings.http_timeout_seconds
 
-    async def stay_authorized(request: httpx.Request) -> None:
-        # httpx drops Authorization on the way to another origin; an X-API-Key is as secret.
+    async def stay_authorized(request: httpx2.Request) -> None:
+        # httpx2 drops Authorization on the way to another origin; an X-API-Key is as secret.
         if not _same_site(call.url, request.url):
             for name, value in list(request.headers.items()):
                 if name in (call.auth_header, *CREDENTIAL_HEADERS) or SECRETS.holds(value):
@@ -132,33 +132,33 @@ async def _make(
 
     try:
         async with (
-            asyncio.timeout(limit_seconds),  # httpx limits each step; a slow body has many
+            asyncio.timeout(limit_seconds),  # httpx2 limits each step; a slow body has many
             new_client(settings, limit_seconds, before_each=stay_authorized) as client,
         ):
             return await client.request(
                 call.method, call.url, headers=call.headers, content=call.content
             )
-    except (TimeoutError, httpx.TimeoutException):
+    except (TimeoutError, httpx2.TimeoutException):
         raise NodeError(f"{call.shown}: no complete answer within {limit_seconds:g} s") from None
     except NodeError as error:  # the guard's, or the limit's
         raise NodeError(f"{call.shown}: {error}", retryable=error.retryable) from None
-    except httpx.TooManyRedirects:
+    except httpx2.TooManyRedirects:
         message = f"{call.shown} redirected more than {settings.http_max_redirects} times"
         raise NodeError(message, retryable=False) from None
-    except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
+    except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL) as error:
         raise NodeError(f"{call.shown}: {plain_reason(error)}", retryable=False) from None
-    except httpx.HTTPError as error:
+    except httpx2.HTTPError as error:
         raise NodeError(f"{call.shown}: {plain_reason(error)}") from error
 
 
-def _same_site(home: httpx.URL, url: httpx.URL) -> bool:
+def _same_site(home: httpx2.URL, url: httpx2.URL) -> bool:
     """Whether ``url`` has the origin of ``home``, or is its step up from http to https."""
     upgraded = (home.scheme, home.port, url.scheme, url.port) == ("http", None, "https", None)
     same = (home.scheme, home.port) == (url.scheme, url.port)
     return home.host == url.host and (same or upgraded)
 
 
-def _refuse_failure(call: Call, response: httpx.Response) -> None:
+def _refuse_failure(call: Call, response: httpx2.Response) -> None:
     status = response.status_code
     if status < HTTPStatus.BAD_REQUEST:
         return
@@ -182,10 +182,10 @@ def _filled(
             yield name, fill(f"{setting} '{name}'", pair.value, data)
 
 
-def _headers(pairs: Iterable[Pair], data: JsonValue) -> httpx.Headers:
+def _headers(pairs: Iterable[Pair], data: JsonValue) -> httpx2.Headers:
     filled = _filled("httpHeaders", pairs, data)
-    # As UTF-8: httpx would refuse a value beyond ASCII, and servers that look at one expect it.
-    return httpx.Headers([(n, _header(n, v)) for n, v in filled], encoding="utf-8")
+    # As UTF-8: httpx2 would refuse a value beyond ASCII, and servers that look at one expect it.
+    return httpx2.Headers([(n, _header(n, v)) for n, v in filled], encoding="utf-8")
 
 
 def _header(name: str, value: JsonValue) -> str:
@@ -197,7 +197,7 @@ def _header(name: str, value: JsonValue) -> str:
     return text
 
 
-def _authorize(headers: httpx.Headers, config: HttpConfig, data: JsonValue) -> str | None:
+def _authorize(headers: httpx2.Headers, config: HttpConfig, data: JsonValue) -> str | None:
     auth = config.http_auth
     if auth is None:
         return None
@@ -215,7 +215,7 @@ def _authorize(headers: httpx.Headers, config: HttpConfig, data: JsonValue) -> s
     return name.lower()
 
 
-def _with_query(url: httpx.URL, pairs: Iterable[Pair], data: JsonValue) -> httpx.URL:
+def _with_query(url: httpx2.URL, pairs: Iterable[Pair], data: JsonValue) -> httpx2.URL:
     """The URL with the pairs after its own query, which stays as it is written."""
     items = [
         (name, as_text(item))
@@ -229,7 +229,7 @@ def _with_query(url: httpx.URL, pairs: Iterable[Pair], data: JsonValue) -> httpx
     return url.copy_with(query=url.query + b"&" + added if url.query else added)
 
 
-def _content(config: HttpConfig, data: JsonValue, headers: httpx.Headers) -> bytes | None:
+def _content(config: HttpConfig, data: JsonValue, headers: httpx2.Headers) -> bytes | None:
     if config.http_body is not None:
         body = fill("httpBody", config.http_body, data)
     else:
@@ -253,12 +253,12 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _says_json(response: httpx.Response) -> bool:
+def _says_json(response: httpx2.Response) -> bool:
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return media_type in {"application/json", "text/json"} or media_type.endswith("+json")
 
 
-def _text(response: httpx.Response) -> str:
+def _text(response: httpx2.Response) -> str:
     """The body as text, in the charset that the answer names if there is such a one."""
     charset = (response.charset_encoding or "utf-8").lower()
     if charset not in {"utf-8", "utf8"}:

@@ -1,6 +1,5 @@
 """HTTP from inside the service: the only clients, addresses, and failures in plain words.
 
-The ``http`` node uses httpx; the ``openai`` client is built on httpx2 and takes a client of that.
 Whoever calls out takes a client from here, so that the guard (``tasks/network_guard.py``) sees it.
 """
 
@@ -14,12 +13,11 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from ipaddress import ip_network
 
-import httpx
 import httpx2
 
 from tasks.answer_body import ACCEPTED
 from tasks.context import HandlerSettings
-from tasks.guarded_transport import GuardedTransport, GuardedTransport2, Limits
+from tasks.guarded_transport import GuardedTransport, Limits
 from tasks.network_guard import (
     HIGHEST_PORT,
     AllowedHost,
@@ -28,26 +26,19 @@ from tasks.network_guard import (
     written_address,
 )
 
-RequestHook = Callable[[httpx.Request], Awaitable[None]]
+RequestHook = Callable[[httpx2.Request], Awaitable[None]]
 
 
 def new_client(
     settings: HandlerSettings, timeout_seconds: float, *, before_each: RequestHook | None = None
-) -> httpx.AsyncClient:
+) -> httpx2.AsyncClient:
     """A guarded client for one call and its redirects; ``before_each`` sees every request of them.
 
-    Besides httpx's errors a call raises ``AddressBlockedError``, ``AnswerTooLargeError`` and, for a
-    body that is not packed as it says, ``NodeError``.
+    Besides httpx2's errors a call raises ``AddressBlockedError``, ``AnswerTooLargeError`` and, for
+    a body that is not packed as it says, ``NodeError``.
     """
-    return httpx.AsyncClient(
-        transport=GuardedTransport(_limits(settings)),
-        trust_env=False,
-        headers={"Accept-Encoding": ACCEPTED},
-        timeout=timeout_seconds,
-        follow_redirects=True,
-        max_redirects=settings.http_max_redirects,
-        event_hooks={"request": [before_each] if before_each else []},
-    )
+    hooks = [before_each] if before_each else []
+    return _client(_limits(settings), settings, timeout_seconds, hooks)
 
 
 def new_openai_transport(settings: HandlerSettings, timeout_seconds: float) -> httpx2.AsyncClient:
@@ -58,13 +49,20 @@ def new_openai_transport(settings: HandlerSettings, timeout_seconds: float) -> h
     limits = _limits(settings)
     if settings.openai_base_url:
         limits = replace(limits, guard=_with_server(limits.guard, settings.openai_base_url))
+    return _client(limits, settings, timeout_seconds, [])
+
+
+def _client(
+    limits: Limits, settings: HandlerSettings, timeout_seconds: float, hooks: list[RequestHook]
+) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(
-        transport=GuardedTransport2(limits),
+        transport=GuardedTransport(limits),
         trust_env=False,
         headers={"Accept-Encoding": ACCEPTED},
         timeout=timeout_seconds,
         follow_redirects=True,
         max_redirects=settings.http_max_redirects,
+        event_hooks={"request": hooks},
     )
 
 
@@ -89,26 +87,26 @@ def _with_server(guard: Guard, base_url: str) -> Guard:
     return replace(guard, allowed=(*guard.allowed, server))
 
 
-def parse_url(text: str) -> httpx.URL:
+def parse_url(text: str) -> httpx2.URL:
     """The address that ``text`` is.
 
     Raises:
         ValueError: it is none that can be called, as the rest of a sentence about the setting.
     """
     try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
+        url = httpx2.URL(text)
+    except httpx2.InvalidURL as error:
         raise ValueError(f"is no URL: {error}") from None
     if url.scheme not in {"http", "https"}:
         raise ValueError("should start with http:// or https://")
-    if not url.host or "%" in url.host:  # httpx escapes what no host name can hold
+    if not url.host or "%" in url.host:  # httpx2 escapes what no host name can hold
         raise ValueError("should name a host")
     if url.port is not None and url.port > HIGHEST_PORT:
         raise ValueError(f"should have a port up to {HIGHEST_PORT}")
     return url
 
 
-def shown_url(url: httpx.URL) -> str:
+def shown_url(url: httpx2.URL) -> str:
     """A URL for messages: without the query and the credentials, which may be secret."""
     port = f":{url.port}" if url.port else ""
     host = f"[{url.host}]" if ":" in url.host else url.host

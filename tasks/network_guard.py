@@ -18,7 +18,7 @@ from ipaddress import (
     ip_network,
 )
 
-import httpx
+import httpx2
 
 from engine.errors import AddressBlockedError
 
@@ -159,8 +159,8 @@ def _parse_allowed(entry: str) -> AllowedHost:
 
 def _in_ascii(entry: str, name: str) -> str:
     try:
-        return httpx.URL(scheme="http", host=name).raw_host.decode("ascii")
-    except httpx.InvalidURL:
+        return httpx2.URL(scheme="http", host=name).raw_host.decode("ascii")
+    except httpx2.InvalidURL:
         raise ValueError(f"'{entry}' is no host name") from None
 
 

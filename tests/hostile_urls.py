@@ -64,7 +64,7 @@ HOSTILE = [
     Hostile("http://0x7f.1/", LOOPBACK, "hexadecimal and short"),
     Hostile("http://0177.1/", LOOPBACK, "octal and short"),
     Hostile("http://0x7f.0.0.1/", LOOPBACK, "a hexadecimal part"),
-    Hostile("http://0177.0.0.1/", "", "an octal part: httpx takes it for no address"),
+    Hostile("http://0177.0.0.1/", "", "an octal part: httpx2 takes it for no address"),
     Hostile("http://0300.0250.0001.0001/", "", "all octal"),
     Hostile("http://127.000.000.001/", "", "zeros in front, which some read as octal"),
     Hostile("http://0/", UNSPECIFIED, "zero"),

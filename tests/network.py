@@ -35,7 +35,7 @@ class Network:
         return [entry for address in found for entry in _getaddrinfo(address, port, *args)]
 
     async def connect(self, remote_host: str, *_args: Any, **_kwargs: Any) -> Any:
-        """As ``anyio.connect_tcp``, with which all connections of httpx and httpx2 begin."""
+        """As ``anyio.connect_tcp``, with which all connections of httpx2 begin."""
         self.connected.append(remote_host)
         raise ConnectionRefusedError
 

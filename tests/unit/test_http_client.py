@@ -4,7 +4,7 @@ import socket
 import ssl
 from datetime import UTC, datetime
 
-import httpx
+import httpx2
 import pytest
 
 from tasks.context import HandlerSettings
@@ -79,8 +79,8 @@ def test_what_cannot_be_called_is_no_url(url: str):
         parse_url(url)
 
 
-def _caused(inner: BaseException) -> httpx.ConnectError:
-    error = httpx.ConnectError("")
+def _caused(inner: BaseException) -> httpx2.ConnectError:
+    error = httpx2.ConnectError("")
     error.__cause__ = OSError("all attempts failed")
     error.__cause__.__context__ = ExceptionGroup("many", [OSError(), OSError()])
     error.__cause__.__context__.__cause__ = inner
@@ -94,9 +94,9 @@ def _caused(inner: BaseException) -> httpx.ConnectError:
         (_caused(socket.gaierror(-2, "…")), "the host name cannot be resolved"),
         (_caused(ConnectionResetError()), "the connection was closed before the answer came"),
         (_caused(ssl.SSLCertVerificationError()), "the certificate is not trusted"),
-        (httpx.ReadError(""), "read error"),
-        (httpx.ReadError("what happened"), "what happened"),
-        (httpx.LocalProtocolError("b'Bearer secret'"), "the request is not valid HTTP"),
+        (httpx2.ReadError(""), "read error"),
+        (httpx2.ReadError("what happened"), "what happened"),
+        (httpx2.LocalProtocolError("b'Bearer secret'"), "the request is not valid HTTP"),
         (ExceptionGroup("", [ConnectionRefusedError()]), "the connection was refused"),
     ],
 )

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
-import httpx
 import httpx2
 import pytest
 from cryptography import x509
@@ -121,7 +120,7 @@ async def test_a_certificate_for_another_name_or_for_the_address_is_not(
         error = await refusal(url, http_allowed_hosts=NAME)
         settings = HandlerSettings(http_allowed_hosts=NAME)
         async with new_client(settings, 5) as client:
-            with pytest.raises(httpx.ConnectError):
+            with pytest.raises(httpx2.ConnectError):
                 await client.get(url)
         async with new_openai_transport(settings, 5) as client2:
             with pytest.raises(httpx2.ConnectError):
