@@ -2,13 +2,10 @@
 
 import asyncio
 import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 from prefect import flow, get_run_logger, task
 from prefect.blocks.system import Secret
@@ -33,60 +30,18 @@ from tasks.config_base import fill
 from tasks.context import HandlerSettings
 from tasks.node_types import NodeTypes
 from tasks.secrets import Secrets
-from tests.ports import free_port
+from tests.prefect_server import PrefectServer
 
-START_SECONDS = 90.0
 RECORDED_SECONDS = 30.0
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.timeout(180)]
 
 
-def wait_until_healthy(api_url, process, log):
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        try:
-            if httpx.get(f"{api_url}/health", timeout=2).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.2)  # a process of its own: there is nothing to be told by
-    raise AssertionError(f"no Prefect server after {START_SECONDS} s: {log.read_text()}")
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The API of a Prefect server of our own; it ends with the tests."""
-    home = tmp_path_factory.mktemp("prefect-server")
-    port = free_port()
-    log = home / "server.log"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT")}
-    environment |= {
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_UI_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        api_url = f"http://127.0.0.1:{port}/api"
-        wait_until_healthy(api_url, process, log)
-        yield api_url
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(20)
+    with PrefectServer(tmp_path_factory.mktemp("prefect-server")) as running:
+        yield running.api_url
 
 
 @pytest.fixture
