@@ -37,7 +37,7 @@ def new_client(
     """A guarded client for one call and its redirects; ``before_each`` sees every request of them.
 
     Besides httpx's errors a call raises ``AddressBlockedError``, ``AnswerTooLargeError`` and, for a
-    body that is not packed as it says, ``NodeError``.
+    body that is not packed as it says or in a way that is not known, ``NodeError``.
     """
     return httpx.AsyncClient(
         transport=GuardedTransport(_limits(settings)),
