@@ -251,5 +251,6 @@ async def test_what_the_settings_do_not_have_is_looked_up_elsewhere():
     assert secrets.get("DEEP") == "value-from-a-block"
     assert checked_result({"outputData": "value-from-a-block"}).output_data == '"***"'
     blocks["DEEP"] = "abc"
-    with pytest.raises(ValueError, match="the secret 'DEEP' is shorter than 4"):
+    with pytest.raises(NodeError, match="the secret 'DEEP' is shorter than 4") as refused:
         await secrets.prepare(config)
+    assert not refused.value.retryable
