@@ -95,7 +95,9 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
     StandaloneDocs(app)  # else whoever opens /docs fetches scripts from somewhere else
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     # From the inside out: what is added last is asked first.
-    app.add_middleware(BodyLimit, most=settings.max_body_bytes)
+    app.add_middleware(
+        BodyLimit, most=settings.max_body_bytes, seconds=settings.body_timeout_seconds
+    )
     app.add_middleware(Door, access=access, origins=origins)
     app.add_middleware(
         CORSMiddleware,

@@ -105,6 +105,8 @@ class Settings(BaseSettings):
     """How long a token for a browser counts."""
     max_body_bytes: int = Field(default=10_485_760, ge=1_024, le=2**31 - 1)
     """How large the body of a request may be; past that it is answered with 413."""
+    body_timeout_seconds: float = Field(default=60.0, gt=0, le=86_400)
+    """How long the body of a request may take to come; past that it is answered with 408."""
 
     database_path: Path = Path("../database.sqlite")
     """The SQLite file shared with the main project; relative paths start at this directory."""

@@ -114,7 +114,7 @@ def serve(settings: Settings, sockets: list[socket.socket], *, is_open: bool) ->
         place = "DATABASE_URL" if settings.database_url else settings.database_file
         print(f"Cannot start with the database ({place}): {error}", file=sys.stderr)
         return 1
-    server = Server(app, settings.shutdown_grace_seconds)
+    server = Server(app, settings.shutdown_grace_seconds, settings.body_timeout_seconds)
     gc.freeze()
     gc.enable()
     for listener in sockets:

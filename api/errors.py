@@ -21,6 +21,7 @@ from engine.errors import (
     OutOfScopeError,
     QueueFullError,
     RefusedError,
+    SecretUnavailableError,
     SignatureError,
     StorageBusyError,
     StorageError,
@@ -44,6 +45,7 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
     StorageBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     StorageFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
+    SecretUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """Error → status; the nearest class in the error's ancestry decides."""
 
@@ -96,6 +98,9 @@ async def _on_service_error(_request: Request, error: Exception) -> ProblemRespo
         return problem(status, str(error), {"Retry-After": RETRY_AFTER_SECONDS})
     if isinstance(error, QueueFullError):
         return problem(status, str(error), {"Retry-After": RETRY_AFTER_SECONDS})
+    if isinstance(error, SecretUnavailableError):
+        told = [error.problem.as_json()]
+        return problem(status, str(error), {"Retry-After": RETRY_AFTER_SECONDS}, errors=told)
     if isinstance(error, RefusedError):
         return problem(status, str(error), errors=[item.as_json() for item in error.problems])
     return problem(status, str(error))

@@ -321,6 +321,7 @@ _DETAILS = {
     403: "This needs the role 'admin'; the key 'reports' is for less",
     404: f"Execution '{EXECUTION}' not found",
     405: "Method Not Allowed",
+    408: "The body did not come within BODY_TIMEOUT_SECONDS=60",
     409: f"Execution '{EXECUTION}' is running; it can be run again once it ended",
     412: "Workflow 'greeting' is not in the version that 'If-Match' names; read it again",
     413: "The body is larger than MAX_BODY_BYTES=10485760",

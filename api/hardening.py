@@ -1,5 +1,6 @@
-"""What every answer carries, and how large a request may be."""
+"""What every answer carries, and how large and how slow a request may be."""
 
+import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -8,6 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import SAFE_HEADERS, problem
+
+_CLOSE = {"Connection": "close"}
+"""RFC 9110, section 15.5.9: the rest of a body that is too late is not waited for."""
 
 
 class SafeHeaders:
@@ -31,31 +35,71 @@ class SafeHeaders:
 
 
 class BodyLimit:
-    """Refuses bodies of more than ``most`` bytes with a 413, before they are held or parsed."""
+    """Refuses bodies of more than ``most`` bytes with a 413, before they are held or parsed, and
+    those that are not there after ``seconds`` with a 408.
+    """
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, most: int, seconds: float) -> None:
         self._app = app
-        self._most = most
-        self._detail = f"The body is larger than MAX_BODY_BYTES={most}"
+        self.most = most
+        self.seconds = seconds
+        self.too_large = f"The body is larger than MAX_BODY_BYTES={most}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Has the application answer, unless it is too much; counts what comes without a size."""
+        """Has the application answer, unless it is too much, as said or as counted, or too slow."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         said = Headers(scope=scope).get("content-length", "")
-        if said.isascii() and said.isdigit() and int(said) > self._most:
-            await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail)(scope, receive, send)
+        if said.isascii() and said.isdigit() and int(said) > self.most:
+            await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self.too_large)(scope, receive, send)
             return
-        had = 0
+        exchange = _Exchange(self, receive, send)
+        await self._app(scope, exchange.receive, exchange.send)
+        await exchange.end()
 
-        async def receive_some() -> Message:
-            nonlocal had
-            message = await receive()
-            if message["type"] == "http.request":
-                had += len(message.get("body", b""))
-                if had > self._most:
-                    raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail)
-            return message
 
-        await self._app(scope, receive_some, send)
+class _Exchange:
+    """A request as it comes, and its answer as it goes."""
+
+    def __init__(self, limit: BodyLimit, receive: Receive, send: Send) -> None:
+        self._limit = limit
+        self._receive = receive
+        self._send = send
+        self._had = 0
+        self._is_whole = self._is_answered = self._is_cut = False
+        self._due = asyncio.get_running_loop().time() + limit.seconds
+
+    async def receive(self) -> Message:
+        """A piece of the body, or that the client went away.
+
+        Raises:
+            HTTPException: 413 or 408.
+        """
+        try:
+            # Behind the body comes the client's going away, which has no time limit.
+            async with asyncio.timeout_at(None if self._is_whole else self._due):
+                message = await self._receive()
+        except TimeoutError:
+            if self._is_answered:  # by what does not need the body, such as a stream
+                self._is_cut = True
+                return {"type": "http.disconnect"}
+            detail = f"The body did not come within BODY_TIMEOUT_SECONDS={self._limit.seconds:g}"
+            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, detail, _CLOSE) from None
+        self._is_whole = not message.get("more_body", False)
+        if message["type"] == "http.request":
+            self._had += len(message.get("body", b""))
+            if self._had > self._limit.most:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._limit.too_large)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Hands on a part of the answer."""
+        self._is_answered = True
+        self._is_cut = self._is_cut and message.get("more_body", False)
+        await self._send(message)
+
+    async def end(self) -> None:
+        """Ends the answer in order whose client did not go away but was given up."""
+        if self._is_cut:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})

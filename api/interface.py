@@ -23,6 +23,8 @@ in the answer their parameters stand. Errors are problem documents (RFC 9457).
 """
 STORAGE = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
 """What every operation that touches the database may answer."""
+_LATE = str(HTTPStatus.REQUEST_TIMEOUT.value)
+"""What every operation may answer that reads a body."""
 _PROBLEM = {"$ref": "#/components/schemas/ProblemView"}
 _FASTAPI_S_OWN = ("HTTPValidationError", "ValidationError")
 _TOKEN_SCHEME = "ExecutionToken"  # noqa: S105 - its name
@@ -103,6 +105,8 @@ def _described(document: dict[str, Any]) -> dict[str, Any]:
             for parameter in operation.get("parameters", ()):
                 _describe_parameter(parameter)
             _add_request_examples(operation)
+            if "requestBody" in operation:
+                operation["responses"].setdefault(_LATE, {})
             for status, answer in operation["responses"].items():
                 _describe_answer(operation, status, answer)
                 if method == "head":  # its answers have no body, and so nothing to go on from

@@ -41,7 +41,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         "description": "Accepted; the response node did not answer in time",
         "content": {"application/json": {"schema": _ACCEPTED}},
     },
-    **{status: {"model": ProblemView} for status in (401, 404, 413, 422, 429, *STORAGE)},
+    **{status: {"model": ProblemView} for status in (401, 404, 408, 413, 422, 429, *STORAGE)},
 }
 
 _BODY: dict[str, Any] = {

@@ -16,7 +16,7 @@ from database.clock import Clock, to_text
 from database.reader import Reader
 from database.tables import callbacks, runs
 from database.writer import Writer
-from engine.errors import LeaseLostError
+from engine.errors import ExecutionNotFoundError, LeaseLostError
 
 GIVEN_UP_AFTER = timedelta(days=1)
 """After the end of the execution: from then on an attempt that fails is the last one."""
@@ -150,7 +150,8 @@ class Callbacks:
         """Records that the receiver has taken it.
 
         Raises:
-            LeaseLostError: the lease ran out and somebody else sends it, or it was deleted.
+            LeaseLostError: the lease ran out and somebody else sends it.
+            ExecutionNotFoundError: it was deleted.
         """
         now = self._now()
         await self._record(delivery, dueAt=None, deliveredAt=now, lastStatus=status, lastError=None)
@@ -165,7 +166,8 @@ class Callbacks:
             was given up.
 
         Raises:
-            LeaseLostError: the lease ran out and somebody else sends it, or it was deleted.
+            LeaseLostError: the lease ran out and somebody else sends it.
+            ExecutionNotFoundError: it was deleted.
         """
         now = self._now()
         said = {"lastStatus": failure.status, "lastError": failure.error}
@@ -187,7 +189,19 @@ class Callbacks:
                 .values(owner=None, **values)
             )
             if recorded.rowcount != 1:
+                mine = callbacks.c.executionId == delivery.execution_id
+                if connection.scalar(select(callbacks.c.executionId).where(mine)) is None:
+                    raise ExecutionNotFoundError(delivery.execution_id)
                 raise LeaseLostError(delivery.execution_id)
+
+        await self._writer.run(write)
+
+    async def drop(self, delivery: Delivery) -> None:
+        """Forgets a callback whose execution is gone, should it have been left behind."""
+
+        def write(connection: Connection) -> None:
+            mine = callbacks.c.executionId == delivery.execution_id
+            connection.execute(delete(callbacks).where(mine))
 
         await self._writer.run(write)
 

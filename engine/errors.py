@@ -33,6 +33,7 @@ WorkflowServiceError
 └── NodeError                    a node's handler failed
     ├── AddressBlockedError      a call would have gone where calls may not go
     ├── AnswerTooLargeError
+    ├── SecretUnavailableError   it is kept elsewhere, and nobody answers there
     └── TemplateError
 
 HTTP statuses are given to them in one place, ``api/errors.py``.
@@ -321,6 +322,16 @@ class AnswerTooLargeError(NodeError):
             f"the answer is larger than {limit_bytes} bytes (HTTP_MAX_RESPONSE_BYTES)",
             retryable=False,
         )
+
+
+class SecretUnavailableError(NodeError):
+    """The Prefect server that may keep a secret cannot be asked for it. Never shows a value."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the secret '{name}' cannot be had now: the Prefect server cannot be asked for it"
+        )
+        self.problem = Problem("secret_unavailable", str(self), "")
 
 
 class TemplateError(NodeError):

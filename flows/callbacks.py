@@ -20,7 +20,7 @@ import structlog
 
 from database import Database
 from database.callbacks import Delivery, Failure
-from engine.errors import LeaseLostError, StorageError
+from engine.errors import ExecutionNotFoundError, LeaseLostError, StorageError
 from flows.callback_request import Answer, body_of, headers_of, send
 from flows.patience import patiently
 from tasks.context import HandlerSettings
@@ -182,7 +182,11 @@ class _Post:
             if delivery is None:
                 return
             with structlog.contextvars.bound_contextvars(execution_id=delivery.execution_id):
-                await self._deliver(delivery, host)
+                try:
+                    await self._deliver(delivery, host)
+                except ExecutionNotFoundError:  # deleted meanwhile: nobody is to be told any more
+                    await self._callbacks.drop(delivery)
+                    log.info("callback_dropped", host=host)
         except LeaseLostError:
             log.warning("callback_lease_lost", host=host)
         except StorageError as error:

@@ -10,7 +10,13 @@ from pydantic import ValidationError
 from database import Database
 from database.records import IdempotencyKey, Workflow
 from engine.document import Document, Node, parse_document
-from engine.errors import ExecutionNotFoundError, SignatureError, WebhookNotFoundError
+from engine.errors import (
+    ExecutionNotFoundError,
+    NodeError,
+    SecretUnavailableError,
+    SignatureError,
+    WebhookNotFoundError,
+)
 from engine.graph import WEBHOOK, Graph
 from engine.values import JsonValue, Missing, encode_json
 from flows.submission import Submissions
@@ -25,6 +31,8 @@ log = structlog.get_logger()
 
 RESPONSE = "webhookResponse"
 """The type of the nodes that decide what the caller is answered."""
+
+_UNUSABLE = "the webhook's secret is not set, so no signature can be checked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,7 @@ class Deliveries:
         Raises:
             WorkflowNotFoundError: there is no such workflow.
             WebhookNotFoundError: it has no webhook at that address.
+            SecretUnavailableError: the webhook's secret cannot be asked for.
             SignatureError: the webhook has a secret, and the delivery is not signed with it.
             RefusedError: the workflow cannot run, or the body is not what it says it is.
             QueueFullError: as many executions wait as may.
@@ -115,12 +124,18 @@ class Deliveries:
         name = named_secret(text)
         if name is None:
             return text
-        await self.secrets.prepare(text)
+        try:
+            await self.secrets.prepare(text)
+        except SecretUnavailableError:
+            raise
+        except NodeError as error:  # what is there is no secret that could be kept
+            log.warning("webhook_secret_unusable", workflow_id=workflow.id, reason=str(error))
+            raise SignatureError(_UNUSABLE) from None
         value = self.secrets.get(name)
         if not isinstance(value, Missing) and is_key(value):
             return value
         log.warning("webhook_secret_unusable", workflow_id=workflow.id, secret=name)
-        raise SignatureError("the webhook's secret is not set, so no signature can be checked")
+        raise SignatureError(_UNUSABLE)
 
     async def _known(self, execution_id: str, node: Node) -> Delivered:
         try:

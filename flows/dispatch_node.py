@@ -36,6 +36,9 @@ from flows.prefect_runs import require_prefect_context
 OnRetry: TypeAlias = Callable[[int, str], Awaitable[None]]
 """Is told the number of the attempt that failed, from 1, and its error, before the next one."""
 
+Prepare: TypeAlias = Callable[[], Awaitable[None]]
+"""Has at hand what an attempt needs; where it raises, the attempt has failed."""
+
 AnyTask: TypeAlias = Task[Any, Any]
 Check: TypeAlias = Callable[[object], Any]
 """Makes a node's result of what its handler returned, or refuses it by raising."""
@@ -51,11 +54,16 @@ def _unchecked(result: object) -> object:
     return result
 
 
+async def _unprepared() -> None:
+    """Nothing is needed."""
+
+
 @dataclass(slots=True)
 class _Attempts:
-    """What the retry condition, which Prefect calls, shares with `run_handler`."""
+    """What the attempts and the retry condition, which Prefect calls, share with `run_handler`."""
 
     on_retry: OnRetry
+    prepare: Prepare
     refusal: Exception | None = None
     """What ``on_retry`` raised: Prefect would log it and drop it."""
 
@@ -73,6 +81,7 @@ async def run_handler(  # noqa: PLR0913 - by keyword, each an option of the node
     timeout_seconds: float | None,
     on_retry: OnRetry,
     check: Check = _unchecked,
+    prepare: Prepare = _unprepared,
 ) -> Any:
     """Runs ``task(node, input_data)`` to the end of its last attempt and returns its result.
 
@@ -87,6 +96,7 @@ async def run_handler(  # noqa: PLR0913 - by keyword, each an option of the node
         timeout_seconds: for each attempt; ``None`` keeps what the task declares.
         on_retry: if it raises, no attempt follows, and what it raised is raised.
         check: makes the result of what the handler returned; where it raises, the attempt failed.
+        prepare: is called before each attempt, within its time limit.
 
     Raises:
         NodeError: timed out, or the handler exited or cancelled itself.
@@ -97,7 +107,7 @@ async def run_handler(  # noqa: PLR0913 - by keyword, each an option of the node
     if task.isgenerator:
         raise NodeError(f"handler '{task.name}' is a generator; it must return", retryable=False)
     variant = _variant(task, retries, tuple(delays), timeout_seconds, check)
-    attempts = _Attempts(on_retry)
+    attempts = _Attempts(on_retry, prepare)
     token = _attempts.set(attempts)
     try:
         # ``quote``: Prefect does not search the values for futures, 1.5 s for an input of 5 MB.
@@ -151,6 +161,9 @@ def _checked(function: Callable[..., Any], check: Check) -> Callable[..., Corout
     @functools.wraps(function)
     async def run(*args: object, **kwargs: object) -> Any:
         try:
+            attempts = _attempts.get()
+            if attempts is not None:
+                await attempts.prepare()
             result: object = await function(*args, **kwargs)
             if isinstance(result, State):
                 result = await cast("State[Any]", result).aresult()

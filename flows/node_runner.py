@@ -68,7 +68,6 @@ class NodeRunner:
             reports.hides_output = hides(node)
         node_reports.set(reports)
         options = NodeOptions.model_validate(node.config)
-        await self.settings.secrets.prepare(dict(node.config))
         policy = self.node_types.retry_policy(node.type, options)
         limit = None if node.type in HAS_OWN_TIME_LIMIT else options.timeout_seconds
         result: NodeResult = await run_handler(
@@ -80,6 +79,7 @@ class NodeRunner:
             timeout_seconds=limit,
             on_retry=on_retry,
             check=checked_result,
+            prepare=partial(self.settings.secrets.prepare, dict(node.config)),
         )
         if self.calls is None or self.execution_id is None:
             return result

@@ -150,7 +150,14 @@ class Runner:
         async def run() -> None:
             current_trial.set(trial)
             name = f"try {trial.node.label}"
-            await run_flow(node_trial_flow, node_id, name, self._client)
+            try:
+                state = await run_flow(node_trial_flow, node_id, name, self._client)
+            except Exception as error:  # noqa: BLE001 - whatever the client raises without a server
+                log.warning("trial_not_begun", reason=f"{type(error).__name__}: {error}")
+                trial.error = "the Prefect server (PREFECT_API_URL) cannot be reached; try again"
+            else:
+                if trial.result is None and trial.error is None:  # Prefect ended it
+                    trial.error = state.message or "Prefect ended the trial"
 
         if trial.error is None:
             await asyncio.wrap_future(self._submit(run))

@@ -6,6 +6,8 @@ So the transport unpacks here, by no more than a piece at a time, and hands on w
 
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from http import HTTPStatus
+from typing import Protocol
 
 from engine.errors import AnswerTooLargeError, NodeError
 
@@ -13,6 +15,41 @@ ACCEPTED = "gzip, deflate"
 _PIECE_BYTES = 65_536
 _LONGEST_CHAIN = 4
 _KNOWN = frozenset({"gzip", "x-gzip", "deflate"})
+_LONGEST_NAME = 40
+
+
+class Layer(Protocol):
+    """What a body goes through on its way to whoever reads it."""
+
+    def unpack(self, data: bytes) -> Iterator[bytes]:
+        """What ``data`` adds to the plain body, in pieces.
+
+        Raises:
+            NodeError: nothing can be made of it.
+        """
+        ...
+
+
+class Unreadable:
+    """In the place of a ``Content-Encoding`` that cannot be undone.
+
+    A body that is not there, as of a HEAD, needs no undoing. Of a failure or a redirect the status
+    says enough: its body counts as none. The body of a success is an error.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        self._is_wanted = HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+        self._reason = reason
+
+    def unpack(self, data: bytes) -> Iterator[bytes]:
+        """Nothing.
+
+        Raises:
+            NodeError: there is something, and it is wanted.
+        """
+        if data and self._is_wanted:
+            raise NodeError(self._reason, retryable=False)
+        return iter(())
 
 
 class Unpacker:
@@ -50,29 +87,30 @@ class Unpacker:
                 return
 
 
-def unpackers(content_encoding: str) -> list[Unpacker] | None:
-    """What undoes a ``Content-Encoding``, in that order; ``None`` when it is not known here.
-
-    Raises:
-        NodeError: it has more layers than any honest answer.
-    """
+def layers_of(content_encoding: str, status: int) -> list[Layer]:
+    """What undoes the ``Content-Encoding`` of an answer with this status, in that order."""
     names = [name.strip().lower() for name in content_encoding.split(",")]
     layers = [name for name in reversed(names) if name not in {"", "identity"}]
-    if len(layers) > _LONGEST_CHAIN:
-        raise NodeError(f"the answer is packed {len(layers)} times over", retryable=False)
-    if not _KNOWN.issuperset(layers):
-        return None
+    if len(layers) > _LONGEST_CHAIN:  # more than any honest answer has
+        return [Unreadable(status, f"the answer is packed {len(layers)} times over")]
+    unknown = next((name for name in layers if name not in _KNOWN), None)
+    if unknown is not None:
+        reason = (
+            f"the answer is packed as '{unknown[:_LONGEST_NAME]}' (Content-Encoding), which was "
+            f"not asked for and cannot be unpacked; what can be: {ACCEPTED}"
+        )
+        return [Unreadable(status, reason)]
     return [Unpacker(name) for name in layers]
 
 
 async def limited(
-    received: AsyncIterable[bytes], layers: Sequence[Unpacker], limit_bytes: int
+    received: AsyncIterable[bytes], layers: Sequence[Layer], limit_bytes: int
 ) -> AsyncIterator[bytes]:
     """The plain body, piece by piece.
 
     Raises:
         AnswerTooLargeError: it has more than ``limit_bytes``, packed or plain.
-        NodeError: it is not packed as it says.
+        NodeError: it is not packed as it says, or in a way that is not known.
     """
     packed = plain = 0
     async for chunk in received:
@@ -86,7 +124,7 @@ async def limited(
             yield piece
 
 
-def _through(layers: Sequence[Unpacker], data: bytes) -> Iterator[bytes]:
+def _through(layers: Sequence[Layer], data: bytes) -> Iterator[bytes]:
     if not layers:
         yield data
         return

@@ -18,7 +18,7 @@ import httpcore2
 import httpx2
 
 from engine.errors import NodeError
-from tasks.answer_body import Unpacker, limited, unpackers
+from tasks.answer_body import Layer, layers_of, limited
 from tasks.network_guard import Guard
 
 HEAD_START_SECONDS = 0.25
@@ -118,7 +118,7 @@ async def _started(connect: Callable[[str], Awaitable[_S]], address: str) -> _S:
 class _Body(httpx2.AsyncByteStream):
     """An answer's body, plain and limited."""
 
-    def __init__(self, received: _Received, layers: list[Unpacker], limit_bytes: int) -> None:
+    def __init__(self, received: _Received, layers: list[Layer], limit_bytes: int) -> None:
         self._received = received
         self._layers = layers
         self._limit_bytes = limit_bytes
@@ -130,14 +130,15 @@ class _Body(httpx2.AsyncByteStream):
         await self._received.aclose()
 
 
-def _body(headers: MutableMapping[str, str], received: object, limit_bytes: int) -> _Body:
+def _body(
+    status: int, headers: MutableMapping[str, str], received: object, limit_bytes: int
+) -> _Body:
     """The body to hand on; takes away the headers that say how it was packed on its way."""
-    layers = unpackers(headers.get("Content-Encoding", ""))
-    if layers != []:
-        # Also of a packing that is not known here: httpx2 may know it, and would know no limit.
+    layers = layers_of(headers.get("Content-Encoding", ""), status)
+    if layers:
         headers.pop("Content-Encoding")
         headers.pop("Content-Length", None)
-    return _Body(cast("_Received", received), layers or [], limit_bytes)
+    return _Body(cast("_Received", received), layers, limit_bytes)
 
 
 def _proxy_context(url: str) -> SSLContext | None:
@@ -201,7 +202,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         by_proxy = await self._limits.wants_proxy(url.scheme, url.host, url.port)
         transport = self._proxied if by_proxy and self._proxied else self._direct
         answer = await transport.handle_async_request(request)
-        body = _body(answer.headers, answer.stream, self._limits.max_response_bytes)
+        most = self._limits.max_response_bytes
+        body = _body(answer.status_code, answer.headers, answer.stream, most)
         return httpx2.Response(
             answer.status_code, headers=answer.headers, stream=body, extensions=answer.extensions
         )

@@ -35,7 +35,7 @@ def new_client(
     """A guarded client for one call and its redirects; ``before_each`` sees every request of them.
 
     Besides httpx2's errors a call raises ``AddressBlockedError``, ``AnswerTooLargeError`` and, for
-    a body that is not packed as it says, ``NodeError``.
+    a body that is not packed as it says or in a way that is not known, ``NodeError``.
     """
     hooks = [before_each] if before_each else []
     return _client(_limits(settings), settings, timeout_seconds, hooks)

@@ -9,13 +9,18 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+import structlog
+
+from engine.errors import NodeError, SecretUnavailableError
 from engine.masking import SECRETS
 from engine.values import MISSING, JsonValue, Missing
+
+log = structlog.get_logger()
 
 _NAMED = re.compile(r"\bsecrets(?:\.|\[\s*['\"])([A-Za-z_][A-Za-z0-9_]*)")
 
 Fetch = Callable[[str], Awaitable[str | None]]
-"""Looks a secret up elsewhere; ``None`` where there is none."""
+"""Looks a secret up elsewhere; ``None`` where there is none. Raises when it cannot be asked for."""
 
 
 @dataclass(slots=True)
@@ -40,22 +45,31 @@ class Secrets:
         """Has what the texts of ``config`` name, as it is now, at hand for ``get``.
 
         Raises:
-            ValueError: one from elsewhere is too short to be masked; names it.
+            SecretUnavailableError: one from elsewhere cannot be asked for.
+            NodeError: one from elsewhere is too short to be masked; names it.
         """
         if self.fetch is None:
             return
         for name in {name for text in _texts(config) for name in _NAMED.findall(text)}:
             if name in self.values:
                 continue
-            value = await self.fetch(name)
+            value = await self._ask(self.fetch, name)
             if value is None:
                 self._fetched.pop(name, None)
                 continue
             try:
                 SECRETS.learn(value)
             except ValueError as error:
-                raise ValueError(f"the secret '{name}' {error}") from None
+                raise NodeError(f"the secret '{name}' {error}", retryable=False) from None
             self._fetched[name] = value
+
+    async def _ask(self, fetch: Fetch, name: str) -> str | None:
+        try:
+            return await fetch(name)
+        except Exception as error:  # noqa: BLE001 - whatever it is: nobody knows the value
+            # By its type alone: the text may hold what the server sent, and that is not masked yet.
+            log.warning("secret_unavailable", secret=name, error=type(error).__name__)
+        raise SecretUnavailableError(name)
 
 
 def _texts(value: JsonValue) -> Iterator[str]:

@@ -1,12 +1,14 @@
 """The loop that sends callbacks: a moving clock, and receivers that misbehave on real sockets."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from database import Database, ExampleWorkflow
 from database.callbacks import CallbackState
@@ -186,6 +188,35 @@ async def test_a_receiver_that_never_answers_holds_up_nobody_else(database: Data
         for i in range(20):
             await until(database, f"e{i}", lambda s: s.delivered_at)
         assert len(silent.requests) == SLOTS_OF_A_HOST
+
+
+@pytest.mark.parametrize("when", ["before it is read", "while it is sent"])
+@pytest.mark.parametrize("status", [200, 500])
+async def test_one_whose_execution_is_deleted_meanwhile_is_dropped(
+    database: Database, tmp_path: Path, when: str, status: int
+) -> None:
+    def delete(*tables: str) -> None:
+        # By a program that enforces no foreign keys.
+        with closing(sqlite3.connect(tmp_path / "db.sqlite")) as connection, connection:
+            for table in tables:
+                name = "id" if table == "workflow_executions" else "executionId"
+                connection.execute(f"DELETE FROM {table} WHERE {name}='e'")
+
+    async def forget(_request: Request) -> Response:
+        delete("orchestrator_callbacks")
+        return Response(status)
+
+    async with serve(forget) as server:
+        await ended(database, "e", server.url)
+        if when == "before it is read":
+            delete("workflow_executions")
+        with capture_logs() as logs:
+            async with sending(database):
+                await count(lambda: sum(log["event"] == "callback_dropped" for log in logs), 1)
+        assert await database.callbacks.state("e") is None
+        assert len(server.requests) == (when == "while it is sent")
+    assert {log["log_level"] for log in logs} == {"info"}
+    delete("workflow_executions", "orchestrator_runs", "orchestrator_events")
 
 
 async def count(what: Callable[[], int], least: int) -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from tests.http_calls import answer
 from tests.llm_calls import failure_of
 from tests.network import get, refusal
 from tests.servers import Response, serve
@@ -22,7 +23,7 @@ async def endless(head: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
     """A server whose answer has no end, and the event of its client's going away."""
     gone = asyncio.Event()
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def send_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(f"HTTP/1.1 {head}\r\nConnection: close\r\n\r\n".encode())
         try:
@@ -35,7 +36,7 @@ async def endless(head: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(send_on, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", gone
 
@@ -90,7 +91,7 @@ async def test_a_bomb_does_not_go_off(layers: int):
 
 async def test_an_answer_that_is_packed_again_and_again_is_not_read():
     headers = {"Content-Encoding": ", ".join(["gzip"] * 5)}
-    async with serve(Response(200, b"", headers)) as server:
+    async with serve(Response(200, b"x", headers)) as server:
         error = await refusal(server.url, **OPEN)
     assert "packed 5 times over" in str(error)
 
@@ -123,9 +124,54 @@ async def test_what_is_packed_is_unpacked(encoding: str, body: bytes):
     assert result["headers"].get("content-encoding", "") in {"", "identity"}
 
 
-async def test_a_packing_that_is_not_known_is_handed_on_as_it_is():
-    async with serve(Response(200, b"abc", {"Content-Encoding": "br"})) as server:
-        assert (await get(server.url, **OPEN))["outputData"] == {"response": "abc"}
+UNKNOWN = {
+    "br": "br",
+    "ZSTD": "zstd",
+    "compress": "compress",
+    "gzip, br": "br",
+    "br, gzip": "br",
+    "aes128gcm,gzip,deflate": "aes128gcm",
+    "x" * 200: "x" * 40,
+}
+
+
+@pytest.mark.parametrize("encoding", UNKNOWN)
+async def test_a_packing_that_is_not_known_is_an_error_that_names_it(encoding: str):
+    body = gzip.compress(b"packed already", mtime=0)
+    async with serve(Response(200, body, {"Content-Encoding": encoding})) as server:
+        error = await refusal(server.url, **OPEN)
+    assert f"the answer is packed as '{UNKNOWN[encoding]}' (Content-Encoding)" in str(error)
+    assert "gzip, deflate" in str(error)
+    assert not error.retryable
+
+
+async def test_what_has_no_body_is_not_packed_whatever_it_says():
+    packed = {"Content-Encoding": "br"}
+    result = await answer(Response(200, b"packed", packed), httpMethod="HEAD")
+    assert (result["statusCode"], result["outputData"]) == (200, {"response": ""})
+    async with serve(Response(200, b"", packed)) as server:
+        assert (await get(server.url, **OPEN))["outputData"] == {"response": ""}
+
+
+async def test_a_failure_is_told_by_its_status_whatever_its_body_is_packed_as():
+    packed = {"Content-Encoding": "br", "Retry-After": "7"}
+    async with serve(Response(503, b"packed", packed)) as server:
+        error = await refusal(server.url, **OPEN)
+    assert str(error) == f"GET {server.url}/ answered 503 Service Unavailable"
+    assert (error.retryable, error.retry_after) == (True, 7)
+
+
+async def test_a_redirect_is_followed_whatever_its_body_is_packed_as():
+    hop = Response(302, b"packed", {"Content-Encoding": "br", "Location": "/there"})
+    async with serve([hop, Response(200, "there")]) as server:
+        assert (await get(server.url, **OPEN))["outputData"] == {"response": "there"}
+
+
+async def test_a_model_s_answer_in_a_packing_that_is_not_known_is_an_error_too():
+    answer = Response(200, b"packed", {"Content-Encoding": "br"})
+    error = await failure_of([answer])
+    assert "the model server at 127.0.0.1: the answer is packed as 'br'" in str(error)
+    assert not error.retryable
 
 
 async def test_an_answer_that_is_not_packed_as_it_says_is_an_error():

@@ -47,6 +47,8 @@ WRONG = [
     ("TOKEN_SECONDS", "86401"),
     ("MAX_BODY_BYTES", "1023"),
     ("MAX_BODY_BYTES", "10 MB"),
+    ("BODY_TIMEOUT_SECONDS", "0"),
+    ("BODY_TIMEOUT_SECONDS", "nan"),
     ("CALLBACK_TIMEOUT_SECONDS", "nan"),
     ("LOG_LEVEL", "loud"),
     ("LOG_FORMAT", "xml"),

@@ -1,0 +1,137 @@
+"""Secrets that a Prefect server keeps: what people see while it gives no answer."""
+
+import asyncio
+import socket
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import prefect_secrets
+from flows.prefect_environment import prepare_prefect
+from tests.documents import document, node
+from tests.ports import free_port
+from tests.problems import problem_of, row_counts
+from tests.service import RunningService
+from tests.webhook_calls import SECRET, hook, post, received, signed
+
+BODY = b'{"order":7}'
+CANARY = "c4n4ry-in-an-error"
+AWAY = "the secret 'HOOK' cannot be had now: the Prefect server cannot be asked for it"
+
+
+class Blocks:
+    """In the place of the server's blocks; it is away until it has a value."""
+
+    def __init__(self) -> None:
+        self.value: str | None = None
+        self.asked = 0
+
+    async def fetch(self, _name: str) -> str | None:
+        self.asked += 1
+        if self.value is None:
+            raise ValueError(f"no block: {CANARY}")
+        return self.value
+
+
+@pytest.fixture
+def blocks(service: RunningService) -> Blocks:
+    elsewhere = Blocks()
+    service.app.state.services.runner.secrets.fetch = elsewhere.fetch
+    return elsewhere
+
+
+def deliver(service: RunningService) -> Any:
+    return post(service, content=BODY, headers=signed(BODY))
+
+
+def test_a_delivery_whose_secret_cannot_be_asked_for_is_a_503(
+    service: RunningService, blocks: Blocks, capfd: pytest.CaptureFixture[str]
+):
+    service.save(hook(webhookSecret="{{ secrets.HOOK }}"))
+    before = row_counts(service)
+    answer = deliver(service)
+    problem = problem_of(answer, 503)
+    assert problem["detail"] == AWAY
+    told = {"code": "secret_unavailable", "detail": AWAY, "pointer": ""}
+    assert problem["errors"] == [told]
+    assert answer.headers["retry-after"] == "2"
+    assert row_counts(service) == before
+    # The same delivery again, when the server is there.
+    blocks.value = SECRET
+    assert received(service, deliver(service)) == {"order": 7}
+    # What the server said may hold the secret: nobody is told it, nor is the log.
+    logged = "".join(capfd.readouterr())
+    assert CANARY not in logged + answer.text
+    assert "Traceback" not in logged
+
+
+def test_a_block_that_is_too_short_to_be_masked_is_no_secret(
+    service: RunningService, blocks: Blocks
+):
+    service.save(hook(webhookSecret="{{ secrets.HOOK }}"))
+    blocks.value = "abc"
+    problem = problem_of(deliver(service), 401)
+    assert "the webhook's secret is not set" in problem["detail"]
+
+
+USES = node("uses", "addField", addFieldName="a", addFieldValue="{{ secrets.HOOK }}")
+
+
+def test_a_node_that_needs_it_fails_and_names_it(service: RunningService, blocks: Blocks):
+    done = service.run(document(USES))
+    assert done["status"] == "failed"
+    assert AWAY in done["error"]
+    assert "uses" in done["error"]
+    assert CANARY not in done["error"]
+    answer = service.http.post(
+        "/api/nodes/execute",
+        json={"workflowId": "w", "nodeId": "n", "nodeType": "addField", "node": USES},
+    )
+    assert answer.status_code == 200
+    assert (answer.json()["success"], answer.json()["error"]) == (False, AWAY)
+
+
+def test_its_retries_ask_again(service: RunningService, blocks: Blocks):
+    uses = {**USES, "config": {**USES["config"], "retries": 3, "retryDelaySeconds": 0}}
+    done = service.run(document(uses))
+    assert (done["status"], blocks.asked) == ("failed", 4)
+    (log,) = service.logs(done["executionId"]).values()
+    assert (log["attempt"], log["lastError"], log["error"]) == (4, AWAY, AWAY)
+
+
+def test_what_can_be_submitted_does_not_hang_on_it(service: RunningService, blocks: Blocks):
+    service.save(document(USES, node("end"), flow=("uses -> end",)))
+    answer = service.submit(callbackUrl="http://127.0.0.1:9/told")
+    assert answer.status_code == 200
+    done = service.ended(answer.json()["executionId"])
+    assert AWAY in done["error"]
+    assert blocks.asked == 1  # by the node alone
+
+
+def test_a_node_is_not_tried_out_without_the_server_and_says_so(tmp_path: Path):
+    away = f"http://127.0.0.1:{free_port()}/api"
+    with RunningService(tmp_path, prefect_api_url=away) as service:
+        answer = service.http.post(
+            "/api/nodes/execute",
+            json={"workflowId": "w", "nodeId": "n", "nodeType": "output", "node": {}},
+        )
+    prepare_prefect(None, tmp_path)
+    assert answer.status_code == 200
+    assert answer.json()["success"] is False
+    assert "the Prefect server (PREFECT_API_URL) cannot be reached" in answer.json()["error"]
+
+
+async def test_a_server_that_says_nothing_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(prefect_secrets, "LONGEST_SECONDS", 0.3)
+    with closing(socket.create_server(("127.0.0.1", 0))) as mute:
+        prepare_prefect(f"http://127.0.0.1:{mute.getsockname()[1]}/api", tmp_path)
+        try:
+            async with asyncio.timeout(20):
+                with pytest.raises(TimeoutError):
+                    await prefect_secrets.fetch_secret("HOOK")
+        finally:
+            prepare_prefect(None, tmp_path)

@@ -1,0 +1,129 @@
+"""Clients that send a request so slowly that it would never be there: none holds a connection."""
+
+import json
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from tests.documents import document, node
+from tests.logged import records_of
+from tests.probes import PROBE_TYPES, Gates
+from tests.problems import row_counts
+from tests.service import RunningService
+from tests.webhook_calls import answering
+
+SECONDS = 0.4
+BETWEEN_SECONDS = 0.05
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    directory = tmp_path_factory.mktemp("hasty")
+    with RunningService(directory, PROBE_TYPES, body_timeout_seconds=SECONDS) as service:
+        service.save(answering())
+        yield service
+
+
+def drip(service: RunningService, begun: bytes, byte: bytes) -> bytes:
+    """Sends ``begun`` and then ``byte`` again and again, until the service closes the connection.
+
+    Gives all that it answered.
+    """
+    port = int(service.url.rpartition(":")[2])
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as client:
+        client.sendall(begun)
+        client.settimeout(BETWEEN_SECONDS)
+        answer = b""
+        for _ in range(200):
+            try:
+                while piece := client.recv(65_536):
+                    answer += piece
+            except TimeoutError:
+                client.sendall(byte)  # it listens still
+            except ConnectionError:
+                return answer
+            else:
+                return answer
+    raise AssertionError(f"it still listens, after {answer!r}")
+
+
+def head(path: str, *lines: str, method: str = "POST") -> bytes:
+    named = (f"{method} {path} HTTP/1.1", "Host: x", "Content-Type: application/json", *lines)
+    return "\r\n".join([*named, "", ""]).encode()
+
+
+SIZED = "Content-Length: 1000"
+CHUNKED = "Transfer-Encoding: chunked"
+DRIPS = {SIZED: b" ", CHUNKED: b"1\r\n \r\n"}
+PATHS = ("/api/webhook/w", "/api/workflows", "/api/workflows/execute", "/api/nodes/execute")
+
+
+@pytest.mark.parametrize("framing", DRIPS)
+@pytest.mark.parametrize("path", PATHS)
+def test_a_body_that_drips_is_a_408(hasty: RunningService, path: str, framing: str):
+    before = row_counts(hasty)
+    answer = drip(hasty, head(path, framing), DRIPS[framing])
+    told, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = told.decode().lower().split("\r\n")
+    assert status == "http/1.1 408 request timeout"
+    assert {"content-type: application/problem+json", "connection: close"} <= set(lines)
+    assert json.loads(body) == {
+        "type": "about:blank",
+        "title": "Request Timeout",
+        "status": 408,
+        "detail": f"The body did not come within BODY_TIMEOUT_SECONDS={SECONDS}",
+    }
+    assert row_counts(hasty) == before
+
+
+def test_a_body_that_comes_in_pieces_but_in_time_is_taken(hasty: RunningService):
+    def pieces() -> Iterator[bytes]:
+        for byte in b'{"name": "n", "data": {"nodes": []}}':
+            yield bytes([byte])
+
+    sent = {"Content-Type": "application/json"}
+    answer = hasty.http.post("/api/workflows", content=pieces(), headers=sent)
+    assert answer.status_code == 201, answer.text
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nX: ", head("/")[:-2]])
+def test_a_head_that_drips_is_not_waited_for(hasty: RunningService, begun: bytes):
+    assert drip(hasty, begun, b"x") == b""
+
+
+def test_the_body_of_a_request_that_is_answered_is_not_waited_for(hasty: RunningService):
+    answer = drip(hasty, head("/", SIZED, method="GET"), b" ")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    answer = drip(hasty, head("/api/webhook/w", "Content-Length: 2000000"), b" ")
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def hold(service: RunningService, gates: Gates, name: str) -> str:
+    """The path of an execution whose one node is at the gate of this name."""
+    service.save(document(node(name, "gate")), name)
+    answer = service.submit(name)
+    gates.wait_for(name)
+    return answer.headers["location"]
+
+
+def test_what_takes_long_to_answer_has_no_such_limit(hasty: RunningService, gates: Gates):
+    path = hold(hasty, gates, "long")
+    with hasty.http.stream("GET", f"{path}/stream") as stream:
+        lines = stream.iter_lines()
+        assert next(lines).startswith("retry:")
+        # It stays while a client that has as long is sent away.
+        assert drip(hasty, b"", b"x") == b""
+        gates.open("long")
+        assert any("execution_complete" in line for line in lines)
+
+
+def test_a_stream_whose_request_never_ends_is_ended(hasty: RunningService, gates: Gates):
+    path = hold(hasty, gates, "heard")
+    with records_of("uvicorn.error") as logged:
+        answer = drip(hasty, head(f"{path}/stream", SIZED, method="GET"), b" ")
+    assert b"execution_progress" in answer
+    assert b"execution_complete" not in answer
+    assert [record.getMessage() for record in logged if record.levelno >= logging.ERROR] == []
