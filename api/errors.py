@@ -27,6 +27,7 @@ from engine.errors import (
     StorageError,
     StorageFullError,
     UnknownNodeTypeError,
+    ValueNotStorableError,
     WorkflowServiceError,
 )
 
@@ -38,6 +39,7 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
     BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     OutOfScopeError: HTTPStatus.FORBIDDEN,
     RefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ValueNotStorableError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownNodeTypeError: HTTPStatus.BAD_REQUEST,
     ConflictError: HTTPStatus.CONFLICT,
     ChangedMeanwhileError: HTTPStatus.PRECONDITION_FAILED,

@@ -50,7 +50,8 @@ class CallerScope:
             ExecutionNotFoundError: it may not, or there is none.
         """
         only, mine = self.caller.execution_id, self.caller.organization_id
-        if only is not None and only != execution_id:
+        # PostgreSQL would not even be asked for a text with a NUL character.
+        if "\0" in execution_id or (only is not None and only != execution_id):
             raise ExecutionNotFoundError(execution_id)
         if mine is not None and await self.reads.organization_of(execution_id) != mine:
             raise ExecutionNotFoundError(execution_id)

@@ -6,10 +6,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from engine.errors import StorageBusyError, StorageError, StorageFullError, StorageUnusableError
+from engine.errors import (
+    StorageBusyError,
+    StorageError,
+    StorageFullError,
+    StorageUnusableError,
+    ValueNotStorableError,
+)
 
 BUSY_TIMEOUT_MS = 5_000
 """How long SQLite waits for another writer; the main project's backend waits as long."""
@@ -20,7 +26,12 @@ READERS = 4
 """How many questions a SQLite file is asked at once."""
 
 _FULL = ("database or disk is full", "no space left", "disk full")
-_BUSY = ("database is locked", "database table is locked", "deadlock detected")
+_BUSY = ("database is locked", "database table is locked")
+_CONFLICTS = {"40001", "40P01"}
+"""PostgreSQL's codes for a transaction that it undid in favour of another one: it works if it is
+made again."""
+_NOT_STORABLE = ("22", "54")
+"""Classes of its codes for values that do not fit, or are too large: trying again is in vain."""
 _UNUSABLE = (
     "file is not a database",
     "readonly database",
@@ -120,15 +131,29 @@ def breaks_foreign_key(error: IntegrityError) -> bool:
     return "foreign key" in str(error.orig).lower()
 
 
-def translate(error: SQLAlchemyError) -> Exception:
+def is_conflict(error: SQLAlchemyError) -> bool:
+    """Whether PostgreSQL undid the transaction in favour of another one, as in a deadlock."""
+    return _code_of(error) in _CONFLICTS
+
+
+def _code_of(error: SQLAlchemyError) -> str:
+    """PostgreSQL's code of an error, its SQLSTATE."""
+    return getattr(error.orig, "sqlstate", None) or "" if isinstance(error, DBAPIError) else ""
+
+
+def translate(error: SQLAlchemyError | OSError) -> Exception:
     """A driver's error as one of the service's; an integrity error stays what it is."""
+    if isinstance(error, OSError):  # asyncpg's own, of a server that is not there
+        return StorageError(f"The database cannot be reached: {error}")
     if isinstance(error, IntegrityError):
         return error
     cause = str(error.orig) if isinstance(error, DBAPIError) else str(error)
     text = cause.lower()
+    if isinstance(error, DataError) or _code_of(error).startswith(_NOT_STORABLE):
+        return ValueNotStorableError(f"The database does not take a value: {cause}")
     if any(phrase in text for phrase in _FULL):
         return StorageFullError(f"The disk of the database is full: {cause}")
-    if any(phrase in text for phrase in _BUSY):
+    if is_conflict(error) or any(phrase in text for phrase in _BUSY):
         return StorageBusyError(f"The database is busy: {cause}")
     if any(phrase in text for phrase in _UNUSABLE):
         return StorageUnusableError(f"The database cannot be used: {cause}")

@@ -31,6 +31,7 @@ class Reader(Protocol):
 
         Raises:
             StorageError: busy or unusable.
+            ValueNotStorableError: it asks for what the database cannot hold.
             Exception: what the question raised.
         """
         ...
@@ -83,7 +84,7 @@ class PooledReader:
                 await connection.execution_options(isolation_level="REPEATABLE READ")
                 async with connection.begin():
                     return await connection.run_sync(question)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             raise translate(error) from error
 
     def close(self) -> None:

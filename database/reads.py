@@ -182,6 +182,8 @@ class Reads:
 
 def workflow_of(connection: Connection, workflow_id: str) -> Workflow:
     """One workflow; see ``Reads.workflow``."""
+    if "\0" in workflow_id:
+        raise WorkflowNotFoundError(workflow_id)  # PostgreSQL would not even be asked for it
     query = select(
         workflows.c.id, workflows.c.name, workflows.c.data, workflows.c.organizationId
     ).where(workflows.c.id == workflow_id)

@@ -40,6 +40,8 @@ def resume_node(
     there = select(executions.c.id).where(executions.c.id == execution_id)
     if connection.execute(there).first() is None:
         raise ExecutionNotFoundError(execution_id)
+    if "\0" in node_id:
+        raise NotWaitingError(node_id, None)  # PostgreSQL would not even be asked for it
     # Locked, so that its owner does not park it between the two changes, hearing of neither.
     own = runs.c.executionId == execution_id
     connection.execute(select(runs.c.owner).where(own).with_for_update())

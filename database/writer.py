@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from database.bell import Bell
-from database.connection import translate
+from database.connection import is_conflict, translate
 from database.events import NOTED
 from engine.errors import StorageBusyError, StorageError
 
@@ -30,6 +30,9 @@ Change = Callable[[Connection], T]
 """One change of state. It is run again when its transaction did not come about."""
 
 LARGEST_GROUP = 100
+MOST_TRIES = 5
+"""How often a change is made that PostgreSQL undoes in favour of others. After a second
+(``deadlock_timeout``) it finds out that two wait for each other, and one of them goes on."""
 
 
 class Writer(Protocol):
@@ -40,6 +43,7 @@ class Writer(Protocol):
 
         Raises:
             StorageError: busy, full or unusable; nothing of the change was stored.
+            ValueNotStorableError: a value does not fit; nothing of the change was stored.
             Exception: what the change raised; nothing of it was stored.
         """
         ...
@@ -58,11 +62,18 @@ class PooledWriter:
 
     async def run(self, change: Change[T]) -> T:
         """See ``Writer``."""
-        try:
-            async with self.engine.begin() as connection:
-                result, noted = await connection.run_sync(_with_news(change))
-        except SQLAlchemyError as error:
-            raise translate(error) from error
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                async with self.engine.begin() as connection:
+                    result, noted = await connection.run_sync(_with_news(change))
+            except (SQLAlchemyError, OSError) as error:
+                undone = isinstance(error, SQLAlchemyError) and is_conflict(error)
+                if not undone or tries == MOST_TRIES:
+                    raise translate(error) from error
+            else:
+                break
         if noted:
             self.bell.ring()
         return result

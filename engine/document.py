@@ -187,7 +187,8 @@ class _Reader:
         if node_type is None or config is None:
             self.half_read.add(pointer)
         name = label if isinstance(label, str) else node_id
-        return Node(node_id, node_type or "", name, config or {}, pointer, config_pointer)
+        shown = name.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL stores no NUL
+        return Node(node_id, node_type or "", shown, config or {}, pointer, config_pointer)
 
     def _config(
         self,

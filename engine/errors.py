@@ -26,10 +26,11 @@ WorkflowServiceError
 ├── ChangedMeanwhileError        it is not in the version any more that the caller knows
 ├── QueueFullError               too many executions wait; try again later
 ├── LeaseLostError               somebody else decided; the writer stops
-├── StorageError
+├── StorageError                 it may work later
 │   ├── StorageBusyError         locked longer than the busy timeout
 │   ├── StorageFullError         no space left
 │   └── StorageUnusableError     not a database, read-only, newer than the code
+├── ValueNotStorableError        it will never work: the database cannot hold the value
 └── NodeError                    a node's handler failed
     ├── AddressBlockedError      a call would have gone where calls may not go
     ├── AnswerTooLargeError
@@ -282,6 +283,10 @@ class StorageFullError(StorageError):
 
 class StorageUnusableError(StorageError):
     """The database cannot be used as it is; the message says why and what to do."""
+
+
+class ValueNotStorableError(WorkflowServiceError):
+    """The database cannot hold a value; nothing was stored, and trying again is in vain."""
 
 
 class NodeError(WorkflowServiceError):

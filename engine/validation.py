@@ -13,6 +13,9 @@ from engine.values import JsonValue
 MAX_CYCLES = 100
 """How many cycles of one document are named; enough to see, and bounded however tangled it is."""
 
+LONGEST_NODE_ID = 500
+"""Characters. PostgreSQL takes keys of 2,704 bytes, and that of a node run holds more than this."""
+
 _NO_GRAPH = frozenset({"invalid_document", "duplicate_node_id", "dangling_connection", "cycle"})
 """Problems with which it cannot be said where a loop begins and ends."""
 
@@ -44,7 +47,7 @@ def read_and_validate(data: JsonValue, known_types: Collection[str], check: Conf
 def _validate(reading: Reading, known_types: Collection[str], check: ConfigCheck) -> Graph:
     document = reading.document
     read = [node for node in document.nodes if node.pointer not in reading.half_read]
-    problems = [*reading.problems, *_duplicate_ids(document)]
+    problems = [*reading.problems, *_unfit_ids(document), *_duplicate_ids(document)]
     if reading.has_all_nodes:
         problems.extend(_dangling_connections(document))
     problems.extend(_cycles(document))
@@ -60,6 +63,19 @@ def _validate(reading: Reading, known_types: Collection[str], check: ConfigCheck
     if problems:
         raise DocumentRefusedError(problems)
     return graph
+
+
+def _unfit_ids(document: Document) -> Iterable[Problem]:
+    """Ids that not every database can keep as part of a key."""
+    for node in document.nodes:
+        detail = None
+        if len(node.id) > LONGEST_NODE_ID:
+            length = f"{len(node.id)} characters, {LONGEST_NODE_ID} at most"
+            detail = f"node id '{node.id[:20]}…' is too long: {length}"
+        elif "\0" in node.id:
+            detail = f"node id {node.id!r} has a NUL character, which not every database stores"
+        if detail is not None:
+            yield Problem("invalid_node_id", detail, f"{node.pointer}/id", node_id=node.id)
 
 
 def _duplicate_ids(document: Document) -> Iterable[Problem]:

@@ -3,6 +3,7 @@
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
 import structlog
 from pydantic import ValidationError
@@ -31,6 +32,9 @@ log = structlog.get_logger()
 
 RESPONSE = "webhookResponse"
 """The type of the nodes that decide what the caller is answered."""
+LONGEST_KEY = 500
+"""Bytes of a delivery's key that are kept as they are; of a longer one its hash. With the longest
+organization it is less than the 2,704 bytes that PostgreSQL takes for a key."""
 
 _UNUSABLE = "the webhook's secret is not set, so no signature can be checked"
 
@@ -161,6 +165,8 @@ def _key(workflow: Workflow, node: Node, delivery_id: str | None) -> Idempotency
     if not delivery_id:
         return None
     key = encode_json([workflow.id, node.id, delivery_id])
+    if len(key.encode()) > LONGEST_KEY:
+        key = sha256(key.encode()).hexdigest()
     return IdempotencyKey(workflow.organization_id or "", f"\nwebhook {key}", "")
 
 

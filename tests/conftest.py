@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from schemathesis.pytest.plugin import SchemathesisFunction
 
+from tests.postgres import Storage, storage_on
 from tests.probes import PROBE_TYPES, Gates, fresh_gates
 from tests.service import RunningService
 
@@ -23,9 +24,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[RunningService]:
+def storage(request: pytest.FixtureRequest) -> Iterator[Storage]:
+    """The database of the test's services: SQLite, or one after the other with ``on_both``."""
+    with storage_on(request) as settings:
+        yield settings
+
+
+@pytest.fixture
+def service(tmp_path: Path, storage: Storage) -> Iterator[RunningService]:
     """A running service with an empty database of its own."""
-    with RunningService(tmp_path, PROBE_TYPES) as running:
+    with RunningService(tmp_path, PROBE_TYPES, **storage) as running:
         yield running
 
 

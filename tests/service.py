@@ -2,7 +2,6 @@
 
 import json
 import socket
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from api_service import create_app
 from config import Settings
 from flows.prefect_environment import prepare_prefect
 from tasks.node_types import DEFAULT, NodeTypes
+from tests.tables import Row, tables_of
 
 PATIENCE_SECONDS = 20.0
 
@@ -50,6 +50,7 @@ class RunningService:
             **settings,
         }
         self.settings = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue]
+        self.database_url = self.settings.url
         self._node_types = node_types
         # asyncio switches Nagle off only where a socket says that it is TCP; else 40 ms an answer.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -89,7 +90,8 @@ class RunningService:
         """Saves a workflow as the main project would; ``document`` as JSON unless it is text."""
         data = document if isinstance(document, str) else json.dumps(document)
         self.write(
-            "INSERT OR REPLACE INTO workflows(id, name, data) VALUES (?, ?, ?)",
+            "INSERT INTO workflows(id, name, data) VALUES (?, ?, ?)"
+            " ON CONFLICT(id) DO UPDATE SET name=excluded.name, data=excluded.data",
             workflow_id,
             name,
             data,
@@ -131,22 +133,12 @@ class RunningService:
         assert len({log["nodeId"] for log in answer["logs"]}) == len(answer["logs"])
         return {log["nodeId"]: log for log in answer["logs"]}
 
-    # What somebody with sqlite3 does
+    # What somebody does with the database itself
 
-    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+    def rows(self, sql: str, *values: object) -> list[Row]:
         """Reads rows with a connection of its own."""
-        connection = sqlite3.connect(self.path, timeout=10)
-        connection.row_factory = sqlite3.Row
-        try:
-            return connection.execute(sql, values).fetchall()
-        finally:
-            connection.close()
+        return tables_of(self.database_url).rows(sql, *values)
 
     def write(self, sql: str, *values: object) -> None:
         """Writes with a connection of its own."""
-        connection = sqlite3.connect(self.path, timeout=10)
-        try:
-            with connection:
-                connection.execute(sql, values)
-        finally:
-            connection.close()
+        tables_of(self.database_url).write(sql, *values)

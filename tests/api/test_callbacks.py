@@ -16,6 +16,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from flows.callback_request import LONGEST_OUTPUT, USER_AGENT
 from tests.documents import document, line, node
+from tests.postgres import Storage, on_both
 from tests.probes import PROBE_TYPES, Gates
 from tests.servers import Request, Response, ScriptedServer, serve
 from tests.service import RunningService, wait_until
@@ -48,9 +49,12 @@ async def run(service: RunningService, drawn: object, url: str, **body: object) 
     )
 
 
-async def test_the_receiver_gets_the_final_state_once_and_signed(tmp_path: Path) -> None:
+@on_both()
+async def test_the_receiver_gets_the_final_state_once_and_signed(
+    tmp_path: Path, storage: Storage
+) -> None:
     async with serve(OK) as server:
-        with RunningService(tmp_path, callback_secret=SECRET) as service:
+        with RunningService(tmp_path, callback_secret=SECRET, **storage) as service:
             url = f"{server.url}/done?token=hidden"
             answer = await run(service, line(3), url, inputs={"who": "Ada"})
     (request,) = server.requests
@@ -254,10 +258,16 @@ def failures(service: RunningService, execution_id: str) -> int:
     return service.poll(execution_id)["callback"]["lastStatus"] or 0
 
 
-async def test_two_services_on_one_database_send_each_callback_once(tmp_path: Path) -> None:
+@on_both()
+async def test_two_services_on_one_database_send_each_callback_once(
+    tmp_path: Path, storage: Storage
+) -> None:
     async with serve(OK) as server:
         fast: dict[str, Any] = {"poll_interval_seconds": 0.02}
-        with RunningService(tmp_path, **fast) as one, RunningService(tmp_path, **fast) as two:
+        with (
+            RunningService(tmp_path, **fast, **storage) as one,
+            RunningService(tmp_path, **fast, **storage) as two,
+        ):
 
             def start() -> list[str]:
                 workflow_id = one.save(line(2))

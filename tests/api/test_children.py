@@ -19,6 +19,7 @@ from tests.calls import (
     violations,
 )
 from tests.documents import document, node
+from tests.postgres import Storage
 from tests.probes import PROBE_TYPES, PROBES, Gates
 from tests.service import RunningService, wait_until
 
@@ -84,11 +85,17 @@ def test_nobody_waits_for_a_poll(tmp_path: Path, gates: Gates) -> None:
 # Cancelling
 
 
-@pytest.mark.parametrize("poll_seconds", [0.2, NEVER])
+@pytest.mark.parametrize(
+    ("storage", "poll_seconds"),
+    [("sqlite", 0.2), ("sqlite", NEVER), ("postgresql", NEVER)],
+    indirect=["storage"],
+)
 def test_cancelling_reaches_what_runs_two_calls_further_down(
-    tmp_path: Path, gates: Gates, poll_seconds: float
+    tmp_path: Path, gates: Gates, poll_seconds: float, storage: Storage
 ) -> None:
-    with RunningService(tmp_path, PROBE_TYPES, poll_interval_seconds=poll_seconds) as service:
+    with RunningService(
+        tmp_path, PROBE_TYPES, poll_interval_seconds=poll_seconds, **storage
+    ) as service:
         service.save(document(node("gate", "gate")), "grandchild")
         service.save(document(call("c", "grandchild")), "child")
         execution_id = service.start(CALLS)

@@ -4,6 +4,7 @@ import json
 import re
 
 from tests.documents import document, line, node
+from tests.postgres import on_both
 from tests.probes import PROBE_TYPES, Gates
 from tests.service import RunningService, wait_until
 
@@ -237,6 +238,7 @@ def test_a_synchronous_handler_that_hangs_is_left_behind(
     assert "timed out after 0.2 s" in done["error"]
 
 
+@on_both()
 def test_cancelling_stops_a_node_in_the_middle(service: RunningService, gates: Gates) -> None:
     execution_id = service.start(document(GATE, node("end"), flow=("gate -> end",)))
     gates.wait_for("gate")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.documents import document, node
+from tests.postgres import on_both
 from tests.probes import Gates
 from tests.service import RunningService, wait_until
 
@@ -32,6 +33,7 @@ GREET = loop(
 NAMES = [{"name": "Ada"}, {"name": "Grace"}, {"name": "Mary"}]
 
 
+@on_both()
 def test_the_body_runs_for_each_item_and_the_results_come_in_order(
     service: RunningService,
 ) -> None:
@@ -246,6 +248,7 @@ def test_a_way_into_the_loop_from_outside_is_refused(service: RunningService) ->
     assert "{{ nodes.start.output }}" in problem["detail"]
 
 
+@on_both()
 def test_people_are_asked_for_each_item(service: RunningService) -> None:
     asking = loop(
         node("ask", "approval", approvalMessage="{{ name }}?"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.documents import line
 from tests.main_project import create_main_database
+from tests.postgres import Storage, on_both
 from tests.service import RunningService
 
 
@@ -20,6 +21,7 @@ def count(service: RunningService) -> int:
     return service.rows("SELECT count(*) FROM workflow_executions")[0][0]
 
 
+@on_both()
 def test_fifty_at_once_with_one_key_are_one_execution(service: RunningService) -> None:
     service.save(line(3))
     with ThreadPoolExecutor(50) as pool:
@@ -29,6 +31,7 @@ def test_fifty_at_once_with_one_key_are_one_execution(service: RunningService) -
     assert count(service) == 1
 
 
+@on_both()
 def test_another_body_under_the_same_key_is_refused(service: RunningService) -> None:
     service.save(line(3))
     assert post(service, "k", inputs={"a": 1, "b": 2}).status_code == 200
@@ -39,12 +42,15 @@ def test_another_body_under_the_same_key_is_refused(service: RunningService) -> 
     assert count(service) == 1
 
 
-def test_a_key_outlives_a_restart_and_a_change_of_the_workflow(tmp_path: Path) -> None:
-    with RunningService(tmp_path) as service:
+@on_both()
+def test_a_key_outlives_a_restart_and_a_change_of_the_workflow(
+    tmp_path: Path, storage: Storage
+) -> None:
+    with RunningService(tmp_path, **storage) as service:
         service.save(line(3))
         first = post(service, "k").json()["executionId"]
         service.ended(first)
-    with RunningService(tmp_path) as service:
+    with RunningService(tmp_path, **storage) as service:
         service.save("{}")
         assert post(service, "k").json()["executionId"] == first
 

@@ -11,6 +11,7 @@ from api_service import create_app
 from config import Settings
 from tests.access import ENTRIES, caller
 from tests.documents import document, line, node
+from tests.postgres import storage_on
 from tests.probes import PROBE_TYPES
 from tests.problems import problem_of
 from tests.service import RunningService, wait_until
@@ -43,10 +44,15 @@ class TwoOrganizations:
             client.close()
 
 
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoOrganizations]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def two(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TwoOrganizations]:
     directory = tmp_path_factory.mktemp("two")
-    with RunningService(directory, PROBE_TYPES, api_keys=ENTRIES) as service:
+    with (
+        storage_on(request) as storage,
+        RunningService(directory, PROBE_TYPES, api_keys=ENTRIES, **storage) as service,
+    ):
         both = TwoOrganizations(service)
         yield both
         both.close()

@@ -1,93 +1,156 @@
-"""The same service on PostgreSQL: a URL away."""
+"""The same service on PostgreSQL: a URL away. What only such a server can do to it.
 
-import asyncio
-import json
+Scenarios of other modules run on it too, where they are marked ``on_both``.
+"""
+
 from pathlib import Path
+from typing import Any
 
-import asyncpg
 import pytest
-from pydantic import SecretStr
+from sqlalchemy import make_url
+from structlog.testing import capture_logs
 
-from tests.calls import call, child_of, violations
-from tests.database.conftest import new_postgres_database
+from tests.calls import call, violations
 from tests.documents import document, line, node
+from tests.door import Door
+from tests.live.clients import seqs, sse
+from tests.postgres import Storage, on_both
 from tests.probes import PROBE_TYPES, Gates
+from tests.problems import problem_of
 from tests.service import RunningService, wait_until
 
-
-@pytest.fixture
-async def url():
-    async with new_postgres_database() as url:
-        yield url
-
-
-async def save(url: str, workflow_id: str, data: object) -> None:
-
-    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
-    await connection.execute(
-        "INSERT INTO workflows(id, name, data) VALUES ($1, 'On PostgreSQL', $2)",
-        workflow_id,
-        json.dumps(data),
-    )
-    await connection.close()
+GATED = document(
+    node("start", "trigger"),
+    node("gate", "gate"),
+    node("end"),
+    flow=("start -> gate", "gate -> end"),
+)
+on_postgres = pytest.mark.parametrize("storage", ["postgresql"], indirect=True)
 
 
-async def test_a_workflow_runs_on_postgresql(tmp_path: Path, url: str, gates: Gates) -> None:
-
-    with RunningService(tmp_path, PROBE_TYPES, database_url=SecretStr(url)) as service:
-        await save(url, "line", line(5))
-        await save(url, "gate", document(node("gate", "gate")))
-        await save(url, "ask", document(node("ask", "approval")))
-
-        def use_it() -> None:
-            ids = [service.submit("line", inputs={"a": 1}) for _ in range(10)]
-            for answer in ids:
-                done = service.ended(answer.json()["executionId"])
-                assert done["status"] == "completed"
-                assert done["finalOutput"] == {"a": 1, "f0": 0, "f1": 1, "f2": 2}
-            gated = service.submit("gate").json()["executionId"]
-            gates.wait_for("gate")
-            assert service.http.post(f"/api/executions/{gated}/cancel").json()["success"] is True
-            assert service.ended(gated)["status"] == "cancelled"
-            asked = service.submit("ask").json()["executionId"]
-            wait_until(lambda: service.poll(asked)["status"] == "waiting")
-            assert service.http.post(
-                f"/api/executions/{asked}/nodes/ask/resume", json={}
-            ).is_success
-            assert service.ended(asked)["status"] == "completed"
-            listed = service.http.get("/api/workflows/line/executions").json()
-            assert listed["total"] == 10
-
-        await asyncio.to_thread(use_it)
+@on_postgres
+def test_many_run_at_once_and_no_file_is_made(service: RunningService) -> None:
+    service.save(line(5))
+    ids = [service.submit(inputs={"a": 1}).json()["executionId"] for _ in range(10)]
+    for execution_id in ids:
+        done = service.ended(execution_id)
+        assert (done["status"], done["error"]) == ("completed", None)
+        assert done["finalOutput"] == {"a": 1, "f0": 0, "f1": 1, "f2": 2}
+    listed = service.http.get("/api/workflows/w/executions").json()
+    assert [item["id"] for item in listed["executions"]] == ids[::-1]
+    assert violations(service) == []
     assert not service.path.exists()
 
 
-async def test_workflows_call_workflows_on_postgresql(
-    tmp_path: Path, url: str, gates: Gates
-) -> None:
-    settings = {"database_url": SecretStr(url), "max_concurrent_executions": 4}
-    with RunningService(tmp_path, PROBE_TYPES, **settings) as service:
-        await save(url, "inner", document(node("hear", "trigger")))
+@on_postgres
+def test_many_call_many_with_few_slots(tmp_path: Path, storage: Storage) -> None:
+    with RunningService(tmp_path, max_concurrent_executions=4, **storage) as service:
+        service.save(document(node("hear", "trigger")), "inner")
         between = document(node("t", "trigger"), call("c", "inner"), flow=("t -> c",))
-        await save(url, "between", between)
+        service.save(between, "between")
         calls = [call(f"c{i}", "between", subworkflowInputs={"i": i}) for i in range(3)]
-        await save(url, "outer", document(*calls))
-        await save(url, "held", document(node("gate", "gate")))
-        await save(url, "holds", document(call("c", "held")))
+        service.save(document(*calls), "outer")
+        for execution_id in [service.submit("outer").json()["executionId"] for _ in range(3)]:
+            done = service.ended(execution_id)
+            assert (done["status"], done["error"]) == ("completed", None)
+            assert done["finalOutput"] == {f"c{i}": {"c": {"hear": {"i": i}}} for i in range(3)}
+        assert service.http.get("/api/workflows/inner/executions").json()["total"] == 9
+        assert violations(service) == []
 
-        def use_it() -> None:
-            submitted = [service.submit("outer").json()["executionId"] for _ in range(8)]
-            for execution_id in submitted:
-                done = service.ended(execution_id)
-                assert (done["status"], done["error"]) == ("completed", None)
-                assert done["finalOutput"] == {f"c{i}": {"c": {"hear": {"i": i}}} for i in range(3)}
-            assert service.http.get("/api/workflows/inner/executions").json()["total"] == 24
-            parent = service.submit("holds").json()["executionId"]
+
+@on_postgres
+def test_a_server_that_goes_away_and_comes_back_delays_and_loses_nothing(
+    tmp_path: Path, storage: Storage, gates: Gates
+) -> None:
+    server = make_url(storage["database_url"])
+    with Door(server.host or "127.0.0.1", server.port or 5432) as door:
+        led = server.set(host="127.0.0.1", port=door.port).render_as_string(hide_password=False)
+        with RunningService(tmp_path, PROBE_TYPES, database_url=led) as service:
+            execution_id = service.start(GATED)
             gates.wait_for("gate")
-            child = child_of(service, parent)
-            assert service.http.post(f"/api/executions/{parent}/cancel").json()["success"] is True
-            assert service.ended(parent)["status"] == "cancelled"
-            assert service.ended(child)["status"] == "cancelled"
+            with sse(service, f"/api/executions/{execution_id}/stream") as events:
+                first = next(events)
+                door.shut()
+                gates.open("gate")
+                asked = service.http.get(f"/api/executions/{execution_id}")
+                for answer in (service.submit(), asked):
+                    assert "cannot be reached" in problem_of(answer, 503)["detail"]
+                    assert answer.headers["retry-after"] == "2"
+                door.open()
+                rest = list(events)
+            done = service.ended(execution_id)
+            assert (done["status"], done["error"]) == ("completed", None)
+            assert gates.runs == ["gate"]
+            assert seqs(rest) == list(range(first.data["seq"] + 1, done["seq"] + 1))
+            assert service.run(line(3))["status"] == "completed"
             assert violations(service) == []
 
-        await asyncio.to_thread(use_it)
+
+# Values that PostgreSQL does not store, and keys that are too long for it
+
+
+@on_both()
+def test_a_path_with_a_nul_character_names_nothing(service: RunningService) -> None:
+    asked = service.start(document(node("ask", "approval")))
+    wait_until(lambda: service.poll(asked)["status"] == "waiting")
+    for method, path in (
+        *(("GET", f"/api/executions/%00{rest}") for rest in ("", "/logs", "/stream")),
+        *(("POST", f"/api/executions/%00{rest}") for rest in ("/cancel", "/rerun", "/token")),
+        ("POST", "/api/executions/%00/nodes/ask/resume"),
+        ("GET", "/api/events?executionIds=%00"),
+        ("GET", "/api/workflows/%00"),
+        ("GET", "/api/workflows/%00/executions"),
+        ("POST", "/api/webhook/%00"),
+    ):
+        problem = problem_of(service.http.request(method, path), 404)
+        assert problem["detail"].endswith("'\0' not found"), path
+    resumed = service.http.post(f"/api/executions/{asked}/nodes/%00/resume")
+    assert "does not wait" in problem_of(resumed, 409)["detail"]
+
+
+UNFIT: dict[str, tuple[str, str]] = {
+    "a NUL character": ("a\0b", "node id 'a\\x00b' has a NUL character"),
+    "too long": ("long" * 126, "is too long: 504 characters, 500 at most"),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_a_node_id_that_fits_into_no_key_is_refused(service: RunningService, name: str) -> None:
+    node_id, reason = UNFIT[name]
+    answer = service.http.post(
+        "/api/workflows/execute", json={"graph": document(node(node_id, "trigger"))}
+    )
+    (error,) = problem_of(answer)["errors"]
+    assert (error["code"], error["pointer"]) == ("invalid_node_id", "/graph/nodes/0/id")
+    assert reason in error["detail"]
+
+
+@on_both()
+def test_the_longest_names_and_a_nul_character_in_a_label_are_kept(service: RunningService) -> None:
+    wide = "".join(chr(0x4E00 + i * 7_919 % 20_000) for i in range(500))  # hard to compress
+    labelled: Any = {**node(wide, "trigger"), "label": "a\0b"}
+    body = {"graph": document(labelled), "workflowName": wide, "organizationId": wide}
+    answer = service.http.post(
+        "/api/workflows/execute", json=body, headers={"Idempotency-Key": "k" * 255}
+    )
+    assert answer.status_code == 200, answer.text
+    done = service.ended(answer.json()["executionId"])
+    assert (done["status"], done["error"]) == ("completed", None)
+    assert service.logs(done["executionId"])[wide]["nodeLabel"] == "a\N{REPLACEMENT CHARACTER}b"
+
+
+@on_postgres
+def test_what_will_never_be_stored_ends_the_execution_and_says_why(service: RunningService) -> None:
+    asks = document(node("ask", "approval"), node("later"), flow=("ask -> later",))
+    execution_id = service.start(asks)
+    wait_until(lambda: service.poll(execution_id)["status"] == "waiting")
+    # No such id is taken in any more: what is left is what stood there before.
+    tamper = "UPDATE orchestrator_definitions SET document=replace(document, ?, ?)"
+    service.write(tamper, '"later"', '"la\\u0000ter"')
+    with capture_logs() as events:
+        service.http.post(f"/api/executions/{execution_id}/nodes/ask/resume")
+        done = service.ended(execution_id)
+    assert done["status"] == "failed"
+    assert "The database does not take a value" in done["error"]
+    assert "execution_abandoned" in [event["event"] for event in events]
+    assert violations(service) == []

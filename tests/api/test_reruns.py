@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.documents import document, line, node
+from tests.postgres import on_both
 from tests.probes import Gates
 from tests.service import RunningService
 
@@ -25,6 +26,7 @@ def rerun(service: RunningService, execution_id: str, **body: object) -> dict[st
     return service.ended(answer.json()["executionId"])
 
 
+@on_both()
 def test_a_failed_execution_goes_on_from_where_it_failed(
     service: RunningService, gates: Gates
 ) -> None:

@@ -15,11 +15,13 @@ import pytest
 import structlog
 from prefect import task
 
+from database.tables import metadata
 from logs import set_up_logging
 from tasks.config_base import fill
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tasks.node_types import NodeTypes
 from tests.documents import document, node
+from tests.postgres import Storage
 from tests.probes import PROBES
 from tests.servers import Request, Response, serve
 from tests.service import RunningService
@@ -100,6 +102,9 @@ def surfaces(service: RunningService, capsys: pytest.CaptureFixture[str]) -> dic
             if service.poll(i)["status"] in ("completed", "failed", "cancelled")
         ),
     }
+    for table in metadata.tables:
+        rows = service.rows(f"SELECT * FROM {table}")
+        found[table] = "\n".join(str(value) for row in rows for value in tuple(row)).encode()
     for path in [*service.path.parent.glob(f"{service.path.name}*"), *prefect_files(service)]:
         found[str(path)] = path.read_bytes()
     return found
@@ -156,14 +161,21 @@ FIRST = "query body text retry refuse nowhere field number filter held said"
 
 
 @pytest.mark.usefixtures("_secrets")
-@pytest.mark.parametrize("log_format", ["console", "json"])
+@pytest.mark.parametrize(
+    ("storage", "log_format"),
+    [("sqlite", "console"), ("sqlite", "json"), ("postgresql", "json")],
+    indirect=["storage"],
+)
 def test_a_secret_is_found_nowhere(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], log_format: Any
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], storage: Storage, log_format: Any
 ):
     set_up_logging("DEBUG", log_format)
     structlog.configure(cache_logger_on_first_use=False)  # else it stays for the tests after this
     file = tmp_path / "secrets.json"
-    with echo_server() as url, RunningService(tmp_path, TYPES, secrets_file=file) as service:
+    with (
+        echo_server() as url,
+        RunningService(tmp_path, TYPES, secrets_file=file, **storage) as service,
+    ):
         workflow = leaky(url)
         done = service.run(workflow, inputs={"x": 1})
         logs = service.logs(done["executionId"])

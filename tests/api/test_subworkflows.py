@@ -15,12 +15,14 @@ from tests.calls import (
 )
 from tests.documents import document, node
 from tests.live.clients import sse, told
+from tests.postgres import on_both
 from tests.probes import PROBE_TYPES, Gates
 from tests.service import RunningService, wait_until
 
 # What goes in, and what comes out
 
 
+@on_both()
 def test_a_node_passes_on_what_the_workflow_that_it_called_came_to(service: RunningService) -> None:
     service.save(GREETS, "child", "Greeting")
     done = service.run(CALLS, inputs={"name": "Ada"})

@@ -15,6 +15,7 @@ from websockets.sync.connection import Connection
 from api.live import hub, websocket
 from tests.access import ENTRIES, SECRET, as_, caller, key_of, socket_of, token_for
 from tests.documents import document, line, node
+from tests.postgres import on_both, storage_on
 from tests.probes import PROBE_TYPES, Gates
 from tests.problems import problem_of
 from tests.service import RunningService
@@ -23,10 +24,15 @@ WAITS = document(node("ask", "approval"), node("end"), flow=("ask -true-> end",)
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+def guarded(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningService]:
     directory = tmp_path_factory.mktemp("guarded")
     settings = {"api_keys": ENTRIES, "token_secret": SECRET}
-    with RunningService(directory, PROBE_TYPES, **settings) as service:
+    with (
+        storage_on(request) as storage,
+        RunningService(directory, PROBE_TYPES, **settings, **storage) as service,
+    ):
         yield service
 
 
@@ -60,6 +66,7 @@ def closed_with(socket: Connection) -> int:
 # Tokens over HTTP
 
 
+@on_both("guarded")
 def test_a_token_reads_its_execution_and_says_until_when(guarded: RunningService):
     execution_id = start(guarded)
     answer = guarded.http.post(f"/api/executions/{execution_id}/token", headers=as_("a-read"))
@@ -75,6 +82,7 @@ def test_a_token_reads_its_execution_and_says_until_when(guarded: RunningService
     assert "event: execution_complete" in streamed.text
 
 
+@on_both("guarded")
 def test_a_token_opens_nothing_else(guarded: RunningService):
     execution_id, other = start(guarded), start(guarded)
     token = bearer(token_for(guarded, execution_id))
@@ -147,6 +155,7 @@ def test_a_stream_ends_when_its_token_does(
 # Streams of many
 
 
+@on_both("guarded")
 def test_events_are_one_s_own_without_saying_so(guarded: RunningService, gates: Gates):
     drawn = document(node("n", "gate", gate="both"), node("end"), flow=("n -> end",))
     of_b, of_a = start(guarded, drawn, "b-admin"), start(guarded, drawn)
@@ -229,6 +238,7 @@ def test_a_websocket_that_says_nothing_is_closed(
         assert heard(socket) == {"type": "pong"}
 
 
+@on_both("guarded")
 def test_on_a_websocket_what_others_have_is_not_there(guarded: RunningService):
     mine, theirs = start(guarded), start(guarded, name="b-admin")
     token = token_for(guarded, mine)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.documents import document, node
+from tests.postgres import Storage, on_both
 from tests.probes import PROBE_TYPES, Gates
 from tests.service import RunningService, wait_until
 
@@ -27,6 +28,7 @@ APPROVAL = document(
 )
 
 
+@on_both()
 @pytest.mark.parametrize(("approved", "taken", "left"), [(True, "yes", "no"), (False, "no", "yes")])
 def test_an_approval_picks_the_way_on(
     service: RunningService, approved: bool, taken: str, left: str
@@ -146,13 +148,14 @@ def test_what_waits_is_cancelled_at_once(service: RunningService) -> None:
     assert service.logs(execution_id)["ask"]["status"] == "cancelled"
 
 
-def test_waits_go_on_after_a_restart(tmp_path: Path) -> None:
-    with RunningService(tmp_path) as service:
+@on_both()
+def test_waits_go_on_after_a_restart(tmp_path: Path, storage: Storage) -> None:
+    with RunningService(tmp_path, **storage) as service:
         asked = service.start(APPROVAL, inputs={"amount": 3})
         timed = service.start(document(node("wait", "wait", waitSeconds=1)))
         waiting(service, asked)
         waiting(service, timed)
-    with RunningService(tmp_path) as service:
+    with RunningService(tmp_path, **storage) as service:
         assert service.ended(timed)["status"] == "completed"
         assert resume(service, asked, "ask").status_code == 200
         assert service.ended(asked)["status"] == "completed"

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.documents import document, node
+from tests.postgres import on_both
 from tests.probes import PROBE_TYPES, Gates
 from tests.service import RunningService, wait_until
 from tests.webhook_calls import answering, count, post
@@ -56,6 +57,7 @@ def test_fields_of_a_list_are_selected_record_by_record(service: RunningService)
     assert post(service, {"a": 1, "b": 2}).json() == [{"a": 1}]
 
 
+@on_both()
 def test_texts_statuses_and_headers(service: RunningService):
     headers = {"X-Order": "nr {{ order.id }}", "X-Name": "{{ order.name }}", "Location": "/o/7"}
     service.save(

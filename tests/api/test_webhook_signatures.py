@@ -2,11 +2,13 @@
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha512
 from pathlib import Path
 
 import pytest
 
 from tests.documents import document, node
+from tests.postgres import on_both
 from tests.service import RunningService
 from tests.webhook_calls import KEY, SECRET, answering, count, hook, post, received, signed
 
@@ -129,6 +131,7 @@ def test_a_repeated_delivery_is_the_same_execution(running: RunningService):
     assert count(running) == 2
 
 
+@on_both()
 def test_thirty_repeats_at_once_are_one_execution(running: RunningService):
     headers = signed(BODY)
     with ThreadPoolExecutor(30) as pool:
@@ -146,6 +149,16 @@ def test_an_id_counts_without_a_secret_too_and_after_a_restart(tmp_path: Path):
         assert post(service, {"n": 1}).json()["executionId"] != first
     with RunningService(tmp_path) as service:
         assert post(service, {"n": 1}, headers=headers).json()["executionId"] == first
+
+
+@on_both()
+def test_an_id_may_be_longer_than_a_key_of_the_database(service: RunningService):
+    service.save(hook())
+    ids = [sha512(bytes([i])).hexdigest() * 40 for i in (1, 2, 1)]
+    answers = [post(service, {}, headers={"webhook-id": long}) for long in ids]
+    assert {answer.status_code for answer in answers} == {200}
+    first, second, third = (answer.json()["executionId"] for answer in answers)
+    assert first == third != second
 
 
 def test_an_id_belongs_to_its_webhook(service: RunningService):
@@ -167,6 +180,7 @@ def test_an_id_belongs_to_its_webhook(service: RunningService):
     assert ids[0] == ids[4]
 
 
+@on_both()
 def test_a_repeated_delivery_gets_the_same_answer(service: RunningService):
     again = node("count", "addField", addFieldName="seen", addFieldValue="{{ n }}")
     service.save(answering(again, hook=node("hook", "webhook", webhookSecret=SECRET)))

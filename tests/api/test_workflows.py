@@ -10,6 +10,7 @@ import pytest
 
 from tests.documents import document, line, node
 from tests.main_project import create_main_database
+from tests.postgres import on_both
 from tests.probes import Gates
 from tests.problems import problem_of, row_counts
 from tests.service import RunningService, wait_until
@@ -159,6 +160,7 @@ def test_one_and_true_are_not_the_same_document(service: RunningService) -> None
     assert service.http.get(f"{WORKFLOWS}/w").json()["data"]["v"] is True
 
 
+@on_both()
 def test_a_change_of_a_version_that_is_gone_changes_nothing(service: RunningService) -> None:
     old = create(service, id="w").headers["etag"]
     new = put(service, "w", old, name="Two").headers["etag"]
@@ -172,6 +174,7 @@ def test_a_change_of_a_version_that_is_gone_changes_nothing(service: RunningServ
     assert service.http.delete(path, headers={"If-Match": "*"}).status_code == 204
 
 
+@on_both()
 def test_of_many_who_change_one_version_at_once_one_does(service: RunningService) -> None:
     tag = create(service, id="w").headers["etag"]
     with ThreadPoolExecutor(20) as pool:
@@ -306,6 +309,7 @@ def test_what_has_not_ended_is_not_lost_by_accident(service: RunningService, gat
     assert service.http.delete(f"{WORKFLOWS}/w").status_code == 204
 
 
+@on_both()
 def test_with_force_what_runs_is_stopped_and_deleted(service: RunningService, gates: Gates) -> None:
     create(service, id="w", data=document(node("g", "gate")))
     execution = service.submit("w").json()["executionId"]

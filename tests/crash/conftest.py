@@ -8,6 +8,7 @@ import pytest
 
 from tests.crash.harness import ServiceProcess
 from tests.crash.visits import Visits
+from tests.postgres import Storage
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,7 +31,7 @@ def visits() -> Iterator[Visits]:
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[ServiceProcess]:
+def process(tmp_path: Path, storage: Storage) -> Iterator[ServiceProcess]:
     """A service that is not started yet, with a database of its own."""
-    with ServiceProcess(tmp_path) as service:
+    with ServiceProcess(tmp_path, **storage) as service:
         yield service

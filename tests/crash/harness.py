@@ -37,6 +37,7 @@ class ServiceProcess(RunningService):
     def __init__(self, directory: Path, **settings: object) -> None:
         # Not the base's: that one would run the service here.
         self.path = directory / "database.sqlite"
+        self.database_url = str(settings.get("database_url", f"sqlite+aiosqlite:///{self.path}"))
         self.log = directory / "service.log"
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
@@ -187,7 +188,7 @@ class ServiceProcess(RunningService):
 
     def open_database(self) -> Database:
         """The database, in this process; to be closed."""
-        return Database(f"sqlite+aiosqlite:///{self.path}")
+        return Database(self.database_url)
 
     def violations(self, *, service_runs: bool = True) -> list[str]:
         """What the service's own check finds in the database."""

@@ -8,13 +8,17 @@ import pytest
 from tests.crash.harness import LEASE_SECONDS, TAKEN_OVER_SECONDS, ServiceProcess
 from tests.crash.visits import Visits
 from tests.documents import document
+from tests.postgres import Storage, on_both
 from tests.service import wait_until
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[ServiceProcess, ServiceProcess]]:
+def pair(tmp_path: Path, storage: Storage) -> Iterator[tuple[ServiceProcess, ServiceProcess]]:
     """Two running services on one database."""
-    with ServiceProcess(tmp_path) as first, ServiceProcess(tmp_path) as second:
+    with (
+        ServiceProcess(tmp_path, **storage) as first,
+        ServiceProcess(tmp_path, **storage) as second,
+    ):
         second.log = tmp_path / "second.log"
         first.run_process()
         second.run_process()
@@ -34,6 +38,7 @@ def held(service: ServiceProcess, visits: Visits) -> str:
         service.http.post(f"/api/executions/{execution_id}/cancel")
 
 
+@on_both()
 def test_a_service_takes_over_what_a_dead_one_left(
     pair: tuple[ServiceProcess, ServiceProcess], visits: Visits
 ) -> None:

@@ -1,35 +1,14 @@
 """Databases to test on: a SQLite file, and PostgreSQL where a server answers."""
 
-import os
-import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from database import Database, ExampleWorkflow
 from tests.moving_clock import MovingClock
-
-POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
-
-
-@asynccontextmanager
-async def new_postgres_database() -> AsyncIterator[str]:
-    """The URL of a new PostgreSQL database, dropped afterwards; skips where no server answers."""
-    try:
-        server = await asyncpg.connect(POSTGRES, timeout=3)
-    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
-        pytest.skip(f"no PostgreSQL server answers (TEST_POSTGRES_URL): {error}")
-    name = f"workflow_service_test_{uuid.uuid4().hex[:12]}"
-    await server.execute(f"CREATE DATABASE {name}")
-    try:
-        base = POSTGRES.rsplit("/", 1)[0].replace("postgresql://", "postgresql+asyncpg://")
-        yield f"{base}/{name}"
-    finally:
-        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await server.close()
+from tests.postgres import new_postgres_database
 
 
 @pytest.fixture

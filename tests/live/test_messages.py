@@ -8,6 +8,7 @@ import pytest
 
 from tests.documents import document, node
 from tests.live.clients import Told, hear, heard, seqs, shape, sse, subscribe, told, websocket
+from tests.postgres import on_both
 from tests.probes import Gates
 from tests.service import RunningService
 
@@ -40,9 +41,9 @@ BROKEN = document(
 )
 
 
+@on_both()
 @pytest.mark.parametrize("end", ["completed", "failed", "cancelled"])
-def test_the_three_ways_tell_the_same(shared_service: RunningService, gates: Gates, end: str):
-    service = shared_service
+def test_the_three_ways_tell_the_same(service: RunningService, gates: Gates, end: str):
     execution_id = service.start(BROKEN if end == "failed" else WAY)
     gates.wait_for("gate")
     with (

@@ -16,6 +16,7 @@ from tests.crash.visits import Visits
 from tests.documents import document, line, node
 from tests.live.clients import Told, hear, heard, raw, seqs, shape, sse, subscribe, told
 from tests.live.clients import websocket as open_websocket
+from tests.postgres import Storage, on_both
 
 pytestmark = [
     pytest.mark.crash,
@@ -31,8 +32,8 @@ def visits() -> Iterator[Visits]:
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[ServiceProcess]:
-    with ServiceProcess(tmp_path) as service:
+def process(tmp_path: Path, storage: Storage) -> Iterator[ServiceProcess]:
+    with ServiceProcess(tmp_path, **storage) as service:
         yield service
 
 
@@ -95,10 +96,11 @@ def test_killed_at_random_moments(process: ServiceProcess, visits: Visits) -> No
     assert seen[-1].type == "execution_complete"
 
 
-def test_another_process_runs_it(tmp_path: Path, visits: Visits) -> None:
+@on_both()
+def test_another_process_runs_it(tmp_path: Path, storage: Storage, visits: Visits) -> None:
     with (
-        ServiceProcess(tmp_path, max_concurrent_executions=2) as runs,
-        ServiceProcess(tmp_path) as other,
+        ServiceProcess(tmp_path, max_concurrent_executions=2, **storage) as runs,
+        ServiceProcess(tmp_path, **storage) as other,
     ):
         runs.run_process()
         nodes = (node("start", "trigger"), visits.node("v", gate="g"), node("end"))

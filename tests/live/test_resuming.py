@@ -60,11 +60,14 @@ def run_again(service: RunningService) -> str:
     return done["executionId"]
 
 
-@pytest.mark.parametrize("run", [run_busy, run_again])
+@pytest.mark.parametrize(
+    ("storage", "run"),
+    [("sqlite", run_busy), ("sqlite", run_again), ("postgresql", run_again)],
+    indirect=["storage"],
+)
 def test_a_client_that_was_cut_off_after_any_event_gets_exactly_the_rest(
-    shared_service: RunningService, gates: Gates, run: Callable[[RunningService], str]
+    service: RunningService, gates: Gates, run: Callable[[RunningService], str]
 ) -> None:
-    service = shared_service
     execution_id = run(service)
     events = told(service, execution_id, 0)
     last = events[-1].data["seq"]

@@ -1,0 +1,105 @@
+"""What PostgreSQL undoes is made again; what it refuses for good is told apart from the rest."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from hashlib import sha512
+
+import asyncpg
+import pytest
+from sqlalchemy import Connection, text, update
+
+from database import Database, ExampleWorkflow
+from database.tables import workflows
+from database.writer import MOST_TRIES
+from engine.errors import StorageBusyError, StorageError, ValueNotStorableError
+from tests.ports import free_port
+
+EXAMPLES = [ExampleWorkflow(i, "before", "{}") for i in ("a", "b")]
+
+
+@pytest.fixture
+async def database(postgres_url: str) -> AsyncIterator[Database]:
+    database = Database(postgres_url)
+    await database.prepare(EXAMPLES)
+    yield database
+    await database.close()
+
+
+def rename(connection: Connection, workflow_id: str) -> None:
+    connection.execute(
+        update(workflows).where(workflows.c.id == workflow_id).values(name=f"ours {workflow_id}")
+    )
+
+
+async def test_a_change_that_is_undone_in_a_deadlock_is_made_again(
+    database: Database, postgres_url: str
+) -> None:
+    tries: list[str] = []
+    begun = asyncio.Event()
+
+    def change(connection: Connection) -> None:
+        tries.append("try")
+        rename(connection, "a")
+        begun.set()
+        rename(connection, "b")
+
+    other = await asyncpg.connect(postgres_url.replace("+asyncpg", ""))
+    await other.execute("SET deadlock_timeout='20s'")  # it is the service's that is undone
+    theirs = other.transaction()
+    await theirs.start()
+    await other.execute("UPDATE workflows SET name='theirs' WHERE id='b'")
+    ours = asyncio.create_task(database._access.writer.run(change))
+    await begun.wait()
+    await other.execute("UPDATE workflows SET name='theirs' WHERE id='a'")
+    await theirs.commit()
+    await ours
+    names = await other.fetch("SELECT name FROM workflows ORDER BY id")
+    await other.close()
+    assert [row["name"] for row in names] == ["ours a", "ours b"]
+    assert tries == ["try", "try"]
+
+
+@pytest.mark.parametrize("code", ["40P01", "40001"])
+async def test_a_change_that_is_undone_every_time_is_given_up(
+    database: Database, code: str
+) -> None:
+    tries: list[str] = []
+
+    def change(connection: Connection) -> None:
+        tries.append("try")
+        rename(connection, "a")
+        connection.execute(
+            text(f"DO $$ BEGIN RAISE EXCEPTION 'undone' USING ERRCODE = '{code}'; END $$")
+        )
+
+    with pytest.raises(StorageBusyError):
+        await database._access.writer.run(change)
+    assert len(tries) == MOST_TRIES
+    assert (await database.reads.workflow("a")).name == "before"
+
+
+LONG = "".join(sha512(bytes([i])).hexdigest() for i in range(200))
+"""Too long for the key of an index, and hardly to be compressed."""
+
+
+@pytest.mark.parametrize("value", ["a\0b", LONG], ids=["NUL", "too long"])
+async def test_a_value_that_is_refused_for_good_is_no_fault_that_passes(
+    database: Database, value: str
+) -> None:
+    tries: list[str] = []
+
+    def change(connection: Connection) -> None:
+        tries.append("try")
+        connection.execute(workflows.insert().values(id=value, name="n", data="{}"))
+
+    with pytest.raises(ValueNotStorableError, match="The database does not take a value"):
+        await database._access.writer.run(change)
+    assert tries == ["try"]
+
+
+async def test_a_server_that_is_not_there_is_one_of_the_service_s_errors() -> None:
+    database = Database(f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/none")
+    for asked in (database.is_prepared(), database.prepare()):
+        with pytest.raises(StorageError, match="cannot be reached"):
+            await asked
+    await database.close()
