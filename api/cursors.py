@@ -9,8 +9,8 @@ from database.records import ExecutionPlace, WorkflowPlace
 from engine.errors import CursorRefusedError
 from engine.values import encode_json, load_json
 
-HIGHEST_POSITION = 2**31 - 1
-"""What PostgreSQL's integer columns hold."""
+HIGHEST_POSITION = 2**63 - 1
+"""What the widest integers of either database hold."""
 
 Kind = Literal["executions", "workflows"]
 

@@ -4,6 +4,7 @@ Columns of the main project's that the service does not read are not listed; it 
 """
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ForeignKey,
     Index,
@@ -15,6 +16,9 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
+
+_Number = BigInteger().with_variant(Integer, "sqlite")
+"""Of what is never given twice. SQLite counts up in columns of ``INTEGER`` only, and as far."""
 
 workflows = Table(
     "workflows",
@@ -98,7 +102,7 @@ definitions = Table(
 runs = Table(
     "orchestrator_runs",
     metadata,
-    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("position", _Number, primary_key=True, autoincrement=True),
     Column(
         "executionId",
         Text,
@@ -134,7 +138,7 @@ one that runs, its time for one that is parked; ``NULL`` where people are waited
 events = Table(
     "orchestrator_events",
     metadata,
-    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("position", _Number, primary_key=True, autoincrement=True),
     Column(
         "executionId",
         Text,
@@ -185,7 +189,7 @@ turns = Table(
     "orchestrator_turns",
     metadata,
     Column("organization", Text, primary_key=True),
-    Column("turn", Integer, nullable=False),
+    Column("turn", _Number, nullable=False),
 )
 """When each organization last got a slot: the smallest turn is the next one's."""
 

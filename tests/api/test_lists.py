@@ -63,7 +63,7 @@ def encoded(value: object) -> str:
 
 BAD = ["x", "%%%", "ü", encoded({}), encoded(5), encoded(["executions"]), encoded([[]])]
 BAD += [encoded(["workflows", "2026", "w"]), encoded(["executions", "2026", "1", "e"])]
-BAD += [encoded(["executions", "2026", 2**31, "e"]), encoded(["executions", "2026", -1, "e"])]
+BAD += [encoded(["executions", "2026", 2**63, "e"]), encoded(["executions", "2026", -1, "e"])]
 BAD += [encoded(["executions", "a\0", 1, "e"]), encoded(["executions", "\ud800", 1, "e"])]
 
 

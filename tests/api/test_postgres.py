@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from tests.calls import call, violations
 from tests.documents import document, line, node
 from tests.door import Door
-from tests.live.clients import seqs, sse
+from tests.live.clients import seqs, sse, told
 from tests.postgres import Storage, on_both
 from tests.probes import PROBE_TYPES, Gates
 from tests.problems import problem_of
@@ -154,3 +154,25 @@ def test_what_will_never_be_stored_ends_the_execution_and_says_why(service: Runn
     assert "The database does not take a value" in done["error"]
     assert "execution_abandoned" in [event["event"] for event in events]
     assert violations(service) == []
+
+
+@on_postgres
+def test_numbers_go_on_where_integers_end(service: RunningService) -> None:
+    service.save(line(3))
+    for table in ("orchestrator_events", "orchestrator_runs"):
+        service.rows(f"SELECT setval('{table}_position_seq', ?)", 2**31 - 2)
+    service.write("INSERT INTO orchestrator_turns(organization, turn) VALUES ('o', ?)", 2**31 - 2)
+    ids = [service.submit().json()["executionId"] for _ in range(3)]
+    for execution_id in ids:
+        done = service.ended(execution_id)
+        assert done["status"] == "completed"
+        events = told(service, execution_id, 0)
+        assert seqs(events) == list(range(1, done["seq"] + 1))
+        with sse(
+            service, "/api/events", events[0].data["position"], executionIds=execution_id
+        ) as e:
+            assert [event.data for event in e] == [event.data for event in events[1:]]
+    page = service.http.get("/api/executions?limit=1").json()
+    more = service.http.get(f"/api/executions?cursor={page['nextCursor']}").json()
+    listed = [item["id"] for item in page["executions"] + more["executions"]]
+    assert listed == ids[::-1]
