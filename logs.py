@@ -42,6 +42,24 @@ class _Masked(logging.Formatter):
         return SECRETS.error(self._formatter.format(record))
 
 
+_BY_ANY_CLIENT = frozenset(
+    {
+        "Invalid HTTP request received.",
+        "Invalid UTF-8 sequence received from client.",
+        "Unsupported upgrade request.",
+    }
+)
+"""What uvicorn says of requests that it refuses, as warnings and errors, with tracebacks."""
+
+
+def _lower(record: logging.LogRecord) -> bool:
+    """Makes no more than a line for debugging of what any client can fill the log with."""
+    if record.msg in _BY_ANY_CLIENT:
+        record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        record.exc_info = None
+    return record.levelno >= logging.getLogger(record.name).getEffectiveLevel()
+
+
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
     _mask_credentials,
@@ -78,6 +96,7 @@ def set_up_logging(level: str, format_: Literal["console", "json"]) -> None:
     root.handlers = [handler]
     root.setLevel(level)
     _take_over_other_loggers()
+    logging.getLogger("uvicorn.error").addFilter(_lower)  # once, however often it is added
     # httpx logs whole addresses, with the secrets that their queries may hold.
     for name in ("httpx", "httpx2", "httpcore", "openai", "aiosqlite", "alembic", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 WEBSOCKET_PING_SECONDS = 15.0
 WEBSOCKET_MESSAGE_BYTES = 64 * 1024
@@ -62,6 +64,15 @@ class _Connection(H11Protocol):
             self._overdue = None
 
 
+class _WebSocket(WebSocketsSansIOProtocol):
+    """May be refused with an answer of HTTP. uvicorn answers too, but logs an error every time."""
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True
+
+
 class Server(uvicorn.Server):
     """Serves an application of ``create_app``."""
 
@@ -72,7 +83,7 @@ class Server(uvicorn.Server):
                 http=cast("Any", partial(_Connection, patience_seconds=head_seconds)),
                 log_config=None,
                 access_log=False,
-                ws="websockets-sansio",  # the other one is built on what websockets calls legacy
+                ws=_WebSocket,
                 ws_ping_interval=WEBSOCKET_PING_SECONDS,
                 ws_max_size=WEBSOCKET_MESSAGE_BYTES,
                 timeout_graceful_shutdown=math.ceil(shutdown_grace_seconds) + LAST_REQUESTS_SECONDS,
