@@ -8,6 +8,7 @@ answer may come back to another one, or after a restart.
 import base64
 import html
 import json
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import cast
@@ -36,6 +37,20 @@ _LEFT_IN_URLS = (
 the http node's client does as the URL standard of browsers says.
 """
 
+_LETTERS = "[A-Za-z0-9+/]"
+_LINE_END = r"(?:\r?\n|(?:\\+r)?\\+n)[ \t]*"
+"""Of a text, and of one inside of JSON or of JSON in JSON; what follows may be indented."""
+_LINE_ENDS = re.compile(_LINE_END)
+_IN_LINES = re.compile(
+    rf"(?:(?<!{_LETTERS})|(?<=\\n))(?:{_LETTERS}{{60,76}}{_LINE_END})+{_LETTERS}+"
+)
+"""Base64 as MIME (76 columns), PEM (64) and others (60) break it into lines, or hex. All lines but
+the last are full, so that prose is no such thing.
+"""
+_FULL_LINE = re.compile(rf"[\r\n\\](?<={_LETTERS}{{60}}.)", re.DOTALL)
+"""The end of such a line; texts without one are passed over a hundred times as quickly."""
+_UNBROKEN = re.compile(f"{_LETTERS}+")
+
 CREDENTIAL_HEADERS = frozenset(
     {
         "authorization",
@@ -61,6 +76,7 @@ class Masker:
         self._spellings: tuple[str, ...] = ()
         self._in_json: tuple[str, ...] = ()
         self._in_order: tuple[str, ...] = ()
+        self._in_lines: tuple[str, ...] = ()
 
     def learn(self, value: str) -> None:
         """From now on ``value`` is masked.
@@ -76,6 +92,7 @@ class Masker:
             self._spellings = tuple(sorted(known, key=lambda text: (-len(text), text)))
             self._in_json = tuple({json.dumps(text, ensure_ascii=False)[1:-1] for text in known})
             self._in_order = tuple(sorted(known))
+            self._in_lines = tuple(filter(_UNBROKEN.fullmatch, self._spellings))
 
     def holds(self, text: str) -> bool:
         """Whether a secret stands in ``text``."""
@@ -83,14 +100,31 @@ class Masker:
 
     def holds_json(self, text: str) -> bool:
         """As ``holds``, of the texts in a JSON text, which has an escape more before each quote."""
-        return any(spelling in text for spelling in self._in_json)
+        if any(spelling in text for spelling in self._in_json):
+            return True
+        if not self._in_lines or not _FULL_LINE.search(text):
+            return False
+        blocks = _IN_LINES.finditer(text)
+        return any(self._masked_block(block) != block[0] for block in blocks)
 
     def text(self, text: str) -> str:
         """``text`` with every secret masked."""
+        # First what is broken into lines: with a mask in one they would not be found together.
+        if self._in_lines and _FULL_LINE.search(text):
+            text = _IN_LINES.sub(self._masked_block, text)
         for spelling in self._spellings:
             if spelling in text:
                 text = text.replace(spelling, MASK)
         return text
+
+    def _masked_block(self, block: re.Match[str]) -> str:
+        """The block as it is; in one line where a secret was in it."""
+        whole = _LINE_ENDS.sub("", block[0])
+        masked = whole
+        for spelling in self._in_lines:
+            if spelling in masked:
+                masked = masked.replace(spelling, MASK)
+        return block[0] if masked == whole else masked
 
     def unfinished(self, text: str) -> int:
         """How many characters at the end of ``text`` may be the beginning of a secret: of a text
@@ -147,6 +181,10 @@ def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
 def _spellings(value: str) -> Iterator[str]:
     lines = [line for line in value.splitlines() if len(line) >= _SHORTEST_LINE]
     plain = {value, value.strip(), *lines}
+    for text in plain:
+        if len(text) >= SHORTEST_SECRET:
+            yield text.encode().hex()
+            yield text.encode().hex().upper()
     plain |= {changed for text in plain for changed in (text.upper(), text.lower())}
     for text in plain:
         if len(text) < SHORTEST_SECRET:

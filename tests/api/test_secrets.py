@@ -26,6 +26,8 @@ from tests.service import RunningService
 
 CANARY = "c4n4ry/sings+in the mine"
 PIN = "4711081599"
+MIDST = 50
+"""Bytes before the canary where it is told in base64 with line breaks: one breaks it in two."""
 
 
 @task(name="leak")
@@ -36,7 +38,10 @@ async def handle_leak(node: dict[str, Any], input_data: object) -> dict[str, Any
     logging.getLogger("other.library").error("it is %s", secret)
     if node["config"].get("fail"):
         raise RuntimeError(f"failed with {secret} and {quote(secret)}, " + "x" * 3_955 + secret)
-    return {"outputData": {"said": secret, secret: 1}, "message": secret}
+    mime = base64.encodebytes(b"x" * MIDST + secret.encode() + b" and more" * 9).decode()
+    coded = {"mime": mime, "pem": f"in JSON: {json.dumps(mime)}", "hex": secret.encode().hex()}
+    logging.getLogger("other.library").error("coded: %s %s", coded, coded["hex"].upper())
+    return {"outputData": {"said": secret, secret: 1, "coded": coded}, "message": secret}
 
 
 async def echo(request: Request) -> Response:
@@ -108,6 +113,9 @@ def spellings(secret: str) -> list[bytes]:
     told = [secret, json.dumps(secret)[1:-1], quote(secret), quote(secret, safe=""), secret[:9]]
     told += [base64.b64encode(f"{user}:{secret}".encode()).decode()[8:24] for user in ("", "u")]
     told += [base64.b64encode(secret.encode()).decode()[:12], secret.upper(), secret[-9:]]
+    told += [secret.encode().hex()[:24], secret.encode().hex().upper()[:24]]
+    first, rest = base64.encodebytes(b"x" * MIDST + secret.encode()).decode().splitlines()
+    told += [first[-6:], rest[:12]]
     return [text.encode() for text in told]
 
 
@@ -180,6 +188,8 @@ def test_a_secret_is_found_nowhere(
     assert '"cookie": "*' in logs["refuse"]["error"]  # cut there, and masked before
     assert logs["number"]["outputData"]["newField"] == "***"
     assert logs["said"]["outputData"]["said"] == "***"
+    assert logs["said"]["outputData"]["coded"]["hex"] == "***"
+    assert "***" in logs["said"]["outputData"]["coded"]["mime"]
     assert any(b"leaking" in text for text in found.values())
     assert any(b"it is ***" in text for text in found.values())
     for name, text in found.items():

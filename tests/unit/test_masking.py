@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import re
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -55,6 +56,9 @@ def masker() -> Masker:
         html.escape(CANARY),
         CANARY.upper(),
         CANARY.lower(),
+        CANARY.encode().hex(),
+        CANARY.encode().hex().upper(),
+        f"user:{CANARY}".encode().hex(),
     ],
 )
 def test_every_spelling_is_masked(masker: Masker, spelling: str):
@@ -75,6 +79,77 @@ def test_basic_authentication_never_shows_a_secret(secret: str, user: str, after
     encoded = base64.b64encode(f"{user}:{secret}{after}".encode()).decode()
 
     assert MASK in masker.text(encoded)
+
+
+def _in_lines(columns: int, line_end: str, encoded: str) -> str:
+    lines = [encoded[at : at + columns] for at in range(0, len(encoded), columns)]
+    return line_end.join(lines)
+
+
+BROKEN: dict[str, Callable[[bytes], str]] = {
+    "as Python does, for MIME": lambda raw: base64.encodebytes(raw).decode(),
+    "as in PEM": lambda raw: _in_lines(64, "\n", base64.b64encode(raw).decode()),
+    "as on Windows": lambda raw: _in_lines(76, "\r\n", base64.b64encode(raw).decode()),
+    "as Ruby does": lambda raw: _in_lines(60, "\n", base64.b64encode(raw).decode()),
+    "indented": lambda raw: _in_lines(64, "\n    ", base64.b64encode(raw).decode()),
+    "in JSON": lambda raw: json.dumps({"a": base64.encodebytes(raw).decode()}),
+    "in JSON in JSON": lambda raw: json.dumps(json.dumps([base64.encodebytes(raw).decode()])),
+    "behind a line, in JSON": lambda raw: json.dumps(f"BEGIN\n{base64.encodebytes(raw).decode()}"),
+    "hex, as xxd does": lambda raw: _in_lines(60, "\n", raw.hex()),
+}
+
+
+def _letters(text: str) -> int:
+    return sum(c.isalnum() or c in "+/" for c in re.sub(r"\\+n", "", text))
+
+
+@pytest.mark.parametrize("way", BROKEN)
+@pytest.mark.parametrize("length", [8, 24, 100, 4_096])
+def test_what_is_broken_into_lines_is_masked_wherever_it_breaks(way: str, length: int):
+    secret = ("c4n4ry-" + "sings/in+the mine " * 300)[:length]
+    masker = Masker()
+    masker.learn(secret)
+    for before in range(0, 80, 1 if length < 1_000 else 13):
+        text = f"before\n{BROKEN[way](b'x' * before + secret.encode() + b' more of it' * 9)}\nafter"
+        masked = masker.text(text)
+        assert masked.startswith("before\n")
+        assert masked.endswith("after")
+        assert MASK in masked, before
+        # Of its letters none is left but those that it shares with what lies around it.
+        gone = _letters(text) - _letters(masked)
+        assert gone >= len(secret) * (24 if "hex" in way else 16) // 12 - 2, before
+        assert masker.holds_json(json.dumps(text))
+
+
+@pytest.mark.parametrize("way", BROKEN)
+def test_what_has_no_secret_in_it_stays_in_its_lines(masker: Masker, way: str):
+    text = f"before\n{BROKEN[way](bytes(range(256)) * 4)}\nafter"
+    assert masker.text(text) == text
+    assert not masker.holds_json(json.dumps(text))
+
+
+def test_a_blank_around_a_secret_is_no_secret():
+    masker = Masker()
+    masker.learn("    x    ")
+    assert masker.text("20 20 2020 nothing") == "20 20 2020 nothing"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A" * 2_000_000,
+        ("A" * 76 + "\n") * 26_000,
+        ("A" * 76 + "\n\n") * 26_000,
+        "\\" * 2_000_000,
+        ("A" * 60 + "\\" * 60) * 16_000,
+        ("A" * 60 + "\n" + " " * 60) * 16_000,
+    ],
+    ids=["one line", "lines", "blank lines", "backslashes", "escapes", "indentation"],
+)
+def test_no_text_holds_it_up(masker: Masker, text: str):
+    assert masker.text(text) == text
+    assert not masker.holds_json(text)
 
 
 def test_values_keep_their_shape(masker: Masker):
@@ -103,10 +178,12 @@ def test_lines_of_a_key_are_secrets_too():
 def test_a_long_key_takes_little_memory():
     """An RSA key of 4096 bits has fifty lines; all beginnings of its spellings were 400 MB."""
     lines = [f"{i:02}" * 32 for i in range(50)]
+    assert len("\n".join(lines)) < 4_096
     made = Masker()
     tracemalloc.start()
     try:
         made.learn("\n".join(lines))
+        made.learn("k3y" * 1_365)
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
