@@ -22,7 +22,7 @@ from engine.values import JsonValue, Missing, as_number, lookup
 from tasks.columns import IfMissing, OnMissing
 from tasks.config_base import LenientModel, NodeConfig, read_config
 from tasks.fields import FieldName, FieldNames
-from tasks.records import Record, as_records, frozen
+from tasks.records import OutputSize, Record, as_records, frozen
 
 MOST_GROUP_FIELDS = 20
 MOST_AGGREGATIONS = 100
@@ -137,18 +137,19 @@ def handle_aggregate(node: dict[str, Any], input_data: JsonValue) -> dict[str, J
 
     Raises:
         NodeError: the input is no records, no record has a field, or a value does not fit its
-            operation; names record, field and value.
+            operation; names record, field and value. Or the output comes to too much.
     """
     config = read_config(AggregateConfig, node)
     records = as_records(input_data)
     if config.aggregate_missing == OnMissing.ERROR:
         _check_fields(config, records)
     output: list[JsonValue]
+    size = OutputSize()
     if config.aggregate_group_by:
         groups = map_reduce(enumerate(records), lambda item: _key(config, item[1]))
-        output = [_aggregated(config, group) for group in groups.values()]
+        output = [_aggregated(config, group, size) for group in groups.values()]
     else:
-        output = [_aggregated(config, list(enumerate(records)))]
+        output = [_aggregated(config, list(enumerate(records)), size)]
     return {
         "success": True,
         "message": f"Aggregated {len(records)} records to {len(output)}",
@@ -176,11 +177,14 @@ def _key(config: AggregateConfig, record: Record) -> Hashable:
 
 
 def _aggregated(
-    config: AggregateConfig, group: Sequence[tuple[int, Record]]
+    config: AggregateConfig, group: Sequence[tuple[int, Record]], size: OutputSize
 ) -> dict[str, JsonValue]:
     result = {field: _value(group[0][1], field) for field in config.aggregate_group_by}
+    for value in result.values():
+        size.add(value)
     for aggregation in config.aggregate_operations:
-        result[aggregation.result_name] = _result(aggregation, group)
+        value = result[aggregation.result_name] = _result(aggregation, group)
+        size.add(value)
     return result
 
 

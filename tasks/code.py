@@ -6,6 +6,7 @@ unless ``ENABLE_CODE_NODE=true``; see ``docs/decisions/0018-code-in-a-process-of
 """
 
 import asyncio
+import itertools
 import math
 import os
 import secrets
@@ -15,8 +16,8 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from tempfile import mkdtemp
+from typing import Annotated, Any, cast
 from weakref import WeakKeyDictionary
 
 from prefect import task
@@ -37,6 +38,7 @@ LONGEST_CODE = 50_000
 OFF = "is off; ENABLE_CODE_NODE=true allows it"
 """Why a ``code`` node is refused where the setting says nothing."""
 
+_FORGED = "wrote into the channel of its result"
 _PROCESSES = os.cpu_count() or 1
 _SLACK = 6 * code_runner.MAX_PRINTED + 1_000
 _TOKEN_LENGTH = 32
@@ -117,25 +119,61 @@ def _slot() -> asyncio.Semaphore:
 
 
 async def _answer(request: dict[str, JsonValue], bounds: _Bounds) -> dict[str, JsonValue]:
-    with TemporaryDirectory(prefix="code-", ignore_cleanup_errors=True) as directory:
-        process = await _start(directory, bounds)
-        try:
-            async with asyncio.timeout(bounds.seconds):
-                frame = await _exchange(process, request)
-        except TimeoutError:
-            raise _fault(f"took longer than {bounds.seconds:g} s") from None
-        except asyncio.IncompleteReadError:
-            frame = None
-        finally:
-            await _end(process)
+    directory = mkdtemp(prefix="code-")
+    try:
+        frame, status = await _run(directory, request, bounds)
+    finally:
+        # In a thread: what the code left there may be a hundred thousand files.
+        await asyncio.shield(asyncio.to_thread(_remove, directory))
     if frame is None:
-        raise _fault(_how_it_ended(process.returncode, bounds))
+        raise _fault(_how_it_ended(status, bounds))
     error = frame.get("error")
     if error == "memory":
         raise _fault(f"used more memory than {bounds.memory_mb} MB (CODE_MEMORY_MB)")
     if error is not None:
         raise _fault(str(error))
+    if not isinstance(frame.get("stdout"), str) or "output" not in frame:
+        raise _fault(_FORGED)
     return frame
+
+
+async def _run(
+    directory: str, request: dict[str, JsonValue], bounds: _Bounds
+) -> tuple[dict[str, JsonValue] | None, int | None]:
+    """The frame, ``None`` where there came none, and the status with which the process ended."""
+    process = await _start(directory, bounds)
+    try:
+        async with asyncio.timeout(bounds.seconds):
+            frame = await _exchange(process, request)
+    except TimeoutError:
+        raise _fault(f"took longer than {bounds.seconds:g} s") from None
+    except asyncio.IncompleteReadError:
+        frame = None
+    finally:
+        await _end(process)
+    return frame, process.returncode
+
+
+def _remove(directory: str) -> None:
+    """Removes a directory with all that is in it, however deep; what cannot be removed stays.
+
+    What is deep is brought to the top first: ``shutil.rmtree`` calls itself for each level.
+    """
+    names = itertools.count()
+    todo = [directory]
+    with suppress(OSError):
+        while todo:
+            place = todo.pop()
+            Path(place).chmod(0o700)
+            with os.scandir(place) as found:
+                entries = list(found)
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(f"{directory}.{next(names)}")
+                    Path(entry.path).rename(todo[-1])
+                else:
+                    Path(entry.path).unlink()
+            Path(place).rmdir()
 
 
 async def _start(directory: str, bounds: _Bounds) -> Process:
@@ -178,13 +216,16 @@ async def _exchange(process: Process, request: dict[str, JsonValue]) -> dict[str
     header = await process.stdout.readexactly(_HEADER_LENGTH)
     length = header[_TOKEN_LENGTH:]
     if not header.startswith(token) or not length.isdigit():
-        raise _fault("wrote into the channel of its result")
+        raise _fault(_FORGED)
     if int(length) > MAX_OUTPUT_BYTES + _SLACK:
         raise _fault(f"wrote too much, more than {MAX_OUTPUT_BYTES} bytes")
     try:
-        return load_json(await process.stdout.readexactly(int(length)))
+        frame = load_json(await process.stdout.readexactly(int(length)))
     except ValueError:
-        raise _fault("wrote into the channel of its result") from None
+        raise _fault(_FORGED) from None
+    if not isinstance(frame, dict):
+        raise _fault(_FORGED)
+    return cast("dict[str, JsonValue]", frame)
 
 
 async def _end(process: Process) -> None:

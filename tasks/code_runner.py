@@ -38,9 +38,10 @@ _REFUSED_EVENTS = frozenset(
     {
         *("os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile"),
         *("os.system", "pty.spawn", "subprocess.Popen", "os.kill", "os.killpg"),
+        "resource.prlimit",
     }
 )
-"""Python's audit events that start other processes or end them."""
+"""Python's audit events that start other processes, end them or set their limits."""
 
 
 class CodeError(Exception):
@@ -97,6 +98,9 @@ def main() -> NoReturn:
         answer = json.dumps({"error": str(fault)}).encode()
     except MemoryError:
         answer = b'{"error": "memory"}'
+    except Exception as error:  # noqa: BLE001 - of what the code gave: its own methods
+        told = f"gives what cannot be read: {_text(type(error).__name__)}"
+        answer = json.dumps({"error": told}).encode()
     if os.getpid() == own:  # a copy of the process has nothing to say
         _send(channel, b"%s%010d" % (token, len(answer)))
         _send(channel, answer)

@@ -21,6 +21,7 @@ MOST_WORK = 8 * LONGEST_TEXT
 """Characters that all filters of one template may give, those for other filters included."""
 _MOST_DIGITS = 15
 _LONGEST_FORMAT = 100
+_CODE = re.compile("%.")
 _FORMAT = re.compile(r"([^%\0]|%[aAbBdHIjmMpSyYzZfGuVT%])*")
 """Codes without the widths that some platforms know: ``%999999999Y`` would be a gigabyte."""
 
@@ -131,7 +132,9 @@ def date(value: JsonValue, format_: JsonValue = "%Y-%m-%d") -> str:
         moment = datetime.fromisoformat(_plain_text(value).strip())
     except ValueError:
         raise ValueError(f"takes a date or moment in ISO 8601, not {_described(value)}") from None
-    return moment.strftime(format_)
+    # Some platforms write the year 33 as 33, which is no ISO 8601 any more.
+    years = {"%Y": f"{moment.year:04}", "%G": f"{moment.isocalendar().year:04}"}
+    return moment.strftime(_CODE.sub(lambda code: years.get(code[0], code[0]), format_))
 
 
 def _item(value: JsonValue, index: int) -> object:

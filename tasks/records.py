@@ -1,5 +1,6 @@
 """Work on records: addField, join, and what the other nodes for records share with them."""
 
+import json
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, cast
 
@@ -13,7 +14,34 @@ from tasks.configs import AddFieldConfig, JoinConfig, JoinStrategy, JoinType
 Record = Mapping[str, JsonValue]
 """One object of a list, by the names of its fields."""
 
+MOST_CHARACTERS = 48 * 1024 * 1024
+"""Of JSON, that a list of records may come to. Few of them can become very many: in a join by a key
+that all have, in columns for each, in copies of a large value.
+"""
+_OVERHEAD = 40
+"""Characters that each part counts beyond its own: the smallest objects take memory too."""
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _PORTS = ("A", "B")
+
+
+class OutputSize:
+    """Counts what a node for records makes, as it makes it."""
+
+    def __init__(self) -> None:
+        self._left = MOST_CHARACTERS
+
+    def add(self, value: JsonValue) -> None:
+        """Counts a part of the output.
+
+        Raises:
+            NodeError: it is too much altogether.
+        """
+        self._left -= len(_encode(value)) + _OVERHEAD
+        if self._left < 0:
+            raise NodeError(
+                f"the output would have more than {MOST_CHARACTERS} characters of JSON",
+                retryable=False,
+            )
 
 
 @task(name="addField")
@@ -44,16 +72,19 @@ def change_records(
     """What ``change`` makes of an object, or of each record of a list.
 
     Raises:
-        NodeError: the input is neither, a record is no object, or ``change`` refuses one.
+        NodeError: the input is neither, a record is no object, ``change`` refuses one, or they
+            come to too much.
     """
     if isinstance(data, Mapping):
         return change(cast("Record", data))
     changed: list[JsonValue] = []
+    size = OutputSize()
     for index, record in enumerate(as_records(data)):
         try:
             changed.append(change(record))
         except NodeError as error:
             raise NodeError(f"record {index}: {error}", retryable=False) from None
+        size.add(changed[-1])
     return changed
 
 
@@ -78,19 +109,25 @@ def as_records(data: JsonValue) -> list[Record]:
     return cast("list[Record]", data)
 
 
+# No coroutine: it runs in a thread, and long lists hold up no other execution.
 @task(name="join")
-async def handle_join(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+def handle_join(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """One list of the inputs ``{"A": …, "B": …}``, end to end or joined by a key.
 
     Raises:
-        NodeError: the input has other parts, or a record to be joined by key is no object.
+        NodeError: the input has other parts, a record to be joined by key is no object, or what is
+            joined by key comes to too much.
     """
     config = read_config(JoinConfig, node)
     left, right = _by_port(input_data)
     if config.join_strategy == JoinStrategy.CONCAT:
         joined = [*left, *right]
     else:
-        joined = list(_merge(config, _records("A", left), _records("B", right)))
+        joined: list[JsonValue] = []
+        size = OutputSize()
+        for record in _merge(config, _records("A", left), _records("B", right)):
+            size.add(record)
+            joined.append(record)
     return {
         "success": True,
         "message": f"Joined {len(left)} and {len(right)} records to {len(joined)}",

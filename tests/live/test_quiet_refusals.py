@@ -16,7 +16,7 @@ from tests.logged import records_of
 from tests.service import RunningService
 
 PAGE = "https://editor.example"
-ELSEWHERE = Origin("https://x.example")
+ANOTHER = Origin("https://x.example")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_a_websocket_at_another_path(
 
 def test_a_websocket_of_another_origin(guarded: RunningService, logged: list[logging.LogRecord]):
     with pytest.raises(InvalidStatus) as refusal:
-        connect(guarded.url.replace("http:", "ws:") + "/ws", origin=ELSEWHERE, proxy=None)
+        connect(guarded.url.replace("http:", "ws:") + "/ws", origin=ANOTHER, proxy=None)
     assert refusal.value.response.status_code == 403
     assert loud(guarded, logged) == []
 

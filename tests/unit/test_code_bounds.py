@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,7 @@ async def test_a_crash_of_the_interpreter_is_told():
         "import subprocess\nsubprocess.run(['true'])",
         "import os\nos.kill(os.getppid(), 9)",
         "import os\nos.execv('/bin/true', ['true'])",
+        "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (0, 0))",
     ],
 )
 async def test_no_other_process_is_started_or_ended(code: str):
@@ -125,6 +127,42 @@ async def test_the_directory_is_its_own_and_is_removed():
     assert listed == ["left"]
     assert Path(place).parent == Path(tempfile.gettempdir())
     assert is_gone_from_disk(place)
+
+
+DEEP = """
+import os
+place = os.getcwd()
+for level in range(1_500):
+    os.mkdir('deeper')
+    os.chdir('deeper')
+open('file', 'w')
+place"""
+MANY = """
+import os
+os.mkdir('closed')
+for i in range(500):
+    open(f'closed/{i}', 'w')
+os.symlink('/', 'closed/link')
+os.chmod('closed', 0)
+os.getcwd()"""
+
+
+@pytest.mark.parametrize("code", [DEEP, MANY], ids=["deep", "many"])
+async def test_whatever_is_in_it_is_removed_and_holds_up_nobody(
+    code: str, monkeypatch: pytest.MonkeyPatch
+):
+    threads: list[int] = []
+
+    def remove(directory: str) -> None:
+        threads.append(threading.get_ident())
+        original(directory)
+
+    original = code_node._remove
+    monkeypatch.setattr(code_node, "_remove", remove)
+    place = Path((await run(code))["outputData"])
+    assert list(place.parent.glob(f"{place.name}*")) == []
+    assert threading.get_ident() not in threads
+    assert len(threads) == 1
 
 
 @linux
@@ -163,6 +201,46 @@ async def test_what_is_written_into_the_channel_is_no_result_either(written: str
     told = await failure(f"import os\nfor i in range(3, 9):\n    try: os.write(i, b'{written}')\n"
                          "    except OSError: pass\n1")  # fmt: skip
     assert told == "the code wrote into the channel of its result"
+
+
+# Code that means harm can find out the word with which a frame begins.
+FORGES = """
+import os, sys
+frame = sys._getframe()
+while frame.f_code.co_name != 'main':
+    frame = frame.f_back
+body = {body!r}
+os.write(frame.f_locals['channel'], frame.f_locals['token'] + b'%010d' % len(body) + body)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[1]",
+        b"7",
+        b"{}",
+        b'{"output": 1}',
+        b'{"output": 1, "stdout": {}}',
+        b'{"stdout": ""}',
+        b"{",
+    ],
+)
+async def test_a_forged_frame_is_no_result_where_it_is_none(body: bytes):
+    told = await failure(FORGES.format(body=body))
+    assert told == "the code wrote into the channel of its result"
+
+
+@pytest.mark.parametrize(
+    ("gives", "kind"),
+    [
+        ("class D(dict):\n    def items(self): 1 / 0\nD(a=1)", "ZeroDivisionError"),
+        ("class S(str):\n    def encode(self, *_): return b''\nS('\\ud800')", "UnicodeEncodeError"),
+    ],
+)
+async def test_an_output_with_methods_of_its_own_is_refused(gives: str, kind: str):
+    assert await failure(gives) == f"the code gives what cannot be read: {kind}"
 
 
 @as_root

@@ -98,6 +98,8 @@ def _in_an_execution() -> Iterator[None]:
         ("{{ items | last }}", 6),
         ("{{ at | date }}", "2026-11-23"),
         ("{{ at | date('%d.%m.%Y %H:%M') }}", "23.11.2026 08:05"),
+        ("{{ '0033-04-03' | date }}", "0033-04-03"),
+        ("{{ '0033-04-03T12:00' | date('%Y/%G %%Y') }}", "0033/0033 %Y"),
         ("{{ 'text' | upper }}", "TEXT"),
         ("{{ '{{' }} as it is", "{{ as it is"),
         ("{{ sly | trim }}", "{{ name }}"),

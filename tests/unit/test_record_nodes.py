@@ -17,7 +17,7 @@ async def add(config: dict[str, Any], data: Any) -> Any:
 
 
 async def join(config: dict[str, Any], data: Any) -> Any:
-    result = await NODE_HANDLERS["join"].fn({"id": "j", "config": config}, data)
+    result = NODE_HANDLERS["join"].fn({"id": "j", "config": config}, data)
     assert result["success"] is True
     return result["outputData"]
 

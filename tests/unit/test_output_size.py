@@ -1,0 +1,66 @@
+"""Few records can become very many: what nodes for records give is bounded while it is made."""
+
+import inspect
+from typing import Any
+
+import pytest
+
+from engine.errors import NodeError
+from tasks import records
+from tasks.node_handlers import NODE_HANDLERS
+
+LONG = "x" * 1_000
+ALL_ALIKE = [{"k": 1}] * 30
+GROWING: dict[str, tuple[dict[str, Any], Any]] = {
+    "join": ({"joinStrategy": "mergeByKey", "joinKey": "k"}, {"A": ALL_ALIKE, "B": ALL_ALIKE}),
+    "splitColumns": (
+        {"splitField": "k", "splitInto": [f"column {i}" for i in range(1_000)]},
+        ALL_ALIKE,
+    ),
+    "addField": ({"addFieldName": "copy", "addFieldValue": "{{ input }}"}, [{"a": LONG}] * 12),
+    "renameColumns": ({"renameMapping": {"k": LONG}}, ALL_ALIKE),
+    "aggregate": (
+        {
+            "aggregateOperations": [
+                {"operation": "list", "field": "a", "as": f"copy {i}"} for i in range(20)
+            ]
+        },
+        [{"a": LONG}] * 5,
+    ),
+}
+
+
+async def output_of(node_type: str) -> Any:
+    config, data = GROWING[node_type]
+    answer = NODE_HANDLERS[node_type].fn({"id": "n", "config": config}, data)
+    return (await answer if inspect.isawaitable(answer) else answer)["outputData"]
+
+
+@pytest.mark.parametrize("node_type", GROWING)
+async def test_what_grows_beyond_the_bound_is_an_error(
+    node_type: str, monkeypatch: pytest.MonkeyPatch
+):
+    assert await output_of(node_type)
+    monkeypatch.setattr(records, "MOST_CHARACTERS", 20_000)
+    with pytest.raises(NodeError, match="more than 20000 characters of JSON") as refused:
+        await output_of(node_type)
+    assert not refused.value.retryable
+
+
+@pytest.mark.parametrize("groups", [["k"], ["k.a", "k.b"]])
+async def test_the_fields_of_a_group_count_too(groups: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(records, "MOST_CHARACTERS", 20_000)
+    data = [{"k": {"a": LONG, "b": i}} for i in range(20)]
+    with pytest.raises(NodeError, match="more than 20000 characters of JSON"):
+        NODE_HANDLERS["aggregate"].fn({"id": "n", "config": {"groupBy": groups}}, data)
+
+
+def test_a_million_of_the_smallest_records_are_still_taken():
+    size = records.OutputSize()
+    for _ in range(10_000):
+        size.add({"a": 1})
+    assert (records.MOST_CHARACTERS - size._left) * 100 <= records.MOST_CHARACTERS
+
+
+def test_a_join_holds_up_no_other_execution():
+    assert not NODE_HANDLERS["join"].isasync
