@@ -3,12 +3,19 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from schemathesis.pytest.plugin import SchemathesisFunction
 
 from tests.postgres import Storage, storage_on
 from tests.probes import PROBE_TYPES, Gates, fresh_gates
 from tests.service import RunningService
+
+# How long an example takes, or is made, says how busy the machine is.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -46,7 +46,11 @@ class PrefectServer:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        wait_until(self._is_healthy, START_SECONDS)
+        try:
+            wait_until(self._is_healthy, START_SECONDS)
+        except AssertionError:
+            self.stop()
+            raise
         return self
 
     def _is_healthy(self) -> bool:

@@ -65,14 +65,14 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
 # The service's threads use ``random`` too, which hypothesis takes for a strategy that does.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @for_admin.parametrize()
-@settings(max_examples=8, deadline=None, derandomize=True, database=None)
+@settings(max_examples=8, derandomize=True, database=None)
 def test_an_admin_of_an_organization_is_answered_as_the_document_says(case: Case, known: Known):
     known.answers_as_told(case)
 
 
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @for_reader.parametrize()
-@settings(max_examples=5, deadline=None, derandomize=True, database=None)
+@settings(max_examples=5, derandomize=True, database=None)
 def test_who_may_only_read_is_answered_as_the_document_says(case: Case, known: Known):
     known.answers_as_told(case)
 

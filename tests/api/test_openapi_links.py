@@ -77,7 +77,6 @@ def follow_links(schema: Any, service: RunningService) -> Followed:
         settings=settings(
             max_examples=CHAINS,
             stateful_step_count=STEPS,
-            deadline=None,
             derandomize=True,
             database=None,
             phases=[Phase.generate],  # what fails is told as it is: making it smaller takes long

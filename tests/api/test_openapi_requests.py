@@ -31,7 +31,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
 # The service's threads use ``random`` too, which hypothesis takes for a strategy that does.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @schema.parametrize()
-@settings(max_examples=20, deadline=None, derandomize=True, database=None)
+@settings(max_examples=20, derandomize=True, database=None)
 def test_answers_are_as_the_document_says(case: Case, known: Known):
     known.answers_as_told(case)
 

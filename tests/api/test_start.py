@@ -19,6 +19,8 @@ from tests.disks import small_disk
 from tests.service import wait_until
 
 SCRIPT = str(ROOT / "start_service.py")
+START_SECONDS = 25.0
+"""Imports take seconds where the machine has other things to do."""
 
 
 def environment(directory: Path, **settings: object) -> dict[str, str]:
@@ -143,7 +145,8 @@ class Started:
 
     def port(self) -> int:
         """The port, once it is logged and something answers there."""
-        wait_until(lambda: any('"service_started"' in line for line in list(self.lines)))
+        started = '"service_started"'
+        wait_until(lambda: any(started in line for line in list(self.lines)), START_SECONDS)
         listening = next(line for line in self.lines if '"listening"' in line)
         found = re.search(r'"port": (\d+)', listening)
         assert found

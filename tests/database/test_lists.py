@@ -75,7 +75,6 @@ Steps = st.lists(st.sampled_from(["page", "new", "same moment", "delete"]), max_
 
 @settings(
     max_examples=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.integers(0, 12), st.integers(1, 4), Steps, st.randoms(use_true_random=False))

@@ -14,7 +14,6 @@ from tests.schemas import values
 
 OFTEN = settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
 BEYOND_A_SCHEMA = ("httpUrl", "waitUntil")

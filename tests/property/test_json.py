@@ -15,7 +15,7 @@ from engine.validation import validate
 from engine.values import MISSING, as_number, dump_json, load_json, lookup, why_not_json
 from tasks.templates import render, render_text
 
-thorough = settings(max_examples=100, deadline=None, database=None)
+thorough = settings(max_examples=100, database=None)
 
 texts = st.text(max_size=8)  # no surrogates: hypothesis leaves them out by itself
 scalars = (

@@ -31,7 +31,7 @@ from tests.property.simulated_runs import (
 )
 
 EACH = "each"
-thorough = settings(max_examples=150, deadline=None, database=None)
+thorough = settings(max_examples=150, database=None)
 seeds = st.integers(0, 2**32 - 1)
 
 

@@ -10,7 +10,7 @@ from engine.document import parse_document
 from engine.errors import DocumentRefusedError, Problem
 from engine.validation import validate
 
-thorough = settings(max_examples=200, deadline=None, database=None)
+thorough = settings(max_examples=200, database=None)
 
 KNOWN = ("http", "trigger", "comment")
 Nodes = list[tuple[str, str]]

@@ -19,7 +19,7 @@ from tests.property.simulated_runs import (
     taking_part,
 )
 
-thorough = settings(max_examples=200, deadline=None, database=None)
+thorough = settings(max_examples=200, database=None)
 seeds = st.integers(0, 2**32 - 1)
 going_on = cases(stopping=False)
 any_case = cases(stopping=True)

@@ -89,7 +89,7 @@ def test_none_of_a_thousand_hostile_urls_gets_through():
     blocked: set[str] = set()
     refused: set[str] = set()
 
-    @settings(max_examples=1_500, deadline=None)
+    @settings(max_examples=1_500)
     @given(hostile_urls())
     def call(url: str) -> None:
         with no_network() as network:
@@ -110,7 +110,7 @@ def any_unicast() -> st.SearchStrategy[IPv4Address | IPv6Address]:
     return st.one_of(st.integers(0, 2**32 - 1).map(IPv4Address), six)
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 @given(any_unicast())
 def test_public_addresses_are_not_blocked(address: IPv4Address | IPv6Address):
     closed = CLOSED_FOUR if isinstance(address, IPv4Address) else CLOSED_SIX

@@ -1,6 +1,7 @@
 """Where a run begins and ends: trigger, webhook, manualInput, output, comment."""
 
 import copy
+import inspect
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from tasks.node_handlers import NODE_HANDLERS
 
 async def run(node_type: str, config: dict[str, Any] | None = None, data: Any = None) -> Any:
     node = {"id": "n", "type": node_type, "label": "N", "config": config or {}}
-    return await NODE_HANDLERS[node_type].fn(node, data)
+    result = NODE_HANDLERS[node_type].fn(node, data)
+    return await result if inspect.isawaitable(result) else result
 
 
 PAYLOADS = [{"a": 1}, [1, 2], "text", 0, False, "", []]

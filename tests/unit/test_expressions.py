@@ -344,7 +344,7 @@ pieces = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=300, database=None)
 @given(pieces)
 def test_any_text_is_filled_or_refused_soon(text: str):
     before = time.process_time()

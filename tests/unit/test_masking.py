@@ -71,7 +71,7 @@ def test_every_spelling_is_masked(masker: Masker, spelling: str):
     assert "quoted" not in masked.lower()
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=200, database=None)
 @given(st.text(min_size=8, max_size=30), st.text(max_size=8), st.text(max_size=8))
 def test_basic_authentication_never_shows_a_secret(secret: str, user: str, after: str):
     masker = Masker()
@@ -190,7 +190,7 @@ def test_a_long_key_takes_little_memory():
     assert kept < 5_000_000
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=200, database=None)
 @given(st.lists(st.text("ab/", min_size=4, max_size=8), min_size=1, max_size=3), st.text("ab/"))
 def test_of_a_text_in_pieces_the_beginning_of_a_secret_is_kept_back(secrets: list[str], text: str):
     made = Masker()
