@@ -98,7 +98,16 @@ def set_up_logging(level: str, format_: Literal["console", "json"]) -> None:
     _take_over_other_loggers()
     logging.getLogger("uvicorn.error").addFilter(_lower)  # once, however often it is added
     # httpx logs whole addresses, with the secrets that their queries may hold.
-    for name in ("httpx", "httpx2", "httpcore", "openai", "aiosqlite", "alembic", "asyncio"):
+    for name in (
+        "httpx",
+        "httpx2",
+        "httpcore",
+        "httpcore2",
+        "openai",
+        "aiosqlite",
+        "alembic",
+        "asyncio",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

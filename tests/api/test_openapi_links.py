@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 import schemathesis
-from hypothesis import Phase, settings
+from hypothesis import Phase, seed, settings
 from hypothesis.stateful import Bundle
 from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
@@ -22,14 +22,28 @@ from tests.service import RunningService
 
 BEGINNINGS = ("executeWorkflow", "createWorkflow", "listWorkflows", "listExecutions")
 """Where chains start. Schemathesis takes every POST for one, those to unknown ids before these."""
-CHAINS, STEPS = 40, 15
+CHAINS, STEPS, ROUNDS = 40, 15, 4
 
 Followed = Counter[tuple[str, str]]
 """How often each link was followed with success: from and to which operation."""
 
 
 def follow_links(schema: Any, service: RunningService) -> Followed:
-    """Runs chains of requests with every check, and counts the links that are followed."""
+    """Runs chains of requests with every check, and counts the links that are followed.
+
+    Answers differ from run to run, by ids and by how far an execution is, and with them what is
+    made up next. So there is another round, of other chains, where the first followed little.
+    """
+    followed: Followed = Counter()
+    for number in range(ROUNDS):
+        followed += follow_links_once(schema, service, number)
+        if is_really_followed(followed):
+            break
+    return followed
+
+
+def follow_links_once(schema: Any, service: RunningService, number: int) -> Followed:
+    """As ``follow_links``, with the chains of this number."""
     followed: Followed = Counter()
     session = Hearing()
     made = schema.as_state_machine()
@@ -73,11 +87,10 @@ def follow_links(schema: Any, service: RunningService) -> Followed:
                 followed[name_of(before), name_of(input.case.operation)] += 1
             return output
 
-    Chains.run(
+    seed(number)(Chains).run(
         settings=settings(
             max_examples=CHAINS,
             stateful_step_count=STEPS,
-            derandomize=True,
             database=None,
             phases=[Phase.generate],  # what fails is told as it is: making it smaller takes long
         )
@@ -96,15 +109,15 @@ def after(followed: Followed, operation_id: str) -> set[str]:
     return {target for source, target in followed if source == operation_id}
 
 
-def assert_really_followed(followed: Followed) -> None:
+def is_really_followed(followed: Followed) -> bool:
     """Chains are made by chance, so not each link is in one: those are all followed elsewhere."""
-    assert followed.total() > 50
-    assert len(after(followed, "createWorkflow")) >= 4
-    assert len(after(followed, "executeWorkflow") | after(followed, "rerunExecution")) >= 2
+    started = after(followed, "executeWorkflow") | after(followed, "rerunExecution")
+    created = after(followed, "createWorkflow")
+    return followed.total() > 50 and len(created) >= 4 and len(started) >= 2
 
 
 # Chains wait for the executions that they start, on a busy machine for longer than others may.
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(240)
 
 
 # The service's threads use ``random`` too, which hypothesis takes for a strategy that does.
@@ -113,7 +126,7 @@ def test_chains_of_requests_are_answered_as_the_document_says(tmp_path: Path):
     schema = schemathesis.openapi.from_dict(document_of(), config=config())
     with RunningService(tmp_path, **NO_WAY_OUT) as service:
         followed = follow_links(schema, service)
-    assert_really_followed(followed)
+    assert is_really_followed(followed), followed
 
 
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
@@ -133,7 +146,7 @@ def test_chains_of_one_organization_show_nothing_to_another(tmp_path: Path):
     with RunningService(tmp_path, api_keys=ENTRIES, **NO_WAY_OUT) as service:
         service.http.headers.update(as_("admin"))
         followed = follow_links(schema, service)
-    assert_really_followed(followed)
+    assert is_really_followed(followed), followed
     provider = escalating_provider(cast("Any", schema))
     assert provider is not None
     looked_at_by_others = {operation for _, operation, *_ in provider._probed}

@@ -46,6 +46,10 @@ async def handle_leak(node: dict[str, Any], input_data: object) -> dict[str, Any
     return {"outputData": {"said": secret, secret: 1, "coded": coded}, "message": secret}
 
 
+SHORTLY = {"User-Agent": "whoever calls 1.0.0", "Cookie": "{{ secrets.CANARY }}"}
+"""With a name of its own, for the place where the echo is cut not to move with a library's."""
+
+
 async def echo(request: Request) -> Response:
     """What was sent, in the body and in the headers; 500 for /fail, 403 for /refuse."""
     status = {"/fail": 500, "/refuse": 403}.get(request.path, 200)
@@ -141,7 +145,7 @@ def leaky(url: str) -> dict[str, Any]:
         http("body", url + "/ok?k=" + secret, httpMethod="POST", httpBody={"a": secret, "b": [1]}),
         http("text", url + "/ok", httpMethod="POST", httpBody='{"pin": {{ secrets.PIN }} }'),
         http("retry", url + "/fail", httpHeaders={"X-Key": secret}, httpAuth=bearer, retries=1),
-        http("refuse", url + "/refuse", httpHeaders={"Cookie": secret}, httpMethod="POST"),
+        http("refuse", url + "/refuse", httpHeaders=SHORTLY, httpMethod="POST"),
         http("nowhere", "http://127.0.0.1:9/{{ secrets.CANARY }}", retries=0),
         node("field", "addField", addFieldValue=secret + "{{ secrets.PIN | int }}"),
         node("number", "addField", addFieldValue="{{ secrets.PIN | int }}"),
