@@ -97,7 +97,7 @@ def set_up_logging(level: str, format_: Literal["console", "json"]) -> None:
     root.setLevel(level)
     _take_over_other_loggers()
     logging.getLogger("uvicorn.error").addFilter(_lower)  # once, however often it is added
-    # httpx logs whole addresses, with the secrets that their queries may hold.
+    # httpx logs whole addresses, with the secrets that their queries may hold; httpcore headers.
     for name in (
         "httpx",
         "httpx2",

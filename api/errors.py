@@ -51,6 +51,9 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
 }
 """Error → status; the nearest class in the error's ancestry decides."""
 
+_LATER = (StorageError, QueueFullError, SecretUnavailableError)
+"""Errors of what may work later."""
+
 RETRY_AFTER_SECONDS = "2"
 SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -97,15 +100,11 @@ async def _on_service_error(_request: Request, error: Exception) -> ProblemRespo
     status = status_of(error)
     if isinstance(error, StorageError):
         log.warning("storage_error", reason=str(error))
-        return problem(status, str(error), {"Retry-After": RETRY_AFTER_SECONDS})
-    if isinstance(error, QueueFullError):
-        return problem(status, str(error), {"Retry-After": RETRY_AFTER_SECONDS})
-    if isinstance(error, SecretUnavailableError):
-        told = [error.problem.as_json()]
-        return problem(status, str(error), {"Retry-After": RETRY_AFTER_SECONDS}, errors=told)
-    if isinstance(error, RefusedError):
-        return problem(status, str(error), errors=[item.as_json() for item in error.problems])
-    return problem(status, str(error))
+    headers = {"Retry-After": RETRY_AFTER_SECONDS} if isinstance(error, _LATER) else None
+    if isinstance(error, RefusedError | SecretUnavailableError):
+        told = [item.as_json() for item in error.problems]
+        return problem(status, str(error), headers, errors=told)
+    return problem(status, str(error), headers)
 
 
 async def _on_invalid_request(_request: Request, error: Exception) -> ProblemResponse:

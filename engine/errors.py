@@ -336,7 +336,7 @@ class SecretUnavailableError(NodeError):
         super().__init__(
             f"the secret '{name}' cannot be had now: the Prefect server cannot be asked for it"
         )
-        self.problem = Problem("secret_unavailable", str(self), "")
+        self.problems = [Problem("secret_unavailable", str(self), "")]
 
 
 class TemplateError(NodeError):

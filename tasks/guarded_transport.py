@@ -7,7 +7,7 @@ first request as for each redirect. Host header, SNI and certificate remain thos
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from ssl import SSLContext, create_default_context
@@ -69,12 +69,6 @@ class _Stream(Protocol):
     async def aclose(self) -> None: ...
 
 
-class _Received(_Stream, Protocol):
-    """A body as it comes from the connection."""
-
-    def __aiter__(self) -> AsyncIterator[bytes]: ...
-
-
 _S = TypeVar("_S", bound=_Stream)
 
 
@@ -118,7 +112,9 @@ async def _started(connect: Callable[[str], Awaitable[_S]], address: str) -> _S:
 class _Body(httpx2.AsyncByteStream):
     """An answer's body, plain and limited."""
 
-    def __init__(self, received: _Received, layers: list[Layer], limit_bytes: int) -> None:
+    def __init__(
+        self, received: httpx2.AsyncByteStream, layers: list[Layer], limit_bytes: int
+    ) -> None:
         self._received = received
         self._layers = layers
         self._limit_bytes = limit_bytes
@@ -130,15 +126,13 @@ class _Body(httpx2.AsyncByteStream):
         await self._received.aclose()
 
 
-def _body(
-    status: int, headers: MutableMapping[str, str], received: object, limit_bytes: int
-) -> _Body:
+def _body(answer: httpx2.Response, limit_bytes: int) -> _Body:
     """The body to hand on; takes away the headers that say how it was packed on its way."""
-    layers = layers_of(headers.get("Content-Encoding", ""), status)
+    layers = layers_of(answer.headers.get("Content-Encoding", ""), answer.status_code)
     if layers:
-        headers.pop("Content-Encoding")
-        headers.pop("Content-Length", None)
-    return _Body(cast("_Received", received), layers, limit_bytes)
+        answer.headers.pop("Content-Encoding")
+        answer.headers.pop("Content-Length", None)
+    return _Body(cast("httpx2.AsyncByteStream", answer.stream), layers, limit_bytes)
 
 
 def _proxy_context(url: str) -> SSLContext | None:
@@ -202,8 +196,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         by_proxy = await self._limits.wants_proxy(url.scheme, url.host, url.port)
         transport = self._proxied if by_proxy and self._proxied else self._direct
         answer = await transport.handle_async_request(request)
-        most = self._limits.max_response_bytes
-        body = _body(answer.status_code, answer.headers, answer.stream, most)
+        body = _body(answer, self._limits.max_response_bytes)
         return httpx2.Response(
             answer.status_code, headers=answer.headers, stream=body, extensions=answer.extensions
         )

@@ -2,9 +2,8 @@
 
 import asyncio
 import threading
-from contextlib import suppress
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from tests.ports import free_port
 
@@ -54,21 +53,28 @@ class Door:
             writer.transport.abort()
             outside.transport.abort()
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """From now on it can be opened."""
         self._thread.start()
-        self.open()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def stop(self) -> None:
+        """Shuts it for good."""
         self.shut()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+
+
+@contextmanager
+def door_to(host: str, port: int) -> Iterator[Door]:
+    """One that is open at first; it is there while the block runs."""
+    door = Door(host, port)
+    door.start()
+    try:
+        door.open()
+        yield door
+    finally:
+        door.stop()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import httpx
@@ -46,11 +46,7 @@ class PrefectServer:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        try:
-            wait_until(self._is_healthy, START_SECONDS)
-        except AssertionError:
-            self.stop()
-            raise
+        wait_until(self._is_healthy, START_SECONDS)
         return self
 
     def _is_healthy(self) -> bool:
@@ -67,19 +63,18 @@ class PrefectServer:
             self._process.wait(20)
             self._process = None
 
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
     def state_of(self, flow_run_id: str) -> str:
         """The name of a flow run's state."""
         answer = httpx.get(f"{self.api_url}/flow_runs/{flow_run_id}", timeout=10)
         assert answer.status_code == 200, answer.text
         return answer.json()["state"]["name"]
+
+
+@contextmanager
+def prefect_server(home: Path) -> Iterator[PrefectServer]:
+    """One that is healthy; it ends with the block, and also when it does not start."""
+    server = PrefectServer(home)
+    try:
+        yield server.start()
+    finally:
+        server.stop()

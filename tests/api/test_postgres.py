@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.calls import call, violations
 from tests.documents import document, line, node
-from tests.door import Door
+from tests.door import door_to
 from tests.live.clients import seqs, sse, told
 from tests.postgres import Storage, on_both
 from tests.probes import PROBE_TYPES, Gates
@@ -63,7 +63,7 @@ def test_a_server_that_goes_away_and_comes_back_delays_and_loses_nothing(
     tmp_path: Path, storage: Storage, gates: Gates
 ) -> None:
     server = make_url(storage["database_url"])
-    with Door(server.host or "127.0.0.1", server.port or 5432) as door:
+    with door_to(server.host or "127.0.0.1", server.port or 5432) as door:
         led = server.set(host="127.0.0.1", port=door.port).render_as_string(hide_password=False)
         with RunningService(tmp_path, PROBE_TYPES, database_url=led) as service:
             execution_id = service.start(GATED)

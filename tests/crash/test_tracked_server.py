@@ -8,7 +8,7 @@ import pytest
 from tests.crash.harness import ServiceProcess
 from tests.crash.visits import Visits
 from tests.documents import document
-from tests.prefect_server import PrefectServer
+from tests.prefect_server import PrefectServer, prefect_server
 from tests.service import wait_until
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.timeout(240)]
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.prefect_server, pytest.mark.timeout(240)]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """A Prefect server of our own; it ends with the tests."""
-    with PrefectServer(tmp_path_factory.mktemp("prefect-server")) as running:
+    with prefect_server(tmp_path_factory.mktemp("prefect-server")) as running:
         yield running
 
 

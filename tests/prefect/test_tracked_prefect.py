@@ -30,7 +30,7 @@ from tasks.config_base import fill
 from tasks.context import HandlerSettings
 from tasks.node_types import NodeTypes
 from tasks.secrets import Secrets
-from tests.prefect_server import PrefectServer
+from tests.prefect_server import prefect_server
 
 RECORDED_SECONDS = 30.0
 
@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.prefect_server, pytest.mark.timeout(180)]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The API of a Prefect server of our own; it ends with the tests."""
-    with PrefectServer(tmp_path_factory.mktemp("prefect-server")) as running:
+    with prefect_server(tmp_path_factory.mktemp("prefect-server")) as running:
         yield running.api_url
 
 
