@@ -3,9 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import structlog
 
@@ -19,17 +18,15 @@ from engine.plan import SKIPPED, Outcome, Step
 from engine.status import ExecutionStatus, NodeStatus
 from engine.values import encode_json
 from flows.control import RunControl, StopReason
+from flows.execution_writer import ExecutionWriter
 from flows.loop_reports import LoopReports
 from flows.node_result import NodeResult
-from flows.node_runs import NodeRuns, OnRetry
+from flows.node_runs import NodeRuns
 from flows.parked_nodes import ParkedNodes
-from flows.patience import patiently
-from flows.reports import NodeReports, Publish, Reports, Wanted, publish_nowhere
+from flows.reports import Publish, Reports, publish_nowhere
 from flows.rows import Rows
 
 log = structlog.get_logger()
-
-T = TypeVar("T")
 
 LEFT_BEHIND = "its handler is synchronous and cannot be interrupted: it may run on for a while"
 """What the log says of a node whose execution was stopped around it."""
@@ -39,10 +36,6 @@ CLOSED = "its loop, or its item of it, has failed"
 
 STOPPING_SECONDS = 10.0
 """How long a cancelled handler may take to come to its end before it is left behind."""
-
-
-def _always() -> bool:
-    return True
 
 
 class Walk:
@@ -61,8 +54,7 @@ class Walk:
         publish: Publish = publish_nowhere,
     ) -> None:
         self._plan = plan
-        self._lease = lease
-        self._journal = journal
+        self._writer = ExecutionWriter(journal, lease, record.seq, control)
         self._runner = runner
         self._control = control
         self._clock = clock
@@ -71,8 +63,6 @@ class Walk:
         self._parked = ParkedNodes(record.parked, plan.is_loop)
         self._loop_reports = LoopReports(plan.how_far)
         self._begun = dict(record.attempts)
-        self._seq = record.seq
-        self._writing = asyncio.Lock()
         self._running: dict[str, asyncio.Task[NodeResult]] = {}
         self._since: dict[str, float] = {}
         self._reports = Reports(lease.execution_id, publish)
@@ -168,11 +158,7 @@ class Walk:
     async def _take_due(self) -> list[NodeEnded]:
         """The parked nodes that may go on, by the clock or because somebody said so."""
         if self._parked.hear:
-            self._parked.tell(
-                await self._patiently(
-                    lambda: self._journal.resumptions(self._lease), "looking for answers"
-                )
-            )
+            self._parked.tell(await self._writer.resumptions())
         children = self._parked.children()
         due = self._parked.take_due(self._clock())
         self._outcomes.update(due)
@@ -180,8 +166,7 @@ class Walk:
 
     async def _park(self) -> StopReason:
         due = self._parked.next_due()
-        async with self._writing:
-            await self._patiently(lambda: self._journal.park(self._lease, due), "parking")
+        await self._writer.park(due)
         log.info("execution_parked", until=None if due is None else to_text(due))
         return StopReason.PARKED
 
@@ -231,57 +216,15 @@ class Walk:
     def _launch(self, inputs: dict[str, str]) -> None:
         for node_id, text in inputs.items():
             # Read back from its text, so that a handler that changes its input changes no other's.
+            begun = self._begun.get(node_id, 0)
             work = self._runner.run(
                 self._plan.node(node_id),
                 json.loads(text),
-                self._retry_noted(node_id),
-                self._reports_of(node_id),
+                self._writer.retry_of(node_id, begun),
+                self._reports.of_node(node_id, begun, self._writer.report_of(node_id)),
             )
             self._since[node_id] = time.monotonic()
             self._running[node_id] = asyncio.create_task(work, name=node_id)
-
-    def _retry_noted(self, node_id: str) -> OnRetry:
-        before = self._begun.get(node_id, 0)
-
-        async def write(following: int, error: str) -> None:
-            async with self._writing:
-                self._seq = await self._patiently(
-                    lambda: self._journal.record_retry(
-                        self._lease, self._seq, node_id, following, error
-                    ),
-                    "recording a retry",
-                )
-
-        async def note(attempt: int, error: str) -> None:
-            following = before + attempt + 1
-            log.info("node_retry", node_id=node_id, attempt=following, reason=error)
-            # The node may be cancelled at any await; its write must not break in the middle.
-            await asyncio.shield(asyncio.ensure_future(write(following, error)))
-
-        return note
-
-    def _reports_of(self, node_id: str) -> NodeReports:
-        async def record(percentage: int | None, message: str | None, wanted: Wanted) -> None:
-            await self._report(node_id, percentage, message, wanted)
-
-        return self._reports.of_node(node_id, self._begun.get(node_id, 0), record)
-
-    async def _report(
-        self,
-        node_id: str,
-        percentage: int | None,
-        message: str | None,
-        wanted: Wanted = _always,
-    ) -> None:
-        async with self._writing:
-            if not wanted():
-                return
-            self._seq = await self._patiently(
-                lambda: self._journal.record_report(
-                    self._lease, self._seq, node_id, percentage, message
-                ),
-                "recording a report",
-            )
 
     async def _stop_nodes(self) -> None:
         """Cancels the nodes in flight and waits for their end."""
@@ -303,23 +246,17 @@ class Walk:
             return {}
         starts = [self._starting(node_id) for node_id in step.start]
         in_flight = [*self._parked, *self._running, *step.start]
-        async with self._writing:
-            self._seq = await self._patiently(
-                lambda: self._journal.record_step(
-                    self._lease,
-                    self._seq,
-                    self._plan.progress(self._outcomes),
-                    in_flight[-1] if in_flight else None,
-                    ended=ended,
-                    decided=self._rows.decided(step),
-                    started=starts,
-                ),
-                "recording a step",
-            )
+        await self._writer.step(
+            self._plan.progress(self._outcomes),
+            in_flight[-1] if in_flight else None,
+            ended=ended,
+            decided=self._rows.decided(step),
+            started=starts,
+        )
         if any(node.child or node.gives_up for node in ended):
             self._control.announce()
         for key, percentage, message in self._loop_reports.due(list(self._parked.loops)):
-            await self._report(key, percentage, message)
+            await self._writer.report(key, percentage, message)
         return {start.node.id: start.input_data for start in starts}
 
     def _starting(self, node_id: str) -> NodeStarted:
@@ -331,7 +268,7 @@ class Walk:
         failure = self._plan.failure(self._outcomes)
         status = ExecutionStatus.FAILED if failure else ExecutionStatus.COMPLETED
         ending = self._rows.ending(status, failure)
-        await self._write_ending(ending, ended, step)
+        await self._writer.finish(ending, ended, self._rows.decided(step))
         return ending
 
     async def _stop(self, ended: list[NodeEnded], reason: StopReason) -> Ending | StopReason:
@@ -362,22 +299,5 @@ class Walk:
             running = ", ".join(f"'{i}'" for i in in_flight) or "none"
             error = f"The execution took longer than it may; nodes that ran: {running}"
             ending = self._rows.ending(ExecutionStatus.FAILED, error)
-        await self._write_ending(ending, [*ended, *cancelled], Step())
+        await self._writer.finish(ending, [*ended, *cancelled], ())
         return ending
-
-    async def _write_ending(self, ending: Ending, ended: Sequence[NodeEnded], step: Step) -> None:
-        async with self._writing:
-            await self._patiently(
-                lambda: self._journal.finish(
-                    self._lease,
-                    self._seq,
-                    ending,
-                    ended=ended,
-                    decided=self._rows.decided(step),
-                ),
-                "recording the end",
-            )
-
-    async def _patiently(self, operation: Callable[[], Awaitable[T]], what: str) -> T:
-        gone = (StopReason.SHUTDOWN, StopReason.LEASE_LOST)
-        return await patiently(operation, what, lambda: self._control.reason in gone)
