@@ -7,19 +7,22 @@ from typing import Any, Literal, cast
 
 import structlog
 
-from engine.masking import CREDENTIAL_HEADERS, MASK, SECRETS
+from engine.credential_headers import is_credential_header
+from engine.masking import MASK, SECRETS
+
+_NAME_OF_A_SECRET = "secret"  # noqa: S105 - a field of a log line
+"""The log field with the name of a secret, which is not the secret's value."""
 
 
 def _mask_credentials(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Any:
-    """Fields called like a header that carries credentials, on their own or among headers."""
+    """Mask the fields that have the name of a credential header, also in a mapping of headers."""
     for name, value in event.items():
-        if name.lower().replace("_", "-") in CREDENTIAL_HEADERS:
+        if is_credential_header(name) and name != _NAME_OF_A_SECRET:
             event[name] = MASK
         elif isinstance(value, Mapping):
             inner = cast("Mapping[object, object]", value)
             event[name] = {
-                key: MASK if str(key).lower() in CREDENTIAL_HEADERS else item
-                for key, item in inner.items()
+                key: MASK if is_credential_header(str(key)) else item for key, item in inner.items()
             }
     return event
 

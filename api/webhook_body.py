@@ -10,17 +10,13 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from engine.credential_headers import is_credential_header
 from engine.errors import BodyRefusedError, BodyTooLargeError
 from engine.values import JsonValue, dump_json, load_json
 
 MOST_BYTES = 1024 * 1024
 MOST_FIELDS = 1_000
 """How many fields a form may have."""
-
-SECRET_HEADERS = frozenset(
-    {"authorization", "proxy-authorization", "cookie", "x-api-key", "webhook-signature"}
-)
-"""Headers that prove who is calling: neither stored nor given to nodes."""
 
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
@@ -110,7 +106,9 @@ def _described(request: Request, value: JsonValue) -> JsonValue:
     return {
         "body": value,
         "query": _fields(request.query_params.multi_items()),
-        "headers": {name: headers[name] for name in headers if name not in SECRET_HEADERS},
+        "headers": {
+            name: value for name, value in headers.items() if not is_credential_header(name)
+        },
         "method": request.method,
     }
 

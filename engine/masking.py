@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import cast
 from urllib.parse import quote, quote_plus
 
+from engine.credential_headers import is_credential_header
 from engine.values import JsonValue
 
 MASK = "***"
@@ -50,23 +51,6 @@ the last are full, so that prose is no such thing.
 _FULL_LINE = re.compile(rf"[\r\n\\](?<={_LETTERS}{{60}}.)", re.DOTALL)
 """The end of such a line; texts without one are passed over a hundred times as quickly."""
 _UNBROKEN = re.compile(f"{_LETTERS}+")
-
-CREDENTIAL_HEADERS = frozenset(
-    {
-        "authorization",
-        "proxy-authorization",
-        "cookie",
-        "set-cookie",
-        "x-api-key",
-        "api-key",
-        "x-auth-token",
-        "x-csrf-token",
-        "www-authenticate",
-        "proxy-authenticate",
-        "authentication-info",
-    }
-)
-"""Headers, in small letters, whose values are credentials whatever they hold."""
 
 
 class Masker:
@@ -171,11 +155,8 @@ SECRETS = Masker()
 
 
 def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers fit to be stored or logged: those that carry credentials without their values."""
-    return {
-        name: MASK if name.lower() in CREDENTIAL_HEADERS else value
-        for name, value in headers.items()
-    }
+    """Return ``headers`` with a mask for the value of every credential header."""
+    return {name: MASK if is_credential_header(name) else value for name, value in headers.items()}
 
 
 def _spellings(value: str) -> Iterator[str]:

@@ -12,8 +12,9 @@ from urllib.parse import urlencode
 import httpx2
 from prefect import task
 
+from engine.credential_headers import is_credential_header
 from engine.errors import NodeError
-from engine.masking import CREDENTIAL_HEADERS, SECRETS, masked_headers
+from engine.masking import SECRETS, masked_headers
 from engine.values import JsonValue, as_text, dump_json, load_json
 from tasks.config_base import fill, fill_text, read_config
 from tasks.context import HandlerSettings, current_node_run
@@ -127,7 +128,7 @@ async def _make(
         # httpx2 drops Authorization on the way to another origin; an X-API-Key is as secret.
         if not _same_site(call.url, request.url):
             for name, value in list(request.headers.items()):
-                if name in (call.auth_header, *CREDENTIAL_HEADERS) or SECRETS.holds(value):
+                if name == call.auth_header or is_credential_header(name) or SECRETS.holds(value):
                     del request.headers[name]
 
     try:

@@ -113,6 +113,11 @@ def test_what_proves_the_caller_is_not_kept(running: RunningService):
         "X-API-Key": "s3cret",
         "Proxy-Authorization": "s3cret",
         "Webhook-Signature": "v1,s3cret",
+        "Api-Key": "s3cret",
+        "X-Auth-Token": "s3cret",
+        "X-CSRF-Token": "s3cret",
+        "X-GitLab-Token": "s3cret",
+        "X-Telegram-Bot-Api-Secret-Token": "s3cret",
     }
     answer = running.http.post(
         "/api/webhook/w", headers={**secrets, "X-Event": "paid", "Content-Type": "text/plain"}
