@@ -8,7 +8,8 @@ from typing import Any, Literal, cast
 import structlog
 
 from engine.credential_headers import is_credential_header
-from engine.masking import MASK, SECRETS
+from engine.masking import MASK
+from tasks.masking import SECRETS
 
 _NAME_OF_A_SECRET = "secret"  # noqa: S105 - a field of a log line
 """The log field with the name of a secret, which is not the secret's value."""

@@ -7,9 +7,9 @@ from typing import cast
 
 from database.records import Child
 from engine.errors import NodeError
-from engine.masking import SECRETS
 from engine.parking import why_not_parking
 from engine.values import JsonValue, dump_json
+from tasks.masking import SECRETS
 
 
 @dataclass(frozen=True, slots=True)

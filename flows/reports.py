@@ -13,8 +13,8 @@ from contextvars import ContextVar
 
 import structlog
 
-from engine.masking import SECRETS
 from engine.values import JsonValue
+from tasks.masking import SECRETS
 
 log = structlog.get_logger()
 

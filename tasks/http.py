@@ -14,7 +14,7 @@ from prefect import task
 
 from engine.credential_headers import is_credential_header
 from engine.errors import NodeError
-from engine.masking import SECRETS, masked_headers
+from engine.masking import masked_headers
 from engine.values import JsonValue, as_text, dump_json, load_json
 from tasks.config_base import fill, fill_text, read_config
 from tasks.context import HandlerSettings, current_node_run
@@ -26,6 +26,7 @@ from tasks.http_client import (
     shown_url,
 )
 from tasks.http_config import BasicAuth, BearerAuth, HttpConfig, Pair
+from tasks.masking import SECRETS
 
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _WRITING_METHODS = _BODY_METHODS | {"DELETE"}

@@ -12,8 +12,8 @@ from typing import cast
 import structlog
 
 from engine.errors import NodeError, SecretUnavailableError
-from engine.masking import SECRETS
 from engine.values import MISSING, JsonValue, Missing
+from tasks.masking import SECRETS
 
 log = structlog.get_logger()
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from engine.masking import Masker
 from tasks.context import send_delta
+from tasks.masking import Masker
 from tests.virtual_time import run
 from tests.watcher import Watcher, watched
 

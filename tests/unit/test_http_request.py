@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from engine.masking import SECRETS
 from tasks.context import NodeRun, enter_node_run
+from tasks.masking import SECRETS
 from tests.http_calls import OK, call, refused, sent
 from tests.servers import Response, serve
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from flows.prefect_environment import prepare_prefect
 prepare_prefect(None, Path(sys.argv[1]))
 import api_service
-from engine.masking import SECRETS
+from tasks.masking import SECRETS
 from logs import set_up_logging
 SECRETS.learn("v3ry-s3cret")
 set_up_logging("INFO", "json")

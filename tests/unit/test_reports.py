@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from engine.masking import SECRETS
 from flows.reports import Attempt
 from tasks.context import report_progress, send_delta
+from tasks.masking import SECRETS
 from tasks.reports import LONGEST_MESSAGE
 from tests.virtual_time import run
 from tests.watcher import Watcher, watched
