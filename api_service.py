@@ -25,6 +25,7 @@ from api.scope import within_scope
 from api.services import Services
 from api.tokens import Tokens
 from config import ROOT, Settings, SettingsError, load_secrets
+from credentials import mask_credentials
 from database import Database, ExampleWorkflow, utc_now
 from database.vault import Vault
 from engine.values import encode_json
@@ -53,6 +54,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         SettingsError: a setting has a value that it cannot have.
         KeysError: ``API_KEYS`` or ``API_KEYS_FILE`` holds an entry that is no key.
     """
+    mask_credentials(settings)
     access = access_of(settings)
     for_runner = runner_settings(settings)
     types = node_types if settings.enable_code_node else node_types.without({"code": OFF})

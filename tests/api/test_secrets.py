@@ -23,7 +23,7 @@ from tasks.node_types import NodeTypes
 from tests.documents import document, node
 from tests.postgres import Storage
 from tests.probes import PROBES
-from tests.servers import Request, Response, serve
+from tests.servers import Handler, Request, Response, serve
 from tests.service import RunningService
 
 CANARY = "c4n4ry/sings+in the mine"
@@ -59,12 +59,12 @@ async def echo(request: Request) -> Response:
 
 
 @contextmanager
-def echo_server() -> Iterator[str]:
-    """The echo server on loopback, in a thread with a loop of its own."""
+def serving(answer: Handler) -> Iterator[str]:
+    """A server on loopback, in a thread with a loop of its own."""
     ready, stop, found = threading.Event(), threading.Event(), [""]
 
     async def run() -> None:
-        async with serve(echo) as server:
+        async with serve(answer) as server:
             found[0] = server.url
             ready.set()
             await asyncio.to_thread(stop.wait)
@@ -78,11 +78,16 @@ def echo_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def _secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SECRET_CANARY", CANARY)
     secrets_file = tmp_path / "secrets.json"
     secrets_file.write_text(json.dumps({"PIN": PIN}))
     monkeypatch.setenv("SECRETS_FILE", str(secrets_file))
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """Gives the log back as it was."""
     root = logging.getLogger()
     handlers, level, config = root.handlers, root.level, structlog.get_config()
     yield
@@ -164,7 +169,7 @@ def leaky(url: str) -> dict[str, Any]:
 FIRST = "query body text retry refuse nowhere field number filter held said"
 
 
-@pytest.mark.usefixtures("_secrets")
+@pytest.mark.usefixtures("_secrets", "restored_logging")
 @pytest.mark.parametrize(
     ("storage", "log_format"),
     [("sqlite", "console"), ("sqlite", "json"), ("postgresql", "json")],
@@ -177,7 +182,7 @@ def test_a_secret_is_found_nowhere(
     structlog.configure(cache_logger_on_first_use=False)  # else it stays for the tests after this
     file = tmp_path / "secrets.json"
     with (
-        echo_server() as url,
+        serving(echo) as url,
         RunningService(tmp_path, TYPES, secrets_file=file, **storage) as service,
     ):
         workflow = leaky(url)

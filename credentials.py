@@ -1,0 +1,60 @@
+"""Credentials in the settings: registers them to be masked in results, errors and log lines."""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+from config import Settings
+from tasks.masking import SECRETS
+
+MIN_CREDENTIAL_LENGTH = 8
+"""Minimum length of a credential that is masked wherever it appears, in characters. Local servers
+have keys such as ``ollama`` and passwords such as ``test``, which are words of ordinary texts too:
+those are masked only where they are used as a credential (``Bearer ollama``, ``:test@``)."""
+
+_CREDENTIAL_NAME = re.compile("password|passwd|secret|token|key", re.IGNORECASE)
+
+
+def mask_credentials(settings: Settings) -> None:
+    """Mask every credential of the settings from now on, passwords in URLs included."""
+    for secret in (
+        settings.openai_api_key,
+        settings.callback_secret,
+        settings.token_secret,
+        settings.data_key,
+    ):
+        if secret is not None:
+            value = secret.get_secret_value().strip()
+            for part in {value, value.removeprefix("whsec_")}:
+                _mask(part, f"Bearer {part}")
+    for url in _urls(settings):
+        for password in _passwords(url):
+            _mask(password, f":{password}@")
+
+
+def _mask(value: str, in_use: str) -> None:
+    if len(value) >= MIN_CREDENTIAL_LENGTH:
+        SECRETS.learn(value)
+    elif value:
+        SECRETS.learn_exactly(in_use)
+
+
+def _urls(settings: Settings) -> Iterator[str]:
+    for secret in (settings.database_url, settings.http_proxy_url):
+        if secret is not None:
+            yield secret.get_secret_value()
+    yield settings.openai_base_url or ""
+    yield settings.prefect_api_url or ""
+
+
+def _passwords(url: str) -> set[str]:
+    """Return the password and the credentials in the query of a URL, as written and decoded."""
+    # Not by urlsplit: it raises for addresses that the checks of the settings report better.
+    address, _, query = url.partition("://")[2].partition("?")
+    userinfo, at, _ = address.partition("/")[0].rpartition("@")
+    written = {userinfo.partition(":")[2]} if at else set[str]()
+    for pair in query.partition("#")[0].split("&"):
+        name, _, value = pair.partition("=")
+        if _CREDENTIAL_NAME.search(name):
+            written.add(value)
+    return written | {unquote(value) for value in written}
