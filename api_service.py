@@ -28,6 +28,7 @@ from config import ROOT, Settings, SettingsError, load_secrets
 from credentials import mask_credentials
 from database import Database, ExampleWorkflow, utc_now
 from database.vault import Vault
+from engine.limits import DocumentLimits
 from engine.values import encode_json
 from flows.callbacks import CallbackSettings
 from flows.prefect_environment import is_embedded
@@ -67,7 +68,13 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         try:
             await database.prepare(example_workflows())
             await asyncio.wrap_future(runner.start())
-            submissions = Submissions(database, types, runner, settings.max_pending_executions)
+            submissions = Submissions(
+                database,
+                types,
+                runner,
+                settings.max_pending_executions,
+                for_runner.document_limits,
+            )
             app.state.services = Services(
                 database,
                 runner,
@@ -185,6 +192,10 @@ def runner_settings(settings: Settings) -> RunnerSettings:
         max_recovery_attempts=settings.max_recovery_attempts,
         max_subworkflow_depth=settings.max_subworkflow_depth,
         max_subworkflow_executions=settings.max_subworkflow_executions,
+        max_concurrent_node_previews=settings.max_concurrent_node_previews,
+        document_limits=DocumentLimits(
+            settings.max_workflow_nodes, settings.max_workflow_connections
+        ),
         execution_timeout_seconds=settings.execution_timeout_seconds,
         lease_seconds=settings.lease_seconds,
         poll_interval_seconds=settings.poll_interval_seconds,

@@ -128,6 +128,12 @@ class Settings(BaseSettings):
     """How deep workflows may call workflows; a call that goes deeper fails its node."""
     max_subworkflow_executions: int = Field(default=10_000, ge=1, le=1_000_000)
     """How many executions one from outside may lead to by calls; one call more fails its node."""
+    max_workflow_nodes: int = Field(default=5_000, ge=1, le=1_000_000)
+    """Maximum number of nodes of a workflow document."""
+    max_workflow_connections: int = Field(default=20_000, ge=1, le=10_000_000)
+    """Maximum number of connections of a workflow document."""
+    max_concurrent_node_previews: int = Field(default=8, ge=1, le=1_000)
+    """Maximum number of single-node runs at the same time; one more is answered with 429."""
     execution_timeout_seconds: Annotated[float | None, _BlankIsNone] = Field(default=None, gt=0)
     """How long an execution may run at a stretch before it ends failed; none by default."""
     execution_retention_days: Annotated[float | None, _BlankIsNone] = Field(

@@ -26,6 +26,7 @@ from engine.errors import (
     StorageBusyError,
     StorageError,
     StorageFullError,
+    TooManyPreviewsError,
     UnknownNodeTypeError,
     ValueNotStorableError,
     WorkflowServiceError,
@@ -44,6 +45,7 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
     ConflictError: HTTPStatus.CONFLICT,
     ChangedMeanwhileError: HTTPStatus.PRECONDITION_FAILED,
     QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyPreviewsError: HTTPStatus.TOO_MANY_REQUESTS,
     StorageBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     StorageFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -51,7 +53,7 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
 }
 """Error → status; the nearest class in the error's ancestry decides."""
 
-_LATER = (StorageError, QueueFullError, SecretUnavailableError)
+_LATER = (StorageError, QueueFullError, TooManyPreviewsError, SecretUnavailableError)
 """Errors of what may work later."""
 
 RETRY_AFTER_SECONDS = "2"

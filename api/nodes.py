@@ -12,7 +12,7 @@ router = APIRouter(prefix="/api/nodes", tags=["nodes"], route_class=StrictRoute)
 @router.post(
     "/execute",
     operation_id="executeNode",
-    responses={400: {"model": ProblemView}, 422: {"model": ProblemView}},
+    responses={status: {"model": ProblemView} for status in (400, 422, 429)},
 )
 async def execute_node(request: NodeExecuteRequest, services: UseServices) -> NodeExecuteAnswer:
     """Runs one node now, with no execution row. A failing node is an answer, not an error."""

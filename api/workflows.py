@@ -73,6 +73,7 @@ async def create_workflow(
 ) -> SavedWorkflowView:
     """Saves a new workflow; one that cannot run yet too, and says why it cannot."""
     organization_id = scope.organization(request.organization_id)
+    services.submissions.check_size(request.data, "/data")
     workflow = await services.database.workflows.create(
         request.id or str(uuid.uuid4()), organization_id, _change(request)
     )
@@ -124,6 +125,7 @@ async def update_workflow(
     scope.organization(request.organization_id)
     known = await services.database.workflows.read(workflow_id)
     _refuse_moving(known, request)
+    services.submissions.check_size(request.data, "/data")
     workflow = await services.database.workflows.update(
         workflow_id, _change(request), wanted_versions(if_match)
     )

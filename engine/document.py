@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from engine.errors import DocumentRefusedError, Problem
+from engine.limits import DocumentLimits
 from engine.values import JsonValue, kind_of, load_json, why_not_json
 
 PREVIEW_LEFTOVERS = frozenset(
@@ -30,6 +31,10 @@ PREVIEW_LEFTOVERS = frozenset(
     }
 )
 """Keys of a React Flow node's ``data`` that are no config of its type."""
+
+
+MAX_LABEL_CHARACTERS = 500
+"""Maximum length of a label in logs; a longer one is cut, because each node run stores it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +101,29 @@ def parse_document(data: JsonValue) -> Document:
     return reading.document
 
 
-def read_document(data: JsonValue) -> Reading:
+def read_document(data: JsonValue, limits: DocumentLimits | None = None) -> Reading:
     """As much of a document as can be read, and every fault in the shape of its parts.
 
     Raises:
-        DocumentRefusedError: there are no parts: it is no JSON, or no object.
+        DocumentRefusedError: there are no parts: it is no JSON, or no object; or there are more
+            than ``limits`` allow.
     """
     if isinstance(data, str | bytes):
         try:
             data = load_json(data)
         except ValueError as error:
             raise _no_json(str(error)) from None
-    elif reason := why_not_json(data):
+        if limits is not None:
+            limits.check(data)
+        return _read(data)
+    if limits is not None:
+        limits.check(data)
+    if reason := why_not_json(data):
         raise _no_json(reason)
+    return _read(data)
+
+
+def _read(data: JsonValue) -> Reading:
     if not isinstance(data, Mapping):
         detail = f"the document is of type {kind_of(data)}, not an object"
         raise DocumentRefusedError([Problem("invalid_document", detail, "")])
@@ -187,6 +202,8 @@ class _Reader:
         if node_type is None or config is None:
             self.half_read.add(pointer)
         name = label if isinstance(label, str) else node_id
+        if len(name) > MAX_LABEL_CHARACTERS:
+            name = f"{name[:MAX_LABEL_CHARACTERS]}…"
         shown = name.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL stores no NUL
         return Node(node_id, node_type or "", shown, config or {}, pointer, config_pointer)
 

@@ -255,6 +255,16 @@ class QueueFullError(WorkflowServiceError):
         super().__init__(f"{waiting} executions are waiting already; try again later")
 
 
+class TooManyPreviewsError(WorkflowServiceError):
+    """Too many single nodes run at the same time; the node was not started."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"{most} single-node runs are in progress, which is the maximum "
+            "(MAX_CONCURRENT_NODE_PREVIEWS); try again later"
+        )
+
+
 class UnknownNodeTypeError(WorkflowServiceError):
     """No handler is registered for that node type."""
 

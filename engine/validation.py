@@ -7,6 +7,7 @@ from itertools import islice
 from engine.document import Connection, Document, Node, Reading, read_document
 from engine.errors import DocumentRefusedError, Problem
 from engine.graph import COMMENT, Graph
+from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
 from engine.loops import Loops
 from engine.values import JsonValue
 
@@ -32,7 +33,12 @@ def validate(document: Document, known_types: Collection[str], check: ConfigChec
     return _validate(Reading(document), known_types, check)
 
 
-def read_and_validate(data: JsonValue, known_types: Collection[str], check: ConfigCheck) -> Graph:
+def read_and_validate(
+    data: JsonValue,
+    known_types: Collection[str],
+    check: ConfigCheck,
+    limits: DocumentLimits = DEFAULT_DOCUMENT_LIMITS,
+) -> Graph:
     """As ``validate``, of a document as it was sent: JSON text, or the value itself.
 
     What has the wrong shape is told together with what is wrong with the rest; only what would
@@ -41,7 +47,7 @@ def read_and_validate(data: JsonValue, known_types: Collection[str], check: Conf
     Raises:
         DocumentRefusedError: it cannot run; ``problems`` holds every reason.
     """
-    return _validate(read_document(data), known_types, check)
+    return _validate(read_document(data, limits), known_types, check)
 
 
 def _validate(reading: Reading, known_types: Collection[str], check: ConfigCheck) -> Graph:

@@ -13,12 +13,14 @@ from engine.calls import CALL, SUBWORKFLOW, call_of
 from engine.errors import NodeError, RefusedError, WorkflowNotFoundError
 from engine.graph import TRIGGER, Graph
 from engine.inputs import start_as
+from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
 from engine.nested_plan import NestedPlan
 from engine.parking import PARK
 from engine.validation import read_and_validate
 from engine.values import JsonValue, dump_json, encode_json
 from flows.node_result import NodeResult
 from flows.patience import patiently
+from offload import run_sized
 from tasks.node_types import NodeTypes
 
 T = TypeVar("T")
@@ -34,6 +36,7 @@ class Calls:
     node_types: NodeTypes
     most_deep: int
     most_of_a_root: int
+    limits: DocumentLimits = DEFAULT_DOCUMENT_LIMITS
 
     async def prepare(
         self, execution_id: str, node_id: str, attempt: int, result: NodeResult
@@ -82,7 +85,15 @@ class Calls:
                 f"(MAX_SUBWORKFLOW_EXECUTIONS), and execution {caller.root_id} has"
             )
         try:
-            graph = read_and_validate(workflow.data, self.node_types.known, self.node_types.check)
+            types = self.node_types
+            graph = await run_sized(
+                len(workflow.data),
+                read_and_validate,
+                workflow.data,
+                types.known,
+                types.check,
+                self.limits,
+            )
             inputs = _inputs(graph, call)
             plan = NestedPlan(graph, start_as(SUBWORKFLOW, graph, inputs))
         except RefusedError as error:

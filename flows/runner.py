@@ -19,7 +19,8 @@ import structlog
 
 from database import Database
 from database.records import ClaimedRun, Ending
-from engine.errors import LeaseLostError, StorageError
+from engine.errors import LeaseLostError, StorageError, TooManyPreviewsError
+from engine.limits import DocumentLimits
 from engine.status import ExecutionStatus
 from engine.values import JsonValue
 from flows.callbacks import CallbackSettings, deliver_callbacks
@@ -31,7 +32,7 @@ from flows.node_runner import NodeRunner
 from flows.patience import patiently
 from flows.prefect_runs import crash_flow_run, local_result_storage, prefect_context, run_flow
 from flows.reports import Publish, publish_nowhere
-from flows.trial import Trial, current_trial, node_trial_flow, prepare_trial
+from flows.trial import Trial, node_trial_flow, prepare_trial, run_trial
 from flows.walk import STOPPING_SECONDS
 from flows.workflow_flow import Carrier, current_carrier, workflow_flow
 from tasks.context import HandlerSettings
@@ -63,6 +64,8 @@ class RunnerSettings:
     max_recovery_attempts: int
     max_subworkflow_depth: int
     max_subworkflow_executions: int
+    max_concurrent_node_previews: int
+    document_limits: DocumentLimits
     execution_timeout_seconds: float | None
     lease_seconds: float
     poll_interval_seconds: float
@@ -93,6 +96,7 @@ class Runner:
         self._carrying: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run_thread, name="flows", daemon=True)
         self._ready: Future[None] = Future()
+        self._previews = threading.BoundedSemaphore(settings.max_concurrent_node_previews)
         self._stopping = False
 
     # What other threads call
@@ -143,23 +147,21 @@ class Runner:
 
         Raises:
             UnknownNodeTypeError: no handler is registered for ``node_type``.
+            TooManyPreviewsError: If MAX_CONCURRENT_NODE_PREVIEWS nodes run already.
         """
         runner = NodeRunner(self._node_types, self._settings.handler_settings)
         trial = prepare_trial(runner, node_id, node_type, node, input_data)
 
         async def run() -> None:
-            current_trial.set(trial)
-            name = f"try {trial.node.label}"
             try:
-                state = await run_flow(node_trial_flow, node_id, name, self._client)
-            except Exception as error:  # noqa: BLE001 - whatever the client raises without a server
-                log.warning("trial_not_begun", reason=f"{type(error).__name__}: {error}")
-                trial.error = "the Prefect server (PREFECT_API_URL) cannot be reached; try again"
-            else:
-                if trial.result is None and trial.error is None:  # Prefect ended it
-                    trial.error = state.message or "Prefect ended the trial"
+                await run_trial(trial, self._client)
+            finally:
+                # Here, because the node continues to run when its caller goes away.
+                self._previews.release()
 
         if trial.error is None:
+            if not self._previews.acquire(blocking=False):
+                raise TooManyPreviewsError(self._settings.max_concurrent_node_previews)
             await asyncio.wrap_future(self._submit(run))
         return trial
 
@@ -285,6 +287,7 @@ class Runner:
             self._node_types,
             most_deep=self._settings.max_subworkflow_depth,
             most_of_a_root=self._settings.max_subworkflow_executions,
+            limits=self._settings.document_limits,
         )
         node_runner = NodeRunner(
             self._node_types, self._settings.handler_settings, execution_id, calls=calls

@@ -15,6 +15,7 @@ from engine.calls import SUBWORKFLOW
 from engine.errors import DocumentRefusedError, InputsRefusedError, Problem, StillRunningError
 from engine.graph import WEBHOOK, Graph
 from engine.inputs import start_as, start_by_webhook, start_manually
+from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
 from engine.nested_plan import NestedPlan
 from engine.parking import Resumption
 from engine.rerun import changed_by_inputs, taken_over
@@ -45,6 +46,7 @@ class Submissions:
     node_types: NodeTypes
     runner: Runner
     max_pending_executions: int
+    limits: DocumentLimits = DEFAULT_DOCUMENT_LIMITS
 
     async def submit(
         self,
@@ -229,7 +231,19 @@ class Submissions:
         Raises:
             DocumentRefusedError: it cannot; every reason is in it.
         """
-        return read_and_validate(document, self.node_types.known, self.node_types.check)
+        types = self.node_types
+        return read_and_validate(document, types.known, types.check, self.limits)
+
+    def check_size(self, document: JsonValue, pointer: str) -> None:
+        """Check the number of nodes and connections of a document that was sent at ``pointer``.
+
+        Raises:
+            DocumentRefusedError: If there are more than the settings allow.
+        """
+        try:
+            self.limits.check(document)
+        except DocumentRefusedError as error:
+            raise error.within(pointer) from None
 
     async def check_aside(self, document: JsonValue) -> Graph:
         """As ``check``; a large document in a thread, so that nobody else has to wait for it."""

@@ -5,7 +5,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from prefect import flow
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
@@ -14,6 +16,9 @@ from engine.errors import DocumentRefusedError, describe
 from engine.values import JsonValue
 from flows.node_result import NodeResult
 from flows.node_runner import NodeRunner
+from flows.prefect_runs import run_flow
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -64,6 +69,19 @@ def prepare_trial(
         problems = error.problems
     refused = "; ".join(problem.detail for problem in problems) or None
     return Trial(parsed, input_data, runner, error=refused)
+
+
+async def run_trial(trial: Trial, client: PrefectClient) -> None:
+    """Run a trial's node as a flow; the trial then has its result or its error."""
+    current_trial.set(trial)
+    try:
+        state = await run_flow(node_trial_flow, trial.node.id, f"try {trial.node.label}", client)
+    except Exception as error:  # noqa: BLE001 - whatever the client raises without a server
+        log.warning("trial_not_begun", reason=f"{type(error).__name__}: {error}")
+        trial.error = "the Prefect server (PREFECT_API_URL) cannot be reached; try again"
+    else:
+        if trial.result is None and trial.error is None:  # Prefect ended it
+            trial.error = state.message or "Prefect ended the trial"
 
 
 async def _ignore_retry(_attempt: int, _error: str) -> None:

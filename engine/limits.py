@@ -1,0 +1,65 @@
+"""Size limits: the settings that the engine, the walk and the handlers apply to sizes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from engine.errors import DocumentRefusedError, Problem
+from engine.values import JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentLimits:
+    """Limits of a workflow document that is saved, validated or submitted."""
+
+    nodes: int = 5_000
+    """Maximum number of nodes (MAX_WORKFLOW_NODES)."""
+    connections: int = 20_000
+    """Maximum number of connections (MAX_WORKFLOW_CONNECTIONS)."""
+
+    def check(self, document: JsonValue) -> None:
+        """Check the number of parts of a document, which takes no time whatever its size.
+
+        Raises:
+            DocumentRefusedError: If the document has too many nodes or connections; the error
+                names the setting.
+        """
+        if not isinstance(document, Mapping):
+            return
+        parts = cast("Mapping[str, JsonValue]", document)
+        of_nodes = ("nodes", self.nodes, "MAX_WORKFLOW_NODES")
+        of_connections = ("connections", self.connections, "MAX_WORKFLOW_CONNECTIONS")
+        limits = {"nodes": of_nodes, "connections": of_connections, "edges": of_connections}
+        problems = [
+            Problem(
+                f"too_many_{what}",
+                f"the document has {count} {what}, the maximum is {most} ({setting})",
+                f"/{key}",
+            )
+            for key, (what, most, setting) in limits.items()
+            if (count := _length(parts.get(key))) > most
+        ]
+        if problems:
+            raise DocumentRefusedError(problems)
+
+
+def _length(items: JsonValue) -> int:
+    return len(cast("list[JsonValue]", items)) if isinstance(items, list) else 0
+
+
+DEFAULT_DOCUMENT_LIMITS = DocumentLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """Limits of an execution and of its node runs."""
+
+    node_result_bytes: int = 16 * 1024 * 1024
+    """Maximum size of the result of a node as JSON (MAX_NODE_RESULT_BYTES)."""
+    execution_bytes: int = 512 * 1024 * 1024
+    """Maximum size of the data that an execution stores (MAX_EXECUTION_BYTES)."""
+    concurrent_nodes: int = 100
+    """Maximum number of node runs in flight of an execution (MAX_CONCURRENT_NODES)."""
+
+
+DEFAULT_RUN_LIMITS = RunLimits()
