@@ -20,15 +20,15 @@ from tasks.config_base import fill_text
 from tasks.configs import LlmConfig, ProcessingMode
 from tasks.context import HandlerSettings
 from tasks.http_client import new_openai_transport, parse_retry_after, parse_url, plain_reason
+from tasks.llm_content import MAX_SHOWN_TEXT, TokenLimit, reported_error, text_of
 from tasks.llm_stream import CompletionStream, OnPiece
-from tasks.replies import ReplyType, reply_type
+from tasks.replies import ReplyType, reply_type, without_thinking
 from tasks.reports import send_delta
 
 OPENAI_HOST = "api.openai.com"
 OPENAI_URL = f"https://{OPENAI_HOST}/v1"
 MAX_CALLS_AT_ONCE = 5
 _NO_KEY = "no-key"
-_SHOWN_TEXT = 500
 _SHOWN_REPLY = 100
 
 
@@ -86,6 +86,7 @@ async def ask(config: LlmConfig, settings: HandlerSettings, input_data: JsonValu
         reply_type(config.output_type, config.enum_options),
         fill_text("llmModel", config.llm_model or settings.llm_model, input_data),
         config.timeout_seconds or settings.llm_timeout_seconds,
+        TokenLimit(config.llm_max_tokens),
     )
     async with _client(settings, asker.limit_seconds) as client:
         response, usage = await asker.answer(client, input_data)
@@ -124,18 +125,21 @@ class _Asker:
     kind: ReplyType
     model: str
     limit_seconds: float
+    token_limit: TokenLimit
     stream: CompletionStream = field(default_factory=CompletionStream)
 
     async def answer(self, client: openai.AsyncOpenAI, data: JsonValue) -> tuple[JsonValue, Usage]:
         """The response over the whole input, and what it cost."""
         if self.config.llm_processing_mode != ProcessingMode.PER_ROW or not isinstance(data, list):
             return await self._ask(client, data)
-        free = asyncio.Semaphore(MAX_CALLS_AT_ONCE)
+        records = enumerate(cast("list[JsonValue]", data))
+        answers: dict[int, tuple[JsonValue, Usage]] = {}
 
-        async def ask_row(index: int, record: JsonValue) -> tuple[JsonValue, Usage]:
-            async with free:
+        # A fixed number of workers, because a list may have a million records.
+        async def work() -> None:
+            for index, record in records:
                 try:
-                    return await self._ask(client, record, index)
+                    answers[index] = await self._ask(client, record, index)
                 except NodeError as error:
                     raise NodeError(
                         f"record {index}: {error}",
@@ -145,14 +149,12 @@ class _Asker:
 
         try:
             async with asyncio.TaskGroup() as group:
-                rows = [
-                    group.create_task(ask_row(index, record))
-                    for index, record in enumerate(cast("list[JsonValue]", data))
-                ]
+                for _ in range(MAX_CALLS_AT_ONCE):
+                    group.create_task(work())
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
-        answers = [row.result() for row in rows]
-        return [value for value, _ in answers], sum((usage for _, usage in answers), Usage())
+        in_order = [answers[index] for index in range(len(answers))]
+        return [value for value, _ in in_order], sum((usage for _, usage in in_order), Usage())
 
     async def _ask(
         self, client: openai.AsyncOpenAI, data: JsonValue, index: int | None = None
@@ -192,8 +194,9 @@ class _Asker:
 
     def _correction(self, reply: Reply) -> list[ChatCompletionMessageParam]:
         messages: list[ChatCompletionMessageParam] = []
-        if reply.text.strip():  # some servers refuse an empty message
-            messages.append({"role": "assistant", "content": reply.text})
+        said = without_thinking(reply.text)
+        if said.strip():  # some servers refuse an empty message
+            messages.append({"role": "assistant", "content": said})
         again = f"That is not {self.kind.wanted}. {self.kind.instruction or 'Please reply.'}"
         messages.append({"role": "user", "content": again})
         return messages
@@ -205,25 +208,18 @@ class _Asker:
         on_piece: OnPiece,
     ) -> Reply:
         config = self.config
-        longest = openai.omit if config.llm_max_tokens is None else config.llm_max_tokens
-        # OpenAI's newer models refuse the old name; other servers know no other.
-        is_openai = client.base_url.host.endswith(OPENAI_HOST)
+        if client.base_url.host.endswith(OPENAI_HOST):
+            self.token_limit.prefer_new_name()
         request: dict[str, Any] = {
             "model": self.model,
             "messages": messages,
             "temperature": (
                 openai.omit if config.llm_temperature is None else config.llm_temperature
             ),
-            "max_completion_tokens": longest if is_openai else openai.omit,
-            "max_tokens": openai.omit if is_openai else longest,
         }
         try:
             async with asyncio.timeout(self.limit_seconds):
-                if config.llm_stream:
-                    completion = await self.stream.complete(client, request, on_piece)
-                else:
-                    create = cast("Any", client.chat.completions.create)
-                    completion = cast("object", await create(**request))
+                completion = await self._create(client, request, on_piece)
         except (TimeoutError, openai.APITimeoutError):
             message = f"{self.model} gave no complete reply within {self.limit_seconds:g} s"
             raise NodeError(message) from None
@@ -236,10 +232,27 @@ class _Asker:
             raise _failure(error, client.base_url.host) from error
         except ValueError:
             raise _not_a_completion(client.base_url.host) from None
-        # The client hands out what is no completion as it is, against its own types.
+        # The client returns other JSON values as they are, against its own types.
         if not isinstance(completion, ChatCompletion):
             raise _not_a_completion(client.base_url.host)
+        if failure := reported_error(completion, client.base_url.host):
+            raise failure
         return _reply(completion)
+
+    async def _create(
+        self, client: openai.AsyncOpenAI, request: dict[str, Any], on_piece: OnPiece
+    ) -> object:
+        """Return the completion; the request is sent again if the server knows another name."""
+        create = cast("Any", client.chat.completions.create)
+        while True:
+            limited = {**request, **self.token_limit.arguments()}
+            try:
+                if self.config.llm_stream:
+                    return await self.stream.complete(client, limited, on_piece)
+                return await create(**limited)
+            except openai.APIStatusError as error:
+                if not self.token_limit.has_other_name(limited, error):
+                    raise
 
 
 def _reply(completion: ChatCompletion) -> Reply:
@@ -247,9 +260,8 @@ def _reply(completion: ChatCompletion) -> Reply:
     if not cast("object", completion.choices):
         return Reply("", cut_off=False, usage=usage)
     choice = completion.choices[0]
-    message = cast("Any", choice.message)
-    text = (getattr(message, "content", None) or getattr(message, "refusal", None)) or ""
-    return Reply(as_text(text), choice.finish_reason == "length", usage)
+    text = text_of(cast("object", choice.message))
+    return Reply(text, choice.finish_reason == "length", usage)
 
 
 def _usage(usage: CompletionUsage | None) -> Usage:
@@ -289,4 +301,4 @@ def _server_message(error: openai.APIStatusError) -> str:
         fields = cast("Mapping[str, JsonValue]", body)
         body = fields.get("message") or fields.get("detail") or fields
     text = as_text(body).strip() if body else ""
-    return text[:_SHOWN_TEXT] or "(no message)"
+    return text[:MAX_SHOWN_TEXT] or "(no message)"

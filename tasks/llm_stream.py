@@ -1,7 +1,6 @@
 """A chat completion that comes piece by piece, put together to the one that would come whole."""
 
 from collections.abc import Callable, Mapping
-from http import HTTPStatus
 from typing import Any, cast
 
 import openai
@@ -10,16 +9,11 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from engine.errors import NodeError
-from engine.values import JsonValue, as_text
 from tasks.http_client import plain_reason
+from tasks.llm_content import INVALID_REQUEST, server_failure, text_of
 
 OnPiece = Callable[[str], None]
 """Is told each piece of the reply's text, in order; together they are the text."""
-
-_SHOWN_TEXT = 500
-_UNKNOWN_OPTION = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
-_FINAL = {"invalid_request_error", "insufficient_quota", "context_length_exceeded"}
-"""Types and codes of errors in the middle of a stream that no other attempt would make good."""
 
 
 class CompletionStream:
@@ -57,7 +51,7 @@ class CompletionStream:
                 return await create(**request, stream=True, stream_options=counted)
             except openai.APIStatusError as error:
                 # It came after streams did, and some servers refuse what they do not know.
-                refused = error.status_code in _UNKNOWN_OPTION
+                refused = error.status_code in INVALID_REQUEST
                 if not refused or "stream_options" not in error.response.text:
                     raise
                 self._counts = False
@@ -72,9 +66,8 @@ async def _whole(stream: AsyncStream[ChatCompletionChunk], on_piece: OnPiece) ->
     completion = ChatCompletion.construct(**cast("dict[str, Any]", body))
     for choice in (cast("list[Any] | None", completion.choices) or [])[:1]:
         message = getattr(choice, "message", None)
-        text = getattr(message, "content", None) or getattr(message, "refusal", None)
-        if text:
-            on_piece(as_text(text))
+        if text := text_of(message):
+            on_piece(text)
     return completion
 
 
@@ -91,7 +84,8 @@ async def _together(
         reason = plain_reason(error.__cause__ or error)
         raise NodeError(f"the model server at {host} broke off its reply: {reason}") from error
     except openai.APIError as error:
-        raise _reported(error, host) from error
+        body = cast("object", error.body)
+        raise server_failure(body or error.message, host) from error
     return reply.completion(host)
 
 
@@ -119,12 +113,12 @@ class _Pieces:
         choice = choices[0]
         self._finish_reason = getattr(choice, "finish_reason", None) or self._finish_reason
         delta = getattr(choice, "delta", None)
-        content = getattr(delta, "content", None)
-        if not content and (self._refusal or not self._content):
-            content = getattr(delta, "refusal", None)
-            self._refusal = self._refusal or bool(content)
-        if content:
-            self._take_text(as_text(content))
+        refusal = not getattr(delta, "content", None)
+        if refusal and self._content and not self._refusal:
+            return
+        if text := text_of(delta):
+            self._refusal = self._refusal or refusal
+            self._take_text(text)
 
     def _take_text(self, text: str) -> None:
         text = self._half + text
@@ -153,17 +147,3 @@ class _Pieces:
         message = {"role": "assistant", "content": "".join(self._content) + self._half}
         choice = {"index": 0, "finish_reason": self._finish_reason, "message": message}
         return ChatCompletion.construct(choices=[choice], usage=self._usage)
-
-
-def _reported(error: openai.APIError, host: str) -> NodeError:
-    """The failure that the server reported inside of the stream."""
-    body = error.body
-    fields = cast("dict[str, JsonValue]", body) if isinstance(body, dict) else {}
-    code, kind = fields.get("code"), fields.get("type")
-    limited = code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
-    refused = isinstance(code, int) and HTTPStatus.BAD_REQUEST <= code < 500 and not limited  # noqa: PLR2004 - the end of the 4xx
-    text = as_text(error.message)[:_SHOWN_TEXT]
-    return NodeError(
-        f"the model server at {host} reported an error in its reply: {text}",
-        retryable=not refused and code not in _FINAL and kind not in _FINAL,
-    )

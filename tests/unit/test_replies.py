@@ -30,6 +30,18 @@ OPTIONS = ["Positive", "Negative", "n/a"]
         ("json", '```json\n{"a": 1}\n```', {"a": 1}),
         ("json", "\n```\n[1, 2]\n```\n", [1, 2]),
         ("json", "```JSON\n5```", 5),
+        ("json", 'Here it is:\n```json\n{"a": 1}\n```\nAnything else?', {"a": 1}),
+        ("json", "```python\nprint()\n```\nand\n```json\n[1]\n```", [1]),
+        ("json", '<think>{"b": 2}?</think>\n\n{"a": 1}', {"a": 1}),
+        ("json", '<think>\n```json\n{"b": 2}\n```\n</think>\n```json\n{"a": 1}\n```', {"a": 1}),
+        ("json", 'it must be small</think>\n{"a": 1}', {"a": 1}),
+        ("number", "<think>6 times 7</think>\n\n42", 42),
+        ("number", "**42**", 42),
+        ("number", "```\n42\n```", 42),
+        ("date", "<THINK>a leap year</THINK> 2024-02-29", "2024-02-29"),
+        ("enum", "<thinking>Negative? No.</thinking>Positive", "Positive"),
+        ("text", "<think>how?</think>\n\nHello", "Hello"),
+        ("text", "HTML has no tag </think>", "HTML has no tag </think>"),
     ],
 )
 def test_a_reply_of_the_type_is_read(output_type: str, reply: str, value: Any):
@@ -43,6 +55,9 @@ def test_a_reply_of_the_type_is_read(output_type: str, reply: str, value: Any):
     [
         ("text", ""),
         ("text", " \n"),
+        ("text", "<think>only thoughts</think>\n"),
+        ("text", "<think>thoughts that were cut o"),
+        ("json", '<think>{"a": 1} was cut o'),
         ("number", ""),
         ("number", "about 5"),
         ("number", "1,000"),
