@@ -2,8 +2,9 @@
 
 from fastapi import APIRouter
 
-from api.schemas import NodeTypeView
+from api.schemas import NodeTypeView, PortsView, PortView
 from api.services import UseServices
+from engine.ports import ERROR_PORT, Port
 from flows.catalogue import catalogue
 
 router = APIRouter(prefix="/api", tags=["nodes"])
@@ -20,6 +21,10 @@ async def list_node_types(services: UseServices) -> list[NodeTypeView]:
             category=item.category,
             inputs=list(item.inputs),
             outputs=list(item.outputs),
+            ports=PortsView(
+                inputs=[_port(port) for port in item.ports.inputs],
+                outputs=[*(_port(port) for port in item.ports.outputs), _port(ERROR_PORT)],
+            ),
             config_schema=item.config.schema,
             ui_schema=item.config.ui_schema,
             defaults=item.config.defaults,
@@ -28,3 +33,7 @@ async def list_node_types(services: UseServices) -> list[NodeTypeView]:
         )
         for item in catalogue(services.submissions.node_types)
     ]
+
+
+def _port(port: Port) -> PortView:
+    return PortView(name=port.name, title=port.title or port.name, aliases=list(port.aliases))

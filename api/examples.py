@@ -228,6 +228,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
                     "nodeId": "ask",
                 }
             ],
+            "warnings": [],
         }
     },
     "listWorkflows": {"200": {"workflows": [_WORKFLOW_SUMMARY], "nextCursor": None}},

@@ -299,6 +299,23 @@ class NodeExecuteAnswer(ApiModel):
     error: str | None = None
 
 
+class PortView(ApiModel):
+    """A port of a node type."""
+
+    name: str
+    title: str
+    aliases: list[str] = Field(
+        description="Other names that connections may use. Upper and lower case are equal."
+    )
+
+
+class PortsView(ApiModel):
+    """The inputs and outputs of a node type."""
+
+    inputs: list[PortView]
+    outputs: list[PortView] = Field(description="With `error`, which every type has.")
+
+
 class NodeTypeView(ApiModel):
     """A node type: how the editor shows it, and the form of its config."""
 
@@ -308,6 +325,7 @@ class NodeTypeView(ApiModel):
     category: str
     inputs: list[str]
     outputs: list[str]
+    ports: PortsView = Field(description="The same ports with their titles and aliases.")
     config_schema: dict[str, Any] = Field(
         serialization_alias="schema", description="JSON Schema draft-07."
     )
@@ -351,6 +369,9 @@ class ValidateAnswer(ApiModel):
 
     valid: bool
     errors: list[DocumentProblemView]
+    warnings: list[DocumentProblemView] = Field(
+        description="Parts of the document that are not part of an execution."
+    )
 
 
 class ProblemView(ApiModel):

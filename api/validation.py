@@ -1,12 +1,14 @@
 """Can a workflow run? The same checks as at a submission, with nothing stored."""
 
+from collections.abc import Iterable
+
 from fastapi import APIRouter
 
 from api.schemas import DocumentProblemView, ProblemView, ValidateAnswer, ValidateRequest
 from api.scope import UseScope
 from api.services import UseServices
 from api.strict_json import StrictRoute
-from engine.errors import DocumentRefusedError
+from engine.errors import DocumentRefusedError, Problem
 
 router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=StrictRoute)
 
@@ -26,10 +28,13 @@ async def validate(
         await scope.see_workflow(request.workflow_id)
         document = (await services.database.reads.workflow(request.workflow_id)).data
     try:
-        await services.submissions.check_aside(document)
+        warnings = await services.submissions.warnings(document)
     except DocumentRefusedError as refused:
-        errors = [
-            DocumentProblemView.model_validate(problem.as_json()) for problem in refused.problems
-        ]
-        return ValidateAnswer(valid=False, errors=errors)
-    return ValidateAnswer(valid=True, errors=[])
+        return ValidateAnswer(
+            valid=False, errors=_views(refused.problems), warnings=_views(refused.warnings)
+        )
+    return ValidateAnswer(valid=True, errors=[], warnings=_views(warnings))
+
+
+def _views(problems: Iterable[Problem]) -> list[DocumentProblemView]:
+    return [DocumentProblemView.model_validate(problem.as_json()) for problem in problems]

@@ -189,7 +189,7 @@ def _new_row(lease: Lease, node: Node, status: NodeStatus, seq: int, now: str) -
         "id": row_id(lease, node.id),
         "executionId": lease.execution_id,
         "nodeId": node.id,
-        "nodeType": node.type,
+        "nodeType": node.shown_type,
         "nodeLabel": node.label,
         "status": status,
         "seq": seq,

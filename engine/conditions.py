@@ -6,7 +6,19 @@ from enum import StrEnum
 from typing import cast
 
 from engine.errors import NodeError
-from engine.values import MISSING, JsonValue, Missing, as_number, as_text, lookup
+from engine.timestamps import PointInTime, point_in_time
+from engine.values import (
+    MISSING,
+    JsonValue,
+    Missing,
+    as_number,
+    as_text,
+    frozen,
+    load_json,
+    lookup,
+    nfc,
+    shown,
+)
 
 
 class Operator(StrEnum):
@@ -26,6 +38,8 @@ class Operator(StrEnum):
     IS_NOT_EMPTY = "isNotEmpty"
     IS_TEXT = "isText"
     IS_NUMBER = "isNumber"
+    IS_BEFORE = "isBefore"
+    IS_AFTER = "isAfter"
 
     @classmethod
     def parse(cls, spelling: str) -> "Operator":
@@ -69,21 +83,54 @@ def holds(test: Test, record: JsonValue) -> bool:
     Raises:
         NodeError: an ordering of something that is no number; names field and value.
     """
-    found = lookup(record, test.field)
+    return holds_for(test, lookup(record, test.field))
+
+
+def holds_for(test: Test, found: JsonValue | Missing) -> bool:
+    """Return whether a test holds for the value of its field.
+
+    Raises:
+        NodeError: See ``holds``.
+    """
     return _TESTS[test.operator](test, found)
 
 
 def _text(value: JsonValue | Missing) -> str:
-    return "" if value is None or isinstance(value, Missing) else as_text(value)
+    """Return a value as a string that compares; 10.0 is the same number as 10."""
+    if value is None or isinstance(value, Missing):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return nfc(as_text(value))
+
+
+def _folded(value: JsonValue | Missing) -> str:
+    return nfc(_text(value).casefold())
 
 
 def _equals(test: Test, found: JsonValue | Missing) -> bool:
-    left, right = as_number(found), as_number(test.value)
-    if left is not None and right is not None:
-        return left == right
-    if isinstance(found, Missing):
-        return False
-    return _text(found) == _text(test.value)
+    return not isinstance(found, Missing) and _same(found, test.value, _text)
+
+
+def _same(left: JsonValue, right: JsonValue, as_comparable: Callable[[JsonValue], str]) -> bool:
+    numbers = as_number(left), as_number(right)
+    if None not in numbers:
+        return numbers[0] == numbers[1]
+    if isinstance(left, list | Mapping) or isinstance(right, list | Mapping):
+        left, right = _structure(left), _structure(right)
+        if isinstance(left, list | Mapping) and isinstance(right, list | Mapping):
+            return frozen(left) == frozen(right)  # pyright: ignore[reportUnknownArgumentType]
+    return as_comparable(left) == as_comparable(right)
+
+
+def _structure(value: JsonValue) -> JsonValue:
+    """Return the list or object that a string of JSON is; every other value unchanged."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return load_json(value)
+        except ValueError:
+            return value
+    return value
 
 
 def _ordered(
@@ -97,7 +144,8 @@ def _ordered(
             )
         if left is None:
             raise NodeError(
-                f"{test.operator}: field '{test.field}' is {shown(found)}, which is no number",
+                f"{test.operator}: field '{test.field}' is {shown(found)}, which is no number"
+                f"{_hint(found)}",
                 retryable=False,
             )
         if right is None:
@@ -111,31 +159,46 @@ def _ordered(
     return run
 
 
-_SHOWN = 80
-"""How many characters of a value an error shows."""
+def _hint(found: JsonValue) -> str:
+    return "" if point_in_time(found) is None else "; isBefore and isAfter compare timestamps"
 
 
-def shown(value: JsonValue) -> str:
-    """A value as an error shows it: texts in quotation marks, long ones cut."""
-    text = as_text(value) if not isinstance(value, str) else f"'{value}'"
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+def _chronological(
+    compare: Callable[[PointInTime, PointInTime], bool],
+) -> Callable[[Test, JsonValue | Missing], bool]:
+    def run(test: Test, found: JsonValue | Missing) -> bool:
+        if isinstance(found, Missing):
+            raise NodeError(
+                f"{test.operator}: the input has no field '{test.field}'", retryable=False
+            )
+        left, right = point_in_time(found), point_in_time(test.value)
+        for value, point, verb in ((found, left, "is"), (test.value, right, "is compared with")):
+            if point is None:
+                raise NodeError(
+                    f"{test.operator}: field '{test.field}' {verb} {shown(value)}, which is not a "
+                    "date or timestamp in ISO 8601",
+                    retryable=False,
+                )
+        return left is not None and right is not None and compare(left, right)
+
+    return run
 
 
 def _contains(test: Test, found: JsonValue | Missing) -> bool:
-    wanted = _text(test.value).casefold()
     if isinstance(found, list):
-        return any(_text(item).casefold() == wanted for item in cast("list[JsonValue]", found))
+        items = cast("list[JsonValue]", found)
+        return any(_same(item, test.value, _folded) for item in items)
     if isinstance(found, Missing) or found is None:
         return False
-    return wanted in _text(found).casefold()
+    return _folded(test.value) in _folded(found)
 
 
 def _starts_with(test: Test, found: JsonValue | Missing) -> bool:
-    return found is not MISSING and _text(found).casefold().startswith(_text(test.value).casefold())
+    return found is not MISSING and _folded(found).startswith(_folded(test.value))
 
 
 def _ends_with(test: Test, found: JsonValue | Missing) -> bool:
-    return found is not MISSING and _text(found).casefold().endswith(_text(test.value).casefold())
+    return found is not MISSING and _folded(found).endswith(_folded(test.value))
 
 
 def _is_empty(_test: Test, found: JsonValue | Missing) -> bool:
@@ -173,4 +236,6 @@ _TESTS: dict[Operator, Callable[[Test, JsonValue | Missing], bool]] = {
     Operator.IS_NOT_EMPTY: _negated(_is_empty),
     Operator.IS_TEXT: _is_text,
     Operator.IS_NUMBER: _is_number,
+    Operator.IS_BEFORE: _chronological(lambda left, right: left < right),
+    Operator.IS_AFTER: _chronological(lambda left, right: left > right),
 }

@@ -11,12 +11,13 @@ from typing import cast
 
 from engine.errors import DocumentRefusedError, Problem
 from engine.limits import DocumentLimits
-from engine.values import JsonValue, kind_of, load_json, why_not_json
+from engine.values import JsonValue, as_text, kind_of, load_json, shown, why_not_json
 
 PREVIEW_LEFTOVERS = frozenset(
     {
         "label",
         "config",
+        "disabled",
         "status",
         "inputData",
         "outputData",
@@ -35,6 +36,10 @@ PREVIEW_LEFTOVERS = frozenset(
 
 MAX_LABEL_CHARACTERS = 500
 """Maximum length of a label in logs; a longer one is cut, because each node run stores it."""
+OUTPUT_KEYS = ("outputType", "fromPort", "sourceHandle")
+"""The keys under which a connection may name the output that it leaves by."""
+INPUT_KEYS = ("inputPort", "toPort", "targetHandle")
+_SWITCHES = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,15 @@ class Node:
     """JSON pointer to the node in the document as it was sent."""
     config_pointer: str = ""
     """JSON pointer to where its config stands."""
+    disabled: bool = False
+    """Whether it does nothing and passes its input on."""
+    declared_type: str = ""
+    """The type in the document, if the run uses another one: see ``engine.normalization``."""
+
+    @property
+    def shown_type(self) -> str:
+        """The type as logs and errors show it: that of the document."""
+        return self.declared_type or self.type
 
     def as_json(self) -> dict[str, JsonValue]:
         """The node as handlers get it: ``{"id", "type", "label", "config"}``."""
@@ -63,10 +77,14 @@ class Connection:
     source: str
     target: str
     output_type: str | None = None
-    """``true``, ``false`` and ``error`` route; any other or none is an ordinary output."""
+    """The name of the output that it leaves by. In a graph it is a port of the node's type, or
+    ``None`` for the whole output."""
     input_port: str | None = None
-    """``A`` or ``B`` of a join."""
+    """The name of the input that it enters; in a graph a port, or ``None`` if it names none."""
     pointer: str = ""
+    output_pointer: str = field(default="", compare=False)
+    """JSON pointer to the name of the output."""
+    input_pointer: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +174,9 @@ class _Reader:
     def nodes(self) -> list[Node]:
         before = len(self.problems)
         items = self._items("nodes")
+        is_list = len(self.problems) == before
         found = [self._node(item, f"/nodes/{i}") for i, item in enumerate(items)]
-        self.has_all_nodes = None not in found and len(self.problems) == before + len(
-            self.half_read
-        )
+        self.has_all_nodes = is_list and None not in found
         return [node for node in found if node is not None]
 
     def connections(self) -> list[Connection]:
@@ -204,8 +221,30 @@ class _Reader:
         name = label if isinstance(label, str) else node_id
         if len(name) > MAX_LABEL_CHARACTERS:
             name = f"{name[:MAX_LABEL_CHARACTERS]}…"
-        shown = name.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL stores no NUL
-        return Node(node_id, node_type or "", shown, config or {}, pointer, config_pointer)
+        name = name.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL stores no NUL
+        disabled = self._disabled(fields, data, config, pointer, node_id)
+        return Node(node_id, node_type or "", name, config or {}, pointer, config_pointer, disabled)
+
+    def _disabled(
+        self,
+        fields: Mapping[str, JsonValue],
+        data: Mapping[str, JsonValue] | None,
+        config: Mapping[str, JsonValue] | None,
+        pointer: str,
+        node_id: str,
+    ) -> bool:
+        for holder, where in ((fields, pointer), (data or {}, f"{pointer}/data")):
+            value = holder.get("disabled")
+            if value is None or value == "":
+                continue
+            switch = _SWITCHES.get(as_text(value).strip().casefold())
+            if switch is None:
+                detail = f"'disabled' of node '{node_id}' should be true or false"
+                self._refuse(f"{detail}, not {shown(value)}", f"{where}/disabled", node_id)
+            elif switch:
+                return True
+        # A type of one's own may have a setting of that name: only the plain value counts there.
+        return (config or {}).get("disabled") is True
 
     def _config(
         self,
@@ -242,16 +281,37 @@ class _Reader:
             what = f"connection '{connection_id}'"
             ends.append(self._name(fields, key, what, pointer, connection_id=connection_id))
         source, target = ends
+        leaves = self._port(fields, OUTPUT_KEYS, connection_id, pointer)
+        enters = self._port(fields, INPUT_KEYS, connection_id, pointer)
         if source is None or target is None:
             return None
         return Connection(
-            connection_id,
-            source,
-            target,
-            _first_text(fields, "outputType", "fromPort", "sourceHandle"),
-            _first_text(fields, "inputPort", "toPort", "targetHandle"),
-            pointer,
+            connection_id, source, target, leaves[0], enters[0], pointer, leaves[1], enters[1]
         )
+
+    def _port(
+        self,
+        fields: Mapping[str, JsonValue],
+        keys: tuple[str, ...],
+        connection_id: str,
+        pointer: str,
+    ) -> tuple[str | None, str]:
+        """Return the name of a port and the pointer to it; the name is ``None`` if none is set."""
+        for key in keys:
+            value = fields.get(key)
+            where = f"{pointer}/{key}"
+            if value is None or (isinstance(value, str) and not value.strip()):
+                continue
+            if isinstance(value, bool):
+                return "true" if value else "false", where
+            if isinstance(value, float) and value.is_integer():
+                return str(int(value)), where
+            if isinstance(value, str | int | float):
+                return str(value), where
+            detail = f"the '{key}' of connection '{connection_id}' is of type {kind_of(value)}"
+            self._refuse(f"{detail}, not a text", where, connection_id=connection_id)
+            return None, where
+        return None, pointer
 
     def _name(
         self,
@@ -283,13 +343,3 @@ class _Reader:
         connection_id: str | None = None,
     ) -> None:
         self.problems.append(Problem("invalid_document", detail, pointer, node_id, connection_id))
-
-
-def _first_text(fields: Mapping[str, JsonValue], *keys: str) -> str | None:
-    for key in keys:
-        value = fields.get(key)
-        if isinstance(value, bool):
-            return "true" if value else "false"
-        if isinstance(value, str) and value:
-            return value
-    return None

@@ -40,6 +40,7 @@ WorkflowServiceError
 HTTP statuses are given to them in one place, ``api/errors.py``.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -124,6 +125,10 @@ class DocumentRefusedError(RefusedError):
     """The workflow document cannot run."""
 
     summary = "The workflow cannot run"
+
+    def __init__(self, problems: list[Problem], warnings: Iterable[Problem] = ()) -> None:
+        super().__init__(problems)
+        self.warnings = list(warnings)
 
     def within(self, pointer: str) -> Self:
         """The same refusal of a document that was sent at ``pointer`` of a larger one."""

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from engine.document import Connection, Document, Node
+from engine.ports import Port, PortsOf, any_ports
 
 COMMENT = "comment"
+DISABLED = "(disabled)"
+"""The type of disabled nodes in a graph. It is not registered, so that no document can
+name it."""
 TRIGGER = "trigger"
 WEBHOOK = "webhook"
 ENTRY_TYPES = frozenset({TRIGGER, WEBHOOK})
@@ -15,9 +19,13 @@ ENTRY_TYPES = frozenset({TRIGGER, WEBHOOK})
 
 @dataclass(frozen=True)
 class Graph:
-    """Indexes over a valid document. Comments without connections are not part of it."""
+    """Indexes over a valid, normalized document (``engine.normalization``).
+
+    Comments and disabled nodes without connections are not part of it.
+    """
 
     document: Document
+    ports: PortsOf = any_ports
 
     @cached_property
     def nodes(self) -> dict[str, Node]:
@@ -27,8 +35,12 @@ class Graph:
         return {
             node.id: node
             for node in self.document.nodes
-            if node.type != COMMENT or node.id in joined
+            if node.type not in (COMMENT, DISABLED) or node.id in joined
         }
+
+    def inputs(self, node_id: str) -> tuple[Port, ...]:
+        """Return the declared inputs of a node."""
+        return self.ports(self.nodes[node_id].type).inputs
 
     @cached_property
     def incoming(self) -> dict[str, list[Connection]]:
@@ -50,6 +62,14 @@ class Graph:
     def roots(self) -> list[Node]:
         """The nodes without an incoming connection."""
         return [node for node in self.nodes.values() if not self.incoming[node.id]]
+
+    def has_several_outputs(self, node_id: str) -> bool:
+        """Return whether the type of a node declares several outputs."""
+        return len(self.ports(self.nodes[node_id].type).outputs) > 1
+
+    def is_entry(self, node: Node) -> bool:
+        """Return whether a node runs at a root only if it is fired. A disabled one never is."""
+        return node.shown_type in ENTRY_TYPES
 
     def reachable(self, starts: Iterable[str]) -> set[str]:
         """The ids of ``starts`` and of everything downstream of them."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from engine.document import Node
 from engine.options import NodeOptions
-from engine.plan import Outcome
+from engine.plan import PORT_DATA, Outcome, branches_of
 from engine.status import NodeStatus
 from engine.values import JsonValue
 
@@ -27,6 +27,9 @@ def shown(outcome: Outcome) -> Outcome:
     result: dict[str, JsonValue] = {"outputData": dict(HIDDEN)}
     if isinstance(went := outcome.result.get("conditionResult"), bool):
         result["conditionResult"] = went
+    if isinstance(outcome.result.get(PORT_DATA), bool | Mapping):
+        live = branches_of(outcome.result) or {}
+        result[PORT_DATA] = {port: dict(HIDDEN) for port in live}
     for side in ("trueRecords", "falseRecords"):
         if isinstance(records := outcome.result.get(side), list):
             result[side] = [dict(HIDDEN)] if records else []

@@ -116,7 +116,8 @@ def _add_loose(
 def _untaken(key: str, node: Node | None) -> Problem:
     pointer = f"/inputs/{escape_pointer(key)}"
     if node is not None:
-        detail = f"input '{key}' names a node of type '{node.type}', which takes no input"
+        why = "which is disabled" if node.disabled else "which takes no input"
+        detail = f"input '{key}' names a node of type '{node.shown_type}', {why}"
         return Problem("unknown_input", detail, pointer, node.id)
     missing = "webhook node" if key == WEBHOOK_DATA else "node of that id, and no trigger"
     return Problem("unknown_input", f"nothing takes input '{key}': there is no {missing}", pointer)

@@ -139,7 +139,8 @@ class Loops:
                     if c.target in own
                     and (c.source in own or (c.source == loop and c.output_type == ITEM))
                 ),
-            )
+            ),
+            self.graph.ports,
         )
 
     def problems(self) -> Iterable[Problem]:

@@ -11,16 +11,17 @@ from functools import cached_property
 from typing import cast
 
 from engine.document import Connection, Node
-from engine.graph import COMMENT, ENTRY_TYPES, Graph
+from engine.graph import COMMENT, DISABLED, Graph
 from engine.inputs import INPUT_VALUE, Start
 from engine.options import NodeOptions, OnError
+from engine.ports import ERROR
 from engine.status import NodeStatus
 from engine.values import JsonValue
 
-JOIN = "join"
 OUTPUT = "output"
-_PORTS = ("A", "B")
-_ROUTES = {"true": True, "false": False}
+PORT_DATA = "portData"
+"""Key of a handler's result: an object with the data of each output port that is live; ``true`` if
+``outputData`` is that object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ class Plan:
         )
 
     def _unfired(self, node: Node) -> bool:
-        return node.type in ENTRY_TYPES and node.id not in self.start.fired
+        return self.graph.is_entry(node) and node.id not in self.start.fired
 
     def node(self, node_id: str) -> Node:
         """The node as its handler shall see it: a value from the request stands in its config."""
@@ -169,26 +170,23 @@ class Plan:
         if outcome.status == NodeStatus.ERROR:
             mode = self.on_error(connection.source)
             return mode == OnError.CONTINUE or (
-                mode == OnError.BRANCH and connection.output_type == "error"
+                mode == OnError.BRANCH and connection.output_type == ERROR
             )
-        if connection.output_type == "error":
+        port = connection.output_type
+        if port == ERROR or (port is not None and self._is_disabled(connection.source)):
             return False
-        side = _ROUTES.get(connection.output_type or "")
-        if side is None:
-            return True
-        records = outcome.result.get("trueRecords" if side else "falseRecords")
-        if isinstance(records, list):
-            return bool(cast("list[JsonValue]", records))
-        went = outcome.result.get("conditionResult")
-        return not isinstance(went, bool) or went == side
+        branches = branches_of(outcome.result)
+        return port is None or branches is None or port in branches
+
+    def _is_disabled(self, node_id: str) -> bool:
+        return self.graph.nodes[node_id].type == DISABLED
 
     def carried(self, connection: Connection, outcome: Outcome) -> JsonValue:
         """What a live ``connection`` carries."""
-        side = _ROUTES.get(connection.output_type or "")
-        if side is not None and outcome.status == NodeStatus.COMPLETED:
-            records = outcome.result.get("trueRecords" if side else "falseRecords")
-            if isinstance(records, list):
-                return cast("list[JsonValue]", records)
+        if outcome.status == NodeStatus.COMPLETED and connection.output_type is not None:
+            branches = branches_of(outcome.result) or {}
+            if connection.output_type in branches:
+                return branches[connection.output_type]
         return _output(connection.source, outcome)
 
     def node_input(self, node_id: str, outcomes: Outcomes) -> JsonValue:
@@ -197,19 +195,37 @@ class Plan:
             return self.start.payloads[node_id]
         live = [
             (connection, self.carried(connection, outcome))
-            for connection in self.graph.incoming[node_id]
+            for connection in self._distinct(node_id, outcomes)
             if self.is_live(connection, outcome := outcomes[connection.source])
         ]
         if not live:
             return None
-        if self.graph.nodes[node_id].type == JOIN:
+        if len(self.graph.inputs(node_id)) > 1:
             return self._by_port(node_id, live)
         return _merged(live)
+
+    def _distinct(self, node_id: str, outcomes: Outcomes) -> Iterable[Connection]:
+        """The connections into a node, without those that bring the same data to the same port.
+
+        Names of outputs that neither the type nor the result tells apart are one port.
+        """
+        seen: set[tuple[str, str | None, str | None]] = set()
+        for connection in self.graph.incoming[node_id]:
+            port = connection.output_type
+            if port != ERROR and not self.graph.has_several_outputs(connection.source):
+                port = port if branches_of(outcomes[connection.source].result) else None
+            ends = (connection.source, port, connection.input_port)
+            if ends not in seen:
+                seen.add(ends)
+                yield connection
 
     def _by_port(
         self, node_id: str, live: list[tuple[Connection, JsonValue]]
     ) -> dict[str, JsonValue]:
-        """A join's input: ``{"A": …, "B": …}``; what shares a port is put into one list."""
+        """The input of a node with several ports, such as ``{"A": …, "B": …}`` of a join.
+
+        The data of several connections into one port is put into one list.
+        """
         ports = self._ports(node_id)
         gathered: dict[str, list[JsonValue]] = {}
         for connection, value in live:
@@ -222,14 +238,15 @@ class Plan:
         }
 
     def _ports(self, node_id: str) -> dict[str, str]:
-        """Connection pointer → port: as named, the others in order on what is free, then on B."""
+        """Connection pointer → port: as named; the others on the free ones, then the last."""
         incoming = self.graph.incoming[node_id]
-        named = {c.pointer: c.input_port for c in incoming if c.input_port in _PORTS}
-        free = [port for port in _PORTS if port not in named.values()]
+        declared = [port.name for port in self.graph.inputs(node_id)]
+        named = {c.input_port for c in incoming}
+        free = [port for port in declared if port not in named]
         ports: dict[str, str] = {}
         for connection in incoming:
-            port = named.get(connection.pointer)
-            ports[connection.pointer] = port or (free.pop(0) if free else _PORTS[-1])
+            port = connection.input_port
+            ports[connection.pointer] = port or (free.pop(0) if free else declared[-1])
         return ports
 
     def progress(self, outcomes: Outcomes) -> Progress:
@@ -278,6 +295,23 @@ class Plan:
             if self.stops(node_id, outcome):
                 return describe_failure(self.graph.nodes[node_id], outcome.error)
         return None
+
+
+def branches_of(result: Mapping[str, JsonValue]) -> Mapping[str, JsonValue] | None:
+    """Return the data of each live output port of a result; ``None`` if all ports are alike."""
+    ports = result.get(PORT_DATA)
+    if ports is True:
+        ports = result.get("outputData")
+    if isinstance(ports, Mapping):
+        return cast("Mapping[str, JsonValue]", ports)
+    sides = {"true": result.get("trueRecords"), "false": result.get("falseRecords")}
+    rows = {side: records for side, records in sides.items() if isinstance(records, list)}
+    went = result.get("conditionResult")
+    if rows:
+        return {side: records for side, records in rows.items() if records}
+    if isinstance(went, bool):
+        return {"true" if went else "false": result.get("outputData")}
+    return None
 
 
 def _merged(live: list[tuple[Connection, JsonValue]]) -> JsonValue:

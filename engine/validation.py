@@ -2,13 +2,23 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from itertools import islice
 
-from engine.document import Connection, Document, Node, Reading, read_document
+from engine.document import (
+    Connection,
+    Document,
+    Node,
+    Reading,
+    parse_document,
+    read_document,
+)
 from engine.errors import DocumentRefusedError, Problem
-from engine.graph import COMMENT, Graph
+from engine.graph import COMMENT, DISABLED, ENTRY_TYPES, Graph
 from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
 from engine.loops import Loops
+from engine.normalization import IsIncomplete, Normalized, never_incomplete, normalize
+from engine.ports import PortsOf, any_ports
 from engine.values import JsonValue
 
 MAX_CYCLES = 100
@@ -17,28 +27,60 @@ MAX_CYCLES = 100
 LONGEST_NODE_ID = 500
 """Characters. PostgreSQL takes keys of 2,704 bytes, and that of a node run holds more than this."""
 
-_NO_GRAPH = frozenset({"invalid_document", "duplicate_node_id", "dangling_connection", "cycle"})
+_NO_GRAPH = frozenset(
+    {
+        "invalid_document",
+        "duplicate_node_id",
+        "dangling_connection",
+        "group_connection",
+        "unknown_port",
+        "cycle",
+    }
+)
 """Problems with which it cannot be said where a loop begins and ends."""
 
 ConfigCheck = Callable[[Node], Iterable[Problem]]
 """Says what a node type holds against a node's config."""
 
 
-def validate(document: Document, known_types: Collection[str], check: ConfigCheck) -> Graph:
+@dataclass(frozen=True, slots=True)
+class TypeRules:
+    """The rules of the registered node types for the nodes of a document."""
+
+    known: Collection[str]
+    check: ConfigCheck
+    ports: PortsOf = any_ports
+    is_incomplete: IsIncomplete = never_incomplete
+
+
+def validate(
+    document: Document,
+    known_types: Collection[str],
+    check: ConfigCheck,
+    ports: PortsOf = any_ports,
+) -> Graph:
     """The graph of a document that can run.
 
     Raises:
         DocumentRefusedError: it cannot; ``problems`` holds every reason.
     """
-    return _validate(Reading(document), known_types, check)
+    return _validate(Reading(document), TypeRules(known_types, check, ports)).graph
+
+
+def read_graph(data: JsonValue, rules: TypeRules) -> Graph:
+    """Return the graph of a stored document, which was validated when it was submitted.
+
+    Raises:
+        DocumentRefusedError: If it cannot be read.
+    """
+    return normalize(parse_document(data), rules.known, rules.ports, rules.is_incomplete).graph
 
 
 def read_and_validate(
     data: JsonValue,
-    known_types: Collection[str],
-    check: ConfigCheck,
+    rules: TypeRules,
     limits: DocumentLimits = DEFAULT_DOCUMENT_LIMITS,
-) -> Graph:
+) -> Normalized:
     """As ``validate``, of a document as it was sent: JSON text, or the value itself.
 
     What has the wrong shape is told together with what is wrong with the rest; only what would
@@ -47,28 +89,35 @@ def read_and_validate(
     Raises:
         DocumentRefusedError: it cannot run; ``problems`` holds every reason.
     """
-    return _validate(read_document(data, limits), known_types, check)
+    return _validate(read_document(data, limits), rules)
 
 
-def _validate(reading: Reading, known_types: Collection[str], check: ConfigCheck) -> Graph:
+def _validate(reading: Reading, rules: TypeRules) -> Normalized:
     document = reading.document
-    read = [node for node in document.nodes if node.pointer not in reading.half_read]
+    normalized = normalize(document, rules.known, rules.ports, rules.is_incomplete)
+    graph = normalized.graph
+    running = graph.document
+    judged = [
+        node
+        for node in running.nodes
+        if node.pointer not in reading.half_read and not node.disabled
+    ]
     problems = [*reading.problems, *_unfit_ids(document), *_duplicate_ids(document)]
     if reading.has_all_nodes:
         problems.extend(_dangling_connections(document))
+    problems.extend(normalized.problems)
     problems.extend(_cycles(document))
     if not reading.problems:
-        problems.extend(_no_start(document))
-    problems.extend(_unknown_types(read, known_types))
-    for node in read:
-        if node.type in known_types:
-            problems.extend(check(node))
-    graph = Graph(document)
+        problems.extend(_no_start(running))
+    problems.extend(_unknown_types(judged, rules.known))
+    for node in judged:
+        if node.type in rules.known:
+            problems.extend(rules.check(node))
     if not any(problem.code in _NO_GRAPH for problem in problems):
         problems.extend(Loops(graph).problems())
     if problems:
-        raise DocumentRefusedError(problems)
-    return graph
+        raise DocumentRefusedError(problems, normalized.warnings)
+    return normalized
 
 
 def _unfit_ids(document: Document) -> Iterable[Problem]:
@@ -152,11 +201,15 @@ def _closing(connections: Iterable[Connection]) -> Iterable[tuple[Connection, li
 def _no_start(document: Document) -> Iterable[Problem]:
     fed = {connection.target for connection in document.connections}
     feeding = {connection.source for connection in document.connections}
-    if not any(
-        node.id not in fed and (node.type != COMMENT or node.id in feeding)
+    roots = [
+        node
         for node in document.nodes
-    ):
-        yield Problem("no_start", "there is no node to start from", "/nodes")
+        if node.id not in fed and (node.type not in (COMMENT, DISABLED) or node.id in feeding)
+    ]
+    off = [node.id for node in roots if node.disabled and node.shown_type in ENTRY_TYPES]
+    if len(off) == len(roots):
+        why = f": {', '.join(map(repr, off))} is disabled" if off else ""
+        yield Problem("no_start", f"there is no node to start from{why}", "/nodes")
 
 
 def _unknown_types(nodes: Iterable[Node], known_types: Collection[str]) -> Iterable[Problem]:

@@ -3,8 +3,9 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, cast
+from unicodedata import normalize
 
 JsonValue = Any
 """A JSON value: ``dict`` with text keys, ``list``, ``str``, ``int``, finite ``float``, ``bool`` or
@@ -35,17 +36,19 @@ def lookup(value: JsonValue, path: str) -> JsonValue | Missing:
     """The value at a dotted path such as ``a.b.0.c``, or ``MISSING``.
 
     A field whose own name holds dots is found first, so that ``{"a.b": 1}`` answers to ``a.b``.
+    Names that are written with other Unicode characters and look the same are equal (NFC).
     """
     found, rest = value, path
     while True:
         head, dot, after = rest.partition(".")
         if isinstance(found, Mapping):
             fields = cast("Mapping[str, JsonValue]", found)
-            if rest in fields:
-                return fields[rest]
-            if head not in fields:
+            whole = _field(fields, rest)
+            if not isinstance(whole, Missing):
+                return whole
+            found = _field(fields, head)
+            if isinstance(found, Missing):
                 return MISSING
-            found = fields[head]
         elif isinstance(found, list):
             items = cast("list[JsonValue]", found)
             if not _INDEX.fullmatch(head) or int(head) >= len(items):
@@ -56,6 +59,18 @@ def lookup(value: JsonValue, path: str) -> JsonValue | Missing:
         if not dot:
             return found
         rest = after
+
+
+def _field(fields: Mapping[str, JsonValue], name: str) -> JsonValue | Missing:
+    if name in fields or name.isascii():
+        return fields.get(name, MISSING)
+    wanted = nfc(name)
+    return next((inner for key, inner in fields.items() if nfc(key) == wanted), MISSING)
+
+
+def nfc(text: str) -> str:
+    """Return ``text`` in Unicode's composed form, in which equal characters are equal."""
+    return text if text.isascii() else normalize("NFC", text)
 
 
 def as_number(value: JsonValue) -> int | float | None:
@@ -86,6 +101,31 @@ def as_text(value: JsonValue) -> str:
     if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def frozen(value: JsonValue) -> Hashable:
+    """Return a stand-in for a JSON value that is equal for equal values.
+
+    1 is 1.0, and ``True`` is neither. Strings are equal if their composed forms (NFC) are.
+    """
+    if isinstance(value, str):
+        return ("text", nfc(value))
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[str, JsonValue]", value)
+        return ("object", frozenset((nfc(name), frozen(inner)) for name, inner in fields.items()))
+    if isinstance(value, list):
+        return ("list", tuple(frozen(item) for item in cast("list[JsonValue]", value)))
+    return (kind_of(value), value)
+
+
+_SHOWN = 80
+"""Maximum length of a value in an error message, in characters."""
+
+
+def shown(value: JsonValue) -> str:
+    """Return a value as an error shows it: strings in quotation marks, long values cut."""
+    text = as_text(value) if not isinstance(value, str) else f"'{value}'"
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def kind_of(value: object) -> str:

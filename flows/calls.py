@@ -85,15 +85,14 @@ class Calls:
                 f"(MAX_SUBWORKFLOW_EXECUTIONS), and execution {caller.root_id} has"
             )
         try:
-            types = self.node_types
-            graph = await run_sized(
+            normalized = await run_sized(
                 len(workflow.data),
                 read_and_validate,
                 workflow.data,
-                types.known,
-                types.check,
+                self.node_types.rules,
                 self.limits,
             )
+            graph = normalized.graph
             inputs = _inputs(graph, call)
             plan = NestedPlan(graph, start_as(SUBWORKFLOW, graph, inputs))
         except RefusedError as error:

@@ -4,6 +4,7 @@ import inspect
 import re
 from dataclasses import dataclass, replace
 
+from engine.ports import Ports
 from engine.values import as_text
 from tasks.config_base import NodeConfig
 from tasks.config_schema import ConfigSchema, describe_config, plain
@@ -18,11 +19,20 @@ class DescribedType:
     title: str
     description: str
     category: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    ports: Ports
     config: ConfigSchema
     off: str | None
     """Why documents with this type are refused here; ``None`` where they are not."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs."""
+        return tuple(port.name for port in self.ports.inputs)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs, without ``error``."""
+        return tuple(port.name for port in self.ports.outputs)
 
 
 def catalogue(node_types: NodeTypes) -> list[DescribedType]:
@@ -46,8 +56,7 @@ def _describe(node_types: NodeTypes, node_type: str) -> DescribedType:
         title=title,
         description=description,
         category=model.face.category,
-        inputs=model.face.inputs,
-        outputs=model.face.outputs,
+        ports=model.face.ports,
         config=replace(
             config,
             schema={**config.schema, "title": title, "description": description},

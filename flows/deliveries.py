@@ -109,7 +109,7 @@ class Deliveries:
         fed = {connection.target for connection in document.connections}
         found: tuple[Node, WebhookConfig] | None = None
         for node in document.nodes:
-            if node.type != WEBHOOK or node.id in fed:
+            if node.type != WEBHOOK or node.id in fed or node.disabled:
                 continue
             try:
                 config = WebhookConfig.model_validate(node.config)
@@ -146,7 +146,7 @@ class Deliveries:
             past = await self.database.reads.past_run(execution_id)
         except ExecutionNotFoundError:  # forgotten meanwhile
             return Delivered(execution_id, is_answered_by_node=False)
-        graph = Graph(parse_document(past.document))
+        graph = self.submissions.stored_graph(past.document)
         return Delivered(execution_id, _leads_to_response(graph, node.id))
 
 

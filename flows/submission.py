@@ -17,10 +17,11 @@ from engine.graph import WEBHOOK, Graph
 from engine.inputs import start_as, start_by_webhook, start_manually
 from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
 from engine.nested_plan import NestedPlan
+from engine.normalization import Normalized
 from engine.parking import Resumption
 from engine.rerun import changed_by_inputs, taken_over
 from engine.status import TERMINAL
-from engine.validation import read_and_validate
+from engine.validation import read_and_validate, read_graph
 from engine.values import JsonValue, encode_json
 from flows.runner import Runner
 from tasks.node_types import NodeTypes
@@ -231,8 +232,7 @@ class Submissions:
         Raises:
             DocumentRefusedError: it cannot; every reason is in it.
         """
-        types = self.node_types
-        return read_and_validate(document, types.known, types.check, self.limits)
+        return self._normalized(document).graph
 
     def check_size(self, document: JsonValue, pointer: str) -> None:
         """Check the number of nodes and connections of a document that was sent at ``pointer``.
@@ -247,9 +247,27 @@ class Submissions:
 
     async def check_aside(self, document: JsonValue) -> Graph:
         """As ``check``; a large document in a thread, so that nobody else has to wait for it."""
+        return (await self._normalized_aside(document)).graph
+
+    async def warnings(self, document: JsonValue) -> list[Problem]:
+        """Return the warnings about a document that can run.
+
+        Raises:
+            DocumentRefusedError: If it cannot run; the error has the reasons and the warnings.
+        """
+        return (await self._normalized_aside(document)).warnings
+
+    def stored_graph(self, document: JsonValue) -> Graph:
+        """Return the graph of a document that was validated when it was submitted."""
+        return read_graph(document, self.node_types.rules)
+
+    async def _normalized_aside(self, document: JsonValue) -> Normalized:
         if not _is_large(document):
-            return self.check(document)
-        return await asyncio.to_thread(self.check, document)
+            return self._normalized(document)
+        return await asyncio.to_thread(self._normalized, document)
+
+    def _normalized(self, document: JsonValue) -> Normalized:
+        return read_and_validate(document, self.node_types.rules, self.limits)
 
 
 def _is_large(document: JsonValue) -> bool:

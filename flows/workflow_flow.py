@@ -13,12 +13,11 @@ from prefect.states import Cancelled, Completed, Failed
 
 from database import Database
 from database.records import Ending, Lease, RunRecord
-from engine.document import parse_document
 from engine.errors import LeaseLostError, describe
-from engine.graph import Graph
 from engine.inputs import start_as
 from engine.nested_plan import NestedPlan
 from engine.status import ExecutionStatus
+from engine.validation import TypeRules, read_graph
 from engine.values import JsonValue
 from flows.control import RunControl, StopReason
 from flows.node_runner import NodeRunner
@@ -83,7 +82,8 @@ async def _carry(carrier: Carrier) -> Ending | StopReason:
     clock = carrier.database.clock
     # The walk's own outcomes, so that templates see what has ended by the time they are filled.
     carrier.parent_id = record.parent_id
-    plan, publish = plan_of(record), carrier.publish
+    node_types = carrier.node_runner.node_types
+    plan, publish = plan_of(record, node_types.rules), carrier.publish
     runner = replace(
         carrier.node_runner,
         inputs=record.inputs,
@@ -95,9 +95,9 @@ async def _carry(carrier: Carrier) -> Ending | StopReason:
     return await walk.run()
 
 
-def plan_of(record: RunRecord) -> NestedPlan:
+def plan_of(record: RunRecord, rules: TypeRules) -> NestedPlan:
     """The plan of an execution, from the definition and the inputs it was submitted with."""
-    graph = Graph(parse_document(record.document))
+    graph = read_graph(record.document, rules)
     inputs: Mapping[str, JsonValue] = json.loads(record.inputs) if record.inputs else {}
     return NestedPlan(graph, start_as(record.trigger_type, graph, inputs))
 

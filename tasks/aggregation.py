@@ -1,6 +1,6 @@
 """The aggregate: one record for each group of records, with sums, counts and the like."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation, localcontext
 from enum import StrEnum
 from fractions import Fraction
@@ -16,13 +16,14 @@ from pydantic import (
     field_validator,
 )
 
-from engine.conditions import shown
 from engine.errors import NodeError
-from engine.values import JsonValue, Missing, as_number, lookup
+from engine.timestamps import point_in_time
+from engine.values import JsonValue, Missing, as_number, frozen, lookup, shown
 from tasks.columns import IfMissing, OnMissing
-from tasks.config_base import LenientModel, NodeConfig, read_config
+from tasks.config_base import LenientModel, MissingSettingError, NodeConfig, read_config
+from tasks.config_rows import is_blank
 from tasks.fields import FieldName, FieldNames
-from tasks.records import OutputSize, Record, as_records, frozen
+from tasks.records import OutputSize, Record, as_records
 
 MOST_GROUP_FIELDS = 20
 MOST_AGGREGATIONS = 100
@@ -82,8 +83,18 @@ class Aggregation(LenientModel, title="Result", json_schema_extra=_ALL_BUT_A_COU
     def _field_to_aggregate(cls, field: str, info: ValidationInfo) -> str:
         operation = info.data.get("operation", Operation.COUNT)
         if not field and operation != Operation.COUNT:
-            raise ValueError(f"is required for {operation}")
+            raise MissingSettingError(f"is required for {operation}")
         return field
+
+    @classmethod
+    def is_blank_row(cls, row: Mapping[str, JsonValue]) -> bool:
+        """Return whether a row says nothing; an operation that counts needs nothing else."""
+        values = [row[key] for key in ("field", "as", "name") if key in row]
+        operation = row.get("operation")
+        if is_blank(operation):
+            return all(map(is_blank, values))
+        counts = str(operation).strip() == Operation.COUNT
+        return bool(values) and all(map(is_blank, values)) and not counts
 
     @property
     def result_name(self) -> str:
@@ -124,6 +135,10 @@ class AggregateConfig(NodeConfig, title="Aggregate", category="data"):
         if twice := next(duplicates_everseen(names), None):
             raise ValueError(f"gives two fields called '{twice}'")
         return aggregations
+
+    def needs_input(self) -> bool:
+        """Return that there is nothing to aggregate without an input."""
+        return True
 
 
 _Indexed: TypeAlias = tuple[int, JsonValue]
@@ -245,15 +260,28 @@ def _extreme(
         numbers = [as_number(value) for _, value in filled]
         if None not in numbers:
             return pick(numbers)
-        for index, value in filled:
-            if not isinstance(value, str) and as_number(value) is None:
-                raise _refusal(aggregation, index, value, "is neither a number nor a text")
+        has_numbers = any(number is not None for number in numbers)
         for (index, value), number in zip(filled, numbers, strict=True):
-            if number is None and not all(isinstance(other, str) for _, other in filled):
+            if number is None and not isinstance(value, str):
+                raise _refusal(aggregation, index, value, "is neither a number nor a text")
+            if number is None and has_numbers:
                 raise _refusal(aggregation, index, value, "is no number, as others are")
-        return pick(value for _, value in filled)
+        return _extreme_text(aggregation, filled, pick)
 
     return run
+
+
+def _extreme_text(
+    aggregation: Aggregation, values: Sequence[_Indexed], pick: Callable[..., Any]
+) -> JsonValue:
+    """Return the extreme of texts; timestamps compare as points in time."""
+    points = [point_in_time(value) for _, value in values]
+    if not any(points):
+        return pick(value for _, value in values)
+    if None in points:
+        index, value = values[points.index(None)]
+        raise _refusal(aggregation, index, value, "is not a timestamp, as others are")
+    return pick(zip(points, values, strict=True), key=lambda item: item[0])[1][1]
 
 
 def _is_blank(value: JsonValue) -> bool:

@@ -1,4 +1,4 @@
-"""Work on the columns of records: splitColumns and renameColumns."""
+"""Work on the columns of records: splitText and renameColumns."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -19,7 +19,8 @@ from pydantic import (
 
 from engine.errors import NodeError
 from engine.values import JsonValue, as_text, kind_of, load_json
-from tasks.config_base import LenientModel, NodeConfig, read_config
+from tasks.config_base import LenientModel, MissingSettingError, NodeConfig, read_config
+from tasks.config_rows import is_blank, without_blank_rows
 from tasks.config_schema import required_when
 from tasks.configs import NO_TEMPLATE, trimmed
 from tasks.fields import FieldName, FieldNames, as_items
@@ -93,8 +94,8 @@ _POSITIONS_ARE_GIVEN = required_when(
 )
 
 
-class SplitColumnsConfig(
-    NodeConfig, title="Split columns", category="data", json_schema_extra=_POSITIONS_ARE_GIVEN
+class SplitTextConfig(
+    NodeConfig, title="Split text", category="data", json_schema_extra=_POSITIONS_ARE_GIVEN
 ):
     """Splits the text in one field into several fields."""
 
@@ -158,7 +159,7 @@ class SplitColumnsConfig(
     @classmethod
     def _positions_to_split_at(cls, positions: list[int], info: ValidationInfo) -> list[int]:
         if info.data.get("split_mode") == SplitMode.POSITION and not positions:
-            raise ValueError("is required when splitMode is position")
+            raise MissingSettingError("is required when splitMode is position")
         return positions
 
     @field_validator("split_into")
@@ -168,21 +169,25 @@ class SplitColumnsConfig(
             raise ValueError("names the field that is split, which stays (splitKeepSource)")
         return names
 
+    def needs_input(self) -> bool:
+        """Return that there is nothing to split without an input."""
+        return True
+
 
 _Splitter: TypeAlias = Callable[[str, int], list[str]]
 """Splits a text at so many places at most."""
 
 
 # No coroutine: it runs in a thread, and a long list holds up no other execution.
-@task(name="splitColumns")
-def handle_split_columns(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+@task(name="splitText")
+def handle_split_text(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """A copy of the object, or of each record of the list, with the parts of a text as fields.
 
     Raises:
         NodeError: the input is no records, a field is missing or no text, the parts do not fit, or
             a new field is there already; names record and field.
     """
-    config = read_config(SplitColumnsConfig, node)
+    config = read_config(SplitTextConfig, node)
     splitter = _splitter(config)
     output = change_records(input_data, lambda record: _split(config, splitter, record))
     return {
@@ -192,7 +197,7 @@ def handle_split_columns(node: dict[str, Any], input_data: JsonValue) -> dict[st
     }
 
 
-def _splitter(config: SplitColumnsConfig) -> _Splitter:
+def _splitter(config: SplitTextConfig) -> _Splitter:
     if config.split_mode == SplitMode.WHITESPACE:
         return lambda text, most: text.split(None, most) or [""]
     if config.split_mode == SplitMode.POSITION:
@@ -207,7 +212,7 @@ def _cut(text: str, positions: list[int]) -> list[str]:
     return [text[start:end] for start, end in pairwise([0, *inside, len(text)])]
 
 
-def _split(config: SplitColumnsConfig, splitter: _Splitter, record: Record) -> dict[str, JsonValue]:
+def _split(config: SplitTextConfig, splitter: _Splitter, record: Record) -> dict[str, JsonValue]:
     field = config.split_field
     if field not in record and config.split_missing == OnMissing.ERROR:
         raise _no_field(field, record)
@@ -232,7 +237,7 @@ def _put(record: dict[str, JsonValue], name: str, value: JsonValue) -> None:
 
 
 def _columns(
-    config: SplitColumnsConfig, splitter: _Splitter, value: JsonValue
+    config: SplitTextConfig, splitter: _Splitter, value: JsonValue
 ) -> Mapping[str, JsonValue]:
     """The new fields of one record, in their order."""
     names = config.split_into
@@ -248,7 +253,7 @@ def _columns(
     return {**dict.fromkeys(names), **dict(zip(names, parts, strict=False))}
 
 
-def _parts(config: SplitColumnsConfig, splitter: _Splitter, value: JsonValue) -> list[str]:
+def _parts(config: SplitTextConfig, splitter: _Splitter, value: JsonValue) -> list[str]:
     if isinstance(value, Mapping | list):
         raise NodeError(
             f"field '{config.split_field}' is of type {kind_of(value)}, not a text",  # pyright: ignore[reportUnknownArgumentType]
@@ -291,13 +296,14 @@ def _as_renamings(value: object) -> object:
             value = None
     if isinstance(value, Mapping):
         names = cast("Mapping[str, JsonValue]", value)
-        for old, new in names.items():
-            if new is None or not str(new).strip():
+        given = {old: new for old, new in names.items() if not (is_blank(old) and is_blank(new))}
+        for old, new in given.items():
+            if is_blank(new):
                 raise ValueError(f"gives no new name for '{old}'")
-        return [{"from": old, "to": new} for old, new in names.items()]
+        return [{"from": old, "to": new} for old, new in given.items()]
     if not isinstance(value, list):
         raise ValueError("should be an object of old and new names, or a list of {from, to}")  # noqa: TRY004 - pydantic takes no other
-    return cast("list[object]", value)
+    return without_blank_rows(Renaming, cast("list[JsonValue]", value))
 
 
 _PLAIN_NAME: dict[str, JsonValue] = {"type": "string", **NO_TEMPLATE}
@@ -333,10 +339,14 @@ class RenameColumnsConfig(NodeConfig, title="Rename columns", category="data"):
     @classmethod
     def _each_once(cls, renamings: list[Renaming]) -> list[Renaming]:
         if not renamings:
-            raise ValueError("should name a field at least")
+            raise MissingSettingError("should name a field at least")
         if twice := next(duplicates_everseen(renaming.old for renaming in renamings), None):
             raise ValueError(f"names '{twice}' twice")
         return renamings
+
+    def needs_input(self) -> bool:
+        """Return that there is nothing to rename without an input."""
+        return True
 
 
 @task(name="renameColumns")

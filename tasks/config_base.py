@@ -1,11 +1,10 @@
 """What the node types' configs share: blank values, spellings, faults in plain words, ports."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from pydantic import (
-    AliasChoices,
     BaseModel,
     ConfigDict,
     StringConstraints,
@@ -18,13 +17,20 @@ from typing_extensions import Unpack
 
 from engine.errors import NodeError, TemplateError
 from engine.options import NodeOptions
+from engine.ports import Port, Ports, ports_of
 from engine.values import JsonValue, as_text, kind_of, load_json
+from tasks.config_rows import is_blank, row_models, sent_index, spellings, without_blank_rows
 from tasks.templates import refusals, render
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True)]
-"""The name of a field; spaces around it come from the form it was typed into."""
+"""A name or an address that has no spaces around it. The name of a field may have some: it is a
+plain ``str``."""
+
+
+class MissingSettingError(ValueError):
+    """A setting that the other settings make necessary is not set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,12 @@ class LenientModel(BaseModel):
             return data
         fields = cast("Mapping[str, JsonValue]", data)
         kept = {spelling for name in cls.verbatim for spelling in spellings(cls, name)}
-        return {key: value for key, value in fields.items() if key in kept or not _blank(value)}
+        rows = row_models(cls)
+        return {
+            key: without_blank_rows(rows[key], value) if key in rows else value
+            for key, value in fields.items()
+            if key in kept or not is_blank(value)
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +82,17 @@ class Face:
 
     category: str = "custom"
     """Where it lists the type; the service's own are start, call, data, flow, end and note."""
-    inputs: tuple[str, ...] = ("input",)
-    """The ports that connections lead into; a connection names one as its ``inputPort``."""
-    outputs: tuple[str, ...] = ("output",)
-    """The ports that connections lead out of, as their ``outputType``; ``error``, which every type
-    has when its node says ``onError: branch``, is not among them."""
+    ports: Ports = field(default_factory=Ports)
+    """The inputs and outputs. A connection names an input as its ``inputPort`` and an output as its
+    ``outputType``. The output ``error``, which every type has, is not declared."""
 
 
 class NodeConfig(LenientModel, NodeOptions):
     """The config of a node type: its own settings beside those that every node may carry.
 
     A subclass may say how an editor shows the type, beside pydantic's own arguments:
-    ``class MyConfig(NodeConfig, title="Mine", category="flow", outputs=("true", "false"))``.
+    ``class MyConfig(NodeConfig, title="Mine", category="flow", outputs=("true", "false"))``. A port
+    is a name, or a ``Port`` with a title and aliases.
     """
 
     face: ClassVar[Face] = Face()
@@ -91,13 +101,24 @@ class NodeConfig(LenientModel, NodeOptions):
         cls,
         *,
         category: str | None = None,
-        inputs: tuple[str, ...] | None = None,
-        outputs: tuple[str, ...] | None = None,
+        inputs: tuple[str | Port, ...] | None = None,
+        outputs: tuple[str | Port, ...] | None = None,
         **settings: Unpack[ConfigDict],
     ) -> None:
         super().__init_subclass__(**settings)
-        said = {"category": category, "inputs": inputs, "outputs": outputs}
-        cls.face = replace(cls.face, **{key: it for key, it in said.items() if it is not None})
+        ports = cls.face.ports
+        if inputs is not None:
+            ports = replace(ports, inputs=ports_of(*inputs))
+        if outputs is not None:
+            ports = replace(ports, outputs=ports_of(*outputs))
+        cls.face = Face(cls.face.category if category is None else category, ports)
+
+    def needs_input(self) -> bool:
+        """Return whether a node with this config can do nothing without an input.
+
+        A node that needs an input and has no connections is not part of an execution.
+        """
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +132,8 @@ class Fault:
     """Why, as the rest of a sentence: ``is required``."""
     inside: tuple[str, ...] = ()
     """The way on inside a text that is read as more, JSON or a list, where no pointer leads."""
+    is_missing: bool = False
+    """Whether a setting is not set that should be."""
 
     @property
     def place(self) -> str:
@@ -118,23 +141,12 @@ class Fault:
         return ".".join((*self.path, *self.inside)) or "config"
 
 
-def spellings(model: type[BaseModel], name: str) -> list[str]:
-    """The config keys under which a field is accepted, the one that wins first."""
-    alias = model.model_fields[name].validation_alias
-    if isinstance(alias, AliasChoices):
-        return [choice for choice in alias.choices if isinstance(choice, str)]
-    return [alias if isinstance(alias, str) else name]
-
-
 def faults_of(model: type[BaseModel], config: Mapping[str, JsonValue]) -> list[Fault]:
     """Everything that ``model`` holds against ``config``, in the order of its fields."""
     try:
         model.model_validate(config)
     except ValidationError as error:
-        return [
-            _fault(model, config, detail)
-            for detail in error.errors(include_url=False, include_context=False)
-        ]
+        return [_fault(model, config, detail) for detail in error.errors(include_url=False)]
     return []
 
 
@@ -201,10 +213,6 @@ def has_template(text: str) -> bool:
     return "{{" in text
 
 
-def _blank(value: JsonValue) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
 _PLAIN = {
     "missing": "is required",
     "int_type": "should be a whole number",
@@ -222,12 +230,17 @@ _PLAIN = {
 
 
 def _fault(model: type[BaseModel], config: Mapping[str, JsonValue], detail: ErrorDetails) -> Fault:
+    is_missing = detail["type"] == "missing" or isinstance(
+        detail.get("ctx", {}).get("error"), MissingSettingError
+    )
     if not detail["loc"]:
-        return Fault((), _reason(detail))
+        return Fault((), _reason(detail), is_missing=is_missing)
     head, *rest = detail["loc"]
     key = _as_sent(model, str(head), config)
     path = [key]
     value: JsonValue = config.get(key)
+    if rest and isinstance(rest[0], int) and isinstance(value, list):
+        rest[0] = sent_index(row_models(model).get(key), cast("list[JsonValue]", value), rest[0])
     for position, part in enumerate(rest):
         # pydantic names the branch of a union as well, which is no place in what was sent; nor is
         # what a validator made of a text.
@@ -237,7 +250,7 @@ def _fault(model: type[BaseModel], config: Mapping[str, JsonValue], detail: Erro
             value = _inside(value, token)
     in_text = isinstance(config.get(key), str)
     inside = [str(part) for part in rest[:1] if in_text and isinstance(part, int)]
-    return Fault(tuple(path), _reason(detail), tuple(inside))
+    return Fault(tuple(path), _reason(detail), tuple(inside), is_missing)
 
 
 def _token(value: JsonValue, part: str | int, *, is_last: bool) -> str | int | None:
@@ -263,7 +276,7 @@ def _as_sent(model: type[BaseModel], key: str, config: Mapping[str, JsonValue]) 
         accepted = spellings(model, name)
         if key == name or key in accepted:
             sent = [spelling for spelling in (*accepted, name) if spelling in config]
-            filled = [spelling for spelling in sent if not _blank(config[spelling])]
+            filled = [spelling for spelling in sent if not is_blank(config[spelling])]
             return next(iter(filled or sent or accepted))
     return key
 

@@ -14,7 +14,14 @@ from pydantic import (
 
 from engine.conditions import Operator
 from engine.values import JsonValue, as_text
-from tasks.config_base import FILLED, LenientModel, Name, NodeConfig, has_template
+from tasks.config_base import (
+    FILLED,
+    LenientModel,
+    MissingSettingError,
+    Name,
+    NodeConfig,
+    has_template,
+)
 from tasks.config_schema import WIDGET, required_when
 from tasks.signatures import usable_secret, usable_token
 
@@ -54,7 +61,7 @@ class ManualInputConfig(NodeConfig, title="Manual input", category="start", inpu
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"input_var_value"})
 
-    input_var_name: Name = Field(
+    input_var_name: str = Field(
         default="input",
         title="Name",
         validation_alias=AliasChoices("inputVarName", "manualInputVarName", "variableName"),
@@ -166,7 +173,7 @@ class LlmConfig(
     @classmethod
     def _options_of_an_enum(cls, options: list[str], info: ValidationInfo) -> list[str]:
         if info.data.get("output_type") == OutputType.ENUM and not options:
-            raise ValueError("is required when outputType is enum")
+            raise MissingSettingError("is required when outputType is enum")
         return options
 
 
@@ -187,7 +194,7 @@ def _as_operator(value: object) -> object:
 
 
 _Operator = Annotated[Operator, BeforeValidator(_as_operator, json_schema_input_type=Operator)]
-_FieldPath = Annotated[Name, Field(title="Field", json_schema_extra=NO_TEMPLATE)]
+_TestedField = Annotated[str, FILLED, Field(title="Field")]
 
 
 class FurtherCondition(LenientModel, title="Condition"):
@@ -195,14 +202,12 @@ class FurtherCondition(LenientModel, title="Condition"):
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"value"})
 
-    field: _FieldPath
-    """The field to test; ``a.b.0.c`` reaches inside."""
+    field: _TestedField
+    """The field to test; ``a.b.0.c`` reaches inside. ``loop.item``, or a template."""
     operator: _Operator = Field(default=Operator.EQUALS, title="Comparison")
     """How the field is held against the value."""
     value: JsonValue = Field(default=None, title="Value")
     """What the field is held against; may hold templates."""
-
-    _plain_name = field_validator("field")(no_template)
 
 
 class TestsConfig(NodeConfig):
@@ -211,8 +216,8 @@ class TestsConfig(NodeConfig):
     __test__ = False  # pytest would take the name for a test class
     verbatim: ClassVar[frozenset[str]] = frozenset({"condition_value"})
 
-    condition_field: _FieldPath
-    """The field to test; ``a.b.0.c`` reaches inside."""
+    condition_field: _TestedField
+    """The field to test; ``a.b.0.c`` reaches inside. ``loop.item``, or a template."""
     condition_operator: _Operator = Field(default=Operator.EQUALS, title="Comparison")
     """How the field is held against the value."""
     condition_value: Annotated[JsonValue, FILLED] = Field(default=None, title="Value")
@@ -225,8 +230,6 @@ class TestsConfig(NodeConfig):
         default="AND", title="Combination"
     )
     """Whether all tests must hold, or one."""
-
-    _plain_name = field_validator("condition_field")(no_template)
 
 
 class ConditionConfig(TestsConfig, title="Condition", category="flow", outputs=("true", "false")):
@@ -241,7 +244,7 @@ class AddFieldConfig(NodeConfig, title="Add field", category="data"):
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"add_field_value"})
 
-    add_field_name: Name = Field(
+    add_field_name: str = Field(
         default="newField",
         title="Name",
         validation_alias=AliasChoices("addFieldName", "fieldName"),
@@ -290,12 +293,12 @@ class JoinConfig(
         default=JoinType.INNER, title="Records without a match"
     )
     """``inner`` drops them, ``left`` keeps those of A, ``outer`` keeps those of both."""
-    join_key: Name = Field(default="", title="Key", validate_default=True)
+    join_key: str = Field(default="", title="Key", validate_default=True)
     """The field whose values must be equal; ``a.b`` reaches inside."""
 
     @field_validator("join_key")
     @classmethod
     def _key_of_a_merge(cls, key: str, info: ValidationInfo) -> str:
         if info.data.get("join_strategy") == JoinStrategy.MERGE_BY_KEY and not key:
-            raise ValueError("is required when joinStrategy is mergeByKey")
+            raise MissingSettingError("is required when joinStrategy is mergeByKey")
         return key

@@ -52,3 +52,13 @@ async def handle_output(node: dict[str, Any], input_data: JsonValue) -> dict[str
 async def handle_comment(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Passes its input on."""
     return {"success": True, "message": "Comment passed", "outputData": input_data}
+
+
+@task(name="disabled")
+async def handle_disabled(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+    """Passes its input on, in place of the handler of a node that is disabled."""
+    return {
+        "success": True,
+        "message": "The node is disabled: its input passes through",
+        "outputData": input_data,
+    }

@@ -28,6 +28,10 @@ class FilterConfig(TestsConfig, title="Filter", category="data"):
     )
     """``keep`` keeps the records that pass the tests; ``drop`` keeps the others."""
 
+    def needs_input(self) -> bool:
+        """Return that there is nothing to filter without an input."""
+        return True
+
 
 # No coroutine: it runs in a thread, and a long list holds up no other execution.
 @task(name="filter")

@@ -11,9 +11,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
+from urllib.parse import quote
 
 from engine.errors import TemplateError
-from engine.values import JsonValue, as_number, as_text, encode_json, kind_of
+from engine.values import JsonValue, as_number, as_text, encode_json, kind_of, load_json
 
 LONGEST_TEXT = 16 * 1024 * 1024
 """Characters that one template may come to."""
@@ -79,6 +80,28 @@ def trim(value: JsonValue) -> str:
 def json(value: JsonValue) -> str:
     """The value as JSON, a text in quotation marks: fit to stand inside a hand-written body."""
     return encode_json(value)
+
+
+def fromjson(value: JsonValue) -> JsonValue:
+    """The value that a text of JSON stands for."""
+    if not isinstance(value, str):
+        raise ValueError(f"takes a text of JSON, not {_described(value)}")  # noqa: TRY004 - told with the filter's name
+    try:
+        return load_json(value)
+    except ValueError as error:
+        raise ValueError(f"takes a text of JSON, not {_described(value)}: {error}") from None
+
+
+def urlencode(value: JsonValue) -> str:
+    """The text as a part of a URL; an object as a query, ``a=1&b=2``, a list as several values."""
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[str, JsonValue]", value)
+        return "&".join(
+            f"{quote(name, safe='')}={quote(_plain_text(item), safe='')}"
+            for name, inner in fields.items()
+            for item in (cast("list[JsonValue]", inner) if isinstance(inner, list) else [inner])
+        )
+    return quote(_plain_text(value), safe="")
 
 
 def length(value: JsonValue) -> int:
@@ -194,6 +217,8 @@ _STRICT: dict[str, Filter] = {
     "lower": lower,
     "trim": trim,
     "json": json,
+    "fromjson": fromjson,
+    "urlencode": urlencode,
     "length": length,
     "first": first,
     "last": last,

@@ -1,17 +1,23 @@
 """The condition: tests its input and says which way the run goes."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from prefect import task
 
-from engine.conditions import Operator, Test, holds
+from engine.conditions import Operator, Test, holds_for
 from engine.errors import NodeError
-from engine.values import JsonValue
-from tasks.config_base import fill, read_config
+from engine.values import JsonValue, Missing, lookup
+from offload import check_stop
+from tasks.config_base import fill, has_template, read_config
 from tasks.configs import ConditionConfig, ProcessingMode, TestsConfig
+from tasks.context import current_node_run
 
 _WITHOUT_VALUE = {Operator.IS_EMPTY, Operator.IS_NOT_EMPTY, Operator.IS_TEXT, Operator.IS_NUMBER}
+_LOOP = "loop."
+_IN_ITEM = re.compile(r"(outer\.)*item(\.|$)")
 
 
 @task(name="condition")
@@ -59,6 +65,7 @@ def sort_records(
     passing: list[JsonValue] = []
     others: list[JsonValue] = []
     for index, record in enumerate(records):
+        check_stop()
         try:
             (passing if _passes(config, record) else others).append(record)
         except NodeError as error:
@@ -75,26 +82,53 @@ def _first_record(data: JsonValue) -> JsonValue:
 
 def _passes(config: TestsConfig, record: JsonValue) -> bool:
     # Lazily: a test that is not needed any more must not fail over its value.
-    outcomes = (holds(test, record) for test in _tests(config, record))
+    outcomes = _outcomes(config, record)
     return any(outcomes) if config.logical_operator == "OR" else all(outcomes)
 
 
-def _tests(config: TestsConfig, record: JsonValue) -> Iterator[Test]:
-    yield _test(
-        "conditionValue",
-        config.condition_field,
-        config.condition_operator,
-        config.condition_value,
-        record,
-    )
+def _outcomes(config: TestsConfig, record: JsonValue) -> Iterator[bool]:
+    first = Test(config.condition_field, config.condition_operator, config.condition_value)
+    yield _holds("conditionField", "conditionValue", first, record)
     for index, further in enumerate(config.additional_conditions):
-        setting = f"additionalConditions.{index}.value"
-        yield _test(setting, further.field, further.operator, further.value, record)
+        setting = f"additionalConditions.{index}"
+        test = Test(further.field, further.operator, further.value)
+        yield _holds(f"{setting}.field", f"{setting}.value", test, record)
 
 
-def _test(
-    setting: str, field: str, operator: Operator, value: JsonValue, record: JsonValue
-) -> Test:
+def _holds(field_setting: str, value_setting: str, test: Test, record: JsonValue) -> bool:
+    found = _found(field_setting, test.field, record)
     # The editor keeps the value when the operator is changed to one that needs none.
-    held = None if operator in _WITHOUT_VALUE else fill(setting, value, record)
-    return Test(field, operator, held)
+    unused = test.operator in _WITHOUT_VALUE
+    value = None if unused else fill(value_setting, test.value, record)
+    return holds_for(replace(test, value=value), found)
+
+
+def _found(setting: str, field: str, record: JsonValue) -> JsonValue | Missing:
+    """Return the value of a tested field.
+
+    A field of the record takes precedence. ``loop.item`` and the like are those of the loop around
+    the node; anything else that templates know is written as a template.
+    """
+    if has_template(field):
+        return fill(setting, field, record)
+    found = lookup(record, field)
+    if isinstance(found, Missing) and field.startswith(_LOOP):
+        return _of_loop(field)
+    return found
+
+
+def _of_loop(field: str) -> JsonValue | Missing:
+    around = current_node_run().loop()
+    if isinstance(around, Missing):
+        raise NodeError(
+            f"there is no '{field}': the input has no such field, and the node is not inside a "
+            "loop",
+            retryable=False,
+        )
+    path = field.removeprefix(_LOOP)
+    found = lookup(around, path)
+    # A field that an item does not have is missing as in any record; a wrong name is an error.
+    if isinstance(found, Missing) and not _IN_ITEM.match(path):
+        names = ", ".join(sorted(around))
+        raise NodeError(f"the loop has no field '{field}' (it has: {names})", retryable=False)
+    return found

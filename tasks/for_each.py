@@ -42,6 +42,10 @@ class ForEachConfig(NodeConfig, title="For each", category="flow", outputs=("ite
     timeout_seconds: TimeLimit = Field(default=None, title="Time for all items")
     """Seconds that all items together may take, up to a year; without it there is no limit."""
 
+    def needs_input(self) -> bool:
+        """Return whether the list comes from the input."""
+        return self.for_each_items is None
+
 
 @task(name="forEach")
 async def handle_for_each(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:

@@ -8,9 +8,9 @@ from tasks.aggregation import AggregateConfig, handle_aggregate
 from tasks.code import CodeConfig, handle_code
 from tasks.columns import (
     RenameColumnsConfig,
-    SplitColumnsConfig,
+    SplitTextConfig,
     handle_rename_columns,
-    handle_split_columns,
+    handle_split_text,
 )
 from tasks.config_base import NodeConfig
 from tasks.configs import (
@@ -38,6 +38,7 @@ from tasks.http import handle_http
 from tasks.http_config import HttpConfig
 from tasks.llm import handle_llm
 from tasks.records import handle_add_field, handle_join
+from tasks.split_columns import SplitColumnsConfig, handle_split_columns
 from tasks.subworkflow import SubworkflowConfig, handle_subworkflow
 from tasks.waiting import ApprovalConfig, WaitConfig, handle_approval, handle_wait
 from tasks.webhook_response import WebhookResponseConfig, handle_webhook_response
@@ -53,6 +54,7 @@ NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "forEach": handle_for_each,
     "join": handle_join,
     "splitColumns": handle_split_columns,
+    "splitText": handle_split_text,
     "renameColumns": handle_rename_columns,
     "filter": handle_filter,
     "aggregate": handle_aggregate,
@@ -77,6 +79,7 @@ NODE_CONFIGS: dict[str, type[NodeConfig]] = {
     "forEach": ForEachConfig,
     "join": JoinConfig,
     "splitColumns": SplitColumnsConfig,
+    "splitText": SplitTextConfig,
     "renameColumns": RenameColumnsConfig,
     "filter": FilterConfig,
     "aggregate": AggregateConfig,

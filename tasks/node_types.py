@@ -5,11 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import Task
+from pydantic import ValidationError
 
 from engine.document import Node, escape_pointer
 from engine.errors import Problem, UnknownNodeTypeError
+from engine.graph import DISABLED
 from engine.options import NodeOptions, OnError, RetryBackoff
+from engine.ports import Ports
+from engine.validation import TypeRules
 from tasks.config_base import Fault, NodeConfig, faults_of, refused_templates
+from tasks.entry import handle_disabled
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 
 DEFAULT_RETRIES = {"http": 2, "llm": 2}
@@ -56,6 +61,8 @@ class NodeTypes:
         Raises:
             UnknownNodeTypeError: there is no such type; names the known ones.
         """
+        if node_type == DISABLED:
+            return handle_disabled
         try:
             return self._handlers[node_type]
         except KeyError:
@@ -64,6 +71,28 @@ class NodeTypes:
     def config(self, node_type: str) -> type[NodeConfig]:
         """The config model of a type: its own, or the one that has the common options only."""
         return self._configs.get(node_type, NodeConfig)
+
+    @property
+    def rules(self) -> TypeRules:
+        """The rules of the types for the nodes of a document."""
+        return TypeRules(self.known, self.check, self.ports, self.is_incomplete)
+
+    def ports(self, node_type: str) -> Ports:
+        """Return the inputs and outputs of a type; one of each for an unknown type."""
+        return self.config(node_type).face.ports
+
+    def is_incomplete(self, node: Node) -> bool:
+        """Return whether a node without connections lacks a setting, or the input, that it needs.
+
+        A type that is not registered, or that is off, is a problem of another kind.
+        """
+        if node.type not in self._handlers or node.type in self._off:
+            return False
+        model = self.config(node.type)
+        try:
+            return model.model_validate(node.config).needs_input()
+        except ValidationError:
+            return any(fault.is_missing for fault in faults_of(model, node.config))
 
     def why_off(self, node_type: str) -> str | None:
         """Why documents with this type are refused here; ``None`` where they are not."""

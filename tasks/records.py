@@ -7,7 +7,7 @@ from typing import Any, cast
 from prefect import task
 
 from engine.errors import NodeError
-from engine.values import JsonValue, Missing, kind_of, lookup
+from engine.values import JsonValue, Missing, frozen, kind_of, lookup, nfc
 from tasks.config_base import fill, read_config
 from tasks.configs import AddFieldConfig, JoinConfig, JoinStrategy, JoinType
 
@@ -181,24 +181,22 @@ def _merge(
         matches = [] if key is None else by_key.get(key, [])
         matched.update(matches)
         for index in matches:
-            yield {**record, **right[index]}
+            yield _combined(record, right[index])
         if not matches and config.join_type != JoinType.INNER:
             yield dict(record)
     if config.join_type == JoinType.OUTER:
         yield from (dict(record) for i, record in enumerate(right) if i not in matched)
 
 
+def _combined(left: Record, right: Record) -> dict[str, JsonValue]:
+    """Return the fields of both records. Names equal in NFC are one field, with B's value."""
+    if all(map(str.isascii, left)) or all(map(str.isascii, right)):
+        return {**left, **right}
+    names = {nfc(name): name for name in left}
+    return {**left, **{names.get(nfc(name), name): value for name, value in right.items()}}
+
+
 def _key(record: Record, path: str) -> Hashable | None:
     """A record's key, ``None`` when it has none and so equals no other, as SQL has it."""
     found = lookup(record, path)
     return None if found is None or isinstance(found, Missing) else frozen(found)
-
-
-def frozen(value: JsonValue) -> Hashable:
-    """A stand-in for a JSON value, equal for equal values: 1 is 1.0, and ``True`` is neither."""
-    if isinstance(value, Mapping):
-        fields = cast("Record", value)
-        return ("object", frozenset((name, frozen(inner)) for name, inner in fields.items()))
-    if isinstance(value, list):
-        return ("list", tuple(frozen(item) for item in cast("list[JsonValue]", value)))
-    return (kind_of(value), value)

@@ -9,8 +9,17 @@ from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
 from engine.errors import NodeError
 from engine.options import TimeLimit
 from engine.parking import PARK
+from engine.ports import Port
 from engine.values import JsonValue, as_number, as_text
-from tasks.config_base import FILLED, NodeConfig, fill, fill_text, has_template, read_config
+from tasks.config_base import (
+    FILLED,
+    MissingSettingError,
+    NodeConfig,
+    fill,
+    fill_text,
+    has_template,
+    read_config,
+)
 from tasks.config_schema import WIDGET
 
 LONGEST_WAIT_SECONDS = 10 * 366 * 86_400
@@ -59,13 +68,19 @@ class WaitConfig(NodeConfig, title="Wait", category="flow", json_schema_extra=_O
     def _is_a_moment(cls, text: str | None, info: ValidationInfo) -> str | None:
         if text is None:
             if info.data.get("wait_seconds", "") is None:
-                raise ValueError("or waitSeconds is required")
+                raise MissingSettingError("or waitSeconds is required")
         elif not has_template(text):
             _moment(text)
         return text
 
 
-class ApprovalConfig(NodeConfig, title="Approval", category="flow", outputs=("true", "false")):
+_ANSWERS = (
+    Port("true", "Approved", ("approved", "approve", "accepted", "accept", "yes", "y", "1")),
+    Port("false", "Rejected", ("rejected", "reject", "declined", "denied", "no", "n", "0")),
+)
+
+
+class ApprovalConfig(NodeConfig, title="Approval", category="flow", outputs=_ANSWERS):
     """Parks the execution until somebody approves or rejects."""
 
     approval_message: Annotated[str, FILLED] = Field(

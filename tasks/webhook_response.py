@@ -12,6 +12,7 @@ from engine.errors import NodeError
 from engine.values import JsonValue, Missing, as_text, kind_of, load_json, lookup
 from tasks.config_base import (
     Filled,
+    MissingSettingError,
     NodeConfig,
     fill,
     fill_text,
@@ -19,7 +20,8 @@ from tasks.config_base import (
     read_config,
 )
 from tasks.config_schema import required_when
-from tasks.configs import as_texts, trimmed
+from tasks.configs import trimmed
+from tasks.fields import as_names
 from tasks.http_config import Pair, as_pairs
 
 REPLY = "webhookReply"
@@ -102,7 +104,7 @@ class WebhookResponseConfig(
     )
     """The input as it is, some fields of it, or a template."""
     webhook_response_fields: Annotated[
-        list[str], BeforeValidator(as_texts, json_schema_input_type=_SentNames)
+        list[str], BeforeValidator(as_names, json_schema_input_type=_SentNames)
     ] = Field(default_factory=list[str], title="Fields", validate_default=True)
     """The fields that are answered: a list, or a text with commas; ``a.b`` reaches inside."""
     webhook_response_template: Annotated[JsonValue, Filled(may_be_json=True)] = Field(
@@ -122,14 +124,14 @@ class WebhookResponseConfig(
     @classmethod
     def _some_to_select(cls, fields: list[str], info: ValidationInfo) -> list[str]:
         if not fields and info.data.get("webhook_response_mode") == ResponseMode.SELECTED:
-            raise ValueError("is required for the mode 'selected'")
+            raise MissingSettingError("is required for the mode 'selected'")
         return fields
 
     @field_validator("webhook_response_template")
     @classmethod
     def _one_to_fill(cls, template: JsonValue, info: ValidationInfo) -> JsonValue:
         if template is None and info.data.get("webhook_response_mode") == ResponseMode.TEMPLATE:
-            raise ValueError("is required for the mode 'template'")
+            raise MissingSettingError("is required for the mode 'template'")
         return template
 
 

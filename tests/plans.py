@@ -9,8 +9,10 @@ from typing import Any
 from engine.document import parse_document
 from engine.graph import Graph
 from engine.inputs import start_manually
+from engine.normalization import normalize
 from engine.plan import Outcome, Plan
 from engine.status import NodeStatus
+from tasks.node_types import DEFAULT
 
 
 def graph(nodes: str, ways: str = "", **configs: dict[str, Any]) -> Graph:
@@ -26,7 +28,7 @@ def graph(nodes: str, ways: str = "", **configs: dict[str, Any]) -> Graph:
                 "inputPort": port or None,
             }
         )
-    return Graph(
+    return normalize(
         parse_document(
             {
                 "nodes": [
@@ -35,8 +37,10 @@ def graph(nodes: str, ways: str = "", **configs: dict[str, Any]) -> Graph:
                 ],
                 "connections": connections,
             }
-        )
-    )
+        ),
+        DEFAULT.known,
+        DEFAULT.ports,
+    ).graph
 
 
 def plan(nodes: str, ways: str = "", **configs: dict[str, Any]) -> Plan:

@@ -107,10 +107,8 @@ def run(script: str, given: object) -> Any:
 
 def test_every_registered_type_is_there(catalogue: list[dict[str, Any]]):
     assert [item["type"] for item in catalogue] == TYPES.known
-    keys = (
-        "type title description category inputs outputs schema uiSchema defaults secretFields off"
-    )
-    assert all(set(item) == set(keys.split()) for item in catalogue)
+    keys = "type title description category inputs outputs ports schema uiSchema defaults off"
+    assert all(set(item) == {*keys.split(), "secretFields"} for item in catalogue)
     assert all(item["title"] and item["description"] for item in catalogue)
 
 
@@ -161,12 +159,12 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("llm", {"llmPrompt": "x", "outputType": "enum", "enumOptions": []}),
     ("join", {"joinStrategy": "mergeByKey"}),
     ("join", {"joinStrategy": "mergeByKey", "joinKey": " "}),
-    ("condition", {"conditionField": "{{ a }}"}),
-    ("condition", {"conditionField": "a", "additionalConditions": [{}]}),
-    ("splitColumns", {"splitField": "a", "splitMode": "position"}),
+    ("condition", {"conditionField": "a", "additionalConditions": [{"value": 1}]}),
+    ("splitText", {"splitField": "a", "splitMode": "position"}),
     ("renameColumns", {"renameMapping": {"a": " "}}),
     ("renameColumns", {"renameMapping": {"{{ a }}": "b"}}),
     ("filter", {}),
+    ("splitColumns", {}),
     ("aggregate", {"aggregateOperations": [{"operation": "sum"}]}),
     ("aggregate", {"aggregateGroupBy": ["a", "a"]}),
     ("wait", {}),
@@ -186,9 +184,11 @@ CANONICAL: list[tuple[str, dict[str, Any]]] = [
     ("http", {"httpUrl": "http://x", "httpAuth": {"type": "bearer", "token": "t"}}),
     ("llm", {"llmPrompt": "x", "outputType": "enum", "enumOptions": "a, b"}),
     ("join", {"joinStrategy": "mergeByKey", "joinKey": "id"}),
+    ("condition", {"conditionField": "{{ a }}"}),
+    ("splitColumns", {"columnsOutputB": ["a "]}),
     ("condition", {"conditionField": "a", "additionalConditions": [{"field": "b", "value": 1}]}),
-    ("splitColumns", {"splitField": "a", "splitMode": "position", "splitPositions": [1, 4]}),
-    ("splitColumns", {"splitField": "a", "splitSeparator": [" ", ";"], "splitInto": ["b", "c"]}),
+    ("splitText", {"splitField": "a", "splitMode": "position", "splitPositions": [1, 4]}),
+    ("splitText", {"splitField": "a", "splitSeparator": [" ", ";"], "splitInto": ["b", "c"]}),
     ("renameColumns", {"renameMapping": {"a": "b"}}),
     ("renameColumns", {"renameMapping": [{"from": "a", "to": "b"}]}),
     ("filter", {"conditionField": "a", "filterMode": "drop", "conditionValue": "{{ b }}"}),
@@ -221,7 +221,8 @@ def test_ajv_accepts_every_default(modules: None, catalogue: list[dict[str, Any]
     needed |= {
         "second": {"text": "x"},
         "wait": {"waitSeconds": 1},
-        "splitColumns": {"splitField": "a"},
+        "splitText": {"splitField": "a"},
+        "splitColumns": {"columnsOutputA": ["a"]},
         "renameColumns": {"renameMapping": {"a": "b"}},
         "filter": {"conditionField": "a"},
         "code": {"code": "input"},
@@ -313,7 +314,7 @@ def test_a_form_that_is_filled_in_gives_a_config_that_the_service_accepts(
         assert form["faults"] == []
         drawn = {"id": "n", "type": node_type, "config": form["sent"]}
         answer = service.http.post("/api/workflows/validate", json={"graph": {"nodes": [drawn]}})
-        assert answer.json() == {"valid": True, "errors": []}, node_type
+        assert answer.json() == {"valid": True, "errors": [], "warnings": []}, node_type
     assert page["forms"]["http"]["sent"]["httpMethod"] == "POST"
     assert page["forms"]["wait"]["sent"]["waitSeconds"] == 90
 

@@ -27,7 +27,7 @@ def run(service: RunningService, drawn: dict[str, Any]) -> dict[str, Any]:
         (
             node(
                 "work",
-                "splitColumns",
+                "splitText",
                 splitField="name",
                 splitSeparator=" ",
                 splitInto="first, last",
@@ -66,7 +66,7 @@ def run(service: RunningService, drawn: dict[str, Any]) -> dict[str, Any]:
             [{"city": "London", "sold": 12.5}, {"city": "Erlangen", "sold": 7}],
         ),
     ],
-    ids=["splitColumns", "renameColumns", "filter", "aggregate"],
+    ids=["splitText", "renameColumns", "filter", "aggregate"],
 )
 def test_a_node_for_records_runs_in_the_service(
     shared_service: RunningService, drawn: dict[str, Any], output: Any

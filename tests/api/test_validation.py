@@ -19,7 +19,7 @@ def errors(service: RunningService, **body: Any) -> list[dict[str, str]]:
     answer = service.http.post("/api/workflows/validate", json=body)
     assert answer.status_code == 200, answer.text
     found = answer.json()
-    assert set(found) == {"valid", "errors"}
+    assert set(found) == {"valid", "errors", "warnings"}
     assert found["valid"] == (found["errors"] == [])
     return found["errors"]
 
@@ -57,7 +57,11 @@ BAD_CONFIGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "condition": (
         {
             "conditionField": "a",
-            "additionalConditions": [{"field": "b"}, {"field": "c", "operator": "near"}, {}],
+            "additionalConditions": [
+                {"field": "b"},
+                {"field": "c", "operator": "near"},
+                {"value": 5},
+            ],
         },
         {"additionalConditions/1/operator": "near", "additionalConditions/2/field": MISSING},
     ),
@@ -145,6 +149,7 @@ def test_faults_of_shape_hide_no_others(service: RunningService):
             {"id": "k0", "fromNodeId": "start", "toNodeId": "half"},
             {"id": "k1", "fromNodeId": "start"},
             {"id": "k2", "fromNodeId": "untyped", "toNodeId": "gone"},
+            {"id": "k3", "fromNodeId": "start", "toNodeId": "bad"},
         ],
     }
     assert [(error["code"], error["pointer"]) for error in errors(service, graph=drawn)] == [

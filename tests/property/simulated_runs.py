@@ -17,6 +17,7 @@ from engine.inputs import Start, start_by_webhook, start_manually
 from engine.plan import SKIPPED, Outcome, Plan, Step
 from engine.status import NodeStatus
 from engine.validation import validate
+from tasks.node_types import DEFAULT
 
 TYPES = (
     "trigger",
@@ -90,7 +91,13 @@ class Case:
     """Webhook nodes that ``inputs`` of a manual start names."""
 
     def into(self, node_id: str) -> list[Way]:
-        return [way for way in self.ways if way.target == node_id]
+        ways = [way for way in self.ways if way.target == node_id]
+        return [w for i, w in enumerate(ways) if self._ports(w) not in map(self._ports, ways[:i])]
+
+    def _ports(self, way: Way) -> object:
+        decides = self.nodes[way.source].type in ("condition", "approval")
+        leaves = way.output_type if decides or way.output_type == "error" else None
+        return way.source, leaves, way.port if self.nodes[way.target].type == "join" else None
 
     def out_of(self, node_id: str) -> list[Way]:
         return [way for way in self.ways if way.source == node_id]
@@ -116,7 +123,7 @@ class Case:
             for i, way in enumerate(self.ways)
         ]
         document = parse_document({"nodes": nodes, "connections": connections})
-        graph = validate(document, TYPES, lambda _: [])
+        graph = validate(document, TYPES, lambda _: [], DEFAULT.ports)
         return kind(graph, self._start(graph))
 
     def _start(self, graph: Any) -> Start:

@@ -19,6 +19,7 @@ from engine.nested_plan import NestedPlan
 from engine.plan import SKIPPED, Outcome, Step
 from engine.status import NodeStatus
 from engine.validation import validate
+from tasks.node_types import DEFAULT
 from tests.property.simulated_runs import (
     TYPES,
     Case,
@@ -64,7 +65,7 @@ class LoopCase:
             for a, b, kind, port in ways
         ]
         document = parse_document({"nodes": nodes, "connections": connections})
-        graph = validate(document, (*TYPES, FOR_EACH), lambda _: [])
+        graph = validate(document, (*TYPES, FOR_EACH), lambda _: [], DEFAULT.ports)
         return NestedPlan(graph, start_manually(graph, None))
 
 

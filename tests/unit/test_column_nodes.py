@@ -1,4 +1,4 @@
-"""Work on columns: splitColumns and renameColumns."""
+"""Work on columns: splitText and renameColumns."""
 
 import time
 from typing import Any
@@ -16,7 +16,7 @@ from tasks.node_types import DEFAULT
 
 def split(data: Any, **config: Any) -> Any:
     config = {"splitField": "f", "splitKeepSource": False, **config}
-    return NODE_HANDLERS["splitColumns"].fn({"config": config}, data)["outputData"]
+    return NODE_HANDLERS["splitText"].fn({"config": config}, data)["outputData"]
 
 
 def rename(data: Any, mapping: Any, **config: Any) -> Any:
@@ -29,7 +29,7 @@ def refusals(node_type: str, config: dict[str, Any]) -> list[str]:
     return [problem.detail.partition("): ")[2] for problem in DEFAULT.check(node)]
 
 
-# splitColumns
+# splitText
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_the_columns_stand_where_the_source_was_or_behind_it():
 
 def test_the_source_stays_unless_it_is_told_to_go():
     config = {"splitColumn": "f"}
-    output = NODE_HANDLERS["splitColumns"].fn({"config": config}, {"f": "x"})["outputData"]
+    output = NODE_HANDLERS["splitText"].fn({"config": config}, {"f": "x"})["outputData"]
     assert output == {"f": "x", "f_1": "x"}
 
 
@@ -178,7 +178,7 @@ def test_records_without_the_field_can_be_let_through():
     ],
 )
 def test_a_config_that_cannot_split_is_refused(config: dict[str, Any], reason: str):
-    (told,) = refusals("splitColumns", {"splitField": "f", **config} if config else {})
+    (told,) = refusals("splitText", {"splitField": "f", **config} if config else {})
     assert reason in told
 
 
@@ -202,7 +202,10 @@ def test_merging_loses_no_character(text: str, most: int):
     ("mapping", "record", "renamed"),
     [
         ({"a": "b"}, {"x": 1, "a": 2, "z": 3}, {"x": 1, "b": 2, "z": 3}),
-        ([{"from": " a ", "to": " b "}], {"a": 1}, {"b": 1}),
+        ({"Price ": "price"}, {"Price ": "5"}, {"price": "5"}),
+        ([{"from": " a ", "to": " b "}], {" a ": 1, "a": 2}, {" b ": 1, "a": 2}),
+        ([{"from": "", "to": ""}, {}, None, {"from": "a", "to": "b"}], {"a": 1}, {"b": 1}),
+        ({"": "", "a": "b"}, {"a": 1}, {"b": 1}),
         ('{"a": "b"}', {"a": 1}, {"b": 1}),
         ({"a": "b", "b": "a"}, {"a": 1, "b": 2}, {"b": 1, "a": 2}),
         ({"a": "a"}, {"a": 1}, {"a": 1}),

@@ -39,6 +39,8 @@ HOLDS: list[tuple[str, Any, Any]] = [
     ("isNotEmpty", "x", None),
     ("isText", "x", None),
     ("isNumber", "25", None),
+    ("isBefore", "2026-03-01T00:30:00Z", "2026-03-01T00:30:00.500Z"),
+    ("isAfter", "2026-03-01T00:30:00+02:00", "2026-02-28T22:00:00Z"),
 ]
 FAILS: list[tuple[str, Any, Any]] = [
     ("equals", 25, "26"),
@@ -55,6 +57,8 @@ FAILS: list[tuple[str, Any, Any]] = [
     ("isNotEmpty", [], None),
     ("isText", 25, None),
     ("isNumber", "x", None),
+    ("isBefore", "2026-03-01", "2026-03-01T00:00:00.000Z"),
+    ("isAfter", "2026-03-01T00:30:00Z", "2026-03-01T00:30:00.500Z"),
 ]
 
 

@@ -175,11 +175,11 @@ def test_every_operator_has_a_snake_case_spelling(operator: Operator) -> None:
     assert Operator.parse(f" {snake} ") is operator
 
 
-def test_there_are_fourteen() -> None:
+def test_there_are_sixteen() -> None:
     assert [str(operator) for operator in Operator] == [
         *("equals", "notEquals", "greaterThan", "lessThan", "greaterOrEqual", "lessOrEqual"),
         *("contains", "notContains", "startsWith", "endsWith"),
-        *("isEmpty", "isNotEmpty", "isText", "isNumber"),
+        *("isEmpty", "isNotEmpty", "isText", "isNumber", "isBefore", "isAfter"),
     ]
 
 

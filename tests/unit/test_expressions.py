@@ -328,7 +328,7 @@ def test_a_long_text_takes_no_more_memory_than_a_few_copies_of_it():
 
 
 def test_names_of_filters_are_all_there_is():
-    names = "date default first int join json last length lower round trim upper"
+    names = "date default first fromjson int join json last length lower round trim upper urlencode"
     assert sorted(FILTERS) == names.split()
 
 

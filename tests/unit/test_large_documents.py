@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 
+from engine.validation import TypeRules
 from engine.values import encode_json
 from flows.submission import LARGE_CHARACTERS, LARGE_NODES, Submissions
 from tests.documents import document, node
@@ -17,6 +18,10 @@ class WatchedTypes:
 
     def __init__(self) -> None:
         self.asked_by: set[threading.Thread] = set()
+
+    @property
+    def rules(self) -> TypeRules:
+        return TypeRules(self.known, self.check)
 
     def check(self, _node: object) -> list[Any]:
         self.asked_by.add(threading.current_thread())

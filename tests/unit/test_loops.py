@@ -14,6 +14,7 @@ from engine.plan import Outcome, Step
 from engine.rerun import taken_over
 from engine.status import NodeStatus
 from engine.validation import validate
+from tasks.node_types import DEFAULT
 from tests.plans import done, failed, graph
 
 SKIPPED = Outcome(NodeStatus.SKIPPED)
@@ -65,7 +66,7 @@ def test_a_body_is_all_that_lies_behind_item_connections() -> None:
 def refusal(nodes: list[dict[str, Any]], connections: list[dict[str, Any]]) -> list[str]:
     document = parse_document({"nodes": nodes, "connections": connections})
     with pytest.raises(DocumentRefusedError) as refused:
-        validate(document, {"x", FOR_EACH}, lambda _: [])
+        validate(document, {"x", FOR_EACH}, lambda _: [], DEFAULT.ports)
     return [f"{problem.code} {problem.pointer}" for problem in refused.value.problems]
 
 
@@ -116,7 +117,7 @@ def test_ids_may_end_in_brackets_where_there_are_no_loops() -> None:
     document = parse_document({"nodes": [node("a[1]"), node("b[2]")], "connections": [
         way("a[1]", "b[2]"),
     ]})  # fmt: skip
-    plan = plan_of(validate(document, {"x"}, lambda _: []))
+    plan = plan_of(validate(document, {"x"}, lambda _: [], DEFAULT.ports))
     assert plan.ready({}).start == ("a[1]",)
     assert plan.after(["a[1]"], {"a[1]": done(5)}).start == ("b[2]",)
     assert plan.node_input("b[2]", {"a[1]": done(5)}) == 5

@@ -125,7 +125,6 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("llm", {**LLM, "llmProcessingMode": "x"}, "llmProcessingMode", "should be 'batch' or"),
     ("condition", {}, "conditionField", "'conditionField' is required"),
     ("condition", {"conditionField": " "}, "conditionField", "'conditionField' is required"),
-    ("condition", {"conditionField": "{{ a }}"}, "conditionField", "without {{ }}"),
     (
         "condition",
         {**CONDITION, "conditionOperator": "near"},
@@ -137,7 +136,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("condition", {**CONDITION, "processingMode": "all"}, "processingMode", "should be 'batch'"),
     (
         "condition",
-        {**CONDITION, "additionalConditions": [{"field": "b"}, {"operator": "equals"}]},
+        {**CONDITION, "additionalConditions": [{"field": "b"}, {"operator": "isEmpty"}]},
         "additionalConditions/1/field",
         "'additionalConditions.1.field' is required",
     ),

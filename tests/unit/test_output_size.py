@@ -13,7 +13,7 @@ LONG = "x" * 1_000
 ALL_ALIKE = [{"k": 1}] * 30
 GROWING: dict[str, tuple[dict[str, Any], Any]] = {
     "join": ({"joinStrategy": "mergeByKey", "joinKey": "k"}, {"A": ALL_ALIKE, "B": ALL_ALIKE}),
-    "splitColumns": (
+    "splitText": (
         {"splitField": "k", "splitInto": [f"column {i}" for i in range(1_000)]},
         ALL_ALIKE,
     ),

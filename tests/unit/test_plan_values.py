@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from engine.document import parse_document
-from engine.graph import Graph
 from engine.inputs import Start, start_manually
+from engine.normalization import normalize
 from engine.plan import SKIPPED, Outcome, Plan, Progress
+from tasks.node_types import DEFAULT
 from tests.plans import ROWS, WENT_FALSE, WENT_TRUE, done, failed, graph, plan
 
 # --- inputs -----------------------------------------------------------------------------------
@@ -125,7 +126,7 @@ def test_a_join_gets_its_inputs_by_port(ways: str, brought: dict[str, Any]) -> N
 
 
 def test_react_flow_s_handles_are_a_join_s_ports() -> None:
-    drawn = Graph(
+    drawn = normalize(
         parse_document(
             {
                 "nodes": [{"id": i, "type": t} for i, t in (("a", "x"), ("b", "x"), ("j", "join"))],
@@ -134,8 +135,10 @@ def test_react_flow_s_handles_are_a_join_s_ports() -> None:
                     {"source": "b", "target": "j", "targetHandle": "A"},
                 ],
             }
-        )
-    )
+        ),
+        DEFAULT.known,
+        DEFAULT.ports,
+    ).graph
 
     run = Plan(drawn, start_manually(drawn, None))
 

@@ -1,0 +1,151 @@
+"""Normalization: the graph that runs, made of a document as it was read.
+
+Ports get their declared names. Duplicate connections, React Flow's groups, comments and disabled
+nodes without connections, and nodes that are neither connected nor configured are left out. A
+disabled node becomes one that passes its input on.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
+
+from engine.document import Connection, Document, Node
+from engine.errors import Problem
+from engine.graph import COMMENT, DISABLED, Graph
+from engine.ports import PortsOf, UnknownPortError, any_ports
+
+GROUP = "group"
+"""React Flow's frame around nodes. A registered node type of that name takes precedence."""
+_KEPT_WHEN_DISABLED = "hideData"
+
+IsIncomplete = Callable[[Node], bool]
+"""Returns whether a node that has no connections lacks a setting that it needs."""
+
+
+def never_incomplete(_node: Node) -> bool:
+    """Return that a node has all settings."""
+    return False
+
+
+@dataclass(slots=True)
+class Normalized:
+    """A document's graph, and the problems that came up."""
+
+    graph: Graph
+    problems: list[Problem] = field(default_factory=list[Problem])
+    warnings: list[Problem] = field(default_factory=list[Problem])
+
+
+def normalize(
+    document: Document,
+    known_types: Collection[str],
+    ports: PortsOf = any_ports,
+    is_incomplete: IsIncomplete = never_incomplete,
+) -> Normalized:
+    """Return the graph of a document. It can only run if the document has no problems."""
+    groups = {node.id for node in document.nodes if node.type == GROUP and GROUP not in known_types}
+    types = {node.id: node for node in document.nodes}
+    problems = list(_group_connections(document, groups))
+    connections: dict[tuple[str, str, str | None, str | None], Connection] = {}
+    for connection in document.connections:
+        if connection.source in groups or connection.target in groups:
+            continue
+        named, unknown = _with_ports(connection, types, ports)
+        problems.extend(unknown)
+        ends = (named.source, named.target, named.output_type, named.input_port)
+        connections.setdefault(ends, named)
+    unused = _unused(document, groups, is_incomplete)
+    graph = Graph(
+        Document(
+            tuple(
+                _passing(node) if node.disabled else node
+                for node in document.nodes
+                if node.id not in groups and node.id not in unused
+            ),
+            tuple(connections.values()),
+        ),
+        ports,
+    )
+    warnings = [_warning(node, groups) for node in document.nodes if node.id in groups | unused]
+    return Normalized(graph, problems, warnings)
+
+
+def _with_ports(
+    connection: Connection, nodes: dict[str, Node], ports: PortsOf
+) -> tuple[Connection, list[Problem]]:
+    source, target = nodes.get(connection.source), nodes.get(connection.target)
+    output, entry = connection.output_type, connection.input_port
+    problems: list[Problem] = []
+    if source is not None:
+        declared = ports(source.type)
+        try:
+            output = declared.output_named(output)
+        except UnknownPortError as error:
+            problems.append(_unknown_port(connection, source, "output", error))
+            output = None
+        if source.disabled and output in declared.passing():
+            output = None
+    if target is not None:
+        try:
+            entry = ports(target.type).input_named(entry)
+        except UnknownPortError as error:
+            problems.append(_unknown_port(connection, target, "input", error))
+            entry = None
+    return replace(connection, output_type=output, input_port=entry), problems
+
+
+def _unknown_port(
+    connection: Connection, node: Node, kind: str, error: UnknownPortError
+) -> Problem:
+    name = connection.output_type if kind == "output" else connection.input_port
+    where = connection.output_pointer if kind == "output" else connection.input_pointer
+    known = [*error.known, "error"] if kind == "output" else error.known
+    detail = (
+        f"connection '{connection.id}': node '{node.id}' ({node.type}) has no {kind} '{name}'; "
+        f"known are: {', '.join(known)}"
+    )
+    return Problem("unknown_port", detail, where, node.id, connection.id)
+
+
+def _group_connections(document: Document, groups: Collection[str]) -> Iterable[Problem]:
+    for connection in document.connections:
+        for node_id in (connection.source, connection.target):
+            if node_id in groups:
+                detail = (
+                    f"connection '{connection.id}' is attached to the group '{node_id}', which is "
+                    "not part of an execution: connect the nodes inside it"
+                )
+                yield Problem(
+                    "group_connection", detail, connection.pointer, node_id, connection.id
+                )
+
+
+def _unused(
+    document: Document, groups: Collection[str], is_incomplete: IsIncomplete
+) -> frozenset[str]:
+    """Return the nodes that are neither connected nor configured.
+
+    If nothing would be left to run, they count, so that the document is rejected with the reasons.
+    """
+    connected = {c.source for c in document.connections} | {c.target for c in document.connections}
+    alone = [node for node in document.nodes if node.id not in connected and node.id not in groups]
+    unused = {node.id for node in alone if not node.disabled and is_incomplete(node)}
+    idle = {node.id for node in alone if node.disabled or node.type == COMMENT}
+    left = len(document.nodes) - len(unused) - len(idle) - len(groups)
+    return frozenset(unused) if left > 0 else frozenset()
+
+
+def _warning(node: Node, groups: Collection[str]) -> Problem:
+    if node.id in groups:
+        detail = f"node '{node.id}' is a group: it is not part of an execution"
+        return Problem("group_node", detail, node.pointer, node.id)
+    detail = (
+        f"node '{node.id}' ({node.type}) has no connections and its config is incomplete: "
+        "it is not part of an execution"
+    )
+    return Problem("unused_node", detail, node.pointer, node.id)
+
+
+def _passing(node: Node) -> Node:
+    """Return a disabled node as the run sees it."""
+    config = {key: it for key, it in node.config.items() if key == _KEPT_WHEN_DISABLED}
+    return replace(node, type=DISABLED, declared_type=node.type, config=config)
