@@ -6,7 +6,7 @@ import os
 from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
@@ -50,6 +50,24 @@ def _require_http(value: str | None) -> str | None:
 _HttpUrl = Annotated[str | None, AfterValidator(_require_http), _BlankIsNone]
 
 
+def require_host(value: str) -> str:
+    """Return a host name or an address to listen on, an IPv6 address without its brackets.
+
+    Raises:
+        ValueError: If it has a scheme, a port, a path or a space.
+    """
+    host = value.strip()
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if not host:
+        raise ValueError("Input should be a host name or an address, such as 127.0.0.1")
+    if "/" in host or "@" in host or any(character.isspace() for character in host):
+        raise ValueError("Input should be a host name or an address, without scheme and path")
+    if host.count(":") == 1 or "]" in host:
+        raise ValueError("Input should be a host name or an address; the port is API_PORT")
+    return host
+
+
 def _require_webhook_secret(value: SecretStr | None) -> SecretStr | None:
     """Standard Webhooks: base64 of 24 to 64 random bytes, with or without ``whsec_``."""
     if value is not None:
@@ -88,7 +106,7 @@ class Settings(BaseSettings):
         env_file=ROOT / ".env", env_file_encoding="utf-8", extra="ignore", frozen=True
     )
 
-    api_host: str = "0.0.0.0"  # noqa: S104 - the contract's default: the frontend is elsewhere
+    api_host: Annotated[str, AfterValidator(require_host)] = "0.0.0.0"  # noqa: S104 - the contract's default: the frontend is elsewhere
     """The address the service listens on."""
     api_port: int = Field(default=8000, ge=0, le=65_535)
     """The port; 0 takes a free one and logs it."""
@@ -274,14 +292,16 @@ def _secrets_of(path: Path) -> dict[str, str]:
     return cast("dict[str, str]", values)
 
 
-def load_settings() -> Settings:
-    """The settings of the environment and of ``.env``; its secrets can be loaded too.
+def load_settings(**given: Any) -> Settings:
+    """Return the settings of the environment and of ``.env``; those in ``given`` override them.
+
+    The secrets can be loaded too.
 
     Raises:
-        SettingsError: one line that names every wrong setting.
+        SettingsError: If a setting is wrong: one line that names every wrong setting.
     """
     try:
-        settings = Settings()
+        settings = Settings(**given)
         load_secrets(settings)
     except ValidationError as error:
         raise SettingsError("; ".join(map(_fault, error.errors()))) from None

@@ -1,54 +1,204 @@
-"""Starts the service: ``python start_service.py``.
+"""Command line of the service: ``./start.sh``, ``start.bat`` or ``python start_service.py``.
 
-``--check`` looks at its database instead, ``--new-key name role organization`` makes a key.
+Nothing starts unless the whole command line is understood. ``--help`` and ``--version`` import
+click alone, because they must answer at once.
 """
 
 import asyncio
+import difflib
 import gc
 import ipaddress
 import os
+import re
 import signal
 import socket
 import sys
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
 
-from api.keys import ROLES, KeysError, new_key, read_keys
-from config import Settings, SettingsError, load_settings
+import click
+
+from version import VERSION
+
+if TYPE_CHECKING:
+    from config import Settings
+
+COMMAND = "start.bat" if os.name == "nt" else "./start.sh"
+MAX_PORT = 65_535
+MAX_PORT_DIGITS = 5
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells report it."""
 
 THREAD_SWITCH_SECONDS = 0.0005
 """How long a thread that wants to go on waits for one that computes. An answer passes through three
 threads while another carries executions out: with Python's 5 ms the slowest tenth of them took
 twice as long, and executions ran no faster."""
 
+EPILOG = """\b
+Exit codes:
+  0  stopped, checked without a violation, or done
+  1  cannot run, or a check found violations
+  2  a wrong argument or setting, or a database that cannot be checked
 
-def main() -> int:
-    """Runs the service until it is stopped. Exit codes: 0 stopped, 1 could not run, 2 settings."""
-    if sys.argv[1:2] == ["--new-key"]:
-        return print_new_key(sys.argv[2:])
+Settings are environment variables or lines of .env; docs/settings.md lists them.
+"""
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Run one command line, and return its exit code."""
     try:
-        settings = load_settings()
+        code = command_line.main(list(arguments), prog_name=COMMAND, standalone_mode=False)
+    except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption) and not error.possibilities:
+            error = _with_long_options(error, arguments)
+        message = " ".join(error.format_message().split())
+        end = "" if message.endswith((".", "?", "?)")) else "."
+        print(f"Error: {message}{end} See {COMMAND} --help", file=sys.stderr)
+        return error.exit_code
+    except click.Abort:
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _with_long_options(error: click.NoSuchOption, arguments: Sequence[str]) -> click.NoSuchOption:
+    """Return ``error`` about ``-port`` itself: click reads one dash as the options -p, -o, …."""
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if name != error.option_name and re.match(f"{re.escape(error.option_name)}\\w", name):
+            known = [text for option in command_line.params for text in option.opts]
+            return click.NoSuchOption(name, possibilities=known, ctx=error.ctx)
+    return error
+
+
+def _require_port(
+    _context: click.Context, _parameter: click.Parameter, port: str | None
+) -> int | None:
+    """Return the number of ``--port``."""
+    if port is None:
+        return None
+    if not (
+        port.isascii()
+        and port.isdecimal()
+        and len(port) <= MAX_PORT_DIGITS
+        and int(port) <= MAX_PORT
+    ):
+        raise click.BadParameter(f"{port!r} is not a number from 0 to {MAX_PORT}")
+    return int(port)
+
+
+def _require_host(
+    _context: click.Context, _parameter: click.Parameter, host: str | None
+) -> str | None:
+    """Return the host name or address of ``--host``, without brackets."""
+    from config import require_host  # noqa: PLC0415 - --help does not need it
+
+    if host is None:
+        return None
+    try:
+        return require_host(host)
+    except ValueError as error:
+        raise click.BadParameter(f"{host!r}: {error}") from None
+
+
+@click.group(
+    invoke_without_command=True,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--host", callback=_require_host, metavar="HOST", help="Listen here, not on API_HOST."
+)
+@click.option(
+    "--port", callback=_require_port, metavar="PORT", help="Use this port, not API_PORT; 0: any."
+)
+@click.option("--check", is_flag=True, help="Check the database, and start nothing.")
+@click.option(
+    "--new-key",
+    nargs=3,
+    metavar="NAME ROLE ORGANIZATION",
+    help="Make a key for API_KEYS. ROLE: read, run or admin. ORGANIZATION: an id, or '*'.",
+)
+@click.version_option(VERSION, prog_name="Workflow Orchestration Service")
+@click.pass_context
+def command_line(
+    context: click.Context,
+    host: str | None,
+    port: int | None,
+    *,
+    check: bool,
+    new_key: tuple[str, str, str] | None,
+) -> int:
+    """Start the workflow service, which runs until Ctrl-C.
+
+    Without a command and without --check or --new-key it serves the HTTP interface.
+    """
+    _refuse_combinations(context)
+    if context.invoked_subcommand:
+        return 0
+    if new_key:
+        return print_new_key(new_key)
+    return start(host, port, check=check)
+
+
+def _refuse_combinations(context: click.Context) -> None:
+    """Raise a usage error if options or a command are given that exclude each other."""
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in ("check", "new_key", "host", "port")
+        if context.params[name] not in (None, False)
+    ]
+    if context.invoked_subcommand and given:
+        raise click.UsageError(f"{given[0]} cannot be combined with {context.invoked_subcommand}")
+    if len(given) > 1 and given[0] in {"--check", "--new-key"}:
+        raise click.UsageError(f"{given[0]} cannot be combined with {given[1]}")
+
+
+@command_line.command("demo")
+def demo_command() -> int:
+    """Show the service at work, on a database of its own."""
+    from examples.demo import main as run_demo  # noqa: PLC0415 - only the demo needs it
+
+    return run_demo()
+
+
+def start(host: str | None, port: int | None, *, check: bool) -> int:
+    """Load the settings, then check the database or serve. ``host`` and ``port`` override them."""
+    from api.keys import KeysError, read_keys  # noqa: PLC0415 - --help does not need it
+    from config import SettingsError, load_settings  # noqa: PLC0415 - as above
+
+    given = {"api_host": host, "api_port": port}
+    try:
+        settings = load_settings(
+            **{name: value for name, value in given.items() if value is not None}
+        )
         is_open = not read_keys(settings.key_entries, settings.api_keys_file).keys
     except (SettingsError, KeysError) as error:
         print(f"Wrong setting: {error}", file=sys.stderr)
         return 2
-    if sys.argv[1:] == ["--check"]:
-        return check(settings)
-    # The port comes first: what cannot answer must not take executions either.
+    if check:
+        return check_database(settings)
+    # The port comes first: a process that cannot answer must not take executions either.
     try:
         sockets = bind(settings.api_host, settings.api_port)
     except OSError as error:
-        where = f"API_HOST={settings.api_host} API_PORT={settings.api_port}"
+        where = " ".join(
+            (
+                f"API_HOST={settings.api_host}" if host is None else f"--host {host}",
+                f"API_PORT={settings.api_port}" if port is None else f"--port {port}",
+            )
+        )
         print(f"Cannot listen on {where}: {error.strerror or error}", file=sys.stderr)
         return 1
     return serve(settings, sockets, is_open=is_open)
 
 
-def check(settings: Settings) -> int:
-    """Looks whether the database is as it must be. Exit codes: 0 yes, 1 no, 2 could not look."""
-    from database.check import check_database  # noqa: PLC0415 - the service does not need it
+def check_database(settings: "Settings") -> int:
+    """Print whether the invariants of the database hold. 0: yes, 1: no, 2: cannot check."""
+    from database import check  # noqa: PLC0415 - the service does not need it
 
-    report = check_database(settings.url)
-    print("\n".join(report.lines))
+    report = check.check_database(settings.url)
+    for line in report.lines:
+        print(line)
     return report.exit_code
 
 
@@ -56,9 +206,12 @@ def bind(host: str, port: int) -> list[socket.socket]:
     """A socket for each address of ``host``; they do not listen yet.
 
     Raises:
-        OSError: there is no such address, or the port is in use or not for us.
+        OSError: If there is no such address, or the port is in use or not permitted.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError:  # a label is empty, or longer than 63 characters
+        raise OSError("this is not a valid host name") from None
     sockets: list[socket.socket] = []
     for family, kind, _, _, address in dict.fromkeys(found):
         # asyncio switches Nagle off only where a socket says that it is TCP.
@@ -78,7 +231,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def serve(settings: Settings, sockets: list[socket.socket], *, is_open: bool) -> int:
+def serve(settings: "Settings", sockets: list[socket.socket], *, is_open: bool) -> int:
     """Serves until SIGINT or SIGTERM."""
     # What is imported stays. Looking through it for garbage would make the start longer by a
     # quarter, and stop the service for 0.15 s again and again.
@@ -93,6 +246,7 @@ def serve(settings: Settings, sockets: list[socket.socket], *, is_open: bool) ->
 
     from api.server import Server  # noqa: PLC0415
     from api_service import create_app, prepare_database  # noqa: PLC0415
+    from config import SettingsError  # noqa: PLC0415
     from engine.errors import StorageError  # noqa: PLC0415
     from logs import set_up_logging  # noqa: PLC0415
     from tasks.node_packages import NodePackageError, load_node_packages  # noqa: PLC0415
@@ -132,18 +286,22 @@ def serve(settings: Settings, sockets: list[socket.socket], *, is_open: bool) ->
     return 0 if server.started else 1
 
 
-def print_new_key(arguments: list[str]) -> int:
-    """Makes a key: the key itself for its owner, its entry for the settings. 0 made, 2 wrong."""
+def print_new_key(arguments: Sequence[str]) -> int:
+    """Print a new key for its owner, and its entry for the settings. 0: made, 2: wrong values."""
+    from api.keys import ROLES, KeysError, new_key  # noqa: PLC0415 - --help does not need it
+
     try:
         name, role, organization = arguments
-        key, entry = new_key(name, role, organization)
     except ValueError:
-        roles = "|".join(ROLES)
-        usage = f"python start_service.py --new-key name {roles} organization|'*'"
+        usage = f"{COMMAND} --new-key NAME {'|'.join(ROLES)} ORGANIZATION|'*'"
         print(f"Usage: {usage}", file=sys.stderr)
         return 2
+    try:
+        key, entry = new_key(name, role, organization)
     except KeysError as error:
-        print(error, file=sys.stderr)
+        near = [] if role in ROLES else difflib.get_close_matches(role.lower(), ROLES, 1)
+        hint = f". Did you mean '{near[0]}'?" if near else ""
+        print(f"{error}{hint}", file=sys.stderr)
         return 2
     print(f"The key, which is not kept anywhere: {key}")
     print(f"Its entry for API_KEYS, or a line of the file of API_KEYS_FILE: {entry}")
@@ -159,4 +317,4 @@ def _stopped(_number: int, _frame: object) -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""``python start_service.py --check``: are the invariants of a database held?"""
+"""``./start.sh --check``: are the invariants of a database held?"""
 
 import asyncio
 from dataclasses import dataclass, field

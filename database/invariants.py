@@ -1,4 +1,4 @@
-"""What must be true of every database at every moment; ``python start_service.py --check`` asks.
+"""What must be true of every database at every moment; ``./start.sh --check`` asks.
 
 Each invariant is a query for the rows that break it. Rows without the service's bookkeeping are the
 main project's own, and not looked at.

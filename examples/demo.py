@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -44,9 +44,11 @@ class DemoError(Exception):
     """The demo cannot go on; the message says why, for a person."""
 
 
-def main() -> int:
-    """Runs the demo; 0 when the workflow completed, 1 when not, 130 when interrupted."""
-    argparse.ArgumentParser(prog="./start.sh demo", description=__doc__).parse_args()
+def main(arguments: Sequence[str] = ()) -> int:
+    """Run the demo. 0: the workflow completed, 1: it did not, 130: interrupted."""
+    argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__).parse_args(
+        list(arguments)
+    )
     signal.signal(signal.SIGTERM, _leave)
     # Without this, the units of a report would be cut in a Windows code page.
     for stream in (sys.stdout, sys.stderr):
@@ -229,4 +231,4 @@ def _leave(signum: int, _frame: FrameType | None) -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
