@@ -27,6 +27,7 @@ from api.tokens import Tokens
 from config import ROOT, Settings, SettingsError, load_secrets
 from credentials import mask_credentials
 from database import Database, ExampleWorkflow, utc_now
+from database.urls import read_address
 from database.vault import Vault
 from engine.limits import DocumentLimits
 from engine.values import encode_json
@@ -215,10 +216,10 @@ def runner_settings(settings: Settings) -> RunnerSettings:
 def vault_of(settings: Settings) -> Vault:
     """What seals the data of nodes that hide it; its key file lies beside the database."""
     key = settings.data_key
-    file = settings.database_file
+    file = read_address(settings.url).file
     return Vault(
         key.get_secret_value() if key else None,
-        None if settings.database_url else file.with_name(f"{file.name}.key"),
+        None if file is None else file.with_name(f"{file.name}.key"),
     )
 
 

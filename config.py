@@ -12,6 +12,7 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL
 
 ROOT = Path(__file__).resolve().parent
 
@@ -89,7 +90,14 @@ def _require_256_bits(value: SecretStr | None) -> SecretStr | None:
 
 
 def _from_here(path: Path) -> Path:
-    return (ROOT / path.expanduser()).resolve()
+    # ``Path.expanduser`` fails for ``~name`` without such a user, which is a valid file name.
+    return Path(os.path.realpath(ROOT / os.path.expanduser(path)))  # noqa: PTH111
+
+
+def _require_file_name(value: object) -> object:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("Input should be the path of a file")
+    return value
 
 
 def _from_here_if_any(path: Path | None) -> Path | None:
@@ -126,7 +134,7 @@ class Settings(BaseSettings):
     body_timeout_seconds: float = Field(default=60.0, gt=0, le=86_400)
     """How long the body of a request may take to come; past that it is answered with 408."""
 
-    database_path: Path = Path("../database.sqlite")
+    database_path: Annotated[Path, BeforeValidator(_require_file_name)] = Path("../database.sqlite")
     """The SQLite file shared with the main project; relative paths start at this directory."""
     database_url: Annotated[SecretStr | None, _BlankIsNone] = None
     """A SQLAlchemy URL (``postgresql+asyncpg://…``); takes the place of ``database_path``."""
@@ -232,7 +240,8 @@ class Settings(BaseSettings):
         """The SQLAlchemy URL of the database."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite+aiosqlite:///{self.database_file}"
+        address = URL.create("sqlite+aiosqlite", database=str(self.database_file))
+        return address.render_as_string()
 
     @property
     def key_entries(self) -> str | None:

@@ -18,7 +18,6 @@ from database.callbacks import Callbacks
 from database.children import Children
 from database.clock import Clock, to_text, utc_now
 from database.connection import (
-    is_sqlite,
     open_engine,
     open_reading_engine,
     open_writing_engine,
@@ -34,6 +33,7 @@ from database.replies import Replies
 from database.retention import Retention
 from database.schema import ExampleWorkflow, is_prepared, prepare_schema
 from database.submissions import Submissions
+from database.urls import is_sqlite
 from database.vault import Vault
 from database.workflows import SavedWorkflows
 from database.writer import PooledWriter, SingleWriter, Writer

@@ -2,12 +2,9 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from pathlib import Path
-
-from sqlalchemy import make_url
 
 from database import Database
-from database.connection import is_sqlite
+from database.urls import read_address
 from engine.errors import StorageError
 
 HELD, BROKEN, NOT_CHECKED = 0, 1, 2
@@ -26,27 +23,26 @@ def check_database(url: str) -> Report:
 
     It creates and changes nothing. Leases that ran out are no fault here: nobody may be running.
     """
-    if is_sqlite(url) and not Path(make_url(url).database or "").is_file():
-        return Report(NOT_CHECKED, [f"There is no database at {make_url(url).database}"])
     try:
-        return asyncio.run(_check(url))
+        address = read_address(url)
+    except StorageError as error:
+        return Report(NOT_CHECKED, [f"Cannot check DATABASE_URL: {error}"])
+    try:
+        if address.file is not None and not address.file.is_file():
+            return Report(NOT_CHECKED, [f"There is no database at {address.file}"])
+        return asyncio.run(_check(url, address.shown))
     except (StorageError, OSError) as error:
-        return Report(NOT_CHECKED, [f"Cannot check {_shown(url)}: {error}"])
+        return Report(NOT_CHECKED, [f"Cannot check {address.shown}: {error}"])
 
 
-async def _check(url: str) -> Report:
+async def _check(url: str, shown: str) -> Report:
     database = Database(url)
     try:
         if not await database.is_prepared():
-            return Report(NOT_CHECKED, [f"No service has ever used {_shown(url)}"])
+            return Report(NOT_CHECKED, [f"No service has ever used {shown}"])
         violations = await database.find_violations(service_runs=False)
     finally:
         await database.close()
     if violations:
         return Report(BROKEN, [str(violation) for violation in violations])
-    return Report(HELD, [f"OK: every invariant holds in {_shown(url)}"])
-
-
-def _shown(url: str) -> str:
-    parsed = make_url(url)
-    return (parsed.database or url) if is_sqlite(url) else parsed.render_as_string()
+    return Report(HELD, [f"OK: every invariant holds in {shown}"])

@@ -1,14 +1,17 @@
 """Opening the database: pragmas, transactions, and its errors as the service's."""
 
 import functools
+import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from database.urls import explain_unopened, read_address
 from engine.errors import (
     StorageBusyError,
     StorageError,
@@ -53,15 +56,11 @@ _MISSING_PARENTS = """
 keys enforced, SQLite would then refuse every write to the child, whatever it writes."""
 
 
-def is_sqlite(url: str) -> bool:
-    """Whether ``url`` names a SQLite file."""
-    return url.startswith("sqlite")
-
-
 def open_engine(url: str) -> AsyncEngine:
     """An engine for one event loop. Nothing is opened before its first connection."""
+    address = read_address(url)
     try:
-        return create_async_engine(url, pool_pre_ping=True)
+        return create_async_engine(address.url, connect_args=address.arguments, pool_pre_ping=True)
     except (SQLAlchemyError, ImportError) as error:
         raise StorageUnusableError(f"The database's URL cannot be used: {error}") from None
 
@@ -81,14 +80,27 @@ def open_writing_engine(url: str) -> Engine:
 
 
 def _open_sqlite(url: str, connections: int, begin: Callable[[Connection], None]) -> Engine:
-    address = make_url(url).set(drivername="sqlite")
-    engine = create_engine(address, pool_size=connections, max_overflow=0)
-    event.listen(engine, "connect", _prepare_sqlite)
+    address = read_address(url)
+    engine = create_engine(address.url, pool_size=connections, max_overflow=0)
+    file = address.file or Path()
+
+    def connect(dialect: Any, _record: object, positional: Any, named: Any) -> sqlite3.Connection:
+        try:
+            connection = dialect.connect(*positional, **named)
+            _prepare_sqlite(connection)
+        except sqlite3.OperationalError as error:
+            reason = explain_unopened(file) if "unable to open" in str(error) else None
+            if reason is None:
+                raise
+            raise sqlite3.OperationalError(f"{error}: {reason}") from None
+        return connection
+
+    event.listen(engine, "do_connect", connect)
     event.listen(engine, "begin", begin)
     return engine
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection) -> None:
     connection.isolation_level = None  # the driver shall not begin transactions by itself
     connection.text_factory = _decode  # what others wrote may be no Unicode; it is read anyway
     cursor = connection.cursor()

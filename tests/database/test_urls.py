@@ -1,0 +1,266 @@
+"""``DATABASE_PATH`` takes any path, ``DATABASE_URL`` the forms that people paste from elsewhere."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url
+
+from api_service import vault_of
+from config import ROOT, Settings
+from database import Database
+from database.check import HELD, NOT_CHECKED, check_database
+from database.urls import read_address, sqlite_url
+from engine.errors import StorageError, StorageUnusableError
+from tests.postgres import new_postgres_database
+
+NAMES = [
+    "q?a/x.sqlite",
+    "#a/x#y.sqlite",
+    "%41/%41.sqlite",
+    "100%/x.sqlite",
+    "a b/ c .sqlite",
+    'it\'s "quoted"/x.sqlite',
+    "ünï/☃ 数据.sqlite",
+    "dots./x.",
+    "~/x.sqlite",
+    "new\nline/x.sqlite",
+    "file:x?mode=ro&cache=shared",
+    ":memory:",
+    "a&b=c;d+e/x.sqlite",
+    "back\\slash/x.sqlite",
+    "sqlite:/x@y:z/[x].sqlite",
+    "d" * 150 + "/" + "n" * 240,
+]
+
+
+def settings(**values: Any) -> Settings:
+    return Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue]
+
+
+def files_of(directory: Path) -> set[Path]:
+    return set(directory.rglob("*"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows forbids some of these names")
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_database_is_made_at_any_path_of_the_file_system(tmp_path: Path, name: str):
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    before = files_of(tmp_path)
+    given = settings(database_path=str(file))
+    database = Database(given.url)
+    try:
+        assert await database.prepare() is True
+    finally:
+        await database.close()
+    made = files_of(tmp_path) - before
+    assert file in made
+    assert all(path.name.startswith(file.name) for path in made)  # the file, -wal, -shm
+    assert make_url(given.url).database == str(file)
+    vault = vault_of(given)
+    vault.seal({"outputData": 1})
+    assert file.with_name(f"{file.name}.key").is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows forbids some of these names")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_check_looks_at_that_path(tmp_path: Path, name: str):
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    url = settings(database_path=str(file)).url
+    report = check_database(url)
+    assert (report.exit_code, report.lines) == (NOT_CHECKED, [f"There is no database at {file}"])
+    _prepare(url)
+    report = check_database(url)
+    assert report.lines == [f"OK: every invariant holds in {file}"]
+    assert report.exit_code == HELD
+
+
+def _prepare(url: str) -> None:
+    import asyncio  # noqa: PLC0415 - this test alone has no event loop
+
+    async def prepare() -> None:
+        database = Database(url)
+        await database.prepare()
+        await database.close()
+
+    asyncio.run(prepare())
+
+
+def test_a_user_that_does_not_exist_is_part_of_a_file_name():
+    given = settings(database_path="~no-such-user/x.sqlite", prefect_home="~no-such-user/p")
+    assert given.database_file == ROOT / "~no-such-user/x.sqlite"
+    assert given.prefect_home == ROOT / "~no-such-user/p"
+
+
+UNOPENED = [
+    ("missing/x.sqlite", r"unable to open database file: the directory '.*missing' does not exist"),
+    ("", r"is a directory"),
+    ("n" * 250, r"the name of the file has more than 247 bytes"),
+    ("/".join(["d" * 200] * 3) + "/x", r"SQLite opens paths of at most 511 bytes"),
+    ("n" * 256, r"too long"),
+]
+
+
+@pytest.mark.parametrize(("name", "reason"), UNOPENED, ids=lambda value: value[:20])
+async def test_a_file_that_cannot_be_opened_is_explained(tmp_path: Path, name: str, reason: str):
+    file = tmp_path / name
+    if "/" in name and not name.startswith("missing"):
+        file.parent.mkdir(parents=True)
+    database = Database(settings(database_path=str(file)).url)
+    try:
+        with pytest.raises(StorageUnusableError, match=reason):
+            await database.prepare()
+    finally:
+        await database.close()
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_path_that_is_blank_is_refused(blank: str):
+    with pytest.raises(ValueError, match="path of a file"):
+        settings(database_path=blank)
+
+
+# DATABASE_URL of SQLite
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+aiosqlite", "sqlite+pysqlite", " SQLite"])
+def test_a_sqlite_url_leads_to_its_file(tmp_path: Path, scheme: str):
+    file = tmp_path / "a b.sqlite"
+    assert read_address(f"{scheme}:///{file}").file == file
+    assert read_address(f"{scheme}:///{tmp_path}/a%20b.sqlite").file == file
+    assert read_address(f"{scheme}:///data/x.sqlite").file == ROOT / "data" / "x.sqlite"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_path_has_a_url(name: str):
+    assert read_address(sqlite_url(Path("/") / name)).file == Path("/") / name
+
+
+def test_the_key_file_is_beside_the_file_of_a_sqlite_url(tmp_path: Path):
+    vault_of(settings(database_url=f"sqlite:///{tmp_path}/x.sqlite")).seal({"outputData": 1})
+    assert (tmp_path / "x.sqlite.key").is_file()
+
+
+SQLITE_MISTAKES = [
+    ("file:./dev.db", "write DATABASE_URL=sqlite:///./dev.db or DATABASE_PATH=./dev.db"),
+    ("file:dev.db?connection_limit=1", "DATABASE_URL=sqlite:///dev.db"),
+    ("file:/data/dev.db", "DATABASE_URL=sqlite:////data/dev.db"),
+    ("file:///data/dev.db", "DATABASE_URL=sqlite:////data/dev.db"),
+    ("sqlite:dev.db", "DATABASE_URL=sqlite:///dev.db"),
+    ("./dev.db", "DATABASE_URL=sqlite:///./dev.db"),
+    ("/data/dev.db", "DATABASE_URL=sqlite:////data/dev.db"),
+    ("sqlite://dev.db", "write sqlite:///dev.db"),
+    ("sqlite:///:memory:", "memory"),
+    ("sqlite://", "memory"),
+    ("sqlite:///", "memory"),
+    ("sqlite:///q?a/x.sqlite", "%3F"),
+]
+
+
+@pytest.mark.parametrize(("text", "advice"), SQLITE_MISTAKES)
+def test_a_path_in_another_form_is_refused_with_the_correct_form(text: str, advice: str):
+    with pytest.raises(StorageUnusableError) as raised:
+        read_address(text)
+    assert advice in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+# DATABASE_URL of PostgreSQL
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg", "PostgreSQL"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?sslmode=disable",
+        "?sslmode=prefer&connect_timeout=10&application_name=workflows",
+        "?ssl=false&schema=public&pgbouncer=true",
+        "?options=-c%20statement_timeout%3D60000&target_session_attrs=any",
+    ],
+)
+async def test_the_forms_of_a_postgresql_url_work(scheme: str, query: str):
+    async with new_postgres_database() as url:
+        database = Database(f"{scheme}://{url.partition('://')[2]}{query}")
+        try:
+            assert await database.prepare() is True
+            assert await database.is_prepared()
+        finally:
+            await database.close()
+
+
+async def test_a_host_that_demands_tls_is_not_used_without_it():
+    async with new_postgres_database() as url:
+        database = Database(f"{url}?sslmode=require")
+        try:
+            with pytest.raises(StorageError, match="SSL"):
+                await database.prepare()
+        finally:
+            await database.close()
+
+
+@pytest.mark.parametrize(
+    ("credentials", "password"),
+    [
+        ("ann:s%40fe", "s@fe"),
+        ("ann:a/b", "a/b"),
+        ("ann:a#b", "a#b"),
+        ("ann:a?b", "a?b"),
+        ("ann:a:b", "a:b"),
+        ("ann:100%", "100%"),
+        ("ann:%25%2F", "%/"),
+        ("ann:a+b", "a+b"),
+    ],
+)
+def test_a_password_may_have_special_characters(credentials: str, password: str):
+    address = read_address(f"postgres://{credentials}@db.example:5433/shop?sslmode=require")
+    assert address.arguments == {
+        "user": "ann",
+        "password": password,
+        "dsn": "postgresql://db.example:5433/shop?sslmode=require",
+    }
+    assert address.shown == "postgresql://ann@db.example:5433/shop"
+
+
+def test_a_query_may_have_an_at_sign_and_several_hosts_may_be_given():
+    address = read_address("postgresql://a:1,b:2/shop?application_name=me@home")
+    assert address.arguments == {"dsn": "postgresql://a:1,b:2/shop?application_name=me%40home"}
+    assert read_address("postgres://[::1]:5432/x").arguments["dsn"] == "postgresql://[::1]:5432/x"
+
+
+HIDDEN = "hid4en"
+POSTGRES_MISTAKES = [
+    (f"postgres://ann:p@{HIDDEN}@db/shop", "percent-encoded"),
+    (f"postgres://ann:p@{HIDDEN}/x@db/shop", "percent-encoded"),
+    (f"postgres://ann:p@{HIDDEN}:w@db/shop", "percent-encoded"),
+    (f"postgres://ann:{HIDDEN}/shop", "the port is not a number"),
+    (f"postgres://ann:{HIDDEN}@db:54x2/shop", "the port is not a number"),
+    (f"postgres://ann:{HIDDEN}@db/shop?ssl_mode=require", "did you mean 'sslmode'?"),
+    (f"postgres://ann:{HIDDEN}@db/shop?channel_binding=require", "'channel_binding'"),
+    (f"postgres://ann:{HIDDEN}@db/shop?sslmode=on", "verify-full"),
+    (f"postgres://ann:{HIDDEN}@db/shop?connect_timeout=soon", "'soon', not a number"),
+    (f"postgre://ann:{HIDDEN}@db/shop", "did you mean postgres://?"),
+    (f"postgresql+psycopg2://ann:{HIDDEN}@db/shop", "postgresql+asyncpg://"),
+    (f"mysql://ann:{HIDDEN}@db/shop", "accepted are postgresql://"),
+    (f"jdbc:postgresql://db/shop?password={HIDDEN}", "accepted are postgresql://"),
+    (f"ann:{HIDDEN}@db/shop", "accepted are postgresql://"),
+    (f"host=db user=ann password={HIDDEN}@x", "accepted are postgresql://"),
+    (f"host=db user=ann password={HIDDEN}", "accepted are postgresql://"),
+    (f'"postgres://ann:{HIDDEN}@db/shop"', "accepted are postgresql://"),
+]
+
+
+@pytest.mark.parametrize(("text", "advice"), POSTGRES_MISTAKES)
+def test_a_wrong_url_is_one_line_without_the_password(text: str, advice: str):
+    with pytest.raises(StorageUnusableError) as raised:
+        read_address(text)
+    line = str(raised.value)
+    assert advice in line
+    assert HIDDEN not in line
+    assert "\n" not in line
+    report = check_database(text)
+    assert report.exit_code == NOT_CHECKED
+    assert report.lines == [f"Cannot check DATABASE_URL: {line}"]
