@@ -183,6 +183,7 @@ def runner_settings(settings: Settings) -> RunnerSettings:
         http_allowed_hosts=_checked_hosts(settings.http_allowed_hosts),
         http_max_response_bytes=settings.http_max_response_bytes,
         http_max_redirects=settings.http_max_redirects,
+        max_retry_after_seconds=settings.max_retry_after_seconds,
         http_proxy_url=_checked_proxy(settings.http_proxy_url),
         enable_code_node=settings.enable_code_node,
         code_timeout_seconds=settings.code_timeout_seconds,

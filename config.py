@@ -195,6 +195,8 @@ class Settings(BaseSettings):
     """How large an answer may be, unpacked."""
     http_max_redirects: int = Field(default=10, ge=0, le=100)
     """How many redirects of one call are followed."""
+    max_retry_after_seconds: float = Field(default=86_400.0, ge=1, le=31_536_000)
+    """Maximum pause that another side may ask for with Retry-After, in seconds."""
     http_proxy_url: Annotated[SecretStr | None, _BlankIsNone] = None
     """A proxy for calls to public addresses; it may hold a password."""
 

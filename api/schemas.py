@@ -187,6 +187,18 @@ class NodeLogView(ApiModel):
     status: str | None
     duration: int | None
     timestamp: str | None
+    started_at: str | None = Field(
+        description="The start of the first attempt; null if the node is skipped, and in rows of"
+        " older versions."
+    )
+    ended_at: str | None = Field(description="The end of the last attempt; null before it.")
+    waited_ms: int | None = Field(
+        description="Of the time between the two: how long the node was `waiting`, in"
+        " milliseconds. `duration` does not contain it."
+    )
+    waiting_since: str | None = Field(
+        description="Of a node that is `waiting`: since when it has been."
+    )
     input_data: Any
     output_data: Any
     error: str | None

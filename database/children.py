@@ -11,9 +11,10 @@ from sqlalchemy.exc import IntegrityError
 from database.clock import Clock, to_text
 from database.connection import breaks_foreign_key, insert_if_new
 from database.endings import cancel, cancel_children, tell_node, tell_parents
+from database.node_records import NodeEnded
 from database.node_rows import row_id
 from database.reader import Reader
-from database.records import Caller, Child, Lease, NodeEnded
+from database.records import Caller, Child, Lease
 from database.submissions import insert_execution
 from database.tables import children, executions, logs, runs, workflows
 from database.writer import Writer

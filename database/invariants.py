@@ -156,6 +156,17 @@ def _node_runs() -> dict[str, Select[*tuple[Any, ...]]]:
         "a failed node says why": mine.where(
             node_status == NodeStatus.ERROR, func.coalesce(logs.c.error, "") == ""
         ),
+        "a node that waits for its next attempt has its moment and the last error": mine.where(
+            node_status == NodeStatus.WAITING,
+            logs.c.resultDetail.is_(None),
+            or_(logs.c.waitUntil.is_(None), func.coalesce(logs.c.lastError, "") == ""),
+        ),
+        "only a node that waits has a moment since which it does": mine.where(
+            node_status != NodeStatus.WAITING, logs.c.waitingSince.is_not(None)
+        ),
+        "a node run that goes on has no end": mine.where(
+            node_status.in_([NodeStatus.RUNNING, NodeStatus.WAITING]), logs.c.endedAt.is_not(None)
+        ),
         "no row is newer than its execution": mine.where(logs.c.seq > runs.c.seq),
         "the events of an execution have no hole": (
             _OURS.join(events, events.c.executionId == executions.c.id)

@@ -24,26 +24,21 @@ from database.children import give_up_children, start_children
 from database.clock import Clock, to_text
 from database.endings import after_end, hold_family
 from database.events import note_executions, note_nodes
+from database.node_records import NodeDecided, NodeEnded, NodeStarted, RetryLater
 from database.node_rows import (
     UNENDED,
     begin_nodes,
+    begun_attempts,
     cancel_node_runs,
     end_nodes,
     outcome_of,
     parked_node,
     row_id,
+    time_spent,
 )
 from database.queue import to_status
 from database.reader import Reader
-from database.records import (
-    MANUAL,
-    Ending,
-    Lease,
-    NodeDecided,
-    NodeEnded,
-    NodeStarted,
-    RunRecord,
-)
+from database.records import MANUAL, Ending, Lease, RunRecord
 from database.resumptions import is_resumed, read_resumptions, resume_node
 from database.tables import AT_ONCE, children, definitions, executions, logs, runs
 from database.vault import Vault
@@ -51,7 +46,7 @@ from database.writer import Writer
 from engine.errors import LeaseLostError
 from engine.parking import Resumption
 from engine.plan import Progress
-from engine.status import ExecutionStatus, NodeStatus
+from engine.status import DECIDED, ExecutionStatus, NodeStatus
 
 # Statements are built once: building one anew takes longer than SQLite takes to carry it out.
 _LOAD_RUN = (
@@ -77,6 +72,11 @@ _LOAD_NODES = (
         logs.c.error,
         logs.c.attempt,
         logs.c.resumption,
+        logs.c.waitUntil,
+        logs.c.duration,
+        logs.c.waitedMs,
+        logs.c.waitingSince,
+        logs.c.failedAttempts,
     )
     .where(logs.c.executionId == bindparam("execution"))
     .order_by(logs.c.seq)
@@ -141,11 +141,13 @@ class Journal:
                 for row in rows
                 if row.status == NodeStatus.WAITING
             },
-            attempts={
-                row.nodeId: row.attempt or 1
+            attempts={row.nodeId: begun for row in rows if (begun := begun_attempts(row))},
+            failed_attempts={
+                row.nodeId: row.failedAttempts
                 for row in rows
-                if row.status in (NodeStatus.RUNNING, NodeStatus.CANCELLED)
+                if row.failedAttempts and row.status not in DECIDED
             },
+            times={row.nodeId: time_spent(row) for row in rows if row.status not in DECIDED},
             trigger_type=head.triggerType or MANUAL,
             parent_id=head.parentId,
         )
@@ -215,7 +217,7 @@ class Journal:
             now = to_text(self._clock())
             give_up_children(connection, ended, now)
             self._guard(connection, lease, after, progress, progressed=bool(ended))
-            reached = end_nodes(connection, lease, seq, ended)
+            reached = end_nodes(connection, lease, seq, ended, now)
             begin_nodes(connection, lease, reached, decided, started, now)
             running = connection.execute(
                 _STAND_AT, {"execution": lease.execution_id, "current": current_node_id}
@@ -229,11 +231,10 @@ class Journal:
         await self._writer.run(write)
         return after
 
-    async def record_retry(
-        self, lease: Lease, seq: int, node_id: str, attempt: int, error: str
-    ) -> int:
-        """Records that an attempt failed and that ``attempt`` is the one to come."""
-        change = {"attempt": attempt, "lastError": error}
+    async def record_retry(self, lease: Lease, seq: int, node_id: str, retry: RetryLater) -> int:
+        """Record that an attempt failed, and the number of the one that follows."""
+        change = {"attempt": retry.attempt, "lastError": retry.error}
+        change |= {"failedAttempts": retry.failed_attempts}
         change |= {"nodePercentage": None, "nodeMessage": None}
         return await self._record_change(lease, seq, node_id, change)
 
@@ -275,7 +276,7 @@ class Journal:
             after = seq + len(ended) + len(decided)
             hold_family(connection, [lease.execution_id])
             self._guard(connection, lease, after, ending.progress)
-            reached = end_nodes(connection, lease, seq, ended)
+            reached = end_nodes(connection, lease, seq, ended, now)
             begin_nodes(connection, lease, reached, decided, (), now)
             self._note(connection, lease, seq, _changed(ended, decided), now)
             self._end_execution(connection, lease, ending, now)

@@ -1,11 +1,11 @@
 """The rows of the database as the rest of the service sees them."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from engine.document import Node
-from engine.parking import ParkedNode
+from engine.parking import ParkedNode, ParkedRetry
 from engine.plan import Outcome, Progress
-from engine.status import ExecutionStatus, NodeStatus
+from engine.status import ExecutionStatus
 
 MANUAL = "manual"
 """The ``triggerType`` of an execution that a person or a program asked for."""
@@ -137,6 +137,16 @@ class ClaimedRun:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeSpent:
+    """The time that a node run has taken in earlier attempts, in milliseconds."""
+
+    worked_ms: int = 0
+    waited_ms: int = 0
+    waiting_since: datetime | None = None
+    """The moment at which it was parked; ``None`` if it is not, or if the moment is not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """All that the journal knows of a claimed execution; enough to begin it or to go on with it."""
 
@@ -147,55 +157,19 @@ class RunRecord:
     cancel_requested: bool
     outcomes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     """The nodes that are decided, in the order in which they were."""
-    parked: dict[str, ParkedNode] = field(default_factory=dict[str, ParkedNode])
+    parked: dict[str, ParkedNode | ParkedRetry] = field(
+        default_factory=dict[str, ParkedNode | ParkedRetry]
+    )
     """The nodes that wait."""
     attempts: dict[str, int] = field(default_factory=dict[str, int])
     """Node runs that were begun and are not decided, with the attempts they have had."""
+    failed_attempts: dict[str, int] = field(default_factory=dict[str, int])
+    """How many of those attempts failed: they count for the retries."""
+    times: dict[str, TimeSpent] = field(default_factory=dict[str, TimeSpent])
+    """The time that these node runs have taken so far."""
     trigger_type: str = MANUAL
     parent_id: str | None = None
     """The execution that called it."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeStarted:
-    """A node run begins. ``attempt`` is above 1 when it had begun before a crash."""
-
-    node: Node
-    input_data: str
-    attempt: int
-    resumed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class NodeDecided:
-    """A node is decided without a run: skipped, or, in the body of a loop, over all items.
-
-    ``output_data`` is JSON text.
-    """
-
-    node: Node
-    status: NodeStatus = NodeStatus.SKIPPED
-    output_data: str | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NodeEnded:
-    """A node run ends, or is parked (``waiting``). ``output_data`` and ``detail`` are JSON text;
-    ``duration`` in ms.
-    """
-
-    node_id: str
-    status: NodeStatus
-    duration: int | None
-    output_data: str | None = None
-    detail: str | None = None
-    error: str | None = None
-    wait_until: str | None = None
-    child: Child | None = None
-    """What a node that is parked waits for."""
-    gives_up: str | None = None
-    """The child that a node waited for which now does so no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +295,11 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class NodeLog:
-    """A row of ``execution_logs``. ``duration`` in ms, ``timestamp`` the start."""
+    """A row of ``execution_logs``. ``duration`` in ms, ``timestamp`` the start.
+
+    ``started_at``, ``ended_at`` and ``waited_ms`` are those of the node run with all its attempts;
+    ``None`` in rows of older versions and of skipped nodes.
+    """
 
     node_id: str | None
     node_type: str | None
@@ -333,6 +311,10 @@ class NodeLog:
     last_error: str | None
     duration: int | None
     timestamp: str | None
+    started_at: str | None
+    ended_at: str | None
+    waited_ms: int | None
+    waiting_since: str | None
     attempt: int
     seq: int
     wait_until: str | None

@@ -2,14 +2,23 @@
 
 import json
 
-from sqlalchemy import ColumnElement, Connection, Exists, and_, select, update
+from sqlalchemy import ColumnElement, Connection, Exists, and_, or_, select, update
 
 from database.records import Lease
 from database.tables import AT_ONCE, executions, logs, runs
-from engine.errors import ExecutionNotFoundError, NotWaitingError, WaitsForChildError
+from engine.errors import (
+    ConflictError,
+    ExecutionNotFoundError,
+    NotWaitingError,
+    RetryTakesNoDataError,
+    WaitsForChildError,
+)
 from engine.loops import FOR_EACH
 from engine.parking import Resumption
 from engine.status import NodeStatus
+
+_IS_RETRY = and_(logs.c.resultDetail.is_(None), logs.c.waitUntil.is_not(None))
+"""Of a node that waits: whether it does so for its next attempt."""
 
 
 def read_resumptions(connection: Connection, lease: Lease) -> dict[str, Resumption]:
@@ -46,11 +55,13 @@ def resume_node(
     own = runs.c.executionId == execution_id
     connection.execute(select(runs.c.owner).where(own).with_for_update())
     mine = and_(logs.c.executionId == execution_id, logs.c.nodeId == node_id)
+    takes_an_answer = and_(logs.c.nodeType != FOR_EACH, logs.c.resultDetail.is_not(None))
+    says_nothing = resumption.approved and resumption.data is None
     told = connection.execute(
         update(logs)
         .where(mine, logs.c.status == NodeStatus.WAITING)
         .where(logs.c.resumption.is_(None), logs.c.childExecutionId.is_(None))
-        .where(logs.c.nodeType != FOR_EACH)
+        .where(or_(takes_an_answer, _IS_RETRY) if says_nothing else takes_an_answer)
         .values(resumption=json.dumps(resumption.as_json()))
     )
     if told.rowcount != 1:
@@ -60,12 +71,21 @@ def resume_node(
 
 def _why_not_resumed(
     connection: Connection, mine: ColumnElement[bool], node_id: str
-) -> NotWaitingError | WaitsForChildError:
-    query = select(logs.c.status, logs.c.nodeType, logs.c.childExecutionId).where(mine)
+) -> ConflictError:
+    query = select(
+        logs.c.status,
+        logs.c.nodeType,
+        logs.c.childExecutionId,
+        logs.c.resumption,
+        _IS_RETRY.label("isRetry"),
+    ).where(mine)
     row = connection.execute(query).first()
     if row is None or row.status != NodeStatus.WAITING:
         return NotWaitingError(node_id, None if row is None else row.status)
     if row.childExecutionId is not None:
         return WaitsForChildError(node_id, row.childExecutionId)
-    goes = "going through its items" if row.nodeType == FOR_EACH else "about to go on"
+    if row.isRetry and row.resumption is None:
+        return RetryTakesNoDataError(node_id)
+    loops = row.nodeType == FOR_EACH and not row.isRetry
+    goes = "going through its items" if loops else "about to go on"
     return NotWaitingError(node_id, goes)

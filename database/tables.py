@@ -81,6 +81,11 @@ logs = Table(
     Column("nodePercentage", Integer),
     Column("nodeMessage", Text),
     Column("childExecutionId", Text),
+    Column("startedAt", Text),
+    Column("endedAt", Text),
+    Column("waitedMs", BigInteger),
+    Column("waitingSince", Text),
+    Column("failedAttempts", Integer),
 )
 """``id`` is ``executionId:nodeId``: one row a node, by construction. ``resultDetail`` is what the
 handler returned besides ``outputData``; ``seq`` is the execution's sequence number at the row's
@@ -88,7 +93,12 @@ last change, ``startSeq`` at its start; ``lastError`` is why the attempt before 
 node goes on at ``waitUntil`` or by its ``resumption``, JSON of what ``resume`` said, or of how the
 child ended that it called, ``childExecutionId``. ``takenFrom``
 is the execution in which the node ran, where a rerun took its result over. ``nodePercentage`` and
-``nodeMessage`` are what the handler last reported from the inside."""
+``nodeMessage`` are what the handler last reported from the inside.
+
+``startedAt`` is the start of the first attempt, ``endedAt`` the end of the node run, ``waitedMs``
+the time between them in which it was parked, and ``waitingSince`` the moment of the last parking.
+``failedAttempts`` counts for the retries. A parked node run without ``resultDetail`` is one whose
+next attempt starts at ``waitUntil``."""
 
 definitions = Table(
     "orchestrator_definitions",

@@ -223,6 +223,16 @@ class WaitsForChildError(ConflictError):
         )
 
 
+class RetryTakesNoDataError(ConflictError):
+    """The node waits for its next attempt, which takes no answer."""
+
+    def __init__(self, node_id: str) -> None:
+        super().__init__(
+            f"Node '{node_id}' waits for its next attempt and takes no 'data' and no 'approved': "
+            "resume it without them to start the attempt now"
+        )
+
+
 class WorkflowExistsError(ConflictError):
     """There is a workflow of that id."""
 

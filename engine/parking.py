@@ -87,6 +87,22 @@ class ParkedNode:
         return Outcome(NodeStatus.COMPLETED, result)
 
 
+@dataclass(frozen=True, slots=True)
+class ParkedRetry:
+    """A node run whose last attempt failed and whose next one starts at ``until``."""
+
+    until: datetime
+    resumed: bool = False
+    """Whether ``resume`` asked for the attempt before that moment."""
+
+    child_id = None
+    """An attempt that failed called no execution."""
+
+    def is_due(self, now: datetime) -> bool:
+        """Return whether the next attempt may start."""
+        return self.resumed or self.until <= now
+
+
 def why_not_parking(result: Mapping[str, JsonValue]) -> str | None:
     """Why a handler's result cannot park its node as it says; ``None`` where it can or does not."""
     if PARK not in result:

@@ -4,6 +4,8 @@ Retries, delays, timeouts, hooks and the run's name are Prefect's. Added to it:
 
 - a ``NodeError`` may say that another attempt is of no use, or when it may be made at the earliest;
 - the caller hears of each attempt that failed and will be made again;
+- a pause of more than a few seconds before the next attempt ends the task run, see
+  ``flows.retries``: the caller parks the node and starts another task run when it is over;
 - a handler can end its attempt and nothing else, see ``flows.contain``;
 - a handler that is no coroutine function runs in a thread of its own. Prefect would run it in the
   event loop, or, in a thread, could not end it at its timeout. Here the attempt ends on time in any
@@ -24,6 +26,7 @@ from typing import Any, TypeAlias, cast
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TaskRunContext
 from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import TaskRunNameCallbackWithParameters
 from prefect.utilities.annotations import NotSet, quote
@@ -32,6 +35,14 @@ from engine.errors import NodeError, describe
 from flows.contain import contained
 from flows.node_result import fit_to_be_told
 from flows.prefect_runs import require_prefect_context
+from flows.retries import (
+    MAX_PAUSE_SECONDS,
+    MIN_PARKED_PAUSE_SECONDS,
+    RetryParkedError,
+    delay_after,
+    remaining_delays,
+    requested_pause,
+)
 
 OnRetry: TypeAlias = Callable[[int, str], Awaitable[None]]
 """Is told the number of the attempt that failed, from 1, and its error, before the next one."""
@@ -43,8 +54,8 @@ AnyTask: TypeAlias = Task[Any, Any]
 Check: TypeAlias = Callable[[object], Any]
 """Makes a node's result of what its handler returned, or refuses it by raising."""
 
-MAX_RETRY_AFTER_SECONDS = 600.0
-"""The longest that another side may have a node wait before the next attempt."""
+MAX_RETRY_AFTER_SECONDS = 86_400.0
+"""Maximum pause that another side may ask for before the next attempt, in seconds, by default."""
 
 _VARIANTS_KEPT = 512
 _NAME_LENGTH = 200
@@ -64,8 +75,22 @@ class _Attempts:
 
     on_retry: OnRetry
     prepare: Prepare
+    failed: int
+    """The attempts that failed in earlier task runs."""
+    max_retry_after_seconds: float
+    counted: bool = False
+    """Whether the task run's ``run_count`` contains those."""
     refusal: Exception | None = None
     """What ``on_retry`` raised: Prefect would log it and drop it."""
+    parked: RetryParkedError | None = None
+    """Set if the next attempt is one for another task run."""
+
+    def count(self) -> None:
+        """Add the attempts of earlier task runs to the count that handlers and conditions read."""
+        context = TaskRunContext.get()
+        if context is not None and not self.counted:
+            self.counted = True
+            context.task_run.run_count += self.failed
 
 
 _attempts: ContextVar[_Attempts | None] = ContextVar("attempts", default=None)
@@ -82,6 +107,8 @@ async def run_handler(  # noqa: PLR0913 - by keyword, each an option of the node
     on_retry: OnRetry,
     check: Check = _unchecked,
     prepare: Prepare = _unprepared,
+    failed: int = 0,
+    max_retry_after_seconds: float = MAX_RETRY_AFTER_SECONDS,
 ) -> Any:
     """Runs ``task(node, input_data)`` to the end of its last attempt and returns its result.
 
@@ -97,8 +124,11 @@ async def run_handler(  # noqa: PLR0913 - by keyword, each an option of the node
         on_retry: if it raises, no attempt follows, and what it raised is raised.
         check: makes the result of what the handler returned; where it raises, the attempt failed.
         prepare: is called before each attempt, within its time limit.
+        failed: the attempts that failed before this call; they count as retries that were made.
+        max_retry_after_seconds: the maximum pause that the other side may ask for.
 
     Raises:
+        RetryParkedError: If an attempt failed and the next one is to be made after a long pause.
         NodeError: timed out, or the handler exited or cancelled itself.
         asyncio.CancelledError: the surrounding task was cancelled.
         Exception: what the last attempt raised.
@@ -106,8 +136,12 @@ async def run_handler(  # noqa: PLR0913 - by keyword, each an option of the node
     require_prefect_context()
     if task.isgenerator:
         raise NodeError(f"handler '{task.name}' is a generator; it must return", retryable=False)
+    if failed:
+        made = task.retries if retries is None else retries
+        delays = remaining_delays(task.retry_delay_seconds if retries is None else delays, failed)
+        retries = max(0, made - failed)
     variant = _variant(task, retries, tuple(delays), timeout_seconds, check)
-    attempts = _Attempts(on_retry, prepare)
+    attempts = _Attempts(on_retry, prepare, failed, max_retry_after_seconds)
     token = _attempts.set(attempts)
     try:
         # ``quote``: Prefect does not search the values for futures, 1.5 s for an input of 5 MB.
@@ -115,6 +149,8 @@ async def run_handler(  # noqa: PLR0913 - by keyword, each an option of the node
     except Exception as error:
         if attempts.refusal is not None:
             raise attempts.refusal from error
+        if attempts.parked is not None:
+            raise attempts.parked from error
         if isinstance(error, TaskRunTimeoutError):
             raise NodeError(_message(error, variant)) from None
         raise
@@ -142,6 +178,7 @@ def _variant(
         retry_condition_fn=_retry_condition(task.retry_condition_fn),
         timeout_seconds=timeout_seconds,
     )
+    variant.on_failure_hooks = [_unless_parked(hook) for hook in variant.on_failure_hooks]
     # A storage block lives on a server, and nothing is stored.
     variant.result_storage = None
     if not variant.isasync:
@@ -163,6 +200,7 @@ def _checked(function: Callable[..., Any], check: Check) -> Callable[..., Corout
         try:
             attempts = _attempts.get()
             if attempts is not None:
+                attempts.count()
                 await attempts.prepare()
             result: object = await function(*args, **kwargs)
             if isinstance(result, State):
@@ -203,29 +241,39 @@ def _retry_condition(own: Callable[..., Any] | None) -> Callable[..., Awaitable[
             if not (await verdict if inspect.isawaitable(verdict) else verdict):
                 return False
         attempts = _attempts.get()
-        if attempts is not None:
-            message = _message(error, task) if isinstance(error, Exception) else state.message
-            try:
-                await attempts.on_retry(task_run.run_count, message or "failed")
-            except Exception as refusal:  # noqa: BLE001 - raised again by ``run_handler``
-                attempts.refusal = refusal
-                return False
-        if isinstance(error, NodeError) and error.retry_after is not None:
-            wanted = min(error.retry_after, MAX_RETRY_AFTER_SECONDS)
-            await asyncio.sleep(max(0.0, wanted - _planned_delay(task, task_run.run_count)))
+        if attempts is None:
+            return True
+        message = _message(error, task) if isinstance(error, Exception) else state.message
+        number = task_run.run_count - (attempts.failed if attempts.counted else 0)
+        declared, jitter = task.retry_delay_seconds, task.retry_jitter_factor
+        requested, remark = requested_pause(error, attempts.max_retry_after_seconds)
+        reason = (message or "failed") + remark
+        pause = max(delay_after(declared, number, jitter), requested)
+        if pause > MIN_PARKED_PAUSE_SECONDS:
+            attempts.parked = RetryParkedError(number, min(pause, MAX_PAUSE_SECONDS), reason)
+            return False
+        try:
+            await attempts.on_retry(number, reason)
+        except Exception as refusal:  # noqa: BLE001 - raised again by ``run_handler``
+            attempts.refusal = refusal
+            return False
+        # Prefect waits for the declared delay, or for less of it where there is jitter.
+        least = delay_after(declared, number, None) * max(0.0, 1.0 - (jitter or 0.0))
+        await asyncio.sleep(max(0.0, requested - least))
         return True
 
     return should_retry
 
 
-def _planned_delay(task: AnyTask, attempt: int) -> float:
-    """The least time that Prefect itself will wait after that attempt."""
-    declared = task.retry_delay_seconds
-    if isinstance(declared, Sequence):
-        delay = declared[min(attempt, len(declared)) - 1] if declared else 0.0
-    else:
-        delay = declared or 0.0
-    return delay * max(0.0, 1.0 - (task.retry_jitter_factor or 0.0))
+def _unless_parked(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``hook`` for the failure of a node, not of an attempt that another one follows."""
+
+    @functools.wraps(hook)
+    def run(*args: object) -> object:
+        attempts = _attempts.get()
+        return None if attempts is not None and attempts.parked is not None else hook(*args)
+
+    return run
 
 
 def _message(error: Exception, task: AnyTask) -> str:

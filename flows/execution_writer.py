@@ -8,7 +8,8 @@ from typing import TypeVar
 import structlog
 
 from database.journal import Journal
-from database.records import Ending, Lease, NodeDecided, NodeEnded, NodeStarted
+from database.node_records import NodeDecided, NodeEnded, NodeStarted, RetryLater
+from database.records import Ending, Lease
 from engine.parking import Resumption
 from engine.plan import Progress
 from flows.control import RunControl, StopReason
@@ -108,28 +109,27 @@ class ExecutionWriter:
 
         return record
 
-    def retry_of(self, node_id: str, begun: int) -> OnRetry:
+    def retry_of(self, node_id: str, begun: int, failed: int) -> OnRetry:
         """Return the function that records the retries of one node run.
 
         Args:
             node_id: the key of the node run.
             begun: the number of attempts before this run of the handler.
+            failed: how many of them failed.
         """
 
-        async def write(following: int, error: str) -> None:
+        async def write(retry: RetryLater) -> None:
             async with self._writing:
                 self._seq = await self._patiently(
-                    lambda: self._journal.record_retry(
-                        self._lease, self._seq, node_id, following, error
-                    ),
+                    lambda: self._journal.record_retry(self._lease, self._seq, node_id, retry),
                     "recording a retry",
                 )
 
         async def note(attempt: int, error: str) -> None:
-            following = begun + attempt + 1
-            log.info("node_retry", node_id=node_id, attempt=following, reason=error)
+            retry = RetryLater(begun + attempt + 1, failed + attempt, error)
+            log.info("node_retry", node_id=node_id, attempt=retry.attempt, reason=error)
             # The node may be cancelled at any await; its write must not break in the middle.
-            await asyncio.shield(asyncio.ensure_future(write(following, error)))
+            await asyncio.shield(asyncio.ensure_future(write(retry)))
 
         return note
 

@@ -45,7 +45,7 @@ class NodeRunner:
     calls: Calls | None = None
     """How other workflows are called; a node that is tried out alone calls none."""
     begun: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Attempts of nodes that earlier owners of the execution had begun."""
+    """The attempts that a node has had before it is run; the walk counts them."""
 
     def interrupts(self, node: Node) -> bool:
         """Whether the node's handler stops when it is cancelled; a synchronous one cannot."""
@@ -57,10 +57,14 @@ class NodeRunner:
         input_data: JsonValue,
         on_retry: OnRetry,
         reports: NodeReports | None = None,
+        failed: int = 0,
     ) -> NodeResult:
         """One node, all its attempts. Call it in an asyncio task of its own.
 
+        ``failed`` attempts were made before, and count for the retries.
+
         Raises:
+            RetryParkedError: If the next attempt is to be made after a long pause.
             Exception: what the last attempt raised.
         """
         enter_node_run(self._node_run(node.id))
@@ -80,6 +84,8 @@ class NodeRunner:
             on_retry=on_retry,
             check=checked_result,
             prepare=partial(self.settings.secrets.prepare, dict(node.config)),
+            failed=failed,
+            max_retry_after_seconds=self.settings.max_retry_after_seconds,
         )
         if self.calls is None or self.execution_id is None:
             return result

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from database.records import Ending, NodeDecided, NodeEnded
+from database.node_records import NodeDecided, NodeEnded
+from database.records import Ending
 from database.vault import Vault
 from engine.hiding import HIDDEN, hides, shown
 from engine.nested_plan import NestedPlan
@@ -32,15 +33,30 @@ class Rows:
             return output, detail
         return encode_json(dict(HIDDEN)), self.vault.seal(result)
 
-    def gone_on(self, node_id: str, outcome: Outcome, gives_up: str | None = None) -> NodeEnded:
+    def gone_on(
+        self,
+        node_id: str,
+        outcome: Outcome,
+        waited_ms: int | None,
+        gives_up: str | None = None,
+    ) -> NodeEnded:
         """The end of a node that waited; ``gives_up`` is the child that it waits for no longer."""
         log.debug("node_goes_on", node_id=node_id, status=outcome.status)
         if outcome.status == NodeStatus.ERROR:
-            return NodeEnded(node_id, outcome.status, None, error=outcome.error, gives_up=gives_up)
+            return NodeEnded(
+                node_id,
+                outcome.status,
+                None,
+                error=outcome.error,
+                gives_up=gives_up,
+                waited_ms=waited_ms,
+            )
         detail = {key: value for key, value in outcome.result.items() if key != "outputData"}
         texts = (encode_json(outcome.result.get("outputData")), encode_json(detail))
         stored = self.stored(node_id, outcome.result, *texts)
-        return NodeEnded(node_id, outcome.status, None, *stored, gives_up=gives_up)
+        return NodeEnded(
+            node_id, outcome.status, None, *stored, gives_up=gives_up, waited_ms=waited_ms
+        )
 
     def decided(self, step: Step) -> list[NodeDecided]:
         """The nodes that a step decides without a run. Loops have rows since they began."""

@@ -17,6 +17,7 @@ from engine.values import JsonValue
 from flows.node_result import NodeResult
 from flows.node_runner import NodeRunner
 from flows.prefect_runs import run_flow
+from flows.retries import RetryParkedError
 
 log = structlog.get_logger()
 
@@ -42,6 +43,13 @@ async def node_trial_flow(execution_id: str) -> State[Any]:
     trial = current_trial.get()
     try:
         trial.result = await trial.runner.run(trial.node, trial.input_data, _ignore_retry)
+    except RetryParkedError as later:
+        # A caller waits for the answer, and a pause may take a day.
+        trial.error = (
+            f"{later.reason} (in an execution, the next attempt starts after a pause of "
+            f"{later.pause_seconds:g} s)"
+        )
+        return Failed(message=trial.error)
     except Exception as error:  # noqa: BLE001 - whatever a handler raises is the answer
         trial.error = describe(error)
         return Failed(message=trial.error)

@@ -2,18 +2,19 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import structlog
 
 from database import Clock, to_text
 from database.journal import Journal
-from database.records import Ending, Lease, NodeEnded, NodeStarted, RunRecord
+from database.node_records import NodeEnded, NodeStarted, RetryLater
+from database.records import Ending, Lease, RunRecord
 from engine.errors import describe
 from engine.nested_plan import NestedPlan
-from engine.parking import ParkedNode, is_parking
+from engine.parking import ParkedNode, ParkedRetry, is_parking
 from engine.plan import SKIPPED, Outcome, Step
 from engine.status import ExecutionStatus, NodeStatus
 from engine.values import encode_json
@@ -22,8 +23,10 @@ from flows.execution_writer import ExecutionWriter
 from flows.loop_reports import LoopReports
 from flows.node_result import NodeResult
 from flows.node_runs import NodeRuns
+from flows.node_times import NodeTimes
 from flows.parked_nodes import ParkedNodes
 from flows.reports import Publish, Reports, publish_nowhere
+from flows.retries import RetryParkedError
 from flows.rows import Rows
 
 log = structlog.get_logger()
@@ -62,9 +65,10 @@ class Walk:
         self._rows = Rows(plan, record.outcomes, journal.vault)
         self._parked = ParkedNodes(record.parked, plan.is_loop)
         self._loop_reports = LoopReports(plan.how_far)
-        self._begun = dict(record.attempts)
+        self._begun = record.attempts
+        self._failed_attempts = record.failed_attempts
+        self._times = NodeTimes(record.times, clock)
         self._running: dict[str, asyncio.Task[NodeResult]] = {}
-        self._since: dict[str, float] = {}
         self._reports = Reports(lease.execution_id, publish)
 
     async def run(self) -> Ending | StopReason:
@@ -95,6 +99,9 @@ class Walk:
                 step = replace(step, start=())
             ended = self._decide(ended, step)
             stopped = stopped or any(self._plan.stops(*it) for it in step.decided.items())
+            retrying = not (stopped or self._control.draining)
+            if retrying and (due := self._parked.due_retries(self._clock())):
+                step = replace(step, start=(*due, *step.start))
             if not step.start and not self._running:
                 if held_back:
                     await self._record(ended, step)
@@ -105,7 +112,7 @@ class Walk:
                 return await self._park()
             inputs = await self._record(ended, step)
             self._launch(inputs)
-            ended = await self._next_ended()
+            ended = await self._next_ended(retrying=retrying)
             decided = [node.node_id for node in ended if node.node_id in self._outcomes]
             stopped = stopped or any(self._plan.stops(i, self._outcomes[i]) for i in decided)
             step = Step()
@@ -128,31 +135,39 @@ class Walk:
         for key in list(self._parked) if step.closes else ():
             if self._plan.is_closed(key, self._outcomes):
                 child = self._parked.take(key).child_id
-                end = NodeEnded(key, NodeStatus.CANCELLED, None, error=CLOSED, gives_up=child)
-                closed.append(end)
+                closed.append(
+                    NodeEnded(
+                        key,
+                        NodeStatus.CANCELLED,
+                        None,
+                        error=CLOSED,
+                        gives_up=child,
+                        waited_ms=self._times.resume(key),
+                    )
+                )
         return [
             *(node for node in ended if node.node_id not in loops),
-            *(self._rows.gone_on(key, step.decided[key]) for key in loops),
+            *(self._rows.gone_on(key, step.decided[key], self._times.resume(key)) for key in loops),
             *closed,
         ]
 
     # Waiting
 
-    async def _next_ended(self) -> list[NodeEnded]:
+    async def _next_ended(self, *, retrying: bool) -> list[NodeEnded]:
         """Waits for a node to end or fall due, or for news; what ended is in the outcomes then."""
         news = asyncio.ensure_future(self._control.news())
         try:
             await asyncio.wait(
                 [*self._running.values(), news],
-                timeout=self._seconds_until_due(),
+                timeout=self._seconds_until_due(retrying=retrying),
                 return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
             news.cancel()
         return [*self._take_ended(), *await self._take_due()]
 
-    def _seconds_until_due(self) -> float | None:
-        due = self._parked.next_due()
+    def _seconds_until_due(self, *, retrying: bool) -> float | None:
+        due = self._parked.next_due(retries=retrying)
         return None if due is None else max(0.0, (due - self._clock()).total_seconds())
 
     async def _take_due(self) -> list[NodeEnded]:
@@ -162,7 +177,10 @@ class Walk:
         children = self._parked.children()
         due = self._parked.take_due(self._clock())
         self._outcomes.update(due)
-        return [self._rows.gone_on(i, outcome, children.get(i)) for i, outcome in due.items()]
+        return [
+            self._rows.gone_on(i, outcome, self._times.resume(i), children.get(i))
+            for i, outcome in due.items()
+        ]
 
     async def _park(self) -> StopReason:
         due = self._parked.next_due()
@@ -178,13 +196,15 @@ class Walk:
 
     def _conclude(self, node_id: str) -> NodeEnded | None:
         task = self._running.pop(node_id)
-        duration = round((time.monotonic() - self._since.pop(node_id)) * 1000)
+        duration = self._times.stop(node_id)
         if task.cancelled():
             if self._control.reason is None:
                 # The handler cancelled itself: a failure like any other, and not of the service's.
                 return self._failed(node_id, "the handler was cancelled from inside", duration)
             return None
         error = task.exception()
+        if isinstance(error, RetryParkedError):
+            return self._retry_later(node_id, error, duration)
         if error is not None:
             return self._failed(node_id, describe(error), duration)
         result = task.result()
@@ -202,11 +222,38 @@ class Walk:
                 duration,
                 *texts,
                 wait_until=until,
+                waiting_since=self._times.park(node_id),
                 child=result.child,
             )
         self._outcomes[node_id] = Outcome(NodeStatus.COMPLETED, result.result)
         log.debug("node_completed", node_id=node_id, duration_ms=duration)
         return NodeEnded(node_id, NodeStatus.COMPLETED, duration, *texts)
+
+    def _retry_later(self, node_id: str, later: RetryParkedError, duration: int) -> NodeEnded:
+        """Park a node run until its next attempt."""
+        if self._plan.is_closed(node_id, self._outcomes):
+            return NodeEnded(node_id, NodeStatus.CANCELLED, duration, error=CLOSED)
+        until = self._clock() + timedelta(seconds=later.pause_seconds)
+        begun = self._begun.get(node_id, 0) + later.failed_attempts
+        failed = self._failed_attempts.get(node_id, 0) + later.failed_attempts
+        self._begun[node_id], self._failed_attempts[node_id] = begun, failed
+        self._parked.add(node_id, ParkedRetry(until))
+        retry = RetryLater(begun + 1, failed, later.reason)
+        log.info(
+            "retry_parked",
+            node_id=node_id,
+            attempt=retry.attempt,
+            until=to_text(until),
+            reason=later.reason,
+        )
+        return NodeEnded(
+            node_id,
+            NodeStatus.WAITING,
+            duration,
+            wait_until=to_text(until),
+            waiting_since=self._times.park(node_id),
+            retry=retry,
+        )
 
     def _failed(self, node_id: str, reason: str, duration: int) -> NodeEnded:
         self._outcomes[node_id] = Outcome(NodeStatus.ERROR, error=reason)
@@ -216,14 +263,15 @@ class Walk:
     def _launch(self, inputs: dict[str, str]) -> None:
         for node_id, text in inputs.items():
             # Read back from its text, so that a handler that changes its input changes no other's.
-            begun = self._begun.get(node_id, 0)
+            begun, failed = self._begun.get(node_id, 0), self._failed_attempts.get(node_id, 0)
             work = self._runner.run(
                 self._plan.node(node_id),
                 json.loads(text),
-                self._writer.retry_of(node_id, begun),
+                self._writer.retry_of(node_id, begun, failed),
                 self._reports.of_node(node_id, begun, self._writer.report_of(node_id)),
+                failed,
             )
-            self._since[node_id] = time.monotonic()
+            self._times.start(node_id)
             self._running[node_id] = asyncio.create_task(work, name=node_id)
 
     async def _stop_nodes(self) -> None:
@@ -262,7 +310,17 @@ class Walk:
     def _starting(self, node_id: str) -> NodeStarted:
         text = encode_json(self._plan.node_input(node_id, self._outcomes))
         attempts = self._begun.get(node_id, 0)
-        return NodeStarted(self._plan.node(node_id), text, attempts + 1, resumed=attempts > 0)
+        if node_id not in self._parked:
+            return NodeStarted(self._plan.node(node_id), text, attempts + 1, resumed=attempts > 0)
+        self._parked.take(node_id)
+        return NodeStarted(
+            self._plan.node(node_id),
+            text,
+            attempts + 1,
+            resumed=True,
+            was_parked=True,
+            waited_ms=self._times.resume(node_id),
+        )
 
     async def _finish(self, ended: Sequence[NodeEnded], step: Step) -> Ending:
         failure = self._plan.failure(self._outcomes)
@@ -273,7 +331,6 @@ class Walk:
 
     async def _stop(self, ended: list[NodeEnded], reason: StopReason) -> Ending | StopReason:
         """Stops what runs; records the end of a cancelled execution, and what had ended anyway."""
-        since = dict(self._since)
         in_flight = list(self._running)
         await self._stop_nodes()
         ended = [*ended, *self._take_ended()]
@@ -283,12 +340,11 @@ class Walk:
             await self._record(ended, Step())
             return reason
         known = {node.node_id for node in ended}
-        now = time.monotonic()
         cancelled = [
             NodeEnded(
                 i,
                 NodeStatus.CANCELLED,
-                round((now - since[i]) * 1000),
+                self._times.stop(i),
                 error=None if self._runner.interrupts(self._plan.node(i)) else LEFT_BEHIND,
             )
             for i in in_flight

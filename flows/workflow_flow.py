@@ -88,7 +88,7 @@ async def _carry(carrier: Carrier) -> Ending | StopReason:
         carrier.node_runner,
         inputs=record.inputs,
         outcomes=record.outcomes,
-        begun=dict(record.attempts),
+        begun=record.attempts,  # the walk's own, which grows with every parked retry
         loop_around=plan.loop_around,
     )
     walk = Walk(plan, record, carrier.lease, journal, runner, control, clock, publish=publish)

@@ -31,6 +31,7 @@ class HandlerSettings:
     http_allowed_hosts: str = ""
     http_max_response_bytes: int = 10_485_760
     http_max_redirects: int = 10
+    max_retry_after_seconds: float = 86_400.0
     http_proxy_url: str | None = field(default=None, repr=False)
     enable_code_node: bool = False
     code_timeout_seconds: float = 10.0

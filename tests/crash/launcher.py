@@ -163,8 +163,8 @@ def _within_record(node_id: str) -> None:
 
     original = journal.end_nodes
 
-    def end_nodes(connection: Any, lease: Any, seq: int, ended: Any) -> int:
-        reached = original(connection, lease, seq, ended)
+    def end_nodes(connection: Any, lease: Any, seq: int, ended: Any, now: str) -> int:
+        reached = original(connection, lease, seq, ended, now)
         if _names(node_id, ended):
             die()
         return reached

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import select
 
 from database import Database
-from database.records import Child, Ending, Lease, NodeEnded, NodeStarted, Submission
+from database.node_records import NodeEnded, NodeStarted
+from database.records import Child, Ending, Lease, Submission
 from database.tables import logs
 from engine.calls import ChildEnd
 from engine.document import Node

@@ -4,7 +4,8 @@ import pytest
 from sqlalchemy import update
 
 from database import Database
-from database.records import Ending, NodeEnded
+from database.node_records import NodeEnded
+from database.records import Ending
 from database.tables import children, executions
 from engine.calls import ChildEnd
 from engine.errors import LeaseLostError, WaitsForChildError

@@ -3,7 +3,8 @@
 import pytest
 
 from database import Database
-from database.records import Ending, Lease, NodeEnded, Submission
+from database.node_records import NodeEnded
+from database.records import Ending, Lease, Submission
 from engine.errors import QueueFullError
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus

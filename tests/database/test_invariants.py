@@ -125,6 +125,13 @@ BROKEN_BY = {
     "a node runs only in an execution that runs": nodes("status='running'", PARKED),
     "a completed node has its output": nodes("outputData=NULL", ENDED),
     "a failed node says why": nodes("error=NULL", "failed"),
+    "a node that waits for its next attempt has its moment and the last error": (
+        nodes("resultDetail=NULL, lastError=NULL", PARKED)
+    ),
+    "only a node that waits has a moment since which it does": (
+        nodes("waitingSince='2026-01-01T00:00:00.000Z'", ENDED)
+    ),
+    "a node run that goes on has no end": nodes("endedAt='2026-01-01T00:00:00.000Z'", PARKED),
     "no row is newer than its execution": nodes("seq=99", ENDED),
     "the events of an execution have no hole": (
         "DELETE FROM orchestrator_events WHERE executionId='ended' AND seq=3"

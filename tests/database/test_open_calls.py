@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import delete, update
 
 from database import Database
-from database.records import NodeEnded, NodeStarted, WorkflowChange
+from database.node_records import NodeEnded, NodeStarted
+from database.records import WorkflowChange
 from database.tables import children, executions, runs
 from engine.parking import Resumption
 from engine.status import NodeStatus

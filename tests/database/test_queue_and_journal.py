@@ -6,15 +6,8 @@ import pytest
 from sqlalchemy import func, select
 
 from database import Database
-from database.records import (
-    ClaimedRun,
-    Ending,
-    Lease,
-    NodeDecided,
-    NodeEnded,
-    NodeStarted,
-    Submission,
-)
+from database.node_records import NodeDecided, NodeEnded, NodeStarted, RetryLater
+from database.records import ClaimedRun, Ending, Lease, Submission
 from database.tables import definitions
 from engine.document import Node
 from engine.errors import (
@@ -199,7 +192,7 @@ async def test_whoever_lost_the_lease_writes_nothing(
     with pytest.raises(LeaseLostError):
         await journal.record_step(frozen, BEGUN, NOTHING_YET, "a", started=late)
     with pytest.raises(LeaseLostError):
-        await journal.record_retry(frozen, 0, "a", 2, "oh")
+        await journal.record_retry(frozen, 0, "a", RetryLater(2, 1, "oh"))
     with pytest.raises(LeaseLostError):
         await journal.finish(frozen, BEGUN, Ending(ExecutionStatus.COMPLETED, NOTHING_YET))
     with pytest.raises(LeaseLostError):

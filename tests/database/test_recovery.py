@@ -1,7 +1,8 @@
 """What dead owners leave: back into the queue at once, and suspects alone."""
 
 from database import Database
-from database.records import ClaimedRun, Lease, NodeEnded, NodeStarted
+from database.node_records import NodeEnded, NodeStarted
+from database.records import ClaimedRun, Lease
 from engine.document import Node
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus

@@ -167,7 +167,7 @@ async def test_an_error_that_another_attempt_cannot_cure_is_final(is_async):
         await run(lambda: handle(handler, retries=3, delays=[0]))
 
 
-async def test_the_other_sides_retry_after_is_waited_for_beyond_the_delay(monkeypatch):
+async def test_the_other_sides_retry_after_is_waited_for_beyond_the_delay():
     attempts = []
 
     @task
@@ -180,8 +180,8 @@ async def test_the_other_sides_retry_after_is_waited_for_beyond_the_delay(monkey
         return "done"
 
     retries = Retries()
-    monkeypatch.setattr(dispatch_node, "MAX_RETRY_AFTER_SECONDS", 0.3)
-    await run(lambda: handle(handler, retries=2, delays=[0.1], on_retry=retries.note))
+    options = {"on_retry": retries.note, "max_retry_after_seconds": 0.3}
+    await run(lambda: handle(handler, retries=2, delays=[0.1], **options))
     assert attempts[1] - attempts[0] >= 0.3
     assert attempts[2] - attempts[1] >= 0.3  # the cap
 

@@ -1,0 +1,64 @@
+"""Node times: how long the unfinished node runs of an execution have worked and waited."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from database import Clock, to_text
+from database.records import TimeSpent
+
+
+@dataclass(slots=True)
+class _Spent:
+    worked_ms: int = 0
+    waited_ms: int = 0
+    waiting_since: datetime | None = None
+    running_since: float | None = None
+
+
+class NodeTimes:
+    """Measures node runs over all their attempts, in milliseconds.
+
+    The time of an attempt is measured by a clock that nobody sets; a wait may outlive the process,
+    so it lies between two moments of ``clock``.
+    """
+
+    def __init__(self, spent: Mapping[str, TimeSpent], clock: Clock) -> None:
+        self._clock = clock
+        self._spent = {
+            node_id: _Spent(before.worked_ms, before.waited_ms, before.waiting_since)
+            for node_id, before in spent.items()
+        }
+
+    def start(self, node_id: str) -> None:
+        """Start to measure an attempt."""
+        self._spent.setdefault(node_id, _Spent()).running_since = time.monotonic()
+
+    def stop(self, node_id: str) -> int:
+        """End the measurement of an attempt; return the working time of all attempts."""
+        spent = self._spent.setdefault(node_id, _Spent())
+        if spent.running_since is not None:
+            spent.worked_ms += round((time.monotonic() - spent.running_since) * 1000)
+            spent.running_since = None
+        return spent.worked_ms
+
+    def park(self, node_id: str) -> str:
+        """Start to measure a wait; return its first moment as text."""
+        now = self._clock()
+        self._spent.setdefault(node_id, _Spent()).waiting_since = now
+        return to_text(now)
+
+    def resume(self, node_id: str) -> int | None:
+        """End the measurement of a wait.
+
+        Returns:
+            The time of all waits; ``None`` if it is not known when this one began.
+        """
+        spent = self._spent.get(node_id)
+        if spent is None or spent.waiting_since is None:
+            return None
+        waited = (self._clock() - spent.waiting_since).total_seconds()
+        spent.waited_ms += max(0, round(waited * 1000))
+        spent.waiting_since = None
+        return spent.waited_ms

@@ -1,0 +1,43 @@
+"""Kills while a retry is parked: the next attempt comes at its time, and no retry is given back."""
+
+from datetime import datetime
+
+from tests.crash.harness import ServiceProcess
+from tests.documents import document, node
+from tests.ports import free_port
+from tests.postgres import on_both
+from tests.service import wait_until
+
+HOUR = 3_600
+
+
+@on_both()
+def test_a_retry_that_is_parked_survives_kills_and_keeps_its_count(
+    process: ServiceProcess,
+) -> None:
+    """Three attempts in three processes."""
+    url = f"http://127.0.0.1:{free_port()}/"
+    call = node("call", "http", httpUrl=url, retries=2, retryDelaySeconds=HOUR)
+    process.run_process()
+    execution_id = process.start(document(call))
+    for attempt, pause in ((2, HOUR), (3, 2 * HOUR)):
+        log = wait_until(
+            lambda attempt=attempt: (
+                (it := process.logs(execution_id).get("call"))
+                and (it["status"], it["attempt"]) == ("waiting", attempt)
+                and it
+            )
+        )
+        assert "refused" in log["lastError"]
+        until, since = (datetime.fromisoformat(log[key]) for key in ("waitUntil", "waitingSince"))
+        assert round((until - since).total_seconds()) == pause
+        wait_until(lambda: process.row(execution_id)["status"] == "waiting")
+        assert process.row(execution_id)["owner"] is None
+        process.kill()
+        process.run_process(clock_shift_seconds=4 * HOUR * (attempt - 1))
+    assert process.ended(execution_id)["status"] == "failed"
+    log = process.logs(execution_id)["call"]
+    assert (log["status"], log["attempt"]) == ("error", 3)
+    assert log["waitedMs"] >= 3 * HOUR * 1_000
+    assert process.row(execution_id)["recoveries"] == 0
+    assert process.violations() == []
