@@ -8,18 +8,20 @@ from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import Depends, FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi_standalone_docs import StandaloneDocs  # pyright: ignore[reportMissingTypeStubs]
 from pydantic import SecretStr
 
 from api import catalogue, executions, lists, nodes, service, validation, webhooks, workflows
 from api.access import SIGNED, Access, Door
+from api.access_log import AccessLog
+from api.browsers import BrowserProtection, BrowserRules
 from api.errors import add_error_handlers
-from api.hardening import BodyLimit, SafeHeaders
+from api.hardening import BodyLimit, SafeHeaders, UnexpectedErrors
 from api.interface import DESCRIPTION, STORAGE, TAGS, DescribedApp
 from api.keys import read_keys
 from api.live import sse, websocket
 from api.live.hub import Hub
+from api.origins import parse_hosts, parse_origins
 from api.schemas import ProblemView
 from api.scope import within_scope
 from api.services import Services
@@ -74,6 +76,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
                 types,
                 runner,
                 settings.max_pending_executions,
+                settings.pending_per_organization,
                 for_runner.document_limits,
             )
             app.state.services = Services(
@@ -103,26 +106,25 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         redoc_url=None,
     )
     StandaloneDocs(app)  # else whoever opens /docs fetches scripts from somewhere else
-    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     # From the inside out: what is added last is asked first.
     app.add_middleware(
         BodyLimit, most=settings.max_body_bytes, seconds=settings.body_timeout_seconds
     )
-    app.add_middleware(Door, access=access, origins=origins)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=origins,
-        allow_methods=["*"],
-        allow_headers=["*"],
-        expose_headers=["ETag", "Location", "Retry-After"],
-    )
+    app.add_middleware(Door, access=access)
+    app.add_middleware(UnexpectedErrors)
+    app.add_middleware(BrowserProtection, rules=browser_rules(settings, is_open=access.open))
     app.add_middleware(SafeHeaders)
+    app.add_middleware(AccessLog)
     add_error_handlers(app)
     # What is asked of a route here holds for the next one too.
     asked = [Depends(within_scope), *([] if access.open else SIGNED)]
-    refusals = (413, *STORAGE) if access.open else (401, 403, 413, *STORAGE)
-    for resource in (service, webhooks):  # webhooks have secrets of their own
-        app.include_router(resource.router, responses={413: {"model": ProblemView}})
+    refusals = (413, 421, *STORAGE) if access.open else (401, 403, 413, *STORAGE)
+    of_service = (413, 421) if access.open else (413,)
+    # webhooks have secrets of their own
+    for resource, statuses in ((service, of_service), (webhooks, (413,))):
+        app.include_router(
+            resource.router, responses={status: {"model": ProblemView} for status in statuses}
+        )
     for resource in (executions, validation, lists, workflows, nodes, catalogue, sse):
         app.include_router(
             resource.router,
@@ -160,6 +162,23 @@ def access_of(settings: Settings) -> Access:
         read_keys(settings.key_entries, settings.api_keys_file),
         Tokens(signs, settings.token_seconds, utc_now),
     )
+
+
+def browser_rules(settings: Settings, *, is_open: bool) -> BrowserRules:
+    """Return which hosts and pages may call the service.
+
+    Raises:
+        SettingsError: If ``CORS_ORIGINS`` or ``ALLOWED_HOSTS`` has an invalid entry.
+    """
+    try:
+        origins = parse_origins(settings.cors_origins)
+    except ValueError as error:
+        raise SettingsError(f"CORS_ORIGINS: {error}") from None
+    try:
+        hosts = parse_hosts(settings.allowed_hosts)
+    except ValueError as error:
+        raise SettingsError(f"ALLOWED_HOSTS: {error}") from None
+    return BrowserRules(origins, hosts if is_open else None)
 
 
 def runner_settings(settings: Settings) -> RunnerSettings:

@@ -148,6 +148,10 @@ class Settings(BaseSettings):
     """How many executions run at once; the rest wait in the table."""
     max_pending_executions: int = Field(default=5_000, ge=1, le=1_000_000)
     """How many executions may wait; past that a submission is answered with 429."""
+    max_pending_executions_per_organization: Annotated[int | None, _BlankIsNone] = Field(
+        default=None, ge=1, le=1_000_000
+    )
+    """Maximum number of waiting executions of one organization; half of the total by default."""
     max_recovery_attempts: int = Field(default=3, ge=1, le=100)
     """How often an execution may bring the service down before it ends failed."""
     max_subworkflow_depth: int = Field(default=8, ge=1, le=100)
@@ -205,6 +209,8 @@ class Settings(BaseSettings):
 
     enable_code_node: bool = False
     """Whether workflows may run Python of their own, in ``code`` nodes."""
+    allow_code_node_without_keys: bool = False
+    """Whether ``code`` nodes may be enabled without keys on an address beyond loopback."""
     code_timeout_seconds: float = Field(default=10.0, gt=0, le=86_400)
     """How long the code of a node may run that sets no ``timeoutSeconds``."""
     code_memory_mb: int = Field(default=256, ge=64, le=1_048_576)
@@ -226,8 +232,10 @@ class Settings(BaseSettings):
     webhook_response_timeout_seconds: float = Field(default=30.0, gt=0, le=3_600)
     """How long the caller of a webhook waits for a ``webhookResponse`` node."""
 
-    cors_origins: str = "*"
-    """Origins of browsers that may call the service, or open its WebSocket, separated by commas."""
+    cors_origins: str = ""
+    """Origins of pages that may call the service, separated by commas; ``*`` allows every one."""
+    allowed_hosts: str = ""
+    """Host names under which the service accepts requests without keys, separated by commas."""
     log_level: Annotated[LogLevel, BeforeValidator(_in_capitals)] = "INFO"
     log_format: Literal["console", "json"] = "console"
 
@@ -236,6 +244,12 @@ class Settings(BaseSettings):
         """The modules that add node types."""
         names = (self.node_modules or "").split(",")
         return [name.strip() for name in names if name.strip()]
+
+    @property
+    def pending_per_organization(self) -> int:
+        """The limit of waiting executions for each organization."""
+        given = self.max_pending_executions_per_organization
+        return (self.max_pending_executions + 1) // 2 if given is None else given
 
     @property
     def url(self) -> str:

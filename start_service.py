@@ -165,6 +165,7 @@ def start(host: str | None, port: int | None, *, check: bool) -> int:
     """Load the settings, then check the database or serve. ``host`` and ``port`` override them."""
     from api.keys import KeysError, read_keys  # noqa: PLC0415 - --help does not need it
     from config import SettingsError, load_settings  # noqa: PLC0415 - as above
+    from start_checks import check_files, why_code_is_open  # noqa: PLC0415 - as above
 
     given = {"api_host": host, "api_port": port}
     try:
@@ -172,6 +173,7 @@ def start(host: str | None, port: int | None, *, check: bool) -> int:
             **{name: value for name, value in given.items() if value is not None}
         )
         is_open = not read_keys(settings.key_entries, settings.api_keys_file).keys
+        check_files(settings)
     except (SettingsError, KeysError) as error:
         print(f"Wrong setting: {error}", file=sys.stderr)
         return 2
@@ -189,6 +191,10 @@ def start(host: str | None, port: int | None, *, check: bool) -> int:
         )
         print(f"Cannot listen on {where}: {error.strerror or error}", file=sys.stderr)
         return 1
+    reachable = [it.getsockname()[0] for it in sockets if not _is_of_this_machine(it)]
+    if is_open and (reason := why_code_is_open(settings, reachable)):
+        print(f"Wrong setting: {reason}", file=sys.stderr)
+        return 2
     return serve(settings, sockets, is_open=is_open)
 
 

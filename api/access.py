@@ -5,15 +5,14 @@ more than read is for those with the role ``admin``.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from fastapi import Depends
 from fastapi.security import APIKeyHeader, HTTPBearer
-from starlette.datastructures import Headers
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,8 +20,14 @@ from api.errors import problem
 from api.keys import KeyRing, Role
 from api.tokens import Tokens
 
-PUBLIC = ("GET /", "* /api/webhook/{rest:path}")
-"""Answers without a key: whether the service is there; what has secrets of its own."""
+PUBLIC = (
+    "GET /",
+    "* /health",
+    "* /healthz",
+    "* /favicon.ico",
+    "* /api/webhook/{rest:path}",
+)
+"""Routes that need no key: liveness, the icon, and webhooks, which have secrets of their own."""
 ROLES: dict[str, Role] = {
     "POST /api/workflows/execute": Role.RUN,
     "POST /api/workflows/validate": Role.READ,
@@ -127,10 +132,9 @@ class Door:
     Behind it ``scope["caller"]`` says who; on the WebSocket ``None`` where nothing was shown yet.
     """
 
-    def __init__(self, app: ASGIApp, access: Access, origins: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
         self._access = access
-        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets the caller in, or answers in place of the application."""
@@ -167,9 +171,6 @@ class Door:
         return None
 
     def _websocket_refusal(self, scope: Scope) -> ASGIApp | None:
-        # Browsers ask nobody before they open a WebSocket to another origin: it is refused here.
-        if not self._may_open(Headers(scope=scope)):
-            return problem(HTTPStatus.FORBIDDEN, "CORS_ORIGINS does not allow this origin")
         if self._access.open:
             scope["caller"] = ANYBODY
             return None
@@ -183,12 +184,6 @@ class Door:
             scope["caller"] = self._access.bearer_of(in_query)
         scope["shown"] = shown is not None or in_query is not None
         return None
-
-    def _may_open(self, headers: Headers) -> bool:
-        origin = headers.get("origin")
-        if origin is None or "*" in self._origins or origin in self._origins:
-            return True
-        return urlsplit(origin).netloc == headers.get("host")
 
 
 def _role_for(method: str, path: str) -> Role:

@@ -141,13 +141,23 @@ def _pointer(location: Sequence[Any]) -> str:
 async def _on_http_exception(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
+    detail = str(error.detail)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(allowed_methods(request.app.routes, request.url.path))
-    return problem(error.status_code, str(error.detail), headers)
+    if error.status_code == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
+        detail = "There is nothing at this path; '/docs' lists all paths"  # of the router
+    return problem(error.status_code, detail, headers)
 
 
 async def _on_unexpected(request: Request, error: Exception) -> ProblemResponse:
-    log.error("unexpected_error", path=request.url.path, exc_info=error)
-    detail = "The service failed to answer; its log says why"
-    # It passes no middleware of ours.
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, SAFE_HEADERS)
+    # Only an error of the outermost middleware comes here, where no other one adds headers.
+    return unexpected(request.url.path, error, SAFE_HEADERS)
+
+
+def unexpected(
+    path: str, error: Exception, headers: Mapping[str, str] | None = None
+) -> ProblemResponse:
+    """Log an error that the service did not expect, and return the response to its caller."""
+    log.error("unexpected_error", path=path, exc_info=error)
+    detail = "Internal server error; see the service log"
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, headers)

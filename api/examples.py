@@ -329,9 +329,13 @@ _DETAILS = {
     408: "The body did not come within BODY_TIMEOUT_SECONDS=60",
     409: f"Execution '{EXECUTION}' is running; it can be run again once it ended",
     412: "Workflow 'greeting' is not in the version that 'If-Match' names; read it again",
+    421: (
+        "The host 'shop.example' is not accepted while no API keys are set: use localhost or an IP "
+        "address, list the name in ALLOWED_HOSTS, or set API_KEYS"
+    ),
     413: "The body is larger than MAX_BODY_BYTES=10485760",
     422: "the workflow cannot run: there is no node to start from",
-    429: "1000 executions are waiting already; try again later",
+    429: "5000 executions are waiting already (MAX_PENDING_EXECUTIONS); try again later",
     503: "The database is busy",
     507: "There is no room left on the disk",
 }

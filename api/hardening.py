@@ -8,7 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import SAFE_HEADERS, problem
+from api.errors import SAFE_HEADERS, problem, unexpected
 
 _CLOSE = {"Connection": "close"}
 """RFC 9110, section 15.5.9: the rest of a body that is too late is not waited for."""
@@ -32,6 +32,36 @@ class SafeHeaders:
             await send(message)
 
         await self._app(scope, receive, send_safely if scope["type"] == "http" else send)
+
+
+class UnexpectedErrors:
+    """Responds with a 500 to every error that no handler knows.
+
+    Starlette does so outside of all middleware, so that a page of an allowed origin would see a
+    network error instead of the response.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on; an error after the beginning of the response is raised again."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal is_started
+            is_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except Exception as error:
+            if is_started:
+                raise
+            await unexpected(scope["path"], error)(scope, receive, send)
 
 
 class BodyLimit:

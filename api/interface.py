@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from api.browsers import WEBHOOKS
 from api.errors import ProblemResponse
 from api.examples import ANSWERS, PARAMETERS, REQUESTS, problem_example
 from api.links import LINKS
@@ -25,6 +26,9 @@ STORAGE = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
 """What every operation that touches the database may answer."""
 _LATE = str(HTTPStatus.REQUEST_TIMEOUT.value)
 """What every operation may answer that reads a body."""
+_FOREIGN = str(HTTPStatus.FORBIDDEN.value)
+"""The response to a page of a foreign origin, of every operation that changes state."""
+_READS = ("get", "head", "options")
 _PROBLEM = {"$ref": "#/components/schemas/ProblemView"}
 _FASTAPI_S_OWN = ("HTTPValidationError", "ValidationError")
 _TOKEN_SCHEME = "ExecutionToken"  # noqa: S105 - its name
@@ -105,6 +109,8 @@ def _described(document: dict[str, Any]) -> dict[str, Any]:
             for parameter in operation.get("parameters", ()):
                 _describe_parameter(parameter)
             _add_request_examples(operation)
+            if method not in _READS and not path.startswith(WEBHOOKS):
+                operation["responses"].setdefault(_FOREIGN, {})
             if "requestBody" in operation:
                 operation["responses"].setdefault(_LATE, {})
             for status, answer in operation["responses"].items():

@@ -9,6 +9,8 @@ from enum import IntEnum
 from hashlib import sha256
 from pathlib import Path
 
+from file_modes import why_not_private
+
 ALL_ORGANIZATIONS = "*"
 FORMAT = "name:role:organization:sha256"
 
@@ -87,6 +89,8 @@ def read_keys(text: str | None, file: Path | None) -> KeyRing:
     if text is not None:
         keys += _of("API_KEYS", re.split(r"[,\n]", text))
     if file is not None:
+        if (reason := why_not_private(file)) is not None:
+            raise KeysError(f"API_KEYS_FILE: {reason}")
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:

@@ -19,6 +19,7 @@ from engine.errors import (
     StorageUnusableError,
     ValueNotStorableError,
 )
+from file_modes import create_private
 
 BUSY_TIMEOUT_MS = 5_000
 """How long SQLite waits for another writer; the main project's backend waits as long."""
@@ -85,6 +86,10 @@ def _open_sqlite(url: str, connections: int, begin: Callable[[Connection], None]
     file = address.file or Path()
 
     def connect(dialect: Any, _record: object, positional: Any, named: Any) -> sqlite3.Connection:
+        # SQLite would create a database that every user can read. It gives the files beside it
+        # the mode of the database.
+        if address.file is not None:
+            create_private(address.file)
         try:
             connection = dialect.connect(*positional, **named)
             _prepare_sqlite(connection)

@@ -33,6 +33,8 @@ from engine.errors import (
 from engine.status import ExecutionStatus
 
 KEYS_KEPT_HOURS = 24
+_QUEUE_LOCK = 7_205_759_405  # any number but those of the other locks
+"""PostgreSQL's advisory lock of the transactions that count waiting executions and add one."""
 
 
 class Submissions:
@@ -65,7 +67,12 @@ class Submissions:
             raise IdempotencyKeyReusedError(key.key)
         return row.executionId
 
-    async def submit(self, submission: Submission, most_waiting: int | None = None) -> str:
+    async def submit(
+        self,
+        submission: Submission,
+        most_waiting: int | None = None,
+        most_of_organization: int | None = None,
+    ) -> str:
         """Stores an execution as ``pending``, with the definition it will run.
 
         Returns:
@@ -75,12 +82,15 @@ class Submissions:
             WorkflowNotFoundError: the workflow was deleted in the meantime.
             OrganizationRefusedError: the main project's tables know no such organization.
             IdempotencyKeyReusedError: the key stands for another request.
-            QueueFullError: ``most_waiting`` executions are pending.
+            QueueFullError: ``most_waiting`` executions are pending, or ``most_of_organization`` of
+                the submission's organization; one without an organization has no such limit.
             StorageError: nothing was stored.
         """
         try:
             return await self._writer.run(
-                lambda connection: self._insert(connection, submission, most_waiting)
+                lambda connection: self._insert(
+                    connection, submission, most_waiting, most_of_organization
+                )
             )
         except IntegrityError as error:
             if not breaks_foreign_key(error):
@@ -94,19 +104,18 @@ class Submissions:
             raise OrganizationRefusedError(submission.organization_id) from None
 
     def _insert(
-        self, connection: Connection, submission: Submission, most_waiting: int | None
+        self,
+        connection: Connection,
+        submission: Submission,
+        most_waiting: int | None,
+        most_of_organization: int | None,
     ) -> str:
         now = self._now()
         if submission.idempotency is not None:
             known = self._take_key(connection, submission.idempotency, submission.execution_id, now)
             if known is not None:
                 return known
-        if most_waiting is not None:
-            waiting = connection.scalar(
-                select(func.count()).select_from(runs).where(runs.c.claimableAt == AT_ONCE)
-            )
-            if waiting is not None and waiting >= most_waiting:
-                raise QueueFullError(waiting)
+        _require_place(connection, submission.organization_id, most_waiting, most_of_organization)
         insert_execution(connection, submission, now)
         return submission.execution_id
 
@@ -137,6 +146,34 @@ class Submissions:
         if row.bodyHash != key.body_hash:
             raise IdempotencyKeyReusedError(key.key)
         return row.executionId
+
+
+_COUNT = select(func.count()).select_from(runs).where(runs.c.claimableAt == AT_ONCE)
+
+
+def _require_place(
+    connection: Connection,
+    organization_id: str | None,
+    most: int | None,
+    most_of_organization: int | None,
+) -> None:
+    """Raise if the queue, or the organization's share of it, is full.
+
+    On SQLite the transaction has the write lock. On PostgreSQL two transactions do not see each
+    other's rows, so that submissions take a lock, which ends with the transaction.
+    """
+    if most is None and most_of_organization is None:
+        return
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_QUEUE_LOCK)))
+    if most_of_organization is not None and organization_id is not None:
+        waiting = connection.scalar(_COUNT.where(runs.c.organization == organization_id)) or 0
+        if waiting >= most_of_organization:
+            setting = f"MAX_PENDING_EXECUTIONS_PER_ORGANIZATION={most_of_organization}"
+            raise QueueFullError(waiting, setting, organization_id)
+    waiting = connection.scalar(_COUNT) or 0
+    if most is not None and waiting >= most:
+        raise QueueFullError(waiting, f"MAX_PENDING_EXECUTIONS={most}")
 
 
 def insert_execution(connection: Connection, submission: Submission, now: str) -> None:

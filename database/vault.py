@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from engine.errors import StorageUnusableError
 from engine.hiding import HIDDEN
 from engine.values import JsonValue, encode_json
+from file_modes import why_not_private
 
 _SEALED = "sealed"
 
@@ -68,6 +69,8 @@ class Vault:
         try:
             if not self._key_file.exists():
                 _make_key_file(self._key_file)
+            if (reason := why_not_private(self._key_file)) is not None:
+                raise StorageUnusableError(f"the key file cannot be used: {reason}")
             key = self._key_file.read_bytes().strip()
         except OSError as error:
             raise StorageUnusableError(f"the key file cannot be used: {error}") from None

@@ -266,8 +266,11 @@ class ChangedMeanwhileError(WorkflowServiceError):
 class QueueFullError(WorkflowServiceError):
     """As many executions wait as may; nothing was stored."""
 
-    def __init__(self, waiting: int) -> None:
-        super().__init__(f"{waiting} executions are waiting already; try again later")
+    def __init__(self, waiting: int, setting: str, organization_id: str | None = None) -> None:
+        whose = "" if organization_id is None else f" of the organization '{organization_id}'"
+        some = "1 execution" if waiting == 1 else f"{waiting} executions"
+        verb = "is" if waiting == 1 else "are"
+        super().__init__(f"{some}{whose} {verb} waiting already ({setting}); try again later")
 
 
 class TooManyPreviewsError(WorkflowServiceError):

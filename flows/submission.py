@@ -47,6 +47,7 @@ class Submissions:
     node_types: NodeTypes
     runner: Runner
     max_pending_executions: int
+    max_pending_executions_per_organization: int
     limits: DocumentLimits = DEFAULT_DOCUMENT_LIMITS
 
     async def submit(
@@ -221,7 +222,9 @@ class Submissions:
 
     async def _store(self, submission: Submission) -> Accepted:
         execution_id = await self.database.submissions.submit(
-            submission, self.max_pending_executions
+            submission,
+            self.max_pending_executions,
+            self.max_pending_executions_per_organization,
         )
         self.runner.wake()
         return Accepted(execution_id, submission.workflow_id, submission.workflow_name)

@@ -32,6 +32,10 @@ EXPIRED = "the token has expired"
 AUTH_SECONDS = 10.0
 """How long a client has for its first message, where keys are set and it has shown none yet."""
 BIGGEST = 2**63 - 1
+GRACE_SECONDS = 0.5
+"""Time for a client to subscribe after ``auth``, before it is sent the events of everything."""
+_EVERYTHING = (None, None)
+"""The subscription of a client that has authenticated and not subscribed yet."""
 
 router = APIRouter()
 
@@ -97,6 +101,8 @@ class _Conversation:
     _subscriptions: dict[tuple[str | None, str | None], asyncio.Task[None]] = field(
         default_factory=dict[tuple[str | None, str | None], asyncio.Task[None]]
     )
+    _has_subscribed: bool = False
+    """Whether the client chose what to follow; before that it gets all that it may access."""
     _sending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> None:
@@ -147,21 +153,26 @@ class _Conversation:
             await self._say({"type": "pong"})
 
     async def _welcome(self, auth: Auth) -> None:
-        """Lets a client in, or renews its stay; where the service is open everybody is welcome."""
+        """Lets a client in, or renews its stay; where the service is open everybody is welcome.
+
+        A client that then only waits, as the editor's does, gets the events of all executions that
+        it may access, until it subscribes to something.
+        """
         before = self.caller
         if not self.access.open:
             self.caller = self.access.caller_of(auth.token.encode(errors="replace"))
         if self.caller is None:
             await self._send_away(NOBODY)
             return
-        if before is not None and self._sees(before) != self._sees(self.caller):
+        if before is not None and _scope_of(before) != _scope_of(self.caller):
             for key in list(self._subscriptions):
                 await self._stop(key)
         await self._say({"type": "authenticated"})
-
-    @staticmethod
-    def _sees(caller: Caller) -> tuple[str | None, str | None]:
-        return caller.organization_id, caller.execution_id
+        if not self._has_subscribed and _EVERYTHING not in self._subscriptions:
+            token = self.caller.execution_id
+            ids = None if token is None else frozenset({token})
+            interest = Interest(ids, self.caller.organization_id)
+            self._follow(_EVERYTHING, interest, None, GRACE_SECONDS)
 
     def _has_expired(self) -> bool:
         return has_expired(self.caller, self.database.clock)
@@ -179,7 +190,8 @@ class _Conversation:
             await self._say({"type": "error", "detail": detail, **about})
             return
         key = (command.execution_id, command.organization_id)
-        if len(self._subscriptions) >= MOST_SUBSCRIPTIONS and key not in self._subscriptions:
+        chosen = self._subscriptions.keys() - {_EVERYTHING}
+        if len(chosen) >= MOST_SUBSCRIPTIONS and key not in chosen:
             detail = f"a connection may have {MOST_SUBSCRIPTIONS} subscriptions"
             await self._say({"type": "error", "detail": detail, **about})
             return
@@ -192,11 +204,21 @@ class _Conversation:
         except WorkflowServiceError as error:
             await self._say({"type": "error", "detail": str(error), **about})
             return
+        self._has_subscribed = True
+        await self._stop(_EVERYTHING)
         await self._stop(key)
         await self._say({"type": "subscribed", **about})
         ids = None if command.execution_id is None else frozenset({command.execution_id})
-        interest = Interest(ids, command.organization_id)
-        task = asyncio.create_task(self._tell(interest, after))
+        self._follow(key, Interest(ids, command.organization_id), after)
+
+    def _follow(
+        self,
+        key: tuple[str | None, str | None],
+        interest: Interest,
+        after: int | None,
+        grace_seconds: float = 0,
+    ) -> None:
+        task = asyncio.create_task(self._tell(interest, after, grace_seconds))
         self._subscriptions[key] = task
         task.add_done_callback(lambda ended: self._forget(key, ended))
 
@@ -214,6 +236,7 @@ class _Conversation:
         return command.after_seq
 
     async def _unsubscribe(self, command: Unsubscribe) -> None:
+        self._has_subscribed = True
         await self._stop((command.execution_id, command.organization_id))
         await self._say({"type": "unsubscribed", **_about(command)})
 
@@ -223,11 +246,16 @@ class _Conversation:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _tell(self, interest: Interest, after: int | None) -> None:
+    async def _tell(self, interest: Interest, after: int | None, grace_seconds: float = 0) -> None:
+        loop = asyncio.get_running_loop()
+        begin = loop.time() + grace_seconds
         followed = until(self._has_expired, self.hub.follow(interest, after))
         with suppress(WebSocketDisconnect, OSError, RuntimeError):  # the client is gone
             async with aclosing(followed) as messages:
                 async for message in messages:
+                    # The hub keeps what comes in the meantime, so that nothing is lost.
+                    if (early := begin - loop.time()) > 0:
+                        await asyncio.sleep(early)
                     if message is not None:
                         await self._send(message.text)
             if self.hub.closing and self.socket.application_state == WebSocketState.CONNECTED:
@@ -241,6 +269,10 @@ class _Conversation:
     async def _send(self, text: str) -> None:
         async with self._sending:
             await self.socket.send_text(text)
+
+
+def _scope_of(caller: Caller) -> tuple[str | None, str | None]:
+    return caller.organization_id, caller.execution_id
 
 
 def _about(command: Subscribe | Unsubscribe) -> dict[str, str]:

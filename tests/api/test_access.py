@@ -33,6 +33,8 @@ ROUTES = every_route()
 
 
 def is_public(method: str, path: str) -> bool:
+    if path in ("/health", "/healthz", "/favicon.ico"):
+        return True
     return (method, path) == ("GET", "/") or path.startswith("/api/webhook/")
 
 

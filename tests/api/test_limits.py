@@ -26,6 +26,37 @@ def test_a_full_queue_is_a_429_that_says_when_to_try_again(tmp_path: Path, gates
         assert service.submit().status_code == 200
 
 
+def test_one_organization_that_fills_its_share_leaves_room_for_another(
+    tmp_path: Path, gates: Gates
+) -> None:
+    limits = {"max_concurrent_executions": 1, "max_pending_executions": 4}
+    hook = document(node("hook", "webhook"), node("gate", "gate"), flow=("hook -> gate",))
+    with RunningService(tmp_path, PROBE_TYPES, **limits) as service:
+        done = service.run(document(node("n", "trigger")), organizationId="A")
+        service.save(hook, "hooked")
+        service.write("UPDATE workflows SET organizationId='A' WHERE id='hooked'")
+        service.start(GATE, organizationId="A")
+        gates.wait_for("gate")
+        for _ in range(2):
+            assert service.submit(organizationId="A").status_code == 200
+        for refused in (
+            service.submit(organizationId="A"),
+            service.http.post(f"/api/executions/{done['executionId']}/rerun"),
+            service.http.post("/api/webhook/hooked", json={}),
+        ):
+            assert refused.status_code == 429
+            assert int(refused.headers["retry-after"]) > 0
+            detail = refused.json()["detail"]
+            assert "'A'" in detail
+            assert "MAX_PENDING_EXECUTIONS_PER_ORGANIZATION=2" in detail
+        assert service.submit(organizationId="B").status_code == 200
+        assert service.submit().status_code == 200
+        full = service.submit(organizationId="B")
+        assert full.status_code == 429
+        assert "MAX_PENDING_EXECUTIONS=4" in full.json()["detail"]
+        gates.open("gate")
+
+
 def test_an_execution_that_takes_too_long_fails_and_says_what_ran(
     tmp_path: Path, gates: Gates
 ) -> None:

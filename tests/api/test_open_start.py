@@ -47,6 +47,44 @@ def test_a_wrong_key_stops_the_start_in_one_line_without_naming_it(tmp_path: Pat
     assert not (tmp_path / "database.sqlite").exists()
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_code_nodes_without_keys_beyond_this_machine_stop_the_start(tmp_path: Path, host: str):
+    code, line = refusal(tmp_path, API_HOST=host, ENABLE_CODE_NODE="true")
+    assert code == 2
+    for way_out in ("API_KEYS", "API_HOST=127.0.0.1", "ALLOW_CODE_NODE_WITHOUT_KEYS=true"):
+        assert way_out in line
+    assert line.startswith("Wrong setting: ENABLE_CODE_NODE=true without API keys")
+    assert not (tmp_path / "database.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"API_HOST": "127.0.0.1"},
+        {"API_HOST": "0.0.0.0", "API_KEYS": ENTRIES},
+        {"API_HOST": "0.0.0.0", "ALLOW_CODE_NODE_WITHOUT_KEYS": "true"},
+    ],
+    ids=["on loopback", "with keys", "confirmed"],
+)
+def test_code_nodes_start_on_loopback_with_keys_or_when_confirmed(
+    tmp_path: Path, settings: dict[str, str]
+):
+    process = Started(tmp_path, ENABLE_CODE_NODE="true", **settings)
+    try:
+        assert process.port() > 0
+    finally:
+        process.close()
+
+
+def test_files_that_others_can_change_stop_the_start_in_one_line(tmp_path: Path):
+    for setting, text in (("API_KEYS_FILE", ENTRIES), ("SECRETS_FILE", "SHOP_KEY=long-enough")):
+        (tmp_path / "file").write_text(text, encoding="utf-8")
+        (tmp_path / "file").chmod(0o666)
+        code, line = refusal(tmp_path, **{setting: tmp_path / "file"})
+        assert code == 2
+        assert line.startswith(f"Wrong setting: {setting}: other users can write ")
+
+
 def test_a_command_makes_a_key(tmp_path: Path):
     command = [sys.executable, SCRIPT, "--new-key", "page", "read", "*"]
     made = subprocess.run(

@@ -1,5 +1,7 @@
 """Who is next: organizations take turns, and the queue has an end."""
 
+import asyncio
+
 import pytest
 
 from database import Database
@@ -15,7 +17,11 @@ LEASE = 30.0
 
 
 async def submit(
-    database: Database, execution_id: str, organization: str | None, most: int | None = None
+    database: Database,
+    execution_id: str,
+    organization: str | None,
+    most: int | None = None,
+    most_of_one: int | None = None,
 ) -> None:
     submission = Submission(
         execution_id=execution_id,
@@ -26,7 +32,7 @@ async def submit(
         inputs=None,
         total_nodes=1,
     )
-    await database.submissions.submit(submission, most)
+    await database.submissions.submit(submission, most, most_of_one)
 
 
 async def claim(database: Database, limit: int = 1) -> list[str]:
@@ -78,6 +84,33 @@ async def test_a_full_queue_takes_nothing_more_and_stores_nothing(database: Data
         await submit(database, "e3", None, most=3)
     assert await claim(database) == ["e0"]
     await submit(database, "e3", None, most=3)
+
+
+async def test_an_organization_cannot_fill_the_queue(database: Database) -> None:
+    for i in range(2):
+        await submit(database, f"a{i}", "A", most=4, most_of_one=2)
+    setting = "MAX_PENDING_EXECUTIONS_PER_ORGANIZATION=2"
+    with pytest.raises(QueueFullError, match=f"2 executions of the organization 'A' .*{setting}"):
+        await submit(database, "a2", "A", most=4, most_of_one=2)
+    await submit(database, "b0", "B", most=4, most_of_one=2)
+    await submit(database, "none", None, most=4, most_of_one=2)
+    with pytest.raises(
+        QueueFullError, match=r"4 executions are waiting .*MAX_PENDING_EXECUTIONS=4"
+    ):
+        await submit(database, "b1", "B", most=4, most_of_one=2)
+    assert await claim(database) == ["a0"]
+    await submit(database, "a2", "A", most=4, most_of_one=2)
+
+
+async def test_the_limit_of_an_organization_holds_for_submissions_at_the_same_moment(
+    database: Database,
+) -> None:
+    tries = [submit(database, f"a{i}", "A", most=100, most_of_one=3) for i in range(20)]
+    others = [submit(database, f"b{i}", "B", most=100, most_of_one=3) for i in range(3)]
+    outcomes = await asyncio.gather(*tries, *others, return_exceptions=True)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, QueueFullError)]
+    assert len(refused) == 17
+    assert [outcome for outcome in outcomes if outcome not in refused] == [None] * 6
 
 
 async def test_owners_that_die_are_counted_until_a_node_ends(

@@ -1,0 +1,85 @@
+"""Access log: one line for every request, rejected ones included."""
+
+from http import HTTPStatus
+from time import perf_counter
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.browsers import WEBHOOKS
+from engine.masking import MASK
+
+MAX_PATH_CHARACTERS = 200
+"""Maximum length of a path in the log, in characters."""
+_READS = ("GET", "HEAD", "OPTIONS")
+_STARTS = ("http.response.start", "websocket.http.response.start")
+
+log = structlog.get_logger()
+
+
+class AccessLog:
+    """Logs method, path and status of every request when its response has ended.
+
+    Rejected requests are ``request_rejected``. Accepted ones are ``request_completed``: those that
+    only read at the level DEBUG, because clients poll. Queries are left out, because they may hold
+    a token, and the token of a webhook's path is masked.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and log its response."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        status: int | None = None
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] in _STARTS:
+                status = message["status"]
+            elif message["type"] == "websocket.accept":
+                status = HTTPStatus.SWITCHING_PROTOCOLS
+            elif message["type"] == "websocket.close" and status is None:
+                status = HTTPStatus.FORBIDDEN  # servers respond so to a handshake that is closed
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        finally:
+            if status is not None:
+                _log(scope, int(status), perf_counter() - started)
+
+
+def _log(scope: Scope, status: int, seconds: float) -> None:
+    method = scope.get("method", "GET")
+    said: dict[str, Any] = {
+        "method": "WEBSOCKET" if scope["type"] == "websocket" else method,
+        "path": logged_path(scope["path"]),
+        "status": status,
+        "duration_ms": round(seconds * 1000),
+        "client": scope["client"][0] if scope.get("client") else None,
+    }
+    if (caller := scope.get("caller")) is not None:
+        said["caller"] = caller.name
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning("request_failed", **said)
+    elif status >= HTTPStatus.BAD_REQUEST:
+        log.info("request_rejected", **said)
+    elif method in _READS:
+        log.debug("request_completed", **said)
+    else:
+        log.info("request_completed", **said)
+
+
+def logged_path(path: str) -> str:
+    """Return a path as the log shows it: on one line, and without the token of a webhook."""
+    before, found, rest = path.partition(WEBHOOKS)
+    if not before and found and "/" in rest:
+        path = f"{WEBHOOKS}{rest.rpartition('/')[0]}/{MASK}"
+    shown = quote(path, safe="/*:@!$&'()+,;=~", errors="replace")
+    return shown if len(shown) <= MAX_PATH_CHARACTERS else f"{shown[:MAX_PATH_CHARACTERS]}…"

@@ -1,0 +1,52 @@
+"""Start checks: unsafe files and settings that stop the service before it listens."""
+
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from config import ROOT, Settings, SettingsError
+from database.urls import read_address
+from engine.errors import StorageUnusableError
+from file_modes import OTHERS_WRITE, why_not_private
+
+
+def check_files(settings: Settings, env_file: Path = ROOT / ".env") -> None:
+    """Check that no other user of the machine can change keys, secrets or settings.
+
+    The group may write ``.env``, because many systems give each user a group of their own and let
+    it write.
+
+    Raises:
+        SettingsError: If one can; ``read_keys`` checks the file of API keys.
+    """
+    checked = [(".env", env_file, stat.S_IWOTH)]
+    if settings.secrets_file is not None:
+        checked.append(("SECRETS_FILE", ROOT / settings.secrets_file.expanduser(), OTHERS_WRITE))
+    if settings.data_key is None and (file := key_file_of(settings)) is not None:
+        checked.append(("DATA_KEY is not set, and its file", file, OTHERS_WRITE))
+    for name, path, forbidden in checked:
+        if (reason := why_not_private(path, forbidden)) is not None:
+            raise SettingsError(f"{name}: {reason}")
+
+
+def key_file_of(settings: Settings) -> Path | None:
+    """Return the file with the key of hidden data; ``None`` without a database file."""
+    try:
+        file = read_address(settings.url).file
+    except StorageUnusableError:  # the start reports it when it opens the database
+        return None
+    return None if file is None else file.with_name(f"{file.name}.key")
+
+
+def why_code_is_open(settings: Settings, reachable: Sequence[str]) -> str | None:
+    """Return why a service without keys must not run ``code`` nodes; ``None`` if it may.
+
+    ``reachable`` are the addresses on which other machines reach it.
+    """
+    if not settings.enable_code_node or settings.allow_code_node_without_keys or not reachable:
+        return None
+    return (
+        f"ENABLE_CODE_NODE=true without API keys lets everyone who reaches {reachable[0]} run "
+        "Python on this machine; set API_KEYS, or API_HOST=127.0.0.1, or confirm with "
+        "ALLOW_CODE_NODE_WITHOUT_KEYS=true"
+    )

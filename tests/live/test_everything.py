@@ -1,0 +1,121 @@
+"""A WebSocket client that only authenticates and waits, as the editor's does."""
+
+from collections.abc import Iterator
+
+import pytest
+from websockets.exceptions import ConnectionClosedError
+
+from tests.access import ENTRIES, as_, caller, key_of, socket_of, token_for
+from tests.documents import document, line, node
+from tests.live.clients import hear, heard, say, subscribe, websocket
+from tests.probes import PROBE_TYPES, Gates
+from tests.service import RunningService, wait_until
+
+GATE = document(node("gate", "gate"), node("end"), flow=("gate -> end",))
+
+
+@pytest.fixture
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    directory = tmp_path_factory.mktemp("guarded")
+    with RunningService(directory, PROBE_TYPES, api_keys=ENTRIES) as service:
+        for name in ("A", "B"):
+            service.save(line(3), name)
+            service.write("UPDATE workflows SET organizationId=? WHERE id=?", name, name)
+        yield service
+
+
+def start(service: RunningService, workflow_id: str) -> str:
+    with caller(service, "admin") as client:
+        answer = client.post("/api/workflows/execute", json={"workflowId": workflow_id})
+    assert answer.status_code == 200
+    return answer.json()["executionId"]
+
+
+def test_without_keys_it_receives_every_execution(service: RunningService):
+    with websocket(service) as client:
+        assert say(client, type="auth", token="anything") == {"type": "authenticated"}
+        ids = [service.start(line(3)) for _ in range(2)]
+        messages = [message for _ in ids for message in heard(client)]
+        assert {message["executionId"] for message in messages} == set(ids)
+
+
+def test_it_first_receives_how_running_executions_stand(service: RunningService, gates: Gates):
+    execution_id = service.start(GATE)
+    gates.wait_for("gate")
+    with websocket(service) as client:
+        say(client, type="auth", token="anything")
+        first = hear(client)
+        assert (first["executionId"], first["snapshot"]) == (execution_id, True)
+        gates.open("gate")
+        assert heard(client)[-1]["type"] == "execution_complete"
+
+
+@pytest.mark.parametrize(("name", "seen"), [("read", {"A", "B"}), ("a-read", {"A"})])
+def test_with_keys_it_receives_what_its_key_may_access(
+    guarded: RunningService, name: str, seen: set[str]
+):
+    with socket_of(guarded) as client:
+        assert say(client, type="auth", token=key_of(name)) == {"type": "authenticated"}
+        start(guarded, "B")
+        last = start(guarded, "A")
+        found: set[str] = set()
+        ended: set[str] = set()
+        while last not in ended or len(ended) < len(seen):
+            message = hear(client)
+            found.add(message["workflowId"])
+            if message["type"] == "execution_complete":
+                ended.add(message["executionId"])
+        assert found == seen
+
+
+def test_with_a_token_it_receives_its_one_execution(guarded: RunningService):
+    mine = start(guarded, "A")
+    token = token_for(guarded, mine)
+    with socket_of(guarded) as client:
+        say(client, type="auth", token=token)
+        start(guarded, "A")
+        assert {message["executionId"] for message in heard(client)} == {mine}
+        assert say(client, type="ping") == {"type": "pong"}
+
+
+def test_a_wrong_token_receives_nothing(guarded: RunningService):
+    with socket_of(guarded) as client:
+        client.send('{"type": "auth", "token": "wrong"}')
+        with pytest.raises(ConnectionClosedError) as closed:
+            client.recv(timeout=10)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
+
+
+def test_from_its_first_subscription_on_it_receives_only_what_it_chose(
+    service: RunningService, gates: Gates
+):
+    with websocket(service) as client:
+        say(client, type="auth", token="anything")
+        chosen = service.start(GATE)
+        wait_until(lambda: hear(client)["currentNodeId"] == "gate")
+        assert say(client, type="subscribe", executionId="none")["type"] == "error"
+        other = service.start(line(3))
+        assert {message["executionId"] for message in heard(client)} == {other}
+        subscribe(client, executionId=chosen)
+        service.ended(service.start(line(3)))
+        gates.open("gate")
+        assert {message["executionId"] for message in heard(client)} == {chosen}
+        assert say(client, type="auth", token="again") == {"type": "authenticated"}
+        service.ended(service.start(line(3)))
+        assert say(client, type="ping") == {"type": "pong"}
+
+
+def test_a_client_that_does_not_authenticate_receives_nothing(service: RunningService):
+    with websocket(service) as client:
+        service.ended(service.start(line(3)))
+        assert say(client, type="ping") == {"type": "pong"}
+
+
+def test_another_key_on_the_same_connection_receives_what_it_may_access(guarded: RunningService):
+    with socket_of(guarded, headers=as_("b-admin")) as client:
+        say(client, type="auth", token=key_of("b-admin"))
+        assert say(client, type="auth", token=key_of("a-read")) == {"type": "authenticated"}
+        start(guarded, "B")
+        start(guarded, "A")
+        assert {message["workflowId"] for message in heard(client)} == {"A"}
