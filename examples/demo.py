@@ -1,13 +1,16 @@
 """The service at work, from nothing: ``./start.sh demo``, or ``python -m examples.demo``.
 
-Opens a small shop (``examples/shop.py``), starts the service as anybody would, on a database of
-its own, runs ``examples/morning-report.json`` on it over HTTP, and shows every node as it goes.
+Opens a small shop (``examples/shop.py``), starts the service on a database of its own, saves
+``examples/demo-workflows/morning-report.json`` there and runs it over HTTP, and shows every node as
+it goes. In a terminal the service then stays up until Enter, so that the printed commands work. No
+file remains.
 """
 
 import argparse
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -23,11 +26,12 @@ from typing import Any, NoReturn
 import httpx
 from rich.console import Console
 
-from examples.shop import open_shop
+from examples.shop import open_shop, pages_of
 from examples.watch import Line, watching
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKFLOW = ROOT / "examples" / "morning-report.json"
+WORKFLOW = ROOT / "examples" / "demo-workflows" / "morning-report.json"
+"""It calls the shop, which only the demo has: other databases do not get it."""
 
 START_SECONDS = 60.0
 """How long the service may take to answer: its imports are slow on a cold disk."""
@@ -49,14 +53,16 @@ def main(arguments: Sequence[str] = ()) -> int:
     argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__).parse_args(
         list(arguments)
     )
-    signal.signal(signal.SIGTERM, _leave)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), _leave)
     # Without this, the units of a report would be cut in a Windows code page.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     console = Console(highlight=False)
-    directory = Path(tempfile.mkdtemp(prefix="workflow-demo-"))
     try:
-        return run(console, directory / "demo.sqlite", directory / "service.log")
+        with _working_directory() as directory:
+            return run(console, directory / "demo.sqlite", directory / "service.log")
     except DemoError as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         return 1
@@ -66,21 +72,39 @@ def main(arguments: Sequence[str] = ()) -> int:
 
 
 def run(console: Console, database: Path, log: Path) -> int:
-    """Starts shop and service, runs the workflow, and says where to look further."""
+    """Start shop and service, run the workflow, and show where to look further.
+
+    Raises:
+        DemoError: If the workflow does not complete.
+    """
     workflow: dict[str, Any] = json.loads(WORKFLOW.read_text(encoding="utf-8"))
     with open_shop() as shop_url:
         console.print(f"A shop for the workflow to ask: {shop_url}")
         with running_service(database, log) as client:
             console.print(f"The service, on a database of its own: {client.base_url}\n")
             console.print(f"{workflow['name']}", style="bold")
-            execution = execute(client, console, workflow, {"baseUrl": shop_url})
-    if execution["status"] == "completed":
-        console.print("\nFinal output", style="bold")
-        console.print_json(data=execution["finalOutput"])
-    _say_where_to_look(console, database, log, str(execution["executionId"]))
-    if execution["status"] != "completed":
-        raise DemoError(f"the execution is {execution['status']}: {execution.get('error')}")
+            execution = execute(client, console, workflow, {"shop": pages_of(shop_url)})
+            if execution["status"] != "completed":
+                raise DemoError(f"the execution is {execution['status']}: {execution.get('error')}")
+            console.print("\nFinal output", style="bold")
+            console.print_json(data=execution["finalOutput"])
+            if sys.stdin.isatty() and sys.stdout.isatty():
+                _look_further(console, client, database, str(execution["executionId"]))
+            else:
+                console.print("\nIn a terminal, the service stays up here, to look further.")
     return 0
+
+
+@contextmanager
+def _working_directory() -> Generator[Path]:
+    """Create a directory that is removed at the end, with all that is in it."""
+    directory = Path(tempfile.mkdtemp(prefix="workflow-demo-"))
+    try:
+        yield directory
+    finally:
+        # A second Ctrl-C must not leave half of it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
@@ -110,17 +134,20 @@ def running_service(database: Path, log: Path) -> Generator[httpx.Client]:
     except httpx.HTTPError as error:
         raise DemoError(f"the service does not answer: {error!r}{_end_of(log)}") from None
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave the service
         _stop(service)
 
 
 def execute(
-    client: httpx.Client, console: Console, workflow: dict[str, Any], inputs: dict[str, str]
+    client: httpx.Client, console: Console, workflow: dict[str, Any], inputs: dict[str, Any]
 ) -> dict[str, Any]:
     """Submits the workflow and shows its nodes until it ends; gives the last polling answer.
 
     Raises:
         DemoError: the submission is refused, or the execution takes too long.
     """
+    saved = {key: workflow[key] for key in ("id", "name", "tags", "data")}
+    _answer(client.post("/api/workflows", json=saved))
     body = {"workflowId": workflow["id"], "inputs": inputs}
     execution_id = _answer(client.post("/api/workflows/execute", json=body))["executionId"]
     lines = {node["id"]: Line(node["label"]) for node in workflow["data"]["nodes"]}
@@ -199,30 +226,33 @@ def _end_of(log: Path, lines: int = 20) -> str:
     return f"\nThe end of its log, {log}:\n" + "\n".join(text or ["(it is empty)"])
 
 
-def _say_where_to_look(console: Console, database: Path, log: Path, execution_id: str) -> None:
+def _look_further(
+    console: Console, client: httpx.Client, database: Path, execution_id: str
+) -> None:
+    """Print commands for another terminal, and keep the service up until Enter."""
     query = (
         "SELECT nodeLabel, status, duration, outputData FROM execution_logs "  # noqa: S608 - shown
         f"WHERE executionId='{execution_id}' ORDER BY timestamp"
     )
     if os.name == "nt":
         sqlite = subprocess.list2cmdline(["sqlite3", str(database), query])
-        start = f'set "DATABASE_PATH={database}" && start.bat'
     else:
         sqlite = f'sqlite3 {shlex.quote(str(database))} "{query}"'
-        start = f"DATABASE_PATH={shlex.quote(str(database))} ./start.sh"
-    execution = f"http://127.0.0.1:8000/api/executions/{execution_id}"
-    console.print("\nWhere to look further", style="bold")
+    execution = f"{client.base_url}/api/executions/{execution_id}"
+    console.print("\nWhere to look further, from another terminal", style="bold")
     for about, line in (
-        ("The run, in the database that stays:", sqlite),
-        ("The service on that database once more, on port 8000:", start),
-        ("and, from another terminal, the run and its nodes:", f"curl -s {execution}"),
+        ("The run and its nodes:", f"curl -s {execution}"),
         ("", f"curl -s {execution}/logs"),
-        ("What the service logged:", str(log)),
+        ("The same in the database:", sqlite),
+        ("All that the service can do, in a browser:", f"{client.base_url}/docs"),
     ):
         if about:
             console.print(about, style="dim")
         # One line each, however long, so that it can be copied.
         console.print(f"  {line}", markup=False, soft_wrap=True)
+    console.print("\nEnter ends the demo, and removes its database.", style="bold")
+    with suppress(KeyboardInterrupt, EOFError):
+        input()
 
 
 def _leave(signum: int, _frame: FrameType | None) -> NoReturn:

@@ -37,6 +37,15 @@ def open_shop() -> Generator[str]:
         thread.join(timeout=5)
 
 
+def pages_of(url: str) -> dict[str, str]:
+    """Return the addresses of the shop that a workflow begins with, by name."""
+    return {
+        "orders": f"{url}/orders",
+        "customers": f"{url}/customers",
+        "depot": f"{url}/depots/nearest",
+    }
+
+
 def _url(server: ThreadingHTTPServer) -> str:
     return f"http://127.0.0.1:{server.server_port}"
 

@@ -61,7 +61,7 @@ def anchor(heading: str) -> str:
 
 
 SNIPPETS = blocks(README, "python")
-CUSTOM, REGISTRATION, TYPED = SNIPPETS
+CUSTOM, REGISTRATION, TYPED, TYPED_REGISTRATION = SNIPPETS
 
 
 def compiled(snippet: str) -> CodeType:
