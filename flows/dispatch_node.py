@@ -33,6 +33,7 @@ from prefect.utilities.annotations import NotSet, quote
 
 from engine.errors import NodeError, describe
 from flows.contain import contained
+from flows.handler_errors import log_handler_error
 from flows.node_result import fit_to_be_told
 from flows.prefect_runs import require_prefect_context
 from flows.retries import (
@@ -207,9 +208,13 @@ def _checked(function: Callable[..., Any], check: Check) -> Callable[..., Corout
                 result = await cast("State[Any]", result).aresult()
             return check(result)
         except Exception as error:
+            log_handler_error(error, args[0] if args else None, __file__)
             told = fit_to_be_told(error)
             if told is error:
                 raise
+        except BaseException as error:
+            log_handler_error(error, args[0] if args else None, __file__)
+            raise
         # Outside, so that the error with the secret in it is not the other's context.
         raise told
 

@@ -285,3 +285,8 @@ def test_no_thread_of_a_handler_outlives_it(service: RunningService, gates: Gate
     gates.open("n")
     service.ended(execution_id)
     wait_until(lambda: all(t.name != "node-handler" for t in threading.enumerate()))
+
+
+def test_the_error_of_an_exception_names_the_node_and_its_type(service: RunningService) -> None:
+    done = service.run(document(node("lookup", "raise", message="'nope'")))
+    assert done["error"] == "Node 'lookup' failed: RuntimeError: 'nope'"

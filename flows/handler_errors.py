@@ -1,0 +1,67 @@
+"""Handler errors: logs where a handler raised an exception that it did not mean to raise."""
+
+import asyncio
+import traceback
+from types import TracebackType
+from typing import Any, cast
+
+import structlog
+
+from engine.errors import NodeError
+from tasks.masking import SECRETS
+
+log = structlog.get_logger()
+
+MAX_TRACEBACK_CHARACTERS = 8_000
+"""Maximum length of a traceback in the log, in characters; its beginning and its end are kept."""
+
+MAX_FRAMES = 40
+"""Maximum number of frames of a traceback in the log: those nearest to the error."""
+
+_CUT = "\n[…]\n"
+_MARGIN = 1_000
+
+
+def log_handler_error(error: BaseException, node: object, skipped_file: str) -> None:
+    """Log the traceback of an exception that is not a ``NodeError``, once for an attempt.
+
+    A ``NodeError`` says all that there is to know; any other exception comes from the code.
+
+    Args:
+        error: what the handler raised.
+        node: the node as the handler got it.
+        skipped_file: the file whose frames around the handler are left out.
+    """
+    if isinstance(error, NodeError | asyncio.CancelledError | GeneratorExit):
+        return
+    known = cast("dict[str, Any]", node) if isinstance(node, dict) else {}
+    log.error(
+        "handler_raised",
+        node_id=known.get("id"),
+        node_type=known.get("type"),
+        exception=traceback_text(error, skipped_file),
+    )
+
+
+def traceback_text(error: BaseException, skipped_file: str = "") -> str:
+    """Return the traceback of an error, without secrets and of limited length."""
+    frames = _without_outer_frames(error.__traceback__, skipped_file)
+    lines = traceback.TracebackException(type(error), error, frames, limit=-MAX_FRAMES).format()
+    text = "".join(lines).strip()
+    if len(text) <= MAX_TRACEBACK_CHARACTERS:
+        return SECRETS.error(text)
+    # A cut may divide a secret, which is not found then: what is next to the cut is left out.
+    half = MAX_TRACEBACK_CHARACTERS // 2
+    begin = SECRETS.error(text[: half + _MARGIN])
+    end = SECRETS.error(text[-half - _MARGIN :])
+    return f"{begin[:-_MARGIN]}{_CUT}{end[_MARGIN:]}"
+
+
+def _without_outer_frames(frames: TracebackType | None, skipped_file: str) -> TracebackType | None:
+    while frames is not None and frames.tb_next and _file(frames) == skipped_file:
+        frames = frames.tb_next
+    return frames
+
+
+def _file(frames: TracebackType) -> str:
+    return frames.tb_frame.f_code.co_filename
