@@ -5,6 +5,7 @@ click alone, because they must answer at once.
 """
 
 import asyncio
+import atexit
 import difflib
 import gc
 import ipaddress
@@ -13,7 +14,8 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -322,5 +324,24 @@ def _stopped(_number: int, _frame: object) -> NoReturn:
     sys.exit(0)
 
 
+def exit_process(run: Callable[[], int]) -> NoReturn:
+    """Run the service and end the process with its exit code, as soon as it has stopped.
+
+    Everything is closed and recorded by then. The interpreter would still wait for threads that
+    handlers have left behind, and then take 2,000 modules apart, which takes longer than the stop.
+    """
+    try:
+        code = run()
+    except SystemExit as ended:
+        if ended.code is not None and not isinstance(ended.code, int):
+            raise
+        code = ended.code or 0
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage] - there is no public way
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed, or nobody reads it
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_process(lambda: main(sys.argv[1:]))

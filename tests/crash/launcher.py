@@ -2,6 +2,7 @@
 
 From outside of the product it adds node types that misbehave, moves the clock by
 ``CLOCK_SHIFT_SECONDS``, has leases not be renewed by the heartbeat where ``NO_HEARTBEAT`` is set,
+starts a thread that the interpreter would wait for where ``LEAVE_THREAD`` is set,
 and has the process killed at the point that ``KILL_AT`` names:
 
 - ``after_claim``: executions are claimed, nothing of them has started;
@@ -16,9 +17,10 @@ and has the process killed at the point that ``KILL_AT`` names:
 """
 
 import asyncio
+import atexit
 import os
 import signal
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -45,6 +47,9 @@ def main() -> int:
     point, _, node_id = os.environ.get("KILL_AT", "").partition(":")
     if point:
         KILL_POINTS[point](node_id)
+    if os.environ.get("LEAVE_THREAD"):
+        threading.Thread(target=time.sleep, args=(3_600,)).start()
+        atexit.register(print, "exit functions have run", flush=True)
 
     import start_service  # noqa: PLC0415 - it must come after prepare_prefect
 
@@ -217,4 +222,6 @@ KILL_POINTS: dict[str, Callable[[str], None]] = {
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import start_service
+
+    start_service.exit_process(main)

@@ -109,3 +109,16 @@ def test_what_was_accepted_as_the_service_stopped_is_not_lost(
         service.run_process()
         assert set(service.wait_ended(*accepted)) == {"completed"}
         assert service.violations() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_service_that_has_stopped_waits_for_no_thread(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """A thread of an hour runs on, which is no daemon: the interpreter would wait for its end."""
+    with ServiceProcess(tmp_path) as service:
+        service.run_process(leave_thread=1)
+        service.process.send_signal(number)
+        assert service.wait_dead() == 0
+        said = service.log.read_text()
+        assert said.index("service_stopped") < said.index("exit functions have run")
