@@ -67,6 +67,8 @@ async def find_violations(reader: Reader, clock: Clock, *, service_runs: bool) -
 
 _OURS = select(executions.c.id).join(runs, runs.c.executionId == executions.c.id)
 _ENDED = executions.c.status.in_(TERMINAL)
+_BY_US = runs.c.endedElsewhere.is_(None)
+"""Whether no other program has ended the execution: it has what the service writes at an end."""
 
 
 def _statuses() -> dict[str, Select[Any]]:
@@ -75,19 +77,22 @@ def _statuses() -> dict[str, Select[Any]]:
     done = runs.c.completedNodes + runs.c.failedNodes + runs.c.skippedNodes
     return {
         "an execution has one of the known statuses": _OURS.where(
-            or_(status.is_(None), status.not_in(list(ExecutionStatus)))
+            _BY_US, or_(status.is_(None), status.not_in(list(ExecutionStatus)))
         ),
         "an ended execution says when it ended": _OURS.where(
             _ENDED, or_(executions.c.completedAt.is_(None), runs.c.endedAt.is_(None))
         ),
         "only an ended execution says that it ended": _OURS.where(
-            not_(_ENDED), or_(executions.c.completedAt.is_not(None), runs.c.endedAt.is_not(None))
+            not_(_ENDED),
+            _BY_US,
+            or_(executions.c.completedAt.is_not(None), runs.c.endedAt.is_not(None)),
         ),
         "a failed execution says why": _OURS.where(
             status == ExecutionStatus.FAILED, func.coalesce(executions.c.error, "") == ""
         ),
         "a completed execution has its output and its node results, and no error": _OURS.where(
             completed,
+            _BY_US,
             or_(
                 executions.c.finalOutput.is_(None),
                 executions.c.nodeResults.is_(None),
@@ -95,7 +100,7 @@ def _statuses() -> dict[str, Select[Any]]:
             ),
         ),
         "every node of a completed execution is done": _OURS.where(
-            completed, done != runs.c.totalNodes
+            completed, _BY_US, done != runs.c.totalNodes
         ),
         "no more nodes are done than there are": _OURS.where(done > runs.c.totalNodes),
         "a current node is one of an execution that goes on": _OURS.where(

@@ -24,6 +24,7 @@ from database.children import give_up_children, start_children
 from database.clock import Clock, to_text
 from database.endings import after_end, hold_family
 from database.events import note_executions, note_nodes
+from database.foreign_ends import GOES_ON, EndedElsewhereError, settle, was_ended
 from database.node_records import NodeDecided, NodeEnded, NodeStarted, RetryLater
 from database.node_rows import (
     UNENDED,
@@ -36,7 +37,6 @@ from database.node_rows import (
     row_id,
     time_spent,
 )
-from database.queue import to_status
 from database.reader import Reader
 from database.records import MANUAL, Ending, Lease, RunRecord
 from database.resumptions import is_resumed, read_resumptions, resume_node
@@ -99,8 +99,8 @@ _HOLD_AND_PROGRESS = _HOLD.values(
 _STAND_AT = (
     update(executions)
     .where(executions.c.id == bindparam("execution"))
-    .where(executions.c.status == ExecutionStatus.RUNNING)
-    .values(currentNodeId=bindparam("current"))
+    .where(GOES_ON)
+    .values(currentNodeId=bindparam("current"), status=ExecutionStatus.RUNNING)
 )
 
 
@@ -177,9 +177,13 @@ class Journal:
 
         def write(connection: Connection) -> None:
             self._guard(connection, lease, None)
-            parked = connection.execute(to_status(ExecutionStatus.WAITING, lease.execution_id))
+            parked = connection.execute(
+                update(executions)
+                .where(executions.c.id == lease.execution_id, GOES_ON)
+                .values(status=ExecutionStatus.WAITING)
+            )
             if parked.rowcount != 1:
-                raise LeaseLostError(lease.execution_id)
+                raise _why_not_ours(connection, lease)
             connection.execute(
                 update(runs)
                 .where(runs.c.executionId == lease.execution_id)
@@ -223,7 +227,7 @@ class Journal:
                 _STAND_AT, {"execution": lease.execution_id, "current": current_node_id}
             )
             if running.rowcount != 1:
-                raise LeaseLostError(lease.execution_id)
+                raise _why_not_ours(connection, lease)
             start_children(connection, lease, ended, now)
             changed = [*_changed(ended, decided), *(start.node.id for start in started)]
             self._note(connection, lease, seq, changed, now)
@@ -269,7 +273,10 @@ class Journal:
         ended: Sequence[NodeEnded] = (),
         decided: Sequence[NodeDecided] = (),
     ) -> None:
-        """Records how the execution ends, with the last nodes that did, all or nothing."""
+        """Records how the execution ends, with the last nodes that did, all or nothing.
+
+        A status that another program has set to an end stays.
+        """
         now = to_text(self._clock())
 
         def write(connection: Connection) -> None:
@@ -302,18 +309,22 @@ class Journal:
         done = connection.execute(
             update(executions)
             .where(executions.c.id == lease.execution_id)
-            .where(executions.c.status == ExecutionStatus.RUNNING)
+            # The same end by another program is completed with the results that are known here.
+            .where(or_(GOES_ON, executions.c.status == ending.status))
             .values(
                 status=ending.status,
-                completedAt=now,
+                completedAt=func.coalesce(executions.c.completedAt, now),
                 currentNodeId=None,
-                nodeResults=ending.node_results,
-                finalOutput=ending.final_output,
-                error=ending.error,
+                nodeResults=func.coalesce(executions.c.nodeResults, ending.node_results),
+                finalOutput=func.coalesce(executions.c.finalOutput, ending.final_output),
+                error=func.coalesce(executions.c.error, ending.error),
             )
         )
         if done.rowcount != 1:
-            raise LeaseLostError(lease.execution_id)
+            if not was_ended(connection, lease.execution_id):
+                raise LeaseLostError(lease.execution_id)
+            settle(connection, [lease.execution_id], now)
+            return
         connection.execute(
             update(runs)
             .where(runs.c.executionId == lease.execution_id)
@@ -352,6 +363,12 @@ class Journal:
         held = connection.execute(_HOLD if progress is None else _HOLD_AND_PROGRESS, values)
         if held.rowcount != 1:
             raise LeaseLostError(lease.execution_id)
+
+
+def _why_not_ours(connection: Connection, lease: Lease) -> LeaseLostError:
+    """Return why the status of a held execution cannot change: it was ended or deleted."""
+    ended = was_ended(connection, lease.execution_id)
+    return (EndedElsewhereError if ended else LeaseLostError)(lease.execution_id)
 
 
 def _changed(ended: Sequence[NodeEnded], decided: Sequence[NodeDecided]) -> list[str]:

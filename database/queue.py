@@ -23,8 +23,15 @@ from sqlalchemy import (
 
 from database.clock import Clock, to_text
 from database.connection import insert_if_new
-from database.endings import after_end, end_unheld, hold_family
+from database.endings import end_unheld, hold_family
 from database.events import note_executions
+from database.foreign_ends import (
+    HAS_ENDED,
+    has_foreign_ends,
+    settle,
+    settle_unheld,
+    was_ended,
+)
 from database.node_rows import cancel_node_runs
 from database.reader import Reader
 from database.records import ClaimedRun, Lease
@@ -142,12 +149,7 @@ class Queue:
             )
         }
         if ended := set(ids) - begun:
-            connection.execute(
-                update(runs)
-                .where(runs.c.executionId.in_(ended))
-                .values(endedAt=now, owner=None, claimableAt=None)
-            )
-            after_end(connection, ended, now)
+            settle(connection, ended, now)
         return begun
 
     def _take_turns(self, connection: Connection, organizations: Sequence[str]) -> None:
@@ -183,11 +185,28 @@ class Queue:
         return await self._writer.run(write)
 
     async def cancellations(self, owner: str) -> list[str]:
-        """What ``owner`` holds and somebody, perhaps through another service, wants cancelled."""
-        query = select(runs.c.executionId).where(
-            runs.c.owner == owner, runs.c.cancelRequestedAt.is_not(None)
+        """Return what ``owner`` holds and has to stop.
+
+        Another service has recorded a request to cancel it, or another program has ended it.
+        """
+        query = (
+            select(runs.c.executionId)
+            .outerjoin(executions, executions.c.id == runs.c.executionId)
+            .where(runs.c.owner == owner)
+            .where(or_(runs.c.cancelRequestedAt.is_not(None), executions.c.id.is_(None), HAS_ENDED))
         )
         return await self._reader.run(lambda connection: list(connection.scalars(query)))
+
+    async def settle_foreign_ends(self) -> int:
+        """Settle executions that no service holds and another program has ended.
+
+        Returns:
+            How many there were.
+        """
+        # Reading first keeps an idle service from taking the write lock again and again.
+        if not await self._reader.run(has_foreign_ends):
+            return 0
+        return await self._writer.run(lambda connection: settle_unheld(connection, self._now()))
 
     async def release(self, lease: Lease, delay_seconds: float = 0) -> None:
         """Puts a claimed execution back, to be claimed again after ``delay_seconds``.
@@ -212,6 +231,9 @@ class Queue:
             back = connection.execute(
                 to_status(ExecutionStatus.PENDING, lease.execution_id, currentNodeId=None)
             )
+            if released.rowcount == 1 and was_ended(connection, lease.execution_id):
+                settle(connection, [lease.execution_id], self._now())
+                return
             if released.rowcount != 1 or back.rowcount != 1:
                 raise LeaseLostError(lease.execution_id)
             note_executions(connection, [lease.execution_id], self._now())

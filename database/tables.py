@@ -135,6 +135,7 @@ runs = Table(
     Column("flowRunId", Text),
     Column("rerunOf", Text),
     Column("endedAt", Text),
+    Column("endedElsewhere", Integer),
     # A position is never given twice, so that "oldest first" holds after deletions too.
     sqlite_autoincrement=True,
 )
@@ -143,7 +144,8 @@ runs = Table(
 The status stands in ``workflow_executions`` alone. ``claimableAt`` is the moment from which
 anybody may claim the execution: ``AT_ONCE`` for one that waits for a slot, the end of its lease for
 one that runs, its time for one that is parked; ``NULL`` where people are waited for, or it ended.
-``recoveries`` counts the owners that died with it since a node of it last ended."""
+``recoveries`` counts the owners that died with it since a node of it last ended. ``endedElsewhere``
+is 1 if another program has set the status that ended it."""
 
 events = Table(
     "orchestrator_events",

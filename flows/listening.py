@@ -13,6 +13,10 @@ from flows.control import RunControl, StopReason
 
 log = structlog.get_logger()
 
+MAX_SETTLING_SHARE = 0.05
+"""Maximum share of the time that the search for executions ended by other programs takes: it reads
+one row for each execution that is parked or in the queue."""
+
 
 async def keep_leases(
     database: Database, owner: str, active: Mapping[str, RunControl], lease_seconds: float
@@ -43,8 +47,11 @@ async def listen(
 ) -> None:
     """Hears of cancellations, and of answers for those who wait, at every poll and on ``look``.
 
-    They come from other services, or from the end of an execution that called or was called.
+    They come from other services, from other programs that write to the database, or from the end
+    of an execution that called or was called.
     """
+    loop = asyncio.get_running_loop()
+    settle_at = loop.time()
     while True:
         try:
             async with asyncio.timeout(poll_seconds):
@@ -52,9 +59,14 @@ async def listen(
         except TimeoutError:
             pass
         look.clear()
-        if not active:
-            continue
         try:
+            if (begun := loop.time()) >= settle_at:
+                if settled := await database.queue.settle_foreign_ends():
+                    log.warning("executions_ended_elsewhere", count=settled)
+                took = loop.time() - begun
+                settle_at = begun + max(poll_seconds * 0.9, took / MAX_SETTLING_SHARE)
+            if not active:
+                continue
             cancelled = await database.queue.cancellations(owner)
         except StorageError as error:
             log.warning("database_not_ready", doing="listening", reason=str(error))

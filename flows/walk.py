@@ -9,6 +9,7 @@ from datetime import timedelta
 import structlog
 
 from database import Clock, to_text
+from database.foreign_ends import EndedElsewhereError
 from database.journal import Journal
 from database.node_records import NodeEnded, NodeStarted, RetryLater
 from database.records import Ending, Lease, RunRecord
@@ -68,6 +69,8 @@ class Walk:
         self._begun = record.attempts
         self._failed_attempts = record.failed_attempts
         self._times = NodeTimes(record.times, clock)
+        self._unwritten: tuple[Sequence[NodeEnded], Step] = ((), Step())
+        """The step that was not recorded, because another program had ended the execution."""
         self._running: dict[str, asyncio.Task[NodeResult]] = {}
         self._reports = Reports(lease.execution_id, publish)
 
@@ -182,9 +185,13 @@ class Walk:
             for i, outcome in due.items()
         ]
 
-    async def _park(self) -> StopReason:
+    async def _park(self) -> Ending | StopReason:
         due = self._parked.next_due()
-        await self._writer.park(due)
+        try:
+            await self._writer.park(due)
+        except EndedElsewhereError:
+            self._control.stop(StopReason.CANCEL)
+            return await self._stop([], StopReason.CANCEL)
         log.info("execution_parked", until=None if due is None else to_text(due))
         return StopReason.PARKED
 
@@ -294,13 +301,19 @@ class Walk:
             return {}
         starts = [self._starting(node_id) for node_id in step.start]
         in_flight = [*self._parked, *self._running, *step.start]
-        await self._writer.step(
-            self._plan.progress(self._outcomes),
-            in_flight[-1] if in_flight else None,
-            ended=ended,
-            decided=self._rows.decided(step),
-            started=starts,
-        )
+        try:
+            await self._writer.step(
+                self._plan.progress(self._outcomes),
+                in_flight[-1] if in_flight else None,
+                ended=ended,
+                decided=self._rows.decided(step),
+                started=starts,
+            )
+        except EndedElsewhereError:
+            # Handled like a cancellation, which records the step with the end.
+            self._unwritten = (ended, replace(step, start=()))
+            self._control.stop(StopReason.CANCEL)
+            return {}
         if any(node.child or node.gives_up for node in ended):
             self._control.announce()
         for key, percentage, message in self._loop_reports.due(list(self._parked.loops)):
@@ -333,7 +346,8 @@ class Walk:
         """Stops what runs; records the end of a cancelled execution, and what had ended anyway."""
         in_flight = list(self._running)
         await self._stop_nodes()
-        ended = [*ended, *self._take_ended()]
+        unwritten, step = self._unwritten
+        ended = [*unwritten, *ended, *self._take_ended()]
         if reason == StopReason.LEASE_LOST:
             return reason
         if reason == StopReason.SHUTDOWN:
@@ -355,5 +369,5 @@ class Walk:
             running = ", ".join(f"'{i}'" for i in in_flight) or "none"
             error = f"The execution took longer than it may; nodes that ran: {running}"
             ending = self._rows.ending(ExecutionStatus.FAILED, error)
-        await self._writer.finish(ending, [*ended, *cancelled], ())
+        await self._writer.finish(ending, [*ended, *cancelled], self._rows.decided(step))
         return ending
