@@ -272,6 +272,13 @@ ANSWERS: dict[str, dict[str, Any]] = {
                 "category": "note",
                 "inputs": ["input"],
                 "outputs": ["output"],
+                "ports": {
+                    "inputs": [{"name": "input", "title": "Input", "aliases": []}],
+                    "outputs": [
+                        {"name": "output", "title": "Output", "aliases": []},
+                        {"name": "error", "title": "Error", "aliases": []},
+                    ],
+                },
                 "schema": {
                     "$schema": "http://json-schema.org/draft-07/schema#",
                     "type": "object",

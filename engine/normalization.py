@@ -7,6 +7,7 @@ disabled node becomes one that passes its input on.
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from engine.document import Connection, Document, Node
 from engine.errors import Problem
@@ -43,17 +44,18 @@ def normalize(
 ) -> Normalized:
     """Return the graph of a document. It can only run if the document has no problems."""
     groups = {node.id for node in document.nodes if node.type == GROUP and GROUP not in known_types}
-    types = {node.id: node for node in document.nodes}
+    ports = cache(ports)
+    nodes = {node.id: node for node in document.nodes}
     problems = list(_group_connections(document, groups))
     connections: dict[tuple[str, str, str | None, str | None], Connection] = {}
     for connection in document.connections:
         if connection.source in groups or connection.target in groups:
             continue
-        named, unknown = _with_ports(connection, types, ports)
+        named, unknown = _with_ports(connection, nodes, ports)
         problems.extend(unknown)
         ends = (named.source, named.target, named.output_type, named.input_port)
         connections.setdefault(ends, named)
-    unused = _unused(document, groups, is_incomplete)
+    unused = _unused(document, groups, known_types, is_incomplete)
     graph = Graph(
         Document(
             tuple(
@@ -90,7 +92,9 @@ def _with_ports(
         except UnknownPortError as error:
             problems.append(_unknown_port(connection, target, "input", error))
             entry = None
-    return replace(connection, output_type=output, input_port=entry), problems
+    if (output, entry) != (connection.output_type, connection.input_port):
+        connection = replace(connection, output_type=output, input_port=entry)
+    return connection, problems
 
 
 def _unknown_port(
@@ -120,7 +124,10 @@ def _group_connections(document: Document, groups: Collection[str]) -> Iterable[
 
 
 def _unused(
-    document: Document, groups: Collection[str], is_incomplete: IsIncomplete
+    document: Document,
+    groups: set[str],
+    known_types: Collection[str],
+    is_incomplete: IsIncomplete,
 ) -> frozenset[str]:
     """Return the nodes that are neither connected nor configured.
 
@@ -128,10 +135,12 @@ def _unused(
     """
     connected = {c.source for c in document.connections} | {c.target for c in document.connections}
     alone = [node for node in document.nodes if node.id not in connected and node.id not in groups]
-    unused = {node.id for node in alone if not node.disabled and is_incomplete(node)}
-    idle = {node.id for node in alone if node.disabled or node.type == COMMENT}
-    left = len(document.nodes) - len(unused) - len(idle) - len(groups)
-    return frozenset(unused) if left > 0 else frozenset()
+    unused = frozenset(node.id for node in alone if not node.disabled and is_incomplete(node))
+    out = {node.id for node in alone if node.disabled or node.type == COMMENT} | unused | groups
+    known = set(known_types)
+    if any(node.id not in out and (node.disabled or node.type in known) for node in document.nodes):
+        return unused
+    return frozenset()
 
 
 def _warning(node: Node, groups: Collection[str]) -> Problem:

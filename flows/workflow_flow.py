@@ -24,6 +24,7 @@ from flows.node_runner import NodeRunner
 from flows.patience import patiently
 from flows.reports import Publish, publish_nowhere
 from flows.walk import Walk
+from offload import run_sized
 
 log = structlog.get_logger()
 
@@ -82,8 +83,8 @@ async def _carry(carrier: Carrier) -> Ending | StopReason:
     clock = carrier.database.clock
     # The walk's own outcomes, so that templates see what has ended by the time they are filled.
     carrier.parent_id = record.parent_id
-    node_types = carrier.node_runner.node_types
-    plan, publish = plan_of(record, node_types.rules), carrier.publish
+    rules, publish = carrier.node_runner.node_types.rules, carrier.publish
+    plan = await run_sized(len(record.document), plan_of, record, rules)
     runner = replace(
         carrier.node_runner,
         inputs=record.inputs,

@@ -19,6 +19,7 @@ from pydantic import (
 from engine.errors import NodeError
 from engine.timestamps import point_in_time
 from engine.values import JsonValue, Missing, as_number, frozen, lookup, shown
+from offload import check_stop
 from tasks.columns import IfMissing, OnMissing
 from tasks.config_base import LenientModel, MissingSettingError, NodeConfig, read_config
 from tasks.config_rows import is_blank
@@ -188,12 +189,14 @@ def _value(record: Record, field: str) -> JsonValue:
 
 
 def _key(config: AggregateConfig, record: Record) -> Hashable:
+    check_stop()
     return tuple(frozen(_value(record, field)) for field in config.aggregate_group_by)
 
 
 def _aggregated(
     config: AggregateConfig, group: Sequence[tuple[int, Record]], size: OutputSize
 ) -> dict[str, JsonValue]:
+    check_stop()
     result = {field: _value(group[0][1], field) for field in config.aggregate_group_by}
     for value in result.values():
         size.add(value)
@@ -208,6 +211,7 @@ def _result(aggregation: Aggregation, group: Sequence[tuple[int, Record]]) -> Js
         return len(group)
     found = ((index, _value(record, aggregation.field)) for index, record in group)
     values = [(index, value) for index, value in found if value is not None]
+    check_stop()
     return _OPERATIONS[aggregation.operation](aggregation, values)
 
 

@@ -132,8 +132,6 @@ class Fault:
     """Why, as the rest of a sentence: ``is required``."""
     inside: tuple[str, ...] = ()
     """The way on inside a text that is read as more, JSON or a list, where no pointer leads."""
-    is_missing: bool = False
-    """Whether a setting is not set that should be."""
 
     @property
     def place(self) -> str:
@@ -146,8 +144,23 @@ def faults_of(model: type[BaseModel], config: Mapping[str, JsonValue]) -> list[F
     try:
         model.model_validate(config)
     except ValidationError as error:
-        return [_fault(model, config, detail) for detail in error.errors(include_url=False)]
+        return [
+            _fault(model, config, detail)
+            for detail in error.errors(include_url=False, include_context=False)
+        ]
     return []
+
+
+def is_incomplete(model: type[NodeConfig], config: Mapping[str, JsonValue]) -> bool:
+    """Return whether a config lacks a setting, or an input if its node has no connections."""
+    try:
+        return model.model_validate(config).needs_input()
+    except ValidationError as error:
+        return any(
+            detail["type"] == "missing"
+            or isinstance(detail.get("ctx", {}).get("error"), MissingSettingError)
+            for detail in error.errors(include_url=False, include_input=False)
+        )
 
 
 def refused_templates(model: type[BaseModel], config: Mapping[str, JsonValue]) -> list[Fault]:
@@ -230,11 +243,8 @@ _PLAIN = {
 
 
 def _fault(model: type[BaseModel], config: Mapping[str, JsonValue], detail: ErrorDetails) -> Fault:
-    is_missing = detail["type"] == "missing" or isinstance(
-        detail.get("ctx", {}).get("error"), MissingSettingError
-    )
     if not detail["loc"]:
-        return Fault((), _reason(detail), is_missing=is_missing)
+        return Fault((), _reason(detail))
     head, *rest = detail["loc"]
     key = _as_sent(model, str(head), config)
     path = [key]
@@ -250,7 +260,7 @@ def _fault(model: type[BaseModel], config: Mapping[str, JsonValue], detail: Erro
             value = _inside(value, token)
     in_text = isinstance(config.get(key), str)
     inside = [str(part) for part in rest[:1] if in_text and isinstance(part, int)]
-    return Fault(tuple(path), _reason(detail), tuple(inside), is_missing)
+    return Fault(tuple(path), _reason(detail), tuple(inside))
 
 
 def _token(value: JsonValue, part: str | int, *, is_last: bool) -> str | int | None:

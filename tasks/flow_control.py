@@ -1,6 +1,5 @@
 """The condition: tests its input and says which way the run goes."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -17,7 +16,7 @@ from tasks.context import current_node_run
 
 _WITHOUT_VALUE = {Operator.IS_EMPTY, Operator.IS_NOT_EMPTY, Operator.IS_TEXT, Operator.IS_NUMBER}
 _LOOP = "loop."
-_IN_ITEM = re.compile(r"(outer\.)*item(\.|$)")
+_OUTER = "outer."
 
 
 @task(name="condition")
@@ -125,10 +124,12 @@ def _of_loop(field: str) -> JsonValue | Missing:
             "loop",
             retryable=False,
         )
-    path = field.removeprefix(_LOOP)
-    found = lookup(around, path)
+    loop, path = cast("Mapping[str, JsonValue]", around), field.removeprefix(_LOOP)
+    while path.startswith(_OUTER) and "outer" in loop:
+        loop, path = loop["outer"], path.removeprefix(_OUTER)
+    found = lookup(loop, path)
     # A field that an item does not have is missing as in any record; a wrong name is an error.
-    if isinstance(found, Missing) and not _IN_ITEM.match(path):
-        names = ", ".join(sorted(around))
+    if isinstance(found, Missing) and path.partition(".")[0] != "item":
+        names = ", ".join(sorted(loop))
         raise NodeError(f"the loop has no field '{field}' (it has: {names})", retryable=False)
     return found

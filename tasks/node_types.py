@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import Task
-from pydantic import ValidationError
 
 from engine.document import Node, escape_pointer
 from engine.errors import Problem, UnknownNodeTypeError
@@ -13,7 +12,13 @@ from engine.graph import DISABLED
 from engine.options import NodeOptions, OnError, RetryBackoff
 from engine.ports import Ports
 from engine.validation import TypeRules
-from tasks.config_base import Fault, NodeConfig, faults_of, refused_templates
+from tasks.config_base import (
+    Fault,
+    NodeConfig,
+    faults_of,
+    is_incomplete,
+    refused_templates,
+)
 from tasks.entry import handle_disabled
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 
@@ -88,11 +93,7 @@ class NodeTypes:
         """
         if node.type not in self._handlers or node.type in self._off:
             return False
-        model = self.config(node.type)
-        try:
-            return model.model_validate(node.config).needs_input()
-        except ValidationError:
-            return any(fault.is_missing for fault in faults_of(model, node.config))
+        return is_incomplete(self.config(node.type), node.config)
 
     def why_off(self, node_type: str) -> str | None:
         """Why documents with this type are refused here; ``None`` where they are not."""

@@ -8,6 +8,7 @@ from prefect import task
 
 from engine.errors import NodeError
 from engine.values import JsonValue, Missing, frozen, kind_of, lookup, nfc
+from offload import check_stop
 from tasks.config_base import fill, read_config
 from tasks.configs import AddFieldConfig, JoinConfig, JoinStrategy, JoinType
 
@@ -80,6 +81,7 @@ def change_records(
     changed: list[JsonValue] = []
     size = OutputSize()
     for index, record in enumerate(as_records(data)):
+        check_stop()
         try:
             changed.append(change(record))
         except NodeError as error:
@@ -126,6 +128,7 @@ def handle_join(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonVa
         joined: list[JsonValue] = []
         size = OutputSize()
         for record in _merge(config, _records("A", left), _records("B", right)):
+            check_stop()
             size.add(record)
             joined.append(record)
     return {
@@ -177,6 +180,7 @@ def _merge(
             by_key.setdefault(key, []).append(index)
     matched: set[int] = set()
     for record in left:
+        check_stop()
         key = _key(record, config.join_key)
         matches = [] if key is None else by_key.get(key, [])
         matched.update(matches)

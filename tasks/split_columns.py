@@ -1,6 +1,7 @@
 """The splitColumns node: sends some columns of every record to output A, and some to output B."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from prefect import task
@@ -8,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from engine.errors import NodeError
 from engine.plan import PORT_DATA
+from engine.ports import ports_of
 from engine.values import JsonValue, Missing, lookup
 from offload import check_stop
 from tasks.columns import IfMissing, OnMissing
@@ -24,11 +26,14 @@ _ONE_OF_THEM: dict[str, Any] = {
 _SETTINGS_OF_SPLIT_TEXT = ("splitField", "splitColumn")
 
 
+_HALVES = tuple(replace(port, passes_when_disabled=True) for port in ports_of("A", "B"))
+
+
 class SplitColumnsConfig(
     NodeConfig,
     title="Split columns",
     category="data",
-    outputs=("A", "B"),
+    outputs=_HALVES,
     json_schema_extra=_ONE_OF_THEM,
 ):
     """Sends some columns of every record to output A, and some to output B."""
