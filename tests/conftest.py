@@ -1,5 +1,8 @@
 """Fixtures that most tests share."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,21 @@ hypothesis.settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("untimed")
+
+
+_TEMPORARY: str | None = None
+"""All temporary files of the session and of its processes; workers of xdist have the controller's.
+Created at import, because ``tests/prefect/conftest.py`` needs it at once."""
+
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _TEMPORARY = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="workflow-tests-")
+    tempfile.tempdir = None  # it is read from the environment when it is next used
+
+
+def pytest_unconfigure() -> None:
+    """Removes the temporary files in any case; those of tests are kept with ``--basetemp``."""
+    if _TEMPORARY is not None:
+        shutil.rmtree(_TEMPORARY, ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -200,7 +200,7 @@ INPUTS: dict[str, Any] = {
     "each": {"orders": [1, 2]},
     "matched": {"A": [{"customerId": 1}], "B": [{"customerId": 1, "name": "Ada"}]},
     "names": {"name": "Ada King Lovelace"},
-    "halves": [{"id": 1, "name": "Ada", "total": 3, "city": "Rome"}],
+    "halves": [{"id": 7, "name": "Tea", "price": 4}],
     "english": {"Ort": "Rom", "Betrag": 3},
     "open": [{"status": "open", "total": 200}],
     "perCity": [{"city": "Rome", "total": 5}],
