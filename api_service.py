@@ -199,6 +199,7 @@ def runner_settings(settings: Settings) -> RunnerSettings:
             None if is_embedded(settings.prefect_api_url) else fetch_secret,
         ),
         http_allow_private_networks=settings.http_allow_private_networks,
+        http_allow_host_header=settings.http_allow_host_header,
         http_allowed_hosts=_checked_hosts(settings.http_allowed_hosts),
         http_max_response_bytes=settings.http_max_response_bytes,
         http_max_redirects=settings.http_max_redirects,

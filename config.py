@@ -195,6 +195,8 @@ class Settings(BaseSettings):
     """Whether calls may go to loopback and to private networks."""
     http_allowed_hosts: Annotated[str | None, _BlankIsNone] = None
     """What calls may reach besides public addresses: names, addresses, ranges, by commas."""
+    http_allow_host_header: bool = False
+    """Whether nodes may send a ``Host`` header with another value than the host of their URL."""
     http_max_response_bytes: int = Field(default=10_485_760, ge=1)
     """How large an answer may be, unpacked."""
     http_max_redirects: int = Field(default=10, ge=0, le=100)

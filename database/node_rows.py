@@ -31,7 +31,7 @@ from database.vault import Vault
 from engine.document import Node
 from engine.hiding import HIDDEN, hides
 from engine.parking import ParkedNode, ParkedRetry, Resumption
-from engine.plan import SKIPPED, Outcome
+from engine.plan import ERROR_DETAILS, SKIPPED, Outcome
 from engine.status import DECIDED, NodeStatus
 from engine.values import JsonValue, encode_json
 
@@ -230,7 +230,7 @@ def outcome_of(row: Row[*tuple[Any, ...]], vault: Vault) -> Outcome | None:
     if row.status == NodeStatus.SKIPPED:
         return SKIPPED
     if row.status == NodeStatus.ERROR:
-        return Outcome(NodeStatus.ERROR, error=row.error)
+        return Outcome(NodeStatus.ERROR, _error_detail(row), error=row.error)
     return Outcome(NodeStatus.COMPLETED, _result(row, vault))
 
 
@@ -273,6 +273,11 @@ def parked_node(row: Row[*tuple[Any, ...]], vault: Vault) -> ParkedNode | Parked
 
 def _stored_input(start: NodeStarted) -> str:
     return encode_json(dict(HIDDEN)) if hides(start.node) else start.input_data
+
+
+def _error_detail(row: Row[*tuple[Any, ...]]) -> dict[str, JsonValue]:
+    detail: dict[str, JsonValue] = json.loads(row.resultDetail or "{}")
+    return {key: detail[key] for key in ERROR_DETAILS if key in detail}
 
 
 def _result(row: Row[*tuple[Any, ...]], vault: Vault) -> dict[str, JsonValue]:

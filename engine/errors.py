@@ -40,32 +40,12 @@ WorkflowServiceError
 HTTP statuses are given to them in one place, ``api/errors.py``.
 """
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
 
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One reason why a document or an input is refused.
-
-    ``pointer`` is a JSON pointer (RFC 6901) into what was sent, in the spelling that was sent.
-    """
-
-    code: str
-    detail: str
-    pointer: str
-    node_id: str | None = None
-    connection_id: str | None = None
-
-    def as_json(self) -> dict[str, str]:
-        """The contract's shape: ``{code, detail, pointer, nodeId?, connectionId?}``."""
-        answer = {"code": self.code, "detail": self.detail, "pointer": self.pointer}
-        if self.node_id is not None:
-            answer["nodeId"] = self.node_id
-        if self.connection_id is not None:
-            answer["connectionId"] = self.connection_id
-        return answer
+from engine.problems import Problem
 
 
 class WorkflowServiceError(Exception):
@@ -320,16 +300,34 @@ class ValueNotStorableError(WorkflowServiceError):
 class NodeError(WorkflowServiceError):
     """A node failed. Handlers raise it with the reason as its message.
 
-    ``retryable`` says whether another attempt may succeed; ``retry_after`` is the least delay in
-    seconds before it that the other side asked for.
+    ``retryable`` says whether another attempt may succeed; ``retry_after`` is the minimum delay in
+    seconds before it that the other side requested, a finite number that is not negative, or
+    ``None``; ``status_code`` is the HTTP status with which another service answered.
     """
 
     def __init__(
-        self, message: str, *, retryable: bool = True, retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        retryable: bool = True,
+        retry_after: float | None = None,
+        status_code: int | None = None,
     ) -> None:
         super().__init__(message)
         self.retryable = retryable
-        self.retry_after = retry_after
+        self.retry_after = _finite_delay(retry_after)
+        self.status_code = status_code
+
+
+def _finite_delay(seconds: object) -> float | None:
+    """Return a delay that can be computed with: handlers may pass what a server sent."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return None
+    try:
+        delay = float(seconds)
+    except OverflowError:
+        return None
+    return max(0.0, delay) if math.isfinite(delay) else None
 
 
 class AddressBlockedError(NodeError):

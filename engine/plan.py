@@ -31,10 +31,14 @@ class Outcome:
     status: NodeStatus
     """``completed``, ``error`` or ``skipped``."""
     result: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
-    """What the handler returned; empty unless ``completed``."""
+    """What the handler returned if ``completed``; of an ``error`` the fields of its data, such as
+    ``statusCode``."""
     error: str | None = None
     """Why it failed; set if and only if ``error``."""
 
+
+ERROR_DETAILS = ("statusCode",)
+"""Fields of an error's data besides ``nodeId`` and ``message``."""
 
 SKIPPED = Outcome(NodeStatus.SKIPPED)
 
@@ -332,7 +336,7 @@ def _rows(value: JsonValue) -> list[JsonValue]:
 
 def _output(node_id: str, outcome: Outcome) -> JsonValue:
     if outcome.status == NodeStatus.ERROR:
-        return {"error": {"nodeId": node_id, "message": outcome.error}}
+        return {"error": {"nodeId": node_id, "message": outcome.error, **outcome.result}}
     return outcome.result.get("outputData")
 
 

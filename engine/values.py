@@ -223,11 +223,20 @@ def load_json(text: str | bytes) -> JsonValue:
         value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
+    check_json(text, value)
+    return value
+
+
+def check_json(text: str, value: JsonValue) -> None:
+    """Check that ``value``, which was read from the JSON ``text``, can be stored.
+
+    Raises:
+        ValueError: If it is nested too deeply, or has half of a surrogate pair in a text.
+    """
     if _may_be_deep(text) and _is_deep(value):
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     if ("\\u" in text or not _is_unicode(text)) and (reason := why_not_json(value)):
         raise ValueError(reason)
-    return value
 
 
 def _refuse_constant(name: str) -> float:
@@ -239,6 +248,10 @@ def _finite(digits: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{digits[:40]} is too large a number")
     return number
+
+
+DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+"""The decoder of one JSON value, as strict as ``load_json``."""
 
 
 def _is_unicode(text: str) -> bool:

@@ -65,7 +65,19 @@ def fit_to_be_told(error: Exception) -> Exception:
         return error
     if not isinstance(error, NodeError):
         return NodeError(f"{type(error).__name__}: {told}")
-    return NodeError(told, retryable=error.retryable, retry_after=error.retry_after)
+    return NodeError(
+        told,
+        retryable=error.retryable,
+        retry_after=error.retry_after,
+        status_code=error.status_code,
+    )
+
+
+def error_detail(error: BaseException) -> dict[str, JsonValue]:
+    """Return the fields of an error's data besides ``nodeId`` and ``message``."""
+    if isinstance(error, NodeError) and error.status_code is not None:
+        return {"statusCode": error.status_code}
+    return {}
 
 
 def _whole_text(error: Exception) -> str:

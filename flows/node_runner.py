@@ -100,14 +100,28 @@ class NodeRunner:
             node_id,
             inputs=cache(lambda: json.loads(self.inputs or "{}")),
             output_of=cache(partial(self._output_of, node_id)),
+            result_of=cache(partial(self._result_of, node_id)),
             loop=cache(lambda: deepcopy(self.loop_around(node_id))),
         )
 
     def _output_of(self, seen_from: str, node_id: str) -> JsonValue | Missing:
-        """The output of a node: of its run for the same item, or else outside of that loop."""
-        places = split_key(seen_from)[1]
-        while (outcome := self.outcomes.get(f"{node_id}{places}")) is None and places:
-            places = outer(places)[0]
+        outcome = self._outcome_of(seen_from, node_id)
         if outcome is None or outcome.status != NodeStatus.COMPLETED:
             return MISSING
         return deepcopy(outcome.result.get("outputData"))
+
+    def _result_of(self, seen_from: str, node_id: str) -> JsonValue | Missing:
+        outcome = self._outcome_of(seen_from, node_id)
+        if outcome is None or outcome.status == NodeStatus.SKIPPED:
+            return MISSING
+        result = {key: value for key, value in outcome.result.items() if key != "outputData"}
+        if outcome.status == NodeStatus.ERROR:
+            result = {"success": False, "message": outcome.error, **result}
+        return deepcopy(result)
+
+    def _outcome_of(self, seen_from: str, node_id: str) -> Outcome | None:
+        """Return how a node ended: its run for the same item, or else outside of that loop."""
+        places = split_key(seen_from)[1]
+        while (outcome := self.outcomes.get(f"{node_id}{places}")) is None and places:
+            places = outer(places)[0]
+        return outcome

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,11 +18,11 @@ from engine.nested_plan import NestedPlan
 from engine.parking import ParkedNode, ParkedRetry, is_parking
 from engine.plan import SKIPPED, Outcome, Step
 from engine.status import ExecutionStatus, NodeStatus
-from engine.values import encode_json
+from engine.values import JsonValue, encode_json
 from flows.control import RunControl, StopReason
 from flows.execution_writer import ExecutionWriter
 from flows.loop_reports import LoopReports
-from flows.node_result import NodeResult
+from flows.node_result import NodeResult, error_detail
 from flows.node_runs import NodeRuns
 from flows.node_times import NodeTimes
 from flows.parked_nodes import ParkedNodes
@@ -213,7 +213,7 @@ class Walk:
         if isinstance(error, RetryParkedError):
             return self._retry_later(node_id, error, duration)
         if error is not None:
-            return self._failed(node_id, describe(error), duration)
+            return self._failed(node_id, describe(error), duration, error_detail(error))
         result = task.result()
         texts = self._rows.stored(node_id, result.result, result.output_data, result.detail)
         if is_parking(result.result):
@@ -262,10 +262,17 @@ class Walk:
             retry=retry,
         )
 
-    def _failed(self, node_id: str, reason: str, duration: int) -> NodeEnded:
-        self._outcomes[node_id] = Outcome(NodeStatus.ERROR, error=reason)
+    def _failed(
+        self,
+        node_id: str,
+        reason: str,
+        duration: int,
+        detail: Mapping[str, JsonValue] | None = None,
+    ) -> NodeEnded:
+        self._outcomes[node_id] = Outcome(NodeStatus.ERROR, detail or {}, error=reason)
         log.info("node_failed", node_id=node_id, duration_ms=duration, reason=reason)
-        return NodeEnded(node_id, NodeStatus.ERROR, duration, error=reason)
+        text = encode_json(dict(detail)) if detail else None
+        return NodeEnded(node_id, NodeStatus.ERROR, duration, detail=text, error=reason)
 
     def _launch(self, inputs: dict[str, str]) -> None:
         for node_id, text in inputs.items():

@@ -28,6 +28,7 @@ class HandlerSettings:
     llm_timeout_seconds: float = 120.0
     http_timeout_seconds: float = 30.0
     http_allow_private_networks: bool = False
+    http_allow_host_header: bool = False
     http_allowed_hosts: str = ""
     http_max_response_bytes: int = 10_485_760
     http_max_redirects: int = 10
@@ -54,6 +55,9 @@ class NodeRun:
     """What the execution was submitted with; ``{}`` where it was nothing."""
     output_of: Callable[[str], JsonValue | Missing] = _no_output
     """The output of a node, by its id, that has completed before; ``MISSING`` of any other."""
+    result_of: Callable[[str], JsonValue | Missing] = _no_output
+    """The result of such a node without its output, such as the status and the headers of a
+    response; of a node that failed ``success``, ``message`` and the fields of its error."""
     loop: Callable[[], JsonValue | Missing] = Missing
     """Inside a loop ``{"item", "index", "number", "count"}``, and ``outer`` where it is in one."""
 

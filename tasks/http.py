@@ -1,7 +1,6 @@
 """The ``http`` node: builds a call from config and input, makes it, and reads the answer."""
 
 import asyncio
-import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,24 +14,24 @@ from prefect import task
 from engine.credential_headers import is_credential_header
 from engine.errors import NodeError
 from engine.masking import masked_headers
-from engine.values import JsonValue, as_text, dump_json, load_json
+from engine.values import JsonValue, as_text, dump_json
+from offload import run_off_loop, run_sized
 from tasks.config_base import fill, fill_text, read_config
 from tasks.context import HandlerSettings, current_node_run
-from tasks.http_client import (
-    new_client,
-    parse_retry_after,
-    parse_url,
-    plain_reason,
-    shown_url,
-)
+from tasks.http_body import encode_body
+from tasks.http_client import new_client, parse_retry_after, plain_reason, shown_url
 from tasks.http_config import BasicAuth, BearerAuth, HttpConfig, Pair
+from tasks.http_headers import HOST, check_header_name, check_header_value
+from tasks.http_response import Body
 from tasks.masking import SECRETS
+from tasks.url_templates import fill_url
 
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _WRITING_METHODS = _BODY_METHODS | {"DELETE"}
 _SHOWN_BODY = 500
-_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_MASKED_BYTES = 16_384
+"""Number of bytes of a failure's body that are read for the message."""
+_SHOWN_HOST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,85 +63,99 @@ async def handle_http(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
     """
     config = read_config(HttpConfig, node)
     run = current_node_run()
-    call = build_call(config, input_data, run.idempotency_key)
-    response = await _make(call, run.settings, config.timeout_seconds)
+    # Templates and bodies can be large, and their size is not known before they are filled.
+    call = await run_off_loop(
+        build_call,
+        config,
+        input_data,
+        run.idempotency_key,
+        may_set_host=run.settings.http_allow_host_header,
+    )
+    wanted = config.http_response_type
+    response, output = await _make(call, run.settings, config.timeout_seconds, wanted)
     _refuse_failure(call, response)
     return {
         "success": True,
         "message": f"{call.shown} answered {response.status_code}",
-        "outputData": read_answer(call, response, config.http_response_type),
+        "outputData": output,
         "statusCode": response.status_code,
         "headers": masked_headers(response.headers),
     }
 
 
-def build_call(config: HttpConfig, data: JsonValue, idempotency_key: str | None) -> Call:
-    """The call that a config asks for over an input.
+def build_call(
+    config: HttpConfig, data: JsonValue, idempotency_key: str | None, *, may_set_host: bool = False
+) -> Call:
+    """Return the call that a config describes, over an input; may run outside of the event loop.
 
     Raises:
         NodeError: a template's field is missing, or what was filled in makes no valid call.
     """
-    try:
-        url = parse_url(fill_text("httpUrl", config.http_url, data).strip())
-    except ValueError as error:
-        raise NodeError(f"httpUrl {error}", retryable=False) from None
     headers = _headers(config.http_headers, data)
     auth_header = _authorize(headers, config, data)
     if idempotency_key and config.http_method in _WRITING_METHODS:
         headers.setdefault("Idempotency-Key", idempotency_key)
     content = _content(config, data, headers)
-    url = _with_query(url, config.http_query, data)
+    try:
+        url = fill_url("httpUrl", config.http_url, data)
+        url = _with_query(url, config.http_query, data)
+    except httpx2.InvalidURL as error:
+        raise NodeError(
+            f"httpQuery makes a URL that is not valid: {error}", retryable=False
+        ) from None
+    except ValueError as error:
+        raise NodeError(f"httpUrl {error}", retryable=False) from None
+    _check_host(headers, url, may_differ=may_set_host)
     return Call(config.http_method, url, headers, content, auth_header)
 
 
-def read_answer(call: Call, response: httpx2.Response, wanted: str) -> JsonValue:
-    """The answer's value: its JSON, else ``{"response": text}``.
+def read_answer(call: Call, body: Body, wanted: str, status: int) -> JsonValue:
+    """Return the value of a response's body; may run outside of the event loop.
 
     Raises:
-        NodeError: JSON is insisted on and the answer is none.
+        NodeError: If ``wanted`` is ``json`` and the body is not JSON.
+        WorkStoppedError: If the work was stopped in the meantime.
     """
-    text = _text(response)
-    if wanted == "text":
-        return {"response": text}
-    if wanted == "json":
-        if not text and (call.method == "HEAD" or response.status_code == HTTPStatus.NO_CONTENT):
-            return None
-        try:
-            return load_json(text)
-        except ValueError as error:
-            message = f"{call.shown} was to answer JSON, but did not: {error}"
-            raise NodeError(message, retryable=False) from None
-    if _says_json(response) or text.lstrip().startswith(("{", "[")):
-        try:
-            return load_json(text)
-        except ValueError:
-            pass
-    return {"response": text}
+    if wanted != "json":
+        return body.value(wanted)
+    if not body.content and (call.method == "HEAD" or status == HTTPStatus.NO_CONTENT):
+        return None
+    try:
+        return body.json()
+    except ValueError as error:
+        message = f"{call.shown} was to answer JSON, but did not: {error}"
+        raise NodeError(message, retryable=False) from None
 
 
 async def _make(
-    call: Call, settings: HandlerSettings, timeout_seconds: float | None
-) -> httpx2.Response:
+    call: Call, settings: HandlerSettings, timeout_seconds: float | None, wanted: str
+) -> tuple[httpx2.Response, JsonValue]:
+    """Return the response, and the value of its body unless the status is that of a failure."""
     limit_seconds = timeout_seconds or settings.http_timeout_seconds
 
-    async def stay_authorized(request: httpx2.Request) -> None:
-        # httpx2 drops Authorization on the way to another origin; an X-API-Key is as secret.
+    async def keep_to_the_origin(request: httpx2.Request) -> None:
         if not _same_site(call.url, request.url):
-            for name, value in list(request.headers.items()):
-                if name == call.auth_header or is_credential_header(name) or SECRETS.holds(value):
-                    del request.headers[name]
+            _remove_credentials(call, request)
 
     try:
         async with (
             asyncio.timeout(limit_seconds),  # httpx2 limits each step; a slow body has many
-            new_client(settings, limit_seconds, before_each=stay_authorized) as client,
+            new_client(settings, limit_seconds, before_each=keep_to_the_origin) as client,
         ):
-            return await client.request(
+            response = await client.request(
                 call.method, call.url, headers=call.headers, content=call.content
+            )
+            if response.status_code >= HTTPStatus.BAD_REQUEST:
+                return response, None
+            body, status = Body.of(response), response.status_code
+            return response, await run_sized(
+                len(body.content), read_answer, call, body, wanted, status
             )
     except (TimeoutError, httpx2.TimeoutException):
         raise NodeError(f"{call.shown}: no complete answer within {limit_seconds:g} s") from None
-    except NodeError as error:  # the guard's, or the limit's
+    except NodeError as error:  # the guard's, the limit's, or that of the body
+        if str(error).startswith(call.shown):
+            raise
         raise NodeError(f"{call.shown}: {error}", retryable=error.retryable) from None
     except httpx2.TooManyRedirects:
         message = f"{call.shown} redirected more than {settings.http_max_redirects} times"
@@ -151,6 +164,25 @@ async def _make(
         raise NodeError(f"{call.shown}: {plain_reason(error)}", retryable=False) from None
     except httpx2.HTTPError as error:
         raise NodeError(f"{call.shown}: {plain_reason(error)}") from error
+
+
+def _remove_credentials(call: Call, request: httpx2.Request) -> None:
+    """Remove from a redirected request everything that another origin must not receive.
+
+    httpx2 removes ``Authorization`` only; an ``X-API-Key`` is as secret, and so is a body.
+
+    Raises:
+        NodeError: If the request has a body. Without it the request would have another meaning.
+    """
+    if call.content and "Content-Length" in request.headers:
+        raise NodeError(
+            f"the server redirects to another origin, {shown_url(request.url)}, and the body is "
+            "not sent there; if that address is right, set it as httpUrl",
+            retryable=False,
+        )
+    for name, value in list(request.headers.items()):
+        if name == call.auth_header or is_credential_header(name) or SECRETS.holds(value):
+            del request.headers[name]
 
 
 def _same_site(home: httpx2.URL, url: httpx2.URL) -> bool:
@@ -165,12 +197,15 @@ def _refuse_failure(call: Call, response: httpx2.Response) -> None:
     if status < HTTPStatus.BAD_REQUEST:
         return
     answer = f"{call.shown} answered {status} {response.reason_phrase}".rstrip()
-    body = SECRETS.text(_text(response)).strip()[:_SHOWN_BODY]
+    body = Body.of(response)
+    # A secret is masked before the text is cut, so that no part of it is left at the end.
+    said = "" if body.is_binary() else SECRETS.text(body.text(_MASKED_BYTES)).strip()
     raise NodeError(
-        f"{answer}: {body}" if body else answer,
+        f"{answer}: {said[:_SHOWN_BODY]}" if said else answer,
         retryable=status == HTTPStatus.TOO_MANY_REQUESTS
         or status >= HTTPStatus.INTERNAL_SERVER_ERROR,
         retry_after=parse_retry_after(response.headers.get("Retry-After")),
+        status_code=status,
     )
 
 
@@ -187,16 +222,32 @@ def _filled(
 def _headers(pairs: Iterable[Pair], data: JsonValue) -> httpx2.Headers:
     filled = _filled("httpHeaders", pairs, data)
     # As UTF-8: httpx2 would refuse a value beyond ASCII, and servers that look at one expect it.
-    return httpx2.Headers([(n, _header(n, v)) for n, v in filled], encoding="utf-8")
+    return httpx2.Headers(
+        [_header("httpHeaders", name, value) for name, value in filled], encoding="utf-8"
+    )
 
 
-def _header(name: str, value: JsonValue) -> str:
-    text = as_text(value).strip()
-    if not _HEADER_NAME.fullmatch(name):
-        raise NodeError(f"'{name}' cannot be the name of a header", retryable=False)
-    if _CONTROL.search(text):
-        raise NodeError(f"header '{name}' would have a line break in it", retryable=False)
-    return text
+def _header(setting: str, name: str, value: JsonValue) -> tuple[str, str]:
+    try:
+        return check_header_name(name), check_header_value(name, as_text(value))
+    except ValueError as error:
+        raise NodeError(f"{setting}: {error}", retryable=False) from None
+
+
+def _check_host(headers: httpx2.Headers, url: httpx2.URL, *, may_differ: bool) -> None:
+    """Check that a ``Host`` header is that of the URL.
+
+    Raises:
+        NodeError: If it is another one, and the setting does not allow that.
+    """
+    host = headers.get(HOST)
+    if host is None or host.lower() == url.netloc.decode("ascii") or may_differ:
+        return
+    raise NodeError(
+        f"httpHeaders: header 'Host' has another value than the host of httpUrl, "
+        f"'{host[:_SHOWN_HOST]}'; the operator can allow it with HTTP_ALLOW_HOST_HEADER=true",
+        retryable=False,
+    )
 
 
 def _authorize(headers: httpx2.Headers, config: HttpConfig, data: JsonValue) -> str | None:
@@ -213,7 +264,8 @@ def _authorize(headers: httpx2.Headers, config: HttpConfig, data: JsonValue) -> 
     else:
         name = auth.name
         value = fill_text("httpAuth.value", auth.value, data)
-    headers[name] = _header(name, value)
+    name, value = _header("httpAuth", name, value)
+    headers[name] = value
     return name.lower()
 
 
@@ -232,6 +284,8 @@ def _with_query(url: httpx2.URL, pairs: Iterable[Pair], data: JsonValue) -> http
 
 
 def _content(config: HttpConfig, data: JsonValue, headers: httpx2.Headers) -> bytes | None:
+    if config.http_body_mode == "none":
+        return None
     if config.http_body is not None:
         body = fill("httpBody", config.http_body, data)
     else:
@@ -239,35 +293,4 @@ def _content(config: HttpConfig, data: JsonValue, headers: httpx2.Headers) -> by
         # The input of a call is data, also when it happens to be a text.
         if isinstance(body, str):
             body = dump_json(body)
-    if body is None:
-        return None
-    text = body if isinstance(body, str) else dump_json(body)
-    if "Content-Type" not in headers and (not isinstance(body, str) or _is_json(text)):
-        headers["Content-Type"] = "application/json"
-    return text.encode()
-
-
-def _is_json(text: str) -> bool:
-    try:
-        load_json(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _says_json(response: httpx2.Response) -> bool:
-    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return media_type in {"application/json", "text/json"} or media_type.endswith("+json")
-
-
-def _text(response: httpx2.Response) -> str:
-    """The body as text, in the charset that the answer names if there is such a one."""
-    charset = (response.charset_encoding or "utf-8").lower()
-    if charset not in {"utf-8", "utf8"}:
-        try:
-            text = response.content.decode(charset, "replace")
-            # Some charsets can spell half a character, which no JSON and no database takes.
-            return text.encode("utf-8", "replace").decode()
-        except (LookupError, ValueError):
-            pass  # named, but no charset of texts
-    return response.content.decode("utf-8", "replace").removeprefix("\ufeff")
+    return None if body is None else encode_body(body, headers)

@@ -3,6 +3,7 @@
 Whoever calls out takes a client from here, so that the guard (``tasks/network_guard.py``) sees it.
 """
 
+import codecs
 import re
 import socket
 import ssl
@@ -11,13 +12,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
+from http.cookiejar import Cookie, CookieJar
 from ipaddress import ip_network
+from typing import Any, cast
 
 import httpx2
 
+from charsets import UTF_8
 from tasks.answer_body import ACCEPTED
 from tasks.context import HandlerSettings
 from tasks.guarded_transport import GuardedTransport, Limits
+from tasks.media_types import charset_of
 from tasks.network_guard import (
     HIGHEST_PORT,
     AllowedHost,
@@ -59,11 +64,35 @@ def _client(
         transport=GuardedTransport(limits),
         trust_env=False,
         headers={"Accept-Encoding": ACCEPTED},
+        cookies=_Cookies(),
         timeout=timeout_seconds,
         follow_redirects=True,
         max_redirects=settings.http_max_redirects,
-        event_hooks={"request": hooks},
+        event_hooks={"request": hooks, "response": [_use_web_charset]},
     )
+
+
+class _Cookies(CookieJar):
+    """The cookies of one call and its redirects; a cookie with impossible numbers is ignored."""
+
+    def _cookies_from_attrs_set(self, attrs_set: Any, request: Any) -> list[Cookie]:
+        try:
+            return cast("Any", super())._cookies_from_attrs_set(attrs_set, request)
+        except (ArithmeticError, ValueError):  # the base class would warn of a bug
+            return []
+
+
+async def _use_web_charset(response: httpx2.Response) -> None:
+    """Make ``response.text`` decode with an encoding of the web.
+
+    httpx2 uses every codec of Python that a server names; some of them need hours for a megabyte.
+    """
+    named = charset_of(response.headers.get("Content-Type", "")) or UTF_8
+    try:
+        codecs.lookup(named.name)
+    except LookupError:  # Python has some of the encodings by other names
+        named = UTF_8
+    response.encoding = named.name
 
 
 def _limits(settings: HandlerSettings) -> Limits:
@@ -157,15 +186,29 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             todo.extend(current.exceptions)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - the group's type parameter is erased by isinstance
 
 
+MAX_RETRY_AFTER_SECONDS = 31_536_000.0
+"""Maximum delay that ``Retry-After`` can request, a year, so that each date after it exists."""
+
+_SECONDS = re.compile(r"[0-9]{1,18}(\.[0-9]{0,18})?")
+_MAX_DATE_CHARACTERS = 100
+
+
 def parse_retry_after(header: str | None, now: datetime | None = None) -> float | None:
-    """Seconds that ``Retry-After`` asks to wait: a number or an HTTP date (RFC 9110, 10.2.3)."""
+    """Return the seconds that ``Retry-After`` (RFC 9110, 10.2.3) requests: a number or a date.
+
+    ``None`` for everything else, such as a negative number or a date that does not exist.
+    """
     text = (header or "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
-        return float(text)
+    if _SECONDS.fullmatch(text):
+        return min(float(text), MAX_RETRY_AFTER_SECONDS)
+    if len(text) > _MAX_DATE_CHARACTERS:
+        return None
+    now = now or datetime.now(UTC)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)
+        seconds = (date - now).total_seconds()
+    except (ValueError, OverflowError, TypeError, IndexError):
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
+    return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)

@@ -4,6 +4,7 @@ A field of the input wins over a name of the service's, so that a field called `
 field. ``input.`` before a path always means the input.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from tasks.expressions import SECRETS, Path, follow
 from tasks.filters import Missed
 
 _OUTPUT = "output"
+_PARTS = (_OUTPUT, "result")
+_PART = re.compile(rf"(?<=.)\.({'|'.join(_PARTS)})(?=\.|$)", re.DOTALL)
 _MOST_NAMED = 20
 
 
@@ -54,15 +57,19 @@ class Names:
         return found
 
     def _nodes(self, path: Path) -> JsonValue | Missed:
-        node_id, rest = _split_at_output(path.rest)
-        if rest is None:
-            return Missed(f"'{path.text}' should be nodes.<id>.output, or nodes['<id>'].output")
-        output = self.run.output_of(node_id)
-        if isinstance(output, Missing):
-            return Missed(f"node '{node_id}' has no output: no such node completed before this one")
-        found = follow(output, rest)
+        node_id, part, rest = _split_node_path(path.rest)
+        if part is None:
+            return Missed(
+                f"'{path.text}' should be nodes.<id>.output or nodes.<id>.result, "
+                f"or nodes['<id>'].output"
+            )
+        reach = self.run.output_of if part == _OUTPUT else self.run.result_of
+        value = reach(node_id)
+        if isinstance(value, Missing):
+            return Missed(f"node '{node_id}' has no {part}: no such node completed before this one")
+        found = follow(value, rest)
         if isinstance(found, Missing):
-            return Missed(f"the output of node '{node_id}' has no field '{_written(rest)}'")
+            return Missed(f"the {part} of node '{node_id}' has no field '{_written(rest)}'")
         return found
 
     def _execution(self, path: Path) -> JsonValue | Missed:
@@ -109,16 +116,18 @@ _NAMED: dict[str, Callable[[Names, Path], JsonValue | Missed]] = {
 }
 
 
-def _split_at_output(
+def _split_node_path(
     rest: str | tuple[str, ...],
-) -> tuple[str, str | tuple[str, ...] | None]:
-    """The id in what follows ``nodes.``, which may hold dots, and the path into the output."""
+) -> tuple[str, str | None, str | tuple[str, ...]]:
+    """Return the id in what follows ``nodes.``, the part of the node, and the path into it.
+
+    The id may contain dots; the part is ``output``, ``result`` or, for another path, ``None``.
+    """
     if isinstance(rest, tuple):
-        right = rest[1:2] == (_OUTPUT,)
-        return ("".join(rest[:1]), rest[2:]) if right else ("", None)
-    node_id, found, after = rest.partition(f".{_OUTPUT}")
-    right = bool(node_id and found) and (not after or after.startswith("."))
-    return (node_id, after[1:]) if right else ("", None)
+        part = "".join(rest[1:2])
+        return ("".join(rest[:1]), part, rest[2:]) if part in _PARTS else ("", None, "")
+    found = _PART.search(rest)
+    return (rest[: found.start()], found[1], rest[found.end() + 1 :]) if found else ("", None, "")
 
 
 def _written(rest: str | tuple[str, ...]) -> str:

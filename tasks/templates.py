@@ -169,11 +169,28 @@ class _Filling:
                 self._charge(len(as_text(cast("JsonValue", value))))
 
 
-def _parts(text: str) -> _Parts:
+def is_placeholder(text: str) -> bool:
+    """Return whether ``text`` is one single placeholder, white space around it aside."""
     bare = text.strip()
     # By hand: a regular expression that says it takes 70 bytes for each character.
-    if bare.startswith("{{") and bare.find("}}", 2) == len(bare) - 2 and "{{" not in bare[2:]:
-        one = _placeholder(bare[2:-2], text.index("{{"))
+    return bare.startswith("{{") and bare.find("}}", 2) == len(bare) - 2 and "{{" not in bare[2:]
+
+
+def split_placeholders(text: str) -> tuple[list[str], list[str]]:
+    """Return the literal texts and the placeholders of ``text``: one literal more, some empty."""
+    literals: list[str] = []
+    placeholders: list[str] = []
+    end = 0
+    for found in _found(text):
+        literals.append(text[end : found.start()])
+        placeholders.append(found[0])
+        end = found.end()
+    return [*literals, text[end:]], placeholders
+
+
+def _parts(text: str) -> _Parts:
+    if is_placeholder(text):
+        one = _placeholder(text.strip()[2:-2], text.index("{{"))
         return _Parts((one,), alone=True, filtered=int(one.filtered))
     parts: list[str | _Placeholder] = []
     end = filtered = 0

@@ -149,6 +149,9 @@ def ajv(modules: None, catalogue: list[dict[str, Any]]) -> dict[str, Any]:
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("http", {}),
     ("http", {"httpUrl": "ftp://x"}),
+    ("http", {"httpUrl": "http://x{{ p }}"}),
+    ("http", {"httpUrl": "{{ base }}/x"}),
+    ("http", {"httpUrl": "http://x", "httpHeaders": {"a b": "c"}}),
     ("http", {"httpUrl": " "}),
     ("http", {"httpUrl": "http://x", "httpAuth": {"type": "bearer"}}),
     ("http", {"httpUrl": "http://x", "httpAuth": {"type": "oauth"}}),
@@ -178,7 +181,14 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("code", {"code": "x" * 50_001}),
 ]
 CANONICAL: list[tuple[str, dict[str, Any]]] = [
-    ("http", {"httpUrl": "{{ base }}/x", "httpHeaders": {"a": "b"}, "httpBody": [1, {"a": None}]}),
+    (
+        "http",
+        {
+            "httpUrl": "http://x:{{ port }}/{{ path }}",
+            "httpHeaders": {"a": "b"},
+            "httpBody": [1, {"a": None}],
+        },
+    ),
     ("http", {"httpUrl": "http://x", "httpHeaders": [{"key": "a", "value": "b"}], "unknown": 1}),
     ("http", {"httpUrl": "http://x", "httpAuth": {"type": "none"}}),
     ("http", {"httpUrl": "http://x", "httpAuth": {"type": "bearer", "token": "t"}}),

@@ -64,7 +64,7 @@ TEXT = {"Content-Type": "text/plain"}
         (Response(200, b"\xff", TEXT), {"response": "\ufffd"}),
         (
             Response(200, rb"\ud800", {"Content-Type": "text/plain; charset=unicode-escape"}),
-            {"response": "?"},
+            {"response": r"\ud800"},
         ),
     ],
 )

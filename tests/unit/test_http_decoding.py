@@ -1,0 +1,303 @@
+"""The http node's responses: packings, encodings, binary data, and odd headers."""
+
+import asyncio
+import base64
+import gzip
+import json
+import zlib
+from typing import Any
+
+import pytest
+
+from tasks.http_client import MAX_RETRY_AFTER_SECONDS
+from tests.http_calls import answer, call, failure, refused
+from tests.llm_calls import failure_of
+from tests.network import get, refusal
+from tests.servers import Response, serve
+
+PUNYCODE = {"Content-Type": "text/plain; charset=punycode"}
+SLOW = b"a-" + b"b9" * 500_000
+"""Text that the punycode codec decodes in half a minute."""
+
+
+async def test_a_charset_that_is_not_of_the_web_is_not_used():
+    result = await answer(Response(200, SLOW, PUNYCODE))
+    assert result["outputData"] == {"response": SLOW.decode()}
+
+
+@pytest.mark.parametrize("status", [400, 500])
+async def test_neither_is_it_for_the_message_of_a_failure(status: int):
+    error = await failure(Response(status, SLOW, PUNYCODE))
+    assert str(error).endswith(": " + SLOW[:500].decode())
+
+
+@pytest.mark.parametrize("status", [400, 500])
+async def test_nor_for_the_message_of_a_model_server(status: int):
+    error = await failure_of([Response(status, SLOW, PUNYCODE)])
+    assert f"answered {status}: a-b9b9" in str(error)
+
+
+async def test_reading_a_body_ends_at_the_node_s_timeout(monkeypatch: pytest.MonkeyPatch):
+    reading = asyncio.Event()
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def endless(*_args: object) -> None:
+        loop.call_soon_threadsafe(reading.set)
+        try:
+            while True:
+                check_stop()
+        finally:
+            loop.call_soon_threadsafe(stopped.set)
+
+    from offload import check_stop  # noqa: PLC0415 - the function that is meant
+
+    monkeypatch.setattr("tasks.http.read_answer", endless)
+    async with serve(Response(200, b"x" * 100_000)) as server:
+        error = await refused(server.url, timeoutSeconds=0.5)
+        assert "no complete answer within 0.5 s" in str(error)
+        await stopped.wait()
+        stopped.clear()
+        reading.clear()
+        task = asyncio.create_task(call(server.url))
+        await reading.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await stopped.wait()
+
+
+# Packings
+
+TEXT = b'{"a": "0123456789"}' + b" " * 100_000
+
+
+def zipped(*members: bytes) -> bytes:
+    return b"".join(gzip.compress(member, mtime=0) for member in members)
+
+
+def raw(body: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(body) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", zipped(TEXT[:9], TEXT[9:])),
+        ("gzip", zipped(*[TEXT[i : i + 1000] for i in range(0, len(TEXT), 1000)])),
+        ("gzip", zipped(b"", TEXT, b"")),
+        ("gzip", zipped(TEXT) + b"\0" * 1000),
+        ("gzip", zipped(TEXT) + b"\0\0" + zipped(b"  ")),
+        ("gzip", zipped(TEXT) + b"trailing garbage"),
+        ("gzip", zipped(TEXT) + b"\x1f"),
+        ("gzip, gzip", zipped(zipped(TEXT[:9]), zipped(TEXT[9:]))),
+        ("deflate, gzip", zipped(raw(TEXT))),
+        ("x-deflate", zlib.compress(TEXT)),
+        *((name, TEXT) for name in ("UTF-8", "utf8", "none", "identity", "aws-chunked", "binary")),
+        *(
+            (name, TEXT)
+            for name in ("iso-8859-1", "NULL", "application/json", "foo", "", ",", "x;y")
+        ),
+        ("gzip, aws-chunked", zipped(TEXT)),
+        ("aws-chunked,gzip", zipped(TEXT)),
+        ("utf-8, gzip", zipped(TEXT)),
+        ("foo, gzip", zipped(TEXT)),
+        ("gzip;q=1.0", zipped(TEXT)),
+    ],
+)
+@pytest.mark.parametrize("chunk", [None, 7])
+async def test_a_body_is_read_however_it_is_packed(encoding: str, body: bytes, chunk: int | None):
+    async def pieces() -> Any:
+        step = chunk or len(body)
+        for at in range(0, min(len(body), 700), step):
+            yield body[at : at + step]
+        yield body[700:] if chunk else b" "
+
+    response = Response(200, body, {"Content-Encoding": encoding})
+    if chunk:
+        response = Response(200, b"", {"Content-Encoding": encoding}, pieces=pieces)
+    assert (await answer(response))["outputData"] == {"a": "0123456789"}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "deflate, gzip"])
+@pytest.mark.parametrize("missing", [1, 8, 60])
+async def test_a_truncated_body_is_an_error_that_is_retried(encoding: str, missing: int):
+    body = TEXT + bytes(range(256)) * 10
+    packed = zlib.compress(body) if encoding.startswith("deflate") else zipped(body)
+    packed = zipped(packed) if "," in encoding else packed
+    error = await failure(Response(200, packed[:-missing], {"Content-Encoding": encoding}))
+    assert "the answer is truncated" in str(error)
+    assert error.retryable
+
+
+async def test_a_second_member_that_is_truncated_is_an_error_too():
+    body = zipped(TEXT) + zipped(TEXT)[:-10]
+    error = await failure(Response(200, body, {"Content-Encoding": "gzip"}))
+    assert "the answer is truncated" in str(error)
+
+
+async def test_an_empty_body_is_not_truncated():
+    result = await answer(Response(200, b"", {"Content-Encoding": "gzip"}))
+    assert result["outputData"] == {"response": ""}
+
+
+async def test_a_bomb_between_two_layers_does_not_go_off():
+    # Empty members only: 200 MB of gzip that are nothing, in less than 1 MB.
+    packer = zlib.compressobj(wbits=31)
+    empty = gzip.compress(b"", mtime=0) * 50_000
+    bomb = b"".join([packer.compress(empty) for _ in range(200)]) + packer.flush()
+    response = Response(200, bomb, {"Content-Encoding": "gzip, gzip"})
+    async with serve(response) as server:
+        error = await refusal(server.url, http_allowed_hosts="127.0.0.1")
+    assert "larger than 10485760 bytes (HTTP_MAX_RESPONSE_BYTES)" in str(error)
+
+
+# Encodings and binary data
+
+RUSSIAN = "Привет"
+RSS = f'<?xml version="1.0" encoding="windows-1251"?><t>{RUSSIAN}</t>'
+HTML = f'<!DOCTYPE html><html><head><meta charset="windows-1251"></head>{RUSSIAN}'
+CSS = f'@charset "windows-1251";{RUSSIAN}'
+PLAIN_XML = '<?xml version="1.0"?><t>я</t>'
+WRONG_XML = '<?xml version="1.0" encoding="UTF-16"?><t>я</t>'
+HTTP_EQUIV = f'<meta http-equiv="Content-Type" content="text/html; charset=windows-1251">{RUSSIAN}'
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "text"),
+    [
+        ("application/rss+xml", RSS.encode("cp1251"), RSS),
+        ("text/xml", RSS.encode("cp1251"), RSS),
+        ("text/plain", RSS.encode("cp1251"), RSS),
+        ("", RSS.encode("cp1251"), RSS),
+        ("text/html", HTML.encode("cp1251"), HTML),
+        ("text/html", HTTP_EQUIV.encode("cp1251"), HTTP_EQUIV),
+        ("text/html; charset=utf-8", HTML.encode(), HTML),
+        ("text/xml; charset=koi8-r", RSS.encode("koi8-r"), RSS),
+        ("text/xml; charset=nope", RSS.encode("cp1251"), RSS),
+        (
+            "text/css",
+            b'@charset "windows-1251";' + RUSSIAN.encode("cp1251"),
+            f'@charset "windows-1251";{RUSSIAN}',
+        ),
+        ("text/plain", b"\xff\xfe" + RUSSIAN.encode("utf-16-le"), RUSSIAN),
+        ("text/plain", b"\xfe\xff" + RUSSIAN.encode("utf-16-be"), RUSSIAN),
+        ("", b"\xef\xbb\xbf" + RUSSIAN.encode(), RUSSIAN),
+        (
+            "text/xml",
+            '<?xml version="1.0"?><t>я</t>'.encode("utf-16-le"),
+            '<?xml version="1.0"?><t>я</t>',
+        ),
+        (
+            "text/xml",
+            b'<?xml version="1.0" encoding="UTF-16"?>a',
+            '<?xml version="1.0" encoding="UTF-16"?>a',
+        ),
+        ("text/plain; charset=latin-1", "ü".encode("latin-1"), "ü"),
+        ('text/plain; charset="windows-1252"', "€".encode("cp1252"), "€"),
+        ("text/csv; charset=shift_jis", "日本".encode("cp932"), "日本"),
+        ("application/octet-stream", b"a;b\nc;d\n", "a;b\nc;d\n"),
+        ("text/plain", b"\xff", "\ufffd"),
+        ("application/xhtml+xml", RUSSIAN.encode(), RUSSIAN),
+        ("image/svg+xml", b"<svg/>", "<svg/>"),
+    ],
+)
+async def test_text_is_read_in_the_encoding_that_is_declared(
+    content_type: str, body: bytes, text: str
+):
+    headers = {"Content-Type": content_type} if content_type else {}
+    assert (await answer(Response(200, body, headers)))["outputData"] == {"response": text}
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("image/png", PNG),
+        ("application/pdf", b"%PDF-1.4\nonly ASCII"),
+        ("application/octet-stream", PNG),
+        ("application/octet-stream", b"\xff\xd8\xff\xe0"),
+        ("", PNG),
+        ("text/plain", PNG),
+        ("application/zip", b"PK\x03\x04"),
+        ("audio/mpeg", b"ID3"),
+        ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", b"PK"),
+        ("application/x-unknown; a=b", b"\0\1"),
+    ],
+)
+async def test_what_is_no_text_comes_as_base64(content_type: str, body: bytes):
+    headers = {"Content-Type": content_type} if content_type else {}
+    assert (await answer(Response(200, body, headers)))["outputData"] == {
+        "base64": base64.b64encode(body).decode(),
+        "contentType": content_type or "application/octet-stream",
+        "size": len(body),
+    }
+
+
+async def test_text_is_text_if_the_node_says_so():
+    response = Response(200, b"%PDF-1.4", {"Content-Type": "application/pdf"})
+    result = await answer(response, httpResponseType="text")
+    assert result["outputData"] == {"response": "%PDF-1.4"}
+
+
+async def test_a_failure_with_a_binary_body_is_told_by_its_status():
+    error = await failure(Response(404, PNG, {"Content-Type": "image/png"}))
+    assert str(error).endswith("answered 404 Not Found")
+
+
+async def test_json_of_ten_megabytes_is_read():
+    rows = [{"id": i, "name": "Zoë", "n": [i, None, 1.5]} for i in range(100_000)]
+    body = json.dumps({"rows": rows})
+    async with serve(Response(200, body, {"Content-Type": "application/json"})) as server:
+        result = await get(server.url, http_allowed_hosts="127.0.0.1")
+    assert result["outputData"] == {"rows": rows}
+
+
+# Odd headers
+
+ODD_DELAYS = [
+    "Thu, 01 Jan 99999999999999999999 00:00:00 GMT",
+    *("-5", "nan", "inf", "-inf", "1e400", "9" * 400, "1" + "0" * 5000, "soon", "", "0x10", "1,5"),
+    *("٣", "Thu, 99 Foo 2024", "Thu, 01 Jan 2024 99:99:99 GMT"),
+    *("Thu, 01 Jan 2024 00:00:00 +9999999", "a" * 20_000, ", , ,", "Thu, 01"),
+]
+
+
+@pytest.mark.parametrize("value", ODD_DELAYS)
+async def test_a_retry_after_that_is_none_leaves_the_429(value: str):
+    error = await failure(Response(429, "slow down", {"Retry-After": value}))
+    assert "answered 429" in str(error)
+    assert (error.retryable, error.retry_after, error.status_code) == (True, None, 429)
+
+
+@pytest.mark.parametrize(
+    "value", ["999999999", "9" * 18, "Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59"]
+)
+async def test_a_retry_after_in_the_far_future_is_a_delay_that_can_be_added_to_a_date(value: str):
+    error = await failure(Response(429, "", {"Retry-After": value}))
+    assert error.retry_after == MAX_RETRY_AFTER_SECONDS
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "a;" + '";' * 20_000},
+        {"Content-Type": "text/plain; charset*=utf-8''x"},
+        {"Content-Type": ";;;===;charset="},
+        {"Content-Type": "text/plain; charset=" + "x" * 50_000},
+        {
+            "Set-Cookie": "a=b; Expires=Thu, 01 Jan 99999999999999 00:00:00 GMT; Max-Age="
+            + "9" * 400
+        },
+        {"Set-Cookie": "=;=;" * 5_000},
+        {"Content-Encoding": "," * 50_000},
+        {"Link": "<" * 50_000},
+    ],
+    ids=lambda headers: next(iter(headers)),
+)
+async def test_odd_headers_do_not_matter(headers: dict[str, str]):
+    result = await answer(Response(200, "text", headers))
+    assert result["outputData"] == {"response": "text"}
