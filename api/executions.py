@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
+from api.masked_documents import reject_masks
 from api.schemas import (
     CancelAnswer,
     ExecuteAnswer,
@@ -46,6 +47,7 @@ async def execute(
     """Stores an execution and answers at once; it runs in the background."""
     organization_id = scope.organization(request.organization_id)
     if request.graph is not None:
+        await reject_masks(request.graph, "/graph", services)
         accepted = await services.submissions.submit_unsaved(
             request.graph,
             request.workflow_name,

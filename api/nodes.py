@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from api.masked_documents import reject_masks
 from api.schemas import NodeExecuteAnswer, NodeExecuteRequest, ProblemView
 from api.services import UseServices
 from api.strict_json import StrictRoute
@@ -16,6 +17,8 @@ router = APIRouter(prefix="/api/nodes", tags=["nodes"], route_class=StrictRoute)
 )
 async def execute_node(request: NodeExecuteRequest, services: UseServices) -> NodeExecuteAnswer:
     """Runs one node now, with no execution row. A failing node is an answer, not an error."""
+    node = {**request.node, "id": request.node_id, "type": request.node_type}
+    await reject_masks(node, "/node", services)
     trial = await services.runner.try_node(
         request.node_id, request.node_type, request.node, request.input_data
     )

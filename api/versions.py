@@ -19,6 +19,10 @@ IfNoneMatch = Annotated[
 ]
 
 
+MASKED = "-masked"
+"""Ends the tag of a version whose secrets are masked, because strong tags name exact contents."""
+
+
 def etag(version: str) -> str:
     """A version as a strong entity tag."""
     return f'"{version}"'
@@ -27,11 +31,13 @@ def etag(version: str) -> str:
 def wanted_versions(if_match: list[str] | None) -> frozenset[str] | None:
     """The versions for which a change is meant; ``None`` for any.
 
-    A weak tag matches none, as the RFC has it; nor does a text that is no tag.
+    A weak tag matches none, as the RFC has it; nor does a text that is no tag. A client that read
+    the masked form of a version changes the same version.
     """
     if if_match is None or _any(if_match):
         return None
-    return frozenset(tag for weak, tag in _TAG.findall(",".join(if_match)) if not weak)
+    tags = _TAG.findall(",".join(if_match))
+    return frozenset(tag.removesuffix(MASKED) for weak, tag in tags if not weak)
 
 
 def is_known(if_none_match: list[str] | None, version: str) -> bool:

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Query, Response
 
 from api.cursors import encode_place, workflow_place
 from api.list_schemas import Cursor, Limit, OfOrganization
+from api.masked_documents import reject_masks, shown_document, update_keeping_secrets
 from api.schemas import ProblemView
-from api.scope import UseScope
+from api.scope import CallerScope, UseScope
 from api.services import Services, UseServices
 from api.strict_json import StrictRoute
-from api.versions import IfMatch, IfNoneMatch, etag, is_known, wanted_versions
+from api.versions import MASKED, IfMatch, IfNoneMatch, etag, is_known, wanted_versions
 from api.views import json_value
 from api.workflow_schemas import (
     CreateWorkflowRequest,
@@ -27,7 +28,7 @@ from api.workflow_schemas import (
 from database.records import SavedWorkflow, WorkflowChange
 from database.workflows import version_of
 from engine.errors import DocumentRefusedError, Problem, WorkflowRefusedError
-from engine.values import encode_json
+from engine.values import JsonValue, encode_json
 
 router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=StrictRoute)
 
@@ -74,11 +75,12 @@ async def create_workflow(
     """Saves a new workflow; one that cannot run yet too, and says why it cannot."""
     organization_id = scope.organization(request.organization_id)
     services.submissions.check_size(request.data, "/data")
+    await reject_masks(request.data, "/data", services, WorkflowRefusedError)
     workflow = await services.database.workflows.create(
         request.id or str(uuid.uuid4()), organization_id, _change(request)
     )
     response.headers["Location"] = f"/api/workflows/{quote(workflow.id)}"
-    return await _saved(workflow, services, response)
+    return await _saved(workflow, services, scope, response)
 
 
 # ``path``: an id may hold a slash, and servers hand paths over decoded.
@@ -95,17 +97,22 @@ async def create_workflow(
 async def read_workflow(
     workflow_id: str,
     services: UseServices,
+    scope: UseScope,
     response: Response,
     if_none_match: IfNoneMatch = None,
 ) -> WorkflowView | Response:
-    """One workflow with its document. Its ``ETag`` is its ``updatedAt``."""
+    """One workflow with its document. Its ``ETag`` is its ``updatedAt``.
+
+    For roles below ``admin`` the secrets in it are ``***``.
+    """
     workflow = await services.database.workflows.read(workflow_id)
-    version = version_of(workflow)
+    document, is_masked = await shown_document(workflow.data, scope.caller, services)
+    version = version_of(workflow) + (MASKED if is_masked else "")
     headers = {"ETag": etag(version), "Cache-Control": "no-cache"}
     if is_known(if_none_match, version):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     response.headers.update(headers)
-    return _view(workflow)
+    return _view(workflow, document)
 
 
 @router.put(
@@ -121,15 +128,18 @@ async def update_workflow(
     response: Response,
     if_match: IfMatch = None,
 ) -> SavedWorkflowView:
-    """Saves a workflow that is there; with ``If-Match`` only in the version that is named."""
+    """Saves a workflow that is there; with ``If-Match`` only in the version that is named.
+
+    A secret that is sent as ``***`` keeps its stored value.
+    """
     scope.organization(request.organization_id)
     known = await services.database.workflows.read(workflow_id)
     _refuse_moving(known, request)
     services.submissions.check_size(request.data, "/data")
-    workflow = await services.database.workflows.update(
-        workflow_id, _change(request), wanted_versions(if_match)
+    workflow = await update_keeping_secrets(
+        known, _change(request), wanted_versions(if_match), services
     )
-    return await _saved(workflow, services, response)
+    return await _saved(workflow, services, scope, response)
 
 
 @router.delete(
@@ -175,7 +185,7 @@ def _change(content: WorkflowContent) -> WorkflowChange:
     )
 
 
-def _view(workflow: SavedWorkflow) -> WorkflowView:
+def _view(workflow: SavedWorkflow, document: JsonValue) -> WorkflowView:
     return WorkflowView(
         id=workflow.id,
         organization_id=workflow.organization_id,
@@ -183,17 +193,20 @@ def _view(workflow: SavedWorkflow) -> WorkflowView:
         tags=json_value(workflow.tags),
         created_at=workflow.created_at,
         updated_at=workflow.updated_at,
-        data=json_value(workflow.data),
+        data=document,
     )
 
 
 async def _saved(
-    workflow: SavedWorkflow, services: Services, response: Response
+    workflow: SavedWorkflow, services: Services, scope: CallerScope, response: Response
 ) -> SavedWorkflowView:
     errors: list[dict[str, str]] = []
     try:
         await services.submissions.check_aside(workflow.data)
     except DocumentRefusedError as refusal:
         errors = [problem.as_json() for problem in refusal.within("/data").problems]
+    document, _ = await shown_document(workflow.data, scope.caller, services)
     response.headers["ETag"] = etag(version_of(workflow))
-    return SavedWorkflowView(**_view(workflow).model_dump(), valid=not errors, errors=errors)
+    return SavedWorkflowView(
+        **_view(workflow, document).model_dump(), valid=not errors, errors=errors
+    )

@@ -1,0 +1,101 @@
+"""Documents in requests and responses, with their secrets masked for roles below ``admin``."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from api.access import Caller
+from api.keys import Role
+from api.services import Services
+from api.views import json_value
+from database.records import SavedWorkflow, WorkflowChange
+from database.workflows import Versions, version_of
+from engine.document_secrets import find_masks, mask_document, restore_masked
+from engine.errors import (
+    ChangedMeanwhileError,
+    DocumentRefusedError,
+    RefusedError,
+    WorkflowRefusedError,
+)
+from engine.masking import MASK
+from engine.values import JsonValue, encode_json, load_json
+from flows.secret_fields import secret_paths
+from offload import run_sized
+
+MAX_TRIES = 5
+"""Maximum number of attempts to save masks while other clients change the same workflow."""
+
+
+async def shown_document(text: str, caller: Caller, services: Services) -> tuple[JsonValue, bool]:
+    """Return a stored document as ``caller`` may see it, and whether something is masked."""
+    if caller.role >= Role.ADMIN:
+        return json_value(text), False
+    paths = secret_paths(services.submissions.node_types)
+
+    def mask() -> tuple[JsonValue, bool]:
+        before = json_value(text)
+        masked = mask_document(json_value(text), paths)
+        return masked, masked != before
+
+    return await run_sized(len(text), mask)
+
+
+async def reject_masks(
+    document: JsonValue,
+    pointer: str,
+    services: Services,
+    error: type[RefusedError] = DocumentRefusedError,
+) -> None:
+    """Raise if a secret field of a document holds the mask instead of a value.
+
+    Raises:
+        RefusedError: If one does; ``pointer`` leads to the document in the request.
+    """
+    # Few documents contain the mask at all, and a look at the text is cheap.
+    text = encode_json(document)
+    if MASK in text:
+        paths = secret_paths(services.submissions.node_types)
+        if problems := await run_sized(len(text), find_masks, document, paths, pointer):
+            raise error(problems)
+
+
+async def update_keeping_secrets(
+    known: SavedWorkflow, change: WorkflowChange, versions: Versions, services: Services
+) -> SavedWorkflow:
+    """Save a change of a workflow, with the stored values where a mask was sent.
+
+    Raises:
+        WorkflowRefusedError: If a mask has no stored value.
+        ChangedMeanwhileError: If the workflow is in none of ``versions``.
+        StorageError: If nothing was stored.
+    """
+    saved = services.database.workflows
+    tries = 0
+    while True:
+        tries += 1
+        kept, expected = change, versions
+        if MASK in change.data and (versions is None or version_of(known) in versions):
+            data = await _with_stored_secrets(change.data, known.data, services)
+            if data != change.data:
+                # The stored secrets must still be those that were read.
+                kept, expected = replace(change, data=data), {version_of(known)}
+        try:
+            return await saved.update(known.id, kept, expected)
+        except ChangedMeanwhileError:
+            if expected is versions or versions is not None or tries == MAX_TRIES:
+                raise
+        known = await saved.read(known.id)
+
+
+async def _with_stored_secrets(sent: str, stored: str, services: Services) -> str:
+    paths = secret_paths(services.submissions.node_types)
+
+    def restore() -> str:
+        document, before = load_json(sent), json_value(stored)
+        known = before if isinstance(before, Mapping) else {}
+        if problems := restore_masked(document, known, paths):
+            raise WorkflowRefusedError(
+                [replace(problem, pointer=f"/data{problem.pointer}") for problem in problems]
+            )
+        return encode_json(document)
+
+    return await run_sized(len(sent) + len(stored), restore)

@@ -1,0 +1,71 @@
+"""Secret fields: the paths of a config's values that the catalog marks as secret."""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from engine.document_secrets import SecretPath, SecretPaths
+from tasks.config_base import spellings
+from tasks.config_schema import describe_config
+from tasks.node_types import NodeTypes
+
+_EVERY = "*"
+"""Every item of a list or key of an object, in the catalog's ``secretFields``."""
+
+
+def secret_paths(node_types: NodeTypes) -> SecretPaths:
+    """Return a function from a node type to its secret paths, custom types included.
+
+    The config of a type that is not known, such as one of a package that is not installed any
+    more, has those of all types.
+    """
+    known = set(node_types.known)
+    all_paths: list[SecretPath] = []
+
+    def paths(node_type: str) -> Sequence[SecretPath]:
+        if node_type in known:
+            return _paths_of(node_types.config(node_type))
+        if not all_paths:
+            all_paths.extend({path for name in known for path in paths(name)})
+        return all_paths
+
+    return paths
+
+
+@cache
+def _paths_of(model: type[BaseModel]) -> tuple[SecretPath, ...]:
+    keys = _accepted_keys(model)
+    found: list[SecretPath] = []
+    for pointer in describe_config(model).secret_fields:
+        names = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+        found.append(
+            tuple(None if name == _EVERY else keys.get(name, frozenset({name})) for name in names)
+        )
+    return tuple(found)
+
+
+def _accepted_keys(model: type[BaseModel]) -> dict[str, frozenset[str]]:
+    """The spellings of every key of a model and of the models inside it, by the catalog's one."""
+    keys: dict[str, frozenset[str]] = {}
+    todo, seen = [model], {model}
+    while todo:
+        inner = todo.pop()
+        for name, field in inner.model_fields.items():
+            accepted = [*spellings(inner, name), name]
+            keys[accepted[0]] = keys.get(accepted[0], frozenset()) | frozenset(accepted)
+            for other in _models_in(field.annotation, *field.metadata):
+                if other not in seen:
+                    seen.add(other)
+                    todo.append(other)
+    return keys
+
+
+def _models_in(*annotations: Any) -> Iterator[type[BaseModel]]:
+    for annotation in annotations:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield annotation
+        yield from _models_in(*get_args(annotation))
+        if (sent := getattr(annotation, "json_schema_input_type", None)) is not None:
+            yield from _models_in(*([sent] if isinstance(sent, type) else get_args(sent)))
