@@ -187,7 +187,7 @@ def _flaw_of_key(key: object) -> str | None:
     return None if _flaw(key) is None else "an object key that JSON cannot carry"
 
 
-def dump_json(value: JsonValue) -> str:
+def dump_json(value: JsonValue, max_depth: int = MAX_DEPTH) -> str:
     """``value`` as JSON text for a column; fast for what JSON can carry.
 
     Raises:
@@ -199,7 +199,7 @@ def dump_json(value: JsonValue) -> str:
         raise ValueError(why_not_json(value) or str(error)) from None
     if not _is_unicode(text):
         raise ValueError(why_not_json(value))
-    if _may_be_deep(text) and _is_deep(value):
+    if _may_be_deep(text, max_depth) and _is_deep(value, max_depth):
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     return text
 
@@ -265,13 +265,13 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _may_be_deep(text: str) -> bool:
-    return text.count("[") + text.count("{") > MAX_DEPTH
+def _may_be_deep(text: str, max_depth: int = MAX_DEPTH) -> bool:
+    return text.count("[") + text.count("{") > max_depth
 
 
-def _is_deep(value: JsonValue) -> bool:
+def _is_deep(value: JsonValue, max_depth: int = MAX_DEPTH) -> bool:
     level: list[JsonValue] = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(max_depth):
         level = [
             inner
             for item in level

@@ -1,0 +1,125 @@
+"""Large JSON in pieces: the same text and the same values as the standard library."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.json_encoding import (
+    PIECE_CHARACTERS,
+    TooLargeError,
+    encode_within,
+    read_stored,
+    size_within,
+)
+from engine.values import MAX_DEPTH, encode_json
+from offload import WorkStoppedError
+
+ENOUGH = 10**9
+MANY = 100_000
+DOUBLED: Any = ["x"]
+for _ in range(60):
+    DOUBLED = [DOUBLED, DOUBLED]  # shared, so that it takes no memory: 2**60 texts
+
+LARGE = {
+    "numbers": list(range(MANY)),
+    "floats": [i / 7 for i in range(MANY)],
+    "empty lists": [[] for _ in range(MANY)],
+    "records": [{"id": i, "name": f"é {i}", "none": None, "t": (1, 2)} for i in range(MANY // 10)],
+    "keys": {f"key {i}": i for i in range(MANY)},
+    "keys of other types": {"a": {i: {None: i, True: "x" * 90} for i in range(MANY // 50)}},
+    "a text": {"a": ["é" * PIECE_CHARACTERS * 2]},
+    "large among small": [1, {"a": list(range(MANY))}, "b", ["c" * MANY], {}],
+    "nested": {"a": {"b": {"c": [[list(range(MANY))], {"d": ["x"] * MANY}]}}},
+    "big numbers": [10**30] * (MANY // 10),
+}
+
+
+@pytest.mark.parametrize("value", LARGE.values(), ids=LARGE)
+def test_a_large_value_is_encoded_and_copied_like_a_small_one(value: Any):
+    text, copy = encode_within(value, ENOUGH)
+
+    assert text == encode_json(value)
+    assert copy == json.loads(text) == read_stored(text)
+    assert encode_within(value, len(text.encode()))[0] == text
+    with pytest.raises(TooLargeError):
+        encode_within(value, len(text.encode()) - 1)
+    assert encode_within(value, ENOUGH, copies=False) == (text, None)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)
+    ),
+)
+
+
+@given(JSON)
+@settings(max_examples=200)
+def test_any_value_is_encoded_as_the_standard_library_does(value: Any):
+    text, copy = encode_within(value, ENOUGH)
+    assert text == encode_json(value)
+    assert copy == value
+    size = size_within(value, ENOUGH)
+    assert size is not None
+    assert size <= len(text) + 8
+
+
+def test_a_value_that_is_shared_many_times_is_measured_without_being_spread_out():
+    assert size_within(DOUBLED, PIECE_CHARACTERS) is None
+    with pytest.raises(TooLargeError):
+        encode_within(DOUBLED, 1_000_000)
+
+
+def test_a_circle_ends():
+    circle: list[Any] = []
+    circle.append(circle)
+    with pytest.raises(ValueError, match="nested deeper"):
+        encode_within(circle, ENOUGH)
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH, MAX_DEPTH + 1])
+def test_the_depth_counts_from_the_outside_also_inside_of_a_large_value(depth: int):
+    value: Any = 1
+    for _ in range(depth - 1):
+        value = [value]
+    large = [value, "x" * PIECE_CHARACTERS]
+    if depth == MAX_DEPTH:
+        assert encode_within(large, ENOUGH)[1] == large
+    else:
+        with pytest.raises(ValueError, match="nested deeper"):
+            encode_within(large, ENOUGH)
+
+
+@pytest.mark.parametrize("flaw", [math.nan, math.inf, "\ud800", object(), {1, 2}, b"x"])
+def test_what_json_cannot_hold_is_found_inside_a_large_value(flaw: object):
+    with pytest.raises(ValueError):  # noqa: PT011 - the message is the caller's
+        encode_within({"a": ["x"] * MANY, "b": [flaw]}, ENOUGH)
+
+
+def test_the_work_stops_between_two_pieces():
+    calls: list[None] = []
+
+    def tick() -> None:
+        calls.append(None)
+        if len(calls) > 3:
+            raise WorkStoppedError("stopped")
+
+    with pytest.raises(WorkStoppedError):
+        encode_within(LARGE["records"], ENOUGH, tick)
+    assert len(calls) == 4
+
+
+def test_a_text_of_very_many_values_is_read_like_any_other(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("engine.json_encoding.MAX_PARTS_PER_CALL", 10)
+    for value in LARGE.values():
+        text = encode_json(value)
+        assert read_stored(text) == json.loads(text)
