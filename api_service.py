@@ -31,7 +31,7 @@ from credentials import mask_credentials
 from database import Database, ExampleWorkflow, utc_now
 from database.urls import read_address
 from database.vault import Vault
-from engine.limits import DocumentLimits
+from engine.limits import DocumentLimits, RunLimits
 from engine.values import encode_json
 from flows.callbacks import CallbackSettings
 from flows.prefect_environment import is_embedded
@@ -208,6 +208,8 @@ def runner_settings(settings: Settings) -> RunnerSettings:
         enable_code_node=settings.enable_code_node,
         code_timeout_seconds=settings.code_timeout_seconds,
         code_memory_mb=settings.code_memory_mb,
+        max_node_result_bytes=settings.max_node_result_bytes,
+        max_template_read_bytes=settings.max_template_read_bytes,
     )
     return RunnerSettings(
         max_concurrent_executions=settings.max_concurrent_executions,
@@ -217,6 +219,11 @@ def runner_settings(settings: Settings) -> RunnerSettings:
         max_concurrent_node_previews=settings.max_concurrent_node_previews,
         document_limits=DocumentLimits(
             settings.max_workflow_nodes, settings.max_workflow_connections
+        ),
+        run_limits=RunLimits(
+            settings.max_node_result_bytes,
+            settings.max_execution_bytes,
+            settings.max_concurrent_nodes,
         ),
         execution_timeout_seconds=settings.execution_timeout_seconds,
         lease_seconds=settings.lease_seconds,

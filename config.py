@@ -164,6 +164,14 @@ class Settings(BaseSettings):
     """Maximum number of connections of a workflow document."""
     max_concurrent_node_previews: int = Field(default=8, ge=1, le=1_000)
     """Maximum number of single-node runs at the same time; one more is answered with 429."""
+    max_node_result_bytes: int = Field(default=16_777_216, ge=1_024, le=268_435_456)
+    """Maximum size of the result of a node as JSON; the node fails if it is larger."""
+    max_execution_bytes: int = Field(default=536_870_912, ge=65_536)
+    """Maximum size of the data that one execution stores; the node that exceeds it fails."""
+    max_template_read_bytes: int = Field(default=268_435_456, ge=65_536)
+    """Maximum size of the data that the templates of one node run read; the node fails then."""
+    max_concurrent_nodes: int = Field(default=100, ge=1, le=10_000)
+    """Maximum number of node runs in flight of one execution; the others wait for their turn."""
     execution_timeout_seconds: Annotated[float | None, _BlankIsNone] = Field(default=None, gt=0)
     """How long an execution may run at a stretch before it ends failed; none by default."""
     execution_retention_days: Annotated[float | None, _BlankIsNone] = Field(

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -23,6 +24,16 @@ MAX_THREADS = 4
 
 _threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="off-loop")
 _stop: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
+
+
+@dataclass(slots=True)
+class _Inline:
+    """The data that work on an event loop may still read."""
+
+    left: int
+
+
+_inline: ContextVar[_Inline | None] = ContextVar("inline", default=None)
 
 
 class WorkStoppedError(Exception):
@@ -45,6 +56,53 @@ def use_stop_event(event: threading.Event) -> None:
     _stop.set(event)
 
 
+class InlineLimitError(Exception):
+    """Work on an event loop would read more than MAX_INLINE_BYTES."""
+
+
+def count_read(size: int) -> None:
+    """Count data that the current work reads; call it before the data is read.
+
+    Raises:
+        WorkStoppedError: If the awaiting task was cancelled or has timed out.
+        InlineLimitError: If the work runs on an event loop and reads too much there;
+            ``run_counted`` then calls the function again, off the loop.
+    """
+    check_stop()
+    inline = _inline.get()
+    if inline is not None:
+        inline.left -= size
+        if inline.left < 0:
+            raise InlineLimitError
+
+
+async def run_counted(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return ``function(*args, **kwargs)``: called here while it reads little, else off the loop.
+
+    A template may read more than the input of its node, so the size is not known before. The
+    function must not have any effect until it returns, because it may be called a second time.
+
+    Args:
+        size: Number of bytes or characters that are known to be read.
+        function: The work; it calls ``count_read`` for what else it reads.
+        *args: Its positional arguments.
+        **kwargs: Its keyword arguments.
+
+    Raises:
+        asyncio.CancelledError: If the caller is cancelled while the function runs in a thread.
+        Exception: If the function raises.
+    """
+    if size <= MAX_INLINE_BYTES:
+        token = _inline.set(_Inline(MAX_INLINE_BYTES - size))
+        try:
+            return function(*args, **kwargs)
+        except InlineLimitError:
+            pass
+        finally:
+            _inline.reset(token)
+    return await run_off_loop(function, *args, **kwargs)
+
+
 async def run_off_loop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return ``function(*args, **kwargs)``, called in a thread with the caller's context variables.
 
@@ -56,6 +114,7 @@ async def run_off_loop(function: Callable[P, T], *args: P.args, **kwargs: P.kwar
     stop = threading.Event()
     context = copy_context()
     context.run(_stop.set, stop)
+    context.run(_inline.set, None)
     loop = asyncio.get_running_loop()
     try:
         return await loop.run_in_executor(

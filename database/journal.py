@@ -7,11 +7,14 @@ lease of this owner on an execution that has not ended, and where that changes n
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Connection,
     Integer,
+    Row,
     bindparam,
     case,
     func,
@@ -44,9 +47,10 @@ from database.tables import AT_ONCE, children, definitions, executions, logs, ru
 from database.vault import Vault
 from database.writer import Writer
 from engine.errors import LeaseLostError
-from engine.parking import Resumption
-from engine.plan import Progress
+from engine.parking import ParkedNode, ParkedRetry, Resumption
+from engine.plan import Outcome, Progress
 from engine.status import DECIDED, ExecutionStatus, NodeStatus
+from offload import check_stop, run_sized
 
 # Statements are built once: building one anew takes longer than SQLite takes to carry it out.
 _LOAD_RUN = (
@@ -55,6 +59,7 @@ _LOAD_RUN = (
         executions.c.triggerType,
         definitions.c.document,
         runs.c.seq,
+        runs.c.storedBytes,
         runs.c.cancelRequestedAt,
         children.c.parentId,
     )
@@ -93,6 +98,7 @@ _HOLD_AND_PROGRESS = _HOLD.values(
     completedNodes=bindparam("completed"),
     failedNodes=bindparam("failed"),
     skippedNodes=bindparam("skipped"),
+    storedBytes=func.coalesce(bindparam("stored", type_=BigInteger), runs.c.storedBytes),
     # Owners that died are counted from the last node that ended.
     recoveries=case((bindparam("progressed", type_=Boolean), 0), else_=runs.c.recoveries),
 )
@@ -128,29 +134,12 @@ class Journal:
         )
         if head is None:
             raise LeaseLostError(lease.execution_id)
-        vault = self.vault
-        return RunRecord(
-            lease.execution_id,
-            head.document,
-            head.inputs,
-            head.seq,
-            head.cancelRequestedAt is not None,
-            outcomes={row.nodeId: outcome for row in rows if (outcome := outcome_of(row, vault))},
-            parked={
-                row.nodeId: parked_node(row, vault)
-                for row in rows
-                if row.status == NodeStatus.WAITING
-            },
-            attempts={row.nodeId: begun for row in rows if (begun := begun_attempts(row))},
-            failed_attempts={
-                row.nodeId: row.failedAttempts
-                for row in rows
-                if row.failedAttempts and row.status not in DECIDED
-            },
-            times={row.nodeId: time_spent(row) for row in rows if row.status not in DECIDED},
-            trigger_type=head.triggerType or MANUAL,
-            parent_id=head.parentId,
+        size = sum(
+            len(text or "")
+            for row in rows
+            for text in (row.outputData, row.resultDetail, row.resumption)
         )
+        return await run_sized(size, _run_record, lease.execution_id, head, rows, self.vault)
 
     async def resumptions(self, lease: Lease) -> dict[str, Resumption]:
         """What nodes that wait were told, by ``resume`` or by a child's end, by node id."""
@@ -359,6 +348,7 @@ class Journal:
             values["completed"] = progress.completed
             values["failed"] = progress.failed
             values["skipped"] = progress.skipped
+            values["stored"] = progress.stored_bytes
             values["progressed"] = progressed
         held = connection.execute(_HOLD if progress is None else _HOLD_AND_PROGRESS, values)
         if held.rowcount != 1:
@@ -369,6 +359,38 @@ def _why_not_ours(connection: Connection, lease: Lease) -> LeaseLostError:
     """Return why the status of a held execution cannot change: it was ended or deleted."""
     ended = was_ended(connection, lease.execution_id)
     return (EndedElsewhereError if ended else LeaseLostError)(lease.execution_id)
+
+
+def _run_record(
+    execution_id: str, head: Row[Any], rows: Sequence[Row[Any]], vault: Vault
+) -> RunRecord:
+    outcomes: dict[str, Outcome] = {}
+    parked: dict[str, ParkedNode | ParkedRetry] = {}
+    for row in rows:
+        check_stop()
+        if outcome := outcome_of(row, vault):
+            outcomes[row.nodeId] = outcome
+        elif row.status == NodeStatus.WAITING:
+            parked[row.nodeId] = parked_node(row, vault)
+    return RunRecord(
+        execution_id,
+        head.document,
+        head.inputs,
+        head.seq,
+        head.cancelRequestedAt is not None,
+        outcomes=outcomes,
+        parked=parked,
+        attempts={row.nodeId: begun for row in rows if (begun := begun_attempts(row))},
+        failed_attempts={
+            row.nodeId: row.failedAttempts
+            for row in rows
+            if row.failedAttempts and row.status not in DECIDED
+        },
+        times={row.nodeId: time_spent(row) for row in rows if row.status not in DECIDED},
+        trigger_type=head.triggerType or MANUAL,
+        parent_id=head.parentId,
+        stored_bytes=head.storedBytes or 0,
+    )
 
 
 def _changed(ended: Sequence[NodeEnded], decided: Sequence[NodeDecided]) -> list[str]:

@@ -3,7 +3,6 @@
 Whoever changes rows notes the events of it; see ``events``.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -30,6 +29,7 @@ from database.tables import logs, runs
 from database.vault import Vault
 from engine.document import Node
 from engine.hiding import HIDDEN, hides
+from engine.json_encoding import read_stored
 from engine.parking import ParkedNode, ParkedRetry, Resumption
 from engine.plan import ERROR_DETAILS, SKIPPED, Outcome
 from engine.status import DECIDED, NodeStatus
@@ -231,7 +231,7 @@ def outcome_of(row: Row[*tuple[Any, ...]], vault: Vault) -> Outcome | None:
         return SKIPPED
     if row.status == NodeStatus.ERROR:
         return Outcome(NodeStatus.ERROR, _error_detail(row), error=row.error)
-    return Outcome(NodeStatus.COMPLETED, _result(row, vault))
+    return Outcome(NodeStatus.COMPLETED, _result(row, vault), size=len(row.outputData or ""))
 
 
 def time_spent(row: Row[*tuple[Any, ...]]) -> TimeSpent:
@@ -267,7 +267,7 @@ def parked_node(row: Row[*tuple[Any, ...]], vault: Vault) -> ParkedNode | Parked
     if _is_parked_retry(row):
         until = datetime.fromisoformat(row.waitUntil)
         return ParkedRetry(until, resumed=row.resumption is not None)
-    resumption = Resumption.from_json(json.loads(row.resumption)) if row.resumption else None
+    resumption = Resumption.from_json(read_stored(row.resumption)) if row.resumption else None
     return ParkedNode(_result(row, vault), resumption)
 
 
@@ -276,15 +276,15 @@ def _stored_input(start: NodeStarted) -> str:
 
 
 def _error_detail(row: Row[*tuple[Any, ...]]) -> dict[str, JsonValue]:
-    detail: dict[str, JsonValue] = json.loads(row.resultDetail or "{}")
+    detail: dict[str, JsonValue] = read_stored(row.resultDetail or "{}")
     return {key: detail[key] for key in ERROR_DETAILS if key in detail}
 
 
 def _result(row: Row[*tuple[Any, ...]], vault: Vault) -> dict[str, JsonValue]:
-    detail: dict[str, JsonValue] = json.loads(row.resultDetail or "{}")
+    detail: dict[str, JsonValue] = read_stored(row.resultDetail or "{}")
     if (sealed := vault.open(detail)) is not None:
         return sealed
-    return {**detail, "outputData": json.loads(row.outputData) if row.outputData else None}
+    return {**detail, "outputData": read_stored(row.outputData) if row.outputData else None}
 
 
 def row_id(lease: Lease, node_id: str) -> str:

@@ -170,6 +170,8 @@ class RunRecord:
     trigger_type: str = MANUAL
     parent_id: str | None = None
     """The execution that called it."""
+    stored_bytes: int = 0
+    """Size of the data that the execution has stored, as far as it was counted."""
 
 
 @dataclass(frozen=True, slots=True)

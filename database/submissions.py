@@ -3,12 +3,12 @@
 from datetime import timedelta
 from hashlib import sha256
 
-from sqlalchemy import ColumnElement, Connection, Text, delete, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Text, delete, func, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from database.callbacks import add_callback
 from database.clock import Clock, to_text
-from database.connection import breaks_foreign_key, insert_if_new
+from database.connection import breaks_foreign_key, byte_length, insert_if_new
 from database.events import note_executions, note_nodes
 from database.reader import Reader
 from database.records import IdempotencyKey, Submission
@@ -205,6 +205,7 @@ def insert_execution(connection: Connection, submission: Submission, now: str) -
             workflowName=submission.workflow_name,
             totalNodes=submission.total_nodes,
             completedNodes=progress.completed if progress else 0,
+            storedBytes=len((submission.inputs or "").encode()),
             seq=len(submission.taken_over),
             claimableAt=AT_ONCE,
             rerunOf=submission.rerun_of,
@@ -237,6 +238,14 @@ def _take_over(connection: Connection, submission: Submission, source: str, now:
         connection.execute(
             logs.insert().from_select([*names, *(column.name for column in copied)], row)
         )
+    mine = logs.c.executionId == submission.execution_id
+    columns = (logs.c.inputData, logs.c.outputData, logs.c.resultDetail, logs.c.outputData)
+    size = sum((func.coalesce(func.sum(byte_length(c)), 0) for c in columns), literal(0))
+    connection.execute(
+        update(runs)
+        .where(runs.c.executionId == submission.execution_id)
+        .values(storedBytes=runs.c.storedBytes + select(size).where(mine).scalar_subquery())
+    )
     taken = enumerate(submission.taken_over, start=1)
     rows = [(seq, f"{submission.execution_id}:{node_id}") for seq, node_id in taken]
     note_nodes(connection, submission.execution_id, rows, now)

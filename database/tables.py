@@ -128,6 +128,7 @@ runs = Table(
     Column("completedNodes", Integer, nullable=False, server_default="0"),
     Column("failedNodes", Integer, nullable=False, server_default="0"),
     Column("skippedNodes", Integer, nullable=False, server_default="0"),
+    Column("storedBytes", BigInteger),
     Column("owner", Text),
     Column("claimableAt", Text),
     Column("recoveries", Integer, nullable=False, server_default="0"),
@@ -145,7 +146,8 @@ The status stands in ``workflow_executions`` alone. ``claimableAt`` is the momen
 anybody may claim the execution: ``AT_ONCE`` for one that waits for a slot, the end of its lease for
 one that runs, its time for one that is parked; ``NULL`` where people are waited for, or it ended.
 ``recoveries`` counts the owners that died with it since a node of it last ended. ``endedElsewhere``
-is 1 if another program has set the status that ended it."""
+is 1 if another program has set the status that ended it. ``storedBytes`` is the size of the data
+that the execution has stored, which MAX_EXECUTION_BYTES limits."""
 
 events = Table(
     "orchestrator_events",

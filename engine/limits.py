@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from engine.errors import DocumentRefusedError, Problem
+from engine.errors import DocumentRefusedError, NodeError, Problem
 from engine.values import JsonValue
 
 
@@ -60,6 +60,21 @@ class RunLimits:
     """Maximum size of the data that an execution stores (MAX_EXECUTION_BYTES)."""
     concurrent_nodes: int = 100
     """Maximum number of node runs in flight of an execution (MAX_CONCURRENT_NODES)."""
+
+    def result_too_large(self, what: str = "the result of the node") -> NodeError:
+        """Return the error of a node whose result has too many bytes."""
+        return NodeError(
+            f"{what} is larger than {self.node_result_bytes} bytes of JSON (MAX_NODE_RESULT_BYTES)",
+            retryable=False,
+        )
+
+    def execution_too_large(self, what: str) -> NodeError:
+        """Return the error of a node after which the execution would store too much."""
+        return NodeError(
+            f"with {what} the execution would store more than {self.execution_bytes} bytes "
+            "(MAX_EXECUTION_BYTES)",
+            retryable=False,
+        )
 
 
 DEFAULT_RUN_LIMITS = RunLimits()

@@ -38,6 +38,10 @@ class NestedPlan:
         self._start = start
         self.root = Plan(self.loops.scope(None) if self.loops.bodies else graph, start)
         self.going_on: dict[str, LoopState] = {}
+        self.seen: dict[str, int] = {}
+        """See ``Plan.after``; for the part outside of loops."""
+        self.max_result_bytes: int | None = None
+        """Maximum size of the result of a loop; ``None``: no limit."""
 
     @cached_property
     def bodies(self) -> dict[str, Plan]:
@@ -56,6 +60,7 @@ class NestedPlan:
     def ready(self, outcomes: Outcomes, begun: Begun = _NONE) -> Step:
         """What may start and what must be skipped now, worked out from nothing."""
         self.going_on.clear()
+        self.seen.clear()
         if self.failure(outcomes) is not None:
             return Step()
         if not self.loops.bodies:
@@ -73,7 +78,7 @@ class NestedPlan:
         since the loops of ``begun`` that are new there began.
         """
         if not self.loops.bodies:
-            return self.root.after(ended, outcomes)
+            return self.root.after(ended, outcomes, self.seen)
         work = _Work(self, outcomes, begun)
         together: dict[tuple[str | None, str], list[str]] = {}
         for key in ended:
@@ -110,6 +115,14 @@ class NestedPlan:
         if not places:
             return self.root.node_input(node_id, outcomes)
         return self._body_of(node_id).node_input(node_id, self.item(node_id, places, outcomes))
+
+    def input_size(self, key: str, outcomes: Outcomes, most: int) -> int | None:
+        """Return about how large the input of a ready node run is; see ``Plan.input_size``."""
+        node_id, places = self._split(key)
+        if not places:
+            return self.root.input_size(node_id, outcomes, most)
+        scope = self.item(node_id, places, outcomes)
+        return self._body_of(node_id).input_size(node_id, scope, most)
 
     def is_loop(self, key: str) -> bool:
         """Whether a node run is that of a loop."""
@@ -225,7 +238,8 @@ class _Work:
             if any(self._plan.root.stops(i, self._outcomes[i]) for i in node_ids):
                 self._stopped = True
             else:
-                self.take(self._plan.root.after(node_ids, self._outcomes), "")
+                follows = self._plan.root.after(node_ids, self._outcomes, self._plan.seen)
+                self.take(follows, "")
             return
         loop = self._plan.loops.around[node_ids[0]]
         around, item = outer(places)
@@ -283,13 +297,19 @@ class _Work:
     def _result(self, key: str, state: LoopState) -> Outcome:
         """How a loop all of whose items have ended ends: with what each came to, in their order."""
         loop, places = split_key(key)
-        body, results = self._plan.bodies[loop], list[JsonValue]()
+        body, results, size = self._plan.bodies[loop], list[JsonValue](), 0
         for item, brought in enumerate(state.loop.items):
             if (reason := state.failed.get(item)) is not None:
                 results.append({"error": {"nodeId": loop, "item": item, "message": reason}})
                 continue
             scope = ItemRun(body.graph, loop, in_item(places, item), self._outcomes, brought)
-            results.append(body.own_output(scope))
+            output, its_size = body.own_output(scope)
+            results.append(output)
+            size += its_size
+        most = self._plan.max_result_bytes
+        if most is not None and size > most:
+            reason = f"the results of the items are larger than {most} bytes"
+            return Outcome(NodeStatus.ERROR, error=f"{reason} (MAX_NODE_RESULT_BYTES)")
         message = in_words(len(results))
         if state.failed:
             message += f", {len(state.failed)} of them failed"
@@ -302,6 +322,7 @@ class _Work:
                 "itemCount": len(results),
                 "failedItems": sorted(state.failed),
             },
+            size=size,
         )
 
     def _decide(self, key: str, outcome: Outcome) -> None:

@@ -13,6 +13,7 @@ from typing import cast
 from engine.document import Connection, Node
 from engine.graph import COMMENT, DISABLED, Graph
 from engine.inputs import INPUT_VALUE, Start
+from engine.json_encoding import size_within
 from engine.options import NodeOptions, OnError
 from engine.ports import ERROR
 from engine.status import NodeStatus
@@ -35,6 +36,8 @@ class Outcome:
     ``statusCode``."""
     error: str | None = None
     """Why it failed; set if and only if ``error``."""
+    size: int = field(default=0, compare=False)
+    """Size of its ``outputData`` as JSON, in bytes; 0 if it has none, or if nobody counted it."""
 
 
 ERROR_DETAILS = ("statusCode",)
@@ -66,6 +69,8 @@ class Progress:
     completed: int
     failed: int
     skipped: int
+    stored_bytes: int | None = field(default=None, compare=False)
+    """Size of the data that the execution has stored; ``None`` if it was not counted."""
 
     @classmethod
     def of(cls, counted: frozenset[str], outcomes: "Outcomes") -> "Progress":
@@ -104,22 +109,34 @@ class Plan:
         """
         if self.failure(outcomes) is not None:
             return Step()
-        return self._advance(self.graph.nodes, outcomes)
+        return self._advance(self.graph.nodes, outcomes, None)
 
-    def after(self, ended: Iterable[str], outcomes: Outcomes) -> Step:
+    def after(
+        self, ended: Iterable[str], outcomes: Outcomes, seen: dict[str, int] | None = None
+    ) -> Step:
         """What may start and what must be skipped since the nodes ``ended`` were decided.
 
         ``outcomes`` must hold them already, and of the others only those that an earlier call was
         told of. Looks only downstream, so a step costs what it touches. Nothing follows when one of
         ``ended`` stops the run; from then on there is nothing to ask.
+
+        Args:
+            ended: the nodes that were decided.
+            outcomes: the outcomes of the run so far.
+            seen: how many connections into a node were found decided by earlier calls with the same
+                ``outcomes``; without it, each call counts from the first one, which is quadratic
+                for a node with thousands of connections.
         """
         ended = list(ended)
         if any(self.stops(node_id, outcomes[node_id]) for node_id in ended):
             return Step()
         children = dict.fromkeys(c.target for i in ended for c in self.graph.outgoing[i])
-        return self._advance(children, outcomes)
+        return self._advance(children, outcomes, seen)
 
-    def _advance(self, candidates: Iterable[str], outcomes: Outcomes) -> Step:
+    def _advance(
+        self, candidates: Iterable[str], outcomes: Outcomes, seen: dict[str, int] | None
+    ) -> Step:
+        seen = {} if seen is None else seen
         start: dict[str, None] = {}
         skip: dict[str, None] = {}
         todo = list(candidates)[::-1]
@@ -127,7 +144,7 @@ class Plan:
             node_id = todo.pop()
             if node_id in outcomes or node_id in skip or node_id in start:
                 continue
-            verdict = self._verdict(node_id, outcomes, skip)
+            verdict = self._verdict(node_id, outcomes, skip, seen)
             if verdict is True:
                 start[node_id] = None
             elif verdict is False:
@@ -135,13 +152,18 @@ class Plan:
                 todo.extend(c.target for c in reversed(self.graph.outgoing[node_id]))
         return Step(tuple(start), tuple(skip))
 
-    def _verdict(self, node_id: str, outcomes: Outcomes, skip: Mapping[str, None]) -> bool | None:
+    def _verdict(
+        self, node_id: str, outcomes: Outcomes, skip: Mapping[str, None], seen: dict[str, int]
+    ) -> bool | None:
         """True: may start; False: must be skipped; None: not decided yet."""
         incoming = self.graph.incoming[node_id]
         if not incoming:
             return not self._unfired(self.graph.nodes[node_id])
-        if any(c.source not in outcomes and c.source not in skip for c in incoming):
-            return None
+        for position in range(seen.get(node_id, 0), len(incoming)):
+            source = incoming[position].source
+            if source not in outcomes and source not in skip:
+                seen[node_id] = position
+                return None
         return any(
             self.is_live(connection, outcomes[connection.source])
             for connection in incoming
@@ -223,6 +245,23 @@ class Plan:
                 seen.add(ends)
                 yield connection
 
+    def input_size(self, node_id: str, outcomes: Outcomes, most: int) -> int | None:
+        """Return about how large the input of a ready node is, or ``None`` if more than ``most``.
+
+        Reads at most ``most`` characters.
+        """
+        if node_id in self.start.payloads:
+            return size_within(self.start.payloads[node_id], most)
+        left = most
+        for connection in self._distinct(node_id, outcomes):
+            outcome = outcomes[connection.source]
+            if self.is_live(connection, outcome):
+                size = size_within(self.carried(connection, outcome), left)
+                if size is None:
+                    return None
+                left -= size
+        return most - left
+
     def _by_port(
         self, node_id: str, live: list[tuple[Connection, JsonValue]]
     ) -> dict[str, JsonValue]:
@@ -264,10 +303,15 @@ class Plan:
             return next(iter(reached.values()))
         return reached or self._leaves(outcomes)
 
-    def own_output(self, outcomes: Outcomes) -> JsonValue:
-        """As ``final_output``, of a part of a graph: a single leaf is its data, not an object."""
+    def own_output(self, outcomes: Outcomes) -> tuple[JsonValue, int]:
+        """As ``final_output``, of a part of a graph: a single leaf is its data, not an object.
+
+        Returns:
+            The output, and its size as far as the outcomes have one.
+        """
         ends = self._reached(outcomes) or self._leaves(outcomes)
-        return next(iter(ends.values())) if len(ends) == 1 else ends
+        size = sum(outcomes[node_id].size for node_id in ends)
+        return (next(iter(ends.values())) if len(ends) == 1 else ends), size
 
     def _reached(self, outcomes: Outcomes) -> dict[str, JsonValue]:
         """What the output nodes that completed have, by node id."""

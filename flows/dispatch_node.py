@@ -32,6 +32,7 @@ from prefect.tasks import TaskRunNameCallbackWithParameters
 from prefect.utilities.annotations import NotSet, quote
 
 from engine.errors import NodeError, describe
+from engine.json_encoding import size_within
 from flows.contain import contained
 from flows.handler_errors import log_handler_error
 from flows.node_result import fit_to_be_told
@@ -44,6 +45,8 @@ from flows.retries import (
     remaining_delays,
     requested_pause,
 )
+from offload import MAX_INLINE_BYTES, run_off_loop, use_stop_event
+from tasks.filters import begin_reading
 
 OnRetry: TypeAlias = Callable[[int, str], Awaitable[None]]
 """Is told the number of the attempt that failed, from 1, and its error, before the next one."""
@@ -203,9 +206,12 @@ def _checked(function: Callable[..., Any], check: Check) -> Callable[..., Corout
             if attempts is not None:
                 attempts.count()
                 await attempts.prepare()
+            begin_reading()
             result: object = await function(*args, **kwargs)
             if isinstance(result, State):
                 result = await cast("State[Any]", result).aresult()
+            if size_within(result, MAX_INLINE_BYTES) is None:
+                return await run_off_loop(check, result)
             return check(result)
         except Exception as error:
             log_handler_error(error, args[0] if args else None, __file__)
@@ -304,6 +310,8 @@ async def _call_in_thread(call: Callable[[], Any]) -> Any:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
     context = copy_context()
+    stop = threading.Event()
+    context.run(use_stop_event, stop)
 
     def deliver(result: object, error: BaseException | None) -> None:
         if future.done():  # The attempt was given up.
@@ -326,4 +334,8 @@ async def _call_in_thread(call: Callable[[], Any]) -> Any:
             loop.call_soon_threadsafe(deliver, result, failure)
 
     threading.Thread(target=work, name="node-handler", daemon=True).start()
-    return await future
+    try:
+        return await future
+    except asyncio.CancelledError:
+        stop.set()
+        raise

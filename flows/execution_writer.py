@@ -2,24 +2,30 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
 
 import structlog
 
+from database.foreign_ends import EndedElsewhereError
 from database.journal import Journal
 from database.node_records import NodeDecided, NodeEnded, NodeStarted, RetryLater
 from database.records import Ending, Lease
 from engine.parking import Resumption
-from engine.plan import Progress
+from engine.tally import Tally
 from flows.control import RunControl, StopReason
 from flows.node_runs import OnRetry
 from flows.patience import patiently
 from flows.reports import Record, Wanted
+from flows.stored_sizes import StoredSizes
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+MAX_ROWS_PER_TRANSACTION = 500
+"""Maximum number of rows that one transaction of an execution writes."""
 
 
 def _always() -> bool:
@@ -33,8 +39,18 @@ class ExecutionWriter:
     step of the execution.
     """
 
-    def __init__(self, journal: Journal, lease: Lease, seq: int, control: RunControl) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        lease: Lease,
+        seq: int,
+        control: RunControl,
+        tally: Tally,
+        sizes: StoredSizes,
+    ) -> None:
         self._journal = journal
+        self._tally = tally
+        self._sizes = sizes
         self._lease = lease
         self._seq = seq
         self._control = control
@@ -48,27 +64,51 @@ class ExecutionWriter:
 
     async def step(
         self,
-        progress: Progress,
         current_node_id: str | None,
         *,
         ended: Sequence[NodeEnded],
         decided: Sequence[NodeDecided],
         started: Sequence[NodeStarted],
     ) -> None:
-        """Record a step of the execution."""
+        """Record a step of the execution, at most MAX_ROWS_PER_TRANSACTION rows at a time.
+
+        A crash between two transactions loses nothing, because the plan decides the rest again.
+        """
         async with self._writing:
-            self._seq = await self._patiently(
-                lambda: self._journal.record_step(
-                    self._lease,
-                    self._seq,
-                    progress,
-                    current_node_id,
-                    ended=ended,
-                    decided=decided,
-                    started=started,
-                ),
-                "recording a step",
-            )
+            while True:
+                left = MAX_ROWS_PER_TRANSACTION
+                first, ended = ended[:left], ended[left:]
+                left -= len(first)
+                second, decided = decided[:left], decided[left:]
+                left -= len(second)
+                third, started = started[:left], started[left:]
+                await self._step(current_node_id, first, second, third)
+                if not (ended or decided or started):
+                    return
+
+    async def _step(
+        self,
+        current_node_id: str | None,
+        ended: Sequence[NodeEnded],
+        decided: Sequence[NodeDecided],
+        started: Sequence[NodeStarted],
+    ) -> None:
+        self._tally.add((node.node_id, node.status) for node in ended)
+        self._tally.add((node.node.id, node.status) for node in decided)
+        self._sizes.add_rows(len(decided) + len(started))
+        progress = self._tally.progress(self._sizes.stored)
+        self._seq = await self._patiently(
+            lambda: self._journal.record_step(
+                self._lease,
+                self._seq,
+                progress,
+                current_node_id,
+                ended=ended,
+                decided=decided,
+                started=started,
+            ),
+            "recording a step",
+        )
 
     async def park(self, due: datetime | None) -> None:
         """Record that the execution waits, until ``due`` at the latest."""
@@ -79,6 +119,10 @@ class ExecutionWriter:
         self, ending: Ending, ended: Sequence[NodeEnded], decided: Sequence[NodeDecided]
     ) -> None:
         """Record the end of the execution."""
+        if len(ended) + len(decided) > MAX_ROWS_PER_TRANSACTION:
+            with suppress(EndedElsewhereError):
+                await self.step(None, ended=ended, decided=decided, started=())
+                ended, decided = (), ()
         async with self._writing:
             await self._patiently(
                 lambda: self._journal.finish(

@@ -1,15 +1,22 @@
 """What a handler may return, and what becomes of it on its way into the journal."""
 
-import json
-from collections.abc import Mapping
+import functools
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 from database.records import Child
 from engine.errors import NodeError
+from engine.json_encoding import TooLargeError, encode_within
+from engine.limits import DEFAULT_RUN_LIMITS, RunLimits
 from engine.parking import why_not_parking
-from engine.values import JsonValue, dump_json
+from engine.values import JsonValue, why_not_json
+from offload import check_stop
 from tasks.masking import SECRETS
+
+_NO_LIMIT = sys.maxsize
+"""A masked value may be a few bytes larger than the value, which was small enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +34,18 @@ class NodeResult:
     """What the node calls, to be stored with its result."""
 
 
-def checked_result(returned: object) -> NodeResult:
+@functools.cache
+def result_check(limits: RunLimits) -> Callable[[object], NodeResult]:
+    """Return the function that checks results, always the same one for the same limits."""
+    return functools.partial(checked_result, limits=limits)
+
+
+def checked_result(returned: object, limits: RunLimits = DEFAULT_RUN_LIMITS) -> NodeResult:
     """The result of a handler that returned ``returned``.
 
     Raises:
-        NodeError: it is no dict, it reports a failure, or JSON cannot carry it.
+        NodeError: it is no dict, it reports a failure, JSON cannot carry it, or it is larger than
+            allowed.
     """
     if not isinstance(returned, Mapping):
         kind = type(returned).__name__
@@ -41,21 +55,30 @@ def checked_result(returned: object) -> NodeResult:
         message = result.get("message")
         raise NodeError(str(message) if message else "the handler reported a failure")
     output = result.pop("outputData", None)
-    try:
-        output_data = dump_json(output)
-    except ValueError as error:
-        raise NodeError(f"the handler's outputData is no JSON: {error}", retryable=False) from None
-    try:
-        detail = dump_json(result) if result else None
-    except ValueError as error:
-        raise NodeError(f"the handler's result is no JSON: {error}", retryable=False) from None
+    output_data, copy = _encoded("outputData", output, limits.node_result_bytes, limits)
+    left = limits.node_result_bytes - len(output_data)
+    detail, rest = _encoded("result", result, left, limits) if result else (None, {})
     if reason := why_not_parking(result):
         raise NodeError(f"the handler's result cannot park its node: {reason}", retryable=False)
     if SECRETS.holds_json(output_data) or (detail and SECRETS.holds_json(detail)):
-        output_data = dump_json(SECRETS.value(json.loads(output_data)))
-        detail = dump_json(SECRETS.value(json.loads(detail))) if detail else None
-    stored: dict[str, JsonValue] = json.loads(detail or "{}")
-    return NodeResult(output_data, detail, {**stored, "outputData": json.loads(output_data)})
+        output_data, copy = _encoded("outputData", SECRETS.value(copy), _NO_LIMIT, limits)
+        if detail:
+            detail, rest = _encoded("result", SECRETS.value(rest), _NO_LIMIT, limits)
+    stored = cast("dict[str, JsonValue]", rest)
+    return NodeResult(output_data, detail, {**stored, "outputData": copy})
+
+
+def _encoded(
+    what: str, value: JsonValue, most_bytes: int, limits: RunLimits
+) -> tuple[str, JsonValue]:
+    """Return a part of a result as JSON text, and a copy of it."""
+    try:
+        return encode_within(value, most_bytes, check_stop)
+    except TooLargeError:
+        raise limits.result_too_large() from None
+    except ValueError as error:
+        reason = why_not_json(value) or str(error)
+        raise NodeError(f"the handler's {what} is no JSON: {reason}", retryable=False) from None
 
 
 def fit_to_be_told(error: Exception) -> Exception:

@@ -1,6 +1,6 @@
 """Running one node: its handler, with the options of its config and of its type."""
 
-import json
+import sys
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -9,6 +9,8 @@ from functools import cache, partial
 from engine.calls import SUBWORKFLOW
 from engine.document import Node
 from engine.hiding import hides
+from engine.json_encoding import encode_within, read_stored, size_within
+from engine.limits import DEFAULT_RUN_LIMITS, RunLimits
 from engine.loops import FOR_EACH, outer, split_key
 from engine.options import NodeOptions
 from engine.plan import Outcome, Outcomes
@@ -16,8 +18,9 @@ from engine.status import NodeStatus
 from engine.values import MISSING, JsonValue, Missing
 from flows.calls import Calls
 from flows.dispatch_node import OnRetry, run_handler
-from flows.node_result import NodeResult, checked_result
+from flows.node_result import NodeResult, result_check
 from flows.reports import NodeReports, node_reports
+from offload import MAX_INLINE_BYTES, check_stop, count_read
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tasks.node_types import NodeTypes
 
@@ -44,6 +47,7 @@ class NodeRunner:
     """What templates of a node see as ``loop``."""
     calls: Calls | None = None
     """How other workflows are called; a node that is tried out alone calls none."""
+    limits: RunLimits = DEFAULT_RUN_LIMITS
     begun: Mapping[str, int] = field(default_factory=dict[str, int])
     """The attempts that a node has had before it is run; the walk counts them."""
 
@@ -82,7 +86,7 @@ class NodeRunner:
             delays=policy.delays,
             timeout_seconds=limit,
             on_retry=on_retry,
-            check=checked_result,
+            check=result_check(self.limits),
             prepare=partial(self.settings.secrets.prepare, dict(node.config)),
             failed=failed,
             max_retry_after_seconds=self.settings.max_retry_after_seconds,
@@ -98,17 +102,22 @@ class NodeRunner:
             self.settings,
             self.execution_id,
             node_id,
-            inputs=cache(lambda: json.loads(self.inputs or "{}")),
+            inputs=cache(self._inputs),
             output_of=cache(partial(self._output_of, node_id)),
             result_of=cache(partial(self._result_of, node_id)),
-            loop=cache(lambda: deepcopy(self.loop_around(node_id))),
+            loop=cache(lambda: _copied(self.loop_around(node_id))),
         )
+
+    def _inputs(self) -> JsonValue:
+        text = self.inputs or "{}"
+        count_read(len(text))
+        return read_stored(text)
 
     def _output_of(self, seen_from: str, node_id: str) -> JsonValue | Missing:
         outcome = self._outcome_of(seen_from, node_id)
         if outcome is None or outcome.status != NodeStatus.COMPLETED:
             return MISSING
-        return deepcopy(outcome.result.get("outputData"))
+        return _copied(outcome.result.get("outputData"))
 
     def _result_of(self, seen_from: str, node_id: str) -> JsonValue | Missing:
         outcome = self._outcome_of(seen_from, node_id)
@@ -117,7 +126,7 @@ class NodeRunner:
         result = {key: value for key, value in outcome.result.items() if key != "outputData"}
         if outcome.status == NodeStatus.ERROR:
             result = {"success": False, "message": outcome.error, **result}
-        return deepcopy(result)
+        return _copied(result)
 
     def _outcome_of(self, seen_from: str, node_id: str) -> Outcome | None:
         """Return how a node ended: its run for the same item, or else outside of that loop."""
@@ -125,3 +134,15 @@ class NodeRunner:
         while (outcome := self.outcomes.get(f"{node_id}{places}")) is None and places:
             places = outer(places)[0]
         return outcome
+
+
+def _copied(value: JsonValue | Missing) -> JsonValue | Missing:
+    """Return a copy that a handler may change; a large one is not made on an event loop."""
+    if isinstance(value, Missing):
+        return value
+    size = size_within(value, MAX_INLINE_BYTES)
+    if size is not None:
+        count_read(size)
+        return deepcopy(value)
+    count_read(MAX_INLINE_BYTES + 1)
+    return encode_within(value, sys.maxsize, check_stop)[1]

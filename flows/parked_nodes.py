@@ -27,6 +27,9 @@ class ParkedNodes:
     def __iter__(self) -> Iterator[str]:
         return iter(self._nodes)
 
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._nodes)
+
     def __contains__(self, node_id: object) -> bool:
         return node_id in self._nodes
 

@@ -20,7 +20,7 @@ import structlog
 from database import Database
 from database.records import ClaimedRun, Ending
 from engine.errors import LeaseLostError, StorageError, TooManyPreviewsError
-from engine.limits import DocumentLimits
+from engine.limits import DocumentLimits, RunLimits
 from engine.status import ExecutionStatus
 from engine.values import JsonValue
 from flows.callbacks import CallbackSettings, deliver_callbacks
@@ -66,6 +66,7 @@ class RunnerSettings:
     max_subworkflow_executions: int
     max_concurrent_node_previews: int
     document_limits: DocumentLimits
+    run_limits: RunLimits
     execution_timeout_seconds: float | None
     lease_seconds: float
     poll_interval_seconds: float
@@ -149,7 +150,9 @@ class Runner:
             UnknownNodeTypeError: no handler is registered for ``node_type``.
             TooManyPreviewsError: If MAX_CONCURRENT_NODE_PREVIEWS nodes run already.
         """
-        runner = NodeRunner(self._node_types, self._settings.handler_settings)
+        runner = NodeRunner(
+            self._node_types, self._settings.handler_settings, limits=self._settings.run_limits
+        )
         trial = prepare_trial(runner, node_id, node_type, node, input_data)
 
         async def run() -> None:
@@ -270,10 +273,9 @@ class Runner:
             self._begin(run)
 
     def _begin(self, run: ClaimedRun) -> None:
-        control = RunControl(self._hear)
+        control = self._active[run.lease.execution_id] = RunControl(self._hear)
         if self._stopping:
             control.drain()
-        self._active[run.lease.execution_id] = control
         task = asyncio.create_task(self._carry(run, control))
         self._carrying.add(task)
         task.add_done_callback(self._carrying.discard)
@@ -285,12 +287,16 @@ class Runner:
         calls = Calls(
             self._database,
             self._node_types,
-            most_deep=self._settings.max_subworkflow_depth,
-            most_of_a_root=self._settings.max_subworkflow_executions,
-            limits=self._settings.document_limits,
+            self._settings.max_subworkflow_depth,
+            self._settings.max_subworkflow_executions,
+            self._settings.document_limits,
         )
         node_runner = NodeRunner(
-            self._node_types, self._settings.handler_settings, execution_id, calls=calls
+            self._node_types,
+            self._settings.handler_settings,
+            execution_id,
+            calls=calls,
+            limits=self._settings.run_limits,
         )
         carrier = Carrier(run.lease, self._database, node_runner, control, self._publish)
         current_carrier.set(carrier)

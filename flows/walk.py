@@ -1,7 +1,7 @@
 """The walk: carries a plan out node by node and journals every step. Knows nothing of Prefect."""
 
 import asyncio
-import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -11,24 +11,30 @@ import structlog
 from database import Clock, to_text
 from database.foreign_ends import EndedElsewhereError
 from database.journal import Journal
-from database.node_records import NodeEnded, NodeStarted, RetryLater
+from database.node_records import NodeEnded, RetryLater
 from database.records import Ending, Lease, RunRecord
-from engine.errors import describe
+from engine.errors import NodeError, describe
+from engine.json_encoding import TooLargeError
+from engine.limits import DEFAULT_RUN_LIMITS, RunLimits
 from engine.nested_plan import NestedPlan
 from engine.parking import ParkedNode, ParkedRetry, is_parking
 from engine.plan import SKIPPED, Outcome, Step
 from engine.status import ExecutionStatus, NodeStatus
+from engine.tally import Tally
 from engine.values import JsonValue, encode_json
 from flows.control import RunControl, StopReason
 from flows.execution_writer import ExecutionWriter
 from flows.loop_reports import LoopReports
 from flows.node_result import NodeResult, error_detail
 from flows.node_runs import NodeRuns
+from flows.node_starts import NodeStart, NodeStarts
 from flows.node_times import NodeTimes
 from flows.parked_nodes import ParkedNodes
 from flows.reports import Publish, Reports, publish_nowhere
 from flows.retries import RetryParkedError
 from flows.rows import Rows
+from flows.start_queue import StartQueue
+from flows.stored_sizes import StoredSizes
 
 log = structlog.get_logger()
 
@@ -56,21 +62,30 @@ class Walk:
         clock: Clock,
         *,
         publish: Publish = publish_nowhere,
+        limits: RunLimits = DEFAULT_RUN_LIMITS,
     ) -> None:
         self._plan = plan
-        self._writer = ExecutionWriter(journal, lease, record.seq, control)
+        plan.max_result_bytes = limits.node_result_bytes
+        self._limits = limits
         self._runner = runner
         self._control = control
         self._clock = clock
         self._outcomes: dict[str, Outcome] = record.outcomes
-        self._rows = Rows(plan, record.outcomes, journal.vault)
+        self._begun = record.attempts
+        self._rows = Rows(plan, record.outcomes, journal.vault, limits)
+        self._sizes = StoredSizes(limits, record)
+        tally = Tally(plan.counted, record.outcomes)
+        self._writer = ExecutionWriter(journal, lease, record.seq, control, tally, self._sizes)
+        self._queue = StartQueue(plan, record.outcomes, limits.concurrent_nodes)
         self._parked = ParkedNodes(record.parked, plan.is_loop)
         self._loop_reports = LoopReports(plan.how_far)
-        self._begun = record.attempts
         self._failed_attempts = record.failed_attempts
         self._times = NodeTimes(record.times, clock)
         self._unwritten: tuple[Sequence[NodeEnded], Step] = ((), Step())
         """The step that was not recorded, because another program had ended the execution."""
+        self._starts = NodeStarts(
+            plan, record.outcomes, self._begun, self._sizes, self._parked, self._times
+        )
         self._running: dict[str, asyncio.Task[NodeResult]] = {}
         self._reports = Reports(lease.execution_id, publish)
 
@@ -93,19 +108,25 @@ class Walk:
     async def _run(self) -> Ending | StopReason:
         ended = await self._take_due()
         stopped = self._plan.failure(self._outcomes) is not None
-        step = self._without_parked(self._plan.ready(self._outcomes, self._parked.loops))
+        step = self._plan.ready(self._outcomes, self._parked.loops)
+        # Nodes that wait have begun, and are not decided.
+        step = replace(step, start=tuple(i for i in step.start if i not in self._parked))
         held_back = False
         while not self._control.reason:
-            if self._control.draining and step.start:
+            self._queue.add(step.start)
+            if self._control.draining and self._queue:
                 # Once a node was held back the walk is not done, whatever else ends after it.
                 held_back = True
-                step = replace(step, start=())
-            ended = self._decide(ended, step)
+                self._queue.clear()
+            ended = await self._decide(ended, step)
             stopped = stopped or any(self._plan.stops(*it) for it in step.decided.items())
             retrying = not (stopped or self._control.draining)
-            if retrying and (due := self._parked.due_retries(self._clock())):
-                step = replace(step, start=(*due, *step.start))
-            if not step.start and not self._running:
+            if stopped:
+                self._queue.clear()
+            elif retrying:
+                self._queue.add_first(self._parked.due_retries(self._clock()))
+            start = self._queue.take(len(self._running))
+            if not start and not self._running:
                 if held_back:
                     await self._record(ended, step)
                     return StopReason.SHUTDOWN
@@ -113,8 +134,7 @@ class Walk:
                     return await self._finish(ended, step)
                 await self._record(ended, step)
                 return await self._park()
-            inputs = await self._record(ended, step)
-            self._launch(inputs)
+            self._launch(await self._record(ended, step, start))
             ended = await self._next_ended(retrying=retrying)
             decided = [node.node_id for node in ended if node.node_id in self._outcomes]
             stopped = stopped or any(self._plan.stops(i, self._outcomes[i]) for i in decided)
@@ -123,11 +143,7 @@ class Walk:
                 step = self._plan.after(decided, self._outcomes, self._parked.loops)
         return await self._stop(ended, self._control.reason)
 
-    def _without_parked(self, step: Step) -> Step:
-        """``step`` less the nodes that wait: they have begun, and are not decided."""
-        return replace(step, start=tuple(i for i in step.start if i not in self._parked))
-
-    def _decide(self, ended: Sequence[NodeEnded], step: Step) -> list[NodeEnded]:
+    async def _decide(self, ended: Sequence[NodeEnded], step: Step) -> list[NodeEnded]:
         """Notes what the plan decided by itself; gives what has ended, with the loops that have."""
         self._outcomes.update(dict.fromkeys(step.skip, SKIPPED))
         self._outcomes.update(step.decided)
@@ -138,19 +154,13 @@ class Walk:
         for key in list(self._parked) if step.closes else ():
             if self._plan.is_closed(key, self._outcomes):
                 child = self._parked.take(key).child_id
+                waited, status = self._times.resume(key), NodeStatus.CANCELLED
                 closed.append(
-                    NodeEnded(
-                        key,
-                        NodeStatus.CANCELLED,
-                        None,
-                        error=CLOSED,
-                        gives_up=child,
-                        waited_ms=self._times.resume(key),
-                    )
+                    NodeEnded(key, status, None, error=CLOSED, gives_up=child, waited_ms=waited)
                 )
         return [
             *(node for node in ended if node.node_id not in loops),
-            *(self._rows.gone_on(key, step.decided[key], self._times.resume(key)) for key in loops),
+            *[await self._gone_on(key, step.decided[key]) for key in loops],
             *closed,
         ]
 
@@ -159,15 +169,18 @@ class Walk:
     async def _next_ended(self, *, retrying: bool) -> list[NodeEnded]:
         """Waits for a node to end or fall due, or for news; what ended is in the outcomes then."""
         news = asyncio.ensure_future(self._control.news())
+        growth = self._queue.seconds_until_growth()
         try:
             await asyncio.wait(
                 [*self._running.values(), news],
-                timeout=self._seconds_until_due(retrying=retrying),
+                timeout=growth or self._seconds_until_due(retrying=retrying),
                 return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
             news.cancel()
-        return [*self._take_ended(), *await self._take_due()]
+        ended = await self._take_ended()
+        self._queue.last_ended = len(ended)
+        return ended + await self._take_due()
 
     def _seconds_until_due(self, *, retrying: bool) -> float | None:
         due = self._parked.next_due(retries=retrying)
@@ -179,11 +192,24 @@ class Walk:
             self._parked.tell(await self._writer.resumptions())
         children = self._parked.children()
         due = self._parked.take_due(self._clock())
-        self._outcomes.update(due)
-        return [
-            self._rows.gone_on(i, outcome, self._times.resume(i), children.get(i))
-            for i, outcome in due.items()
-        ]
+        return [await self._gone_on(i, outcome, children.get(i)) for i, outcome in due.items()]
+
+    async def _gone_on(self, key: str, outcome: Outcome, child: str | None = None) -> NodeEnded:
+        """Note how a node that waited ends, and return the row of its end."""
+        waited = self._times.resume(key)
+        self._outcomes[key] = outcome
+        is_loop = self._plan.is_loop(key)  # whose size the plan has checked
+        most = sys.maxsize if is_loop else self._limits.node_result_bytes
+        try:
+            ended = await self._rows.gone_on(key, outcome, waited, child, most)
+            (self._sizes.count if is_loop else self._sizes.add_result)(ended)
+        except (TooLargeError, NodeError) as error:
+            too_large = isinstance(error, TooLargeError)
+            reason = str(self._limits.result_too_large() if too_large else error)
+            failed = self._outcomes[key] = Outcome(NodeStatus.ERROR, error=reason)
+            return await self._rows.gone_on(key, failed, waited, child, 0)
+        self._outcomes[key] = replace(outcome, size=len(ended.output_data or ""))
+        return ended
 
     async def _park(self) -> Ending | StopReason:
         due = self._parked.next_due()
@@ -197,11 +223,11 @@ class Walk:
 
     # Nodes
 
-    def _take_ended(self) -> list[NodeEnded]:
+    async def _take_ended(self) -> list[NodeEnded]:
         done = [node_id for node_id, task in self._running.items() if task.done()]
-        return [ended for node_id in done if (ended := self._conclude(node_id))]
+        return [ended for node_id in done if (ended := await self._conclude(node_id))]
 
-    def _conclude(self, node_id: str) -> NodeEnded | None:
+    async def _conclude(self, node_id: str) -> NodeEnded | None:
         task = self._running.pop(node_id)
         duration = self._times.stop(node_id)
         if task.cancelled():
@@ -215,7 +241,12 @@ class Walk:
         if error is not None:
             return self._failed(node_id, describe(error), duration, error_detail(error))
         result = task.result()
-        texts = self._rows.stored(node_id, result.result, result.output_data, result.detail)
+        texts = await self._rows.stored(node_id, result)
+        completed = NodeEnded(node_id, NodeStatus.COMPLETED, duration, *texts)
+        try:
+            self._sizes.add_result(completed)
+        except NodeError as too_large:
+            return self._failed(node_id, str(too_large), duration)
         if is_parking(result.result):
             if self._plan.is_closed(node_id, self._outcomes):
                 return NodeEnded(node_id, NodeStatus.CANCELLED, duration, error=CLOSED)
@@ -232,9 +263,10 @@ class Walk:
                 waiting_since=self._times.park(node_id),
                 child=result.child,
             )
-        self._outcomes[node_id] = Outcome(NodeStatus.COMPLETED, result.result)
+        size = len(result.output_data)
+        self._outcomes[node_id] = Outcome(NodeStatus.COMPLETED, result.result, size=size)
         log.debug("node_completed", node_id=node_id, duration_ms=duration)
-        return NodeEnded(node_id, NodeStatus.COMPLETED, duration, *texts)
+        return completed
 
     def _retry_later(self, node_id: str, later: RetryParkedError, duration: int) -> NodeEnded:
         """Park a node run until its next attempt."""
@@ -274,13 +306,13 @@ class Walk:
         text = encode_json(dict(detail)) if detail else None
         return NodeEnded(node_id, NodeStatus.ERROR, duration, detail=text, error=reason)
 
-    def _launch(self, inputs: dict[str, str]) -> None:
-        for node_id, text in inputs.items():
-            # Read back from its text, so that a handler that changes its input changes no other's.
+    def _launch(self, starts: Sequence[NodeStart]) -> None:
+        for start in starts:
+            node_id = start.row.node.id
             begun, failed = self._begun.get(node_id, 0), self._failed_attempts.get(node_id, 0)
-            work = self._runner.run(
-                self._plan.node(node_id),
-                json.loads(text),
+            work = start.failure() or self._runner.run(
+                start.row.node,
+                start.input_data,
                 self._writer.retry_of(node_id, begun, failed),
                 self._reports.of_node(node_id, begun, self._writer.report_of(node_id)),
                 failed,
@@ -302,50 +334,33 @@ class Walk:
 
     # Writing
 
-    async def _record(self, ended: Sequence[NodeEnded], step: Step) -> dict[str, str]:
-        """Journals a step; gives the inputs of the nodes that start, as JSON text."""
-        if not ended and step == Step():
-            return {}
-        starts = [self._starting(node_id) for node_id in step.start]
-        in_flight = [*self._parked, *self._running, *step.start]
+    async def _record(
+        self, ended: Sequence[NodeEnded], step: Step, start: Sequence[str] = ()
+    ) -> list[NodeStart]:
+        """Journals a step; gives the node runs that start, with their inputs."""
+        if not ended and not start and not step.skip and not step.decided:
+            return []
+        starts = [await self._starts.prepare(node_id) for node_id in start]
+        in_flight = [*start[-1:], *reversed(self._running), *reversed(self._parked)]
+        current, rows = next(iter(in_flight), None), [it.row for it in starts]
+        decided = self._rows.decided(step)
         try:
-            await self._writer.step(
-                self._plan.progress(self._outcomes),
-                in_flight[-1] if in_flight else None,
-                ended=ended,
-                decided=self._rows.decided(step),
-                started=starts,
-            )
+            await self._writer.step(current, ended=ended, decided=decided, started=rows)
         except EndedElsewhereError:
             # Handled like a cancellation, which records the step with the end.
             self._unwritten = (ended, replace(step, start=()))
             self._control.stop(StopReason.CANCEL)
-            return {}
+            return []
         if any(node.child or node.gives_up for node in ended):
             self._control.announce()
         for key, percentage, message in self._loop_reports.due(list(self._parked.loops)):
             await self._writer.report(key, percentage, message)
-        return {start.node.id: start.input_data for start in starts}
-
-    def _starting(self, node_id: str) -> NodeStarted:
-        text = encode_json(self._plan.node_input(node_id, self._outcomes))
-        attempts = self._begun.get(node_id, 0)
-        if node_id not in self._parked:
-            return NodeStarted(self._plan.node(node_id), text, attempts + 1, resumed=attempts > 0)
-        self._parked.take(node_id)
-        return NodeStarted(
-            self._plan.node(node_id),
-            text,
-            attempts + 1,
-            resumed=True,
-            was_parked=True,
-            waited_ms=self._times.resume(node_id),
-        )
+        return starts
 
     async def _finish(self, ended: Sequence[NodeEnded], step: Step) -> Ending:
         failure = self._plan.failure(self._outcomes)
         status = ExecutionStatus.FAILED if failure else ExecutionStatus.COMPLETED
-        ending = self._rows.ending(status, failure)
+        ending = await self._rows.ending(status, failure, stored_bytes=self._sizes.stored)
         await self._writer.finish(ending, ended, self._rows.decided(step))
         return ending
 
@@ -354,7 +369,7 @@ class Walk:
         in_flight = list(self._running)
         await self._stop_nodes()
         unwritten, step = self._unwritten
-        ended = [*unwritten, *ended, *self._take_ended()]
+        ended = [*unwritten, *ended, *await self._take_ended()]
         if reason == StopReason.LEASE_LOST:
             return reason
         if reason == StopReason.SHUTDOWN:
@@ -371,10 +386,11 @@ class Walk:
             for i in in_flight
             if i not in known
         ]
-        ending = self._rows.ending(ExecutionStatus.CANCELLED)
+        status, error = ExecutionStatus.CANCELLED, None
         if reason == StopReason.TIMEOUT:
             running = ", ".join(f"'{i}'" for i in in_flight) or "none"
             error = f"The execution took longer than it may; nodes that ran: {running}"
-            ending = self._rows.ending(ExecutionStatus.FAILED, error)
+            status = ExecutionStatus.FAILED
+        ending = await self._rows.ending(status, error, stored_bytes=self._sizes.stored)
         await self._writer.finish(ending, [*ended, *cancelled], self._rows.decided(step))
         return ending

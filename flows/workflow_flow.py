@@ -1,6 +1,5 @@
 """The Prefect flow that every execution runs in."""
 
-import json
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from database import Database
 from database.records import Ending, Lease, RunRecord
 from engine.errors import LeaseLostError, describe
 from engine.inputs import start_as
+from engine.json_encoding import read_stored
 from engine.nested_plan import NestedPlan
 from engine.status import ExecutionStatus
 from engine.validation import TypeRules, read_graph
@@ -83,8 +83,9 @@ async def _carry(carrier: Carrier) -> Ending | StopReason:
     clock = carrier.database.clock
     # The walk's own outcomes, so that templates see what has ended by the time they are filled.
     carrier.parent_id = record.parent_id
+    size = len(record.document) + len(record.inputs or "")
     rules, publish = carrier.node_runner.node_types.rules, carrier.publish
-    plan = await run_sized(len(record.document), plan_of, record, rules)
+    plan = await run_sized(size, plan_of, record, rules)
     runner = replace(
         carrier.node_runner,
         inputs=record.inputs,
@@ -92,15 +93,29 @@ async def _carry(carrier: Carrier) -> Ending | StopReason:
         begun=record.attempts,  # the walk's own, which grows with every parked retry
         loop_around=plan.loop_around,
     )
-    walk = Walk(plan, record, carrier.lease, journal, runner, control, clock, publish=publish)
+    walk = Walk(
+        plan,
+        record,
+        carrier.lease,
+        journal,
+        runner,
+        control,
+        clock,
+        publish=publish,
+        limits=runner.limits,
+    )
     return await walk.run()
 
 
 def plan_of(record: RunRecord, rules: TypeRules) -> NestedPlan:
     """The plan of an execution, from the definition and the inputs it was submitted with."""
     graph = read_graph(record.document, rules)
-    inputs: Mapping[str, JsonValue] = json.loads(record.inputs) if record.inputs else {}
-    return NestedPlan(graph, start_as(record.trigger_type, graph, inputs))
+    inputs: Mapping[str, JsonValue] = read_stored(record.inputs) if record.inputs else {}
+    plan = NestedPlan(graph, start_as(record.trigger_type, graph, inputs))
+    # Here, because a large document is planned off the loop.
+    assert plan.counted is not None
+    assert plan.bodies is not None
+    return plan
 
 
 def _as_state(outcome: Ending | StopReason) -> State[Any]:

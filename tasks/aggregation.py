@@ -209,6 +209,7 @@ def _aggregated(
 def _result(aggregation: Aggregation, group: Sequence[tuple[int, Record]]) -> JsonValue:
     if not aggregation.field:
         return len(group)
+    check_stop()
     found = ((index, _value(record, aggregation.field)) for index, record in group)
     values = [(index, value) for index, value in found if value is not None]
     check_stop()

@@ -37,6 +37,8 @@ class HandlerSettings:
     enable_code_node: bool = False
     code_timeout_seconds: float = 10.0
     code_memory_mb: int = 256
+    max_node_result_bytes: int = 16_777_216
+    max_template_read_bytes: int = 268_435_456
     secrets: Secrets = field(default_factory=Secrets)
 
 

@@ -10,16 +10,20 @@ from collections.abc import Callable, Mapping, Sized
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import cast
 from urllib.parse import quote
 
-from engine.errors import TemplateError
-from engine.values import JsonValue, as_number, as_text, encode_json, kind_of, load_json
+from more_itertools import batched
 
-LONGEST_TEXT = 16 * 1024 * 1024
-"""Characters that one template may come to."""
-MOST_WORK = 8 * LONGEST_TEXT
-"""Characters that all filters of one template may give, those for other filters included."""
+from engine.errors import TemplateError
+from engine.json_encoding import PIECE_CHARACTERS, TooLargeError, encode_within, size_within
+from engine.values import JsonValue, as_number, as_text, encode_json, kind_of, load_json
+from offload import count_read
+from tasks.context import current_node_run
+
+VALUE_COST = 16
+"""Characters that each value counts beyond its own when it is read."""
 _MOST_DIGITS = 15
 _LONGEST_FORMAT = 100
 _CODE = re.compile("%.")
@@ -31,22 +35,86 @@ Filter = Callable[..., object]
 
 @dataclass(slots=True)
 class _Work:
-    """What the filters of one template may still do."""
+    """What the templates of one attempt of a node may still read."""
 
     left: int
-
-    def charge(self, characters: int) -> None:
-        self.left -= characters
-        if self.left < 0:
-            raise TemplateError(f"all filters together would give more than {MOST_WORK} characters")
+    most: int
 
 
-_work: ContextVar[_Work] = ContextVar("work")
+_work: ContextVar[_Work | None] = ContextVar("work", default=None)
 
 
-def begin_work() -> None:
-    """From here on the filters are another template's."""
-    _work.set(_Work(MOST_WORK))
+def begin_reading() -> None:
+    """Count what the templates of an attempt read from here on."""
+    most = current_node_run().settings.max_template_read_bytes
+    _work.set(_Work(most, most))
+
+
+def charge(characters: int) -> None:
+    """Count data that a template reads or makes; call it before that is done.
+
+    Raises:
+        TemplateError: If the templates of the attempt read too much altogether.
+        WorkStoppedError: If the node has timed out or was cancelled.
+        InlineLimitError: If it is too much for the event loop; see ``offload.run_counted``.
+    """
+    count_read(characters)
+    work = _work.get()
+    if work is None:
+        return
+    work.left -= characters
+    if work.left < 0:
+        raise TemplateError(
+            f"the templates of the node would read more than {work.most} bytes "
+            "(MAX_TEMPLATE_READ_BYTES)"
+        )
+
+
+def text_limit() -> int:
+    """Return the maximum length of a text that a template may make."""
+    return current_node_run().settings.max_node_result_bytes
+
+
+def too_long(what: str) -> TemplateError:
+    """Return the error of a text that would be too long."""
+    return TemplateError(
+        f"{what} would have more than {text_limit()} characters (MAX_NODE_RESULT_BYTES)"
+    )
+
+
+def measured(value: JsonValue, most: int) -> int | None:
+    """Return about how large a value is, or ``None`` if more than ``most``; the reading counts."""
+    size = size_within(value, min(most, PIECE_CHARACTERS))
+    if size is None and most > PIECE_CHARACTERS:
+        charge(PIECE_CHARACTERS + 1)
+        size = size_within(value, most)
+    charge(most if size is None else size)
+    return size
+
+
+def text_of(value: JsonValue) -> str:
+    """Return a value as it stands in a text, and count what is read for it.
+
+    Raises:
+        TemplateError: If it would be too long, or the node has read too much.
+    """
+    if isinstance(value, str):
+        charge(len(value) + VALUE_COST)
+        return value
+    return _encoded(value) if isinstance(value, list | Mapping) else as_text(value)
+
+
+def _encoded(value: JsonValue) -> str:
+    size = size_within(value, PIECE_CHARACTERS)
+    if size is not None:
+        charge(size + VALUE_COST)
+        return encode_json(value)
+    try:
+        return encode_within(value, text_limit(), partial(charge, PIECE_CHARACTERS), copies=False)[
+            0
+        ]
+    except TooLargeError:
+        raise too_long("the JSON of a value") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +147,7 @@ def trim(value: JsonValue) -> str:
 
 def json(value: JsonValue) -> str:
     """The value as JSON, a text in quotation marks: fit to stand inside a hand-written body."""
-    return encode_json(value)
+    return encode_json(value) if isinstance(value, str) else _encoded(value)
 
 
 def fromjson(value: JsonValue) -> JsonValue:
@@ -95,6 +163,8 @@ def fromjson(value: JsonValue) -> JsonValue:
 def urlencode(value: JsonValue) -> str:
     """The text as a part of a URL; an object as a query, ``a=1&b=2``, a list as several values."""
     if isinstance(value, Mapping):
+        if measured(value, text_limit()) is None:
+            raise too_long("the text of the filter 'urlencode'")
         fields = cast("Mapping[str, JsonValue]", value)
         return "&".join(
             f"{quote(name, safe='')}={quote(_plain_text(item), safe='')}"
@@ -125,11 +195,17 @@ def join(value: JsonValue, between: JsonValue = "") -> str:
     """The items of a list in one text."""
     if not isinstance(value, list):
         raise ValueError(f"takes a list, not {_described(value)}")  # noqa: TRY004 - told with the filter's name
-    items = [as_text(item) for item in cast("list[JsonValue]", value)]
     glue = as_text(between)
-    if sum(map(len, items)) + len(glue) * len(items) > LONGEST_TEXT:
-        raise ValueError(f"would give more than {LONGEST_TEXT} characters")
-    return glue.join(items)
+    texts: list[str] = []
+    left = text_limit()
+    for items in batched(cast("list[JsonValue]", value), _ITEMS_AT_ONCE):
+        charge(VALUE_COST * len(items))
+        more = [text_of(item) if isinstance(item, _SIZED) else as_text(item) for item in items]
+        left -= sum(map(len, more)) + len(glue) * len(more)
+        if left < 0:
+            raise too_long("the text of the filter 'join'")
+        texts += more
+    return glue.join(texts)
 
 
 def round_(value: JsonValue, digits: JsonValue = 0) -> int | float:
@@ -181,6 +257,8 @@ def _number(value: JsonValue) -> int | float:
 
 
 _SHOWN = 40
+_SIZED = (str, list, dict)
+_ITEMS_AT_ONCE = 1_000
 
 
 def _described(value: JsonValue) -> str:
@@ -197,16 +275,16 @@ def _strict(name: str, function: Filter) -> Filter:
         for value in (*args, *kwargs.values()):
             if isinstance(value, Missed):
                 raise TemplateError(value.reason)
+            charge(len(value) if isinstance(value, str) else VALUE_COST)
         try:
             result = function(*args, **kwargs)
         except (ValueError, OverflowError) as error:
             raise TemplateError(f"the filter '{name}' {error}") from None
         # Filters follow one another, and each ``json`` may double what the one before it gave.
         if isinstance(result, str):
-            if len(result) > LONGEST_TEXT:
-                reason = f"would give more than {LONGEST_TEXT} characters"
-                raise TemplateError(f"the filter '{name}' {reason}")
-            _work.get().charge(len(result))
+            if len(result) > text_limit():
+                raise too_long(f"the text of the filter '{name}'")
+            charge(len(result))
         return result
 
     return run

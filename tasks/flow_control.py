@@ -9,10 +9,12 @@ from prefect import task
 from engine.conditions import Operator, Test, holds_for
 from engine.errors import NodeError
 from engine.values import JsonValue, Missing, lookup
-from offload import check_stop
+from offload import count_read
+from tasks.computing import compute
 from tasks.config_base import fill, has_template, read_config
 from tasks.configs import ConditionConfig, ProcessingMode, TestsConfig
 from tasks.context import current_node_run
+from tasks.filters import VALUE_COST
 
 _WITHOUT_VALUE = {Operator.IS_EMPTY, Operator.IS_NOT_EMPTY, Operator.IS_TEXT, Operator.IS_NUMBER}
 _LOOP = "loop."
@@ -29,6 +31,10 @@ async def handle_condition(node: dict[str, Any], input_data: JsonValue) -> dict[
     Raises:
         NodeError: the config is not valid, or a test cannot be made; names field and value.
     """
+    return await compute((node, input_data), _condition, node, input_data)
+
+
+def _condition(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     config = read_config(ConditionConfig, node)
     if config.processing_mode == ProcessingMode.PER_ROW and isinstance(input_data, list):
         return _sort_records(config, cast("list[JsonValue]", input_data))
@@ -64,7 +70,7 @@ def sort_records(
     passing: list[JsonValue] = []
     others: list[JsonValue] = []
     for index, record in enumerate(records):
-        check_stop()
+        count_read(VALUE_COST)
         try:
             (passing if _passes(config, record) else others).append(record)
         except NodeError as error:

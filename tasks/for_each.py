@@ -11,6 +11,7 @@ from engine.loops import IN_LOOP
 from engine.options import TimeLimit
 from engine.parking import PARK
 from engine.values import JsonValue, kind_of
+from tasks.computing import compute
 from tasks.config_base import FILLED, NodeConfig, fill, read_config
 from tasks.configs import trimmed
 from tasks.waiting import given_up
@@ -54,6 +55,10 @@ async def handle_for_each(node: dict[str, Any], input_data: JsonValue) -> dict[s
     Raises:
         NodeError: there is no list, or too long a one.
     """
+    return await compute((node, input_data), _for_each, node, input_data)
+
+
+def _for_each(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     config = read_config(ForEachConfig, node)
     items = input_data
     if config.for_each_items is not None:

@@ -14,8 +14,9 @@ from prefect import task
 from engine.credential_headers import is_credential_header
 from engine.errors import NodeError
 from engine.masking import masked_headers
-from engine.values import JsonValue, as_text, dump_json
-from offload import run_off_loop, run_sized
+from engine.values import JsonValue, as_text
+from offload import run_sized
+from tasks.computing import compute, to_json
 from tasks.config_base import fill, fill_text, read_config
 from tasks.context import HandlerSettings, current_node_run
 from tasks.http_body import encode_body
@@ -63,8 +64,8 @@ async def handle_http(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
     """
     config = read_config(HttpConfig, node)
     run = current_node_run()
-    # Templates and bodies can be large, and their size is not known before they are filled.
-    call = await run_off_loop(
+    call = await compute(
+        (node, input_data),
         build_call,
         config,
         input_data,
@@ -292,5 +293,5 @@ def _content(config: HttpConfig, data: JsonValue, headers: httpx2.Headers) -> by
         body = data if config.http_method in _BODY_METHODS else None
         # The input of a call is data, also when it happens to be a text.
         if isinstance(body, str):
-            body = dump_json(body)
+            body = to_json(body)
     return None if body is None else encode_body(body, headers)

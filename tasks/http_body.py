@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 import httpx2
 
 from engine.errors import NodeError
-from engine.values import JsonValue, as_text, dump_json, kind_of, load_json
+from engine.values import JsonValue, as_text, kind_of, load_json
+from tasks.computing import to_json
 from tasks.media_types import media_type
 
 FORM = "application/x-www-form-urlencoded"
@@ -38,7 +39,7 @@ def encode_body(body: JsonValue, headers: httpx2.Headers) -> bytes:
         if wanted == FORM:
             return urlencode(list(_form_fields(fields))).encode()
         return _multipart(fields, headers)
-    text = body if isinstance(body, str) else dump_json(body)
+    text = body if isinstance(body, str) else to_json(body)
     if _CONTENT_TYPE not in headers and (not isinstance(body, str) or _is_json(text)):
         headers[_CONTENT_TYPE] = "application/json"
     return text.encode(errors="replace")

@@ -15,7 +15,8 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
 from engine.errors import NodeError
-from engine.values import JsonValue, as_text, dump_json
+from engine.values import JsonValue, as_text
+from tasks.computing import compute, to_json
 from tasks.config_base import fill_text
 from tasks.configs import LlmConfig, ProcessingMode
 from tasks.context import HandlerSettings
@@ -160,7 +161,7 @@ class _Asker:
         self, client: openai.AsyncOpenAI, data: JsonValue, index: int | None = None
     ) -> tuple[JsonValue, Usage]:
         """The model's reply as a value of the asked type; asks once more when it is none."""
-        messages = self._conversation(data)
+        messages = await compute(data, self._conversation, data)
         reply = await self._complete(client, messages, partial(send_delta, index=index))
         try:
             return self.kind.read(reply.text), reply.usage
@@ -185,7 +186,7 @@ class _Asker:
             system.insert(0, fill_text("llmSystemPrompt", self.config.llm_system_prompt, data))
         prompt = fill_text("llmPrompt", self.config.llm_prompt, data)
         if self.config.llm_include_input and data is not None:
-            prompt = f"{prompt}\n\nInput:\n{dump_json(data)}"
+            prompt = f"{prompt}\n\nInput:\n{to_json(data)}"
         messages: list[ChatCompletionMessageParam] = []
         if system:
             messages.append({"role": "system", "content": "\n\n".join(system)})

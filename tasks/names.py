@@ -8,12 +8,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from heapq import nsmallest
 from typing import cast
 
 from engine.values import JsonValue, Missing, kind_of
 from tasks.context import NodeRun
 from tasks.expressions import SECRETS, Path, follow
-from tasks.filters import Missed
+from tasks.filters import VALUE_COST, Missed, charge
 
 _OUTPUT = "output"
 _PARTS = (_OUTPUT, "result")
@@ -136,6 +137,8 @@ def _written(rest: str | tuple[str, ...]) -> str:
 
 def _fields(data: JsonValue) -> str:
     if isinstance(data, Mapping):
-        names = sorted(cast("Mapping[str, JsonValue]", data))[:_MOST_NAMED]
+        fields = cast("Mapping[str, JsonValue]", data)
+        charge(VALUE_COST * len(fields))
+        names = nsmallest(_MOST_NAMED, fields)
         return f"it has: {', '.join(names) or 'no fields'}"
     return f"it is of type {kind_of(data)}"

@@ -1,6 +1,5 @@
 """Work on records: addField, join, and what the other nodes for records share with them."""
 
-import json
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, cast
 
@@ -9,27 +8,26 @@ from prefect import task
 from engine.errors import NodeError
 from engine.values import JsonValue, Missing, frozen, kind_of, lookup, nfc
 from offload import check_stop
+from tasks.computing import compute
 from tasks.config_base import fill, read_config
 from tasks.configs import AddFieldConfig, JoinConfig, JoinStrategy, JoinType
+from tasks.filters import measured, text_limit
 
 Record = Mapping[str, JsonValue]
 """One object of a list, by the names of its fields."""
 
-MOST_CHARACTERS = 48 * 1024 * 1024
-"""Of JSON, that a list of records may come to. Few of them can become very many: in a join by a key
-that all have, in columns for each, in copies of a large value.
-"""
-_OVERHEAD = 40
-"""Characters that each part counts beyond its own: the smallest objects take memory too."""
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _PORTS = ("A", "B")
 
 
 class OutputSize:
-    """Counts what a node for records makes, as it makes it."""
+    """Counts what a node for records makes, as it makes it.
+
+    Few records can become very many: in a join by a key that all have, in columns for each, in
+    copies of a large value.
+    """
 
     def __init__(self) -> None:
-        self._left = MOST_CHARACTERS
+        self._most = self._left = text_limit()
 
     def add(self, value: JsonValue) -> None:
         """Counts a part of the output.
@@ -37,10 +35,12 @@ class OutputSize:
         Raises:
             NodeError: it is too much altogether.
         """
-        self._left -= len(_encode(value)) + _OVERHEAD
+        size = measured(value, self._left)
+        self._left -= self._left + 1 if size is None else size
         if self._left < 0:
             raise NodeError(
-                f"the output would have more than {MOST_CHARACTERS} characters of JSON",
+                f"the output would have more than {self._most} characters of JSON "
+                "(MAX_NODE_RESULT_BYTES)",
                 retryable=False,
             )
 
@@ -52,6 +52,10 @@ async def handle_add_field(node: dict[str, Any], input_data: JsonValue) -> dict[
     Raises:
         NodeError: the input is neither, a record is no object, or a template's field is missing.
     """
+    return await compute((node, input_data), _add_field, node, input_data)
+
+
+def _add_field(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     config = read_config(AddFieldConfig, node)
     data: JsonValue = {} if input_data is None else input_data
     output = change_records(data, lambda record: _extended(config, record))
@@ -176,6 +180,7 @@ def _merge(
     """The relational join: A's order, then what of B is left over."""
     by_key: dict[Hashable, list[int]] = {}
     for index, record in enumerate(right):
+        check_stop()
         if (key := _key(record, config.join_key)) is not None:
             by_key.setdefault(key, []).append(index)
     matched: set[int] = set()

@@ -11,6 +11,7 @@ from engine.errors import NodeError
 from engine.options import TimeLimit
 from engine.parking import PARK
 from engine.values import JsonValue, kind_of
+from tasks.computing import compute
 from tasks.config_base import FILLED, Name, NodeConfig, fill, has_template, read_config
 from tasks.configs import NO_TEMPLATE
 from tasks.waiting import given_up
@@ -60,6 +61,10 @@ class SubworkflowConfig(NodeConfig, title="Subworkflow", category="flow"):
 @task(name="subworkflow")
 async def handle_subworkflow(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Says what shall be called; the node then waits for it."""
+    return await compute((node, input_data), _subworkflow, node, input_data)
+
+
+def _subworkflow(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     config = read_config(SubworkflowConfig, node)
     call: dict[str, JsonValue] = {"workflowId": config.subworkflow_id}
     if config.subworkflow_inputs is None:

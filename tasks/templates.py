@@ -19,7 +19,7 @@ from tasks.expressions import (
     check_expression,
     compile_expression,
 )
-from tasks.filters import LONGEST_TEXT, begin_work
+from tasks.filters import VALUE_COST, charge, measured, text_limit, text_of, too_long
 from tasks.names import Names
 
 _PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
@@ -47,6 +47,7 @@ class _Placeholder:
         return self.expression.filtered is not None
 
     def value(self, names: Names) -> JsonValue:
+        charge(len(self.source) + VALUE_COST)
         try:
             return self.expression.value(names.resolve)
         except TemplateError as error:
@@ -73,15 +74,14 @@ def render(template: JsonValue, data: JsonValue) -> JsonValue:
     text stands as JSON. Objects and lists are walked; object keys are filled too.
 
     Raises:
-        TemplateError: there is no such field, an expression is refused or fails, or it would all
-            come to more than ``LONGEST_TEXT`` characters, or its filters have too much to do.
+        TemplateError: there is no such field, an expression is refused or fails, it would all be
+            longer than the result of a node may be, or the node's templates read too much.
     """
     if isinstance(template, str):
         if "{{" not in template:
             return template
     elif not isinstance(template, Mapping | list):
         return template
-    begin_work()
     return _Filling(Names(data, current_node_run())).fill(cast("JsonValue", template))
 
 
@@ -120,15 +120,17 @@ def _texts(template: JsonValue, place: tuple[str, ...]) -> Iterator[tuple[tuple[
 class _Filling:
     """One filling of a template: the names, and how much may still come."""
 
-    __slots__ = ("_filtered", "_left", "_names", "_whole")
+    __slots__ = ("_filtered", "_left", "_names", "_sizes", "_whole")
 
     def __init__(self, names: Names) -> None:
         self._names = names
         self._filtered = 0
-        self._left = LONGEST_TEXT
+        self._left = text_limit()
+        self._sizes: dict[int, int] = {}
         self._whole = 0
 
     def fill(self, template: JsonValue) -> JsonValue:
+        charge(VALUE_COST)
         if isinstance(template, str):
             return self._text(template)
         if isinstance(template, Mapping):
@@ -141,6 +143,7 @@ class _Filling:
     def _text(self, text: str) -> JsonValue:
         if "{{" not in text:
             return text
+        charge(len(text))
         taken = _kept_parts(text) if len(text) <= _LONGEST_KEPT else _parts(text)
         self._filtered += taken.filtered
         if self._filtered > MOST_FILTERED:
@@ -151,7 +154,7 @@ class _Filling:
             return value
         pieces: list[str] = []
         for part in taken.parts:
-            piece = part if isinstance(part, str) else as_text(part.value(self._names))
+            piece = part if isinstance(part, str) else text_of(part.value(self._names))
             self._charge(len(piece))
             pieces.append(piece)
         return "".join(pieces)
@@ -159,14 +162,24 @@ class _Filling:
     def _charge(self, characters: int) -> None:
         self._left -= characters
         if self._left < 0:
-            raise TemplateError(f"the text would have more than {LONGEST_TEXT} characters")
+            raise too_long("the text")
 
     def _charge_whole(self, value: JsonValue) -> None:
         """One value is there anyway, however large. It is its repetition that may have no end."""
         if isinstance(value, _SIZED):
             self._whole += 1
             if self._whole > 1:
-                self._charge(len(as_text(cast("JsonValue", value))))
+                self._charge(self._size(cast("JsonValue", value)))
+
+    def _size(self, value: JsonValue) -> int:
+        """The size of a value that is used again: measured once, as it stays the same."""
+        size = self._sizes.get(id(value))
+        if size is None:
+            size = measured(value, self._left)
+            if size is None:
+                raise too_long("the text")
+            self._sizes[id(value)] = size
+        return size
 
 
 def is_placeholder(text: str) -> bool:

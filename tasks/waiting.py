@@ -11,6 +11,7 @@ from engine.options import TimeLimit
 from engine.parking import PARK
 from engine.ports import Port
 from engine.values import JsonValue, as_number, as_text
+from tasks.computing import compute
 from tasks.config_base import (
     FILLED,
     MissingSettingError,
@@ -94,6 +95,10 @@ class ApprovalConfig(NodeConfig, title="Approval", category="flow", outputs=_ANS
 @task(name="wait")
 async def handle_wait(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Passes its input on, later."""
+    return await compute((node, input_data), _wait, node, input_data)
+
+
+def _wait(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     config = read_config(WaitConfig, node)
     try:
         if config.wait_seconds is not None:
@@ -114,6 +119,10 @@ async def handle_wait(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
 @task(name="approval")
 async def handle_approval(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Passes its input on to one side or the other, once somebody answered."""
+    return await compute((node, input_data), _approval, node, input_data)
+
+
+def _approval(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     config = read_config(ApprovalConfig, node)
     return {
         "success": True,

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from engine.errors import NodeError
 from engine.values import JsonValue, Missing, as_text, kind_of, load_json, lookup
+from tasks.computing import compute
 from tasks.config_base import (
     Filled,
     MissingSettingError,
@@ -144,6 +145,10 @@ async def handle_webhook_response(
     Raises:
         NodeError: the config is not valid, or the answer cannot be made from the input.
     """
+    return await compute((node, input_data), _respond, node, input_data)
+
+
+def _respond(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     config = read_config(WebhookResponseConfig, node)
     status = config.webhook_response_status_code
     headers: list[JsonValue] = [

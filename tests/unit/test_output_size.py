@@ -1,18 +1,21 @@
 """Few records can become very many: what nodes for records give is bounded while it is made."""
 
 import inspect
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from engine.errors import NodeError
 from tasks import records
+from tasks.context import HandlerSettings, NodeRun, current_node_run, enter_node_run
+from tasks.filters import text_limit
 from tasks.node_handlers import NODE_HANDLERS
 
 LONG = "x" * 1_000
 ALL_ALIKE = [{"k": 1}] * 30
 GROWING: dict[str, tuple[dict[str, Any], Any]] = {
-    "join": ({"joinStrategy": "mergeByKey", "joinKey": "k"}, {"A": ALL_ALIKE, "B": ALL_ALIKE}),
+    "join": ({"joinStrategy": "mergeByKey", "joinKey": "k"}, {"A": ALL_ALIKE, "B": ALL_ALIKE * 3}),
     "splitText": (
         {"splitField": "k", "splitInto": [f"column {i}" for i in range(1_000)]},
         ALL_ALIKE,
@@ -30,6 +33,14 @@ GROWING: dict[str, tuple[dict[str, Any], Any]] = {
 }
 
 
+@pytest.fixture
+def small_results() -> Iterator[Callable[[], None]]:
+    """Sets a small MAX_NODE_RESULT_BYTES when it is called."""
+    before = current_node_run()
+    yield lambda: enter_node_run(NodeRun(HandlerSettings(max_node_result_bytes=20_000)))
+    enter_node_run(before)
+
+
 async def output_of(node_type: str) -> Any:
     config, data = GROWING[node_type]
     answer = NODE_HANDLERS[node_type].fn({"id": "n", "config": config}, data)
@@ -38,20 +49,24 @@ async def output_of(node_type: str) -> Any:
 
 @pytest.mark.parametrize("node_type", GROWING)
 async def test_what_grows_beyond_the_bound_is_an_error(
-    node_type: str, monkeypatch: pytest.MonkeyPatch
+    node_type: str, small_results: Callable[[], None]
 ):
     assert await output_of(node_type)
-    monkeypatch.setattr(records, "MOST_CHARACTERS", 20_000)
-    with pytest.raises(NodeError, match="more than 20000 characters of JSON") as refused:
+    small_results()
+    with pytest.raises(
+        NodeError, match=r"more than 20000 characters.*MAX_NODE_RESULT_BYTES"
+    ) as refused:
         await output_of(node_type)
     assert not refused.value.retryable
 
 
 @pytest.mark.parametrize("groups", [["k"], ["k.a", "k.b"]])
-async def test_the_fields_of_a_group_count_too(groups: list[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(records, "MOST_CHARACTERS", 20_000)
+async def test_the_fields_of_a_group_count_too(
+    groups: list[str], small_results: Callable[[], None]
+):
+    small_results()
     data = [{"k": {"a": LONG, "b": i}} for i in range(20)]
-    with pytest.raises(NodeError, match="more than 20000 characters of JSON"):
+    with pytest.raises(NodeError, match=r"more than 20000 characters.*MAX_NODE_RESULT_BYTES"):
         NODE_HANDLERS["aggregate"].fn({"id": "n", "config": {"groupBy": groups}}, data)
 
 
@@ -59,7 +74,7 @@ def test_a_million_of_the_smallest_records_are_still_taken():
     size = records.OutputSize()
     for _ in range(10_000):
         size.add({"a": 1})
-    assert (records.MOST_CHARACTERS - size._left) * 100 <= records.MOST_CHARACTERS
+    assert (text_limit() - size._left) * 100 <= text_limit()
 
 
 def test_a_join_holds_up_no_other_execution():
