@@ -29,6 +29,10 @@ from tests.servers import serve
         ("/{{ n }}#{{ n }}", "x#y?z", "/x%23y%3Fz"),
         ("/v{{ n }}", 1, "/v1"),
         ("/s?q={{ n | upper }}", "a&b", "/s?q=A%26B"),
+        ("/{{ n | urlencode }}", "a b/c", "/a%20b%2Fc"),
+        ("/s?q={{ n | urlencode }}", "a&b=c%", "/s?q=a%26b%3Dc%25"),
+        ("/s?{{ n | urlencode }}&z=1", {"a": "1&2", "b": ["x=y", 3]}, "/s?a=1%262&b=x%3Dy&b=3&z=1"),
+        ("/s?q={{ n | urlencode }}", {"a": 1, "b": 2}, "/s?q=a%3D1%26b%3D2"),
     ],
 )
 async def test_a_value_is_encoded_for_its_position(template: str, data: Any, target: str):
