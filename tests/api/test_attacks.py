@@ -1,0 +1,40 @@
+"""Every input that once blocked the service for all: an uninvolved client is not delayed by it."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.attacks import ATTACKS, Target, hostile_server, settings_of
+from tests.bystander import Delays, bystander, watch
+from tests.crash.harness import ServiceProcess
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A service in a process of its own, with the settings that the attacks need."""
+    with (
+        hostile_server() as hostile,
+        ServiceProcess(tmp_path_factory.mktemp("attacked"), **settings_of(hostile)) as service,
+    ):
+        service.run_process()
+        with httpx.Client(base_url=service.url, timeout=150, trust_env=False) as client:
+            yield Target(client, hostile)
+
+
+@pytest.fixture(scope="module")
+def at_rest(target: Target) -> Delays:
+    """The delays of the bystander before any attack."""
+    return watch(str(target.http.base_url))
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_uninvolved_client_is_not_delayed_by(name: str, target: Target, at_rest: Delays):
+    with bystander(str(target.http.base_url)) as probe:
+        ATTACKS[name](target)
+    probe.delays.assert_close_to(at_rest)
+
+
+def test_every_case_of_the_list_is_an_attack():
+    assert {name.split(" ")[0] for name in ATTACKS} >= {f"A{number}" for number in range(1, 12)}
