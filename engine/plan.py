@@ -353,7 +353,11 @@ def branches_of(result: Mapping[str, JsonValue]) -> Mapping[str, JsonValue] | No
     if isinstance(ports, Mapping):
         return cast("Mapping[str, JsonValue]", ports)
     sides = {"true": result.get("trueRecords"), "false": result.get("falseRecords")}
-    rows = {side: records for side, records in sides.items() if isinstance(records, list)}
+    rows = {
+        side: cast("list[JsonValue]", records)
+        for side, records in sides.items()
+        if isinstance(records, list)
+    }
     went = result.get("conditionResult")
     if rows:
         return {side: records for side, records in rows.items() if records}

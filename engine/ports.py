@@ -124,7 +124,7 @@ class Ports:
         marked = [port.name for port in self.outputs if port.passes_when_disabled]
         if len(self.outputs) < 2:  # noqa: PLR2004
             marked = ["true", "false"]
-        return frozenset([None, *(marked or [self.outputs[0].name])])
+        return frozenset([None, *(marked or [port.name for port in self.outputs[:1]])])
 
 
 PortsOf = Callable[[str], Ports]

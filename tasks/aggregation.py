@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation, localcontext
 from enum import StrEnum
 from fractions import Fraction
+from operator import itemgetter
 from typing import Annotated, Any, TypeAlias
 
 from more_itertools import duplicates_everseen, map_reduce
@@ -286,7 +287,8 @@ def _extreme_text(
     if None in points:
         index, value = values[points.index(None)]
         raise _refusal(aggregation, index, value, "is not a timestamp, as others are")
-    return pick(zip(points, values, strict=True), key=lambda item: item[0])[1][1]
+    ranked = [(point, value) for point, (_, value) in zip(points, values, strict=True)]
+    return pick(ranked, key=itemgetter(0))[1]
 
 
 def _is_blank(value: JsonValue) -> bool:

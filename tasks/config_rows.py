@@ -79,8 +79,10 @@ def row_models(model: type[BaseModel]) -> Mapping[str, type[BaseModel] | None]:
         (row,) = get_args(annotation) or (None,)
         while get_origin(row) is Annotated:
             row = get_args(row)[0]
-        is_model = isinstance(row, type) and issubclass(row, BaseModel)
-        found.update(dict.fromkeys([*spellings(model, name), name], row if is_model else None))
+        row_type = cast("object", row)
+        is_model = isinstance(row_type, type) and issubclass(row_type, BaseModel)
+        kept = cast("type[BaseModel]", row_type) if is_model else None
+        found.update(dict.fromkeys([*spellings(model, name), name], kept))
     return found
 
 

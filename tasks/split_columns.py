@@ -50,11 +50,13 @@ class SplitColumnsConfig(
     @model_validator(mode="before")
     @classmethod
     def _is_not_split_text(cls, data: object) -> object:
-        fields = cast("Mapping[str, JsonValue]", data) if isinstance(data, Mapping) else {}
+        if not isinstance(data, Mapping):
+            return data
+        fields = cast("Mapping[str, JsonValue]", data)
         other = next((key for key in _SETTINGS_OF_SPLIT_TEXT if fields.get(key)), None)
         if other and not (fields.get("columnsOutputA") or fields.get("columnsOutputB")):
             raise ValueError(f"has '{other}', a setting of the node type 'splitText'")
-        return data
+        return fields
 
     @field_validator("columns_output_b")
     @classmethod

@@ -18,7 +18,11 @@ from tests.service import RunningService, wait_until
 HOOK = document(
     node("hook", "webhook", webhookToken="t0ken-of-the-hook"), node("end"), flow=("hook -> end",)
 )
-LIMITS = {"max_body_bytes": 2_048, "max_concurrent_executions": 1, "max_pending_executions": 1}
+LIMITS: dict[str, Any] = {
+    "max_body_bytes": 2_048,
+    "max_concurrent_executions": 1,
+    "max_pending_executions": 1,
+}
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect import task
@@ -115,7 +116,7 @@ def test_the_backoff_goes_on_where_it_was(service: RunningService, gates: Gates)
     execution_id = service.start(document(flaky(**config)))
     pauses = []
     for attempt in (3, 4):
-        log = wait_until(
+        log: Any = wait_until(
             lambda attempt=attempt: (
                 (it := service.logs(execution_id).get("fetch"))
                 and (it["status"], it["attempt"]) == ("waiting", attempt)

@@ -1,6 +1,7 @@
 """Kills while a retry is parked: the next attempt comes at its time, and no retry is given back."""
 
 from datetime import datetime
+from typing import Any
 
 from tests.crash.harness import ServiceProcess
 from tests.documents import document, node
@@ -21,7 +22,7 @@ def test_a_retry_that_is_parked_survives_kills_and_keeps_its_count(
     process.run_process()
     execution_id = process.start(document(call))
     for attempt, pause in ((2, HOUR), (3, 2 * HOUR)):
-        log = wait_until(
+        log: Any = wait_until(
             lambda attempt=attempt: (
                 (it := process.logs(execution_id).get("call"))
                 and (it["status"], it["attempt"]) == ("waiting", attempt)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from websockets.sync.client import ClientConnection, connect
+from websockets.sync.connection import Connection
 
 from tests.service import RunningService
 
@@ -71,18 +72,18 @@ def websocket(service: RunningService) -> Iterator[ClientConnection]:
         yield client
 
 
-def say(client: ClientConnection, **message: object) -> dict[str, Any]:
+def say(client: Connection, **message: object) -> dict[str, Any]:
     """Sends a message; gives the answer."""
     client.send(json.dumps(message))
     return hear(client)
 
 
-def hear(client: ClientConnection) -> dict[str, Any]:
+def hear(client: Connection) -> dict[str, Any]:
     """The next message."""
     return json.loads(client.recv(timeout=TIMEOUT))
 
 
-def heard(client: ClientConnection) -> list[dict[str, Any]]:
+def heard(client: Connection) -> list[dict[str, Any]]:
     """Messages up to the one that ends an execution."""
     messages = [hear(client)]
     while messages[-1]["type"] not in ENDS:

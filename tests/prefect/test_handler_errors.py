@@ -1,6 +1,7 @@
 """The log shows where a handler raised an exception that it did not mean to raise."""
 
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from prefect import task
@@ -28,7 +29,7 @@ def secret(monkeypatch) -> str:
     return SECRET
 
 
-async def logged(handler, **options) -> list[dict]:
+async def logged(handler, **options) -> list[Any]:
     """What the log says of tracebacks while a handler runs to its end."""
     with capture_logs() as lines, suppress(Exception, SystemExit):
         await run(lambda: handle(handler, {}, **options))
