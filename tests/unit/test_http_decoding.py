@@ -5,7 +5,7 @@ import base64
 import gzip
 import json
 import zlib
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -108,7 +108,7 @@ def raw(body: bytes) -> bytes:
 )
 @pytest.mark.parametrize("chunk", [None, 7])
 async def test_a_body_is_read_however_it_is_packed(encoding: str, body: bytes, chunk: int | None):
-    async def pieces() -> Any:
+    async def pieces() -> AsyncIterator[bytes]:
         step = chunk or len(body)
         for at in range(0, min(len(body), 700), step):
             yield body[at : at + step]
