@@ -1,11 +1,16 @@
 """Single nodes: try one out without a workflow around it."""
 
-from fastapi import APIRouter
+import sys
+
+from fastapi import APIRouter, Response
 
 from api.masked_documents import reject_masks
 from api.schemas import NodeExecuteAnswer, NodeExecuteRequest, ProblemView
 from api.services import UseServices
 from api.strict_json import StrictRoute
+from engine.json_encoding import encode_within, size_within
+from engine.values import JsonValue
+from offload import MAX_INLINE_BYTES, check_stop, run_off_loop
 
 router = APIRouter(prefix="/api/nodes", tags=["nodes"], route_class=StrictRoute)
 
@@ -13,9 +18,12 @@ router = APIRouter(prefix="/api/nodes", tags=["nodes"], route_class=StrictRoute)
 @router.post(
     "/execute",
     operation_id="executeNode",
+    response_model=NodeExecuteAnswer,
     responses={status: {"model": ProblemView} for status in (400, 422, 429)},
 )
-async def execute_node(request: NodeExecuteRequest, services: UseServices) -> NodeExecuteAnswer:
+async def execute_node(
+    request: NodeExecuteRequest, services: UseServices
+) -> NodeExecuteAnswer | Response:
     """Runs one node now, with no execution row. A failing node is an answer, not an error."""
     node = {**request.node, "id": request.node_id, "type": request.node_type}
     await reject_masks(node, "/node", services)
@@ -23,7 +31,7 @@ async def execute_node(request: NodeExecuteRequest, services: UseServices) -> No
         request.node_id, request.node_type, request.node, request.input_data
     )
     output = dict(trial.result.result) if trial.result else None
-    return NodeExecuteAnswer(
+    answer = NodeExecuteAnswer(
         success=output is not None,
         node_id=request.node_id,
         node_type=request.node_type,
@@ -31,3 +39,14 @@ async def execute_node(request: NodeExecuteRequest, services: UseServices) -> No
         message=str(output.get("message") or "Node executed") if output else None,
         error=trial.error,
     )
+    if size_within(output, MAX_INLINE_BYTES) is not None:
+        return answer
+    # FastAPI would encode it on the event loop.
+    text = await run_off_loop(_encoded, answer)
+    return Response(text, media_type="application/json")
+
+
+def _encoded(answer: NodeExecuteAnswer) -> str:
+    output: JsonValue = answer.output
+    fields = answer.model_copy(update={"output": None}).model_dump(by_alias=True)
+    return encode_within({**fields, "output": output}, sys.maxsize, check_stop, copies=False)[0]

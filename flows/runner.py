@@ -153,7 +153,7 @@ class Runner:
         runner = NodeRunner(
             self._node_types, self._settings.handler_settings, limits=self._settings.run_limits
         )
-        trial = prepare_trial(runner, node_id, node_type, node, input_data)
+        trial = await prepare_trial(runner, node_id, node_type, node, input_data)
 
         async def run() -> None:
             try:

@@ -13,11 +13,13 @@ from prefect.states import Completed, Failed
 
 from engine.document import Node, parse_document
 from engine.errors import DocumentRefusedError, describe
+from engine.json_encoding import size_within
 from engine.values import JsonValue
 from flows.node_result import NodeResult
 from flows.node_runner import NodeRunner
 from flows.prefect_runs import run_flow
 from flows.retries import RetryParkedError
+from offload import MAX_INLINE_BYTES, run_sized
 
 log = structlog.get_logger()
 
@@ -56,7 +58,7 @@ async def node_trial_flow(execution_id: str) -> State[Any]:
     return Completed(message=f"Node {execution_id} is done")
 
 
-def prepare_trial(
+async def prepare_trial(
     runner: NodeRunner,
     node_id: str,
     node_type: str,
@@ -69,6 +71,18 @@ def prepare_trial(
         UnknownNodeTypeError: no handler is registered for ``node_type``.
     """
     runner.node_types.handler(node_type)
+    size = size_within(node, MAX_INLINE_BYTES)
+    size = MAX_INLINE_BYTES + 1 if size is None else size
+    return await run_sized(size, _prepared, runner, node_id, node_type, node, input_data)
+
+
+def _prepared(
+    runner: NodeRunner,
+    node_id: str,
+    node_type: str,
+    node: Mapping[str, JsonValue],
+    input_data: JsonValue,
+) -> Trial:
     try:
         (parsed,) = parse_document({"nodes": [{**node, "id": node_id, "type": node_type}]}).nodes
         problems = runner.node_types.check(parsed)

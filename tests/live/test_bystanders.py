@@ -9,7 +9,7 @@ import pytest
 
 from tests.bystander import Delays, bystander, watch
 from tests.documents import document, node
-from tests.probes import PROBE_TYPES
+from tests.probes import GIFTS, PROBE_TYPES
 from tests.service import RunningService, wait_until
 
 pytestmark = pytest.mark.timeout(240)
@@ -80,16 +80,27 @@ def test_a_document_of_very_many_parallel_nodes(attacked: RunningService, at_res
     probe.delays.assert_close_to(at_rest)
 
 
+GIFTS["9 MB of records"] = {
+    "success": True,
+    "outputData": [
+        {"id": i, "name": f"name of record {i}", "price": i / 7} for i in range(150_000)
+    ],
+}
+
+
 def test_very_many_single_node_runs_with_large_results(attacked: RunningService, at_rest: Delays):
     body = {
         "workflowId": "w",
         "nodeId": "n",
         "nodeType": "give",
-        "node": {"config": {"gift": "10 MB"}},
+        "node": {"config": {"gift": "9 MB of records"}},
     }
 
     def preview(_number: int) -> int:
-        return attacked.http.post("/api/nodes/execute", json=body, timeout=120).status_code
+        answer = attacked.http.post("/api/nodes/execute", json=body, timeout=120)
+        if answer.status_code == 200:
+            assert len(answer.content) > 9_000_000
+        return answer.status_code
 
     with bystander(attacked.url) as probe, ThreadPoolExecutor(40) as threads:
         statuses = list(threads.map(preview, range(100)))
