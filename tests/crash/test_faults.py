@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import START_SECONDS, TAKEN_OVER_SECONDS, ServiceProcess
+from tests.crash.harness import ServiceProcess
 from tests.crash.visits import Visits
 from tests.documents import document, node
 from tests.service import wait_until
@@ -119,10 +119,8 @@ def test_a_clock_that_is_set_back_an_hour_keeps_nothing_waiting(
     execution_id = process.start(line_of_visits(visits))
     visits.wait_for(execution_id, "b")
     process.kill()  # its lease ends in an hour by the clock of now
-    begin = time.monotonic()
     process.run_process()
-    visits.wait_for(execution_id, "b", 2)
-    assert time.monotonic() - begin < START_SECONDS + TAKEN_OVER_SECONDS
+    visits.wait_for(execution_id, "b", 2)  # not in an hour
     visits.open("gate")
     assert process.wait_ended(execution_id) == ["completed"]
     assert visits.of(execution_id) == {"a": 1, "b": 2, "c": 1}

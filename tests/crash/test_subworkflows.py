@@ -3,7 +3,6 @@
 import asyncio
 import random
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -132,10 +131,8 @@ def test_cancelling_a_parent_through_another_service_stops_its_child(
         owner.wait_for_status(parent, "waiting")
         other.log = tmp_path / "other.log"
         other.run_process()
-        begin = time.monotonic()
         assert other.http.post(f"/api/executions/{parent}/cancel").json()["success"]
         assert other.wait_ended(parent, child) == ["cancelled", "cancelled"]
-        assert time.monotonic() - begin < 1.0  # polls of 0.1 s, and half a second to stop
         wait_until(lambda: visits.gone == {f"{child}:b": 1})
         assert other.violations() == []
 

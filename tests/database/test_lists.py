@@ -148,6 +148,10 @@ async def test_a_page_among_a_hundred_thousand_is_quick(database: Database) -> N
     await fill(database)
     failed = frozenset({ExecutionStatus.FAILED})
     first = await database.lists.executions(EVERYTHING, 1_000)
+    begun = time.perf_counter()
+    for _ in range(5):  # as a page would that reads all rows and sorts them
+        await sql(database, 'SELECT * FROM workflow_executions ORDER BY error, "createdAt"')
+    whole = (time.perf_counter() - begun) / 5
     for wanted in (
         EVERYTHING,
         ExecutionFilter("many"),
@@ -164,7 +168,7 @@ async def test_a_page_among_a_hundred_thousand_is_quick(database: Database) -> N
                 page = await database.lists.executions(wanted, 50, place)
                 took.append(time.perf_counter() - begun)
             assert page.items
-            assert median(took) < 0.15, f"{wanted} after {place}: {median(took):.3f} s"
+            assert median(took) < whole / 2, f"{wanted} after {place}: {median(took):.3f} s"
 
 
 # Saving, where it depends on the database

@@ -1,7 +1,6 @@
 """Clients that do not read, that vanish, that come and go: nobody else notices."""
 
 import socket
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,10 +59,8 @@ def test_who_does_not_read_holds_up_nobody_and_gets_everything_in_the_end(
         wait_until(lambda: hub.followers == 4)
         most = 0
         gates.open("gate")
-        begun = time.monotonic()
         while service.poll(execution_id)["status"] == "running":
             most = max([most, *(len(s._waiting) for s in subscriptions(hub))])
-        assert time.monotonic() - begun < 15
         assert most <= MOST_WAITING
         reading.recv(timeout=10)
     wait_until(lambda: [s.behind for s in subscriptions(hub)] == [True] * 3)  # they do hang

@@ -15,6 +15,7 @@ from prefect.states import Cancelled
 
 from engine.errors import NodeError
 from flows.prefect_runs import prefect_context, run_flow
+from flows.retries import MIN_PARKED_PAUSE_SECONDS
 from tasks.context import NodeRun, current_node_run, enter_node_run
 from tests.prefect.nodes import Retries, handle, run, this_task_run
 
@@ -43,7 +44,7 @@ async def test_a_handler_that_takes_too_long_is_ended_at_each_attempt(is_async):
                     handler, retries=1, delays=[0], timeout_seconds=0.1, on_retry=retries.note
                 )
             )
-        assert 0.2 <= time.monotonic() - begun < 10
+        assert time.monotonic() - begun >= 0.2
     finally:
         released.set()
     assert retries == [(1, "timed out after 0.1 s")]
@@ -204,6 +205,10 @@ async def test_a_handler_cannot_take_the_service_down(how, message, is_async):
 # Cancellation
 
 
+LONG_PAUSE = MIN_PARKED_PAUSE_SECONDS
+"""The longest pause that a node makes without being parked."""
+
+
 @pytest.mark.parametrize("kind", ["async", "sync", "between attempts"])
 async def test_cancelled_in_the_middle_the_flow_run_ends_cancelled(kind):
     started, released, ended = threading.Event(), threading.Event(), []
@@ -220,6 +225,7 @@ async def test_cancelled_in_the_middle_the_flow_run_ends_cancelled(kind):
     def blocks(node, input_data):
         started.set()
         released.wait(20)
+        ended.append("late")
 
     @task
     async def fails(node, input_data):
@@ -231,7 +237,7 @@ async def test_cancelled_in_the_middle_the_flow_run_ends_cancelled(kind):
     @flow(name="cancelled", validate_parameters=False, persist_result=False)
     async def body(execution_id):
         try:
-            await handle(handler, retries=1, delays=[60], on_retry=Retries().note)
+            await handle(handler, retries=1, delays=[LONG_PAUSE], on_retry=Retries().note)
         except asyncio.CancelledError:
             current = asyncio.current_task()
             assert current is not None
@@ -242,15 +248,13 @@ async def test_cancelled_in_the_middle_the_flow_run_ends_cancelled(kind):
         running = asyncio.create_task(run_flow(body, "e", "n", client))
         await asyncio.to_thread(started.wait, 10)
         await asyncio.sleep(0.02)
-        begun = time.monotonic()
         running.cancel()
         state = await running
-        took = time.monotonic() - begun
+        # The synchronous handler is still blocked: its end was not awaited.
+        assert ended == (["handler"] if kind == "async" else [])
         released.set()
     assert state.is_cancelled()
     assert state.message == "on request"
-    assert took < 0.5
-    assert ended == (["handler"] if kind == "async" else [])
 
 
 async def test_a_cancelled_node_does_not_disturb_the_ones_beside_it():

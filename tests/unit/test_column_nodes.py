@@ -288,8 +288,11 @@ def test_renaming_keeps_the_values_and_their_order_or_refuses(
     assert list(renamed.values()) == list(record.values())
 
 
-def test_a_hundred_thousand_records_take_seconds_at_most():
+def test_the_time_grows_with_the_number_of_records():
     data = [{"f": f"{i},b,c", "g": i} for i in range(100_000)]
-    started = time.perf_counter()
-    assert len(split(data, splitInto="x,y,z")) == len(rename(data, {"f": "h"})) == len(data)
-    assert time.perf_counter() - started < 10  # 0.4 s where nothing else runs
+    seconds: list[float] = []
+    for part in (data[:10_000], data):
+        started = time.process_time()
+        assert len(split(part, splitInto="x,y,z")) == len(rename(part, {"f": "h"})) == len(part)
+        seconds.append(time.process_time() - started)
+    assert seconds[1] < 50 * seconds[0]  # of processor time; 10 where it grows with the list
