@@ -7,6 +7,7 @@ its type asks is masked as a whole.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -65,20 +66,19 @@ def restore_masked(sent: JsonValue, stored: JsonValue, paths: SecretPaths) -> li
     Returns:
         A problem for every mask without a stored value.
     """
-    known: dict[str, list[dict[str, Any]]] = {}
+    known: dict[str, list[_Rows]] = {}
     for node, config, _ in _all_configs(stored):
-        known.setdefault(node.id, []).append(config)
+        known.setdefault(node.id, []).append(_Rows(config, paths(node.type)))
     problems: dict[str, Problem] = {}
     for node, config, prefix in _all_configs(sent):
         secrets = paths(node.type)
-        shown = deepcopy(config)
-        _mask(shown, secrets)
-        for place in _places(config, secrets):
-            if _value_at(config, place) != MASK:
-                continue
+        masked = [it for it in _places(config, secrets) if _value_at(config, it) == MASK]
+        rows = _Rows(config, secrets) if masked else None
+        for place in masked:
             value = None
             for candidate in known.get(node.id, ()):
-                value = value or _counterpart(place, shown, candidate, secrets)
+                if rows is not None and value is None:
+                    value = _counterpart(place, rows, candidate, secrets)
             if value is None or value == MASK:
                 where = f"{node.pointer}{_pointer((*prefix, *place))}"
                 problems.setdefault(where, _problem(node, place, where))
@@ -192,39 +192,60 @@ def _credentials(value: Any, place: _Place) -> Iterator[_Place]:
         yield place  # of such a text that was masked
 
 
-def _counterpart(
-    place: _Place, shown: dict[str, Any], stored: dict[str, Any], paths: Sequence[SecretPath]
-) -> Any:
+class _Rows:
+    """The items of the lists of a config, compared without their secrets.
+
+    Each list is read once, so that a config with many secret rows costs no more than its size.
+    """
+
+    def __init__(self, config: dict[str, Any], paths: Sequence[SecretPath]) -> None:
+        self.config = config
+        self.shown = deepcopy(config)
+        _mask(self.shown, paths)
+        self._keys: dict[int, list[tuple[str, int]]] = {}
+        self._positions: dict[int, dict[tuple[str, int], int]] = {}
+
+    def keys(self, items: list[Any]) -> list[tuple[str, int]]:
+        """Return the text of each item, and how many equal ones come before it."""
+        if id(items) not in self._keys:
+            seen: Counter[str] = Counter()
+            keys: list[tuple[str, int]] = []
+            for item in items:
+                text = encode_json(item)
+                keys.append((text, seen[text]))
+                seen[text] += 1
+            self._keys[id(items)] = keys
+            self._positions[id(items)] = {key: at for at, key in enumerate(keys)}
+        return self._keys[id(items)]
+
+    def position(self, items: list[Any], key: tuple[str, int]) -> int | None:
+        """Return where the item with this key is."""
+        self.keys(items)
+        return self._positions[id(items)].get(key)
+
+
+def _counterpart(place: _Place, sent: _Rows, stored: _Rows, paths: Sequence[SecretPath]) -> Any:
     """The stored value of a place; ``None`` if there is none."""
-    hidden = deepcopy(stored)
-    _mask(hidden, paths)
-    here: Any = shown
-    there: Any = stored
-    there_shown: Any = hidden
+    here: Any = sent.shown
+    there: Any = stored.config
+    there_shown: Any = stored.shown
     for depth, token in enumerate(place):
+        at: int | str | None
         if isinstance(token, int):
-            at = _same_item(here, there_shown, token)
+            if not isinstance(there, list) or not isinstance(there_shown, list):
+                return None
+            items = cast("list[Any]", there_shown)
+            at = stored.position(items, sent.keys(here)[token])
+            if at is None and len(items) == len(here):
+                at = token  # the row was edited in another field
         else:
             at = _same_key(there, token, paths, depth)
         if at is None:
             return None
-        here, there = here[token], there[at]
+        here, there = here[token], cast("Any", there)[at]
         if isinstance(there_shown, dict | list):
             there_shown = cast("Any", there_shown)[at]
     return None if _is_blank(there) else there
-
-
-def _same_item(items: Any, stored: Any, at: int) -> int | None:
-    if not isinstance(items, list) or not isinstance(stored, list):
-        return None
-    mine = [encode_json(item) for item in cast("list[JsonValue]", items)]
-    others = [encode_json(item) for item in cast("list[JsonValue]", stored)]
-    if at < len(others) and others[at] == mine[at]:
-        return at
-    same = [position for position, other in enumerate(others) if other == mine[at]]
-    if same:
-        return same[min(mine[:at].count(mine[at]), len(same) - 1)]
-    return at if len(mine) == len(others) else None
 
 
 def _same_key(stored: Any, key: str, paths: Sequence[SecretPath], depth: int) -> str | None:
