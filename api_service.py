@@ -25,7 +25,9 @@ from api.origins import parse_hosts, parse_origins
 from api.schemas import ProblemView
 from api.scope import within_scope
 from api.services import Services
+from api.strict_json import BodyLimits
 from api.tokens import Tokens
+from api.webhook_body import WebhookLimits
 from config import ROOT, Settings, SettingsError, load_secrets
 from credentials import mask_credentials
 from database import Database, ExampleWorkflow, utc_now
@@ -87,6 +89,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
                 settings.lease_seconds,
                 settings.webhook_response_timeout_seconds,
                 access,
+                WebhookLimits(settings.max_webhook_body_bytes, settings.max_webhook_form_fields),
             )
             log.info("service_started", version=VERSION)
             yield
@@ -105,6 +108,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
     )
+    app.state.body_limits = BodyLimits(settings.max_body_bytes, settings.max_body_values)
     StandaloneDocs(app)  # else whoever opens /docs fetches scripts from somewhere else
     # From the inside out: what is added last is asked first.
     app.add_middleware(

@@ -131,6 +131,8 @@ class Settings(BaseSettings):
     """How long a token for a browser counts."""
     max_body_bytes: int = Field(default=10_485_760, ge=1_024, le=2**31 - 1)
     """How large the body of a request may be; past that it is answered with 413."""
+    max_body_values: int = Field(default=1_000_000, ge=1_000, le=2**31 - 1)
+    """Maximum number of JSON values in the body of a request; past that it is a 422."""
     body_timeout_seconds: float = Field(default=60.0, gt=0, le=86_400)
     """How long the body of a request may take to come; past that it is answered with 408."""
 
@@ -241,6 +243,10 @@ class Settings(BaseSettings):
 
     webhook_response_timeout_seconds: float = Field(default=30.0, gt=0, le=3_600)
     """How long the caller of a webhook waits for a ``webhookResponse`` node."""
+    max_webhook_body_bytes: int = Field(default=1_048_576, ge=1_024, le=2**31 - 1)
+    """Maximum size of a webhook delivery's body, as sent and unpacked; past that it is a 413."""
+    max_webhook_form_fields: int = Field(default=1_000, ge=1, le=1_000_000)
+    """Maximum number of fields and files of a form that is sent to a webhook."""
 
     cors_origins: str = ""
     """Origins of pages that may call the service, separated by commas; ``*`` allows every one."""

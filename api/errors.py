@@ -14,7 +14,6 @@ from starlette.exceptions import HTTPException
 from api.methods import allowed_methods
 from engine.document import escape_pointer
 from engine.errors import (
-    BodyTooLargeError,
     ChangedMeanwhileError,
     ConflictError,
     NotFoundError,
@@ -22,7 +21,6 @@ from engine.errors import (
     QueueFullError,
     RefusedError,
     SecretUnavailableError,
-    SignatureError,
     StorageBusyError,
     StorageError,
     StorageFullError,
@@ -31,6 +29,12 @@ from engine.errors import (
     ValueNotStorableError,
     WorkflowServiceError,
 )
+from engine.request_errors import (
+    BodyTooLargeError,
+    ContentEncodingError,
+    SignatureError,
+    WebhookSecretUnavailableError,
+)
 
 log = structlog.get_logger()
 
@@ -38,6 +42,7 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
     NotFoundError: HTTPStatus.NOT_FOUND,
     SignatureError: HTTPStatus.UNAUTHORIZED,
     BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ContentEncodingError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     OutOfScopeError: HTTPStatus.FORBIDDEN,
     RefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ValueNotStorableError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -50,12 +55,21 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
     StorageFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
     SecretUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    WebhookSecretUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """Error → status; the nearest class in the error's ancestry decides."""
 
-_LATER = (StorageError, QueueFullError, TooManyPreviewsError, SecretUnavailableError)
+_LATER = (
+    StorageError,
+    QueueFullError,
+    TooManyPreviewsError,
+    SecretUnavailableError,
+    WebhookSecretUnavailableError,
+)
 """Errors of what may work later."""
 
+MAX_SHOWN_ERRORS = 100
+"""Maximum number of errors that the response to an invalid body contains."""
 RETRY_AFTER_SECONDS = "2"
 SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -103,7 +117,9 @@ async def _on_service_error(_request: Request, error: Exception) -> ProblemRespo
     if isinstance(error, StorageError):
         log.warning("storage_error", reason=str(error))
     headers = {"Retry-After": RETRY_AFTER_SECONDS} if isinstance(error, _LATER) else None
-    if isinstance(error, RefusedError | SecretUnavailableError):
+    if isinstance(error, ContentEncodingError):
+        headers = {"Accept-Encoding": "gzip, identity"}  # RFC 9110, section 15.5.16
+    if isinstance(error, RefusedError | SecretUnavailableError | WebhookSecretUnavailableError):
         told = [item.as_json() for item in error.problems]
         return problem(status, str(error), headers, errors=told)
     return problem(status, str(error), headers)
@@ -112,11 +128,14 @@ async def _on_service_error(_request: Request, error: Exception) -> ProblemRespo
 async def _on_invalid_request(_request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, RequestValidationError)
     errors: Sequence[dict[str, Any]] = error.errors()
-    reasons = [_reason(item) for item in errors]
+    shown = errors[:MAX_SHOWN_ERRORS]
+    reasons = [_reason(item) for item in shown]
     problems = [
         {"code": item["type"], "detail": reason, "pointer": _pointer(item["loc"])}
-        for item, reason in zip(errors, reasons, strict=True)
+        for item, reason in zip(shown, reasons, strict=True)
     ]
+    if len(errors) > len(shown):
+        reasons.append(f"and {len(errors) - len(shown)} more")
     detail = "; ".join(reasons)
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=jsonable_encoder(problems))
 

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from api.access import Access
 from api.live.hub import Hub
+from api.webhook_body import WebhookLimits
 from database import Database
 from flows.runner import Runner
 from flows.submission import Submissions
@@ -23,6 +24,7 @@ class Services:
     lease_seconds: float
     webhook_response_timeout_seconds: float
     access: Access
+    webhook_limits: WebhookLimits
 
 
 async def _services(request: Request) -> Services:

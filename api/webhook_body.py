@@ -1,182 +1,158 @@
-"""The bodies of deliveries: read up to a limit, and what the webhook node is given of them."""
+"""Deliveries: reads their bodies up to a limit, and makes the payload of the webhook node."""
 
 import base64
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import cast
-from urllib.parse import parse_qsl
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
+from api.body_text import charset_of, decoded, media_type_of, says_json, unpacked
+from api.forms import MULTIPART, URLENCODED, fields_of, read_multipart, read_urlencoded
+from charsets import parameter_of
 from engine.credential_headers import is_credential_header
-from engine.errors import BodyRefusedError, BodyTooLargeError
-from engine.values import JsonValue, dump_json, load_json
+from engine.json_pieces import load_json_in_pieces
+from engine.masking import masked_headers
+from engine.request_errors import BodyRefusedError, BodyTooLargeError
+from engine.values import JsonValue, dump_json
+from flows.deliveries import Received
+from offload import check_stop, run_sized
 
-MOST_BYTES = 1024 * 1024
-MOST_FIELDS = 1_000
-"""How many fields a form may have."""
+BYTES_SETTING = "MAX_WEBHOOK_BODY_BYTES"
+_JSON = "application/json"
+_TEXT = "text/plain"
+_BINARY = "binary"
+"""A ``charset`` that some senders give to files; it is not a charset."""
 
-_FORM = "application/x-www-form-urlencoded"
-_MULTIPART = "multipart/form-data"
+
+@dataclass(frozen=True, slots=True)
+class WebhookLimits:
+    """The limits of a delivery; the composition root fills them in."""
+
+    max_body_bytes: int = 1_048_576
+    max_form_fields: int = 1_000
 
 
-async def read_body(request: Request) -> bytes:
-    """The body, as it was sent.
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A delivery as it was sent, without a connection. Header names are in lower case."""
+
+    method: str
+    headers: Mapping[str, str]
+    query: list[tuple[str, str]]
+    body: bytes
+    limits: WebhookLimits
+
+    async def received(self) -> Received:
+        """Return the payload of the webhook node and the description of the request.
+
+        A large or packed body is read off the event loop.
+
+        Raises:
+            BodyRefusedError: If the body does not have the format that its headers name.
+            BodyTooLargeError: If it is larger than the limit after unpacking.
+            ContentEncodingError: If its ``Content-Encoding`` is not supported.
+        """
+        size = len(self.body)
+        if self.headers.get("content-encoding"):
+            size = max(size, self.limits.max_body_bytes)
+        return await run_sized(size, _received, self)
+
+
+async def read_message(request: Request, limits: WebhookLimits) -> Message:
+    """Return a delivery with its body.
 
     Raises:
-        BodyTooLargeError: it is longer than ``MOST_BYTES``; the rest is not read.
+        BodyTooLargeError: If the body is larger than the limit; the rest is not read.
     """
+    most = limits.max_body_bytes
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > MOST_BYTES:
-        raise BodyTooLargeError(MOST_BYTES)
+    if announced.isdigit() and int(announced) > most:
+        raise BodyTooLargeError(most, BYTES_SETTING)
     pieces: list[bytes] = []
     size = 0
     async for piece in request.stream():
         size += len(piece)
-        if size > MOST_BYTES:
-            raise BodyTooLargeError(MOST_BYTES)
+        if size > most:
+            raise BodyTooLargeError(most, BYTES_SETTING)
         pieces.append(piece)
-    return b"".join(pieces)
+    query = request.query_params.multi_items()
+    return Message(request.method, _headers_of(request), query, b"".join(pieces), limits)
 
 
-def headers_of(request: Request) -> dict[str, str]:
-    """The headers by names in lower case; of one that came several times all values."""
-    headers: dict[str, str] = {}
+def _headers_of(request: Request) -> dict[str, str]:
+    """Return the headers; the values of a name that occurs several times are joined."""
+    values: dict[str, list[str]] = {}
     for name, value in request.headers.items():
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+        values.setdefault(name, []).append(value)
+    return {name: ", ".join(found) for name, found in values.items()}
 
 
-async def read_form(request: Request, body: bytes) -> JsonValue:
-    """The fields of a form with parts, a file as an object; ``None`` where it is no such form.
-
-    Raises:
-        BodyRefusedError: it cannot be read.
-    """
-    if _media_type(request) != _MULTIPART:
-        return None
-
-    async def stream() -> AsyncGenerator[bytes]:
-        yield body
-
-    parser = MultiPartParser(
-        request.headers,
-        stream(),
-        max_files=MOST_FIELDS,
-        max_fields=MOST_FIELDS,
-        max_part_size=MOST_BYTES,
-    )
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise BodyRefusedError(
-            "invalid_form", f"the form cannot be read: {error.message}"
-        ) from None
-    except (ValueError, LookupError):  # a charset that is none of texts
-        raise BodyRefusedError("invalid_form", "the form cannot be read") from None
-    try:
-        fields = [(name, await _part(value)) for name, value in form.multi_items()]
-    finally:
-        await form.close()
-    return _fields(fields)
-
-
-def payload_of(request: Request, body: bytes, form: JsonValue) -> JsonValue:
-    """What the webhook node is given: the fields of a JSON object, else
-    ``{"body", "query", "headers", "method"}``. ``form`` is what ``read_form`` gave.
-
-    Raises:
-        BodyRefusedError: the body is not what its content type says.
-    """
-    media_type = _media_type(request) or _guessed(body)
-    value: JsonValue = form if form is not None else _value(media_type, body)
-    is_object = isinstance(value, dict) and _says_json(media_type)
-    payload = cast("JsonValue", value) if is_object else _described(request, value)
+def _received(message: Message) -> Received:
+    limits = message.limits
+    encoding = message.headers.get("content-encoding", "")
+    body = unpacked(message.body, encoding, limits.max_body_bytes, BYTES_SETTING)
+    content_type = message.headers.get("content-type", "")
+    media_type = media_type_of(content_type)
+    value, is_json = _value(media_type, content_type, body, limits)
+    request: dict[str, JsonValue] = {
+        "headers": masked_headers(message.headers),
+        "query": fields_of(list(message.query)),
+        "method": message.method,
+    }
+    payload = value if is_json and isinstance(value, dict) else _described(message, value, request)
     try:
         dump_json(payload)
     except ValueError as error:
         raise BodyRefusedError("invalid_body", f"the body cannot be stored: {error}") from None
-    return payload
+    return Received(cast("JsonValue", payload), request)
 
 
-def _described(request: Request, value: JsonValue) -> JsonValue:
-    headers = headers_of(request)
-    return {
-        "body": value,
-        "query": _fields(request.query_params.multi_items()),
-        "headers": {
-            name: value for name, value in headers.items() if not is_credential_header(name)
-        },
-        "method": request.method,
-    }
+def _described(
+    message: Message, value: JsonValue, request: Mapping[str, JsonValue]
+) -> dict[str, JsonValue]:
+    headers = message.headers.items()
+    shown = {name: value for name, value in headers if not is_credential_header(name)}
+    return {"body": value, "query": request["query"], "headers": shown, "method": message.method}
 
 
-def _guessed(body: bytes) -> str:
-    """What a body is of which nobody says it: JSON where it is an object or a list."""
-    if body.lstrip().startswith((b"{", b"[")):
-        with suppress(ValueError):
-            load_json(body)
-            return "application/json"
-    return "text/plain"
-
-
-def _value(media_type: str, body: bytes) -> JsonValue:
+def _value(
+    media_type: str, content_type: str, body: bytes, limits: WebhookLimits
+) -> tuple[JsonValue, bool]:
+    """Return the value of a body, and whether it is JSON."""
+    if media_type == MULTIPART:
+        fields = limits.max_form_fields
+        return read_multipart(body, content_type, fields, limits.max_body_bytes), False
+    if media_type == URLENCODED:
+        fields = limits.max_form_fields
+        return (read_urlencoded(body, content_type, fields) if body else None), False
+    is_json = says_json(media_type)
+    label = parameter_of(content_type, "charset") or ""
+    if label.lower() == _BINARY and not is_json:
+        return (_base64(body) if body else None), False
+    charset = charset_of(content_type)
     if not body:
-        return None
-    if _says_json(media_type):
-        try:
-            return load_json(body)
-        except ValueError as error:
-            raise BodyRefusedError("invalid_json", f"the body is no JSON: {error}") from None
-    if media_type == _FORM:
-        try:
-            return _fields(
-                parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
-            )
-        except UnicodeDecodeError:
-            raise BodyRefusedError("invalid_form", "the form is not UTF-8") from None
-        except ValueError:
-            reason = f"the form has more than {MOST_FIELDS} fields"
-            raise BodyRefusedError("invalid_form", reason) from None
-    return _text_or_base64(body)
-
-
-def _text_or_base64(body: bytes) -> JsonValue:
+        return None, is_json
+    if is_json:
+        return _json(decoded(body, charset, "the body", "invalid_json")), True
     try:
-        return body.decode("utf-8-sig")
+        text = charset.decode(body)
     except UnicodeDecodeError:
-        return _base64(body)
+        return _base64(body), False
+    if not media_type and text.lstrip().startswith(("{", "[")):
+        try:
+            return load_json_in_pieces(text, check_stop), True
+        except ValueError:  # a text that begins like JSON
+            return text, False
+    return text, False
+
+
+def _json(text: str) -> JsonValue:
+    try:
+        return load_json_in_pieces(text, check_stop)
+    except ValueError as error:
+        raise BodyRefusedError("invalid_json", f"the body is not valid JSON: {error}") from None
 
 
 def _base64(data: bytes) -> dict[str, JsonValue]:
     return {"encoding": "base64", "data": base64.b64encode(data).decode()}
-
-
-async def _part(value: UploadFile | str) -> JsonValue:
-    if isinstance(value, str):
-        return value
-    content = await value.read()
-    about: dict[str, JsonValue] = {
-        "fileName": value.filename,
-        "contentType": value.content_type,
-        "size": len(content),
-    }
-    return about | _base64(content)
-
-
-def _fields(items: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-    """Pairs as an object; of a name that came several times a list."""
-    gathered: dict[str, list[JsonValue]] = {}
-    for name, value in items:
-        gathered.setdefault(name, []).append(value)
-    return {name: values[0] if len(values) == 1 else values for name, values in gathered.items()}
-
-
-def _media_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _says_json(media_type: str) -> bool:
-    return media_type in ("application/json", "text/json") or media_type.endswith("+json")

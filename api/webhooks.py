@@ -9,19 +9,28 @@ from typing import Any, cast
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from api.errors import problem
 from api.interface import STORAGE
 from api.schemas import ProblemView
 from api.services import Services, UseServices
-from api.webhook_body import headers_of, payload_of, read_body, read_form
+from api.webhook_body import read_message
 from database.records import Interest
 from engine.errors import ExecutionNotFoundError
-from engine.status import NodeStatus
+from engine.response_headers import is_permitted
+from engine.status import ExecutionStatus, NodeStatus
 from engine.values import JsonValue, encode_json
 from flows.deliveries import REPLY, RESPONSE, Deliveries, Delivery
 
 METHODS = ("POST", "GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE")
 """Deliveries alike. Each is an operation of its own in the interface's description."""
 _WITH_BODY = ("POST", "PUT", "PATCH")
+_STATUSES_WITHOUT_ERROR = {
+    ExecutionStatus.PENDING,
+    ExecutionStatus.RUNNING,
+    ExecutionStatus.WAITING,
+    ExecutionStatus.COMPLETED,
+}
+"""Statuses of an execution that may still respond, or that ended well without a response."""
 _WITHOUT_BODY = {HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIFIED}
 _ACCEPTED: dict[str, Any] = {
     "type": "object",
@@ -38,10 +47,13 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         "content": {"application/json": {"schema": {}}, "*/*": {"schema": {}}},
     },
     202: {
-        "description": "Accepted; the response node did not answer in time",
+        "description": "Accepted; no response node has completed so far",
         "content": {"application/json": {"schema": _ACCEPTED}},
     },
-    **{status: {"model": ProblemView} for status in (401, 404, 408, 413, 422, 429, *STORAGE)},
+    **{
+        status: {"model": ProblemView}
+        for status in (401, 404, 408, 413, 415, 422, 429, 500, *STORAGE)
+    },
 }
 
 _BODY: dict[str, Any] = {
@@ -87,13 +99,9 @@ for path, endpoint, name in (
 async def _receive(
     request: Request, services: Services, workflow_id: str, token: str | None
 ) -> Response:
-    body = await read_body(request)
-
-    async def payload() -> JsonValue:
-        return payload_of(request, body, await read_form(request, body))
-
+    message = await read_message(request, services.webhook_limits)
     deliveries = Deliveries(services.database, services.submissions, services.runner.secrets)
-    delivery = Delivery(workflow_id, token, headers_of(request), body, payload)
+    delivery = Delivery(workflow_id, token, message.headers, message.body, message.received)
     delivered = await deliveries.deliver(delivery)
     accepted = {"success": True, "executionId": delivered.execution_id}
     if not delivered.is_answered_by_node:
@@ -103,7 +111,24 @@ async def _receive(
         return _as_response(reply)
     statuses = await services.database.news.statuses({delivered.execution_id})
     status = statuses.get(delivered.execution_id)
+    if status not in _STATUSES_WITHOUT_ERROR:
+        return _without_response(delivered.execution_id, status)
     return JSONResponse({**accepted, "status": status}, HTTPStatus.ACCEPTED)
+
+
+def _without_response(execution_id: str, status: str | None) -> Response:
+    """Return the error for an execution that ended badly before its response node.
+
+    The reason is for the people who may read the execution, not for the caller.
+    """
+    ended = "was deleted" if status is None else f"ended as '{status}'"
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        f"The execution '{execution_id}' {ended} before it had a response",
+        success=False,
+        executionId=execution_id,
+        executionStatus=status,
+    )
 
 
 async def _reply_in_time(services: Services, execution_id: str) -> Mapping[str, Any] | None:
@@ -125,7 +150,9 @@ async def _reply(services: Services, execution_id: str) -> Mapping[str, Any] | N
             if message is not None and _tells_of_reply(message.body):
                 detail = await services.database.replies.first(execution_id, RESPONSE)
                 return None if detail is None else detail.get(REPLY)
-    return None
+    # A client that falls behind gets a summary, which need not contain every node.
+    detail = await services.database.replies.first(execution_id, RESPONSE)
+    return None if detail is None else detail.get(REPLY)
 
 
 def _tells_of_reply(body: Mapping[str, JsonValue]) -> bool:
@@ -136,13 +163,21 @@ def _tells_of_reply(body: Mapping[str, JsonValue]) -> bool:
 
 
 def _as_response(reply: Mapping[str, Any]) -> Response:
-    """The answer of a response node: JSON, or a text as it is."""
+    """Return the response that a node decided: JSON, or a text as it is.
+
+    It is sandboxed, because it has the origin of the API and of its pages.
+    """
     status: int = reply["status"]
     body: JsonValue = reply["body"]
     is_text = isinstance(body, str)
     content = b"" if status in _WITHOUT_BODY else (body if is_text else encode_json(body)).encode()
     response = Response(content, status)
-    headers = [(name.lower().encode(), value.encode()) for name, value in reply["headers"]]
+    headers = [
+        (name.lower().encode(), value.encode())
+        for name, value in reply["headers"]
+        if is_permitted(name)
+    ]
+    headers.append((b"content-security-policy", b"sandbox"))
     if content and not any(name == b"content-type" for name, _ in headers):
         media_type = "text/plain; charset=utf-8" if is_text else "application/json"
         headers.append((b"content-type", media_type.encode()))

@@ -43,7 +43,7 @@ from database.node_rows import (
 from database.reader import Reader
 from database.records import MANUAL, Ending, Lease, RunRecord
 from database.resumptions import is_resumed, read_resumptions, resume_node
-from database.tables import AT_ONCE, children, definitions, executions, logs, runs
+from database.tables import AT_ONCE, children, definitions, executions, logs, requests, runs
 from database.vault import Vault
 from database.writer import Writer
 from engine.errors import LeaseLostError
@@ -62,9 +62,11 @@ _LOAD_RUN = (
         runs.c.storedBytes,
         runs.c.cancelRequestedAt,
         children.c.parentId,
+        requests.c.request,
     )
     .join(runs, runs.c.executionId == executions.c.id)
     .outerjoin(children, children.c.executionId == executions.c.id)
+    .outerjoin(requests, requests.c.executionId == executions.c.id)
     .join(definitions, definitions.c.hash == runs.c.definitionHash)
     .where(executions.c.id == bindparam("execution"), runs.c.owner == bindparam("holder"))
 )
@@ -389,6 +391,7 @@ def _run_record(
         times={row.nodeId: time_spent(row) for row in rows if row.status not in DECIDED},
         trigger_type=head.triggerType or MANUAL,
         parent_id=head.parentId,
+        request=head.request,
         stored_bytes=head.storedBytes or 0,
     )
 

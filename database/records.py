@@ -78,6 +78,8 @@ class Submission:
     """Node ids whose results the rerun takes from the execution it repeats."""
     progress: Progress | None = None
     """How far it is from the start, where results are taken over."""
+    request: str | None = None
+    """The request of a webhook delivery, as JSON text; a rerun takes over the one it repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,8 @@ class RunRecord:
     """The execution that called it."""
     stored_bytes: int = 0
     """Size of the data that the execution has stored, as far as it was counted."""
+    request: str | None = None
+    """The request of the webhook delivery that started it, as JSON text."""
 
 
 @dataclass(frozen=True, slots=True)

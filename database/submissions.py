@@ -18,6 +18,7 @@ from database.tables import (
     executions,
     idempotency_keys,
     logs,
+    requests,
     runs,
     workflows,
 )
@@ -211,11 +212,25 @@ def insert_execution(connection: Connection, submission: Submission, now: str) -
             rerunOf=submission.rerun_of,
         )
     )
+    if submission.request is not None:
+        connection.execute(
+            requests.insert().values(
+                executionId=submission.execution_id, request=submission.request
+            )
+        )
     if submission.callback_url is not None:
         add_callback(connection, submission.execution_id, submission.callback_url)
     if submission.rerun_of is not None:
+        _take_over_request(connection, submission.execution_id, submission.rerun_of)
         _take_over(connection, submission, submission.rerun_of, now)
     note_executions(connection, [submission.execution_id], now)
+
+
+def _take_over_request(connection: Connection, execution_id: str, source: str) -> None:
+    row = select(literal(execution_id, Text), requests.c.request).where(
+        requests.c.executionId == source
+    )
+    connection.execute(requests.insert().from_select(["executionId", "request"], row))
 
 
 def _take_over(connection: Connection, submission: Submission, source: str, now: str) -> None:

@@ -149,6 +149,20 @@ one that runs, its time for one that is parked; ``NULL`` where people are waited
 is 1 if another program has set the status that ended it. ``storedBytes`` is the size of the data
 that the execution has stored, which MAX_EXECUTION_BYTES limits."""
 
+requests = Table(
+    "orchestrator_requests",
+    metadata,
+    Column(
+        "executionId",
+        Text,
+        ForeignKey("workflow_executions.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("request", Text, nullable=False),
+)
+"""The request of the webhook delivery that started an execution, or the one that it repeats: JSON
+``{"headers", "query", "method"}``, credentials masked."""
+
 events = Table(
     "orchestrator_events",
     metadata,

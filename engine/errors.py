@@ -3,16 +3,17 @@
 WorkflowServiceError
 ├── NotFoundError
 │   ├── WorkflowNotFoundError
-│   ├── ExecutionNotFoundError
-│   └── WebhookNotFoundError
-├── SignatureError               a delivery is not from whom it should be, or not from now
-├── BodyTooLargeError
+│   └── ExecutionNotFoundError
+├── SignatureError *               a delivery is not from whom it should be, or not from now
+├── WebhookSecretUnavailableError *
+├── BodyTooLargeError *
+├── ContentEncodingError *
 ├── RefusedError                 the caller sent something that cannot be accepted
 │   ├── DocumentRefusedError
 │   ├── InputsRefusedError
 │   ├── WorkflowRefusedError
 │   ├── CursorRefusedError
-│   ├── BodyRefusedError
+│   ├── BodyRefusedError *
 │   └── OrganizationRefusedError
 │   └── IdempotencyKeyReusedError
 ├── OutOfScopeError              the caller may not ask for it
@@ -36,6 +37,8 @@ WorkflowServiceError
     ├── AnswerTooLargeError
     ├── SecretUnavailableError   it is kept elsewhere, and nobody answers there
     └── TemplateError
+
+The errors marked with * are in ``engine/request_errors.py``.
 
 HTTP statuses are given to them in one place, ``api/errors.py``.
 """
@@ -68,27 +71,6 @@ class ExecutionNotFoundError(NotFoundError):
 
     def __init__(self, execution_id: str) -> None:
         super().__init__(f"Execution '{execution_id}' not found")
-
-
-class WebhookNotFoundError(NotFoundError):
-    """No webhook node of the workflow has that address. Says nothing of those that have others."""
-
-    def __init__(self, workflow_id: str) -> None:
-        super().__init__(f"Workflow '{workflow_id}' has no webhook at this address")
-
-
-class SignatureError(WorkflowServiceError):
-    """A delivery is not signed, or not with the webhook's secret, or not just now."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"The signature is refused: {reason}")
-
-
-class BodyTooLargeError(WorkflowServiceError):
-    """The body is longer than is read."""
-
-    def __init__(self, most_bytes: int) -> None:
-        super().__init__(f"The body is longer than {most_bytes} bytes")
 
 
 class RefusedError(WorkflowServiceError):
@@ -147,15 +129,6 @@ class OrganizationRefusedError(RefusedError):
     def __init__(self, organization_id: str) -> None:
         detail = f"there is no organization '{organization_id}'"
         super().__init__([Problem("unknown_organization", detail, "/organizationId")])
-
-
-class BodyRefusedError(RefusedError):
-    """The body of a delivery is not what its content type says."""
-
-    summary = "The body cannot be read"
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__([Problem(code, detail, "")])
 
 
 class IdempotencyKeyReusedError(RefusedError):

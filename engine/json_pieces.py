@@ -9,6 +9,7 @@ from collections.abc import Callable
 from json import JSONDecodeError
 from typing import cast
 
+from engine.surrogates import replace_lone_surrogates
 from engine.values import DECODER, MAX_DEPTH, JsonValue, check_json, load_json
 
 WINDOW_CHARACTERS = 65_536
@@ -34,6 +35,7 @@ def load_json_in_pieces(text: str, between: Callable[[], object]) -> JsonValue:
     """
     if len(text) <= WINDOW_CHARACTERS:
         return load_json(text)
+    text = replace_lone_surrogates(text)
     if text.startswith("\ufeff"):
         raise JSONDecodeError("Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0)
     reader = _Reader(text, between)

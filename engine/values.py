@@ -7,6 +7,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, cast
 from unicodedata import normalize
 
+from engine.surrogates import replace_lone_surrogates
+
 JsonValue = Any
 """A JSON value: ``dict`` with text keys, ``list``, ``str``, ``int``, finite ``float``, ``bool`` or
 ``None``."""
@@ -212,13 +214,15 @@ def encode_json(value: JsonValue) -> str:
 def load_json(text: str | bytes) -> JsonValue:
     """JSON text as a value, as strict as RFC 8259: no ``NaN``, no ``Infinity``, bounded depth.
 
-    A number that would become infinite (``1e999``) is refused too: no column could store it.
+    A number that would become infinite (``1e999``) is refused too: no column could store it. Half
+    of a surrogate pair becomes U+FFFD. For a large text use ``load_json_in_pieces``.
 
     Raises:
         ValueError: it is no JSON; the message says where it breaks.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")
+    text = replace_lone_surrogates(text)
     try:
         value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError:
@@ -231,12 +235,10 @@ def check_json(text: str, value: JsonValue) -> None:
     """Check that ``value``, which was read from the JSON ``text``, can be stored.
 
     Raises:
-        ValueError: If it is nested too deeply, or has half of a surrogate pair in a text.
+        ValueError: If it is nested too deeply.
     """
     if _may_be_deep(text) and _is_deep(value):
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
-    if ("\\u" in text or not _is_unicode(text)) and (reason := why_not_json(value)):
-        raise ValueError(reason)
 
 
 def _refuse_constant(name: str) -> float:

@@ -1,32 +1,37 @@
 """Deliveries to webhooks: which node they are for, who sent them, and whether they came before."""
 
-import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
 import structlog
-from pydantic import ValidationError
 
 from database import Database
 from database.records import IdempotencyKey, Workflow
-from engine.document import Document, Node, parse_document
 from engine.errors import (
     ExecutionNotFoundError,
     NodeError,
     SecretUnavailableError,
-    SignatureError,
-    WebhookNotFoundError,
+    WorkflowNotFoundError,
 )
-from engine.graph import WEBHOOK, Graph
+from engine.graph import Graph
+from engine.request_errors import SignatureError, WebhookSecretUnavailableError
 from engine.values import JsonValue, Missing, encode_json
 from flows.submission import Submissions
-from tasks.configs import WebhookConfig
+from flows.webhook_addresses import WebhookAddresses, WebhookNode, matching
+from offload import run_sized
 from tasks.secrets import Secrets
-from tasks.signatures import ID, is_key, named_secret, verify
+from tasks.signatures import (
+    SignatureScheme,
+    delivery_id,
+    has_id_in_body,
+    is_key,
+    named_secret,
+    verify,
+)
 from tasks.webhook_response import REPLY
 
-__all__ = ["REPLY", "RESPONSE", "Delivered", "Deliveries", "Delivery"]
+__all__ = ["REPLY", "RESPONSE", "Delivered", "Deliveries", "Delivery", "Received"]
 
 log = structlog.get_logger()
 
@@ -36,7 +41,18 @@ LONGEST_KEY = 500
 """Bytes of a delivery's key that are kept as they are; of a longer one its hash. With the longest
 organization it is less than the 2,704 bytes that PostgreSQL takes for a key."""
 
-_UNUSABLE = "the webhook's secret is not set, so no signature can be checked"
+_UNUSABLE = "it cannot be checked; the log of the service says why"
+
+_addresses = WebhookAddresses()
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """The body of a delivery as the webhook node gets it, and the request around it."""
+
+    payload: JsonValue
+    request: Mapping[str, JsonValue]
+    """``{"headers", "query", "method"}``, credentials masked: ``request`` in templates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +63,7 @@ class Delivery:
     token: str | None
     headers: Mapping[str, str]
     body: bytes
-    payload: Callable[[], Awaitable[JsonValue]]
+    receive: Callable[[], Awaitable[Received]]
     """Reads the body; raises ``BodyRefusedError``. Called once the sender is known."""
 
 
@@ -70,30 +86,37 @@ class Deliveries:
     """What a ``webhookSecret`` may name."""
 
     async def deliver(self, delivery: Delivery) -> Delivered:
-        """Starts the execution that a delivery asks for, unless it did so before.
+        """Start the execution that a delivery asks for, unless it did so before.
+
+        The address is checked first, then the signature. Until both are right, every failure is
+        the same, because strangers must not learn which workflows and webhooks exist.
 
         Raises:
-            WorkflowNotFoundError: there is no such workflow.
-            WebhookNotFoundError: it has no webhook at that address.
-            SecretUnavailableError: the webhook's secret cannot be asked for.
-            SignatureError: the webhook has a secret, and the delivery is not signed with it.
-            RefusedError: the workflow cannot run, or the body is not what it says it is.
-            QueueFullError: as many executions wait as may.
-            StorageError: the database did not take it; nothing is stored.
+            WorkflowNotFoundError: If no webhook has that address.
+            WebhookSecretUnavailableError: If the webhook's secret cannot be read now.
+            SignatureError: If the webhook has a secret, and the delivery is not signed with it.
+            RefusedError: If the workflow cannot run, or the body cannot be read.
+            QueueFullError: If too many executions wait.
+            StorageError: If the database did not store it.
         """
-        workflow = await self.database.reads.workflow(delivery.workflow_id)
-        document = parse_document(workflow.data)
-        node, config = self._receiver(workflow, document, delivery.token)
-        if config.webhook_secret is not None:
-            secret = await self._secret(workflow, config.webhook_secret)
-            verify(secret, delivery.body, delivery.headers)
-        key = _key(workflow, node, delivery.headers.get(ID))
+        workflow, node = await self._addressed(delivery)
+        scheme = node.config.webhook_signature
+        if node.config.webhook_secret is not None:
+            secret = await self._secret(workflow, node.config.webhook_secret, scheme)
+            now = self.database.clock().timestamp()
+            verify(scheme, secret, delivery.body, delivery.headers, now)
+        received = await delivery.receive() if has_id_in_body(scheme) else None
+        payload = None if received is None else received.payload
+        key = _key(workflow, node.id, delivery_id(scheme, delivery.headers, payload))
         if key and (known := await self.database.submissions.known(key)):
             log.info("webhook_repeated", workflow_id=workflow.id, execution_id=known)
-            return await self._known(known, node)
+            return await self._known(known, node.id)
         graph = await self.submissions.check_aside(workflow.data)
-        payload = await delivery.payload()
-        accepted = await self.submissions.submit_delivery(workflow, graph, node.id, payload, key)
+        if received is None:
+            received = await delivery.receive()
+        accepted = await self.submissions.submit_delivery(
+            workflow, graph, node.id, received.payload, received.request, key
+        )
         log.info(
             "webhook_received",
             workflow_id=workflow.id,
@@ -102,69 +125,65 @@ class Deliveries:
         )
         return Delivered(accepted.execution_id, _leads_to_response(graph, node.id))
 
-    def _receiver(
-        self, workflow: Workflow, document: Document, token: str | None
-    ) -> tuple[Node, WebhookConfig]:
-        """The webhook at an address. Who does not know it learns nothing else of the workflow."""
-        fed = {connection.target for connection in document.connections}
-        found: tuple[Node, WebhookConfig] | None = None
-        for node in document.nodes:
-            if node.type != WEBHOOK or node.id in fed or node.disabled:
-                continue
-            try:
-                config = WebhookConfig.model_validate(node.config)
-            except ValidationError:
-                self.submissions.check(workflow.data)  # raises: it says what is wrong with it
-                raise
-            # All of them are compared, each in constant time.
-            if _is_same(config.webhook_token, token) and found is None:
-                found = node, config
-        if found is None:
-            raise WebhookNotFoundError(workflow.id)
-        return found
+    async def _addressed(self, delivery: Delivery) -> tuple[Workflow, WebhookNode]:
+        """Return the workflow and the webhook node at an address.
 
-    async def _secret(self, workflow: Workflow, text: str) -> str:
-        """The secret that a config holds or names; the sender is not told more than that."""
+        Raises:
+            WorkflowNotFoundError: If there is none; the reason makes no difference.
+        """
+        try:
+            workflow = await self.database.reads.workflow(delivery.workflow_id)
+        except WorkflowNotFoundError:
+            matching((), delivery.token)  # the same work
+            raise
+        node = await _addresses.find(workflow.data, delivery.token)
+        if node is None:
+            raise WorkflowNotFoundError(delivery.workflow_id)
+        return workflow, node
+
+    async def _secret(self, workflow: Workflow, text: str, scheme: SignatureScheme) -> str:
+        """Return the secret that a config contains or names.
+
+        Raises:
+            WebhookSecretUnavailableError: If the secret cannot be read now.
+            SignatureError: If there is no such secret, or it cannot be used.
+        """
         name = named_secret(text)
         if name is None:
             return text
         try:
             await self.secrets.prepare(text)
-        except SecretUnavailableError:
-            raise
-        except NodeError as error:  # what is there is no secret that could be kept
+        except SecretUnavailableError as error:
+            log.warning("webhook_secret_unavailable", workflow_id=workflow.id, reason=str(error))
+            raise WebhookSecretUnavailableError from None
+        except NodeError as error:  # the secret that was found cannot be kept
             log.warning("webhook_secret_unusable", workflow_id=workflow.id, reason=str(error))
             raise SignatureError(_UNUSABLE) from None
         value = self.secrets.get(name)
-        if not isinstance(value, Missing) and is_key(value):
+        if not isinstance(value, Missing) and is_key(value, scheme):
             return value
         log.warning("webhook_secret_unusable", workflow_id=workflow.id, secret=name)
         raise SignatureError(_UNUSABLE)
 
-    async def _known(self, execution_id: str, node: Node) -> Delivered:
+    async def _known(self, execution_id: str, node_id: str) -> Delivered:
         try:
             past = await self.database.reads.past_run(execution_id)
         except ExecutionNotFoundError:  # forgotten meanwhile
             return Delivered(execution_id, is_answered_by_node=False)
-        graph = self.submissions.stored_graph(past.document)
-        return Delivered(execution_id, _leads_to_response(graph, node.id))
+        stored = self.submissions.stored_graph
+        graph = await run_sized(len(past.document), stored, past.document)
+        return Delivered(execution_id, _leads_to_response(graph, node_id))
 
 
-def _is_same(expected: str | None, given: str | None) -> bool:
-    if expected is None or given is None:
-        return expected is given
-    return hmac.compare_digest(expected.encode(), given.encode(errors="replace"))
-
-
-def _key(workflow: Workflow, node: Node, delivery_id: str | None) -> IdempotencyKey | None:
+def _key(workflow: Workflow, node_id: str, sent_id: str | None) -> IdempotencyKey | None:
     """What a repeated delivery is known by, whatever its body.
 
     It belongs to the node, as one message may go to several. It begins with a line break, which no
     ``Idempotency-Key`` of a request can have in it.
     """
-    if not delivery_id:
+    if not sent_id:
         return None
-    key = encode_json([workflow.id, node.id, delivery_id])
+    key = encode_json([workflow.id, node_id, sent_id])
     if len(key.encode()) > LONGEST_KEY:
         key = sha256(key.encode()).hexdigest()
     return IdempotencyKey(workflow.organization_id or "", f"\nwebhook {key}", "")

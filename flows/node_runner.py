@@ -41,6 +41,8 @@ class NodeRunner:
     execution_id: str | None = None
     inputs: str | None = None
     """What the execution was submitted with, as JSON text."""
+    request: str | None = None
+    """The request of the webhook delivery that started the execution, as JSON text."""
     outcomes: Outcomes = field(default_factory=dict[str, Outcome])
     """The nodes that are decided; it grows while the execution goes on."""
     loop_around: Callable[[str], JsonValue | Missing] = _in_no_loop
@@ -103,6 +105,7 @@ class NodeRunner:
             self.execution_id,
             node_id,
             inputs=cache(self._inputs),
+            request=cache(lambda: read_stored(self.request) if self.request else MISSING),
             output_of=cache(partial(self._output_of, node_id)),
             result_of=cache(partial(self._result_of, node_id)),
             loop=cache(lambda: _copied(self.loop_around(node_id))),

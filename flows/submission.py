@@ -188,9 +188,12 @@ class Submissions:
         graph: Graph,
         node_id: str,
         payload: JsonValue,
+        request: Mapping[str, JsonValue],
         key: IdempotencyKey | None,
     ) -> Accepted:
-        """Stores an execution that fires this webhook node alone, and wakes the runner.
+        """Store an execution that fires this webhook node alone, and wake the runner.
+
+        ``request`` is what templates of the execution see under that name.
 
         Raises:
             QueueFullError: as many executions wait as may.
@@ -206,6 +209,7 @@ class Submissions:
             inputs=encode_json({node_id: payload}),
             total_nodes=len(plan.counted),
             trigger_type=WEBHOOK,
+            request=encode_json(dict(request)),
             idempotency=key,
         )
         return await self._store(submission)

@@ -89,6 +89,7 @@ async def _carry(carrier: Carrier) -> Ending | StopReason:
     runner = replace(
         carrier.node_runner,
         inputs=record.inputs,
+        request=record.request,
         outcomes=record.outcomes,
         begun=record.attempts,  # the walk's own, which grows with every parked retry
         loop_around=plan.loop_around,

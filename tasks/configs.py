@@ -23,7 +23,7 @@ from tasks.config_base import (
     has_template,
 )
 from tasks.config_schema import WIDGET, required_when
-from tasks.signatures import usable_secret, usable_token
+from tasks.signatures import SignatureScheme, usable_secret, usable_token
 
 SECRET: dict[str, JsonValue] = {"writeOnly": True, "format": "password"}
 """Marks a setting in the JSON Schema as one whose value is not shown again."""
@@ -35,6 +35,11 @@ NO_TEMPLATE: dict[str, JsonValue] = {"pattern": r"^(?=[\s\S]*\S)(?![\s\S]*\{\{)"
 def upper(value: object) -> object:
     """A text in capitals, without the spaces around it; anything else as it is."""
     return value.strip().upper() if isinstance(value, str) else value
+
+
+def lower(value: object) -> object:
+    """Return a text in lower case, without the spaces around it; anything else as it is."""
+    return value.strip().lower() if isinstance(value, str) else value
 
 
 def trimmed(value: object) -> object:
@@ -87,21 +92,61 @@ class CommentConfig(NodeConfig, title="Comment", category="note"):
 
 
 _BASE64 = r"(whsec_)?(([A-Za-z0-9+/]{4})+([A-Za-z0-9+/]{2,3})?|[A-Za-z0-9+/]{2,3})=*"
+_TEXT_OR_NAME = (
+    r"^(?=[\s\S]*\S)(?![\s\S]*\{\{)|^\s*\{\{\s*secrets\.[A-Za-z_][A-Za-z0-9_]*\s*\}\}\s*$"
+)
 _KEY = rf"^\s*({_BASE64}|\{{\{{\s*secrets\.[A-Za-z_][A-Za-z0-9_]*\s*\}}\}})\s*$"
 
 
-class WebhookConfig(NodeConfig, title="Webhook", category="start", inputs=()):
+_WITH_ITS_OWN_SECRET = [scheme.value for scheme in SignatureScheme if scheme != "standard"]
+_A_SCHEME_HAS_A_SECRET: dict[str, JsonValue] = {
+    "if": {
+        "properties": {"webhookSignature": {"enum": [*_WITH_ITS_OWN_SECRET]}},
+        "required": ["webhookSignature"],
+    },
+    "then": {
+        "properties": {"webhookSecret": {"type": "string", "pattern": _TEXT_OR_NAME}},
+        "required": ["webhookSecret"],
+    },
+    "else": {"properties": {"webhookSecret": {"type": "string", "pattern": _KEY}}},
+}
+
+
+class WebhookConfig(
+    NodeConfig,
+    title="Webhook",
+    category="start",
+    inputs=(),
+    json_schema_extra=_A_SCHEME_HAS_A_SECRET,
+):
     """Starts a run on a call from outside and passes on what was received."""
 
     webhook_token: Annotated[str | None, AfterValidator(usable_token)] = Field(
         default=None, title="Token", repr=False, json_schema_extra={**SECRET, "pattern": "^[^/]*$"}
     )
     """The last part of the webhook's address; calls without it are refused."""
-    webhook_secret: Annotated[str | None, AfterValidator(usable_secret)] = Field(
-        default=None, title="Secret", repr=False, json_schema_extra={**SECRET, "pattern": _KEY}
+    # Before the secret, whose validator reads it.
+    webhook_signature: Annotated[SignatureScheme, BeforeValidator(lower)] = Field(
+        default=SignatureScheme.STANDARD, title="Signature"
     )
-    """The key with which the caller signs what it sends: base64, after Standard Webhooks, or
-    ``{{ secrets.NAME }}``."""
+    """The way in which the caller signs: Standard Webhooks, or as GitHub, Stripe or Slack do."""
+    webhook_secret: str | None = Field(
+        default=None, title="Secret", repr=False, validate_default=True, json_schema_extra=SECRET
+    )
+    """The key with which the caller signs its deliveries, or ``{{ secrets.NAME }}``; base64 for
+    ``standard``."""
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _is_usable(cls, secret: str | None, info: ValidationInfo) -> str | None:
+        scheme = info.data.get("webhook_signature")
+        if scheme is None:  # it is invalid already
+            return secret
+        if secret is not None:
+            return usable_secret(secret, scheme)
+        if scheme != SignatureScheme.STANDARD:
+            raise ValueError(f"is required when webhookSignature is {scheme}")
+        return None
 
 
 class OutputType(StrEnum):

@@ -55,6 +55,9 @@ class NodeRun:
     node_id: str | None = None
     inputs: Callable[[], JsonValue] = dict[str, JsonValue]
     """What the execution was submitted with; ``{}`` where it was nothing."""
+    request: Callable[[], JsonValue | Missing] = Missing
+    """The ``headers``, ``query`` and ``method`` of the delivery that started the execution;
+    ``MISSING`` where no webhook did."""
     output_of: Callable[[str], JsonValue | Missing] = _no_output
     """The output of a node, by its id, that has completed before; ``MISSING`` of any other."""
     result_of: Callable[[str], JsonValue | Missing] = _no_output

@@ -19,6 +19,7 @@ from tasks.filters import VALUE_COST, Missed, charge
 _OUTPUT = "output"
 _PARTS = (_OUTPUT, "result")
 _PART = re.compile(rf"(?<=.)\.({'|'.join(_PARTS)})(?=\.|$)", re.DOTALL)
+_HEADERS = "headers"
 _MOST_NAMED = 20
 
 
@@ -81,6 +82,21 @@ class Names:
             return Missed(f"there is no '{path.text}'; there is execution.id")
         return found
 
+    def _request(self, path: Path) -> JsonValue | Missed:
+        request = self.run.request()
+        if isinstance(request, Missing):
+            return Missed(f"there is no '{path.text}': no webhook delivery started the execution")
+        found = follow(request, path.rest)
+        if isinstance(found, Missing):  # names of headers are in lower case there
+            found = follow(request, _in_lower_case(path.rest))
+        if not isinstance(found, Missing):
+            return found
+        headers = cast("Mapping[str, JsonValue]", request)["headers"]
+        return Missed(
+            f"the request has no '{path.text}'; it has request.method, request.query and "
+            f"request.headers ({_fields(headers)})"
+        )
+
     def _loop(self, path: Path) -> JsonValue | Missed:
         loop = self.run.loop()
         if isinstance(loop, Missing):
@@ -112,6 +128,7 @@ _NAMED: dict[str, Callable[[Names, Path], JsonValue | Missed]] = {
     "inputs": Names._inputs,  # pyright: ignore[reportPrivateUsage]
     "nodes": Names._nodes,  # pyright: ignore[reportPrivateUsage]
     "execution": Names._execution,  # pyright: ignore[reportPrivateUsage]
+    "request": Names._request,  # pyright: ignore[reportPrivateUsage]
     "loop": Names._loop,  # pyright: ignore[reportPrivateUsage]
     "now": Names._now,  # pyright: ignore[reportPrivateUsage]
 }
@@ -129,6 +146,13 @@ def _split_node_path(
         return ("".join(rest[:1]), part, rest[2:]) if part in _PARTS else ("", None, "")
     found = _PART.search(rest)
     return (rest[: found.start()], found[1], rest[found.end() + 1 :]) if found else ("", None, "")
+
+
+def _in_lower_case(rest: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    if isinstance(rest, str):
+        head, dot, name = rest.partition(".")
+        return f"{head}{dot}{name.lower()}" if head == _HEADERS else rest
+    return (rest[0], *(key.lower() for key in rest[1:])) if rest[:1] == (_HEADERS,) else rest
 
 
 def _written(rest: str | tuple[str, ...]) -> str:

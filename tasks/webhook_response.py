@@ -9,6 +9,7 @@ from prefect import task
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from engine.errors import NodeError
+from engine.response_headers import EXPLANATION, is_permitted, schema_pattern
 from engine.values import JsonValue, Missing, as_text, kind_of, load_json, lookup
 from tasks.computing import compute
 from tasks.config_base import (
@@ -30,21 +31,8 @@ REPLY = "webhookReply"
 """
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
-_NAME_PATTERN = r"^\s*[!#$%&'*+.^_`|~0-9A-Za-z-]*\s*$"
+_NAME_PATTERN = schema_pattern()
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_REFUSED = {
-    "connection",
-    "content-length",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-}
-"""What belongs to the connection, which is the server's."""
 
 
 class ResponseMode(StrEnum):
@@ -67,8 +55,8 @@ class ResponseHeader(Pair, title="Header"):
         name = name.strip()
         if name and not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"'{name}' cannot be the name of a header")
-        if name.lower() in _REFUSED:
-            raise ValueError(f"header '{name}' is the server's own to set")
+        if name and not is_permitted(name):
+            raise ValueError(f"header '{name}' is not permitted in a response; {EXPLANATION}")
         return name
 
     @field_validator("value")

@@ -20,6 +20,7 @@ from api.services import Services
 from database import Database
 from database.records import Interest
 from engine.errors import WorkflowServiceError
+from engine.values import load_json
 
 MOST_SUBSCRIPTIONS = 100
 GOING_AWAY = 1012
@@ -129,8 +130,8 @@ class _Conversation:
 
     async def _obey(self, text: str | None) -> None:
         try:
-            sent = json.loads(text) if text is not None else None
-        except (ValueError, RecursionError):
+            sent = load_json(text) if text is not None else None
+        except ValueError:
             sent = None
         if not isinstance(sent, dict):
             await self._say({"type": "error", "detail": "a message should be a JSON object"})

@@ -109,8 +109,11 @@ def test_the_flow_goes_on_behind_the_response(service: RunningService, gates: Ga
         ({"Mode": "other"}, "'webhookResponseMode'"),
         ({"Mode": "selected"}, "'webhookResponseFields' is required for the mode 'selected'"),
         ({"Mode": "template"}, "'webhookResponseTemplate' is required for the mode 'template'"),
-        ({"Headers": {"Content-Length": "1"}}, "header 'Content-Length' is the server's own"),
-        ({"Headers": {"transfer-encoding": "x"}}, "header 'transfer-encoding' is the server's own"),
+        ({"Headers": {"Content-Length": "1"}}, "header 'Content-Length' is not permitted"),
+        ({"Headers": {"transfer-encoding": "x"}}, "header 'transfer-encoding' is not permitted"),
+        ({"Headers": {"Clear-Site-Data": '"*"'}}, "header 'Clear-Site-Data' is not permitted"),
+        ({"Headers": '[{"key": "Alt-Svc", "value": "x"}]'}, "header 'Alt-Svc' is not permitted"),
+        ({"Headers": {"Set-Cookie": "{{ a }}"}}, "header 'Set-Cookie' is not permitted"),
         ({"Headers": {"X Y": "1"}}, "'X Y' cannot be the name of a header"),
         ({"Headers": {"X": "a\r\nSet-Cookie: b"}}, "cannot have a control character"),
         ({"Headers": "no"}, "should be an object or a list"),
@@ -134,15 +137,61 @@ def test_a_config_that_cannot_be_answered_with_is_refused(
         ({"Mode": "template", "Template": "{{ nope }}"}, "webhookResponseTemplate: "),
     ],
 )
-def test_an_execution_that_ends_without_an_answer_is_a_202(
+def test_an_execution_that_fails_before_its_response_is_an_error(
     service: RunningService, response: dict[str, Any], said: str
 ):
     service.save(answering(**response))
     answer = post(service, {"evil": "a\r\nSet-Cookie: b"})
     execution_id = answer.json()["executionId"]
-    assert answer.status_code == 202
-    assert answer.json() == {"success": True, "executionId": execution_id, "status": "failed"}
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.json()["success"], answer.json()["executionStatus"]) == (False, "failed")
+    assert said not in answer.text  # the reason is for people who may read the execution
     assert said in service.poll(execution_id)["error"]
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "deleted", "timed out"])
+def test_an_execution_that_ends_badly_while_its_caller_waits_is_an_error(
+    tmp_path: Path, gates: Gates, ending: str
+):
+    limit = 0.5 if ending == "timed out" else 60.0
+    with RunningService(tmp_path, PROBE_TYPES, execution_timeout_seconds=limit) as service:
+        service.save(answering(node("held", "gate")))
+        with ThreadPoolExecutor(1) as pool:
+            call = pool.submit(post, service, {})
+            gates.wait_for("held")
+            (row,) = service.rows("SELECT id FROM workflow_executions")
+            if ending == "cancelled":
+                service.http.post(f"/api/executions/{row['id']}/cancel")
+            elif ending == "deleted":
+                service.write("DELETE FROM workflow_executions")
+            answer = call.result()
+        assert answer.status_code == 500, answer.text
+        assert (answer.json()["success"], answer.json()["executionId"]) == (False, row["id"])
+        gates.open("held")
+
+
+def test_a_response_is_sandboxed(service: RunningService):
+    rows = [{"key": "Content-Type", "value": "text/html"}, {"key": "X-Mine", "value": "1"}]
+    service.save(answering(Mode="template", Template="<script>1</script>", Headers=rows))
+    answer = post(service, {})
+    assert answer.headers.get_list("content-security-policy") == ["sandbox"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["x-mine"] == "1"
+    assert "content-security-policy" not in service.http.get("/").headers
+
+
+@pytest.mark.parametrize("name", ["Service-Worker-Allowed", "access-control-allow-origin"])
+def test_a_response_that_an_older_version_stored_has_permitted_headers_only(
+    service: RunningService, name: str
+):
+    service.save(answering(Headers={"X-Mine": "1"}))
+    post(service, {"n": 1}, headers={"webhook-id": "m"})
+    change = "UPDATE execution_logs SET resultDetail = replace(resultDetail, 'X-Mine', ?)"
+    service.write(change, name)
+    answer = post(service, {"n": 1}, headers={"webhook-id": "m"})
+    assert (answer.status_code, answer.json()) == (200, {"n": 1})
+    assert name not in answer.headers
 
 
 def test_a_response_that_is_not_reached_is_a_202(service: RunningService):

@@ -131,12 +131,12 @@ def test_what_proves_the_caller_is_not_kept(running: RunningService):
 @pytest.mark.parametrize(
     ("content_type", "content", "code", "said"),
     [
-        ("application/json", b'{"a": ', "invalid_json", "the body is no JSON"),
+        ("application/json", b'{"a": ', "invalid_json", "the body is not valid JSON"),
         ("application/json", b'{"a": NaN}', "invalid_json", "NaN is no JSON value"),
-        ("application/json", b"\xff", "invalid_json", "the body is no JSON"),
-        ("application/json", b'{"a": "\\ud800"}', "invalid_json", "not valid Unicode"),
+        ("application/json", b"\xff", "invalid_json", "not valid UTF-8 at byte 0"),
         ("application/json", b"[" * 200 + b"]" * 200, "invalid_body", "nested deeper"),
         ("application/x-www-form-urlencoded", b"&".join([b"a=1"] * 1001), "invalid_form", "1000"),
+        ("application/x-www-form-urlencoded", b"a=%FF", "invalid_form", "UTF-8"),
         ("application/x-www-form-urlencoded", b"a=\xff", "invalid_form", "UTF-8"),
         ("multipart/form-data", b"x", "invalid_form", "boundary"),
         ("multipart/form-data; boundary=b", b"no part", "invalid_form", "cannot be read"),
@@ -175,7 +175,7 @@ def test_a_longer_body_is_cut_off(running: RunningService, size: int, chunked: b
     answer = running.http.post("/api/webhook/w", content=pieces() if chunked else b"x" * size)
     assert answer.status_code == 413
     # What is announced as too large for any route does not come as far as this one.
-    told = f"The body is longer than {MOST} bytes"
+    told = f"The body is longer than {MOST} bytes (MAX_WEBHOOK_BODY_BYTES)"
     if not chunked and size > 10 * MOST:
         told = f"The body is larger than MAX_BODY_BYTES={10 * MOST}"
     assert answer.json()["detail"] == told
@@ -215,7 +215,7 @@ def test_without_a_webhook_there_is_no_such_address(service: RunningService):
     service.save(document(node("start", "trigger"), node("end"), flow=("start -> end",)))
     answer = post(service, {})
     assert answer.status_code == 404
-    assert answer.json()["detail"] == "Workflow 'w' has no webhook at this address"
+    assert answer.json()["detail"] == "Workflow 'w' not found"
     assert post(service, {}, "nope").json()["detail"] == "Workflow 'nope' not found"
     service.save(
         document(node("start", "trigger"), node("inner", "webhook"), flow=("start -> inner",))
@@ -228,9 +228,7 @@ def test_a_token_is_the_last_part_of_the_address(service: RunningService):
     service.save(hook(webhookToken="t0ken ü"))
     answers = [post(service, {}, path) for path in ("w", "w/t0ken", "w/wrong", "w/t0ken ü/")]
     assert [answer.status_code for answer in answers[:3]] == [404] * 3
-    assert {answer.json()["detail"] for answer in answers[:3]} == {
-        "Workflow 'w' has no webhook at this address"
-    }
+    assert {answer.json()["detail"] for answer in answers[:3]} == {"Workflow 'w' not found"}
     assert count(service) == 0
     assert received(service, post(service, {"a": 1}, "w/t0ken ü")) == {"a": 1}
     service.save(hook())
@@ -281,10 +279,11 @@ def test_a_secret_or_token_that_cannot_work_is_refused(
     service: RunningService, config: dict[str, Any], said: str
 ):
     service.save(hook(**config))
-    for answer in (post(service, {}), service.submit()):
-        assert answer.status_code == 422
-        assert said in answer.json()["detail"]
-        assert "not base64!" not in answer.text
+    answer = service.submit()
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
+    assert "not base64!" not in answer.text
+    assert post(service, {}).status_code == 404  # strangers do not learn the reason
     assert count(service) == 0
 
 

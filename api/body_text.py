@@ -1,0 +1,125 @@
+"""Request bodies: unpacks the content coding and decodes the charset, both with limits.
+
+Every function here is CPU-bound. Callers run it off the event loop for a large body.
+"""
+
+import zlib
+from gzip import BadGzipFile, GzipFile
+from io import BytesIO
+
+from charsets import UTF_8, Charset, find_charset, parameter_of
+from engine.request_errors import BodyRefusedError, BodyTooLargeError, ContentEncodingError
+from offload import check_stop
+
+MAX_CONTENT_TYPE_CHARACTERS = 4_096
+"""Maximum length of a ``Content-Type`` header, in characters."""
+
+_GZIP = {"gzip", "x-gzip"}
+_NOT_CODED = {"", "identity", "none", "binary"}
+"""Content codings that leave the bytes as they are; ``none`` and charsets are common mistakes."""
+_PIECE_BYTES = 65_536
+
+
+def unpacked(body: bytes, content_encoding: str, max_bytes: int, setting: str) -> bytes:
+    """Return ``body`` without its ``Content-Encoding``: gzip, or none.
+
+    Args:
+        body: The bytes as they were sent.
+        content_encoding: The header, blank without one.
+        max_bytes: Maximum size of the unpacked body.
+        setting: The setting that the limit comes from, for the error.
+
+    Raises:
+        ContentEncodingError: If the coding is not supported.
+        BodyRefusedError: If the data is not gzip, or ends too early.
+        BodyTooLargeError: If the unpacked body is larger than ``max_bytes``.
+    """
+    codings = [coding.strip().lower() for coding in content_encoding.split(",", 8)]
+    codings = [name for name in codings if name not in _NOT_CODED and find_charset(name) is None]
+    if not codings:
+        return body
+    if len(codings) > 1 or codings[0] not in _GZIP:
+        raise ContentEncodingError(content_encoding[:80])
+    return _gunzipped(body, max_bytes, setting)
+
+
+def _gunzipped(body: bytes, max_bytes: int, setting: str) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        with GzipFile(fileobj=BytesIO(body)) as file:
+            while piece := file.read(_PIECE_BYTES):
+                check_stop()
+                size += len(piece)
+                if size > max_bytes:
+                    raise BodyTooLargeError(max_bytes, setting)
+                pieces.append(piece)
+    except EOFError:
+        raise _bad_gzip("the gzip data of the body ends too early") from None
+    except (BadGzipFile, zlib.error):
+        raise _bad_gzip("the body is not valid gzip data") from None
+    return b"".join(pieces)
+
+
+def _bad_gzip(detail: str) -> BodyRefusedError:
+    return BodyRefusedError("invalid_content_encoding", detail)
+
+
+def media_type_of(content_type: str) -> str:
+    """Return the media type of a ``Content-Type`` header in lower case, blank without one.
+
+    Raises:
+        BodyRefusedError: If the header is longer than ``MAX_CONTENT_TYPE_CHARACTERS``.
+    """
+    if len(content_type) > MAX_CONTENT_TYPE_CHARACTERS:
+        detail = f"'Content-Type' has more than {MAX_CONTENT_TYPE_CHARACTERS} characters"
+        raise BodyRefusedError("invalid_content_type", detail)
+    return content_type.partition(";")[0].strip().lower()
+
+
+def charset_of(content_type: str, default: Charset = UTF_8) -> Charset:
+    """Return the charset that a ``Content-Type`` header names, ``default`` without one.
+
+    Raises:
+        BodyRefusedError: If the charset is not in the WHATWG Encoding Standard.
+    """
+    label = parameter_of(content_type, "charset")
+    return default if label is None else known_charset(label)
+
+
+def known_charset(label: str) -> Charset:
+    """Return the charset with this label.
+
+    Raises:
+        BodyRefusedError: If the charset is not in the WHATWG Encoding Standard.
+    """
+    charset = find_charset(label)
+    if charset is None:
+        detail = (
+            f"the charset '{label[:80]}' is not supported; supported are UTF-8 and the other "
+            "charsets of the WHATWG Encoding Standard"
+        )
+        raise BodyRefusedError("unknown_charset", detail)
+    return charset
+
+
+def says_json(media_type: str) -> bool:
+    """Return whether a media type stands for JSON."""
+    return media_type in ("application/json", "text/json") or media_type.endswith("+json")
+
+
+def decoded(data: bytes, charset: Charset, what: str, code: str) -> str:
+    """Return ``data`` as text.
+
+    Raises:
+        BodyRefusedError: If ``data`` is not in that charset; ``what`` and ``code`` name the part.
+    """
+    try:
+        return charset.decode(data)
+    except UnicodeDecodeError as error:
+        position = error.start if len(data) <= _PIECE_BYTES else None
+        where = "" if position is None else f" at byte {position}"
+        detail = (
+            f"{what} is not valid {charset.name.upper()}{where}; name its charset in 'Content-Type'"
+        )
+        raise BodyRefusedError(code, detail) from None
