@@ -1,5 +1,6 @@
 """Retries that wait longer than a few seconds: they hold no slot, and survive a restart."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import datetime
@@ -35,7 +36,18 @@ async def handle_own(node: dict, input_data: object) -> dict:
     raise RuntimeError("it went wrong")
 
 
-TYPES = NodeTypes({**NODE_HANDLERS, **PROBES, "busy": handle_busy, "own": handle_own}, NODE_CONFIGS)
+@task(name="stuck")
+async def handle_stuck(node: dict, input_data: object) -> dict:
+    """Fails, but waits for its gate in the second attempt."""
+    mine = probes.gates
+    mine.enter("stuck")
+    while len(mine.runs) == 2 and not mine.is_open("stuck"):
+        await asyncio.sleep(0.005)  # between two looks at the gate
+    raise RuntimeError("it went wrong")
+
+
+OWN = {"busy": handle_busy, "own": handle_own, "stuck": handle_stuck}
+TYPES = NodeTypes({**NODE_HANDLERS, **PROBES, **OWN}, NODE_CONFIGS)
 
 
 @pytest.fixture
