@@ -1,6 +1,6 @@
 """The nodes of a walk that are parked: when they fall due, and what comes of them then."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from datetime import datetime
 
 from engine.loops import Loop
@@ -51,16 +51,18 @@ class ParkedNodes:
         """Whether one of them may be told to go on; loops are told by nobody."""
         return len(self._nodes) > len(self.loops)
 
-    def next_due(self, *, retries: bool = True) -> datetime | None:
+    def next_due(self, *, retries: bool = True, queued: Container[str] = ()) -> datetime | None:
         """When the first of them goes on by itself; ``None`` where none does.
 
-        Without ``retries``, the next attempts of parked retries do not count.
+        Without ``retries``, the next attempts of parked retries do not count. Those in ``queued``
+        never do: they are due, and wait for another node to end.
         """
         return min(
             (
                 node.until
-                for node in self._nodes.values()
-                if node.until and (retries or not isinstance(node, ParkedRetry))
+                for node_id, node in self._nodes.items()
+                if node.until
+                and not (isinstance(node, ParkedRetry) and (not retries or node_id in queued))
             ),
             default=None,
         )

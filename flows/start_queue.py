@@ -35,6 +35,9 @@ class StartQueue:
         """Add node runs that are ready."""
         self._keys.extend(keys)
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
     def add_first(self, keys: Iterable[str]) -> None:
         """Add node runs that were ready before the others, unless they are in the queue."""
         self._keys.extendleft(key for key in keys if key not in self._keys)

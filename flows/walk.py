@@ -183,7 +183,7 @@ class Walk:
         return ended + await self._take_due()
 
     def _seconds_until_due(self, *, retrying: bool) -> float | None:
-        due = self._parked.next_due(retries=retrying)
+        due = self._parked.next_due(retries=retrying, queued=self._queue)
         return None if due is None else max(0.0, (due - self._clock()).total_seconds())
 
     async def _take_due(self) -> list[NodeEnded]:

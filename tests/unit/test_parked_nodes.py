@@ -1,0 +1,35 @@
+"""When parked nodes go on."""
+
+from datetime import UTC, datetime, timedelta
+
+from engine.parking import ParkedNode, ParkedRetry, Resumption
+from flows.parked_nodes import ParkedNodes
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
+
+
+def parked(**retries: ParkedRetry) -> ParkedNodes:
+    return ParkedNodes(retries, lambda _: False)
+
+
+def test_a_retry_is_due_at_its_moment_or_when_it_is_resumed() -> None:
+    nodes = parked(now=ParkedRetry(NOW), later=ParkedRetry(LATER), asked=ParkedRetry(LATER))
+    assert nodes.due_retries(NOW) == ("now",)
+    nodes.tell({"asked": Resumption()})
+    assert nodes.due_retries(NOW) == ("now", "asked")
+    assert nodes.take_due(LATER) == {}
+
+
+def test_a_retry_that_waits_for_other_nodes_to_end_wakes_nobody() -> None:
+    """Else the walk would look again and again, without a pause, until a node ends."""
+    nodes = parked(now=ParkedRetry(NOW), later=ParkedRetry(LATER))
+    assert nodes.next_due() == NOW
+    assert nodes.next_due(queued=["now"]) == LATER
+    assert nodes.next_due(queued=["now", "later"]) is None
+
+
+def test_where_no_attempt_may_start_only_other_nodes_count() -> None:
+    wait = ParkedNode({"park": {"until": LATER.isoformat()}})
+    nodes = ParkedNodes({"retry": ParkedRetry(NOW), "wait": wait}, lambda _: False)
+    assert nodes.next_due(retries=False) == LATER
