@@ -22,6 +22,7 @@ from api.keys import read_keys
 from api.live import sse, websocket
 from api.live.hub import Hub
 from api.origins import parse_hosts, parse_origins
+from api.query_names import reject_misspelled_parameters
 from api.schemas import ProblemView
 from api.scope import within_scope
 from api.services import Services
@@ -90,6 +91,8 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
                 settings.webhook_response_timeout_seconds,
                 access,
                 WebhookLimits(settings.max_webhook_body_bytes, settings.max_webhook_form_fields),
+                settings.max_logs_page_size,
+                settings.max_response_characters,
             )
             log.info("service_started", version=VERSION)
             yield
@@ -121,7 +124,11 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
     app.add_middleware(AccessLog)
     add_error_handlers(app)
     # What is asked of a route here holds for the next one too.
-    asked = [Depends(within_scope), *([] if access.open else SIGNED)]
+    asked = [
+        Depends(reject_misspelled_parameters),
+        Depends(within_scope),
+        *([] if access.open else SIGNED),
+    ]
     refusals = (413, 421, *STORAGE) if access.open else (401, 403, 413, *STORAGE)
     of_service = (413, 421) if access.open else (413,)
     # webhooks have secrets of their own

@@ -1,5 +1,6 @@
 """The service's settings: environment variables, or a ``.env`` file beside this one."""
 
+import difflib
 import io
 import json
 import os
@@ -22,6 +23,7 @@ SHORTEST_SECRET = 4
 """Characters. A shorter one is in too many texts by chance, and masking would destroy them."""
 SHORTEST_DATA_KEY = 16
 _TOKEN_SECRET_BYTES = 32
+_COMPARED_CHARACTERS = 60
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -135,6 +137,11 @@ class Settings(BaseSettings):
     """Maximum number of JSON values in the body of a request; past that it is a 422."""
     body_timeout_seconds: float = Field(default=60.0, gt=0, le=86_400)
     """How long the body of a request may take to come; past that it is answered with 408."""
+
+    max_logs_page_size: int = Field(default=10_000, ge=1, le=100_000)
+    """Maximum number of node runs in one response of ``GET /api/executions/{id}/logs``."""
+    max_response_characters: int = Field(default=16_777_216, ge=1_024, le=2**30)
+    """Maximum size of the stored data that one response contains, in characters."""
 
     database_path: Annotated[Path, BeforeValidator(_require_file_name)] = Path("../database.sqlite")
     """The SQLite file shared with the main project; relative paths start at this directory."""
@@ -308,6 +315,28 @@ def load_secrets(settings: Settings) -> dict[str, str]:
                 f"{SECRET_PREFIX}{name}: the value is shorter than {SHORTEST_SECRET} characters "
                 "and could not be masked"
             )
+    return found
+
+
+_FOREIGN_NAMES = ("PREFECT_", "HTTP_PROXY", "HTTPS_PROXY", SECRET_PREFIX)
+"""Beginnings of names that other programs read, and of secrets."""
+
+
+def misspelled_settings() -> dict[str, str]:
+    """Return the names in ``.env`` and in the environment that look like a setting's, each with it.
+
+    ``.env`` belongs to this service, so that a smaller similarity is enough there.
+    """
+    known = [name.upper() for name in Settings.model_fields]
+    found: dict[str, str] = {}
+    for source, likeness in ((os.environ, 0.87), (_dotenv(), 0.75)):
+        for name in source:
+            upper = name.upper()
+            if upper in known or upper.startswith(_FOREIGN_NAMES):
+                continue
+            matches = difflib.get_close_matches(upper[:_COMPARED_CHARACTERS], known, 1, likeness)
+            if matches:
+                found[name] = matches[0]
     return found
 
 

@@ -254,12 +254,16 @@ def serve(settings: "Settings", sockets: list[socket.socket], *, is_open: bool) 
 
     from api.server import Server  # noqa: PLC0415
     from api_service import create_app, prepare_database  # noqa: PLC0415
-    from config import SettingsError  # noqa: PLC0415
+    from config import SettingsError, misspelled_settings  # noqa: PLC0415
     from engine.errors import StorageError  # noqa: PLC0415
     from logs import set_up_logging  # noqa: PLC0415
     from tasks.node_packages import NodePackageError, load_node_packages  # noqa: PLC0415
 
     set_up_logging(settings.log_level, settings.log_format)
+    misspelled = misspelled_settings()
+    if misspelled:
+        hints = [f"{name}: did you mean {known}?" for name, known in misspelled.items()]
+        structlog.get_logger().warning("unknown_settings_ignored", names="; ".join(hints))
     try:
         load_node_packages(settings.node_module_names)
     except NodePackageError as error:

@@ -33,7 +33,7 @@ ROLES: dict[str, Role] = {
     "POST /api/workflows/validate": Role.READ,
     "POST /api/executions/{execution_id}/cancel": Role.RUN,
     "POST /api/executions/{execution_id}/rerun": Role.RUN,
-    "POST /api/executions/{execution_id}/nodes/{node_id}/resume": Role.RUN,
+    "POST /api/executions/{execution_id}/nodes/{node_id:path}/resume": Role.RUN,
     "POST /api/executions/{execution_id}/token": Role.READ,
     "POST /api/nodes/execute": Role.RUN,
 }

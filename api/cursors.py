@@ -5,12 +5,15 @@ import binascii
 from dataclasses import asdict
 from typing import Any, Literal, cast
 
-from database.records import ExecutionPlace, WorkflowPlace
+from database.records import ExecutionPlace, StoredValue, WorkflowPlace
 from engine.errors import CursorRefusedError
-from engine.values import encode_json, load_json
+from engine.values import JsonValue, encode_json, load_json
 
 HIGHEST_POSITION = 2**63 - 1
 """What the widest integers of either database hold."""
+
+_BYTES = "bytes"
+"""Key of the base64 of a value that is stored as bytes."""
 
 Kind = Literal["executions", "workflows"]
 
@@ -20,7 +23,7 @@ def encode_place(place: ExecutionPlace | WorkflowPlace | None) -> str | None:
     if place is None:
         return None
     kind: Kind = "executions" if isinstance(place, ExecutionPlace) else "workflows"
-    text = encode_json([kind, *asdict(place).values()])
+    text = encode_json([kind, *map(_encoded, asdict(place).values())])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
@@ -33,10 +36,8 @@ def execution_place(cursor: str | None) -> ExecutionPlace | None:
     match _decode(cursor):
         case None:
             return None
-        case ["executions", str(created), int(position), str(execution)] if (
-            0 <= position <= HIGHEST_POSITION
-        ):
-            return ExecutionPlace(created, int(position), execution)
+        case ["executions", created, int(position), execution] if 0 <= position <= HIGHEST_POSITION:
+            return ExecutionPlace(_decoded(created), int(position), _decoded(execution))
         case _:
             raise CursorRefusedError
 
@@ -50,8 +51,27 @@ def workflow_place(cursor: str | None) -> WorkflowPlace | None:
     match _decode(cursor):
         case None:
             return None
-        case ["workflows", str(created), str(workflow)]:
-            return WorkflowPlace(created, workflow)
+        case ["workflows", created, workflow]:
+            return WorkflowPlace(_decoded(created), _decoded(workflow))
+        case _:
+            raise CursorRefusedError
+
+
+def _encoded(value: StoredValue) -> JsonValue:
+    return {_BYTES: base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+
+
+def _decoded(value: JsonValue) -> StoredValue:
+    match value:
+        case str() | float():
+            return value
+        case int() if abs(value) <= HIGHEST_POSITION and not isinstance(value, bool):
+            return value
+        case {"bytes": str(text)}:
+            try:
+                return base64.b64decode(text, validate=True)
+            except ValueError:
+                raise CursorRefusedError from None
         case _:
             raise CursorRefusedError
 

@@ -29,6 +29,7 @@ from engine.errors import (
     ValueNotStorableError,
     WorkflowServiceError,
 )
+from engine.problems import MAX_PROBLEMS, and_more
 from engine.request_errors import (
     BodyTooLargeError,
     ContentEncodingError,
@@ -68,8 +69,6 @@ _LATER = (
 )
 """Errors of what may work later."""
 
-MAX_SHOWN_ERRORS = 100
-"""Maximum number of errors that the response to an invalid body contains."""
 RETRY_AFTER_SECONDS = "2"
 SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -121,23 +120,32 @@ async def _on_service_error(_request: Request, error: Exception) -> ProblemRespo
         headers = {"Accept-Encoding": "gzip, identity"}  # RFC 9110, section 15.5.16
     if isinstance(error, RefusedError | SecretUnavailableError | WebhookSecretUnavailableError):
         told = [item.as_json() for item in error.problems]
-        return problem(status, str(error), headers, errors=told)
+        return problem(status, str(error), headers, errors=told, **_more(error))
     return problem(status, str(error), headers)
+
+
+def _more(error: WorkflowServiceError) -> dict[str, int]:
+    """Return how many errors are not listed, if there are any."""
+    if not isinstance(error, RefusedError) or not (error.more or error.unchecked_nodes):
+        return {}
+    unchecked = {"uncheckedNodes": error.unchecked_nodes} if error.unchecked_nodes else {}
+    return {"moreErrors": error.more, **unchecked}
 
 
 async def _on_invalid_request(_request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, RequestValidationError)
-    errors: Sequence[dict[str, Any]] = error.errors()
-    shown = errors[:MAX_SHOWN_ERRORS]
-    reasons = [_reason(item) for item in shown]
+    every: Sequence[dict[str, Any]] = error.errors()
+    errors, more = every[:MAX_PROBLEMS], len(every[MAX_PROBLEMS:])
+    reasons = [_reason(item) for item in errors]
     problems = [
         {"code": item["type"], "detail": reason, "pointer": _pointer(item["loc"])}
-        for item, reason in zip(shown, reasons, strict=True)
+        for item, reason in zip(errors, reasons, strict=True)
     ]
-    if len(errors) > len(shown):
-        reasons.append(f"and {len(errors) - len(shown)} more")
-    detail = "; ".join(reasons)
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=jsonable_encoder(problems))
+    detail = "; ".join([*reasons, and_more(more)] if more else reasons)
+    counted = {"moreErrors": more} if more else {}
+    return problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=jsonable_encoder(problems), **counted
+    )
 
 
 def _reason(item: dict[str, Any]) -> str:

@@ -184,7 +184,9 @@ ANSWERS: dict[str, dict[str, Any]] = {
             "finalOutput": {"name": "Ada", "greeting": "Hello, Ada!"},
         }
     },
-    "readExecutionLogs": {"200": {"executionId": EXECUTION, "nextSeq": 11, "logs": [_LOG]}},
+    "readExecutionLogs": {
+        "200": {"executionId": EXECUTION, "nextSeq": 11, "hasMore": False, "logs": [_LOG]}
+    },
     "cancelExecution": {
         "200": {
             "success": True,
@@ -313,6 +315,9 @@ PARAMETERS: dict[str, tuple[str, Any]] = {
     "executionIds": ("Separated by commas.", EXECUTION),
     "status": ("Several times, or several separated by commas.", ["running", "waiting"]),
     "limit": ("How many a page has at most.", 50),
+    "nodeId": ("Only the runs of this node.", "start"),
+    "payloads": ("Whether payloads are read.", True),
+    "include": ("Further fields: `nodeResults`.", ["nodeResults"]),
     "cursor": (
         "The `nextCursor` of the page before.",
         "WyJleGVjdXRpb25zIiwiMjAyNi0xMS0yM1QwNzoyOToyOS40NzdaIiwxLCI1NGU4YjJjNSJd",

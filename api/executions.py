@@ -1,9 +1,12 @@
 """Executions: submit one, look at it, cancel it, run it again, let it go on."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Response
+from pydantic import BeforeValidator, Field
 
+from api.json_responses import encoded
+from api.list_schemas import MAX_STATUSES, split_commas
 from api.masked_documents import reject_masks
 from api.schemas import (
     CancelAnswer,
@@ -21,13 +24,36 @@ from api.schemas import (
 from api.scope import UseScope
 from api.services import UseServices
 from api.strict_json import StrictRoute
-from api.views import CUT_AT, execution_view, log_view
+from api.views import CUT_AT, execution_json, execution_view, log_page_json
 from database import to_text
+from database.log_pages import LogPageRequest
+from database.records import Payload
+from engine.errors import InputsRefusedError, Problem
 from engine.parking import Resumption
-from engine.status import TERMINAL, ExecutionStatus
+from engine.status import ExecutionStatus, has_ended
 
 POLLED_LOGS = 10
 MAX_SEQ = 2**31 - 1
+CHARACTERS_OF_A_LOG = 500
+"""About the size of a node run in a response, without its payloads."""
+
+Include = Annotated[
+    Annotated[list[Literal["nodeResults"]], Field(max_length=MAX_STATUSES)],
+    Query(description="Further fields: `nodeResults`."),
+    BeforeValidator(split_commas),
+]
+AfterSeq = Annotated[int, Query(alias="afterSeq", ge=0, le=MAX_SEQ)]
+PageLimit = Annotated[
+    int | None,
+    Query(ge=1, description="How many a page has at most; `MAX_LOGS_PAGE_SIZE` without it."),
+]
+NodeId = Annotated[
+    str | None, Query(alias="nodeId", max_length=500, description="Only the runs of this node.")
+]
+Payloads = Annotated[
+    bool,
+    Query(description="Whether payloads are read; without them, only their sizes are shown."),
+]
 
 router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
 
@@ -77,39 +103,87 @@ async def execute(
 @router.get(
     "/executions/{execution_id}",
     operation_id="readExecution",
-    responses={404: {"model": ProblemView}},
+    response_model=ExecutionView,
+    responses={404: {"model": ProblemView}, 422: {"model": ProblemView}},
 )
-async def read_execution(execution_id: str, services: UseServices) -> ExecutionView:
+async def read_execution(
+    execution_id: str,
+    services: UseServices,
+    include: Include = [],  # noqa: B006 - FastAPI copies defaults
+) -> Response:
     """How an execution stands: status, progress, the last logs, the output."""
+    most = services.max_response_characters
+    with_results = "nodeResults" in include
     execution, logs = await services.database.reads.execution_with_logs(
-        execution_id, last=POLLED_LOGS, cut_at=CUT_AT
+        execution_id,
+        last=POLLED_LOGS,
+        cut_at=CUT_AT,
+        output_characters=most,
+        results_characters=most if with_results else 0,
     )
     position = None
     if execution.status == ExecutionStatus.PENDING:
         position = await services.database.queue.position(execution_id, services.lease_seconds)
     callback = await services.database.callbacks.state(execution_id)
-    return execution_view(execution, logs, position, callback)
+    texts = [(log.input_data, log.output_data) for log in logs]
+    size = _characters(execution.final_output, execution.node_results, *sum(texts, ()))
+    return await encoded(
+        size,
+        lambda: execution_json(
+            execution_view(execution, logs, position, callback),
+            execution,
+            with_results=with_results,
+        ),
+    )
 
 
 @router.get(
     "/executions/{execution_id}/logs",
     operation_id="readExecutionLogs",
-    responses={404: {"model": ProblemView}},
+    response_model=LogsView,
+    responses={404: {"model": ProblemView}, 422: {"model": ProblemView}},
 )
 async def read_logs(
     execution_id: str,
     services: UseServices,
-    after_seq: Annotated[int, Query(alias="afterSeq", ge=0, le=MAX_SEQ)] = 0,
-) -> LogsView:
-    """Every node run of an execution in the order of start, payloads whole; with ``afterSeq`` only
-    what changed since the answer whose ``nextSeq`` it was.
+    after_seq: AfterSeq = 0,
+    limit: PageLimit = None,
+    node_id: NodeId = None,
+    payloads: Payloads = True,  # noqa: FBT002 - FastAPI passes it by name
+) -> Response:
+    """The node runs of an execution in the order of start, payloads whole, page by page.
+
+    With ``afterSeq``: what changed since the response whose ``nextSeq`` it was, or the next page
+    of it. Another page follows while ``hasMore`` is true.
     """
-    execution, logs = await services.database.reads.execution_with_logs(
-        execution_id, after_seq=after_seq
+    page = await services.database.log_pages.read(
+        LogPageRequest(
+            execution_id,
+            after_seq,
+            _page_size(limit, services.max_logs_page_size),
+            services.max_response_characters,
+            payloads,
+            node_id,
+        )
     )
-    return LogsView(
-        execution_id=execution_id, next_seq=execution.seq, logs=[log_view(log) for log in logs]
-    )
+    size = page.characters + CHARACTERS_OF_A_LOG * len(page.logs)
+    return await encoded(size, lambda: log_page_json(execution_id, page))
+
+
+def _page_size(limit: int | None, most: int) -> int:
+    """Return the number of rows of a page.
+
+    Raises:
+        InputsRefusedError: If ``limit`` is above the setting.
+    """
+    if limit is not None and limit > most:
+        detail = f"limit: {limit} is above MAX_LOGS_PAGE_SIZE={most}"
+        raise InputsRefusedError([Problem("invalid_query", detail, "")])
+    return most if limit is None else limit
+
+
+def _characters(*payloads: Payload | None) -> int:
+    return sum(len(payload.text) for payload in payloads if payload is not None)
 
 
 @router.post(
@@ -121,7 +195,7 @@ async def cancel(execution_id: str, services: UseServices) -> CancelAnswer:
     """Stops an execution. It is ``cancelled`` as soon as nothing of it runs any more."""
     previous = await services.database.queue.request_cancel(execution_id)
     services.runner.cancel(execution_id)
-    done = previous in TERMINAL
+    done = has_ended(previous)
     return CancelAnswer(
         success=not done,
         execution_id=execution_id,
@@ -156,7 +230,8 @@ async def rerun(
 
 
 @router.post(
-    "/executions/{execution_id}/nodes/{node_id}/resume",
+    # ``path``: a node id may contain a slash, which servers decode before they match a path.
+    "/executions/{execution_id}/nodes/{node_id:path}/resume",
     operation_id="resumeNode",
     responses={status: {"model": ProblemView} for status in (404, 409, 422)},
 )

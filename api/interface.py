@@ -9,6 +9,7 @@ from api.browsers import WEBHOOKS
 from api.errors import ProblemResponse
 from api.examples import ANSWERS, PARAMETERS, REQUESTS, problem_example
 from api.links import LINKS
+from api.stream_schemas import ExecutionMessage
 
 TAGS = [
     {"name": "service", "description": "The service itself."},
@@ -19,7 +20,8 @@ TAGS = [
     {"name": "webhooks", "description": "Calls from outside that start executions."},
 ]
 DESCRIPTION = """\
-Every operation has examples. The links of an answer name the operations that come next, and where
+Every operation has examples; optional parameters have none, so that an operation can be tried
+without changing anything. The links of an answer name the operations that come next, and where
 in the answer their parameters stand. Errors are problem documents (RFC 9457).
 """
 STORAGE = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
@@ -40,20 +42,18 @@ _OF_TOKEN = {
 }
 _WEBHOOK = "receiveWebhook"
 _EVENTS = "text/event-stream"
+_MESSAGE = "ExecutionMessage"
 _EVENT = {
     "type": "object",
     "required": ["event", "id", "data"],
     "properties": {
-        "event": {
-            "enum": [
-                "execution_progress",
-                "execution_complete",
-                "execution_cancelled",
-                "execution_error",
-            ]
-        },
+        "event": {"$ref": "#/components/schemas/EventType"},
         "id": {"type": "string", "pattern": "^[0-9]+$"},
-        "data": {"type": "string", "contentMediaType": "application/json"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": f"#/components/schemas/{_MESSAGE}"},
+        },
     },
 }
 """One of a stream's events; as ``itemSchema``, where FastAPI puts it and OpenAPI 3.2 has it."""
@@ -121,11 +121,20 @@ def _described(document: dict[str, Any]) -> dict[str, Any]:
             if path.endswith("/stream") and "security" in operation:
                 operation["security"].append({_TOKEN_SCHEME: []})
     components = document["components"]
+    components["schemas"] |= _message_schemas()
     for name in _FASTAPI_S_OWN:
         components["schemas"].pop(name, None)
     if "securitySchemes" in components:
         components["securitySchemes"][_TOKEN_SCHEME] = _OF_TOKEN
     return document
+
+
+def _message_schemas() -> dict[str, Any]:
+    """Return the schemas of the messages of streams, which no operation returns as JSON."""
+    schema = ExecutionMessage.model_json_schema(
+        ref_template="#/components/schemas/{model}", mode="serialization"
+    )
+    return {**schema.pop("$defs"), _MESSAGE: schema}
 
 
 def _describe_parameter(parameter: dict[str, Any]) -> None:
@@ -138,7 +147,9 @@ def _describe_parameter(parameter: dict[str, Any]) -> None:
         del schema["default"]
     description, example = PARAMETERS[parameter["name"]]
     parameter.setdefault("description", description)
-    parameter["example"] = example
+    # Swagger UI fills examples in, and would send values that only fit one moment.
+    if parameter.get("required"):
+        parameter["example"] = example
 
 
 def _add_request_examples(operation: dict[str, Any]) -> None:

@@ -5,11 +5,12 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from api.known_values import AnyExecutionStatus, AnyTriggerType
 from api.schemas import WITHOUT_NUL, ApiModel, without_nul
 from engine.status import ExecutionStatus
 
 
-def _split(values: object) -> object:
+def split_commas(values: object) -> object:
     """``status=a,b`` is ``status=a&status=b``."""
     if not isinstance(values, list):
         return values
@@ -20,6 +21,9 @@ def _split(values: object) -> object:
 def _empty_is_none(text: str | None) -> str | None:
     return text or None
 
+
+MAX_STATUSES = 50
+"""Maximum number of values of a parameter that takes several."""
 
 _Short = Annotated[str, Field(max_length=500, json_schema_extra={"pattern": WITHOUT_NUL})]
 _Only = Annotated[_Short | None, AfterValidator(without_nul), AfterValidator(_empty_is_none)]
@@ -41,9 +45,9 @@ Cursor = Annotated[
     AfterValidator(_empty_is_none),
 ]
 Statuses = Annotated[
-    list[ExecutionStatus],
+    Annotated[list[ExecutionStatus], Field(max_length=MAX_STATUSES)],
     Query(description="Several times, or several separated by commas."),
-    BeforeValidator(_split),
+    BeforeValidator(split_commas),
 ]
 
 
@@ -52,7 +56,7 @@ class ExecutionSummaryView(ApiModel):
 
     id: str
     workflow_id: str
-    status: str | None
+    status: AnyExecutionStatus
     created_at: str | None
     started_at: str | None
     completed_at: str | None
@@ -64,7 +68,7 @@ class ListedExecutionView(ExecutionSummaryView):
 
     workflow_name: str | None
     organization_id: str | None
-    trigger_type: str | None
+    trigger_type: AnyTriggerType | None
     rerun_of: str | None
     parent_execution_id: str | None
 

@@ -1,8 +1,9 @@
 """Executions in lists: all of them, or a workflow's, newest first."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from api.cursors import encode_place, execution_place
+from api.json_responses import encoded_model
 from api.list_schemas import (
     Cursor,
     ExecutionSummaryView,
@@ -19,12 +20,22 @@ from api.schemas import ProblemView
 from api.scope import UseScope
 from api.services import UseServices
 from api.strict_json import StrictRoute
-from database.records import ExecutionFilter
+from database.lists import Page
+from database.records import ExecutionFilter, ExecutionPlace, ExecutionSummary, Workflow
 
 router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
 
 
-@router.get("/executions", operation_id="listExecutions", responses={422: {"model": ProblemView}})
+CHARACTERS_OF_AN_EXECUTION = 1_000
+"""About the size of an execution in a list."""
+
+
+@router.get(
+    "/executions",
+    operation_id="listExecutions",
+    response_model=ExecutionsView,
+    responses={422: {"model": ProblemView}},
+)
 async def list_executions(  # noqa: PLR0913, PLR0917 - by name, each a field of the query
     services: UseServices,
     scope: UseScope,
@@ -34,11 +45,16 @@ async def list_executions(  # noqa: PLR0913, PLR0917 - by name, each a field of 
     parent_execution_id: OfParent = None,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> ExecutionsView:
+) -> Response:
     """Executions, newest first, without payloads; also those that other programs made."""
     organization_id = scope.organization(organization_id)
     wanted = ExecutionFilter(organization_id, workflow_id, frozenset(status), parent_execution_id)
     page = await services.database.lists.executions(wanted, limit, execution_place(cursor))
+    size = CHARACTERS_OF_AN_EXECUTION * len(page.items)
+    return await encoded_model(size, lambda: _executions_view(page))
+
+
+def _executions_view(page: Page[ExecutionSummary, ExecutionPlace]) -> ExecutionsView:
     return ExecutionsView(
         executions=[
             ListedExecutionView(
@@ -65,6 +81,7 @@ async def list_executions(  # noqa: PLR0913, PLR0917 - by name, each a field of 
 @router.get(
     "/workflows/{workflow_id:path}/executions",
     operation_id="listWorkflowExecutions",
+    response_model=WorkflowExecutionsView,
     responses={status: {"model": ProblemView} for status in (404, 422)},
 )
 async def list_executions_of_a_workflow(
@@ -73,11 +90,18 @@ async def list_executions_of_a_workflow(
     scope: UseScope,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> WorkflowExecutionsView:
+) -> Response:
     """The workflow's executions, newest first."""
     workflow, page, total = await services.database.lists.executions_of(
         workflow_id, limit, execution_place(cursor), scope.organization(None)
     )
+    size = CHARACTERS_OF_AN_EXECUTION * len(page.items)
+    return await encoded_model(size, lambda: _workflow_executions_view(workflow, page, total))
+
+
+def _workflow_executions_view(
+    workflow: Workflow, page: Page[ExecutionSummary, ExecutionPlace], total: int
+) -> WorkflowExecutionsView:
     return WorkflowExecutionsView(
         workflow_id=workflow.id,
         workflow_name=workflow.name,

@@ -1,10 +1,10 @@
 """What requests and answers look like. Field names are the frontend's camelCase."""
 
-from typing import Annotated, Any, Literal, Self, cast
+import re
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     StrictBool,
@@ -13,10 +13,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from api.base_models import ApiModel, RequestModel
+from api.known_values import AnyExecutionStatus, AnyNodeStatus
 from flows.callback_request import check_callback_url
+
+_UNPRINTABLE = re.compile(r"[\u0000-\u001f\u007f-\u009f\u2028\u2029]")
 
 
 def without_nul(text: str | None) -> str | None:
@@ -26,12 +29,28 @@ def without_nul(text: str | None) -> str | None:
     return text
 
 
+def without_control_characters(text: str) -> str:
+    """Return an id or a name of one line.
+
+    Raises:
+        ValueError: If it has a control character or a line break.
+    """
+    found = _UNPRINTABLE.search(text)
+    if found is not None:
+        raise ValueError(
+            f"has the character U+{ord(found[0]):04X} at position {found.start()}; "
+            "control characters and line breaks are not accepted"
+        )
+    return text
+
+
 # The patterns are for the description of the interface: the validators say better what is wrong.
 WITHOUT_NUL = r"^[^\u0000]*$"
+ONE_LINE = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"
 Name = Annotated[
     StrictStr,
-    Field(min_length=1, max_length=500, json_schema_extra={"pattern": WITHOUT_NUL}),
-    AfterValidator(without_nul),
+    Field(min_length=1, max_length=500, json_schema_extra={"pattern": ONE_LINE}),
+    AfterValidator(without_control_characters),
 ]
 
 _WEB_ADDRESS = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\u0000-\u0020\u007f-\u009f]+$"
@@ -41,7 +60,7 @@ CallbackUrl = Annotated[
     AfterValidator(check_callback_url),
 ]
 
-_EITHER: dict[str, Any] = {
+EITHER: dict[str, Any] = {
     "oneOf": [
         {
             "required": ["workflowId"],
@@ -56,12 +75,6 @@ _EITHER: dict[str, Any] = {
 """A saved workflow or a document, as JSON Schema says it."""
 
 
-class ApiModel(BaseModel):
-    """camelCase outside, snake_case inside."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
-
-
 class ServiceStatus(ApiModel):
     """``GET /``."""
 
@@ -72,10 +85,10 @@ class ServiceStatus(ApiModel):
     docs: str = "/docs"
 
 
-class ExecuteRequest(ApiModel):
+class ExecuteRequest(RequestModel):
     """What to run, a saved workflow or a document, and what its nodes take."""
 
-    model_config = ConfigDict(json_schema_extra=_EITHER)
+    model_config = ConfigDict(json_schema_extra=EITHER)
 
     # Before the other one, which looks at it.
     graph: dict[str, Any] | None = Field(
@@ -124,7 +137,7 @@ class ExecuteAnswer(ApiModel):
     workflow_name: str
 
 
-class RerunRequest(ApiModel):
+class RerunRequest(RequestModel):
     """From where an execution is run again, and with what."""
 
     from_node_id: Name | None = Field(
@@ -144,7 +157,7 @@ class RerunAnswer(ExecuteAnswer):
     rerun_of: str
 
 
-class ResumeRequest(ApiModel):
+class ResumeRequest(RequestModel):
     """What is said to a node that waits."""
 
     approved: StrictBool = True
@@ -179,13 +192,15 @@ class ProgressView(ApiModel):
 
 
 class NodeLogView(ApiModel):
-    """One node run. ``duration`` in milliseconds, ``timestamp`` its start."""
+    """One node run. ``timestamp`` is its start."""
 
     node_id: str | None
     node_type: str | None
     node_label: str | None
-    status: str | None
-    duration: int | None
+    status: AnyNodeStatus | None
+    duration: int | float | str | None = Field(
+        description="Milliseconds, an integer; rows of other programs may have any number or text."
+    )
     timestamp: str | None
     started_at: str | None = Field(
         description="The start of the first attempt; null if the node is skipped, and in rows of"
@@ -245,7 +260,7 @@ class ExecutionView(ApiModel):
     execution_id: str
     workflow_id: str
     organization_id: str | None
-    status: str
+    status: AnyExecutionStatus
     created_at: str | None
     started_at: str | None
     completed_at: str | None
@@ -263,13 +278,19 @@ class ExecutionView(ApiModel):
     progress: ProgressView
     logs: list[NodeLogView]
     final_output: Any
+    node_results: Any = Field(
+        default=None, description="By node id; there if `include` names it, once it has ended."
+    )
 
 
 class LogsView(ApiModel):
     """``GET /api/executions/{id}/logs``."""
 
     execution_id: str
-    next_seq: int
+    next_seq: int = Field(
+        description="The `afterSeq` of the next page; of the last page, of what changes later."
+    )
+    has_more: bool = Field(description="Whether another page follows.")
     logs: list[NodeLogView]
 
 
@@ -279,10 +300,10 @@ class CancelAnswer(ApiModel):
     success: bool
     execution_id: str
     message: str
-    previous_status: str
+    previous_status: AnyExecutionStatus
 
 
-class NodeExecuteRequest(ApiModel):
+class NodeExecuteRequest(RequestModel):
     """One node to run alone, now. ``node`` is the node as the editor has it."""
 
     workflow_id: Name = Field(examples=["example-hello-world"])
@@ -349,43 +370,6 @@ class NodeTypeView(ApiModel):
     off: str | None = Field(description="Why workflows with it are refused here, if they are.")
 
 
-class ValidateRequest(ApiModel):
-    """A workflow to look at: a saved one or a document, exactly one of the two."""
-
-    model_config = ConfigDict(json_schema_extra=_EITHER)
-
-    workflow_id: Name | None = Field(default=None, examples=["example-hello-world"])
-    graph: dict[str, Any] | None = Field(default=None, description="A document, unsaved.")
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.workflow_id is None) == (self.graph is None):
-            raise PydanticCustomError(
-                "one_of_two", "exactly one of 'workflowId' and 'graph' is required"
-            )
-        return self
-
-
-class DocumentProblemView(ApiModel):
-    """One reason why a document cannot run."""
-
-    code: str
-    detail: str
-    pointer: str = Field(description="JSON pointer into the document, in the spelling it has.")
-    node_id: str | None = None
-    connection_id: str | None = None
-
-
-class ValidateAnswer(ApiModel):
-    """Whether a document can run, and every reason why not."""
-
-    valid: bool
-    errors: list[DocumentProblemView]
-    warnings: list[DocumentProblemView] = Field(
-        description="Parts of the document that are not part of an execution."
-    )
-
-
 class ProblemView(ApiModel):
     """RFC 9457."""
 
@@ -393,4 +377,8 @@ class ProblemView(ApiModel):
     title: str
     status: int
     detail: str
-    errors: list[dict[str, str]] | None = None
+    errors: list[dict[str, str]] | None = Field(default=None, description="The first 100.")
+    more_errors: int | None = Field(default=None, description="Number of further errors.")
+    unchecked_nodes: int | None = Field(
+        default=None, description="Number of nodes that were not checked, after many errors."
+    )

@@ -25,6 +25,8 @@ class Services:
     webhook_response_timeout_seconds: float
     access: Access
     webhook_limits: WebhookLimits
+    max_logs_page_size: int
+    max_response_characters: int
 
 
 async def _services(request: Request) -> Services:

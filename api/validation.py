@@ -1,14 +1,17 @@
 """Can a workflow run? The same checks as at a submission, with nothing stored."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from fastapi import APIRouter
 
-from api.schemas import DocumentProblemView, ProblemView, ValidateAnswer, ValidateRequest
+from api.schemas import ProblemView
 from api.scope import UseScope
 from api.services import UseServices
 from api.strict_json import StrictRoute
-from engine.errors import DocumentRefusedError, Problem
+from api.validation_schemas import DocumentProblemView, ValidateAnswer, ValidateRequest
+from engine.errors import DocumentRefusedError
+from engine.problems import MAX_PROBLEMS, Problem, and_more
 
 router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=StrictRoute)
 
@@ -31,10 +34,23 @@ async def validate(
         warnings = await services.submissions.warnings(document)
     except DocumentRefusedError as refused:
         return ValidateAnswer(
-            valid=False, errors=_views(refused.problems), warnings=_views(refused.warnings)
+            valid=False,
+            errors=_views(refused.problems),
+            warnings=_views(refused.warnings),
+            detail=and_more(refused.more, refused.unchecked_nodes) or None,
+            more_errors=refused.more or None,
+            unchecked_nodes=refused.unchecked_nodes or None,
+            more_warnings=_more(refused.warnings),
         )
-    return ValidateAnswer(valid=True, errors=[], warnings=_views(warnings))
+    return ValidateAnswer(
+        valid=True, errors=[], warnings=_views(warnings), more_warnings=_more(warnings)
+    )
 
 
 def _views(problems: Iterable[Problem]) -> list[DocumentProblemView]:
-    return [DocumentProblemView.model_validate(problem.as_json()) for problem in problems]
+    first = islice(problems, MAX_PROBLEMS)
+    return [DocumentProblemView.model_validate(problem.as_json()) for problem in first]
+
+
+def _more(problems: Sequence[Problem]) -> int | None:
+    return len(problems[MAX_PROBLEMS:]) or None

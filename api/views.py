@@ -1,13 +1,15 @@
 """Rows of the database as the answers show them."""
 
-import json
+from collections.abc import Mapping
 
 from api.schemas import CallbackView, CurrentNodeView, ExecutionView, NodeLogView, ProgressView
 from database.callbacks import CallbackState
+from database.foreign_values import json_of, raw_json_of
+from database.log_pages import LogPage
 from database.records import CurrentNode, Execution, NodeLog, Payload
 from engine.plan import Progress
 from engine.status import ExecutionStatus
-from engine.values import JsonValue
+from engine.values import JsonValue, encode_json
 
 CUT_AT = 8_192
 """Characters of a payload's JSON that the polling answer carries; ``/logs`` has it whole."""
@@ -19,7 +21,7 @@ def execution_view(
     queue_position: int | None,
     callback: CallbackState | None,
 ) -> ExecutionView:
-    """The polling answer."""
+    """The polling answer, without payloads of its own."""
     return ExecutionView(
         execution_id=execution.id,
         workflow_id=execution.workflow_id,
@@ -41,8 +43,44 @@ def execution_view(
         callback=None if callback is None else callback_view(callback),
         progress=progress_view(execution.progress, execution.status),
         logs=[log_view(log) for log in logs],
-        final_output=json_value(execution.final_output),
+        final_output=None,
     )
+
+
+def execution_json(view: ExecutionView, execution: Execution, *, with_results: bool) -> bytes:
+    """Return the polling response. Payloads that are valid JSON are copied, not built again."""
+    raw = {"finalOutput": raw_payload(execution.final_output)}
+    if with_results:
+        raw["nodeResults"] = raw_payload(execution.node_results)
+    fields = view.model_dump(by_alias=True, exclude={"final_output", "node_results"})
+    return _object_json(fields, raw).encode()
+
+
+def log_page_json(execution_id: str, page: LogPage) -> bytes:
+    """Return the response with a page of node logs."""
+    rows = ",".join(map(_log_json, page.logs))
+    fields = {"executionId": execution_id, "nextSeq": page.next_seq, "hasMore": page.has_more}
+    return _object_json(fields, {"logs": f"[{rows}]"}).encode()
+
+
+def _log_json(log: NodeLog) -> str:
+    view = log_view(log, with_payloads=False)
+    fields = view.model_dump(by_alias=True, exclude={"input_data", "output_data"})
+    raw = {"inputData": raw_payload(log.input_data), "outputData": raw_payload(log.output_data)}
+    return _object_json(fields, raw)
+
+
+def _object_json(fields: Mapping[str, JsonValue], raw: Mapping[str, str]) -> str:
+    """Return an object as JSON text; the values of ``raw`` are JSON texts already."""
+    more = "".join(f',"{name}":{text}' for name, text in raw.items())
+    return f"{encode_json(dict(fields))[:-1]}{more}}}"
+
+
+def raw_payload(payload: Payload | None) -> str:
+    """Return a payload as JSON text; see ``payload_view``."""
+    if payload is None:
+        return "null"
+    return encode_json(payload_view(payload)) if payload.cut else raw_json_of(payload.text)
 
 
 def current_node_view(node: CurrentNode | None) -> CurrentNodeView | None:
@@ -60,7 +98,7 @@ def current_node_view(node: CurrentNode | None) -> CurrentNodeView | None:
     )
 
 
-def progress_view(progress: Progress, status: ExecutionStatus) -> ProgressView:
+def progress_view(progress: Progress, status: str) -> ProgressView:
     """The counts, and the percentage that is 100 exactly when ``completed``."""
     return ProgressView(
         total_nodes=progress.total,
@@ -85,7 +123,7 @@ def callback_view(callback: CallbackState) -> CallbackView:
     )
 
 
-def log_view(log: NodeLog) -> NodeLogView:
+def log_view(log: NodeLog, *, with_payloads: bool = True) -> NodeLogView:
     """One node run; a payload that was cut is an object that says so."""
     return NodeLogView(
         node_id=log.node_id,
@@ -98,8 +136,8 @@ def log_view(log: NodeLog) -> NodeLogView:
         ended_at=log.ended_at,
         waited_ms=log.waited_ms,
         waiting_since=log.waiting_since,
-        input_data=payload_view(log.input_data),
-        output_data=payload_view(log.output_data),
+        input_data=payload_view(log.input_data) if with_payloads else None,
+        output_data=payload_view(log.output_data) if with_payloads else None,
         error=log.error,
         attempt=log.attempt,
         last_error=log.last_error,
@@ -123,9 +161,4 @@ def payload_view(payload: Payload | None) -> JsonValue:
 
 def json_value(text: str | None) -> JsonValue:
     """A JSON column's value; a text that another writer put there stays a text."""
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    return json_of(text)

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from api.schemas import ApiModel, Name
+from api.base_models import ApiModel, RequestModel
+from api.schemas import Name
 from database.unsaved import is_unsaved_id
 
 FIXED_NAMES = frozenset({"execute", "validate"})
@@ -33,8 +34,16 @@ def _fit_for_a_path(workflow_id: str) -> str:
 Tags = Annotated[list[Name], Field(max_length=MOST_TAGS)]
 
 
-class WorkflowContent(ApiModel):
-    """A workflow to save, in either spelling. What cannot run yet can be saved."""
+_ReadOnly = Annotated[
+    Any, Field(json_schema_extra={"readOnly": True}, description="Of responses; is ignored.")
+]
+
+
+class WorkflowContent(RequestModel):
+    """A workflow to save, in either spelling. What cannot run yet can be saved.
+
+    Fields of a response may be sent back.
+    """
 
     name: Name = Field(examples=["My workflow"])
     data: dict[str, Any] = Field(
@@ -42,6 +51,11 @@ class WorkflowContent(ApiModel):
         examples=[{"nodes": [{"id": "start", "type": "trigger"}], "connections": []}],
     )
     tags: Tags | None = None
+    created_at: _ReadOnly = None
+    updated_at: _ReadOnly = None
+    valid: _ReadOnly = None
+    errors: _ReadOnly = None
+    more_errors: _ReadOnly = None
 
 
 class CreateWorkflowRequest(WorkflowContent):
@@ -80,6 +94,11 @@ class SavedWorkflowView(WorkflowView):
 
     valid: bool
     errors: list[dict[str, str]] = Field(description="Pointers into what was sent: `/data/…`.")
+    more_errors: int = Field(
+        default=0,
+        exclude_if=lambda count: count == 0,
+        description="Number of further errors, if there are any; 100 are listed.",
+    )
 
 
 class WorkflowsView(ApiModel):

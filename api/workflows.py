@@ -201,12 +201,17 @@ async def _saved(
     workflow: SavedWorkflow, services: Services, scope: CallerScope, response: Response
 ) -> SavedWorkflowView:
     errors: list[dict[str, str]] = []
+    more = 0
     try:
         await services.submissions.check_aside(workflow.data)
     except DocumentRefusedError as refusal:
         errors = [problem.as_json() for problem in refusal.within("/data").problems]
+        more = refusal.more
     document, _ = await shown_document(workflow.data, scope.caller, services)
     response.headers["ETag"] = etag(version_of(workflow))
     return SavedWorkflowView(
-        **_view(workflow, document).model_dump(), valid=not errors, errors=errors
+        **_view(workflow, document).model_dump(),
+        valid=not errors,
+        errors=errors,
+        more_errors=more,
     )

@@ -25,6 +25,7 @@ from database.connection import (
 from database.invariants import Violation, find_violations
 from database.journal import Journal
 from database.lists import Lists
+from database.log_pages import LogPages
 from database.news import News
 from database.queue import Queue
 from database.reader import PooledReader, Reader, ThreadedReader
@@ -86,6 +87,7 @@ class Database:
         self.queue = Queue(reader, writer, clock)
         self.journal = Journal(reader, writer, clock, self._vault)
         self.reads = Reads(reader, self._vault)
+        self.log_pages = LogPages(reader)
         self.news = News(reader)
         self.lists = Lists(reader)
         self.workflows = SavedWorkflows(reader, writer, clock)

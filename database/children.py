@@ -20,13 +20,13 @@ from database.tables import children, executions, logs, runs, workflows
 from database.writer import Writer
 from engine.calls import ChildEnd
 from engine.errors import ExecutionNotFoundError
-from engine.status import TERMINAL, ExecutionStatus
+from engine.status import OPEN, ExecutionStatus
 
 SWEPT_AT_ONCE = 100
 """Calls that one transaction of the sweep settles."""
 
 _PARENT = executions.alias("parent")
-_CHILD_IS_OVER = or_(executions.c.id.is_(None), executions.c.status.in_(TERMINAL))
+_CHILD_IS_OVER = or_(executions.c.id.is_(None), executions.c.status.not_in(OPEN))
 _LEFT_OPEN = (
     select(children.c.executionId, _CHILD_IS_OVER.label("isOver"), _PARENT.c.id.label("parent"))
     .outerjoin(executions, executions.c.id == children.c.executionId)
@@ -37,7 +37,7 @@ _LEFT_OPEN = (
         or_(
             _CHILD_IS_OVER,
             and_(
-                or_(_PARENT.c.id.is_(None), _PARENT.c.status.in_(TERMINAL)),
+                or_(_PARENT.c.id.is_(None), _PARENT.c.status.not_in(OPEN)),
                 runs.c.cancelRequestedAt.is_(None),
             ),
         )

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, bindparam, select, update
 
 from database.callbacks import make_due
 from database.events import note_executions
+from database.foreign_values import text_of
 from database.node_rows import UNENDED, cancel_node_runs
 from database.tables import AT_ONCE, children, executions, logs, runs
 from engine.calls import ChildEnd
@@ -90,7 +91,13 @@ def tell_parents(connection: Connection, execution_ids: Collection[str], now: st
         .where(executions.c.id.in_([child.executionId for child in untold]))
     )
     ends = {
-        row.id: ChildEnd(row.id, row.workflowName, row.status, row.error, row.finalOutput)
+        row.id: ChildEnd(
+            row.id,
+            row.workflowName,
+            text_of(row.status) or ExecutionStatus.PENDING,
+            text_of(row.error),
+            text_of(row.finalOutput),
+        )
         for row in rows
     }
     for child in untold:

@@ -1,7 +1,8 @@
 """What must be true of every database at every moment; ``./start.sh --check`` asks.
 
 Each invariant is a query for the rows that break it. Rows without the service's bookkeeping are the
-main project's own, and not looked at.
+main project's own, and not looked at; nor are ended executions to which another program gave a
+status of its own, and the values in rows that it added to an execution's logs.
 """
 
 from dataclasses import dataclass
@@ -65,7 +66,11 @@ async def find_violations(reader: Reader, clock: Clock, *, service_runs: bool) -
     )
 
 
-_OURS = select(executions.c.id).join(runs, runs.c.executionId == executions.c.id)
+_HAS_KNOWN_STATUS = func.coalesce(executions.c.status, ExecutionStatus.PENDING).in_(
+    list(ExecutionStatus)
+)
+_ALL_OURS = select(executions.c.id).join(runs, runs.c.executionId == executions.c.id)
+_OURS = _ALL_OURS.where(_HAS_KNOWN_STATUS)
 _ENDED = executions.c.status.in_(TERMINAL)
 _BY_US = runs.c.endedElsewhere.is_(None)
 """Whether no other program has ended the execution: it has what the service writes at an end."""
@@ -76,8 +81,8 @@ def _statuses() -> dict[str, Select[Any]]:
     completed = status == ExecutionStatus.COMPLETED
     done = runs.c.completedNodes + runs.c.failedNodes + runs.c.skippedNodes
     return {
-        "an execution has one of the known statuses": _OURS.where(
-            _BY_US, or_(status.is_(None), status.not_in(list(ExecutionStatus)))
+        "an execution has one of the known statuses": _ALL_OURS.where(
+            or_(status.is_(None), not_(_HAS_KNOWN_STATUS)), runs.c.endedAt.is_(None), _BY_US
         ),
         "an ended execution says when it ended": _OURS.where(
             _ENDED, or_(executions.c.completedAt.is_(None), runs.c.endedAt.is_(None))
@@ -137,11 +142,13 @@ def _node_runs() -> dict[str, Select[*tuple[Any, ...]]]:
         select(logs.c.executionId, logs.c.nodeId)
         .join(runs, runs.c.executionId == logs.c.executionId)
         .join(executions, executions.c.id == logs.c.executionId)
+        .where(_HAS_KNOWN_STATUS)
     )
+    every, mine = mine, mine.where(logs.c.startSeq.is_not(None))
     node_status = logs.c.status
     return {
         "a node has one row in an execution": (
-            mine.with_only_columns(logs.c.executionId, logs.c.nodeId)
+            every.with_only_columns(logs.c.executionId, logs.c.nodeId)
             .group_by(logs.c.executionId, logs.c.nodeId)
             .having(func.count() > 1)
         ),

@@ -7,14 +7,12 @@ lease of this owner on an execution that has not ended, and where that changes n
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Connection,
     Integer,
-    Row,
     bindparam,
     case,
     func,
@@ -28,29 +26,28 @@ from database.clock import Clock, to_text
 from database.endings import after_end, hold_family
 from database.events import note_executions, note_nodes
 from database.foreign_ends import GOES_ON, EndedElsewhereError, settle, was_ended
+from database.foreign_values import text_of
 from database.node_records import NodeDecided, NodeEnded, NodeStarted, RetryLater
 from database.node_rows import (
     UNENDED,
     begin_nodes,
-    begun_attempts,
     cancel_node_runs,
     end_nodes,
-    outcome_of,
-    parked_node,
+    is_own_row,
     row_id,
-    time_spent,
 )
 from database.reader import Reader
-from database.records import MANUAL, Ending, Lease, RunRecord
+from database.records import Ending, Lease, RunRecord
 from database.resumptions import is_resumed, read_resumptions, resume_node
+from database.run_records import run_record
 from database.tables import AT_ONCE, children, definitions, executions, logs, requests, runs
 from database.vault import Vault
 from database.writer import Writer
 from engine.errors import LeaseLostError
-from engine.parking import ParkedNode, ParkedRetry, Resumption
-from engine.plan import Outcome, Progress
-from engine.status import DECIDED, ExecutionStatus, NodeStatus
-from offload import check_stop, run_sized
+from engine.parking import Resumption
+from engine.plan import Progress
+from engine.status import ExecutionStatus
+from offload import run_sized
 
 # Statements are built once: building one anew takes longer than SQLite takes to carry it out.
 _LOAD_RUN = (
@@ -85,7 +82,7 @@ _LOAD_NODES = (
         logs.c.waitingSince,
         logs.c.failedAttempts,
     )
-    .where(logs.c.executionId == bindparam("execution"))
+    .where(logs.c.executionId == bindparam("execution"), is_own_row())
     .order_by(logs.c.seq)
 )
 _HOLD = (
@@ -137,11 +134,11 @@ class Journal:
         if head is None:
             raise LeaseLostError(lease.execution_id)
         size = sum(
-            len(text or "")
+            len(text_of(value) or "")
             for row in rows
-            for text in (row.outputData, row.resultDetail, row.resumption)
+            for value in (row.outputData, row.resultDetail, row.resumption)
         )
-        return await run_sized(size, _run_record, lease.execution_id, head, rows, self.vault)
+        return await run_sized(size, run_record, lease.execution_id, head, rows, self.vault)
 
     async def resumptions(self, lease: Lease) -> dict[str, Resumption]:
         """What nodes that wait were told, by ``resume`` or by a child's end, by node id."""
@@ -361,39 +358,6 @@ def _why_not_ours(connection: Connection, lease: Lease) -> LeaseLostError:
     """Return why the status of a held execution cannot change: it was ended or deleted."""
     ended = was_ended(connection, lease.execution_id)
     return (EndedElsewhereError if ended else LeaseLostError)(lease.execution_id)
-
-
-def _run_record(
-    execution_id: str, head: Row[Any], rows: Sequence[Row[Any]], vault: Vault
-) -> RunRecord:
-    outcomes: dict[str, Outcome] = {}
-    parked: dict[str, ParkedNode | ParkedRetry] = {}
-    for row in rows:
-        check_stop()
-        if outcome := outcome_of(row, vault):
-            outcomes[row.nodeId] = outcome
-        elif row.status == NodeStatus.WAITING:
-            parked[row.nodeId] = parked_node(row, vault)
-    return RunRecord(
-        execution_id,
-        head.document,
-        head.inputs,
-        head.seq,
-        head.cancelRequestedAt is not None,
-        outcomes=outcomes,
-        parked=parked,
-        attempts={row.nodeId: begun for row in rows if (begun := begun_attempts(row))},
-        failed_attempts={
-            row.nodeId: row.failedAttempts
-            for row in rows
-            if row.failedAttempts and row.status not in DECIDED
-        },
-        times={row.nodeId: time_spent(row) for row in rows if row.status not in DECIDED},
-        trigger_type=head.triggerType or MANUAL,
-        parent_id=head.parentId,
-        request=head.request,
-        stored_bytes=head.storedBytes or 0,
-    )
 
 
 def _changed(ended: Sequence[NodeEnded], decided: Sequence[NodeDecided]) -> list[str]:

@@ -4,13 +4,15 @@ A page begins behind a place, not after a number of rows: what comes or goes mea
 nothing. Within a millisecond the order is that of submission.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
+    Row,
     Text,
     and_,
     func,
@@ -19,18 +21,27 @@ from sqlalchemy import (
     select,
 )
 
+from database.foreign_values import (
+    MAX_SHORT_TEXT_CHARACTERS,
+    cut,
+    required_text_of,
+    short_text_of,
+    text_of,
+)
 from database.reader import Reader
 from database.reads import workflow_of
 from database.records import (
     ExecutionFilter,
     ExecutionPlace,
     ExecutionSummary,
+    StoredValue,
     Workflow,
     WorkflowPlace,
     WorkflowSummary,
 )
 from database.tables import children, executions, runs, workflows
 from database.unsaved import is_saved
+from engine.errors import CursorRefusedError
 from engine.status import ExecutionStatus
 
 Item = TypeVar("Item")
@@ -110,10 +121,28 @@ class Lists:
         if after is not None:
             same = and_(_workflow_created == after.created_at, workflows.c.id > after.id)
             query = query.where(or_(_workflow_created < after.created_at, same))
-        rows = await self._reader.run(lambda connection: connection.execute(query).all())
-        items = [WorkflowSummary(*row) for row in rows[:limit]]
-        last = items[-1] if len(rows) > limit else None
-        return Page(items, WorkflowPlace(last.created_at or "", last.id) if last else None)
+
+        def read(connection: Connection) -> Sequence[Row[*tuple[Any, ...]]]:
+            if after is not None:
+                _check_place(connection, after.created_at, after.id)
+            return connection.execute(query).all()
+
+        rows = await self._reader.run(read)
+        items = [
+            WorkflowSummary(
+                required_text_of(row.id),
+                text_of(row.organizationId),
+                required_text_of(row.name),
+                text_of(row.tags),
+                text_of(row.createdAt),
+                text_of(row.updatedAt),
+            )
+            for row in rows[:limit]
+        ]
+        if len(rows) == len(items):
+            return Page(items, None)
+        last = rows[limit - 1]
+        return Page(items, WorkflowPlace(_place_of(last.createdAt), _place_of(last.id)))
 
 
 def _executions(
@@ -130,7 +159,7 @@ def _executions(
             executions.c.createdAt,
             executions.c.startedAt,
             executions.c.completedAt,
-            executions.c.error,
+            cut(executions.c.error, MAX_SHORT_TEXT_CHARACTERS + 1),
             runs.c.rerunOf,
             children.c.parentId,
             _position,
@@ -142,12 +171,47 @@ def _executions(
         .order_by(_created.desc(), _position.desc(), executions.c.id)
         .limit(limit + 1)
     )
+    if after is not None:
+        _check_place(connection, after.created_at, after.id)
     rows = connection.execute(query).all()
-    items = [ExecutionSummary(*row[:-1]) for row in rows[:limit]]
+    items = [_summary(row) for row in rows[:limit]]
     if len(rows) == len(items):
         return Page(items, None)
-    last, position = items[-1], rows[limit - 1][-1]
-    return Page(items, ExecutionPlace(last.created_at or "", position, last.id))
+    last = rows[limit - 1]
+    return Page(items, ExecutionPlace(_place_of(last.createdAt), last[-1], _place_of(last.id)))
+
+
+def _summary(row: Row[*tuple[Any, ...]]) -> ExecutionSummary:
+    (name, status, error) = (row[2], row[4], row[9])
+    return ExecutionSummary(
+        id=required_text_of(row.id),
+        workflow_id=required_text_of(row.workflowId),
+        workflow_name=text_of(name),
+        organization_id=text_of(row.organizationId),
+        status=required_text_of(status),
+        trigger_type=text_of(row.triggerType),
+        created_at=text_of(row.createdAt),
+        started_at=text_of(row.startedAt),
+        completed_at=text_of(row.completedAt),
+        error=short_text_of(error),
+        rerun_of=row.rerunOf,
+        parent_execution_id=row.parentId,
+    )
+
+
+def _check_place(connection: Connection, *values: StoredValue) -> None:
+    """Check that the database can compare its sort keys with these.
+
+    Raises:
+        CursorRefusedError: If a value is not text, and only SQLite stores such values as keys.
+    """
+    if connection.dialect.name != "sqlite" and not all(isinstance(v, str) for v in values):
+        raise CursorRefusedError
+
+
+def _place_of(value: Any) -> StoredValue:
+    """Return a sort key as it is stored, because SQLite sorts values by type first."""
+    return "" if value is None else value
 
 
 def _conditions(wanted: ExecutionFilter, after: ExecutionPlace | None) -> list[ColumnElement[bool]]:

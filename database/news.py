@@ -5,34 +5,47 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, case, func, select
 
+from database.foreign_values import (
+    cut,
+    integer_of,
+    number_of,
+    payload_of,
+    required_text_of,
+    short_text_of,
+    size_of,
+    text_of,
+)
 from database.reader import Reader
 from database.reads import (
     CURRENT,
     asked,
     current_node,
     current_node_columns,
-    cut,
     is_row_of,
     read_execution,
     read_logs,
     reports,
 )
-from database.records import Event, Interest, NodeLog, Payload, Standing
+from database.records import Event, Interest, NodeLog, Standing
 from database.tables import events, executions, logs, runs
 from engine.errors import ExecutionNotFoundError
 from engine.plan import Progress
-from engine.status import TERMINAL, ExecutionStatus, NodeStatus
+from engine.status import OPEN, ExecutionStatus, NodeStatus
 
 CUT_AT = 8_192
 """Characters of a payload's JSON that an event carries."""
 LEAST_CUT_AT = 256
 STANDING_CHARACTERS = 800_000
-"""What the payloads of all nodes together may come to where an execution is shown as it stands."""
+"""Maximum size of all payloads in the snapshots that one client gets, in characters."""
+MAX_SNAPSHOT_LOGS = 5_000
+"""Maximum number of node runs in the snapshots that one client gets."""
+MIN_SNAPSHOT_LOGS = 10
+"""Number of node runs that each snapshot may have, however many executions there are."""
 MOST_STANDING = 500
 """How many executions are shown as they stand to who follows an organization."""
 
 _ENDED = (NodeStatus.COMPLETED, NodeStatus.ERROR, NodeStatus.CANCELLED, NodeStatus.WAITING)
-_IS_END = and_(events.c.nodeId.is_(None), events.c.status.in_(sorted(TERMINAL)))
+_IS_END = and_(events.c.nodeId.is_(None), events.c.status.not_in(sorted(OPEN)))
 _EVENTS = (
     select(
         events,
@@ -53,13 +66,13 @@ _EVENTS = (
         logs.c.status.label("statusNow"),
         logs.c.error.label("nodeError"),
         cut(logs.c.inputData, CUT_AT).label("input"),
-        func.length(logs.c.inputData).label("inputSize"),
+        size_of(logs.c.inputData).label("inputSize"),
         cut(logs.c.outputData, CUT_AT).label("output"),
-        func.length(logs.c.outputData).label("outputSize"),
+        size_of(logs.c.outputData).label("outputSize"),
         case((events.c.nodeStatus == NodeStatus.WAITING, logs.c.resultDetail)).label("asks"),
         case((_IS_END, executions.c.error)).label("error"),
         case((_IS_END, cut(executions.c.finalOutput, CUT_AT))).label("final"),
-        case((_IS_END, func.length(executions.c.finalOutput))).label("finalSize"),
+        case((_IS_END, size_of(executions.c.finalOutput))).label("finalSize"),
         *current_node_columns(),
     )
     .join(executions, executions.c.id == events.c.executionId)
@@ -163,17 +176,19 @@ class News:
             ids: Collection[str] | None = interest.execution_ids
             if ids is None:
                 ids = [row.executionId for row in connection.execute(_going_on(interest))]
-            return [_standing(connection, execution_id) for execution_id in ids], top
+            most = max(MIN_SNAPSHOT_LOGS, MAX_SNAPSHOT_LOGS // max(1, len(ids)))
+            characters = STANDING_CHARACTERS // max(1, len(ids))
+            return [_standing(connection, i, most, characters) for i in ids], top
 
         return await self._reader.run(read)
 
-    async def statuses(self, execution_ids: Collection[str]) -> dict[str, ExecutionStatus]:
+    async def statuses(self, execution_ids: Collection[str]) -> dict[str, str]:
         """The status of each of these executions that there is."""
         query = select(executions.c.id, executions.c.status).where(
             executions.c.id.in_(execution_ids)
         )
         rows = await self._reader.run(lambda connection: connection.execute(query).all())
-        return {row.id: ExecutionStatus(row.status or ExecutionStatus.PENDING) for row in rows}
+        return {row.id: text_of(row.status) or ExecutionStatus.PENDING for row in rows}
 
 
 def _after(
@@ -212,14 +227,17 @@ def _going_on(interest: Interest) -> Select[tuple[str]]:
     return query.where(executions.c.organizationId == interest.organization_id)
 
 
-def _standing(connection: Connection, execution_id: str) -> Standing:
-    execution = read_execution(connection, execution_id)
+def _standing(connection: Connection, execution_id: str, most: int, characters: int) -> Standing:
+    """Return a snapshot with at most ``most`` node runs and about ``characters`` of payloads."""
+    execution = read_execution(connection, execution_id, CUT_AT)
     of_this = logs.c.executionId == execution_id
-    nodes = connection.scalar(select(func.count()).select_from(logs).where(of_this)) or 1
-    cut_at = max(LEAST_CUT_AT, min(CUT_AT, STANDING_CHARACTERS // nodes))
-    text = execution.final_output
-    output = None if text is None else Payload(text[:CUT_AT], len(text))
-    return Standing(execution, read_logs(connection, execution_id, cut_at=cut_at), output)
+    nodes = connection.scalar(select(func.count()).select_from(logs).where(of_this)) or 0
+    shown = min(nodes, most)
+    cut_at = max(LEAST_CUT_AT, min(CUT_AT, characters // max(1, shown)))
+    # A power of two, because each different number is another statement to prepare.
+    cut_at = 1 << (cut_at.bit_length() - 1)
+    read = read_logs(connection, execution_id, last=most, cut_at=cut_at)
+    return Standing(execution, read, nodes - shown)
 
 
 def _event(row: Row[*tuple[Any, ...]]) -> Event:
@@ -228,17 +246,17 @@ def _event(row: Row[*tuple[Any, ...]]) -> Event:
         seq=row.seq,
         at=row.at,
         execution_id=row.executionId,
-        workflow_id=row.workflowId,
-        organization_id=row.organizationId,
-        status=ExecutionStatus(row.status),
-        current_node_id=row.currentNodeId,
+        workflow_id=required_text_of(row.workflowId),
+        organization_id=text_of(row.organizationId),
+        status=text_of(row.status) or ExecutionStatus.PENDING,
+        current_node_id=text_of(row.currentNodeId),
         current_node=current_node(row),
         progress=Progress(
             row.totalNodes or 0, row.completedNodes, row.failedNodes, row.skippedNodes
         ),
         log=None if row.nodeId is None else _log(row),
-        error=row.error,
-        final_output=None if row.final is None else Payload(row.final, row.finalSize),
+        error=short_text_of(row.error),
+        final_output=payload_of(row.final, row.finalSize, CUT_AT),
     )
 
 
@@ -250,22 +268,22 @@ def _log(row: Row[*tuple[Any, ...]]) -> NodeLog:
     told = reports(row.nodeType, row.nodeStatus)
     return NodeLog(
         node_id=row.nodeId,
-        node_type=row.nodeType,
-        node_label=row.nodeLabel,
-        status=row.nodeStatus,
-        input_data=None if row.input is None else Payload(row.input, row.inputSize),
-        output_data=Payload(row.output, row.outputSize) if ended and row.output else None,
-        error=row.nodeError if ended else None,
-        last_error=row.lastError,
-        duration=row.duration if ended else None,
-        timestamp=row.timestamp,
-        started_at=row.startedAt,
-        ended_at=row.endedAt if ended else None,
-        waited_ms=row.waitedMs if as_then else None,
-        waiting_since=row.waitingSince if waits and as_then else None,
-        attempt=row.attempt or 1,
+        node_type=text_of(row.nodeType),
+        node_label=text_of(row.nodeLabel),
+        status=text_of(row.nodeStatus),
+        input_data=payload_of(row.input, row.inputSize, CUT_AT),
+        output_data=payload_of(row.output, row.outputSize, CUT_AT) if ended else None,
+        error=short_text_of(row.nodeError) if ended else None,
+        last_error=text_of(row.lastError),
+        duration=number_of(row.duration) if ended else None,
+        timestamp=text_of(row.timestamp),
+        started_at=text_of(row.startedAt),
+        ended_at=text_of(row.endedAt) if ended else None,
+        waited_ms=integer_of(row.waitedMs) if as_then else None,
+        waiting_since=text_of(row.waitingSince) if waits and as_then else None,
+        attempt=integer_of(row.attempt) or 1,
         seq=row.seq,
-        wait_until=row.waitUntil if waits and as_then else None,
+        wait_until=text_of(row.waitUntil) if waits and as_then else None,
         taken_from=row.takenFrom,
         child_execution_id=None if row.nodeStatus == NodeStatus.RUNNING else row.childExecutionId,
         percentage=row.nodePercentage if told else None,

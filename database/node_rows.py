@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     Integer,
     Row,
@@ -23,6 +24,7 @@ from sqlalchemy import (
 
 from database.connection import insert_if_new
 from database.events import note_nodes
+from database.foreign_values import json_of, object_of, text_of
 from database.node_records import NodeDecided, NodeEnded, NodeStarted
 from database.records import Lease, TimeSpent
 from database.tables import logs, runs
@@ -230,8 +232,10 @@ def outcome_of(row: Row[*tuple[Any, ...]], vault: Vault) -> Outcome | None:
     if row.status == NodeStatus.SKIPPED:
         return SKIPPED
     if row.status == NodeStatus.ERROR:
-        return Outcome(NodeStatus.ERROR, _error_detail(row), error=row.error)
-    return Outcome(NodeStatus.COMPLETED, _result(row, vault), size=len(row.outputData or ""))
+        return Outcome(NodeStatus.ERROR, _error_detail(row), error=text_of(row.error))
+    return Outcome(
+        NodeStatus.COMPLETED, _result(row, vault), size=len(text_of(row.outputData) or "")
+    )
 
 
 def time_spent(row: Row[*tuple[Any, ...]]) -> TimeSpent:
@@ -276,15 +280,23 @@ def _stored_input(start: NodeStarted) -> str:
 
 
 def _error_detail(row: Row[*tuple[Any, ...]]) -> dict[str, JsonValue]:
-    detail: dict[str, JsonValue] = read_stored(row.resultDetail or "{}")
+    detail = object_of(row.resultDetail)
     return {key: detail[key] for key in ERROR_DETAILS if key in detail}
 
 
 def _result(row: Row[*tuple[Any, ...]], vault: Vault) -> dict[str, JsonValue]:
-    detail: dict[str, JsonValue] = read_stored(row.resultDetail or "{}")
+    detail = object_of(row.resultDetail)
     if (sealed := vault.open(detail)) is not None:
         return sealed
-    return {**detail, "outputData": read_stored(row.outputData) if row.outputData else None}
+    return {**detail, "outputData": json_of(row.outputData)}
+
+
+def is_own_row() -> ColumnElement[bool]:
+    """Return the SQL condition for rows that this service wrote: their id follows from the node.
+
+    Other programs may add rows of their own to an execution of this service.
+    """
+    return logs.c.id == logs.c.executionId + ":" + logs.c.nodeId
 
 
 def row_id(lease: Lease, node_id: str) -> str:

@@ -32,6 +32,7 @@ from database.foreign_ends import (
     settle_unheld,
     was_ended,
 )
+from database.foreign_values import text_of
 from database.node_rows import cancel_node_runs
 from database.reader import Reader
 from database.records import ClaimedRun, Lease
@@ -39,7 +40,7 @@ from database.recovery import confined, put_back_abandoned
 from database.tables import AT_ONCE, executions, runs, turns
 from database.writer import Writer
 from engine.errors import ExecutionNotFoundError, LeaseLostError
-from engine.status import TERMINAL, ExecutionStatus, may_become
+from engine.status import ExecutionStatus, has_ended, may_become
 
 CLOCK_TOLERANCE_SECONDS = 60.0
 """A lease that ends later than twice its length and this from now was taken by another clock."""
@@ -252,7 +253,7 @@ class Queue:
 
         await self._writer.run(write)
 
-    async def request_cancel(self, execution_id: str) -> ExecutionStatus:
+    async def request_cancel(self, execution_id: str) -> str:
         """Asks for an execution to end ``cancelled``; one that nobody runs does so at once.
 
         Returns:
@@ -263,7 +264,7 @@ class Queue:
         """
         now = self._now()
 
-        def write(connection: Connection) -> ExecutionStatus:
+        def write(connection: Connection) -> str:
             hold_family(connection, [execution_id])
             found = connection.execute(
                 select(executions.c.status, runs.c.owner)
@@ -272,8 +273,8 @@ class Queue:
             ).first()
             if found is None:
                 raise ExecutionNotFoundError(execution_id)
-            status = ExecutionStatus(found.status or ExecutionStatus.PENDING)
-            if status in TERMINAL:
+            status = text_of(found.status) or ExecutionStatus.PENDING
+            if has_ended(status):
                 return status
             if found.owner is None:
                 end_unheld(connection, [execution_id], now)

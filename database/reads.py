@@ -1,7 +1,6 @@
 """Questions to the database: workflows, executions, logs. Reads never wait for a writer."""
 
 import functools
-import json
 from typing import Any
 
 from sqlalchemy import (
@@ -13,11 +12,21 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    literal,
+    null,
     select,
 )
 
-from database.node_rows import outcome_of
+from database.foreign_values import (
+    cut,
+    integer_of,
+    number_of,
+    object_of,
+    payload_of,
+    required_text_of,
+    size_of,
+    text_of,
+)
+from database.node_rows import is_own_row, outcome_of
 from database.reader import Reader
 from database.records import (
     MANUAL,
@@ -25,7 +34,6 @@ from database.records import (
     Execution,
     NodeLog,
     PastRun,
-    Payload,
     Workflow,
 )
 from database.tables import children, definitions, executions, logs, runs, workflows
@@ -60,7 +68,7 @@ def current_node_columns() -> list[ColumnElement[Any]]:
 
 _EXECUTION = (
     select(
-        # Not all of them: nodeResults and inputs may be megabytes, and this is polled.
+        # Not all of them: payloads may be megabytes, and this is polled.
         executions.c.id,
         executions.c.workflowId,
         executions.c.organizationId,
@@ -70,7 +78,6 @@ _EXECUTION = (
         executions.c.completedAt,
         executions.c.currentNodeId,
         executions.c.error,
-        executions.c.finalOutput,
         runs.c.seq,
         runs.c.flowRunId,
         runs.c.rerunOf,
@@ -103,7 +110,11 @@ _PAST_RUN = (
     .join(definitions, definitions.c.hash == runs.c.definitionHash)
     .where(executions.c.id == bindparam("execution"))
 )
-_PAST_NODES = select(logs).where(logs.c.executionId == bindparam("execution")).order_by(logs.c.seq)
+_PAST_NODES = (
+    select(logs)
+    .where(logs.c.executionId == bindparam("execution"), is_own_row())
+    .order_by(logs.c.seq)
+)
 
 
 class Reads:
@@ -121,13 +132,15 @@ class Reads:
         """
         return await self._reader.run(lambda connection: workflow_of(connection, workflow_id))
 
-    async def execution(self, execution_id: str) -> Execution:
-        """One execution with its progress.
+    async def execution(self, execution_id: str, output_characters: int = 0) -> Execution:
+        """One execution with its progress; ``output_characters`` of its final output.
 
         Raises:
             ExecutionNotFoundError: there is none of that id.
         """
-        return await self._reader.run(lambda connection: read_execution(connection, execution_id))
+        return await self._reader.run(
+            lambda connection: read_execution(connection, execution_id, output_characters)
+        )
 
     async def organization_of(self, execution_id: str) -> str | None:
         """Whose an execution is.
@@ -139,7 +152,7 @@ class Reads:
         row = await self._reader.run(lambda connection: connection.execute(query).first())
         if row is None:
             raise ExecutionNotFoundError(execution_id)
-        return row.organizationId
+        return text_of(row.organizationId)
 
     async def execution_with_logs(
         self,
@@ -147,17 +160,21 @@ class Reads:
         *,
         last: int | None = None,
         cut_at: int | None = None,
-        after_seq: int = 0,
+        output_characters: int = 0,
+        results_characters: int = 0,
     ) -> tuple[Execution, list[NodeLog]]:
         """One execution and its node runs as they stood at one moment; see ``logs``.
+
+        ``output_characters`` and ``results_characters`` limit ``final_output`` and
+        ``node_results``.
 
         Raises:
             ExecutionNotFoundError: there is none of that id.
         """
         return await self._reader.run(
             lambda connection: (
-                read_execution(connection, execution_id),
-                read_logs(connection, execution_id, last, cut_at, after_seq),
+                read_execution(connection, execution_id, output_characters, results_characters),
+                read_logs(connection, execution_id, last, cut_at),
             )
         )
 
@@ -190,12 +207,12 @@ def workflow_of(connection: Connection, workflow_id: str) -> Workflow:
     row = connection.execute(query).first()
     if row is None:
         raise WorkflowNotFoundError(workflow_id)
-    return Workflow(row.id, row.name, as_text(row.data), row.organizationId)
-
-
-def as_text(value: str | bytes) -> str:
-    """A column's text: SQLite keeps whatever a writer put into it, a BLOB too."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+    return Workflow(
+        required_text_of(row.id),
+        required_text_of(row.name),
+        required_text_of(row.data),
+        text_of(row.organizationId),
+    )
 
 
 def _past_run(connection: Connection, execution_id: str, vault: Vault) -> PastRun:
@@ -205,34 +222,54 @@ def _past_run(connection: Connection, execution_id: str, vault: Vault) -> PastRu
     ended = connection.execute(_PAST_NODES, {"execution": execution_id}).all()
     return PastRun(
         execution_id,
-        ExecutionStatus(row.status),
-        row.workflowId,
+        text_of(row.status) or ExecutionStatus.PENDING,
+        required_text_of(row.workflowId),
         row.workflowName,
-        row.organizationId,
+        text_of(row.organizationId),
         row.document,
-        row.inputs,
+        text_of(row.inputs),
         {node.nodeId: outcome for node in ended if (outcome := outcome_of(node, vault))},
-        row.triggerType or MANUAL,
+        text_of(row.triggerType) or MANUAL,
     )
 
 
-def read_execution(connection: Connection, execution_id: str) -> Execution:
-    """See ``Reads.execution``."""
-    row = connection.execute(_EXECUTION, {"execution": execution_id}).first()
+@functools.lru_cache
+def _execution_query(output_characters: int, results_characters: int) -> Select[*tuple[Any, ...]]:
+    query = _EXECUTION
+    for name, column, characters in (
+        ("output", executions.c.finalOutput, output_characters),
+        ("results", executions.c.nodeResults, results_characters),
+    ):
+        text = cut(column, characters) if characters else null()
+        size = size_of(column) if characters else null()
+        query = query.add_columns(text.label(name), size.label(f"{name}Size"))
+    return query
+
+
+def read_execution(
+    connection: Connection,
+    execution_id: str,
+    output_characters: int = 0,
+    results_characters: int = 0,
+) -> Execution:
+    """See ``Reads.execution_with_logs``."""
+    query = _execution_query(output_characters, results_characters)
+    row = connection.execute(query, {"execution": execution_id}).first()
     if row is None:
         raise ExecutionNotFoundError(execution_id)
     return Execution(
-        id=row.id,
-        workflow_id=row.workflowId,
-        organization_id=row.organizationId,
-        status=ExecutionStatus(row.status or ExecutionStatus.PENDING),
-        created_at=row.createdAt,
-        started_at=row.startedAt,
-        completed_at=row.completedAt,
-        current_node_id=row.currentNodeId,
+        id=required_text_of(row.id),
+        workflow_id=required_text_of(row.workflowId),
+        organization_id=text_of(row.organizationId),
+        status=text_of(row.status) or ExecutionStatus.PENDING,
+        created_at=text_of(row.createdAt),
+        started_at=text_of(row.startedAt),
+        completed_at=text_of(row.completedAt),
+        current_node_id=text_of(row.currentNodeId),
         current_node=current_node(row),
-        error=row.error,
-        final_output=row.finalOutput,
+        error=text_of(row.error),
+        final_output=payload_of(row.output, row.outputSize, output_characters),
+        node_results=payload_of(row.results, row.resultsSize, results_characters),
         progress=Progress(
             row.totalNodes or 0,
             row.completedNodes or 0,
@@ -253,13 +290,13 @@ def current_node(row: Row[*tuple[Any, ...]]) -> CurrentNode | None:
     if row.currentNodeId is None:
         return None
     return CurrentNode(
-        row.currentNodeId,
-        row.currentType,
-        row.currentLabel,
-        row.currentSince,
-        row.currentAttempt or 1,
-        row.currentPercentage,
-        row.currentMessage,
+        required_text_of(row.currentNodeId),
+        text_of(row.currentType),
+        text_of(row.currentLabel),
+        text_of(row.currentSince),
+        integer_of(row.currentAttempt) or 1,
+        integer_of(row.currentPercentage),
+        text_of(row.currentMessage),
     )
 
 
@@ -268,45 +305,47 @@ def read_logs(
     execution_id: str,
     last: int | None = None,
     cut_at: int | None = None,
-    after_seq: int = 0,
 ) -> list[NodeLog]:
-    """See ``Reads.logs``; only what changed after ``after_seq``."""
-    wanted = {"execution": execution_id, "after": after_seq}
-    rows = connection.execute(_logs_query(last, cut_at), wanted).all()
-    return [_node_log(row) for row in reversed(rows)]
+    """See ``Reads.logs``."""
+    rows = connection.execute(_logs_query(last, cut_at), {"execution": execution_id}).all()
+    return [node_log(row, cut_at) for row in reversed(rows)]
+
+
+def log_columns(cut_at: int | None) -> list[ColumnElement[Any]]:
+    """Return the columns that ``node_log`` reads; ``cut_at`` characters of each payload."""
+    return [
+        logs.c.nodeId,
+        logs.c.nodeType,
+        logs.c.nodeLabel,
+        logs.c.status,
+        cut(logs.c.inputData, cut_at).label("input"),
+        size_of(logs.c.inputData).label("inputSize"),
+        cut(logs.c.outputData, cut_at).label("output"),
+        size_of(logs.c.outputData).label("outputSize"),
+        logs.c.error,
+        logs.c.lastError,
+        logs.c.duration,
+        logs.c.timestamp,
+        logs.c.attempt,
+        logs.c.seq,
+        logs.c.waitUntil,
+        logs.c.takenFrom,
+        logs.c.childExecutionId,
+        logs.c.startedAt,
+        logs.c.endedAt,
+        logs.c.waitedMs,
+        logs.c.waitingSince,
+        logs.c.nodePercentage,
+        logs.c.nodeMessage,
+        case((logs.c.status == NodeStatus.WAITING, logs.c.resultDetail)).label("asks"),
+    ]
 
 
 @functools.lru_cache
 def _logs_query(last: int | None, cut_at: int | None) -> Select[*tuple[Any, ...]]:
     return (
-        select(
-            logs.c.nodeId,
-            logs.c.nodeType,
-            logs.c.nodeLabel,
-            logs.c.status,
-            cut(logs.c.inputData, cut_at).label("input"),
-            func.length(logs.c.inputData).label("inputSize"),
-            cut(logs.c.outputData, cut_at).label("output"),
-            func.length(logs.c.outputData).label("outputSize"),
-            logs.c.error,
-            logs.c.lastError,
-            logs.c.duration,
-            logs.c.timestamp,
-            logs.c.attempt,
-            logs.c.seq,
-            logs.c.waitUntil,
-            logs.c.takenFrom,
-            logs.c.childExecutionId,
-            logs.c.startedAt,
-            logs.c.endedAt,
-            logs.c.waitedMs,
-            logs.c.waitingSince,
-            logs.c.nodePercentage,
-            logs.c.nodeMessage,
-            case((logs.c.status == NodeStatus.WAITING, logs.c.resultDetail)).label("asks"),
-        )
+        select(*log_columns(cut_at))
         .where(logs.c.executionId == bindparam("execution"))
-        .where(func.coalesce(logs.c.seq, 1) > bindparam("after"))
         .order_by(
             func.coalesce(logs.c.startSeq, 0).desc(), logs.c.timestamp.desc(), logs.c.id.desc()
         )
@@ -314,34 +353,32 @@ def _logs_query(last: int | None, cut_at: int | None) -> Select[*tuple[Any, ...]
     )
 
 
-def cut(column: ColumnElement[str], characters: int | None) -> ColumnElement[Any]:
-    """The beginning of a payload; all of it with ``None``."""
-    return column if characters is None else func.substr(column, literal(1), literal(characters))
-
-
-def _node_log(row: Row[*tuple[Any, ...]]) -> NodeLog:
+def node_log(row: Row[*tuple[Any, ...]], cut_at: int | None) -> NodeLog:
+    """Return the node run of a row whose payloads were read up to ``cut_at`` characters."""
+    node_type, status = text_of(row.nodeType), text_of(row.status)
+    told = reports(node_type, status)
     return NodeLog(
-        node_id=row.nodeId,
-        node_type=row.nodeType,
-        node_label=row.nodeLabel,
-        status=row.status,
-        input_data=None if row.input is None else Payload(row.input, row.inputSize),
-        output_data=None if row.output is None else Payload(row.output, row.outputSize),
-        error=row.error,
-        last_error=row.lastError,
-        duration=row.duration,
-        timestamp=row.timestamp,
-        started_at=row.startedAt,
-        ended_at=row.endedAt,
-        waited_ms=row.waitedMs,
-        waiting_since=row.waitingSince,
-        attempt=row.attempt or 1,
-        seq=row.seq or 0,
-        wait_until=row.waitUntil if row.status == NodeStatus.WAITING else None,
-        taken_from=row.takenFrom,
-        child_execution_id=row.childExecutionId,
-        percentage=row.nodePercentage if reports(row.nodeType, row.status) else None,
-        message=(row.nodeMessage if reports(row.nodeType, row.status) else None) or asked(row.asks),
+        node_id=text_of(row.nodeId),
+        node_type=node_type,
+        node_label=text_of(row.nodeLabel),
+        status=status,
+        input_data=payload_of(row.input, row.inputSize, cut_at),
+        output_data=payload_of(row.output, row.outputSize, cut_at),
+        error=text_of(row.error),
+        last_error=text_of(row.lastError),
+        duration=number_of(row.duration),
+        timestamp=text_of(row.timestamp),
+        started_at=text_of(row.startedAt),
+        ended_at=text_of(row.endedAt),
+        waited_ms=integer_of(row.waitedMs),
+        waiting_since=text_of(row.waitingSince),
+        attempt=integer_of(row.attempt) or 1,
+        seq=integer_of(row.seq) or 0,
+        wait_until=text_of(row.waitUntil) if status == NodeStatus.WAITING else None,
+        taken_from=text_of(row.takenFrom),
+        child_execution_id=text_of(row.childExecutionId),
+        percentage=integer_of(row.nodePercentage) if told else None,
+        message=(text_of(row.nodeMessage) if told else None) or asked(row.asks),
     )
 
 
@@ -351,6 +388,7 @@ def reports(node_type: str | None, status: str | None) -> bool:
     return waits_for_items or status == NodeStatus.RUNNING
 
 
-def asked(detail: str | None) -> str | None:
+def asked(detail: object) -> str | None:
     """What a node that waits asks, of what its handler returned."""
-    return json.loads(detail).get("message") if detail else None
+    message = object_of(detail).get("message")
+    return None if message is None else text_of(message)

@@ -209,14 +209,15 @@ class Execution:
     id: str
     workflow_id: str
     organization_id: str | None
-    status: ExecutionStatus
+    status: str
+    """One of ``ExecutionStatus``, or any text of another program."""
     created_at: str | None
     started_at: str | None
     completed_at: str | None
     current_node_id: str | None
     current_node: CurrentNode | None
     error: str | None
-    final_output: str | None
+    final_output: "Payload | None"
     progress: Progress
     seq: int
     flow_run_id: str | None
@@ -224,6 +225,7 @@ class Execution:
     cancel_requested: bool
     parent_execution_id: str | None = None
     parent_node_id: str | None = None
+    node_results: "Payload | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,7 @@ class PastRun:
     """An execution that a rerun goes back to; ``document`` and ``inputs`` are JSON text."""
 
     execution_id: str
-    status: ExecutionStatus
+    status: str
     workflow_id: str
     workflow_name: str
     organization_id: str | None
@@ -259,21 +261,25 @@ class ExecutionSummary:
     parent_execution_id: str | None
 
 
+StoredValue = str | int | float | bytes
+"""A value as the database stores and sorts it: text in rows of this service."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExecutionPlace:
     """A place in the list of executions; the next page begins behind it."""
 
-    created_at: str
+    created_at: StoredValue
     position: int
-    id: str
+    id: StoredValue
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowPlace:
     """A place in the list of workflows; the next page begins behind it."""
 
-    created_at: str
-    id: str
+    created_at: StoredValue
+    id: StoredValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,11 +298,8 @@ class Payload:
 
     text: str
     size: int
-
-    @property
-    def cut(self) -> bool:
-        """Whether there is more than ``text``."""
-        return len(self.text) < self.size
+    cut: bool = False
+    """Whether there is more than ``text``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +308,7 @@ class NodeLog:
 
     ``started_at``, ``ended_at`` and ``waited_ms`` are those of the node run with all its attempts;
     ``None`` in rows of older versions and of skipped nodes.
+    Rows of other programs may have any status, and any number or text as ``duration``.
     """
 
     node_id: str | None
@@ -315,7 +319,7 @@ class NodeLog:
     output_data: Payload | None
     error: str | None
     last_error: str | None
-    duration: int | None
+    duration: int | float | str | None
     timestamp: str | None
     started_at: str | None
     ended_at: str | None
@@ -348,7 +352,7 @@ class Event:
     execution_id: str
     workflow_id: str
     organization_id: str | None
-    status: ExecutionStatus
+    status: str
     current_node_id: str | None
     current_node: CurrentNode | None
     progress: Progress
@@ -363,7 +367,8 @@ class Standing:
 
     execution: Execution
     logs: list[NodeLog]
-    final_output: Payload | None
+    omitted_logs: int
+    """Number of older node runs that are left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """What ``webhookResponse`` nodes decided that callers are answered."""
 
-import json
-
 from sqlalchemy import bindparam, select
 
+from database.foreign_values import object_of
 from database.reader import Reader
 from database.tables import logs
 from database.vault import Vault
@@ -35,6 +34,6 @@ class Replies:
         row = await self._reader.run(lambda connection: connection.execute(_FIRST, values).first())
         if row is None:
             return None
-        detail: dict[str, JsonValue] = json.loads(row.resultDetail or "{}")
+        detail = object_of(row.resultDetail)
         sealed = self._vault.open(detail)
         return detail if sealed is None else sealed

@@ -4,6 +4,7 @@ import json
 
 from sqlalchemy import ColumnElement, Connection, Exists, and_, or_, select, update
 
+from database.node_rows import is_own_row
 from database.records import Lease
 from database.tables import AT_ONCE, executions, logs, runs
 from engine.errors import (
@@ -27,6 +28,7 @@ def read_resumptions(connection: Connection, lease: Lease) -> dict[str, Resumpti
         logs.c.executionId == lease.execution_id,
         logs.c.status == NodeStatus.WAITING,
         logs.c.resumption.is_not(None),
+        is_own_row(),
     )
     rows = connection.execute(query).all()
     return {row.nodeId: Resumption.from_json(json.loads(row.resumption)) for row in rows}
@@ -37,7 +39,7 @@ def is_resumed(lease: Lease) -> Exists:
     return (
         select(logs.c.id)
         .where(logs.c.executionId == lease.execution_id)
-        .where(logs.c.status == NodeStatus.WAITING, logs.c.resumption.is_not(None))
+        .where(logs.c.status == NodeStatus.WAITING, logs.c.resumption.is_not(None), is_own_row())
         .exists()
     )
 
@@ -54,7 +56,7 @@ def resume_node(
     # Locked, so that its owner does not park it between the two changes, hearing of neither.
     own = runs.c.executionId == execution_id
     connection.execute(select(runs.c.owner).where(own).with_for_update())
-    mine = and_(logs.c.executionId == execution_id, logs.c.nodeId == node_id)
+    mine = logs.c.id == f"{execution_id}:{node_id}"
     takes_an_answer = and_(logs.c.nodeType != FOR_EACH, logs.c.resultDetail.is_not(None))
     says_nothing = resumption.approved and resumption.data is None
     told = connection.execute(

@@ -1,17 +1,19 @@
 """Bringing a database to the schema the code expects: additive, at start, in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Column, Connection, inspect, text
 
 from database.clock import Clock, to_text
 from database.reader import Reader
-from database.tables import facts, workflows
+from database.tables import executions, facts, logs, workflows
 from database.writer import Writer
 from engine.errors import StorageUnusableError
 
@@ -21,6 +23,15 @@ VERSION_TABLE = "orchestrator_schema_version"
 
 CREATED = "created"
 """The fact that the service made the main project's tables itself, and when."""
+
+_SHARED_COLUMNS = {
+    "workflows": "organizationId name data tags createdAt updatedAt",
+    "workflow_executions": "organizationId status triggerType inputs currentNodeId nodeResults"
+    " finalOutput error createdAt startedAt completedAt",
+    "execution_logs": "nodeId nodeType nodeLabel status inputData outputData error duration"
+    " timestamp",
+}
+"""Columns of the main project's tables that every statement may read."""
 
 _MIGRATION_LOCK = 7_205_759_403  # any number, the same in every version of the service
 
@@ -65,6 +76,7 @@ def _upgrade(connection: Connection, clock: Clock, examples: Sequence[ExampleWor
     config.attributes["connection"] = connection
     if VERSION_TABLE in tables:
         _refuse_newer(connection, config)
+    _add_missing_columns(connection, tables)
     command.upgrade(config, "head")
     created = workflows.name not in tables
     if created:
@@ -86,6 +98,17 @@ def _upgrade(connection: Connection, clock: Clock, examples: Sequence[ExampleWor
             ],
         )
     return created
+
+
+def _add_missing_columns(connection: Connection, tables: Collection[str]) -> None:
+    """Add the shared columns that a table of the main project lacks, as nullable columns."""
+    operations = Operations(MigrationContext.configure(connection))
+    for table in (workflows, executions, logs):
+        if table.name in tables:
+            there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+            for name in _SHARED_COLUMNS[table.name].split():
+                if name not in there:
+                    operations.add_column(table.name, Column(name, table.columns[name].type))
 
 
 def _refuse_newer(connection: Connection, config: Config) -> None:

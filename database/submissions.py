@@ -248,7 +248,7 @@ def _take_over(connection: Connection, submission: Submission, source: str, now:
             literal(seq),
             func.coalesce(logs.c.takenFrom, literal(source, Text)),
             *copied,
-        ).where(logs.c.executionId == source, logs.c.nodeId == node_id)
+        ).where(logs.c.id == f"{source}:{node_id}")
         names = ["id", "executionId", "seq", "startSeq", "takenFrom"]
         connection.execute(
             logs.insert().from_select([*names, *(column.name for column in copied)], row)

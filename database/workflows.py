@@ -16,8 +16,8 @@ from sqlalchemy.exc import IntegrityError
 from database.clock import Clock, to_text
 from database.connection import breaks_foreign_key
 from database.endings import cancel, tell_parents, touched_by_deletion
+from database.foreign_values import required_text_of, text_of
 from database.reader import Reader
-from database.reads import as_text
 from database.records import SavedWorkflow, WorkflowChange
 from database.retention import forget
 from database.tables import executions, runs, workflows
@@ -31,7 +31,7 @@ from engine.errors import (
     WorkflowInUseError,
     WorkflowNotFoundError,
 )
-from engine.status import TERMINAL, ExecutionStatus
+from engine.status import OPEN, ExecutionStatus
 from engine.values import encode_json, load_json
 
 _OUR_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
@@ -172,7 +172,7 @@ class SavedWorkflows:
         """
         mine = executions.c.workflowId == workflow_id
         status = func.coalesce(executions.c.status, ExecutionStatus.PENDING)
-        unended = select(func.count()).select_from(executions).where(mine, status.not_in(TERMINAL))
+        unended = select(func.count()).select_from(executions).where(mine, status.in_(OPEN))
         owned = (
             select(runs.c.executionId)
             .join(executions, executions.c.id == runs.c.executionId)
@@ -214,13 +214,13 @@ def _find(connection: Connection, workflow_id: str, *, lock: bool = False) -> Sa
     if row is None:
         raise WorkflowNotFoundError(workflow_id)
     return SavedWorkflow(
-        row.id,
-        row.organizationId,
-        row.name,
-        as_text(row.data),
-        None if row.tags is None else as_text(row.tags),
-        row.createdAt,
-        row.updatedAt,
+        required_text_of(row.id),
+        text_of(row.organizationId),
+        required_text_of(row.name),
+        required_text_of(row.data),
+        text_of(row.tags),
+        text_of(row.createdAt),
+        text_of(row.updatedAt),
     )
 
 

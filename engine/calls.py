@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from engine.errors import fit_for_a_column
 from engine.plan import Outcome
+from engine.reasons import fit_for_a_column
 from engine.status import ExecutionStatus, NodeStatus
 from engine.values import JsonValue, kind_of, load_json
 
@@ -67,19 +67,28 @@ class ChildEnd:
         child = f"subworkflow{name} (execution {self.execution_id})"
         if self.status == ExecutionStatus.CANCELLED:
             return f"{child} was cancelled"
-        return fit_for_a_column(f"{child} failed: {self.error or 'it gave no reason'}")
+        reason = self.error or "it gave no reason"
+        if self.status == ExecutionStatus.FAILED:
+            return fit_for_a_column(f"{child} failed: {reason}")
+        return fit_for_a_column(f"{child} ended with the status '{self.status}': {reason}")
 
     def outcome(self, result: Mapping[str, JsonValue]) -> Outcome:
         """How the node that called ends; ``result`` is what its handler returned."""
         if (failure := self.failure) is not None:
             return Outcome(NodeStatus.ERROR, error=failure)
-        output = None if self.final_output is None else load_json(self.final_output)
+        output = self._output()
         said: dict[str, JsonValue] = {
             "message": f"Subworkflow '{self.workflow_name}' completed",
             "childExecutionId": self.execution_id,
             "outputData": output,
         }
         return Outcome(NodeStatus.COMPLETED, {**result, **said})
+
+    def _output(self) -> JsonValue:
+        try:
+            return None if self.final_output is None else load_json(self.final_output)
+        except ValueError:
+            return self.final_output  # another program changed it
 
 
 def call_of(park: JsonValue) -> Mapping[str, JsonValue] | None:

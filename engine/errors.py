@@ -44,11 +44,12 @@ HTTP statuses are given to them in one place, ``api/errors.py``.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Self
 
-from engine.problems import Problem
+from engine.problems import MAX_PROBLEMS, Problem, listed
+from engine.reasons import fit_for_a_column
 
 
 class WorkflowServiceError(Exception):
@@ -74,13 +75,18 @@ class ExecutionNotFoundError(NotFoundError):
 
 
 class RefusedError(WorkflowServiceError):
-    """What was sent cannot be accepted; ``problems`` holds every reason."""
+    """What was sent cannot be accepted; ``problems`` holds the first ``MAX_PROBLEMS`` reasons."""
 
     summary = "The request is refused"
 
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = problems
-        super().__init__(f"{self.summary}: " + "; ".join(problem.detail for problem in problems))
+    def __init__(
+        self, problems: Sequence[Problem], more: int = 0, unchecked_nodes: int = 0
+    ) -> None:
+        self.problems = list(problems[:MAX_PROBLEMS])
+        self.more = more + len(problems) - len(self.problems)
+        """Number of further reasons; at least so many if there are nodes that were not checked."""
+        self.unchecked_nodes = unchecked_nodes
+        super().__init__(f"{self.summary}: {listed(self.problems, self.more, unchecked_nodes)}")
 
 
 class DocumentRefusedError(RefusedError):
@@ -88,14 +94,23 @@ class DocumentRefusedError(RefusedError):
 
     summary = "The workflow cannot run"
 
-    def __init__(self, problems: list[Problem], warnings: Iterable[Problem] = ()) -> None:
-        super().__init__(problems)
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        warnings: Iterable[Problem] = (),
+        more: int = 0,
+        unchecked_nodes: int = 0,
+    ) -> None:
+        super().__init__(problems, more, unchecked_nodes)
         self.warnings = list(warnings)
 
     def within(self, pointer: str) -> Self:
         """The same refusal of a document that was sent at ``pointer`` of a larger one."""
         return type(self)(
-            [replace(problem, pointer=f"{pointer}{problem.pointer}") for problem in self.problems]
+            [replace(problem, pointer=f"{pointer}{problem.pointer}") for problem in self.problems],
+            [replace(problem, pointer=f"{pointer}{problem.pointer}") for problem in self.warnings],
+            self.more,
+            self.unchecked_nodes,
         )
 
 
@@ -345,10 +360,6 @@ class TemplateError(NodeError):
         super().__init__(message, retryable=False)
 
 
-LONGEST_REASON = 4_000
-"""Characters of an error's text that are kept; the whole of it is the handler's own to log."""
-
-
 def describe(error: BaseException) -> str:
     """The reason of a failure for people, fit for any column; a stranger is named by its type."""
     try:
@@ -360,11 +371,3 @@ def describe(error: BaseException) -> str:
         return text or "the handler gave no reason"
     name = type(error).__name__
     return f"{name}: {text}" if text else name
-
-
-def fit_for_a_column(text: str) -> str:
-    """``text`` without what a database refuses (NUL, lone surrogates), cut where it is endless."""
-    if len(text) > LONGEST_REASON:
-        text = f"{text[:LONGEST_REASON]}… ({len(text)} characters)"
-    visible = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return visible.encode(errors="backslashreplace").decode()

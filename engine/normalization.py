@@ -13,6 +13,7 @@ from engine.document import Connection, Document, Node
 from engine.errors import Problem
 from engine.graph import COMMENT, DISABLED, Graph
 from engine.ports import PortsOf, UnknownPortError, any_ports
+from engine.problem_lists import config_key
 
 GROUP = "group"
 """React Flow's frame around nodes. A registered node type of that name takes precedence."""
@@ -36,6 +37,19 @@ class Normalized:
     warnings: list[Problem] = field(default_factory=list[Problem])
 
 
+def _once_for_each_config(is_incomplete: IsIncomplete) -> IsIncomplete:
+    """Return the same question, answered from memory for equal configs of one type."""
+    known: dict[tuple[str, str], bool] = {}
+
+    def ask(node: Node) -> bool:
+        key = (node.type, config_key(node.config))
+        if key not in known:
+            known[key] = is_incomplete(node)
+        return known[key]
+
+    return ask
+
+
 def normalize(
     document: Document,
     known_types: Collection[str],
@@ -55,7 +69,7 @@ def normalize(
         problems.extend(unknown)
         ends = (named.source, named.target, named.output_type, named.input_port)
         connections.setdefault(ends, named)
-    unused = _unused(document, groups, known_types, is_incomplete)
+    unused = _unused(document, groups, known_types, _once_for_each_config(is_incomplete))
     graph = Graph(
         Document(
             tuple(
@@ -67,7 +81,8 @@ def normalize(
         ),
         ports,
     )
-    warnings = [_warning(node, groups) for node in document.nodes if node.id in groups | unused]
+    left_out = groups | unused
+    warnings = [_warning(node, groups) for node in document.nodes if node.id in left_out]
     return Normalized(graph, problems, warnings)
 
 

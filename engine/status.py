@@ -48,6 +48,43 @@ TERMINAL: frozenset[ExecutionStatus] = frozenset(
 """The statuses that never change again."""
 
 
+OPEN: frozenset[ExecutionStatus] = frozenset(ExecutionStatus) - TERMINAL
+"""The statuses of executions that have not ended."""
+
+
+def has_ended(status: str) -> bool:
+    """Return whether an execution with this status has ended; an unknown status counts as ended.
+
+    Other programs write statuses that this service does not know, such as ``paused``.
+    """
+    return status not in OPEN
+
+
+class EventType(StrEnum):
+    """Type of a message about an execution, in streams and callbacks."""
+
+    PROGRESS = "execution_progress"
+    """The execution has changed and has not ended."""
+    COMPLETE = "execution_complete"
+    """The last message of an execution: ``completed``."""
+    CANCELLED = "execution_cancelled"
+    """The last message of an execution: ``cancelled``."""
+    ERROR = "execution_error"
+    """The last message of an execution: ``failed``, or deleted."""
+
+
+def end_event_type(status: str, error: str | None) -> EventType:
+    """Return the type of the last message of an execution that ended with ``status``.
+
+    A status of another program counts as a failure if the execution has an error.
+    """
+    if status == ExecutionStatus.CANCELLED:
+        return EventType.CANCELLED
+    if status == ExecutionStatus.FAILED or (status != ExecutionStatus.COMPLETED and error):
+        return EventType.ERROR
+    return EventType.COMPLETE
+
+
 def may_become(status: ExecutionStatus) -> list[ExecutionStatus]:
     """The statuses from which ``status`` may be entered, for the ``WHERE`` of a guarded write."""
     return [before for before, following in TRANSITIONS.items() if status in following]

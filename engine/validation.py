@@ -1,5 +1,6 @@
 """Whether a document can run: every reason against it, at once."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
 from engine.loops import Loops
 from engine.normalization import IsIncomplete, Normalized, never_incomplete, normalize
 from engine.ports import PortsOf, any_ports
+from engine.problem_lists import ConfigChecks, ProblemList
 from engine.values import JsonValue
 
 MAX_CYCLES = 100
@@ -26,6 +28,9 @@ MAX_CYCLES = 100
 
 LONGEST_NODE_ID = 500
 """Characters. PostgreSQL takes keys of 2,704 bytes, and that of a node run holds more than this."""
+
+_CONTROL = re.compile(r"[\u0000-\u001f\u007f-\u009f\u2028\u2029]")
+_LINE_BREAKS = "\r\n\u0085\u2028\u2029"
 
 _NO_GRAPH = frozenset(
     {
@@ -102,7 +107,10 @@ def _validate(reading: Reading, rules: TypeRules) -> Normalized:
         for node in running.nodes
         if node.pointer not in reading.half_read and not node.disabled
     ]
-    problems = [*reading.problems, *_unfit_ids(document), *_duplicate_ids(document)]
+    problems = ProblemList()
+    problems.extend(reading.problems)
+    problems.extend(_unfit_ids(document))
+    problems.extend(_duplicate_ids(document))
     if reading.has_all_nodes:
         problems.extend(_dangling_connections(document))
     problems.extend(normalized.problems)
@@ -110,13 +118,14 @@ def _validate(reading: Reading, rules: TypeRules) -> Normalized:
     if not reading.problems:
         problems.extend(_no_start(running))
     problems.extend(_unknown_types(judged, rules.known))
-    for node in judged:
-        if node.type in rules.known:
-            problems.extend(rules.check(node))
-    if not any(problem.code in _NO_GRAPH for problem in problems):
+    checks = ConfigChecks(rules.check)
+    checks.run((node for node in judged if node.type in rules.known), problems)
+    if not problems.codes & _NO_GRAPH:
         problems.extend(Loops(graph).problems())
-    if problems:
-        raise DocumentRefusedError(problems, normalized.warnings)
+    if problems.count:
+        raise DocumentRefusedError(
+            problems.first, normalized.warnings, problems.more, checks.unchecked
+        )
     return normalized
 
 
@@ -127,8 +136,9 @@ def _unfit_ids(document: Document) -> Iterable[Problem]:
         if len(node.id) > LONGEST_NODE_ID:
             length = f"{len(node.id)} characters, {LONGEST_NODE_ID} at most"
             detail = f"node id '{node.id[:20]}…' is too long: {length}"
-        elif "\0" in node.id:
-            detail = f"node id {node.id!r} has a NUL character, which not every database stores"
+        elif (found := _CONTROL.search(node.id)) is not None:
+            kind = "a line break" if found[0] in _LINE_BREAKS else f"U+{ord(found[0]):04X}"
+            detail = f"node id {node.id!r} has {kind}; control characters are not accepted"
         if detail is not None:
             yield Problem("invalid_node_id", detail, f"{node.pointer}/id", node_id=node.id)
 

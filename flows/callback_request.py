@@ -18,10 +18,10 @@ import structlog
 from standardwebhooks import Webhook
 
 from database.callbacks import Delivery, Failure
-from database.records import Execution
+from database.records import Execution, Payload
 from engine.errors import NodeError, describe
-from engine.status import ExecutionStatus
-from engine.values import JsonValue
+from engine.status import ExecutionStatus, end_event_type
+from engine.values import JsonValue, load_json
 from tasks.context import HandlerSettings
 from tasks.http_client import new_client, parse_retry_after, parse_url, plain_reason
 from version import VERSION
@@ -33,11 +33,6 @@ LONGEST_OUTPUT = 256 * 1024
 """Characters of ``finalOutput``'s JSON that a callback carries; the polling answer has it whole."""
 
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]")
-_TYPES = {
-    ExecutionStatus.COMPLETED: "execution_complete",
-    ExecutionStatus.CANCELLED: "execution_cancelled",
-    ExecutionStatus.FAILED: "execution_error",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +65,7 @@ def body_of(execution: Execution, workflow_name: str) -> str:
     completed = execution.status == ExecutionStatus.COMPLETED
     return json.dumps(
         {
-            "type": _TYPES[execution.status],
+            "type": end_event_type(execution.status, execution.error),
             "executionId": execution.id,
             "workflowId": execution.workflow_id,
             "workflowName": workflow_name,
@@ -93,12 +88,15 @@ def body_of(execution: Execution, workflow_name: str) -> str:
     )
 
 
-def _output(text: str | None) -> JsonValue:
-    if text is None:
+def _output(output: Payload | None) -> JsonValue:
+    if output is None:
         return None
-    if len(text) > LONGEST_OUTPUT:
-        return {"truncated": True, "size": len(text), "preview": text[:LONGEST_OUTPUT]}
-    return json.loads(text)
+    if output.cut:
+        return {"truncated": True, "size": output.size, "preview": output.text}
+    try:
+        return load_json(output.text)
+    except ValueError:
+        return output.text  # another program changed it
 
 
 def headers_of(delivery: Delivery, body: str, secret: str | None, now: datetime) -> dict[str, str]:

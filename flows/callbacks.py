@@ -21,7 +21,7 @@ import structlog
 from database import Database
 from database.callbacks import Delivery, Failure
 from engine.errors import ExecutionNotFoundError, LeaseLostError, StorageError
-from flows.callback_request import Answer, body_of, headers_of, send
+from flows.callback_request import LONGEST_OUTPUT, Answer, body_of, headers_of, send
 from flows.patience import patiently
 from tasks.context import HandlerSettings
 
@@ -217,7 +217,7 @@ class _Post:
         log.warning(event, **said, reason=failure.error, next_attempt_at=due)
 
     async def _attempt(self, delivery: Delivery) -> Answer:
-        execution = await self._database.reads.execution(delivery.execution_id)
+        execution = await self._database.reads.execution(delivery.execution_id, LONGEST_OUTPUT)
         now = self._database.clock()
         body = body_of(execution, delivery.workflow_name)
         headers = headers_of(delivery, body, self._settings.secret, now)

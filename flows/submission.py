@@ -20,9 +20,9 @@ from engine.nested_plan import NestedPlan
 from engine.normalization import Normalized
 from engine.parking import Resumption
 from engine.rerun import changed_by_inputs, taken_over
-from engine.status import TERMINAL
+from engine.status import has_ended
 from engine.validation import read_and_validate, read_graph
-from engine.values import JsonValue, encode_json
+from engine.values import JsonValue, encode_json, load_json
 from flows.runner import Runner
 from tasks.node_types import NodeTypes
 
@@ -151,13 +151,13 @@ class Submissions:
             QueueFullError: as many executions wait as may.
         """
         past = await self.database.reads.past_run(execution_id)
-        if past.status not in TERMINAL:
+        if not has_ended(past.status):
             raise StillRunningError(execution_id, past.status)
         graph = await self.check_aside(past.document)
         if from_node_id is not None and from_node_id not in graph.nodes:
             detail = f"the execution has no node '{from_node_id}'"
             raise InputsRefusedError([Problem("unknown_node", detail, "/fromNodeId")])
-        before: Mapping[str, JsonValue] = json.loads(past.inputs) if past.inputs else {}
+        before = _past_inputs(past)
         after = before if inputs is None else inputs
         # Run again, what a node called is nobody's child.
         same = inputs is None and past.trigger_type != SUBWORKFLOW
@@ -290,6 +290,22 @@ def _key(organization_id: str | None, key: str | None, body: JsonValue) -> Idemp
         return None
     canonical = json.dumps(json.loads(encode_json(body)), sort_keys=True)
     return IdempotencyKey(organization_id or "", key, sha256(canonical.encode()).hexdigest())
+
+
+def _past_inputs(past: PastRun) -> Mapping[str, JsonValue]:
+    """Return the inputs of a past execution.
+
+    Raises:
+        InputsRefusedError: If another program replaced them by something else than an object.
+    """
+    try:
+        inputs: JsonValue = load_json(past.inputs or "{}")
+    except ValueError:
+        inputs = past.inputs
+    if not isinstance(inputs, Mapping):
+        detail = f"the stored inputs of execution '{past.execution_id}' are not a JSON object"
+        raise InputsRefusedError([Problem("invalid_inputs", detail, "/inputs")])
+    return cast("Mapping[str, JsonValue]", inputs)
 
 
 def _inputs_text(past: PastRun, inputs: Mapping[str, JsonValue] | None) -> str | None:

@@ -7,7 +7,7 @@ comes twice, however slow or broken its connection is.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import ParamSpec, TypeVar
 
@@ -16,10 +16,11 @@ import structlog
 from api.live.messages import Message, of_deleted, of_event, of_standing
 from api.live.subscription import Subscription
 from database import Database
-from database.records import Interest
+from database.records import Interest, Standing
 from engine.errors import ExecutionNotFoundError, StorageError
-from engine.status import TERMINAL
+from engine.status import has_ended
 from engine.values import JsonValue
+from offload import run_sized
 
 log = structlog.get_logger()
 
@@ -32,6 +33,8 @@ PING_SECONDS = 15.0
 """After that long without a message clients and proxies get a sign of life."""
 PAGE = 100
 """Events that are read at once."""
+CHARACTERS_OF_A_LOG = 500
+"""About the size of a node run in a message, without its payloads."""
 SWEEP_SECONDS = 15.0
 """How often those who are followed are looked at for what no event tells: foreign changes."""
 
@@ -161,7 +164,7 @@ class Hub:
         if not execution_ids:
             return set()
         statuses = await self._patiently(self._news.statuses, execution_ids)
-        return {i for i in execution_ids if i not in statuses or statuses[i] in TERMINAL}
+        return {i for i in execution_ids if i not in statuses or has_ended(statuses[i])}
 
     async def _as_it_stands(self, interest: Interest) -> tuple[list[Message], int]:
         """How the executions stand, and the position up to which the client then knows all.
@@ -178,8 +181,8 @@ class Hub:
                 gone = sorted(ids - there.keys())
                 interest = Interest(frozenset(there), interest.organization_id)
             else:
-                shown = [of_standing(standing, None) for standing in standings[:-1]]
-                shown += [of_standing(standing, top) for standing in standings[-1:]]
+                # Snapshots have up to thousands of node runs, which take a while to encode.
+                shown = await run_sized(_size(standings), _messages, standings, top)
                 return [*(of_deleted(execution_id) for execution_id in gone), *shown], top
 
     async def _ends_without_event(self, execution_ids: set[str]) -> list[Message]:
@@ -302,20 +305,38 @@ class Hub:
         if not followed:
             return
         statuses = await self._news.statuses(followed)
-        ended = {i for i in followed if i in statuses and statuses[i] in TERMINAL}
+        ended = {i for i in followed if i in statuses and has_ended(statuses[i])}
         for execution_id in followed - statuses.keys():
             self._tell(of_deleted(execution_id))
         # Its last message may be on its way; a sweep later it has come, if there is one.
         for execution_id in ended & self._ended_unheard:
             with suppress(ExecutionNotFoundError):  # deleted this moment: the next sweep tells
-                (standing,), _ = await self._news.standing(Interest(frozenset({execution_id})))
-                self._tell(of_standing(standing, None))
+                found, _ = await self._news.standing(Interest(frozenset({execution_id})))
+                (message,) = await run_sized(_size(found), _messages, found, None)
+                self._tell(message)
         self._ended_unheard = ended
 
     def _tell(self, message: Message) -> None:
         """Tells those who follow this very execution what stands in no journal."""
         for subscription in self._of_execution.get(message.execution_id, ()):
             subscription.offer(message)
+
+
+def _size(standings: Sequence[Standing]) -> int:
+    """Return about how many characters the messages of these snapshots have."""
+    logs = [log for standing in standings for log in standing.logs]
+    payloads = [payload for log in logs for payload in (log.input_data, log.output_data)]
+    texts = sum(len(payload.text) for payload in payloads if payload is not None)
+    return texts + CHARACTERS_OF_A_LOG * (len(logs) + len(standings))
+
+
+def _messages(standings: Sequence[Standing], position: int | None) -> list[Message]:
+    """Return the messages of snapshots, with their texts; the last one has the position."""
+    messages = [of_standing(standing, None) for standing in standings[:-1]]
+    messages += [of_standing(standing, position) for standing in standings[-1:]]
+    for message in messages:
+        _ = message.text  # is encoded now, in this thread
+    return messages
 
 
 def _is_new(message: Message, position: int) -> bool:

@@ -8,16 +8,8 @@ from fastapi.sse import format_sse_event
 from api.schemas import CurrentNodeView, NodeLogView, ProgressView
 from api.views import current_node_view, log_view, payload_view, progress_view
 from database.records import Event, Execution, NodeLog, Payload, Standing
-from engine.status import TERMINAL, ExecutionStatus
+from engine.status import EventType, end_event_type, has_ended
 from engine.values import JsonValue, encode_json
-
-PROGRESS = "execution_progress"
-ENDS: dict[ExecutionStatus, str] = {
-    ExecutionStatus.COMPLETED: "execution_complete",
-    ExecutionStatus.CANCELLED: "execution_cancelled",
-    ExecutionStatus.FAILED: "execution_error",
-}
-"""The type of an execution's last message, by the status it ended with."""
 
 
 @dataclass(slots=True)
@@ -52,7 +44,7 @@ class Message:
 
 def of_event(event: Event) -> Message:
     """A change, and how the execution stood after it."""
-    is_end = event.log is None and event.status in TERMINAL
+    is_end = event.log is None and has_ended(event.status)
     body = _envelope(event, event.execution_id, is_end=is_end) | {
         "position": event.position,
         "timestamp": event.at,
@@ -71,15 +63,16 @@ def of_standing(standing: Standing, position: int | None) -> Message:
     the last has one, so that a client cut off between two of them does not miss the rest.
     """
     execution = standing.execution
-    is_end = execution.status in TERMINAL
+    is_end = has_ended(execution.status)
     body = _envelope(execution, execution.id, is_end=is_end) | {
         "position": position,
         "timestamp": execution.completed_at or execution.started_at or execution.created_at,
         "snapshot": True,
         "logs": _logs(standing.logs),
+        "omittedLogs": standing.omitted_logs,
     }
     if is_end:
-        body |= _end(execution.error, standing.final_output)
+        body |= _end(execution.error, execution.final_output)
     return Message(execution.id, body, position, execution.seq, is_end)
 
 
@@ -87,7 +80,7 @@ def of_deleted(execution_id: str) -> Message:
     """The execution was deleted: nothing more will come of it."""
     error = f"Execution '{execution_id}' was deleted"
     body: dict[str, JsonValue] = {
-        "type": ENDS[ExecutionStatus.FAILED],
+        "type": EventType.ERROR,
         "executionId": execution_id,
         "status": None,
         "error": error,
@@ -102,7 +95,7 @@ def _envelope(
 ) -> dict[str, JsonValue]:
     """What every message of an execution begins with."""
     return {
-        "type": ENDS[subject.status] if is_end else PROGRESS,
+        "type": end_event_type(subject.status, subject.error) if is_end else EventType.PROGRESS,
         "executionId": execution_id,
         "workflowId": subject.workflow_id,
         "organizationId": subject.organization_id,

@@ -17,7 +17,7 @@ from api.scope import UseScope
 from api.services import UseServices
 from database.records import Interest
 from engine.errors import ExecutionNotFoundError, InputsRefusedError, Problem
-from engine.status import TERMINAL
+from engine.status import has_ended
 
 RETRY_MS = 2_000
 """After how long a browser that was cut off connects again."""
@@ -96,7 +96,7 @@ async def stream_execution(
     execution = await services.database.reads.execution(execution_id)
     after = None
     if known is not None:
-        if execution.status in TERMINAL and known == execution.seq > 0:
+        if has_ended(execution.status) and known == execution.seq > 0:
             return Response(status_code=204)
         after = await services.hub.resume_at(execution_id, known)
     interest = Interest(frozenset({execution_id}))

@@ -5,21 +5,23 @@ import json
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketState
 
 from api.access import Access, Caller
+from api.base_models import RequestModel, suggestion
 from api.live.expiry import has_expired, until
 from api.live.hub import Hub
-from api.schemas import ApiModel, Name
+from api.schemas import Name
 from api.scope import CallerScope
 from api.services import Services
 from database import Database
 from database.records import Interest
 from engine.errors import WorkflowServiceError
+from engine.problems import MAX_PROBLEMS
 from engine.values import load_json
 
 MOST_SUBSCRIPTIONS = 100
@@ -41,7 +43,7 @@ _EVERYTHING = (None, None)
 router = APIRouter()
 
 
-class Subscribe(ApiModel):
+class Subscribe(RequestModel):
     """Follow an execution, or all of an organization."""
 
     type: Literal["subscribe"]
@@ -50,7 +52,7 @@ class Subscribe(ApiModel):
     after_seq: int | None = Field(default=None, ge=0, le=BIGGEST)
 
 
-class Unsubscribe(ApiModel):
+class Unsubscribe(RequestModel):
     """Follow it no longer."""
 
     type: Literal["unsubscribe"]
@@ -58,22 +60,23 @@ class Unsubscribe(ApiModel):
     organization_id: Name | None = None
 
 
-class Auth(ApiModel):
+class Auth(RequestModel):
     """Says who one is, where keys are set."""
 
     type: Literal["auth"]
     token: str
 
 
-class Ping(ApiModel):
+class Ping(RequestModel):
     """Asks for a sign of life."""
 
     type: Literal["ping"]
 
 
 _Command = Subscribe | Unsubscribe | Auth | Ping
-_COMMAND: TypeAdapter[_Command] = TypeAdapter(_Command)
-_KINDS = "subscribe, unsubscribe, auth, ping"
+_COMMAND: TypeAdapter[_Command] = TypeAdapter(Annotated[_Command, Field(discriminator="type")])
+_KINDS = ("subscribe", "unsubscribe", "auth", "ping")
+_MIN_LIKENESS = 0.6
 
 
 @router.websocket("/ws")
@@ -283,7 +286,10 @@ def _about(command: Subscribe | Unsubscribe) -> dict[str, str]:
 
 
 def _why(kind: str, error: ValidationError) -> str:
-    if kind not in _KINDS.split(", "):
-        return f"the type of a message should be one of {_KINDS}"
-    mine = [item for item in error.errors() if str(item["loc"][0]).lower() == kind]
+    if kind not in _KINDS:
+        kinds = ", ".join(_KINDS)
+        nearest = suggestion(kind, _KINDS, _MIN_LIKENESS)
+        end = f"; {nearest}" if "did you mean" in nearest else ""
+        return f"the type of a message should be one of {kinds}{end}"
+    mine = error.errors(include_url=False)[:MAX_PROBLEMS]
     return "; ".join(f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in mine)

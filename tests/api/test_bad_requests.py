@@ -98,7 +98,7 @@ def test_another_content_type_is_refused_and_the_right_one_named(
 LONG = "x" * 5_000_000
 WRONG_FIELDS: list[tuple[str, dict[str, Any], list[str]]] = [
     (EXECUTE, {}, ["/workflowId"]),
-    (EXECUTE, {"workflow_Id": "w"}, ["/workflowId"]),
+    (EXECUTE, {"workflow_Id": "w"}, ["/workflowId", "/workflow_Id"]),
     *((EXECUTE, {"workflowId": i}, ["/workflowId"]) for i in (5, None, "", True, [], {}, LONG)),
     (EXECUTE, {"workflowId": "a\0b"}, ["/workflowId"]),
     *((EXECUTE, {"workflowId": "w", "inputs": i}, ["/inputs"]) for i in ([], "text", 5, False)),

@@ -161,5 +161,6 @@ def test_logs_after_a_number_applied_to_a_copy_are_the_whole(
     assert service.http.get(path, params={"afterSeq": known}).json() == {
         "executionId": execution_id,
         "nextSeq": known,
+        "hasMore": False,
         "logs": [],
     }

@@ -29,7 +29,7 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "an unknown execution": ('{"type": "subscribe", "executionId": "nope"}', "'nope'"),
     "an id that is no text": ('{"type": "subscribe", "executionId": 7}', "executionId"),
     "an empty id": ('{"type": "subscribe", "executionId": ""}', "executionId"),
-    "an id with a lone surrogate": ('{"type": "subscribe", "executionId": "\\ud800"}', "unicode"),
+    "an id with a lone surrogate": ('{"type": "subscribe", "executionId": "\\ud800"}', "not found"),
     "a NUL": ('{"type": "subscribe", "executionId": "a\\u0000"}', "executionId"),
     "a negative number": (
         '{"type": "subscribe", "executionId": "a", "afterSeq": -1}',
@@ -128,4 +128,11 @@ def test_without_keys_whoever_says_who_they_are_is_believed(
     with websocket(shared_service) as client:
         assert say(client, type="auth", token="anything") == {"type": "authenticated"}
         client.send(json.dumps({"type": "ping", "more": 1}))
+        detail = "more: unknown field; accepted are: type"
+        assert hear(client) == {"type": "error", "detail": detail}
+        client.send(json.dumps({"type": "ping"}))
         assert hear(client) == {"type": "pong"}
+        client.send(json.dumps({"type": "subscribe", "executionID": "x"}))
+        assert "did you mean 'executionId'?" in hear(client)["detail"]
+        client.send(json.dumps({"type": "suscribe", "executionId": "x"}))
+        assert "did you mean 'subscribe'?" in hear(client)["detail"]

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from engine.calls import ChildEnd
-from engine.errors import LONGEST_REASON, NodeError
+from engine.errors import NodeError
 from engine.parking import ParkedNode, Resumption, why_not_parking
 from engine.plan import Outcome
+from engine.reasons import LONGEST_REASON
 from engine.status import NodeStatus
 from engine.values import JsonValue
 from tasks.subworkflow import SubworkflowConfig, handle_subworkflow

@@ -1,0 +1,153 @@
+"""Documents with many problems: the first 100 are listed, the others are counted."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.document import Node
+from engine.errors import DocumentRefusedError
+from engine.limits import DocumentLimits
+from engine.problem_lists import MAX_FURTHER_CHECKS
+from engine.problems import MAX_PROBLEMS, Problem
+from engine.validation import TypeRules, read_and_validate
+from tests.problems import problem_of
+from tests.service import RunningService
+
+MANY = 3_000
+Nodes = Callable[[int], dict[str, Any]]
+INVALID: dict[str, Nodes] = {
+    "equal configs": lambda i: {"id": f"n{i}", "type": "http", "config": {"httpUrl": ""}},
+    "unknown types": lambda i: {"id": f"n{i}", "type": "sing", "config": {}},
+    "one id": lambda _: {"id": "n", "type": "output", "config": {}},
+    "no id": lambda _: {"type": "output"},
+    "line breaks": lambda i: {"id": f"a\nb{i}", "type": "output"},
+}
+
+
+def graph_of(make: Nodes, count: int = MANY) -> dict[str, Any]:
+    nodes = [make(i) for i in range(count)]
+    ends = [(a.get("id"), b.get("id")) for a, b in itertools.pairwise(nodes)]
+    connections = [
+        {"id": f"c{i}", "fromNodeId": a, "toNodeId": b}
+        for i, (a, b) in enumerate(ends)
+        if a and a != b
+    ]
+    return {"nodes": nodes, "connections": connections}
+
+
+@pytest.mark.parametrize("kind", INVALID)
+def test_the_first_errors_are_listed_and_the_others_counted(
+    shared_service: RunningService, kind: str
+):
+    graph = graph_of(INVALID[kind])
+    answer = shared_service.http.post("/api/workflows/validate", json={"graph": graph}).json()
+    assert answer["valid"] is False
+    assert len(answer["errors"]) == MAX_PROBLEMS
+    assert answer["moreErrors"] >= MANY - MAX_PROBLEMS - 1
+    assert answer["detail"] == f"and {answer['moreErrors']} more"
+    refused = problem_of(shared_service.http.post("/api/workflows/execute", json={"graph": graph}))
+    assert len(refused["errors"]) == MAX_PROBLEMS
+    assert refused["moreErrors"] == answer["moreErrors"]
+    assert refused["detail"].endswith(f"; and {answer['moreErrors']} more")
+    assert all(error["pointer"].startswith("/graph/") for error in refused["errors"])
+    saved = shared_service.http.post("/api/workflows", json={"name": "n", "data": graph})
+    assert saved.status_code == 201
+    assert len(saved.json()["errors"]) == MAX_PROBLEMS
+    assert saved.json()["moreErrors"] == answer["moreErrors"]
+
+
+def test_a_hundred_errors_are_all_there_is_to_say(shared_service: RunningService):
+    graph = graph_of(INVALID["unknown types"], MAX_PROBLEMS)
+    answer = shared_service.http.post("/api/workflows/validate", json={"graph": graph}).json()
+    assert len(answer["errors"]) == MAX_PROBLEMS
+    assert "moreErrors" not in answer
+
+
+def test_warnings_are_counted_like_errors(shared_service: RunningService):
+    nodes = [{"id": f"n{i}", "type": "http", "config": {}} for i in range(300)]
+    graph = {"nodes": [{"id": "start", "type": "trigger"}, *nodes], "connections": []}
+    answer = shared_service.http.post("/api/workflows/validate", json={"graph": graph}).json()
+    assert answer["valid"] is True
+    assert (len(answer["warnings"]), answer["moreWarnings"]) == (MAX_PROBLEMS, 200)
+
+
+def refusal_of(configs: list[dict[str, Any]]) -> tuple[DocumentRefusedError, int]:
+    """The refusal of nodes with these configs, and how many of them were checked."""
+    checked = 0
+
+    def check(node: Node) -> list[Problem]:
+        nonlocal checked
+        checked += 1
+        return [Problem("invalid_config", "wrong", node.pointer, node.id)]
+
+    nodes = [{"id": f"n{i}", "type": "t", "config": config} for i, config in enumerate(configs)]
+    with pytest.raises(DocumentRefusedError) as refused:
+        read_and_validate(
+            {"nodes": nodes, "connections": []},
+            TypeRules(["t"], check),
+            DocumentLimits(nodes=len(configs)),
+        )
+    return refused.value, checked
+
+
+def test_equal_configs_are_checked_once_after_the_first_errors():
+    refused, checked = refusal_of([{}] * 100_000)
+    assert len(refused.problems) == MAX_PROBLEMS
+    assert (refused.more, refused.unchecked_nodes) == (99_900, 0)
+    assert checked == MAX_PROBLEMS
+
+
+def test_different_configs_are_checked_up_to_a_limit_after_the_first_errors():
+    refused, checked = refusal_of([{"i": i} for i in range(100_000)])
+    assert checked == MAX_PROBLEMS + MAX_FURTHER_CHECKS
+    assert refused.more == MAX_FURTHER_CHECKS
+    assert refused.unchecked_nodes == 100_000 - checked
+    assert str(refused).endswith(
+        f"and at least {MAX_FURTHER_CHECKS} more; {refused.unchecked_nodes} nodes were not checked"
+    )
+
+
+def test_valid_nodes_are_all_checked_however_many_there_are():
+    seen: list[str] = []
+
+    def check(node: Node) -> list[Problem]:
+        seen.append(node.id)
+        return [Problem("invalid_config", "wrong", "", node.id)] if node.id == "n4999" else []
+
+    nodes = [{"id": f"n{i}", "type": "t", "config": {"i": i}} for i in range(5_000)]
+    with pytest.raises(DocumentRefusedError) as refused:
+        read_and_validate({"nodes": nodes, "connections": []}, TypeRules(["t"], check))
+    assert len(seen) == 5_000
+    assert [problem.node_id for problem in refused.value.problems] == ["n4999"]
+
+
+def test_inputs_that_nothing_takes_are_counted(shared_service: RunningService):
+    graph = {"nodes": [{"id": "a", "type": "manualInput", "config": {"inputVarName": "v"}}]}
+    body = {"graph": graph, "inputs": {f"k{i}": 1 for i in range(500)}}
+    refused = problem_of(shared_service.http.post("/api/workflows/execute", json=body))
+    assert len(refused["errors"]) == MAX_PROBLEMS
+    assert refused["moreErrors"] == 400
+
+
+def test_a_long_name_is_not_sent_back_whole(shared_service: RunningService):
+    name = "x" * 2_000_000
+    graph = {"nodes": [{"id": name, "type": name}, {"id": name, "type": name}], "connections": []}
+    for body in ({"graph": graph}, {"graph": {"nodes": []}, "inputs": {name: 1}}, {name: 1}):
+        answer = shared_service.http.post("/api/workflows/execute", json=body)
+        assert answer.status_code == 422
+        assert len(answer.content) < 50_000
+
+
+def test_100_000_invalid_nodes_are_answered(tmp_path: Path):
+    limits: dict[str, Any] = {"max_workflow_nodes": 100_000, "max_body_bytes": 20_000_000}
+    nodes = [{"id": f"n{i}", "type": "http", "config": {}} for i in range(100_000)]
+    connections = [{"id": "c", "fromNodeId": "n0", "toNodeId": "n1"}]
+    with RunningService(tmp_path, **limits) as service:
+        graph = {"nodes": nodes, "connections": connections}
+        answer = service.http.post("/api/workflows/validate", json={"graph": graph}).json()
+    # All but the two connected nodes are neither connected nor configured: warnings.
+    assert len(answer["errors"]) == 2
+    assert (len(answer["warnings"]), answer["moreWarnings"]) == (100, 99_898)

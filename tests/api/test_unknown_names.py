@@ -1,0 +1,185 @@
+"""Names that are not known: body fields, query parameters, settings, WebSocket messages, ids."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+import config
+from tests.documents import document, line, node
+from tests.problems import problem_of
+from tests.service import RunningService, wait_until
+
+EXECUTE = "/api/workflows/execute"
+BODIES: list[tuple[str, str, dict[str, Any], str, str | None]] = [
+    ("POST", EXECUTE, {"workflowId": "w", "input": {}}, "input", "inputs"),
+    ("POST", EXECUTE, {"workflowId": "w", "Inputs": {}}, "Inputs", "inputs"),
+    ("POST", EXECUTE, {"workflowId": "w", "callbackURL": "x"}, "callbackURL", "callbackUrl"),
+    ("POST", EXECUTE, {"workflowId": "w", "banana": 1}, "banana", None),
+    ("POST", "/api/workflows/validate", {"grahp": {}}, "grahp", "graph"),
+    ("POST", "/api/workflows", {"name": "n", "data": {}, "tag": []}, "tag", "tags"),
+    ("PUT", "/api/workflows/w", {"name": "n", "data": {}, "datas": {}}, "datas", "data"),
+    ("POST", "/api/executions/{}/rerun", {"fromNode": "a"}, "fromNode", "fromNodeId"),
+    ("POST", "/api/executions/{}/nodes/a/resume", {"aproved": True}, "aproved", "approved"),
+    (
+        "POST",
+        "/api/nodes/execute",
+        {"workflowId": "w", "nodeId": "n", "nodeType": "output", "node": {}, "inputdata": 1},
+        "inputdata",
+        "inputData",
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "unknown", "meant"), BODIES)
+def test_an_unknown_body_field_is_rejected_with_the_nearest_name(
+    shared_service: RunningService,
+    method: str,
+    path: str,
+    body: dict[str, Any],
+    unknown: str,
+    meant: str | None,
+):
+    execution_id = shared_service.run(line(2))["executionId"]
+    answer = shared_service.http.request(method, path.format(execution_id), json=body)
+    problem = problem_of(answer)
+    errors = {error["pointer"]: error["detail"] for error in problem["errors"]}
+    assert f"/{unknown}" in errors
+    expected = f"did you mean '{meant}'?" if meant else "accepted are: "
+    assert expected in errors[f"/{unknown}"]
+    assert unknown in problem["detail"]
+
+
+def test_unknown_fields_are_told_with_everything_else_that_is_wrong(shared_service: RunningService):
+    body = {"workflowId": 5, "input": {}, "inputs": []}
+    problem = problem_of(shared_service.http.post(EXECUTE, json=body))
+    assert {e["pointer"] for e in problem["errors"]} == {"/workflowId", "/inputs", "/input"}
+
+
+def test_100_000_unknown_fields_are_answered_shortly(shared_service: RunningService):
+    body = {"workflowId": "w", **{f"k{i}": i for i in range(100_000)}}
+    answer = shared_service.http.post(EXECUTE, json=body)
+    problem = problem_of(answer)
+    assert len(answer.content) < 100_000
+    assert "more unknown fields" in problem["detail"]
+
+
+def test_a_workflow_can_be_sent_back_as_it_was_read(shared_service: RunningService):
+    made = shared_service.http.post("/api/workflows", json={"name": "n", "data": {"nodes": []}})
+    read = shared_service.http.get(f"/api/workflows/{made.json()['id']}").json()
+    for body in (read, made.json()):
+        put = shared_service.http.put(f"/api/workflows/{read['id']}", json={**body, "name": "m"})
+        assert put.status_code == 200, put.text
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "meant"),
+    [
+        ("/api/executions", "limt", "limit"),
+        ("/api/executions", "LIMIT", "limit"),
+        ("/api/executions", "workflow_id", "workflowId"),
+        ("/api/executions", "Status", "status"),
+        ("/api/executions", "organisationId", "organizationId"),
+        ("/api/workflows", "curser", "cursor"),
+        ("/api/workflows/w/executions", "limits", "limit"),
+        ("/api/executions/{}/logs", "afterseq", "afterSeq"),
+        ("/api/executions/{}", "includes", "include"),
+        ("/api/executions/{}/stream", "lastEventID", "lastEventId"),
+        ("/api/events", "executionIDs", "executionIds"),
+    ],
+)
+def test_a_misspelled_query_parameter_is_rejected_with_the_valid_one(
+    shared_service: RunningService, path: str, name: str, meant: str
+):
+    execution_id = shared_service.run(line(2))["executionId"]
+    answer = shared_service.http.get(path.format(execution_id), params={name: "3"})
+    assert (
+        f"unknown query parameter '{name}'; did you mean '{meant}'?" in problem_of(answer)["detail"]
+    )
+
+
+@pytest.mark.parametrize("name", ["_", "t", "utm_source", "cachebuster", "x" * 5_000, "token", ""])
+def test_other_query_parameters_are_ignored(shared_service: RunningService, name: str):
+    assert shared_service.http.get("/api/executions", params={name: "1"}).status_code == 200
+
+
+def test_a_delivery_may_have_any_query(shared_service: RunningService):
+    shared_service.save(document(node("hook", "webhook")), "hooked")
+    answer = shared_service.http.post("/api/webhook/hooked?limt=3&tokn=4", json={"a": 1})
+    assert answer.status_code == 200
+
+
+def test_misspelled_settings_are_found_and_others_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / ".env").write_text(
+        "DATABSE_PATH=x\nAPI_PORT=1\nSECRET_DATABASE_PATHS=xxxx\nBANANA=1\nmax_body_byte=1\n"
+    )
+    monkeypatch.setattr(config, "ROOT", tmp_path)
+    for name in ("LOG_LEVL", "PREFECT_API_KEY", "HTTP_PROXY", "HTTPS_PROXY", "PATH", "HOME"):
+        monkeypatch.setenv(name, "x")
+    assert config.misspelled_settings() == {
+        "DATABSE_PATH": "DATABASE_PATH",
+        "max_body_byte": "MAX_BODY_BYTES",
+        "LOG_LEVL": "LOG_LEVEL",
+    }
+
+
+CONTROL = ["a\nb", "a\r\nb", "a\tb", "\x1b[31m", "a\x7fb", "a\x85b", "a\u2028b", "a\0b"]
+
+
+@pytest.mark.parametrize("bad", CONTROL)
+def test_an_id_or_a_name_with_a_control_character_is_rejected(
+    shared_service: RunningService, bad: str
+):
+    bodies: list[tuple[str, dict[str, Any], str]] = [
+        (EXECUTE, {"workflowId": bad}, "/workflowId"),
+        (EXECUTE, {"workflowId": "w", "organizationId": bad}, "/organizationId"),
+        (EXECUTE, {"graph": {}, "workflowName": bad}, "/workflowName"),
+        ("/api/workflows", {"id": bad, "name": "n", "data": {}}, "/id"),
+        ("/api/workflows", {"name": bad, "data": {}}, "/name"),
+        ("/api/workflows", {"name": "n", "data": {}, "tags": [bad]}, "/tags/0"),
+        (EXECUTE, {"graph": {"nodes": [{"id": bad, "type": "output"}]}}, "/graph/nodes/0/id"),
+    ]
+    for path, body, pointer in bodies:
+        problem = problem_of(shared_service.http.post(path, json=body))
+        assert pointer in [error["pointer"] for error in problem["errors"]], problem
+
+
+@pytest.mark.parametrize(
+    "name", ["Create/Update", "a/b/c", "/", "a/resume", "ü n?#%", "..", "x" * 500]
+)
+def test_a_parked_node_with_any_accepted_id_can_be_resumed(
+    shared_service: RunningService, name: str
+):
+    execution_id = shared_service.start(document(node(name, "approval")))
+    wait_until(lambda: shared_service.poll(execution_id)["status"] == "waiting")
+    encoded = quote(name, safe="").replace(".", "%2E")
+    answer = shared_service.http.post(
+        f"/api/executions/{execution_id}/nodes/{encoded}/resume", json={}
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["nodeId"] == name
+    assert shared_service.ended(execution_id)["status"] == "completed"
+
+
+@pytest.mark.parametrize("name", ["a/b", "a/b/c", "50% ?#"])
+def test_a_workflow_with_a_slash_in_its_id_is_reached(shared_service: RunningService, name: str):
+    saved = {"id": name, "name": "n", "data": line(2)}
+    made = shared_service.http.post("/api/workflows", json=saved)
+    assert made.status_code == 201
+    assert shared_service.http.get(made.headers["location"]).json()["id"] == name
+    encoded = quote(name, safe="")
+    assert shared_service.http.get(f"/api/workflows/{encoded}").json()["id"] == name
+    listed = shared_service.http.get(f"/api/workflows/{encoded}/executions")
+    assert listed.json()["workflowId"] == name
+    assert shared_service.http.delete(f"/api/workflows/{encoded}").status_code == 204
+
+
+def test_a_workflow_of_another_program_with_a_line_break_in_its_id_is_read(
+    shared_service: RunningService,
+):
+    shared_service.save(line(2), "a\nb")
+    assert shared_service.http.get("/api/workflows/a%0Ab").json()["id"] == "a\nb"
+    assert shared_service.http.get("/api/workflows/a%0Ab/executions").json()["total"] == 0
