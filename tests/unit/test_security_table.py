@@ -27,6 +27,8 @@ def test_the_table_has_a_row_for_every_case():
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_test_that_the_table_names_exists(case: str):
-    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", ROWS[case]):
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", ROWS[case])
+    assert named
+    for path, name in named:
         assert (ROOT / path).is_file(), path
         assert name in functions_in(path), name
