@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BeforeValidator, Field
 
 from api.json_responses import encoded
-from api.list_schemas import MAX_STATUSES, split_commas
+from api.list_schemas import MAX_STATUSES, split_names
 from api.masked_documents import reject_masks
 from api.schemas import (
     CancelAnswer,
@@ -40,7 +40,7 @@ CHARACTERS_OF_A_LOG = 500
 Include = Annotated[
     Annotated[list[Literal["nodeResults"]], Field(max_length=MAX_STATUSES)],
     Query(description="Further fields: `nodeResults`."),
-    BeforeValidator(split_commas),
+    BeforeValidator(split_names),
 ]
 AfterSeq = Annotated[int, Query(alias="afterSeq", ge=0, le=MAX_SEQ)]
 PageLimit = Annotated[

@@ -1,6 +1,6 @@
 """What lists are asked for, and what they answer."""
 
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastapi import Query
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -8,6 +8,15 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from api.known_values import AnyExecutionStatus, AnyTriggerType
 from api.schemas import WITHOUT_NUL, ApiModel, without_nul
 from engine.status import ExecutionStatus
+
+
+def split_names(values: object) -> object:
+    """``include=a,b`` is ``include=a&include=b``; an empty name stays, and is not a valid one."""
+    if not isinstance(values, list):
+        return values
+    return [
+        part.strip() for value in cast("list[object]", values) for part in str(value).split(",")
+    ]
 
 
 def split_commas(values: object) -> object:

@@ -153,9 +153,8 @@ def test_node_results_come_when_they_are_requested(service: RunningService):
     execution_id = service.run(line(3), inputs={"a": 1})["executionId"]
     path = f"/api/executions/{execution_id}"
     assert "nodeResults" not in service.http.get(path).json()
-    for query in ("include=nodeResults", "include=nodeResults&include=nodeResults", "include="):
-        answer = service.http.get(f"{path}?{query}").json()
-        assert ("nodeResults" in answer) == (query != "include=")
+    for query in ("include=nodeResults", "include=nodeResults&include=nodeResults"):
+        assert "nodeResults" in service.http.get(f"{path}?{query}").json()
     results = service.http.get(path, params={"include": "nodeResults"}).json()["nodeResults"]
     assert set(results) == set(service_rows(service, execution_id))
     assert results["end"]["outputData"] == {"a": 1, "f0": 0}
@@ -167,7 +166,8 @@ def test_an_unknown_include_is_rejected_with_the_valid_ones(service: RunningServ
     answer = service.http.get(path, params={"include": "nodeResults,inputs"})
     assert answer.status_code == 422
     assert "'nodeResults'" in answer.json()["detail"]
-    assert service.http.get(f"{path}?{'include=x&' * 2_000}").status_code == 422
+    for query in ("include=", "include=nodeResults,", "include=x&" * 2_000):
+        assert service.http.get(f"{path}?{query}").status_code == 422
 
 
 def test_results_that_are_too_large_are_truncated_and_marked(service: RunningService):
