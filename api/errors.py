@@ -142,7 +142,7 @@ async def _on_invalid_request(_request: Request, error: Exception) -> ProblemRes
         for item, reason in zip(errors, reasons, strict=True)
     ]
     detail = "; ".join([*reasons, and_more(more)] if more else reasons)
-    counted = {"moreErrors": more} if more else {}
+    counted: dict[str, Any] = {"moreErrors": more} if more else {}
     return problem(
         HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=jsonable_encoder(problems), **counted
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import cast
 
 from api.access import Caller
 from api.keys import Role
@@ -91,7 +92,9 @@ async def _with_stored_secrets(sent: str, stored: str, services: Services) -> st
 
     def restore() -> str:
         document, before = load_json(sent), json_value(stored)
-        known = before if isinstance(before, Mapping) else {}
+        known: Mapping[str, JsonValue] = {}
+        if isinstance(before, Mapping):
+            known = cast("Mapping[str, JsonValue]", before)
         if problems := restore_masked(document, known, paths):
             raise WorkflowRefusedError(
                 [replace(problem, pointer=f"/data{problem.pointer}") for problem in problems]

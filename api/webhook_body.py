@@ -100,7 +100,9 @@ def _received(message: Message) -> Received:
         "query": fields_of(list(message.query)),
         "method": message.method,
     }
-    payload = value if is_json and isinstance(value, dict) else _described(message, value, request)
+    payload = _described(message, value, request)
+    if is_json and isinstance(value, dict):
+        payload = cast("dict[str, JsonValue]", value)
     try:
         dump_json(payload)
     except ValueError as error:

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row
-
 from database.foreign_values import text_of
 from database.node_rows import begun_attempts, outcome_of, parked_node, time_spent
 from database.records import MANUAL, RunRecord
@@ -15,9 +13,7 @@ from engine.status import DECIDED, NodeStatus
 from offload import check_stop
 
 
-def run_record(
-    execution_id: str, head: Row[Any], rows: Sequence[Row[Any]], vault: Vault
-) -> RunRecord:
+def run_record(execution_id: str, head: Any, rows: Sequence[Any], vault: Vault) -> RunRecord:
     """Return the state of an execution; ``head`` is its own row, ``rows`` are its node runs."""
     outcomes: dict[str, Outcome] = {}
     parked: dict[str, ParkedNode | ParkedRetry] = {}

@@ -43,7 +43,7 @@ def mask_document(document: JsonValue, paths: SecretPaths) -> JsonValue:
     for node in _nodes(document):
         for config, _ in _configs(node.fields):
             _mask(config, paths(node.type))
-    return document
+    return cast("JsonValue", document)
 
 
 def find_masks(document: JsonValue, paths: SecretPaths, pointer: str = "") -> list[Problem]:
@@ -105,7 +105,7 @@ def _nodes(document: JsonValue) -> Iterator[_Node]:
             if isinstance(kind := fields.get("type"), str | int):
                 yield _Node(str(fields.get("id")), str(kind), pointer, fields)
             todo.extend(
-                (item, f"{pointer}/{escape_pointer(key)}")
+                (cast("object", item), f"{pointer}/{escape_pointer(key)}")
                 for key, item in reversed(fields.items())
                 if isinstance(item, dict | list)
             )

@@ -57,7 +57,10 @@ def checked_result(returned: object, limits: RunLimits = DEFAULT_RUN_LIMITS) -> 
     output = result.pop("outputData", None)
     output_data, copy = _encoded("outputData", output, limits.node_result_bytes, limits)
     left = limits.node_result_bytes - len(output_data)
-    detail, rest = _encoded("result", result, left, limits) if result else (None, {})
+    detail: str | None = None
+    rest: JsonValue = {}
+    if result:
+        detail, rest = _encoded("result", result, left, limits)
     if reason := why_not_parking(result):
         raise NodeError(f"the handler's result cannot park its node: {reason}", retryable=False)
     if SECRETS.holds_json(output_data) or (detail and SECRETS.holds_json(detail)):

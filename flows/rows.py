@@ -77,8 +77,10 @@ class Rows:
             )
         detail = {key: value for key, value in outcome.result.items() if key != "outputData"}
         output = outcome.result.get("outputData")
-        texts = [await encoded(part, most_bytes) for part in (output, detail)]
-        stored = await self.stored(node_id, NodeResult(*texts, outcome.result))
+        result = NodeResult(
+            await encoded(output, most_bytes), await encoded(detail, most_bytes), outcome.result
+        )
+        stored = await self.stored(node_id, result)
         return NodeEnded(
             node_id, outcome.status, None, *stored, gives_up=gives_up, waited_ms=waited_ms
         )

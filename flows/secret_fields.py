@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from pydantic import BaseModel
 
@@ -67,5 +67,8 @@ def _models_in(*annotations: Any) -> Iterator[type[BaseModel]]:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield annotation
         yield from _models_in(*get_args(annotation))
-        if (sent := getattr(annotation, "json_schema_input_type", None)) is not None:
-            yield from _models_in(*([sent] if isinstance(sent, type) else get_args(sent)))
+        if (
+            sent := getattr(cast("object", annotation), "json_schema_input_type", None)
+        ) is not None:
+            kinds: tuple[Any, ...] = (sent,) if isinstance(sent, type) else get_args(sent)
+            yield from _models_in(*kinds)

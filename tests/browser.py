@@ -67,7 +67,8 @@ def browser(directory: Path) -> Iterator[Browser]:
         ) as process,
     ):
         try:
-            port = wait_until(lambda: _PORT.search(log.read_text()))[1]
+            found: Any = wait_until(lambda: _PORT.search(log.read_text()))
+            port = found[1]
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60.0) as http:
                 options = {
                     "binary": binary,

@@ -79,7 +79,7 @@ def test_a_page_has_at_most_limit_rows_in_the_order_of_start(service: RunningSer
 def test_parallel_nodes_are_paged_without_loss_and_without_copies(service: RunningService):
     nodes = [node("start", "trigger"), *(node(f"n{i}") for i in range(30))]
     execution_id = service.run(
-        document(*nodes, flow=[f"start -> n{i}" for i in range(30)]), inputs={}
+        document(*nodes, flow=tuple(f"start -> n{i}" for i in range(30))), inputs={}
     )["executionId"]
     found = rows(pages(service, execution_id, limit=4))
     assert sorted(found) == sorted(one["id"] for one in nodes)
