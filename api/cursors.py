@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 
 from database.records import ExecutionPlace, StoredValue, WorkflowPlace
 from engine.errors import CursorRefusedError
+from engine.surrogates import replace_lone_surrogates
 from engine.values import JsonValue, encode_json, load_json
 
 HIGHEST_POSITION = 2**63 - 1
@@ -80,11 +81,13 @@ def _decode(cursor: str | None) -> list[Any] | None:
     if cursor is None:
         return None
     try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        text = data.decode()
         value = load_json(text)
     except (binascii.Error, ValueError):
         raise CursorRefusedError from None
-    if not isinstance(value, list):
+    # The service never issues half a surrogate pair, which ``load_json`` replaces.
+    if not isinstance(value, list) or replace_lone_surrogates(text) != text:
         raise CursorRefusedError
     parts = cast("list[Any]", value)
     if any(isinstance(part, str) and "\0" in part for part in parts):

@@ -17,10 +17,12 @@ from engine.errors import (
     RefusedError,
     WorkflowRefusedError,
 )
+from engine.json_pieces import load_json_in_pieces
 from engine.masking import MASK
-from engine.values import JsonValue, encode_json, load_json
+from engine.values import JsonValue, encode_json
+from flows.encoding import encode_off_loop
 from flows.secret_fields import secret_paths
-from offload import run_sized
+from offload import check_stop, run_sized
 
 MAX_TRIES = 5
 """Maximum number of attempts to save masks while other clients change the same workflow."""
@@ -52,7 +54,7 @@ async def reject_masks(
         RefusedError: If one does; ``pointer`` leads to the document in the request.
     """
     # Few documents contain the mask at all, and a look at the text is cheap.
-    text = encode_json(document)
+    text = await encode_off_loop(document)
     if MASK in text:
         paths = secret_paths(services.submissions.node_types)
         if problems := await run_sized(len(text), find_masks, document, paths, pointer):
@@ -91,7 +93,7 @@ async def _with_stored_secrets(sent: str, stored: str, services: Services) -> st
     paths = secret_paths(services.submissions.node_types)
 
     def restore() -> str:
-        document, before = load_json(sent), json_value(stored)
+        document, before = load_json_in_pieces(sent, check_stop), json_value(stored)
         known: Mapping[str, JsonValue] = {}
         if isinstance(before, Mapping):
             known = cast("Mapping[str, JsonValue]", before)

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope
 from api.body_text import charset_of, media_type_of, says_json, unpacked
 from charsets import parameter_of
 from engine.json_pieces import load_json_in_pieces
-from engine.json_size import holds_more_values, most_values
+from engine.json_size import has_more_values
 from engine.request_errors import BodyRefusedError
 from engine.values import JsonValue
 from offload import MAX_INLINE_BYTES, check_stop, run_off_loop, run_sized
@@ -128,16 +128,14 @@ def _parsed(body: bytes, content_type: str, limits: BodyLimits) -> JsonValue:
         # RFC 8259 knows no other encoding than UTF-8 where nothing is said.
         is_named = parameter_of(content_type, "charset") is not None
         text = charset.decode(body) if is_named else body.decode("utf-8-sig")
-        value = load_json_in_pieces(text, check_stop)
+        if has_more_values(text, limits.max_values, check_stop):
+            detail = f"the body has more than {limits.max_values} values ({VALUES_SETTING})"
+            raise BodyRefusedError("too_many_values", detail)
+        return load_json_in_pieces(text, check_stop)
     except json.JSONDecodeError:
         raise
     except ValueError as error:
         raise json.JSONDecodeError(str(error), text[:80], 0) from None
-    most = limits.max_values
-    if most_values(text) > most and holds_more_values(value, most):
-        detail = f"the body has more than {most} values ({VALUES_SETTING})"
-        raise BodyRefusedError("too_many_values", detail)
-    return value
 
 
 async def _validated(field: BodyField, value: JsonValue) -> JsonValue:

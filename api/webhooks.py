@@ -18,8 +18,9 @@ from database.records import Interest
 from engine.errors import ExecutionNotFoundError
 from engine.response_headers import is_permitted
 from engine.status import ExecutionStatus, NodeStatus
-from engine.values import JsonValue, encode_json
+from engine.values import JsonValue
 from flows.deliveries import REPLY, RESPONSE, Deliveries, Delivery
+from flows.encoding import encode_off_loop
 
 METHODS = ("POST", "GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE")
 """Deliveries alike. Each is an operation of its own in the interface's description."""
@@ -108,7 +109,7 @@ async def _receive(
         return JSONResponse(accepted)
     reply = await _reply_in_time(services, delivered.execution_id)
     if reply is not None:
-        return _as_response(reply)
+        return await _as_response(reply)
     statuses = await services.database.news.statuses({delivered.execution_id})
     status = statuses.get(delivered.execution_id)
     if status not in _STATUSES_WITHOUT_ERROR:
@@ -162,7 +163,7 @@ def _tells_of_reply(body: Mapping[str, JsonValue]) -> bool:
     )
 
 
-def _as_response(reply: Mapping[str, Any]) -> Response:
+async def _as_response(reply: Mapping[str, Any]) -> Response:
     """Return the response that a node decided: JSON, or a text as it is.
 
     It is sandboxed, because it has the origin of the API and of its pages.
@@ -170,7 +171,9 @@ def _as_response(reply: Mapping[str, Any]) -> Response:
     status: int = reply["status"]
     body: JsonValue = reply["body"]
     is_text = isinstance(body, str)
-    content = b"" if status in _WITHOUT_BODY else (body if is_text else encode_json(body)).encode()
+    content = b""
+    if status not in _WITHOUT_BODY:
+        content = (body if is_text else await encode_off_loop(body)).encode()
     response = Response(content, status)
     headers = [
         (name.lower().encode(), value.encode())

@@ -29,6 +29,7 @@ from database.records import SavedWorkflow, WorkflowChange
 from database.workflows import version_of
 from engine.errors import DocumentRefusedError, Problem, WorkflowRefusedError
 from engine.values import JsonValue, encode_json
+from flows.encoding import encode_off_loop
 
 router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=StrictRoute)
 
@@ -77,7 +78,7 @@ async def create_workflow(
     services.submissions.check_size(request.data, "/data")
     await reject_masks(request.data, "/data", services, WorkflowRefusedError)
     workflow = await services.database.workflows.create(
-        request.id or str(uuid.uuid4()), organization_id, _change(request)
+        request.id or str(uuid.uuid4()), organization_id, await _change(request)
     )
     response.headers["Location"] = f"/api/workflows/{quote(workflow.id)}"
     return await _saved(workflow, services, scope, response)
@@ -137,7 +138,7 @@ async def update_workflow(
     _refuse_moving(known, request)
     services.submissions.check_size(request.data, "/data")
     workflow = await update_keeping_secrets(
-        known, _change(request), wanted_versions(if_match), services
+        known, await _change(request), wanted_versions(if_match), services
     )
     return await _saved(workflow, services, scope, response)
 
@@ -176,11 +177,11 @@ def _refuse_moving(known: SavedWorkflow, request: UpdateWorkflowRequest) -> None
         raise WorkflowRefusedError(problems)
 
 
-def _change(content: WorkflowContent) -> WorkflowChange:
+async def _change(content: WorkflowContent) -> WorkflowChange:
     return WorkflowChange(
         name=content.name,
-        data=encode_json(content.data),
-        tags=None if content.tags is None else encode_json(content.tags),
+        data=await encode_off_loop(content.data),
+        tags=None if content.tags is None else await encode_off_loop(content.tags),
         keeps_tags="tags" not in content.model_fields_set,
     )
 

@@ -8,6 +8,7 @@ from database.tables import logs
 from database.vault import Vault
 from engine.status import NodeStatus
 from engine.values import JsonValue
+from offload import run_sized
 
 _FIRST = (
     select(logs.c.resultDetail)
@@ -34,6 +35,10 @@ class Replies:
         row = await self._reader.run(lambda connection: connection.execute(_FIRST, values).first())
         if row is None:
             return None
-        detail = object_of(row.resultDetail)
+        size = len(row.resultDetail or "")
+        return await run_sized(size, self._opened, row.resultDetail)
+
+    def _opened(self, text: str | bytes | None) -> dict[str, JsonValue]:
+        detail = object_of(text)
         sealed = self._vault.open(detail)
         return detail if sealed is None else sealed

@@ -15,6 +15,7 @@ from engine.calls import SUBWORKFLOW
 from engine.errors import DocumentRefusedError, InputsRefusedError, Problem, StillRunningError
 from engine.graph import WEBHOOK, Graph
 from engine.inputs import start_as, start_by_webhook, start_manually
+from engine.json_pieces import load_json_in_pieces
 from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
 from engine.nested_plan import NestedPlan
 from engine.normalization import Normalized
@@ -22,8 +23,10 @@ from engine.parking import Resumption
 from engine.rerun import changed_by_inputs, taken_over
 from engine.status import has_ended
 from engine.validation import read_and_validate, read_graph
-from engine.values import JsonValue, encode_json, load_json
+from engine.values import JsonValue
+from flows.encoding import encode_off_loop
 from flows.runner import Runner
+from offload import check_stop, run_sized
 from tasks.node_types import NodeTypes
 
 LARGE_CHARACTERS, LARGE_NODES = 65_536, 500
@@ -72,7 +75,7 @@ class Submissions:
         body: list[JsonValue] = [workflow_id, None if inputs is None else dict(inputs)]
         if callback_url is not None:
             body.append({"callbackUrl": callback_url})
-        key = _key(organization, idempotency_key, body)
+        key = await _key(organization, idempotency_key, body)
         if key and (known := await self.database.submissions.known(key)):
             return Accepted(known, workflow.id, workflow.name)
         graph = await self.check_aside(workflow.data)
@@ -94,14 +97,14 @@ class Submissions:
             QueueFullError: as many executions wait as may.
             StorageError: the database did not take it; nothing is stored.
         """
-        text = encode_json(dict(document))
+        text = await encode_off_loop(dict(document))
         workflow = Workflow(
             unsaved_id(organization_id), name or UNSAVED_NAME, text, organization_id
         )
         body = {"graph": dict(document), "workflowName": name, "inputs": inputs and dict(inputs)}
         if callback_url is not None:
             body["callbackUrl"] = callback_url
-        key = _key(organization_id, idempotency_key, body)
+        key = await _key(organization_id, idempotency_key, body)
         if key and (known := await self.database.submissions.known(key)):
             return Accepted(known, workflow.id, workflow.name)
         try:
@@ -126,7 +129,7 @@ class Submissions:
             workflow_name=workflow.name,
             organization_id=organization_id,
             document=workflow.data,
-            inputs=None if inputs is None else encode_json(dict(inputs)),
+            inputs=None if inputs is None else await encode_off_loop(dict(inputs)),
             total_nodes=len(plan.counted),
             unsaved=workflow.id == unsaved_id(organization_id),
             idempotency=key,
@@ -157,7 +160,7 @@ class Submissions:
         if from_node_id is not None and from_node_id not in graph.nodes:
             detail = f"the execution has no node '{from_node_id}'"
             raise InputsRefusedError([Problem("unknown_node", detail, "/fromNodeId")])
-        before = _past_inputs(past)
+        before = await run_sized(len(past.inputs or ""), _past_inputs, past)
         after = before if inputs is None else inputs
         # Run again, what a node called is nobody's child.
         same = inputs is None and past.trigger_type != SUBWORKFLOW
@@ -172,7 +175,7 @@ class Submissions:
             workflow_name=past.workflow_name,
             organization_id=past.organization_id,
             document=past.document,
-            inputs=_inputs_text(past, inputs),
+            inputs=past.inputs if inputs is None else await encode_off_loop(dict(inputs)),
             total_nodes=len(plan.counted),
             callback_url=callback_url,
             trigger_type=trigger,
@@ -206,10 +209,10 @@ class Submissions:
             workflow_name=workflow.name,
             organization_id=workflow.organization_id,
             document=workflow.data,
-            inputs=encode_json({node_id: payload}),
+            inputs=await encode_off_loop({node_id: payload}),
             total_nodes=len(plan.counted),
             trigger_type=WEBHOOK,
-            request=encode_json(dict(request)),
+            request=await encode_off_loop(dict(request)),
             idempotency=key,
         )
         return await self._store(submission)
@@ -284,12 +287,15 @@ def _is_large(document: JsonValue) -> bool:
     return isinstance(document, str) and len(document) > LARGE_CHARACTERS
 
 
-def _key(organization_id: str | None, key: str | None, body: JsonValue) -> IdempotencyKey | None:
-    """The key of a request; the order of fields makes no difference to the body."""
+async def _key(
+    organization_id: str | None, key: str | None, body: JsonValue
+) -> IdempotencyKey | None:
+    """Return the key of a request; the order of fields makes no difference to the body."""
     if key is None:
         return None
-    canonical = json.dumps(json.loads(encode_json(body)), sort_keys=True)
-    return IdempotencyKey(organization_id or "", key, sha256(canonical.encode()).hexdigest())
+    text = await encode_off_loop(body)
+    digest = await run_sized(len(text), _digest_of_json, text)
+    return IdempotencyKey(organization_id or "", key, digest)
 
 
 def _past_inputs(past: PastRun) -> Mapping[str, JsonValue]:
@@ -299,7 +305,7 @@ def _past_inputs(past: PastRun) -> Mapping[str, JsonValue]:
         InputsRefusedError: If another program replaced them by something else than an object.
     """
     try:
-        inputs: JsonValue = load_json(past.inputs or "{}")
+        inputs: JsonValue = load_json_in_pieces(past.inputs or "{}", check_stop)
     except ValueError:
         inputs = past.inputs
     if not isinstance(inputs, Mapping):
@@ -308,5 +314,6 @@ def _past_inputs(past: PastRun) -> Mapping[str, JsonValue]:
     return cast("Mapping[str, JsonValue]", inputs)
 
 
-def _inputs_text(past: PastRun, inputs: Mapping[str, JsonValue] | None) -> str | None:
-    return past.inputs if inputs is None else encode_json(dict(inputs))
+def _digest_of_json(text: str) -> str:
+    canonical = json.dumps(load_json_in_pieces(text, check_stop), sort_keys=True)
+    return sha256(canonical.encode()).hexdigest()

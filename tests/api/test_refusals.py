@@ -42,7 +42,6 @@ NO_DOCUMENT = {
     "100,000 levels": ("[" * 100_000, "invalid_json", "deeper than 200 levels"),
     "NaN": ('{"nodes": [NaN]}', "invalid_json", "NaN"),
     "1e999": ('{"nodes": [1e999]}', "invalid_json", "1e999"),
-    "a lone surrogate": ('{"nodes": ["\\ud800"]}', "invalid_json", "nodes.0"),
     "5,000 digits": (f'{{"nodes": [{"9" * 5_000}]}}', "invalid_json", "4300 digits"),
 }
 
