@@ -79,7 +79,13 @@ _NEEDED: dict[str, JsonValue] = {
     **required_when(
         "webhookResponseFields", "webhookResponseMode", "selected", type="array", minItems=1
     ),
-    "else": required_when("webhookResponseTemplate", "webhookResponseMode", "template"),
+    # A blank template counts as not set.
+    "else": required_when(
+        "webhookResponseTemplate",
+        "webhookResponseMode",
+        "template",
+        **{"not": {"anyOf": [{"type": "null"}, {"type": "string", "pattern": r"^\s*$"}]}},
+    ),
 }
 
 

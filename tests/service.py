@@ -129,9 +129,14 @@ class RunningService:
 
     def logs(self, execution_id: str) -> dict[str, dict[str, Any]]:
         """The node logs by node id, in the order of start."""
-        answer = self.http.get(f"/api/executions/{execution_id}/logs").json()
-        assert len({log["nodeId"] for log in answer["logs"]}) == len(answer["logs"])
-        return {log["nodeId"]: log for log in answer["logs"]}
+        path = f"/api/executions/{execution_id}/logs"
+        answer = self.http.get(path).json()
+        logs = answer["logs"]
+        while answer["hasMore"]:
+            answer = self.http.get(path, params={"afterSeq": answer["nextSeq"]}).json()
+            logs += answer["logs"]
+        assert len({log["nodeId"] for log in logs}) == len(logs)
+        return {log["nodeId"]: log for log in logs}
 
     # What somebody does with the database itself
 

@@ -137,7 +137,7 @@ def test_a_duration_is_shown_as_it_is_stored(service: RunningService, stored: An
 @on_both()
 def test_json_columns_that_are_not_json_are_read_as_text(service: RunningService):
     service.save(line(2))
-    bad = ["not json", "NaN", '{"a": 1e999}', '["\\ud83d"]', "[" * 300 + "]" * 300]
+    bad = ["not json", "NaN", '{"a": 1e999}', "[" * 300 + "]" * 300]
     add_execution(service, status="completed", finalOutput=bad[1], nodeResults=bad[2])
     for i, text in enumerate(bad):
         add_log(service, f"l{i}", nodeId=f"n{i}", inputData=text, outputData="{}")

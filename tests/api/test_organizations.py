@@ -111,7 +111,7 @@ def test_the_workflows_of_others_are_not_validated(two: TwoOrganizations, whose:
     answer = two.a.post("/api/workflows/validate", json=said)
     assert problem_of(answer, 404)["detail"] == f"Workflow 'of-{whose}' not found"
     mine = two.a.post("/api/workflows/validate", json={"workflowId": "of-A"})
-    assert mine.json() == {"valid": True, "errors": []}
+    assert mine.json() == {"valid": True, "errors": [], "warnings": []}
 
 
 def test_what_a_webhook_starts_without_a_key_is_of_its_workflow_s_organization(

@@ -150,7 +150,7 @@ def test_a_field_of_the_input_wins_over_a_name_of_the_run():
         ("{{ gone['x y'] }}", "the input has no field 'gone.x y'"),
         ("{{ nodes.later.output }}", "node 'later' has no output"),
         ("{{ nodes.fetch.output.gone }}", "the output of node 'fetch' has no field 'gone'"),
-        ("{{ nodes.fetch.result }}", "should be nodes.<id>.output"),
+        ("{{ nodes.fetch.result }}", "node 'fetch' has no result"),
         ("{{ nodes }}", "should be nodes.<id>.output"),
         ("{{ inputs.gone }}", "nor the inputs of the execution (it has: customer, now)"),
         ("{{ execution.status }}", "there is execution.id"),
