@@ -7,7 +7,6 @@ delay of an uninvolved client during each attack, for the service of another che
     python -m tests.attacks DIRECTORY  # the service of another one
 """
 
-import asyncio
 import base64
 import json
 import os
@@ -16,11 +15,10 @@ import string
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ import httpx
 from tests.bystander import bystander, watch
 from tests.documents import document, node
 from tests.ports import free_port
-from tests.servers import Request, Response, serve
+from tests.servers import Request, Response, serving
 
 MEGABYTE = 1_000_000
 ATTACK_SECONDS = 20.0
@@ -225,25 +223,9 @@ ATTACKS: dict[str, Callable[[Target], None]] = {
 """Every case by its number in the list of hostile inputs."""
 
 
-@contextmanager
-def hostile_server() -> Iterator[str]:
+def hostile_server() -> AbstractContextManager[str]:
     """Run the hostile server in a thread; yield its address."""
-    ready, stop, address = threading.Event(), threading.Event(), [""]
-
-    async def run() -> None:
-        async with serve(answer) as server:
-            address[0] = server.url
-            ready.set()
-            await asyncio.to_thread(stop.wait)
-
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield address[0]
-    finally:
-        stop.set()
-        thread.join()
+    return serving(answer)
 
 
 def settings_of(hostile: str) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, cast
@@ -123,6 +124,27 @@ async def serve(answer: Handler | Response | list[Response]) -> AsyncGenerator[S
         await asyncio.sleep(0)  # the turn of the loop in which the transports let go
         if failures:
             raise failures[0]
+
+
+@contextmanager
+def serving(answer: Handler) -> Iterator[str]:
+    """Run a server in a thread with a loop of its own; yield its address."""
+    ready, stop, address = threading.Event(), threading.Event(), [""]
+
+    async def run() -> None:
+        async with serve(answer) as server:
+            address[0] = server.url
+            ready.set()
+            await asyncio.to_thread(stop.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield address[0]
+    finally:
+        stop.set()
+        thread.join()
 
 
 async def never(_request: Request) -> Response:

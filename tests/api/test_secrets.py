@@ -1,12 +1,9 @@
 """The canary: a secret that nodes send, echo and fail with is found nowhere afterwards."""
 
-import asyncio
 import base64
 import json
 import logging
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,7 +20,7 @@ from tasks.node_types import NodeTypes
 from tests.documents import document, node
 from tests.postgres import Storage
 from tests.probes import PROBES
-from tests.servers import Handler, Request, Response, serve
+from tests.servers import Request, Response, serving
 from tests.service import RunningService
 
 CANARY = "c4n4ry/sings+in the mine"
@@ -56,25 +53,6 @@ async def echo(request: Request) -> Response:
     said = {"target": request.target, "headers": request.headers, "body": request.body.decode()}
     cut = "y" * 300 if status != 200 else ""
     return Response.of({"a": cut, **said}, status, Set_Cookie="session=s3ss10n", X_Echo=CANARY)
-
-
-@contextmanager
-def serving(answer: Handler) -> Iterator[str]:
-    """A server on loopback, in a thread with a loop of its own."""
-    ready, stop, found = threading.Event(), threading.Event(), [""]
-
-    async def run() -> None:
-        async with serve(answer) as server:
-            found[0] = server.url
-            ready.set()
-            await asyncio.to_thread(stop.wait)
-
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
-    thread.start()
-    assert ready.wait(10)
-    yield found[0]
-    stop.set()
-    thread.join()
 
 
 @pytest.fixture
