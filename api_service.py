@@ -11,41 +11,53 @@ from fastapi import Depends, FastAPI
 from fastapi_standalone_docs import StandaloneDocs  # pyright: ignore[reportMissingTypeStubs]
 from pydantic import SecretStr
 
-from api import catalogue, executions, lists, nodes, service, validation, webhooks, workflows
-from api.access import SIGNED, Access, Door
 from api.access_log import AccessLog
-from api.browsers import BrowserProtection, BrowserRules
+from api.auth.api_keys import read_keys
+from api.auth.browsers import BrowserProtection, BrowserRules
+from api.auth.middleware import SIGNED, Access, Door
+from api.auth.origins import parse_hosts, parse_origins
+from api.auth.tenancy import within_scope
+from api.auth.tokens import Tokens
+from api.bodies.strict_json import BodyLimits
+from api.bodies.webhook_payload import WebhookLimits
+from api.dependencies import Services
 from api.errors import add_error_handlers
-from api.hardening import BodyLimit, SafeHeaders, UnexpectedErrors
-from api.interface import DESCRIPTION, STORAGE, TAGS, DescribedApp
-from api.keys import read_keys
-from api.live import sse, websocket
-from api.live.hub import Hub
-from api.origins import parse_hosts, parse_origins
+from api.middleware import BodyLimit, SafeHeaders, UnexpectedErrors
+from api.openapi.document import DESCRIPTION, STORAGE, TAGS, DescribedApp
 from api.query_names import reject_misspelled_parameters
-from api.schemas import ProblemView
-from api.scope import within_scope
-from api.services import Services
-from api.strict_json import BodyLimits
-from api.tokens import Tokens
-from api.webhook_body import WebhookLimits
+from api.routes import (
+    executions,
+    listings,
+    nodes,
+    service,
+    streams,
+    validation,
+    webhooks,
+    websocket,
+    workflows,
+)
+from api.routes import (
+    node_types as node_type_routes,
+)
+from api.schemas.executions import ProblemView
+from api.streaming.broadcaster import Hub
 from config import ROOT, Settings, SettingsError, load_secrets
 from credentials import mask_credentials
 from database import Database, ExampleWorkflow, utc_now
-from database.urls import read_address
-from database.vault import Vault
+from database.connection.urls import read_address
+from database.encryption import Vault
+from engine.json_values import encode_json
 from engine.limits import DocumentLimits, RunLimits
-from engine.values import encode_json
-from flows.callbacks import CallbackSettings
-from flows.prefect_environment import is_embedded
-from flows.prefect_secrets import fetch_secret
-from flows.runner import Runner, RunnerSettings
-from flows.submission import Submissions
-from tasks.code import OFF
+from flows.callbacks.dispatcher import CallbackSettings
+from flows.intake.submissions import Submissions
+from flows.prefect_adapter.environment import is_embedded
+from flows.prefect_adapter.secrets import fetch_secret
+from flows.worker.worker import Runner, RunnerSettings
+from tasks.code.node import OFF
 from tasks.context import HandlerSettings
-from tasks.http_client import parse_url
-from tasks.network_guard import parse_allowed_hosts
-from tasks.node_types import DEFAULT, NodeTypes
+from tasks.http.client import parse_url
+from tasks.http.ssrf_guard import parse_allowed_hosts
+from tasks.registry import DEFAULT, NodeTypes
 from tasks.secrets import Secrets
 from version import VERSION
 
@@ -136,7 +148,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         app.include_router(
             resource.router, responses={status: {"model": ProblemView} for status in statuses}
         )
-    for resource in (executions, validation, lists, workflows, nodes, catalogue, sse):
+    for resource in (executions, validation, listings, workflows, nodes, node_type_routes, streams):
         app.include_router(
             resource.router,
             dependencies=asked,

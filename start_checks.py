@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config import ROOT, Settings, SettingsError
-from database.urls import read_address
+from database.connection.urls import read_address
 from engine.errors import StorageUnusableError
 from file_modes import OTHERS_WRITE, why_not_private
 

@@ -165,7 +165,7 @@ def demo_command() -> int:
 
 def start(host: str | None, port: int | None, *, check: bool) -> int:
     """Load the settings, then check the database or serve. ``host`` and ``port`` override them."""
-    from api.keys import KeysError, read_keys  # noqa: PLC0415 - --help does not need it
+    from api.auth.api_keys import KeysError, read_keys  # noqa: PLC0415 - --help does not need it
     from config import SettingsError, load_settings  # noqa: PLC0415 - as above
     from start_checks import check_files, why_code_is_open  # noqa: PLC0415 - as above
 
@@ -246,7 +246,7 @@ def serve(settings: "Settings", sockets: list[socket.socket], *, is_open: bool) 
     gc.disable()
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     # Prefect reads its environment as it is imported: everything that imports it comes after.
-    from flows.prefect_environment import prepare_prefect  # noqa: PLC0415
+    from flows.prefect_adapter.environment import prepare_prefect  # noqa: PLC0415
 
     prepare_prefect(settings.prefect_api_url, settings.prefect_home)
 
@@ -257,7 +257,7 @@ def serve(settings: "Settings", sockets: list[socket.socket], *, is_open: bool) 
     from config import SettingsError, misspelled_settings  # noqa: PLC0415
     from engine.errors import StorageError  # noqa: PLC0415
     from logs import set_up_logging  # noqa: PLC0415
-    from tasks.node_packages import NodePackageError, load_node_packages  # noqa: PLC0415
+    from tasks.plugins import NodePackageError, load_node_packages  # noqa: PLC0415
 
     set_up_logging(settings.log_level, settings.log_format)
     misspelled = misspelled_settings()
@@ -300,7 +300,7 @@ def serve(settings: "Settings", sockets: list[socket.socket], *, is_open: bool) 
 
 def print_new_key(arguments: Sequence[str]) -> int:
     """Print a new key for its owner, and its entry for the settings. 0: made, 2: wrong values."""
-    from api.keys import ROLES, KeysError, new_key  # noqa: PLC0415 - --help does not need it
+    from api.auth.api_keys import ROLES, KeysError, new_key  # noqa: PLC0415 - --help does not need it
 
     try:
         name, role, organization = arguments

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.browsers import WEBHOOKS
+from api.auth.browsers import WEBHOOKS
 from engine.masking import MASK
 
 MAX_PATH_CHARACTERS = 200

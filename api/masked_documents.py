@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
-from api.access import Caller
-from api.keys import Role
-from api.services import Services
-from api.views import json_value
+from api.auth.api_keys import Role
+from api.auth.middleware import Caller
+from api.dependencies import Services
+from api.schemas.views import json_value
 from database.records import SavedWorkflow, WorkflowChange
 from database.workflows import Versions, version_of
 from engine.document_secrets import find_masks, mask_document, restore_masked
@@ -18,9 +18,9 @@ from engine.errors import (
     WorkflowRefusedError,
 )
 from engine.json_pieces import load_json_in_pieces
+from engine.json_values import JsonValue, encode_json
 from engine.masking import MASK
-from engine.values import JsonValue, encode_json
-from flows.encoding import encode_off_loop
+from flows.intake.encoding import encode_off_loop
 from flows.secret_fields import secret_paths
 from offload import check_stop, run_sized
 

@@ -6,7 +6,7 @@ Other names that are not known are ignored, because proxies and browsers add par
 from fastapi import Request
 from fastapi.routing import APIRoute
 
-from api.base_models import nearest, shown
+from api.schemas.base import nearest, shown
 from engine.errors import InputsRefusedError
 from engine.problems import MAX_PROBLEMS, Problem
 

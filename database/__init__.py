@@ -13,31 +13,31 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from database.bell import Bell
-from database.callbacks import Callbacks
-from database.children import Children
 from database.clock import Clock, to_text, utc_now
-from database.connection import (
+from database.connection.commit_signal import Bell
+from database.connection.engines import (
     open_engine,
     open_reading_engine,
     open_writing_engine,
 )
-from database.invariants import Violation, find_violations
-from database.journal import Journal
-from database.lists import Lists
-from database.log_pages import LogPages
-from database.news import News
-from database.queue import Queue
-from database.reader import PooledReader, Reader, ThreadedReader
-from database.reads import Reads
-from database.replies import Replies
-from database.retention import Retention
+from database.connection.reader import PooledReader, Reader, ThreadedReader
+from database.connection.urls import is_sqlite
+from database.connection.writer import PooledWriter, SingleWriter, Writer
+from database.encryption import Vault
+from database.executions.callbacks import Callbacks
+from database.executions.child_executions import Children
+from database.executions.journal import Journal
+from database.executions.queue import Queue
+from database.executions.submissions import Submissions
+from database.maintenance.invariants import Violation, find_violations
+from database.maintenance.retention import Retention
+from database.queries.event_feed import News
+from database.queries.executions import Reads
+from database.queries.listings import Lists
+from database.queries.log_pages import LogPages
+from database.queries.webhook_responses import Replies
 from database.schema import ExampleWorkflow, is_prepared, prepare_schema
-from database.submissions import Submissions
-from database.urls import is_sqlite
-from database.vault import Vault
 from database.workflows import SavedWorkflows
-from database.writer import PooledWriter, SingleWriter, Writer
 
 __all__ = ["Clock", "Database", "ExampleWorkflow", "Violation", "to_text", "utc_now"]
 

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from database import Database
-from database.urls import read_address
+from database.connection.urls import read_address
 from engine.errors import StorageError
 
 HELD, BROKEN, NOT_CHECKED = 0, 1, 2

@@ -17,7 +17,7 @@ from sqlalchemy import cast as sql_cast
 from database.records import Payload
 from engine.json_encoding import MAX_PARTS_PER_CALL
 from engine.json_pieces import load_json_in_pieces
-from engine.values import JsonValue, check_json, encode_json, load_json
+from engine.json_values import JsonValue, check_json, encode_json, load_json
 from offload import check_stop
 
 MAX_SHORT_TEXT_CHARACTERS = 8_192

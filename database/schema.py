@@ -12,9 +12,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, inspect, text
 
 from database.clock import Clock, to_text
-from database.reader import Reader
+from database.connection.reader import Reader
+from database.connection.writer import Writer
 from database.tables import executions, facts, logs, workflows
-from database.writer import Writer
 from engine.errors import StorageUnusableError
 
 MIGRATIONS = Path(__file__).parent / "migrations"

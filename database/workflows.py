@@ -14,15 +14,15 @@ from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from database.clock import Clock, to_text
-from database.connection import breaks_foreign_key
-from database.endings import cancel, tell_parents, touched_by_deletion
+from database.connection.engines import breaks_foreign_key
+from database.connection.reader import Reader
+from database.connection.writer import Writer
+from database.executions.completion import cancel, tell_parents, touched_by_deletion
+from database.executions.inline_workflows import is_saved
 from database.foreign_values import required_text_of, text_of
-from database.reader import Reader
+from database.maintenance.retention import forget
 from database.records import SavedWorkflow, WorkflowChange
-from database.retention import forget
 from database.tables import executions, runs, workflows
-from database.unsaved import is_saved
-from database.writer import Writer
 from engine.errors import (
     ChangedMeanwhileError,
     OrganizationRefusedError,
@@ -31,8 +31,8 @@ from engine.errors import (
     WorkflowInUseError,
     WorkflowNotFoundError,
 )
+from engine.json_values import encode_json, load_json
 from engine.status import OPEN, ExecutionStatus
-from engine.values import encode_json, load_json
 
 _OUR_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 

@@ -6,8 +6,7 @@ from enum import StrEnum
 from typing import cast
 
 from engine.errors import NodeError
-from engine.timestamps import PointInTime, point_in_time
-from engine.values import (
+from engine.json_values import (
     MISSING,
     JsonValue,
     Missing,
@@ -19,6 +18,7 @@ from engine.values import (
     nfc,
     shown,
 )
+from engine.timestamps import PointInTime, point_in_time
 
 
 class Operator(StrEnum):

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from engine.errors import DocumentRefusedError, Problem
+from engine.json_values import JsonValue, as_text, kind_of, load_json, shown, why_not_json
 from engine.limits import DocumentLimits
-from engine.values import JsonValue, as_text, kind_of, load_json, shown, why_not_json
 
 PREVIEW_LEFTOVERS = frozenset(
     {

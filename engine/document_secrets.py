@@ -16,8 +16,8 @@ from typing import Any, cast
 from engine.credential_headers import is_credential_header
 from engine.document import escape_pointer
 from engine.errors import Problem
+from engine.json_values import JsonValue, encode_json, load_json
 from engine.masking import MASK
-from engine.values import JsonValue, encode_json, load_json
 
 Step = frozenset[str] | None
 SecretPath = tuple[Step, ...]

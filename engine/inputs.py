@@ -7,7 +7,7 @@ from typing import cast
 from engine.document import Node, escape_pointer
 from engine.errors import InputsRefusedError, Problem
 from engine.graph import ENTRY_TYPES, TRIGGER, WEBHOOK, Graph
-from engine.values import JsonValue, kind_of
+from engine.json_values import JsonValue, kind_of
 
 MANUAL_INPUT = "manualInput"
 INPUT_VALUE = "inputVarValue"

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, cast
 
 from engine.json_pieces import load_json_in_pieces
-from engine.values import MAX_DEPTH, JsonValue, dump_json
+from engine.json_values import MAX_DEPTH, JsonValue, dump_json
 
 Tick = Callable[[], None]
 

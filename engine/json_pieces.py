@@ -9,8 +9,8 @@ from collections.abc import Callable
 from json import JSONDecodeError
 from typing import cast
 
+from engine.json_values import DECODER, MAX_DEPTH, JsonValue, check_json, load_json
 from engine.surrogates import replace_lone_surrogates
-from engine.values import DECODER, MAX_DEPTH, JsonValue, check_json, load_json
 
 WINDOW_CHARACTERS = 65_536
 """Number of characters that the C scanner sees in one call, longer strings aside."""

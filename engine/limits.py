@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from engine.errors import DocumentRefusedError, NodeError, Problem
-from engine.values import JsonValue
+from engine.json_values import JsonValue
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from typing import cast
 from engine.document import Document
 from engine.errors import Problem
 from engine.graph import Graph
+from engine.json_values import JsonValue
 from engine.parking import PARK
-from engine.values import JsonValue
 
 FOR_EACH = "forEach"
 ITEM = "item"

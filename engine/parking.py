@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
-from engine.calls import CALL, ChildEnd, call_of, why_no_call
+from engine.json_values import JsonValue, as_text, kind_of
 from engine.plan import Outcome
 from engine.status import NodeStatus
-from engine.values import JsonValue, as_text, kind_of
+from engine.subworkflow_calls import CALL, ChildEnd, call_of, why_no_call
 
 PARK = "park"
 """Key of a handler's result. Its value is an object:
@@ -20,7 +20,7 @@ PARK = "park"
 - ``until``: ISO 8601 with a time zone, when the node goes on by itself; absent: never;
 - ``fail``: the error with which it ends then, where somebody should have answered before;
 - ``asks``: true where the answer picks the connections ``true`` or ``false``;
-- ``call``: another workflow's execution that is waited for, see ``engine.calls``.
+- ``call``: another workflow's execution that is waited for, see ``engine.subworkflow_calls``.
 """
 
 

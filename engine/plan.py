@@ -14,10 +14,10 @@ from engine.document import Connection, Node
 from engine.graph import COMMENT, DISABLED, Graph
 from engine.inputs import INPUT_VALUE, Start
 from engine.json_encoding import size_within
+from engine.json_values import JsonValue
 from engine.options import NodeOptions, OnError
 from engine.ports import ERROR
 from engine.status import NodeStatus
-from engine.values import JsonValue
 
 OUTPUT = "output"
 PORT_DATA = "portData"

@@ -16,12 +16,12 @@ from engine.document import (
 )
 from engine.errors import DocumentRefusedError, Problem
 from engine.graph import COMMENT, DISABLED, ENTRY_TYPES, Graph
+from engine.json_values import JsonValue
 from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
 from engine.loops import Loops
 from engine.normalization import IsIncomplete, Normalized, never_incomplete, normalize
 from engine.ports import PortsOf, any_ports
 from engine.problem_lists import ConfigChecks, ProblemList
-from engine.values import JsonValue
 
 MAX_CYCLES = 100
 """How many cycles of one document are named; enough to see, and bounded however tangled it is."""

@@ -7,9 +7,9 @@ from typing import Any, cast, get_args
 from pydantic import BaseModel
 
 from engine.document_secrets import SecretPath, SecretPaths
-from tasks.config_base import spellings
-from tasks.config_schema import describe_config
-from tasks.node_types import NodeTypes
+from tasks.config.base import spellings
+from tasks.config.json_schema import describe_config
+from tasks.registry import NodeTypes
 
 _EVERY = "*"
 """Every item of a list or key of an object, in the catalog's ``secretFields``."""

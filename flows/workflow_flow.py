@@ -15,15 +15,15 @@ from database.records import Ending, Lease, RunRecord
 from engine.errors import LeaseLostError, describe
 from engine.inputs import start_as
 from engine.json_encoding import read_stored
-from engine.nested_plan import NestedPlan
+from engine.json_values import JsonValue
+from engine.loop_plan import NestedPlan
 from engine.status import ExecutionStatus
 from engine.validation import TypeRules, read_graph
-from engine.values import JsonValue
-from flows.control import RunControl, StopReason
-from flows.node_runner import NodeRunner
-from flows.patience import patiently
-from flows.reports import Publish, publish_nowhere
-from flows.walk import Walk
+from flows.execution.executor import Walk
+from flows.execution.signals import RunControl, StopReason
+from flows.nodes.node_runner import NodeRunner
+from flows.nodes.progress import Publish, publish_nowhere
+from flows.storage_retry import patiently
 from offload import run_sized
 
 log = structlog.get_logger()

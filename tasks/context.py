@@ -4,8 +4,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from engine.values import MISSING, JsonValue, Missing
-from tasks.reports import report_progress, send_delta
+from engine.json_values import MISSING, JsonValue, Missing
+from tasks.progress import report_progress, send_delta
 from tasks.secrets import Secrets
 
 __all__ = [

@@ -20,8 +20,8 @@ from urllib.parse import quote, quote_plus
 
 from ahocorasick_rs import AhoCorasick, MatchKind
 
+from engine.json_values import JsonValue
 from engine.masking import MASK
-from engine.values import JsonValue
 from offload import check_stop
 
 SHORTEST_SECRET = 4

@@ -4,16 +4,9 @@ from typing import Any
 
 from prefect import Task
 
-from tasks.aggregation import AggregateConfig, handle_aggregate
-from tasks.code import CodeConfig, handle_code
-from tasks.columns import (
-    RenameColumnsConfig,
-    SplitTextConfig,
-    handle_rename_columns,
-    handle_split_text,
-)
-from tasks.config_base import NodeConfig
-from tasks.configs import (
+from tasks.code.node import CodeConfig, handle_code
+from tasks.config.base import NodeConfig
+from tasks.config.fields import (
     AddFieldConfig,
     CommentConfig,
     ConditionConfig,
@@ -24,24 +17,31 @@ from tasks.configs import (
     TriggerConfig,
     WebhookConfig,
 )
-from tasks.entry import (
+from tasks.flow.condition import handle_condition
+from tasks.flow.entry import (
     handle_comment,
     handle_manual_input,
     handle_output,
     handle_trigger,
     handle_webhook,
 )
-from tasks.filtering import FilterConfig, handle_filter
-from tasks.flow_control import handle_condition
-from tasks.for_each import ForEachConfig, handle_for_each
-from tasks.http import handle_http
-from tasks.http_config import HttpConfig
-from tasks.llm import handle_llm
-from tasks.records import handle_add_field, handle_join
-from tasks.split_columns import SplitColumnsConfig, handle_split_columns
-from tasks.subworkflow import SubworkflowConfig, handle_subworkflow
-from tasks.waiting import ApprovalConfig, WaitConfig, handle_approval, handle_wait
-from tasks.webhook_response import WebhookResponseConfig, handle_webhook_response
+from tasks.flow.for_each import ForEachConfig, handle_for_each
+from tasks.flow.subworkflow import SubworkflowConfig, handle_subworkflow
+from tasks.flow.wait import ApprovalConfig, WaitConfig, handle_approval, handle_wait
+from tasks.http.config import HttpConfig
+from tasks.http.node import handle_http
+from tasks.llm.node import handle_llm
+from tasks.records.aggregate import AggregateConfig, handle_aggregate
+from tasks.records.columns import (
+    RenameColumnsConfig,
+    SplitTextConfig,
+    handle_rename_columns,
+    handle_split_text,
+)
+from tasks.records.filter import FilterConfig, handle_filter
+from tasks.records.records import handle_add_field, handle_join
+from tasks.records.split_columns import SplitColumnsConfig, handle_split_columns
+from tasks.webhooks.response import WebhookResponseConfig, handle_webhook_response
 
 NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "trigger": handle_trigger,

@@ -12,7 +12,7 @@ from typing import cast
 import structlog
 
 from engine.errors import NodeError, SecretUnavailableError
-from engine.values import MISSING, JsonValue, Missing
+from engine.json_values import MISSING, JsonValue, Missing
 from tasks.masking import SECRETS
 
 log = structlog.get_logger()

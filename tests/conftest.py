@@ -10,9 +10,9 @@ import hypothesis
 import pytest
 from schemathesis.pytest.plugin import SchemathesisFunction
 
-from tests.postgres import Storage, storage_on
-from tests.probes import PROBE_TYPES, Gates, fresh_gates
-from tests.service import RunningService
+from tests.support.postgres import Storage, storage_on
+from tests.support.probe_nodes import PROBE_TYPES, Gates, fresh_gates
+from tests.support.service import RunningService
 
 # How long an example takes, or is made, says how busy the machine is.
 hypothesis.settings.register_profile(

@@ -8,14 +8,14 @@ import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
 
-from api.access import OF_TOKENS, READS, ROLES
-from api.keys import Role
+from api.auth.api_keys import Role
+from api.auth.middleware import OF_TOKENS, READS, ROLES
 from api_service import create_app
 from config import Settings
-from tests.access import ENTRIES, KEYS, as_, caller, entry_of, key_of, socket_of, token_for
-from tests.documents import line
-from tests.problems import problem_of
-from tests.service import RunningService, wait_until
+from tests.support.access import ENTRIES, KEYS, as_, caller, entry_of, key_of, socket_of, token_for
+from tests.support.documents import line
+from tests.support.problems import problem_of
+from tests.support.service import RunningService, wait_until
 
 
 def every_route() -> list[tuple[str, str]]:

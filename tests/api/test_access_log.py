@@ -10,10 +10,10 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from api.access_log import MAX_PATH_CHARACTERS, logged_path
-from tests.access import ENTRIES, as_, key_of
-from tests.documents import document, line, node
-from tests.problems import problem_of
-from tests.service import RunningService, wait_until
+from tests.support.access import ENTRIES, as_, key_of
+from tests.support.documents import document, line, node
+from tests.support.problems import problem_of
+from tests.support.service import RunningService, wait_until
 
 HOOK = document(
     node("hook", "webhook", webhookToken="t0ken-of-the-hook"), node("end"), flow=("hook -> end",)
@@ -96,7 +96,7 @@ def test_an_error_of_the_service_has_a_line_and_one_traceback(
     async def fail(*_: object) -> None:
         raise RuntimeError("on purpose")
 
-    monkeypatch.setattr("database.lists.Lists.executions", fail)
+    monkeypatch.setattr("database.queries.listings.Lists.executions", fail)
     assert service.http.get("/api/executions").status_code == 500
     (line_,) = lines_of(logged, "/api/executions")[-1:]
     assert line_["event"] in ("request_failed", "unexpected_error")

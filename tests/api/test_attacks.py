@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.attacks import ATTACKS, Target, hostile_server, settings_of
-from tests.bystander import Delays, bystander, watch
-from tests.crash.harness import ServiceProcess
+from tests.support.attacks import ATTACKS, Target, hostile_server, settings_of
+from tests.support.crash_harness import ServiceProcess
+from tests.support.responsiveness import Delays, bystander, watch
 
 
 @pytest.fixture(scope="module")

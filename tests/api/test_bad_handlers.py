@@ -10,13 +10,13 @@ import pytest
 from prefect import task
 from prefect.exceptions import Abort, Pause
 
-from flows import contain
+from flows.nodes import isolation
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
-from tasks.node_types import NodeTypes
-from tests import probes
-from tests.documents import document, line, node
-from tests.probes import PROBES, Gates
-from tests.service import RunningService, wait_until
+from tasks.registry import NodeTypes
+from tests.support import probe_nodes
+from tests.support.documents import document, line, node
+from tests.support.probe_nodes import PROBES, Gates
+from tests.support.service import RunningService, wait_until
 
 
 class OutOfThisWorld(BaseException):
@@ -78,7 +78,7 @@ async def handle_recurse(node: dict[str, Any], input_data: object) -> None:
 @task(name="deaf")
 async def handle_deaf(node: dict[str, Any], input_data: object) -> dict[str, Any]:
     """Swallows every cancellation until its gate opens."""
-    mine, name = probes.gates, node["config"].get("gate", node["id"])
+    mine, name = probe_nodes.gates, node["config"].get("gate", node["id"])
     mine.enter(name)
     while not mine.is_open(name):
         try:
@@ -165,7 +165,7 @@ def test_a_result_that_cannot_be_stored_is_the_nodes_failure(
 def test_an_unusual_result_that_can_be_stored_is_none(service: RunningService, gift: str) -> None:
     done = service.run(with_others(node("bad", "give", gift=gift)))
     assert done["status"] == "completed"
-    assert done["finalOutput"] == probes.GIFTS[gift].get("outputData")
+    assert done["finalOutput"] == probe_nodes.GIFTS[gift].get("outputData")
 
 
 @pytest.mark.parametrize("kind", ["throw", "throwInThread"])
@@ -215,7 +215,7 @@ def test_one_that_interrupts_does_not_disturb_the_ones_beside_it(
 def test_one_that_hangs_is_ended_at_its_timeout(
     service: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(contain, "STOPPING_SECONDS", 0.1)
+    monkeypatch.setattr(isolation, "STOPPING_SECONDS", 0.1)
     assert failed(service, node("bad", kind, timeoutSeconds=0.2)) == "timed out after 0.2 s"
 
 
@@ -223,7 +223,7 @@ def test_one_that_hangs_is_ended_at_its_timeout(
 def test_one_that_does_not_hear_is_cancelled_all_the_same(
     service: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(contain, "STOPPING_SECONDS", 0.1)
+    monkeypatch.setattr(isolation, "STOPPING_SECONDS", 0.1)
     execution_id = service.start(document(node("stuck", kind)))
     gates.wait_for("stuck")
     service.http.post(f"/api/executions/{execution_id}/cancel")
@@ -234,8 +234,8 @@ def test_one_that_does_not_hear_is_cancelled_all_the_same(
 def test_one_that_does_not_hear_does_not_keep_the_service_from_stopping(
     tmp_path: Path, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contain, "STOPPING_SECONDS", 0.1)
-    monkeypatch.setattr("flows.runner.LEAVING_SECONDS", 0.5)
+    monkeypatch.setattr(isolation, "STOPPING_SECONDS", 0.1)
+    monkeypatch.setattr("flows.worker.worker.LEAVING_SECONDS", 0.5)
     with RunningService(tmp_path, TYPES) as service:
         execution_id = service.start(document(node("stuck", "deaf")))
         gates.wait_for("stuck")

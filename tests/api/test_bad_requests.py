@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.documents import document, line, node
-from tests.problems import problem_of, row_counts
-from tests.service import RunningService
+from tests.support.documents import document, line, node
+from tests.support.problems import problem_of, row_counts
+from tests.support.service import RunningService
 
 EXECUTE, TRY = "/api/workflows/execute", "/api/nodes/execute"
 

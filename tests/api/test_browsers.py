@@ -10,15 +10,15 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from api.access import READS
+from api.auth.middleware import READS
 from api_service import create_app
 from config import Settings, SettingsError
-from tests.access import ENTRIES, as_
 from tests.api.test_access import ROUTES
 from tests.api.test_hardening import raw
-from tests.documents import document, line, node
-from tests.problems import problem_of, row_counts
-from tests.service import RunningService
+from tests.support.access import ENTRIES, as_
+from tests.support.documents import document, line, node
+from tests.support.problems import problem_of, row_counts
+from tests.support.service import RunningService
 
 EVIL = "https://evil.example"
 LISTED = "https://editor.example"
@@ -286,7 +286,7 @@ def test_every_error_reaches_the_page_that_caused_it(
 
     limits = {"max_body_bytes": 2_048, "body_timeout_seconds": 0.3}
     with RunningService(tmp_path, api_keys=ENTRIES, cors_origins=LISTED, **limits) as service:
-        monkeypatch.setattr("database.lists.Lists.executions", fail)
+        monkeypatch.setattr("database.queries.listings.Lists.executions", fail)
         page = {"Origin": LISTED}
         admin, reader = {**page, **as_("admin")}, {**page, **as_("read")}
         http = service.http

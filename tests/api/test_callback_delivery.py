@@ -11,16 +11,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from database import Database, ExampleWorkflow
-from database.callbacks import CallbackState
+from database.executions.callbacks import CallbackState
 from database.records import Ending, Submission
 from engine.plan import Progress
 from engine.status import ExecutionStatus
-from flows.callbacks import SLOTS, SLOTS_OF_A_HOST, CallbackSettings, deliver_callbacks
+from flows.callbacks.dispatcher import SLOTS, SLOTS_OF_A_HOST, CallbackSettings, deliver_callbacks
 from tasks.context import HandlerSettings
-from tests.database.executions import BEGUN
-from tests.moving_clock import MovingClock
-from tests.ports import free_port
-from tests.servers import Request, Response, never, serve
+from tests.support.fake_clock import MovingClock
+from tests.support.ports import free_port
+from tests.support.servers import Request, Response, never, serve
+from tests.support.stored_executions import BEGUN
 
 OK = Response(200)
 HOUR = 3_600.0
@@ -251,7 +251,7 @@ async def test_the_time_limit_holds_for_the_whole_attempt(database: Database) ->
 async def test_a_service_that_stops_hands_back_what_it_was_sending(
     database: Database, monkeypatch: pytest.MonkeyPatch, clock: MovingClock
 ) -> None:
-    monkeypatch.setattr("flows.callbacks.LEAVING_SECONDS", 0.05)
+    monkeypatch.setattr("flows.callbacks.dispatcher.LEAVING_SECONDS", 0.05)
     async with serve(never) as silent:
         await ended(database, "e", silent.url)
         async with sending(database):

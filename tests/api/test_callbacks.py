@@ -14,12 +14,12 @@ import pytest
 import structlog
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from flows.callback_request import LONGEST_OUTPUT, USER_AGENT
-from tests.documents import document, line, node
-from tests.postgres import Storage, on_both
-from tests.probes import PROBE_TYPES, Gates
-from tests.servers import Request, Response, ScriptedServer, serve
-from tests.service import RunningService, wait_until
+from flows.callbacks.request import LONGEST_OUTPUT, USER_AGENT
+from tests.support.documents import document, line, node
+from tests.support.postgres import Storage, on_both
+from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.servers import Request, Response, ScriptedServer, serve
+from tests.support.service import RunningService, wait_until
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()

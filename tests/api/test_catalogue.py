@@ -12,10 +12,10 @@ import pytest
 from prefect import task
 
 from config import ROOT
-from tasks.config_base import NodeConfig
+from tasks.config.base import NodeConfig
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
-from tasks.node_types import NodeTypes
-from tests.service import RunningService
+from tasks.registry import NodeTypes
+from tests.support.service import RunningService
 from tests.unit.test_node_configs import ACCEPTED
 
 # The first of them to run installs what package-lock.json pins, which takes seconds as a rule.

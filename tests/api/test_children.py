@@ -8,8 +8,8 @@ import pytest
 from prefect import task
 
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
-from tasks.node_types import NodeTypes
-from tests.calls import (
+from tasks.registry import NodeTypes
+from tests.support.calls import (
     CALLS,
     GREETS,
     NEVER,
@@ -18,10 +18,10 @@ from tests.calls import (
     delete_elsewhere,
     violations,
 )
-from tests.documents import document, node
-from tests.postgres import Storage
-from tests.probes import PROBE_TYPES, PROBES, Gates
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, node
+from tests.support.postgres import Storage
+from tests.support.probe_nodes import PROBE_TYPES, PROBES, Gates
+from tests.support.service import RunningService, wait_until
 
 # Slots
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import document, node
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, node
+from tests.support.service import RunningService, wait_until
 
 DOUBLE = node("double", "code", code="print('hello')\n[row['n'] * 2 for row in input['rows']]")
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from config import ROOT
-from tests.service import wait_until
+from tests.support.service import wait_until
 
 pytestmark = [
     pytest.mark.timeout(120),

@@ -14,8 +14,8 @@ import pytest
 from standardwebhooks import Webhook
 
 from config import ROOT
-from tests.doc_blocks import Block, Reader, blocks_of, commands_of, without_ellipses
-from tests.service import RunningService, wait_until
+from tests.support.doc_blocks import Block, Reader, blocks_of, commands_of, without_ellipses
+from tests.support.service import RunningService, wait_until
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.access import ENTRIES, as_
-from tests.service import RunningService
+from tests.support.access import ENTRIES, as_
+from tests.support.service import RunningService
 
 NAMED = re.compile(r"""(?:src|href)=["']([^"']+)["']""")
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from engine.document import MAX_LABEL_CHARACTERS
-from tests.documents import document, node
-from tests.probes import PROBE_TYPES, Gates
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, node
+from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.service import RunningService, wait_until
 
 NODES = 4
 CONNECTIONS = 3

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.documents import document, node
-from tests.postgres import on_both
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, node
+from tests.support.postgres import on_both
+from tests.support.service import RunningService, wait_until
 
 ORDER = {
     "nodes": [

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tests.documents import document, node
-from tests.probes import PROBE_TYPES, Gates
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, node
+from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.service import RunningService, wait_until
 
 TWO_BRANCHES = document(
     node("start", "trigger"),

@@ -12,7 +12,7 @@ import pytest
 
 from api_service import EXAMPLES
 from tasks.node_handlers import NODE_HANDLERS
-from tests.service import RunningService, wait_until
+from tests.support.service import RunningService, wait_until
 
 DOCUMENTS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))

@@ -3,10 +3,10 @@
 import json
 import re
 
-from tests.documents import document, line, node
-from tests.postgres import on_both
-from tests.probes import PROBE_TYPES, Gates
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, line, node
+from tests.support.postgres import on_both
+from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.service import RunningService, wait_until
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 

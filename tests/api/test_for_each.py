@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.documents import document, node
-from tests.postgres import on_both
-from tests.probes import Gates
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, node
+from tests.support.postgres import on_both
+from tests.support.probe_nodes import Gates
+from tests.support.service import RunningService, wait_until
 
 
 def loop(*inner: dict[str, Any], flow: tuple[str, ...], **config: object) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from database.check import HELD, check_database
-from tests.documents import line
-from tests.main_project import DDL, create_main_database
-from tests.postgres import on_both
-from tests.service import RunningService, wait_until
+from tests.support.documents import line
+from tests.support.main_project import DDL, create_main_database
+from tests.support.postgres import on_both
+from tests.support.service import RunningService, wait_until
 
 EXECUTION_COLUMNS = [
     *("organizationId", "status", "triggerType", "inputs", "currentNodeId", "nodeResults"),

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from database.check import check_database
-from tests.documents import document, node
-from tests.postgres import Storage, on_both
-from tests.probes import PROBE_TYPES, Gates
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, node
+from tests.support.postgres import Storage, on_both
+from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.service import RunningService, wait_until
 
 GATE = document(
     node("start", "trigger"),

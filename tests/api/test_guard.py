@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tests.documents import document, node
-from tests.ports import free_port
-from tests.service import RunningService
+from tests.support.documents import document, node
+from tests.support.ports import free_port
+from tests.support.service import RunningService
 
 
 def test_a_node_cannot_call_the_service_it_runs_in(tmp_path: Path):

@@ -7,10 +7,10 @@ from contextlib import closing
 
 import pytest
 
-from tests.access import ENTRIES, as_, key_of
-from tests.documents import line, node
-from tests.problems import problem_of, row_counts
-from tests.service import RunningService
+from tests.support.access import ENTRIES, as_, key_of
+from tests.support.documents import line, node
+from tests.support.problems import problem_of, row_counts
+from tests.support.service import RunningService
 
 MOST = 2_048
 
@@ -118,7 +118,7 @@ def test_a_fault_of_the_service_has_them_too(
     async def fail(*_: object) -> None:
         raise RuntimeError("on purpose")
 
-    monkeypatch.setattr("database.lists.Lists.executions", fail)
+    monkeypatch.setattr("database.queries.listings.Lists.executions", fail)
     answer = service.http.get("/api/executions")
     problem_of(answer, 500)
     assert {name: answer.headers.get(name) for name in SAFE} == SAFE

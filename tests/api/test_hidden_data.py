@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from prefect import task
 
-from database.vault import Vault
+from database.encryption import Vault
 from engine.errors import StorageUnusableError
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
-from tasks.node_types import NodeTypes
-from tests.documents import document, node
-from tests.probes import PROBES, Gates
-from tests.service import RunningService, wait_until
+from tasks.registry import NodeTypes
+from tests.support.documents import document, node
+from tests.support.probe_nodes import PROBES, Gates
+from tests.support.service import RunningService, wait_until
 
 CANARY = "c4n4ry of the mine"
 HIDDEN = {"hidden": True}

@@ -3,10 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.documents import line
-from tests.main_project import create_main_database
-from tests.postgres import Storage, on_both
-from tests.service import RunningService
+from tests.support.documents import line
+from tests.support.main_project import create_main_database
+from tests.support.postgres import Storage, on_both
+from tests.support.service import RunningService
 
 
 def post(service: RunningService, key: str, **body: object):

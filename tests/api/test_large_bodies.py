@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.bystander import ALLOWED_EXTRA_SECONDS, ALLOWED_RATIO, bystander, watch
-from tests.documents import document, node
-from tests.service import RunningService
+from tests.support.documents import document, node
+from tests.support.responsiveness import ALLOWED_EXTRA_SECONDS, ALLOWED_RATIO, bystander, watch
+from tests.support.service import RunningService
 
 EXECUTE = "/api/workflows/execute"
 

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from tests.documents import document, line, node
-from tests.problems import problem_of
-from tests.service import RunningService
+from tests.support.documents import document, line, node
+from tests.support.problems import problem_of
+from tests.support.service import RunningService
 
 KEYS = {"id", "workflowId", "workflowName", "organizationId", "status", "triggerType"}
 KEYS |= {"createdAt", "startedAt", "completedAt", "error", "rerunOf", "parentExecutionId"}

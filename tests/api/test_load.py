@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.documents import line
-from tests.service import RunningService, wait_until
+from tests.support.documents import line
+from tests.support.service import RunningService, wait_until
 
 SUBMISSIONS = 300
 CLIENTS = 30

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.documents import document, line, node
-from tests.postgres import Storage, on_both, storage_on
-from tests.service import RunningService
+from tests.support.documents import document, line, node
+from tests.support.postgres import Storage, on_both, storage_on
+from tests.support.service import RunningService
 
 PAYLOAD = "x" * 30_000
 LIMITS: dict[str, Any] = {"max_logs_page_size": 20, "max_response_characters": 100_000}

@@ -13,8 +13,8 @@ from engine.limits import DocumentLimits
 from engine.problem_lists import MAX_FURTHER_CHECKS
 from engine.problems import MAX_PROBLEMS, Problem
 from engine.validation import TypeRules, read_and_validate
-from tests.problems import problem_of
-from tests.service import RunningService
+from tests.support.problems import problem_of
+from tests.support.service import RunningService
 
 MANY = 3_000
 Nodes = Callable[[int], dict[str, Any]]

@@ -12,13 +12,13 @@ from prefect import task
 from pydantic import AliasChoices, Field, SecretStr
 
 from engine.masking import MASK
-from tasks.config_base import LenientModel, NodeConfig
-from tasks.configs import SECRET
+from tasks.config.base import LenientModel, NodeConfig
+from tasks.config.fields import SECRET
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
-from tasks.node_types import NodeTypes
-from tests.access import ENTRIES, as_
-from tests.problems import problem_of
-from tests.service import RunningService
+from tasks.registry import NodeTypes
+from tests.support.access import ENTRIES, as_
+from tests.support.problems import problem_of
+from tests.support.service import RunningService
 
 
 class Account(LenientModel):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.access import ENTRIES, as_
-from tests.documents import document, node
-from tests.problems import problem_of
-from tests.service import RunningService, wait_until
+from tests.support.access import ENTRIES, as_
+from tests.support.documents import document, node
+from tests.support.problems import problem_of
+from tests.support.service import RunningService, wait_until
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.probes import Gates
-from tests.service import RunningService
+from tests.support.probe_nodes import Gates
+from tests.support.service import RunningService
 
 
 def test_a_node_is_tried_out_alone_without_an_execution(shared_service: RunningService) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.access import ENTRIES, key_of
 from tests.api.test_start import SCRIPT, Started, environment, refusal
+from tests.support.access import ENTRIES, key_of
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from api_service import EXAMPLES
-from tests.documents import document, node
-from tests.fuzzing import document_of
-from tests.openapi import Operation, operations_of, resolved
-from tests.probes import PROBE_TYPES, fresh_gates
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, node
+from tests.support.fuzzing import document_of
+from tests.support.openapi import Operation, operations_of, resolved
+from tests.support.probe_nodes import PROBE_TYPES, fresh_gates
+from tests.support.service import RunningService, wait_until
 
 OPERATIONS = {operation.name: operation for operation in operations_of(document_of())}
 BODIES = [

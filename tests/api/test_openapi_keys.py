@@ -10,10 +10,10 @@ from schemathesis import Case
 from schemathesis.core.failures import FailureGroup
 from schemathesis.openapi.checks import IgnoredAuth
 
-from tests.access import ENTRIES, as_
-from tests.fuzzing import LEFT_OUT, NO_WAY_OUT, Known, config, document_of
-from tests.probes import PROBE_TYPES, fresh_gates
-from tests.service import RunningService
+from tests.support.access import ENTRIES, as_
+from tests.support.fuzzing import LEFT_OUT, NO_WAY_OUT, Known, config, document_of
+from tests.support.probe_nodes import PROBE_TYPES, fresh_gates
+from tests.support.service import RunningService
 
 DOCUMENT = document_of(api_keys=ENTRIES)
 

@@ -15,10 +15,10 @@ from schemathesis.generation.stateful.state_machine import StepInput
 from schemathesis.specs.openapi.stateful import is_root_allowed, transition
 from schemathesis.wfc.escalation import escalating_provider
 
-from tests.access import ENTRIES, as_
-from tests.documents import line
-from tests.fuzzing import NO_WAY_OUT, Hearing, config, document_of, name_of
-from tests.service import RunningService
+from tests.support.access import ENTRIES, as_
+from tests.support.documents import line
+from tests.support.fuzzing import NO_WAY_OUT, Hearing, config, document_of, name_of
+from tests.support.service import RunningService
 
 BEGINNINGS = ("executeWorkflow", "createWorkflow", "listWorkflows", "listExecutions")
 """Where chains start. Schemathesis takes every POST for one, those to unknown ids before these."""

@@ -12,10 +12,18 @@ from hypothesis import settings
 from schemathesis import Case
 from schemathesis.core.result import Ok
 
-from tests.fuzzing import LEFT_OUT, NO_WAY_OUT, Known, check_names, config, document_of, name_of
-from tests.openapi import operations_of
-from tests.probes import PROBE_TYPES, fresh_gates
-from tests.service import RunningService
+from tests.support.fuzzing import (
+    LEFT_OUT,
+    NO_WAY_OUT,
+    Known,
+    check_names,
+    config,
+    document_of,
+    name_of,
+)
+from tests.support.openapi import operations_of
+from tests.support.probe_nodes import PROBE_TYPES, fresh_gates
+from tests.support.service import RunningService
 
 schema = schemathesis.openapi.from_dict(document_of(), config=config())
 STREAM = "/api/executions/{execution_id}/stream"

@@ -6,15 +6,15 @@ from typing import Any, get_type_hints
 import pytest
 from fastapi.routing import iter_route_contexts
 
-from api.scope import UseScope
+from api.auth.tenancy import UseScope
 from api_service import create_app
 from config import Settings
-from tests.access import ENTRIES, caller
-from tests.documents import document, line, node
-from tests.postgres import storage_on
-from tests.probes import PROBE_TYPES
-from tests.problems import problem_of
-from tests.service import RunningService, wait_until
+from tests.support.access import ENTRIES, caller
+from tests.support.documents import document, line, node
+from tests.support.postgres import storage_on
+from tests.support.probe_nodes import PROBE_TYPES
+from tests.support.problems import problem_of
+from tests.support.service import RunningService, wait_until
 
 WAITS = document(node("ask", "approval"), node("end"), flow=("ask -true-> end",))
 

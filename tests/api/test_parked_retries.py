@@ -11,14 +11,14 @@ import pytest
 from prefect import task
 
 from engine.errors import NodeError
-from flows import dispatch_node
+from flows.nodes import prefect_task
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
-from tasks.node_types import NodeTypes
-from tests import probes
-from tests.documents import document, node
-from tests.postgres import Storage, on_both
-from tests.probes import PROBES, Gates
-from tests.service import RunningService, wait_until
+from tasks.registry import NodeTypes
+from tests.support import probe_nodes
+from tests.support.documents import document, node
+from tests.support.postgres import Storage, on_both
+from tests.support.probe_nodes import PROBES, Gates
+from tests.support.service import RunningService, wait_until
 
 LONG = 3_600
 
@@ -32,14 +32,14 @@ async def handle_busy(node: dict, input_data: object) -> dict:
 @task(name="own", retries=1, retry_delay_seconds=LONG)
 async def handle_own(node: dict, input_data: object) -> dict:
     """Has retries of its own."""
-    probes.gates.enter(node["id"])
+    probe_nodes.gates.enter(node["id"])
     raise RuntimeError("it went wrong")
 
 
 @task(name="stuck")
 async def handle_stuck(node: dict, input_data: object) -> dict:
     """Fails, but waits for its gate in the second attempt."""
-    mine = probes.gates
+    mine = probe_nodes.gates
     mine.enter("stuck")
     while len(mine.runs) == 2 and not mine.is_open("stuck"):
         await asyncio.sleep(0.005)  # between two looks at the gate
@@ -60,7 +60,7 @@ def service(tmp_path: Path, storage: Storage, gates: Gates) -> Iterator[RunningS
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parks retries however short their pause is, so that tests need not wait for it."""
-    monkeypatch.setattr(dispatch_node, "MIN_PARKED_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(prefect_task, "MIN_PARKED_PAUSE_SECONDS", 0.0)
 
 
 def flaky(node_id: str = "fetch", **config: object) -> dict:

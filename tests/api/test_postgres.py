@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy import make_url
 from structlog.testing import capture_logs
 
-from tests.calls import call, violations
-from tests.documents import document, line, node
-from tests.door import door_to
-from tests.live.clients import seqs, sse, told
-from tests.postgres import Storage, on_both
-from tests.probes import PROBE_TYPES, Gates
-from tests.problems import problem_of
-from tests.service import RunningService, wait_until
+from tests.support.calls import call, violations
+from tests.support.documents import document, line, node
+from tests.support.postgres import Storage, on_both
+from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.problems import problem_of
+from tests.support.service import RunningService, wait_until
+from tests.support.stream_clients import seqs, sse, told
+from tests.support.tcp_proxy import door_to
 
 GATED = document(
     node("start", "trigger"),

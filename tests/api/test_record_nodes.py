@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.documents import document, node
-from tests.service import RunningService
+from tests.support.documents import document, node
+from tests.support.service import RunningService
 
 ORDERS = [
     {"id": 1, "name": "Ada Lovelace", "city": "London", "total": 10},

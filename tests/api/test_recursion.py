@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tests.calls import call, violations
-from tests.documents import document, node
-from tests.probes import PROBE_TYPES
-from tests.service import RunningService
+from tests.support.calls import call, violations
+from tests.support.documents import document, node
+from tests.support.probe_nodes import PROBE_TYPES
+from tests.support.service import RunningService
 
 
 def test_a_workflow_that_calls_itself_comes_to_an_end(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.documents import document, line, node
-from tests.problems import problem_of, row_counts
-from tests.service import RunningService
+from tests.support.documents import document, line, node
+from tests.support.problems import problem_of, row_counts
+from tests.support.service import RunningService
 
 Pointed = list[tuple[str, str]]
 

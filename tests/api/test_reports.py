@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 from prefect import task
 
-from api.live.hub import Hub
+from api.streaming.broadcaster import Hub
 from database import Database
 from tasks.context import report_progress, send_delta
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
-from tasks.node_types import NodeTypes
-from tests import probes
-from tests.documents import document, node
-from tests.llm_server import completion, serve_replies, streamed
-from tests.probes import Gates
-from tests.servers import Response
-from tests.service import RunningService, wait_until
+from tasks.registry import NodeTypes
+from tests.support import probe_nodes
+from tests.support.documents import document, node
+from tests.support.llm_server import completion, serve_replies, streamed
+from tests.support.probe_nodes import Gates
+from tests.support.servers import Response
+from tests.support.service import RunningService, wait_until
 
 
 def _say(config: dict[str, Any]) -> None:
@@ -33,14 +33,14 @@ def _say(config: dict[str, Any]) -> None:
 async def handle_teller(node: dict[str, Any], input_data: object) -> dict[str, Any]:
     """Reports what its config says, and waits at its gate."""
     _say(node["config"])
-    return await probes.handle_gate.fn(node, input_data)
+    return await probe_nodes.handle_gate.fn(node, input_data)
 
 
 @task(name="syncTeller")
 def handle_sync_teller(node: dict[str, Any], input_data: object) -> dict[str, Any]:
     """The same in a thread of its own."""
     _say(node["config"])
-    return probes.handle_sync.fn(node, input_data)
+    return probe_nodes.handle_sync.fn(node, input_data)
 
 
 @task(name="flood")
@@ -58,13 +58,13 @@ async def handle_flood(node: dict[str, Any], input_data: object) -> dict[str, An
 @task(name="stumble")
 async def handle_stumble(node: dict[str, Any], input_data: object) -> dict[str, Any]:
     """Reports, and fails its first attempt; the second waits at its gate."""
-    probes.gates.enter("stumble")
-    if probes.gates.runs.count("stumble") == 1:
+    probe_nodes.gates.enter("stumble")
+    if probe_nodes.gates.runs.count("stumble") == 1:
         report_progress(80, "first attempt")
         send_delta("first")
         raise RuntimeError("stumbled")
     send_delta("second")
-    return await probes.handle_gate.fn(node, input_data)
+    return await probe_nodes.handle_gate.fn(node, input_data)
 
 
 @task(name="wrong")
@@ -81,7 +81,7 @@ TELLERS = {
     "stumble": handle_stumble,
     "wrong": handle_wrong,
 }
-TYPES = NodeTypes({**NODE_HANDLERS, **probes.PROBES, **TELLERS}, NODE_CONFIGS)
+TYPES = NodeTypes({**NODE_HANDLERS, **probe_nodes.PROBES, **TELLERS}, NODE_CONFIGS)
 
 
 class Published:

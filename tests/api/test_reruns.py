@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.documents import document, line, node
-from tests.postgres import on_both
-from tests.probes import Gates
-from tests.service import RunningService
+from tests.support.documents import document, line, node
+from tests.support.postgres import on_both
+from tests.support.probe_nodes import Gates
+from tests.support.service import RunningService
 
 BRANCHES = document(
     node("start", "trigger"),

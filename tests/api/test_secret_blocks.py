@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from flows import prefect_secrets
-from flows.prefect_environment import prepare_prefect
-from tests.documents import document, node
-from tests.ports import free_port
-from tests.problems import problem_of, row_counts
-from tests.service import RunningService
-from tests.webhook_calls import SECRET, hook, post, received, signed
+from flows.prefect_adapter import secrets as prefect_secrets
+from flows.prefect_adapter.environment import prepare_prefect
+from tests.support.documents import document, node
+from tests.support.ports import free_port
+from tests.support.problems import problem_of, row_counts
+from tests.support.service import RunningService
+from tests.support.webhook_calls import SECRET, hook, post, received, signed
 
 BODY = b'{"order":7}'
 CANARY = "c4n4ry-in-an-error"

@@ -14,14 +14,14 @@ from prefect import task
 
 from database.tables import metadata
 from logs import set_up_logging
-from tasks.config_base import fill
+from tasks.config.base import fill
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
-from tasks.node_types import NodeTypes
-from tests.documents import document, node
-from tests.postgres import Storage
-from tests.probes import PROBES
-from tests.servers import Request, Response, serving
-from tests.service import RunningService
+from tasks.registry import NodeTypes
+from tests.support.documents import document, node
+from tests.support.postgres import Storage
+from tests.support.probe_nodes import PROBES
+from tests.support.servers import Request, Response, serving
+from tests.support.service import RunningService
 
 CANARY = "c4n4ry/sings+in the mine"
 PIN = "4711081599"

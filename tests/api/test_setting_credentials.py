@@ -12,9 +12,9 @@ from engine.masking import MASK
 from logs import set_up_logging
 from tasks.masking import SECRETS
 from tests.api.test_secrets import restored_logging, surfaces  # noqa: F401 - a fixture
-from tests.documents import document, node
-from tests.servers import Request, Response, serving
-from tests.service import RunningService
+from tests.support.documents import document, node
+from tests.support.servers import Request, Response, serving
+from tests.support.service import RunningService
 
 KEY = "sk-proj-4f9a8c7e6d5b3a2918"
 

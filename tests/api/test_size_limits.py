@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.documents import document, node
-from tests.postgres import Storage, on_both
-from tests.probes import GIFTS, PROBE_TYPES, Gates
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, node
+from tests.support.postgres import Storage, on_both
+from tests.support.probe_nodes import GIFTS, PROBE_TYPES, Gates
+from tests.support.service import RunningService, wait_until
 
 RESULT_BYTES = 100_000
 EXECUTION_BYTES = 1_000_000

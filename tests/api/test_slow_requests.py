@@ -8,12 +8,12 @@ from contextlib import closing
 
 import pytest
 
-from tests.documents import document, node
-from tests.logged import records_of
-from tests.probes import PROBE_TYPES, Gates
-from tests.problems import row_counts
-from tests.service import RunningService
-from tests.webhook_calls import answering
+from tests.support.documents import document, node
+from tests.support.log_records import records_of
+from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.problems import row_counts
+from tests.support.service import RunningService
+from tests.support.webhook_calls import answering
 
 SECONDS = 0.4
 BETWEEN_SECONDS = 0.05

@@ -15,8 +15,8 @@ import pytest
 
 import start_service
 from config import ROOT, Settings
-from tests.disks import small_disk
-from tests.service import wait_until
+from tests.support.disks import small_disk
+from tests.support.service import wait_until
 
 SCRIPT = str(ROOT / "start_service.py")
 START_SECONDS = 25.0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.calls import (
+from tests.support.calls import (
     CALLS,
     FAILS,
     GREETS,
@@ -13,11 +13,11 @@ from tests.calls import (
     children,
     violations,
 )
-from tests.documents import document, node
-from tests.live.clients import sse, told
-from tests.postgres import on_both
-from tests.probes import PROBE_TYPES, Gates
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, node
+from tests.support.postgres import on_both
+from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.service import RunningService, wait_until
+from tests.support.stream_clients import sse, told
 
 # What goes in, and what comes out
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.browser import Browser, browser
-from tests.fuzzing import document_of
-from tests.openapi import operations_of
-from tests.service import RunningService, wait_until
+from tests.support.browser import Browser, browser
+from tests.support.fuzzing import document_of
+from tests.support.openapi import operations_of
+from tests.support.service import RunningService, wait_until
 
 OPERATIONS = {operation.name: operation for operation in operations_of(document_of())}
 OF_AN_ID = "{"

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.documents import document, node
-from tests.probes import Gates
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, node
+from tests.support.probe_nodes import Gates
+from tests.support.service import RunningService, wait_until
 
 
 def add(node_id: str, value: Any, **config: Any) -> dict[str, Any]:

@@ -11,13 +11,14 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.connection import Connection
 
-from api.live import hub, websocket
-from tests.access import ENTRIES, SECRET, as_, caller, key_of, socket_of, token_for
-from tests.documents import document, line, node
-from tests.postgres import on_both, storage_on
-from tests.probes import PROBE_TYPES, Gates
-from tests.problems import problem_of
-from tests.service import RunningService
+from api.routes import websocket
+from api.streaming import broadcaster
+from tests.support.access import ENTRIES, SECRET, as_, caller, key_of, socket_of, token_for
+from tests.support.documents import document, line, node
+from tests.support.postgres import on_both, storage_on
+from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.problems import problem_of
+from tests.support.service import RunningService
 
 WAITS = document(node("ask", "approval"), node("end"), flow=("ask -true-> end",))
 
@@ -138,7 +139,7 @@ def test_there_is_no_token_for_what_is_not_there(guarded: RunningService):
 def test_a_stream_ends_when_its_token_does(
     guarded: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(hub, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(broadcaster, "PING_SECONDS", 0.1)
     execution_id = start(guarded, WAITS)
     token = signed(execution_id, 3)
     path = f"/api/executions/{execution_id}/stream"
@@ -259,7 +260,7 @@ def test_on_a_websocket_what_others_have_is_not_there(guarded: RunningService):
 def test_a_websocket_is_closed_when_its_token_expires_unless_it_is_renewed(
     guarded: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(hub, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(broadcaster, "PING_SECONDS", 0.1)
     execution_id = start(guarded, WAITS)
     subscribe = json.dumps({"type": "subscribe", "executionId": execution_id})
     query = f"?token={signed(execution_id, 3)}"

@@ -7,9 +7,9 @@ from urllib.parse import quote
 import pytest
 
 import config
-from tests.documents import document, line, node
-from tests.problems import problem_of
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, line, node
+from tests.support.problems import problem_of
+from tests.support.service import RunningService, wait_until
 
 EXECUTE = "/api/workflows/execute"
 BODIES: list[tuple[str, str, dict[str, Any], str, str | None]] = [

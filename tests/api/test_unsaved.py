@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.documents import document, line, node
-from tests.main_project import create_main_database, open_as_main_project
-from tests.problems import problem_of, row_counts
-from tests.service import RunningService
+from tests.support.documents import document, line, node
+from tests.support.main_project import create_main_database, open_as_main_project
+from tests.support.problems import problem_of, row_counts
+from tests.support.service import RunningService
 
 EXECUTE = "/api/workflows/execute"
 FLOW = {

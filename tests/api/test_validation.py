@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.documents import document, node
-from tests.service import RunningService
+from tests.support.documents import document, node
+from tests.support.service import RunningService
 
 
 @pytest.fixture(scope="module")

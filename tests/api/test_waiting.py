@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import document, node
-from tests.postgres import Storage, on_both
-from tests.probes import PROBE_TYPES, Gates
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, node
+from tests.support.postgres import Storage, on_both
+from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.service import RunningService, wait_until
 
 
 def waiting(service: RunningService, execution_id: str) -> dict[str, object]:

@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.bystander import ALLOWED_EXTRA_SECONDS, ALLOWED_RATIO, bystander, watch
-from tests.service import RunningService, wait_until
-from tests.webhook_calls import SECRET, count, hook, post, received, signed
+from tests.support.responsiveness import ALLOWED_EXTRA_SECONDS, ALLOWED_RATIO, bystander, watch
+from tests.support.service import RunningService, wait_until
+from tests.support.webhook_calls import SECRET, count, hook, post, received, signed
 
 FORM = "application/x-www-form-urlencoded"
 HALF = "hi \N{REPLACEMENT CHARACTER}"

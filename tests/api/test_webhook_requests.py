@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.documents import document, node
-from tests.postgres import on_both
-from tests.service import RunningService, wait_until
-from tests.webhook_calls import post
+from tests.support.documents import document, node
+from tests.support.postgres import on_both
+from tests.support.service import RunningService, wait_until
+from tests.support.webhook_calls import post
 
 EVENT = {"X-GitHub-Event": "push", "Authorization": "Bearer s3cret", "X-Tag": "a"}
 

@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.documents import document, node
-from tests.postgres import on_both
-from tests.probes import PROBE_TYPES, Gates
-from tests.service import RunningService, wait_until
-from tests.webhook_calls import answering, count, post
+from tests.support.documents import document, node
+from tests.support.postgres import on_both
+from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.service import RunningService, wait_until
+from tests.support.webhook_calls import answering, count, post
 
 SENT = {"order": {"id": 7, "name": 'An "ö"'}, "n": 2}
 

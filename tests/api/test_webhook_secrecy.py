@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.documents import document, node
-from tests.service import RunningService
-from tests.webhook_calls import SECRET, count, hook, post, signed
+from tests.support.documents import document, node
+from tests.support.service import RunningService
+from tests.support.webhook_calls import SECRET, count, hook, post, signed
 
 LOCKED = {"webhookToken": "t", "webhookSecret": SECRET}
 HOOK = node("hook", "webhook", webhookToken="t")

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tasks.signatures import SignatureScheme, verify
-from tests.service import RunningService
-from tests.webhook_calls import count, hook, post, received
+from tasks.webhooks.signatures import SignatureScheme, verify
+from tests.support.service import RunningService
+from tests.support.webhook_calls import count, hook, post, received
 
 SECRETS = {"github": "It's a Secret to Everybody", "stripe": "whsec_test", "slack": "8f742231b10e"}
 BODY = b'{"id": "evt_1", "event_id": "Ev1",  "n": 1}'

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import document, node
-from tests.postgres import on_both
-from tests.service import RunningService
-from tests.webhook_calls import KEY, SECRET, answering, count, hook, post, received, signed
+from tests.support.documents import document, node
+from tests.support.postgres import on_both
+from tests.support.service import RunningService
+from tests.support.webhook_calls import KEY, SECRET, answering, count, hook, post, received, signed
 
 BODY = '{"paid":  "ö"}'.encode()
 MINUTES = 60

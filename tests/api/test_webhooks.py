@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.documents import document, node
-from tests.probes import PROBE_TYPES, Gates
-from tests.service import RunningService
-from tests.webhook_calls import SECRET, count, hook, post, received
+from tests.support.documents import document, node
+from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.service import RunningService
+from tests.support.webhook_calls import SECRET, count, hook, post, received
 
 MOST = 1024 * 1024
 

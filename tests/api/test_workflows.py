@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.documents import document, line, node
-from tests.main_project import create_main_database
-from tests.postgres import on_both
-from tests.probes import Gates
-from tests.problems import problem_of, row_counts
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, line, node
+from tests.support.main_project import create_main_database
+from tests.support.postgres import on_both
+from tests.support.probe_nodes import Gates
+from tests.support.problems import problem_of, row_counts
+from tests.support.service import RunningService, wait_until
 
 WORKFLOWS = "/api/workflows"
 FLOW = {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import ServiceProcess
-from tests.crash.visits import Visits
-from tests.postgres import Storage
+from tests.support.counting_server import Visits
+from tests.support.crash_harness import ServiceProcess
+from tests.support.postgres import Storage
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

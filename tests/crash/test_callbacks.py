@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.crash.harness import ServiceProcess
-from tests.documents import line
-from tests.service import wait_until
+from tests.support.crash_harness import ServiceProcess
+from tests.support.documents import line
+from tests.support.service import wait_until
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.embedded_prefect import EmbeddedPrefectClient
-from tests.crash.harness import ServiceProcess
-from tests.crash.visits import Visits
-from tests.documents import document, node
-from tests.probes import PROBE_TYPES, Gates
-from tests.service import RunningService, wait_until
+from flows.prefect_adapter.client import EmbeddedPrefectClient
+from tests.support.counting_server import Visits
+from tests.support.crash_harness import ServiceProcess
+from tests.support.documents import document, node
+from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.service import RunningService, wait_until
 
 
 def graph(visits: Visits) -> dict:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import ServiceProcess
-from tests.crash.visits import Visits
-from tests.documents import document, node
-from tests.service import wait_until
+from tests.support.counting_server import Visits
+from tests.support.crash_harness import ServiceProcess
+from tests.support.documents import document, node
+from tests.support.service import wait_until
 
 LOCKED_SECONDS = 10.0
 HOUR = 3_600.0

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import LEASE_SECONDS, TAKEN_OVER_SECONDS, ServiceProcess
-from tests.crash.visits import Visits
-from tests.documents import document
-from tests.postgres import Storage, on_both
-from tests.service import wait_until
+from tests.support.counting_server import Visits
+from tests.support.crash_harness import LEASE_SECONDS, TAKEN_OVER_SECONDS, ServiceProcess
+from tests.support.documents import document
+from tests.support.postgres import Storage, on_both
+from tests.support.service import wait_until
 
 
 @pytest.fixture

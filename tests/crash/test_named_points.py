@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import ServiceProcess
-from tests.crash.visits import Visits
-from tests.documents import document
+from tests.support.counting_server import Visits
+from tests.support.crash_harness import ServiceProcess
+from tests.support.documents import document
 
 
 def graph(visits: Visits) -> dict:

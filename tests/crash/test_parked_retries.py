@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from tests.crash.harness import ServiceProcess
-from tests.documents import document, node
-from tests.ports import free_port
-from tests.postgres import on_both
-from tests.service import wait_until
+from tests.support.crash_harness import ServiceProcess
+from tests.support.documents import document, node
+from tests.support.ports import free_port
+from tests.support.postgres import on_both
+from tests.support.service import wait_until
 
 HOUR = 3_600
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import ServiceProcess
-from tests.crash.visits import Visits
-from tests.documents import document, node
+from tests.support.counting_server import Visits
+from tests.support.crash_harness import ServiceProcess
+from tests.support.documents import document, node
 
 
 @pytest.mark.timeout(120)  # the service starts four times

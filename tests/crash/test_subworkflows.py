@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.calls import call
-from tests.crash.harness import ServiceProcess
-from tests.crash.visits import Visits
-from tests.documents import document, node
-from tests.service import wait_until
+from tests.support.calls import call
+from tests.support.counting_server import Visits
+from tests.support.crash_harness import ServiceProcess
+from tests.support.documents import document, node
+from tests.support.service import wait_until
 
 
 def parent_graph(visits: Visits) -> dict:

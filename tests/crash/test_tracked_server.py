@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import ServiceProcess
-from tests.crash.visits import Visits
-from tests.documents import document
-from tests.prefect_server import PrefectServer, prefect_server
-from tests.service import wait_until
+from tests.support.counting_server import Visits
+from tests.support.crash_harness import ServiceProcess
+from tests.support.documents import document
+from tests.support.prefect_server import PrefectServer, prefect_server
+from tests.support.service import wait_until
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.timeout(240)]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.crash.harness import ServiceProcess
-from tests.crash.visits import Visits
-from tests.documents import node
-from tests.webhook_calls import SECRET, answering, count, post, signed
+from tests.support.counting_server import Visits
+from tests.support.crash_harness import ServiceProcess
+from tests.support.documents import node
+from tests.support.webhook_calls import SECRET, answering, count, post, signed
 
 BODY = b'{"n": 1}'
 

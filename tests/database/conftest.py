@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from database import Database, ExampleWorkflow
-from tests.moving_clock import MovingClock
-from tests.postgres import new_postgres_database
+from tests.support.fake_clock import MovingClock
+from tests.support.postgres import new_postgres_database
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ import asyncio
 import pytest
 
 from database import Database
-from database.callbacks import Delivery, Failure
+from database.executions.callbacks import Delivery, Failure
 from database.records import Ending, Submission
 from engine.errors import LeaseLostError
 from engine.plan import Progress
 from engine.status import ExecutionStatus
-from tests.database.executions import BEGUN
-from tests.moving_clock import MovingClock
+from tests.support.fake_clock import MovingClock
+from tests.support.stored_executions import BEGUN
 
 HOUR, DAY = 3_600.0, 86_400.0
 LEASE = 30.0

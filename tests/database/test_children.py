@@ -4,16 +4,15 @@ import pytest
 from sqlalchemy import update
 
 from database import Database
-from database.node_records import NodeEnded
+from database.executions.node_records import NodeEnded
 from database.records import Ending
 from database.tables import children, executions
-from engine.calls import ChildEnd
 from engine.errors import LeaseLostError, WaitsForChildError
 from engine.parking import Resumption
 from engine.plan import Progress
 from engine.status import NodeStatus
-from tests.database.executions import BEGUN
-from tests.database.families import (
+from engine.subworkflow_calls import ChildEnd
+from tests.support.call_trees import (
     BEGINS,
     CANCELLED,
     DONE,
@@ -33,7 +32,8 @@ from tests.database.families import (
     waits_for,
     write,
 )
-from tests.moving_clock import MovingClock
+from tests.support.fake_clock import MovingClock
+from tests.support.stored_executions import BEGUN
 
 
 async def test_the_child_is_stored_with_the_parking_of_the_node(database: Database) -> None:

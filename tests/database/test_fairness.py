@@ -5,13 +5,13 @@ import asyncio
 import pytest
 
 from database import Database
-from database.node_records import NodeEnded
+from database.executions.node_records import NodeEnded
 from database.records import Ending, Lease, Submission
 from engine.errors import QueueFullError
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
-from tests.database.executions import BEGUN
-from tests.moving_clock import MovingClock
+from tests.support.fake_clock import MovingClock
+from tests.support.stored_executions import BEGUN
 
 LEASE = 30.0
 

@@ -16,11 +16,11 @@ from structlog.testing import capture_logs
 
 from database import Database
 from engine.errors import StorageUnusableError
-from tests.disks import Disk, small_disk
-from tests.documents import document, line, node
-from tests.probes import PROBE_TYPES, Gates
-from tests.problems import problem_of, row_counts
-from tests.service import RunningService, wait_until
+from tests.support.disks import Disk, small_disk
+from tests.support.documents import document, line, node
+from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.problems import problem_of, row_counts
+from tests.support.service import RunningService, wait_until
 
 LOCK = """
 import sqlite3, sys
@@ -116,7 +116,7 @@ def test_a_lock_of_four_seconds_is_waited_for_and_polling_goes_on(
 @pytest.fixture
 def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningService]:
     """A service that waits for a lock half a second only."""
-    monkeypatch.setattr("database.connection.BUSY_TIMEOUT_MS", 500)
+    monkeypatch.setattr("database.connection.engines.BUSY_TIMEOUT_MS", 500)
     with RunningService(tmp_path, PROBE_TYPES) as running:
         yield running
 

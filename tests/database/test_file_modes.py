@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from api.keys import KeysError, read_keys
+from api.auth.api_keys import KeysError, read_keys
 from api_service import vault_of
 from config import Settings, SettingsError
 from database import Database
 from engine.errors import StorageUnusableError
 from file_modes import create_private
 from start_checks import check_files
-from tests.access import ENTRIES
+from tests.support.access import ENTRIES
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 

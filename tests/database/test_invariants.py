@@ -13,11 +13,11 @@ import pytest
 from config import ROOT
 from database import Database
 from database.check import BROKEN, HELD, NOT_CHECKED, check_database
-from database.invariants import GRACE_SECONDS
-from tests.documents import document, line, node
-from tests.main_project import create_main_database
-from tests.probes import PROBE_TYPES
-from tests.service import RunningService, wait_until
+from database.maintenance.invariants import GRACE_SECONDS
+from tests.support.documents import document, line, node
+from tests.support.main_project import create_main_database
+from tests.support.probe_nodes import PROBE_TYPES
+from tests.support.service import RunningService, wait_until
 
 ENDED, PARKED, PENDING, RUNNING = "ended", "parked", "pending", "running"
 
@@ -205,7 +205,7 @@ async def test_a_row_that_breaks_it_is_found_and_named(copy: Path, invariant: st
 
 
 async def test_there_is_no_invariant_that_is_not_tried_here(copy: Path) -> None:
-    from database import invariants  # noqa: PLC0415 - its private parts, for this test alone
+    from database.maintenance import invariants  # noqa: PLC0415 - its private parts, for this test alone
 
     known = {**invariants._statuses(), **invariants._bookkeeping(), **invariants._node_runs()}
     known |= {**invariants._callbacks(), **invariants._calls(), **invariants._ownership("")}

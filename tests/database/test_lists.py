@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from api.cursors import encode_place, execution_place
+from api.pagination import encode_place, execution_place
 from database import Database, ExampleWorkflow
 from database.records import ExecutionFilter, ExecutionPlace, Submission, WorkflowChange
 from engine.errors import ChangedMeanwhileError, WorkflowInUseError
 from engine.status import ExecutionStatus
-from tests.moving_clock import MovingClock
+from tests.support.fake_clock import MovingClock
 
 EVERYTHING = ExecutionFilter()
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from database import Database
-from database.events import note_executions
+from database.executions.event_log import note_executions
 from database.records import Interest
 from database.tables import definitions, executions, runs
 

@@ -6,13 +6,12 @@ import pytest
 from sqlalchemy import delete, update
 
 from database import Database
-from database.node_records import NodeEnded, NodeStarted
+from database.executions.node_records import NodeEnded, NodeStarted
 from database.records import WorkflowChange
 from database.tables import children, executions, runs
 from engine.parking import Resumption
 from engine.status import NodeStatus
-from tests.database.executions import BEGUN
-from tests.database.families import (
+from tests.support.call_trees import (
     BEGINS,
     CALL,
     CANCELLED,
@@ -33,7 +32,8 @@ from tests.database.families import (
     waits_for,
     write,
 )
-from tests.moving_clock import MovingClock
+from tests.support.fake_clock import MovingClock
+from tests.support.stored_executions import BEGUN
 
 # What other programs do
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 
 from database import Database, ExampleWorkflow
-from tests.moving_clock import MovingClock
+from tests.support.fake_clock import MovingClock
 
 PARKED = 10_000
 

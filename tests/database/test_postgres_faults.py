@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import Connection, text, update
 
 from database import Database, ExampleWorkflow
+from database.connection.writer import MOST_TRIES
 from database.tables import workflows
-from database.writer import MOST_TRIES
 from engine.errors import StorageBusyError, StorageError, ValueNotStorableError
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 EXAMPLES = [ExampleWorkflow(i, "before", "{}") for i in ("a", "b")]
 

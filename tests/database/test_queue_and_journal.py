@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select
 
 from database import Database
-from database.node_records import NodeDecided, NodeEnded, NodeStarted, RetryLater
+from database.executions.node_records import NodeDecided, NodeEnded, NodeStarted, RetryLater
 from database.records import ClaimedRun, Ending, Lease, Submission
 from database.tables import definitions
 from engine.document import Node
@@ -17,8 +17,8 @@ from engine.errors import (
 )
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
-from tests.database.executions import BEGUN
-from tests.moving_clock import MovingClock
+from tests.support.fake_clock import MovingClock
+from tests.support.stored_executions import BEGUN
 
 LEASE = 30.0
 NOTHING_YET = Progress(2, 0, 0, 0)

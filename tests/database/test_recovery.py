@@ -1,14 +1,14 @@
 """What dead owners leave: back into the queue at once, and suspects alone."""
 
 from database import Database
-from database.node_records import NodeEnded, NodeStarted
+from database.executions.node_records import NodeEnded, NodeStarted
 from database.records import ClaimedRun, Lease
 from engine.document import Node
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
-from tests.database.executions import BEGUN
 from tests.database.test_queue_and_journal import LEASE, claim_one, ids, status, submit
-from tests.moving_clock import MovingClock
+from tests.support.fake_clock import MovingClock
+from tests.support.stored_executions import BEGUN
 
 NODE = Node("a", "trigger", "A", {})
 SUSPICIOUS = 2

@@ -6,13 +6,13 @@ from pathlib import Path
 from sqlalchemy import text
 
 from database import Database, ExampleWorkflow
+from database.maintenance.retention import BATCH
 from database.records import Ending, Submission
-from database.retention import BATCH
 from engine.plan import Progress
 from engine.status import ExecutionStatus
-from tests.database.executions import BEGUN
-from tests.main_project import create_main_database
-from tests.moving_clock import MovingClock
+from tests.support.fake_clock import MovingClock
+from tests.support.main_project import create_main_database
+from tests.support.stored_executions import BEGUN
 
 DAY = 86_400.0
 

@@ -9,9 +9,9 @@ import pytest
 from database import Database, ExampleWorkflow
 from database.schema import VERSION_TABLE
 from engine.errors import StorageError, StorageUnusableError
-from tests.documents import line
-from tests.main_project import create_main_database, open_as_main_project
-from tests.service import RunningService
+from tests.support.documents import line
+from tests.support.main_project import create_main_database, open_as_main_project
+from tests.support.service import RunningService
 
 EXAMPLE = ExampleWorkflow("hello", "Hello", "{}")
 

@@ -11,9 +11,9 @@ from api_service import vault_of
 from config import ROOT, Settings
 from database import Database
 from database.check import HELD, NOT_CHECKED, check_database
-from database.urls import read_address, sqlite_url
+from database.connection.urls import read_address, sqlite_url
 from engine.errors import StorageError, StorageUnusableError
-from tests.postgres import new_postgres_database
+from tests.support.postgres import new_postgres_database
 
 NAMES = [
     "q?a/x.sqlite",

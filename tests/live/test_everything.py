@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 from websockets.exceptions import ConnectionClosedError
 
-from tests.access import ENTRIES, as_, caller, key_of, socket_of, token_for
-from tests.documents import document, line, node
-from tests.live.clients import hear, heard, say, subscribe, websocket
-from tests.probes import PROBE_TYPES, Gates
-from tests.service import RunningService, wait_until
+from tests.support.access import ENTRIES, as_, caller, key_of, socket_of, token_for
+from tests.support.documents import document, line, node
+from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.service import RunningService, wait_until
+from tests.support.stream_clients import hear, heard, say, subscribe, websocket
 
 GATE = document(node("gate", "gate"), node("end"), flow=("gate -> end",))
 

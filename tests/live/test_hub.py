@@ -5,20 +5,20 @@ from typing import Any
 
 import pytest
 
-from api.live import hub as hub_module
-from database.news import News
+from api.streaming import broadcaster as broadcaster_module
+from database.queries.event_feed import News
 from engine.errors import StorageBusyError
-from tests.documents import document, line, node
-from tests.live.clients import heard, seqs, sse, subscribe, told, websocket
-from tests.probes import Gates
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, line, node
+from tests.support.probe_nodes import Gates
+from tests.support.service import RunningService, wait_until
+from tests.support.stream_clients import heard, seqs, sse, subscribe, told, websocket
 
 GATED = document(node("gate", "gate"), node("end"), flow=("gate -> end",))
 
 
 @pytest.fixture
 def sweeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "SWEEP_SECONDS", 0.2)
+    monkeypatch.setattr(broadcaster_module, "SWEEP_SECONDS", 0.2)
 
 
 def test_who_follows_an_execution_that_is_deleted_is_told(

@@ -2,10 +2,10 @@
 
 import threading
 
-from tests.documents import document, line, node
-from tests.live.clients import Told, hear, say, sse, subscribe, websocket
-from tests.probes import Gates
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, line, node
+from tests.support.probe_nodes import Gates
+from tests.support.service import RunningService, wait_until
+from tests.support.stream_clients import Told, hear, say, sse, subscribe, websocket
 
 GATED = document(node("gate", "gate"), node("end"), flow=("gate -> end",))
 

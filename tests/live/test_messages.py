@@ -6,11 +6,21 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.documents import document, node
-from tests.live.clients import Told, hear, heard, seqs, shape, sse, subscribe, told, websocket
-from tests.postgres import on_both
-from tests.probes import Gates
-from tests.service import RunningService
+from tests.support.documents import document, node
+from tests.support.postgres import on_both
+from tests.support.probe_nodes import Gates
+from tests.support.service import RunningService
+from tests.support.stream_clients import (
+    Told,
+    hear,
+    heard,
+    seqs,
+    shape,
+    sse,
+    subscribe,
+    told,
+    websocket,
+)
 
 KEYS = {
     "type",

@@ -11,12 +11,12 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.crash.harness import ServiceProcess
-from tests.crash.visits import Visits
-from tests.documents import document, line, node
-from tests.live.clients import Told, hear, heard, raw, seqs, shape, sse, subscribe, told
-from tests.live.clients import websocket as open_websocket
-from tests.postgres import Storage, on_both
+from tests.support.counting_server import Visits
+from tests.support.crash_harness import ServiceProcess
+from tests.support.documents import document, line, node
+from tests.support.postgres import Storage, on_both
+from tests.support.stream_clients import Told, hear, heard, raw, seqs, shape, sse, subscribe, told
+from tests.support.stream_clients import websocket as open_websocket
 
 pytestmark = [
     pytest.mark.crash,

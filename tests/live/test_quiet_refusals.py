@@ -11,9 +11,9 @@ from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from logs import set_up_logging
-from tests.access import ENTRIES
-from tests.logged import records_of
-from tests.service import RunningService
+from tests.support.access import ENTRIES
+from tests.support.log_records import records_of
+from tests.support.service import RunningService
 
 PAGE = "https://editor.example"
 ANOTHER = Origin("https://x.example")

@@ -12,10 +12,10 @@ from websockets.sync.client import connect
 
 from tasks.context import report_progress, send_delta
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
-from tasks.node_types import NodeTypes
-from tests.documents import document, node
-from tests.live.clients import Told, sse, told
-from tests.service import RunningService, wait_until
+from tasks.registry import NodeTypes
+from tests.support.documents import document, node
+from tests.support.service import RunningService, wait_until
+from tests.support.stream_clients import Told, sse, told
 
 GO_ON, MAY_END = threading.Event(), threading.Event()
 

@@ -6,10 +6,20 @@ from typing import Any
 
 import pytest
 
-from tests.documents import document, line, node
-from tests.live.clients import Told, hear, heard, seqs, shape, sse, subscribe, told, websocket
-from tests.probes import Gates
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, line, node
+from tests.support.probe_nodes import Gates
+from tests.support.service import RunningService, wait_until
+from tests.support.stream_clients import (
+    Told,
+    hear,
+    heard,
+    seqs,
+    shape,
+    sse,
+    subscribe,
+    told,
+    websocket,
+)
 
 BUSY = document(
     node("start", "trigger"),

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from api.live import hub as hub_module
-from api.live.hub import Hub
-from api.live.messages import Message
-from api.live.subscription import MOST_WAITING, Subscription
+from api.streaming import broadcaster as broadcaster_module
+from api.streaming.broadcaster import Hub
+from api.streaming.messages import Message
+from api.streaming.subscription import MOST_WAITING, Subscription
 from database.records import Interest
-from tests.documents import document, line, node
-from tests.live.clients import parse, raw, seqs, subscribe, told, websocket
-from tests.probes import Gates
-from tests.service import RunningService, wait_until
+from tests.support.documents import document, line, node
+from tests.support.probe_nodes import Gates
+from tests.support.service import RunningService, wait_until
+from tests.support.stream_clients import parse, raw, seqs, subscribe, told, websocket
 
 BRANCHES = 150
 PAYLOAD = {"text": "x" * 6_000}
@@ -138,7 +138,7 @@ def test_who_follows_what_has_ended_is_forgotten_for_it(
 def test_a_ping_comes_where_nothing_else_does(
     service: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(broadcaster_module, "PING_SECONDS", 0.1)
     execution_id = service.start(document(node("gate", "gate")))
     gates.wait_for("gate")
     with raw(service, f"/api/executions/{execution_id}/stream") as client:

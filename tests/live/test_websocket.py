@@ -5,11 +5,11 @@ import json
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from api.live.websocket import MOST_SUBSCRIPTIONS
-from tests.documents import document, line, node
-from tests.live.clients import hear, heard, say, subscribe, websocket
-from tests.probes import Gates
-from tests.service import RunningService, wait_until
+from api.routes.websocket import MOST_SUBSCRIPTIONS
+from tests.support.documents import document, line, node
+from tests.support.probe_nodes import Gates
+from tests.support.service import RunningService, wait_until
+from tests.support.stream_clients import hear, heard, say, subscribe, websocket
 
 MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "no JSON": ("hello", "should be a JSON object"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.prefect_environment import prepare_prefect
+from flows.prefect_adapter.environment import prepare_prefect
 
 _HOME = Path(tempfile.mkdtemp(prefix="prefect-home-"))
 

@@ -14,10 +14,10 @@ from prefect import flow, get_run_logger, task
 from prefect.states import Cancelled
 
 from engine.errors import NodeError
-from flows.prefect_runs import prefect_context, run_flow
-from flows.retries import MIN_PARKED_PAUSE_SECONDS
+from flows.nodes.retry_policy import MIN_PARKED_PAUSE_SECONDS
+from flows.prefect_adapter.runs import prefect_context, run_flow
 from tasks.context import NodeRun, current_node_run, enter_node_run
-from tests.prefect.nodes import Retries, handle, run, this_task_run
+from tests.support.prefect_nodes import Retries, handle, run, this_task_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,11 +72,11 @@ def test_a_stuck_thread_does_not_keep_the_interpreter_from_exiting(tmp_path):
     script = """
 import asyncio, sys, time
 from pathlib import Path
-from flows.prefect_environment import prepare_prefect
+from flows.prefect_adapter.environment import prepare_prefect
 prepare_prefect(None, Path(sys.argv[1]))
 from prefect import task
-from flows.dispatch_node import run_handler
-from flows.prefect_runs import prefect_context
+from flows.nodes.prefect_task import run_handler
+from flows.prefect_adapter.runs import prefect_context
 
 @task
 def stuck(node, input_data):

@@ -9,9 +9,9 @@ from prefect.states import Completed, Failed
 from prefect.utilities import collections
 
 from engine.errors import NodeError
-from flows import dispatch_node
-from flows.prefect_runs import prefect_context
-from tests.prefect.nodes import NODE, Retries, handle, run, this_task_run
+from flows.nodes import prefect_task
+from flows.prefect_adapter.runs import prefect_context
+from tests.support.prefect_nodes import NODE, Retries, handle, run, this_task_run
 
 # Arguments and results
 
@@ -197,7 +197,7 @@ async def test_retry_after_is_not_added_to_a_longer_delay(monkeypatch):
         if this_task_run().run_count == 1:
             raise NodeError("429", retry_after=0.05)
 
-    monkeypatch.setattr(dispatch_node.asyncio, "sleep", sleep)
+    monkeypatch.setattr(prefect_task.asyncio, "sleep", sleep)
     await run(lambda: handle(handler, retries=1, delays=[0.2], on_retry=Retries().note))
     assert slept[0] == 0.0
 
@@ -262,10 +262,10 @@ def test_variants_are_made_once():
     async def handler(node, input_data):
         """Never run."""
 
-    first = dispatch_node._variant(handler, 2, (1.0,), None, str)
-    assert dispatch_node._variant(handler, 2, (1.0,), None, str) is first
-    assert dispatch_node._variant(handler, 3, (1.0,), None, str) is not first
-    assert dispatch_node._variant.cache_info().maxsize is not None
+    first = prefect_task._variant(handler, 2, (1.0,), None, str)
+    assert prefect_task._variant(handler, 2, (1.0,), None, str) is first
+    assert prefect_task._variant(handler, 3, (1.0,), None, str) is not first
+    assert prefect_task._variant.cache_info().maxsize is not None
 
 
 async def test_hooks_of_handlers_fire_and_see_the_handlers_own_result():

@@ -23,12 +23,12 @@ from prefect.exceptions import Abort
 from prefect.runtime import flow_run as this_flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.embedded_prefect import (
+from flows.prefect_adapter.client import (
     EmbeddedPrefectClient,
     EmbeddedSyncPrefectClient,
     PrefectServerNeededError,
 )
-from flows.prefect_runs import local_result_storage, prefect_context, run_flow
+from flows.prefect_adapter.runs import local_result_storage, prefect_context, run_flow
 
 lightweight: Any = functools.partial(flow, validate_parameters=False, persist_result=False)
 

@@ -8,11 +8,11 @@ from prefect import task
 from structlog.testing import capture_logs
 
 from engine.errors import NodeError
-from flows import handler_errors
-from flows.handler_errors import MAX_TRACEBACK_CHARACTERS, traceback_text
-from flows.node_result import checked_result
+from flows.nodes import handler_errors
+from flows.nodes.handler_errors import MAX_TRACEBACK_CHARACTERS, traceback_text
+from flows.nodes.result import checked_result
 from tasks.masking import Masker
-from tests.prefect.nodes import NODE, Retries, handle, run
+from tests.support.prefect_nodes import NODE, Retries, handle, run
 
 SECRET = "the-secret-of-this-test-0451"
 

@@ -2,7 +2,7 @@
 
 from prefect import flow, task
 
-from flows.prefect_runs import local_result_storage, prefect_context, run_flow
+from flows.prefect_adapter.runs import local_result_storage, prefect_context, run_flow
 
 
 async def test_a_result_that_is_to_be_kept_lies_in_our_home(tmp_path):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from prefect.settings import get_current_settings
 
-from flows.prefect_environment import EMBEDDED_API_URL, is_embedded, prepare_prefect
-from flows.prefect_runs import prefect_context
+from flows.prefect_adapter.environment import EMBEDDED_API_URL, is_embedded, prepare_prefect
+from flows.prefect_adapter.runs import prefect_context
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,11 +54,11 @@ socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 
 if sys.argv[1] == "imported-before":
     import prefect
-from flows.prefect_environment import prepare_prefect
+from flows.prefect_adapter.environment import prepare_prefect
 prepare_prefect(None, Path(os.environ["PREFECT_HOME"]))
 from prefect import flow, task
 from prefect.settings import get_current_settings
-from flows.prefect_runs import prefect_context, run_flow
+from flows.prefect_adapter.runs import prefect_context, run_flow
 
 @task
 async def one():

@@ -21,16 +21,16 @@ from prefect.states import Cancelled, Completed, Failed
 
 from engine.document import Node
 from engine.errors import NodeError
-from flows.dispatch_node import run_handler
-from flows.node_runner import NodeRunner
-from flows.prefect_environment import prepare_prefect
-from flows.prefect_runs import local_result_storage, prefect_context, run_flow
-from flows.prefect_secrets import fetch_secret
-from tasks.config_base import fill
+from flows.nodes.node_runner import NodeRunner
+from flows.nodes.prefect_task import run_handler
+from flows.prefect_adapter.environment import prepare_prefect
+from flows.prefect_adapter.runs import local_result_storage, prefect_context, run_flow
+from flows.prefect_adapter.secrets import fetch_secret
+from tasks.config.base import fill
 from tasks.context import HandlerSettings
-from tasks.node_types import NodeTypes
+from tasks.registry import NodeTypes
 from tasks.secrets import Secrets
-from tests.prefect_server import prefect_server
+from tests.support.prefect_server import prefect_server
 
 RECORDED_SECONDS = 30.0
 

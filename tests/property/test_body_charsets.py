@@ -9,10 +9,10 @@ from urllib.parse import quote_from_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.webhook_body import Message, WebhookLimits
+from api.bodies.webhook_payload import Message, WebhookLimits
 from charsets import find_charset
 from engine.errors import WorkflowServiceError
-from engine.values import dump_json
+from engine.json_values import dump_json
 
 OFTEN = settings(max_examples=200, database=None, deadline=None)
 LABELS = ("utf-8", "ISO-8859-1", "windows-1251", "shift_jis", "gb18030", "koi8-r", "euc-kr", "big5")

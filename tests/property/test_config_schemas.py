@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from tasks.config_base import Fault, NodeConfig, faults_of, has_template
-from tasks.config_schema import describe_config
+from tasks.config.base import Fault, NodeConfig, faults_of, has_template
+from tasks.config.json_schema import describe_config
 from tasks.node_handlers import NODE_CONFIGS
-from tests.schemas import values
+from tests.support.schemas import values
 
 OFTEN = settings(
     max_examples=60,

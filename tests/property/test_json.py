@@ -11,9 +11,9 @@ from engine.conditions import Operator, Test, holds
 from engine.document import Document, parse_document
 from engine.errors import DocumentRefusedError, NodeError, TemplateError
 from engine.graph import Graph
+from engine.json_values import MISSING, as_number, dump_json, load_json, lookup, why_not_json
 from engine.validation import validate
-from engine.values import MISSING, as_number, dump_json, load_json, lookup, why_not_json
-from tasks.templates import render, render_text
+from tasks.templating.render import render, render_text
 
 thorough = settings(max_examples=100, database=None)
 

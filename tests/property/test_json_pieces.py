@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine import json_pieces
 from engine.json_pieces import load_json_in_pieces
-from engine.values import load_json
+from engine.json_values import load_json
 from offload import WorkStoppedError
 
 MANY = settings(max_examples=300)

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from engine.document import parse_document
 from engine.inputs import start_manually
+from engine.loop_plan import NestedPlan
 from engine.loops import FOR_EACH, ITEM, Loop, split_key
-from engine.nested_plan import NestedPlan
 from engine.plan import SKIPPED, Outcome, Step
 from engine.status import NodeStatus
 from engine.validation import validate
-from tasks.node_types import DEFAULT
-from tests.property.simulated_runs import (
+from tasks.registry import DEFAULT
+from tests.support.simulated_runs import (
     TYPES,
     Case,
     DrawnNode,

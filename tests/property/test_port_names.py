@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from engine.errors import DocumentRefusedError
 from engine.inputs import start_manually
-from engine.nested_plan import NestedPlan
+from engine.loop_plan import NestedPlan
 from engine.ports import Port
 from engine.validation import read_and_validate
-from tasks.node_types import DEFAULT
-from tests.plans import done
+from tasks.registry import DEFAULT
+from tests.support.plans import done
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "condition": {"conditionField": "a"},

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from engine.document import Connection
 from engine.plan import Outcome, Plan
 from engine.status import DECIDED, NodeStatus
-from tests.property.simulated_runs import (
+from tests.support.simulated_runs import (
     Case,
     Driver,
     cases,

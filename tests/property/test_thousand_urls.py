@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.network_guard import kind_of
-from tests.network import no_network, refusal
+from tasks.http.ssrf_guard import kind_of
+from tests.support.network import no_network, refusal
 
 # Written down once more, and not taken from the guard: this is what is claimed.
 # fmt: off

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from engine.document import Node
 from engine.errors import NodeError
-from tasks.aggregation import Operation
 from tasks.node_handlers import NODE_HANDLERS
-from tasks.node_types import DEFAULT
+from tasks.records.aggregate import Operation
+from tasks.registry import DEFAULT
 
 
 def aggregate(data: Any, **config: Any) -> Any:

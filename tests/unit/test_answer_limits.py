@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.http_calls import answer
-from tests.llm_calls import failure_of
-from tests.network import get, refusal
-from tests.servers import Response, serve
+from tests.support.http_calls import answer
+from tests.support.llm_calls import failure_of
+from tests.support.network import get, refusal
+from tests.support.servers import Response, serve
 
 LIMIT = 1_000_000
 OPEN = {"http_allowed_hosts": "127.0.0.1", "http_max_response_bytes": LIMIT}

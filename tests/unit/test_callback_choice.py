@@ -2,8 +2,7 @@
 
 import pytest
 
-from flows.callback_request import check_callback_url
-from flows.callbacks import (
+from flows.callbacks.dispatcher import (
     JITTER,
     LONGEST_DELAY_SECONDS,
     SLOTS,
@@ -12,6 +11,7 @@ from flows.callbacks import (
     choose,
     delay_after,
 )
+from flows.callbacks.request import check_callback_url
 
 HUNDRED = {f"h{i}": 1 for i in range(100)}
 

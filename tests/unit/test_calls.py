@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from engine.calls import ChildEnd
 from engine.errors import NodeError
+from engine.json_values import JsonValue
 from engine.parking import ParkedNode, Resumption, why_not_parking
 from engine.plan import Outcome
 from engine.reasons import LONGEST_REASON
 from engine.status import NodeStatus
-from engine.values import JsonValue
-from tasks.subworkflow import SubworkflowConfig, handle_subworkflow
+from engine.subworkflow_calls import ChildEnd
+from tasks.flow.subworkflow import SubworkflowConfig, handle_subworkflow
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WAITS: dict[str, JsonValue] = {

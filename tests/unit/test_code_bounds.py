@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from config import ROOT
-from tasks import code as code_node
-from tests.code_calls import HANGS, failure, run
-from tests.service import wait_until
+from tasks.code import node as code_node
+from tests.support.code_calls import HANGS, failure, run
+from tests.support.service import wait_until
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has a time limit only")
 
@@ -275,7 +275,9 @@ def test_a_service_that_is_killed_takes_the_process_with_it(tmp_path: Path):
     place.mkdir()
     temporary.mkdir()
     code = TELL_PID.format(place=str(place)) + HANGS
-    program = f"import asyncio\nfrom tests.code_calls import run\nasyncio.run(run({code!r}))"
+    program = (
+        f"import asyncio\nfrom tests.support.code_calls import run\nasyncio.run(run({code!r}))"
+    )
     environment = {**os.environ, "TMPDIR": str(temporary)}
     service = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env=environment)
     try:

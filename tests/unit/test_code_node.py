@@ -9,11 +9,11 @@ import pytest
 
 from engine.document import Node
 from engine.errors import NodeError
-from tasks.code import LONGEST_CODE, RUNNER
+from tasks.code.node import LONGEST_CODE, RUNNER
 from tasks.context import NodeRun, enter_node_run
 from tasks.node_handlers import NODE_HANDLERS
-from tasks.node_types import DEFAULT
-from tests.code_calls import failure, run
+from tasks.registry import DEFAULT
+from tests.support.code_calls import failure, run
 
 OUTPUTS: list[tuple[str, Any, Any]] = [
     ("1 + 1", None, 2),

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from engine.document import Node
 from engine.errors import NodeError
-from tasks.columns import MOST_COLUMNS
 from tasks.node_handlers import NODE_HANDLERS
-from tasks.node_types import DEFAULT
+from tasks.records.columns import MOST_COLUMNS
+from tasks.registry import DEFAULT
 
 
 def split(data: Any, **config: Any) -> Any:

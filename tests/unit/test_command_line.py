@@ -8,7 +8,7 @@ import pytest
 
 import start_service
 from config import ROOT, Settings
-from tests.service import RunningService
+from tests.support.service import RunningService
 from version import VERSION
 
 HEAVY = ["prefect", "fastapi", "sqlalchemy", "pydantic", "uvicorn", "config", "api", "database"]

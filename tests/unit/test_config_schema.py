@@ -7,11 +7,11 @@ import pytest
 from prefect import task
 from pydantic import BaseModel, Field
 
-from flows.catalogue import DescribedType, catalogue
-from tasks.config_base import LenientModel, NodeConfig, spellings
-from tasks.config_schema import WIDGET, describe_config
+from flows.node_catalog import DescribedType, catalogue
+from tasks.config.base import LenientModel, NodeConfig, spellings
+from tasks.config.json_schema import WIDGET, describe_config
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
-from tasks.node_types import DEFAULT, NodeTypes
+from tasks.registry import DEFAULT, NodeTypes
 
 COMMON = [
     "retries",

@@ -25,11 +25,11 @@ from database.tables import (
 from engine.conditions import Operator
 from engine.document import parse_document
 from engine.options import NodeOptions
-from tasks.config_base import spellings
+from tasks.config.base import spellings
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
-from tasks.node_types import DEFAULT, NodeTypes
-from tests.documents import document, node
-from tests.service import RunningService
+from tasks.registry import DEFAULT, NodeTypes
+from tests.support.documents import document, node
+from tests.support.service import RunningService
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").glob("*.md")])
 NONE = "–"  # noqa: RUF001 - the dash of the table
@@ -215,7 +215,9 @@ def test_every_status_of_an_error_is_explained(status: int):
 
 
 def test_every_code_of_a_refusal_is_explained():
-    sources = [path for part in ("engine", "tasks", "flows") for path in (ROOT / part).glob("*.py")]
+    sources = [
+        path for part in ("engine", "tasks", "flows") for path in (ROOT / part).rglob("*.py")
+    ]
     text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     codes = set(re.findall(r'Problem\(\s*"([a-z_]+)"', text))
     assert len(codes) >= 8

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import TemplateError
-from engine.values import MISSING, why_not_json
+from engine.json_values import MISSING, why_not_json
 from tasks.context import NodeRun, enter_node_run
-from tasks.expressions import (
+from tasks.templating.expressions import (
     _ENVIRONMENT,  # pyright: ignore[reportPrivateUsage] - to see what runs
     LONGEST_EXPRESSION,
     MOST_NESTED,
     compile_expression,
 )
-from tasks.filters import FILTERS, text_limit
-from tasks.templates import MOST_FILTERED, refusals, render
+from tasks.templating.filters import FILTERS, text_limit
+from tasks.templating.render import MOST_FILTERED, refusals, render
 
 DATA = {
     "name": " Ada ",

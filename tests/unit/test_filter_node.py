@@ -12,7 +12,7 @@ from engine.conditions import Operator
 from engine.document import Node
 from engine.errors import NodeError
 from tasks.node_handlers import NODE_HANDLERS
-from tasks.node_types import DEFAULT
+from tasks.registry import DEFAULT
 
 LARGE = {"conditionField": "n", "conditionOperator": "greaterThan", "conditionValue": "3"}
 
@@ -145,7 +145,7 @@ def test_the_time_grows_with_the_number_of_records():
 
 @pytest.mark.parametrize("node_type", ["splitText", "renameColumns", "filter", "aggregate"])
 def test_the_work_is_done_in_a_thread_so_that_no_other_execution_waits(node_type: str):
-    # flows/dispatch_node.py gives a thread to each handler that is no coroutine function.
+    # flows/nodes/prefect_task.py gives a thread to each handler that is no coroutine function.
     handler = NODE_HANDLERS[node_type]
     assert not handler.isasync
     assert not inspect.iscoroutinefunction(handler.fn)

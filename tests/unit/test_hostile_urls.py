@@ -5,10 +5,10 @@ import socket
 
 import pytest
 
-from tests.hostile_urls import HOSTILE, Hostile
-from tests.network import PUBLIC, PUBLIC_SIX, get, no_network, refusal, resolving
-from tests.ports import free_port
-from tests.servers import Response, serve
+from tests.support.hostile_urls import HOSTILE, Hostile
+from tests.support.network import PUBLIC, PUBLIC_SIX, get, no_network, refusal, resolving
+from tests.support.ports import free_port
+from tests.support.servers import Response, serve
 
 NAMES = {
     "localhost": [["127.0.0.1", "::1"]],

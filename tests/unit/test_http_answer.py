@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
-from tests.http_calls import OK, answer, call, failure, refused
-from tests.ports import free_port
-from tests.servers import Request, Response, never, serve
+from tests.support.http_calls import OK, answer, call, failure, refused
+from tests.support.ports import free_port
+from tests.support.servers import Request, Response, never, serve
 
 # The answer
 

@@ -7,9 +7,9 @@ import pytest
 
 from engine.document import Node
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
-from tasks.node_types import DEFAULT
-from tests.http_calls import OK, call, refused, sent
-from tests.servers import Response, serve
+from tasks.registry import DEFAULT
+from tests.support.http_calls import OK, call, refused, sent
+from tests.support.servers import Response, serve
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 MULTIPART = {"Content-Type": "multipart/form-data"}

@@ -8,8 +8,7 @@ import httpx2
 import pytest
 
 from tasks.context import HandlerSettings
-from tasks.guarded_transport import ssl_context
-from tasks.http_client import (
+from tasks.http.client import (
     new_client,
     new_openai_transport,
     parse_retry_after,
@@ -17,6 +16,7 @@ from tasks.http_client import (
     plain_reason,
     shown_url,
 )
+from tasks.http.transport import ssl_context
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tasks.http_client import MAX_RETRY_AFTER_SECONDS
-from tests.http_calls import answer, call, failure, refused
-from tests.llm_calls import failure_of
-from tests.network import get, refusal
-from tests.servers import Response, serve
+from tasks.http.client import MAX_RETRY_AFTER_SECONDS
+from tests.support.http_calls import answer, call, failure, refused
+from tests.support.llm_calls import failure_of
+from tests.support.network import get, refusal
+from tests.support.servers import Response, serve
 
 PUNYCODE = {"Content-Type": "text/plain; charset=punycode"}
 SLOW = b"a-" + b"b9" * 500_000
@@ -52,7 +52,7 @@ async def test_reading_a_body_ends_at_the_node_s_timeout(monkeypatch: pytest.Mon
 
     from offload import check_stop  # noqa: PLC0415 - the function that is meant
 
-    monkeypatch.setattr("tasks.http.read_answer", endless)
+    monkeypatch.setattr("tasks.http.node.read_answer", endless)
     async with serve(Response(200, b"x" * 100_000)) as server:
         error = await refused(server.url, timeoutSeconds=0.5)
         assert "no complete answer within 0.5 s" in str(error)

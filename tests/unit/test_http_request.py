@@ -7,8 +7,8 @@ import pytest
 
 from tasks.context import NodeRun, enter_node_run
 from tasks.masking import SECRETS
-from tests.http_calls import OK, call, refused, sent
-from tests.servers import Response, serve
+from tests.support.http_calls import OK, call, refused, sent
+from tests.support.servers import Response, serve
 
 # The request
 

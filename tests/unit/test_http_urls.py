@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.document import Node
-from tasks.node_types import DEFAULT
-from tasks.url_templates import fill_url
-from tests.http_calls import OK, call, refused, sent
-from tests.servers import serve
+from tasks.http.url_templates import fill_url
+from tasks.registry import DEFAULT
+from tests.support.http_calls import OK, call, refused, sent
+from tests.support.servers import serve
 
 
 @pytest.mark.parametrize(

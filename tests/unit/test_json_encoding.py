@@ -15,7 +15,7 @@ from engine.json_encoding import (
     read_stored,
     size_within,
 )
-from engine.values import MAX_DEPTH, encode_json
+from engine.json_values import MAX_DEPTH, encode_json
 from offload import WorkStoppedError
 
 ENOUGH = 10**9

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import start_service
-from api import keys
-from api.keys import KeyRing, KeysError, Role, new_key, read_keys
+from api.auth import api_keys
+from api.auth.api_keys import KeyRing, KeysError, Role, new_key, read_keys
 
 DIGEST = sha256(b"a key").hexdigest()
 OTHER = sha256(b"another key").hexdigest()
@@ -79,7 +79,7 @@ def test_every_key_is_compared_in_constant_time_wherever_the_right_one_stands(
         return compare_digest(one, other)
 
     ring = read_keys(f"page:read:*:{DIGEST},shop:run:A:{OTHER}", None)
-    monkeypatch.setattr(keys.hmac, "compare_digest", compare)
+    monkeypatch.setattr(api_keys.hmac, "compare_digest", compare)
     for shown in (b"a key", b"another key", b"none"):
         ring.find(shown)
         digest = sha256(shown).hexdigest()

@@ -5,10 +5,10 @@ from typing import Any, cast
 
 import pytest
 
+from engine.json_values import encode_json
 from engine.validation import TypeRules
-from engine.values import encode_json
-from flows.submission import LARGE_CHARACTERS, LARGE_NODES, Submissions
-from tests.documents import document, node
+from flows.intake.submissions import LARGE_CHARACTERS, LARGE_NODES, Submissions
+from tests.support.documents import document, node
 
 
 class WatchedTypes:

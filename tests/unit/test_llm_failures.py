@@ -8,10 +8,10 @@ import pytest
 from engine.errors import NodeError
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tasks.node_handlers import NODE_HANDLERS
-from tests.llm_calls import ask, failure_of
-from tests.llm_server import serve_replies
-from tests.ports import free_port
-from tests.servers import Request, Response, never
+from tests.support.llm_calls import ask, failure_of
+from tests.support.llm_server import serve_replies
+from tests.support.ports import free_port
+from tests.support.servers import Request, Response, never
 
 
 async def test_without_a_key_the_error_says_which_setting():

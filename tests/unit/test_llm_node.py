@@ -7,9 +7,9 @@ import pytest
 
 from engine.errors import NodeError
 from tasks.context import HandlerSettings
-from tests.llm_calls import ask, failure_of, reply_to, sent
-from tests.llm_server import completion, messages_of, serve_replies
-from tests.servers import Request, Response, never
+from tests.support.llm_calls import ask, failure_of, reply_to, sent
+from tests.support.llm_server import completion, messages_of, serve_replies
+from tests.support.servers import Request, Response, never
 
 # The request
 
@@ -33,7 +33,7 @@ async def test_model_temperature_and_longest_reply_are_sent_where_they_are_set()
 async def test_openai_itself_is_told_the_longest_reply_under_its_newer_name(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("tasks.llm_client.OPENAI_HOST", "127.0.0.1")
+    monkeypatch.setattr("tasks.llm.client.OPENAI_HOST", "127.0.0.1")
     request = await sent(llmMaxTokens=99)
     assert request.json["max_completion_tokens"] == 99
     assert "max_tokens" not in request.json

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.llm_calls import ask, failure_of, reply_to
-from tests.llm_server import chunk, completion, messages_of, serve_replies, streamed
-from tests.servers import Request, Response
+from tests.support.llm_calls import ask, failure_of, reply_to
+from tests.support.llm_server import chunk, completion, messages_of, serve_replies, streamed
+from tests.support.servers import Request, Response
 
 PARTS = [
     {"type": "thinking", "thinking": [{"type": "text", "text": "let me see"}]},
@@ -96,7 +96,7 @@ async def test_a_server_that_rejects_max_tokens_gets_the_new_name(stream: bool):
 
 
 async def test_a_server_that_rejects_the_new_name_gets_the_old_one(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tasks.llm_client.OPENAI_HOST", "127.0.0.1")
+    monkeypatch.setattr("tasks.llm.client.OPENAI_HOST", "127.0.0.1")
     rejecting = only("max_tokens", "Unrecognized request argument: max_completion_tokens")
     async with serve_replies(rejecting) as server:
         assert (await ask(server, llmMaxTokens=9))["llmResponse"] == "ok"

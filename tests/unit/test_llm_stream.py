@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from engine.errors import NodeError
-from tasks.reports import enter_attempt
-from tests.llm_calls import ask, failure_of, reply_to
-from tests.llm_server import BREAK, chunk, completion, messages_of, serve_replies, streamed
-from tests.servers import Request, Response
+from tasks.progress import enter_attempt
+from tests.support.llm_calls import ask, failure_of, reply_to
+from tests.support.llm_server import BREAK, chunk, completion, messages_of, serve_replies, streamed
+from tests.support.servers import Request, Response
 
 
 class Deltas:

@@ -20,7 +20,7 @@ WRITES = f"""
 import logging
 import sys
 from pathlib import Path
-from flows.prefect_environment import prepare_prefect
+from flows.prefect_adapter.environment import prepare_prefect
 prepare_prefect(None, Path(sys.argv[1]))
 import api_service
 from tasks.masking import SECRETS

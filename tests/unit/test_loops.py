@@ -8,14 +8,14 @@ from engine.document import parse_document
 from engine.errors import DocumentRefusedError
 from engine.graph import Graph
 from engine.inputs import start_manually
+from engine.loop_plan import NestedPlan
 from engine.loops import FOR_EACH, Loop, Loops, outer, split_key
-from engine.nested_plan import NestedPlan
 from engine.plan import Outcome, Step
 from engine.rerun import taken_over
 from engine.status import NodeStatus
 from engine.validation import validate
-from tasks.node_types import DEFAULT
-from tests.plans import done, failed, graph
+from tasks.registry import DEFAULT
+from tests.support.plans import done, failed, graph
 
 SKIPPED = Outcome(NodeStatus.SKIPPED)
 LOOP = graph("t:trigger each:forEach a:x b:x end:output", "t>each each>item>a a>b each>done>end")

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from engine.errors import NodeError, TemplateError
 from engine.masking import MASK, masked_headers
-from flows.node_result import checked_result, fit_to_be_told
+from flows.nodes.result import checked_result, fit_to_be_told
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tasks.masking import SECRETS, Masker
 from tasks.secrets import Secrets
-from tasks.templates import refusals, render
+from tasks.templating.render import refusals, render
 
 ESCAPED = 'quoted"and\\back'
 CANARY = 'c4n4ry/+ "quoted" ü\\&%'

@@ -8,8 +8,8 @@ from engine.document import Node
 from engine.errors import NodeError
 from tasks.context import NodeRun, enter_node_run
 from tasks.node_handlers import NODE_HANDLERS
-from tasks.node_types import DEFAULT
-from tasks.templates import render
+from tasks.registry import DEFAULT
+from tasks.templating.render import render
 
 COMPOSED, DECOMPOSED = "Zo\u00eb", "Zoe\u0308"
 

@@ -5,12 +5,12 @@ import pytest
 import start_service
 from api_service import runner_settings
 from config import Settings, SettingsError
-from tasks.network_guard import AllowedHost, parse_allowed_hosts
-from tests.llm_calls import ask
-from tests.llm_server import serve_replies
-from tests.network import PUBLIC, get, no_network, refusal, resolving
-from tests.ports import free_port
-from tests.servers import Response, serve
+from tasks.http.ssrf_guard import AllowedHost, parse_allowed_hosts
+from tests.support.llm_calls import ask
+from tests.support.llm_server import serve_replies
+from tests.support.network import PUBLIC, get, no_network, refusal, resolving
+from tests.support.ports import free_port
+from tests.support.servers import Response, serve
 
 OK = Response.of({"ok": True})
 

@@ -7,7 +7,7 @@ import pytest
 
 from engine.document import Node
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
-from tasks.node_types import DEFAULT
+from tasks.registry import DEFAULT
 
 HTTP = {"httpUrl": "https://example.com"}
 LLM = {"llmPrompt": "hi"}

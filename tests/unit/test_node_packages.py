@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.config_base import NodeConfig
+from tasks.config.base import NodeConfig
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS, register
-from tasks.node_packages import ENTRY_POINTS, NodePackageError, load_node_packages
-from tasks.node_types import DEFAULT
+from tasks.plugins import ENTRY_POINTS, NodePackageError, load_node_packages
+from tasks.registry import DEFAULT
 
 PLAIN = """
 from prefect import task
@@ -24,7 +24,7 @@ NODE_HANDLERS = {"shout": handle_shout}
 REGISTERED = """
 from prefect import task
 from pydantic import Field
-from tasks.config_base import NodeConfig
+from tasks.config.base import NodeConfig
 from tasks.node_handlers import register
 
 class WhisperConfig(NodeConfig, title="Whisper"):
@@ -84,7 +84,7 @@ def test_a_module_registers_a_type_with_its_config(outside: Path):
 
 
 def test_a_module_may_name_its_configs_beside_its_handlers(outside: Path):
-    more = 'from tasks.config_base import NodeConfig\nNODE_CONFIGS = {"shout": NodeConfig}\n'
+    more = 'from tasks.config.base import NodeConfig\nNODE_CONFIGS = {"shout": NodeConfig}\n'
     (outside / "my_nodes.py").write_text(PLAIN + more)
     load_node_packages(["my_nodes"])
     assert NODE_CONFIGS["shout"] is NodeConfig

@@ -9,7 +9,7 @@ from engine.document import Node
 from engine.errors import UnknownNodeTypeError
 from engine.options import NodeOptions
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
-from tasks.node_types import DEFAULT, NodeTypes, RetryPolicy
+from tasks.registry import DEFAULT, NodeTypes, RetryPolicy
 
 
 @task(name="my_custom_node", retries=3)

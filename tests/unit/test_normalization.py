@@ -7,13 +7,13 @@ import pytest
 from engine.errors import DocumentRefusedError
 from engine.graph import Graph
 from engine.inputs import start_manually
-from engine.nested_plan import NestedPlan
+from engine.loop_plan import NestedPlan
 from engine.normalization import Normalized
 from engine.plan import Outcome
 from engine.validation import read_and_validate, read_graph
-from tasks.node_types import DEFAULT
-from tests.documents import document, node
-from tests.plans import done
+from tasks.registry import DEFAULT
+from tests.support.documents import document, node
+from tests.support.plans import done
 
 CONDITION = {"conditionField": "a"}
 COLUMNS = {"columnsOutputA": ["a"]}

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MAKERS = {"tasks/http_client.py", "tasks/guarded_transport.py"}
+MAKERS = {"tasks/http/client.py", "tasks/http/transport.py"}
 # Prefect's own client, which speaks to the operator's Prefect server or to nobody.
-KNOWN = {"flows/embedded_prefect.py": {"httpx.AsyncBaseTransport", "httpx.BaseTransport"}}
+KNOWN = {"flows/prefect_adapter/client.py": {"httpx.AsyncBaseTransport", "httpx.BaseTransport"}}
 
 LIBRARIES = {
     "aiohttp", "requests", "urllib3", "http.client", "urllib.request", "httpcore", "httpcore2",
@@ -57,7 +57,7 @@ def own_clients(source: str) -> list[str]:
             given = {keyword.arg: keyword.value for keyword in node.keywords}
             made = given.get("http_client")
             ours = isinstance(made, ast.Call) and _dotted(made.func, names).startswith(
-                "tasks.http_client."
+                "tasks.http.client."
             )
             found += [] if ours else ["openai.AsyncOpenAI"]
     return found
@@ -91,7 +91,7 @@ def test_no_module_makes_a_client_of_its_own(path: Path):
 
 def test_all_modules_are_looked_at():
     names = {path.relative_to(ROOT).as_posix() for path in MODULES}
-    assert {"tasks/http.py", "tasks/llm_client.py", "flows/dispatch_node.py"} <= names
+    assert {"tasks/http/node.py", "tasks/llm/client.py", "flows/nodes/prefect_task.py"} <= names
     assert all((ROOT / maker).exists() for maker in MAKERS)
 
 
@@ -130,7 +130,7 @@ def test_it_would_be_found(source: str):
         "import httpx\nhttpx.URL('http://x')\ndef f(r: httpx.Request): ...",
         "from http import HTTPStatus",
         "import socket\nsocket.gaierror",
-        "import openai\nfrom tasks.http_client import new_openai_transport\n"
+        "import openai\nfrom tasks.http.client import new_openai_transport\n"
         "openai.AsyncOpenAI(http_client=new_openai_transport(1, 2))",
         "def f(client): client.get('/x')",
     ],

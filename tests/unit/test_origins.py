@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.origins import is_own, parse_authority, parse_hosts, parse_origins
+from api.auth.origins import is_own, parse_authority, parse_hosts, parse_origins
 
 ACCEPTED = [
     "localhost",

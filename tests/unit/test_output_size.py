@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from engine.errors import NodeError
-from tasks import records
 from tasks.context import HandlerSettings, NodeRun, current_node_run, enter_node_run
-from tasks.filters import text_limit
 from tasks.node_handlers import NODE_HANDLERS
+from tasks.records import records
+from tasks.templating.filters import text_limit
 
 LONG = "x" * 1_000
 ALL_ALIKE = [{"k": 1}] * 30

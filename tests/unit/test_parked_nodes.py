@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from engine.parking import ParkedNode, ParkedRetry, Resumption
-from flows.parked_nodes import ParkedNodes
+from flows.execution.parked_nodes import ParkedNodes
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)

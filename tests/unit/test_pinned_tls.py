@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tasks.context import HandlerSettings
-from tasks.guarded_transport import ssl_context
-from tasks.http_client import new_client, new_openai_transport
-from tests.network import get, refusal, resolving
+from tasks.http.client import new_client, new_openai_transport
+from tasks.http.transport import ssl_context
+from tests.support.network import get, refusal, resolving
 
 NAME = "shop.example"
 
@@ -79,7 +79,7 @@ def _trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     """The service's own context, which knows one authority more."""
     context = ssl_context.__wrapped__()
     context.load_verify_locations(cadata=authority.pem)
-    monkeypatch.setattr("tasks.guarded_transport.ssl_context", lambda: context)
+    monkeypatch.setattr("tasks.http.transport.ssl_context", lambda: context)
 
 
 @asynccontextmanager

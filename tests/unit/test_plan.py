@@ -8,7 +8,7 @@ from engine.document import parse_document
 from engine.inputs import start_by_webhook
 from engine.options import OnError
 from engine.plan import SKIPPED, Outcome, Plan, Step, describe_failure
-from tests.plans import ROWS, WENT_FALSE, WENT_TRUE, done, failed, graph, plan
+from tests.support.plans import ROWS, WENT_FALSE, WENT_TRUE, done, failed, graph, plan
 
 DIAMOND = ("t:trigger a:http b:http c:http", "t>a t>b a>c b>c")
 

@@ -8,8 +8,8 @@ from engine.document import parse_document
 from engine.inputs import Start, start_manually
 from engine.normalization import normalize
 from engine.plan import SKIPPED, Outcome, Plan, Progress
-from tasks.node_types import DEFAULT
-from tests.plans import ROWS, WENT_FALSE, WENT_TRUE, done, failed, graph, plan
+from tasks.registry import DEFAULT
+from tests.support.plans import ROWS, WENT_FALSE, WENT_TRUE, done, failed, graph, plan
 
 # --- inputs -----------------------------------------------------------------------------------
 

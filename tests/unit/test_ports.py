@@ -12,11 +12,11 @@ from engine.inputs import start_manually
 from engine.plan import Plan
 from engine.ports import Port, ports_of
 from engine.validation import read_and_validate
-from flows.catalogue import catalogue
-from tasks.config_base import NodeConfig
-from tasks.node_types import DEFAULT, NodeTypes
-from tests.documents import document, node
-from tests.plans import done
+from flows.node_catalog import catalogue
+from tasks.config.base import NodeConfig
+from tasks.registry import DEFAULT, NodeTypes
+from tests.support.documents import document, node
+from tests.support.plans import done
 
 
 class RouteConfig(

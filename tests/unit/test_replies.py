@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tasks.configs import OutputType
-from tasks.replies import reply_type
+from tasks.config.fields import OutputType
+from tasks.llm.reply_types import reply_type
 
 OPTIONS = ["Positive", "Negative", "n/a"]
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from flows.reports import Attempt
+from flows.nodes.progress import Attempt
 from tasks.context import report_progress, send_delta
 from tasks.masking import SECRETS
-from tasks.reports import LONGEST_MESSAGE
-from tests.virtual_time import run
-from tests.watcher import Watcher, watched
+from tasks.progress import LONGEST_MESSAGE
+from tests.support.progress_recorder import Watcher, watched
+from tests.support.virtual_time import run
 
 # Progress
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from engine.errors import TemplateError
-from tasks.templates import render, render_text
+from tasks.templating.render import render, render_text
 
 DATA = {
     "name": "Ada",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import jwt
 import pytest
 
-from api.tokens import Tokens
+from api.auth.tokens import Tokens
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 500_000, tzinfo=UTC)
 SECRET = "a secret for tests, of 32 bytes and more"

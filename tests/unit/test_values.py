@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.values import (
+from engine.json_values import (
     MAX_DEPTH,
     MISSING,
     as_number,

@@ -1,0 +1,1 @@
+"""Authentication: callers, the roles that routes need, and permitted browsers and tenants."""

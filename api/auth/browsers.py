@@ -1,0 +1,172 @@
+"""Browser protection: rejects requests of foreign pages and hosts, and answers CORS.
+
+A page of another origin can send requests to a service on the user's machine, and a page whose name
+resolves to this machine (DNS rebinding) even reads the responses. Webhooks are exempt, because they
+have secrets of their own and are called from anywhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.auth.origins import (
+    Authority,
+    Hosts,
+    Origins,
+    decoded_path,
+    is_own,
+    parse_authority,
+    shown,
+    split_target,
+)
+from api.errors import problem
+
+WEBHOOKS = "/api/webhook/"
+EXPOSED_HEADERS = ("ETag", "Location", "Retry-After")
+"""Response headers that pages of allowed origins can read."""
+_EVERY_ORIGIN = r"[\s\S]*"
+_READS = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserRules:
+    """Which hosts and origins are accepted."""
+
+    origins: Origins
+    hosts: Hosts | None
+    """``None`` accepts every host: with API keys a page of a foreign name has no key."""
+
+
+class BrowserProtection:
+    """Middleware that enforces ``BrowserRules``, with CORS headers on every response to a page."""
+
+    def __init__(self, app: ASGIApp, rules: BrowserRules) -> None:
+        self._app = app
+        self._rules = rules
+        self._foreign = self._cors()
+        self._allowed = self._cors(allow_origin_regex=_EVERY_ORIGIN, allow_private_network=True)
+        self._listed = self._cors(
+            allow_origin_regex=_EVERY_ORIGIN, allow_private_network=True, allow_credentials=True
+        )
+        self._any = self._cors(allow_origins=["*"])
+
+    def _cors(self, **settings: Any) -> CORSMiddleware:
+        return CORSMiddleware(
+            self._checked,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED_HEADERS,
+            **settings,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Responds itself if the request is rejected or a preflight."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        scope = _in_origin_form(scope)
+        headers = Headers(scope=scope)
+        if scope["type"] == "websocket":
+            await self._checked(scope, receive, send)
+            return
+        cors = self._cors_for(scope, headers)
+        is_preflight = (
+            scope["method"] == "OPTIONS"
+            and "origin" in headers
+            and "access-control-request-method" in headers
+        )
+        if is_preflight and cors is not self._foreign and self._host_refusal(scope) is None:
+            await cors(scope, receive, send)
+        elif is_preflight:
+            refusal = self._host_refusal(scope) or _origin_refusal(headers["origin"])
+            await cors.simple_response(_answered_by(scope, refusal), receive, send, headers)
+        else:
+            await cors.simple_response(scope, receive, send, headers)
+
+    def _cors_for(self, scope: Scope, headers: Headers) -> CORSMiddleware:
+        origin = headers.get("origin")
+        if self._rules.origins.allow_any:
+            return self._any
+        if origin is None:
+            return self._foreign
+        if self._rules.origins.lists(origin):
+            return self._listed
+        if self._rules.origins.allows(origin) or is_own(origin, _authority(scope)):
+            return self._allowed
+        return self._any if _is_webhook(scope) else self._foreign
+
+    async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = scope.pop(_REFUSAL, None) or self._refusal(scope)
+        await (refusal or self._app)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> ASGIApp | None:
+        if _is_webhook(scope):
+            return None
+        refusal = self._host_refusal(scope)
+        if refusal is not None:
+            return refusal
+        if scope["type"] == "http" and scope["method"] in _READS:
+            return None
+        own = _authority(scope)
+        for origin in Headers(scope=scope).getlist("origin"):
+            if not self._rules.origins.allows(origin) and not is_own(origin, own):
+                return _origin_refusal(origin)
+        return None
+
+    def _host_refusal(self, scope: Scope) -> ASGIApp | None:
+        hosts = self._rules.hosts
+        if hosts is None or _is_webhook(scope) or hosts.allows(_authority(scope)):
+            return None
+        named = Headers(scope=scope).getlist("host")
+        what = f"The host '{shown(named[0])}'" if named else "A request without a host"
+        return problem(
+            HTTPStatus.MISDIRECTED_REQUEST,
+            f"{what} is not accepted while no API keys are set: use localhost or an IP address, "
+            "list the name in ALLOWED_HOSTS, or set API_KEYS",
+        )
+
+
+_REFUSAL = "browser_refusal"
+
+
+def _answered_by(scope: Scope, refusal: ASGIApp) -> Scope:
+    return {**scope, _REFUSAL: refusal}
+
+
+def _origin_refusal(origin: str) -> ASGIApp:
+    return problem(
+        HTTPStatus.FORBIDDEN,
+        f"Pages of the origin '{shown(origin)}' may not call this service: "
+        "CORS_ORIGINS does not allow it",
+    )
+
+
+def _is_webhook(scope: Mapping[str, Any]) -> bool:
+    return scope["type"] == "http" and scope["path"].startswith(WEBHOOKS)
+
+
+def _authority(scope: Scope) -> Authority | None:
+    """The host that a request names; ``None`` if there is none, several, or one not valid."""
+    named = Headers(scope=scope).getlist("host")
+    return parse_authority(named[0]) if len(named) == 1 else None
+
+
+def _in_origin_form(scope: Scope) -> Scope:
+    """The request with a target such as ``http://host/path`` split into host and path."""
+    split = split_target(scope.get("raw_path") or b"")
+    if split is None:
+        return scope
+    authority, raw_path = split
+    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    host = (b"host", authority.encode("latin-1"))
+    return {
+        **scope,
+        "headers": [host, *headers],
+        "raw_path": raw_path,
+        "path": decoded_path(raw_path),
+    }

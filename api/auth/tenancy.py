@@ -1,0 +1,97 @@
+"""How far a caller sees: the organization of its key, or the one execution of its token.
+
+What lies beyond is answered like what does not exist.
+"""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+
+from api.auth.middleware import Caller
+from api.schemas.workflows import is_own_path
+from database.queries.executions import Reads
+from engine.errors import ExecutionNotFoundError, OutOfScopeError, WorkflowNotFoundError
+
+ONE_WORKFLOW = "/api/workflows/{workflow_id:path}"
+"""The path of a workflow, which matches other paths too."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallerScope:
+    """What one caller may see. For a key of all organizations no question costs anything."""
+
+    caller: Caller
+    reads: Reads
+
+    def organization(self, asked: str | None) -> str | None:
+        """The organization that a request is about; without one asked for, the caller's own.
+
+        Raises:
+            OutOfScopeError: it asks for another one, or has a token, which is for none.
+        """
+        mine = self.caller.organization_id
+        if self.caller.execution_id is not None:
+            raise OutOfScopeError("A token reads the one execution that it was made for")
+        if mine is None:
+            return asked
+        if asked is not None and asked != mine:
+            reason = f"The key '{self.caller.name}' is not for the organization '{asked}'"
+            raise OutOfScopeError(reason)
+        return mine
+
+    async def see_execution(self, execution_id: str) -> None:
+        """Looks whether the caller may see an execution.
+
+        Raises:
+            ExecutionNotFoundError: it may not, or there is none.
+        """
+        only, mine = self.caller.execution_id, self.caller.organization_id
+        # PostgreSQL would not even be asked for a text with a NUL character.
+        if "\0" in execution_id or (only is not None and only != execution_id):
+            raise ExecutionNotFoundError(execution_id)
+        if mine is not None and await self.reads.organization_of(execution_id) != mine:
+            raise ExecutionNotFoundError(execution_id)
+
+    async def see_workflow(self, workflow_id: str) -> None:
+        """Looks whether the caller may see a workflow.
+
+        Raises:
+            WorkflowNotFoundError: it may not, or there is none.
+        """
+        mine = self.caller.organization_id
+        if mine is None:
+            return
+        if (await self.reads.workflow(workflow_id)).organization_id != mine:
+            raise WorkflowNotFoundError(workflow_id)
+
+
+async def _scope(connection: HTTPConnection) -> CallerScope:
+    reads: Reads = connection.app.state.services.database.reads
+    return CallerScope(connection.scope["caller"], reads)
+
+
+UseScope = Annotated[CallerScope, Depends(_scope)]
+
+
+async def within_scope(connection: HTTPConnection, scope: UseScope) -> None:
+    """For every route: the execution or workflow of its path must be one that the caller sees.
+
+    Raises:
+        NotFoundError: it is not.
+        OutOfScopeError: the query names another organization.
+        HTTPException: the path is one of the interface's own, which has other methods.
+    """
+    places = connection.path_params
+    if "execution_id" in places:
+        await scope.see_execution(places["execution_id"])
+    if "workflow_id" in places:
+        if connection.scope["route"].path == ONE_WORKFLOW and is_own_path(places["workflow_id"]):
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
+        await scope.see_workflow(places["workflow_id"])
+    asked = connection.query_params.get("organizationId")
+    if asked:
+        scope.organization(asked)

@@ -1,0 +1,1 @@
+"""Bodies: reads request bodies strictly and with limits, and encodes large responses."""

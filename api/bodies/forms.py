@@ -1,0 +1,166 @@
+"""Forms: reads ``application/x-www-form-urlencoded`` and ``multipart/form-data`` bodies.
+
+The functions are CPU-bound. Callers run them off the event loop for a large body.
+"""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import cast
+from urllib.parse import unquote_to_bytes
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
+
+from api.bodies.text import charset_of, decoded, known_charset
+from charsets import UTF_8, Charset, parameter_of
+from engine.json_values import JsonValue
+from engine.request_errors import BodyRefusedError
+from offload import check_stop
+
+URLENCODED = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
+FIELDS_SETTING = "MAX_WEBHOOK_FORM_FIELDS"
+
+_INVALID = "invalid_form"
+_CHARSET_FIELD = b"_charset_"
+"""A browser writes the charset of the form into a field of this name (HTML, section 4.10.21.4)."""
+_MAX_LABEL_BYTES = 40
+_PIECE_BYTES = 65_536
+_STEP = 256
+"""Fields between two calls of ``check_stop``."""
+
+
+def read_urlencoded(body: bytes, content_type: str, max_fields: int) -> dict[str, JsonValue]:
+    """Return the fields of an urlencoded form; a name that occurs several times has a list.
+
+    Raises:
+        BodyRefusedError: If there are too many fields, or one is not in the form's charset.
+    """
+    charset = charset_of(content_type)
+    if charset.name.startswith("utf-16"):  # its bytes are not ASCII where the syntax is
+        body, charset = decoded(body, charset, "the form", _INVALID).encode(), UTF_8
+    if body.count(b"&") >= max_fields:
+        raise _too_many(max_fields)
+    pairs = [item.replace(b"+", b" ").partition(b"=") for item in body.split(b"&") if item]
+    raw = [(unquote_to_bytes(name), unquote_to_bytes(value)) for name, _, value in pairs]
+    if parameter_of(content_type, "charset") is None:
+        charset = _charset_field(raw) or charset
+    return _gathered(
+        (_name(name, charset), _text(value, name, charset)) for name, value in _stoppable(raw)
+    )
+
+
+def read_multipart(
+    body: bytes, content_type: str, max_fields: int, max_bytes: int
+) -> dict[str, JsonValue]:
+    """Return the fields of a form with parts; a file is ``{fileName, contentType, size, data}``.
+
+    Raises:
+        BodyRefusedError: If the form cannot be read, or has too many fields.
+    """
+    charset = charset_of(content_type)
+    parts = _Parts(max_fields)
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
+        raise BodyRefusedError(_INVALID, "the form cannot be read: 'Content-Type' has no boundary")
+    try:
+        parser = FormParser(
+            MULTIPART,
+            parts.add,
+            parts.add,
+            parts.end,
+            boundary,
+            config={"MAX_BODY_SIZE": max_bytes + 1, "MAX_MEMORY_FILE_SIZE": float("inf")},
+        )
+        for start in range(0, len(body), _PIECE_BYTES):
+            check_stop()
+            parser.write(body[start : start + _PIECE_BYTES])
+    except FormParserError as error:
+        reason = str(error) or "it is not multipart/form-data"
+        raise BodyRefusedError(_INVALID, f"the form cannot be read: {reason}") from None
+    if body and not parts.is_whole:
+        reason = "it ends before its last boundary"
+        raise BodyRefusedError(_INVALID, f"the form cannot be read: {reason}")
+    fields = [part for part in parts.found if isinstance(part, Field)]
+    named = [(part.field_name or b"", part.value or b"") for part in fields]
+    if parameter_of(content_type, "charset") is None:
+        charset = _charset_field(named) or charset
+    return _gathered(
+        (_name(part.field_name or b"", charset), _part(part, charset)) for part in parts.found
+    )
+
+
+@dataclass(slots=True)
+class _Parts:
+    """The parts of a form in the order of the body."""
+
+    max_fields: int
+    found: list[Field | File] = field(default_factory=list[Field | File])
+    is_whole: bool = False
+
+    def add(self, part: Field | File) -> None:
+        if len(self.found) >= self.max_fields:
+            raise _too_many(self.max_fields)
+        self.found.append(part)
+
+    def end(self) -> None:
+        self.is_whole = True
+
+
+def _part(part: Field | File, charset: Charset) -> JsonValue:
+    content_type = part.content_type or ""
+    if isinstance(part, Field):
+        return _text(part.value or b"", part.field_name or b"", charset_of(content_type, charset))
+    part.file_object.seek(0)
+    content = part.file_object.read()
+    return {
+        "fileName": _name(part.file_name or b"", charset),
+        "contentType": content_type or None,
+        "size": len(content),
+        "encoding": "base64",
+        "data": base64.b64encode(content).decode(),
+    }
+
+
+def _too_many(max_fields: int) -> BodyRefusedError:
+    detail = f"the form has more than {max_fields} fields ({FIELDS_SETTING})"
+    return BodyRefusedError(_INVALID, detail)
+
+
+def _charset_field(fields: list[tuple[bytes, bytes]]) -> Charset | None:
+    label = next((value for name, value in fields if name == _CHARSET_FIELD), b"")
+    if not label or len(label) > _MAX_LABEL_BYTES:
+        return None
+    return known_charset(label.decode("latin-1"))
+
+
+def _name(name: bytes, charset: Charset) -> str:
+    return decoded(name, charset, "the name of a form field", _INVALID)
+
+
+def _text(value: bytes, name: bytes, charset: Charset) -> str:
+    shown = name[:80].decode("utf-8", "replace")
+    return decoded(value, charset, f"the form field '{shown}'", _INVALID)
+
+
+def _stoppable(items: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    for position, item in enumerate(items):
+        if position % _STEP == 0:
+            check_stop()
+        yield item
+
+
+def _gathered(items: Iterator[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    return fields_of(list(items))
+
+
+def fields_of(items: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    """Return pairs as an object; the values of a name that occurs several times are a list."""
+    gathered: dict[str, list[JsonValue]] = {}
+    for name, value in items:
+        gathered.setdefault(name, []).append(value)
+    return {
+        name: values[0] if len(values) == 1 else cast("JsonValue", values)
+        for name, values in gathered.items()
+    }

@@ -1,0 +1,30 @@
+"""JSON responses that may be large: they are encoded off the event loop."""
+
+from collections.abc import Callable
+
+from fastapi import Response
+
+from api.schemas.base import ApiModel
+from offload import run_sized
+
+
+class EncodedJson(Response):
+    """A response whose body is JSON text already."""
+
+    media_type = "application/json"
+
+
+async def encoded(size: int, encode: Callable[[], bytes]) -> EncodedJson:
+    """Return the response with the body that ``encode`` returns.
+
+    Args:
+        size: About how many characters ``encode`` reads; above ``MAX_INLINE_BYTES`` it runs in a
+            thread.
+        encode: Builds the body; it must not use the event loop.
+    """
+    return EncodedJson(await run_sized(size, encode))
+
+
+async def encoded_model(size: int, build: Callable[[], ApiModel]) -> EncodedJson:
+    """Return the response with the model that ``build`` returns; see ``encoded``."""
+    return await encoded(size, lambda: build().model_dump_json(by_alias=True).encode())

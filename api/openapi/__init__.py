@@ -1,0 +1,1 @@
+"""OpenAPI: the description of the HTTP interface, with examples."""

@@ -1,0 +1,260 @@
+"""Executions: submit one, look at it, cancel it, run it again, let it go on."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import BeforeValidator, Field
+
+from api.auth.tenancy import UseScope
+from api.bodies.json_responses import encoded
+from api.bodies.strict_json import StrictRoute
+from api.dependencies import UseServices
+from api.masked_documents import reject_masks
+from api.schemas.executions import (
+    CancelAnswer,
+    ExecuteAnswer,
+    ExecuteRequest,
+    ExecutionView,
+    LogsView,
+    ProblemView,
+    RerunAnswer,
+    RerunRequest,
+    ResumeAnswer,
+    ResumeRequest,
+    TokenAnswer,
+)
+from api.schemas.listings import MAX_STATUSES, split_names
+from api.schemas.views import CUT_AT, execution_json, execution_view, log_page_json
+from database import to_text
+from database.queries.log_pages import LogPageRequest
+from database.records import Payload
+from engine.errors import InputsRefusedError, Problem
+from engine.parking import Resumption
+from engine.status import ExecutionStatus, has_ended
+
+POLLED_LOGS = 10
+MAX_SEQ = 2**31 - 1
+CHARACTERS_OF_A_LOG = 500
+"""About the size of a node run in a response, without its payloads."""
+
+Include = Annotated[
+    Annotated[list[Literal["nodeResults"]], Field(max_length=MAX_STATUSES)],
+    Query(description="Further fields: `nodeResults`."),
+    BeforeValidator(split_names),
+]
+AfterSeq = Annotated[int, Query(alias="afterSeq", ge=0, le=MAX_SEQ)]
+PageLimit = Annotated[
+    int | None,
+    Query(ge=1, description="How many a page has at most; `MAX_LOGS_PAGE_SIZE` without it."),
+]
+NodeId = Annotated[
+    str | None, Query(alias="nodeId", max_length=500, description="Only the runs of this node.")
+]
+Payloads = Annotated[
+    bool,
+    Query(description="Whether payloads are read; without them, only their sizes are shown."),
+]
+
+router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
+
+
+@router.post(
+    "/workflows/execute",
+    operation_id="executeWorkflow",
+    responses={status: {"model": ProblemView} for status in (404, 422, 429)},
+)
+async def execute(
+    request: ExecuteRequest,
+    services: UseServices,
+    scope: UseScope,
+    response: Response,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+) -> ExecuteAnswer:
+    """Stores an execution and answers at once; it runs in the background."""
+    organization_id = scope.organization(request.organization_id)
+    if request.graph is not None:
+        await reject_masks(request.graph, "/graph", services)
+        accepted = await services.submissions.submit_unsaved(
+            request.graph,
+            request.workflow_name,
+            request.inputs,
+            organization_id,
+            idempotency_key,
+            request.callback_url,
+        )
+    else:
+        assert request.workflow_id is not None  # one of the two is there
+        await scope.see_workflow(request.workflow_id)
+        accepted = await services.submissions.submit(
+            request.workflow_id,
+            request.inputs,
+            organization_id,
+            idempotency_key,
+            request.callback_url,
+        )
+    response.headers["Location"] = f"/api/executions/{accepted.execution_id}"
+    return ExecuteAnswer(
+        execution_id=accepted.execution_id,
+        workflow_id=accepted.workflow_id,
+        workflow_name=accepted.workflow_name,
+    )
+
+
+@router.get(
+    "/executions/{execution_id}",
+    operation_id="readExecution",
+    response_model=ExecutionView,
+    responses={404: {"model": ProblemView}, 422: {"model": ProblemView}},
+)
+async def read_execution(
+    execution_id: str,
+    services: UseServices,
+    include: Include = [],  # noqa: B006 - FastAPI copies defaults
+) -> Response:
+    """How an execution stands: status, progress, the last logs, the output."""
+    most = services.max_response_characters
+    with_results = "nodeResults" in include
+    execution, logs = await services.database.reads.execution_with_logs(
+        execution_id,
+        last=POLLED_LOGS,
+        cut_at=CUT_AT,
+        output_characters=most,
+        results_characters=most if with_results else 0,
+    )
+    position = None
+    if execution.status == ExecutionStatus.PENDING:
+        position = await services.database.queue.position(execution_id, services.lease_seconds)
+    callback = await services.database.callbacks.state(execution_id)
+    texts = [(log.input_data, log.output_data) for log in logs]
+    size = _characters(execution.final_output, execution.node_results, *sum(texts, ()))
+    return await encoded(
+        size,
+        lambda: execution_json(
+            execution_view(execution, logs, position, callback),
+            execution,
+            with_results=with_results,
+        ),
+    )
+
+
+@router.get(
+    "/executions/{execution_id}/logs",
+    operation_id="readExecutionLogs",
+    response_model=LogsView,
+    responses={404: {"model": ProblemView}, 422: {"model": ProblemView}},
+)
+async def read_logs(
+    execution_id: str,
+    services: UseServices,
+    after_seq: AfterSeq = 0,
+    limit: PageLimit = None,
+    node_id: NodeId = None,
+    payloads: Payloads = True,  # noqa: FBT002 - FastAPI passes it by name
+) -> Response:
+    """The node runs of an execution in the order of start, payloads whole, page by page.
+
+    With ``afterSeq``: what changed since the response whose ``nextSeq`` it was, or the next page
+    of it. Another page follows while ``hasMore`` is true.
+    """
+    page = await services.database.log_pages.read(
+        LogPageRequest(
+            execution_id,
+            after_seq,
+            _page_size(limit, services.max_logs_page_size),
+            services.max_response_characters,
+            payloads,
+            node_id,
+        )
+    )
+    size = page.characters + CHARACTERS_OF_A_LOG * len(page.logs)
+    return await encoded(size, lambda: log_page_json(execution_id, page))
+
+
+def _page_size(limit: int | None, most: int) -> int:
+    """Return the number of rows of a page.
+
+    Raises:
+        InputsRefusedError: If ``limit`` is above the setting.
+    """
+    if limit is not None and limit > most:
+        detail = f"limit: {limit} is above MAX_LOGS_PAGE_SIZE={most}"
+        raise InputsRefusedError([Problem("invalid_query", detail, "")])
+    return most if limit is None else limit
+
+
+def _characters(*payloads: Payload | None) -> int:
+    return sum(len(payload.text) for payload in payloads if payload is not None)
+
+
+@router.post(
+    "/executions/{execution_id}/cancel",
+    operation_id="cancelExecution",
+    responses={404: {"model": ProblemView}},
+)
+async def cancel(execution_id: str, services: UseServices) -> CancelAnswer:
+    """Stops an execution. It is ``cancelled`` as soon as nothing of it runs any more."""
+    previous = await services.database.queue.request_cancel(execution_id)
+    services.runner.cancel(execution_id)
+    done = has_ended(previous)
+    return CancelAnswer(
+        success=not done,
+        execution_id=execution_id,
+        message=f"The execution is {previous} already" if done else "Cancellation requested",
+        previous_status=previous,
+    )
+
+
+@router.post(
+    "/executions/{execution_id}/rerun",
+    operation_id="rerunExecution",
+    responses={status: {"model": ProblemView} for status in (404, 409, 422, 429)},
+)
+async def rerun(
+    execution_id: str,
+    services: UseServices,
+    response: Response,
+    request: RerunRequest | None = None,
+) -> RerunAnswer:
+    """Runs an execution again, taking over what is done and not downstream of the chosen node."""
+    wanted = request or RerunRequest()
+    accepted = await services.submissions.rerun(
+        execution_id, wanted.from_node_id, wanted.inputs, wanted.callback_url
+    )
+    response.headers["Location"] = f"/api/executions/{accepted.execution_id}"
+    return RerunAnswer(
+        execution_id=accepted.execution_id,
+        workflow_id=accepted.workflow_id,
+        workflow_name=accepted.workflow_name,
+        rerun_of=execution_id,
+    )
+
+
+@router.post(
+    # ``path``: a node id may contain a slash, which servers decode before they match a path.
+    "/executions/{execution_id}/nodes/{node_id:path}/resume",
+    operation_id="resumeNode",
+    responses={status: {"model": ProblemView} for status in (404, 409, 422)},
+)
+async def resume(
+    execution_id: str,
+    node_id: str,
+    services: UseServices,
+    request: ResumeRequest | None = None,
+) -> ResumeAnswer:
+    """Lets a node that waits go on."""
+    said = request or ResumeRequest()
+    resumption = Resumption(said.approved, said.data)
+    await services.submissions.resume(execution_id, node_id, resumption)
+    return ResumeAnswer(execution_id=execution_id, node_id=node_id)
+
+
+@router.post(
+    "/executions/{execution_id}/token",
+    operation_id="makeExecutionToken",
+    responses={404: {"model": ProblemView}},
+)
+async def make_token(execution_id: str, services: UseServices) -> TokenAnswer:
+    """A token that reads this execution and nothing else, and for a while: for browsers."""
+    await services.database.reads.organization_of(execution_id)  # there is one
+    token, said = services.access.tokens.issue(execution_id)
+    return TokenAnswer(token=token, execution_id=execution_id, expires_at=to_text(said.expires_at))

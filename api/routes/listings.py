@@ -1,0 +1,122 @@
+"""Executions in lists: all of them, or a workflow's, newest first."""
+
+from fastapi import APIRouter, Response
+
+from api.auth.tenancy import UseScope
+from api.bodies.json_responses import encoded_model
+from api.bodies.strict_json import StrictRoute
+from api.dependencies import UseServices
+from api.pagination import encode_place, execution_place
+from api.schemas.executions import ProblemView
+from api.schemas.listings import (
+    Cursor,
+    ExecutionSummaryView,
+    ExecutionsView,
+    Limit,
+    ListedExecutionView,
+    OfOrganization,
+    OfParent,
+    OfWorkflow,
+    Statuses,
+    WorkflowExecutionsView,
+)
+from database.queries.listings import Page
+from database.records import ExecutionFilter, ExecutionPlace, ExecutionSummary, Workflow
+
+router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
+
+
+CHARACTERS_OF_AN_EXECUTION = 1_000
+"""About the size of an execution in a list."""
+
+
+@router.get(
+    "/executions",
+    operation_id="listExecutions",
+    response_model=ExecutionsView,
+    responses={422: {"model": ProblemView}},
+)
+async def list_executions(  # noqa: PLR0913, PLR0917 - by name, each a field of the query
+    services: UseServices,
+    scope: UseScope,
+    status: Statuses = [],  # noqa: B006 - FastAPI copies defaults
+    organization_id: OfOrganization = None,
+    workflow_id: OfWorkflow = None,
+    parent_execution_id: OfParent = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Executions, newest first, without payloads; also those that other programs made."""
+    organization_id = scope.organization(organization_id)
+    wanted = ExecutionFilter(organization_id, workflow_id, frozenset(status), parent_execution_id)
+    page = await services.database.lists.executions(wanted, limit, execution_place(cursor))
+    size = CHARACTERS_OF_AN_EXECUTION * len(page.items)
+    return await encoded_model(size, lambda: _executions_view(page))
+
+
+def _executions_view(page: Page[ExecutionSummary, ExecutionPlace]) -> ExecutionsView:
+    return ExecutionsView(
+        executions=[
+            ListedExecutionView(
+                id=execution.id,
+                workflow_id=execution.workflow_id,
+                workflow_name=execution.workflow_name,
+                organization_id=execution.organization_id,
+                status=execution.status,
+                trigger_type=execution.trigger_type,
+                created_at=execution.created_at,
+                started_at=execution.started_at,
+                completed_at=execution.completed_at,
+                error=execution.error,
+                rerun_of=execution.rerun_of,
+                parent_execution_id=execution.parent_execution_id,
+            )
+            for execution in page.items
+        ],
+        next_cursor=encode_place(page.end),
+    )
+
+
+# ``path``: an id may hold a slash, and servers hand paths over decoded.
+@router.get(
+    "/workflows/{workflow_id:path}/executions",
+    operation_id="listWorkflowExecutions",
+    response_model=WorkflowExecutionsView,
+    responses={status: {"model": ProblemView} for status in (404, 422)},
+)
+async def list_executions_of_a_workflow(
+    workflow_id: str,
+    services: UseServices,
+    scope: UseScope,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """The workflow's executions, newest first."""
+    workflow, page, total = await services.database.lists.executions_of(
+        workflow_id, limit, execution_place(cursor), scope.organization(None)
+    )
+    size = CHARACTERS_OF_AN_EXECUTION * len(page.items)
+    return await encoded_model(size, lambda: _workflow_executions_view(workflow, page, total))
+
+
+def _workflow_executions_view(
+    workflow: Workflow, page: Page[ExecutionSummary, ExecutionPlace], total: int
+) -> WorkflowExecutionsView:
+    return WorkflowExecutionsView(
+        workflow_id=workflow.id,
+        workflow_name=workflow.name,
+        executions=[
+            ExecutionSummaryView(
+                id=execution.id,
+                workflow_id=execution.workflow_id,
+                status=execution.status,
+                created_at=execution.created_at,
+                started_at=execution.started_at,
+                completed_at=execution.completed_at,
+                error=execution.error,
+            )
+            for execution in page.items
+        ],
+        total=total,
+        next_cursor=encode_place(page.end),
+    )

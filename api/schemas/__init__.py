@@ -1,0 +1,1 @@
+"""Schemas: the request and response bodies of the HTTP interface."""

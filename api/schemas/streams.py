@@ -1,0 +1,33 @@
+"""The messages of streams as the OpenAPI document describes them."""
+
+from typing import Any
+
+from pydantic import Field
+
+from api.schemas.base import ApiModel
+from api.schemas.executions import CurrentNodeView, NodeLogView, ProgressView
+from api.schemas.known_values import AnyEventType, AnyExecutionStatus
+
+
+class ExecutionMessage(ApiModel):
+    """A message about an execution: the `data` of an event, or a message of the WebSocket."""
+
+    type: AnyEventType
+    execution_id: str
+    workflow_id: str | None = None
+    organization_id: str | None = None
+    status: AnyExecutionStatus | None = Field(description="`null` if the execution was deleted.")
+    progress: ProgressView | None = None
+    current_node_id: str | None = None
+    current_node: CurrentNodeView | None = None
+    seq: int | None = None
+    position: int | None = None
+    timestamp: str | None = None
+    snapshot: bool | None = None
+    logs: list[NodeLogView] = Field(description="The node run that changed; all in a snapshot.")
+    omitted_logs: int | None = Field(
+        default=None, description="Of a snapshot: number of older node runs that are left out."
+    )
+    error: str | None = Field(default=None, description="Of the last message.")
+    final_output: Any = Field(default=None, description="Of the last message.")
+    deleted: bool | None = None

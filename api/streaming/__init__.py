@@ -1,0 +1,1 @@
+"""Streaming: follows the event log once and sends events to the connected clients."""

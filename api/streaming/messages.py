@@ -1,0 +1,119 @@
+"""The messages of streams: one envelope for Server-Sent Events and WebSocket."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fastapi.sse import format_sse_event
+
+from api.schemas.executions import CurrentNodeView, NodeLogView, ProgressView
+from api.schemas.views import current_node_view, log_view, payload_view, progress_view
+from database.records import Event, Execution, NodeLog, Payload, Standing
+from engine.json_values import JsonValue, encode_json
+from engine.status import EventType, end_event_type, has_ended
+
+
+@dataclass(slots=True)
+class Message:
+    """What is told to clients. Its text is made once, however many clients it goes to."""
+
+    execution_id: str
+    body: Mapping[str, JsonValue]
+    position: int | None = None
+    """Where it stands among the events of all executions; ``None`` where it is in no journal."""
+    seq: int | None = None
+    """The execution's sequence number; ``None`` where it is in no journal."""
+    ends: bool = False
+    """Whether it is the execution's last."""
+    _text: str | None = field(default=None, repr=False)
+
+    @property
+    def text(self) -> str:
+        """The message as JSON."""
+        if self._text is None:
+            self._text = encode_json(dict(self.body))
+        return self._text
+
+    def as_sse(self, event_id: int | None) -> bytes:
+        """The message as a Server-Sent Event; without an id the client's last one stays."""
+        return format_sse_event(
+            data_str=self.text,
+            event=str(self.body["type"]),
+            id=None if event_id is None else str(event_id),
+        )
+
+
+def of_event(event: Event) -> Message:
+    """A change, and how the execution stood after it."""
+    is_end = event.log is None and has_ended(event.status)
+    body = _envelope(event, event.execution_id, is_end=is_end) | {
+        "position": event.position,
+        "timestamp": event.at,
+        "snapshot": False,
+        "logs": _logs([] if event.log is None else [event.log]),
+    }
+    if is_end:
+        body |= _end(event.error, event.final_output)
+    return Message(event.execution_id, body, event.position, event.seq, is_end)
+
+
+def of_standing(standing: Standing, position: int | None) -> Message:
+    """How an execution stands, for a client that has not followed it so far.
+
+    ``position`` is what the client then knows all up to: of several executions that are shown only
+    the last has one, so that a client cut off between two of them does not miss the rest.
+    """
+    execution = standing.execution
+    is_end = has_ended(execution.status)
+    body = _envelope(execution, execution.id, is_end=is_end) | {
+        "position": position,
+        "timestamp": execution.completed_at or execution.started_at or execution.created_at,
+        "snapshot": True,
+        "logs": _logs(standing.logs),
+        "omittedLogs": standing.omitted_logs,
+    }
+    if is_end:
+        body |= _end(execution.error, execution.final_output)
+    return Message(execution.id, body, position, execution.seq, is_end)
+
+
+def of_deleted(execution_id: str) -> Message:
+    """The execution was deleted: nothing more will come of it."""
+    error = f"Execution '{execution_id}' was deleted"
+    body: dict[str, JsonValue] = {
+        "type": EventType.ERROR,
+        "executionId": execution_id,
+        "status": None,
+        "error": error,
+        "deleted": True,
+        "logs": [],
+    }
+    return Message(execution_id, body, ends=True)
+
+
+def _envelope(
+    subject: Event | Execution, execution_id: str, *, is_end: bool
+) -> dict[str, JsonValue]:
+    """What every message of an execution begins with."""
+    return {
+        "type": end_event_type(subject.status, subject.error) if is_end else EventType.PROGRESS,
+        "executionId": execution_id,
+        "workflowId": subject.workflow_id,
+        "organizationId": subject.organization_id,
+        "status": subject.status,
+        "progress": _json(progress_view(subject.progress, subject.status)),
+        "currentNodeId": subject.current_node_id,
+        "currentNode": _json(current_node_view(subject.current_node)),
+        "seq": subject.seq,
+    }
+
+
+def _end(error: str | None, final_output: Payload | None) -> dict[str, JsonValue]:
+    return {"error": error, "finalOutput": payload_view(final_output)}
+
+
+def _logs(logs: list[NodeLog]) -> list[JsonValue]:
+    return [_json(log_view(log)) for log in logs]
+
+
+def _json(view: ProgressView | CurrentNodeView | NodeLogView | None) -> JsonValue:
+    return None if view is None else view.model_dump(by_alias=True)

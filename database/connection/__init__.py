@@ -1,0 +1,1 @@
+"""Connection: engines, the writer thread, the reader and the commit signal."""

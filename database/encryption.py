@@ -1,0 +1,91 @@
+"""Sealing what nodes with ``hideData`` work with: kept to go on with, opened by the key alone."""
+
+import base64
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from engine.errors import StorageUnusableError
+from engine.json_values import JsonValue, encode_json
+from engine.redaction import HIDDEN
+from file_modes import why_not_private
+
+_SEALED = "sealed"
+
+
+class Vault:
+    """Seals and opens results. Its key is made when it is first needed."""
+
+    def __init__(self, data_key: str | None, key_file: Path | None) -> None:
+        """``data_key`` is any text; without it the key stands in ``key_file``, made if need be."""
+        self._data_key = data_key
+        self._key_file = key_file
+        self._fernet: Fernet | None = None
+
+    def seal(self, result: Mapping[str, JsonValue]) -> str:
+        """The JSON text of ``resultDetail`` that holds a handler's whole result, unreadable.
+
+        Raises:
+            StorageUnusableError: there is no key, and no place for one.
+        """
+        token = self._cipher().encrypt(encode_json(dict(result)).encode()).decode()
+        return encode_json({**HIDDEN, _SEALED: token})
+
+    def open(self, detail: Mapping[str, JsonValue]) -> dict[str, JsonValue] | None:
+        """The result that ``seal`` put into a ``resultDetail``; ``None`` where it is no such one.
+
+        Raises:
+            StorageUnusableError: it was sealed with another key.
+        """
+        token = detail.get(_SEALED)
+        if detail.get("hidden") is not True or not isinstance(token, str):
+            return None
+        try:
+            text = self._cipher().decrypt(token.encode())
+        except InvalidToken:
+            raise StorageUnusableError(
+                "hidden data was sealed with another key: DATA_KEY or the key file was changed"
+            ) from None
+        return cast("dict[str, JsonValue]", json.loads(text))
+
+    def _cipher(self) -> Fernet:
+        if self._fernet is None:
+            secret = self._data_key.encode() if self._data_key else self._key_of_file()
+            derived = HKDF(SHA256(), 32, salt=None, info=b"workflow hideData").derive(secret)
+            self._fernet = Fernet(base64.urlsafe_b64encode(derived))
+        return self._fernet
+
+    def _key_of_file(self) -> bytes:
+        if self._key_file is None:
+            raise StorageUnusableError("nodes with hideData need DATA_KEY, or a database in a file")
+        try:
+            if not self._key_file.exists():
+                _make_key_file(self._key_file)
+            if (reason := why_not_private(self._key_file)) is not None:
+                raise StorageUnusableError(f"the key file cannot be used: {reason}")
+            key = self._key_file.read_bytes().strip()
+        except OSError as error:
+            raise StorageUnusableError(f"the key file cannot be used: {error}") from None
+        if not key:
+            raise StorageUnusableError(f"the key file {self._key_file.name} is empty")
+        return key
+
+
+def _make_key_file(path: Path) -> None:
+    """Makes the file with a key in it, at once: another service may look for it just now."""
+    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(Fernet.generate_key())
+        with suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        Path(name).unlink()

@@ -1,0 +1,1 @@
+"""Executions: the write side; every change of an execution is one transaction."""

@@ -1,0 +1,187 @@
+"""Executions that nodes of others call: stored with the node's parking, looked after till the end.
+
+How they end is told in ``endings``.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, and_, delete, exists, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from database.clock import Clock, to_text
+from database.connection.engines import breaks_foreign_key, insert_if_new
+from database.connection.reader import Reader
+from database.connection.writer import Writer
+from database.executions.completion import cancel, cancel_children, tell_node, tell_parents
+from database.executions.node_records import NodeEnded
+from database.executions.node_runs import row_id
+from database.executions.submissions import insert_execution
+from database.records import Caller, Child, Lease
+from database.tables import children, executions, logs, runs, workflows
+from engine.errors import ExecutionNotFoundError
+from engine.status import OPEN, ExecutionStatus
+from engine.subworkflow_calls import ChildEnd
+
+SWEPT_AT_ONCE = 100
+"""Calls that one transaction of the sweep settles."""
+
+_PARENT = executions.alias("parent")
+_CHILD_IS_OVER = or_(executions.c.id.is_(None), executions.c.status.not_in(OPEN))
+_LEFT_OPEN = (
+    select(children.c.executionId, _CHILD_IS_OVER.label("isOver"), _PARENT.c.id.label("parent"))
+    .outerjoin(executions, executions.c.id == children.c.executionId)
+    .outerjoin(runs, runs.c.executionId == children.c.executionId)
+    .outerjoin(_PARENT, _PARENT.c.id == children.c.parentId)
+    .where(children.c.toldAt.is_(None))
+    .where(
+        or_(
+            _CHILD_IS_OVER,
+            and_(
+                or_(_PARENT.c.id.is_(None), _PARENT.c.status.not_in(OPEN)),
+                runs.c.cancelRequestedAt.is_(None),
+            ),
+        )
+    )
+)
+"""Calls that nobody will settle: the child has ended or is gone and nobody was told, or the parent
+has and the child goes on."""
+_ORPHANS = select(children.c.executionId).where(
+    children.c.parentId.is_(None),
+    children.c.toldAt.is_not(None),
+    ~exists().where(executions.c.id == children.c.rootId),
+)
+"""What is kept of calls whose parent was deleted, and is of no more use: nobody counts them now."""
+
+
+def start_children(
+    connection: Connection, lease: Lease, ended: Sequence[NodeEnded], now: str
+) -> None:
+    """Stores what nodes call that are parked now; a write that is made again stores none twice."""
+    for node in ended:
+        if node.child is not None:
+            _start(connection, lease, row_id(lease, node.node_id), node.child, now)
+
+
+def give_up_children(connection: Connection, ended: Sequence[NodeEnded], now: str) -> None:
+    """Cancels the children of nodes that wait for them no longer."""
+    given_up = [node.gives_up for node in ended if node.gives_up is not None]
+    if given_up:
+        cancel(connection, given_up, now)
+
+
+def _start(connection: Connection, lease: Lease, node_row: str, child: Child, now: str) -> None:
+    submission = child.submission
+    row = {
+        "executionId": submission.execution_id,
+        "parentId": lease.execution_id,
+        "nodeRow": node_row,
+        "depth": child.depth,
+        "rootId": child.root_id,
+    }
+    if connection.execute(insert_if_new(connection, children), row).rowcount != 1:
+        return
+    connection.execute(
+        update(logs).where(logs.c.id == node_row).values(childExecutionId=submission.execution_id)
+    )
+    try:
+        with connection.begin_nested():
+            insert_execution(connection, submission, now)
+    except IntegrityError as error:
+        if not breaks_foreign_key(error):
+            raise
+        # Deleted since it was read: the node hears of it like of any other end.
+        reason = f"Workflow '{submission.workflow_id}' or its organization was deleted"
+        failed = ExecutionStatus.FAILED
+        end = ChildEnd(submission.execution_id, submission.workflow_name, failed, reason)
+        tell_node(connection, node_row, None, end)
+        mine = children.c.executionId == submission.execution_id
+        connection.execute(update(children).where(mine).values(toldAt=now))
+
+
+class Children:
+    """What is asked about calls, and the sweep that settles what other programs left open."""
+
+    def __init__(self, reader: Reader, writer: Writer, clock: Clock) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._clock = clock
+
+    async def caller(self, execution_id: str) -> Caller:
+        """An execution as one that calls.
+
+        Raises:
+            ExecutionNotFoundError: it was deleted.
+        """
+        root = func.coalesce(children.c.rootId, executions.c.id)
+        of_root = children.alias("ofRoot")
+        called = select(func.count()).where(of_root.c.rootId == root).scalar_subquery()
+        query = (
+            select(
+                executions.c.organizationId,
+                workflows.c.organizationId.label("ofWorkflow"),
+                workflows.c.id.label("workflow"),
+                func.coalesce(children.c.depth, 0).label("depth"),
+                root.label("root"),
+                called.label("called"),
+            )
+            .outerjoin(workflows, workflows.c.id == executions.c.workflowId)
+            .outerjoin(children, children.c.executionId == executions.c.id)
+            .where(executions.c.id == execution_id)
+        )
+        row = await self._reader.run(lambda connection: connection.execute(query).first())
+        if row is None:
+            raise ExecutionNotFoundError(execution_id)
+        of_workflow = row.organizationId if row.workflow is None else row.ofWorkflow
+        return Caller(row.organizationId, of_workflow, row.depth, row.root, row.called)
+
+    async def chain(self, execution_id: str) -> list[tuple[str, str]]:
+        """The names and ids of the workflows from the outermost caller down to this execution."""
+
+        def read(connection: Connection) -> list[tuple[str, str]]:
+            found: list[tuple[str, str]] = []
+            current: str | None = execution_id
+            while current is not None:
+                row = connection.execute(
+                    select(runs.c.workflowName, executions.c.workflowId, children.c.parentId)
+                    .join(executions, executions.c.id == runs.c.executionId)
+                    .outerjoin(children, children.c.executionId == runs.c.executionId)
+                    .where(runs.c.executionId == current)
+                ).first()
+                if row is None:
+                    break
+                found.append((row.workflowName, row.workflowId))
+                current = row.parentId
+            return found[::-1]
+
+        return await self._reader.run(read)
+
+    async def sweep(self) -> int:
+        """Settles calls whose child or parent another program ended or deleted.
+
+        Returns:
+            How many there were.
+        """
+
+        # Looking first keeps an idle service from taking the write lock again and again.
+        def look(connection: Connection) -> bool:
+            asked = (_LEFT_OPEN.limit(1), _ORPHANS.limit(1))
+            return any(connection.execute(query).first() is not None for query in asked)
+
+        return await self._writer.run(self._settle) if await self._reader.run(look) else 0
+
+    def _settle(self, connection: Connection) -> int:
+        now = to_text(self._clock())
+        found = connection.execute(_LEFT_OPEN.limit(SWEPT_AT_ONCE)).all()
+        over = [row.executionId for row in found if row.isOver]
+        tell_parents(connection, over, now)
+        cancel_children(connection, over, now)
+        cancel(connection, [row.executionId for row in found if not row.isOver], now)
+        # Where foreign keys are not enforced, the row still names a parent that is gone.
+        alone = [row.executionId for row in found if row.parent is None]
+        connection.execute(
+            update(children).where(children.c.executionId.in_(alone)).values(parentId=None)
+        )
+        orphans = _ORPHANS.limit(SWEPT_AT_ONCE).subquery()
+        mine = children.c.executionId.in_(select(orphans.c.executionId))
+        connection.execute(delete(children).where(mine))
+        return len(found)

@@ -1,0 +1,364 @@
+"""The journal: how an execution goes, recorded by the owner of its lease.
+
+One method is one change of state is one transaction. Each begins with the guard: it renews the
+lease of this owner on an execution that has not ended, and where that changes no row it raises
+``LeaseLostError`` and writes nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Connection,
+    Integer,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
+
+from database.clock import Clock, to_text
+from database.connection.reader import Reader
+from database.connection.writer import Writer
+from database.encryption import Vault
+from database.executions.child_executions import give_up_children, start_children
+from database.executions.completion import after_end, hold_family
+from database.executions.event_log import note_executions, note_nodes
+from database.executions.foreign_ends import GOES_ON, EndedElsewhereError, settle, was_ended
+from database.executions.journal_state import run_record
+from database.executions.node_records import NodeDecided, NodeEnded, NodeStarted, RetryLater
+from database.executions.node_runs import (
+    UNENDED,
+    begin_nodes,
+    cancel_node_runs,
+    end_nodes,
+    is_own_row,
+    row_id,
+)
+from database.executions.resumptions import is_resumed, read_resumptions, resume_node
+from database.foreign_values import text_of
+from database.records import Ending, Lease, RunRecord
+from database.tables import AT_ONCE, children, definitions, executions, logs, requests, runs
+from engine.errors import LeaseLostError
+from engine.parking import Resumption
+from engine.plan import Progress
+from engine.status import ExecutionStatus
+from offload import run_sized
+
+# Statements are built once: building one anew takes longer than SQLite takes to carry it out.
+_LOAD_RUN = (
+    select(
+        executions.c.inputs,
+        executions.c.triggerType,
+        definitions.c.document,
+        runs.c.seq,
+        runs.c.storedBytes,
+        runs.c.cancelRequestedAt,
+        children.c.parentId,
+        requests.c.request,
+    )
+    .join(runs, runs.c.executionId == executions.c.id)
+    .outerjoin(children, children.c.executionId == executions.c.id)
+    .outerjoin(requests, requests.c.executionId == executions.c.id)
+    .join(definitions, definitions.c.hash == runs.c.definitionHash)
+    .where(executions.c.id == bindparam("execution"), runs.c.owner == bindparam("holder"))
+)
+_LOAD_NODES = (
+    select(
+        logs.c.nodeId,
+        logs.c.status,
+        logs.c.outputData,
+        logs.c.resultDetail,
+        logs.c.error,
+        logs.c.attempt,
+        logs.c.resumption,
+        logs.c.waitUntil,
+        logs.c.duration,
+        logs.c.waitedMs,
+        logs.c.waitingSince,
+        logs.c.failedAttempts,
+    )
+    .where(logs.c.executionId == bindparam("execution"), is_own_row())
+    .order_by(logs.c.seq)
+)
+_HOLD = (
+    update(runs)
+    .where(runs.c.executionId == bindparam("execution"), runs.c.owner == bindparam("holder"))
+    .values(
+        seq=func.coalesce(bindparam("change", type_=Integer), runs.c.seq),
+        claimableAt=bindparam("until"),
+    )
+)
+_HOLD_AND_PROGRESS = _HOLD.values(
+    completedNodes=bindparam("completed"),
+    failedNodes=bindparam("failed"),
+    skippedNodes=bindparam("skipped"),
+    storedBytes=func.coalesce(bindparam("stored", type_=BigInteger), runs.c.storedBytes),
+    # Owners that died are counted from the last node that ended.
+    recoveries=case((bindparam("progressed", type_=Boolean), 0), else_=runs.c.recoveries),
+)
+_STAND_AT = (
+    update(executions)
+    .where(executions.c.id == bindparam("execution"))
+    .where(GOES_ON)
+    .values(currentNodeId=bindparam("current"), status=ExecutionStatus.RUNNING)
+)
+
+
+class Journal:
+    """Recording executions, for the owner of their leases."""
+
+    def __init__(self, reader: Reader, writer: Writer, clock: Clock, vault: Vault) -> None:
+        self.vault = vault
+        self._reader = reader
+        self._writer = writer
+        self._clock = clock
+
+    async def load(self, lease: Lease) -> RunRecord:
+        """What has happened of a claimed execution so far.
+
+        Raises:
+            LeaseLostError: it was deleted or taken over.
+        """
+        names = {"execution": lease.execution_id, "holder": lease.owner}
+        head, rows = await self._reader.run(
+            lambda connection: (
+                connection.execute(_LOAD_RUN, names).first(),
+                connection.execute(_LOAD_NODES, names).all(),
+            )
+        )
+        if head is None:
+            raise LeaseLostError(lease.execution_id)
+        size = sum(
+            len(text_of(value) or "")
+            for row in rows
+            for value in (row.outputData, row.resultDetail, row.resumption)
+        )
+        return await run_sized(size, run_record, lease.execution_id, head, rows, self.vault)
+
+    async def resumptions(self, lease: Lease) -> dict[str, Resumption]:
+        """What nodes that wait were told, by ``resume`` or by a child's end, by node id."""
+        return await self._reader.run(lambda connection: read_resumptions(connection, lease))
+
+    async def resume(self, execution_id: str, node_id: str, resumption: Resumption) -> None:
+        """Lets a node that waits go on: notes it for the execution's owner, now or the next.
+
+        Raises:
+            ExecutionNotFoundError: there is no such execution.
+            NotWaitingError: the node does not wait, or was told to go on before.
+            WaitsForChildError: it waits for what it called.
+        """
+        await self._writer.run(
+            lambda connection: resume_node(connection, execution_id, node_id, resumption)
+        )
+
+    async def park(self, lease: Lease, due: datetime | None) -> None:
+        """Gives the execution back as ``waiting``: nothing of it is to be done before ``due``.
+
+        Where it was resumed or cancelled at the last moment it is claimable at once.
+        """
+        resumed = is_resumed(lease)
+
+        def write(connection: Connection) -> None:
+            self._guard(connection, lease, None)
+            parked = connection.execute(
+                update(executions)
+                .where(executions.c.id == lease.execution_id, GOES_ON)
+                .values(status=ExecutionStatus.WAITING)
+            )
+            if parked.rowcount != 1:
+                raise _why_not_ours(connection, lease)
+            connection.execute(
+                update(runs)
+                .where(runs.c.executionId == lease.execution_id)
+                .values(
+                    owner=None,
+                    claimableAt=case(
+                        (or_(runs.c.cancelRequestedAt.is_not(None), resumed), AT_ONCE),
+                        else_=None if due is None else to_text(due),
+                    ),
+                )
+            )
+            note_executions(connection, [lease.execution_id], to_text(self._clock()))
+
+        await self._writer.run(write)
+
+    async def record_step(
+        self,
+        lease: Lease,
+        seq: int,
+        progress: Progress,
+        current_node_id: str | None,
+        *,
+        ended: Sequence[NodeEnded] = (),
+        decided: Sequence[NodeDecided] = (),
+        started: Sequence[NodeStarted] = (),
+    ) -> int:
+        """Records which nodes ended, were decided without a run, and begin, all or nothing.
+
+        Returns:
+            The execution's sequence number after it; every changed row took one.
+        """
+        after = seq + len(ended) + len(decided) + len(started)
+
+        def write(connection: Connection) -> None:
+            now = to_text(self._clock())
+            give_up_children(connection, ended, now)
+            self._guard(connection, lease, after, progress, progressed=bool(ended))
+            reached = end_nodes(connection, lease, seq, ended, now)
+            begin_nodes(connection, lease, reached, decided, started, now)
+            running = connection.execute(
+                _STAND_AT, {"execution": lease.execution_id, "current": current_node_id}
+            )
+            if running.rowcount != 1:
+                raise _why_not_ours(connection, lease)
+            start_children(connection, lease, ended, now)
+            changed = [*_changed(ended, decided), *(start.node.id for start in started)]
+            self._note(connection, lease, seq, changed, now)
+
+        await self._writer.run(write)
+        return after
+
+    async def record_retry(self, lease: Lease, seq: int, node_id: str, retry: RetryLater) -> int:
+        """Record that an attempt failed, and the number of the one that follows."""
+        change = {"attempt": retry.attempt, "lastError": retry.error}
+        change |= {"failedAttempts": retry.failed_attempts}
+        change |= {"nodePercentage": None, "nodeMessage": None}
+        return await self._record_change(lease, seq, node_id, change)
+
+    async def record_report(
+        self, lease: Lease, seq: int, node_id: str, percentage: int | None, message: str | None
+    ) -> int:
+        """Records how far a node that runs says it is; ``percentage`` from 0 to 100."""
+        change = {"nodePercentage": percentage, "nodeMessage": message}
+        return await self._record_change(lease, seq, node_id, change)
+
+    async def _record_change(
+        self, lease: Lease, seq: int, node_id: str, values: Mapping[str, object]
+    ) -> int:
+        def write(connection: Connection) -> None:
+            self._guard(connection, lease, seq + 1)
+            connection.execute(
+                update(logs)
+                .where(logs.c.id == row_id(lease, node_id))
+                .values(seq=seq + 1, **values)
+            )
+            self._note(connection, lease, seq, [node_id], to_text(self._clock()))
+
+        await self._writer.run(write)
+        return seq + 1
+
+    async def finish(
+        self,
+        lease: Lease,
+        seq: int,
+        ending: Ending,
+        *,
+        ended: Sequence[NodeEnded] = (),
+        decided: Sequence[NodeDecided] = (),
+    ) -> None:
+        """Records how the execution ends, with the last nodes that did, all or nothing.
+
+        A status that another program has set to an end stays.
+        """
+        now = to_text(self._clock())
+
+        def write(connection: Connection) -> None:
+            after = seq + len(ended) + len(decided)
+            hold_family(connection, [lease.execution_id])
+            self._guard(connection, lease, after, ending.progress)
+            reached = end_nodes(connection, lease, seq, ended, now)
+            begin_nodes(connection, lease, reached, decided, (), now)
+            self._note(connection, lease, seq, _changed(ended, decided), now)
+            self._end_execution(connection, lease, ending, now)
+
+        await self._writer.run(write)
+
+    async def abandon(self, lease: Lease, error: str) -> None:
+        """Records that the service itself could not carry the execution out; it ends ``failed``."""
+        now = to_text(self._clock())
+
+        def write(connection: Connection) -> None:
+            hold_family(connection, [lease.execution_id])
+            self._guard(connection, lease, None)
+            ended = Ending(ExecutionStatus.FAILED, error=error)
+            self._end_execution(connection, lease, ended, now)
+
+        await self._writer.run(write)
+
+    def _end_execution(
+        self, connection: Connection, lease: Lease, ending: Ending, now: str
+    ) -> None:
+        cancel_node_runs(connection, [lease.execution_id], now, UNENDED)
+        done = connection.execute(
+            update(executions)
+            .where(executions.c.id == lease.execution_id)
+            # The same end by another program is completed with the results that are known here.
+            .where(or_(GOES_ON, executions.c.status == ending.status))
+            .values(
+                status=ending.status,
+                completedAt=func.coalesce(executions.c.completedAt, now),
+                currentNodeId=None,
+                nodeResults=func.coalesce(executions.c.nodeResults, ending.node_results),
+                finalOutput=func.coalesce(executions.c.finalOutput, ending.final_output),
+                error=func.coalesce(executions.c.error, ending.error),
+            )
+        )
+        if done.rowcount != 1:
+            if not was_ended(connection, lease.execution_id):
+                raise LeaseLostError(lease.execution_id)
+            settle(connection, [lease.execution_id], now)
+            return
+        connection.execute(
+            update(runs)
+            .where(runs.c.executionId == lease.execution_id)
+            .values(endedAt=now, owner=None, claimableAt=None)
+        )
+        after_end(connection, [lease.execution_id], now)
+        note_executions(connection, [lease.execution_id], now)
+
+    def _note(
+        self, connection: Connection, lease: Lease, seq: int, node_ids: Sequence[str], now: str
+    ) -> None:
+        """Notes the changes of these nodes' rows, which have the numbers after ``seq``."""
+        rows = [(number, row_id(lease, i)) for number, i in enumerate(node_ids, start=seq + 1)]
+        note_nodes(connection, lease.execution_id, rows, now)
+
+    def _guard(
+        self,
+        connection: Connection,
+        lease: Lease,
+        seq: int | None,
+        progress: Progress | None = None,
+        *,
+        progressed: bool = False,
+    ) -> None:
+        values: dict[str, object] = {
+            "execution": lease.execution_id,
+            "holder": lease.owner,
+            "change": seq,
+            "until": to_text(self._clock() + timedelta(seconds=lease.seconds)),
+        }
+        if progress is not None:
+            values["completed"] = progress.completed
+            values["failed"] = progress.failed
+            values["skipped"] = progress.skipped
+            values["stored"] = progress.stored_bytes
+            values["progressed"] = progressed
+        held = connection.execute(_HOLD if progress is None else _HOLD_AND_PROGRESS, values)
+        if held.rowcount != 1:
+            raise LeaseLostError(lease.execution_id)
+
+
+def _why_not_ours(connection: Connection, lease: Lease) -> LeaseLostError:
+    """Return why the status of a held execution cannot change: it was ended or deleted."""
+    ended = was_ended(connection, lease.execution_id)
+    return (EndedElsewhereError if ended else LeaseLostError)(lease.execution_id)
+
+
+def _changed(ended: Sequence[NodeEnded], decided: Sequence[NodeDecided]) -> list[str]:
+    return [*(node.node_id for node in ended), *(node.node.id for node in decided)]

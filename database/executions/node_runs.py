@@ -1,0 +1,323 @@
+"""The rows of ``execution_logs``: one a node run, begun, ended and read back.
+
+Whoever changes rows notes the events of it; see ``events``.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    Text,
+    and_,
+    bindparam,
+    case,
+    func,
+    select,
+    update,
+)
+
+from database.connection.engines import insert_if_new
+from database.encryption import Vault
+from database.executions.event_log import note_nodes
+from database.executions.node_records import NodeDecided, NodeEnded, NodeStarted
+from database.foreign_values import json_of, object_of, text_of
+from database.records import Lease, TimeSpent
+from database.tables import logs, runs
+from engine.document import Node
+from engine.json_encoding import read_stored
+from engine.json_values import JsonValue, encode_json
+from engine.parking import ParkedNode, ParkedRetry, Resumption
+from engine.plan import ERROR_DETAILS, SKIPPED, Outcome
+from engine.redaction import HIDDEN, hides
+from engine.status import DECIDED, NodeStatus
+
+_HEARD_OF_ITS_CHILD = and_(
+    logs.c.childExecutionId.is_not(None), bindparam("ends") != NodeStatus.WAITING
+)
+_END_NODE = (
+    update(logs)
+    .where(logs.c.id == bindparam("row"))
+    .values(
+        status=bindparam("ends"),
+        outputData=bindparam("output"),
+        resultDetail=bindparam("detail"),
+        error=bindparam("reason"),
+        duration=func.coalesce(bindparam("took", type_=Integer), logs.c.duration),
+        waitUntil=bindparam("until"),
+        endedAt=bindparam("at"),
+        waitedMs=func.coalesce(bindparam("waited", type_=BigInteger), logs.c.waitedMs),
+        waitingSince=bindparam("since"),
+        attempt=func.coalesce(bindparam("tries", type_=Integer), logs.c.attempt),
+        failedAttempts=func.coalesce(bindparam("failed", type_=Integer), logs.c.failedAttempts),
+        lastError=func.coalesce(bindparam("failure", type_=Text), logs.c.lastError),
+        seq=bindparam("change"),
+        # What a child said is the output now. A parking that is written again leaves it alone.
+        resumption=case((_HEARD_OF_ITS_CHILD, None), else_=logs.c.resumption),
+    )
+)
+_START_AGAIN = (
+    update(logs)
+    .where(logs.c.id == bindparam("row"))
+    .values(
+        status=NodeStatus.RUNNING,
+        inputData=bindparam("input"),
+        attempt=bindparam("tries"),
+        error=None,
+        seq=bindparam("change"),
+        startSeq=bindparam("change"),
+        timestamp=bindparam("at"),
+        startedAt=func.coalesce(logs.c.startedAt, bindparam("at", type_=Text)),
+        endedAt=None,
+        waitUntil=None,
+        waitingSince=None,
+        resumption=None,
+        nodePercentage=None,
+        nodeMessage=None,
+    )
+)
+_TRY_AGAIN = (
+    update(logs)
+    .where(logs.c.id == bindparam("row"))
+    .values(
+        status=NodeStatus.RUNNING,
+        attempt=bindparam("tries"),
+        waitedMs=func.coalesce(bindparam("waited", type_=BigInteger), logs.c.waitedMs),
+        waitUntil=None,
+        waitingSince=None,
+        # A resumption starts one attempt, not all that follow.
+        resumption=None,
+        seq=bindparam("change"),
+        nodePercentage=None,
+        nodeMessage=None,
+    )
+)
+_CANCEL = (
+    update(logs)
+    .where(logs.c.id == bindparam("row"))
+    .values(
+        status=NodeStatus.CANCELLED,
+        endedAt=bindparam("at"),
+        waitedMs=bindparam("waited"),
+        waitingSince=None,
+        seq=bindparam("change"),
+    )
+)
+
+
+def end_nodes(
+    connection: Connection, lease: Lease, seq: int, ended: Sequence[NodeEnded], now: str
+) -> int:
+    """End or park node runs; return the sequence number after them."""
+    if ended:
+        connection.execute(
+            _END_NODE,
+            [
+                {
+                    "row": row_id(lease, node.node_id),
+                    "ends": node.status,
+                    "output": node.output_data,
+                    "detail": node.detail,
+                    "reason": node.error,
+                    "took": node.duration,
+                    "until": node.wait_until,
+                    "at": None if node.status == NodeStatus.WAITING else now,
+                    "waited": node.waited_ms,
+                    "since": node.waiting_since,
+                    "tries": node.retry.attempt if node.retry else None,
+                    "failed": node.retry.failed_attempts if node.retry else None,
+                    "failure": node.retry.error if node.retry else None,
+                    "change": seq + i,
+                }
+                for i, node in enumerate(ended, start=1)
+            ],
+        )
+    return seq + len(ended)
+
+
+def begin_nodes(
+    connection: Connection,
+    lease: Lease,
+    seq: int,
+    decided: Sequence[NodeDecided],
+    started: Sequence[NodeStarted],
+    now: str,
+) -> None:
+    """Writes the rows of nodes that are decided without a run, and of nodes that begin."""
+    fresh: list[dict[str, object]] = []
+    again: list[dict[str, object]] = []
+    next_attempts: list[dict[str, object]] = []
+    for node in decided:
+        seq += 1
+        row = _new_row(lease, node.node, node.status, seq, now)
+        fresh.append({**row, "outputData": node.output_data, "error": node.error})
+    for start in started:
+        seq += 1
+        if start.was_parked:
+            next_attempts.append(
+                {
+                    "row": row_id(lease, start.node.id),
+                    "tries": start.attempt,
+                    "waited": start.waited_ms,
+                    "change": seq,
+                }
+            )
+        elif start.resumed:
+            again.append(
+                {
+                    "row": row_id(lease, start.node.id),
+                    "input": _stored_input(start),
+                    "tries": start.attempt,
+                    "change": seq,
+                    "at": now,
+                }
+            )
+        else:
+            row = _new_row(lease, start.node, NodeStatus.RUNNING, seq, now)
+            begun = {"inputData": _stored_input(start), "attempt": start.attempt, "startedAt": now}
+            fresh.append({**row, **begun})
+    if fresh:
+        # A write whose commit was not confirmed is made again; its rows are there then.
+        connection.execute(insert_if_new(connection, logs), fresh)
+    if again:
+        connection.execute(_START_AGAIN, again)
+    if next_attempts:
+        connection.execute(_TRY_AGAIN, next_attempts)
+
+
+IN_FLIGHT = (NodeStatus.RUNNING,)
+UNENDED = (NodeStatus.RUNNING, NodeStatus.WAITING)
+
+
+def cancel_node_runs(
+    connection: Connection,
+    execution_ids: Sequence[str],
+    now: str,
+    statuses: Sequence[NodeStatus] = IN_FLIGHT,
+) -> None:
+    """Logs as ``cancelled`` what of these executions has one of the statuses; each row takes a
+    sequence number and has its event.
+    """
+    rows = connection.execute(
+        select(logs.c.id, logs.c.executionId, runs.c.seq, logs.c.waitedMs, logs.c.waitingSince)
+        .join(runs, runs.c.executionId == logs.c.executionId)
+        .where(logs.c.executionId.in_(execution_ids), logs.c.status.in_(statuses))
+        .order_by(logs.c.startSeq)
+    ).all()
+    changes: dict[str, list[tuple[int, str]]] = {}
+    ends: dict[str, list[dict[str, object]]] = {}
+    for row in rows:
+        mine = changes.setdefault(row.executionId, [])
+        mine.append((row.seq + len(mine) + 1, row.id))
+        ends.setdefault(row.executionId, []).append(
+            {"row": row.id, "change": mine[-1][0], "at": now, "waited": _waited(row, now)}
+        )
+    for execution_id, changed in changes.items():
+        connection.execute(_CANCEL, ends[execution_id])
+        connection.execute(
+            update(runs).where(runs.c.executionId == execution_id).values(seq=changed[-1][0])
+        )
+        note_nodes(connection, execution_id, changed, now)
+
+
+def outcome_of(row: Row[*tuple[Any, ...]], vault: Vault) -> Outcome | None:
+    """How the node of a log row ended; ``None`` where it has not."""
+    if row.status not in DECIDED:
+        return None
+    if row.status == NodeStatus.SKIPPED:
+        return SKIPPED
+    if row.status == NodeStatus.ERROR:
+        return Outcome(NodeStatus.ERROR, _error_detail(row), error=text_of(row.error))
+    return Outcome(
+        NodeStatus.COMPLETED, _result(row, vault), size=len(text_of(row.outputData) or "")
+    )
+
+
+def time_spent(row: Row[*tuple[Any, ...]]) -> TimeSpent:
+    """Return the time that the node run of a log row has taken so far."""
+    since = datetime.fromisoformat(row.waitingSince) if row.waitingSince else None
+    return TimeSpent(row.duration or 0, row.waitedMs or 0, since)
+
+
+def _waited(row: Row[*tuple[Any, ...]], now: str) -> int | None:
+    """Return how long the node run of a log row has been parked in all, up to ``now``."""
+    if row.waitingSince is None:
+        return row.waitedMs
+    since = datetime.fromisoformat(now) - datetime.fromisoformat(row.waitingSince)
+    return (row.waitedMs or 0) + max(0, round(since.total_seconds() * 1000))
+
+
+def begun_attempts(row: Row[*tuple[Any, ...]]) -> int | None:
+    """Return how many attempts an undecided node run of a log row has had; ``None``: it goes on."""
+    if row.status in (NodeStatus.RUNNING, NodeStatus.CANCELLED):
+        return row.attempt or 1
+    if _is_parked_retry(row):
+        return (row.attempt or 2) - 1  # the row shows the attempt to come
+    return None
+
+
+def _is_parked_retry(row: Row[*tuple[Any, ...]]) -> bool:
+    waits = row.status == NodeStatus.WAITING
+    return waits and row.waitUntil is not None and not row.resultDetail
+
+
+def parked_node(row: Row[*tuple[Any, ...]], vault: Vault) -> ParkedNode | ParkedRetry:
+    """The node of a log row that waits."""
+    if _is_parked_retry(row):
+        until = datetime.fromisoformat(row.waitUntil)
+        return ParkedRetry(until, resumed=row.resumption is not None)
+    resumption = Resumption.from_json(read_stored(row.resumption)) if row.resumption else None
+    return ParkedNode(_result(row, vault), resumption)
+
+
+def _stored_input(start: NodeStarted) -> str:
+    return encode_json(dict(HIDDEN)) if hides(start.node) else start.input_data
+
+
+def _error_detail(row: Row[*tuple[Any, ...]]) -> dict[str, JsonValue]:
+    detail = object_of(row.resultDetail)
+    return {key: detail[key] for key in ERROR_DETAILS if key in detail}
+
+
+def _result(row: Row[*tuple[Any, ...]], vault: Vault) -> dict[str, JsonValue]:
+    detail = object_of(row.resultDetail)
+    if (sealed := vault.open(detail)) is not None:
+        return sealed
+    return {**detail, "outputData": json_of(row.outputData)}
+
+
+def is_own_row() -> ColumnElement[bool]:
+    """Return the SQL condition for rows that this service wrote: their id follows from the node.
+
+    Other programs may add rows of their own to an execution of this service.
+    """
+    return logs.c.id == logs.c.executionId + ":" + logs.c.nodeId
+
+
+def row_id(lease: Lease, node_id: str) -> str:
+    """The key of a node run's row: there cannot be two."""
+    return f"{lease.execution_id}:{node_id}"
+
+
+def _new_row(lease: Lease, node: Node, status: NodeStatus, seq: int, now: str) -> dict[str, object]:
+    return {
+        "id": row_id(lease, node.id),
+        "executionId": lease.execution_id,
+        "nodeId": node.id,
+        "nodeType": node.shown_type,
+        "nodeLabel": node.label,
+        "status": status,
+        "seq": seq,
+        "startSeq": seq,
+        "timestamp": now,
+        "inputData": None,
+        "outputData": None,
+        "error": None,
+        "attempt": None,
+        "startedAt": None,
+    }

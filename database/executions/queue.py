@@ -1,0 +1,317 @@
+"""The queue: executions are claimed under a lease, and go back when their owner is gone.
+
+Every write is guarded: it names the status and the owner that it expects, and where it changes no
+row somebody else has decided.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Update,
+    and_,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
+
+from database.clock import Clock, to_text
+from database.connection.engines import insert_if_new
+from database.connection.reader import Reader
+from database.connection.writer import Writer
+from database.executions.completion import end_unheld, hold_family
+from database.executions.event_log import note_executions
+from database.executions.foreign_ends import (
+    HAS_ENDED,
+    has_foreign_ends,
+    settle,
+    settle_unheld,
+    was_ended,
+)
+from database.executions.node_runs import cancel_node_runs
+from database.executions.recovery import confined, put_back_abandoned
+from database.foreign_values import text_of
+from database.records import ClaimedRun, Lease
+from database.tables import AT_ONCE, executions, runs, turns
+from engine.errors import ExecutionNotFoundError, LeaseLostError
+from engine.status import ExecutionStatus, has_ended, may_become
+
+CLOCK_TOLERANCE_SECONDS = 60.0
+"""A lease that ends later than twice its length and this from now was taken by another clock."""
+
+
+class Queue:
+    """Handing executions out, and taking them back."""
+
+    def __init__(self, reader: Reader, writer: Writer, clock: Clock) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._clock = clock
+
+    def _now(self, seconds: float = 0) -> str:
+        return to_text(self._clock() + timedelta(seconds=seconds))
+
+    def _is_claimable(self, lease_seconds: float) -> ColumnElement[bool]:
+        return or_(runs.c.claimableAt <= self._now(), self._is_abandoned(lease_seconds))
+
+    def _is_abandoned(self, lease_seconds: float) -> ColumnElement[bool]:
+        """Owned under a lease that ran out, or that no owner of now can have taken.
+
+        A clock that was set back leaves leases that end in an hour; nobody renews those.
+        """
+        beyond = self._now(2 * lease_seconds + CLOCK_TOLERANCE_SECONDS)
+        return and_(
+            # Not "is not null": so SQLite looks through the few that are owned, not through all
+            # that are parked.
+            runs.c.owner > "",
+            or_(runs.c.claimableAt <= self._now(), runs.c.claimableAt > beyond),
+        )
+
+    async def claim(
+        self,
+        owner: str,
+        limit: int,
+        lease_seconds: float,
+        excluding: Sequence[str] = (),
+        alone_from: int | None = None,
+    ) -> list[ClaimedRun]:
+        """Up to ``limit`` executions that now are ``running`` and belong to ``owner``.
+
+        Beginning and going on after a crash are the same: what a dead owner left goes back into the
+        queue first, also where ``limit`` is 0. Organizations take turns; within one, the oldest
+        goes first. ``excluding``: what ``owner`` carries already, should it be late with its
+        heartbeat. ``alone_from``: how many owners must have died with an execution before it runs
+        alone; see ``recovery.confined``.
+        """
+        abandoned = and_(self._is_abandoned(lease_seconds), runs.c.executionId.not_in(excluding))
+        waiting = and_(runs.c.owner.is_(None), runs.c.claimableAt <= self._now())
+        # Looking first keeps an idle service from taking the write lock again and again.
+        news = or_(abandoned, waiting) if limit else abandoned
+        first = select(runs.c.position).where(news).limit(1)
+        if await self._reader.run(lambda connection: connection.scalar(first)) is None:
+            return []
+
+        def write(connection: Connection) -> list[ClaimedRun]:
+            put_back_abandoned(connection, abandoned, self._now())
+            wanted, most = waiting, limit
+            if alone_from is not None:
+                wanted, room = confined(connection, owner, waiting, alone_from)
+                most = limit if room is None else min(limit, room)
+            ids = [row.executionId for row in connection.execute(fair_order(wanted).limit(most))]
+            taken = connection.execute(
+                update(runs)
+                .where(runs.c.executionId.in_(ids), wanted)
+                .values(owner=owner, claimableAt=self._now(lease_seconds))
+                .returning(
+                    runs.c.executionId,
+                    runs.c.organization,
+                    runs.c.workflowName,
+                    runs.c.recoveries,
+                    runs.c.flowRunId,
+                )
+            )
+            held = sorted(taken, key=lambda row: ids.index(row.executionId))
+            begun = self._set_running(connection, [row.executionId for row in held])
+            note_executions(connection, [row.executionId for row in held], self._now())
+            self._take_turns(connection, [row.organization for row in held])
+            return [
+                ClaimedRun(
+                    Lease(row.executionId, owner, lease_seconds),
+                    row.workflowName,
+                    row.recoveries,
+                    row.flowRunId,
+                )
+                for row in held
+                if row.executionId in begun
+            ]
+
+        return await self._writer.run(write)
+
+    def _set_running(self, connection: Connection, ids: Sequence[str]) -> set[str]:
+        """Sets the status; what somebody else has ended meanwhile leaves the queue."""
+        now = self._now()
+        before = [*may_become(ExecutionStatus.RUNNING), ExecutionStatus.RUNNING]
+        begun = {
+            row.id
+            for row in connection.execute(
+                update(executions)
+                .where(executions.c.id.in_(ids), executions.c.status.in_(before))
+                .values(
+                    status=ExecutionStatus.RUNNING,
+                    startedAt=func.coalesce(executions.c.startedAt, now),
+                )
+                .returning(executions.c.id)
+            )
+        }
+        if ended := set(ids) - begun:
+            settle(connection, ended, now)
+        return begun
+
+    def _take_turns(self, connection: Connection, organizations: Sequence[str]) -> None:
+        """Notes who was served, in the order of ``organizations``; the last time counts."""
+        last = connection.scalar(select(func.coalesce(func.max(turns.c.turn), 0))) or 0
+        served = {organization: turn for turn, organization in enumerate(organizations, last + 1)}
+        for organization, turn in served.items():
+            connection.execute(
+                insert_if_new(connection, turns), {"organization": organization, "turn": 0}
+            )
+            connection.execute(
+                update(turns).where(turns.c.organization == organization).values(turn=turn)
+            )
+
+    async def renew(
+        self, owner: str, execution_ids: Sequence[str], lease_seconds: float
+    ) -> set[str]:
+        """The heartbeat: renews ``owner``'s leases on these executions; gives those it still holds.
+
+        A lease that ran out and that nobody took over is still its owner's: only a claim gives an
+        execution to somebody else.
+        """
+
+        def write(connection: Connection) -> set[str]:
+            renewed = connection.execute(
+                update(runs)
+                .where(runs.c.owner == owner, runs.c.executionId.in_(execution_ids))
+                .values(claimableAt=self._now(lease_seconds))
+                .returning(runs.c.executionId)
+            )
+            return {row.executionId for row in renewed}
+
+        return await self._writer.run(write)
+
+    async def cancellations(self, owner: str) -> list[str]:
+        """Return what ``owner`` holds and has to stop.
+
+        Another service has recorded a request to cancel it, or another program has ended it.
+        """
+        query = (
+            select(runs.c.executionId)
+            .outerjoin(executions, executions.c.id == runs.c.executionId)
+            .where(runs.c.owner == owner)
+            .where(or_(runs.c.cancelRequestedAt.is_not(None), executions.c.id.is_(None), HAS_ENDED))
+        )
+        return await self._reader.run(lambda connection: list(connection.scalars(query)))
+
+    async def settle_foreign_ends(self) -> int:
+        """Settle executions that no service holds and another program has ended.
+
+        Returns:
+            How many there were.
+        """
+        # Reading first keeps an idle service from taking the write lock again and again.
+        if not await self._reader.run(has_foreign_ends):
+            return 0
+        return await self._writer.run(lambda connection: settle_unheld(connection, self._now()))
+
+    async def release(self, lease: Lease, delay_seconds: float = 0) -> None:
+        """Puts a claimed execution back, to be claimed again after ``delay_seconds``.
+
+        Nodes that were in flight are logged ``cancelled``; they run again with the execution.
+
+        Raises:
+            LeaseLostError: it is no longer this owner's.
+        """
+
+        def write(connection: Connection) -> None:
+            cancel_node_runs(connection, [lease.execution_id], self._now())
+            due = self._now(delay_seconds) if delay_seconds else AT_ONCE
+            released = connection.execute(
+                update(runs)
+                .where(runs.c.executionId == lease.execution_id, runs.c.owner == lease.owner)
+                .values(
+                    owner=None,
+                    claimableAt=case((runs.c.cancelRequestedAt.is_not(None), AT_ONCE), else_=due),
+                )
+            )
+            back = connection.execute(
+                to_status(ExecutionStatus.PENDING, lease.execution_id, currentNodeId=None)
+            )
+            if released.rowcount == 1 and was_ended(connection, lease.execution_id):
+                settle(connection, [lease.execution_id], self._now())
+                return
+            if released.rowcount != 1 or back.rowcount != 1:
+                raise LeaseLostError(lease.execution_id)
+            note_executions(connection, [lease.execution_id], self._now())
+
+        await self._writer.run(write)
+
+    async def link_flow_run(self, lease: Lease, flow_run_id: str) -> None:
+        """Notes which Prefect flow run carries the execution out."""
+
+        def write(connection: Connection) -> None:
+            connection.execute(
+                update(runs)
+                .where(runs.c.executionId == lease.execution_id, runs.c.owner == lease.owner)
+                .values(flowRunId=flow_run_id)
+            )
+
+        await self._writer.run(write)
+
+    async def request_cancel(self, execution_id: str) -> str:
+        """Asks for an execution to end ``cancelled``; one that nobody runs does so at once.
+
+        Returns:
+            The status before.
+
+        Raises:
+            ExecutionNotFoundError: there is none of that id.
+        """
+        now = self._now()
+
+        def write(connection: Connection) -> str:
+            hold_family(connection, [execution_id])
+            found = connection.execute(
+                select(executions.c.status, runs.c.owner)
+                .outerjoin(runs, runs.c.executionId == executions.c.id)
+                .where(executions.c.id == execution_id)
+            ).first()
+            if found is None:
+                raise ExecutionNotFoundError(execution_id)
+            status = text_of(found.status) or ExecutionStatus.PENDING
+            if has_ended(status):
+                return status
+            if found.owner is None:
+                end_unheld(connection, [execution_id], now)
+            else:
+                asked = update(runs).where(runs.c.executionId == execution_id)
+                connection.execute(asked.values(cancelRequestedAt=now))
+            return status
+
+        return await self._writer.run(write)
+
+    async def position(self, execution_id: str, lease_seconds: float) -> int | None:
+        """The place of an execution in the queue, 1 for the next; ``None`` if it does not wait."""
+        order = fair_order(self._is_claimable(lease_seconds))
+        waiting = await self._reader.run(lambda connection: list(connection.scalars(order)))
+        return waiting.index(execution_id) + 1 if execution_id in waiting else None
+
+
+def fair_order(wanted: ColumnElement[bool]) -> Select[Any]:
+    """The order in which executions are claimed: organizations in turn, each one's oldest first."""
+    rank = func.row_number().over(partition_by=runs.c.organization, order_by=runs.c.position)
+    waiting = (
+        select(runs.c.executionId, runs.c.organization, runs.c.position, rank.label("rank"))
+        .where(wanted)
+        .subquery()
+    )
+    return (
+        select(waiting.c.executionId)
+        .outerjoin(turns, turns.c.organization == waiting.c.organization)
+        .order_by(waiting.c.rank, func.coalesce(turns.c.turn, 0), waiting.c.position)
+    )
+
+
+def to_status(status: ExecutionStatus, execution_id: str, **values: Any) -> Update:
+    """A guarded change of status: it changes no row that may not enter ``status``."""
+    before: Sequence[ExecutionStatus] = may_become(status)
+    return (
+        update(executions)
+        .where(executions.c.id == execution_id, executions.c.status.in_(before))
+        .values(status=status, **values)
+    )

@@ -1,0 +1,273 @@
+"""Taking executions in: new ones, repeated ones, and the same one asked for twice."""
+
+from datetime import timedelta
+from hashlib import sha256
+
+from sqlalchemy import ColumnElement, Connection, Text, delete, func, literal, select, update
+from sqlalchemy.exc import IntegrityError
+
+from database.clock import Clock, to_text
+from database.connection.engines import breaks_foreign_key, byte_length, insert_if_new
+from database.connection.reader import Reader
+from database.connection.writer import Writer
+from database.executions.callbacks import add_callback
+from database.executions.event_log import note_executions, note_nodes
+from database.executions.inline_workflows import ensure_row
+from database.records import IdempotencyKey, Submission
+from database.tables import (
+    AT_ONCE,
+    definitions,
+    executions,
+    idempotency_keys,
+    logs,
+    requests,
+    runs,
+    workflows,
+)
+from engine.errors import (
+    IdempotencyKeyReusedError,
+    OrganizationRefusedError,
+    QueueFullError,
+    StorageUnusableError,
+    WorkflowNotFoundError,
+)
+from engine.status import ExecutionStatus
+
+KEYS_KEPT_HOURS = 24
+_QUEUE_LOCK = 7_205_759_405  # any number but those of the other locks
+"""PostgreSQL's advisory lock of the transactions that count waiting executions and add one."""
+
+
+class Submissions:
+    """Storing executions that are accepted."""
+
+    def __init__(self, reader: Reader, writer: Writer, clock: Clock) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._clock = clock
+
+    def _now(self) -> str:
+        return to_text(self._clock())
+
+    def _oldest_key(self) -> str:
+        return to_text(self._clock() - timedelta(hours=KEYS_KEPT_HOURS))
+
+    async def known(self, key: IdempotencyKey) -> str | None:
+        """The execution that a key stands for, or ``None`` for a new key.
+
+        Raises:
+            IdempotencyKeyReusedError: it stands for another request.
+        """
+        query = select(idempotency_keys.c.bodyHash, idempotency_keys.c.executionId).where(
+            *_is(key), idempotency_keys.c.createdAt > self._oldest_key()
+        )
+        row = await self._reader.run(lambda connection: connection.execute(query).first())
+        if row is None:
+            return None
+        if row.bodyHash != key.body_hash:
+            raise IdempotencyKeyReusedError(key.key)
+        return row.executionId
+
+    async def submit(
+        self,
+        submission: Submission,
+        most_waiting: int | None = None,
+        most_of_organization: int | None = None,
+    ) -> str:
+        """Stores an execution as ``pending``, with the definition it will run.
+
+        Returns:
+            Its id; an older one's where the idempotency key stood for that already.
+
+        Raises:
+            WorkflowNotFoundError: the workflow was deleted in the meantime.
+            OrganizationRefusedError: the main project's tables know no such organization.
+            IdempotencyKeyReusedError: the key stands for another request.
+            QueueFullError: ``most_waiting`` executions are pending, or ``most_of_organization`` of
+                the submission's organization; one without an organization has no such limit.
+            StorageError: nothing was stored.
+        """
+        try:
+            return await self._writer.run(
+                lambda connection: self._insert(
+                    connection, submission, most_waiting, most_of_organization
+                )
+            )
+        except IntegrityError as error:
+            if not breaks_foreign_key(error):
+                raise StorageUnusableError(f"A table refuses the row: {error.orig}") from None
+            there = select(workflows.c.id).where(workflows.c.id == submission.workflow_id)
+            known = await self._reader.run(lambda connection: connection.scalar(there))
+            if known is None and not submission.unsaved:
+                raise WorkflowNotFoundError(submission.workflow_id) from None
+            if submission.organization_id is None:
+                raise
+            raise OrganizationRefusedError(submission.organization_id) from None
+
+    def _insert(
+        self,
+        connection: Connection,
+        submission: Submission,
+        most_waiting: int | None,
+        most_of_organization: int | None,
+    ) -> str:
+        now = self._now()
+        if submission.idempotency is not None:
+            known = self._take_key(connection, submission.idempotency, submission.execution_id, now)
+            if known is not None:
+                return known
+        _require_place(connection, submission.organization_id, most_waiting, most_of_organization)
+        insert_execution(connection, submission, now)
+        return submission.execution_id
+
+    def _take_key(
+        self, connection: Connection, key: IdempotencyKey, execution_id: str, now: str
+    ) -> str | None:
+        """Notes what the key stands for now; answers what it stood for already."""
+        connection.execute(
+            delete(idempotency_keys).where(
+                *_is(key), idempotency_keys.c.createdAt <= self._oldest_key()
+            )
+        )
+        taken = connection.execute(
+            insert_if_new(connection, idempotency_keys),
+            {
+                "organization": key.organization,
+                "key": key.key,
+                "bodyHash": key.body_hash,
+                "executionId": execution_id,
+                "createdAt": now,
+            },
+        )
+        if taken.rowcount == 1:
+            return None
+        row = connection.execute(
+            select(idempotency_keys.c.bodyHash, idempotency_keys.c.executionId).where(*_is(key))
+        ).one()
+        if row.bodyHash != key.body_hash:
+            raise IdempotencyKeyReusedError(key.key)
+        return row.executionId
+
+
+_COUNT = select(func.count()).select_from(runs).where(runs.c.claimableAt == AT_ONCE)
+
+
+def _require_place(
+    connection: Connection,
+    organization_id: str | None,
+    most: int | None,
+    most_of_organization: int | None,
+) -> None:
+    """Raise if the queue, or the organization's share of it, is full.
+
+    On SQLite the transaction has the write lock. On PostgreSQL two transactions do not see each
+    other's rows, so that submissions take a lock, which ends with the transaction.
+    """
+    if most is None and most_of_organization is None:
+        return
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_QUEUE_LOCK)))
+    if most_of_organization is not None and organization_id is not None:
+        waiting = connection.scalar(_COUNT.where(runs.c.organization == organization_id)) or 0
+        if waiting >= most_of_organization:
+            setting = f"MAX_PENDING_EXECUTIONS_PER_ORGANIZATION={most_of_organization}"
+            raise QueueFullError(waiting, setting, organization_id)
+    waiting = connection.scalar(_COUNT) or 0
+    if most is not None and waiting >= most:
+        raise QueueFullError(waiting, f"MAX_PENDING_EXECUTIONS={most}")
+
+
+def insert_execution(connection: Connection, submission: Submission, now: str) -> None:
+    """Writes the rows of an execution that is ``pending`` from now on, and its first event."""
+    if submission.unsaved:
+        ensure_row(connection, submission.organization_id, now)
+    digest = sha256(submission.document.encode()).hexdigest()
+    connection.execute(
+        insert_if_new(connection, definitions),
+        {"hash": digest, "document": submission.document, "createdAt": now},
+    )
+    connection.execute(
+        executions.insert().values(
+            id=submission.execution_id,
+            workflowId=submission.workflow_id,
+            organizationId=submission.organization_id,
+            status=ExecutionStatus.PENDING,
+            triggerType=submission.trigger_type,
+            inputs=submission.inputs,
+            createdAt=now,
+        )
+    )
+    progress = submission.progress
+    connection.execute(
+        runs.insert().values(
+            executionId=submission.execution_id,
+            organization=submission.organization_id or "",
+            definitionHash=digest,
+            workflowName=submission.workflow_name,
+            totalNodes=submission.total_nodes,
+            completedNodes=progress.completed if progress else 0,
+            storedBytes=len((submission.inputs or "").encode()),
+            seq=len(submission.taken_over),
+            claimableAt=AT_ONCE,
+            rerunOf=submission.rerun_of,
+        )
+    )
+    if submission.request is not None:
+        connection.execute(
+            requests.insert().values(
+                executionId=submission.execution_id, request=submission.request
+            )
+        )
+    if submission.callback_url is not None:
+        add_callback(connection, submission.execution_id, submission.callback_url)
+    if submission.rerun_of is not None:
+        _take_over_request(connection, submission.execution_id, submission.rerun_of)
+        _take_over(connection, submission, submission.rerun_of, now)
+    note_executions(connection, [submission.execution_id], now)
+
+
+def _take_over_request(connection: Connection, execution_id: str, source: str) -> None:
+    row = select(literal(execution_id, Text), requests.c.request).where(
+        requests.c.executionId == source
+    )
+    connection.execute(requests.insert().from_select(["executionId", "request"], row))
+
+
+def _take_over(connection: Connection, submission: Submission, source: str, now: str) -> None:
+    """Copies the node rows whose results the rerun takes over, in the order they ended in."""
+    copied = [
+        column
+        for column in logs.c
+        if column.name not in ("id", "executionId", "seq", "startSeq", "takenFrom")
+    ]
+    for seq, node_id in enumerate(submission.taken_over, start=1):
+        row = select(
+            literal(f"{submission.execution_id}:{node_id}", Text),
+            literal(submission.execution_id, Text),
+            literal(seq),
+            literal(seq),
+            func.coalesce(logs.c.takenFrom, literal(source, Text)),
+            *copied,
+        ).where(logs.c.id == f"{source}:{node_id}")
+        names = ["id", "executionId", "seq", "startSeq", "takenFrom"]
+        connection.execute(
+            logs.insert().from_select([*names, *(column.name for column in copied)], row)
+        )
+    mine = logs.c.executionId == submission.execution_id
+    columns = (logs.c.inputData, logs.c.outputData, logs.c.resultDetail, logs.c.outputData)
+    size = sum((func.coalesce(func.sum(byte_length(c)), 0) for c in columns), literal(0))
+    connection.execute(
+        update(runs)
+        .where(runs.c.executionId == submission.execution_id)
+        .values(storedBytes=runs.c.storedBytes + select(size).where(mine).scalar_subquery())
+    )
+    taken = enumerate(submission.taken_over, start=1)
+    rows = [(seq, f"{submission.execution_id}:{node_id}") for seq, node_id in taken]
+    note_nodes(connection, submission.execution_id, rows, now)
+
+
+def _is(key: IdempotencyKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return (
+        idempotency_keys.c.organization == key.organization,
+        idempotency_keys.c.key == key.key,
+    )

@@ -1,0 +1,1 @@
+"""Maintenance: retention of ended executions, and the invariants of the database."""

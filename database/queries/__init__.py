@@ -1,0 +1,1 @@
+"""Queries: the read side; executions, logs, listings and events."""

@@ -1,0 +1,291 @@
+"""News: what happened since, for those who follow executions."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, case, func, select
+
+from database.connection.reader import Reader
+from database.foreign_values import (
+    cut,
+    integer_of,
+    number_of,
+    payload_of,
+    required_text_of,
+    short_text_of,
+    size_of,
+    text_of,
+)
+from database.queries.executions import (
+    CURRENT,
+    asked,
+    current_node,
+    current_node_columns,
+    is_row_of,
+    read_execution,
+    read_logs,
+    reports,
+)
+from database.records import Event, Interest, NodeLog, Standing
+from database.tables import events, executions, logs, runs
+from engine.errors import ExecutionNotFoundError
+from engine.plan import Progress
+from engine.status import OPEN, ExecutionStatus, NodeStatus
+
+CUT_AT = 8_192
+"""Characters of a payload's JSON that an event carries."""
+LEAST_CUT_AT = 256
+STANDING_CHARACTERS = 800_000
+"""Maximum size of all payloads in the snapshots that one client gets, in characters."""
+MAX_SNAPSHOT_LOGS = 5_000
+"""Maximum number of node runs in the snapshots that one client gets."""
+MIN_SNAPSHOT_LOGS = 10
+"""Number of node runs that each snapshot may have, however many executions there are."""
+MOST_STANDING = 500
+"""How many executions are shown as they stand to who follows an organization."""
+
+_ENDED = (NodeStatus.COMPLETED, NodeStatus.ERROR, NodeStatus.CANCELLED, NodeStatus.WAITING)
+_IS_END = and_(events.c.nodeId.is_(None), events.c.status.not_in(sorted(OPEN)))
+_EVENTS = (
+    select(
+        events,
+        executions.c.workflowId,
+        executions.c.organizationId,
+        runs.c.totalNodes,
+        logs.c.nodeType,
+        logs.c.nodeLabel,
+        logs.c.timestamp,
+        logs.c.duration,
+        logs.c.waitUntil,
+        logs.c.takenFrom,
+        logs.c.childExecutionId,
+        logs.c.startedAt,
+        logs.c.endedAt,
+        logs.c.waitedMs,
+        logs.c.waitingSince,
+        logs.c.status.label("statusNow"),
+        logs.c.error.label("nodeError"),
+        cut(logs.c.inputData, CUT_AT).label("input"),
+        size_of(logs.c.inputData).label("inputSize"),
+        cut(logs.c.outputData, CUT_AT).label("output"),
+        size_of(logs.c.outputData).label("outputSize"),
+        case((events.c.nodeStatus == NodeStatus.WAITING, logs.c.resultDetail)).label("asks"),
+        case((_IS_END, executions.c.error)).label("error"),
+        case((_IS_END, cut(executions.c.finalOutput, CUT_AT))).label("final"),
+        case((_IS_END, size_of(executions.c.finalOutput))).label("finalSize"),
+        *current_node_columns(),
+    )
+    .join(executions, executions.c.id == events.c.executionId)
+    .outerjoin(runs, runs.c.executionId == events.c.executionId)
+    .outerjoin(logs, is_row_of(logs, events.c.executionId, events.c.nodeId))
+    .outerjoin(CURRENT, is_row_of(CURRENT, events.c.executionId, events.c.currentNodeId))
+    .where(events.c.position > bindparam("after"), events.c.position <= bindparam("top"))
+    .order_by(events.c.position)
+    .limit(bindparam("most"))
+)
+_CHANGED = (
+    select(events.c.executionId, executions.c.organizationId)
+    .join(executions, executions.c.id == events.c.executionId)
+    .where(events.c.position > bindparam("after"), events.c.position <= bindparam("top"))
+    .distinct()
+)
+_TOP = select(func.coalesce(func.max(events.c.position), 0))
+
+
+class News:
+    """Reading events, and how things stand for those who come without having followed."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def position(self) -> int:
+        """The position of the last event there is."""
+        return await self._reader.run(_top)
+
+    async def after(
+        self, position: int, interest: Interest, limit: int
+    ) -> tuple[list[Event], int, bool]:
+        """The events after ``position``, up to ``limit``.
+
+        Returns:
+            They, the position up to which there are no others, and whether there may be more.
+        """
+        return await self._reader.run(
+            lambda connection: _after(connection, position, _of(interest), limit)
+        )
+
+    async def latest(
+        self, position: int, wanted: Callable[[str, str | None], bool], limit: int
+    ) -> tuple[list[Event], int, bool]:
+        """As ``after``, of the executions that ``wanted`` says yes to: their ids, organizations.
+
+        For one who asks again and again, from a position close to the last: it looks through all
+        that happened, and reads what is wanted. ``wanted`` is called in another thread.
+        """
+
+        def read(connection: Connection) -> tuple[list[Event], int, bool]:
+            top = _top(connection)
+            changed = connection.execute(_CHANGED, {"after": position, "top": top}).all()
+            ids = [
+                row.executionId for row in changed if wanted(row.executionId, row.organizationId)
+            ]
+            if not ids:
+                return [], top, False
+            return _after(connection, position, [events.c.executionId.in_(ids)], limit)
+
+        return await self._reader.run(read)
+
+    async def position_of(self, execution_id: str, seq: int) -> int | None:
+        """The position from which on to follow an execution whose events up to ``seq`` are known.
+
+        ``None`` where the next one is not kept any more, or ``seq`` is none of its numbers.
+
+        Raises:
+            ExecutionNotFoundError: there is no such execution.
+        """
+        mine = events.c.executionId == execution_id
+
+        def read(connection: Connection) -> int | None:
+            top = _top(connection)
+            latest = connection.execute(
+                select(executions.c.id, runs.c.seq)
+                .outerjoin(runs, runs.c.executionId == executions.c.id)
+                .where(executions.c.id == execution_id)
+            ).first()
+            if latest is None:
+                raise ExecutionNotFoundError(execution_id)
+            if seq >= (latest.seq or 0):
+                return top if seq == (latest.seq or 0) else None
+            following = select(events.c.position).where(mine, events.c.seq == seq + 1)
+            position = connection.scalar(following)
+            return None if position is None else position - 1
+
+        return await self._reader.run(read)
+
+    async def standing(self, interest: Interest) -> tuple[list[Standing], int]:
+        """How the executions stand, and the position of the last event that this covers.
+
+        Of those that were not asked for by their ids only what has not ended is shown.
+
+        Raises:
+            ExecutionNotFoundError: there is none of an id that was asked for.
+        """
+
+        def read(connection: Connection) -> tuple[list[Standing], int]:
+            top = _top(connection)
+            ids: Collection[str] | None = interest.execution_ids
+            if ids is None:
+                ids = [row.executionId for row in connection.execute(_going_on(interest))]
+            most = max(MIN_SNAPSHOT_LOGS, MAX_SNAPSHOT_LOGS // max(1, len(ids)))
+            characters = STANDING_CHARACTERS // max(1, len(ids))
+            return [_standing(connection, i, most, characters) for i in ids], top
+
+        return await self._reader.run(read)
+
+    async def statuses(self, execution_ids: Collection[str]) -> dict[str, str]:
+        """The status of each of these executions that there is."""
+        query = select(executions.c.id, executions.c.status).where(
+            executions.c.id.in_(execution_ids)
+        )
+        rows = await self._reader.run(lambda connection: connection.execute(query).all())
+        return {row.id: text_of(row.status) or ExecutionStatus.PENDING for row in rows}
+
+
+def _after(
+    connection: Connection, position: int, wanted: Sequence[ColumnElement[bool]], limit: int
+) -> tuple[list[Event], int, bool]:
+    top = _top(connection)
+    values = {"after": position, "top": top, "most": limit}
+    found = [_event(row) for row in connection.execute(_EVENTS.where(*wanted), values)]
+    more = len(found) == limit
+    return found, found[-1].position if more else top, more
+
+
+def _top(connection: Connection) -> int:
+    return connection.scalar(_TOP) or 0
+
+
+def _of(interest: Interest) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if interest.execution_ids is not None:
+        conditions.append(events.c.executionId.in_(list(interest.execution_ids)))
+    if interest.organization_id is not None:
+        conditions.append(executions.c.organizationId == interest.organization_id)
+    return conditions
+
+
+def _going_on(interest: Interest) -> Select[tuple[str]]:
+    query = (
+        select(runs.c.executionId)
+        .join(executions, executions.c.id == runs.c.executionId)
+        .where(runs.c.endedAt.is_(None))
+        .order_by(runs.c.position.desc())
+        .limit(MOST_STANDING)
+    )
+    if interest.organization_id is None:
+        return query
+    return query.where(executions.c.organizationId == interest.organization_id)
+
+
+def _standing(connection: Connection, execution_id: str, most: int, characters: int) -> Standing:
+    """Return a snapshot with at most ``most`` node runs and about ``characters`` of payloads."""
+    execution = read_execution(connection, execution_id, CUT_AT)
+    of_this = logs.c.executionId == execution_id
+    nodes = connection.scalar(select(func.count()).select_from(logs).where(of_this)) or 0
+    shown = min(nodes, most)
+    cut_at = max(LEAST_CUT_AT, min(CUT_AT, characters // max(1, shown)))
+    # A power of two, because each different number is another statement to prepare.
+    cut_at = 1 << (cut_at.bit_length() - 1)
+    read = read_logs(connection, execution_id, last=most, cut_at=cut_at)
+    return Standing(execution, read, nodes - shown)
+
+
+def _event(row: Row[*tuple[Any, ...]]) -> Event:
+    return Event(
+        position=row.position,
+        seq=row.seq,
+        at=row.at,
+        execution_id=row.executionId,
+        workflow_id=required_text_of(row.workflowId),
+        organization_id=text_of(row.organizationId),
+        status=text_of(row.status) or ExecutionStatus.PENDING,
+        current_node_id=text_of(row.currentNodeId),
+        current_node=current_node(row),
+        progress=Progress(
+            row.totalNodes or 0, row.completedNodes, row.failedNodes, row.skippedNodes
+        ),
+        log=None if row.nodeId is None else _log(row),
+        error=short_text_of(row.error),
+        final_output=payload_of(row.final, row.finalSize, CUT_AT),
+    )
+
+
+def _log(row: Row[*tuple[Any, ...]]) -> NodeLog:
+    """The node run as it was at the event: what came later in its row is left out."""
+    as_then = row.nodeStatus == row.statusNow
+    ended = as_then and row.nodeStatus in _ENDED
+    waits = row.nodeStatus == NodeStatus.WAITING
+    told = reports(row.nodeType, row.nodeStatus)
+    return NodeLog(
+        node_id=row.nodeId,
+        node_type=text_of(row.nodeType),
+        node_label=text_of(row.nodeLabel),
+        status=text_of(row.nodeStatus),
+        input_data=payload_of(row.input, row.inputSize, CUT_AT),
+        output_data=payload_of(row.output, row.outputSize, CUT_AT) if ended else None,
+        error=short_text_of(row.nodeError) if ended else None,
+        last_error=text_of(row.lastError),
+        duration=number_of(row.duration) if ended else None,
+        timestamp=text_of(row.timestamp),
+        started_at=text_of(row.startedAt),
+        ended_at=text_of(row.endedAt) if ended else None,
+        waited_ms=integer_of(row.waitedMs) if as_then else None,
+        waiting_since=text_of(row.waitingSince) if waits and as_then else None,
+        attempt=integer_of(row.attempt) or 1,
+        seq=row.seq,
+        wait_until=text_of(row.waitUntil) if waits and as_then else None,
+        taken_from=row.takenFrom,
+        child_execution_id=None if row.nodeStatus == NodeStatus.RUNNING else row.childExecutionId,
+        percentage=row.nodePercentage if told else None,
+        message=(row.nodeMessage if told else None) or asked(row.asks if as_then else None),
+    )

@@ -1,0 +1,394 @@
+"""Questions to the database: workflows, executions, logs. Reads never wait for a writer."""
+
+import functools
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    Select,
+    bindparam,
+    case,
+    func,
+    null,
+    select,
+)
+
+from database.connection.reader import Reader
+from database.encryption import Vault
+from database.executions.node_runs import is_own_row, outcome_of
+from database.foreign_values import (
+    cut,
+    integer_of,
+    number_of,
+    object_of,
+    payload_of,
+    required_text_of,
+    size_of,
+    text_of,
+)
+from database.records import (
+    MANUAL,
+    CurrentNode,
+    Execution,
+    NodeLog,
+    PastRun,
+    Workflow,
+)
+from database.tables import children, definitions, executions, logs, runs, workflows
+from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
+from engine.loops import FOR_EACH
+from engine.plan import Progress
+from engine.status import ExecutionStatus, NodeStatus
+
+CURRENT = logs.alias("current")
+"""The row of an execution's current node, for joins."""
+
+
+def is_row_of(
+    table: FromClause, execution_id: ColumnElement[str], node_id: ColumnElement[Any]
+) -> ColumnElement[bool]:
+    """Whether a row of ``execution_logs`` is that of this node of this execution, by its key."""
+    return table.c.id == execution_id + ":" + node_id
+
+
+def current_node_columns() -> list[ColumnElement[Any]]:
+    """What ``current_node`` reads of ``CURRENT``."""
+    return [
+        CURRENT.c.nodeType.label("currentType"),
+        CURRENT.c.nodeLabel.label("currentLabel"),
+        CURRENT.c.timestamp.label("currentSince"),
+        CURRENT.c.attempt.label("currentAttempt"),
+        CURRENT.c.nodePercentage.label("currentPercentage"),
+        CURRENT.c.nodeMessage.label("currentMessage"),
+    ]
+
+
+_EXECUTION = (
+    select(
+        # Not all of them: payloads may be megabytes, and this is polled.
+        executions.c.id,
+        executions.c.workflowId,
+        executions.c.organizationId,
+        executions.c.status,
+        executions.c.createdAt,
+        executions.c.startedAt,
+        executions.c.completedAt,
+        executions.c.currentNodeId,
+        executions.c.error,
+        runs.c.seq,
+        runs.c.flowRunId,
+        runs.c.rerunOf,
+        runs.c.cancelRequestedAt,
+        runs.c.totalNodes,
+        runs.c.completedNodes,
+        runs.c.failedNodes,
+        runs.c.skippedNodes,
+        children.c.parentId,
+        children.c.nodeRow,
+        *current_node_columns(),
+    )
+    .outerjoin(runs, runs.c.executionId == executions.c.id)
+    .outerjoin(children, children.c.executionId == executions.c.id)
+    .outerjoin(CURRENT, is_row_of(CURRENT, executions.c.id, executions.c.currentNodeId))
+    .where(executions.c.id == bindparam("execution"))
+)
+
+_PAST_RUN = (
+    select(
+        executions.c.status,
+        executions.c.workflowId,
+        executions.c.organizationId,
+        executions.c.inputs,
+        executions.c.triggerType,
+        runs.c.workflowName,
+        definitions.c.document,
+    )
+    .join(runs, runs.c.executionId == executions.c.id)
+    .join(definitions, definitions.c.hash == runs.c.definitionHash)
+    .where(executions.c.id == bindparam("execution"))
+)
+_PAST_NODES = (
+    select(logs)
+    .where(logs.c.executionId == bindparam("execution"), is_own_row())
+    .order_by(logs.c.seq)
+)
+
+
+class Reads:
+    """Reading what the journal and the main project wrote."""
+
+    def __init__(self, reader: Reader, vault: Vault) -> None:
+        self._reader = reader
+        self._vault = vault
+
+    async def workflow(self, workflow_id: str) -> Workflow:
+        """One workflow.
+
+        Raises:
+            WorkflowNotFoundError: there is none of that id.
+        """
+        return await self._reader.run(lambda connection: workflow_of(connection, workflow_id))
+
+    async def execution(self, execution_id: str, output_characters: int = 0) -> Execution:
+        """One execution with its progress; ``output_characters`` of its final output.
+
+        Raises:
+            ExecutionNotFoundError: there is none of that id.
+        """
+        return await self._reader.run(
+            lambda connection: read_execution(connection, execution_id, output_characters)
+        )
+
+    async def organization_of(self, execution_id: str) -> str | None:
+        """Whose an execution is.
+
+        Raises:
+            ExecutionNotFoundError: there is none of that id.
+        """
+        query = select(executions.c.organizationId).where(executions.c.id == execution_id)
+        row = await self._reader.run(lambda connection: connection.execute(query).first())
+        if row is None:
+            raise ExecutionNotFoundError(execution_id)
+        return text_of(row.organizationId)
+
+    async def execution_with_logs(
+        self,
+        execution_id: str,
+        *,
+        last: int | None = None,
+        cut_at: int | None = None,
+        output_characters: int = 0,
+        results_characters: int = 0,
+    ) -> tuple[Execution, list[NodeLog]]:
+        """One execution and its node runs as they stood at one moment; see ``logs``.
+
+        ``output_characters`` and ``results_characters`` limit ``final_output`` and
+        ``node_results``.
+
+        Raises:
+            ExecutionNotFoundError: there is none of that id.
+        """
+        return await self._reader.run(
+            lambda connection: (
+                read_execution(connection, execution_id, output_characters, results_characters),
+                read_logs(connection, execution_id, last, cut_at),
+            )
+        )
+
+    async def past_run(self, execution_id: str) -> PastRun:
+        """What a rerun of an execution needs to know.
+
+        Raises:
+            ExecutionNotFoundError: there is none of that id, or it is none of this service's.
+        """
+        return await self._reader.run(
+            lambda connection: _past_run(connection, execution_id, self._vault)
+        )
+
+    async def logs(
+        self, execution_id: str, *, last: int | None = None, cut_at: int | None = None
+    ) -> list[NodeLog]:
+        """Node runs in the order of their start; only the ``last`` ones, payloads cut, if asked."""
+        return await self._reader.run(
+            lambda connection: read_logs(connection, execution_id, last, cut_at)
+        )
+
+
+def workflow_of(connection: Connection, workflow_id: str) -> Workflow:
+    """One workflow; see ``Reads.workflow``."""
+    if "\0" in workflow_id:
+        raise WorkflowNotFoundError(workflow_id)  # PostgreSQL would not even be asked for it
+    query = select(
+        workflows.c.id, workflows.c.name, workflows.c.data, workflows.c.organizationId
+    ).where(workflows.c.id == workflow_id)
+    row = connection.execute(query).first()
+    if row is None:
+        raise WorkflowNotFoundError(workflow_id)
+    return Workflow(
+        required_text_of(row.id),
+        required_text_of(row.name),
+        required_text_of(row.data),
+        text_of(row.organizationId),
+    )
+
+
+def _past_run(connection: Connection, execution_id: str, vault: Vault) -> PastRun:
+    row = connection.execute(_PAST_RUN, {"execution": execution_id}).first()
+    if row is None:
+        raise ExecutionNotFoundError(execution_id)
+    ended = connection.execute(_PAST_NODES, {"execution": execution_id}).all()
+    return PastRun(
+        execution_id,
+        text_of(row.status) or ExecutionStatus.PENDING,
+        required_text_of(row.workflowId),
+        row.workflowName,
+        text_of(row.organizationId),
+        row.document,
+        text_of(row.inputs),
+        {node.nodeId: outcome for node in ended if (outcome := outcome_of(node, vault))},
+        text_of(row.triggerType) or MANUAL,
+    )
+
+
+@functools.lru_cache
+def _execution_query(output_characters: int, results_characters: int) -> Select[*tuple[Any, ...]]:
+    query = _EXECUTION
+    for name, column, characters in (
+        ("output", executions.c.finalOutput, output_characters),
+        ("results", executions.c.nodeResults, results_characters),
+    ):
+        text = cut(column, characters) if characters else null()
+        size = size_of(column) if characters else null()
+        query = query.add_columns(text.label(name), size.label(f"{name}Size"))
+    return query
+
+
+def read_execution(
+    connection: Connection,
+    execution_id: str,
+    output_characters: int = 0,
+    results_characters: int = 0,
+) -> Execution:
+    """See ``Reads.execution_with_logs``."""
+    query = _execution_query(output_characters, results_characters)
+    row = connection.execute(query, {"execution": execution_id}).first()
+    if row is None:
+        raise ExecutionNotFoundError(execution_id)
+    return Execution(
+        id=required_text_of(row.id),
+        workflow_id=required_text_of(row.workflowId),
+        organization_id=text_of(row.organizationId),
+        status=text_of(row.status) or ExecutionStatus.PENDING,
+        created_at=text_of(row.createdAt),
+        started_at=text_of(row.startedAt),
+        completed_at=text_of(row.completedAt),
+        current_node_id=text_of(row.currentNodeId),
+        current_node=current_node(row),
+        error=text_of(row.error),
+        final_output=payload_of(row.output, row.outputSize, output_characters),
+        node_results=payload_of(row.results, row.resultsSize, results_characters),
+        progress=Progress(
+            row.totalNodes or 0,
+            row.completedNodes or 0,
+            row.failedNodes or 0,
+            row.skippedNodes or 0,
+        ),
+        seq=row.seq or 0,
+        flow_run_id=row.flowRunId,
+        rerun_of=row.rerunOf,
+        cancel_requested=row.cancelRequestedAt is not None,
+        parent_execution_id=row.parentId,
+        parent_node_id=None if row.parentId is None else row.nodeRow[len(row.parentId) + 1 :],
+    )
+
+
+def current_node(row: Row[*tuple[Any, ...]]) -> CurrentNode | None:
+    """The current node of a row that was joined with ``CURRENT``."""
+    if row.currentNodeId is None:
+        return None
+    return CurrentNode(
+        required_text_of(row.currentNodeId),
+        text_of(row.currentType),
+        text_of(row.currentLabel),
+        text_of(row.currentSince),
+        integer_of(row.currentAttempt) or 1,
+        integer_of(row.currentPercentage),
+        text_of(row.currentMessage),
+    )
+
+
+def read_logs(
+    connection: Connection,
+    execution_id: str,
+    last: int | None = None,
+    cut_at: int | None = None,
+) -> list[NodeLog]:
+    """See ``Reads.logs``."""
+    rows = connection.execute(_logs_query(last, cut_at), {"execution": execution_id}).all()
+    return [node_log(row, cut_at) for row in reversed(rows)]
+
+
+def log_columns(cut_at: int | None) -> list[ColumnElement[Any]]:
+    """Return the columns that ``node_log`` reads; ``cut_at`` characters of each payload."""
+    return [
+        logs.c.nodeId,
+        logs.c.nodeType,
+        logs.c.nodeLabel,
+        logs.c.status,
+        cut(logs.c.inputData, cut_at).label("input"),
+        size_of(logs.c.inputData).label("inputSize"),
+        cut(logs.c.outputData, cut_at).label("output"),
+        size_of(logs.c.outputData).label("outputSize"),
+        logs.c.error,
+        logs.c.lastError,
+        logs.c.duration,
+        logs.c.timestamp,
+        logs.c.attempt,
+        logs.c.seq,
+        logs.c.waitUntil,
+        logs.c.takenFrom,
+        logs.c.childExecutionId,
+        logs.c.startedAt,
+        logs.c.endedAt,
+        logs.c.waitedMs,
+        logs.c.waitingSince,
+        logs.c.nodePercentage,
+        logs.c.nodeMessage,
+        case((logs.c.status == NodeStatus.WAITING, logs.c.resultDetail)).label("asks"),
+    ]
+
+
+@functools.lru_cache
+def _logs_query(last: int | None, cut_at: int | None) -> Select[*tuple[Any, ...]]:
+    return (
+        select(*log_columns(cut_at))
+        .where(logs.c.executionId == bindparam("execution"))
+        .order_by(
+            func.coalesce(logs.c.startSeq, 0).desc(), logs.c.timestamp.desc(), logs.c.id.desc()
+        )
+        .limit(last)
+    )
+
+
+def node_log(row: Row[*tuple[Any, ...]], cut_at: int | None) -> NodeLog:
+    """Return the node run of a row whose payloads were read up to ``cut_at`` characters."""
+    node_type, status = text_of(row.nodeType), text_of(row.status)
+    told = reports(node_type, status)
+    return NodeLog(
+        node_id=text_of(row.nodeId),
+        node_type=node_type,
+        node_label=text_of(row.nodeLabel),
+        status=status,
+        input_data=payload_of(row.input, row.inputSize, cut_at),
+        output_data=payload_of(row.output, row.outputSize, cut_at),
+        error=text_of(row.error),
+        last_error=text_of(row.lastError),
+        duration=number_of(row.duration),
+        timestamp=text_of(row.timestamp),
+        started_at=text_of(row.startedAt),
+        ended_at=text_of(row.endedAt),
+        waited_ms=integer_of(row.waitedMs),
+        waiting_since=text_of(row.waitingSince),
+        attempt=integer_of(row.attempt) or 1,
+        seq=integer_of(row.seq) or 0,
+        wait_until=text_of(row.waitUntil) if status == NodeStatus.WAITING else None,
+        taken_from=text_of(row.takenFrom),
+        child_execution_id=text_of(row.childExecutionId),
+        percentage=integer_of(row.nodePercentage) if told else None,
+        message=(text_of(row.nodeMessage) if told else None) or asked(row.asks),
+    )
+
+
+def reports(node_type: str | None, status: str | None) -> bool:
+    """Whether what a node run last reported of itself is about now."""
+    waits_for_items = status == NodeStatus.WAITING and node_type == FOR_EACH
+    return waits_for_items or status == NodeStatus.RUNNING
+
+
+def asked(detail: object) -> str | None:
+    """What a node that waits asks, of what its handler returned."""
+    message = object_of(detail).get("message")
+    return None if message is None else text_of(message)

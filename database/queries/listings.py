@@ -1,0 +1,239 @@
+"""Lists, a page at a time: newest first, no payloads.
+
+A page begins behind a place, not after a number of rows: what comes or goes meanwhile moves
+nothing. Within a millisecond the order is that of submission.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    Text,
+    and_,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+
+from database.connection.reader import Reader
+from database.executions.inline_workflows import is_saved
+from database.foreign_values import (
+    MAX_SHORT_TEXT_CHARACTERS,
+    cut,
+    required_text_of,
+    short_text_of,
+    text_of,
+)
+from database.queries.executions import workflow_of
+from database.records import (
+    ExecutionFilter,
+    ExecutionPlace,
+    ExecutionSummary,
+    StoredValue,
+    Workflow,
+    WorkflowPlace,
+    WorkflowSummary,
+)
+from database.tables import children, executions, runs, workflows
+from engine.errors import CursorRefusedError
+from engine.status import ExecutionStatus
+
+Item = TypeVar("Item")
+Place = TypeVar("Place")
+
+# The text that the indexes are made of: with a bound parameter in it they would not be used.
+_none: ColumnElement[str] = literal_column("''", Text)
+_created = func.coalesce(executions.c.createdAt, _none)
+_position = func.coalesce(runs.c.position, literal_column("0", Integer))
+_status = func.coalesce(executions.c.status, ExecutionStatus.PENDING)
+_workflow_created = func.coalesce(workflows.c.createdAt, _none)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item, Place]):
+    """Some items of a list; ``end`` is where the next page begins, or ``None`` on the last one."""
+
+    items: list[Item]
+    end: Place | None
+
+
+class Lists:
+    """Lists of what there is."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def executions(
+        self, wanted: ExecutionFilter, limit: int, after: ExecutionPlace | None = None
+    ) -> Page[ExecutionSummary, ExecutionPlace]:
+        """Up to ``limit`` executions, those of other programs' making too."""
+        return await self._reader.run(
+            lambda connection: _executions(connection, wanted, limit, after)
+        )
+
+    async def executions_of(
+        self,
+        workflow_id: str,
+        limit: int,
+        after: ExecutionPlace | None = None,
+        organization_id: str | None = None,
+    ) -> tuple[Workflow, Page[ExecutionSummary, ExecutionPlace], int]:
+        """A workflow, some of its executions (of one organization, or of all), and how many.
+
+        Raises:
+            WorkflowNotFoundError: there is none of that id.
+        """
+        wanted = ExecutionFilter(organization_id, workflow_id)
+        count = select(func.count()).select_from(executions).where(*_conditions(wanted, None))
+        return await self._reader.run(
+            lambda connection: (
+                workflow_of(connection, workflow_id),
+                _executions(connection, wanted, limit, after),
+                connection.scalar(count) or 0,
+            )
+        )
+
+    async def workflows(
+        self, organization_id: str | None, limit: int, after: WorkflowPlace | None = None
+    ) -> Page[WorkflowSummary, WorkflowPlace]:
+        """Up to ``limit`` workflows, of one organization or of all."""
+        query = (
+            select(
+                workflows.c.id,
+                workflows.c.organizationId,
+                workflows.c.name,
+                workflows.c.tags,
+                workflows.c.createdAt,
+                workflows.c.updatedAt,
+            )
+            .where(is_saved())
+            .order_by(_workflow_created.desc(), workflows.c.id)
+            .limit(limit + 1)
+        )
+        if organization_id is not None:
+            query = query.where(workflows.c.organizationId == organization_id)
+        if after is not None:
+            same = and_(_workflow_created == after.created_at, workflows.c.id > after.id)
+            query = query.where(or_(_workflow_created < after.created_at, same))
+
+        def read(connection: Connection) -> Sequence[Row[*tuple[Any, ...]]]:
+            if after is not None:
+                _check_place(connection, after.created_at, after.id)
+            return connection.execute(query).all()
+
+        rows = await self._reader.run(read)
+        items = [
+            WorkflowSummary(
+                required_text_of(row.id),
+                text_of(row.organizationId),
+                required_text_of(row.name),
+                text_of(row.tags),
+                text_of(row.createdAt),
+                text_of(row.updatedAt),
+            )
+            for row in rows[:limit]
+        ]
+        if len(rows) == len(items):
+            return Page(items, None)
+        last = rows[limit - 1]
+        return Page(items, WorkflowPlace(_place_of(last.createdAt), _place_of(last.id)))
+
+
+def _executions(
+    connection: Connection, wanted: ExecutionFilter, limit: int, after: ExecutionPlace | None
+) -> Page[ExecutionSummary, ExecutionPlace]:
+    query = (
+        select(
+            executions.c.id,
+            executions.c.workflowId,
+            func.coalesce(runs.c.workflowName, workflows.c.name),
+            executions.c.organizationId,
+            _status,
+            executions.c.triggerType,
+            executions.c.createdAt,
+            executions.c.startedAt,
+            executions.c.completedAt,
+            cut(executions.c.error, MAX_SHORT_TEXT_CHARACTERS + 1),
+            runs.c.rerunOf,
+            children.c.parentId,
+            _position,
+        )
+        .outerjoin(runs, runs.c.executionId == executions.c.id)
+        .outerjoin(children, children.c.executionId == executions.c.id)
+        .outerjoin(workflows, workflows.c.id == executions.c.workflowId)
+        .where(*_conditions(wanted, after))
+        .order_by(_created.desc(), _position.desc(), executions.c.id)
+        .limit(limit + 1)
+    )
+    if after is not None:
+        _check_place(connection, after.created_at, after.id)
+    rows = connection.execute(query).all()
+    items = [_summary(row) for row in rows[:limit]]
+    if len(rows) == len(items):
+        return Page(items, None)
+    last = rows[limit - 1]
+    return Page(items, ExecutionPlace(_place_of(last.createdAt), last[-1], _place_of(last.id)))
+
+
+def _summary(row: Row[*tuple[Any, ...]]) -> ExecutionSummary:
+    (name, status, error) = (row[2], row[4], row[9])
+    return ExecutionSummary(
+        id=required_text_of(row.id),
+        workflow_id=required_text_of(row.workflowId),
+        workflow_name=text_of(name),
+        organization_id=text_of(row.organizationId),
+        status=required_text_of(status),
+        trigger_type=text_of(row.triggerType),
+        created_at=text_of(row.createdAt),
+        started_at=text_of(row.startedAt),
+        completed_at=text_of(row.completedAt),
+        error=short_text_of(error),
+        rerun_of=row.rerunOf,
+        parent_execution_id=row.parentId,
+    )
+
+
+def _check_place(connection: Connection, *values: StoredValue) -> None:
+    """Check that the database can compare its sort keys with these.
+
+    Raises:
+        CursorRefusedError: If a value is not text, and only SQLite stores such values as keys.
+    """
+    if connection.dialect.name != "sqlite" and not all(isinstance(v, str) for v in values):
+        raise CursorRefusedError
+
+
+def _place_of(value: Any) -> StoredValue:
+    """Return a sort key as it is stored, because SQLite sorts values by type first."""
+    return "" if value is None else value
+
+
+def _conditions(wanted: ExecutionFilter, after: ExecutionPlace | None) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.organization_id is not None:
+        conditions.append(executions.c.organizationId == wanted.organization_id)
+    if wanted.workflow_id is not None:
+        conditions.append(executions.c.workflowId == wanted.workflow_id)
+    if wanted.parent_id is not None:
+        called = select(children.c.executionId).where(children.c.parentId == wanted.parent_id)
+        conditions.append(executions.c.id.in_(called))
+    if wanted.statuses:
+        conditions.append(_status.in_(sorted(wanted.statuses)))
+    if after is not None:
+        behind = and_(
+            _created == after.created_at,
+            or_(
+                _position < after.position,
+                and_(_position == after.position, executions.c.id > after.id),
+            ),
+        )
+        # The first one says nothing new, but an index can begin there.
+        conditions.append(_created <= after.created_at)
+        conditions.append(or_(_created < after.created_at, behind))
+    return conditions

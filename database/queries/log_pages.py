@@ -1,0 +1,207 @@
+"""Pages of node logs: bounded by a number of rows and by the size of their payloads.
+
+A page is read in two steps, because a payload may have megabytes: the keys of the page first, then
+its rows, until the size is reached.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+)
+
+from database.connection.reader import Reader
+from database.foreign_values import integer_of, required_text_of, size_of
+from database.queries.executions import log_columns, node_log, read_execution
+from database.records import Execution, NodeLog
+from database.tables import logs
+from engine.status import has_ended
+
+Key = Row[*tuple[Any, ...]]
+"""Key, sequence number and position of a row."""
+
+ROWS_PER_STATEMENT = 100
+"""Number of rows that one statement reads."""
+
+_own_seq = cast(logs.c.seq, Integer)
+_has_seq = case((and_(logs.c.seq.is_not(None), _own_seq > 0), 1), else_=0)
+_counted = func.row_number().over(partition_by=_has_seq, order_by=(logs.c.timestamp, logs.c.id))
+_seq = case((_has_seq == 1, _own_seq), else_=_counted)
+"""Sequence number of a row's last change. Rows of other programs have none: they are counted."""
+_place = func.row_number().over(
+    order_by=(func.coalesce(cast(logs.c.startSeq, Integer), 0), logs.c.timestamp, logs.c.id)
+)
+"""Position of a row in the order of start."""
+
+
+Statement = Select[*tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class LogPageRequest:
+    """Rows of an execution's logs that a caller requests."""
+
+    execution_id: str
+    after_seq: int
+    limit: int
+    max_characters: int
+    """Maximum size of the payloads of a page; a page of one row may have more."""
+    payloads: bool = True
+    node_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Node runs in the order of their start."""
+
+    execution: Execution
+    logs: list[NodeLog]
+    next_seq: int
+    """The ``after_seq`` of the next page; on the last page, of the changes that follow."""
+    has_more: bool
+
+    @property
+    def characters(self) -> int:
+        """Size of the texts in the page."""
+        return sum(map(_characters, self.logs))
+
+
+class LogPages:
+    """Reads the logs of executions page by page."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def read(self, wanted: LogPageRequest) -> LogPage:
+        """Return the rows that changed first after ``after_seq``, in the order of their start.
+
+        Raises:
+            ExecutionNotFoundError: If there is no execution with this id.
+        """
+        return await self._reader.run(lambda connection: read_log_page(connection, wanted))
+
+
+def read_log_page(connection: Connection, wanted: LogPageRequest) -> LogPage:
+    """Return a page; see ``LogPages.read``."""
+    execution = read_execution(connection, wanted.execution_id)
+    statements = _statements(connection.dialect.name)
+    values = {
+        "execution": wanted.execution_id,
+        "after": wanted.after_seq,
+        # A few more than the page, so that further rows with the number of the last one are seen.
+        "most": wanted.limit + ROWS_PER_STATEMENT,
+    }
+    keys_query = statements.keys
+    if wanted.node_id is not None:
+        keys_query = statements.keys_of_node
+        values["node"] = wanted.node_id
+    keys = connection.execute(keys_query, values).all()
+    found = _read_page(connection, keys[: wanted.limit], wanted, statements)
+    taken = len(found)
+    while 0 < taken < len(keys) and keys[taken].seq == keys[taken - 1].seq:
+        # ``next_seq`` would pass over the other rows with this number, copies of another program.
+        found.update(statements.read(connection, [keys[taken]], 0))
+        taken += 1
+    has_more = taken < len(keys)
+    last = keys[taken - 1].seq if taken else wanted.after_seq
+    of_another_program = execution.seq == 0 and has_ended(execution.status)
+    return LogPage(
+        execution,
+        [found[key.key] for key in sorted(keys[:taken], key=lambda key: key.place)],
+        last if has_more or of_another_program else execution.seq,
+        has_more,
+    )
+
+
+def _read_page(
+    connection: Connection, keys: Sequence[Key], wanted: LogPageRequest, statements: "_Statements"
+) -> dict[Any, NodeLog]:
+    """Return the first of these rows, as many as the page may have."""
+    found: dict[Any, NodeLog] = {}
+    room = wanted.max_characters
+    for start in range(0, len(keys), ROWS_PER_STATEMENT):
+        some = keys[start : start + ROWS_PER_STATEMENT]
+        if not wanted.payloads:
+            found.update(statements.read(connection, some, 0))
+            continue
+        sizes = statements.sizes_of(connection, some)
+        count = 0
+        while count < len(some) and (sizes[some[count].key] <= room or not (found or count)):
+            room -= sizes[some[count].key]
+            count += 1
+        found.update(statements.read(connection, some[:count], None))
+        if count < len(some):
+            break
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    """The statements of one kind of database."""
+
+    keys: Statement
+    keys_of_node: Statement
+    sizes: Statement
+    rows: Statement
+    rows_without_payloads: Statement
+
+    def sizes_of(self, connection: Connection, keys: Sequence[Key]) -> dict[Any, int]:
+        """Return the sizes of the payloads of rows, in characters."""
+        rows = connection.execute(self.sizes, {"keys": [key.key for key in keys]})
+        return {row.key: sum(integer_of(size) or 0 for size in row[1:]) for row in rows}
+
+    def read(
+        self, connection: Connection, keys: Sequence[Key], cut_at: int | None
+    ) -> dict[Any, NodeLog]:
+        """Return rows by their keys."""
+        query = self.rows if cut_at is None else self.rows_without_payloads
+        rows = connection.execute(query, {"keys": [key.key for key in keys]})
+        return {row.key: node_log(row, cut_at) for row in rows}
+
+
+@functools.cache
+def _statements(dialect: str) -> _Statements:
+    # SQLite allows any number of rows whose id is NULL.
+    key: ColumnElement[Any] = logs.c.id
+    if dialect == "sqlite":
+        key = literal_column("execution_logs.rowid", Integer)
+    numbered = (
+        select(key.label("key"), logs.c.nodeId, _seq.label("seq"), _place.label("place"))
+        .where(logs.c.executionId == bindparam("execution"))
+        .subquery()
+    )
+    keys = (
+        select(numbered.c.key, numbered.c.seq, numbered.c.place)
+        .where(numbered.c.seq > bindparam("after"))
+        .order_by(numbered.c.seq, numbered.c.place)
+        .limit(bindparam("most"))
+    )
+    is_wanted = key.in_(bindparam("keys", expanding=True))
+    sizes = (size_of(logs.c.inputData).label("input"), size_of(logs.c.outputData).label("output"))
+    return _Statements(
+        keys,
+        keys.where(numbered.c.nodeId == bindparam("node")),
+        select(key.label("key"), *sizes).where(is_wanted),
+        select(key.label("key"), *log_columns(None)).where(is_wanted),
+        select(key.label("key"), *log_columns(0)).where(is_wanted),
+    )
+
+
+def _characters(log: NodeLog) -> int:
+    payloads = (log.input_data, log.output_data)
+    texts = [payload.text for payload in payloads if payload is not None]
+    return sum(map(len, (*texts, required_text_of(log.error), required_text_of(log.last_error))))

@@ -1,0 +1,44 @@
+"""What ``webhookResponse`` nodes decided that callers are answered."""
+
+from sqlalchemy import bindparam, select
+
+from database.connection.reader import Reader
+from database.encryption import Vault
+from database.foreign_values import object_of
+from database.tables import logs
+from engine.json_values import JsonValue
+from engine.status import NodeStatus
+from offload import run_sized
+
+_FIRST = (
+    select(logs.c.resultDetail)
+    .where(logs.c.executionId == bindparam("execution"))
+    .where(logs.c.nodeType == bindparam("type"), logs.c.status == NodeStatus.COMPLETED)
+    .order_by(logs.c.seq)
+    .limit(1)
+)
+
+
+class Replies:
+    """Reading what a node of an execution returned."""
+
+    def __init__(self, reader: Reader, vault: Vault) -> None:
+        self._reader = reader
+        self._vault = vault
+
+    async def first(self, execution_id: str, node_type: str) -> dict[str, JsonValue] | None:
+        """What the handler of the first completed node of a type returned beside ``outputData``.
+
+        ``None`` where no node of it has completed.
+        """
+        values = {"execution": execution_id, "type": node_type}
+        row = await self._reader.run(lambda connection: connection.execute(_FIRST, values).first())
+        if row is None:
+            return None
+        size = len(row.resultDetail or "")
+        return await run_sized(size, self._opened, row.resultDetail)
+
+    def _opened(self, text: str | bytes | None) -> dict[str, JsonValue]:
+        detail = object_of(text)
+        sealed = self._vault.open(detail)
+        return detail if sealed is None else sealed

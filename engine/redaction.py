@@ -1,0 +1,36 @@
+"""Nodes with ``hideData``: what is shown in place of what they work with."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from engine.document import Node
+from engine.json_values import JsonValue
+from engine.options import NodeOptions
+from engine.plan import PORT_DATA, Outcome, branches_of
+from engine.status import NodeStatus
+
+HIDDEN: Mapping[str, JsonValue] = {"hidden": True}
+"""Stands for an input, an output or a result."""
+
+
+def hides(node: Node) -> bool:
+    """Whether the node's data is not to be readable."""
+    return bool(NodeOptions.model_validate(node.config).hide_data) if node.config else False
+
+
+def shown(outcome: Outcome) -> Outcome:
+    """The outcome of a node that hides its data, for results that people see: it routes as before
+    and says nothing.
+    """
+    if outcome.status != NodeStatus.COMPLETED:
+        return outcome
+    result: dict[str, JsonValue] = {"outputData": dict(HIDDEN)}
+    if isinstance(went := outcome.result.get("conditionResult"), bool):
+        result["conditionResult"] = went
+    if isinstance(outcome.result.get(PORT_DATA), bool | Mapping):
+        live = branches_of(outcome.result) or {}
+        result[PORT_DATA] = {port: dict(HIDDEN) for port in live}
+    for side in ("trueRecords", "falseRecords"):
+        if isinstance(records := outcome.result.get(side), list):
+            result[side] = [dict(HIDDEN)] if records else []
+    return replace(outcome, result=result)

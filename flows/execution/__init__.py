@@ -1,0 +1,1 @@
+"""Execution: runs one execution from its plan and records each step in the journal."""

@@ -1,0 +1,134 @@
+"""What a walk writes of its nodes: results as their rows keep them, and the end of it all."""
+
+import sys
+from dataclasses import dataclass
+
+import structlog
+
+from database.encryption import Vault
+from database.executions.node_records import NodeDecided, NodeEnded
+from database.records import Ending
+from engine.json_encoding import TooLargeError, encode_within, size_within
+from engine.json_values import JsonValue, encode_json
+from engine.limits import DEFAULT_RUN_LIMITS, RunLimits
+from engine.loop_plan import NestedPlan
+from engine.plan import Outcome, Outcomes, Step
+from engine.redaction import HIDDEN, hides, shown
+from engine.status import ExecutionStatus, NodeStatus
+from flows.nodes.result import NodeResult
+from offload import MAX_INLINE_BYTES, check_stop, run_off_loop, run_sized
+
+log = structlog.get_logger()
+
+
+async def encoded(value: JsonValue, most_bytes: int) -> str:
+    """Return a value as JSON text; a large one is encoded off the loop.
+
+    Raises:
+        TooLargeError: If the text would be larger than ``most_bytes``.
+    """
+    if size_within(value, MAX_INLINE_BYTES) is None:
+        return await run_off_loop(_whole, value, most_bytes)
+    return _whole(value, most_bytes)
+
+
+def _whole(value: JsonValue, most_bytes: int) -> str:
+    return encode_within(value, most_bytes, check_stop, copies=False)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of one execution's nodes, sealed where they hide their data."""
+
+    plan: NestedPlan
+    outcomes: Outcomes
+    vault: Vault
+    limits: RunLimits = DEFAULT_RUN_LIMITS
+
+    async def stored(self, node_id: str, result: NodeResult) -> tuple[str, str | None]:
+        """A result as its row keeps it, output and the rest."""
+        if not self._hides(node_id):
+            return result.output_data, result.detail
+        size = len(result.output_data) + len(result.detail or "")
+        return encode_json(dict(HIDDEN)), await run_sized(size, self.vault.seal, result.result)
+
+    async def gone_on(
+        self,
+        node_id: str,
+        outcome: Outcome,
+        waited_ms: int | None,
+        gives_up: str | None,
+        most_bytes: int,
+    ) -> NodeEnded:
+        """The end of a node that waited; ``gives_up`` is the child that it waits for no longer.
+
+        Raises:
+            TooLargeError: If its output or the rest is larger than ``most_bytes``.
+        """
+        log.debug("node_goes_on", node_id=node_id, status=outcome.status)
+        if outcome.status == NodeStatus.ERROR:
+            return NodeEnded(
+                node_id,
+                outcome.status,
+                None,
+                error=outcome.error,
+                gives_up=gives_up,
+                waited_ms=waited_ms,
+            )
+        detail = {key: value for key, value in outcome.result.items() if key != "outputData"}
+        output = outcome.result.get("outputData")
+        result = NodeResult(
+            await encoded(output, most_bytes), await encoded(detail, most_bytes), outcome.result
+        )
+        stored = await self.stored(node_id, result)
+        return NodeEnded(
+            node_id, outcome.status, None, *stored, gives_up=gives_up, waited_ms=waited_ms
+        )
+
+    def decided(self, step: Step) -> list[NodeDecided]:
+        """The nodes that a step decides without a run. Loops have rows since they began."""
+        return [
+            *(NodeDecided(self.plan.declared(node_id)) for node_id in step.skip),
+            *(
+                NodeDecided(
+                    self.plan.declared(key),
+                    outcome.status,
+                    None if outcome.error else encode_json(outcome.result.get("outputData")),
+                    outcome.error,
+                )
+                for key, outcome in step.decided.items()
+                if self.plan.is_over_all(key)
+            ),
+        ]
+
+    async def ending(
+        self, status: ExecutionStatus, error: str | None = None, *, stored_bytes: int = 0
+    ) -> Ending:
+        """How the execution ends; with its final output where it has completed.
+
+        Where the final output would make the execution store too much, it ends ``failed``.
+        """
+        return await run_sized(stored_bytes, self._ending, status, error, stored_bytes)
+
+    def _ending(self, status: ExecutionStatus, error: str | None, stored_bytes: int) -> Ending:
+        results = {
+            node_id: HIDDEN if self._hides(node_id) else outcome.result
+            for node_id, outcome in self.outcomes.items()
+            if outcome.status == NodeStatus.COMPLETED
+        }
+        final = None
+        if status == ExecutionStatus.COMPLETED:
+            try:
+                left = self.limits.execution_bytes - stored_bytes
+                final = _whole(self.plan.final_output(self._shown()), left)
+            except TooLargeError:
+                status = ExecutionStatus.FAILED
+                error = str(self.limits.execution_too_large("its final output"))
+        progress = self.plan.progress(self.outcomes)
+        return Ending(status, progress, error, _whole(results, sys.maxsize), final)
+
+    def _shown(self) -> dict[str, Outcome]:
+        return {i: shown(it) if self._hides(i) else it for i, it in self.outcomes.items()}
+
+    def _hides(self, node_id: str) -> bool:
+        return hides(self.plan.declared(node_id))

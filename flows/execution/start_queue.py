@@ -1,0 +1,64 @@
+"""Start queue: the node runs of one execution that may start when fewer are in flight."""
+
+from collections import deque
+from collections.abc import Iterable
+
+from engine.loop_plan import NestedPlan
+from engine.plan import Outcomes
+
+MAX_STARTS_PER_STEP = 20
+"""Maximum number of node runs that one step of an execution starts."""
+
+GROWTH_SECONDS = 0.1
+"""Interval without an ended node after which more nodes of an execution start."""
+
+
+class StartQueue:
+    """Lets few node runs start at a time, so that other executions have their turn.
+
+    More than MAX_STARTS_PER_STEP are in flight only where they wait for something: none of them
+    ended for a while. Nodes that compute would only delay each other and other executions.
+    """
+
+    def __init__(self, plan: NestedPlan, outcomes: Outcomes, max_in_flight: int) -> None:
+        self._plan = plan
+        self._outcomes = outcomes
+        self._max_in_flight = max_in_flight
+        self._keys: deque[str] = deque()
+        self.last_ended = 0
+        """Number of node runs that ended before the current step."""
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def add(self, keys: Iterable[str]) -> None:
+        """Add node runs that are ready."""
+        self._keys.extend(keys)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def add_first(self, keys: Iterable[str]) -> None:
+        """Add node runs that were ready before the others, unless they are in the queue."""
+        self._keys.extendleft(key for key in keys if key not in self._keys)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._keys.clear()
+
+    def take(self, in_flight: int) -> list[str]:
+        """Return the node runs that start now."""
+        free = min(self._max_in_flight - in_flight, MAX_STARTS_PER_STEP)
+        if in_flight >= MAX_STARTS_PER_STEP and self.last_ended:
+            free = min(free, self.last_ended)
+        start: list[str] = []
+        while self._keys and len(start) < free:
+            key = self._keys.popleft()
+            # Its loop may have failed while it was in the queue.
+            if not self._plan.is_closed(key, self._outcomes):
+                start.append(key)
+        return start
+
+    def seconds_until_growth(self) -> float | None:
+        """Return after how many seconds more may start; ``None`` if none are in the queue."""
+        return GROWTH_SECONDS if self._keys else None

@@ -1,0 +1,57 @@
+"""Stored sizes: counts the data that an execution stores, up to MAX_EXECUTION_BYTES."""
+
+from database.executions.node_records import NodeEnded
+from database.records import RunRecord
+from engine.limits import RunLimits
+
+ROW_BYTES = 512
+"""Size that each row counts in addition to its data, so that many empty rows count too."""
+
+
+class StoredSizes:
+    """The size of the data of one execution, over restarts."""
+
+    def __init__(self, limits: RunLimits, record: RunRecord) -> None:
+        self.limits = limits
+        self.stored = max(record.stored_bytes, bytes_of(record.inputs))
+        """Size of the data that the execution has stored, in bytes."""
+
+    def add_input(self, text: str) -> None:
+        """Count the input of a node.
+
+        Raises:
+            NodeError: If the execution would store too much; the input is not counted then.
+        """
+        self._add(bytes_of(text), "the input of the node")
+
+    def add_result(self, ended: NodeEnded) -> None:
+        """Count a result. It is stored twice: in its row, and in ``nodeResults`` at the end.
+
+        Raises:
+            NodeError: If the execution would store too much; the result is not counted then.
+        """
+        self._add(_size_of(ended), "the result of the node")
+
+    def count(self, ended: NodeEnded) -> None:
+        """Count a result that is stored in any case; the next node fails if it is too much."""
+        self.stored += _size_of(ended)
+
+    def add_rows(self, count: int) -> None:
+        """Count rows without their data; the next node fails if they are too many."""
+        self.stored += count * ROW_BYTES
+
+    def _add(self, size: int, what: str) -> None:
+        if self.stored + size > self.limits.execution_bytes:
+            raise self.limits.execution_too_large(what)
+        self.stored += size
+
+
+def _size_of(ended: NodeEnded) -> int:
+    return 2 * (bytes_of(ended.output_data) + bytes_of(ended.detail))
+
+
+def bytes_of(text: str | None) -> int:
+    """Return the size of a text in UTF-8."""
+    if not text:
+        return 0
+    return len(text) if text.isascii() else len(text.encode())

@@ -1,0 +1,1 @@
+"""Intake: turns requests and webhooks into stored executions."""

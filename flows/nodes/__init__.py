@@ -1,0 +1,1 @@
+"""Nodes: runs one node's handler, with retries, timeouts and cancellation."""

@@ -1,0 +1,1 @@
+"""Worker: claims executions, runs them in its own thread, and keeps their leases."""

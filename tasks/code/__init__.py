@@ -1,0 +1,1 @@
+"""Code node: runs a user's Python code in a limited child process."""

@@ -1,0 +1,44 @@
+"""Computing: runs the pure part of a handler on the loop or, where it reads much, off the loop."""
+
+import sys
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from engine.json_encoding import encode_within, size_within
+from engine.json_values import JsonValue
+from offload import MAX_INLINE_BYTES, check_stop, run_counted
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def compute(
+    data: JsonValue, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Return ``function(*args, **kwargs)``, without delaying other executions.
+
+    The function runs off the loop if ``data`` is large, or as soon as its templates read much. It
+    must only compute: no effects, because it may be called a second time. In a thread it stops at
+    the node's timeout and on cancellation.
+
+    Args:
+        data: Everything that the function reads: the input of the node, its config.
+        function: The work.
+        *args: Its positional arguments.
+        **kwargs: Its keyword arguments.
+
+    Raises:
+        Exception: If the function raises.
+    """
+    size = size_within(data, MAX_INLINE_BYTES)
+    size = MAX_INLINE_BYTES + 1 if size is None else size
+    return await run_counted(size, function, *args, **kwargs)
+
+
+def to_json(value: JsonValue) -> str:
+    """Return a value as JSON text, encoded in pieces, so that other threads can run.
+
+    Raises:
+        ValueError: If JSON cannot represent the value.
+    """
+    return encode_within(value, sys.maxsize, check_stop, copies=False)[0]

@@ -1,0 +1,99 @@
+"""Rows of list settings: editors add blank ones, which count as not set."""
+
+from collections.abc import Mapping
+from enum import Enum
+from functools import cache
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
+
+from pydantic import AliasChoices, BaseModel
+
+from engine.json_values import JsonValue
+
+_ROW_IDS = frozenset({"id", "_id", "uuid"})
+"""Keys by which an editor tells its rows apart."""
+IS_BLANK_ROW = "is_blank_row"
+"""The class method by which a row model decides for itself."""
+
+
+def spellings(model: type[BaseModel], name: str) -> list[str]:
+    """The config keys under which a field is accepted, the one that wins first."""
+    alias = model.model_fields[name].validation_alias
+    if isinstance(alias, AliasChoices):
+        return [choice for choice in alias.choices if isinstance(choice, str)]
+    return [alias if isinstance(alias, str) else name]
+
+
+def is_blank(value: JsonValue) -> bool:
+    """Return whether a setting has no value: null or a string without characters."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def without_blank_rows(model: type[BaseModel] | None, rows: JsonValue) -> JsonValue:
+    """Return the rows of a list without the blank ones; a value that is not a list as it is."""
+    if not isinstance(rows, list):
+        return rows
+    items = cast("list[JsonValue]", rows)
+    return [row for row in items if not is_blank_row(model, row)]
+
+
+def sent_index(model: type[BaseModel] | None, rows: list[JsonValue], index: int) -> int:
+    """Return the position, in the list that was sent, of a row without the blank ones."""
+    filled = [i for i, row in enumerate(rows) if not is_blank_row(model, row)]
+    return filled[index] if index < len(filled) else index
+
+
+def is_blank_row(model: type[BaseModel] | None, row: JsonValue) -> bool:
+    """Return whether a row has no values yet.
+
+    Of a setting that is chosen from a list, the default counts as no value, because a new row has
+    one; so does every choice in a row whose other settings are there and blank.
+    """
+    if is_blank(row) or not isinstance(row, Mapping) or model is None:
+        return is_blank(row)
+    decide = getattr(model, IS_BLANK_ROW, None)
+    fields = cast("Mapping[str, JsonValue]", row)
+    if decide is not None:
+        return bool(decide(fields))
+    choices, ids = _choices(model), _ROW_IDS - model.model_fields.keys()
+    values = [value for key, value in fields.items() if key not in {*choices, *ids}]
+    if values:
+        return all(map(_is_empty, values))
+    return all(
+        is_blank(value) or value == choices[key] for key, value in fields.items() if key in choices
+    )
+
+
+def _is_empty(value: JsonValue) -> bool:
+    return is_blank(value) or value in ([], {})
+
+
+@cache
+def row_models(model: type[BaseModel]) -> Mapping[str, type[BaseModel] | None]:
+    """Return the settings that are lists, by every spelling, with the model of their rows."""
+    verbatim = getattr(model, "verbatim", frozenset[str]())
+    found: dict[str, type[BaseModel] | None] = {}
+    for name, info in model.model_fields.items():
+        annotation: Any = info.annotation
+        if get_origin(annotation) is not list or name in verbatim:
+            continue
+        (row,) = get_args(annotation) or (None,)
+        while get_origin(row) is Annotated:
+            row = get_args(row)[0]
+        row_type = cast("object", row)
+        is_model = isinstance(row_type, type) and issubclass(row_type, BaseModel)
+        kept = cast("type[BaseModel]", row_type) if is_model else None
+        found.update(dict.fromkeys([*spellings(model, name), name], kept))
+    return found
+
+
+@cache
+def _choices(model: type[BaseModel]) -> Mapping[str, JsonValue]:
+    """Return the keys whose value is picked from a list, each with its default."""
+    found: dict[str, JsonValue] = {}
+    for name, info in model.model_fields.items():
+        kind: Any = info.annotation
+        if get_origin(kind) is Literal or (
+            isinstance(kind, type) and issubclass(kind, Enum | bool)
+        ):
+            found.update(dict.fromkeys([*spellings(model, name), name], info.default))
+    return found

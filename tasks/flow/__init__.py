@@ -1,0 +1,1 @@
+"""Flow nodes: entry points, conditions, loops, subworkflows and waits."""

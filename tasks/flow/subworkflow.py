@@ -1,0 +1,85 @@
+"""The node that calls another workflow and goes on with what comes out of it."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, cast
+
+from prefect import task
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
+
+from engine.errors import NodeError
+from engine.json_values import JsonValue, kind_of
+from engine.options import TimeLimit
+from engine.parking import PARK
+from engine.subworkflow_calls import CALL
+from tasks.compute import compute
+from tasks.config.base import FILLED, Name, NodeConfig, fill, has_template, read_config
+from tasks.config.fields import NO_TEMPLATE
+from tasks.flow.wait import given_up
+
+_LONGEST_ID = 500
+
+
+def _is_an_id(text: str) -> str:
+    if has_template(text):
+        raise ValueError("should be the id of a workflow, without {{ }}")
+    if not text or len(text) > _LONGEST_ID or "\0" in text:
+        raise ValueError(f"should be the id of a workflow, up to {_LONGEST_ID} characters")
+    return text
+
+
+def _as_inputs(value: object) -> object:
+    """An object, or a template that becomes one."""
+    if value is None or isinstance(value, Mapping) or (isinstance(value, str) and "{{" in value):
+        return cast("object", value)
+    raise ValueError(f"should be an object, or a template that gives one, not a {kind_of(value)}")
+
+
+_SentInputs = (
+    Annotated[dict[str, Any], Field(title="By node")]
+    | Annotated[str, Field(title="Template", pattern=r"\{\{")]
+)
+
+
+class SubworkflowConfig(NodeConfig, title="Subworkflow", category="flow"):
+    """Runs another workflow and passes on what comes out of it."""
+
+    subworkflow_id: Annotated[Name, AfterValidator(_is_an_id)] = Field(
+        title="Workflow",
+        validation_alias=AliasChoices("subworkflowId", "workflowId"),
+        json_schema_extra={**NO_TEMPLATE, "maxLength": _LONGEST_ID},
+    )
+    """The id of the workflow, which runs as it is saved when the node begins."""
+    subworkflow_inputs: Annotated[
+        JsonValue, BeforeValidator(_as_inputs, json_schema_input_type=_SentInputs), FILLED
+    ] = Field(default=None, title="Inputs")
+    """What its nodes take, by node id; other keys together are its trigger's payload. May hold
+    templates. Without it the input of this node is that payload."""
+    timeout_seconds: TimeLimit = Field(default=None, title="Time to end")
+    """Seconds that the other workflow has, up to a year; without it for ever."""
+
+
+@task(name="subworkflow")
+async def handle_subworkflow(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+    """Says what shall be called; the node then waits for it."""
+    return await compute((node, input_data), _subworkflow, node, input_data)
+
+
+def _subworkflow(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+    config = read_config(SubworkflowConfig, node)
+    call: dict[str, JsonValue] = {"workflowId": config.subworkflow_id}
+    if config.subworkflow_inputs is None:
+        call["payload"] = input_data
+    else:
+        inputs = fill("subworkflowInputs", config.subworkflow_inputs, input_data)
+        if not isinstance(inputs, Mapping):
+            reason = f"subworkflowInputs: should be an object, not of type {kind_of(inputs)}"
+            raise NodeError(reason, retryable=False)
+        call["inputs"] = cast("JsonValue", inputs)
+    late = f"subworkflow '{config.subworkflow_id}' did not end within"
+    limit = given_up(late, config.timeout_seconds, ", and was cancelled")
+    return {
+        "success": True,
+        "message": f"Calls the workflow '{config.subworkflow_id}'",
+        "outputData": None,
+        PARK: {CALL: call, **limit},
+    }

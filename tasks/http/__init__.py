@@ -1,0 +1,1 @@
+"""HTTP node: requests through one guarded client, and the decoding of responses."""

@@ -1,0 +1,214 @@
+"""HTTP from inside the service: the only clients, addresses, and failures in plain words.
+
+Every outgoing request uses a client of this module, so that ``ssrf_guard`` checks its address.
+"""
+
+import codecs
+import re
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cache
+from http.cookiejar import Cookie, CookieJar
+from ipaddress import ip_network
+from typing import Any, cast
+
+import httpx2
+
+from charsets import UTF_8
+from tasks.context import HandlerSettings
+from tasks.http.decoding import ACCEPTED
+from tasks.http.media_types import charset_of
+from tasks.http.ssrf_guard import (
+    HIGHEST_PORT,
+    AllowedHost,
+    Guard,
+    parse_allowed_hosts,
+    written_address,
+)
+from tasks.http.transport import GuardedTransport, Limits
+
+RequestHook = Callable[[httpx2.Request], Awaitable[None]]
+
+
+def new_client(
+    settings: HandlerSettings, timeout_seconds: float, *, before_each: RequestHook | None = None
+) -> httpx2.AsyncClient:
+    """A guarded client for one call and its redirects; ``before_each`` sees every request of them.
+
+    Besides httpx2's errors a call raises ``AddressBlockedError``, ``AnswerTooLargeError`` and, for
+    a body that is not packed as it says or in a way that is not known, ``NodeError``.
+    """
+    hooks = [before_each] if before_each else []
+    return _client(_limits(settings), settings, timeout_seconds, hooks)
+
+
+def new_openai_transport(settings: HandlerSettings, timeout_seconds: float) -> httpx2.AsyncClient:
+    """The client to build an ``openai.AsyncOpenAI`` on.
+
+    What the operator has set as ``OPENAI_BASE_URL`` is open to it, wherever it is.
+    """
+    limits = _limits(settings)
+    if settings.openai_base_url:
+        limits = replace(limits, guard=_with_server(limits.guard, settings.openai_base_url))
+    return _client(limits, settings, timeout_seconds, [])
+
+
+def _client(
+    limits: Limits, settings: HandlerSettings, timeout_seconds: float, hooks: list[RequestHook]
+) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(
+        transport=GuardedTransport(limits),
+        trust_env=False,
+        headers={"Accept-Encoding": ACCEPTED},
+        cookies=_Cookies(),
+        timeout=timeout_seconds,
+        follow_redirects=True,
+        max_redirects=settings.http_max_redirects,
+        event_hooks={"request": hooks, "response": [_use_web_charset]},
+    )
+
+
+class _Cookies(CookieJar):
+    """The cookies of one call and its redirects; a cookie with impossible numbers is ignored."""
+
+    def _cookies_from_attrs_set(self, attrs_set: Any, request: Any) -> list[Cookie]:
+        try:
+            return cast("Any", super())._cookies_from_attrs_set(attrs_set, request)
+        except (ArithmeticError, ValueError):  # the base class would warn of a bug
+            return []
+
+
+async def _use_web_charset(response: httpx2.Response) -> None:
+    """Make ``response.text`` decode with an encoding of the web.
+
+    httpx2 uses every codec of Python that a server names; some of them need hours for a megabyte.
+    """
+    named = charset_of(response.headers.get("Content-Type", "")) or UTF_8
+    try:
+        codecs.lookup(named.name)
+    except LookupError:  # Python has some of the encodings by other names
+        named = UTF_8
+    response.encoding = named.name
+
+
+def _limits(settings: HandlerSettings) -> Limits:
+    guard = Guard(settings.http_allow_private_networks, _allowed_hosts(settings.http_allowed_hosts))
+    return Limits(guard, settings.http_max_response_bytes, settings.http_proxy_url)
+
+
+_allowed_hosts = cache(parse_allowed_hosts)
+
+
+@cache
+def _with_server(guard: Guard, base_url: str) -> Guard:
+    """``guard``, opened for the host and port of a URL."""
+    url = parse_url(base_url)
+    port = url.port or {"http": 80, "https": 443}[url.scheme]
+    written = written_address(url.host)
+    if written is None:
+        server = AllowedHost(name=url.host.rstrip(".").lower(), port=port)
+    else:
+        server = AllowedHost(network=ip_network(written), port=port)
+    return replace(guard, allowed=(*guard.allowed, server))
+
+
+def parse_url(text: str) -> httpx2.URL:
+    """The address that ``text`` is.
+
+    Raises:
+        ValueError: it is none that can be called, as the rest of a sentence about the setting.
+    """
+    try:
+        url = httpx2.URL(text)
+    except httpx2.InvalidURL as error:
+        raise ValueError(f"is no URL: {error}") from None
+    if url.scheme not in {"http", "https"}:
+        raise ValueError("should start with http:// or https://")
+    if not url.host or "%" in url.host:  # httpx2 escapes what no host name can hold
+        raise ValueError("should name a host")
+    if url.port is not None and url.port > HIGHEST_PORT:
+        raise ValueError(f"should have a port up to {HIGHEST_PORT}")
+    return url
+
+
+def shown_url(url: httpx2.URL) -> str:
+    """A URL for messages: without the query and the credentials, which may be secret."""
+    port = f":{url.port}" if url.port else ""
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    return f"{url.scheme}://{host}{port}{url.path}"
+
+
+def plain_reason(error: BaseException) -> str:
+    """Why a call came to nothing, in words; never empty, and never a header's value."""
+    last = ""
+    for cause in _causes(error):
+        reason = _known_reason(cause)
+        if reason:
+            return reason
+        last = str(cause) or last
+    return last or "".join(f" {c.lower()}" if c.isupper() else c for c in type(error).__name__)[1:]
+
+
+def _known_reason(error: BaseException) -> str | None:
+    if isinstance(error, socket.gaierror):
+        return "the host name cannot be resolved"
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection was refused"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = getattr(error, "verify_message", None) or "the verification failed"
+        return f"the certificate is not trusted: {why}"
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
+        return "the connection was closed before the answer came"
+    if type(error).__name__ == "LocalProtocolError":
+        # Its text quotes the header that it objects to, which may be a credential.
+        return "the request is not valid HTTP"
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what led to it, the inner parts of groups included."""
+    todo: list[BaseException] = [error]
+    seen: set[int] = set()
+    while todo:
+        current = todo.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        inner = current.__cause__ or current.__context__
+        if inner is not None:
+            todo.append(inner)
+        if isinstance(current, BaseExceptionGroup):
+            todo.extend(current.exceptions)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - the group's type parameter is erased by isinstance
+
+
+MAX_RETRY_AFTER_SECONDS = 31_536_000.0
+"""Maximum delay that ``Retry-After`` can request, a year, so that each date after it exists."""
+
+_SECONDS = re.compile(r"[0-9]{1,18}(\.[0-9]{0,18})?")
+_MAX_DATE_CHARACTERS = 100
+
+
+def parse_retry_after(header: str | None, now: datetime | None = None) -> float | None:
+    """Return the seconds that ``Retry-After`` (RFC 9110, 10.2.3) requests: a number or a date.
+
+    ``None`` for everything else, such as a negative number or a date that does not exist.
+    """
+    text = (header or "").strip()
+    if _SECONDS.fullmatch(text):
+        return min(float(text), MAX_RETRY_AFTER_SECONDS)
+    if len(text) > _MAX_DATE_CHARACTERS:
+        return None
+    now = now or datetime.now(UTC)
+    try:
+        date = parsedate_to_datetime(text)
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)
+        seconds = (date - now).total_seconds()
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+    return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)

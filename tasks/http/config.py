@@ -1,0 +1,187 @@
+"""The typed config of the http node: its address, its tables, and how it says who calls."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+
+from engine.json_values import JsonValue, load_json
+from tasks.config.base import FILLED, Filled, LenientModel, Name, NodeConfig, has_template
+from tasks.config.fields import SECRET, trimmed, upper
+from tasks.http.headers import HEADER_NAME_PATTERN, HOST, check_header_name, check_header_value
+from tasks.http.url_templates import URL_PATTERN, check_url_template
+
+
+def lowered(value: object) -> object:
+    """Return a text in lower case without spaces around it; anything else as it is."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+class Pair(LenientModel, title="Row"):
+    """One row of a table of headers or query parameters."""
+
+    verbatim: ClassVar[frozenset[str]] = frozenset({"value"})
+
+    key: str = Field(default="", title="Name")
+    """The name; a row without one is left out."""
+    value: JsonValue = Field(default=None, title="Value")
+    """The value, may hold templates; a row with null is left out."""
+
+
+class RequestHeader(Pair, title="Header"):
+    """One header of a call."""
+
+    key: str = Field(
+        default="", title="Name", json_schema_extra={"pattern": rf"{HEADER_NAME_PATTERN}|\{{\{{"}
+    )
+    """The name; a row without one is left out."""
+
+    @field_validator("key")
+    @classmethod
+    def _can_be_set(cls, name: str) -> str:
+        name = name.strip()
+        return name if not name or has_template(name) else check_header_name(name)
+
+    @field_validator("value")
+    @classmethod
+    def _is_one_line(cls, value: JsonValue, info: ValidationInfo) -> JsonValue:
+        if isinstance(value, str) and not has_template(value):
+            check_header_value(str(info.data.get("key", "")), value)
+        return value
+
+
+def as_pairs(value: object) -> object:
+    """A table as it was sent, an object or rows or the JSON of either, as a list of rows."""
+    if isinstance(value, str):
+        try:
+            value = load_json(value)
+        except ValueError:
+            value = None
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[str, JsonValue]", value)
+        return [{"key": key, "value": inner} for key, inner in fields.items()]
+    if not isinstance(value, list):
+        raise ValueError("should be an object or a list of {key, value}")  # noqa: TRY004 - pydantic takes no other
+    return cast("list[object]", value)
+
+
+_SentPairs = (
+    Annotated[list[Pair], Field(title="Rows")] | Annotated[dict[str, Any], Field(title="Object")]
+)
+_Pairs = Annotated[
+    list[Pair],
+    BeforeValidator(as_pairs, json_schema_input_type=_SentPairs),
+    Filled(may_be_json=True),
+]
+
+
+_SentHeaders = (
+    Annotated[list[RequestHeader], Field(title="Rows")]
+    | Annotated[
+        dict[str, Any],
+        Field(
+            title="Object",
+            json_schema_extra={"propertyNames": {"pattern": rf"{HEADER_NAME_PATTERN}|\{{\{{"}},
+        ),
+    ]
+)
+_Headers = Annotated[
+    list[RequestHeader],
+    BeforeValidator(as_pairs, json_schema_input_type=_SentHeaders),
+    Filled(may_be_json=True),
+]
+
+
+class NoAuth(LenientModel, title="None"):
+    """No authentication; what is not set means the same."""
+
+    type: Literal["none"]
+
+
+class BearerAuth(LenientModel, title="Bearer token"):
+    """``Authorization: Bearer …``."""
+
+    type: Literal["bearer"]
+    token: Name = Field(title="Token", repr=False, json_schema_extra=SECRET)
+
+
+class BasicAuth(LenientModel, title="User name and password"):
+    """``Authorization: Basic …``."""
+
+    type: Literal["basic"]
+    username: str = Field(title="User name")
+    password: str = Field(default="", title="Password", repr=False, json_schema_extra=SECRET)
+
+
+class HeaderAuth(LenientModel, title="Header"):
+    """A header of its own, such as ``X-API-Key``."""
+
+    type: Literal["header"]
+    name: Name = Field(
+        title="Header name", json_schema_extra={"pattern": HEADER_NAME_PATTERN.replace("]*", "]+")}
+    )
+    value: str = Field(title="Value", repr=False, json_schema_extra=SECRET)
+
+    @field_validator("name")
+    @classmethod
+    def _can_be_set(cls, name: str) -> str:
+        if name.lower() == HOST:
+            raise ValueError("should not be Host, which does not authenticate a call")
+        return check_header_name(name)
+
+
+def _as_auth(value: object) -> object:
+    """``None`` for the ways in which a form says that there is no authentication."""
+    if not isinstance(value, Mapping):
+        return value
+    fields = cast("Mapping[str, JsonValue]", value)
+    kind = str(fields.get("type") or "").strip().lower()
+    if kind in {"", "none"}:
+        return None
+    if kind not in {"bearer", "basic", "header"}:
+        raise ValueError(f"is of type '{kind}'; known are: bearer, basic, header, none")
+    return {**fields, "type": kind}
+
+
+_AnyAuth = Annotated[BearerAuth | BasicAuth | HeaderAuth, Field(discriminator="type")]
+_SentAuth = Annotated[NoAuth | BearerAuth | BasicAuth | HeaderAuth, Field(discriminator="type")]
+_Auth = Annotated[
+    _AnyAuth | None, BeforeValidator(_as_auth, json_schema_input_type=_SentAuth), FILLED
+]
+
+
+class HttpConfig(NodeConfig, title="HTTP request", category="call"):
+    """Calls an HTTP address and passes on what it answers."""
+
+    http_url: Annotated[Name, FILLED] = Field(
+        title="URL", json_schema_extra={"pattern": URL_PATTERN}
+    )
+    """``http://…`` or ``https://…``. Templates may fill the port, the path, the query or the whole
+    URL; each value is encoded for its position."""
+    http_method: Annotated[
+        Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"], BeforeValidator(upper)
+    ] = Field(default="GET", title="Method")
+    """The HTTP method."""
+    http_headers: _Headers = Field(default_factory=list[RequestHeader], title="Headers")
+    """Headers to send; values may hold templates."""
+    http_query: _Pairs = Field(default_factory=list[Pair], title="Query parameters")
+    """Added to the URL's own query; values may hold templates."""
+    http_body: Annotated[JsonValue, FILLED] = Field(default=None, title="Body")
+    """Any JSON or a text; may hold templates. POST, PUT and PATCH send the input without it. An
+    object is sent as a form if the header ``Content-Type`` is that of a form."""
+    http_body_mode: Annotated[Literal["auto", "none"], BeforeValidator(lowered)] = Field(
+        default="auto", title="Send a body"
+    )
+    """``none`` sends no body, whatever the method, the body and the input are."""
+    http_response_type: Annotated[Literal["auto", "json", "text"], BeforeValidator(trimmed)] = (
+        Field(default="auto", title="Answer")
+    )
+    """``auto`` reads JSON where the answer is JSON; ``json`` insists on it; ``text`` never does."""
+    http_auth: _Auth = Field(default=None, title="Authentication")
+    """How the call proves who makes it."""
+
+    @field_validator("http_url")
+    @classmethod
+    def _can_be_called(cls, url: str) -> str:
+        check_url_template(url)
+        return url

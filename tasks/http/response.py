@@ -1,0 +1,116 @@
+"""Response bodies of calls: JSON, text in the encodings of the web, and binary data."""
+
+import re
+from base64 import b64encode
+from dataclasses import dataclass
+
+import httpx2
+
+from charsets import UTF_8, Charset, find_charset
+from engine.json_pieces import load_json_in_pieces
+from engine.json_values import JsonValue
+from offload import check_stop
+from tasks.http.media_types import (
+    charset_of,
+    is_json,
+    is_text,
+    looks_binary,
+    looks_like_text,
+    media_type,
+)
+
+_DECLARING_BYTES = 4_096
+"""Number of bytes at the start of a document in which its encoding is looked for."""
+_XML = re.compile(rb"\s*<\?xml\s[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._:-]+)[\"']")
+_META = re.compile(rb"<meta\s[^>]*?charset\s*=\s*[\"']?\s*([A-Za-z0-9._:-]+)", re.IGNORECASE)
+_CSS = re.compile(rb"@charset \"([A-Za-z0-9._:-]+)\";")
+_HTML = re.compile(
+    rb"\s*(?:<!--.{0,1000}?-->\s*)*<(?:!doctype\s+html|html|head|meta)\b", re.IGNORECASE | re.DOTALL
+)
+_UNMARKED_XML = ((b"<\0?\0x\0m\0l\0", "utf-16le"), (b"\0<\0?\0x\0m\0l", "utf-16be"))
+_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The body of a response, unpacked."""
+
+    content: bytes
+    content_type: str = ""
+    """The header of that name; empty if the response has none."""
+
+    @classmethod
+    def of(cls, response: httpx2.Response) -> "Body":
+        """Return the body of a response that was read."""
+        return cls(response.content, response.headers.get("Content-Type", ""))
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the response says that it is JSON."""
+        return is_json(media_type(self.content_type))
+
+    def text(self, end: int | None = None) -> str:
+        """Return the first ``end`` bytes, or all, as text; U+FFFD stands for invalid bytes."""
+        return self._charset().decode(self.content[:end], "replace")
+
+    def value(self, wanted: str) -> JsonValue:
+        """Return the value of a body: JSON, else ``{"response": text}``, else a binary object.
+
+        Args:
+            wanted: ``text`` does not read JSON; anything else reads what looks like JSON.
+        """
+        if wanted != "text" and self.is_binary():
+            return {
+                "base64": b64encode(self.content).decode(),
+                "contentType": self.content_type.strip() or "application/octet-stream",
+                "size": len(self.content),
+            }
+        text = self.text()
+        if wanted != "text" and (self.is_json or text.lstrip().startswith(("{", "["))):
+            try:
+                return load_json_in_pieces(text, check_stop)
+            except ValueError:
+                pass
+        return {"response": text}
+
+    def json(self) -> JsonValue:
+        """Return the value of a body that should be JSON.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        return load_json_in_pieces(self.text(), check_stop)
+
+    def is_binary(self) -> bool:
+        """Return whether the body is data that no encoding makes text of."""
+        if not self.content:
+            return False
+        type_ = media_type(self.content_type)
+        textual = is_text(type_)
+        if textual is False:
+            return True
+        if self._named() or self.content.startswith(_MARKS):
+            return False
+        if textual is None:
+            return not looks_like_text(self.content) and not self._declared()
+        # Servers call a file text/plain if they do not know its type.
+        return type_ == "text/plain" and looks_binary(self.content)
+
+    def _named(self) -> Charset | None:
+        return charset_of(self.content_type)
+
+    def _charset(self) -> Charset:
+        return self._named() or self._declared() or UTF_8
+
+    def _declared(self) -> Charset | None:
+        """Return the encoding that the document itself declares."""
+        head = self.content[:_DECLARING_BYTES]
+        for start, name in _UNMARKED_XML:
+            if head.startswith(start):
+                return Charset(name)
+        found = _XML.match(head) or _CSS.match(head)
+        if found is None and ("html" in media_type(self.content_type) or _HTML.match(head)):
+            found = _META.search(head)
+        charset = find_charset(found[1].decode("ascii")) if found else None
+        # A declaration that can be read as ASCII is not in UTF-16.
+        return UTF_8 if charset is not None and charset.name.startswith("utf-16") else charset

@@ -1,0 +1,1 @@
+"""LLM node: requests to OpenAI-compatible servers, streamed or whole."""

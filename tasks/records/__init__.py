@@ -1,0 +1,1 @@
+"""Record nodes: handlers that work on lists of objects."""

@@ -1,0 +1,316 @@
+"""The aggregate: one record for each group of records, with sums, counts and the like."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation, localcontext
+from enum import StrEnum
+from fractions import Fraction
+from operator import itemgetter
+from typing import Annotated, Any, TypeAlias
+
+from more_itertools import duplicates_everseen, map_reduce
+from prefect import task
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+from engine.errors import NodeError
+from engine.json_values import JsonValue, Missing, as_number, frozen, lookup, shown
+from engine.timestamps import point_in_time
+from offload import check_stop
+from tasks.config.base import LenientModel, MissingSettingError, NodeConfig, read_config
+from tasks.config.rows import is_blank
+from tasks.records.columns import IfMissing, OnMissing
+from tasks.records.field_names import FieldName, FieldNames
+from tasks.records.records import OutputSize, Record, as_records
+
+MOST_GROUP_FIELDS = 20
+MOST_AGGREGATIONS = 100
+_NAMES_SHOWN = 20
+
+_EXACT = Context(prec=5_000, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[Inexact, InvalidOperation])
+"""Digits enough for the sum of any JSON numbers, so that their order cannot matter."""
+
+
+class Operation(StrEnum):
+    """What becomes of the values of a group."""
+
+    COUNT = "count"
+    COUNT_DISTINCT = "countDistinct"
+    SUM = "sum"
+    AVG = "avg"
+    MIN = "min"
+    MAX = "max"
+    FIRST = "first"
+    LAST = "last"
+    LIST = "list"
+
+
+def _as_operation(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    head, *rest = value.strip().split("_")
+    spelling = head + "".join(word.capitalize() for word in rest)
+    if spelling not in set(Operation):
+        raise ValueError(f"is '{value}'; known are: {', '.join(Operation)}")
+    return spelling
+
+
+_ALL_BUT_A_COUNT_NEED_A_FIELD: dict[str, Any] = {
+    "if": {
+        "properties": {"operation": {"not": {"const": Operation.COUNT.value}}},
+        "required": ["operation"],
+    },
+    "then": {"properties": {"field": {"type": "string", "pattern": r"\S"}}, "required": ["field"]},
+}
+
+
+class Aggregation(LenientModel, title="Result", json_schema_extra=_ALL_BUT_A_COUNT_NEED_A_FIELD):
+    """One field of the result."""
+
+    operation: Annotated[
+        Operation, BeforeValidator(_as_operation, json_schema_input_type=Operation)
+    ] = Field(default=Operation.COUNT, title="Operation")
+    """What becomes of the values of a group."""
+    field: FieldName = Field(default="", title="Field", validate_default=True)
+    """The field with the values, ``a.b`` reaches inside; a ``count`` without it counts records."""
+    name: FieldName = Field(default="", title="Name", alias="as")
+    """The name of the result; ``sum_total`` for the sum of the field ``total`` without it."""
+
+    @field_validator("field")
+    @classmethod
+    def _field_to_aggregate(cls, field: str, info: ValidationInfo) -> str:
+        operation = info.data.get("operation", Operation.COUNT)
+        if not field and operation != Operation.COUNT:
+            raise MissingSettingError(f"is required for {operation}")
+        return field
+
+    @classmethod
+    def is_blank_row(cls, row: Mapping[str, JsonValue]) -> bool:
+        """Return whether a row says nothing; an operation that counts needs nothing else."""
+        values = [row[key] for key in ("field", "as", "name") if key in row]
+        operation = row.get("operation")
+        if is_blank(operation):
+            return all(map(is_blank, values))
+        counts = str(operation).strip() == Operation.COUNT
+        return bool(values) and all(map(is_blank, values)) and not counts
+
+    @property
+    def result_name(self) -> str:
+        """The name of the field that holds the result."""
+        return self.name or "_".join(filter(None, (self.operation, self.field)))
+
+
+class AggregateConfig(NodeConfig, title="Aggregate", category="data"):
+    """Makes one record of each group of records, with sums, counts and the like."""
+
+    aggregate_group_by: FieldNames = Field(
+        default_factory=list[str],
+        title="Group by",
+        max_length=MOST_GROUP_FIELDS,
+        json_schema_extra={"maxItems": MOST_GROUP_FIELDS},
+        validation_alias=AliasChoices("aggregateGroupBy", "groupBy"),
+    )
+    """The fields whose values make a group, ``a.b`` reaches inside; all is one group without."""
+    aggregate_operations: list[Aggregation] = Field(
+        default_factory=list[Aggregation],
+        title="Results",
+        max_length=MOST_AGGREGATIONS,
+        validation_alias=AliasChoices("aggregateOperations", "aggregations"),
+        validate_default=True,
+    )
+    """The fields of the result beside those of the group; the number of records without."""
+    aggregate_missing: IfMissing = Field(default=OnMissing.ERROR, title="Fields that no record has")
+    """``error`` fails; ``ignore`` treats the field as ``null``."""
+
+    @field_validator("aggregate_operations")
+    @classmethod
+    def _each_name_once(
+        cls, aggregations: list[Aggregation], info: ValidationInfo
+    ) -> list[Aggregation]:
+        aggregations = aggregations or [Aggregation()]
+        grouped: list[str] = info.data.get("aggregate_group_by", [])
+        names = [*grouped, *(aggregation.result_name for aggregation in aggregations)]
+        if twice := next(duplicates_everseen(names), None):
+            raise ValueError(f"gives two fields called '{twice}'")
+        return aggregations
+
+    def needs_input(self) -> bool:
+        """Return that there is nothing to aggregate without an input."""
+        return True
+
+
+_Indexed: TypeAlias = tuple[int, JsonValue]
+"""A value, or a record, and its place in the input."""
+
+
+# No coroutine: it runs in a thread, and a long list holds up no other execution.
+@task(name="aggregate")
+def handle_aggregate(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+    """A list with one record for each group, in the order in which the groups first appear.
+
+    Raises:
+        NodeError: the input is no records, no record has a field, or a value does not fit its
+            operation; names record, field and value. Or the output comes to too much.
+    """
+    config = read_config(AggregateConfig, node)
+    records = as_records(input_data)
+    if config.aggregate_missing == OnMissing.ERROR:
+        _check_fields(config, records)
+    output: list[JsonValue]
+    size = OutputSize()
+    if config.aggregate_group_by:
+        groups = map_reduce(enumerate(records), lambda item: _key(config, item[1]))
+        output = [_aggregated(config, group, size) for group in groups.values()]
+    else:
+        output = [_aggregated(config, list(enumerate(records)), size)]
+    return {
+        "success": True,
+        "message": f"Aggregated {len(records)} records to {len(output)}",
+        "outputData": output,
+    }
+
+
+def _check_fields(config: AggregateConfig, records: Sequence[Record]) -> None:
+    fields = [aggregation.field for aggregation in config.aggregate_operations if aggregation.field]
+    for field in [*config.aggregate_group_by, *fields] if records else []:
+        if all(isinstance(lookup(record, field), Missing) for record in records):
+            names = ", ".join(sorted(records[0])[:_NAMES_SHOWN]) or "no fields"
+            raise NodeError(
+                f"no record has a field '{field}' (record 0 has: {names})", retryable=False
+            )
+
+
+def _value(record: Record, field: str) -> JsonValue:
+    found = lookup(record, field)
+    return None if isinstance(found, Missing) else found
+
+
+def _key(config: AggregateConfig, record: Record) -> Hashable:
+    check_stop()
+    return tuple(frozen(_value(record, field)) for field in config.aggregate_group_by)
+
+
+def _aggregated(
+    config: AggregateConfig, group: Sequence[tuple[int, Record]], size: OutputSize
+) -> dict[str, JsonValue]:
+    check_stop()
+    result = {field: _value(group[0][1], field) for field in config.aggregate_group_by}
+    for value in result.values():
+        size.add(value)
+    for aggregation in config.aggregate_operations:
+        value = result[aggregation.result_name] = _result(aggregation, group)
+        size.add(value)
+    return result
+
+
+def _result(aggregation: Aggregation, group: Sequence[tuple[int, Record]]) -> JsonValue:
+    if not aggregation.field:
+        return len(group)
+    check_stop()
+    found = ((index, _value(record, aggregation.field)) for index, record in group)
+    values = [(index, value) for index, value in found if value is not None]
+    check_stop()
+    return _OPERATIONS[aggregation.operation](aggregation, values)
+
+
+def _sum(aggregation: Aggregation, values: Sequence[_Indexed]) -> JsonValue:
+    total = _total(_numbers(aggregation, values))
+    return total if isinstance(total, int) else _as_float(aggregation, Fraction(total))
+
+
+def _average(aggregation: Aggregation, values: Sequence[_Indexed]) -> JsonValue:
+    numbers = _numbers(aggregation, values)
+    return _as_float(aggregation, Fraction(_total(numbers)) / len(numbers)) if numbers else None
+
+
+def _numbers(aggregation: Aggregation, values: Sequence[_Indexed]) -> list[int | float]:
+    numbers: list[int | float] = []
+    for index, value in values:
+        number = as_number(value)
+        if number is not None:
+            numbers.append(number)
+        elif not _is_blank(value):
+            raise _refusal(aggregation, index, value, "is no number")
+    return numbers
+
+
+def _total(numbers: Sequence[int | float]) -> int | Decimal:
+    """The exact sum of the numbers as they are written: of 0.1 and 0.2 it is 0.3."""
+    if all(isinstance(number, int) for number in numbers):
+        return sum(number for number in numbers if isinstance(number, int))
+    with localcontext(_EXACT):
+        return sum((Decimal(repr(number)) for number in numbers), Decimal(0))
+
+
+def _as_float(aggregation: Aggregation, number: Fraction) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        raise NodeError(
+            f"the {aggregation.operation} of field '{aggregation.field}' is too large a number",
+            retryable=False,
+        ) from None
+
+
+def _extreme(
+    pick: Callable[..., Any],
+) -> Callable[[Aggregation, Sequence[_Indexed]], JsonValue]:
+    def run(aggregation: Aggregation, values: Sequence[_Indexed]) -> JsonValue:
+        filled = [(index, value) for index, value in values if not _is_blank(value)]
+        if not filled:
+            return None
+        numbers = [as_number(value) for _, value in filled]
+        if None not in numbers:
+            return pick(numbers)
+        has_numbers = any(number is not None for number in numbers)
+        for (index, value), number in zip(filled, numbers, strict=True):
+            if number is None and not isinstance(value, str):
+                raise _refusal(aggregation, index, value, "is neither a number nor a text")
+            if number is None and has_numbers:
+                raise _refusal(aggregation, index, value, "is no number, as others are")
+        return _extreme_text(aggregation, filled, pick)
+
+    return run
+
+
+def _extreme_text(
+    aggregation: Aggregation, values: Sequence[_Indexed], pick: Callable[..., Any]
+) -> JsonValue:
+    """Return the extreme of texts; timestamps compare as points in time."""
+    points = [point_in_time(value) for _, value in values]
+    if not any(points):
+        return pick(value for _, value in values)
+    if None in points:
+        index, value = values[points.index(None)]
+        raise _refusal(aggregation, index, value, "is not a timestamp, as others are")
+    ranked = [(point, value) for point, (_, value) in zip(points, values, strict=True)]
+    return pick(ranked, key=itemgetter(0))[1]
+
+
+def _is_blank(value: JsonValue) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
+def _refusal(aggregation: Aggregation, index: int, value: JsonValue, reason: str) -> NodeError:
+    return NodeError(
+        f"record {index}: {aggregation.operation}: field '{aggregation.field}' is {shown(value)}, "
+        f"which {reason}",
+        retryable=False,
+    )
+
+
+_OPERATIONS: dict[Operation, Callable[[Aggregation, Sequence[_Indexed]], JsonValue]] = {
+    Operation.COUNT: lambda _, values: len(values),
+    Operation.COUNT_DISTINCT: lambda _, values: len({frozen(value) for _, value in values}),
+    Operation.SUM: _sum,
+    Operation.AVG: _average,
+    Operation.MIN: _extreme(min),
+    Operation.MAX: _extreme(max),
+    Operation.FIRST: lambda _, values: values[0][1] if values else None,
+    Operation.LAST: lambda _, values: values[-1][1] if values else None,
+    Operation.LIST: lambda _, values: [value for _, value in values],
+}

@@ -1,0 +1,373 @@
+"""Work on the columns of records: splitText and renameColumns."""
+
+import re
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, TypeAlias, cast
+
+from more_itertools import duplicates_everseen
+from prefect import task
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+from engine.errors import NodeError
+from engine.json_values import JsonValue, as_text, kind_of, load_json
+from tasks.config.base import LenientModel, MissingSettingError, NodeConfig, read_config
+from tasks.config.fields import NO_TEMPLATE, trimmed
+from tasks.config.json_schema import required_when
+from tasks.config.rows import is_blank, without_blank_rows
+from tasks.records.field_names import FieldName, FieldNames, as_items
+from tasks.records.records import Record, change_records
+
+MOST_COLUMNS = 1_000
+"""How many columns one text may become: whoever has more split at the wrong place."""
+_NAMES_SHOWN = 20
+
+
+class SplitMode(StrEnum):
+    """Where a text is split."""
+
+    SEPARATOR = "separator"
+    WHITESPACE = "whitespace"
+    POSITION = "position"
+
+
+class OnMissing(StrEnum):
+    """What a field that is not there means."""
+
+    ERROR = "error"
+    IGNORE = "ignore"
+
+
+class TooFew(StrEnum):
+    """What fewer parts than columns mean."""
+
+    NULL = "null"
+    ERROR = "error"
+
+
+class TooMany(StrEnum):
+    """What more parts than columns mean."""
+
+    MERGE = "merge"
+    DROP = "drop"
+    ERROR = "error"
+
+
+IfMissing = Annotated[OnMissing, BeforeValidator(trimmed)]
+
+
+def _as_separators(value: object) -> object:
+    """A list of texts. A blank one counts: a space is a separator, but nothing at all is none."""
+    items = cast("list[object]", value) if isinstance(value, list) else [value]
+    texts = [_unescaped(item) for item in items if item not in (None, "")]
+    return texts or [","]
+
+
+def _unescaped(text: object) -> object:
+    # A form's text field takes neither.
+    return text.replace("\\t", "\t").replace("\\n", "\n") if isinstance(text, str) else text
+
+
+def _ascending(positions: list[int]) -> list[int]:
+    if any(left >= right for left, right in pairwise([0, *positions])):
+        raise ValueError("should be numbers of characters above 0, each larger than the one before")
+    return positions
+
+
+_SentSeparators = (
+    Annotated[str, Field(title="Text")]
+    | Annotated[list[Annotated[str, Field(title="Separator")]], Field(title="List", max_length=20)]
+)
+_SentPositions = Annotated[
+    list[Annotated[int, Field(title="Position", ge=1)]], Field(max_length=MOST_COLUMNS - 1)
+]
+_POSITIONS_ARE_GIVEN = required_when(
+    "splitPositions", "splitMode", "position", type="array", minItems=1
+)
+
+
+class SplitTextConfig(
+    NodeConfig, title="Split text", category="data", json_schema_extra=_POSITIONS_ARE_GIVEN
+):
+    """Splits the text in one field into several fields."""
+
+    verbatim: ClassVar[frozenset[str]] = frozenset({"split_separator"})
+
+    split_field: FieldName = Field(
+        title="Field",
+        validation_alias=AliasChoices("splitField", "splitColumn"),
+        json_schema_extra=NO_TEMPLATE,
+    )
+    """The field of the record whose text is split."""
+    split_mode: Annotated[SplitMode, BeforeValidator(trimmed)] = Field(
+        default=SplitMode.SEPARATOR, title="Split at"
+    )
+    """At a ``separator``, at runs of ``whitespace``, or after certain characters (``position``)."""
+    split_separator: Annotated[
+        list[str], BeforeValidator(_as_separators, json_schema_input_type=_SentSeparators)
+    ] = Field(
+        default_factory=lambda: [","],
+        title="Separator",
+        max_length=20,
+        json_schema_extra={"default": ","},
+    )
+    """The text between two parts, or a list of such texts; ``\\t`` is a tab, ``\\n`` a new line."""
+    split_positions: Annotated[
+        list[int],
+        BeforeValidator(as_items, json_schema_input_type=_SentPositions),
+        AfterValidator(_ascending),
+    ] = Field(
+        default_factory=list[int],
+        title="Positions",
+        validate_default=True,
+        max_length=MOST_COLUMNS - 1,
+    )
+    """After how many characters of the text a new part begins, for ``position``: 4, 6."""
+    split_keep_source: bool = Field(default=True, title="Keep the source")
+    """Whether the field that was split stays beside the new ones."""
+    split_into: FieldNames = Field(
+        default_factory=list[str],
+        title="Into",
+        max_length=MOST_COLUMNS,
+        json_schema_extra={"maxItems": MOST_COLUMNS},
+    )
+    """The names of the new fields; without them they are called ``field_1``, ``field_2``, …"""
+    split_limit: int = Field(default=MOST_COLUMNS, title="Most columns", ge=1, le=MOST_COLUMNS)
+    """The most columns to make where they have no names."""
+    split_trim: bool = Field(default=True, title="Trim")
+    """Whether the spaces around each part are left out."""
+    split_too_few: Annotated[TooFew, BeforeValidator(trimmed)] = Field(
+        default=TooFew.NULL, title="Fewer parts than names"
+    )
+    """``null`` fills the columns that are left; ``error`` fails."""
+    split_too_many: Annotated[TooMany, BeforeValidator(trimmed)] = Field(
+        default=TooMany.MERGE, title="More parts than columns"
+    )
+    """``merge`` leaves the rest unsplit in the last column, ``drop`` drops it, ``error`` fails."""
+    split_missing: IfMissing = Field(default=OnMissing.ERROR, title="Records without the field")
+    """``error`` fails; ``ignore`` treats the field as ``null``."""
+
+    @field_validator("split_positions")
+    @classmethod
+    def _positions_to_split_at(cls, positions: list[int], info: ValidationInfo) -> list[int]:
+        if info.data.get("split_mode") == SplitMode.POSITION and not positions:
+            raise MissingSettingError("is required when splitMode is position")
+        return positions
+
+    @field_validator("split_into")
+    @classmethod
+    def _not_the_source(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        if info.data.get("split_keep_source") and info.data.get("split_field") in names:
+            raise ValueError("names the field that is split, which stays (splitKeepSource)")
+        return names
+
+    def needs_input(self) -> bool:
+        """Return that there is nothing to split without an input."""
+        return True
+
+
+_Splitter: TypeAlias = Callable[[str, int], list[str]]
+"""Splits a text at so many places at most."""
+
+
+# No coroutine: it runs in a thread, and a long list holds up no other execution.
+@task(name="splitText")
+def handle_split_text(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+    """A copy of the object, or of each record of the list, with the parts of a text as fields.
+
+    Raises:
+        NodeError: the input is no records, a field is missing or no text, the parts do not fit, or
+            a new field is there already; names record and field.
+    """
+    config = read_config(SplitTextConfig, node)
+    splitter = _splitter(config)
+    output = change_records(input_data, lambda record: _split(config, splitter, record))
+    return {
+        "success": True,
+        "message": f"Field '{config.split_field}' split",
+        "outputData": output,
+    }
+
+
+def _splitter(config: SplitTextConfig) -> _Splitter:
+    if config.split_mode == SplitMode.WHITESPACE:
+        return lambda text, most: text.split(None, most) or [""]
+    if config.split_mode == SplitMode.POSITION:
+        return lambda text, most: _cut(text, config.split_positions[:most])
+    longest_first = sorted(config.split_separator, key=len, reverse=True)
+    separator = re.compile("|".join(map(re.escape, longest_first)))
+    return separator.split
+
+
+def _cut(text: str, positions: list[int]) -> list[str]:
+    inside = [position for position in positions if position < len(text)]
+    return [text[start:end] for start, end in pairwise([0, *inside, len(text)])]
+
+
+def _split(config: SplitTextConfig, splitter: _Splitter, record: Record) -> dict[str, JsonValue]:
+    field = config.split_field
+    if field not in record and config.split_missing == OnMissing.ERROR:
+        raise _no_field(field, record)
+    columns = _columns(config, splitter, record.get(field))
+    kept: dict[str, JsonValue] = {}
+    for name, value in record.items():
+        if name != field or config.split_keep_source:
+            _put(kept, name, value)
+        if name == field:
+            for column, part in columns.items():
+                _put(kept, column, part)
+    if field not in record:
+        for column, part in columns.items():
+            _put(kept, column, part)
+    return kept
+
+
+def _put(record: dict[str, JsonValue], name: str, value: JsonValue) -> None:
+    if name in record:
+        raise NodeError(f"there would be two fields '{name}'", retryable=False)
+    record[name] = value
+
+
+def _columns(
+    config: SplitTextConfig, splitter: _Splitter, value: JsonValue
+) -> Mapping[str, JsonValue]:
+    """The new fields of one record, in their order."""
+    names = config.split_into
+    if value is None:
+        return dict.fromkeys(names)
+    parts = _parts(config, splitter, value)
+    if not names:
+        return {f"{config.split_field}_{i}": part for i, part in enumerate(parts, 1)}
+    if len(parts) < len(names) and config.split_too_few == TooFew.ERROR:
+        raise NodeError(
+            f"field '{config.split_field}' has {len(parts)} of {len(names)} parts", retryable=False
+        )
+    return {**dict.fromkeys(names), **dict(zip(names, parts, strict=False))}
+
+
+def _parts(config: SplitTextConfig, splitter: _Splitter, value: JsonValue) -> list[str]:
+    if isinstance(value, Mapping | list):
+        raise NodeError(
+            f"field '{config.split_field}' is of type {kind_of(value)}, not a text",  # pyright: ignore[reportUnknownArgumentType]
+            retryable=False,
+        )
+    most = len(config.split_into) or config.split_limit
+    merges = config.split_too_many == TooMany.MERGE
+    # One place more than is needed shows whether there is a rest, and what it begins with.
+    parts = splitter(as_text(value), most - 1) if merges and most > 1 else None
+    if parts is None:
+        parts = [as_text(value)] if merges else splitter(as_text(value), most)
+    if len(parts) > most:
+        if config.split_too_many == TooMany.ERROR:
+            raise NodeError(
+                f"field '{config.split_field}' has more than {most} parts", retryable=False
+            )
+        parts = parts[:most]
+    return [part.strip() for part in parts] if config.split_trim else parts
+
+
+def _no_field(field: str, record: Record) -> NodeError:
+    names = ", ".join(sorted(record)[:_NAMES_SHOWN]) or "no fields"
+    return NodeError(f"there is no field '{field}' (it has: {names})", retryable=False)
+
+
+class Renaming(LenientModel, title="Name"):
+    """One field and its new name."""
+
+    old: FieldName = Field(title="From", alias="from", json_schema_extra=NO_TEMPLATE)
+    """The name that the field has."""
+    new: FieldName = Field(title="To", alias="to", json_schema_extra=NO_TEMPLATE)
+    """The name that it gets."""
+
+
+def _as_renamings(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            value = load_json(value)
+        except ValueError:
+            value = None
+    if isinstance(value, Mapping):
+        names = cast("Mapping[str, JsonValue]", value)
+        given = {old: new for old, new in names.items() if not (is_blank(old) and is_blank(new))}
+        for old, new in given.items():
+            if is_blank(new):
+                raise ValueError(f"gives no new name for '{old}'")
+        return [{"from": old, "to": new} for old, new in given.items()]
+    if not isinstance(value, list):
+        raise ValueError("should be an object of old and new names, or a list of {from, to}")  # noqa: TRY004 - pydantic takes no other
+    return without_blank_rows(Renaming, cast("list[JsonValue]", value))
+
+
+_PLAIN_NAME: dict[str, JsonValue] = {"type": "string", **NO_TEMPLATE}
+_SentNewName = Annotated[str, Field(title="To", json_schema_extra=NO_TEMPLATE)]
+_SentRenamings = (
+    Annotated[list[Renaming], Field(title="Rows", min_length=1, max_length=MOST_COLUMNS)]
+    | Annotated[
+        dict[str, _SentNewName],
+        Field(
+            title="Object",
+            min_length=1,
+            max_length=MOST_COLUMNS,
+            json_schema_extra={"propertyNames": _PLAIN_NAME},
+        ),
+    ]
+)
+
+
+class RenameColumnsConfig(NodeConfig, title="Rename columns", category="data"):
+    """Gives fields other names."""
+
+    rename_mapping: Annotated[
+        list[Renaming],
+        BeforeValidator(_as_renamings, json_schema_input_type=_SentRenamings),
+    ] = Field(title="Names", max_length=MOST_COLUMNS)
+    """The new name of each field: an object ``{old: new}``, or ``[{from, to}]``."""
+    rename_missing: IfMissing = Field(
+        default=OnMissing.ERROR, title="Records without one of the fields"
+    )
+    """``error`` fails; ``ignore`` renames those that are there."""
+
+    @field_validator("rename_mapping")
+    @classmethod
+    def _each_once(cls, renamings: list[Renaming]) -> list[Renaming]:
+        if not renamings:
+            raise MissingSettingError("should name a field at least")
+        if twice := next(duplicates_everseen(renaming.old for renaming in renamings), None):
+            raise ValueError(f"names '{twice}' twice")
+        return renamings
+
+    def needs_input(self) -> bool:
+        """Return that there is nothing to rename without an input."""
+        return True
+
+
+@task(name="renameColumns")
+def handle_rename_columns(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+    """A copy of the object, or of each record of the list, with other names in the same places.
+
+    Raises:
+        NodeError: the input is no records, a field is missing, or two would have the same name;
+            names record and field.
+    """
+    config = read_config(RenameColumnsConfig, node)
+    names = {renaming.old: renaming.new for renaming in config.rename_mapping}
+    strict = config.rename_missing == OnMissing.ERROR
+    output = change_records(input_data, lambda record: _renamed(names, record, strict=strict))
+    return {"success": True, "message": "Columns renamed", "outputData": output}
+
+
+def _renamed(names: Mapping[str, str], record: Record, *, strict: bool) -> dict[str, JsonValue]:
+    if strict and (missing := next((name for name in names if name not in record), None)):
+        raise _no_field(missing, record)
+    renamed: dict[str, JsonValue] = {}
+    for name, value in record.items():
+        _put(renamed, names.get(name, name), value)
+    return renamed

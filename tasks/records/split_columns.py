@@ -1,0 +1,122 @@
+"""The splitColumns node: sends some columns of every record to output A, and some to output B."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from prefect import task
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from engine.errors import NodeError
+from engine.json_values import JsonValue, Missing, lookup
+from engine.plan import PORT_DATA
+from engine.ports import ports_of
+from offload import check_stop
+from tasks.config.base import MissingSettingError, NodeConfig, read_config
+from tasks.records.columns import IfMissing, OnMissing
+from tasks.records.field_names import FieldNames
+from tasks.records.records import OutputSize, Record, as_records
+
+_NAMES_SHOWN = 20
+_SOME: dict[str, Any] = {"type": "array", "minItems": 1}
+_ONE_OF_THEM: dict[str, Any] = {
+    "if": {"not": {"properties": {"columnsOutputA": _SOME}, "required": ["columnsOutputA"]}},
+    "then": {"properties": {"columnsOutputB": _SOME}, "required": ["columnsOutputB"]},
+}
+_SETTINGS_OF_SPLIT_TEXT = ("splitField", "splitColumn")
+
+
+_HALVES = tuple(replace(port, passes_when_disabled=True) for port in ports_of("A", "B"))
+
+
+class SplitColumnsConfig(
+    NodeConfig,
+    title="Split columns",
+    category="data",
+    outputs=_HALVES,
+    json_schema_extra=_ONE_OF_THEM,
+):
+    """Sends some columns of every record to output A, and some to output B."""
+
+    columns_output_a: FieldNames = Field(default_factory=list[str], title="Columns of output A")
+    """The columns of output A; ``a.b`` reaches inside. Without them the output is not live."""
+    columns_output_b: FieldNames = Field(
+        default_factory=list[str], title="Columns of output B", validate_default=True
+    )
+    """The columns of output B; a column may be in both."""
+    columns_missing: IfMissing = Field(default=OnMissing.ERROR, title="Columns that no record has")
+    """``error`` fails; ``ignore`` leaves the column out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_not_split_text(cls, data: object) -> object:
+        if not isinstance(data, Mapping):
+            return data
+        fields = cast("Mapping[str, JsonValue]", data)
+        other = next((key for key in _SETTINGS_OF_SPLIT_TEXT if fields.get(key)), None)
+        if other and not (fields.get("columnsOutputA") or fields.get("columnsOutputB")):
+            raise ValueError(f"has '{other}', a setting of the node type 'splitText'")
+        return fields
+
+    @field_validator("columns_output_b")
+    @classmethod
+    def _some_columns(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        if not names and info.data.get("columns_output_a") == []:
+            raise MissingSettingError("or columnsOutputA is required")
+        return names
+
+    def needs_input(self) -> bool:
+        """Return that there is nothing to split without an input."""
+        return True
+
+
+# No coroutine: it runs in a thread, so that a long list delays no other execution.
+@task(name="splitColumns")
+def handle_split_columns(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+    """Return ``{"A": …, "B": …}``: the columns of the object, or of each record of the list.
+
+    Raises:
+        NodeError: If the input is not an object or a list of objects, or no record has a column.
+    """
+    config = read_config(SplitColumnsConfig, node)
+    records = as_records(input_data)
+    names = {"A": config.columns_output_a, "B": config.columns_output_b}
+    if config.columns_missing == OnMissing.ERROR:
+        _check_columns(records, [name for columns in names.values() for name in columns])
+    size = OutputSize()
+    output: dict[str, JsonValue] = {
+        port: _selected(records, columns, size) for port, columns in names.items() if columns
+    }
+    if isinstance(input_data, Mapping):
+        output = {port: selected[0] for port, selected in output.items()}
+    return {
+        "success": True,
+        "message": f"Columns of {len(records)} records split",
+        "outputData": output,
+        PORT_DATA: True,
+    }
+
+
+def _check_columns(records: Sequence[Record], columns: Sequence[str]) -> None:
+    for column in columns if records else ():
+        check_stop()
+        if all(isinstance(lookup(record, column), Missing) for record in records):
+            names = ", ".join(sorted(records[0])[:_NAMES_SHOWN]) or "no fields"
+            raise NodeError(
+                f"no record has a field '{column}' (record 0 has: {names})", retryable=False
+            )
+
+
+def _selected(
+    records: Sequence[Record], columns: Sequence[str], size: OutputSize
+) -> list[JsonValue]:
+    selected: list[JsonValue] = []
+    for record in records:
+        check_stop()
+        found = {column: lookup(record, column) for column in columns}
+        part: JsonValue = {
+            column: value for column, value in found.items() if not isinstance(value, Missing)
+        }
+        size.add(part)
+        selected.append(part)
+    return selected

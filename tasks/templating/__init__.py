@@ -1,0 +1,1 @@
+"""Templating: fills templates and expressions in the settings of a node."""

@@ -1,0 +1,168 @@
+"""What the names in templates stand for: fields of the input first, then what is known of the run.
+
+A field of the input wins over a name of the service's, so that a field called ``now`` is that
+field. ``input.`` before a path always means the input.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from heapq import nsmallest
+from typing import cast
+
+from engine.json_values import JsonValue, Missing, kind_of
+from tasks.context import NodeRun
+from tasks.templating.expressions import SECRETS, Path, follow
+from tasks.templating.filters import VALUE_COST, Missed, charge
+
+_OUTPUT = "output"
+_PARTS = (_OUTPUT, "result")
+_PART = re.compile(rf"(?<=.)\.({'|'.join(_PARTS)})(?=\.|$)", re.DOTALL)
+_HEADERS = "headers"
+_MOST_NAMED = 20
+
+
+@dataclass(slots=True)
+class Names:
+    """The names as a template over ``data`` in ``run`` sees them."""
+
+    data: JsonValue
+    run: NodeRun
+
+    def resolve(self, path: Path) -> JsonValue | Missed:
+        """The value at ``path``, or why there is none."""
+        if path.root == SECRETS:
+            # Never the input's: who sends data must not choose what is sent as a secret.
+            return self._secret(path)
+        found = path.reach(self.data)
+        if not isinstance(found, Missing):
+            return found
+        named = _NAMED.get(path.root)
+        return self._no_field(path) if named is None else named(self, path)
+
+    def _no_field(self, path: Path) -> Missed:
+        return Missed(f"the input has no field '{path.text}' ({_fields(self.data)})")
+
+    def _input(self, path: Path) -> JsonValue | Missed:
+        found = follow(self.data, path.rest)
+        return self._no_field(path) if isinstance(found, Missing) else found
+
+    def _inputs(self, path: Path) -> JsonValue | Missed:
+        inputs = self.run.inputs()
+        found = follow(inputs, path.rest)
+        if isinstance(found, Missing):
+            return Missed(
+                f"neither has the input a field '{path.text}', nor the inputs of the execution "
+                f"({_fields(inputs)})"
+            )
+        return found
+
+    def _nodes(self, path: Path) -> JsonValue | Missed:
+        node_id, part, rest = _split_node_path(path.rest)
+        if part is None:
+            return Missed(
+                f"'{path.text}' should be nodes.<id>.output or nodes.<id>.result, "
+                f"or nodes['<id>'].output"
+            )
+        reach = self.run.output_of if part == _OUTPUT else self.run.result_of
+        value = reach(node_id)
+        if isinstance(value, Missing):
+            return Missed(f"node '{node_id}' has no {part}: no such node completed before this one")
+        found = follow(value, rest)
+        if isinstance(found, Missing):
+            return Missed(f"the {part} of node '{node_id}' has no field '{_written(rest)}'")
+        return found
+
+    def _execution(self, path: Path) -> JsonValue | Missed:
+        if self.run.execution_id is None:
+            return Missed(f"there is no '{path.text}': the node is tried out alone")
+        found = follow({"id": self.run.execution_id}, path.rest)
+        if isinstance(found, Missing):
+            return Missed(f"there is no '{path.text}'; there is execution.id")
+        return found
+
+    def _request(self, path: Path) -> JsonValue | Missed:
+        request = self.run.request()
+        if isinstance(request, Missing):
+            return Missed(f"there is no '{path.text}': no webhook delivery started the execution")
+        found = follow(request, path.rest)
+        if isinstance(found, Missing):  # names of headers are in lower case there
+            found = follow(request, _in_lower_case(path.rest))
+        if not isinstance(found, Missing):
+            return found
+        headers = cast("Mapping[str, JsonValue]", request)["headers"]
+        return Missed(
+            f"the request has no '{path.text}'; it has request.method, request.query and "
+            f"request.headers ({_fields(headers)})"
+        )
+
+    def _loop(self, path: Path) -> JsonValue | Missed:
+        loop = self.run.loop()
+        if isinstance(loop, Missing):
+            return Missed(f"there is no '{path.text}': the node is not inside a loop")
+        found = follow(loop, path.rest)
+        if isinstance(found, Missing):
+            return Missed(f"the loop has no field '{path.text}' ({_fields(loop)})")
+        return found
+
+    def _secret(self, path: Path) -> JsonValue | Missed:
+        name = path.rest if isinstance(path.rest, str) else path.rest[0]
+        value = self.run.settings.secrets.get(name)
+        if isinstance(value, Missing):
+            return Missed(
+                f"there is no secret '{name}': set SECRET_{name} in the environment or in .env, "
+                f"or {name} in the file that SECRETS_FILE names"
+            )
+        return value
+
+    def _now(self, path: Path) -> JsonValue | Missed:
+        if path.rest:
+            return Missed(f"there is no '{path.text}'; now is a text")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return now.replace("+00:00", "Z")
+
+
+_NAMED: dict[str, Callable[[Names, Path], JsonValue | Missed]] = {
+    "input": Names._input,  # pyright: ignore[reportPrivateUsage] - its own table
+    "inputs": Names._inputs,  # pyright: ignore[reportPrivateUsage]
+    "nodes": Names._nodes,  # pyright: ignore[reportPrivateUsage]
+    "execution": Names._execution,  # pyright: ignore[reportPrivateUsage]
+    "request": Names._request,  # pyright: ignore[reportPrivateUsage]
+    "loop": Names._loop,  # pyright: ignore[reportPrivateUsage]
+    "now": Names._now,  # pyright: ignore[reportPrivateUsage]
+}
+
+
+def _split_node_path(
+    rest: str | tuple[str, ...],
+) -> tuple[str, str | None, str | tuple[str, ...]]:
+    """Return the id in what follows ``nodes.``, the part of the node, and the path into it.
+
+    The id may contain dots; the part is ``output``, ``result`` or, for another path, ``None``.
+    """
+    if isinstance(rest, tuple):
+        part = "".join(rest[1:2])
+        return ("".join(rest[:1]), part, rest[2:]) if part in _PARTS else ("", None, "")
+    found = _PART.search(rest)
+    return (rest[: found.start()], found[1], rest[found.end() + 1 :]) if found else ("", None, "")
+
+
+def _in_lower_case(rest: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    if isinstance(rest, str):
+        head, dot, name = rest.partition(".")
+        return f"{head}{dot}{name.lower()}" if head == _HEADERS else rest
+    return (rest[0], *(key.lower() for key in rest[1:])) if rest[:1] == (_HEADERS,) else rest
+
+
+def _written(rest: str | tuple[str, ...]) -> str:
+    return rest if isinstance(rest, str) else ".".join(rest)
+
+
+def _fields(data: JsonValue) -> str:
+    if isinstance(data, Mapping):
+        fields = cast("Mapping[str, JsonValue]", data)
+        charge(VALUE_COST * len(fields))
+        names = nsmallest(_MOST_NAMED, fields)
+        return f"it has: {', '.join(names) or 'no fields'}"
+    return f"it is of type {kind_of(data)}"

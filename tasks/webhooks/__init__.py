@@ -1,0 +1,1 @@
+"""Webhook nodes: the start by a webhook, its signature and its response."""

@@ -1,0 +1,220 @@
+"""Webhook signatures: checks the sender of a delivery in the schemes of its common senders.
+
+| scheme | headers | signed |
+| --- | --- | --- |
+| `standard` | ``webhook-id``, ``webhook-timestamp``, ``webhook-signature`` | id, timestamp, body |
+| `github` | ``x-hub-signature-256`` | body |
+| `stripe` | ``stripe-signature`` | timestamp, body |
+| `slack` | ``x-slack-signature``, ``x-slack-request-timestamp`` | timestamp, body |
+
+Sources: https://www.standardwebhooks.com,
+https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries,
+https://docs.stripe.com/webhooks/signature, https://api.slack.com/authentication/verifying-requests-from-slack
+"""
+
+import hmac
+import re
+from base64 import b64decode
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from hashlib import sha256
+from typing import cast
+
+from engine.json_values import JsonValue
+from engine.request_errors import SignatureError
+
+TIMESTAMP_TOLERANCE_SECONDS = 300
+"""Maximum difference between a signed timestamp and now, in seconds."""
+
+ID = "webhook-id"
+TIMESTAMP = "webhook-timestamp"
+SIGNATURE = "webhook-signature"
+GITHUB_ID = "x-github-delivery"
+GITHUB_SIGNATURE = "x-hub-signature-256"
+STRIPE_SIGNATURE = "stripe-signature"
+SLACK_SIGNATURE = "x-slack-signature"
+SLACK_TIMESTAMP = "x-slack-request-timestamp"
+
+_PREFIX = "whsec_"
+_NAMED = re.compile(r"\s*\{\{\s*secrets\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}\s*")
+_TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
+
+
+class SignatureScheme(StrEnum):
+    """How a sender signs its deliveries."""
+
+    STANDARD = "standard"
+    """Standard Webhooks; the secret is base64."""
+    GITHUB = "github"
+    STRIPE = "stripe"
+    SLACK = "slack"
+
+
+_ID_IN_BODY = {SignatureScheme.STRIPE: "id", SignatureScheme.SLACK: "event_id"}
+_ID_IN_HEADER = {SignatureScheme.STANDARD: ID, SignatureScheme.GITHUB: GITHUB_ID}
+
+
+def usable_token(text: str | None) -> str | None:
+    """``text``, trimmed, if it can be the last part of an address.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if text is not None and "/" in text:
+        raise ValueError("should have no slash in it: it is the last part of an address")
+    return None if text is None else text.strip()
+
+
+def usable_secret(text: str, scheme: SignatureScheme = SignatureScheme.STANDARD) -> str:
+    """Return ``text``, if deliveries can be checked with it.
+
+    Raises:
+        ValueError: If they cannot; the message does not contain the secret.
+    """
+    if named_secret(text) is None:
+        _key(text, scheme)
+    return text
+
+
+def is_key(text: str, scheme: SignatureScheme = SignatureScheme.STANDARD) -> bool:
+    """Return whether signatures of this scheme can be made with ``text``."""
+    try:
+        _key(text, scheme)
+    except ValueError:
+        return False
+    return True
+
+
+def named_secret(text: str) -> str | None:
+    """The name where ``text`` is ``{{ secrets.NAME }}``; else it is the secret itself."""
+    found = _NAMED.fullmatch(text)
+    return None if found is None else found[1]
+
+
+def verify(
+    scheme: SignatureScheme, secret: str, body: bytes, headers: Mapping[str, str], now: float
+) -> None:
+    """Check the signature of ``body``, as it was sent, in constant time.
+
+    Args:
+        scheme: The scheme of the sender.
+        secret: The secret that the sender signs with.
+        body: The bytes of the body, with their ``Content-Encoding``.
+        headers: The headers of the delivery, by names in lower case.
+        now: The current time, in seconds since 1970.
+
+    Raises:
+        SignatureError: If a header is missing, the signed timestamp is more than five minutes
+            off, or no signature fits.
+    """
+    key = _key(secret, scheme)
+    if scheme == SignatureScheme.GITHUB:
+        _require(headers, GITHUB_SIGNATURE)
+        given = [headers[GITHUB_SIGNATURE].strip()]
+        _compare(given, f"sha256={_hex(key, body)}", f"{GITHUB_SIGNATURE} does not fit")
+    elif scheme == SignatureScheme.STRIPE:
+        _verify_stripe(key, body, headers, now)
+    elif scheme == SignatureScheme.SLACK:
+        _require(headers, SLACK_SIGNATURE, SLACK_TIMESTAMP)
+        timestamp = _recent(headers[SLACK_TIMESTAMP], SLACK_TIMESTAMP, now)
+        expected = f"v0={_hex(key, b'v0:' + timestamp + b':' + body)}"
+        _compare([headers[SLACK_SIGNATURE].strip()], expected, f"{SLACK_SIGNATURE} does not fit")
+    else:
+        _verify_standard(key, body, headers, now)
+
+
+def delivery_id(
+    scheme: SignatureScheme, headers: Mapping[str, str], payload: JsonValue
+) -> str | None:
+    """Return the id that the sender repeats when it sends a delivery again, if there is one."""
+    header = _ID_IN_HEADER.get(scheme)
+    if header is not None:
+        return headers.get(header)
+    found: object = None
+    if isinstance(payload, Mapping):
+        found = cast("Mapping[str, JsonValue]", payload).get(_ID_IN_BODY[scheme])
+    return found if isinstance(found, str) else None
+
+
+def has_id_in_body(scheme: SignatureScheme) -> bool:
+    """Return whether ``delivery_id`` needs the payload."""
+    return scheme in _ID_IN_BODY
+
+
+def _verify_standard(key: bytes, body: bytes, headers: Mapping[str, str], now: float) -> None:
+    _require(headers, ID, TIMESTAMP, SIGNATURE)
+    timestamp = _recent(headers[TIMESTAMP], TIMESTAMP, now)
+    signed = headers[ID].encode("latin-1", "replace") + b"." + timestamp + b"." + body
+    expected = hmac.new(key, signed, sha256).digest()
+    fits = False
+    for versioned in headers[SIGNATURE].split():
+        version, _, signature = versioned.partition(",")
+        if version != "v1":
+            continue
+        try:
+            given = b64decode(signature.encode("latin-1", "replace"), validate=True)
+        except ValueError:  # another one may fit
+            continue
+        fits = hmac.compare_digest(given, expected) or fits
+    if not fits:
+        raise SignatureError(f"no signature of version v1 in {SIGNATURE} fits")
+
+
+def _verify_stripe(key: bytes, body: bytes, headers: Mapping[str, str], now: float) -> None:
+    _require(headers, STRIPE_SIGNATURE)
+    items = [item.strip().partition("=") for item in headers[STRIPE_SIGNATURE].split(",")]
+    timestamp = next((value for name, _, value in items if name == "t"), "")
+    moment = _recent(timestamp, f"t in {STRIPE_SIGNATURE}", now)
+    given = [value for name, _, value in items if name == "v1"]
+    expected = _hex(key, moment + b"." + body)
+    _compare(given, expected, f"no signature v1 in {STRIPE_SIGNATURE} fits")
+
+
+def _require(headers: Mapping[str, str], *names: str) -> None:
+    missing = [name for name in names if not headers.get(name)]
+    if missing:
+        raise SignatureError(f"the delivery has no {' and no '.join(missing)}")
+
+
+def _recent(text: str, name: str, now: float) -> bytes:
+    """Return a timestamp as it was signed.
+
+    Raises:
+        SignatureError: If it is not a timestamp, or too far from now.
+    """
+    if not _TIMESTAMP.fullmatch(text):
+        raise SignatureError(f"{name} should be seconds since 1970")
+    if abs(int(text) - now) > TIMESTAMP_TOLERANCE_SECONDS:
+        raise SignatureError(f"{name} is more than five minutes off")
+    return text.encode()
+
+
+def _hex(key: bytes, signed: bytes) -> str:
+    return hmac.new(key, signed, sha256).hexdigest()
+
+
+def _compare(given: Iterable[str], expected: str, reason: str) -> None:
+    fits = False
+    for signature in given:
+        same = hmac.compare_digest(signature.encode("utf-8", "replace"), expected.encode())
+        fits = same or fits
+    if not fits:
+        raise SignatureError(reason)
+
+
+def _key(text: str, scheme: SignatureScheme) -> bytes:
+    if scheme != SignatureScheme.STANDARD:
+        secret = text.strip()
+        if not secret or "{{" in secret:
+            raise ValueError("should be the secret as its sender shows it, or {{ secrets.NAME }}")
+        return secret.encode()
+    encoded = text.strip().removeprefix(_PREFIX).rstrip("=")
+    try:
+        key = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except ValueError:
+        key = b""
+    if not key:
+        raise ValueError(
+            f"should be base64, with or without {_PREFIX} before it, or {{{{ secrets.NAME }}}}"
+        )
+    return key

@@ -1,0 +1,1 @@
+"""Support: servers, clients, documents and probes that tests share."""

@@ -1,0 +1,55 @@
+"""Keys for tests: those of two organizations, A and B, and of all, in each role."""
+
+from hashlib import sha256
+
+import httpx
+from websockets.sync.client import ClientConnection, connect
+
+from tests.support.service import RunningService
+
+KEYS = {
+    "read": ("read", "*"),
+    "run": ("run", "*"),
+    "admin": ("admin", "*"),
+    "a-read": ("read", "A"),
+    "a-run": ("run", "A"),
+    "a-admin": ("admin", "A"),
+    "b-admin": ("admin", "B"),
+}
+SECRET = "a secret for tests, of 32 bytes and more"
+
+
+def key_of(name: str) -> str:
+    return f"wos_{name}-key-for-tests"
+
+
+def entry_of(name: str) -> str:
+    role, organization = KEYS[name]
+    return f"{name}:{role}:{organization}:{sha256(key_of(name).encode()).hexdigest()}"
+
+
+ENTRIES = ",".join(map(entry_of, KEYS))
+
+
+def as_(name: str) -> dict[str, str]:
+    """The headers of a caller with this key."""
+    return {"Authorization": f"Bearer {key_of(name)}"}
+
+
+def token_for(service: RunningService, execution_id: str, name: str = "read") -> str:
+    answer = service.http.post(f"/api/executions/{execution_id}/token", headers=as_(name))
+    assert answer.status_code == 200, answer.text
+    return answer.json()["token"]
+
+
+def caller(service: RunningService, name: str) -> httpx.Client:
+    """A client that shows this key with every request."""
+    return httpx.Client(base_url=service.url, headers=as_(name), timeout=30.0)
+
+
+def socket_of(
+    service: RunningService, query: str = "", headers: dict[str, str] | None = None
+) -> ClientConnection:
+    """A WebSocket to the service."""
+    url = service.url.replace("http:", "ws:") + "/ws" + query
+    return connect(url, additional_headers=headers, proxy=None, open_timeout=10, close_timeout=5)

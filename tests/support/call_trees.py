@@ -1,0 +1,107 @@
+"""Executions that call others, straight in the tables."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from database import Database
+from database.executions.node_records import NodeEnded, NodeStarted
+from database.records import Child, Ending, Lease, Submission
+from database.tables import logs
+from engine.document import Node
+from engine.parking import Resumption
+from engine.plan import Progress
+from engine.status import ExecutionStatus, NodeStatus
+from engine.subworkflow_calls import ChildEnd
+from tests.support.stored_executions import BEGUN
+
+LEASE = 30.0
+CALL = Node("call", "subworkflow", "Call", {})
+BEGINS = Progress(1, 0, 0, 0)
+DONE = Ending(ExecutionStatus.COMPLETED, Progress(1, 1, 0, 0), None, "{}", '{"n": 1}')
+FAILED = Ending(ExecutionStatus.FAILED, Progress(1, 0, 1, 0), "out of paper", "{}")
+CANCELLED = Ending(ExecutionStatus.CANCELLED, BEGINS)
+
+
+def submission(execution_id: str, workflow_id: str = "w") -> Submission:
+    return Submission(execution_id, workflow_id, "A workflow", None, "{}", None, 1)
+
+
+async def claim(database: Database, owner: str = "me") -> Lease:
+    (run,) = await database.queue.claim(owner, 1, LEASE)
+    return run.lease
+
+
+def waits_for(
+    child_id: str, depth: int = 1, workflow_id: str = "w", root_id: str = "parent"
+) -> NodeEnded:
+    detail = json.dumps({"park": {"call": {"workflowId": workflow_id, "executionId": child_id}}})
+    child = Child(submission(child_id, workflow_id), depth, root_id)
+    return NodeEnded("call", NodeStatus.WAITING, 1, "null", detail, child=child)
+
+
+async def begin_call(database: Database, lease: Lease) -> int:
+    started = NodeStarted(CALL, "null", 1, resumed=False)
+    return await database.journal.record_step(lease, BEGUN, BEGINS, "call", started=[started])
+
+
+async def calls(
+    database: Database, lease: Lease, child_id: str, depth: int = 1, root_id: str | None = None
+) -> int:
+    """The execution's node begins, and waits for a new child; gives the sequence number then."""
+    seq = await begin_call(database, lease)
+    ended = [waits_for(child_id, depth, root_id=root_id or lease.execution_id)]
+    return await database.journal.record_step(lease, seq, BEGINS, "call", ended=ended)
+
+
+async def family(database: Database) -> tuple[Lease, Lease]:
+    """An execution that runs and what it called, which runs too."""
+    await database.submissions.submit(submission("parent"))
+    parent = await claim(database)
+    await calls(database, parent, "child")
+    return parent, await claim(database)
+
+
+async def parked_family(database: Database) -> Lease:
+    """An execution that is parked, and what it called, which runs."""
+    parent, child = await family(database)
+    await database.journal.park(parent, None)
+    return child
+
+
+async def rows(database: Database, table: Any) -> Sequence[Any]:
+    return await database._access.reader.run(
+        lambda connection: connection.execute(select(table)).all()
+    )
+
+
+async def write(database: Database, statement: Any) -> None:
+    await database._access.writer.run(lambda connection: connection.execute(statement))
+
+
+async def told(database: Database, node_row: str = "parent:call") -> ChildEnd | None:
+    found = {row.id: row.resumption for row in await rows(database, logs)}[node_row]
+    return None if found is None else Resumption.from_json(json.loads(found)).child
+
+
+async def status(database: Database, execution_id: str) -> str:
+    return (await database.reads.execution(execution_id)).status
+
+
+async def holds(database: Database) -> bool:
+    return await database.find_violations(service_runs=True) == []
+
+
+async def three_generations(database: Database) -> Lease:
+    """A parked grandparent, a parked parent and a child that runs."""
+    await database.submissions.submit(submission("grandparent"))
+    grandparent = await claim(database)
+    await calls(database, grandparent, "parent")
+    parent = await claim(database)
+    await calls(database, parent, "child", 2, "grandparent")
+    child = await claim(database)
+    await database.journal.park(grandparent, None)
+    await database.journal.park(parent, None)
+    return child

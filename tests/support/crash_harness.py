@@ -1,0 +1,210 @@
+"""The service in a process of its own, to be killed, frozen and started again."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from config import ROOT, Settings
+from database import Database
+from tests.support.ports import free_port
+from tests.support.service import RunningService, wait_until
+
+START_SECONDS = 40.0
+"""Imports take seconds where many processes start at once."""
+LEASE_SECONDS = 1.0
+"""As short as the setting allows."""
+TAKEN_OVER_SECONDS = LEASE_SECONDS + 5.0
+"""Within this time somebody owns what a dead service left; the service promises it."""
+
+
+class ServiceProcess(RunningService):
+    """What ``RunningService`` is, in a process group of its own, started by ``launcher``.
+
+    Several may share one directory, and with it the database. ``log`` is what they all said.
+    """
+
+    def __init__(self, directory: Path, **settings: object) -> None:
+        # Not the base's: that one would run the service here.
+        self.path = directory / "database.sqlite"
+        self.database_url = str(settings.get("database_url", f"sqlite+aiosqlite:///{self.path}"))
+        self.log = directory / "service.log"
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.http = httpx.Client(base_url=self.url, timeout=30.0)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._settings = {
+            "api_host": "127.0.0.1",
+            "api_port": port,
+            "database_path": self.path,
+            "prefect_home": directory / "prefect",
+            "lease_seconds": LEASE_SECONDS,
+            "poll_interval_seconds": 0.1,
+            "log_format": "json",
+            "http_allowed_hosts": "127.0.0.1",
+            **settings,
+        }
+
+    # Starting and ending
+
+    def start_process(self, **tampering: object) -> Self:
+        """Starts it, without waiting until it answers; ``launcher`` says what may be tampered with:
+        ``kill_at="after_claim"``.
+        """
+        ours = {name.upper() for name in Settings.model_fields}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name.upper() not in ours and not name.startswith("PREFECT")
+        }
+        settings = {name.upper(): str(value) for name, value in self._settings.items()}
+        extra = {name.upper(): str(value) for name, value in tampering.items()}
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.launcher"],
+                cwd=ROOT,
+                env={**inherited, **settings, **extra},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self
+
+    def run_process(self, **tampering: object) -> Self:
+        """Starts it and waits until it answers."""
+        return self.start_process(**tampering).wait_ready()
+
+    def wait_ready(self) -> Self:
+        """Waits until it answers."""
+
+        def answers() -> bool:
+            assert self.process.poll() is None, f"it did not start:\n{self.log.read_text()}"
+            with suppress(httpx.HTTPError):
+                return self.http.get("/").status_code == 200
+            return False
+
+        wait_until(answers, START_SECONDS)
+        return self
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process that was started last."""
+        assert self._process is not None, "it was never started"
+        return self._process
+
+    def kill(self) -> None:
+        """SIGKILL, now."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
+        self.process.terminate()
+
+    def wait_dead(self, seconds: float = 20.0) -> int:
+        """The exit code, once it has ended by itself or by a kill point."""
+        return self.process.wait(seconds)
+
+    def stop(self, seconds: float = 20.0) -> int:
+        """SIGTERM; the exit code."""
+        self.ask_to_stop()
+        return self.wait_dead(seconds)
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(10)
+        self.http.close()
+
+    # Looking at what it did
+
+    def start_fatal(self, document: object, **body: object) -> str:
+        """As ``start``, where the service may be dead before it answers; waits until it is."""
+        workflow_id = self.save(document)
+        with suppress(httpx.HTTPError):
+            self.submit(workflow_id, **body)
+        self.wait_dead()
+        (row,) = self.rows(
+            "SELECT executionId FROM orchestrator_runs ORDER BY position DESC LIMIT 1"
+        )
+        return row["executionId"]
+
+    def row(self, execution_id: str) -> dict[str, Any]:
+        """The execution and its bookkeeping, straight from the database."""
+        (row,) = self.rows(
+            "SELECT * FROM workflow_executions AS e JOIN orchestrator_runs AS r"
+            " ON r.executionId = e.id WHERE e.id = ?",
+            execution_id,
+        )
+        return dict(row)
+
+    def node_rows(self, execution_id: str) -> dict[str, dict[str, Any]]:
+        """The rows of its nodes by node id, straight from the database."""
+        rows = self.rows("SELECT * FROM execution_logs WHERE executionId = ?", execution_id)
+        return {row["nodeId"]: dict(row) for row in rows}
+
+    def wait_for_status(self, execution_id: str, status: str, seconds: float = 20.0) -> float:
+        """Waits for a status in the table; how long that took."""
+        begin = time.monotonic()
+        wait_until(lambda: self.row(execution_id)["status"] == status, seconds)
+        return time.monotonic() - begin
+
+    def wait_ended(self, *execution_ids: str, seconds: float = 30.0) -> list[str]:
+        """The statuses of executions, straight from the database, once all have ended."""
+        ended = ("completed", "failed", "cancelled")
+
+        def statuses() -> list[str] | None:
+            now = [self.row(execution_id)["status"] for execution_id in execution_ids]
+            return now if all(status in ended for status in now) else None
+
+        return wait_until(statuses, seconds) or []
+
+    def open_database(self) -> Database:
+        """The database, in this process; to be closed."""
+        return Database(self.database_url)
+
+    def violations(self, *, service_runs: bool = True) -> list[str]:
+        """What the service's own check finds in the database."""
+
+        async def check() -> list[str]:
+            database = self.open_database()
+            try:
+                found = await database.find_violations(service_runs=service_runs)
+            finally:
+                await database.close()
+            return [str(violation) for violation in found]
+
+        return asyncio.run(check())
+
+    def events(self, name: str) -> list[Mapping[str, Any]]:
+        """The events of that name in the log."""
+        lines = self.log.read_text(encoding="utf-8").splitlines()
+        found = [json.loads(line) for line in lines if line.startswith("{")]
+        return [event for event in found if event.get("event") == name]

@@ -1,0 +1,197 @@
+"""Made-up requests from the OpenAPI document: what is fuzzed, how, and what may be refused."""
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import requests
+import schemathesis
+from schemathesis import Case
+from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.core.transport import Response
+
+from api_service import create_app
+from config import Settings
+from tests.support.documents import document, line, node
+from tests.support.service import RunningService, wait_until
+
+HELD = document(
+    node("start", "trigger"),
+    node("ask", "approval"),
+    node("held", "gate"),
+    flow=("start -> ask", "start -> held"),
+)
+HOOKED = document(node("hook", "webhook"), node("end"), flow=("hook -> end",))
+
+NO_WAY_OUT: dict[str, Any] = {"http_proxy_url": "http://127.0.0.1:9"}
+"""A proxy that is not there: addresses that are made up are not called."""
+
+ALWAYS = ["2xx", "304", "404", "409"]
+"""Answers to a valid request for anything: an id is a text, and need not be there."""
+FURTHER = {
+    # A 422 only for the reasons of ``MEANT``.
+    "executeWorkflow": ["422"],
+    "rerunExecution": ["422"],
+    "listExecutions": ["422"],
+    "listWorkflowExecutions": ["422"],
+    "readExecutionLogs": ["422"],
+    "listWorkflows": ["422"],
+    # 405: 'execute' is no id but a path of its own. 412: the workflow is in another version.
+    "readWorkflow": ["405"],
+    "updateWorkflow": ["405", "412", "422"],
+    "deleteWorkflow": ["405", "412"],
+    "executeNode": ["400"],
+    "streamEvents": ["422"],
+}
+"""By ``operationId``: what else a request that is valid by its schema may be answered."""
+LEFT_OUT = {
+    # It asks whether all parameters came from the link, and this one has none: its workflow is
+    # named in the body, which schemathesis also makes up to see what comes of it.
+    ("validateWorkflow", "ensure_resource_availability"),
+}
+"""Checks that are not made of an operation."""
+MEANT = {
+    "executeWorkflow": {"invalid_document", "idempotency_key_reused"},
+    "rerunExecution": {"unknown_node"},
+    "listExecutions": {"invalid_cursor"},
+    "listWorkflowExecutions": {"invalid_cursor"},
+    "readExecutionLogs": {"invalid_query"},
+    "listWorkflows": {"invalid_cursor"},
+    "updateWorkflow": {"unchangeable"},
+    "streamEvents": {"invalid_query"},
+}
+"""By ``operationId``: why what is valid by its schema may be a 422, since no schema says it."""
+
+
+def document_of(**values: Any) -> dict[str, Any]:
+    """The OpenAPI document of a service with these settings."""
+    return create_app(Settings(_env_file=None, **values)).openapi()  # pyright: ignore[reportCallIssue]
+
+
+def check_names() -> set[str]:
+    """Every check of this schemathesis."""
+    load_all_checks()
+    return set(CHECKS.get_all_names())
+
+
+def config(
+    *,
+    further: Sequence[str] = (),
+    left_out: Collection[tuple[str, str]] = LEFT_OUT,
+    **more: Any,
+) -> schemathesis.Config:
+    """Every check, with what a valid request may be answered beyond success."""
+    allowed = [*ALWAYS, *further]
+    accepting = {"positive_data_acceptance": {"expected-statuses": allowed}}
+    operations: list[dict[str, Any]] = [
+        {
+            "include-operation-id": operation,
+            "checks": {"positive_data_acceptance": {"expected-statuses": [*allowed, *statuses]}},
+        }
+        for operation, statuses in FURTHER.items()
+    ]
+    operations += [
+        {"include-operation-id": operation, "checks": {check: {"enabled": False}}}
+        for operation, check in left_out
+    ]
+    declared_links_only = {"stateful": {"inference": {"algorithms": []}}}
+    return schemathesis.Config.from_dict(
+        {
+            "checks": accepting,
+            "operations": operations,
+            "phases": declared_links_only,
+            **more,
+        }
+    )
+
+
+def refused_for_what_it_means(_ctx: object, answer: Response, case: Case) -> None:
+    """A check: what is valid by its schema is a 422 only for what no schema can say."""
+    meant_well = case.meta is not None and case.meta.generation.mode.is_positive
+    if meant_well and answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
+        codes = {error["code"] for error in answer.json()["errors"]}
+        assert codes <= MEANT[name_of(case.operation)]
+
+
+def name_of(operation: Any) -> str:
+    """Its ``operationId``."""
+    return operation.definition.raw["operationId"]
+
+
+class Hearing(requests.Session):
+    """A session that hears the beginning of a stream, which may never end, and hangs up."""
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        answer = super().send(request, **{**kwargs, "stream": True})
+        if answer.headers.get("content-type", "").startswith("text/event-stream"):
+            answer._content = next(answer.iter_content(None), b"")
+            answer._content_consumed = True
+            answer.close()
+        else:
+            assert answer.content is not None  # is read here
+        return answer
+
+
+class Known:
+    """A service in which there is something to find, under ids that stay."""
+
+    def __init__(self, service: RunningService, organization_id: str | None = None) -> None:
+        self.service = service
+        self._organization_id = organization_id
+        self._session = Hearing()
+        self._save(line(3), "lasting")
+        self._save(HOOKED, "hooked")
+        self._save(HELD, "held")
+        self.ended = service.submit("lasting").json()["executionId"]
+        service.ended(self.ended)
+        self.running = self._start_held()
+
+    def answers_as_told(self, case: Case) -> None:
+        """Sends a request, as it is and to what is there, and holds the answers to every check."""
+        made_up = dict(case.path_parameters or {})
+        for places in itertools.chain([{}], self._places(case)):  # one after another
+            case.path_parameters = {
+                name: places.get(name, value) for name, value in made_up.items()
+            }
+            case.call_and_validate(
+                self.service.url,
+                session=self._session,
+                additional_checks=[refused_for_what_it_means],
+            )
+
+    def _save(self, workflow: dict[str, Any], workflow_id: str) -> str:
+        self.service.save(workflow, workflow_id)
+        self.service.write(
+            "UPDATE workflows SET organizationId=? WHERE id=?", self._organization_id, workflow_id
+        )
+        return workflow_id
+
+    def _start_held(self) -> str:
+        """An execution of which one node runs and one waits for people."""
+        execution_id = self.service.submit("held").json()["executionId"]
+        wait_until(
+            lambda: self.service.logs(execution_id).get("ask", {}).get("status") == "waiting"
+        )
+        return execution_id
+
+    def _places(self, case: Case) -> Iterator[dict[str, Any]]:
+        """What to put into the path of ``case``, so that it finds something."""
+        names = set(case.path_parameters or {})
+        label = case.operation.label
+        if "execution_id" in names:
+            ids = [self.ended, self.running]
+            ends = label.endswith(("/cancel", "/resume"))
+            if ends:
+                ids[1] = self._start_held()  # nobody can do it to this one again
+            for execution_id in ids:
+                yield {"execution_id": execution_id, "node_id": "ask"}
+            if ends:
+                self.service.http.post(f"/api/executions/{ids[1]}/cancel")
+        elif "webhook" in label:
+            yield {"workflow_id": "hooked"}
+        elif label.startswith(("PUT", "DELETE")):
+            yield {"workflow_id": "execute"}  # a path of its own, with a method of its own
+            yield {"workflow_id": self._save(line(2), "passing")}
+        elif "workflow_id" in names:
+            yield {"workflow_id": "lasting"}

@@ -1,0 +1,227 @@
+"""Starts the real service for crash tests: ``python -m tests.support.launcher``.
+
+From outside of the product it adds node types that misbehave, moves the clock by
+``CLOCK_SHIFT_SECONDS``, has leases not be renewed by the heartbeat where ``NO_HEARTBEAT`` is set,
+starts a thread that the interpreter would wait for where ``LEAVE_THREAD`` is set,
+and has the process killed at the point that ``KILL_AT`` names:
+
+- ``after_claim``: executions are claimed, nothing of them has started;
+- ``after_start:NODE``: the node is recorded as running, its handler has not been called;
+- ``before_record:NODE``: its handler has returned, nothing of that is recorded;
+- ``within_record:NODE``: its end is written, in a transaction that is not committed;
+- ``after_record:NODE``: its end is committed, nobody knows yet;
+- ``within_final_write``: the execution's end is written, and not committed;
+- ``after_final_write``: it is committed;
+- ``before_callback``: a callback is claimed, nothing of it is sent;
+- ``after_callback``: the receiver has answered, nothing of that is recorded.
+"""
+
+import asyncio
+import atexit
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from config import load_settings
+from flows.prefect_adapter.environment import prepare_prefect
+
+
+def die(*_: object) -> None:
+    """What a power cut does to a process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> int:
+    """Prepares the process and starts the service in it."""
+    settings = load_settings()
+    prepare_prefect(settings.prefect_api_url, settings.prefect_home)
+    add_node_types()
+    shift_clock(float(os.environ.get("CLOCK_SHIFT_SECONDS", "0")))
+    if os.environ.get("NO_HEARTBEAT"):
+        stop_heartbeat()
+    point, _, node_id = os.environ.get("KILL_AT", "").partition(":")
+    if point:
+        KILL_POINTS[point](node_id)
+    if os.environ.get("LEAVE_THREAD"):
+        threading.Thread(target=time.sleep, args=(3_600,)).start()
+        atexit.register(print, "exit functions have run", flush=True)
+
+    import start_service  # noqa: PLC0415 - it must come after prepare_prefect
+
+    return start_service.main()
+
+
+def shift_clock(seconds: float) -> None:
+    """Has the service believe that it is so much later."""
+    import api_service  # noqa: PLC0415 - see ``main``
+
+    def clock() -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=seconds)
+
+    if seconds:
+        api_service.Database = partial(api_service.Database, clock=clock)  # type: ignore[misc]
+
+
+def stop_heartbeat() -> None:
+    """Has the runner believe that every lease is renewed: it learns of a loss only as it writes."""
+    from database.executions.queue import Queue  # noqa: PLC0415 - see ``main``
+
+    async def renew(
+        self: Queue, owner: str, execution_ids: Sequence[str], lease_seconds: float
+    ) -> set[str]:
+        return set(execution_ids)
+
+    Queue.renew = renew
+
+
+def add_node_types() -> None:
+    """Node types that no service should have."""
+    from prefect import task  # noqa: PLC0415 - see ``main``
+
+    from tasks.node_handlers import NODE_HANDLERS  # noqa: PLC0415
+
+    @task(name="kill")
+    async def kill(node: dict[str, Any], input_data: object) -> dict[str, Any]:
+        die()
+        return {}
+
+    @task(name="exit")
+    async def exit_(node: dict[str, Any], input_data: object) -> dict[str, Any]:
+        os._exit(3)
+
+    @task(name="stubborn")
+    async def stubborn(node: dict[str, Any], input_data: object) -> dict[str, Any]:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                continue
+
+    @task(name="blocking")
+    def blocking(node: dict[str, Any], input_data: object) -> dict[str, Any]:
+        time.sleep(3_600)  # a library that knows nothing of asyncio
+        return {}
+
+    NODE_HANDLERS.update(kill=kill, exit=exit_, stubborn=stubborn, blocking=blocking)
+
+
+# Kill points
+
+
+def _around(
+    owner: Any,
+    name: str,
+    meant: Callable[[dict[str, Any], Any], bool],
+    *,
+    before: bool = False,
+) -> None:
+    """Kills the process before or after an asynchronous method, where ``meant`` says so."""
+    original = getattr(owner, name)
+
+    async def method(*args: Any, **kwargs: Any) -> Any:
+        if before and meant(kwargs, None):
+            die()
+        answer = await original(*args, **kwargs)
+        if not before and meant(kwargs, answer):
+            die()
+        return answer
+
+    setattr(owner, name, method)
+
+
+def _names(node_id: str, rows: Iterable[Any]) -> bool:
+    return any(getattr(row, "node_id", None) == node_id for row in rows)
+
+
+def _after_claim(_: str) -> None:
+    from database.executions.queue import Queue  # noqa: PLC0415 - see ``main``
+
+    _around(Queue, "claim", lambda _, claimed: bool(claimed))
+
+
+def _after_start(node_id: str) -> None:
+    from database.executions.journal import Journal  # noqa: PLC0415 - see ``main``
+
+    def meant(kwargs: dict[str, Any], _: object) -> bool:
+        return any(start.node.id == node_id for start in kwargs.get("started", ()))
+
+    _around(Journal, "record_step", meant)
+
+
+def _record(node_id: str, *, before: bool) -> None:
+    from database.executions.journal import Journal  # noqa: PLC0415 - see ``main``
+
+    def meant(kwargs: dict[str, Any], _: object) -> bool:
+        return _names(node_id, kwargs.get("ended", ()))
+
+    for name in ("record_step", "finish"):
+        _around(Journal, name, meant, before=before)
+
+
+def _within_record(node_id: str) -> None:
+    from database.executions import journal  # noqa: PLC0415 - see ``main``
+
+    original = journal.end_nodes
+
+    def end_nodes(connection: Any, lease: Any, seq: int, ended: Any, now: str) -> int:
+        reached = original(connection, lease, seq, ended, now)
+        if _names(node_id, ended):
+            die()
+        return reached
+
+    journal.end_nodes = end_nodes
+
+
+def _within_final_write(_: str) -> None:
+    from database.executions.journal import Journal  # noqa: PLC0415 - see ``main``
+
+    original = Journal._end_execution
+
+    def end_execution(*args: Any, **kwargs: Any) -> None:
+        original(*args, **kwargs)
+        die()
+
+    Journal._end_execution = end_execution
+
+
+def _after_final_write(_: str) -> None:
+    from database.executions.journal import Journal  # noqa: PLC0415 - see ``main``
+
+    _around(Journal, "finish", lambda *_: True)
+
+
+def _before_callback(_: str) -> None:
+    from database.executions.callbacks import Callbacks  # noqa: PLC0415 - see ``main``
+
+    _around(Callbacks, "claim", lambda _, delivery: delivery is not None)
+
+
+def _after_callback(_: str) -> None:
+    from database.executions.callbacks import Callbacks  # noqa: PLC0415 - see ``main``
+
+    for name in ("delivered", "failed"):
+        _around(Callbacks, name, lambda *_: True, before=True)
+
+
+KILL_POINTS: dict[str, Callable[[str], None]] = {
+    "after_claim": _after_claim,
+    "after_start": _after_start,
+    "before_record": partial(_record, before=True),
+    "within_record": _within_record,
+    "after_record": partial(_record, before=False),
+    "within_final_write": _within_final_write,
+    "after_final_write": _after_final_write,
+    "before_callback": _before_callback,
+    "after_callback": _after_callback,
+}
+
+
+if __name__ == "__main__":
+    import start_service
+
+    start_service.exit_process(main)

@@ -1,0 +1,64 @@
+"""Running a handler in a flow, for the tests of this directory."""
+
+from contextlib import asynccontextmanager
+
+from prefect import flow
+from prefect.context import TaskRunContext
+from prefect.states import Completed
+
+from flows.nodes.prefect_task import run_handler
+from flows.prefect_adapter.runs import prefect_context, run_flow
+
+NODE = {"id": "n1", "type": "custom", "label": "My node", "config": {}}
+
+
+def this_task_run():
+    """The task run that the caller is part of."""
+    context = TaskRunContext.get()
+    assert context is not None
+    return context.task_run
+
+
+async def no_retry(attempt, error):
+    raise AssertionError(f"attempt {attempt} is made again: {error}")
+
+
+class Retries(list):
+    """What ``on_retry`` was told."""
+
+    async def note(self, attempt, error):
+        self.append((attempt, error))
+
+
+async def handle(handler, input_data=None, *, node=NODE, **options):
+    settings = {"retries": None, "delays": (), "timeout_seconds": None, "on_retry": no_retry}
+    return await run_handler(handler, node, input_data, **{**settings, **options})
+
+
+@asynccontextmanager
+async def a_flow():
+    """Runs the functions it is given as bodies of flows, and gives back what they return."""
+    async with prefect_context(None) as client:
+
+        async def run(body):
+            results = []
+
+            @flow(name="test", validate_parameters=False, persist_result=False)
+            async def around(execution_id):
+                try:
+                    results.append(await body())
+                except Exception as error:  # noqa: BLE001 - raised again below
+                    results.append(error)
+                return Completed()
+
+            await run_flow(around, "e", "n", client)
+            if isinstance(results[0], Exception):
+                raise results[0]
+            return results[0]
+
+        yield run
+
+
+async def run(body):
+    async with a_flow() as run_body:
+        return await run_body(body)

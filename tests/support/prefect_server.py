@@ -1,0 +1,80 @@
+"""A real Prefect server in a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+import httpx
+
+from tests.support.ports import free_port
+from tests.support.service import wait_until
+
+START_SECONDS = 90.0
+
+
+class PrefectServer:
+    """A real server that can be stopped and started again; its history is in a file."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._log = home / "server.log"
+        self._port = free_port()
+        self.api_url = f"http://127.0.0.1:{self._port}/api"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        """Starts it and waits until it is healthy."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT")}
+        environment |= {
+            "PREFECT_HOME": str(self._home),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": (
+                f"sqlite+aiosqlite:///{self._home / 'prefect.db'}"
+            ),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_UI_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+        }
+        command = [sys.executable, "-m", "prefect", "server", "start"]
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*command, "--host", "127.0.0.1", "--port", str(self._port)],
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        wait_until(self._is_healthy, START_SECONDS)
+        return self
+
+    def _is_healthy(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self._log.read_text()
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{self.api_url}/health", timeout=2).status_code == 200
+        return False
+
+    def stop(self) -> None:
+        """Takes it away at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(20)
+            self._process = None
+
+    def state_of(self, flow_run_id: str) -> str:
+        """The name of a flow run's state."""
+        answer = httpx.get(f"{self.api_url}/flow_runs/{flow_run_id}", timeout=10)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["state"]["name"]
+
+
+@contextmanager
+def prefect_server(home: Path) -> Iterator[PrefectServer]:
+    """One that is healthy; it ends with the block, and also when it does not start."""
+    server = PrefectServer(home)
+    try:
+        yield server.start()
+    finally:
+        server.stop()

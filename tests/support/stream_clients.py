@@ -1,0 +1,127 @@
+"""Clients of streams: Server-Sent Events read as browsers do, and WebSockets."""
+
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from websockets.sync.client import ClientConnection, connect
+from websockets.sync.connection import Connection
+
+from tests.support.service import RunningService
+
+ENDS = ("execution_complete", "execution_cancelled", "execution_error")
+TIMEOUT = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One event of a stream."""
+
+    id: str | None
+    type: str
+    data: dict[str, Any]
+
+
+def parse(lines: Iterator[str]) -> Iterator[Told]:
+    """Events out of lines, by the rules of the HTML standard, as strictly as our own need it."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if not line:
+            if "data" in fields:
+                yield Told(fields.get("id"), fields["event"], json.loads(fields["data"]))
+            fields = {}
+        elif not line.startswith(":"):
+            name, _, value = line.partition(": ")
+            assert name in ("id", "event", "data", "retry"), line
+            assert name not in fields or name == "data", line
+            fields[name] = f"{fields[name]}\n{value}" if name in fields else value
+
+
+@contextmanager
+def sse(
+    service: RunningService, path: str, last: object = None, **query: object
+) -> Iterator[Iterator[Told]]:
+    """A stream's events as they come; the connection is cut where the block ends."""
+    headers = {} if last is None else {"Last-Event-ID": str(last)}
+    params: Any = query
+    url = service.url + path
+    with httpx.stream("GET", url, headers=headers, params=params, timeout=TIMEOUT) as answer:
+        assert answer.status_code == 200, answer.read()
+        yield parse(answer.iter_lines())
+
+
+def told(
+    service: RunningService, execution_id: str, last: object = None, **query: object
+) -> list[Told]:
+    """Everything that an execution's stream tells, to its end."""
+    with sse(service, f"/api/executions/{execution_id}/stream", last, **query) as events:
+        return list(events)
+
+
+@contextmanager
+def websocket(service: RunningService) -> Iterator[ClientConnection]:
+    """A WebSocket to the service."""
+    url = service.url.replace("http://", "ws://") + "/ws"
+    client = connect(url, close_timeout=1, max_size=None)
+    with client:
+        yield client
+
+
+def say(client: Connection, **message: object) -> dict[str, Any]:
+    """Sends a message; gives the answer."""
+    client.send(json.dumps(message))
+    return hear(client)
+
+
+def hear(client: Connection) -> dict[str, Any]:
+    """The next message."""
+    return json.loads(client.recv(timeout=TIMEOUT))
+
+
+def heard(client: Connection) -> list[dict[str, Any]]:
+    """Messages up to the one that ends an execution."""
+    messages = [hear(client)]
+    while messages[-1]["type"] not in ENDS:
+        messages.append(hear(client))
+    return messages
+
+
+def subscribe(client: ClientConnection, **about: object) -> None:
+    """Subscribes, and hears that it did."""
+    assert say(client, type="subscribe", **about)["type"] == "subscribed"
+
+
+def raw(
+    service: RunningService, path: str, buffer: int | None = None, **headers: str
+) -> socket.socket:
+    """A socket on which a request was sent and nothing is read.
+
+    With a small receive ``buffer`` little is on its way to it, as it does not read.
+    """
+    where = urlsplit(service.url)
+    client = socket.socket()
+    client.settimeout(TIMEOUT)
+    if buffer is not None:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    client.connect((where.hostname, where.port))
+    lines = [f"GET {path} HTTP/1.1", f"Host: {where.netloc}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    client.sendall("\r\n".join([*lines, "", ""]).encode())
+    return client
+
+
+def shape(message: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What must be the same whichever way a message comes."""
+    nodes = [(log["nodeId"], log["status"], log["attempt"]) for log in message["logs"]]
+    return (message["seq"], message["type"], message["status"], nodes, message["progress"])
+
+
+def seqs(events: list[Told]) -> list[int]:
+    """The sequence numbers, which are the ids."""
+    assert all(event.id == str(event.data["seq"]) for event in events)
+    return [event.data["seq"] for event in events]
