@@ -11,19 +11,23 @@ from fastapi import Depends, FastAPI
 from fastapi_standalone_docs import StandaloneDocs  # pyright: ignore[reportMissingTypeStubs]
 from pydantic import SecretStr
 
-from api.access_log import AccessLog
+from api.access_log import AccessLogMiddleware
 from api.auth.api_keys import read_keys
-from api.auth.browsers import BrowserProtection, BrowserRules
-from api.auth.middleware import SIGNED, Access, Door
+from api.auth.browsers import BrowserProtectionMiddleware, BrowserRules
+from api.auth.middleware import SECURITY_SCHEMES, Authenticator, AuthMiddleware
 from api.auth.origins import parse_hosts, parse_origins
-from api.auth.tenancy import within_scope
+from api.auth.tenancy import require_tenant_access
 from api.auth.tokens import Tokens
 from api.bodies.strict_json import BodyLimits
 from api.bodies.webhook_payload import WebhookLimits
 from api.dependencies import Services
 from api.errors import add_error_handlers
-from api.middleware import BodyLimit, SafeHeaders, UnexpectedErrors
-from api.openapi.document import DESCRIPTION, STORAGE, TAGS, DescribedApp
+from api.middleware import (
+    RequestBodyLimitMiddleware,
+    SecurityHeadersMiddleware,
+    UnexpectedErrorMiddleware,
+)
+from api.openapi.document import DESCRIPTION, STORAGE_ERROR_STATUSES, TAGS, OpenApiApp
 from api.query_names import reject_misspelled_parameters
 from api.routes import (
     executions,
@@ -39,21 +43,21 @@ from api.routes import (
 from api.routes import (
     node_types as node_type_routes,
 )
-from api.schemas.executions import ProblemView
-from api.streaming.broadcaster import Hub
+from api.schemas.executions import ProblemDetails
+from api.streaming.broadcaster import EventBroadcaster
 from config import ROOT, Settings, SettingsError, load_secrets
 from credentials import mask_credentials
 from database import Database, ExampleWorkflow, utc_now
 from database.connection.urls import read_address
-from database.encryption import Vault
+from database.encryption import DataEncryption
 from engine.json_values import encode_json
 from engine.limits import DocumentLimits, RunLimits
 from flows.callbacks.dispatcher import CallbackSettings
-from flows.intake.submissions import Submissions
+from flows.intake.submissions import SubmissionService
 from flows.prefect_adapter.environment import is_embedded
 from flows.prefect_adapter.secrets import fetch_secret
-from flows.worker.worker import Runner, RunnerSettings
-from tasks.code.node import OFF
+from flows.worker.worker import Worker, WorkerSettings
+from tasks.code.node import CODE_NODE_DISABLED_MESSAGE
 from tasks.context import HandlerSettings
 from tasks.http.client import parse_url
 from tasks.http.ssrf_guard import parse_allowed_hosts
@@ -74,19 +78,23 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         KeysError: ``API_KEYS`` or ``API_KEYS_FILE`` holds an entry that is no key.
     """
     mask_credentials(settings)
-    access = access_of(settings)
-    for_runner = runner_settings(settings)
-    types = node_types if settings.enable_code_node else node_types.without({"code": OFF})
+    access = authenticator_of(settings)
+    for_runner = worker_settings(settings)
+    types = (
+        node_types
+        if settings.enable_code_node
+        else node_types.without({"code": CODE_NODE_DISABLED_MESSAGE})
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        database = Database(settings.url, vault=vault_of(settings))
-        hub = Hub(database, settings.poll_interval_seconds)
-        runner = Runner(for_runner, types, database, hub.publish)
+        database = Database(settings.url, vault=data_encryption_of(settings))
+        hub = EventBroadcaster(database, settings.poll_interval_seconds)
+        runner = Worker(for_runner, types, database, hub.publish)
         try:
             await database.prepare(example_workflows())
             await asyncio.wrap_future(runner.start())
-            submissions = Submissions(
+            submissions = SubmissionService(
                 database,
                 types,
                 runner,
@@ -114,7 +122,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
             await database.close()
         log.info("service_stopped")
 
-    app = DescribedApp(
+    app = OpenApiApp(
         title="Workflow Orchestration Service",
         version=VERSION,
         summary="Runs workflows in the background and tells how they go.",
@@ -127,32 +135,40 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
     StandaloneDocs(app)  # else whoever opens /docs fetches scripts from somewhere else
     # From the inside out: what is added last is asked first.
     app.add_middleware(
-        BodyLimit, most=settings.max_body_bytes, seconds=settings.body_timeout_seconds
+        RequestBodyLimitMiddleware,
+        most=settings.max_body_bytes,
+        seconds=settings.body_timeout_seconds,
     )
-    app.add_middleware(Door, access=access)
-    app.add_middleware(UnexpectedErrors)
-    app.add_middleware(BrowserProtection, rules=browser_rules(settings, is_open=access.open))
-    app.add_middleware(SafeHeaders)
-    app.add_middleware(AccessLog)
+    app.add_middleware(AuthMiddleware, access=access)
+    app.add_middleware(UnexpectedErrorMiddleware)
+    app.add_middleware(
+        BrowserProtectionMiddleware, rules=browser_rules(settings, is_open=access.open)
+    )
+    app.add_middleware(SecurityHeadersMiddleware)
+    app.add_middleware(AccessLogMiddleware)
     add_error_handlers(app)
     # What is asked of a route here holds for the next one too.
     asked = [
         Depends(reject_misspelled_parameters),
-        Depends(within_scope),
-        *([] if access.open else SIGNED),
+        Depends(require_tenant_access),
+        *([] if access.open else SECURITY_SCHEMES),
     ]
-    refusals = (413, 421, *STORAGE) if access.open else (401, 403, 413, *STORAGE)
+    refusals = (
+        (413, 421, *STORAGE_ERROR_STATUSES)
+        if access.open
+        else (401, 403, 413, *STORAGE_ERROR_STATUSES)
+    )
     of_service = (413, 421) if access.open else (413,)
     # webhooks have secrets of their own
     for resource, statuses in ((service, of_service), (webhooks, (413,))):
         app.include_router(
-            resource.router, responses={status: {"model": ProblemView} for status in statuses}
+            resource.router, responses={status: {"model": ProblemDetails} for status in statuses}
         )
     for resource in (executions, validation, listings, workflows, nodes, node_type_routes, streams):
         app.include_router(
             resource.router,
             dependencies=asked,
-            responses={status: {"model": ProblemView} for status in refusals},
+            responses={status: {"model": ProblemDetails} for status in refusals},
         )
     app.include_router(websocket.router)  # it asks by itself
     return app
@@ -172,7 +188,7 @@ async def prepare_database(settings: Settings) -> None:
         await database.close()
 
 
-def access_of(settings: Settings) -> Access:
+def authenticator_of(settings: Settings) -> Authenticator:
     """Who may come in, by the settings.
 
     Raises:
@@ -181,7 +197,7 @@ def access_of(settings: Settings) -> Access:
     secret = settings.token_secret
     # Not derived from the hashes of keys: who reads those must not be able to make tokens.
     signs = secret.get_secret_value() if secret else secrets.token_urlsafe(32)
-    return Access(
+    return Authenticator(
         read_keys(settings.key_entries, settings.api_keys_file),
         Tokens(signs, settings.token_seconds, utc_now),
     )
@@ -204,7 +220,7 @@ def browser_rules(settings: Settings, *, is_open: bool) -> BrowserRules:
     return BrowserRules(origins, hosts if is_open else None)
 
 
-def runner_settings(settings: Settings) -> RunnerSettings:
+def worker_settings(settings: Settings) -> WorkerSettings:
     """What the runner needs of the settings.
 
     Raises:
@@ -234,7 +250,7 @@ def runner_settings(settings: Settings) -> RunnerSettings:
         max_node_result_bytes=settings.max_node_result_bytes,
         max_template_read_bytes=settings.max_template_read_bytes,
     )
-    return RunnerSettings(
+    return WorkerSettings(
         max_concurrent_executions=settings.max_concurrent_executions,
         max_recovery_attempts=settings.max_recovery_attempts,
         max_subworkflow_depth=settings.max_subworkflow_depth,
@@ -264,11 +280,11 @@ def runner_settings(settings: Settings) -> RunnerSettings:
     )
 
 
-def vault_of(settings: Settings) -> Vault:
+def data_encryption_of(settings: Settings) -> DataEncryption:
     """What seals the data of nodes that hide it; its key file lies beside the database."""
     key = settings.data_key
     file = read_address(settings.url).file
-    return Vault(
+    return DataEncryption(
         key.get_secret_value() if key else None,
         None if file is None else file.with_name(f"{file.name}.key"),
     )

@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parent
 
 _SECRET_BYTES = (24, 64)
 SECRET_PREFIX = "SECRET_"  # noqa: S105 - of names, no secret itself
-SHORTEST_SECRET = 4
+MIN_SECRET_CHARS = 4
 """Characters. A shorter one is in too many texts by chance, and masking would destroy them."""
-SHORTEST_DATA_KEY = 16
+MIN_DATA_KEY_CHARS = 16
 _TOKEN_SECRET_BYTES = 32
 _COMPARED_CHARACTERS = 60
 
@@ -244,7 +244,7 @@ class Settings(BaseSettings):
     secrets_file: Annotated[Path | None, _BlankIsNone] = None
     """Secrets beside those of ``SECRET_…``: JSON, or lines of ``NAME=value``."""
     data_key: Annotated[SecretStr | None, _BlankIsNone] = Field(
-        default=None, min_length=SHORTEST_DATA_KEY
+        default=None, min_length=MIN_DATA_KEY_CHARS
     )
     """Seals what nodes with ``hideData`` work with; without it a key file beside the database."""
 
@@ -310,9 +310,9 @@ def load_secrets(settings: Settings) -> dict[str, str]:
     for name, value in found.items():
         if not name.isidentifier() or not name.isascii():
             raise SettingsError(f"secret {name!r}: its name should have letters, digits and _ only")
-        if len(value) < SHORTEST_SECRET:
+        if len(value) < MIN_SECRET_CHARS:
             raise SettingsError(
-                f"{SECRET_PREFIX}{name}: the value is shorter than {SHORTEST_SECRET} characters "
+                f"{SECRET_PREFIX}{name}: the value is shorter than {MIN_SECRET_CHARS} characters "
                 "and could not be masked"
             )
     return found

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 from config import Settings
-from tasks.masking import SECRETS
+from tasks.masking import secret_masker
 
 MIN_CREDENTIAL_LENGTH = 8
 """Minimum length of a credential that is masked wherever it appears, in characters. Local servers
@@ -34,9 +34,9 @@ def mask_credentials(settings: Settings) -> None:
 
 def _mask(value: str, in_use: str) -> None:
     if len(value) >= MIN_CREDENTIAL_LENGTH:
-        SECRETS.learn(value)
+        secret_masker.learn(value)
     elif value:
-        SECRETS.learn_exactly(in_use)
+        secret_masker.learn_exactly(in_use)
 
 
 def _urls(settings: Settings) -> Iterator[str]:

@@ -9,7 +9,7 @@ import structlog
 
 from engine.credential_headers import is_credential_header
 from engine.masking import MASK
-from tasks.masking import SECRETS
+from tasks.masking import secret_masker
 
 _NAME_OF_A_SECRET = "secret"  # noqa: S105 - a field of a log line
 """The log field with the name of a secret, which is not the secret's value."""
@@ -32,7 +32,7 @@ class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
     """Whole lines, tracebacks and other libraries' lines included, without secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return SECRETS.error(super().format(record))
+        return secret_masker.error(super().format(record))
 
 
 class _Masked(logging.Formatter):
@@ -43,10 +43,10 @@ class _Masked(logging.Formatter):
         self._formatter = formatter or logging.Formatter()
 
     def format(self, record: logging.LogRecord) -> str:
-        return SECRETS.error(self._formatter.format(record))
+        return secret_masker.error(self._formatter.format(record))
 
 
-_BY_ANY_CLIENT = frozenset(
+_CLIENT_TRIGGERED_MESSAGES = frozenset(
     {
         "Invalid HTTP request received.",
         "Invalid UTF-8 sequence received from client.",
@@ -58,7 +58,7 @@ _BY_ANY_CLIENT = frozenset(
 
 def _lower(record: logging.LogRecord) -> bool:
     """Makes no more than a line for debugging of what any client can fill the log with."""
-    if record.msg in _BY_ANY_CLIENT:
+    if record.msg in _CLIENT_TRIGGERED_MESSAGES:
         record.levelno, record.levelname = logging.DEBUG, "DEBUG"
         record.exc_info = None
     return record.levelno >= logging.getLogger(record.name).getEffectiveLevel()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from config import ROOT, Settings, SettingsError
 from database.connection.urls import read_address
-from engine.errors import StorageUnusableError
+from engine.errors import StorageUnavailableError
 from file_modes import OTHERS_WRITE, why_not_private
 
 
@@ -33,7 +33,7 @@ def key_file_of(settings: Settings) -> Path | None:
     """Return the file with the key of hidden data; ``None`` without a database file."""
     try:
         file = read_address(settings.url).file
-    except StorageUnusableError:  # the start reports it when it opens the database
+    except StorageUnavailableError:  # the start reports it when it opens the database
         return None
     return None if file is None else file.with_name(f"{file.name}.key")
 

@@ -31,7 +31,7 @@ MAX_PORT_DIGITS = 5
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells report it."""
 
-THREAD_SWITCH_SECONDS = 0.0005
+THREAD_SWITCH_INTERVAL_SECONDS = 0.0005
 """How long a thread that wants to go on waits for one that computes. An answer passes through three
 threads while another carries executions out: with Python's 5 ms the slowest tenth of them took
 twice as long, and executions ran no faster."""
@@ -244,7 +244,7 @@ def serve(settings: "Settings", sockets: list[socket.socket], *, is_open: bool) 
     # What is imported stays. Looking through it for garbage would make the start longer by a
     # quarter, and stop the service for 0.15 s again and again.
     gc.disable()
-    sys.setswitchinterval(THREAD_SWITCH_SECONDS)
+    sys.setswitchinterval(THREAD_SWITCH_INTERVAL_SECONDS)
     # Prefect reads its environment as it is imported: everything that imports it comes after.
     from flows.prefect_adapter.environment import prepare_prefect  # noqa: PLC0415
 

@@ -13,13 +13,13 @@ from engine.masking import MASK
 
 MAX_PATH_CHARACTERS = 200
 """Maximum length of a path in the log, in characters."""
-_READS = ("GET", "HEAD", "OPTIONS")
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _STARTS = ("http.response.start", "websocket.http.response.start")
 
 log = structlog.get_logger()
 
 
-class AccessLog:
+class AccessLogMiddleware:
     """Logs method, path and status of every request when its response has ended.
 
     Rejected requests are ``request_rejected``. Accepted ones are ``request_completed``: those that
@@ -70,7 +70,7 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         log.warning("request_failed", **said)
     elif status >= HTTPStatus.BAD_REQUEST:
         log.info("request_rejected", **said)
-    elif method in _READS:
+    elif method in _SAFE_METHODS:
         log.debug("request_completed", **said)
     else:
         log.info("request_completed", **said)

@@ -5,12 +5,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.auth.middleware import Access
+from api.auth.middleware import Authenticator
 from api.bodies.webhook_payload import WebhookLimits
-from api.streaming.broadcaster import Hub
+from api.streaming.broadcaster import EventBroadcaster
 from database import Database
-from flows.intake.submissions import Submissions
-from flows.worker.worker import Runner
+from flows.intake.submissions import SubmissionService
+from flows.worker.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +18,12 @@ class Services:
     """The parts of the running service."""
 
     database: Database
-    runner: Runner
-    submissions: Submissions
-    hub: Hub
+    runner: Worker
+    submissions: SubmissionService
+    hub: EventBroadcaster
     lease_seconds: float
     webhook_response_timeout_seconds: float
-    access: Access
+    access: Authenticator
     webhook_limits: WebhookLimits
     max_logs_page_size: int
     max_response_characters: int
@@ -33,4 +33,4 @@ async def _services(request: Request) -> Services:
     return request.app.state.services
 
 
-UseServices = Annotated[Services, Depends(_services)]
+ServicesDep = Annotated[Services, Depends(_services)]

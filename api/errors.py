@@ -14,19 +14,19 @@ from starlette.exceptions import HTTPException
 from api.methods import allowed_methods
 from engine.document import escape_pointer
 from engine.errors import (
-    ChangedMeanwhileError,
     ConflictError,
+    ForbiddenError,
+    InvalidRequestError,
     NotFoundError,
-    OutOfScopeError,
+    PreconditionFailedError,
     QueueFullError,
-    RefusedError,
     SecretUnavailableError,
     StorageBusyError,
     StorageError,
     StorageFullError,
     TooManyPreviewsError,
     UnknownNodeTypeError,
-    ValueNotStorableError,
+    UnsupportedValueError,
     WorkflowServiceError,
 )
 from engine.problems import MAX_PROBLEMS, and_more
@@ -44,12 +44,12 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
     SignatureError: HTTPStatus.UNAUTHORIZED,
     BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     ContentEncodingError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    OutOfScopeError: HTTPStatus.FORBIDDEN,
-    RefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
-    ValueNotStorableError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ForbiddenError: HTTPStatus.FORBIDDEN,
+    InvalidRequestError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UnsupportedValueError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownNodeTypeError: HTTPStatus.BAD_REQUEST,
     ConflictError: HTTPStatus.CONFLICT,
-    ChangedMeanwhileError: HTTPStatus.PRECONDITION_FAILED,
+    PreconditionFailedError: HTTPStatus.PRECONDITION_FAILED,
     QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
     TooManyPreviewsError: HTTPStatus.TOO_MANY_REQUESTS,
     StorageBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -60,7 +60,7 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
 }
 """Error → status; the nearest class in the error's ancestry decides."""
 
-_LATER = (
+RETRYABLE_ERRORS = (
     StorageError,
     QueueFullError,
     TooManyPreviewsError,
@@ -115,10 +115,12 @@ async def _on_service_error(_request: Request, error: Exception) -> ProblemRespo
     status = status_of(error)
     if isinstance(error, StorageError):
         log.warning("storage_error", reason=str(error))
-    headers = {"Retry-After": RETRY_AFTER_SECONDS} if isinstance(error, _LATER) else None
+    headers = {"Retry-After": RETRY_AFTER_SECONDS} if isinstance(error, RETRYABLE_ERRORS) else None
     if isinstance(error, ContentEncodingError):
         headers = {"Accept-Encoding": "gzip, identity"}  # RFC 9110, section 15.5.16
-    if isinstance(error, RefusedError | SecretUnavailableError | WebhookSecretUnavailableError):
+    if isinstance(
+        error, InvalidRequestError | SecretUnavailableError | WebhookSecretUnavailableError
+    ):
         told = [item.as_json() for item in error.problems]
         return problem(status, str(error), headers, errors=told, **_more(error))
     return problem(status, str(error), headers)
@@ -126,7 +128,7 @@ async def _on_service_error(_request: Request, error: Exception) -> ProblemRespo
 
 def _more(error: WorkflowServiceError) -> dict[str, int]:
     """Return how many errors are not listed, if there are any."""
-    if not isinstance(error, RefusedError) or not (error.more or error.unchecked_nodes):
+    if not isinstance(error, InvalidRequestError) or not (error.more or error.unchecked_nodes):
         return {}
     unchecked = {"uncheckedNodes": error.unchecked_nodes} if error.unchecked_nodes else {}
     return {"moreErrors": error.more, **unchecked}

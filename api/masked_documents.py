@@ -12,10 +12,10 @@ from database.records import SavedWorkflow, WorkflowChange
 from database.workflows import Versions, version_of
 from engine.document_secrets import find_masks, mask_document, restore_masked
 from engine.errors import (
-    ChangedMeanwhileError,
-    DocumentRefusedError,
-    RefusedError,
-    WorkflowRefusedError,
+    InvalidDocumentError,
+    InvalidRequestError,
+    InvalidWorkflowError,
+    PreconditionFailedError,
 )
 from engine.json_pieces import load_json_in_pieces
 from engine.json_values import JsonValue, encode_json
@@ -46,12 +46,12 @@ async def reject_masks(
     document: JsonValue,
     pointer: str,
     services: Services,
-    error: type[RefusedError] = DocumentRefusedError,
+    error: type[InvalidRequestError] = InvalidDocumentError,
 ) -> None:
     """Raise if a secret field of a document holds the mask instead of a value.
 
     Raises:
-        RefusedError: If one does; ``pointer`` leads to the document in the request.
+        InvalidRequestError: If one does; ``pointer`` leads to the document in the request.
     """
     # Few documents contain the mask at all, and a look at the text is cheap.
     text = await encode_off_loop(document)
@@ -67,8 +67,8 @@ async def update_keeping_secrets(
     """Save a change of a workflow, with the stored values where a mask was sent.
 
     Raises:
-        WorkflowRefusedError: If a mask has no stored value.
-        ChangedMeanwhileError: If the workflow is in none of ``versions``.
+        InvalidWorkflowError: If a mask has no stored value.
+        PreconditionFailedError: If the workflow is in none of ``versions``.
         StorageError: If nothing was stored.
     """
     saved = services.database.workflows
@@ -83,7 +83,7 @@ async def update_keeping_secrets(
                 kept, expected = replace(change, data=data), {version_of(known)}
         try:
             return await saved.update(known.id, kept, expected)
-        except ChangedMeanwhileError:
+        except PreconditionFailedError:
             if expected is versions or versions is not None or tries == MAX_TRIES:
                 raise
         known = await saved.read(known.id)
@@ -98,7 +98,7 @@ async def _with_stored_secrets(sent: str, stored: str, services: Services) -> st
         if isinstance(before, Mapping):
             known = cast("Mapping[str, JsonValue]", before)
         if problems := restore_masked(document, known, paths):
-            raise WorkflowRefusedError(
+            raise InvalidWorkflowError(
                 [replace(problem, pointer=f"/data{problem.pointer}") for problem in problems]
             )
         return encode_json(document)

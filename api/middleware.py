@@ -14,7 +14,7 @@ _CLOSE = {"Connection": "close"}
 """RFC 9110, section 15.5.9: the rest of a body that is too late is not waited for."""
 
 
-class SafeHeaders:
+class SecurityHeadersMiddleware:
     """Adds ``SAFE_HEADERS`` to every answer that does not set them itself."""
 
     def __init__(self, app: ASGIApp, headers: Mapping[str, str] = SAFE_HEADERS) -> None:
@@ -34,7 +34,7 @@ class SafeHeaders:
         await self._app(scope, receive, send_safely if scope["type"] == "http" else send)
 
 
-class UnexpectedErrors:
+class UnexpectedErrorMiddleware:
     """Responds with a 500 to every error that no handler knows.
 
     Starlette does so outside of all middleware, so that a page of an allowed origin would see a
@@ -64,7 +64,7 @@ class UnexpectedErrors:
             await unexpected(scope["path"], error)(scope, receive, send)
 
 
-class BodyLimit:
+class RequestBodyLimitMiddleware:
     """Refuses bodies of more than ``most`` bytes with a 413, before they are held or parsed, and
     those that are not there after ``seconds`` with a 408.
     """
@@ -84,15 +84,15 @@ class BodyLimit:
         if said.isascii() and said.isdigit() and int(said) > self.most:
             await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self.too_large)(scope, receive, send)
             return
-        exchange = _Exchange(self, receive, send)
+        exchange = _LimitedRequest(self, receive, send)
         await self._app(scope, exchange.receive, exchange.send)
         await exchange.end()
 
 
-class _Exchange:
+class _LimitedRequest:
     """A request as it comes, and its answer as it goes."""
 
-    def __init__(self, limit: BodyLimit, receive: Receive, send: Send) -> None:
+    def __init__(self, limit: RequestBodyLimitMiddleware, receive: Receive, send: Send) -> None:
         self._limit = limit
         self._receive = receive
         self._send = send

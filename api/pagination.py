@@ -5,12 +5,12 @@ import binascii
 from dataclasses import asdict
 from typing import Any, Literal, cast
 
-from database.records import ExecutionPlace, StoredValue, WorkflowPlace
-from engine.errors import CursorRefusedError
+from database.records import ExecutionCursor, StoredValue, WorkflowCursor
+from engine.errors import InvalidCursorError
 from engine.json_values import JsonValue, encode_json, load_json
 from engine.surrogates import replace_lone_surrogates
 
-HIGHEST_POSITION = 2**63 - 1
+MAX_POSITION = 2**63 - 1
 """What the widest integers of either database hold."""
 
 _BYTES = "bytes"
@@ -19,43 +19,43 @@ _BYTES = "bytes"
 Kind = Literal["executions", "workflows"]
 
 
-def encode_place(place: ExecutionPlace | WorkflowPlace | None) -> str | None:
+def encode_place(place: ExecutionCursor | WorkflowCursor | None) -> str | None:
     """The cursor of a place; ``None`` where there is nothing behind it."""
     if place is None:
         return None
-    kind: Kind = "executions" if isinstance(place, ExecutionPlace) else "workflows"
+    kind: Kind = "executions" if isinstance(place, ExecutionCursor) else "workflows"
     text = encode_json([kind, *map(_encoded, asdict(place).values())])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def execution_place(cursor: str | None) -> ExecutionPlace | None:
+def execution_place(cursor: str | None) -> ExecutionCursor | None:
     """The place in a list of executions that a cursor stands for.
 
     Raises:
-        CursorRefusedError: it is none of such a list.
+        InvalidCursorError: it is none of such a list.
     """
     match _decode(cursor):
         case None:
             return None
-        case ["executions", created, int(position), execution] if 0 <= position <= HIGHEST_POSITION:
-            return ExecutionPlace(_decoded(created), int(position), _decoded(execution))
+        case ["executions", created, int(position), execution] if 0 <= position <= MAX_POSITION:
+            return ExecutionCursor(_decoded(created), int(position), _decoded(execution))
         case _:
-            raise CursorRefusedError
+            raise InvalidCursorError
 
 
-def workflow_place(cursor: str | None) -> WorkflowPlace | None:
+def workflow_place(cursor: str | None) -> WorkflowCursor | None:
     """The place in a list of workflows that a cursor stands for.
 
     Raises:
-        CursorRefusedError: it is none of such a list.
+        InvalidCursorError: it is none of such a list.
     """
     match _decode(cursor):
         case None:
             return None
         case ["workflows", created, workflow]:
-            return WorkflowPlace(_decoded(created), _decoded(workflow))
+            return WorkflowCursor(_decoded(created), _decoded(workflow))
         case _:
-            raise CursorRefusedError
+            raise InvalidCursorError
 
 
 def _encoded(value: StoredValue) -> JsonValue:
@@ -66,15 +66,15 @@ def _decoded(value: JsonValue) -> StoredValue:
     match value:
         case str() | float():
             return value
-        case int() if abs(value) <= HIGHEST_POSITION and not isinstance(value, bool):
+        case int() if abs(value) <= MAX_POSITION and not isinstance(value, bool):
             return value
         case {"bytes": str(text)}:
             try:
                 return base64.b64decode(text, validate=True)
             except ValueError:
-                raise CursorRefusedError from None
+                raise InvalidCursorError from None
         case _:
-            raise CursorRefusedError
+            raise InvalidCursorError
 
 
 def _decode(cursor: str | None) -> list[Any] | None:
@@ -85,11 +85,11 @@ def _decode(cursor: str | None) -> list[Any] | None:
         text = data.decode()
         value = load_json(text)
     except (binascii.Error, ValueError):
-        raise CursorRefusedError from None
+        raise InvalidCursorError from None
     # The service never issues half a surrogate pair, which ``load_json`` replaces.
     if not isinstance(value, list) or replace_lone_surrogates(text) != text:
-        raise CursorRefusedError
+        raise InvalidCursorError
     parts = cast("list[Any]", value)
     if any(isinstance(part, str) and "\0" in part for part in parts):
-        raise CursorRefusedError  # no database would even be asked for it
+        raise InvalidCursorError  # no database would even be asked for it
     return parts

@@ -7,7 +7,7 @@ from fastapi import Request
 from fastapi.routing import APIRoute
 
 from api.schemas.base import nearest, shown
-from engine.errors import InputsRefusedError
+from engine.errors import InvalidInputsError
 from engine.problems import MAX_PROBLEMS, Problem
 
 MIN_LIKENESS = 0.8
@@ -20,7 +20,7 @@ async def reject_misspelled_parameters(request: Request) -> None:
     """Check the names in the query of a request.
 
     Raises:
-        InputsRefusedError: If a name looks like a misspelling; the error names the valid one.
+        InvalidInputsError: If a name looks like a misspelling; the error names the valid one.
     """
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute):
@@ -35,4 +35,4 @@ async def reject_misspelled_parameters(request: Request) -> None:
             detail = f"unknown query parameter '{shown(name)}'; did you mean '{valid}'?"
             problems.append(Problem("unknown_parameter", detail, ""))
     if problems:
-        raise InputsRefusedError(problems)
+        raise InvalidInputsError(problems)

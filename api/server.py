@@ -13,12 +13,12 @@ from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-WEBSOCKET_PING_SECONDS = 15.0
+WEBSOCKET_PING_INTERVAL_SECONDS = 15.0
 WEBSOCKET_MESSAGE_BYTES = 64 * 1024
 """What a client may say at once."""
-LAST_REQUESTS_SECONDS = 5
+REQUEST_DRAIN_SECONDS = 5
 """How long requests may take beyond the time that running nodes are given."""
-UNREAD_SECONDS = 1.0
+SLOW_READER_TIMEOUT_SECONDS = 1.0
 """How long a stop waits for clients to take what was sent to them."""
 
 
@@ -27,7 +27,7 @@ class _Connection(H11Protocol):
     that is answered already.
 
     uvicorn waits for both as long as a byte comes now and then. The body of a request that has no
-    answer yet is ``BodyLimit``'s to wait for.
+    answer yet is ``RequestBodyLimitMiddleware``'s to wait for.
     """
 
     def __init__(self, *args: Any, patience_seconds: float, **kwargs: Any) -> None:
@@ -84,9 +84,9 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 ws=_WebSocket,
-                ws_ping_interval=WEBSOCKET_PING_SECONDS,
+                ws_ping_interval=WEBSOCKET_PING_INTERVAL_SECONDS,
                 ws_max_size=WEBSOCKET_MESSAGE_BYTES,
-                timeout_graceful_shutdown=math.ceil(shutdown_grace_seconds) + LAST_REQUESTS_SECONDS,
+                timeout_graceful_shutdown=math.ceil(shutdown_grace_seconds) + REQUEST_DRAIN_SECONDS,
             )
         )
         self._app = app
@@ -97,7 +97,7 @@ class Server(uvicorn.Server):
         if services is not None:
             services.hub.close()
         loop = asyncio.get_running_loop()
-        cut_off = loop.call_later(UNREAD_SECONDS, self._cut_off_who_does_not_read)
+        cut_off = loop.call_later(SLOW_READER_TIMEOUT_SECONDS, self._cut_off_who_does_not_read)
         try:
             await super().shutdown(sockets)
         finally:

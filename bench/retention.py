@@ -16,7 +16,7 @@ KEPT = 100
 PAYLOAD = "x" * 100_000
 WORKFLOW = "bench-payload"
 LIMIT_MB = 100.0
-LONGEST_RUN_SECONDS = 60.0
+MAX_RUN_SECONDS = 60.0
 
 
 def main() -> int:
@@ -71,7 +71,7 @@ def _load(service: Service, runs: int) -> tuple[float, float]:
 
 def _run_one(client: Client) -> None:
     execution_id = client.submit(WORKFLOW, {"value": PAYLOAD}).body["executionId"]
-    deadline = time.monotonic() + LONGEST_RUN_SECONDS
+    deadline = time.monotonic() + MAX_RUN_SECONDS
     while client.poll(execution_id).body["status"] != "completed":
         if time.monotonic() > deadline:
             raise BenchError(f"execution {execution_id} does not complete")

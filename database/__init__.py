@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from database.clock import Clock, to_text, utc_now
-from database.connection.commit_signal import Bell
+from database.connection.commit_signal import CommitSignal
 from database.connection.engines import (
     open_engine,
     open_reading_engine,
@@ -23,7 +23,7 @@ from database.connection.engines import (
 from database.connection.reader import PooledReader, Reader, ThreadedReader
 from database.connection.urls import is_sqlite
 from database.connection.writer import PooledWriter, SingleWriter, Writer
-from database.encryption import Vault
+from database.encryption import DataEncryption
 from database.executions.callbacks import Callbacks
 from database.executions.child_executions import Children
 from database.executions.journal import Journal
@@ -31,11 +31,11 @@ from database.executions.queue import Queue
 from database.executions.submissions import Submissions
 from database.maintenance.invariants import Violation, find_violations
 from database.maintenance.retention import Retention
-from database.queries.event_feed import News
-from database.queries.executions import Reads
-from database.queries.listings import Lists
+from database.queries.event_feed import EventFeed
+from database.queries.executions import ExecutionQueries
+from database.queries.listings import Listings
 from database.queries.log_pages import LogPages
-from database.queries.webhook_responses import Replies
+from database.queries.webhook_responses import WebhookResponses
 from database.schema import ExampleWorkflow, is_prepared, prepare_schema
 from database.workflows import SavedWorkflows
 
@@ -43,7 +43,7 @@ __all__ = ["Clock", "Database", "ExampleWorkflow", "Violation", "to_text", "utc_
 
 
 @dataclass(frozen=True, slots=True)
-class _Access:
+class _Connections:
     """The ways to the data; ``close`` ends them, after what is queued."""
 
     reader: Reader
@@ -51,7 +51,7 @@ class _Access:
     engine: AsyncEngine | None = None
 
     @classmethod
-    def open(cls, url: str, bell: Bell) -> "_Access":
+    def open(cls, url: str, bell: CommitSignal) -> "_Connections":
         if is_sqlite(url):
             reader = ThreadedReader(open_reading_engine(url))
             return cls(reader, SingleWriter(open_writing_engine(url), bell))
@@ -72,26 +72,26 @@ class Database:
         self,
         url: str,
         clock: Clock = utc_now,
-        shared: _Access | None = None,
-        bell: Bell | None = None,
-        vault: Vault | None = None,
+        shared: _Connections | None = None,
+        bell: CommitSignal | None = None,
+        vault: DataEncryption | None = None,
     ) -> None:
         self._url = url
         self.clock = clock
-        self.bell = bell or Bell()
+        self.bell = bell or CommitSignal()
         self._owns_access = shared is None
-        self._access = shared or _Access.open(url, self.bell)
+        self._access = shared or _Connections.open(url, self.bell)
         reader, writer = self._access.reader, self._access.writer
-        self._vault = vault or Vault(None, None)
+        self._vault = vault or DataEncryption(None, None)
         self.submissions = Submissions(reader, writer, clock)
         self.queue = Queue(reader, writer, clock)
         self.journal = Journal(reader, writer, clock, self._vault)
-        self.reads = Reads(reader, self._vault)
+        self.reads = ExecutionQueries(reader, self._vault)
         self.log_pages = LogPages(reader)
-        self.news = News(reader)
-        self.lists = Lists(reader)
+        self.news = EventFeed(reader)
+        self.lists = Listings(reader)
         self.workflows = SavedWorkflows(reader, writer, clock)
-        self.replies = Replies(reader, self._vault)
+        self.replies = WebhookResponses(reader, self._vault)
         self.retention = Retention(reader, writer, clock)
         self.callbacks = Callbacks(reader, writer, clock)
         self.children = Children(reader, writer, clock)

@@ -7,12 +7,12 @@ from database import Database
 from database.connection.urls import read_address
 from engine.errors import StorageError
 
-HELD, BROKEN, NOT_CHECKED = 0, 1, 2
+PASSED, BROKEN, NOT_CHECKED = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a check found; ``exit_code`` is ``HELD``, ``BROKEN`` or ``NOT_CHECKED``."""
+    """What a check found; ``exit_code`` is ``PASSED``, ``BROKEN`` or ``NOT_CHECKED``."""
 
     exit_code: int
     lines: list[str] = field(default_factory=list[str])
@@ -45,4 +45,4 @@ async def _check(url: str, shown: str) -> Report:
         await database.close()
     if violations:
         return Report(BROKEN, [str(violation) for violation in violations])
-    return Report(HELD, [f"OK: every invariant holds in {shown}"])
+    return Report(PASSED, [f"OK: every invariant holds in {shown}"])

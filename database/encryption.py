@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from engine.errors import StorageUnusableError
+from engine.errors import StorageUnavailableError
 from engine.json_values import JsonValue, encode_json
 from engine.redaction import HIDDEN
 from file_modes import why_not_private
@@ -21,7 +21,7 @@ from file_modes import why_not_private
 _SEALED = "sealed"
 
 
-class Vault:
+class DataEncryption:
     """Seals and opens results. Its key is made when it is first needed."""
 
     def __init__(self, data_key: str | None, key_file: Path | None) -> None:
@@ -34,7 +34,7 @@ class Vault:
         """The JSON text of ``resultDetail`` that holds a handler's whole result, unreadable.
 
         Raises:
-            StorageUnusableError: there is no key, and no place for one.
+            StorageUnavailableError: there is no key, and no place for one.
         """
         token = self._cipher().encrypt(encode_json(dict(result)).encode()).decode()
         return encode_json({**HIDDEN, _SEALED: token})
@@ -43,7 +43,7 @@ class Vault:
         """The result that ``seal`` put into a ``resultDetail``; ``None`` where it is no such one.
 
         Raises:
-            StorageUnusableError: it was sealed with another key.
+            StorageUnavailableError: it was sealed with another key.
         """
         token = detail.get(_SEALED)
         if detail.get("hidden") is not True or not isinstance(token, str):
@@ -51,7 +51,7 @@ class Vault:
         try:
             text = self._cipher().decrypt(token.encode())
         except InvalidToken:
-            raise StorageUnusableError(
+            raise StorageUnavailableError(
                 "hidden data was sealed with another key: DATA_KEY or the key file was changed"
             ) from None
         return cast("dict[str, JsonValue]", json.loads(text))
@@ -65,17 +65,19 @@ class Vault:
 
     def _key_of_file(self) -> bytes:
         if self._key_file is None:
-            raise StorageUnusableError("nodes with hideData need DATA_KEY, or a database in a file")
+            raise StorageUnavailableError(
+                "nodes with hideData need DATA_KEY, or a database in a file"
+            )
         try:
             if not self._key_file.exists():
                 _make_key_file(self._key_file)
             if (reason := why_not_private(self._key_file)) is not None:
-                raise StorageUnusableError(f"the key file cannot be used: {reason}")
+                raise StorageUnavailableError(f"the key file cannot be used: {reason}")
             key = self._key_file.read_bytes().strip()
         except OSError as error:
-            raise StorageUnusableError(f"the key file cannot be used: {error}") from None
+            raise StorageUnavailableError(f"the key file cannot be used: {error}") from None
         if not key:
-            raise StorageUnusableError(f"the key file {self._key_file.name} is empty")
+            raise StorageUnavailableError(f"the key file {self._key_file.name} is empty")
         return key
 
 

@@ -94,7 +94,7 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class CallingExecution:
     """What an execution is to those that it calls."""
 
     organization_id: str | None
@@ -127,7 +127,7 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimedRun:
+class ClaimedExecution:
     """An execution just claimed."""
 
     lease: Lease
@@ -149,7 +149,7 @@ class TimeSpent:
 
 
 @dataclass(frozen=True, slots=True)
-class RunRecord:
+class JournalState:
     """All that the journal knows of a claimed execution; enough to begin it or to go on with it."""
 
     execution_id: str
@@ -179,7 +179,7 @@ class RunRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class ExecutionResult:
     """How an execution ends. ``node_results`` and ``final_output`` are JSON text."""
 
     status: ExecutionStatus
@@ -229,7 +229,7 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
-class PastRun:
+class FinishedExecution:
     """An execution that a rerun goes back to; ``document`` and ``inputs`` are JSON text."""
 
     execution_id: str
@@ -266,7 +266,7 @@ StoredValue = str | int | float | bytes
 
 
 @dataclass(frozen=True, slots=True)
-class ExecutionPlace:
+class ExecutionCursor:
     """A place in the list of executions; the next page begins behind it."""
 
     created_at: StoredValue
@@ -275,7 +275,7 @@ class ExecutionPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkflowPlace:
+class WorkflowCursor:
     """A place in the list of workflows; the next page begins behind it."""
 
     created_at: StoredValue
@@ -362,7 +362,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ExecutionSnapshot:
     """How an execution stands: itself and its node runs, as of one moment."""
 
     execution: Execution
@@ -372,7 +372,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Interest:
+class SubscriptionFilter:
     """Which executions somebody follows. Without anything: all of them."""
 
     execution_ids: frozenset[str] | None = None

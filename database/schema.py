@@ -15,7 +15,7 @@ from database.clock import Clock, to_text
 from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.tables import executions, facts, logs, workflows
-from engine.errors import StorageUnusableError
+from engine.errors import StorageUnavailableError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "orchestrator_schema_version"
@@ -116,7 +116,7 @@ def _refuse_newer(connection: Connection, config: Config) -> None:
     rows = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608 - a constant
     for (revision,) in rows:
         if revision not in known:
-            raise StorageUnusableError(
+            raise StorageUnavailableError(
                 f"The database is of a newer version of this service (schema '{revision}'); "
                 "start that version, or point DATABASE_PATH at another file"
             )

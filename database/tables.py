@@ -143,8 +143,8 @@ runs = Table(
 """The service's bookkeeping of one execution: its place in the queue, its lease, its progress.
 
 The status stands in ``workflow_executions`` alone. ``claimableAt`` is the moment from which
-anybody may claim the execution: ``AT_ONCE`` for one that waits for a slot, the end of its lease for
-one that runs, its time for one that is parked; ``NULL`` where people are waited for, or it ended.
+anybody may claim the execution: ``CLAIMABLE_NOW`` for one that waits for a slot, the end of its
+lease for one that runs, its time for one that is parked; ``NULL`` where people are waited for, or it ended.
 ``recoveries`` counts the owners that died with it since a node of it last ended. ``endedElsewhere``
 is 1 if another program has set the status that ended it. ``storedBytes`` is the size of the data
 that the execution has stored, which MAX_EXECUTION_BYTES limits."""
@@ -195,7 +195,7 @@ Each holds how the execution stood after the change, and the node run that chang
 the payloads stand in ``execution_logs`` alone. ``position`` orders the events of all executions as
 they were committed."""
 
-AT_ONCE = ""
+CLAIMABLE_NOW = ""
 """Sorts before every moment, whatever the clock says."""
 
 Index(

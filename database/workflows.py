@@ -24,9 +24,9 @@ from database.maintenance.retention import forget
 from database.records import SavedWorkflow, WorkflowChange
 from database.tables import executions, runs, workflows
 from engine.errors import (
-    ChangedMeanwhileError,
-    OrganizationRefusedError,
-    StorageUnusableError,
+    PreconditionFailedError,
+    StorageUnavailableError,
+    UnknownOrganizationError,
     WorkflowExistsError,
     WorkflowInUseError,
     WorkflowNotFoundError,
@@ -75,7 +75,7 @@ class SavedWorkflows:
 
         Raises:
             WorkflowExistsError: there is one of that id.
-            OrganizationRefusedError: the main project's tables know no such organization.
+            UnknownOrganizationError: the main project's tables know no such organization.
             StorageError: nothing was stored.
         """
 
@@ -104,10 +104,10 @@ class SavedWorkflows:
             return await self._writer.run(write)
         except IntegrityError as error:
             if breaks_foreign_key(error) and organization_id is not None:
-                raise OrganizationRefusedError(organization_id) from None
+                raise UnknownOrganizationError(organization_id) from None
             if "not null" in str(error.orig).lower():
                 reason = f"The table 'workflows' refuses the row: {error.orig}"
-                raise StorageUnusableError(reason) from None
+                raise StorageUnavailableError(reason) from None
             raise WorkflowExistsError(workflow_id) from None  # between looking and writing
 
     async def update(
@@ -117,7 +117,7 @@ class SavedWorkflows:
 
         Raises:
             WorkflowNotFoundError: there is none of that id.
-            ChangedMeanwhileError: it is in none of ``versions``.
+            PreconditionFailedError: it is in none of ``versions``.
             StorageError: nothing was stored.
         """
 
@@ -166,7 +166,7 @@ class SavedWorkflows:
 
         Raises:
             WorkflowNotFoundError: there is none of that id.
-            ChangedMeanwhileError: it is in none of ``versions``.
+            PreconditionFailedError: it is in none of ``versions``.
             WorkflowInUseError: executions of it have not ended.
             StorageError: nothing was deleted.
         """
@@ -227,7 +227,7 @@ def _find(connection: Connection, workflow_id: str, *, lock: bool = False) -> Sa
 def _expect(workflow: SavedWorkflow, versions: Versions) -> None:
     version = version_of(workflow)
     if versions is not None and version not in versions:
-        raise ChangedMeanwhileError(workflow.id, version)
+        raise PreconditionFailedError(workflow.id, version)
 
 
 def _same_json(before: str | None, after: str | None) -> bool:

@@ -57,7 +57,7 @@ class Operator(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Comparison:
     """One test: the field at a dotted path, an operator, and the value to hold it against."""
 
     __test__ = False  # pytest would take the name for a test class
@@ -67,17 +67,17 @@ class Test:
     value: JsonValue = None
 
 
-def holds_all(tests: Sequence[Test], record: JsonValue) -> bool:
+def holds_all(tests: Sequence[Comparison], record: JsonValue) -> bool:
     """Whether every test holds; stops at the first that does not."""
     return all(holds(test, record) for test in tests)
 
 
-def holds_any(tests: Sequence[Test], record: JsonValue) -> bool:
+def holds_any(tests: Sequence[Comparison], record: JsonValue) -> bool:
     """Whether some test holds; stops at the first that does."""
     return any(holds(test, record) for test in tests)
 
 
-def holds(test: Test, record: JsonValue) -> bool:
+def holds(test: Comparison, record: JsonValue) -> bool:
     """Whether one test holds for ``record``. A missing field is empty and equal to nothing.
 
     Raises:
@@ -86,13 +86,13 @@ def holds(test: Test, record: JsonValue) -> bool:
     return holds_for(test, lookup(record, test.field))
 
 
-def holds_for(test: Test, found: JsonValue | Missing) -> bool:
+def holds_for(test: Comparison, found: JsonValue | Missing) -> bool:
     """Return whether a test holds for the value of its field.
 
     Raises:
         NodeError: See ``holds``.
     """
-    return _TESTS[test.operator](test, found)
+    return _COMPARISONS[test.operator](test, found)
 
 
 def _text(value: JsonValue | Missing) -> str:
@@ -108,7 +108,7 @@ def _folded(value: JsonValue | Missing) -> str:
     return nfc(_text(value).casefold())
 
 
-def _equals(test: Test, found: JsonValue | Missing) -> bool:
+def _equals(test: Comparison, found: JsonValue | Missing) -> bool:
     return not isinstance(found, Missing) and _same(found, test.value, _text)
 
 
@@ -135,8 +135,8 @@ def _structure(value: JsonValue) -> JsonValue:
 
 def _ordered(
     compare: Callable[[float, float], bool],
-) -> Callable[[Test, JsonValue | Missing], bool]:
-    def run(test: Test, found: JsonValue | Missing) -> bool:
+) -> Callable[[Comparison, JsonValue | Missing], bool]:
+    def run(test: Comparison, found: JsonValue | Missing) -> bool:
         left, right = as_number(found), as_number(test.value)
         if isinstance(found, Missing):
             raise NodeError(
@@ -165,8 +165,8 @@ def _hint(found: JsonValue) -> str:
 
 def _chronological(
     compare: Callable[[PointInTime, PointInTime], bool],
-) -> Callable[[Test, JsonValue | Missing], bool]:
-    def run(test: Test, found: JsonValue | Missing) -> bool:
+) -> Callable[[Comparison, JsonValue | Missing], bool]:
+    def run(test: Comparison, found: JsonValue | Missing) -> bool:
         if isinstance(found, Missing):
             raise NodeError(
                 f"{test.operator}: the input has no field '{test.field}'", retryable=False
@@ -184,7 +184,7 @@ def _chronological(
     return run
 
 
-def _contains(test: Test, found: JsonValue | Missing) -> bool:
+def _contains(test: Comparison, found: JsonValue | Missing) -> bool:
     if isinstance(found, list):
         items = cast("list[JsonValue]", found)
         return any(_same(item, test.value, _folded) for item in items)
@@ -193,35 +193,35 @@ def _contains(test: Test, found: JsonValue | Missing) -> bool:
     return _folded(test.value) in _folded(found)
 
 
-def _starts_with(test: Test, found: JsonValue | Missing) -> bool:
+def _starts_with(test: Comparison, found: JsonValue | Missing) -> bool:
     return found is not MISSING and _folded(found).startswith(_folded(test.value))
 
 
-def _ends_with(test: Test, found: JsonValue | Missing) -> bool:
+def _ends_with(test: Comparison, found: JsonValue | Missing) -> bool:
     return found is not MISSING and _folded(found).endswith(_folded(test.value))
 
 
-def _is_empty(_test: Test, found: JsonValue | Missing) -> bool:
+def _is_empty(_test: Comparison, found: JsonValue | Missing) -> bool:
     if found is None or isinstance(found, Missing):
         return True
     return isinstance(found, str | list | Mapping) and len(found) == 0  # pyright: ignore[reportUnknownArgumentType]
 
 
-def _is_text(_test: Test, found: JsonValue | Missing) -> bool:
+def _is_text(_test: Comparison, found: JsonValue | Missing) -> bool:
     return isinstance(found, str) and as_number(found) is None
 
 
-def _is_number(_test: Test, found: JsonValue | Missing) -> bool:
+def _is_number(_test: Comparison, found: JsonValue | Missing) -> bool:
     return as_number(found) is not None
 
 
 def _negated(
-    run: Callable[[Test, JsonValue | Missing], bool],
-) -> Callable[[Test, JsonValue | Missing], bool]:
+    run: Callable[[Comparison, JsonValue | Missing], bool],
+) -> Callable[[Comparison, JsonValue | Missing], bool]:
     return lambda test, found: not run(test, found)
 
 
-_TESTS: dict[Operator, Callable[[Test, JsonValue | Missing], bool]] = {
+_COMPARISONS: dict[Operator, Callable[[Comparison, JsonValue | Missing], bool]] = {
     Operator.EQUALS: _equals,
     Operator.NOT_EQUALS: _negated(_equals),
     Operator.GREATER_THAN: _ordered(lambda left, right: left > right),

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from engine.errors import DocumentRefusedError, Problem
+from engine.errors import InvalidDocumentError, Problem
 from engine.json_values import JsonValue, as_text, kind_of, load_json, shown, why_not_json
 from engine.limits import DocumentLimits
 
-PREVIEW_LEFTOVERS = frozenset(
+PREVIEW_KEYS = frozenset(
     {
         "label",
         "config",
@@ -111,11 +111,11 @@ def parse_document(data: JsonValue) -> Document:
     """The document of ``workflows.data``: JSON text, or the value itself.
 
     Raises:
-        DocumentRefusedError: it is no JSON, or its parts have the wrong shape; names every one.
+        InvalidDocumentError: it is no JSON, or its parts have the wrong shape; names every one.
     """
     reading = read_document(data)
     if reading.problems:
-        raise DocumentRefusedError(list(reading.problems))
+        raise InvalidDocumentError(list(reading.problems))
     return reading.document
 
 
@@ -123,7 +123,7 @@ def read_document(data: JsonValue, limits: DocumentLimits | None = None) -> Read
     """As much of a document as can be read, and every fault in the shape of its parts.
 
     Raises:
-        DocumentRefusedError: there are no parts: it is no JSON, or no object; or there are more
+        InvalidDocumentError: there are no parts: it is no JSON, or no object; or there are more
             than ``limits`` allow.
     """
     if isinstance(data, str | bytes):
@@ -144,7 +144,7 @@ def read_document(data: JsonValue, limits: DocumentLimits | None = None) -> Read
 def _read(data: JsonValue) -> Reading:
     if not isinstance(data, Mapping):
         detail = f"the document is of type {kind_of(data)}, not an object"
-        raise DocumentRefusedError([Problem("invalid_document", detail, "")])
+        raise InvalidDocumentError([Problem("invalid_document", detail, "")])
     reader = _Reader(cast("Mapping[str, JsonValue]", data))
     document = Document(tuple(reader.nodes()), tuple(reader.connections()))
     return Reading(
@@ -152,9 +152,9 @@ def _read(data: JsonValue) -> Reading:
     )
 
 
-def _no_json(reason: str) -> DocumentRefusedError:
+def _no_json(reason: str) -> InvalidDocumentError:
     detail = f"the document is no JSON: {reason}"
-    return DocumentRefusedError([Problem("invalid_json", detail, "")])
+    return InvalidDocumentError([Problem("invalid_json", detail, "")])
 
 
 def escape_pointer(token: str) -> str:
@@ -261,7 +261,7 @@ class _Reader:
                 self._refuse(f"{detail}, not an object", f"{where}/config", node_id=node_id)
                 return None, ""
         if data is not None:
-            own = {key: value for key, value in data.items() if key not in PREVIEW_LEFTOVERS}
+            own = {key: value for key, value in data.items() if key not in PREVIEW_KEYS}
             return own, f"{pointer}/data"
         return {}, f"{pointer}/config"
 

@@ -8,33 +8,33 @@ WorkflowServiceError
 ├── WebhookSecretUnavailableError *
 ├── BodyTooLargeError *
 ├── ContentEncodingError *
-├── RefusedError                 the caller sent something that cannot be accepted
-│   ├── DocumentRefusedError
-│   ├── InputsRefusedError
-│   ├── WorkflowRefusedError
-│   ├── CursorRefusedError
-│   ├── BodyRefusedError *
-│   └── OrganizationRefusedError
+├── InvalidRequestError                 the caller sent something that cannot be accepted
+│   ├── InvalidDocumentError
+│   ├── InvalidInputsError
+│   ├── InvalidWorkflowError
+│   ├── InvalidCursorError
+│   ├── InvalidBodyError *
+│   └── UnknownOrganizationError
 │   └── IdempotencyKeyReusedError
-├── OutOfScopeError              the caller may not ask for it
+├── ForbiddenError              the caller may not ask for it
 ├── UnknownNodeTypeError
 ├── ConflictError                what is asked for does not fit how things stand
 │   ├── StillRunningError
 │   ├── NotWaitingError
-│   ├── WaitsForChildError
+│   ├── WaitingForChildError
 │   ├── WorkflowExistsError
 │   └── WorkflowInUseError
-├── ChangedMeanwhileError        it is not in the version any more that the caller knows
+├── PreconditionFailedError        it is not in the version any more that the caller knows
 ├── QueueFullError               too many executions wait; try again later
 ├── LeaseLostError               somebody else decided; the writer stops
 ├── StorageError                 it may work later
 │   ├── StorageBusyError         locked longer than the busy timeout
 │   ├── StorageFullError         no space left
-│   └── StorageUnusableError     not a database, read-only, newer than the code
-├── ValueNotStorableError        it will never work: the database cannot hold the value
+│   └── StorageUnavailableError     not a database, read-only, newer than the code
+├── UnsupportedValueError        it will never work: the database cannot hold the value
 └── NodeError                    a node's handler failed
     ├── AddressBlockedError      a call would have gone where calls may not go
-    ├── AnswerTooLargeError
+    ├── ResponseTooLargeError
     ├── SecretUnavailableError   it is kept elsewhere, and nobody answers there
     └── TemplateError
 
@@ -74,7 +74,7 @@ class ExecutionNotFoundError(NotFoundError):
         super().__init__(f"Execution '{execution_id}' not found")
 
 
-class RefusedError(WorkflowServiceError):
+class InvalidRequestError(WorkflowServiceError):
     """What was sent cannot be accepted; ``problems`` holds the first ``MAX_PROBLEMS`` reasons."""
 
     summary = "The request is refused"
@@ -89,7 +89,7 @@ class RefusedError(WorkflowServiceError):
         super().__init__(f"{self.summary}: {listed(self.problems, self.more, unchecked_nodes)}")
 
 
-class DocumentRefusedError(RefusedError):
+class InvalidDocumentError(InvalidRequestError):
     """The workflow document cannot run."""
 
     summary = "The workflow cannot run"
@@ -114,19 +114,19 @@ class DocumentRefusedError(RefusedError):
         )
 
 
-class InputsRefusedError(RefusedError):
+class InvalidInputsError(InvalidRequestError):
     """Nothing in the workflow takes some of the inputs."""
 
     summary = "The inputs do not fit the workflow"
 
 
-class WorkflowRefusedError(RefusedError):
+class InvalidWorkflowError(InvalidRequestError):
     """A workflow cannot be saved as it was sent."""
 
     summary = "The workflow cannot be saved"
 
 
-class CursorRefusedError(RefusedError):
+class InvalidCursorError(InvalidRequestError):
     """The cursor is none that this list has given."""
 
     summary = "The cursor cannot be used"
@@ -136,7 +136,7 @@ class CursorRefusedError(RefusedError):
         super().__init__([Problem("invalid_cursor", detail, "")])
 
 
-class OrganizationRefusedError(RefusedError):
+class UnknownOrganizationError(InvalidRequestError):
     """The database knows no organization of that id."""
 
     summary = "The organization is not known"
@@ -146,7 +146,7 @@ class OrganizationRefusedError(RefusedError):
         super().__init__([Problem("unknown_organization", detail, "/organizationId")])
 
 
-class IdempotencyKeyReusedError(RefusedError):
+class IdempotencyKeyReusedError(InvalidRequestError):
     """The idempotency key stands for another request."""
 
     summary = "The Idempotency-Key was used before"
@@ -156,7 +156,7 @@ class IdempotencyKeyReusedError(RefusedError):
         super().__init__([Problem("idempotency_key_reused", detail, "")])
 
 
-class OutOfScopeError(WorkflowServiceError):
+class ForbiddenError(WorkflowServiceError):
     """The caller's key or token is not for what the request names."""
 
 
@@ -181,7 +181,7 @@ class NotWaitingError(ConflictError):
         super().__init__(f"Node '{node_id}' does not wait: it {now}")
 
 
-class WaitsForChildError(ConflictError):
+class WaitingForChildError(ConflictError):
     """The node waits for the execution that it called, and for nobody's answer."""
 
     def __init__(self, node_id: str, child_id: str) -> None:
@@ -220,7 +220,7 @@ class WorkflowInUseError(ConflictError):
         )
 
 
-class ChangedMeanwhileError(WorkflowServiceError):
+class PreconditionFailedError(WorkflowServiceError):
     """The workflow is not in the version any more that the caller knows."""
 
     def __init__(self, workflow_id: str, version: str) -> None:
@@ -277,11 +277,11 @@ class StorageFullError(StorageError):
     """The disk that holds the database is full; nothing was stored."""
 
 
-class StorageUnusableError(StorageError):
+class StorageUnavailableError(StorageError):
     """The database cannot be used as it is; the message says why and what to do."""
 
 
-class ValueNotStorableError(WorkflowServiceError):
+class UnsupportedValueError(WorkflowServiceError):
     """The database cannot hold a value; nothing was stored, and trying again is in vain."""
 
 
@@ -333,7 +333,7 @@ class AddressBlockedError(NodeError):
         )
 
 
-class AnswerTooLargeError(NodeError):
+class ResponseTooLargeError(NodeError):
     """The answer to a call is larger than ``HTTP_MAX_RESPONSE_BYTES``; the rest was not read."""
 
     def __init__(self, limit_bytes: int) -> None:

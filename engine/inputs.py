@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from engine.document import Node, escape_pointer
-from engine.errors import InputsRefusedError, Problem
+from engine.errors import InvalidInputsError, Problem
 from engine.graph import ENTRY_TYPES, TRIGGER, WEBHOOK, Graph
 from engine.json_values import JsonValue, kind_of
 
@@ -17,7 +17,7 @@ WEBHOOK_DATA = "_webhookData"
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class RunStart:
     """How a run begins."""
 
     fired: frozenset[str]
@@ -28,11 +28,11 @@ class Start:
     """What a ``manualInput`` takes in place of its configured value, by node id."""
 
 
-def start_manually(graph: Graph, inputs: Mapping[str, JsonValue] | None) -> Start:
+def start_manually(graph: Graph, inputs: Mapping[str, JsonValue] | None) -> RunStart:
     """How an execution that a person or a program asked for begins.
 
     Raises:
-        InputsRefusedError: a key that no node takes; names every one.
+        InvalidInputsError: a key that no node takes; names every one.
     """
     given = dict(inputs or {})
     roots = {node.id: node for node in graph.roots if node.type in ENTRY_TYPES}
@@ -62,27 +62,27 @@ def start_manually(graph: Graph, inputs: Mapping[str, JsonValue] | None) -> Star
     if loose:
         problems.extend(_add_loose(loose, triggers, payloads))
     if problems:
-        raise InputsRefusedError(problems)
+        raise InvalidInputsError(problems)
     named = {node_id for node_id in webhooks if node_id in payloads}
-    return Start(frozenset(triggers or webhooks) | named, payloads, values)
+    return RunStart(frozenset(triggers or webhooks) | named, payloads, values)
 
 
 def start_by_webhook(
     graph: Graph,  # noqa: ARG001 - asked the same way as start_manually
     node_id: str,
     payload: JsonValue,
-) -> Start:
+) -> RunStart:
     """How an execution that a webhook delivery started begins: that node alone is fired."""
-    return Start(frozenset({node_id}), {node_id: payload})
+    return RunStart(frozenset({node_id}), {node_id: payload})
 
 
-def start_as(trigger: str, graph: Graph, inputs: Mapping[str, JsonValue] | None) -> Start:
+def start_as(trigger: str, graph: Graph, inputs: Mapping[str, JsonValue] | None) -> RunStart:
     """How an execution begins that was asked for by ``trigger``, its ``triggerType``.
 
     The ``inputs`` of a webhook delivery are its payload by the id of the node that is fired.
 
     Raises:
-        InputsRefusedError: see ``start_manually``.
+        InvalidInputsError: see ``start_manually``.
     """
     if trigger == WEBHOOK and inputs is not None and len(inputs) == 1:
         ((node_id, payload),) = inputs.items()

@@ -24,7 +24,7 @@ MAX_PARTS_PER_CALL = 500_000
 
 _BATCH = 4_096
 _SCALARS = {int, float, bool, type(None)}
-_SMALLEST = 2
+_MIN_CHARS = 2
 """Characters of the shortest value and the comma behind it."""
 
 
@@ -50,25 +50,25 @@ def size_within(value: object, most: int) -> int | None:
             left -= len(item) + 3
         elif isinstance(item, dict):
             fields = cast("dict[object, object]", item)
-            left -= _SMALLEST + 5 * len(fields)
+            left -= _MIN_CHARS + 5 * len(fields)
             if left < 0:
                 return None
             left -= sum(len(key) for key in fields if isinstance(key, str))
             stack.extend(fields.values())
         elif isinstance(item, list | tuple):
             items = cast("list[object]", item)
-            left -= _SMALLEST
-            if _SMALLEST * len(items) > left:
+            left -= _MIN_CHARS
+            if _MIN_CHARS * len(items) > left:
                 return None
             kinds = set(map(type, items))
             if kinds <= _SCALARS:
-                left -= _SMALLEST * len(items)
+                left -= _MIN_CHARS * len(items)
             elif kinds == {str}:
                 left -= sum(map(len, cast("list[str]", items))) + 3 * len(items)
             else:
                 stack.extend(items)
         else:
-            left -= _SMALLEST
+            left -= _MIN_CHARS
         if left < 0:
             return None
     return most - left

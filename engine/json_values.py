@@ -17,7 +17,7 @@ MAX_DEPTH = 200
 """How many arrays and objects may be nested: far above real data, far below the stack's end."""
 
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
-_LONGEST_NUMBER = 300
+_MAX_NUMBER_CHARS = 300
 _INDEX = re.compile(r"\d{1,9}", re.ASCII)
 _TOO_LARGE = 10**4300
 """Python neither reads nor writes integers of more digits than these."""
@@ -90,7 +90,7 @@ def as_number(value: JsonValue) -> int | float | None:
     if not isinstance(value, str):
         return None
     text = value.strip()
-    if len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
+    if len(text) > _MAX_NUMBER_CHARS or not _NUMBER.fullmatch(text):
         return None
     if text.lstrip("-").isdigit():
         return int(text)

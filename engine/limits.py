@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from engine.errors import DocumentRefusedError, NodeError, Problem
+from engine.errors import InvalidDocumentError, NodeError, Problem
 from engine.json_values import JsonValue
 
 
@@ -21,7 +21,7 @@ class DocumentLimits:
         """Check the number of parts of a document, which takes no time whatever its size.
 
         Raises:
-            DocumentRefusedError: If the document has too many nodes or connections; the error
+            InvalidDocumentError: If the document has too many nodes or connections; the error
                 names the setting.
         """
         if not isinstance(document, Mapping):
@@ -40,7 +40,7 @@ class DocumentLimits:
             if (count := _length(parts.get(key))) > most
         ]
         if problems:
-            raise DocumentRefusedError(problems)
+            raise InvalidDocumentError(problems)
 
 
 def _length(items: JsonValue) -> int:

@@ -1,8 +1,8 @@
 """The plan of a run whose graph may have loops: the plan of each part, put together.
 
-Outside of loops it is one ``Plan``; each body is another, run once for each item. Node runs go by
-keys (``engine.loops``), and outcomes are one flat mapping over all of them. A node of a body has,
-beside its runs, an outcome over all items, which counts for the progress.
+Outside of loops it is one ``ScopePlan``; each body is another, run once for each item. Node runs
+go by keys (``engine.loops``), and outcomes are one flat mapping over all of them. A node of a
+body has, beside its runs, an outcome over all items, which counts for the progress.
 
 What a plan remembers is how far each loop is: it could be worked out from the outcomes each time,
 and is by ``ready``.
@@ -16,38 +16,38 @@ from typing import cast
 
 from engine.document import Node
 from engine.graph import COMMENT, Graph
-from engine.inputs import Start
+from engine.inputs import RunStart
 from engine.json_values import MISSING, JsonValue, Missing
 from engine.loop_items import ItemRun, LoopState, in_words, over_all
-from engine.loops import Begun, Loops, in_item, items_of, outer, split_key
-from engine.plan import SKIPPED, Outcome, Outcomes, Plan, Progress, Step, describe_failure
+from engine.loops import ActiveLoops, Loops, in_item, items_of, outer, split_key
+from engine.plan import SKIPPED, Outcome, Outcomes, Progress, ScopePlan, Step, describe_failure
 from engine.status import NodeStatus
 
-_NONE: Begun = {}
+_NONE: ActiveLoops = {}
 
 
-class NestedPlan:
+class Plan:
     """One run of a graph from a given start; see ``engine.plan.Plan``, whose questions it answers.
 
     ``begun`` are the loops whose handlers have ended and that are not decided.
     """
 
-    def __init__(self, graph: Graph, start: Start) -> None:
+    def __init__(self, graph: Graph, start: RunStart) -> None:
         self.graph = graph
         self.loops = Loops(graph)
         self._start = start
-        self.root = Plan(self.loops.scope(None) if self.loops.bodies else graph, start)
+        self.root = ScopePlan(self.loops.scope(None) if self.loops.bodies else graph, start)
         self.going_on: dict[str, LoopState] = {}
         self.seen: dict[str, int] = {}
-        """See ``Plan.after``; for the part outside of loops."""
+        """See ``ScopePlan.after``; for the part outside of loops."""
         self.max_result_bytes: int | None = None
         """Maximum size of the result of a loop; ``None``: no limit."""
 
     @cached_property
-    def bodies(self) -> dict[str, Plan]:
+    def bodies(self) -> dict[str, ScopePlan]:
         """The plan of each loop's body."""
-        inside = Start(frozenset(), {}, self._start.values)
-        return {loop: Plan(self.loops.scope(loop), inside) for loop in self.loops.bodies}
+        inside = RunStart(frozenset(), {}, self._start.values)
+        return {loop: ScopePlan(self.loops.scope(loop), inside) for loop in self.loops.bodies}
 
     @cached_property
     def counted(self) -> frozenset[str]:
@@ -57,7 +57,7 @@ class NestedPlan:
             found |= self.loops.bodies[loop]
         return frozenset(i for i in found if self.graph.nodes[i].type != COMMENT)
 
-    def ready(self, outcomes: Outcomes, begun: Begun = _NONE) -> Step:
+    def ready(self, outcomes: Outcomes, begun: ActiveLoops = _NONE) -> Step:
         """What may start and what must be skipped now, worked out from nothing."""
         self.going_on.clear()
         self.seen.clear()
@@ -65,7 +65,7 @@ class NestedPlan:
             return Step()
         if not self.loops.bodies:
             return self.root.ready(outcomes)
-        work = _Work(self, outcomes, begun)
+        work = _StepBuilder(self, outcomes, begun)
         for key, outcome in outcomes.items():
             work.sum_up(key, outcome)
         work.take(self.root.ready(self._outside(outcomes)), "")
@@ -73,13 +73,13 @@ class NestedPlan:
             work.open(key, fresh=False)
         return work.step()
 
-    def after(self, ended: Iterable[str], outcomes: Outcomes, begun: Begun = _NONE) -> Step:
+    def after(self, ended: Iterable[str], outcomes: Outcomes, begun: ActiveLoops = _NONE) -> Step:
         """What may start and what must be skipped since the node runs ``ended`` were decided, and
         since the loops of ``begun`` that are new there began.
         """
         if not self.loops.bodies:
             return self.root.after(ended, outcomes, self.seen)
-        work = _Work(self, outcomes, begun)
+        work = _StepBuilder(self, outcomes, begun)
         together: dict[tuple[str | None, str], list[str]] = {}
         for key in ended:
             node_id, places = split_key(key)
@@ -117,7 +117,7 @@ class NestedPlan:
         return self._body_of(node_id).node_input(node_id, self.item(node_id, places, outcomes))
 
     def input_size(self, key: str, outcomes: Outcomes, most: int) -> int | None:
-        """Return about how large the input of a ready node run is; see ``Plan.input_size``."""
+        """Return about how large the input of a ready node run is; see ``ScopePlan.input_size``."""
         node_id, places = self._split(key)
         if not places:
             return self.root.input_size(node_id, outcomes, most)
@@ -193,14 +193,14 @@ class NestedPlan:
     def _split(self, key: str) -> tuple[str, str]:
         return split_key(key) if self.loops.bodies else (key, "")
 
-    def _body_of(self, node_id: str) -> Plan:
+    def _body_of(self, node_id: str) -> ScopePlan:
         return self.bodies[self.loops.around[node_id]]
 
 
-class _Work:
+class _StepBuilder:
     """One step of a nested plan while it is worked out."""
 
-    def __init__(self, plan: NestedPlan, outcomes: Outcomes, begun: Begun) -> None:
+    def __init__(self, plan: Plan, outcomes: Outcomes, begun: ActiveLoops) -> None:
         self._plan = plan
         self._begun = begun
         self._new: dict[str, Outcome] = {}

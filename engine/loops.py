@@ -50,7 +50,7 @@ class Loop:
         return cls(cast("list[JsonValue]", items), concurrency, how.get("onError") == "continue")
 
 
-Begun = Mapping[str, Loop]
+ActiveLoops = Mapping[str, Loop]
 """The loops that have begun and not ended, by key."""
 
 

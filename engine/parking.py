@@ -12,7 +12,7 @@ from typing import cast
 from engine.json_values import JsonValue, as_text, kind_of
 from engine.plan import Outcome
 from engine.status import NodeStatus
-from engine.subworkflow_calls import CALL, ChildEnd, call_of, why_no_call
+from engine.subworkflow_calls import CALL, ChildResult, call_of, why_no_call
 
 PARK = "park"
 """Key of a handler's result. Its value is an object:
@@ -30,7 +30,7 @@ class Resumption:
 
     approved: bool = True
     data: Mapping[str, JsonValue] | None = None
-    child: ChildEnd | None = None
+    child: ChildResult | None = None
 
     def as_json(self) -> dict[str, JsonValue]:
         """As the journal keeps it."""
@@ -42,7 +42,7 @@ class Resumption:
     def from_json(cls, value: Mapping[str, JsonValue]) -> "Resumption":
         """What ``as_json`` gave."""
         if isinstance(child := value.get("child"), Mapping):
-            return cls(child=ChildEnd.from_json(cast("Mapping[str, JsonValue]", child)))
+            return cls(child=ChildResult.from_json(cast("Mapping[str, JsonValue]", child)))
         return cls(bool(value.get("approved", True)), value.get("data"))
 
 

@@ -12,7 +12,7 @@ from typing import cast
 
 from engine.document import Connection, Node
 from engine.graph import COMMENT, DISABLED, Graph
-from engine.inputs import INPUT_VALUE, Start
+from engine.inputs import INPUT_VALUE, RunStart
 from engine.json_encoding import size_within
 from engine.json_values import JsonValue
 from engine.options import NodeOptions, OnError
@@ -88,11 +88,11 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScopePlan:
     """One run of a graph from a given start."""
 
     graph: Graph
-    start: Start
+    start: RunStart
 
     @cached_property
     def counted(self) -> frozenset[str]:

@@ -1,6 +1,6 @@
 """Errors of requests and webhook deliveries whose sender or body cannot be accepted."""
 
-from engine.errors import Problem, RefusedError, WorkflowServiceError
+from engine.errors import InvalidRequestError, Problem, WorkflowServiceError
 
 
 class SignatureError(WorkflowServiceError):
@@ -35,7 +35,7 @@ class ContentEncodingError(WorkflowServiceError):
         )
 
 
-class BodyRefusedError(RefusedError):
+class InvalidBodyError(InvalidRequestError):
     """The body of a delivery is not what its content type says."""
 
     summary = "The body cannot be read"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.graph import Graph
-from engine.inputs import Start
+from engine.inputs import RunStart
 from engine.loops import Loops, in_item, items_of, split_key
 from engine.plan import Outcome, Outcomes
 from engine.status import NodeStatus
@@ -13,7 +13,7 @@ _NOTHING = object()
 _DONE = (NodeStatus.COMPLETED, NodeStatus.SKIPPED)
 
 
-def changed_by_inputs(before: Start, after: Start) -> set[str]:
+def changed_by_inputs(before: RunStart, after: RunStart) -> set[str]:
     """The nodes that other inputs make run differently."""
     nodes = before.fired ^ after.fired
     for old, new in ((before.payloads, after.payloads), (before.values, after.values)):
@@ -43,7 +43,7 @@ def taken_over(
     named = {loops.outermost(node_id) for node_id in changed}
     if from_node_id is not None:
         named.add(loops.outermost(from_node_id))
-    again = _Again(loops, outcomes)
+    again = _RerunPlanner(loops, outcomes)
     kept = again.keep(None, "", named)
     if not named and not again.found:
         return {}
@@ -51,7 +51,7 @@ def taken_over(
 
 
 @dataclass(slots=True)
-class _Again:
+class _RerunPlanner:
     """Looks for what runs again."""
 
     loops: Loops

@@ -26,7 +26,7 @@ SUBWORKFLOW = "subworkflow"
 
 
 @dataclass(frozen=True, slots=True)
-class ChildEnd:
+class ChildResult:
     """How a child ended, as its parent is told."""
 
     execution_id: str
@@ -48,7 +48,7 @@ class ChildEnd:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, JsonValue]) -> "ChildEnd":
+    def from_json(cls, value: Mapping[str, JsonValue]) -> "ChildResult":
         """What ``as_json`` gave."""
         return cls(
             value["executionId"],

@@ -14,7 +14,7 @@ from engine.document import (
     parse_document,
     read_document,
 )
-from engine.errors import DocumentRefusedError, Problem
+from engine.errors import InvalidDocumentError, Problem
 from engine.graph import COMMENT, DISABLED, ENTRY_TYPES, Graph
 from engine.json_values import JsonValue
 from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
@@ -26,7 +26,7 @@ from engine.problem_lists import ConfigChecks, ProblemList
 MAX_CYCLES = 100
 """How many cycles of one document are named; enough to see, and bounded however tangled it is."""
 
-LONGEST_NODE_ID = 500
+MAX_NODE_ID_CHARS = 500
 """Characters. PostgreSQL takes keys of 2,704 bytes, and that of a node run holds more than this."""
 
 _CONTROL = re.compile(r"[\u0000-\u001f\u007f-\u009f\u2028\u2029]")
@@ -67,7 +67,7 @@ def validate(
     """The graph of a document that can run.
 
     Raises:
-        DocumentRefusedError: it cannot; ``problems`` holds every reason.
+        InvalidDocumentError: it cannot; ``problems`` holds every reason.
     """
     return _validate(Reading(document), TypeRules(known_types, check, ports)).graph
 
@@ -76,7 +76,7 @@ def read_graph(data: JsonValue, rules: TypeRules) -> Graph:
     """Return the graph of a stored document, which was validated when it was submitted.
 
     Raises:
-        DocumentRefusedError: If it cannot be read.
+        InvalidDocumentError: If it cannot be read.
     """
     return normalize(parse_document(data), rules.known, rules.ports, rules.is_incomplete).graph
 
@@ -92,7 +92,7 @@ def read_and_validate(
     follow from it is not.
 
     Raises:
-        DocumentRefusedError: it cannot run; ``problems`` holds every reason.
+        InvalidDocumentError: it cannot run; ``problems`` holds every reason.
     """
     return _validate(read_document(data, limits), rules)
 
@@ -123,7 +123,7 @@ def _validate(reading: Reading, rules: TypeRules) -> Normalized:
     if not problems.codes & _NO_GRAPH:
         problems.extend(Loops(graph).problems())
     if problems.count:
-        raise DocumentRefusedError(
+        raise InvalidDocumentError(
             problems.first, normalized.warnings, problems.more, checks.unchecked
         )
     return normalized
@@ -133,8 +133,8 @@ def _unfit_ids(document: Document) -> Iterable[Problem]:
     """Ids that not every database can keep as part of a key."""
     for node in document.nodes:
         detail = None
-        if len(node.id) > LONGEST_NODE_ID:
-            length = f"{len(node.id)} characters, {LONGEST_NODE_ID} at most"
+        if len(node.id) > MAX_NODE_ID_CHARS:
+            length = f"{len(node.id)} characters, {MAX_NODE_ID_CHARS} at most"
             detail = f"node id '{node.id[:20]}…' is too long: {length}"
         elif (found := _CONTROL.search(node.id)) is not None:
             kind = "a line break" if found[0] in _LINE_BREAKS else f"U+{ord(found[0]):04X}"

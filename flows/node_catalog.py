@@ -55,8 +55,8 @@ def _describe(node_types: NodeTypes, node_type: str) -> DescribedType:
         type=node_type,
         title=title,
         description=description,
-        category=model.face.category,
-        ports=model.face.ports,
+        category=model.info.category,
+        ports=model.info.ports,
         config=replace(
             config,
             schema={**config.schema, "title": title, "description": description},

@@ -12,8 +12,8 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-FIRST_DELAY_SECONDS = 0.1
-LONGEST_DELAY_SECONDS = 5.0
+INITIAL_BACKOFF_SECONDS = 0.1
+MAX_STORAGE_BACKOFF_SECONDS = 5.0
 
 
 async def patiently(
@@ -27,7 +27,7 @@ async def patiently(
     Raises:
         StorageError: the last one, when it was given up.
     """
-    delay = FIRST_DELAY_SECONDS
+    delay = INITIAL_BACKOFF_SECONDS
     while True:
         try:
             return await operation()
@@ -36,4 +36,4 @@ async def patiently(
                 raise
             log.warning("database_not_ready", doing=what, retry_in=delay, reason=str(error))
         await asyncio.sleep(delay)
-        delay = min(delay * 2, LONGEST_DELAY_SECONDS)
+        delay = min(delay * 2, MAX_STORAGE_BACKOFF_SECONDS)

@@ -11,16 +11,16 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from database import Database
-from database.records import Ending, Lease, RunRecord
+from database.records import ExecutionResult, JournalState, Lease
 from engine.errors import LeaseLostError, describe
 from engine.inputs import start_as
 from engine.json_encoding import read_stored
 from engine.json_values import JsonValue
-from engine.loop_plan import NestedPlan
+from engine.loop_plan import Plan
 from engine.status import ExecutionStatus
 from engine.validation import TypeRules, read_graph
-from flows.execution.executor import Walk
-from flows.execution.signals import RunControl, StopReason
+from flows.execution.executor import Executor
+from flows.execution.signals import ExecutionSignals, StopReason
 from flows.nodes.node_runner import NodeRunner
 from flows.nodes.progress import Publish, publish_nowhere
 from flows.storage_retry import patiently
@@ -30,21 +30,21 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Carrier:
+class ExecutionContext:
     """What a flow run needs to carry one claimed execution, and how far it brought it."""
 
     lease: Lease
     database: Database
     node_runner: NodeRunner
-    control: RunControl
+    control: ExecutionSignals
     publish: Publish = publish_nowhere
-    outcome: Ending | StopReason | None = None
+    outcome: ExecutionResult | StopReason | None = None
     """Set when the walk is over; ``None`` while it has not been, or where it never began."""
     parent_id: str | None = None
     """The execution that called this one; set with its record."""
 
 
-current_carrier: ContextVar[Carrier] = ContextVar("carrier")
+current_execution: ContextVar[ExecutionContext] = ContextVar("carrier")
 """Set around a flow run by whoever starts it; flow parameters carry ids only."""
 
 
@@ -54,7 +54,7 @@ async def workflow_flow(execution_id: str) -> State[Any]:
 
     The state it returns is for Prefect's eyes; the truth is in the journal.
     """
-    carrier = current_carrier.get()
+    carrier = current_execution.get()
     structlog.contextvars.bind_contextvars(execution_id=execution_id)
     try:
         carrier.outcome = await _carry(carrier)
@@ -67,11 +67,11 @@ async def workflow_flow(execution_id: str) -> State[Any]:
         log.exception("execution_abandoned")
         reason = f"The service could not carry the execution out: {describe(error)}"
         await carrier.database.journal.abandon(carrier.lease, reason)
-        carrier.outcome = Ending(ExecutionStatus.FAILED, error=reason)
+        carrier.outcome = ExecutionResult(ExecutionStatus.FAILED, error=reason)
     return _as_state(carrier.outcome)
 
 
-async def _carry(carrier: Carrier) -> Ending | StopReason:
+async def _carry(carrier: ExecutionContext) -> ExecutionResult | StopReason:
     journal, control = carrier.database.journal, carrier.control
     record = await patiently(
         lambda: journal.load(carrier.lease),
@@ -94,7 +94,7 @@ async def _carry(carrier: Carrier) -> Ending | StopReason:
         begun=record.attempts,  # the walk's own, which grows with every parked retry
         loop_around=plan.loop_around,
     )
-    walk = Walk(
+    walk = Executor(
         plan,
         record,
         carrier.lease,
@@ -108,18 +108,18 @@ async def _carry(carrier: Carrier) -> Ending | StopReason:
     return await walk.run()
 
 
-def plan_of(record: RunRecord, rules: TypeRules) -> NestedPlan:
+def plan_of(record: JournalState, rules: TypeRules) -> Plan:
     """The plan of an execution, from the definition and the inputs it was submitted with."""
     graph = read_graph(record.document, rules)
     inputs: Mapping[str, JsonValue] = read_stored(record.inputs) if record.inputs else {}
-    plan = NestedPlan(graph, start_as(record.trigger_type, graph, inputs))
+    plan = Plan(graph, start_as(record.trigger_type, graph, inputs))
     # Here, because a large document is planned off the loop.
     assert plan.counted is not None
     assert plan.bodies is not None
     return plan
 
 
-def _as_state(outcome: Ending | StopReason) -> State[Any]:
+def _as_state(outcome: ExecutionResult | StopReason) -> State[Any]:
     if outcome == StopReason.PARKED:
         return Completed(message="Parked: another flow run goes on with it")
     if isinstance(outcome, StopReason):

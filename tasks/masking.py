@@ -24,11 +24,11 @@ from engine.json_values import JsonValue
 from engine.masking import MASK
 from offload import check_stop
 
-SHORTEST_SECRET = 4
+MIN_SECRET_CHARS = 4
 """Characters. A shorter one is in too many texts by chance, and masking would destroy them."""
-_SHORTEST_PART = 8
+_MIN_PART_CHARS = 8
 """Characters of the beginning of a secret that an error cut off there may not show either."""
-_SHORTEST_LINE = 8
+_MIN_LINE_CHARS = 8
 _PIECE = 262_144
 """Characters of a long text that one search reads: between two of them the work can be stopped."""
 
@@ -64,7 +64,7 @@ _LETTER = re.compile("[A-Za-mo-qs-z0-9+/]")
 
 
 @dataclass(frozen=True, slots=True)
-class _Patterns:
+class _SecretPatterns:
     """The automata that find one set of secrets."""
 
     known: frozenset[str]
@@ -88,7 +88,7 @@ class _Patterns:
             known,
             _automaton(known),
             _automaton(in_json),
-            _automaton({text[:_SHORTEST_PART] for text in known if len(text) > _SHORTEST_PART}),
+            _automaton({text[:_MIN_PART_CHARS] for text in known if len(text) > _MIN_PART_CHARS}),
             _automaton(filter(_UNBROKEN.fullmatch, known)),
             tuple(sorted(known)),
             max(map(len, in_json | known), default=0),
@@ -138,16 +138,16 @@ class Masker:
 
     def __init__(self) -> None:
         self._known: frozenset[str] = frozenset()
-        self._compiled: _Patterns | None = None
+        self._compiled: _SecretPatterns | None = None
 
     def learn(self, value: str) -> None:
         """Mask ``value`` from now on.
 
         Raises:
-            ValueError: If it is shorter than ``SHORTEST_SECRET``.
+            ValueError: If it is shorter than ``MIN_SECRET_CHARS``.
         """
-        if len(value) < SHORTEST_SECRET:
-            raise ValueError(f"is shorter than {SHORTEST_SECRET} characters")
+        if len(value) < MIN_SECRET_CHARS:
+            raise ValueError(f"is shorter than {MIN_SECRET_CHARS} characters")
         if value not in self._known:
             self._known = self._known.union(_spellings(value))
 
@@ -213,17 +213,17 @@ class Masker:
             return MASK if self.holds(str(value)) else value
         return value
 
-    def _patterns(self) -> _Patterns | None:
+    def _patterns(self) -> _SecretPatterns | None:
         # Compiled at the first use: a service learns its secrets one after another.
         if not self._known:
             return None
         compiled = self._compiled
         if compiled is None or compiled.known is not self._known:
-            compiled = self._compiled = _Patterns.of(self._known)
+            compiled = self._compiled = _SecretPatterns.of(self._known)
         return compiled
 
 
-SECRETS = Masker()
+secret_masker = Masker()
 """The process's one masker."""
 
 
@@ -272,15 +272,15 @@ def _begins_one(in_order: tuple[str, ...], text: str) -> bool:
 
 
 def _spellings(value: str) -> Iterator[str]:
-    lines = [line for line in value.splitlines() if len(line) >= _SHORTEST_LINE]
+    lines = [line for line in value.splitlines() if len(line) >= _MIN_LINE_CHARS]
     plain = {value, value.strip(), *lines}
     for text in plain:
-        if len(text) >= SHORTEST_SECRET:
+        if len(text) >= MIN_SECRET_CHARS:
             yield text.encode().hex()
             yield text.encode().hex().upper()
     plain |= {changed for text in plain for changed in (text.upper(), text.lower())}
     for text in plain:
-        if len(text) < SHORTEST_SECRET:
+        if len(text) < MIN_SECRET_CHARS:
             continue
         # As JSON it may stand in a query, in a page or in base64 in its turn.
         for form in {text, *_in_json(text)}:
@@ -324,7 +324,7 @@ def _within_base64(raw: bytes) -> Iterator[str]:
         encode = base64.b64encode(bytes(before) + raw).decode()
         start = -(-before * 8 // 6)
         inner = encode[start : (before + len(raw)) * 8 // 6]
-        if len(inner) >= SHORTEST_SECRET:
+        if len(inner) >= MIN_SECRET_CHARS:
             yield inner
             yield inner.translate(str.maketrans("+/", "-_"))
 

@@ -11,11 +11,11 @@ from contextvars import ContextVar
 from numbers import Real
 from typing import Protocol
 
-LONGEST_MESSAGE = 500
+MAX_MESSAGE_CHARS = 500
 COMPLETE = 100
 
 
-class AttemptReports(Protocol):
+class ProgressSink(Protocol):
     """Takes what one attempt of a node reports, from any thread; deaf once the attempt is over."""
 
     def progress(self, percentage: int | None, message: str | None) -> None:
@@ -27,10 +27,10 @@ class AttemptReports(Protocol):
         ...
 
 
-_attempt: ContextVar[AttemptReports | None] = ContextVar("attempt_reports", default=None)
+_attempt: ContextVar[ProgressSink | None] = ContextVar("attempt_reports", default=None)
 
 
-def enter_attempt(reports: AttemptReports) -> None:
+def enter_attempt(reports: ProgressSink) -> None:
     """Has ``reports`` take what is reported in this context."""
     _attempt.set(reports)
 
@@ -87,7 +87,7 @@ def _whole(percentage: object) -> int:
 
 def _words(message: object) -> str:
     text = _check_text("the message", message)
-    return _visible(text[:LONGEST_MESSAGE]).replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return _visible(text[:MAX_MESSAGE_CHARS]).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _check_text(what: str, text: object) -> str:

@@ -13,9 +13,9 @@ from engine.options import NodeOptions, OnError, RetryBackoff
 from engine.ports import Ports
 from engine.validation import TypeRules
 from tasks.config.base import (
-    Fault,
+    ConfigError,
     NodeConfig,
-    faults_of,
+    config_errors,
     is_incomplete,
     refused_templates,
 )
@@ -25,7 +25,7 @@ from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 DEFAULT_RETRIES = {"http": 2, "llm": 2}
 """Further attempts of types that depend on others, with exponential backoff."""
 DEFAULT_DELAY_SECONDS = 1.0
-LONGEST_BACKOFF_SECONDS = 3_600.0
+MAX_BACKOFF_SECONDS = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class NodeTypes:
 
     def ports(self, node_type: str) -> Ports:
         """Return the inputs and outputs of a type; one of each for an unknown type."""
-        return self.config(node_type).face.ports
+        return self.config(node_type).info.ports
 
     def is_incomplete(self, node: Node) -> bool:
         """Return whether a node without connections lacks a setting, or the input, that it needs.
@@ -116,7 +116,7 @@ class NodeTypes:
     def check(self, node: Node) -> list[Problem]:
         """Everything that the node's type holds against its config."""
         model = self.config(node.type)
-        faults = [("invalid_config", fault, "") for fault in faults_of(model, node.config)]
+        faults = [("invalid_config", fault, "") for fault in config_errors(model, node.config)]
         refused = "has a template that is refused: "
         templates = refused_templates(model, node.config)
         faults.extend(("invalid_template", fault, refused) for fault in templates)
@@ -149,7 +149,7 @@ class NodeTypes:
         )
 
 
-def _problem(node: Node, code: str, fault: Fault, what: str) -> Problem:
+def _problem(node: Node, code: str, fault: ConfigError, what: str) -> Problem:
     pointer = "".join(f"/{escape_pointer(step)}" for step in fault.path)
     detail = f"node '{node.id}' ({node.type}): '{fault.place}' {what}{fault.reason}"
     return Problem(code, detail, node.config_pointer + pointer, node_id=node.id)
@@ -162,7 +162,7 @@ def _default_backoff(node_type: str) -> RetryBackoff:
 def _delays(retries: int, first: float, backoff: RetryBackoff) -> list[float]:
     if backoff == RetryBackoff.FIXED:
         return [first] * retries
-    longest = max(first, LONGEST_BACKOFF_SECONDS)
+    longest = max(first, MAX_BACKOFF_SECONDS)
     return [min(first * 2**i, longest) for i in range(retries)]
 
 

@@ -13,7 +13,7 @@ import structlog
 
 from engine.errors import NodeError, SecretUnavailableError
 from engine.json_values import MISSING, JsonValue, Missing
-from tasks.masking import SECRETS
+from tasks.masking import secret_masker
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ class Secrets:
 
     def __post_init__(self) -> None:
         for value in self.values.values():
-            SECRETS.learn(value)
+            secret_masker.learn(value)
 
     def get(self, name: str) -> str | Missing:
         """The value of a secret, or ``MISSING``."""
@@ -58,7 +58,7 @@ class Secrets:
                 self._fetched.pop(name, None)
                 continue
             try:
-                SECRETS.learn(value)
+                secret_masker.learn(value)
             except ValueError as error:
                 raise NodeError(f"the secret '{name}' {error}", retryable=False) from None
             self._fetched[name] = value

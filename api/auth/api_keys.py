@@ -16,7 +16,7 @@ FORMAT = "name:role:organization:sha256"
 
 _NAME = re.compile(r"[\w.@-]{1,100}")
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
-_MOST_IN_AN_ID = 500
+_MAX_ID_CHARS = 500
 
 
 class Role(IntEnum):
@@ -46,7 +46,7 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyRing:
+class ApiKeys:
     """All keys there are; with none the service is open."""
 
     keys: tuple[ApiKey, ...] = ()
@@ -78,7 +78,7 @@ def new_key(name: str, role: str, organization: str) -> tuple[str, str]:
     return text, entry
 
 
-def read_keys(text: str | None, file: Path | None) -> KeyRing:
+def read_keys(text: str | None, file: Path | None) -> ApiKeys:
     """The keys of ``API_KEYS`` and of the file that ``API_KEYS_FILE`` names, both together.
 
     Raises:
@@ -103,7 +103,7 @@ def read_keys(text: str | None, file: Path | None) -> KeyRing:
             if key.digest == other.digest:
                 both = f"'{other.name}' and '{key.name}'"
                 raise KeysError(f"API_KEYS: the entries {both} have the same key")
-    return KeyRing(tuple(keys))
+    return ApiKeys(tuple(keys))
 
 
 def _of(setting: str, entries: Sequence[str]) -> Iterator[ApiKey]:
@@ -129,7 +129,7 @@ def read_entry(setting: str, entry: str) -> ApiKey:
         raise KeysError(f"{setting}: an entry {shown}should be {FORMAT}")
     if role not in ROLES:
         raise KeysError(f"{setting}: the role of '{name}' should be {', '.join(ROLES)}")
-    if not organization or len(organization) > _MOST_IN_AN_ID:
+    if not organization or len(organization) > _MAX_ID_CHARS:
         everyone = f"'{ALL_ORGANIZATIONS}' for all"
         raise KeysError(f"{setting}: the organization of '{name}' should be an id, or {everyone}")
     if not _DIGEST.fullmatch(digest):

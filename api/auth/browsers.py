@@ -30,7 +30,7 @@ WEBHOOKS = "/api/webhook/"
 EXPOSED_HEADERS = ("ETag", "Location", "Retry-After")
 """Response headers that pages of allowed origins can read."""
 _EVERY_ORIGIN = r"[\s\S]*"
-_READS = ("GET", "HEAD", "OPTIONS")
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class BrowserRules:
     """``None`` accepts every host: with API keys a page of a foreign name has no key."""
 
 
-class BrowserProtection:
+class BrowserProtectionMiddleware:
     """Middleware that enforces ``BrowserRules``, with CORS headers on every response to a page."""
 
     def __init__(self, app: ASGIApp, rules: BrowserRules) -> None:
@@ -110,7 +110,7 @@ class BrowserProtection:
         refusal = self._host_refusal(scope)
         if refusal is not None:
             return refusal
-        if scope["type"] == "http" and scope["method"] in _READS:
+        if scope["type"] == "http" and scope["method"] in _SAFE_METHODS:
             return None
         own = _authority(scope)
         for origin in Headers(scope=scope).getlist("origin"):

@@ -16,7 +16,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.auth.api_keys import KeyRing, Role
+from api.auth.api_keys import ApiKeys, Role
 from api.auth.tokens import Tokens
 from api.errors import problem
 
@@ -38,8 +38,8 @@ ROLES: dict[str, Role] = {
     "POST /api/nodes/execute": Role.RUN,
 }
 """What callers need who are no ``admin``, where the method does not say that they only read."""
-READS = ("GET", "HEAD", "OPTIONS")
-OF_TOKENS = (
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+TOKEN_ROUTES = (
     "GET /api/executions/{execution_id}",
     "GET /api/executions/{execution_id}/logs",
     "GET /api/executions/{execution_id}/stream",
@@ -52,11 +52,11 @@ WEBSOCKET = "/ws"
 REALM = "Bearer"
 
 
-SIGNED = [
+SECURITY_SCHEMES = [
     Depends(HTTPBearer(auto_error=False, description="A key, or a token for one execution.")),
     Depends(APIKeyHeader(name="X-API-Key", auto_error=False)),
 ]
-"""Tells the OpenAPI document what ``Door`` asks for; they refuse nobody themselves."""
+"""Tells the OpenAPI document what ``AuthMiddleware`` asks for; they refuse nobody themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +73,15 @@ class Caller:
     """When the caller has to go."""
 
 
-ANYBODY = Caller("anybody", Role.ADMIN)
+ANONYMOUS = Caller("anybody", Role.ADMIN)
 """Who calls where no keys are set, or where none is needed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class Authenticator:
     """Tells who somebody is by what is shown."""
 
-    keys: KeyRing
+    keys: ApiKeys
     tokens: Tokens
 
     @property
@@ -104,7 +104,7 @@ class Access:
         return Caller("token", Role.READ, None, token.execution_id, token.expires_at)
 
 
-class _Table:
+class _RouteMatcher:
     """Routes, each as ``METHOD /path/{with}/{places}``, matched as the application's own are."""
 
     def __init__(self, routes: Iterable[str]) -> None:
@@ -122,17 +122,21 @@ class _Table:
         return None
 
 
-_PUBLIC, _ROLES, _OF_TOKENS = _Table(PUBLIC), _Table(ROLES), _Table(OF_TOKENS)
-_TOKEN_IN_QUERY = _Table(TOKEN_IN_QUERY)
+_PUBLIC, _ROLES, _TOKEN_ROUTES = (
+    _RouteMatcher(PUBLIC),
+    _RouteMatcher(ROLES),
+    _RouteMatcher(TOKEN_ROUTES),
+)
+_TOKEN_IN_QUERY = _RouteMatcher(TOKEN_IN_QUERY)
 
 
-class Door:
+class AuthMiddleware:
     """The middleware that finds out who calls, before anything of the request is read.
 
     Behind it ``scope["caller"]`` says who; on the WebSocket ``None`` where nothing was shown yet.
     """
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Authenticator) -> None:
         self._app = app
         self._access = access
 
@@ -152,7 +156,7 @@ class Door:
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         method, path = scope["method"], scope["path"]
         if self._access.open or _PUBLIC.find(method, path):
-            scope["caller"] = ANYBODY
+            scope["caller"] = ANONYMOUS
             return None
         shown = _shown(scope)
         caller = None if shown is None else self._access.caller_of(shown)
@@ -162,7 +166,7 @@ class Door:
         if caller is None:
             return _unknown(shown)
         scope["caller"] = caller
-        if caller.execution_id is not None and not _OF_TOKENS.find(method, path):
+        if caller.execution_id is not None and not _TOKEN_ROUTES.find(method, path):
             return _forbidden("A token reads the one execution that it was made for")
         needed = _role_for(method, path)
         if caller.role < needed:
@@ -172,7 +176,7 @@ class Door:
 
     def _websocket_refusal(self, scope: Scope) -> ASGIApp | None:
         if self._access.open:
-            scope["caller"] = ANYBODY
+            scope["caller"] = ANONYMOUS
             return None
         if scope["path"] != WEBSOCKET:
             return _unknown(None)
@@ -187,7 +191,7 @@ class Door:
 
 
 def _role_for(method: str, path: str) -> Role:
-    if method in READS:
+    if method in SAFE_METHODS:
         return Role.READ
     route = _ROLES.find(method, path)
     return Role.ADMIN if route is None else ROLES[route]

@@ -13,34 +13,34 @@ from starlette.requests import HTTPConnection
 
 from api.auth.middleware import Caller
 from api.schemas.workflows import is_own_path
-from database.queries.executions import Reads
-from engine.errors import ExecutionNotFoundError, OutOfScopeError, WorkflowNotFoundError
+from database.queries.executions import ExecutionQueries
+from engine.errors import ExecutionNotFoundError, ForbiddenError, WorkflowNotFoundError
 
 ONE_WORKFLOW = "/api/workflows/{workflow_id:path}"
 """The path of a workflow, which matches other paths too."""
 
 
 @dataclass(frozen=True, slots=True)
-class CallerScope:
+class TenantScope:
     """What one caller may see. For a key of all organizations no question costs anything."""
 
     caller: Caller
-    reads: Reads
+    reads: ExecutionQueries
 
     def organization(self, asked: str | None) -> str | None:
         """The organization that a request is about; without one asked for, the caller's own.
 
         Raises:
-            OutOfScopeError: it asks for another one, or has a token, which is for none.
+            ForbiddenError: it asks for another one, or has a token, which is for none.
         """
         mine = self.caller.organization_id
         if self.caller.execution_id is not None:
-            raise OutOfScopeError("A token reads the one execution that it was made for")
+            raise ForbiddenError("A token reads the one execution that it was made for")
         if mine is None:
             return asked
         if asked is not None and asked != mine:
             reason = f"The key '{self.caller.name}' is not for the organization '{asked}'"
-            raise OutOfScopeError(reason)
+            raise ForbiddenError(reason)
         return mine
 
     async def see_execution(self, execution_id: str) -> None:
@@ -69,20 +69,20 @@ class CallerScope:
             raise WorkflowNotFoundError(workflow_id)
 
 
-async def _scope(connection: HTTPConnection) -> CallerScope:
-    reads: Reads = connection.app.state.services.database.reads
-    return CallerScope(connection.scope["caller"], reads)
+async def _scope(connection: HTTPConnection) -> TenantScope:
+    reads: ExecutionQueries = connection.app.state.services.database.reads
+    return TenantScope(connection.scope["caller"], reads)
 
 
-UseScope = Annotated[CallerScope, Depends(_scope)]
+TenantScopeDep = Annotated[TenantScope, Depends(_scope)]
 
 
-async def within_scope(connection: HTTPConnection, scope: UseScope) -> None:
+async def require_tenant_access(connection: HTTPConnection, scope: TenantScopeDep) -> None:
     """For every route: the execution or workflow of its path must be one that the caller sees.
 
     Raises:
         NotFoundError: it is not.
-        OutOfScopeError: the query names another organization.
+        ForbiddenError: the query names another organization.
         HTTPException: the path is one of the interface's own, which has other methods.
     """
     places = connection.path_params

@@ -15,7 +15,7 @@ from python_multipart.multipart import Field, File, FormParser, parse_options_he
 from api.bodies.text import charset_of, decoded, known_charset
 from charsets import UTF_8, Charset, parameter_of
 from engine.json_values import JsonValue
-from engine.request_errors import BodyRefusedError
+from engine.request_errors import InvalidBodyError
 from offload import check_stop
 
 URLENCODED = "application/x-www-form-urlencoded"
@@ -35,7 +35,7 @@ def read_urlencoded(body: bytes, content_type: str, max_fields: int) -> dict[str
     """Return the fields of an urlencoded form; a name that occurs several times has a list.
 
     Raises:
-        BodyRefusedError: If there are too many fields, or one is not in the form's charset.
+        InvalidBodyError: If there are too many fields, or one is not in the form's charset.
     """
     charset = charset_of(content_type)
     if charset.name.startswith("utf-16"):  # its bytes are not ASCII where the syntax is
@@ -57,13 +57,13 @@ def read_multipart(
     """Return the fields of a form with parts; a file is ``{fileName, contentType, size, data}``.
 
     Raises:
-        BodyRefusedError: If the form cannot be read, or has too many fields.
+        InvalidBodyError: If the form cannot be read, or has too many fields.
     """
     charset = charset_of(content_type)
     parts = _Parts(max_fields)
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
-        raise BodyRefusedError(_INVALID, "the form cannot be read: 'Content-Type' has no boundary")
+        raise InvalidBodyError(_INVALID, "the form cannot be read: 'Content-Type' has no boundary")
     try:
         parser = FormParser(
             MULTIPART,
@@ -78,10 +78,10 @@ def read_multipart(
             parser.write(body[start : start + _PIECE_BYTES])
     except FormParserError as error:
         reason = str(error) or "it is not multipart/form-data"
-        raise BodyRefusedError(_INVALID, f"the form cannot be read: {reason}") from None
+        raise InvalidBodyError(_INVALID, f"the form cannot be read: {reason}") from None
     if body and not parts.is_whole:
         reason = "it ends before its last boundary"
-        raise BodyRefusedError(_INVALID, f"the form cannot be read: {reason}")
+        raise InvalidBodyError(_INVALID, f"the form cannot be read: {reason}")
     fields = [part for part in parts.found if isinstance(part, Field)]
     named = [(part.field_name or b"", part.value or b"") for part in fields]
     if parameter_of(content_type, "charset") is None:
@@ -123,9 +123,9 @@ def _part(part: Field | File, charset: Charset) -> JsonValue:
     }
 
 
-def _too_many(max_fields: int) -> BodyRefusedError:
+def _too_many(max_fields: int) -> InvalidBodyError:
     detail = f"the form has more than {max_fields} fields ({FIELDS_SETTING})"
-    return BodyRefusedError(_INVALID, detail)
+    return InvalidBodyError(_INVALID, detail)
 
 
 def _charset_field(fields: list[tuple[bytes, bytes]]) -> Charset | None:

@@ -22,7 +22,7 @@ from charsets import parameter_of
 from engine.json_pieces import load_json_in_pieces
 from engine.json_size import has_more_values
 from engine.json_values import JsonValue
-from engine.request_errors import BodyRefusedError
+from engine.request_errors import InvalidBodyError
 from offload import MAX_INLINE_BYTES, check_stop, run_off_loop, run_sized
 
 BYTES_SETTING = "MAX_BODY_BYTES"
@@ -73,7 +73,7 @@ class StrictRequest(Request):
             limits: The limits of the body.
 
         Raises:
-            BodyRefusedError: If its charset is unknown or wrong, or it has too many values.
+            InvalidBodyError: If its charset is unknown or wrong, or it has too many values.
             BodyTooLargeError: If it is too large after unpacking.
             ContentEncodingError: If its ``Content-Encoding`` is not supported.
             RequestValidationError: If a large body does not match ``field``.
@@ -130,7 +130,7 @@ def _parsed(body: bytes, content_type: str, limits: BodyLimits) -> JsonValue:
         text = charset.decode(body) if is_named else body.decode("utf-8-sig")
         if has_more_values(text, limits.max_values, check_stop):
             detail = f"the body has more than {limits.max_values} values ({VALUES_SETTING})"
-            raise BodyRefusedError("too_many_values", detail)
+            raise InvalidBodyError("too_many_values", detail)
         return load_json_in_pieces(text, check_stop)
     except json.JSONDecodeError:
         raise

@@ -8,7 +8,7 @@ from gzip import BadGzipFile, GzipFile
 from io import BytesIO
 
 from charsets import UTF_8, Charset, find_charset, parameter_of
-from engine.request_errors import BodyRefusedError, BodyTooLargeError, ContentEncodingError
+from engine.request_errors import BodyTooLargeError, ContentEncodingError, InvalidBodyError
 from offload import check_stop
 
 MAX_CONTENT_TYPE_CHARACTERS = 4_096
@@ -31,7 +31,7 @@ def unpacked(body: bytes, content_encoding: str, max_bytes: int, setting: str) -
 
     Raises:
         ContentEncodingError: If the coding is not supported.
-        BodyRefusedError: If the data is not gzip, or ends too early.
+        InvalidBodyError: If the data is not gzip, or ends too early.
         BodyTooLargeError: If the unpacked body is larger than ``max_bytes``.
     """
     codings = [coding.strip().lower() for coding in content_encoding.split(",", 8)]
@@ -61,19 +61,19 @@ def _gunzipped(body: bytes, max_bytes: int, setting: str) -> bytes:
     return b"".join(pieces)
 
 
-def _bad_gzip(detail: str) -> BodyRefusedError:
-    return BodyRefusedError("invalid_content_encoding", detail)
+def _bad_gzip(detail: str) -> InvalidBodyError:
+    return InvalidBodyError("invalid_content_encoding", detail)
 
 
 def media_type_of(content_type: str) -> str:
     """Return the media type of a ``Content-Type`` header in lower case, blank without one.
 
     Raises:
-        BodyRefusedError: If the header is longer than ``MAX_CONTENT_TYPE_CHARACTERS``.
+        InvalidBodyError: If the header is longer than ``MAX_CONTENT_TYPE_CHARACTERS``.
     """
     if len(content_type) > MAX_CONTENT_TYPE_CHARACTERS:
         detail = f"'Content-Type' has more than {MAX_CONTENT_TYPE_CHARACTERS} characters"
-        raise BodyRefusedError("invalid_content_type", detail)
+        raise InvalidBodyError("invalid_content_type", detail)
     return content_type.partition(";")[0].strip().lower()
 
 
@@ -81,7 +81,7 @@ def charset_of(content_type: str, default: Charset = UTF_8) -> Charset:
     """Return the charset that a ``Content-Type`` header names, ``default`` without one.
 
     Raises:
-        BodyRefusedError: If the charset is not in the WHATWG Encoding Standard.
+        InvalidBodyError: If the charset is not in the WHATWG Encoding Standard.
     """
     label = parameter_of(content_type, "charset")
     return default if label is None else known_charset(label)
@@ -91,7 +91,7 @@ def known_charset(label: str) -> Charset:
     """Return the charset with this label.
 
     Raises:
-        BodyRefusedError: If the charset is not in the WHATWG Encoding Standard.
+        InvalidBodyError: If the charset is not in the WHATWG Encoding Standard.
     """
     charset = find_charset(label)
     if charset is None:
@@ -99,7 +99,7 @@ def known_charset(label: str) -> Charset:
             f"the charset '{label[:80]}' is not supported; supported are UTF-8 and the other "
             "charsets of the WHATWG Encoding Standard"
         )
-        raise BodyRefusedError("unknown_charset", detail)
+        raise InvalidBodyError("unknown_charset", detail)
     return charset
 
 
@@ -112,7 +112,7 @@ def decoded(data: bytes, charset: Charset, what: str, code: str) -> str:
     """Return ``data`` as text.
 
     Raises:
-        BodyRefusedError: If ``data`` is not in that charset; ``what`` and ``code`` name the part.
+        InvalidBodyError: If ``data`` is not in that charset; ``what`` and ``code`` name the part.
     """
     try:
         return charset.decode(data)
@@ -122,4 +122,4 @@ def decoded(data: bytes, charset: Charset, what: str, code: str) -> str:
         detail = (
             f"{what} is not valid {charset.name.upper()}{where}; name its charset in 'Content-Type'"
         )
-        raise BodyRefusedError(code, detail) from None
+        raise InvalidBodyError(code, detail) from None

@@ -14,7 +14,7 @@ from engine.credential_headers import is_credential_header
 from engine.json_pieces import load_json_in_pieces
 from engine.json_values import JsonValue, dump_json
 from engine.masking import masked_headers
-from engine.request_errors import BodyRefusedError, BodyTooLargeError
+from engine.request_errors import BodyTooLargeError, InvalidBodyError
 from flows.intake.webhooks import Received
 from offload import check_stop, run_sized
 
@@ -49,7 +49,7 @@ class Message:
         A large or packed body is read off the event loop.
 
         Raises:
-            BodyRefusedError: If the body does not have the format that its headers name.
+            InvalidBodyError: If the body does not have the format that its headers name.
             BodyTooLargeError: If it is larger than the limit after unpacking.
             ContentEncodingError: If its ``Content-Encoding`` is not supported.
         """
@@ -106,7 +106,7 @@ def _received(message: Message) -> Received:
     try:
         dump_json(payload)
     except ValueError as error:
-        raise BodyRefusedError("invalid_body", f"the body cannot be stored: {error}") from None
+        raise InvalidBodyError("invalid_body", f"the body cannot be stored: {error}") from None
     return Received(cast("JsonValue", payload), request)
 
 
@@ -153,7 +153,7 @@ def _json(text: str) -> JsonValue:
     try:
         return load_json_in_pieces(text, check_stop)
     except ValueError as error:
-        raise BodyRefusedError("invalid_json", f"the body is not valid JSON: {error}") from None
+        raise InvalidBodyError("invalid_json", f"the body is not valid JSON: {error}") from None
 
 
 def _base64(data: bytes) -> dict[str, JsonValue]:

@@ -24,17 +24,17 @@ Every operation has examples; optional parameters have none, so that an operatio
 without changing anything. The links of an answer name the operations that come next, and where
 in the answer their parameters stand. Errors are problem documents (RFC 9457).
 """
-STORAGE = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
+STORAGE_ERROR_STATUSES = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
 """What every operation that touches the database may answer."""
-_LATE = str(HTTPStatus.REQUEST_TIMEOUT.value)
+REQUEST_TIMEOUT_STATUSES = str(HTTPStatus.REQUEST_TIMEOUT.value)
 """What every operation may answer that reads a body."""
 _FOREIGN = str(HTTPStatus.FORBIDDEN.value)
 """The response to a page of a foreign origin, of every operation that changes state."""
-_READS = ("get", "head", "options")
-_PROBLEM = {"$ref": "#/components/schemas/ProblemView"}
-_FASTAPI_S_OWN = ("HTTPValidationError", "ValidationError")
+_SAFE_METHODS = ("get", "head", "options")
+_PROBLEM = {"$ref": "#/components/schemas/ProblemDetails"}
+_FASTAPI_ERRORS = ("HTTPValidationError", "ValidationError")
 _TOKEN_SCHEME = "ExecutionToken"  # noqa: S105 - its name
-_OF_TOKEN = {
+_TOKEN_OPERATIONS = {
     "type": "apiKey",
     "in": "query",
     "name": "token",
@@ -89,7 +89,7 @@ _ERROR_HEADERS = {
 _CHALLENGE = {"WWW-Authenticate": _header("How to show a key.", "Bearer")}
 
 
-class DescribedApp(FastAPI):
+class OpenApiApp(FastAPI):
     """An application whose description is whole: errors as they are, headers, examples, links.
 
     FastAPI describes every model as ``application/json``, and a 422 of a form that
@@ -109,10 +109,10 @@ def _described(document: dict[str, Any]) -> dict[str, Any]:
             for parameter in operation.get("parameters", ()):
                 _describe_parameter(parameter)
             _add_request_examples(operation)
-            if method not in _READS and not path.startswith(WEBHOOKS):
+            if method not in _SAFE_METHODS and not path.startswith(WEBHOOKS):
                 operation["responses"].setdefault(_FOREIGN, {})
             if "requestBody" in operation:
-                operation["responses"].setdefault(_LATE, {})
+                operation["responses"].setdefault(REQUEST_TIMEOUT_STATUSES, {})
             for status, answer in operation["responses"].items():
                 _describe_answer(operation, status, answer)
                 if method == "head":  # its answers have no body, and so nothing to go on from
@@ -122,10 +122,10 @@ def _described(document: dict[str, Any]) -> dict[str, Any]:
                 operation["security"].append({_TOKEN_SCHEME: []})
     components = document["components"]
     components["schemas"] |= _message_schemas()
-    for name in _FASTAPI_S_OWN:
+    for name in _FASTAPI_ERRORS:
         components["schemas"].pop(name, None)
     if "securitySchemes" in components:
-        components["securitySchemes"][_TOKEN_SCHEME] = _OF_TOKEN
+        components["securitySchemes"][_TOKEN_SCHEME] = _TOKEN_OPERATIONS
     return document
 
 

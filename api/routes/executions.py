@@ -5,36 +5,41 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BeforeValidator, Field
 
-from api.auth.tenancy import UseScope
+from api.auth.tenancy import TenantScopeDep
 from api.bodies.json_responses import encoded
 from api.bodies.strict_json import StrictRoute
-from api.dependencies import UseServices
+from api.dependencies import ServicesDep
 from api.masked_documents import reject_masks
 from api.schemas.executions import (
-    CancelAnswer,
-    ExecuteAnswer,
+    CancelResponse,
     ExecuteRequest,
-    ExecutionView,
-    LogsView,
-    ProblemView,
-    RerunAnswer,
+    ExecuteResponse,
+    ExecutionResponse,
+    LogsResponse,
+    ProblemDetails,
     RerunRequest,
-    ResumeAnswer,
+    RerunResponse,
     ResumeRequest,
-    TokenAnswer,
+    ResumeResponse,
+    TokenResponse,
 )
 from api.schemas.listings import MAX_STATUSES, split_names
-from api.schemas.views import CUT_AT, execution_json, execution_view, log_page_json
+from api.schemas.views import (
+    PAYLOAD_PREVIEW_CHARS,
+    execution_json,
+    execution_response,
+    log_page_json,
+)
 from database import to_text
 from database.queries.log_pages import LogPageRequest
 from database.records import Payload
-from engine.errors import InputsRefusedError, Problem
+from engine.errors import InvalidInputsError, Problem
 from engine.parking import Resumption
 from engine.status import ExecutionStatus, has_ended
 
-POLLED_LOGS = 10
+RECENT_LOG_COUNT = 10
 MAX_SEQ = 2**31 - 1
-CHARACTERS_OF_A_LOG = 500
+LOG_CHARS_ESTIMATE = 500
 """About the size of a node run in a response, without its payloads."""
 
 Include = Annotated[
@@ -61,15 +66,15 @@ router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
 @router.post(
     "/workflows/execute",
     operation_id="executeWorkflow",
-    responses={status: {"model": ProblemView} for status in (404, 422, 429)},
+    responses={status: {"model": ProblemDetails} for status in (404, 422, 429)},
 )
 async def execute(
     request: ExecuteRequest,
-    services: UseServices,
-    scope: UseScope,
+    services: ServicesDep,
+    scope: TenantScopeDep,
     response: Response,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
-) -> ExecuteAnswer:
+) -> ExecuteResponse:
     """Stores an execution and answers at once; it runs in the background."""
     organization_id = scope.organization(request.organization_id)
     if request.graph is not None:
@@ -93,7 +98,7 @@ async def execute(
             request.callback_url,
         )
     response.headers["Location"] = f"/api/executions/{accepted.execution_id}"
-    return ExecuteAnswer(
+    return ExecuteResponse(
         execution_id=accepted.execution_id,
         workflow_id=accepted.workflow_id,
         workflow_name=accepted.workflow_name,
@@ -103,12 +108,12 @@ async def execute(
 @router.get(
     "/executions/{execution_id}",
     operation_id="readExecution",
-    response_model=ExecutionView,
-    responses={404: {"model": ProblemView}, 422: {"model": ProblemView}},
+    response_model=ExecutionResponse,
+    responses={404: {"model": ProblemDetails}, 422: {"model": ProblemDetails}},
 )
 async def read_execution(
     execution_id: str,
-    services: UseServices,
+    services: ServicesDep,
     include: Include = [],  # noqa: B006 - FastAPI copies defaults
 ) -> Response:
     """How an execution stands: status, progress, the last logs, the output."""
@@ -116,8 +121,8 @@ async def read_execution(
     with_results = "nodeResults" in include
     execution, logs = await services.database.reads.execution_with_logs(
         execution_id,
-        last=POLLED_LOGS,
-        cut_at=CUT_AT,
+        last=RECENT_LOG_COUNT,
+        cut_at=PAYLOAD_PREVIEW_CHARS,
         output_characters=most,
         results_characters=most if with_results else 0,
     )
@@ -130,7 +135,7 @@ async def read_execution(
     return await encoded(
         size,
         lambda: execution_json(
-            execution_view(execution, logs, position, callback),
+            execution_response(execution, logs, position, callback),
             execution,
             with_results=with_results,
         ),
@@ -140,12 +145,12 @@ async def read_execution(
 @router.get(
     "/executions/{execution_id}/logs",
     operation_id="readExecutionLogs",
-    response_model=LogsView,
-    responses={404: {"model": ProblemView}, 422: {"model": ProblemView}},
+    response_model=LogsResponse,
+    responses={404: {"model": ProblemDetails}, 422: {"model": ProblemDetails}},
 )
 async def read_logs(
     execution_id: str,
-    services: UseServices,
+    services: ServicesDep,
     after_seq: AfterSeq = 0,
     limit: PageLimit = None,
     node_id: NodeId = None,
@@ -166,7 +171,7 @@ async def read_logs(
             node_id,
         )
     )
-    size = page.characters + CHARACTERS_OF_A_LOG * len(page.logs)
+    size = page.characters + LOG_CHARS_ESTIMATE * len(page.logs)
     return await encoded(size, lambda: log_page_json(execution_id, page))
 
 
@@ -174,11 +179,11 @@ def _page_size(limit: int | None, most: int) -> int:
     """Return the number of rows of a page.
 
     Raises:
-        InputsRefusedError: If ``limit`` is above the setting.
+        InvalidInputsError: If ``limit`` is above the setting.
     """
     if limit is not None and limit > most:
         detail = f"limit: {limit} is above MAX_LOGS_PAGE_SIZE={most}"
-        raise InputsRefusedError([Problem("invalid_query", detail, "")])
+        raise InvalidInputsError([Problem("invalid_query", detail, "")])
     return most if limit is None else limit
 
 
@@ -189,14 +194,14 @@ def _characters(*payloads: Payload | None) -> int:
 @router.post(
     "/executions/{execution_id}/cancel",
     operation_id="cancelExecution",
-    responses={404: {"model": ProblemView}},
+    responses={404: {"model": ProblemDetails}},
 )
-async def cancel(execution_id: str, services: UseServices) -> CancelAnswer:
+async def cancel(execution_id: str, services: ServicesDep) -> CancelResponse:
     """Stops an execution. It is ``cancelled`` as soon as nothing of it runs any more."""
     previous = await services.database.queue.request_cancel(execution_id)
     services.runner.cancel(execution_id)
     done = has_ended(previous)
-    return CancelAnswer(
+    return CancelResponse(
         success=not done,
         execution_id=execution_id,
         message=f"The execution is {previous} already" if done else "Cancellation requested",
@@ -207,21 +212,21 @@ async def cancel(execution_id: str, services: UseServices) -> CancelAnswer:
 @router.post(
     "/executions/{execution_id}/rerun",
     operation_id="rerunExecution",
-    responses={status: {"model": ProblemView} for status in (404, 409, 422, 429)},
+    responses={status: {"model": ProblemDetails} for status in (404, 409, 422, 429)},
 )
 async def rerun(
     execution_id: str,
-    services: UseServices,
+    services: ServicesDep,
     response: Response,
     request: RerunRequest | None = None,
-) -> RerunAnswer:
+) -> RerunResponse:
     """Runs an execution again, taking over what is done and not downstream of the chosen node."""
     wanted = request or RerunRequest()
     accepted = await services.submissions.rerun(
         execution_id, wanted.from_node_id, wanted.inputs, wanted.callback_url
     )
     response.headers["Location"] = f"/api/executions/{accepted.execution_id}"
-    return RerunAnswer(
+    return RerunResponse(
         execution_id=accepted.execution_id,
         workflow_id=accepted.workflow_id,
         workflow_name=accepted.workflow_name,
@@ -233,28 +238,30 @@ async def rerun(
     # ``path``: a node id may contain a slash, which servers decode before they match a path.
     "/executions/{execution_id}/nodes/{node_id:path}/resume",
     operation_id="resumeNode",
-    responses={status: {"model": ProblemView} for status in (404, 409, 422)},
+    responses={status: {"model": ProblemDetails} for status in (404, 409, 422)},
 )
 async def resume(
     execution_id: str,
     node_id: str,
-    services: UseServices,
+    services: ServicesDep,
     request: ResumeRequest | None = None,
-) -> ResumeAnswer:
+) -> ResumeResponse:
     """Lets a node that waits go on."""
     said = request or ResumeRequest()
     resumption = Resumption(said.approved, said.data)
     await services.submissions.resume(execution_id, node_id, resumption)
-    return ResumeAnswer(execution_id=execution_id, node_id=node_id)
+    return ResumeResponse(execution_id=execution_id, node_id=node_id)
 
 
 @router.post(
     "/executions/{execution_id}/token",
     operation_id="makeExecutionToken",
-    responses={404: {"model": ProblemView}},
+    responses={404: {"model": ProblemDetails}},
 )
-async def make_token(execution_id: str, services: UseServices) -> TokenAnswer:
+async def make_token(execution_id: str, services: ServicesDep) -> TokenResponse:
     """A token that reads this execution and nothing else, and for a while: for browsers."""
     await services.database.reads.organization_of(execution_id)  # there is one
     token, said = services.access.tokens.issue(execution_id)
-    return TokenAnswer(token=token, execution_id=execution_id, expires_at=to_text(said.expires_at))
+    return TokenResponse(
+        token=token, execution_id=execution_id, expires_at=to_text(said.expires_at)
+    )

@@ -2,43 +2,43 @@
 
 from fastapi import APIRouter, Response
 
-from api.auth.tenancy import UseScope
+from api.auth.tenancy import TenantScopeDep
 from api.bodies.json_responses import encoded_model
 from api.bodies.strict_json import StrictRoute
-from api.dependencies import UseServices
+from api.dependencies import ServicesDep
 from api.pagination import encode_place, execution_place
-from api.schemas.executions import ProblemView
+from api.schemas.executions import ProblemDetails
 from api.schemas.listings import (
     Cursor,
-    ExecutionSummaryView,
-    ExecutionsView,
+    ExecutionsResponse,
+    ExecutionSummaryResponse,
     Limit,
-    ListedExecutionView,
+    ListedExecutionResponse,
     OfOrganization,
     OfParent,
     OfWorkflow,
     Statuses,
-    WorkflowExecutionsView,
+    WorkflowExecutionsResponse,
 )
 from database.queries.listings import Page
-from database.records import ExecutionFilter, ExecutionPlace, ExecutionSummary, Workflow
+from database.records import ExecutionCursor, ExecutionFilter, ExecutionSummary, Workflow
 
 router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
 
 
-CHARACTERS_OF_AN_EXECUTION = 1_000
+EXECUTION_CHARS_ESTIMATE = 1_000
 """About the size of an execution in a list."""
 
 
 @router.get(
     "/executions",
     operation_id="listExecutions",
-    response_model=ExecutionsView,
-    responses={422: {"model": ProblemView}},
+    response_model=ExecutionsResponse,
+    responses={422: {"model": ProblemDetails}},
 )
 async def list_executions(  # noqa: PLR0913, PLR0917 - by name, each a field of the query
-    services: UseServices,
-    scope: UseScope,
+    services: ServicesDep,
+    scope: TenantScopeDep,
     status: Statuses = [],  # noqa: B006 - FastAPI copies defaults
     organization_id: OfOrganization = None,
     workflow_id: OfWorkflow = None,
@@ -50,14 +50,14 @@ async def list_executions(  # noqa: PLR0913, PLR0917 - by name, each a field of 
     organization_id = scope.organization(organization_id)
     wanted = ExecutionFilter(organization_id, workflow_id, frozenset(status), parent_execution_id)
     page = await services.database.lists.executions(wanted, limit, execution_place(cursor))
-    size = CHARACTERS_OF_AN_EXECUTION * len(page.items)
+    size = EXECUTION_CHARS_ESTIMATE * len(page.items)
     return await encoded_model(size, lambda: _executions_view(page))
 
 
-def _executions_view(page: Page[ExecutionSummary, ExecutionPlace]) -> ExecutionsView:
-    return ExecutionsView(
+def _executions_view(page: Page[ExecutionSummary, ExecutionCursor]) -> ExecutionsResponse:
+    return ExecutionsResponse(
         executions=[
-            ListedExecutionView(
+            ListedExecutionResponse(
                 id=execution.id,
                 workflow_id=execution.workflow_id,
                 workflow_name=execution.workflow_name,
@@ -81,13 +81,13 @@ def _executions_view(page: Page[ExecutionSummary, ExecutionPlace]) -> Executions
 @router.get(
     "/workflows/{workflow_id:path}/executions",
     operation_id="listWorkflowExecutions",
-    response_model=WorkflowExecutionsView,
-    responses={status: {"model": ProblemView} for status in (404, 422)},
+    response_model=WorkflowExecutionsResponse,
+    responses={status: {"model": ProblemDetails} for status in (404, 422)},
 )
 async def list_executions_of_a_workflow(
     workflow_id: str,
-    services: UseServices,
-    scope: UseScope,
+    services: ServicesDep,
+    scope: TenantScopeDep,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
@@ -95,18 +95,18 @@ async def list_executions_of_a_workflow(
     workflow, page, total = await services.database.lists.executions_of(
         workflow_id, limit, execution_place(cursor), scope.organization(None)
     )
-    size = CHARACTERS_OF_AN_EXECUTION * len(page.items)
+    size = EXECUTION_CHARS_ESTIMATE * len(page.items)
     return await encoded_model(size, lambda: _workflow_executions_view(workflow, page, total))
 
 
 def _workflow_executions_view(
-    workflow: Workflow, page: Page[ExecutionSummary, ExecutionPlace], total: int
-) -> WorkflowExecutionsView:
-    return WorkflowExecutionsView(
+    workflow: Workflow, page: Page[ExecutionSummary, ExecutionCursor], total: int
+) -> WorkflowExecutionsResponse:
+    return WorkflowExecutionsResponse(
         workflow_id=workflow.id,
         workflow_name=workflow.name,
         executions=[
-            ExecutionSummaryView(
+            ExecutionSummaryResponse(
                 id=execution.id,
                 workflow_id=execution.workflow_id,
                 status=execution.status,

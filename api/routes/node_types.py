@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from api.dependencies import UseServices
-from api.schemas.executions import NodeTypeView, PortsView, PortView
+from api.dependencies import ServicesDep
+from api.schemas.executions import NodeTypeResponse, PortResponse, PortsResponse
 from engine.ports import ERROR_PORT, Port
 from flows.node_catalog import catalogue
 
@@ -11,17 +11,17 @@ router = APIRouter(prefix="/api", tags=["nodes"])
 
 
 @router.get("/node-types", operation_id="listNodeTypes")
-async def list_node_types(services: UseServices) -> list[NodeTypeView]:
+async def list_node_types(services: ServicesDep) -> list[NodeTypeResponse]:
     """Every node type that this service knows, those of your own too."""
     return [
-        NodeTypeView(
+        NodeTypeResponse(
             type=item.type,
             title=item.title,
             description=item.description,
             category=item.category,
             inputs=list(item.inputs),
             outputs=list(item.outputs),
-            ports=PortsView(
+            ports=PortsResponse(
                 inputs=[_port(port) for port in item.ports.inputs],
                 outputs=[*(_port(port) for port in item.ports.outputs), _port(ERROR_PORT)],
             ),
@@ -35,5 +35,5 @@ async def list_node_types(services: UseServices) -> list[NodeTypeView]:
     ]
 
 
-def _port(port: Port) -> PortView:
-    return PortView(name=port.name, title=port.title or port.name, aliases=list(port.aliases))
+def _port(port: Port) -> PortResponse:
+    return PortResponse(name=port.name, title=port.title or port.name, aliases=list(port.aliases))

@@ -9,20 +9,20 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from starlette.types import Send
 
-from api.auth.tenancy import UseScope
-from api.dependencies import UseServices
-from api.schemas.executions import ProblemView
-from api.streaming.broadcaster import Hub
+from api.auth.tenancy import TenantScopeDep
+from api.dependencies import ServicesDep
+from api.schemas.executions import ProblemDetails
+from api.streaming.broadcaster import EventBroadcaster
 from api.streaming.expiry import has_expired, until
 from api.streaming.messages import Message
-from database.records import Interest
-from engine.errors import ExecutionNotFoundError, InputsRefusedError, Problem
+from database.records import SubscriptionFilter
+from engine.errors import ExecutionNotFoundError, InvalidInputsError, Problem
 from engine.status import has_ended
 
 RETRY_MS = 2_000
 """After how long a browser that was cut off connects again."""
-MOST_IDS = 500
-BIGGEST = 2**63 - 1
+MAX_IDS = 500
+MAX_POSITION = 2**63 - 1
 PING = b": ping\n\n"
 
 router = APIRouter(prefix="/api", tags=["live"])
@@ -33,7 +33,7 @@ LastEventIdInQuery = Annotated[
     Query(
         alias="lastEventId",
         ge=0,
-        le=BIGGEST,
+        le=MAX_POSITION,
         description="As the header, for clients that cannot set one.",
     ),
 ]
@@ -77,16 +77,16 @@ async def _as_events(
     responses={
         200: {"content": {"text/event-stream": {}}},
         204: {"description": "All is over and known: connect no more"},
-        404: {"model": ProblemView},
+        404: {"model": ProblemDetails},
     },
 )
 async def stream_execution(
     execution_id: str,
-    services: UseServices,
-    scope: UseScope,
+    services: ServicesDep,
+    scope: TenantScopeDep,
     last_event_id: LastEventId = None,
     last_event_id_in_query: LastEventIdInQuery = None,
-    after_seq: Annotated[int | None, Query(alias="afterSeq", ge=0, le=BIGGEST)] = None,
+    after_seq: Annotated[int | None, Query(alias="afterSeq", ge=0, le=MAX_POSITION)] = None,
 ) -> Response:
     """What happens in one execution: first how it stands, then each change, until it has ended.
 
@@ -99,7 +99,7 @@ async def stream_execution(
         if has_ended(execution.status) and known == execution.seq > 0:
             return Response(status_code=204)
         after = await services.hub.resume_at(execution_id, known)
-    interest = Interest(frozenset({execution_id}))
+    interest = SubscriptionFilter(frozenset({execution_id}))
     clock = services.database.clock
     messages = until(lambda: has_expired(scope.caller, clock), services.hub.follow(interest, after))
     return EventStream(messages, lambda message: message.seq)
@@ -113,13 +113,13 @@ async def stream_execution(
     responses={
         200: {"content": {"text/event-stream": {}}},
         204: {"description": "Those named are over and known: connect no more"},
-        404: {"model": ProblemView},
-        422: {"model": ProblemView},
+        404: {"model": ProblemDetails},
+        422: {"model": ProblemDetails},
     },
 )
 async def stream_events(
-    services: UseServices,
-    scope: UseScope,
+    services: ServicesDep,
+    scope: TenantScopeDep,
     organization_id: Annotated[str | None, Query(alias="organizationId", min_length=1)] = None,
     execution_ids: Annotated[
         str | None, Query(alias="executionIds", description="Separated by commas.")
@@ -136,29 +136,31 @@ async def stream_events(
     ids = None
     if execution_ids is not None:
         ids = frozenset(part.strip() for part in execution_ids.split(",") if part.strip())
-        if not ids or len(ids) > MOST_IDS:
-            detail = f"executionIds should name 1 to {MOST_IDS} executions, not {len(ids)}"
-            raise InputsRefusedError([Problem("invalid_query", detail, "")])
+        if not ids or len(ids) > MAX_IDS:
+            detail = f"executionIds should name 1 to {MAX_IDS} executions, not {len(ids)}"
+            raise InvalidInputsError([Problem("invalid_query", detail, "")])
         for execution_id in sorted(ids):
             await scope.see_execution(execution_id)
             execution = await services.database.reads.execution(execution_id)
-            if not Interest(ids, organization_id).covers(execution_id, execution.organization_id):
+            if not SubscriptionFilter(ids, organization_id).covers(
+                execution_id, execution.organization_id
+            ):
                 raise ExecutionNotFoundError(execution_id)
     after = await _kept(services.hub, _known(last_event_id, last_event_id_in_query, None))
     if ids and after is not None and await services.hub.is_all_known(ids, after):
         return Response(status_code=204)
-    interest = Interest(ids, organization_id)
+    interest = SubscriptionFilter(ids, organization_id)
     return EventStream(services.hub.follow(interest, after), lambda message: message.position)
 
 
 def _known(header: str | None, query: int | None, after_seq: int | None) -> int | None:
     """What the client says it has; a header that is none of ours says nothing."""
     if header is not None and header.isascii() and header.isdigit():
-        return int(header) if len(header) < len(str(BIGGEST)) else BIGGEST
+        return int(header) if len(header) < len(str(MAX_POSITION)) else MAX_POSITION
     return after_seq if query is None else query
 
 
-async def _kept(hub: Hub, position: int | None) -> int | None:
+async def _kept(hub: EventBroadcaster, position: int | None) -> int | None:
     """A position of this journal; ``None`` for one that is of another."""
     if position is None or position > await hub.position():
         return None

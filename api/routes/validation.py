@@ -5,12 +5,12 @@ from itertools import islice
 
 from fastapi import APIRouter
 
-from api.auth.tenancy import UseScope
+from api.auth.tenancy import TenantScopeDep
 from api.bodies.strict_json import StrictRoute
-from api.dependencies import UseServices
-from api.schemas.executions import ProblemView
-from api.schemas.validation import DocumentProblemView, ValidateAnswer, ValidateRequest
-from engine.errors import DocumentRefusedError
+from api.dependencies import ServicesDep
+from api.schemas.executions import ProblemDetails
+from api.schemas.validation import DocumentProblemResponse, ValidateRequest, ValidateResponse
+from engine.errors import InvalidDocumentError
 from engine.problems import MAX_PROBLEMS, Problem, and_more
 
 router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=StrictRoute)
@@ -20,11 +20,11 @@ router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=Stri
     "/validate",
     operation_id="validateWorkflow",
     response_model_exclude_none=True,
-    responses={status: {"model": ProblemView} for status in (404, 422)},
+    responses={status: {"model": ProblemDetails} for status in (404, 422)},
 )
 async def validate(
-    request: ValidateRequest, services: UseServices, scope: UseScope
-) -> ValidateAnswer:
+    request: ValidateRequest, services: ServicesDep, scope: TenantScopeDep
+) -> ValidateResponse:
     """Every reason why a document cannot run, as the 422 of its submission would tell them."""
     document = request.graph
     if request.workflow_id is not None:
@@ -32,8 +32,8 @@ async def validate(
         document = (await services.database.reads.workflow(request.workflow_id)).data
     try:
         warnings = await services.submissions.warnings(document)
-    except DocumentRefusedError as refused:
-        return ValidateAnswer(
+    except InvalidDocumentError as refused:
+        return ValidateResponse(
             valid=False,
             errors=_views(refused.problems),
             warnings=_views(refused.warnings),
@@ -42,14 +42,14 @@ async def validate(
             unchecked_nodes=refused.unchecked_nodes or None,
             more_warnings=_more(refused.warnings),
         )
-    return ValidateAnswer(
+    return ValidateResponse(
         valid=True, errors=[], warnings=_views(warnings), more_warnings=_more(warnings)
     )
 
 
-def _views(problems: Iterable[Problem]) -> list[DocumentProblemView]:
+def _views(problems: Iterable[Problem]) -> list[DocumentProblemResponse]:
     first = islice(problems, MAX_PROBLEMS)
-    return [DocumentProblemView.model_validate(problem.as_json()) for problem in first]
+    return [DocumentProblemResponse.model_validate(problem.as_json()) for problem in first]
 
 
 def _more(problems: Sequence[Problem]) -> int | None:

@@ -10,17 +10,17 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from api.bodies.webhook_payload import read_message
-from api.dependencies import Services, UseServices
+from api.dependencies import Services, ServicesDep
 from api.errors import problem
-from api.openapi.document import STORAGE
-from api.schemas.executions import ProblemView
-from database.records import Interest
+from api.openapi.document import STORAGE_ERROR_STATUSES
+from api.schemas.executions import ProblemDetails
+from database.records import SubscriptionFilter
 from engine.errors import ExecutionNotFoundError
 from engine.json_values import JsonValue
 from engine.response_headers import is_permitted
 from engine.status import ExecutionStatus, NodeStatus
 from flows.intake.encoding import encode_off_loop
-from flows.intake.webhooks import REPLY, RESPONSE, Deliveries, Delivery
+from flows.intake.webhooks import REPLY, RESPONSE, WebhookIntake, WebhookRequest
 
 METHODS = ("POST", "GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE")
 """Deliveries alike. Each is an operation of its own in the interface's description."""
@@ -52,8 +52,8 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         "content": {"application/json": {"schema": _ACCEPTED}},
     },
     **{
-        status: {"model": ProblemView}
-        for status in (401, 404, 408, 413, 415, 422, 429, 500, *STORAGE)
+        status: {"model": ProblemDetails}
+        for status in (401, 404, 408, 413, 415, 422, 429, 500, *STORAGE_ERROR_STATUSES)
     },
 }
 
@@ -69,13 +69,13 @@ _BODY: dict[str, Any] = {
 router = APIRouter(prefix="/api/webhook", tags=["webhooks"])
 
 
-async def receive(workflow_id: str, request: Request, services: UseServices) -> Response:
+async def receive(workflow_id: str, request: Request, services: ServicesDep) -> Response:
     """Fires the workflow's webhook node that has no token."""
     return await _receive(request, services, workflow_id, None)
 
 
 async def receive_with_token(
-    workflow_id: str, token: str, request: Request, services: UseServices
+    workflow_id: str, token: str, request: Request, services: ServicesDep
 ) -> Response:
     """Fires the workflow's webhook node that has this token."""
     return await _receive(request, services, workflow_id, token)
@@ -101,8 +101,8 @@ async def _receive(
     request: Request, services: Services, workflow_id: str, token: str | None
 ) -> Response:
     message = await read_message(request, services.webhook_limits)
-    deliveries = Deliveries(services.database, services.submissions, services.runner.secrets)
-    delivery = Delivery(workflow_id, token, message.headers, message.body, message.received)
+    deliveries = WebhookIntake(services.database, services.submissions, services.runner.secrets)
+    delivery = WebhookRequest(workflow_id, token, message.headers, message.body, message.received)
     delivered = await deliveries.deliver(delivery)
     accepted = {"success": True, "executionId": delivered.execution_id}
     if not delivered.is_answered_by_node:
@@ -145,7 +145,7 @@ async def _reply(services: Services, execution_id: str) -> Mapping[str, Any] | N
 
     Whoever runs the execution, in this process or another: what is followed is the journal.
     """
-    interest = Interest(frozenset({execution_id}))
+    interest = SubscriptionFilter(frozenset({execution_id}))
     async with aclosing(services.hub.follow(interest)) as messages:
         async for message in messages:
             if message is not None and _tells_of_reply(message.body):

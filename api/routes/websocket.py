@@ -11,31 +11,31 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketState
 
-from api.auth.middleware import Access, Caller
-from api.auth.tenancy import CallerScope
+from api.auth.middleware import Authenticator, Caller
+from api.auth.tenancy import TenantScope
 from api.dependencies import Services
 from api.schemas.base import RequestModel, suggestion
 from api.schemas.executions import Name
-from api.streaming.broadcaster import Hub
+from api.streaming.broadcaster import EventBroadcaster
 from api.streaming.expiry import has_expired, until
 from database import Database
-from database.records import Interest
+from database.records import SubscriptionFilter
 from engine.errors import WorkflowServiceError
 from engine.json_values import load_json
 from engine.problems import MAX_PROBLEMS
 
-MOST_SUBSCRIPTIONS = 100
-GOING_AWAY = 1012
+MAX_SUBSCRIPTIONS = 100
+WS_SERVICE_RESTART = 1012
 """The close code with which a client may connect again at once: the service restarts."""
-WHO_ARE_YOU = 4401
+WS_UNAUTHORIZED = 4401
 """The close code for who did not say so in time, or said it wrong, or whose token has expired."""
-NOBODY = "there is no such key, or the token is wrong or has expired"
-NO_AUTH = "the first message should be an 'auth', and come soon"
-EXPIRED = "the token has expired"
-AUTH_SECONDS = 10.0
+INVALID_CREDENTIAL_MESSAGE = "there is no such key, or the token is wrong or has expired"
+AUTHENTICATION_REQUIRED_MESSAGE = "the first message should be an 'auth', and come soon"
+TOKEN_EXPIRED_MESSAGE = "the token has expired"  # noqa: S105 - a message
+AUTH_TIMEOUT_SECONDS = 10.0
 """How long a client has for its first message, where keys are set and it has shown none yet."""
-BIGGEST = 2**63 - 1
-GRACE_SECONDS = 0.5
+MAX_POSITION = 2**63 - 1
+CLOSE_GRACE_SECONDS = 0.5
 """Time for a client to subscribe after ``auth``, before it is sent the events of everything."""
 _EVERYTHING = (None, None)
 """The subscription of a client that has authenticated and not subscribed yet."""
@@ -49,7 +49,7 @@ class Subscribe(RequestModel):
     type: Literal["subscribe"]
     execution_id: Name | None = None
     organization_id: Name | None = None
-    after_seq: int | None = Field(default=None, ge=0, le=BIGGEST)
+    after_seq: int | None = Field(default=None, ge=0, le=MAX_POSITION)
 
 
 class Unsubscribe(RequestModel):
@@ -86,20 +86,22 @@ async def talk(socket: WebSocket) -> None:
     await socket.accept()
     caller: Caller | None = socket.scope["caller"]
     if caller is None and socket.scope["shown"]:
-        await socket.close(WHO_ARE_YOU, NOBODY)
+        await socket.close(WS_UNAUTHORIZED, INVALID_CREDENTIAL_MESSAGE)
         return
-    conversation = _Conversation(socket, services.hub, services.database, services.access, caller)
+    conversation = _WebSocketSession(
+        socket, services.hub, services.database, services.access, caller
+    )
     await conversation.run()
 
 
 @dataclass(slots=True)
-class _Conversation:
+class _WebSocketSession:
     """One connection. Each subscription is a task; they share the socket."""
 
     socket: WebSocket
-    hub: Hub
+    hub: EventBroadcaster
     database: Database
-    access: Access
+    access: Authenticator
     caller: Caller | None
     """``None`` until the client has said who it is."""
     _subscriptions: dict[tuple[str | None, str | None], asyncio.Task[None]] = field(
@@ -111,18 +113,20 @@ class _Conversation:
 
     async def run(self) -> None:
         try:
-            async with asyncio.timeout(AUTH_SECONDS if self.caller is None else None) as patience:
+            async with asyncio.timeout(
+                AUTH_TIMEOUT_SECONDS if self.caller is None else None
+            ) as patience:
                 while True:
                     received = await self.socket.receive()
                     if received["type"] == "websocket.disconnect":
                         return
                     await self._obey(received.get("text"))
                     if self.caller is None:
-                        await self._send_away(NO_AUTH)
+                        await self._send_away(AUTHENTICATION_REQUIRED_MESSAGE)
                         return
                     patience.reschedule(None)
         except TimeoutError:
-            await self._send_away(NO_AUTH)
+            await self._send_away(AUTHENTICATION_REQUIRED_MESSAGE)
         except (WebSocketDisconnect, OSError, RuntimeError):
             return  # the client is gone, in the middle of an answer
         finally:
@@ -148,9 +152,11 @@ class _Conversation:
         if isinstance(command, Auth):
             await self._welcome(command)
         elif self.caller is None or self._has_expired():
-            await self._send_away(NO_AUTH if self.caller is None else EXPIRED)
+            await self._send_away(
+                AUTHENTICATION_REQUIRED_MESSAGE if self.caller is None else TOKEN_EXPIRED_MESSAGE
+            )
         elif isinstance(command, Subscribe):
-            await self._subscribe(command, CallerScope(self.caller, self.database.reads))
+            await self._subscribe(command, TenantScope(self.caller, self.database.reads))
         elif isinstance(command, Unsubscribe):
             await self._unsubscribe(command)
         else:
@@ -166,7 +172,7 @@ class _Conversation:
         if not self.access.open:
             self.caller = self.access.caller_of(auth.token.encode(errors="replace"))
         if self.caller is None:
-            await self._send_away(NOBODY)
+            await self._send_away(INVALID_CREDENTIAL_MESSAGE)
             return
         if before is not None and _scope_of(before) != _scope_of(self.caller):
             for key in list(self._subscriptions):
@@ -175,8 +181,8 @@ class _Conversation:
         if not self._has_subscribed and _EVERYTHING not in self._subscriptions:
             token = self.caller.execution_id
             ids = None if token is None else frozenset({token})
-            interest = Interest(ids, self.caller.organization_id)
-            self._follow(_EVERYTHING, interest, None, GRACE_SECONDS)
+            interest = SubscriptionFilter(ids, self.caller.organization_id)
+            self._follow(_EVERYTHING, interest, None, CLOSE_GRACE_SECONDS)
 
     def _has_expired(self) -> bool:
         return has_expired(self.caller, self.database.clock)
@@ -185,9 +191,9 @@ class _Conversation:
         self.caller = None
         if self.socket.application_state == WebSocketState.CONNECTED:
             with suppress(WebSocketDisconnect, OSError, RuntimeError):  # the client is gone
-                await self.socket.close(WHO_ARE_YOU, reason)
+                await self.socket.close(WS_UNAUTHORIZED, reason)
 
-    async def _subscribe(self, command: Subscribe, scope: CallerScope) -> None:
+    async def _subscribe(self, command: Subscribe, scope: TenantScope) -> None:
         about = _about(command)
         if (command.execution_id is None) == (command.organization_id is None):
             detail = "subscribe should name either an executionId or an organizationId"
@@ -195,8 +201,8 @@ class _Conversation:
             return
         key = (command.execution_id, command.organization_id)
         chosen = self._subscriptions.keys() - {_EVERYTHING}
-        if len(chosen) >= MOST_SUBSCRIPTIONS and key not in chosen:
-            detail = f"a connection may have {MOST_SUBSCRIPTIONS} subscriptions"
+        if len(chosen) >= MAX_SUBSCRIPTIONS and key not in chosen:
+            detail = f"a connection may have {MAX_SUBSCRIPTIONS} subscriptions"
             await self._say({"type": "error", "detail": detail, **about})
             return
         try:
@@ -213,12 +219,12 @@ class _Conversation:
         await self._stop(key)
         await self._say({"type": "subscribed", **about})
         ids = None if command.execution_id is None else frozenset({command.execution_id})
-        self._follow(key, Interest(ids, command.organization_id), after)
+        self._follow(key, SubscriptionFilter(ids, command.organization_id), after)
 
     def _follow(
         self,
         key: tuple[str | None, str | None],
-        interest: Interest,
+        interest: SubscriptionFilter,
         after: int | None,
         grace_seconds: float = 0,
     ) -> None:
@@ -250,7 +256,9 @@ class _Conversation:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _tell(self, interest: Interest, after: int | None, grace_seconds: float = 0) -> None:
+    async def _tell(
+        self, interest: SubscriptionFilter, after: int | None, grace_seconds: float = 0
+    ) -> None:
         loop = asyncio.get_running_loop()
         begin = loop.time() + grace_seconds
         followed = until(self._has_expired, self.hub.follow(interest, after))
@@ -263,9 +271,9 @@ class _Conversation:
                     if message is not None:
                         await self._send(message.text)
             if self.hub.closing and self.socket.application_state == WebSocketState.CONNECTED:
-                await self.socket.close(GOING_AWAY)
+                await self.socket.close(WS_SERVICE_RESTART)
             elif self._has_expired():
-                await self._send_away(EXPIRED)
+                await self._send_away(TOKEN_EXPIRED_MESSAGE)
 
     async def _say(self, message: Mapping[str, Any]) -> None:
         await self._send(json.dumps(message))

@@ -7,27 +7,27 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Response
 
-from api.auth.tenancy import CallerScope, UseScope
+from api.auth.tenancy import TenantScope, TenantScopeDep
 from api.bodies.strict_json import StrictRoute
-from api.dependencies import Services, UseServices
+from api.dependencies import Services, ServicesDep
 from api.etags import MASKED, IfMatch, IfNoneMatch, etag, is_known, wanted_versions
 from api.masked_documents import reject_masks, shown_document, update_keeping_secrets
 from api.pagination import encode_place, workflow_place
-from api.schemas.executions import ProblemView
+from api.schemas.executions import ProblemDetails
 from api.schemas.listings import Cursor, Limit, OfOrganization
 from api.schemas.views import json_value
 from api.schemas.workflows import (
     CreateWorkflowRequest,
-    SavedWorkflowView,
+    SavedWorkflowResponse,
     UpdateWorkflowRequest,
     WorkflowContent,
-    WorkflowSummaryView,
-    WorkflowsView,
-    WorkflowView,
+    WorkflowResponse,
+    WorkflowsResponse,
+    WorkflowSummaryResponse,
 )
 from database.records import SavedWorkflow, WorkflowChange
 from database.workflows import version_of
-from engine.errors import DocumentRefusedError, Problem, WorkflowRefusedError
+from engine.errors import InvalidDocumentError, InvalidWorkflowError, Problem
 from engine.json_values import JsonValue, encode_json
 from flows.intake.encoding import encode_off_loop
 
@@ -37,20 +37,20 @@ router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=Stri
 Force = Annotated[bool, Query(description="Stop and delete executions that have not ended, too.")]
 
 
-@router.get("", operation_id="listWorkflows", responses={422: {"model": ProblemView}})
+@router.get("", operation_id="listWorkflows", responses={422: {"model": ProblemDetails}})
 async def list_workflows(
-    services: UseServices,
-    scope: UseScope,
+    services: ServicesDep,
+    scope: TenantScopeDep,
     organization_id: OfOrganization = None,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> WorkflowsView:
+) -> WorkflowsResponse:
     """Workflows, newest first, without their documents."""
     organization_id = scope.organization(organization_id)
     page = await services.database.lists.workflows(organization_id, limit, workflow_place(cursor))
-    return WorkflowsView(
+    return WorkflowsResponse(
         workflows=[
-            WorkflowSummaryView(
+            WorkflowSummaryResponse(
                 id=workflow.id,
                 organization_id=workflow.organization_id,
                 name=workflow.name,
@@ -68,15 +68,15 @@ async def list_workflows(
     "",
     operation_id="createWorkflow",
     status_code=HTTPStatus.CREATED,
-    responses={status: {"model": ProblemView} for status in (409, 422)},
+    responses={status: {"model": ProblemDetails} for status in (409, 422)},
 )
 async def create_workflow(
-    request: CreateWorkflowRequest, services: UseServices, scope: UseScope, response: Response
-) -> SavedWorkflowView:
+    request: CreateWorkflowRequest, services: ServicesDep, scope: TenantScopeDep, response: Response
+) -> SavedWorkflowResponse:
     """Saves a new workflow; one that cannot run yet too, and says why it cannot."""
     organization_id = scope.organization(request.organization_id)
     services.submissions.check_size(request.data, "/data")
-    await reject_masks(request.data, "/data", services, WorkflowRefusedError)
+    await reject_masks(request.data, "/data", services, InvalidWorkflowError)
     workflow = await services.database.workflows.create(
         request.id or str(uuid.uuid4()), organization_id, await _change(request)
     )
@@ -88,20 +88,20 @@ async def create_workflow(
 @router.get(
     "/{workflow_id:path}",
     operation_id="readWorkflow",
-    response_model=WorkflowView,
+    response_model=WorkflowResponse,
     responses={
         HTTPStatus.NOT_MODIFIED: {"description": "The caller has this version already"},
-        HTTPStatus.NOT_FOUND: {"model": ProblemView},
-        HTTPStatus.METHOD_NOT_ALLOWED: {"model": ProblemView},  # of a fixed name
+        HTTPStatus.NOT_FOUND: {"model": ProblemDetails},
+        HTTPStatus.METHOD_NOT_ALLOWED: {"model": ProblemDetails},  # of a fixed name
     },
 )
 async def read_workflow(
     workflow_id: str,
-    services: UseServices,
-    scope: UseScope,
+    services: ServicesDep,
+    scope: TenantScopeDep,
     response: Response,
     if_none_match: IfNoneMatch = None,
-) -> WorkflowView | Response:
+) -> WorkflowResponse | Response:
     """One workflow with its document. Its ``ETag`` is its ``updatedAt``.
 
     For roles below ``admin`` the secrets in it are ``***``.
@@ -119,16 +119,16 @@ async def read_workflow(
 @router.put(
     "/{workflow_id:path}",
     operation_id="updateWorkflow",
-    responses={status: {"model": ProblemView} for status in (404, 405, 412, 422)},
+    responses={status: {"model": ProblemDetails} for status in (404, 405, 412, 422)},
 )
 async def update_workflow(
     workflow_id: str,
     request: UpdateWorkflowRequest,
-    services: UseServices,
-    scope: UseScope,
+    services: ServicesDep,
+    scope: TenantScopeDep,
     response: Response,
     if_match: IfMatch = None,
-) -> SavedWorkflowView:
+) -> SavedWorkflowResponse:
     """Saves a workflow that is there; with ``If-Match`` only in the version that is named.
 
     A secret that is sent as ``***`` keeps its stored value.
@@ -147,11 +147,11 @@ async def update_workflow(
     "/{workflow_id:path}",
     operation_id="deleteWorkflow",
     status_code=HTTPStatus.NO_CONTENT,
-    responses={status: {"model": ProblemView} for status in (404, 405, 409, 412)},
+    responses={status: {"model": ProblemDetails} for status in (404, 405, 409, 412)},
 )
 async def delete_workflow(
     workflow_id: str,
-    services: UseServices,
+    services: ServicesDep,
     if_match: IfMatch = None,
     force: Force = False,  # noqa: FBT002 - FastAPI passes it by name
 ) -> None:
@@ -174,7 +174,7 @@ def _refuse_moving(known: SavedWorkflow, request: UpdateWorkflowRequest) -> None
         if field in request.model_fields_set and sent != is_
     ]
     if problems:
-        raise WorkflowRefusedError(problems)
+        raise InvalidWorkflowError(problems)
 
 
 async def _change(content: WorkflowContent) -> WorkflowChange:
@@ -186,8 +186,8 @@ async def _change(content: WorkflowContent) -> WorkflowChange:
     )
 
 
-def _view(workflow: SavedWorkflow, document: JsonValue) -> WorkflowView:
-    return WorkflowView(
+def _view(workflow: SavedWorkflow, document: JsonValue) -> WorkflowResponse:
+    return WorkflowResponse(
         id=workflow.id,
         organization_id=workflow.organization_id,
         name=workflow.name,
@@ -199,18 +199,18 @@ def _view(workflow: SavedWorkflow, document: JsonValue) -> WorkflowView:
 
 
 async def _saved(
-    workflow: SavedWorkflow, services: Services, scope: CallerScope, response: Response
-) -> SavedWorkflowView:
+    workflow: SavedWorkflow, services: Services, scope: TenantScope, response: Response
+) -> SavedWorkflowResponse:
     errors: list[dict[str, str]] = []
     more = 0
     try:
         await services.submissions.check_aside(workflow.data)
-    except DocumentRefusedError as refusal:
+    except InvalidDocumentError as refusal:
         errors = [problem.as_json() for problem in refusal.within("/data").problems]
         more = refusal.more
     document, _ = await shown_document(workflow.data, scope.caller, services)
     response.headers["ETag"] = etag(version_of(workflow))
-    return SavedWorkflowView(
+    return SavedWorkflowResponse(
         **_view(workflow, document).model_dump(),
         valid=not errors,
         errors=errors,

@@ -126,7 +126,7 @@ class ExecuteRequest(RequestModel):
         return workflow_id
 
 
-class ExecuteAnswer(ApiModel):
+class ExecuteResponse(ApiModel):
     """An execution that is accepted and stored."""
 
     success: Literal[True] = True
@@ -151,7 +151,7 @@ class RerunRequest(RequestModel):
     )
 
 
-class RerunAnswer(ExecuteAnswer):
+class RerunResponse(ExecuteResponse):
     """A new execution that goes on from an old one."""
 
     rerun_of: str
@@ -164,7 +164,7 @@ class ResumeRequest(RequestModel):
     data: dict[str, Any] | None = None
 
 
-class ResumeAnswer(ApiModel):
+class ResumeResponse(ApiModel):
     """The node will go on."""
 
     success: Literal[True] = True
@@ -173,7 +173,7 @@ class ResumeAnswer(ApiModel):
     message: str = "The node goes on"
 
 
-class TokenAnswer(ApiModel):
+class TokenResponse(ApiModel):
     """What a browser needs to follow one execution."""
 
     token: str
@@ -181,7 +181,7 @@ class TokenAnswer(ApiModel):
     expires_at: str
 
 
-class ProgressView(ApiModel):
+class ProgressResponse(ApiModel):
     """How far an execution is."""
 
     total_nodes: int
@@ -191,7 +191,7 @@ class ProgressView(ApiModel):
     percentage: int
 
 
-class NodeLogView(ApiModel):
+class NodeLogResponse(ApiModel):
     """One node run. ``timestamp`` is its start."""
 
     node_id: str | None
@@ -229,7 +229,7 @@ class NodeLogView(ApiModel):
     seq: int
 
 
-class CurrentNodeView(ApiModel):
+class CurrentNodeResponse(ApiModel):
     """The node started last that still runs, with what its handler reports of itself."""
 
     node_id: str
@@ -241,7 +241,7 @@ class CurrentNodeView(ApiModel):
     message: str | None
 
 
-class CallbackView(ApiModel):
+class CallbackStatusResponse(ApiModel):
     """How far the callback of an execution is; ``url`` without its query."""
 
     url: str
@@ -254,7 +254,7 @@ class CallbackView(ApiModel):
     last_error: str | None
 
 
-class ExecutionView(ApiModel):
+class ExecutionResponse(ApiModel):
     """``GET /api/executions/{id}``."""
 
     execution_id: str
@@ -265,7 +265,7 @@ class ExecutionView(ApiModel):
     started_at: str | None
     completed_at: str | None
     current_node_id: str | None
-    current_node: CurrentNodeView | None
+    current_node: CurrentNodeResponse | None
     seq: int
     error: str | None
     queue_position: int | None
@@ -274,16 +274,16 @@ class ExecutionView(ApiModel):
     parent_node_id: str | None
     flow_run_id: str | None
     cancel_requested: bool
-    callback: CallbackView | None
-    progress: ProgressView
-    logs: list[NodeLogView]
+    callback: CallbackStatusResponse | None
+    progress: ProgressResponse
+    logs: list[NodeLogResponse]
     final_output: Any
     node_results: Any = Field(
         default=None, description="By node id; there if `include` names it, once it has ended."
     )
 
 
-class LogsView(ApiModel):
+class LogsResponse(ApiModel):
     """``GET /api/executions/{id}/logs``."""
 
     execution_id: str
@@ -291,10 +291,10 @@ class LogsView(ApiModel):
         description="The `afterSeq` of the next page; of the last page, of what changes later."
     )
     has_more: bool = Field(description="Whether another page follows.")
-    logs: list[NodeLogView]
+    logs: list[NodeLogResponse]
 
 
-class CancelAnswer(ApiModel):
+class CancelResponse(ApiModel):
     """``success`` is false where there was nothing left to cancel."""
 
     success: bool
@@ -321,7 +321,7 @@ class NodeExecuteRequest(RequestModel):
     input_data: Any = Field(default=None, examples=[{"who": "world"}])
 
 
-class NodeExecuteAnswer(ApiModel):
+class NodeExecuteResponse(ApiModel):
     """What the node's handler returned, or why it failed."""
 
     success: bool
@@ -332,7 +332,7 @@ class NodeExecuteAnswer(ApiModel):
     error: str | None = None
 
 
-class PortView(ApiModel):
+class PortResponse(ApiModel):
     """A port of a node type."""
 
     name: str
@@ -342,14 +342,14 @@ class PortView(ApiModel):
     )
 
 
-class PortsView(ApiModel):
+class PortsResponse(ApiModel):
     """The inputs and outputs of a node type."""
 
-    inputs: list[PortView]
-    outputs: list[PortView] = Field(description="With `error`, which every type has.")
+    inputs: list[PortResponse]
+    outputs: list[PortResponse] = Field(description="With `error`, which every type has.")
 
 
-class NodeTypeView(ApiModel):
+class NodeTypeResponse(ApiModel):
     """A node type: how the editor shows it, and the form of its config."""
 
     type: str
@@ -358,7 +358,7 @@ class NodeTypeView(ApiModel):
     category: str
     inputs: list[str]
     outputs: list[str]
-    ports: PortsView = Field(description="The same ports with their titles and aliases.")
+    ports: PortsResponse = Field(description="The same ports with their titles and aliases.")
     config_schema: dict[str, Any] = Field(
         serialization_alias="schema", description="JSON Schema draft-07."
     )
@@ -370,7 +370,7 @@ class NodeTypeView(ApiModel):
     off: str | None = Field(description="Why workflows with it are refused here, if they are.")
 
 
-class ProblemView(ApiModel):
+class ProblemDetails(ApiModel):
     """RFC 9457."""
 
     type: str = "about:blank"

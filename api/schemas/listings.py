@@ -60,7 +60,7 @@ Statuses = Annotated[
 ]
 
 
-class ExecutionSummaryView(ApiModel):
+class ExecutionSummaryResponse(ApiModel):
     """An execution of one workflow in its list."""
 
     id: str
@@ -72,7 +72,7 @@ class ExecutionSummaryView(ApiModel):
     error: str | None
 
 
-class ListedExecutionView(ExecutionSummaryView):
+class ListedExecutionResponse(ExecutionSummaryResponse):
     """An execution in the list of all."""
 
     workflow_name: str | None
@@ -82,18 +82,18 @@ class ListedExecutionView(ExecutionSummaryView):
     parent_execution_id: str | None
 
 
-class WorkflowExecutionsView(ApiModel):
+class WorkflowExecutionsResponse(ApiModel):
     """``GET /api/workflows/{id}/executions``."""
 
     workflow_id: str
     workflow_name: str
-    executions: list[ExecutionSummaryView]
+    executions: list[ExecutionSummaryResponse]
     total: int
     next_cursor: str | None
 
 
-class ExecutionsView(ApiModel):
+class ExecutionsResponse(ApiModel):
     """``GET /api/executions``."""
 
-    executions: list[ListedExecutionView]
+    executions: list[ListedExecutionResponse]
     next_cursor: str | None

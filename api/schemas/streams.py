@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from api.schemas.base import ApiModel
-from api.schemas.executions import CurrentNodeView, NodeLogView, ProgressView
+from api.schemas.executions import CurrentNodeResponse, NodeLogResponse, ProgressResponse
 from api.schemas.known_values import AnyEventType, AnyExecutionStatus
 
 
@@ -17,14 +17,14 @@ class ExecutionMessage(ApiModel):
     workflow_id: str | None = None
     organization_id: str | None = None
     status: AnyExecutionStatus | None = Field(description="`null` if the execution was deleted.")
-    progress: ProgressView | None = None
+    progress: ProgressResponse | None = None
     current_node_id: str | None = None
-    current_node: CurrentNodeView | None = None
+    current_node: CurrentNodeResponse | None = None
     seq: int | None = None
     position: int | None = None
     timestamp: str | None = None
     snapshot: bool | None = None
-    logs: list[NodeLogView] = Field(description="The node run that changed; all in a snapshot.")
+    logs: list[NodeLogResponse] = Field(description="The node run that changed; all in a snapshot.")
     omitted_logs: int | None = Field(
         default=None, description="Of a snapshot: number of older node runs that are left out."
     )

@@ -26,7 +26,7 @@ class ValidateRequest(RequestModel):
         return self
 
 
-class DocumentProblemView(ApiModel):
+class DocumentProblemResponse(ApiModel):
     """One reason why a document cannot run."""
 
     code: str
@@ -36,12 +36,12 @@ class DocumentProblemView(ApiModel):
     connection_id: str | None = None
 
 
-class ValidateAnswer(ApiModel):
+class ValidateResponse(ApiModel):
     """Whether a document can run, and every reason why not."""
 
     valid: bool
-    errors: list[DocumentProblemView]
-    warnings: list[DocumentProblemView] = Field(
+    errors: list[DocumentProblemResponse]
+    warnings: list[DocumentProblemResponse] = Field(
         description="Parts of the document that are not part of an execution."
     )
     detail: str | None = Field(

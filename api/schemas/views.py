@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 from api.schemas.executions import (
-    CallbackView,
-    CurrentNodeView,
-    ExecutionView,
-    NodeLogView,
-    ProgressView,
+    CallbackStatusResponse,
+    CurrentNodeResponse,
+    ExecutionResponse,
+    NodeLogResponse,
+    ProgressResponse,
 )
-from database.executions.callbacks import CallbackState
+from database.executions.callbacks import CallbackStatus
 from database.foreign_values import json_of, raw_json_of
 from database.queries.log_pages import LogPage
 from database.records import CurrentNode, Execution, NodeLog, Payload
@@ -17,18 +17,18 @@ from engine.json_values import JsonValue, encode_json
 from engine.plan import Progress
 from engine.status import ExecutionStatus
 
-CUT_AT = 8_192
+PAYLOAD_PREVIEW_CHARS = 8_192
 """Characters of a payload's JSON that the polling answer carries; ``/logs`` has it whole."""
 
 
-def execution_view(
+def execution_response(
     execution: Execution,
     logs: list[NodeLog],
     queue_position: int | None,
-    callback: CallbackState | None,
-) -> ExecutionView:
+    callback: CallbackStatus | None,
+) -> ExecutionResponse:
     """The polling answer, without payloads of its own."""
-    return ExecutionView(
+    return ExecutionResponse(
         execution_id=execution.id,
         workflow_id=execution.workflow_id,
         organization_id=execution.organization_id,
@@ -37,7 +37,7 @@ def execution_view(
         started_at=execution.started_at,
         completed_at=execution.completed_at,
         current_node_id=execution.current_node_id,
-        current_node=current_node_view(execution.current_node),
+        current_node=current_node_response(execution.current_node),
         seq=execution.seq,
         error=execution.error,
         queue_position=queue_position,
@@ -46,14 +46,14 @@ def execution_view(
         parent_node_id=execution.parent_node_id,
         flow_run_id=execution.flow_run_id,
         cancel_requested=execution.cancel_requested,
-        callback=None if callback is None else callback_view(callback),
-        progress=progress_view(execution.progress, execution.status),
-        logs=[log_view(log) for log in logs],
+        callback=None if callback is None else callback_response(callback),
+        progress=progress_response(execution.progress, execution.status),
+        logs=[log_response(log) for log in logs],
         final_output=None,
     )
 
 
-def execution_json(view: ExecutionView, execution: Execution, *, with_results: bool) -> bytes:
+def execution_json(view: ExecutionResponse, execution: Execution, *, with_results: bool) -> bytes:
     """Return the polling response. Payloads that are valid JSON are copied, not built again."""
     raw = {"finalOutput": raw_payload(execution.final_output)}
     if with_results:
@@ -70,7 +70,7 @@ def log_page_json(execution_id: str, page: LogPage) -> bytes:
 
 
 def _log_json(log: NodeLog) -> str:
-    view = log_view(log, with_payloads=False)
+    view = log_response(log, with_payloads=False)
     fields = view.model_dump(by_alias=True, exclude={"input_data", "output_data"})
     raw = {"inputData": raw_payload(log.input_data), "outputData": raw_payload(log.output_data)}
     return _object_json(fields, raw)
@@ -83,17 +83,17 @@ def _object_json(fields: Mapping[str, JsonValue], raw: Mapping[str, str]) -> str
 
 
 def raw_payload(payload: Payload | None) -> str:
-    """Return a payload as JSON text; see ``payload_view``."""
+    """Return a payload as JSON text; see ``payload_preview``."""
     if payload is None:
         return "null"
-    return encode_json(payload_view(payload)) if payload.cut else raw_json_of(payload.text)
+    return encode_json(payload_preview(payload)) if payload.cut else raw_json_of(payload.text)
 
 
-def current_node_view(node: CurrentNode | None) -> CurrentNodeView | None:
+def current_node_response(node: CurrentNode | None) -> CurrentNodeResponse | None:
     """The node that runs, if one does."""
     if node is None:
         return None
-    return CurrentNodeView(
+    return CurrentNodeResponse(
         node_id=node.node_id,
         node_type=node.node_type,
         node_label=node.node_label,
@@ -104,9 +104,9 @@ def current_node_view(node: CurrentNode | None) -> CurrentNodeView | None:
     )
 
 
-def progress_view(progress: Progress, status: str) -> ProgressView:
+def progress_response(progress: Progress, status: str) -> ProgressResponse:
     """The counts, and the percentage that is 100 exactly when ``completed``."""
-    return ProgressView(
+    return ProgressResponse(
         total_nodes=progress.total,
         completed_nodes=progress.completed,
         failed_nodes=progress.failed,
@@ -115,9 +115,9 @@ def progress_view(progress: Progress, status: str) -> ProgressView:
     )
 
 
-def callback_view(callback: CallbackState) -> CallbackView:
+def callback_response(callback: CallbackStatus) -> CallbackStatusResponse:
     """How far a callback is."""
-    return CallbackView(
+    return CallbackStatusResponse(
         url=callback.url,
         attempts=callback.attempts,
         delivered=callback.delivered_at is not None,
@@ -129,9 +129,9 @@ def callback_view(callback: CallbackState) -> CallbackView:
     )
 
 
-def log_view(log: NodeLog, *, with_payloads: bool = True) -> NodeLogView:
+def log_response(log: NodeLog, *, with_payloads: bool = True) -> NodeLogResponse:
     """One node run; a payload that was cut is an object that says so."""
-    return NodeLogView(
+    return NodeLogResponse(
         node_id=log.node_id,
         node_type=log.node_type,
         node_label=log.node_label,
@@ -142,8 +142,8 @@ def log_view(log: NodeLog, *, with_payloads: bool = True) -> NodeLogView:
         ended_at=log.ended_at,
         waited_ms=log.waited_ms,
         waiting_since=log.waiting_since,
-        input_data=payload_view(log.input_data) if with_payloads else None,
-        output_data=payload_view(log.output_data) if with_payloads else None,
+        input_data=payload_preview(log.input_data) if with_payloads else None,
+        output_data=payload_preview(log.output_data) if with_payloads else None,
         error=log.error,
         attempt=log.attempt,
         last_error=log.last_error,
@@ -156,7 +156,7 @@ def log_view(log: NodeLog, *, with_payloads: bool = True) -> NodeLogView:
     )
 
 
-def payload_view(payload: Payload | None) -> JsonValue:
+def payload_preview(payload: Payload | None) -> JsonValue:
     """A payload's value, or an object that says how much of it was cut."""
     if payload is None:
         return None

@@ -11,7 +11,7 @@ from database.executions.inline_workflows import is_unsaved_id
 
 FIXED_NAMES = frozenset({"execute", "validate"})
 """Parts of the interface's own paths, and so no ids."""
-MOST_TAGS = 100
+MAX_TAGS = 100
 
 
 def is_own_path(workflow_id: str) -> bool:
@@ -31,7 +31,7 @@ def _fit_for_a_path(workflow_id: str) -> str:
     return workflow_id
 
 
-Tags = Annotated[list[Name], Field(max_length=MOST_TAGS)]
+Tags = Annotated[list[Name], Field(max_length=MAX_TAGS)]
 
 
 _ReadOnly = Annotated[
@@ -72,7 +72,7 @@ class UpdateWorkflowRequest(WorkflowContent):
     organization_id: Name | None = None
 
 
-class WorkflowSummaryView(ApiModel):
+class WorkflowSummaryResponse(ApiModel):
     """A workflow in a list. Documents may be large, and are left out."""
 
     id: str
@@ -83,13 +83,13 @@ class WorkflowSummaryView(ApiModel):
     updated_at: str | None
 
 
-class WorkflowView(WorkflowSummaryView):
+class WorkflowResponse(WorkflowSummaryResponse):
     """``GET /api/workflows/{id}``: a workflow with its document as it was sent."""
 
     data: Any
 
 
-class SavedWorkflowView(WorkflowView):
+class SavedWorkflowResponse(WorkflowResponse):
     """A workflow just saved, and whether it could run."""
 
     valid: bool
@@ -101,8 +101,8 @@ class SavedWorkflowView(WorkflowView):
     )
 
 
-class WorkflowsView(ApiModel):
+class WorkflowsResponse(ApiModel):
     """``GET /api/workflows``."""
 
-    workflows: list[WorkflowSummaryView]
+    workflows: list[WorkflowSummaryResponse]
     next_cursor: str | None

@@ -16,7 +16,7 @@ import structlog
 from api.streaming.messages import Message, of_deleted, of_event, of_standing
 from api.streaming.subscription import Subscription
 from database import Database
-from database.records import Interest, Standing
+from database.records import ExecutionSnapshot, SubscriptionFilter
 from engine.errors import ExecutionNotFoundError, StorageError
 from engine.json_values import JsonValue
 from engine.status import has_ended
@@ -29,17 +29,17 @@ T = TypeVar("T")
 
 _Index = dict[str | None, set[Subscription]]
 
-PING_SECONDS = 15.0
+PING_INTERVAL_SECONDS = 15.0
 """After that long without a message clients and proxies get a sign of life."""
 PAGE = 100
 """Events that are read at once."""
-CHARACTERS_OF_A_LOG = 500
+LOG_CHARS_ESTIMATE = 500
 """About the size of a node run in a message, without its payloads."""
-SWEEP_SECONDS = 15.0
+SWEEP_INTERVAL_SECONDS = 15.0
 """How often those who are followed are looked at for what no event tells: foreign changes."""
 
 
-class Hub:
+class EventBroadcaster:
     """Tells clients what happens. Used in one event loop, ``publish`` from any thread."""
 
     def __init__(self, database: Database, poll_interval_seconds: float) -> None:
@@ -83,27 +83,27 @@ class Hub:
             subscription.close()
 
     async def position(self) -> int:
-        """See ``News.position``."""
+        """See ``EventFeed.position``."""
         return await self._news.position()
 
     async def resume_at(self, execution_id: str, seq: int) -> int | None:
-        """See ``News.position_of``."""
+        """See ``EventFeed.position_of``."""
         return await self._news.position_of(execution_id, seq)
 
     async def is_all_known(self, execution_ids: frozenset[str], position: int) -> bool:
         """Whether these executions have ended, and nothing came after ``position``."""
         if execution_ids - await self._over(set(execution_ids)):
             return False
-        found, _, _ = await self._news.after(position, Interest(execution_ids), 1)
+        found, _, _ = await self._news.after(position, SubscriptionFilter(execution_ids), 1)
         return not found
 
     async def follow(
-        self, interest: Interest, after: int | None = None
+        self, interest: SubscriptionFilter, after: int | None = None
     ) -> AsyncGenerator[Message | None]:
         """What happens, from the position ``after`` on; without one first how things stand.
 
         Ends after the last message of the executions that were named, and when the hub closes.
-        ``None`` comes after ``PING_SECONDS`` without a message. Close it where you leave it early.
+        Yields ``None`` after ``PING_INTERVAL_SECONDS`` without a message. Close it to stop early.
         """
         subscription = Subscription(interest)
         left = set(interest.execution_ids or ())
@@ -151,7 +151,7 @@ class Hub:
                     yield message
                 left -= over
                 continue
-            message = await subscription.next(PING_SECONDS)
+            message = await subscription.next(PING_INTERVAL_SECONDS)
             if message is None:
                 if not subscription.closed and not subscription.behind:
                     yield None
@@ -166,7 +166,7 @@ class Hub:
         statuses = await self._patiently(self._news.statuses, execution_ids)
         return {i for i in execution_ids if i not in statuses or has_ended(statuses[i])}
 
-    async def _as_it_stands(self, interest: Interest) -> tuple[list[Message], int]:
+    async def _as_it_stands(self, interest: SubscriptionFilter) -> tuple[list[Message], int]:
         """How the executions stand, and the position up to which the client then knows all.
 
         Only the last message has that position, so that who is cut off between two comes again.
@@ -179,7 +179,7 @@ class Hub:
                 ids = named or frozenset()
                 there = await self._patiently(self._news.statuses, ids)
                 gone = sorted(ids - there.keys())
-                interest = Interest(frozenset(there), interest.organization_id)
+                interest = SubscriptionFilter(frozenset(there), interest.organization_id)
             else:
                 # Snapshots have up to thousands of node runs, which take a while to encode.
                 shown = await run_sized(_size(standings), _messages, standings, top)
@@ -189,7 +189,7 @@ class Hub:
         """The ends of executions that somebody ended who wrote no event."""
         if not execution_ids:
             return []
-        messages, _ = await self._as_it_stands(Interest(frozenset(execution_ids)))
+        messages, _ = await self._as_it_stands(SubscriptionFilter(frozenset(execution_ids)))
         return messages
 
     async def _patiently(
@@ -249,13 +249,13 @@ class Hub:
         try:
             position = await self._patiently(self._news.position)
             started.set_result(None)
-            sweep = self._loop.time() + SWEEP_SECONDS
+            sweep = self._loop.time() + SWEEP_INTERVAL_SECONDS
             while True:
                 try:
                     position = await self._hand_out_since(position)
                     if self._loop.time() >= sweep:
                         await self._sweep()
-                        sweep = self._loop.time() + SWEEP_SECONDS
+                        sweep = self._loop.time() + SWEEP_INTERVAL_SECONDS
                 except StorageError as error:
                     log.warning("database_not_ready", doing="reading events", reason=str(error))
                 except Exception:  # the streams of all clients hang on this loop
@@ -311,7 +311,7 @@ class Hub:
         # Its last message may be on its way; a sweep later it has come, if there is one.
         for execution_id in ended & self._ended_unheard:
             with suppress(ExecutionNotFoundError):  # deleted this moment: the next sweep tells
-                found, _ = await self._news.standing(Interest(frozenset({execution_id})))
+                found, _ = await self._news.standing(SubscriptionFilter(frozenset({execution_id})))
                 (message,) = await run_sized(_size(found), _messages, found, None)
                 self._tell(message)
         self._ended_unheard = ended
@@ -322,15 +322,15 @@ class Hub:
             subscription.offer(message)
 
 
-def _size(standings: Sequence[Standing]) -> int:
+def _size(standings: Sequence[ExecutionSnapshot]) -> int:
     """Return about how many characters the messages of these snapshots have."""
     logs = [log for standing in standings for log in standing.logs]
     payloads = [payload for log in logs for payload in (log.input_data, log.output_data)]
     texts = sum(len(payload.text) for payload in payloads if payload is not None)
-    return texts + CHARACTERS_OF_A_LOG * (len(logs) + len(standings))
+    return texts + LOG_CHARS_ESTIMATE * (len(logs) + len(standings))
 
 
-def _messages(standings: Sequence[Standing], position: int | None) -> list[Message]:
+def _messages(standings: Sequence[ExecutionSnapshot], position: int | None) -> list[Message]:
     """Return the messages of snapshots, with their texts; the last one has the position."""
     messages = [of_standing(standing, None) for standing in standings[:-1]]
     messages += [of_standing(standing, position) for standing in standings[-1:]]

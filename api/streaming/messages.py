@@ -5,9 +5,14 @@ from dataclasses import dataclass, field
 
 from fastapi.sse import format_sse_event
 
-from api.schemas.executions import CurrentNodeView, NodeLogView, ProgressView
-from api.schemas.views import current_node_view, log_view, payload_view, progress_view
-from database.records import Event, Execution, NodeLog, Payload, Standing
+from api.schemas.executions import CurrentNodeResponse, NodeLogResponse, ProgressResponse
+from api.schemas.views import (
+    current_node_response,
+    log_response,
+    payload_preview,
+    progress_response,
+)
+from database.records import Event, Execution, ExecutionSnapshot, NodeLog, Payload
 from engine.json_values import JsonValue, encode_json
 from engine.status import EventType, end_event_type, has_ended
 
@@ -56,7 +61,7 @@ def of_event(event: Event) -> Message:
     return Message(event.execution_id, body, event.position, event.seq, is_end)
 
 
-def of_standing(standing: Standing, position: int | None) -> Message:
+def of_standing(standing: ExecutionSnapshot, position: int | None) -> Message:
     """How an execution stands, for a client that has not followed it so far.
 
     ``position`` is what the client then knows all up to: of several executions that are shown only
@@ -100,20 +105,20 @@ def _envelope(
         "workflowId": subject.workflow_id,
         "organizationId": subject.organization_id,
         "status": subject.status,
-        "progress": _json(progress_view(subject.progress, subject.status)),
+        "progress": _json(progress_response(subject.progress, subject.status)),
         "currentNodeId": subject.current_node_id,
-        "currentNode": _json(current_node_view(subject.current_node)),
+        "currentNode": _json(current_node_response(subject.current_node)),
         "seq": subject.seq,
     }
 
 
 def _end(error: str | None, final_output: Payload | None) -> dict[str, JsonValue]:
-    return {"error": error, "finalOutput": payload_view(final_output)}
+    return {"error": error, "finalOutput": payload_preview(final_output)}
 
 
 def _logs(logs: list[NodeLog]) -> list[JsonValue]:
-    return [_json(log_view(log)) for log in logs]
+    return [_json(log_response(log)) for log in logs]
 
 
-def _json(view: ProgressView | CurrentNodeView | NodeLogView | None) -> JsonValue:
+def _json(view: ProgressResponse | CurrentNodeResponse | NodeLogResponse | None) -> JsonValue:
     return None if view is None else view.model_dump(by_alias=True)

@@ -4,16 +4,16 @@ import asyncio
 from collections import deque
 
 from api.streaming.messages import Message
-from database.records import Interest
+from database.records import SubscriptionFilter
 
-MOST_WAITING = 64
+QUEUE_SIZE = 64
 """Messages that wait for one client. Past that they are dropped: it reads the journal instead."""
 
 
 class Subscription:
     """Messages on their way to one client. Used in one event loop."""
 
-    def __init__(self, interest: Interest) -> None:
+    def __init__(self, interest: SubscriptionFilter) -> None:
         self.interest = interest
         self._waiting: deque[Message] = deque()
         self._news = asyncio.Event()
@@ -32,7 +32,7 @@ class Subscription:
 
     def offer(self, message: Message) -> None:
         """Hands a message out; never waits."""
-        if len(self._waiting) < MOST_WAITING:
+        if len(self._waiting) < QUEUE_SIZE:
             self._waiting.append(message)
         elif message.position is not None:  # what stands in no journal is gone
             self.fall_behind()

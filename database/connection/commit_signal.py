@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 
-class Bell:
+class CommitSignal:
     """Rung after each commit that brought events."""
 
     def __init__(self) -> None:

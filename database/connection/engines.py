@@ -19,8 +19,8 @@ from engine.errors import (
     StorageBusyError,
     StorageError,
     StorageFullError,
-    StorageUnusableError,
-    ValueNotStorableError,
+    StorageUnavailableError,
+    UnsupportedValueError,
 )
 from file_modes import create_private
 
@@ -29,7 +29,7 @@ BUSY_TIMEOUT_MS = 5_000
 
 WAL_BYTES = 16 * 1024 * 1024
 """What the write-ahead log is cut back to after a checkpoint."""
-READERS = 4
+READ_POOL_SIZE = 4
 """How many questions a SQLite file is asked at once."""
 
 _FULL = ("database or disk is full", "no space left", "disk full")
@@ -37,9 +37,9 @@ _BUSY = ("database is locked", "database table is locked")
 _CONFLICTS = {"40001", "40P01"}
 """PostgreSQL's codes for a transaction that it undid in favour of another one: it works if it is
 made again."""
-_NOT_STORABLE = ("22", "54")
+_UNSUPPORTED_VALUE_CODES = ("22", "54")
 """Classes of its codes for values that do not fit, or are too large: trying again is in vain."""
-_UNUSABLE = (
+_UNAVAILABLE_CODES = (
     "file is not a database",
     "readonly database",
     "unable to open database file",
@@ -66,12 +66,12 @@ def open_engine(url: str) -> AsyncEngine:
     try:
         return create_async_engine(address.url, connect_args=address.arguments, pool_pre_ping=True)
     except (SQLAlchemyError, ImportError) as error:
-        raise StorageUnusableError(f"The database's URL cannot be used: {error}") from None
+        raise StorageUnavailableError(f"The database's URL cannot be used: {error}") from None
 
 
 def open_reading_engine(url: str) -> Engine:
     """An engine for the threads that read a SQLite file."""
-    return _open_sqlite(url, READERS, _begin_reading)
+    return _open_sqlite(url, READ_POOL_SIZE, _begin_reading)
 
 
 def open_writing_engine(url: str) -> Engine:
@@ -187,12 +187,12 @@ def translate(error: SQLAlchemyError | OSError) -> Exception:
         return error
     cause = str(error.orig) if isinstance(error, DBAPIError) else str(error)
     text = cause.lower()
-    if isinstance(error, DataError) or _code_of(error).startswith(_NOT_STORABLE):
-        return ValueNotStorableError(f"The database does not take a value: {cause}")
+    if isinstance(error, DataError) or _code_of(error).startswith(_UNSUPPORTED_VALUE_CODES):
+        return UnsupportedValueError(f"The database does not take a value: {cause}")
     if any(phrase in text for phrase in _FULL):
         return StorageFullError(f"The disk of the database is full: {cause}")
     if is_conflict(error) or any(phrase in text for phrase in _BUSY):
         return StorageBusyError(f"The database is busy: {cause}")
-    if any(phrase in text for phrase in _UNUSABLE):
-        return StorageUnusableError(f"The database cannot be used: {cause}")
+    if any(phrase in text for phrase in _UNAVAILABLE_CODES):
+        return StorageUnavailableError(f"The database cannot be used: {cause}")
     return StorageError(f"The database failed: {cause}")

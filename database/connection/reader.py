@@ -14,24 +14,24 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from database.connection.engines import READERS, translate
+from database.connection.engines import READ_POOL_SIZE, translate
 from engine.errors import StorageError
 
 T = TypeVar("T")
 
-Question = Callable[[Connection], T]
+Query = Callable[[Connection], T]
 """Reads, and answers; everything it reads is of one moment."""
 
 
 class Reader(Protocol):
     """Asks questions."""
 
-    async def run(self, question: Question[T]) -> T:
+    async def run(self, question: Query[T]) -> T:
         """What ``question`` answers.
 
         Raises:
             StorageError: busy or unusable.
-            ValueNotStorableError: it asks for what the database cannot hold.
+            UnsupportedValueError: it asks for what the database cannot hold.
             Exception: what the question raised.
         """
         ...
@@ -46,17 +46,17 @@ class ThreadedReader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        self._threads = ThreadPoolExecutor(READ_POOL_SIZE, thread_name_prefix="reader")
         self._closed = False
 
-    async def run(self, question: Question[T]) -> T:
+    async def run(self, question: Query[T]) -> T:
         """See ``Reader``."""
         if self._closed:
             raise StorageError("The database is closed")
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._ask, question)
 
-    def _ask(self, question: Question[T]) -> T:
+    def _ask(self, question: Query[T]) -> T:
         try:
             with self._engine.connect() as connection, connection.begin():
                 return question(connection)
@@ -76,7 +76,7 @@ class PooledReader:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def run(self, question: Question[T]) -> T:
+    async def run(self, question: Query[T]) -> T:
         """See ``Reader``."""
         try:
             async with self._engine.connect() as connection:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from sqlalchemy import URL
 
-from engine.errors import StorageUnusableError
+from engine.errors import StorageUnavailableError
 
 SERVICE_DIRECTORY = Path(__file__).resolve().parents[2]
 """The directory where relative paths start, as those of ``DATABASE_PATH`` do."""
@@ -32,7 +32,7 @@ _MAX_SUFFIX_BYTES = len("-journal")
 _MAX_NAME_BYTES = 255
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_OF_LIBPQ = [
+_LIBPQ_PARAMETERS = [
     *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslpassword", "sslnegotiation"),
     *("ssl_min_protocol_version", "ssl_max_protocol_version", "target_session_attrs"),
     *("host", "port", "passfile", "service", "krbsrvname", "gsslib"),
@@ -49,7 +49,7 @@ _SECONDS = {
 }
 _SIZES = ("statement_cache_size", "prepared_statement_cache_size")
 _OTHERS = ("ssl", "schema", "pgbouncer")
-PARAMETERS = sorted([*_OF_LIBPQ, *_SERVER_SETTINGS, *_SECONDS, *_SIZES, *_OTHERS])
+PARAMETERS = sorted([*_LIBPQ_PARAMETERS, *_SERVER_SETTINGS, *_SECONDS, *_SIZES, *_OTHERS])
 
 _PORT = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::\d{0,5})?")
 _WITHOUT_CREDENTIALS = re.compile(
@@ -74,7 +74,7 @@ def read_address(text: str) -> Address:
     """Return the address that ``text`` stands for.
 
     Raises:
-        StorageUnusableError: If it is not in an accepted form.
+        StorageUnavailableError: If it is not in an accepted form.
     """
     text = text.strip()
     scheme, separator, rest = text.partition("://")
@@ -86,7 +86,7 @@ def read_address(text: str) -> Address:
             return _read_sqlite(rest)
         raise ValueError(_explain_scheme(text))  # noqa: TRY301 - one prefix for all reasons
     except ValueError as error:
-        raise StorageUnusableError(f"The database's URL cannot be used: {error}") from None
+        raise StorageUnavailableError(f"The database's URL cannot be used: {error}") from None
 
 
 def is_sqlite(text: str) -> bool:
@@ -207,7 +207,7 @@ def _arguments_of(query: str) -> dict[str, Any]:
             passed.append(("sslmode", _ssl_mode(name, value)))
         elif name == "schema":
             passed.append(("search_path", value))
-        elif name in _OF_LIBPQ or name in _SERVER_SETTINGS:
+        elif name in _LIBPQ_PARAMETERS or name in _SERVER_SETTINGS:
             passed.append((name, value))
         else:
             near = difflib.get_close_matches(name.lower(), PARAMETERS, 1)

@@ -19,18 +19,18 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from database.connection.commit_signal import Bell
+from database.connection.commit_signal import CommitSignal
 from database.connection.engines import is_conflict, translate
-from database.executions.event_log import NOTED
+from database.executions.event_log import HAS_EVENTS
 from engine.errors import StorageBusyError, StorageError
 
 T = TypeVar("T")
 
-Change = Callable[[Connection], T]
+Write = Callable[[Connection], T]
 """One change of state. It is run again when its transaction did not come about."""
 
-LARGEST_GROUP = 100
-MOST_TRIES = 5
+MAX_BATCH_SIZE = 100
+MAX_ATTEMPTS = 5
 """How often a change is made that PostgreSQL undoes in favour of others. After a second
 (``deadlock_timeout``) it finds out that two wait for each other, and one of them goes on."""
 
@@ -38,12 +38,12 @@ MOST_TRIES = 5
 class Writer(Protocol):
     """Runs changes, each all or nothing."""
 
-    async def run(self, change: Change[T]) -> T:
+    async def run(self, change: Write[T]) -> T:
         """What ``change`` returns, once it is committed.
 
         Raises:
             StorageError: busy, full or unusable; nothing of the change was stored.
-            ValueNotStorableError: a value does not fit; nothing of the change was stored.
+            UnsupportedValueError: a value does not fit; nothing of the change was stored.
             Exception: what the change raised; nothing of it was stored.
         """
         ...
@@ -58,9 +58,9 @@ class PooledWriter:
     """Takes a connection of the pool for each change."""
 
     engine: AsyncEngine
-    bell: Bell
+    bell: CommitSignal
 
-    async def run(self, change: Change[T]) -> T:
+    async def run(self, change: Write[T]) -> T:
         """See ``Writer``."""
         tries = 0
         while True:
@@ -70,7 +70,7 @@ class PooledWriter:
                     result, noted = await connection.run_sync(_with_news(change))
             except (SQLAlchemyError, OSError) as error:
                 undone = isinstance(error, SQLAlchemyError) and is_conflict(error)
-                if not undone or tries == MOST_TRIES:
+                if not undone or tries == MAX_ATTEMPTS:
                     raise translate(error) from error
             else:
                 break
@@ -84,7 +84,7 @@ class PooledWriter:
 
 @dataclass(slots=True)
 class _Job:
-    change: Change[Any]
+    change: Write[Any]
     future: Future[Any] = field(default_factory=Future[Any])
 
     def settle(self, result: object, error: BaseException | None) -> None:
@@ -97,7 +97,7 @@ class _Job:
 class SingleWriter:
     """One thread, one connection; may be called from any event loop."""
 
-    def __init__(self, engine: Engine, bell: Bell) -> None:
+    def __init__(self, engine: Engine, bell: CommitSignal) -> None:
         self._engine = engine
         self._bell = bell
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -105,7 +105,7 @@ class SingleWriter:
         self._closed = False
         self._thread.start()
 
-    async def run(self, change: Change[T]) -> T:
+    async def run(self, change: Write[T]) -> T:
         """See ``Writer``. A change that is cancelled before it began is not made."""
         if self._closed:
             raise StorageError("The database is closed")
@@ -141,7 +141,7 @@ class SingleWriter:
         while job is not None:
             if job.future.set_running_or_notify_cancel():
                 group.append(job)
-            if len(group) == LARGEST_GROUP:
+            if len(group) == MAX_BATCH_SIZE:
                 return group, False
             try:
                 job = self._jobs.get_nowait()
@@ -185,11 +185,11 @@ class SingleWriter:
                 self._bell.ring()
 
 
-def _with_news(change: Change[T]) -> Change[tuple[T, bool]]:
+def _with_news(change: Write[T]) -> Write[tuple[T, bool]]:
     """``change``, which says besides whether it noted events."""
 
     def run(connection: Connection) -> tuple[T, bool]:
-        connection.info.pop(NOTED, None)
-        return change(connection), connection.info.pop(NOTED, False)
+        connection.info.pop(HAS_EVENTS, None)
+        return change(connection), connection.info.pop(HAS_EVENTS, False)
 
     return run

@@ -18,9 +18,9 @@ from database.connection.writer import Writer
 from database.tables import callbacks, runs
 from engine.errors import ExecutionNotFoundError, LeaseLostError
 
-GIVEN_UP_AFTER = timedelta(days=1)
+DELIVERY_DEADLINE = timedelta(days=1)
 """After the end of the execution: from then on an attempt that fails is the last one."""
-FURTHEST = timedelta(hours=2)
+MAX_DUE_AHEAD = timedelta(hours=2)
 """A callback that is due later than this from now was put off by a clock that has been set back."""
 
 _MAKE_DUE = (
@@ -32,7 +32,7 @@ _MAKE_DUE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class CallbackAttempt:
     """One attempt to deliver a callback, claimed by ``owner``."""
 
     execution_id: str
@@ -46,7 +46,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class AttemptFailure:
     """Why an attempt came to nothing; ``status`` is the answer's, if there was one."""
 
     error: str
@@ -56,7 +56,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class CallbackState:
+class CallbackStatus:
     """How far a callback is; ``url`` without its query, which may hold a secret."""
 
     url: str
@@ -92,7 +92,7 @@ class Callbacks:
         return to_text(self._clock())
 
     def _too_far(self) -> str:
-        return to_text(self._clock() + FURTHEST)
+        return to_text(self._clock() + MAX_DUE_AHEAD)
 
     async def due(self) -> dict[str, int]:
         """How many callbacks are due by host, the one that has waited longest first."""
@@ -105,14 +105,14 @@ class Callbacks:
         rows = await self._reader.run(lambda connection: connection.execute(query).all())
         return {host: count for host, count in rows}  # noqa: C416 - rows are no pairs to a checker
 
-    async def claim(self, owner: str, host: str, lease_seconds: float) -> Delivery | None:
+    async def claim(self, owner: str, host: str, lease_seconds: float) -> CallbackAttempt | None:
         """One callback to ``host`` that is due, the oldest; ``None`` where others took them all.
 
         Should ``owner`` neither record the attempt nor put it back, it is due again when the lease
         ends.
         """
 
-        def write(connection: Connection) -> Delivery | None:
+        def write(connection: Connection) -> CallbackAttempt | None:
             now = self._now()
             mine = None
             for due in (callbacks.c.dueAt <= now, callbacks.c.dueAt > self._too_far()):
@@ -141,12 +141,14 @@ class Callbacks:
             if run is None:  # deleted by somebody who does not enforce foreign keys
                 connection.execute(delete(callbacks).where(callbacks.c.executionId == mine))
                 return None
-            last_try = to_text(datetime.fromisoformat(run.endedAt) + GIVEN_UP_AFTER)
-            return Delivery(mine, owner, taken.url, taken.attempts, run.workflowName, last_try)
+            last_try = to_text(datetime.fromisoformat(run.endedAt) + DELIVERY_DEADLINE)
+            return CallbackAttempt(
+                mine, owner, taken.url, taken.attempts, run.workflowName, last_try
+            )
 
         return await self._writer.run(write)
 
-    async def delivered(self, delivery: Delivery, status: int) -> None:
+    async def delivered(self, delivery: CallbackAttempt, status: int) -> None:
         """Records that the receiver has taken it.
 
         Raises:
@@ -157,7 +159,7 @@ class Callbacks:
         await self._record(delivery, dueAt=None, deliveredAt=now, lastStatus=status, lastError=None)
 
     async def failed(
-        self, delivery: Delivery, failure: Failure, delay_seconds: float
+        self, delivery: CallbackAttempt, failure: AttemptFailure, delay_seconds: float
     ) -> str | None:
         """Records a failed attempt.
 
@@ -179,7 +181,7 @@ class Callbacks:
         await self._record(delivery, dueAt=due, **said)
         return due
 
-    async def _record(self, delivery: Delivery, **values: object) -> None:
+    async def _record(self, delivery: CallbackAttempt, **values: object) -> None:
         def write(connection: Connection) -> None:
             recorded = connection.execute(
                 update(callbacks)
@@ -196,7 +198,7 @@ class Callbacks:
 
         await self._writer.run(write)
 
-    async def drop(self, delivery: Delivery) -> None:
+    async def drop(self, delivery: CallbackAttempt) -> None:
         """Forgets a callback whose execution is gone, should it have been left behind."""
 
         def write(connection: Connection) -> None:
@@ -205,13 +207,13 @@ class Callbacks:
 
         await self._writer.run(write)
 
-    async def state(self, execution_id: str) -> CallbackState | None:
+    async def state(self, execution_id: str) -> CallbackStatus | None:
         """How far the callback of an execution is; ``None`` where nobody is to be told."""
         query = select(callbacks).where(callbacks.c.executionId == execution_id)
         row = await self._reader.run(lambda connection: connection.execute(query).first())
         if row is None:
             return None
-        return CallbackState(
+        return CallbackStatus(
             url=re.sub(r"[?#].*", "", row.url),
             attempts=row.attempts,
             delivered_at=row.deliveredAt,

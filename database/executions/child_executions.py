@@ -16,18 +16,18 @@ from database.executions.completion import cancel, cancel_children, tell_node, t
 from database.executions.node_records import NodeEnded
 from database.executions.node_runs import row_id
 from database.executions.submissions import insert_execution
-from database.records import Caller, Child, Lease
+from database.records import CallingExecution, Child, Lease
 from database.tables import children, executions, logs, runs, workflows
 from engine.errors import ExecutionNotFoundError
 from engine.status import OPEN, ExecutionStatus
-from engine.subworkflow_calls import ChildEnd
+from engine.subworkflow_calls import ChildResult
 
-SWEPT_AT_ONCE = 100
+ORPHAN_BATCH_SIZE = 100
 """Calls that one transaction of the sweep settles."""
 
 _PARENT = executions.alias("parent")
 _CHILD_IS_OVER = or_(executions.c.id.is_(None), executions.c.status.not_in(OPEN))
-_LEFT_OPEN = (
+_UNSETTLED_CALLS = (
     select(children.c.executionId, _CHILD_IS_OVER.label("isOver"), _PARENT.c.id.label("parent"))
     .outerjoin(executions, executions.c.id == children.c.executionId)
     .outerjoin(runs, runs.c.executionId == children.c.executionId)
@@ -92,7 +92,7 @@ def _start(connection: Connection, lease: Lease, node_row: str, child: Child, no
         # Deleted since it was read: the node hears of it like of any other end.
         reason = f"Workflow '{submission.workflow_id}' or its organization was deleted"
         failed = ExecutionStatus.FAILED
-        end = ChildEnd(submission.execution_id, submission.workflow_name, failed, reason)
+        end = ChildResult(submission.execution_id, submission.workflow_name, failed, reason)
         tell_node(connection, node_row, None, end)
         mine = children.c.executionId == submission.execution_id
         connection.execute(update(children).where(mine).values(toldAt=now))
@@ -106,7 +106,7 @@ class Children:
         self._writer = writer
         self._clock = clock
 
-    async def caller(self, execution_id: str) -> Caller:
+    async def caller(self, execution_id: str) -> CallingExecution:
         """An execution as one that calls.
 
         Raises:
@@ -132,7 +132,7 @@ class Children:
         if row is None:
             raise ExecutionNotFoundError(execution_id)
         of_workflow = row.organizationId if row.workflow is None else row.ofWorkflow
-        return Caller(row.organizationId, of_workflow, row.depth, row.root, row.called)
+        return CallingExecution(row.organizationId, of_workflow, row.depth, row.root, row.called)
 
     async def chain(self, execution_id: str) -> list[tuple[str, str]]:
         """The names and ids of the workflows from the outermost caller down to this execution."""
@@ -164,14 +164,14 @@ class Children:
 
         # Looking first keeps an idle service from taking the write lock again and again.
         def look(connection: Connection) -> bool:
-            asked = (_LEFT_OPEN.limit(1), _ORPHANS.limit(1))
+            asked = (_UNSETTLED_CALLS.limit(1), _ORPHANS.limit(1))
             return any(connection.execute(query).first() is not None for query in asked)
 
         return await self._writer.run(self._settle) if await self._reader.run(look) else 0
 
     def _settle(self, connection: Connection) -> int:
         now = to_text(self._clock())
-        found = connection.execute(_LEFT_OPEN.limit(SWEPT_AT_ONCE)).all()
+        found = connection.execute(_UNSETTLED_CALLS.limit(ORPHAN_BATCH_SIZE)).all()
         over = [row.executionId for row in found if row.isOver]
         tell_parents(connection, over, now)
         cancel_children(connection, over, now)
@@ -181,7 +181,7 @@ class Children:
         connection.execute(
             update(children).where(children.c.executionId.in_(alone)).values(parentId=None)
         )
-        orphans = _ORPHANS.limit(SWEPT_AT_ONCE).subquery()
+        orphans = _ORPHANS.limit(ORPHAN_BATCH_SIZE).subquery()
         mine = children.c.executionId.in_(select(orphans.c.executionId))
         connection.execute(delete(children).where(mine))
         return len(found)

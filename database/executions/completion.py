@@ -11,23 +11,23 @@ from database.executions.callbacks import make_due
 from database.executions.event_log import note_executions
 from database.executions.node_runs import UNENDED, cancel_node_runs
 from database.foreign_values import text_of
-from database.tables import AT_ONCE, children, executions, logs, runs
+from database.tables import CLAIMABLE_NOW, children, executions, logs, runs
 from engine.parking import Resumption
 from engine.status import ExecutionStatus, NodeStatus, may_become
-from engine.subworkflow_calls import ChildEnd
+from engine.subworkflow_calls import ChildResult
 
 DELETED = "the execution was deleted"
 
-_UNTOLD = select(children.c.executionId, children.c.parentId, children.c.nodeRow).where(
-    children.c.executionId.in_(bindparam("ended", expanding=True)), children.c.toldAt.is_(None)
-)
+_UNNOTIFIED_CHILDREN = select(
+    children.c.executionId, children.c.parentId, children.c.nodeRow
+).where(children.c.executionId.in_(bindparam("ended", expanding=True)), children.c.toldAt.is_(None))
 _UNENDED_CHILDREN = (
     select(children.c.executionId)
     .join(runs, runs.c.executionId == children.c.executionId)
     .where(children.c.parentId.in_(bindparam("parents", expanding=True)))
     .where(children.c.toldAt.is_(None), runs.c.endedAt.is_(None))
 )
-_TELL_NODE = (
+_NOTIFY_NODE = (
     update(logs)
     .where(logs.c.id == bindparam("row"), logs.c.status == NodeStatus.WAITING)
     .where(logs.c.childExecutionId == bindparam("child"), logs.c.resumption.is_(None))
@@ -41,7 +41,7 @@ _MAKE_CLAIMABLE = (
     update(runs)
     .where(runs.c.executionId == bindparam("parent"))
     .where(runs.c.owner.is_(None), runs.c.endedAt.is_(None))
-    .values(claimableAt=AT_ONCE)
+    .values(claimableAt=CLAIMABLE_NOW)
 )
 
 
@@ -76,7 +76,7 @@ def after_end(connection: Connection, execution_ids: Collection[str], now: str) 
 
 def tell_parents(connection: Connection, execution_ids: Collection[str], now: str) -> None:
     """Tells the nodes that called these executions how they ended, or that they were deleted."""
-    untold = connection.execute(_UNTOLD, {"ended": list(execution_ids)}).all()
+    untold = connection.execute(_UNNOTIFIED_CHILDREN, {"ended": list(execution_ids)}).all()
     if not untold:
         return
     rows = connection.execute(
@@ -91,7 +91,7 @@ def tell_parents(connection: Connection, execution_ids: Collection[str], now: st
         .where(executions.c.id.in_([child.executionId for child in untold]))
     )
     ends = {
-        row.id: ChildEnd(
+        row.id: ChildResult(
             row.id,
             row.workflowName,
             text_of(row.status) or ExecutionStatus.PENDING,
@@ -101,7 +101,7 @@ def tell_parents(connection: Connection, execution_ids: Collection[str], now: st
         for row in rows
     }
     for child in untold:
-        gone = ChildEnd(child.executionId, None, ExecutionStatus.FAILED, DELETED)
+        gone = ChildResult(child.executionId, None, ExecutionStatus.FAILED, DELETED)
         tell_node(connection, child.nodeRow, child.parentId, ends.get(child.executionId, gone))
     connection.execute(
         update(children)
@@ -110,11 +110,13 @@ def tell_parents(connection: Connection, execution_ids: Collection[str], now: st
     )
 
 
-def tell_node(connection: Connection, node_row: str, parent_id: str | None, end: ChildEnd) -> None:
+def tell_node(
+    connection: Connection, node_row: str, parent_id: str | None, end: ChildResult
+) -> None:
     """Has a node that waits for a child go on; one that waits no longer is left as it is."""
     said = json.dumps(Resumption(child=end).as_json(), ensure_ascii=False)
     told = connection.execute(
-        _TELL_NODE, {"row": node_row, "child": end.execution_id, "said": said}
+        _NOTIFY_NODE, {"row": node_row, "child": end.execution_id, "said": said}
     )
     if told.rowcount == 1 and parent_id is not None:
         connection.execute(_WAIT_FOR_PARKING, {"parent": parent_id})

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Integer, Text, and_, bindparam, select, text,
 from database.connection.engines import insert_if_new
 from database.tables import events, executions, logs, runs
 
-NOTED = "orchestrator_events_noted"
+HAS_EVENTS = "orchestrator_events_noted"
 """Key of a connection's ``info``: its transaction has noted events."""
 
 _ORDER_LOCK = 7_205_759_404  # any number but that of the migrations' lock
@@ -90,6 +90,6 @@ def note_executions(connection: Connection, execution_ids: Sequence[str], now: s
 
 def _keep_order(connection: Connection) -> None:
     """Makes positions grow in the order of commits, so that nobody reads past one to come."""
-    connection.info[NOTED] = True
+    connection.info[HAS_EVENTS] = True
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ORDER_LOCK})

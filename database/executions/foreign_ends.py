@@ -15,7 +15,7 @@ from database.tables import executions, runs
 from engine.errors import LeaseLostError
 from engine.status import TERMINAL, ExecutionStatus
 
-SETTLED_AT_ONCE = 100
+SETTLE_BATCH_SIZE = 100
 """Executions that one transaction settles."""
 
 FAILED_ELSEWHERE = "Another program set the status to 'failed' and gave no reason"
@@ -34,7 +34,7 @@ _UNHELD = (
     select(runs.c.executionId)
     .join(executions, executions.c.id == runs.c.executionId)
     .where(runs.c.endedAt.is_(None), runs.c.owner.is_(None), HAS_ENDED)
-    .limit(SETTLED_AT_ONCE)
+    .limit(SETTLE_BATCH_SIZE)
 )
 
 

@@ -9,28 +9,28 @@ from sqlalchemy import ColumnElement, Connection, and_, func
 from database.connection.engines import insert_if_new
 from database.tables import workflows
 
-UNSAVED = "orchestrator-inline"
+INLINE_WORKFLOW = "orchestrator-inline"
 """The id of the row for those without an organization; the others' ids go on with ``:`` and it."""
-UNSAVED_NAME = "Unsaved workflows"
-_PREFIX = f"{UNSAVED}:"
+INLINE_WORKFLOW_NAME = "Unsaved workflows"
+_PREFIX = f"{INLINE_WORKFLOW}:"
 _NOTHING = '{"nodes": [], "connections": []}'
 
 
 def unsaved_id(organization_id: str | None) -> str:
     """The ``workflowId`` of an organization's executions of unsaved documents."""
-    return UNSAVED if organization_id is None else f"{_PREFIX}{organization_id}"
+    return INLINE_WORKFLOW if organization_id is None else f"{_PREFIX}{organization_id}"
 
 
 def is_unsaved_id(workflow_id: str) -> bool:
     """Whether an id is kept for such rows."""
-    return workflow_id == UNSAVED or workflow_id.startswith(_PREFIX)
+    return workflow_id == INLINE_WORKFLOW or workflow_id.startswith(_PREFIX)
 
 
 def is_saved() -> ColumnElement[bool]:
     """Leaves such rows out of a query."""
     # Not LIKE, which SQLite asks without regard to case.
     beginning = func.substr(workflows.c.id, 1, len(_PREFIX))
-    return and_(workflows.c.id != UNSAVED, beginning != _PREFIX)
+    return and_(workflows.c.id != INLINE_WORKFLOW, beginning != _PREFIX)
 
 
 def ensure_row(connection: Connection, organization_id: str | None, now: str) -> None:
@@ -40,7 +40,7 @@ def ensure_row(connection: Connection, organization_id: str | None, now: str) ->
         {
             "id": unsaved_id(organization_id),
             "organizationId": organization_id,
-            "name": UNSAVED_NAME,
+            "name": INLINE_WORKFLOW_NAME,
             "data": _NOTHING,
             "createdAt": now,
             "updatedAt": now,

@@ -24,13 +24,13 @@ from sqlalchemy import (
 from database.clock import Clock, to_text
 from database.connection.reader import Reader
 from database.connection.writer import Writer
-from database.encryption import Vault
+from database.encryption import DataEncryption
 from database.executions.child_executions import give_up_children, start_children
 from database.executions.completion import after_end, hold_family
 from database.executions.event_log import note_executions, note_nodes
 from database.executions.foreign_ends import GOES_ON, EndedElsewhereError, settle, was_ended
 from database.executions.journal_state import run_record
-from database.executions.node_records import NodeDecided, NodeEnded, NodeStarted, RetryLater
+from database.executions.node_records import NodeEnded, NodeOutcomeRecorded, NodeStarted, RetryLater
 from database.executions.node_runs import (
     UNENDED,
     begin_nodes,
@@ -41,8 +41,8 @@ from database.executions.node_runs import (
 )
 from database.executions.resumptions import is_resumed, read_resumptions, resume_node
 from database.foreign_values import text_of
-from database.records import Ending, Lease, RunRecord
-from database.tables import AT_ONCE, children, definitions, executions, logs, requests, runs
+from database.records import ExecutionResult, JournalState, Lease
+from database.tables import CLAIMABLE_NOW, children, definitions, executions, logs, requests, runs
 from engine.errors import LeaseLostError
 from engine.parking import Resumption
 from engine.plan import Progress
@@ -85,7 +85,7 @@ _LOAD_NODES = (
     .where(logs.c.executionId == bindparam("execution"), is_own_row())
     .order_by(logs.c.seq)
 )
-_HOLD = (
+_RENEW_LEASE = (
     update(runs)
     .where(runs.c.executionId == bindparam("execution"), runs.c.owner == bindparam("holder"))
     .values(
@@ -93,7 +93,7 @@ _HOLD = (
         claimableAt=bindparam("until"),
     )
 )
-_HOLD_AND_PROGRESS = _HOLD.values(
+_RENEW_LEASE_AND_PROGRESS = _RENEW_LEASE.values(
     completedNodes=bindparam("completed"),
     failedNodes=bindparam("failed"),
     skippedNodes=bindparam("skipped"),
@@ -101,7 +101,7 @@ _HOLD_AND_PROGRESS = _HOLD.values(
     # Owners that died are counted from the last node that ended.
     recoveries=case((bindparam("progressed", type_=Boolean), 0), else_=runs.c.recoveries),
 )
-_STAND_AT = (
+_SET_CURRENT_NODE = (
     update(executions)
     .where(executions.c.id == bindparam("execution"))
     .where(GOES_ON)
@@ -112,13 +112,13 @@ _STAND_AT = (
 class Journal:
     """Recording executions, for the owner of their leases."""
 
-    def __init__(self, reader: Reader, writer: Writer, clock: Clock, vault: Vault) -> None:
+    def __init__(self, reader: Reader, writer: Writer, clock: Clock, vault: DataEncryption) -> None:
         self.vault = vault
         self._reader = reader
         self._writer = writer
         self._clock = clock
 
-    async def load(self, lease: Lease) -> RunRecord:
+    async def load(self, lease: Lease) -> JournalState:
         """What has happened of a claimed execution so far.
 
         Raises:
@@ -150,7 +150,7 @@ class Journal:
         Raises:
             ExecutionNotFoundError: there is no such execution.
             NotWaitingError: the node does not wait, or was told to go on before.
-            WaitsForChildError: it waits for what it called.
+            WaitingForChildError: it waits for what it called.
         """
         await self._writer.run(
             lambda connection: resume_node(connection, execution_id, node_id, resumption)
@@ -178,7 +178,7 @@ class Journal:
                 .values(
                     owner=None,
                     claimableAt=case(
-                        (or_(runs.c.cancelRequestedAt.is_not(None), resumed), AT_ONCE),
+                        (or_(runs.c.cancelRequestedAt.is_not(None), resumed), CLAIMABLE_NOW),
                         else_=None if due is None else to_text(due),
                     ),
                 )
@@ -195,7 +195,7 @@ class Journal:
         current_node_id: str | None,
         *,
         ended: Sequence[NodeEnded] = (),
-        decided: Sequence[NodeDecided] = (),
+        decided: Sequence[NodeOutcomeRecorded] = (),
         started: Sequence[NodeStarted] = (),
     ) -> int:
         """Records which nodes ended, were decided without a run, and begin, all or nothing.
@@ -212,7 +212,7 @@ class Journal:
             reached = end_nodes(connection, lease, seq, ended, now)
             begin_nodes(connection, lease, reached, decided, started, now)
             running = connection.execute(
-                _STAND_AT, {"execution": lease.execution_id, "current": current_node_id}
+                _SET_CURRENT_NODE, {"execution": lease.execution_id, "current": current_node_id}
             )
             if running.rowcount != 1:
                 raise _why_not_ours(connection, lease)
@@ -256,10 +256,10 @@ class Journal:
         self,
         lease: Lease,
         seq: int,
-        ending: Ending,
+        ending: ExecutionResult,
         *,
         ended: Sequence[NodeEnded] = (),
-        decided: Sequence[NodeDecided] = (),
+        decided: Sequence[NodeOutcomeRecorded] = (),
     ) -> None:
         """Records how the execution ends, with the last nodes that did, all or nothing.
 
@@ -285,13 +285,13 @@ class Journal:
         def write(connection: Connection) -> None:
             hold_family(connection, [lease.execution_id])
             self._guard(connection, lease, None)
-            ended = Ending(ExecutionStatus.FAILED, error=error)
+            ended = ExecutionResult(ExecutionStatus.FAILED, error=error)
             self._end_execution(connection, lease, ended, now)
 
         await self._writer.run(write)
 
     def _end_execution(
-        self, connection: Connection, lease: Lease, ending: Ending, now: str
+        self, connection: Connection, lease: Lease, ending: ExecutionResult, now: str
     ) -> None:
         cancel_node_runs(connection, [lease.execution_id], now, UNENDED)
         done = connection.execute(
@@ -349,7 +349,9 @@ class Journal:
             values["skipped"] = progress.skipped
             values["stored"] = progress.stored_bytes
             values["progressed"] = progressed
-        held = connection.execute(_HOLD if progress is None else _HOLD_AND_PROGRESS, values)
+        held = connection.execute(
+            _RENEW_LEASE if progress is None else _RENEW_LEASE_AND_PROGRESS, values
+        )
         if held.rowcount != 1:
             raise LeaseLostError(lease.execution_id)
 
@@ -360,5 +362,5 @@ def _why_not_ours(connection: Connection, lease: Lease) -> LeaseLostError:
     return (EndedElsewhereError if ended else LeaseLostError)(lease.execution_id)
 
 
-def _changed(ended: Sequence[NodeEnded], decided: Sequence[NodeDecided]) -> list[str]:
+def _changed(ended: Sequence[NodeEnded], decided: Sequence[NodeOutcomeRecorded]) -> list[str]:
     return [*(node.node_id for node in ended), *(node.node.id for node in decided)]

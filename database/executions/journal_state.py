@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-from database.encryption import Vault
+from database.encryption import DataEncryption
 from database.executions.node_runs import begun_attempts, outcome_of, parked_node, time_spent
 from database.foreign_values import text_of
-from database.records import MANUAL, RunRecord
+from database.records import MANUAL, JournalState
 from engine.parking import ParkedNode, ParkedRetry
 from engine.plan import Outcome
 from engine.status import DECIDED, NodeStatus
 from offload import check_stop
 
 
-def run_record(execution_id: str, head: Any, rows: Sequence[Any], vault: Vault) -> RunRecord:
+def run_record(
+    execution_id: str, head: Any, rows: Sequence[Any], vault: DataEncryption
+) -> JournalState:
     """Return the state of an execution; ``head`` is its own row, ``rows`` are its node runs."""
     outcomes: dict[str, Outcome] = {}
     parked: dict[str, ParkedNode | ParkedRetry] = {}
@@ -23,7 +25,7 @@ def run_record(execution_id: str, head: Any, rows: Sequence[Any], vault: Vault) 
             outcomes[row.nodeId] = outcome
         elif row.status == NodeStatus.WAITING:
             parked[row.nodeId] = parked_node(row, vault)
-    return RunRecord(
+    return JournalState(
         execution_id,
         head.document,
         text_of(head.inputs),

@@ -31,7 +31,7 @@ class RetryLater:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeDecided:
+class NodeOutcomeRecorded:
     """A node is decided without a run: skipped, or, in the body of a loop, over all items.
 
     ``output_data`` is JSON text.

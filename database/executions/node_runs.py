@@ -23,9 +23,9 @@ from sqlalchemy import (
 )
 
 from database.connection.engines import insert_if_new
-from database.encryption import Vault
+from database.encryption import DataEncryption
 from database.executions.event_log import note_nodes
-from database.executions.node_records import NodeDecided, NodeEnded, NodeStarted
+from database.executions.node_records import NodeEnded, NodeOutcomeRecorded, NodeStarted
 from database.foreign_values import json_of, object_of, text_of
 from database.records import Lease, TimeSpent
 from database.tables import logs, runs
@@ -37,7 +37,7 @@ from engine.plan import ERROR_DETAILS, SKIPPED, Outcome
 from engine.redaction import HIDDEN, hides
 from engine.status import DECIDED, NodeStatus
 
-_HEARD_OF_ITS_CHILD = and_(
+_CHILD_RESULT_DELIVERED = and_(
     logs.c.childExecutionId.is_not(None), bindparam("ends") != NodeStatus.WAITING
 )
 _END_NODE = (
@@ -58,7 +58,7 @@ _END_NODE = (
         lastError=func.coalesce(bindparam("failure", type_=Text), logs.c.lastError),
         seq=bindparam("change"),
         # What a child said is the output now. A parking that is written again leaves it alone.
-        resumption=case((_HEARD_OF_ITS_CHILD, None), else_=logs.c.resumption),
+        resumption=case((_CHILD_RESULT_DELIVERED, None), else_=logs.c.resumption),
     )
 )
 _START_AGAIN = (
@@ -144,7 +144,7 @@ def begin_nodes(
     connection: Connection,
     lease: Lease,
     seq: int,
-    decided: Sequence[NodeDecided],
+    decided: Sequence[NodeOutcomeRecorded],
     started: Sequence[NodeStarted],
     now: str,
 ) -> None:
@@ -225,7 +225,7 @@ def cancel_node_runs(
         note_nodes(connection, execution_id, changed, now)
 
 
-def outcome_of(row: Row[*tuple[Any, ...]], vault: Vault) -> Outcome | None:
+def outcome_of(row: Row[*tuple[Any, ...]], vault: DataEncryption) -> Outcome | None:
     """How the node of a log row ended; ``None`` where it has not."""
     if row.status not in DECIDED:
         return None
@@ -266,7 +266,7 @@ def _is_parked_retry(row: Row[*tuple[Any, ...]]) -> bool:
     return waits and row.waitUntil is not None and not row.resultDetail
 
 
-def parked_node(row: Row[*tuple[Any, ...]], vault: Vault) -> ParkedNode | ParkedRetry:
+def parked_node(row: Row[*tuple[Any, ...]], vault: DataEncryption) -> ParkedNode | ParkedRetry:
     """The node of a log row that waits."""
     if _is_parked_retry(row):
         until = datetime.fromisoformat(row.waitUntil)
@@ -284,7 +284,7 @@ def _error_detail(row: Row[*tuple[Any, ...]]) -> dict[str, JsonValue]:
     return {key: detail[key] for key in ERROR_DETAILS if key in detail}
 
 
-def _result(row: Row[*tuple[Any, ...]], vault: Vault) -> dict[str, JsonValue]:
+def _result(row: Row[*tuple[Any, ...]], vault: DataEncryption) -> dict[str, JsonValue]:
     detail = object_of(row.resultDetail)
     if (sealed := vault.open(detail)) is not None:
         return sealed

@@ -37,8 +37,8 @@ from database.executions.foreign_ends import (
 from database.executions.node_runs import cancel_node_runs
 from database.executions.recovery import confined, put_back_abandoned
 from database.foreign_values import text_of
-from database.records import ClaimedRun, Lease
-from database.tables import AT_ONCE, executions, runs, turns
+from database.records import ClaimedExecution, Lease
+from database.tables import CLAIMABLE_NOW, executions, runs, turns
 from engine.errors import ExecutionNotFoundError, LeaseLostError
 from engine.status import ExecutionStatus, has_ended, may_become
 
@@ -80,7 +80,7 @@ class Queue:
         lease_seconds: float,
         excluding: Sequence[str] = (),
         alone_from: int | None = None,
-    ) -> list[ClaimedRun]:
+    ) -> list[ClaimedExecution]:
         """Up to ``limit`` executions that now are ``running`` and belong to ``owner``.
 
         Beginning and going on after a crash are the same: what a dead owner left goes back into the
@@ -97,7 +97,7 @@ class Queue:
         if await self._reader.run(lambda connection: connection.scalar(first)) is None:
             return []
 
-        def write(connection: Connection) -> list[ClaimedRun]:
+        def write(connection: Connection) -> list[ClaimedExecution]:
             put_back_abandoned(connection, abandoned, self._now())
             wanted, most = waiting, limit
             if alone_from is not None:
@@ -121,7 +121,7 @@ class Queue:
             note_executions(connection, [row.executionId for row in held], self._now())
             self._take_turns(connection, [row.organization for row in held])
             return [
-                ClaimedRun(
+                ClaimedExecution(
                     Lease(row.executionId, owner, lease_seconds),
                     row.workflowName,
                     row.recoveries,
@@ -220,13 +220,15 @@ class Queue:
 
         def write(connection: Connection) -> None:
             cancel_node_runs(connection, [lease.execution_id], self._now())
-            due = self._now(delay_seconds) if delay_seconds else AT_ONCE
+            due = self._now(delay_seconds) if delay_seconds else CLAIMABLE_NOW
             released = connection.execute(
                 update(runs)
                 .where(runs.c.executionId == lease.execution_id, runs.c.owner == lease.owner)
                 .values(
                     owner=None,
-                    claimableAt=case((runs.c.cancelRequestedAt.is_not(None), AT_ONCE), else_=due),
+                    claimableAt=case(
+                        (runs.c.cancelRequestedAt.is_not(None), CLAIMABLE_NOW), else_=due
+                    ),
                 )
             )
             back = connection.execute(

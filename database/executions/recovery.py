@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, select, update
 
 from database.executions.event_log import note_executions
 from database.executions.node_runs import cancel_node_runs
-from database.tables import AT_ONCE, executions, runs
+from database.tables import CLAIMABLE_NOW, executions, runs
 from engine.status import ExecutionStatus
 
 
@@ -23,7 +23,7 @@ def put_back_abandoned(connection: Connection, abandoned: ColumnElement[bool], n
             .where(abandoned)
             .values(
                 owner=None,
-                claimableAt=AT_ONCE,
+                claimableAt=CLAIMABLE_NOW,
                 recoveries=runs.c.recoveries + 1,
             )
             .returning(runs.c.executionId)

@@ -6,13 +6,13 @@ from sqlalchemy import ColumnElement, Connection, Exists, and_, or_, select, upd
 
 from database.executions.node_runs import is_own_row
 from database.records import Lease
-from database.tables import AT_ONCE, executions, logs, runs
+from database.tables import CLAIMABLE_NOW, executions, logs, runs
 from engine.errors import (
     ConflictError,
     ExecutionNotFoundError,
     NotWaitingError,
     RetryTakesNoDataError,
-    WaitsForChildError,
+    WaitingForChildError,
 )
 from engine.loops import FOR_EACH
 from engine.parking import Resumption
@@ -68,7 +68,9 @@ def resume_node(
     )
     if told.rowcount != 1:
         raise _why_not_resumed(connection, mine, node_id)
-    connection.execute(update(runs).where(own, runs.c.owner.is_(None)).values(claimableAt=AT_ONCE))
+    connection.execute(
+        update(runs).where(own, runs.c.owner.is_(None)).values(claimableAt=CLAIMABLE_NOW)
+    )
 
 
 def _why_not_resumed(
@@ -85,7 +87,7 @@ def _why_not_resumed(
     if row is None or row.status != NodeStatus.WAITING:
         return NotWaitingError(node_id, None if row is None else row.status)
     if row.childExecutionId is not None:
-        return WaitsForChildError(node_id, row.childExecutionId)
+        return WaitingForChildError(node_id, row.childExecutionId)
     if row.isRetry and row.resumption is None:
         return RetryTakesNoDataError(node_id)
     loops = row.nodeType == FOR_EACH and not row.isRetry

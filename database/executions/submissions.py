@@ -15,7 +15,7 @@ from database.executions.event_log import note_executions, note_nodes
 from database.executions.inline_workflows import ensure_row
 from database.records import IdempotencyKey, Submission
 from database.tables import (
-    AT_ONCE,
+    CLAIMABLE_NOW,
     definitions,
     executions,
     idempotency_keys,
@@ -26,14 +26,14 @@ from database.tables import (
 )
 from engine.errors import (
     IdempotencyKeyReusedError,
-    OrganizationRefusedError,
     QueueFullError,
-    StorageUnusableError,
+    StorageUnavailableError,
+    UnknownOrganizationError,
     WorkflowNotFoundError,
 )
 from engine.status import ExecutionStatus
 
-KEYS_KEPT_HOURS = 24
+IDEMPOTENCY_KEY_TTL_HOURS = 24
 _QUEUE_LOCK = 7_205_759_405  # any number but those of the other locks
 """PostgreSQL's advisory lock of the transactions that count waiting executions and add one."""
 
@@ -50,7 +50,7 @@ class Submissions:
         return to_text(self._clock())
 
     def _oldest_key(self) -> str:
-        return to_text(self._clock() - timedelta(hours=KEYS_KEPT_HOURS))
+        return to_text(self._clock() - timedelta(hours=IDEMPOTENCY_KEY_TTL_HOURS))
 
     async def known(self, key: IdempotencyKey) -> str | None:
         """The execution that a key stands for, or ``None`` for a new key.
@@ -81,7 +81,7 @@ class Submissions:
 
         Raises:
             WorkflowNotFoundError: the workflow was deleted in the meantime.
-            OrganizationRefusedError: the main project's tables know no such organization.
+            UnknownOrganizationError: the main project's tables know no such organization.
             IdempotencyKeyReusedError: the key stands for another request.
             QueueFullError: ``most_waiting`` executions are pending, or ``most_of_organization`` of
                 the submission's organization; one without an organization has no such limit.
@@ -95,14 +95,14 @@ class Submissions:
             )
         except IntegrityError as error:
             if not breaks_foreign_key(error):
-                raise StorageUnusableError(f"A table refuses the row: {error.orig}") from None
+                raise StorageUnavailableError(f"A table refuses the row: {error.orig}") from None
             there = select(workflows.c.id).where(workflows.c.id == submission.workflow_id)
             known = await self._reader.run(lambda connection: connection.scalar(there))
             if known is None and not submission.unsaved:
                 raise WorkflowNotFoundError(submission.workflow_id) from None
             if submission.organization_id is None:
                 raise
-            raise OrganizationRefusedError(submission.organization_id) from None
+            raise UnknownOrganizationError(submission.organization_id) from None
 
     def _insert(
         self,
@@ -149,7 +149,7 @@ class Submissions:
         return row.executionId
 
 
-_COUNT = select(func.count()).select_from(runs).where(runs.c.claimableAt == AT_ONCE)
+_COUNT = select(func.count()).select_from(runs).where(runs.c.claimableAt == CLAIMABLE_NOW)
 
 
 def _require_place(
@@ -208,7 +208,7 @@ def insert_execution(connection: Connection, submission: Submission, now: str) -
             completedNodes=progress.completed if progress else 0,
             storedBytes=len((submission.inputs or "").encode()),
             seq=len(submission.taken_over),
-            claimableAt=AT_ONCE,
+            claimableAt=CLAIMABLE_NOW,
             rerunOf=submission.rerun_of,
         )
     )

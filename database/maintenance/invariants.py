@@ -14,7 +14,7 @@ from sqlalchemy import Select, and_, func, literal, not_, or_, select
 from database.clock import Clock, to_text
 from database.connection.reader import Reader
 from database.tables import (
-    AT_ONCE,
+    CLAIMABLE_NOW,
     callbacks,
     children,
     definitions,
@@ -25,9 +25,9 @@ from database.tables import (
 )
 from engine.status import TERMINAL, ExecutionStatus, NodeStatus
 
-GRACE_SECONDS = 5.0
+CLAIM_GRACE_SECONDS = 5.0
 """How long after the end of a lease somebody must have claimed the execution."""
-SHOWN = 20
+MAX_SHOWN_VIOLATIONS = 20
 """Broken rows that are named of each invariant."""
 
 
@@ -56,12 +56,12 @@ async def find_violations(reader: Reader, clock: Clock, *, service_runs: bool) -
         **_calls(),
     }
     if service_runs:
-        checks.update(_ownership(to_text(clock() - timedelta(seconds=GRACE_SECONDS))))
+        checks.update(_ownership(to_text(clock() - timedelta(seconds=CLAIM_GRACE_SECONDS))))
     return await reader.run(
         lambda connection: [
             Violation(invariant, " ".join(str(value) for value in row))
             for invariant, query in checks.items()
-            for row in connection.execute(query.limit(SHOWN))
+            for row in connection.execute(query.limit(MAX_SHOWN_VIOLATIONS))
         ]
     )
 
@@ -125,7 +125,8 @@ def _bookkeeping() -> dict[str, Select[Any]]:
             )
         ),
         "what is owned is owned until a moment": _OURS.where(
-            runs.c.owner.is_not(None), func.coalesce(runs.c.claimableAt, AT_ONCE) == AT_ONCE
+            runs.c.owner.is_not(None),
+            func.coalesce(runs.c.claimableAt, CLAIMABLE_NOW) == CLAIMABLE_NOW,
         ),
         "an ended execution is not claimable": _OURS.where(_ENDED, runs.c.claimableAt.is_not(None)),
         "what waits for a slot is claimable": _OURS.where(

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Select, delete, exists, select, update
 from database.clock import Clock, to_text
 from database.connection.reader import Reader
 from database.connection.writer import Writer
-from database.executions.submissions import KEYS_KEPT_HOURS
+from database.executions.submissions import IDEMPOTENCY_KEY_TTL_HOURS
 from database.schema import CREATED
 from database.tables import (
     callbacks,
@@ -22,18 +22,18 @@ from database.tables import (
     runs,
 )
 
-BATCH = 25
+BATCH_SIZE = 25
 """Executions that one transaction forgets: with payloads of 1 MB still a fraction of a second."""
-VALUES_AT_ONCE = 500
+MAX_BOUND_VALUES = 500
 """Values in one statement; databases take a few thousand."""
-PAGES_GIVEN_BACK = 2_000
+PAGES_PER_VACUUM = 2_000
 """Free pages from which on a file that was made to shrink does; each call gives half of it back."""
 INCREMENTAL = 2
 """SQLite's number for files that shrink when they are told to."""
 
 _ROOT = executions.alias("root")
 
-_UNTOLD = select(callbacks.c.executionId).where(callbacks.c.dueAt.is_not(None))
+_UNNOTIFIED_CHILDREN = select(callbacks.c.executionId).where(callbacks.c.dueAt.is_not(None))
 """Executions whose receiver has still to be told; after a day at most it is given up."""
 
 
@@ -51,26 +51,28 @@ class Retention:
         return await self._reader.run(lambda connection: connection.scalar(created)) is not None
 
     async def prune(self, days: float | None, count: int | None) -> int:
-        """Forgets up to ``BATCH`` executions, over ``days`` old or beyond the last ``count``.
+        """Forgets up to ``BATCH_SIZE`` executions, over ``days`` old or beyond the last ``count``.
 
         One whose callback is still to be delivered stays until it is, or is given up.
 
         Returns:
-            How many it forgot; ``BATCH`` says that there may be more.
+            How many it forgot; ``BATCH_SIZE`` says that there may be more.
         """
 
         def write(connection: Connection) -> int:
             ids: list[str] = []
             ended = select(runs.c.executionId).where(
-                runs.c.endedAt.is_not(None), runs.c.executionId.not_in(_UNTOLD)
+                runs.c.endedAt.is_not(None), runs.c.executionId.not_in(_UNNOTIFIED_CHILDREN)
             )
             if days is not None:
                 oldest = to_text(self._clock() - timedelta(days=days))
-                old = ended.where(runs.c.endedAt < oldest).order_by(runs.c.endedAt).limit(BATCH)
+                old = (
+                    ended.where(runs.c.endedAt < oldest).order_by(runs.c.endedAt).limit(BATCH_SIZE)
+                )
                 ids += connection.execute(old).scalars()
-            if count is not None and len(ids) < BATCH:
+            if count is not None and len(ids) < BATCH_SIZE:
                 newest_first = ended.order_by(runs.c.endedAt.desc(), runs.c.position.desc())
-                beyond = newest_first.offset(count).limit(BATCH - len(ids))
+                beyond = newest_first.offset(count).limit(BATCH_SIZE - len(ids))
                 ids += connection.execute(beyond).scalars()
             if ids:
                 forget(connection, list(dict.fromkeys(ids)))
@@ -80,7 +82,7 @@ class Retention:
 
     async def prune_idempotency_keys(self) -> None:
         """Forgets the keys that nobody is promised any more."""
-        oldest = to_text(self._clock() - timedelta(hours=KEYS_KEPT_HOURS))
+        oldest = to_text(self._clock() - timedelta(hours=IDEMPOTENCY_KEY_TTL_HOURS))
 
         def write(connection: Connection) -> None:
             connection.execute(
@@ -103,10 +105,10 @@ class Retention:
                 return False
             free = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
             shrinks = connection.exec_driver_sql("PRAGMA auto_vacuum").scalar_one() == INCREMENTAL
-            if not shrinks or free < PAGES_GIVEN_BACK:
+            if not shrinks or free < PAGES_PER_VACUUM:
                 return False
             # A page at a time: Python's driver takes one step of a statement without columns.
-            for _ in range(PAGES_GIVEN_BACK // 2):
+            for _ in range(PAGES_PER_VACUUM // 2):
                 connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
             return True
 
@@ -130,6 +132,6 @@ def forget(connection: Connection, ids: Sequence[str] | Select[tuple[str]]) -> N
     connection.execute(delete(runs).where(runs.c.executionId.in_(ids)))
     connection.execute(delete(executions).where(executions.c.id.in_(ids)))
     used = exists().where(runs.c.definitionHash == definitions.c.hash)
-    for start in range(0, len(hashes), VALUES_AT_ONCE):
-        some = hashes[start : start + VALUES_AT_ONCE]
+    for start in range(0, len(hashes), MAX_BOUND_VALUES):
+        some = hashes[start : start + MAX_BOUND_VALUES]
         connection.execute(delete(definitions).where(definitions.c.hash.in_(some), ~used))

@@ -26,22 +26,22 @@ from database.queries.executions import (
     read_logs,
     reports,
 )
-from database.records import Event, Interest, NodeLog, Standing
+from database.records import Event, ExecutionSnapshot, NodeLog, SubscriptionFilter
 from database.tables import events, executions, logs, runs
 from engine.errors import ExecutionNotFoundError
 from engine.plan import Progress
 from engine.status import OPEN, ExecutionStatus, NodeStatus
 
-CUT_AT = 8_192
+PAYLOAD_PREVIEW_CHARS = 8_192
 """Characters of a payload's JSON that an event carries."""
-LEAST_CUT_AT = 256
+MIN_PAYLOAD_CHARS = 256
 STANDING_CHARACTERS = 800_000
 """Maximum size of all payloads in the snapshots that one client gets, in characters."""
 MAX_SNAPSHOT_LOGS = 5_000
 """Maximum number of node runs in the snapshots that one client gets."""
 MIN_SNAPSHOT_LOGS = 10
 """Number of node runs that each snapshot may have, however many executions there are."""
-MOST_STANDING = 500
+MAX_SNAPSHOTS = 500
 """How many executions are shown as they stand to who follows an organization."""
 
 _ENDED = (NodeStatus.COMPLETED, NodeStatus.ERROR, NodeStatus.CANCELLED, NodeStatus.WAITING)
@@ -65,13 +65,13 @@ _EVENTS = (
         logs.c.waitingSince,
         logs.c.status.label("statusNow"),
         logs.c.error.label("nodeError"),
-        cut(logs.c.inputData, CUT_AT).label("input"),
+        cut(logs.c.inputData, PAYLOAD_PREVIEW_CHARS).label("input"),
         size_of(logs.c.inputData).label("inputSize"),
-        cut(logs.c.outputData, CUT_AT).label("output"),
+        cut(logs.c.outputData, PAYLOAD_PREVIEW_CHARS).label("output"),
         size_of(logs.c.outputData).label("outputSize"),
         case((events.c.nodeStatus == NodeStatus.WAITING, logs.c.resultDetail)).label("asks"),
         case((_IS_END, executions.c.error)).label("error"),
-        case((_IS_END, cut(executions.c.finalOutput, CUT_AT))).label("final"),
+        case((_IS_END, cut(executions.c.finalOutput, PAYLOAD_PREVIEW_CHARS))).label("final"),
         case((_IS_END, size_of(executions.c.finalOutput))).label("finalSize"),
         *current_node_columns(),
     )
@@ -92,7 +92,7 @@ _CHANGED = (
 _TOP = select(func.coalesce(func.max(events.c.position), 0))
 
 
-class News:
+class EventFeed:
     """Reading events, and how things stand for those who come without having followed."""
 
     def __init__(self, reader: Reader) -> None:
@@ -103,7 +103,7 @@ class News:
         return await self._reader.run(_top)
 
     async def after(
-        self, position: int, interest: Interest, limit: int
+        self, position: int, interest: SubscriptionFilter, limit: int
     ) -> tuple[list[Event], int, bool]:
         """The events after ``position``, up to ``limit``.
 
@@ -162,7 +162,7 @@ class News:
 
         return await self._reader.run(read)
 
-    async def standing(self, interest: Interest) -> tuple[list[Standing], int]:
+    async def standing(self, interest: SubscriptionFilter) -> tuple[list[ExecutionSnapshot], int]:
         """How the executions stand, and the position of the last event that this covers.
 
         Of those that were not asked for by their ids only what has not ended is shown.
@@ -171,7 +171,7 @@ class News:
             ExecutionNotFoundError: there is none of an id that was asked for.
         """
 
-        def read(connection: Connection) -> tuple[list[Standing], int]:
+        def read(connection: Connection) -> tuple[list[ExecutionSnapshot], int]:
             top = _top(connection)
             ids: Collection[str] | None = interest.execution_ids
             if ids is None:
@@ -205,7 +205,7 @@ def _top(connection: Connection) -> int:
     return connection.scalar(_TOP) or 0
 
 
-def _of(interest: Interest) -> list[ColumnElement[bool]]:
+def _of(interest: SubscriptionFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if interest.execution_ids is not None:
         conditions.append(events.c.executionId.in_(list(interest.execution_ids)))
@@ -214,30 +214,32 @@ def _of(interest: Interest) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _going_on(interest: Interest) -> Select[tuple[str]]:
+def _going_on(interest: SubscriptionFilter) -> Select[tuple[str]]:
     query = (
         select(runs.c.executionId)
         .join(executions, executions.c.id == runs.c.executionId)
         .where(runs.c.endedAt.is_(None))
         .order_by(runs.c.position.desc())
-        .limit(MOST_STANDING)
+        .limit(MAX_SNAPSHOTS)
     )
     if interest.organization_id is None:
         return query
     return query.where(executions.c.organizationId == interest.organization_id)
 
 
-def _standing(connection: Connection, execution_id: str, most: int, characters: int) -> Standing:
+def _standing(
+    connection: Connection, execution_id: str, most: int, characters: int
+) -> ExecutionSnapshot:
     """Return a snapshot with at most ``most`` node runs and about ``characters`` of payloads."""
-    execution = read_execution(connection, execution_id, CUT_AT)
+    execution = read_execution(connection, execution_id, PAYLOAD_PREVIEW_CHARS)
     of_this = logs.c.executionId == execution_id
     nodes = connection.scalar(select(func.count()).select_from(logs).where(of_this)) or 0
     shown = min(nodes, most)
-    cut_at = max(LEAST_CUT_AT, min(CUT_AT, characters // max(1, shown)))
+    cut_at = max(MIN_PAYLOAD_CHARS, min(PAYLOAD_PREVIEW_CHARS, characters // max(1, shown)))
     # A power of two, because each different number is another statement to prepare.
     cut_at = 1 << (cut_at.bit_length() - 1)
     read = read_logs(connection, execution_id, last=most, cut_at=cut_at)
-    return Standing(execution, read, nodes - shown)
+    return ExecutionSnapshot(execution, read, nodes - shown)
 
 
 def _event(row: Row[*tuple[Any, ...]]) -> Event:
@@ -256,7 +258,7 @@ def _event(row: Row[*tuple[Any, ...]]) -> Event:
         ),
         log=None if row.nodeId is None else _log(row),
         error=short_text_of(row.error),
-        final_output=payload_of(row.final, row.finalSize, CUT_AT),
+        final_output=payload_of(row.final, row.finalSize, PAYLOAD_PREVIEW_CHARS),
     )
 
 
@@ -271,8 +273,10 @@ def _log(row: Row[*tuple[Any, ...]]) -> NodeLog:
         node_type=text_of(row.nodeType),
         node_label=text_of(row.nodeLabel),
         status=text_of(row.nodeStatus),
-        input_data=payload_of(row.input, row.inputSize, CUT_AT),
-        output_data=payload_of(row.output, row.outputSize, CUT_AT) if ended else None,
+        input_data=payload_of(row.input, row.inputSize, PAYLOAD_PREVIEW_CHARS),
+        output_data=payload_of(row.output, row.outputSize, PAYLOAD_PREVIEW_CHARS)
+        if ended
+        else None,
         error=short_text_of(row.nodeError) if ended else None,
         last_error=text_of(row.lastError),
         duration=number_of(row.duration) if ended else None,

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 
 from database.connection.reader import Reader
-from database.encryption import Vault
+from database.encryption import DataEncryption
 from database.executions.node_runs import is_own_row, outcome_of
 from database.foreign_values import (
     cut,
@@ -33,8 +33,8 @@ from database.records import (
     MANUAL,
     CurrentNode,
     Execution,
+    FinishedExecution,
     NodeLog,
-    PastRun,
     Workflow,
 )
 from database.tables import children, definitions, executions, logs, runs, workflows
@@ -117,10 +117,10 @@ _PAST_NODES = (
 )
 
 
-class Reads:
+class ExecutionQueries:
     """Reading what the journal and the main project wrote."""
 
-    def __init__(self, reader: Reader, vault: Vault) -> None:
+    def __init__(self, reader: Reader, vault: DataEncryption) -> None:
         self._reader = reader
         self._vault = vault
 
@@ -178,7 +178,7 @@ class Reads:
             )
         )
 
-    async def past_run(self, execution_id: str) -> PastRun:
+    async def past_run(self, execution_id: str) -> FinishedExecution:
         """What a rerun of an execution needs to know.
 
         Raises:
@@ -198,7 +198,7 @@ class Reads:
 
 
 def workflow_of(connection: Connection, workflow_id: str) -> Workflow:
-    """One workflow; see ``Reads.workflow``."""
+    """One workflow; see ``ExecutionQueries.workflow``."""
     if "\0" in workflow_id:
         raise WorkflowNotFoundError(workflow_id)  # PostgreSQL would not even be asked for it
     query = select(
@@ -215,12 +215,14 @@ def workflow_of(connection: Connection, workflow_id: str) -> Workflow:
     )
 
 
-def _past_run(connection: Connection, execution_id: str, vault: Vault) -> PastRun:
+def _past_run(
+    connection: Connection, execution_id: str, vault: DataEncryption
+) -> FinishedExecution:
     row = connection.execute(_PAST_RUN, {"execution": execution_id}).first()
     if row is None:
         raise ExecutionNotFoundError(execution_id)
     ended = connection.execute(_PAST_NODES, {"execution": execution_id}).all()
-    return PastRun(
+    return FinishedExecution(
         execution_id,
         text_of(row.status) or ExecutionStatus.PENDING,
         required_text_of(row.workflowId),
@@ -252,7 +254,7 @@ def read_execution(
     output_characters: int = 0,
     results_characters: int = 0,
 ) -> Execution:
-    """See ``Reads.execution_with_logs``."""
+    """See ``ExecutionQueries.execution_with_logs``."""
     query = _execution_query(output_characters, results_characters)
     row = connection.execute(query, {"execution": execution_id}).first()
     if row is None:
@@ -306,7 +308,7 @@ def read_logs(
     last: int | None = None,
     cut_at: int | None = None,
 ) -> list[NodeLog]:
-    """See ``Reads.logs``."""
+    """See ``ExecutionQueries.logs``."""
     rows = connection.execute(_logs_query(last, cut_at), {"execution": execution_id}).all()
     return [node_log(row, cut_at) for row in reversed(rows)]
 

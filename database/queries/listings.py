@@ -32,16 +32,16 @@ from database.foreign_values import (
 )
 from database.queries.executions import workflow_of
 from database.records import (
+    ExecutionCursor,
     ExecutionFilter,
-    ExecutionPlace,
     ExecutionSummary,
     StoredValue,
     Workflow,
-    WorkflowPlace,
+    WorkflowCursor,
     WorkflowSummary,
 )
 from database.tables import children, executions, runs, workflows
-from engine.errors import CursorRefusedError
+from engine.errors import InvalidCursorError
 from engine.status import ExecutionStatus
 
 Item = TypeVar("Item")
@@ -63,15 +63,15 @@ class Page(Generic[Item, Place]):
     end: Place | None
 
 
-class Lists:
+class Listings:
     """Lists of what there is."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
     async def executions(
-        self, wanted: ExecutionFilter, limit: int, after: ExecutionPlace | None = None
-    ) -> Page[ExecutionSummary, ExecutionPlace]:
+        self, wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None = None
+    ) -> Page[ExecutionSummary, ExecutionCursor]:
         """Up to ``limit`` executions, those of other programs' making too."""
         return await self._reader.run(
             lambda connection: _executions(connection, wanted, limit, after)
@@ -81,9 +81,9 @@ class Lists:
         self,
         workflow_id: str,
         limit: int,
-        after: ExecutionPlace | None = None,
+        after: ExecutionCursor | None = None,
         organization_id: str | None = None,
-    ) -> tuple[Workflow, Page[ExecutionSummary, ExecutionPlace], int]:
+    ) -> tuple[Workflow, Page[ExecutionSummary, ExecutionCursor], int]:
         """A workflow, some of its executions (of one organization, or of all), and how many.
 
         Raises:
@@ -100,8 +100,8 @@ class Lists:
         )
 
     async def workflows(
-        self, organization_id: str | None, limit: int, after: WorkflowPlace | None = None
-    ) -> Page[WorkflowSummary, WorkflowPlace]:
+        self, organization_id: str | None, limit: int, after: WorkflowCursor | None = None
+    ) -> Page[WorkflowSummary, WorkflowCursor]:
         """Up to ``limit`` workflows, of one organization or of all."""
         query = (
             select(
@@ -142,12 +142,12 @@ class Lists:
         if len(rows) == len(items):
             return Page(items, None)
         last = rows[limit - 1]
-        return Page(items, WorkflowPlace(_place_of(last.createdAt), _place_of(last.id)))
+        return Page(items, WorkflowCursor(_place_of(last.createdAt), _place_of(last.id)))
 
 
 def _executions(
-    connection: Connection, wanted: ExecutionFilter, limit: int, after: ExecutionPlace | None
-) -> Page[ExecutionSummary, ExecutionPlace]:
+    connection: Connection, wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None
+) -> Page[ExecutionSummary, ExecutionCursor]:
     query = (
         select(
             executions.c.id,
@@ -178,7 +178,7 @@ def _executions(
     if len(rows) == len(items):
         return Page(items, None)
     last = rows[limit - 1]
-    return Page(items, ExecutionPlace(_place_of(last.createdAt), last[-1], _place_of(last.id)))
+    return Page(items, ExecutionCursor(_place_of(last.createdAt), last[-1], _place_of(last.id)))
 
 
 def _summary(row: Row[*tuple[Any, ...]]) -> ExecutionSummary:
@@ -203,10 +203,10 @@ def _check_place(connection: Connection, *values: StoredValue) -> None:
     """Check that the database can compare its sort keys with these.
 
     Raises:
-        CursorRefusedError: If a value is not text, and only SQLite stores such values as keys.
+        InvalidCursorError: If a value is not text, and only SQLite stores such values as keys.
     """
     if connection.dialect.name != "sqlite" and not all(isinstance(v, str) for v in values):
-        raise CursorRefusedError
+        raise InvalidCursorError
 
 
 def _place_of(value: Any) -> StoredValue:
@@ -214,7 +214,9 @@ def _place_of(value: Any) -> StoredValue:
     return "" if value is None else value
 
 
-def _conditions(wanted: ExecutionFilter, after: ExecutionPlace | None) -> list[ColumnElement[bool]]:
+def _conditions(
+    wanted: ExecutionFilter, after: ExecutionCursor | None
+) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.organization_id is not None:
         conditions.append(executions.c.organizationId == wanted.organization_id)

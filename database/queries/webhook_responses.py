@@ -3,7 +3,7 @@
 from sqlalchemy import bindparam, select
 
 from database.connection.reader import Reader
-from database.encryption import Vault
+from database.encryption import DataEncryption
 from database.foreign_values import object_of
 from database.tables import logs
 from engine.json_values import JsonValue
@@ -19,10 +19,10 @@ _FIRST = (
 )
 
 
-class Replies:
+class WebhookResponses:
     """Reading what a node of an execution returned."""
 
-    def __init__(self, reader: Reader, vault: Vault) -> None:
+    def __init__(self, reader: Reader, vault: DataEncryption) -> None:
         self._reader = reader
         self._vault = vault
 

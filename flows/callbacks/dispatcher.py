@@ -19,9 +19,9 @@ from uuid import uuid4
 import structlog
 
 from database import Database
-from database.executions.callbacks import Delivery, Failure
+from database.executions.callbacks import AttemptFailure, CallbackAttempt
 from engine.errors import ExecutionNotFoundError, LeaseLostError, StorageError
-from flows.callbacks.request import LONGEST_OUTPUT, Answer, body_of, headers_of, send
+from flows.callbacks.request import MAX_OUTPUT_CHARS, CallbackResponse, body_of, headers_of, send
 from flows.storage_retry import patiently
 from tasks.context import HandlerSettings
 
@@ -37,12 +37,12 @@ SLOTS_OF_THE_SLOW = 4
 SLOW_PART = 0.25
 """A host is slow when it took longer than this part of the time limit the last time."""
 SLOW_REMEMBERED = 1_000
-LONGEST_DELAY_SECONDS = 3_600.0
+MAX_CALLBACK_BACKOFF_SECONDS = 3_600.0
 JITTER = 0.25
 """Up to so much is added to a delay, so that what failed together is not tried together again."""
-BREATH_SECONDS = 0.05
+IDLE_POLL_SECONDS = 0.05
 """Between two looks that found nothing: most executions that end have nobody to be told."""
-LEAVING_SECONDS = 1.0
+SHUTDOWN_TIMEOUT_SECONDS = 1.0
 """How long callbacks on their way have when the service stops."""
 
 
@@ -66,7 +66,7 @@ async def deliver_callbacks(
     poll_seconds: float,
 ) -> None:
     """Sends what is due for as long as the service runs; looks at once when ``news`` is set."""
-    post = _Post(database, settings, news, settings.timeout_seconds + lease_seconds)
+    post = _CallbackDispatcher(database, settings, news, settings.timeout_seconds + lease_seconds)
     try:
         while True:
             news.clear()
@@ -79,7 +79,7 @@ async def deliver_callbacks(
                 log.exception("callbacks_failed")
                 found = False
             if not found:
-                await asyncio.sleep(BREATH_SECONDS)
+                await asyncio.sleep(IDLE_POLL_SECONDS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(poll_seconds):
                     await news.wait()
@@ -119,11 +119,11 @@ def delay_after(attempt: int, first_delay_seconds: float, retry_after: float | N
     ``retry_after`` of the receiver makes it longer, not shorter, and not longer than that hour.
     """
     doubled = first_delay_seconds * 2.0 ** min(attempt - 1, 30)
-    wanted = min(LONGEST_DELAY_SECONDS, max(doubled, retry_after or 0.0))
+    wanted = min(MAX_CALLBACK_BACKOFF_SECONDS, max(doubled, retry_after or 0.0))
     return wanted * random.uniform(1.0, 1.0 + JITTER)  # noqa: S311 - spreads calls, hides nothing
 
 
-class _Post:
+class _CallbackDispatcher:
     """The slots, and what is known of the hosts."""
 
     def __init__(
@@ -169,7 +169,7 @@ class _Post:
         """Gives what is under way a moment, and puts the rest back."""
         self._leaving = True
         if self._under_way:
-            await asyncio.wait(list(self._under_way), timeout=LEAVING_SECONDS)
+            await asyncio.wait(list(self._under_way), timeout=SHUTDOWN_TIMEOUT_SECONDS)
         left = list(self._under_way)
         for task in left:
             task.cancel()
@@ -195,12 +195,12 @@ class _Post:
         except Exception:
             log.exception("callbacks_failed")
 
-    async def _deliver(self, delivery: Delivery, host: str) -> None:
+    async def _deliver(self, delivery: CallbackAttempt, host: str) -> None:
         began = time.monotonic()
         try:
             answer = await self._attempt(delivery)
         except asyncio.CancelledError:
-            stopped = Failure("the service stopped before the answer came")
+            stopped = AttemptFailure("the service stopped before the answer came")
             await self._callbacks.failed(delivery, stopped, 0)
             raise
         self._remember(host, time.monotonic() - began)
@@ -216,8 +216,8 @@ class _Post:
         event = "callback_given_up" if due is None else "callback_failed"
         log.warning(event, **said, reason=failure.error, next_attempt_at=due)
 
-    async def _attempt(self, delivery: Delivery) -> Answer:
-        execution = await self._database.reads.execution(delivery.execution_id, LONGEST_OUTPUT)
+    async def _attempt(self, delivery: CallbackAttempt) -> CallbackResponse:
+        execution = await self._database.reads.execution(delivery.execution_id, MAX_OUTPUT_CHARS)
         now = self._database.clock()
         body = body_of(execution, delivery.workflow_name)
         headers = headers_of(delivery, body, self._settings.secret, now)

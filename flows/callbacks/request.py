@@ -17,7 +17,7 @@ import httpx2
 import structlog
 from standardwebhooks import Webhook
 
-from database.executions.callbacks import Delivery, Failure
+from database.executions.callbacks import AttemptFailure, CallbackAttempt
 from database.records import Execution, Payload
 from engine.errors import NodeError, describe
 from engine.json_values import JsonValue, load_json
@@ -29,18 +29,18 @@ from version import VERSION
 log = structlog.get_logger()
 
 USER_AGENT = f"Workflow-Orchestration-Service/{VERSION}"
-LONGEST_OUTPUT = 256 * 1024
+MAX_OUTPUT_CHARS = 256 * 1024
 """Characters of ``finalOutput``'s JSON that a callback carries; the polling answer has it whole."""
 
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CallbackResponse:
     """What the receiver answered to one attempt, or why there is no answer."""
 
     status: int | None = None
-    failure: Failure | None = None
+    failure: AttemptFailure | None = None
     retry_after: float | None = None
     """Seconds that the receiver asked to be left alone for."""
 
@@ -99,7 +99,9 @@ def _output(output: Payload | None) -> JsonValue:
         return output.text  # another program changed it
 
 
-def headers_of(delivery: Delivery, body: str, secret: str | None, now: datetime) -> dict[str, str]:
+def headers_of(
+    delivery: CallbackAttempt, body: str, secret: str | None, now: datetime
+) -> dict[str, str]:
     """The headers of one attempt. ``webhook-id`` is the same for all attempts of a callback."""
     message_id = f"msg_{delivery.execution_id}"
     moment = now.astimezone(UTC).replace(microsecond=0)
@@ -121,7 +123,7 @@ async def send(
     timeout_seconds: float,
     now: datetime,
     calls: HandlerSettings,
-) -> Answer:
+) -> CallbackResponse:
     """Makes one attempt; whatever goes wrong is an answer. The answer's body is not read."""
     # However long an answer says it is: that the callback was taken is all that counts.
     unread = replace(calls, http_max_response_bytes=sys.maxsize)
@@ -135,26 +137,30 @@ async def send(
         ):
             return _judge(response, now)
     except (TimeoutError, httpx2.TimeoutException):
-        return Answer(failure=Failure(f"no answer within {timeout_seconds:g} s"))
+        return CallbackResponse(failure=AttemptFailure(f"no answer within {timeout_seconds:g} s"))
     except NodeError as error:
         # What the client refuses to call: it would refuse it again.
-        return Answer(failure=Failure(describe(error), is_final=not error.retryable))
+        return CallbackResponse(
+            failure=AttemptFailure(describe(error), is_final=not error.retryable)
+        )
     except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL) as error:
-        return Answer(failure=Failure(plain_reason(error), is_final=True))
+        return CallbackResponse(failure=AttemptFailure(plain_reason(error), is_final=True))
     except httpx2.HTTPError as error:
-        return Answer(failure=Failure(plain_reason(error)))
+        return CallbackResponse(failure=AttemptFailure(plain_reason(error)))
     except Exception as error:
         log.exception("callback_not_sent")
-        return Answer(failure=Failure(f"the service failed to send it: {type(error).__name__}"))
+        return CallbackResponse(
+            failure=AttemptFailure(f"the service failed to send it: {type(error).__name__}")
+        )
 
 
-def _judge(response: httpx2.Response, now: datetime) -> Answer:
+def _judge(response: httpx2.Response, now: datetime) -> CallbackResponse:
     status = response.status_code
     if response.is_success:
-        return Answer(status)
+        return CallbackResponse(status)
     said = f"the receiver answered {status} {response.reason_phrase}".rstrip()
     if response.is_redirect:
         said += "; redirects are not followed"
     is_final = status == HTTPStatus.GONE
     retry_after = parse_retry_after(response.headers.get("Retry-After"), now)
-    return Answer(status, Failure(said, status, is_final), retry_after)
+    return CallbackResponse(status, AttemptFailure(said, status, is_final), retry_after)

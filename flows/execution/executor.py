@@ -12,53 +12,55 @@ from database import Clock, to_text
 from database.executions.foreign_ends import EndedElsewhereError
 from database.executions.journal import Journal
 from database.executions.node_records import NodeEnded, RetryLater
-from database.records import Ending, Lease, RunRecord
+from database.records import ExecutionResult, JournalState, Lease
 from engine.errors import NodeError, describe
 from engine.json_encoding import TooLargeError
 from engine.json_values import JsonValue, encode_json
 from engine.limits import DEFAULT_RUN_LIMITS, RunLimits
-from engine.loop_plan import NestedPlan
+from engine.loop_plan import Plan
 from engine.parking import ParkedNode, ParkedRetry, is_parking
 from engine.plan import SKIPPED, Outcome, Step
 from engine.status import ExecutionStatus, NodeStatus
 from engine.tally import Tally
-from flows.execution.journal_rows import Rows
-from flows.execution.journal_writer import ExecutionWriter
-from flows.execution.loop_progress import LoopReports
+from flows.execution.journal_rows import JournalRows
+from flows.execution.journal_writer import JournalWriter
+from flows.execution.loop_progress import LoopProgress
 from flows.execution.node_starts import NodeStart, NodeStarts
 from flows.execution.node_times import NodeTimes
 from flows.execution.parked_nodes import ParkedNodes
-from flows.execution.protocol import NodeRuns
-from flows.execution.signals import RunControl, StopReason
+from flows.execution.protocol import NodeExecutor
+from flows.execution.signals import ExecutionSignals, StopReason
 from flows.execution.start_queue import StartQueue
 from flows.execution.stored_sizes import StoredSizes
-from flows.nodes.progress import Publish, Reports, publish_nowhere
+from flows.nodes.progress import ProgressReporter, Publish, publish_nowhere
 from flows.nodes.result import NodeResult, error_detail
 from flows.nodes.retry_policy import RetryParkedError
 
 log = structlog.get_logger()
 
-LEFT_BEHIND = "its handler is synchronous and cannot be interrupted: it may run on for a while"
+SYNC_HANDLER_ABANDONED_MESSAGE = (
+    "its handler is synchronous and cannot be interrupted: it may run on for a while"
+)
 """What the log says of a node whose execution was stopped around it."""
 
-CLOSED = "its loop, or its item of it, has failed"
+LOOP_ITEM_FAILED_MESSAGE = "its loop, or its item of it, has failed"
 """What the log says of a node that waited in a loop."""
 
-STOPPING_SECONDS = 10.0
+NODE_CANCEL_TIMEOUT_SECONDS = 10.0
 """How long a cancelled handler may take to come to its end before it is left behind."""
 
 
-class Walk:
+class Executor:
     """One execution on its way from what the journal has to its end."""
 
     def __init__(  # noqa: PLR0913 - all of them from the carrier
         self,
-        plan: NestedPlan,
-        record: RunRecord,
+        plan: Plan,
+        record: JournalState,
         lease: Lease,
         journal: Journal,
-        runner: NodeRuns,
-        control: RunControl,
+        runner: NodeExecutor,
+        control: ExecutionSignals,
         clock: Clock,
         *,
         publish: Publish = publish_nowhere,
@@ -72,13 +74,13 @@ class Walk:
         self._clock = clock
         self._outcomes: dict[str, Outcome] = record.outcomes
         self._begun = record.attempts
-        self._rows = Rows(plan, record.outcomes, journal.vault, limits)
+        self._rows = JournalRows(plan, record.outcomes, journal.vault, limits)
         self._sizes = StoredSizes(limits, record)
         tally = Tally(plan.counted, record.outcomes)
-        self._writer = ExecutionWriter(journal, lease, record.seq, control, tally, self._sizes)
+        self._writer = JournalWriter(journal, lease, record.seq, control, tally, self._sizes)
         self._queue = StartQueue(plan, record.outcomes, limits.concurrent_nodes)
         self._parked = ParkedNodes(record.parked, plan.is_loop)
-        self._loop_reports = LoopReports(plan.how_far)
+        self._loop_reports = LoopProgress(plan.how_far)
         self._failed_attempts = record.failed_attempts
         self._times = NodeTimes(record.times, clock)
         self._unwritten: tuple[Sequence[NodeEnded], Step] = ((), Step())
@@ -87,9 +89,9 @@ class Walk:
             plan, record.outcomes, self._begun, self._sizes, self._parked, self._times
         )
         self._running: dict[str, asyncio.Task[NodeResult]] = {}
-        self._reports = Reports(lease.execution_id, publish)
+        self._reports = ProgressReporter(lease.execution_id, publish)
 
-    async def run(self) -> Ending | StopReason:
+    async def run(self) -> ExecutionResult | StopReason:
         """Walks to the end.
 
         Returns:
@@ -105,7 +107,7 @@ class Walk:
             await self._stop_nodes()
             await self._reports.settle()
 
-    async def _run(self) -> Ending | StopReason:
+    async def _run(self) -> ExecutionResult | StopReason:
         ended = await self._take_due()
         stopped = self._plan.failure(self._outcomes) is not None
         step = self._plan.ready(self._outcomes, self._parked.loops)
@@ -156,7 +158,14 @@ class Walk:
                 child = self._parked.take(key).child_id
                 waited, status = self._times.resume(key), NodeStatus.CANCELLED
                 closed.append(
-                    NodeEnded(key, status, None, error=CLOSED, gives_up=child, waited_ms=waited)
+                    NodeEnded(
+                        key,
+                        status,
+                        None,
+                        error=LOOP_ITEM_FAILED_MESSAGE,
+                        gives_up=child,
+                        waited_ms=waited,
+                    )
                 )
         return [
             *(node for node in ended if node.node_id not in loops),
@@ -211,7 +220,7 @@ class Walk:
         self._outcomes[key] = replace(outcome, size=len(ended.output_data or ""))
         return ended
 
-    async def _park(self) -> Ending | StopReason:
+    async def _park(self) -> ExecutionResult | StopReason:
         due = self._parked.next_due()
         try:
             await self._writer.park(due)
@@ -249,7 +258,9 @@ class Walk:
             return self._failed(node_id, str(too_large), duration)
         if is_parking(result.result):
             if self._plan.is_closed(node_id, self._outcomes):
-                return NodeEnded(node_id, NodeStatus.CANCELLED, duration, error=CLOSED)
+                return NodeEnded(
+                    node_id, NodeStatus.CANCELLED, duration, error=LOOP_ITEM_FAILED_MESSAGE
+                )
             parked = ParkedNode(result.result)
             self._parked.add(node_id, parked)
             until = None if parked.until is None else to_text(parked.until)
@@ -271,7 +282,9 @@ class Walk:
     def _retry_later(self, node_id: str, later: RetryParkedError, duration: int) -> NodeEnded:
         """Park a node run until its next attempt."""
         if self._plan.is_closed(node_id, self._outcomes):
-            return NodeEnded(node_id, NodeStatus.CANCELLED, duration, error=CLOSED)
+            return NodeEnded(
+                node_id, NodeStatus.CANCELLED, duration, error=LOOP_ITEM_FAILED_MESSAGE
+            )
         until = self._clock() + timedelta(seconds=later.pause_seconds)
         begun = self._begun.get(node_id, 0) + later.failed_attempts
         failed = self._failed_attempts.get(node_id, 0) + later.failed_attempts
@@ -327,7 +340,7 @@ class Walk:
             task.cancel()
         if not self._running:
             return
-        _, left = await asyncio.wait(self._running.values(), timeout=STOPPING_SECONDS)
+        _, left = await asyncio.wait(self._running.values(), timeout=NODE_CANCEL_TIMEOUT_SECONDS)
         for task in left:
             log.warning("handler_does_not_stop", node_id=task.get_name())
             del self._running[task.get_name()]
@@ -357,14 +370,16 @@ class Walk:
             await self._writer.report(key, percentage, message)
         return starts
 
-    async def _finish(self, ended: Sequence[NodeEnded], step: Step) -> Ending:
+    async def _finish(self, ended: Sequence[NodeEnded], step: Step) -> ExecutionResult:
         failure = self._plan.failure(self._outcomes)
         status = ExecutionStatus.FAILED if failure else ExecutionStatus.COMPLETED
         ending = await self._rows.ending(status, failure, stored_bytes=self._sizes.stored)
         await self._writer.finish(ending, ended, self._rows.decided(step))
         return ending
 
-    async def _stop(self, ended: list[NodeEnded], reason: StopReason) -> Ending | StopReason:
+    async def _stop(
+        self, ended: list[NodeEnded], reason: StopReason
+    ) -> ExecutionResult | StopReason:
         """Stops what runs; records the end of a cancelled execution, and what had ended anyway."""
         in_flight = list(self._running)
         await self._stop_nodes()
@@ -381,7 +396,9 @@ class Walk:
                 i,
                 NodeStatus.CANCELLED,
                 self._times.stop(i),
-                error=None if self._runner.interrupts(self._plan.node(i)) else LEFT_BEHIND,
+                error=None
+                if self._runner.interrupts(self._plan.node(i))
+                else SYNC_HANDLER_ABANDONED_MESSAGE,
             )
             for i in in_flight
             if i not in known

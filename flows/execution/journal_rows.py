@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import structlog
 
-from database.encryption import Vault
-from database.executions.node_records import NodeDecided, NodeEnded
-from database.records import Ending
+from database.encryption import DataEncryption
+from database.executions.node_records import NodeEnded, NodeOutcomeRecorded
+from database.records import ExecutionResult
 from engine.json_encoding import TooLargeError, encode_within, size_within
 from engine.json_values import JsonValue, encode_json
 from engine.limits import DEFAULT_RUN_LIMITS, RunLimits
-from engine.loop_plan import NestedPlan
+from engine.loop_plan import Plan
 from engine.plan import Outcome, Outcomes, Step
 from engine.redaction import HIDDEN, hides, shown
 from engine.status import ExecutionStatus, NodeStatus
@@ -37,12 +37,12 @@ def _whole(value: JsonValue, most_bytes: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class JournalRows:
     """The rows of one execution's nodes, sealed where they hide their data."""
 
-    plan: NestedPlan
+    plan: Plan
     outcomes: Outcomes
-    vault: Vault
+    vault: DataEncryption
     limits: RunLimits = DEFAULT_RUN_LIMITS
 
     async def stored(self, node_id: str, result: NodeResult) -> tuple[str, str | None]:
@@ -85,12 +85,12 @@ class Rows:
             node_id, outcome.status, None, *stored, gives_up=gives_up, waited_ms=waited_ms
         )
 
-    def decided(self, step: Step) -> list[NodeDecided]:
+    def decided(self, step: Step) -> list[NodeOutcomeRecorded]:
         """The nodes that a step decides without a run. Loops have rows since they began."""
         return [
-            *(NodeDecided(self.plan.declared(node_id)) for node_id in step.skip),
+            *(NodeOutcomeRecorded(self.plan.declared(node_id)) for node_id in step.skip),
             *(
-                NodeDecided(
+                NodeOutcomeRecorded(
                     self.plan.declared(key),
                     outcome.status,
                     None if outcome.error else encode_json(outcome.result.get("outputData")),
@@ -103,14 +103,16 @@ class Rows:
 
     async def ending(
         self, status: ExecutionStatus, error: str | None = None, *, stored_bytes: int = 0
-    ) -> Ending:
+    ) -> ExecutionResult:
         """How the execution ends; with its final output where it has completed.
 
         Where the final output would make the execution store too much, it ends ``failed``.
         """
         return await run_sized(stored_bytes, self._ending, status, error, stored_bytes)
 
-    def _ending(self, status: ExecutionStatus, error: str | None, stored_bytes: int) -> Ending:
+    def _ending(
+        self, status: ExecutionStatus, error: str | None, stored_bytes: int
+    ) -> ExecutionResult:
         results = {
             node_id: HIDDEN if self._hides(node_id) else outcome.result
             for node_id, outcome in self.outcomes.items()
@@ -125,7 +127,7 @@ class Rows:
                 status = ExecutionStatus.FAILED
                 error = str(self.limits.execution_too_large("its final output"))
         progress = self.plan.progress(self.outcomes)
-        return Ending(status, progress, error, _whole(results, sys.maxsize), final)
+        return ExecutionResult(status, progress, error, _whole(results, sys.maxsize), final)
 
     def _shown(self) -> dict[str, Outcome]:
         return {i: shown(it) if self._hides(i) else it for i, it in self.outcomes.items()}

@@ -10,12 +10,12 @@ import structlog
 
 from database.executions.foreign_ends import EndedElsewhereError
 from database.executions.journal import Journal
-from database.executions.node_records import NodeDecided, NodeEnded, NodeStarted, RetryLater
-from database.records import Ending, Lease
+from database.executions.node_records import NodeEnded, NodeOutcomeRecorded, NodeStarted, RetryLater
+from database.records import ExecutionResult, Lease
 from engine.parking import Resumption
 from engine.tally import Tally
 from flows.execution.protocol import OnRetry
-from flows.execution.signals import RunControl, StopReason
+from flows.execution.signals import ExecutionSignals, StopReason
 from flows.execution.stored_sizes import StoredSizes
 from flows.nodes.progress import Record, Wanted
 from flows.storage_retry import patiently
@@ -32,7 +32,7 @@ def _always() -> bool:
     return True
 
 
-class ExecutionWriter:
+class JournalWriter:
     """Writes with the right sequence number, and waits for a database that is busy.
 
     The lock keeps the order: a report or a retry of a node may be recorded at the same time as a
@@ -44,7 +44,7 @@ class ExecutionWriter:
         journal: Journal,
         lease: Lease,
         seq: int,
-        control: RunControl,
+        control: ExecutionSignals,
         tally: Tally,
         sizes: StoredSizes,
     ) -> None:
@@ -67,7 +67,7 @@ class ExecutionWriter:
         current_node_id: str | None,
         *,
         ended: Sequence[NodeEnded],
-        decided: Sequence[NodeDecided],
+        decided: Sequence[NodeOutcomeRecorded],
         started: Sequence[NodeStarted],
     ) -> None:
         """Record a step of the execution, at most MAX_ROWS_PER_TRANSACTION rows at a time.
@@ -90,7 +90,7 @@ class ExecutionWriter:
         self,
         current_node_id: str | None,
         ended: Sequence[NodeEnded],
-        decided: Sequence[NodeDecided],
+        decided: Sequence[NodeOutcomeRecorded],
         started: Sequence[NodeStarted],
     ) -> None:
         self._tally.add((node.node_id, node.status) for node in ended)
@@ -116,7 +116,10 @@ class ExecutionWriter:
             await self._patiently(lambda: self._journal.park(self._lease, due), "parking")
 
     async def finish(
-        self, ending: Ending, ended: Sequence[NodeEnded], decided: Sequence[NodeDecided]
+        self,
+        ending: ExecutionResult,
+        ended: Sequence[NodeEnded],
+        decided: Sequence[NodeOutcomeRecorded],
     ) -> None:
         """Record the end of the execution."""
         if len(ended) + len(decided) > MAX_ROWS_PER_TRANSACTION:

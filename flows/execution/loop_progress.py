@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from flows.nodes.progress import WRITE_EVERY_SECONDS
+from flows.nodes.progress import PROGRESS_INTERVAL_SECONDS
 
 HowFar = Callable[[str], tuple[int, int] | None]
 """Of a loop, by its key: the items that have ended, and all of them; ``None`` where it is over."""
 
 
 @dataclass(frozen=True, slots=True)
-class LoopReports:
+class LoopProgress:
     """Which reports are due: each loop's at most once a second, as with other nodes."""
 
     how_far: HowFar
@@ -24,7 +24,7 @@ class LoopReports:
         for key in loops:
             far = self.how_far(key)
             ended, last = self._told.get(key, (0, 0.0))
-            if far is None or far[0] == ended or now - last < WRITE_EVERY_SECONDS:
+            if far is None or far[0] == ended or now - last < PROGRESS_INTERVAL_SECONDS:
                 continue
             self._told[key] = (far[0], now)
             found.append((key, 100 * far[0] // far[1], f"{far[0]} of {far[1]} items are done"))

@@ -8,7 +8,7 @@ from database.executions.node_records import NodeStarted
 from engine.errors import NodeError
 from engine.json_encoding import TooLargeError, encode_within
 from engine.json_values import JsonValue
-from engine.loop_plan import NestedPlan
+from engine.loop_plan import Plan
 from engine.plan import Outcomes
 from flows.execution.node_times import NodeTimes
 from flows.execution.parked_nodes import ParkedNodes
@@ -34,7 +34,7 @@ class NodeStart:
 class NodeStarts:
     """Makes the inputs of node runs; a large one is made off the loop."""
 
-    plan: NestedPlan
+    plan: Plan
     outcomes: Outcomes
     begun: Mapping[str, int]
     """Attempts that earlier owners of the execution had begun, by key."""

@@ -5,14 +5,14 @@ from typing import Protocol
 
 from engine.document import Node
 from engine.json_values import JsonValue
-from flows.nodes.progress import NodeReports
+from flows.nodes.progress import NodeProgress
 from flows.nodes.result import NodeResult
 
 OnRetry = Callable[[int, str], Awaitable[None]]
 """Told of each attempt that failed and is followed by another: its number, and why it failed."""
 
 
-class NodeRuns(Protocol):
+class NodeExecutor(Protocol):
     """Runs nodes; the walk decides which and when."""
 
     async def run(
@@ -20,7 +20,7 @@ class NodeRuns(Protocol):
         node: Node,
         input_data: JsonValue,
         on_retry: OnRetry,
-        reports: NodeReports,
+        reports: NodeProgress,
         failed: int = 0,
     ) -> NodeResult:
         """Runs one node with its input, all attempts of it. Raises when it failed.

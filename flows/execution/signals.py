@@ -20,7 +20,7 @@ class StopReason(StrEnum):
     """All that is left waits for a moment or for people; it holds no slot meanwhile."""
 
 
-class RunControl:
+class ExecutionSignals:
     """One walk's ear, and its voice. Its methods are called in the walk's own loop."""
 
     def __init__(self, announce: Callable[[], object] = lambda: None) -> None:

@@ -3,13 +3,13 @@
 from collections import deque
 from collections.abc import Iterable
 
-from engine.loop_plan import NestedPlan
+from engine.loop_plan import Plan
 from engine.plan import Outcomes
 
 MAX_STARTS_PER_STEP = 20
 """Maximum number of node runs that one step of an execution starts."""
 
-GROWTH_SECONDS = 0.1
+START_LIMIT_GROWTH_INTERVAL_SECONDS = 0.1
 """Interval without an ended node after which more nodes of an execution start."""
 
 
@@ -20,7 +20,7 @@ class StartQueue:
     ended for a while. Nodes that compute would only delay each other and other executions.
     """
 
-    def __init__(self, plan: NestedPlan, outcomes: Outcomes, max_in_flight: int) -> None:
+    def __init__(self, plan: Plan, outcomes: Outcomes, max_in_flight: int) -> None:
         self._plan = plan
         self._outcomes = outcomes
         self._max_in_flight = max_in_flight
@@ -61,4 +61,4 @@ class StartQueue:
 
     def seconds_until_growth(self) -> float | None:
         """Return after how many seconds more may start; ``None`` if none are in the queue."""
-        return GROWTH_SECONDS if self._keys else None
+        return START_LIMIT_GROWTH_INTERVAL_SECONDS if self._keys else None

@@ -1,7 +1,7 @@
 """Stored sizes: counts the data that an execution stores, up to MAX_EXECUTION_BYTES."""
 
 from database.executions.node_records import NodeEnded
-from database.records import RunRecord
+from database.records import JournalState
 from engine.limits import RunLimits
 
 ROW_BYTES = 512
@@ -11,7 +11,7 @@ ROW_BYTES = 512
 class StoredSizes:
     """The size of the data of one execution, over restarts."""
 
-    def __init__(self, limits: RunLimits, record: RunRecord) -> None:
+    def __init__(self, limits: RunLimits, record: JournalState) -> None:
         self.limits = limits
         self.stored = max(record.stored_bytes, bytes_of(record.inputs))
         """Size of the data that the execution has stored, in bytes."""

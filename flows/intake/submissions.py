@@ -9,15 +9,15 @@ from hashlib import sha256
 from typing import cast
 
 from database import Database
-from database.executions.inline_workflows import UNSAVED_NAME, unsaved_id
-from database.records import MANUAL, IdempotencyKey, PastRun, Submission, Workflow
-from engine.errors import DocumentRefusedError, InputsRefusedError, Problem, StillRunningError
+from database.executions.inline_workflows import INLINE_WORKFLOW_NAME, unsaved_id
+from database.records import MANUAL, FinishedExecution, IdempotencyKey, Submission, Workflow
+from engine.errors import InvalidDocumentError, InvalidInputsError, Problem, StillRunningError
 from engine.graph import WEBHOOK, Graph
 from engine.inputs import start_as, start_by_webhook, start_manually
 from engine.json_pieces import load_json_in_pieces
 from engine.json_values import JsonValue
 from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
-from engine.loop_plan import NestedPlan
+from engine.loop_plan import Plan
 from engine.normalization import Normalized
 from engine.parking import Resumption
 from engine.rerun import changed_by_inputs, taken_over
@@ -25,7 +25,7 @@ from engine.status import has_ended
 from engine.subworkflow_calls import SUBWORKFLOW
 from engine.validation import read_and_validate, read_graph
 from flows.intake.encoding import encode_off_loop
-from flows.worker.worker import Runner
+from flows.worker.worker import Worker
 from offload import check_stop, run_sized
 from tasks.registry import NodeTypes
 
@@ -34,7 +34,7 @@ LARGE_CHARACTERS, LARGE_NODES = 65_536, 500
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class SubmissionReceipt:
     """An execution that is stored and will run."""
 
     execution_id: str
@@ -43,12 +43,12 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Submissions:
+class SubmissionService:
     """Takes executions in."""
 
     database: Database
     node_types: NodeTypes
-    runner: Runner
+    runner: Worker
     max_pending_executions: int
     max_pending_executions_per_organization: int
     limits: DocumentLimits = DEFAULT_DOCUMENT_LIMITS
@@ -60,12 +60,12 @@ class Submissions:
         organization_id: str | None,
         idempotency_key: str | None = None,
         callback_url: str | None = None,
-    ) -> Accepted:
+    ) -> SubmissionReceipt:
         """Stores an execution of the workflow as it is saved now, and wakes the runner.
 
         Raises:
             WorkflowNotFoundError: there is no such workflow.
-            RefusedError: its document cannot run, the inputs do not fit it, or the idempotency key
+            InvalidRequestError: If its document cannot run, the inputs do not fit it, or its key
                 stands for another request; nothing is stored.
             QueueFullError: as many executions wait as may.
             StorageError: the database did not take it; nothing is stored.
@@ -77,7 +77,7 @@ class Submissions:
             body.append({"callbackUrl": callback_url})
         key = await _key(organization, idempotency_key, body)
         if key and (known := await self.database.submissions.known(key)):
-            return Accepted(known, workflow.id, workflow.name)
+            return SubmissionReceipt(known, workflow.id, workflow.name)
         graph = await self.check_aside(workflow.data)
         return await self._begin(workflow, graph, organization, inputs, key, callback_url)
 
@@ -89,27 +89,27 @@ class Submissions:
         organization_id: str | None,
         idempotency_key: str | None = None,
         callback_url: str | None = None,
-    ) -> Accepted:
+    ) -> SubmissionReceipt:
         """Stores an execution of a document that came with the request, at its ``graph``.
 
         Raises:
-            RefusedError: as ``submit``; pointers into the document begin with ``/graph``.
+            InvalidRequestError: as ``submit``; pointers into the document begin with ``/graph``.
             QueueFullError: as many executions wait as may.
             StorageError: the database did not take it; nothing is stored.
         """
         text = await encode_off_loop(dict(document))
         workflow = Workflow(
-            unsaved_id(organization_id), name or UNSAVED_NAME, text, organization_id
+            unsaved_id(organization_id), name or INLINE_WORKFLOW_NAME, text, organization_id
         )
         body = {"graph": dict(document), "workflowName": name, "inputs": inputs and dict(inputs)}
         if callback_url is not None:
             body["callbackUrl"] = callback_url
         key = await _key(organization_id, idempotency_key, body)
         if key and (known := await self.database.submissions.known(key)):
-            return Accepted(known, workflow.id, workflow.name)
+            return SubmissionReceipt(known, workflow.id, workflow.name)
         try:
             graph = await self.check_aside(text)
-        except DocumentRefusedError as refusal:
+        except InvalidDocumentError as refusal:
             raise refusal.within("/graph") from None
         return await self._begin(workflow, graph, organization_id, inputs, key, callback_url)
 
@@ -121,8 +121,8 @@ class Submissions:
         inputs: Mapping[str, JsonValue] | None,
         key: IdempotencyKey | None,
         callback_url: str | None,
-    ) -> Accepted:
-        plan = NestedPlan(graph, start_manually(graph, inputs))
+    ) -> SubmissionReceipt:
+        plan = Plan(graph, start_manually(graph, inputs))
         submission = Submission(
             execution_id=str(uuid.uuid4()),
             workflow_id=workflow.id,
@@ -143,13 +143,13 @@ class Submissions:
         from_node_id: str | None,
         inputs: Mapping[str, JsonValue] | None,
         callback_url: str | None = None,
-    ) -> Accepted:
+    ) -> SubmissionReceipt:
         """Stores a new execution of what an old one ran, and wakes the runner.
 
         Raises:
             ExecutionNotFoundError: there is none of that id that this service ran.
             StillRunningError: it has not ended.
-            RefusedError: the node or the inputs do not fit its definition, or that cannot run any
+            InvalidRequestError: If node or inputs do not fit its definition, or it cannot run any
                 more; nothing is stored.
             QueueFullError: as many executions wait as may.
         """
@@ -159,7 +159,7 @@ class Submissions:
         graph = await self.check_aside(past.document)
         if from_node_id is not None and from_node_id not in graph.nodes:
             detail = f"the execution has no node '{from_node_id}'"
-            raise InputsRefusedError([Problem("unknown_node", detail, "/fromNodeId")])
+            raise InvalidInputsError([Problem("unknown_node", detail, "/fromNodeId")])
         before = await run_sized(len(past.inputs or ""), _past_inputs, past)
         after = before if inputs is None else inputs
         # Run again, what a node called is nobody's child.
@@ -168,7 +168,7 @@ class Submissions:
         start = start_as(trigger, graph, after)
         changed = changed_by_inputs(start_as(past.trigger_type, graph, before), start)
         kept = taken_over(graph, past.outcomes, from_node_id, changed)
-        plan = NestedPlan(graph, start)
+        plan = Plan(graph, start)
         submission = Submission(
             execution_id=str(uuid.uuid4()),
             workflow_id=past.workflow_id,
@@ -193,7 +193,7 @@ class Submissions:
         payload: JsonValue,
         request: Mapping[str, JsonValue],
         key: IdempotencyKey | None,
-    ) -> Accepted:
+    ) -> SubmissionReceipt:
         """Store an execution that fires this webhook node alone, and wake the runner.
 
         ``request`` is what templates of the execution see under that name.
@@ -202,7 +202,7 @@ class Submissions:
             QueueFullError: as many executions wait as may.
             StorageError: the database did not take it; nothing is stored.
         """
-        plan = NestedPlan(graph, start_by_webhook(graph, node_id, payload))
+        plan = Plan(graph, start_by_webhook(graph, node_id, payload))
         submission = Submission(
             execution_id=str(uuid.uuid4()),
             workflow_id=workflow.id,
@@ -227,20 +227,20 @@ class Submissions:
         await self.database.journal.resume(execution_id, node_id, resumption)
         self.runner.poke(execution_id)
 
-    async def _store(self, submission: Submission) -> Accepted:
+    async def _store(self, submission: Submission) -> SubmissionReceipt:
         execution_id = await self.database.submissions.submit(
             submission,
             self.max_pending_executions,
             self.max_pending_executions_per_organization,
         )
         self.runner.wake()
-        return Accepted(execution_id, submission.workflow_id, submission.workflow_name)
+        return SubmissionReceipt(execution_id, submission.workflow_id, submission.workflow_name)
 
     def check(self, document: JsonValue) -> Graph:
         """The graph of a document that can run.
 
         Raises:
-            DocumentRefusedError: it cannot; every reason is in it.
+            InvalidDocumentError: it cannot; every reason is in it.
         """
         return self._normalized(document).graph
 
@@ -248,11 +248,11 @@ class Submissions:
         """Check the number of nodes and connections of a document that was sent at ``pointer``.
 
         Raises:
-            DocumentRefusedError: If there are more than the settings allow.
+            InvalidDocumentError: If there are more than the settings allow.
         """
         try:
             self.limits.check(document)
-        except DocumentRefusedError as error:
+        except InvalidDocumentError as error:
             raise error.within(pointer) from None
 
     async def check_aside(self, document: JsonValue) -> Graph:
@@ -263,7 +263,7 @@ class Submissions:
         """Return the warnings about a document that can run.
 
         Raises:
-            DocumentRefusedError: If it cannot run; the error has the reasons and the warnings.
+            InvalidDocumentError: If it cannot run; the error has the reasons and the warnings.
         """
         return (await self._normalized_aside(document)).warnings
 
@@ -298,11 +298,11 @@ async def _key(
     return IdempotencyKey(organization_id or "", key, digest)
 
 
-def _past_inputs(past: PastRun) -> Mapping[str, JsonValue]:
+def _past_inputs(past: FinishedExecution) -> Mapping[str, JsonValue]:
     """Return the inputs of a past execution.
 
     Raises:
-        InputsRefusedError: If another program replaced them by something else than an object.
+        InvalidInputsError: If another program replaced them by something else than an object.
     """
     try:
         inputs: JsonValue = load_json_in_pieces(past.inputs or "{}", check_stop)
@@ -310,7 +310,7 @@ def _past_inputs(past: PastRun) -> Mapping[str, JsonValue]:
         inputs = past.inputs
     if not isinstance(inputs, Mapping):
         detail = f"the stored inputs of execution '{past.execution_id}' are not a JSON object"
-        raise InputsRefusedError([Problem("invalid_inputs", detail, "/inputs")])
+        raise InvalidInputsError([Problem("invalid_inputs", detail, "/inputs")])
     return cast("Mapping[str, JsonValue]", inputs)
 
 

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pydantic import ValidationError
 
 from engine.document import read_document
-from engine.errors import DocumentRefusedError
+from engine.errors import InvalidDocumentError
 from engine.graph import WEBHOOK
 from offload import run_sized
 from tasks.config.fields import WebhookConfig
@@ -59,7 +59,7 @@ def webhook_nodes(document: str) -> tuple[WebhookNode, ...]:
     """Return the webhook nodes of a document that have an address, in its order."""
     try:
         reading = read_document(document)
-    except DocumentRefusedError:
+    except InvalidDocumentError:
         return ()
     fed = {connection.target for connection in reading.document.connections}
     found: list[WebhookNode] = []

@@ -17,7 +17,7 @@ from engine.errors import (
 from engine.graph import Graph
 from engine.json_values import JsonValue, Missing, encode_json
 from engine.request_errors import SignatureError, WebhookSecretUnavailableError
-from flows.intake.submissions import Submissions
+from flows.intake.submissions import SubmissionService
 from flows.intake.webhook_addresses import WebhookAddresses, WebhookNode, matching
 from offload import run_sized
 from tasks.secrets import Secrets
@@ -31,17 +31,17 @@ from tasks.webhooks.signatures import (
     verify,
 )
 
-__all__ = ["REPLY", "RESPONSE", "Delivered", "Deliveries", "Delivery", "Received"]
+__all__ = ["REPLY", "RESPONSE", "Received", "WebhookIntake", "WebhookReceipt", "WebhookRequest"]
 
 log = structlog.get_logger()
 
 RESPONSE = "webhookResponse"
 """The type of the nodes that decide what the caller is answered."""
-LONGEST_KEY = 500
+MAX_KEY_CHARS = 500
 """Bytes of a delivery's key that are kept as they are; of a longer one its hash. With the longest
 organization it is less than the 2,704 bytes that PostgreSQL takes for a key."""
 
-_UNUSABLE = "it cannot be checked; the log of the service says why"
+_UNUSABLE_SECRET_MESSAGE = "it cannot be checked; the log of the service says why"  # noqa: S105 - a message
 
 _addresses = WebhookAddresses()
 
@@ -56,7 +56,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class WebhookRequest:
     """What somebody sent to a webhook's address. ``headers`` are by names in lower case."""
 
     workflow_id: str
@@ -64,11 +64,11 @@ class Delivery:
     headers: Mapping[str, str]
     body: bytes
     receive: Callable[[], Awaitable[Received]]
-    """Reads the body; raises ``BodyRefusedError``. Called once the sender is known."""
+    """Reads the body; raises ``InvalidBodyError``. Called once the sender is known."""
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
+class WebhookReceipt:
     """The execution that a delivery started, now or when it came first."""
 
     execution_id: str
@@ -77,15 +77,15 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Deliveries:
+class WebhookIntake:
     """Takes deliveries in."""
 
     database: Database
-    submissions: Submissions
+    submissions: SubmissionService
     secrets: Secrets
     """What a ``webhookSecret`` may name."""
 
-    async def deliver(self, delivery: Delivery) -> Delivered:
+    async def deliver(self, delivery: WebhookRequest) -> WebhookReceipt:
         """Start the execution that a delivery asks for, unless it did so before.
 
         The address is checked first, then the signature. Until both are right, every failure is
@@ -95,7 +95,7 @@ class Deliveries:
             WorkflowNotFoundError: If no webhook has that address.
             WebhookSecretUnavailableError: If the webhook's secret cannot be read now.
             SignatureError: If the webhook has a secret, and the delivery is not signed with it.
-            RefusedError: If the workflow cannot run, or the body cannot be read.
+            InvalidRequestError: If the workflow cannot run, or the body cannot be read.
             QueueFullError: If too many executions wait.
             StorageError: If the database did not store it.
         """
@@ -123,9 +123,9 @@ class Deliveries:
             node_id=node.id,
             execution_id=accepted.execution_id,
         )
-        return Delivered(accepted.execution_id, _leads_to_response(graph, node.id))
+        return WebhookReceipt(accepted.execution_id, _leads_to_response(graph, node.id))
 
-    async def _addressed(self, delivery: Delivery) -> tuple[Workflow, WebhookNode]:
+    async def _addressed(self, delivery: WebhookRequest) -> tuple[Workflow, WebhookNode]:
         """Return the workflow and the webhook node at an address.
 
         Raises:
@@ -158,21 +158,21 @@ class Deliveries:
             raise WebhookSecretUnavailableError from None
         except NodeError as error:  # the secret that was found cannot be kept
             log.warning("webhook_secret_unusable", workflow_id=workflow.id, reason=str(error))
-            raise SignatureError(_UNUSABLE) from None
+            raise SignatureError(_UNUSABLE_SECRET_MESSAGE) from None
         value = self.secrets.get(name)
         if not isinstance(value, Missing) and is_key(value, scheme):
             return value
         log.warning("webhook_secret_unusable", workflow_id=workflow.id, secret=name)
-        raise SignatureError(_UNUSABLE)
+        raise SignatureError(_UNUSABLE_SECRET_MESSAGE)
 
-    async def _known(self, execution_id: str, node_id: str) -> Delivered:
+    async def _known(self, execution_id: str, node_id: str) -> WebhookReceipt:
         try:
             past = await self.database.reads.past_run(execution_id)
         except ExecutionNotFoundError:  # forgotten meanwhile
-            return Delivered(execution_id, is_answered_by_node=False)
+            return WebhookReceipt(execution_id, is_answered_by_node=False)
         stored = self.submissions.stored_graph
         graph = await run_sized(len(past.document), stored, past.document)
-        return Delivered(execution_id, _leads_to_response(graph, node_id))
+        return WebhookReceipt(execution_id, _leads_to_response(graph, node_id))
 
 
 def _key(workflow: Workflow, node_id: str, sent_id: str | None) -> IdempotencyKey | None:
@@ -184,7 +184,7 @@ def _key(workflow: Workflow, node_id: str, sent_id: str | None) -> IdempotencyKe
     if not sent_id:
         return None
     key = encode_json([workflow.id, node_id, sent_id])
-    if len(key.encode()) > LONGEST_KEY:
+    if len(key.encode()) > MAX_KEY_CHARS:
         key = sha256(key.encode()).hexdigest()
     return IdempotencyKey(workflow.organization_id or "", f"\nwebhook {key}", "")
 

@@ -20,12 +20,12 @@ import anyio
 import structlog
 
 from engine.errors import NodeError
-from flows.nodes.progress import node_reports
+from flows.nodes.progress import node_progress
 from tasks.progress import enter_attempt
 
 log = structlog.get_logger()
 
-STOPPING_SECONDS = 2.0
+HANDLER_CANCEL_TIMEOUT_SECONDS = 2.0
 """How long a handler may take to come to its end after it was cancelled."""
 
 _left_behind: set[asyncio.Task[object]] = set()
@@ -44,7 +44,7 @@ def contained(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[...
     @functools.wraps(function)
     async def run(*args: object, **kwargs: object) -> object:
         context = copy_context()
-        reports = node_reports.get()
+        reports = node_progress.get()
         attempt = None if reports is None else reports.begin_attempt()
         if attempt is not None:
             context.run(enter_attempt, attempt)
@@ -82,11 +82,11 @@ async def _stop(handler: asyncio.Task[object]) -> None:
     handler.cancel()
     # Shielded: a timeout of anyio's cancels again and again while its scope is left.
     with anyio.CancelScope(shield=True):
-        await asyncio.wait([handler], timeout=STOPPING_SECONDS)
+        await asyncio.wait([handler], timeout=HANDLER_CANCEL_TIMEOUT_SECONDS)
     if handler.done():
         _take_result(handler)
         return
-    log.warning("handler_does_not_stop", seconds=STOPPING_SECONDS)
+    log.warning("handler_does_not_stop", seconds=HANDLER_CANCEL_TIMEOUT_SECONDS)
     _left_behind.add(handler)
     handler.add_done_callback(_left_behind.discard)
     handler.add_done_callback(_take_result)

@@ -17,9 +17,9 @@ from engine.redaction import hides
 from engine.status import NodeStatus
 from engine.subworkflow_calls import SUBWORKFLOW
 from flows.nodes.prefect_task import OnRetry, run_handler
-from flows.nodes.progress import NodeReports, node_reports
+from flows.nodes.progress import NodeProgress, node_progress
 from flows.nodes.result import NodeResult, result_check
-from flows.nodes.subworkflows import Calls
+from flows.nodes.subworkflows import SubworkflowCaller
 from offload import MAX_INLINE_BYTES, check_stop, count_read
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tasks.registry import NodeTypes
@@ -47,7 +47,7 @@ class NodeRunner:
     """The nodes that are decided; it grows while the execution goes on."""
     loop_around: Callable[[str], JsonValue | Missing] = _in_no_loop
     """What templates of a node see as ``loop``."""
-    calls: Calls | None = None
+    calls: SubworkflowCaller | None = None
     """How other workflows are called; a node that is tried out alone calls none."""
     limits: RunLimits = DEFAULT_RUN_LIMITS
     begun: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -62,7 +62,7 @@ class NodeRunner:
         node: Node,
         input_data: JsonValue,
         on_retry: OnRetry,
-        reports: NodeReports | None = None,
+        reports: NodeProgress | None = None,
         failed: int = 0,
     ) -> NodeResult:
         """One node, all its attempts. Call it in an asyncio task of its own.
@@ -76,7 +76,7 @@ class NodeRunner:
         enter_node_run(self._node_run(node.id))
         if reports is not None:
             reports.hides_output = hides(node)
-        node_reports.set(reports)
+        node_progress.set(reports)
         options = NodeOptions.model_validate(node.config)
         policy = self.node_types.retry_policy(node.type, options)
         limit = None if node.type in HAS_OWN_TIME_LIMIT else options.timeout_seconds

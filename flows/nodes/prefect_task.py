@@ -74,7 +74,7 @@ async def _unprepared() -> None:
 
 
 @dataclass(slots=True)
-class _Attempts:
+class _AttemptCounter:
     """What the attempts and the retry condition, which Prefect calls, share with `run_handler`."""
 
     on_retry: OnRetry
@@ -97,7 +97,7 @@ class _Attempts:
             context.task_run.run_count += self.failed
 
 
-_attempts: ContextVar[_Attempts | None] = ContextVar("attempts", default=None)
+_attempts: ContextVar[_AttemptCounter | None] = ContextVar("attempts", default=None)
 
 
 async def run_handler(  # noqa: PLR0913 - by keyword, each an option of the node
@@ -145,7 +145,7 @@ async def run_handler(  # noqa: PLR0913 - by keyword, each an option of the node
         delays = remaining_delays(task.retry_delay_seconds if retries is None else delays, failed)
         retries = max(0, made - failed)
     variant = _variant(task, retries, tuple(delays), timeout_seconds, check)
-    attempts = _Attempts(on_retry, prepare, failed, max_retry_after_seconds)
+    attempts = _AttemptCounter(on_retry, prepare, failed, max_retry_after_seconds)
     token = _attempts.set(attempts)
     try:
         # ``quote``: Prefect does not search the values for futures, 1.5 s for an input of 5 MB.

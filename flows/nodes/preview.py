@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from engine.document import Node, parse_document
-from engine.errors import DocumentRefusedError, describe
+from engine.errors import InvalidDocumentError, describe
 from engine.json_encoding import size_within
 from engine.json_values import JsonValue
 from flows.nodes.node_runner import NodeRunner
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Trial:
+class NodePreview:
     """A node to try out, and what it gave: a result or an error."""
 
     node: Node
@@ -35,14 +35,14 @@ class Trial:
     error: str | None = None
 
 
-current_trial: ContextVar[Trial] = ContextVar("trial")
+current_preview: ContextVar[NodePreview] = ContextVar("trial")
 """Set around the flow run by whoever starts it."""
 
 
 @flow(name="node-trial", validate_parameters=False, persist_result=False)
-async def node_trial_flow(execution_id: str) -> State[Any]:
+async def node_preview_flow(execution_id: str) -> State[Any]:
     """Runs the current trial's node. There is no execution: ``execution_id`` is the node's id."""
-    trial = current_trial.get()
+    trial = current_preview.get()
     try:
         trial.result = await trial.runner.run(trial.node, trial.input_data, _ignore_retry)
     except RetryParkedError as later:
@@ -58,13 +58,13 @@ async def node_trial_flow(execution_id: str) -> State[Any]:
     return Completed(message=f"Node {execution_id} is done")
 
 
-async def prepare_trial(
+async def prepare_preview(
     runner: NodeRunner,
     node_id: str,
     node_type: str,
     node: Mapping[str, JsonValue],
     input_data: JsonValue,
-) -> Trial:
+) -> NodePreview:
     """A trial of ``node`` as the editor has it; its error is set where its config is refused.
 
     Raises:
@@ -82,22 +82,22 @@ def _prepared(
     node_type: str,
     node: Mapping[str, JsonValue],
     input_data: JsonValue,
-) -> Trial:
+) -> NodePreview:
     try:
         (parsed,) = parse_document({"nodes": [{**node, "id": node_id, "type": node_type}]}).nodes
         problems = runner.node_types.check(parsed)
-    except DocumentRefusedError as error:
+    except InvalidDocumentError as error:
         parsed = Node(node_id, node_type, node_id, {})
         problems = error.problems
     refused = "; ".join(problem.detail for problem in problems) or None
-    return Trial(parsed, input_data, runner, error=refused)
+    return NodePreview(parsed, input_data, runner, error=refused)
 
 
-async def run_trial(trial: Trial, client: PrefectClient) -> None:
+async def run_preview(trial: NodePreview, client: PrefectClient) -> None:
     """Run a trial's node as a flow; the trial then has its result or its error."""
-    current_trial.set(trial)
+    current_preview.set(trial)
     try:
-        state = await run_flow(node_trial_flow, trial.node.id, f"try {trial.node.label}", client)
+        state = await run_flow(node_preview_flow, trial.node.id, f"try {trial.node.label}", client)
     except Exception as error:  # noqa: BLE001 - whatever the client raises without a server
         log.warning("trial_not_begun", reason=f"{type(error).__name__}: {error}")
         trial.error = "the Prefect server (PREFECT_API_URL) cannot be reached; try again"

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 import structlog
 
 from engine.json_values import JsonValue
-from tasks.masking import SECRETS
+from tasks.masking import secret_masker
 
 log = structlog.get_logger()
 
@@ -26,13 +26,13 @@ Wanted = Callable[[], bool]
 Record = Callable[[int | None, str | None, Wanted], Awaitable[None]]
 """Journals percentage and message of a node, unless ``Wanted`` says no at the last moment."""
 
-WRITE_EVERY_SECONDS = 1.0
+PROGRESS_INTERVAL_SECONDS = 1.0
 """The least time between two reports of a node in the journal."""
 
-FLUSH_AFTER_SECONDS = 0.05
+DELTA_FLUSH_SECONDS = 0.05
 """How long a delta waits for others."""
 
-LARGEST_DELTA = 2_048
+MAX_DELTA_CHARS = 2_048
 """Characters of a delta; as many are sent without waiting."""
 
 _Report = tuple[int | None, str | None]
@@ -45,7 +45,7 @@ def publish_nowhere(_execution_id: str, _message: Mapping[str, JsonValue]) -> No
     """For a runner that nobody watches."""
 
 
-class Reports:
+class ProgressReporter:
     """The reports of one execution, while a walk carries it. Made and closed in the walk's loop."""
 
     def __init__(self, execution_id: str, publish: Publish) -> None:
@@ -56,9 +56,9 @@ class Reports:
         """Whether nothing more is taken: the walk is over, or about to stop its nodes."""
         self._writes: set[asyncio.Task[None]] = set()
 
-    def of_node(self, node_id: str, attempts_before: int, record: Record) -> "NodeReports":
+    def of_node(self, node_id: str, attempts_before: int, record: Record) -> "NodeProgress":
         """For a node that starts now."""
-        return NodeReports(self, node_id, attempts_before, record)
+        return NodeProgress(self, node_id, attempts_before, record)
 
     def spawn(self, write: Awaitable[None]) -> None:
         """Runs a write that no node's end may break in the middle."""
@@ -77,11 +77,11 @@ class Reports:
             await asyncio.wait(set(self._writes))
 
 
-class NodeReports:
+class NodeProgress:
     """The reports of one node run, over all its attempts."""
 
     def __init__(
-        self, reports: Reports, node_id: str, attempts_before: int, record: Record
+        self, reports: ProgressReporter, node_id: str, attempts_before: int, record: Record
     ) -> None:
         self._reports = reports
         self._node_id = node_id
@@ -91,28 +91,30 @@ class NodeReports:
         self._record = record
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
-        self._live: Attempt | None = None
+        self._live: AttemptProgress | None = None
         self._latest = _NOTHING
         self._written = _NOTHING
         self._looking = False
         """Whether somebody is to look for a report that is not written: soon, or in a second."""
 
-    def begin_attempt(self) -> "Attempt":
+    def begin_attempt(self) -> "AttemptProgress":
         """For the attempt that starts now; the one before it is not heard any more."""
         self._attempt += 1
         with self._lock:
             # The journal forgets the last attempt's report with that attempt.
             self._latest = self._written = _NOTHING
-            self._live = Attempt(self, self._attempt, self._loop)
+            self._live = AttemptProgress(self, self._attempt, self._loop)
             return self._live
 
-    def end(self, attempt: "Attempt") -> None:
+    def end(self, attempt: "AttemptProgress") -> None:
         """Takes nothing more of this attempt."""
         with self._lock:
             if self._live is attempt:
                 self._live = None
 
-    def progress(self, attempt: "Attempt", percentage: int | None, message: str | None) -> None:
+    def progress(
+        self, attempt: "AttemptProgress", percentage: int | None, message: str | None
+    ) -> None:
         """Takes a report; may be called from any thread."""
         with self._lock:
             if self._live is not attempt or self._reports.closed:
@@ -166,18 +168,18 @@ class NodeReports:
                 if attempt is not None:
                     percentage, message = latest
                     # It may have been cut in the middle of a secret.
-                    shown = None if message is None else SECRETS.error(message)
+                    shown = None if message is None else secret_masker.error(message)
                     wanted = lambda: self._live is attempt and not self._reports.closed  # noqa: E731
                     await self._record(percentage, shown, wanted)
         except Exception as error:  # noqa: BLE001 - the walk finds out by itself; no node fails
             log.warning("report_not_recorded", node_id=self._node_id, reason=str(error))
-        self._loop.call_later(WRITE_EVERY_SECONDS, self._look)
+        self._loop.call_later(PROGRESS_INTERVAL_SECONDS, self._look)
 
 
-class Attempt:
-    """What one attempt of a node reports; see ``tasks.progress.AttemptReports``."""
+class AttemptProgress:
+    """What one attempt of a node reports; see ``tasks.progress.ProgressSink``."""
 
-    def __init__(self, node: NodeReports, number: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, node: NodeProgress, number: int, loop: asyncio.AbstractEventLoop) -> None:
         self._node = node
         self._number = number
         self._loop = loop
@@ -198,13 +200,13 @@ class Attempt:
                 return
             self._pieces.setdefault((index, question), []).append(text)
             self._size += len(text)
-            if self._size >= LARGEST_DELTA:
+            if self._size >= MAX_DELTA_CHARS:
                 self._send()
                 return
             if self._waiting:
                 return
             self._waiting = True
-        _soon(self._loop, lambda: self._loop.call_later(FLUSH_AFTER_SECONDS, self._flush))
+        _soon(self._loop, lambda: self._loop.call_later(DELTA_FLUSH_SECONDS, self._flush))
 
     def end(self, *, cut_off: bool = False) -> None:
         """Takes nothing more. What is left is sent, or dropped where the attempt was cut off."""
@@ -227,16 +229,16 @@ class Attempt:
         """
         pieces, self._pieces, self._size = self._pieces, {}, 0
         for output, texts in pieces.items():
-            text = SECRETS.text("".join(texts))
-            kept = 0 if last else SECRETS.unfinished(text)
+            text = secret_masker.text("".join(texts))
+            kept = 0 if last else secret_masker.unfinished(text)
             if kept:
                 self._pieces[output] = [text[-kept:]]
                 text = text[:-kept]
-            for start in range(0, len(text), LARGEST_DELTA):
-                self._node.publish(self._number, output, text[start : start + LARGEST_DELTA])
+            for start in range(0, len(text), MAX_DELTA_CHARS):
+                self._node.publish(self._number, output, text[start : start + MAX_DELTA_CHARS])
 
 
-node_reports: ContextVar[NodeReports | None] = ContextVar("node_reports", default=None)
+node_progress: ContextVar[NodeProgress | None] = ContextVar("node_progress", default=None)
 """Set around all attempts of a node; without it they report to nobody."""
 
 

@@ -9,12 +9,12 @@ from typing import TypeVar, cast
 from database import Database
 from database.executions.inline_workflows import is_unsaved_id
 from database.records import Child, Submission, Workflow
-from engine.errors import NodeError, RefusedError, WorkflowNotFoundError
+from engine.errors import InvalidRequestError, NodeError, WorkflowNotFoundError
 from engine.graph import TRIGGER, Graph
 from engine.inputs import start_as
 from engine.json_values import JsonValue, dump_json, encode_json
 from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
-from engine.loop_plan import NestedPlan
+from engine.loop_plan import Plan
 from engine.parking import PARK
 from engine.subworkflow_calls import CALL, SUBWORKFLOW, call_of
 from engine.validation import read_and_validate
@@ -29,7 +29,7 @@ _NAMESPACE = uuid.UUID("7c2f3f0e-5b0a-4c1e-9d0f-2b1a6f5f7d11")  # any, the same 
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
+class SubworkflowCaller:
     """Prepares what the nodes of executions call; stored it is with the parking of the node."""
 
     database: Database
@@ -94,8 +94,8 @@ class Calls:
             )
             graph = normalized.graph
             inputs = _inputs(graph, call)
-            plan = NestedPlan(graph, start_as(SUBWORKFLOW, graph, inputs))
-        except RefusedError as error:
+            plan = Plan(graph, start_as(SUBWORKFLOW, graph, inputs))
+        except InvalidRequestError as error:
             name = f"'{workflow.name}' ({workflow_id})"
             raise _refusal(f"workflow {name} cannot be called: {error}") from None
         submission = Submission(

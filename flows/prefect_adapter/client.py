@@ -49,7 +49,7 @@ class PrefectServerNeededError(RuntimeError):
         super().__init__(f"{what} needs a Prefect server (set PREFECT_API_URL)")
 
 
-class _NoServer(httpx.AsyncBaseTransport, httpx.BaseTransport):
+class _RejectingTransport(httpx.AsyncBaseTransport, httpx.BaseTransport):
     """The last line: whatever finds a way around the methods below ends here."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -61,7 +61,7 @@ class _NoServer(httpx.AsyncBaseTransport, httpx.BaseTransport):
 
 def _httpx_settings() -> dict[str, Any]:
     # Without certificates: loading them takes 20 ms. With a transport given, httpx uses no proxy.
-    return {"transport": _NoServer(), "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
+    return {"transport": _RejectingTransport(), "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
 
 
 def _refuse_the_rest(client_type: type[_Client]) -> type[_Client]:

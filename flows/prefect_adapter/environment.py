@@ -40,7 +40,7 @@ _RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine")
 _WORTH_READING = ("An error was encountered", "Error encountered")
 
 
-class _EngineChatter(logging.Filter):
+class _EngineLogFilter(logging.Filter):
     """Drops what Prefect's engines say of each run; a handler's own lines pass.
 
     Both are logged by the same loggers, so the file of the caller tells them apart. What the
@@ -100,5 +100,5 @@ def _silence_engines() -> None:
     """Filters on loggers outlive Prefect's logging setup, which replaces handlers and levels."""
     for name in _RUN_LOGGERS:
         logger = logging.getLogger(name)
-        if not any(isinstance(known, _EngineChatter) for known in logger.filters):
-            logger.addFilter(_EngineChatter())
+        if not any(isinstance(known, _EngineLogFilter) for known in logger.filters):
+            logger.addFilter(_EngineLogFilter())

@@ -33,8 +33,8 @@ from prefect.states import Crashed, Pending
 from flows.prefect_adapter.client import EmbeddedPrefectClient, EmbeddedSyncPrefectClient
 from flows.prefect_adapter.environment import EMBEDDED_API_URL, is_embedded
 
-_EVENTS_GRACE_SECONDS = 5.0
-_CLEAN_UP_SECONDS = 5.0
+_EVENTS_DRAIN_TIMEOUT_SECONDS = 5.0
+_CLEANUP_TIMEOUT_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -82,7 +82,7 @@ async def prefect_context(api_url: str | None) -> AsyncGenerator[PrefectClient, 
 
 async def _drain_events() -> None:
     """Lets Prefect's worker threads send what they have, for a few seconds."""
-    waiting = EventsWorker.drain_all(timeout=_EVENTS_GRACE_SECONDS, at_exit=False)
+    waiting = EventsWorker.drain_all(timeout=_EVENTS_DRAIN_TIMEOUT_SECONDS, at_exit=False)
     if inspect.isawaitable(waiting):
         await waiting
 
@@ -99,10 +99,10 @@ def local_result_storage(flow: Flow[..., Any], home: Path) -> None:
 
     The decorator's own ``result_storage`` takes only what a server has saved before.
     """
-    flow.result_storage = _LocalResults(basepath=str(home.resolve() / "results"))
+    flow.result_storage = _LocalResultStorage(basepath=str(home.resolve() / "results"))
 
 
-class _LocalResults(LocalFileSystem):
+class _LocalResultStorage(LocalFileSystem):
     """Prefect's own, spared the disk: 6 % of an execution's time.
 
     Prefect asks twice for the path of every result, kept or not, and resolves it each time.
@@ -174,7 +174,7 @@ async def _drive(flow: Flow[..., Any], flow_run: FlowRun, parameters: dict[str, 
 async def _abandon(client: PrefectClient, flow_run_id: UUID) -> None:
     """Has a flow run that never starts not stay ``Pending`` on a server for ever."""
     with (
-        anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True),
+        anyio.move_on_after(_CLEANUP_TIMEOUT_SECONDS, shield=True),
         suppress(Exception),
     ):
         state = Crashed(message="The execution was not started.", timestamp=datetime.now(UTC))

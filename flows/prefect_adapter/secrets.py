@@ -7,7 +7,7 @@ from prefect.blocks.system import Secret
 
 from engine.json_values import as_text
 
-LONGEST_SECONDS = 10.0
+FETCH_TIMEOUT_SECONDS = 10.0
 """How long the server has for its answer. Prefect's client alone would try for minutes, and the
 sender of a delivery may wait for it."""
 
@@ -24,7 +24,7 @@ async def fetch_secret(name: str) -> str | None:
         Exception: the server cannot be asked.
     """
     try:
-        async with asyncio.timeout(LONGEST_SECONDS):
+        async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
             block = cast("Secret[Any]", await Secret.aload(block_name(name)))
     except ValueError:  # Prefect's word for a document that is not there
         return None

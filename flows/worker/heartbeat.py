@@ -9,17 +9,17 @@ import structlog
 
 from database import Database
 from engine.errors import StorageError
-from flows.execution.signals import RunControl, StopReason
+from flows.execution.signals import ExecutionSignals, StopReason
 
 log = structlog.get_logger()
 
-MAX_SETTLING_SHARE = 0.05
+MAX_SETTLE_SHARE = 0.05
 """Maximum share of the time that the search for executions ended by other programs takes: it reads
 one row for each execution that is parked or in the queue."""
 
 
 async def keep_leases(
-    database: Database, owner: str, active: Mapping[str, RunControl], lease_seconds: float
+    database: Database, owner: str, active: Mapping[str, ExecutionSignals], lease_seconds: float
 ) -> None:
     """Renews the leases; where one was lost, the walk stops and writes nothing more."""
     while True:
@@ -41,7 +41,7 @@ async def keep_leases(
 async def listen(
     database: Database,
     owner: str,
-    active: Mapping[str, RunControl],
+    active: Mapping[str, ExecutionSignals],
     look: asyncio.Event,
     poll_seconds: float,
 ) -> None:
@@ -64,7 +64,7 @@ async def listen(
                 if settled := await database.queue.settle_foreign_ends():
                     log.warning("executions_ended_elsewhere", count=settled)
                 took = loop.time() - begun
-                settle_at = begun + max(poll_seconds * 0.9, took / MAX_SETTLING_SHARE)
+                settle_at = begun + max(poll_seconds * 0.9, took / MAX_SETTLE_SHARE)
             if not active:
                 continue
             cancelled = await database.queue.cancellations(owner)

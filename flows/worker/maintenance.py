@@ -12,8 +12,8 @@ log = structlog.get_logger()
 DEFAULT_DAYS = 30.0
 DEFAULT_COUNT = 10_000
 """What a database of the service's own making keeps; any other keeps everything by default."""
-PAUSE_SECONDS = 1.0
-BREATH_SECONDS = 0.05
+MAINTENANCE_INTERVAL_SECONDS = 1.0
+BATCH_PAUSE_SECONDS = 0.05
 """Between two bites, so that executions get their turn at the database."""
 
 
@@ -31,11 +31,11 @@ async def keep_house(database: Database, days: float | None, count: int | None) 
             if days is not None or count is not None:
                 while bite := await database.retention.prune(days, count):
                     forgotten += bite
-                    await asyncio.sleep(BREATH_SECONDS)
+                    await asyncio.sleep(BATCH_PAUSE_SECONDS)
             more = True
             while more:
                 more = await database.retention.give_back_space()
-                await asyncio.sleep(BREATH_SECONDS)
+                await asyncio.sleep(BATCH_PAUSE_SECONDS)
             if forgotten:
                 log.info("executions_forgotten", count=forgotten)
             await database.retention.prune_idempotency_keys()
@@ -45,4 +45,4 @@ async def keep_house(database: Database, days: float | None, count: int | None) 
             log.warning("database_not_ready", doing="housekeeping", reason=str(error))
         except Exception:
             log.exception("housekeeping_failed")
-        await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.sleep(MAINTENANCE_INTERVAL_SECONDS)

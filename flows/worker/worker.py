@@ -18,18 +18,18 @@ from uuid import uuid4
 import structlog
 
 from database import Database
-from database.records import ClaimedRun, Ending
+from database.records import ClaimedExecution, ExecutionResult
 from engine.errors import LeaseLostError, StorageError, TooManyPreviewsError
 from engine.json_values import JsonValue
 from engine.limits import DocumentLimits, RunLimits
 from engine.status import ExecutionStatus
 from flows.callbacks.dispatcher import CallbackSettings, deliver_callbacks
-from flows.execution.executor import STOPPING_SECONDS
-from flows.execution.signals import RunControl, StopReason
+from flows.execution.executor import NODE_CANCEL_TIMEOUT_SECONDS
+from flows.execution.signals import ExecutionSignals, StopReason
 from flows.nodes.node_runner import NodeRunner
-from flows.nodes.preview import Trial, node_trial_flow, prepare_trial, run_trial
+from flows.nodes.preview import NodePreview, node_preview_flow, prepare_preview, run_preview
 from flows.nodes.progress import Publish, publish_nowhere
-from flows.nodes.subworkflows import Calls
+from flows.nodes.subworkflows import SubworkflowCaller
 from flows.prefect_adapter.runs import (
     crash_flow_run,
     local_result_storage,
@@ -39,7 +39,7 @@ from flows.prefect_adapter.runs import (
 from flows.storage_retry import patiently
 from flows.worker.heartbeat import keep_leases, listen
 from flows.worker.maintenance import keep_house
-from flows.workflow_flow import Carrier, current_carrier, workflow_flow
+from flows.workflow_flow import ExecutionContext, current_execution, workflow_flow
 from tasks.context import HandlerSettings
 from tasks.registry import NodeTypes
 from tasks.secrets import Secrets
@@ -48,21 +48,21 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-LEAVING_SECONDS = 5.0
+THREAD_JOIN_TIMEOUT_SECONDS = 5.0
 """How long the thread may take to end once all executions are settled."""
 
-CLAIMING_SECONDS = 10.0
+CLAIM_TIMEOUT_SECONDS = 10.0
 """How long a claim that is under way may take when the service stops."""
 
-SETTLING_SECONDS = 5.0
+RELEASE_TIMEOUT_SECONDS = 5.0
 """How long putting an execution back may take when the service stops."""
 
-PREFECT_RETRY_SECONDS = 5.0
+PREFECT_RETRY_DELAY_SECONDS = 5.0
 """How long an execution waits when Prefect could not take its flow run."""
 
 
 @dataclass(frozen=True, slots=True)
-class RunnerSettings:
+class WorkerSettings:
     """Settings of the worker; the composition root fills them in."""
 
     max_concurrent_executions: int
@@ -83,12 +83,12 @@ class RunnerSettings:
     callbacks: CallbackSettings
 
 
-class Runner:
+class Worker:
     """Runs executions from ``start`` to ``stop``. Its methods may be called from any thread."""
 
     def __init__(
         self,
-        settings: RunnerSettings,
+        settings: WorkerSettings,
         node_types: NodeTypes,
         database: Database,
         publish: Publish = publish_nowhere,
@@ -98,7 +98,7 @@ class Runner:
         self._database = database.for_another_loop()
         self._node_types = node_types
         self._owner = str(uuid4())
-        self._active: dict[str, RunControl] = {}
+        self._active: dict[str, ExecutionSignals] = {}
         self._carrying: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run_thread, name="flows", daemon=True)
         self._ready: Future[None] = Future()
@@ -140,13 +140,13 @@ class Runner:
 
         self._call(poke)
 
-    async def try_node(
+    async def preview_node(
         self,
         node_id: str,
         node_type: str,
         node: Mapping[str, JsonValue],
         input_data: JsonValue,
-    ) -> Trial:
+    ) -> NodePreview:
         """Runs one node alone, now; the trial holds its result or its error.
 
         Raises:
@@ -156,11 +156,11 @@ class Runner:
         runner = NodeRunner(
             self._node_types, self._settings.handler_settings, limits=self._settings.run_limits
         )
-        trial = await prepare_trial(runner, node_id, node_type, node, input_data)
+        trial = await prepare_preview(runner, node_id, node_type, node, input_data)
 
         async def run() -> None:
             try:
-                await run_trial(trial, self._client)
+                await run_preview(trial, self._client)
             finally:
                 # Here, because the node continues to run when its caller goes away.
                 self._previews.release()
@@ -175,7 +175,7 @@ class Runner:
         """Starts nothing more, gives nodes in flight their time, puts the rest into the queue."""
         if self._thread.is_alive() and not self._ready.exception():
             await asyncio.wrap_future(self._submit(lambda: self._drain(grace_seconds)))
-        await asyncio.to_thread(self._thread.join, LEAVING_SECONDS)
+        await asyncio.to_thread(self._thread.join, THREAD_JOIN_TIMEOUT_SECONDS)
         if self._thread.is_alive():
             log.warning("handlers_left_behind")
 
@@ -225,7 +225,7 @@ class Runner:
         self._ended = asyncio.Event()
         self._look = asyncio.Event()
         self._drained = asyncio.Event()
-        for flow in (workflow_flow, node_trial_flow):
+        for flow in (workflow_flow, node_preview_flow):
             local_result_storage(flow, self._settings.prefect_home)
         try:
             async with prefect_context(self._settings.prefect_api_url) as client:
@@ -272,19 +272,19 @@ class Runner:
         ):
             self._begin(run)
 
-    def _begin(self, run: ClaimedRun) -> None:
-        control = self._active[run.lease.execution_id] = RunControl(self._hear)
+    def _begin(self, run: ClaimedExecution) -> None:
+        control = self._active[run.lease.execution_id] = ExecutionSignals(self._hear)
         if self._stopping:
             control.drain()
         task = asyncio.create_task(self._carry(run, control))
         self._carrying.add(task)
         task.add_done_callback(self._carrying.discard)
 
-    async def _carry(self, run: ClaimedRun, control: RunControl) -> None:
+    async def _carry(self, run: ClaimedExecution, control: ExecutionSignals) -> None:
         """One claimed execution, until it has ended or is somebody else's to go on with."""
         execution_id = run.lease.execution_id
         structlog.contextvars.bind_contextvars(execution_id=execution_id)
-        calls = Calls(
+        calls = SubworkflowCaller(
             self._database,
             self._node_types,
             self._settings.max_subworkflow_depth,
@@ -298,8 +298,8 @@ class Runner:
             calls=calls,
             limits=self._settings.run_limits,
         )
-        carrier = Carrier(run.lease, self._database, node_runner, control, self._publish)
-        current_carrier.set(carrier)
+        carrier = ExecutionContext(run.lease, self._database, node_runner, control, self._publish)
+        current_execution.set(carrier)
         name = f"{run.workflow_name} {execution_id}"
         log.info("execution_claimed", workflow=run.workflow_name)
 
@@ -334,15 +334,15 @@ class Runner:
         self._wake.set()
         self._look.set()
 
-    def _tell_family(self, carrier: Carrier) -> None:
+    def _tell_family(self, carrier: ExecutionContext) -> None:
         """Has those here hear at once, not at the next poll, that an execution has ended."""
         if parent := self._active.get(carrier.parent_id or ""):
             parent.poke()
         ending = carrier.outcome
-        if isinstance(ending, Ending) and ending.status != ExecutionStatus.COMPLETED:
+        if isinstance(ending, ExecutionResult) and ending.status != ExecutionStatus.COMPLETED:
             self._look.set()  # what it called is cancelled
 
-    async def _give_up(self, carrier: Carrier, recoveries: int) -> None:
+    async def _give_up(self, carrier: ExecutionContext, recoveries: int) -> None:
         """Ends an execution that has brought its owners down, instead of trying it once more."""
         error = (
             f"The service went down {recoveries} times while it ran this execution, "
@@ -353,18 +353,18 @@ class Runner:
             "giving an execution up",
             lambda: self._stopping,
         )
-        carrier.outcome = Ending(ExecutionStatus.FAILED, error=error)
+        carrier.outcome = ExecutionResult(ExecutionStatus.FAILED, error=error)
 
-    async def _settle(self, carrier: Carrier) -> None:
+    async def _settle(self, carrier: ExecutionContext) -> None:
         """What an execution whose flow run is over becomes, if its walk did not end it."""
-        if isinstance(carrier.outcome, Ending):
+        if isinstance(carrier.outcome, ExecutionResult):
             log.info("execution_ended", status=carrier.outcome.status)
             return
         if carrier.outcome == StopReason.LEASE_LOST:
             log.warning("lease_lost")
         if carrier.outcome in (StopReason.LEASE_LOST, StopReason.PARKED):
             return
-        delay = 0.0 if carrier.outcome == StopReason.SHUTDOWN else PREFECT_RETRY_SECONDS
+        delay = 0.0 if carrier.outcome == StopReason.SHUTDOWN else PREFECT_RETRY_DELAY_SECONDS
         queue = self._database.queue
         try:
             await patiently(
@@ -387,7 +387,7 @@ class Runner:
         for control in self._active.values():
             control.drain()
         # What it is about to claim is to be settled too: its lease would be left to run out.
-        await asyncio.wait([self._claims], timeout=CLAIMING_SECONDS)
+        await asyncio.wait([self._claims], timeout=CLAIM_TIMEOUT_SECONDS)
         mine = asyncio.current_task()
         left = {task for task in self._carrying if task is not mine}
         if left:
@@ -396,5 +396,5 @@ class Runner:
         for control in self._active.values():
             control.stop(StopReason.SHUTDOWN)
         if left:
-            await asyncio.wait(left, timeout=STOPPING_SECONDS + SETTLING_SECONDS)
+            await asyncio.wait(left, timeout=NODE_CANCEL_TIMEOUT_SECONDS + RELEASE_TIMEOUT_SECONDS)
         self._drained.set()

@@ -33,17 +33,17 @@ from tasks.context import HandlerSettings, current_node_run
 RUNNER = Path(runner.__file__).resolve()
 MAX_OUTPUT_BYTES = 10 * 1024 * 1024
 """The most that the code may give on, as JSON."""
-LONGEST_CODE = 50_000
+MAX_CODE_CHARS = 50_000
 """Characters. The service itself parses the code when a workflow is submitted."""
-OFF = "is off; ENABLE_CODE_NODE=true allows it"
+CODE_NODE_DISABLED_MESSAGE = "is off; ENABLE_CODE_NODE=true allows it"
 """Why a ``code`` node is refused where the setting says nothing."""
 
-_FORGED = "wrote into the channel of its result"
+_FORGED_RESULT_MESSAGE = "wrote into the channel of its result"
 _PROCESSES = os.cpu_count() or 1
 _SLACK = 6 * runner.MAX_PRINTED + 1_000
 _TOKEN_LENGTH = 32
 _HEADER_LENGTH = _TOKEN_LENGTH + 10
-_ENDING_SECONDS = 1.5
+_REAP_TIMEOUT_SECONDS = 1.5
 
 _slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
@@ -51,7 +51,7 @@ _slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKe
 class CodeConfig(NodeConfig, title="Code", category="data"):
     """Runs Python over its input, in a process of its own."""
 
-    code: str = Field(title="Python", max_length=LONGEST_CODE, json_schema_extra=LONG_TEXT)
+    code: str = Field(title="Python", max_length=MAX_CODE_CHARS, json_schema_extra=LONG_TEXT)
     """An expression over ``input``, or statements that end with one or assign ``output``."""
     processing_mode: Annotated[ProcessingMode, BeforeValidator(trimmed)] = Field(
         default=ProcessingMode.BATCH, title="Processing"
@@ -69,7 +69,7 @@ class CodeConfig(NodeConfig, title="Code", category="data"):
 
 
 @dataclass(frozen=True, slots=True)
-class _Bounds:
+class _ResourceLimits:
     seconds: float
     memory_mb: int
 
@@ -85,7 +85,7 @@ async def handle_code(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
     """
     run = current_node_run()
     if not run.settings.enable_code_node:
-        raise NodeError(f"the node type 'code' {OFF}", retryable=False)
+        raise NodeError(f"the node type 'code' {CODE_NODE_DISABLED_MESSAGE}", retryable=False)
     config = read_config(CodeConfig, node)
     request: dict[str, JsonValue] = {
         "code": config.code,
@@ -103,9 +103,9 @@ async def handle_code(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
     }
 
 
-def _bounds(config: CodeConfig, settings: HandlerSettings) -> _Bounds:
+def _bounds(config: CodeConfig, settings: HandlerSettings) -> _ResourceLimits:
     seconds = config.timeout_seconds
-    return _Bounds(
+    return _ResourceLimits(
         settings.code_timeout_seconds if seconds is None else seconds, settings.code_memory_mb
     )
 
@@ -118,7 +118,7 @@ def _slot() -> asyncio.Semaphore:
     return _slots[loop]
 
 
-async def _answer(request: dict[str, JsonValue], bounds: _Bounds) -> dict[str, JsonValue]:
+async def _answer(request: dict[str, JsonValue], bounds: _ResourceLimits) -> dict[str, JsonValue]:
     directory = mkdtemp(prefix="code-")
     try:
         frame, status = await _run(directory, request, bounds)
@@ -133,12 +133,12 @@ async def _answer(request: dict[str, JsonValue], bounds: _Bounds) -> dict[str, J
     if error is not None:
         raise _fault(str(error))
     if not isinstance(frame.get("stdout"), str) or "output" not in frame:
-        raise _fault(_FORGED)
+        raise _fault(_FORGED_RESULT_MESSAGE)
     return frame
 
 
 async def _run(
-    directory: str, request: dict[str, JsonValue], bounds: _Bounds
+    directory: str, request: dict[str, JsonValue], bounds: _ResourceLimits
 ) -> tuple[dict[str, JsonValue] | None, int | None]:
     """The frame, ``None`` where there came none, and the status with which the process ended."""
     process = await _start(directory, bounds)
@@ -176,7 +176,7 @@ def _remove(directory: str) -> None:
             Path(place).rmdir()
 
 
-async def _start(directory: str, bounds: _Bounds) -> Process:
+async def _start(directory: str, bounds: _ResourceLimits) -> Process:
     arguments = (
         bounds.memory_mb,
         math.ceil(bounds.seconds),
@@ -216,15 +216,15 @@ async def _exchange(process: Process, request: dict[str, JsonValue]) -> dict[str
     header = await process.stdout.readexactly(_HEADER_LENGTH)
     length = header[_TOKEN_LENGTH:]
     if not header.startswith(token) or not length.isdigit():
-        raise _fault(_FORGED)
+        raise _fault(_FORGED_RESULT_MESSAGE)
     if int(length) > MAX_OUTPUT_BYTES + _SLACK:
         raise _fault(f"wrote too much, more than {MAX_OUTPUT_BYTES} bytes")
     try:
         frame = load_json(await process.stdout.readexactly(int(length)))
     except ValueError:
-        raise _fault(_FORGED) from None
+        raise _fault(_FORGED_RESULT_MESSAGE) from None
     if not isinstance(frame, dict):
-        raise _fault(_FORGED)
+        raise _fault(_FORGED_RESULT_MESSAGE)
     return cast("dict[str, JsonValue]", frame)
 
 
@@ -237,11 +237,11 @@ async def _end(process: Process) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     with suppress(TimeoutError):
-        async with asyncio.timeout(_ENDING_SECONDS):
+        async with asyncio.timeout(_REAP_TIMEOUT_SECONDS):
             await process.wait()
 
 
-def _how_it_ended(status: int | None, bounds: _Bounds) -> str:
+def _how_it_ended(status: int | None, bounds: _ResourceLimits) -> str:
     if status is None or status >= 0:
         return f"ended its process before it gave an output (exit code {status})"
     try:

@@ -24,11 +24,11 @@ MAX_PRINTED = 10_000
 """How many characters of what the code prints are kept."""
 MAX_DEPTH = 200
 """As ``engine.json_values.MAX_DEPTH``."""
-SPARE_SECONDS = 2
+KILL_MARGIN_SECONDS = 2
 """How much later than the service the process ends itself."""
 
-_LONGEST_MESSAGE = 1_000
-_MOST_CALLS_SHOWN = 5
+_MAX_MESSAGE_CHARS = 1_000
+_MAX_SHOWN_CALLS = 5
 _OPEN_FILES = 64
 _TOO_LARGE = 10**4300
 _MIB = 1024 * 1024
@@ -48,7 +48,7 @@ class CodeError(Exception):
     """The code cannot be run, or failed; the message is for its author."""
 
 
-class _Printed(io.TextIOBase):
+class _CapturedStdout(io.TextIOBase):
     """Takes the place of ``sys.stdout`` and keeps the beginning of what is written."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ def main() -> NoReturn:
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    printed = _Printed()
+    printed = _CapturedStdout()
     sys.stdout = sys.stderr = printed
     os.environ.clear()
     _limit(memory_mb, seconds, parent)
@@ -140,9 +140,9 @@ def _limit(memory_mb: int, seconds: int, parent: int) -> None:
             os._exit(1)
     # Should the service be gone and unable to end this process, the kernel does.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(seconds + SPARE_SECONDS)
+    signal.alarm(seconds + KILL_MARGIN_SECONDS)
     limits = [
-        (resource.RLIMIT_CPU, seconds + SPARE_SECONDS),
+        (resource.RLIMIT_CPU, seconds + KILL_MARGIN_SECONDS),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, _OPEN_FILES),
@@ -220,8 +220,8 @@ def _told(error: BaseException, lines: list[str]) -> str:
             if at.tb_lineno <= len(lines):
                 shown = f": {lines[at.tb_lineno - 1].strip()[:200]}"
         at = at.tb_next
-    if len(calls) > _MOST_CALLS_SHOWN:
-        calls[2 : 3 - _MOST_CALLS_SHOWN] = ["…"]
+    if len(calls) > _MAX_SHOWN_CALLS:
+        calls[2 : 3 - _MAX_SHOWN_CALLS] = ["…"]
     message = _text(error)
     what = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return f"raised {what} ({', '.join(calls)}{shown})" if calls else f"raised {what}"
@@ -229,7 +229,7 @@ def _told(error: BaseException, lines: list[str]) -> str:
 
 def _text(value: object) -> str:
     try:
-        return str(value)[:_LONGEST_MESSAGE].encode(errors="replace").decode()
+        return str(value)[:_MAX_MESSAGE_CHARS].encode(errors="replace").decode()
     except Exception:  # noqa: BLE001 - its own __str__ fails
         return "<no text>"
 

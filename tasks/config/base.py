@@ -34,7 +34,7 @@ class MissingSettingError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class Templated:
     """Marks a setting whose texts its handler fills: its expressions are checked beforehand.
 
     It stands in the annotation, ``Annotated[str, FILLED]``: the JSON Schema does not show it.
@@ -44,10 +44,10 @@ class Filled:
     """Whether a text there is read as JSON first, and the texts inside are the templates."""
 
 
-FILLED = Filled()
+TEMPLATED = Templated()
 
 
-class LenientModel(BaseModel):
+class FormModel(BaseModel):
     """Part of a config as forms send it: unknown keys, and nulls and blanks for what is not set."""
 
     model_config = ConfigDict(
@@ -77,7 +77,7 @@ class LenientModel(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
+class NodeTypeInfo:
     """How an editor shows a node type."""
 
     category: str = "custom"
@@ -87,7 +87,7 @@ class Face:
     ``outputType``. The output ``error``, which every type has, is not declared."""
 
 
-class NodeConfig(LenientModel, NodeOptions):
+class NodeConfig(FormModel, NodeOptions):
     """The config of a node type: its own settings beside those that every node may carry.
 
     A subclass may say how an editor shows the type, beside pydantic's own arguments:
@@ -95,7 +95,7 @@ class NodeConfig(LenientModel, NodeOptions):
     is a name, or a ``Port`` with a title and aliases.
     """
 
-    face: ClassVar[Face] = Face()
+    info: ClassVar[NodeTypeInfo] = NodeTypeInfo()
 
     def __init_subclass__(
         cls,
@@ -106,12 +106,12 @@ class NodeConfig(LenientModel, NodeOptions):
         **settings: Unpack[ConfigDict],
     ) -> None:
         super().__init_subclass__(**settings)
-        ports = cls.face.ports
+        ports = cls.info.ports
         if inputs is not None:
             ports = replace(ports, inputs=ports_of(*inputs))
         if outputs is not None:
             ports = replace(ports, outputs=ports_of(*outputs))
-        cls.face = Face(cls.face.category if category is None else category, ports)
+        cls.info = NodeTypeInfo(cls.info.category if category is None else category, ports)
 
     def needs_input(self) -> bool:
         """Return whether a node with this config can do nothing without an input.
@@ -122,7 +122,7 @@ class NodeConfig(LenientModel, NodeOptions):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ConfigError:
     """One thing that is wrong with a config."""
 
     path: tuple[str, ...]
@@ -139,7 +139,7 @@ class Fault:
         return ".".join((*self.path, *self.inside)) or "config"
 
 
-def faults_of(model: type[BaseModel], config: Mapping[str, JsonValue]) -> list[Fault]:
+def config_errors(model: type[BaseModel], config: Mapping[str, JsonValue]) -> list[ConfigError]:
     """Everything that ``model`` holds against ``config``, in the order of its fields."""
     try:
         model.model_validate(config)
@@ -163,14 +163,14 @@ def is_incomplete(model: type[NodeConfig], config: Mapping[str, JsonValue]) -> b
         )
 
 
-def refused_templates(model: type[BaseModel], config: Mapping[str, JsonValue]) -> list[Fault]:
+def refused_templates(model: type[BaseModel], config: Mapping[str, JsonValue]) -> list[ConfigError]:
     """The expressions that cannot be filled whatever the input, in what the model's handler fills.
 
-    Raises nothing; where the model itself rejects a setting, ``faults_of`` says so.
+    Raises nothing; where the model itself rejects a setting, ``config_errors`` says so.
     """
-    faults: list[Fault] = []
+    faults: list[ConfigError] = []
     for name, info in model.model_fields.items():
-        mark = next((item for item in info.metadata if isinstance(item, Filled)), None)
+        mark = next((item for item in info.metadata if isinstance(item, Templated)), None)
         key = _as_sent(model, name, config)
         value = config.get(key)
         if mark is None or value is None:
@@ -183,9 +183,9 @@ def refused_templates(model: type[BaseModel], config: Mapping[str, JsonValue]) -
                 continue
         for steps, reason in refusals(value):
             if is_text:
-                faults.append(Fault((key,), reason, steps))
+                faults.append(ConfigError((key,), reason, steps))
             else:
-                faults.append(Fault((key, *steps), reason))
+                faults.append(ConfigError((key, *steps), reason))
     return faults
 
 
@@ -199,7 +199,7 @@ def read_config(model: type[_ModelT], node: Mapping[str, Any]) -> _ModelT:
     try:
         return model.model_validate(config)
     except ValidationError:
-        faults = faults_of(model, config)
+        faults = config_errors(model, config)
     text = "; ".join(f"'{fault.place}' {fault.reason}" for fault in faults)
     raise NodeError(f"the config is not valid: {text}", retryable=False)
 
@@ -242,9 +242,11 @@ _PLAIN = {
 }
 
 
-def _fault(model: type[BaseModel], config: Mapping[str, JsonValue], detail: ErrorDetails) -> Fault:
+def _fault(
+    model: type[BaseModel], config: Mapping[str, JsonValue], detail: ErrorDetails
+) -> ConfigError:
     if not detail["loc"]:
-        return Fault((), _reason(detail))
+        return ConfigError((), _reason(detail))
     head, *rest = detail["loc"]
     key = _as_sent(model, str(head), config)
     path = [key]
@@ -260,7 +262,7 @@ def _fault(model: type[BaseModel], config: Mapping[str, JsonValue], detail: Erro
             value = _inside(value, token)
     in_text = isinstance(config.get(key), str)
     inside = [str(part) for part in rest[:1] if in_text and isinstance(part, int)]
-    return Fault(tuple(path), _reason(detail), tuple(inside))
+    return ConfigError(tuple(path), _reason(detail), tuple(inside))
 
 
 def _token(value: JsonValue, part: str | int, *, is_last: bool) -> str | int | None:

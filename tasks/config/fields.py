@@ -15,8 +15,8 @@ from pydantic import (
 from engine.conditions import Operator
 from engine.json_values import JsonValue, as_text
 from tasks.config.base import (
-    FILLED,
-    LenientModel,
+    TEMPLATED,
+    FormModel,
     MissingSettingError,
     Name,
     NodeConfig,
@@ -98,10 +98,10 @@ _TEXT_OR_NAME = (
 _KEY = rf"^\s*({_BASE64}|\{{\{{\s*secrets\.[A-Za-z_][A-Za-z0-9_]*\s*\}}\}})\s*$"
 
 
-_WITH_ITS_OWN_SECRET = [scheme.value for scheme in SignatureScheme if scheme != "standard"]
-_A_SCHEME_HAS_A_SECRET: dict[str, JsonValue] = {
+_OWN_SECRET_SCHEMES = [scheme.value for scheme in SignatureScheme if scheme != "standard"]
+_SECRET_REQUIRED: dict[str, JsonValue] = {
     "if": {
-        "properties": {"webhookSignature": {"enum": [*_WITH_ITS_OWN_SECRET]}},
+        "properties": {"webhookSignature": {"enum": [*_OWN_SECRET_SCHEMES]}},
         "required": ["webhookSignature"],
     },
     "then": {
@@ -117,7 +117,7 @@ class WebhookConfig(
     title="Webhook",
     category="start",
     inputs=(),
-    json_schema_extra=_A_SCHEME_HAS_A_SECRET,
+    json_schema_extra=_SECRET_REQUIRED,
 ):
     """Starts a run on a call from outside and passes on what was received."""
 
@@ -169,29 +169,31 @@ def as_texts(value: object) -> object:
     return list(dict.fromkeys(text for text in texts if text))
 
 
-_SentOptions = (
+_FormOptions = (
     Annotated[list[Annotated[str, Field(title="Option", pattern=r"\S")]], Field(title="List")]
     | Annotated[str, Field(title="Text with commas", pattern=r"[^\s,]")]
 )
-_AN_ENUM_HAS_OPTIONS = required_when("enumOptions", "outputType", "enum", **{"not": {"enum": [[]]}})
+_ENUM_OPTIONS_REQUIRED = required_when(
+    "enumOptions", "outputType", "enum", **{"not": {"enum": [[]]}}
+)
 
 
 class LlmConfig(
-    NodeConfig, title="Language model", category="call", json_schema_extra=_AN_ENUM_HAS_OPTIONS
+    NodeConfig, title="Language model", category="call", json_schema_extra=_ENUM_OPTIONS_REQUIRED
 ):
     """Asks a language model and passes on its reply."""
 
-    llm_prompt: Annotated[str, FILLED] = Field(
+    llm_prompt: Annotated[str, TEMPLATED] = Field(
         title="Prompt",
         validation_alias=AliasChoices("llmPrompt", "prompt"),
         json_schema_extra=LONG_TEXT,
     )
     """What the model is asked; may hold templates."""
-    llm_model: Annotated[Name | None, FILLED] = Field(default=None, title="Model")
+    llm_model: Annotated[Name | None, TEMPLATED] = Field(default=None, title="Model")
     """The model's name; the service's default without it."""
     llm_include_input: bool = Field(default=True, title="Include the input")
     """Whether the input follows the prompt as JSON."""
-    llm_system_prompt: Annotated[str | None, FILLED] = Field(
+    llm_system_prompt: Annotated[str | None, TEMPLATED] = Field(
         default=None, title="System prompt", json_schema_extra=LONG_TEXT
     )
     """What the model is told beforehand; may hold templates."""
@@ -206,7 +208,7 @@ class LlmConfig(
     )
     """What the reply must be; one that is not is asked for once more."""
     enum_options: Annotated[
-        list[str], BeforeValidator(as_texts, json_schema_input_type=_SentOptions)
+        list[str], BeforeValidator(as_texts, json_schema_input_type=_FormOptions)
     ] = Field(default_factory=list[str], title="Options", validate_default=True)
     """The replies that are allowed for the type ``enum``."""
     llm_processing_mode: _Mode = Field(default=ProcessingMode.BATCH, title="Processing")
@@ -239,10 +241,10 @@ def _as_operator(value: object) -> object:
 
 
 _Operator = Annotated[Operator, BeforeValidator(_as_operator, json_schema_input_type=Operator)]
-_TestedField = Annotated[str, FILLED, Field(title="Field")]
+_TestedField = Annotated[str, TEMPLATED, Field(title="Field")]
 
 
-class FurtherCondition(LenientModel, title="Condition"):
+class AdditionalCondition(FormModel, title="Condition"):
     """One more test of a condition."""
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"value"})
@@ -255,7 +257,7 @@ class FurtherCondition(LenientModel, title="Condition"):
     """What the field is held against; may hold templates."""
 
 
-class TestsConfig(NodeConfig):
+class ComparisonsConfig(NodeConfig):
     """The tests that a condition makes, and a filter on each record."""
 
     __test__ = False  # pytest would take the name for a test class
@@ -265,10 +267,10 @@ class TestsConfig(NodeConfig):
     """The field to test; ``a.b.0.c`` reaches inside. ``loop.item``, or a template."""
     condition_operator: _Operator = Field(default=Operator.EQUALS, title="Comparison")
     """How the field is held against the value."""
-    condition_value: Annotated[JsonValue, FILLED] = Field(default=None, title="Value")
+    condition_value: Annotated[JsonValue, TEMPLATED] = Field(default=None, title="Value")
     """What the field is held against; may hold templates."""
-    additional_conditions: Annotated[list[FurtherCondition], FILLED] = Field(
-        default_factory=list[FurtherCondition], title="Further conditions"
+    additional_conditions: Annotated[list[AdditionalCondition], TEMPLATED] = Field(
+        default_factory=list[AdditionalCondition], title="Further conditions"
     )
     """Tests beside the first."""
     logical_operator: Annotated[Literal["AND", "OR"], BeforeValidator(upper)] = Field(
@@ -277,7 +279,9 @@ class TestsConfig(NodeConfig):
     """Whether all tests must hold, or one."""
 
 
-class ConditionConfig(TestsConfig, title="Condition", category="flow", outputs=("true", "false")):
+class ConditionConfig(
+    ComparisonsConfig, title="Condition", category="flow", outputs=("true", "false")
+):
     """Tests its input and picks the way on."""
 
     processing_mode: _Mode = Field(default=ProcessingMode.BATCH, title="Processing")
@@ -295,7 +299,7 @@ class AddFieldConfig(NodeConfig, title="Add field", category="data"):
         validation_alias=AliasChoices("addFieldName", "fieldName"),
     )
     """The field's name, taken as it is."""
-    add_field_value: Annotated[JsonValue, FILLED] = Field(
+    add_field_value: Annotated[JsonValue, TEMPLATED] = Field(
         default=None, title="Value", validation_alias=AliasChoices("addFieldValue", "fieldValue")
     )
     """Any value; may hold templates over the record."""
@@ -316,7 +320,7 @@ class JoinType(StrEnum):
     LEFT = "left"
 
 
-_A_MERGE_HAS_A_KEY = required_when(
+_JOIN_KEY_REQUIRED = required_when(
     "joinKey", "joinStrategy", "mergeByKey", type="string", pattern=r"\S"
 )
 
@@ -326,7 +330,7 @@ class JoinConfig(
     title="Join",
     category="data",
     inputs=("A", "B"),
-    json_schema_extra=_A_MERGE_HAS_A_KEY,
+    json_schema_extra=_JOIN_KEY_REQUIRED,
 ):
     """Makes one list of two inputs, end to end or by a common key."""
 

@@ -46,7 +46,7 @@ _ANY_VALUE_INSIDE = {
     **_ANY_VALUE,
     "anyOf": [*_ANY_VALUE["anyOf"], {"type": "null", "title": "Nothing"}],
 }
-_SAYS_WHAT_IT_TAKES = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "not"}
+_TYPE_KEYWORDS = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "not"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,10 @@ def describe_config(model: type[BaseModel]) -> ConfigSchema:
         PydanticInvalidForJsonSchema: the model has a field that JSON cannot carry.
     """
     written: SomeSchema = model.model_json_schema(
-        ref_template="#/definitions/{model}", schema_generator=_PlainSchema
+        ref_template="#/definitions/{model}", schema_generator=_PlainJsonSchema
     )
     definitions: SomeSchema = written.pop("$defs", {})
-    inlined = _Inliner(definitions)
+    inlined = _SchemaInliner(definitions)
     schema = _own_fields_first(inlined.without_references(written))
     schema["$schema"] = DIALECT
     if inlined.kept:
@@ -93,7 +93,7 @@ def required_when(needed: str, key: str, value: str, **more: Any) -> SomeSchema:
     }
 
 
-class _PlainSchema(GenerateJsonSchema):
+class _PlainJsonSchema(GenerateJsonSchema):
     """pydantic's schema without null for what may be left out, and without OpenAPI's keywords."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
@@ -113,7 +113,7 @@ class _PlainSchema(GenerateJsonSchema):
 
 
 @dataclass(slots=True)
-class _Inliner:
+class _SchemaInliner:
     """Puts every definition where it is used; what holds itself is kept as a definition."""
 
     definitions: SomeSchema
@@ -152,7 +152,7 @@ class _Inliner:
         schema = self.without_references(schema, inside)
         if isinstance(text := schema.get("description"), str):
             schema["description"] = plain(text)
-        if _SAYS_WHAT_IT_TAKES.isdisjoint(schema):
+        if _TYPE_KEYWORDS.isdisjoint(schema):
             self.kept[_VALUE] = deepcopy(_ANY_VALUE_INSIDE)
             return {**deepcopy(_ANY_VALUE), **schema}
         return schema

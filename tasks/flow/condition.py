@@ -6,13 +6,13 @@ from typing import Any, cast
 
 from prefect import task
 
-from engine.conditions import Operator, Test, holds_for
+from engine.conditions import Comparison, Operator, holds_for
 from engine.errors import NodeError
 from engine.json_values import JsonValue, Missing, lookup
 from offload import count_read
 from tasks.compute import compute
 from tasks.config.base import fill, has_template, read_config
-from tasks.config.fields import ConditionConfig, ProcessingMode, TestsConfig
+from tasks.config.fields import ComparisonsConfig, ConditionConfig, ProcessingMode
 from tasks.context import current_node_run
 from tasks.templating.filters import VALUE_COST
 
@@ -60,7 +60,7 @@ def _sort_records(config: ConditionConfig, records: list[JsonValue]) -> dict[str
 
 
 def sort_records(
-    config: TestsConfig, records: Sequence[JsonValue]
+    config: ComparisonsConfig, records: Sequence[JsonValue]
 ) -> tuple[list[JsonValue], list[JsonValue]]:
     """The records that pass the tests, and those that do not, each in their order.
 
@@ -85,22 +85,22 @@ def _first_record(data: JsonValue) -> JsonValue:
     return data
 
 
-def _passes(config: TestsConfig, record: JsonValue) -> bool:
+def _passes(config: ComparisonsConfig, record: JsonValue) -> bool:
     # Lazily: a test that is not needed any more must not fail over its value.
     outcomes = _outcomes(config, record)
     return any(outcomes) if config.logical_operator == "OR" else all(outcomes)
 
 
-def _outcomes(config: TestsConfig, record: JsonValue) -> Iterator[bool]:
-    first = Test(config.condition_field, config.condition_operator, config.condition_value)
+def _outcomes(config: ComparisonsConfig, record: JsonValue) -> Iterator[bool]:
+    first = Comparison(config.condition_field, config.condition_operator, config.condition_value)
     yield _holds("conditionField", "conditionValue", first, record)
     for index, further in enumerate(config.additional_conditions):
         setting = f"additionalConditions.{index}"
-        test = Test(further.field, further.operator, further.value)
+        test = Comparison(further.field, further.operator, further.value)
         yield _holds(f"{setting}.field", f"{setting}.value", test, record)
 
 
-def _holds(field_setting: str, value_setting: str, test: Test, record: JsonValue) -> bool:
+def _holds(field_setting: str, value_setting: str, test: Comparison, record: JsonValue) -> bool:
     found = _found(field_setting, test.field, record)
     # The editor keeps the value when the operator is changed to one that needs none.
     unused = test.operator in _WITHOUT_VALUE

@@ -12,13 +12,13 @@ from engine.loops import IN_LOOP
 from engine.options import TimeLimit
 from engine.parking import PARK
 from tasks.compute import compute
-from tasks.config.base import FILLED, NodeConfig, fill, read_config
+from tasks.config.base import TEMPLATED, NodeConfig, fill, read_config
 from tasks.config.fields import trimmed
 from tasks.flow.wait import given_up
 
-MOST_ITEMS = 10_000
+MAX_ITEMS = 10_000
 """Each item is at least one row in the database, and all of them are in memory."""
-MOST_AT_ONCE = 100
+MAX_CONCURRENCY = 100
 
 
 class ItemError(StrEnum):
@@ -31,9 +31,9 @@ class ItemError(StrEnum):
 class ForEachConfig(NodeConfig, title="For each", category="flow", outputs=("item", "done")):
     """Runs what follows its item connections once for each item of a list."""
 
-    for_each_items: Annotated[JsonValue, FILLED] = Field(default=None, title="Items")
+    for_each_items: Annotated[JsonValue, TEMPLATED] = Field(default=None, title="Items")
     """The list, or a template that gives one; without it the input is the list."""
-    for_each_concurrency: int = Field(default=1, ge=1, le=MOST_AT_ONCE, title="At once")
+    for_each_concurrency: int = Field(default=1, ge=1, le=MAX_CONCURRENCY, title="At once")
     """How many items may be under way at once, 1 to 100; 1 goes through them one by one."""
     for_each_on_error: Annotated[ItemError, BeforeValidator(trimmed)] = Field(
         default=ItemError.STOP, title="When an item fails"
@@ -69,8 +69,8 @@ def _for_each(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValu
         reason = f"{what} is of type {kind_of(items)}, not a list{hint}"
         raise NodeError(reason, retryable=False)
     count = len(cast("list[JsonValue]", items))
-    if count > MOST_ITEMS:
-        reason = f"the list has {count} items; a loop takes at most {MOST_ITEMS}"
+    if count > MAX_ITEMS:
+        reason = f"the list has {count} items; a loop takes at most {MAX_ITEMS}"
         raise NodeError(reason, retryable=False)
     how = {"concurrency": config.for_each_concurrency, "onError": config.for_each_on_error}
     limit = given_up("the items took longer than", config.timeout_seconds)

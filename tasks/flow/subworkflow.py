@@ -12,18 +12,18 @@ from engine.options import TimeLimit
 from engine.parking import PARK
 from engine.subworkflow_calls import CALL
 from tasks.compute import compute
-from tasks.config.base import FILLED, Name, NodeConfig, fill, has_template, read_config
+from tasks.config.base import TEMPLATED, Name, NodeConfig, fill, has_template, read_config
 from tasks.config.fields import NO_TEMPLATE
 from tasks.flow.wait import given_up
 
-_LONGEST_ID = 500
+_MAX_ID_CHARS = 500
 
 
 def _is_an_id(text: str) -> str:
     if has_template(text):
         raise ValueError("should be the id of a workflow, without {{ }}")
-    if not text or len(text) > _LONGEST_ID or "\0" in text:
-        raise ValueError(f"should be the id of a workflow, up to {_LONGEST_ID} characters")
+    if not text or len(text) > _MAX_ID_CHARS or "\0" in text:
+        raise ValueError(f"should be the id of a workflow, up to {_MAX_ID_CHARS} characters")
     return text
 
 
@@ -34,7 +34,7 @@ def _as_inputs(value: object) -> object:
     raise ValueError(f"should be an object, or a template that gives one, not a {kind_of(value)}")
 
 
-_SentInputs = (
+_FormInputs = (
     Annotated[dict[str, Any], Field(title="By node")]
     | Annotated[str, Field(title="Template", pattern=r"\{\{")]
 )
@@ -46,11 +46,11 @@ class SubworkflowConfig(NodeConfig, title="Subworkflow", category="flow"):
     subworkflow_id: Annotated[Name, AfterValidator(_is_an_id)] = Field(
         title="Workflow",
         validation_alias=AliasChoices("subworkflowId", "workflowId"),
-        json_schema_extra={**NO_TEMPLATE, "maxLength": _LONGEST_ID},
+        json_schema_extra={**NO_TEMPLATE, "maxLength": _MAX_ID_CHARS},
     )
     """The id of the workflow, which runs as it is saved when the node begins."""
     subworkflow_inputs: Annotated[
-        JsonValue, BeforeValidator(_as_inputs, json_schema_input_type=_SentInputs), FILLED
+        JsonValue, BeforeValidator(_as_inputs, json_schema_input_type=_FormInputs), TEMPLATED
     ] = Field(default=None, title="Inputs")
     """What its nodes take, by node id; other keys together are its trigger's payload. May hold
     templates. Without it the input of this node is that payload."""

@@ -13,7 +13,7 @@ from engine.parking import PARK
 from engine.ports import Port
 from tasks.compute import compute
 from tasks.config.base import (
-    FILLED,
+    TEMPLATED,
     MissingSettingError,
     NodeConfig,
     fill,
@@ -23,7 +23,7 @@ from tasks.config.base import (
 )
 from tasks.config.json_schema import WIDGET
 
-LONGEST_WAIT_SECONDS = 10 * 366 * 86_400
+MAX_WAIT_SECONDS = 10 * 366 * 86_400
 """Ten years: whoever asks for more means something else."""
 
 
@@ -32,29 +32,31 @@ _DURATION: dict[str, Any] = {
     "type": "number",
     "title": "Number",
     "minimum": 0,
-    "maximum": LONGEST_WAIT_SECONDS,
+    "maximum": MAX_WAIT_SECONDS,
 }
-_MOMENT: dict[str, Any] = {
+_TIMESTAMP: dict[str, Any] = {
     "type": "string",
     "title": "Moment",
     "pattern": r"^\s*\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?\s*$",
 }
-_ONE_OF_THEM: dict[str, Any] = {
+_WAIT_TARGET_REQUIRED: dict[str, Any] = {
     "if": {"not": {"properties": {"waitSeconds": {}}, "required": ["waitSeconds"]}},
     "then": {"properties": {"waitUntil": {}}, "required": ["waitUntil"]},
 }
 
 
-class WaitConfig(NodeConfig, title="Wait", category="flow", json_schema_extra=_ONE_OF_THEM):
+class WaitConfig(
+    NodeConfig, title="Wait", category="flow", json_schema_extra=_WAIT_TARGET_REQUIRED
+):
     """Parks the execution and then passes its input on."""
 
     wait_seconds: Annotated[
-        str | None, WithJsonSchema({"anyOf": [_DURATION, _TEMPLATE]}), FILLED
+        str | None, WithJsonSchema({"anyOf": [_DURATION, _TEMPLATE]}), TEMPLATED
     ] = Field(default=None, title="Seconds")
     """How many seconds to wait; may be a template."""
-    wait_until: Annotated[str | None, WithJsonSchema({"anyOf": [_MOMENT, _TEMPLATE]}), FILLED] = (
-        Field(default=None, title="Until", validate_default=True)
-    )
+    wait_until: Annotated[
+        str | None, WithJsonSchema({"anyOf": [_TIMESTAMP, _TEMPLATE]}), TEMPLATED
+    ] = Field(default=None, title="Until", validate_default=True)
     """The moment to wait for, ISO 8601, in UTC where it names no zone; may be a template."""
 
     @field_validator("wait_seconds")
@@ -84,7 +86,7 @@ _ANSWERS = (
 class ApprovalConfig(NodeConfig, title="Approval", category="flow", outputs=_ANSWERS):
     """Parks the execution until somebody approves or rejects."""
 
-    approval_message: Annotated[str, FILLED] = Field(
+    approval_message: Annotated[str, TEMPLATED] = Field(
         default="", title="Message", json_schema_extra={WIDGET: "textarea"}
     )
     """What whoever answers is told; may hold templates."""
@@ -145,7 +147,7 @@ def given_up(what: str, seconds: float | None, then: str = "") -> dict[str, Json
 
 def _seconds(text: str) -> float:
     seconds = as_number(text)
-    if seconds is None or not 0 <= seconds <= LONGEST_WAIT_SECONDS:
+    if seconds is None or not 0 <= seconds <= MAX_WAIT_SECONDS:
         raise ValueError(f"should be a number of seconds from 0 to ten years, not '{text}'")
     return float(seconds)
 

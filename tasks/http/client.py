@@ -23,13 +23,13 @@ from tasks.context import HandlerSettings
 from tasks.http.decoding import ACCEPTED
 from tasks.http.media_types import charset_of
 from tasks.http.ssrf_guard import (
-    HIGHEST_PORT,
+    MAX_PORT,
     AllowedHost,
-    Guard,
+    SsrfGuard,
     parse_allowed_hosts,
     written_address,
 )
-from tasks.http.transport import GuardedTransport, Limits
+from tasks.http.transport import ClientLimits, GuardedTransport
 
 RequestHook = Callable[[httpx2.Request], Awaitable[None]]
 
@@ -39,8 +39,8 @@ def new_client(
 ) -> httpx2.AsyncClient:
     """A guarded client for one call and its redirects; ``before_each`` sees every request of them.
 
-    Besides httpx2's errors a call raises ``AddressBlockedError``, ``AnswerTooLargeError`` and, for
-    a body that is not packed as it says or in a way that is not known, ``NodeError``.
+    Besides httpx2's errors a call raises ``AddressBlockedError``, ``ResponseTooLargeError`` and,
+    for a body that is not packed as it says or in a way that is not known, ``NodeError``.
     """
     hooks = [before_each] if before_each else []
     return _client(_limits(settings), settings, timeout_seconds, hooks)
@@ -58,7 +58,10 @@ def new_openai_transport(settings: HandlerSettings, timeout_seconds: float) -> h
 
 
 def _client(
-    limits: Limits, settings: HandlerSettings, timeout_seconds: float, hooks: list[RequestHook]
+    limits: ClientLimits,
+    settings: HandlerSettings,
+    timeout_seconds: float,
+    hooks: list[RequestHook],
 ) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(
         transport=GuardedTransport(limits),
@@ -95,16 +98,18 @@ async def _use_web_charset(response: httpx2.Response) -> None:
     response.encoding = named.name
 
 
-def _limits(settings: HandlerSettings) -> Limits:
-    guard = Guard(settings.http_allow_private_networks, _allowed_hosts(settings.http_allowed_hosts))
-    return Limits(guard, settings.http_max_response_bytes, settings.http_proxy_url)
+def _limits(settings: HandlerSettings) -> ClientLimits:
+    guard = SsrfGuard(
+        settings.http_allow_private_networks, _allowed_hosts(settings.http_allowed_hosts)
+    )
+    return ClientLimits(guard, settings.http_max_response_bytes, settings.http_proxy_url)
 
 
 _allowed_hosts = cache(parse_allowed_hosts)
 
 
 @cache
-def _with_server(guard: Guard, base_url: str) -> Guard:
+def _with_server(guard: SsrfGuard, base_url: str) -> SsrfGuard:
     """``guard``, opened for the host and port of a URL."""
     url = parse_url(base_url)
     port = url.port or {"http": 80, "https": 443}[url.scheme]
@@ -130,8 +135,8 @@ def parse_url(text: str) -> httpx2.URL:
         raise ValueError("should start with http:// or https://")
     if not url.host or "%" in url.host:  # httpx2 escapes what no host name can hold
         raise ValueError("should name a host")
-    if url.port is not None and url.port > HIGHEST_PORT:
-        raise ValueError(f"should have a port up to {HIGHEST_PORT}")
+    if url.port is not None and url.port > MAX_PORT:
+        raise ValueError(f"should have a port up to {MAX_PORT}")
     return url
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from engine.json_values import JsonValue, load_json
-from tasks.config.base import FILLED, Filled, LenientModel, Name, NodeConfig, has_template
+from tasks.config.base import TEMPLATED, FormModel, Name, NodeConfig, Templated, has_template
 from tasks.config.fields import SECRET, trimmed, upper
 from tasks.http.headers import HEADER_NAME_PATTERN, HOST, check_header_name, check_header_value
 from tasks.http.url_templates import URL_PATTERN, check_url_template
@@ -17,7 +17,7 @@ def lowered(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
 
-class Pair(LenientModel, title="Row"):
+class Pair(FormModel, title="Row"):
     """One row of a table of headers or query parameters."""
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"value"})
@@ -65,17 +65,17 @@ def as_pairs(value: object) -> object:
     return cast("list[object]", value)
 
 
-_SentPairs = (
+_FormPairs = (
     Annotated[list[Pair], Field(title="Rows")] | Annotated[dict[str, Any], Field(title="Object")]
 )
 _Pairs = Annotated[
     list[Pair],
-    BeforeValidator(as_pairs, json_schema_input_type=_SentPairs),
-    Filled(may_be_json=True),
+    BeforeValidator(as_pairs, json_schema_input_type=_FormPairs),
+    Templated(may_be_json=True),
 ]
 
 
-_SentHeaders = (
+_FormHeaders = (
     Annotated[list[RequestHeader], Field(title="Rows")]
     | Annotated[
         dict[str, Any],
@@ -87,25 +87,25 @@ _SentHeaders = (
 )
 _Headers = Annotated[
     list[RequestHeader],
-    BeforeValidator(as_pairs, json_schema_input_type=_SentHeaders),
-    Filled(may_be_json=True),
+    BeforeValidator(as_pairs, json_schema_input_type=_FormHeaders),
+    Templated(may_be_json=True),
 ]
 
 
-class NoAuth(LenientModel, title="None"):
+class NoAuth(FormModel, title="None"):
     """No authentication; what is not set means the same."""
 
     type: Literal["none"]
 
 
-class BearerAuth(LenientModel, title="Bearer token"):
+class BearerAuth(FormModel, title="Bearer token"):
     """``Authorization: Bearer …``."""
 
     type: Literal["bearer"]
     token: Name = Field(title="Token", repr=False, json_schema_extra=SECRET)
 
 
-class BasicAuth(LenientModel, title="User name and password"):
+class BasicAuth(FormModel, title="User name and password"):
     """``Authorization: Basic …``."""
 
     type: Literal["basic"]
@@ -113,7 +113,7 @@ class BasicAuth(LenientModel, title="User name and password"):
     password: str = Field(default="", title="Password", repr=False, json_schema_extra=SECRET)
 
 
-class HeaderAuth(LenientModel, title="Header"):
+class HeaderAuth(FormModel, title="Header"):
     """A header of its own, such as ``X-API-Key``."""
 
     type: Literal["header"]
@@ -144,16 +144,16 @@ def _as_auth(value: object) -> object:
 
 
 _AnyAuth = Annotated[BearerAuth | BasicAuth | HeaderAuth, Field(discriminator="type")]
-_SentAuth = Annotated[NoAuth | BearerAuth | BasicAuth | HeaderAuth, Field(discriminator="type")]
+_FormAuth = Annotated[NoAuth | BearerAuth | BasicAuth | HeaderAuth, Field(discriminator="type")]
 _Auth = Annotated[
-    _AnyAuth | None, BeforeValidator(_as_auth, json_schema_input_type=_SentAuth), FILLED
+    _AnyAuth | None, BeforeValidator(_as_auth, json_schema_input_type=_FormAuth), TEMPLATED
 ]
 
 
 class HttpConfig(NodeConfig, title="HTTP request", category="call"):
     """Calls an HTTP address and passes on what it answers."""
 
-    http_url: Annotated[Name, FILLED] = Field(
+    http_url: Annotated[Name, TEMPLATED] = Field(
         title="URL", json_schema_extra={"pattern": URL_PATTERN}
     )
     """``http://…`` or ``https://…``. Templates may fill the port, the path, the query or the whole
@@ -166,7 +166,7 @@ class HttpConfig(NodeConfig, title="HTTP request", category="call"):
     """Headers to send; values may hold templates."""
     http_query: _Pairs = Field(default_factory=list[Pair], title="Query parameters")
     """Added to the URL's own query; values may hold templates."""
-    http_body: Annotated[JsonValue, FILLED] = Field(default=None, title="Body")
+    http_body: Annotated[JsonValue, TEMPLATED] = Field(default=None, title="Body")
     """Any JSON or a text; may hold templates. POST, PUT and PATCH send the input without it. An
     object is sent as a form if the header ``Content-Type`` is that of a form."""
     http_body_mode: Annotated[Literal["auto", "none"], BeforeValidator(lowered)] = Field(

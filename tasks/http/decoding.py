@@ -11,13 +11,13 @@ from http import HTTPStatus
 from typing import Protocol
 
 from charsets import find_charset
-from engine.errors import AnswerTooLargeError, NodeError
+from engine.errors import NodeError, ResponseTooLargeError
 from offload import check_stop, run_off_loop
 from tasks.http.media_types import looks_like_text
 
 ACCEPTED = "gzip, deflate"
 _PIECE_BYTES = 65_536
-_LONGEST_CHAIN = 4
+_MAX_CODINGS = 4
 _GZIP = frozenset({"gzip", "x-gzip"})
 _DEFLATE = frozenset({"deflate", "x-deflate"})
 _PLAIN = frozenset(
@@ -29,12 +29,12 @@ _UNSUPPORTED = re.compile(
     r"bzip2?|snappy|x-(?:bzip2|compress|lzma|snappy|xz)"
 )
 """Packings that are known and cannot be undone here."""
-_LONGEST_NAME = 40
+_MAX_NAME_CHARS = 40
 _MAGIC = b"\x1f\x8b"
 """The first bytes of each gzip member."""
 
 
-class Layer(Protocol):
+class Decoder(Protocol):
     """One step of a body from its packed form to its plain form."""
 
     def unpack(self, data: bytes) -> Iterator[bytes]:
@@ -54,7 +54,7 @@ class Layer(Protocol):
         ...
 
 
-class Unreadable:
+class UnsupportedEncoding:
     """A ``Content-Encoding`` that cannot be undone.
 
     A response without a body, as to HEAD, needs no unpacking. The status of a failure or a redirect
@@ -79,7 +79,7 @@ class Unreadable:
         """Accept every end."""
 
 
-class Unnamed(Unreadable):
+class Unnamed(UnsupportedEncoding):
     """A ``Content-Encoding`` that no registry knows, such as ``text/html``: plain text passes."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -97,7 +97,7 @@ class Unnamed(Unreadable):
         return iter((data,)) if self._is_text else super().unpack(data)
 
 
-class Unpacker:
+class ContentDecoder:
     """Undoes one ``Content-Encoding``: ``gzip`` with any number of members, or ``deflate``."""
 
     def __init__(self, encoding: str) -> None:
@@ -164,44 +164,44 @@ class Unpacker:
             )
 
 
-def layers_of(content_encoding: str, status: int) -> list[Layer]:
+def decoders_of(content_encoding: str, status: int) -> list[Decoder]:
     """Return the layers that undo the ``Content-Encoding`` of a response, in that order."""
     names = [name.partition(";")[0].strip().lower() for name in content_encoding.split(",")]
     packings = [name for name in reversed(names) if not _is_plain(name)]
-    if len(packings) > _LONGEST_CHAIN:  # more than any honest response has
-        return [Unreadable(status, f"the answer is packed {len(packings)} times over")]
+    if len(packings) > _MAX_CODINGS:  # more than any honest response has
+        return [UnsupportedEncoding(status, f"the answer is packed {len(packings)} times over")]
     unsupported = next((name for name in packings if _UNSUPPORTED.fullmatch(name)), None)
     if unsupported is not None:
-        return [Unreadable(status, _unknown(unsupported))]
-    return [_layer(name, status) for name in packings]
+        return [UnsupportedEncoding(status, _unknown(unsupported))]
+    return [_decoder(name, status) for name in packings]
 
 
 def _is_plain(name: str) -> bool:
     return name in _PLAIN or find_charset(name) is not None
 
 
-def _layer(name: str, status: int) -> Layer:
+def _decoder(name: str, status: int) -> Decoder:
     if name in _GZIP:
-        return Unpacker("gzip")
+        return ContentDecoder("gzip")
     if name in _DEFLATE:
-        return Unpacker("deflate")
+        return ContentDecoder("deflate")
     return Unnamed(status, _unknown(name))
 
 
 def _unknown(name: str) -> str:
     return (
-        f"the answer is packed as '{name[:_LONGEST_NAME]}' (Content-Encoding), which was not "
+        f"the answer is packed as '{name[:_MAX_NAME_CHARS]}' (Content-Encoding), which was not "
         f"requested and cannot be unpacked; accepted are: {ACCEPTED}"
     )
 
 
 async def limited(
-    received: AsyncIterable[bytes], layers: Sequence[Layer], limit_bytes: int
+    received: AsyncIterable[bytes], layers: Sequence[Decoder], limit_bytes: int
 ) -> AsyncIterator[bytes]:
     """Return the plain body, piece by piece.
 
     Raises:
-        AnswerTooLargeError: If it has more than ``limit_bytes``, packed, plain or in between.
+        ResponseTooLargeError: If it has more than ``limit_bytes``, packed, plain or in between.
         NodeError: If it is not packed as its header says, is truncated, or is packed in an unknown
             way.
     """
@@ -210,7 +210,7 @@ async def limited(
     async for chunk in received:
         size += len(chunk)
         if size > limit_bytes:
-            raise AnswerTooLargeError(limit_bytes)
+            raise ResponseTooLargeError(limit_bytes)
         if len(layers) > 1:
             # What lies between two layers can be a thousand times as large as both of its ends.
             for piece in await run_off_loop(chain.unpack_all, chunk):
@@ -225,7 +225,7 @@ async def limited(
 class _Chain:
     """The layers of a body, and how many bytes each of them has returned."""
 
-    def __init__(self, layers: Sequence[Layer], limit_bytes: int) -> None:
+    def __init__(self, layers: Sequence[Decoder], limit_bytes: int) -> None:
         self._layers = layers
         self._limit_bytes = limit_bytes
         self._sizes = [0] * len(layers)
@@ -242,5 +242,5 @@ class _Chain:
         for piece in self._layers[at].unpack(data):
             self._sizes[at] += len(piece)
             if self._sizes[at] > self._limit_bytes:
-                raise AnswerTooLargeError(self._limit_bytes)
+                raise ResponseTooLargeError(self._limit_bytes)
             yield from self.unpack(piece, at + 1)

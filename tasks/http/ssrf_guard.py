@@ -25,10 +25,10 @@ from engine.errors import AddressBlockedError
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-HIGHEST_PORT = 65_535
+MAX_PORT = 65_535
 
 
-class Kind(StrEnum):
+class AddressKind(StrEnum):
     """Why an address is closed, as it stands in messages."""
 
     LOOPBACK = "a loopback address"
@@ -42,26 +42,30 @@ class Kind(StrEnum):
     PRIVATE_NAME = "a name of private networks, which does not resolve here"
 
 
-_PRIVATE_NETWORKS = frozenset({Kind.LOOPBACK, Kind.PRIVATE, Kind.LINK_LOCAL, Kind.SHARED})
+_PRIVATE_NETWORKS = frozenset(
+    {AddressKind.LOOPBACK, AddressKind.PRIVATE, AddressKind.LINK_LOCAL, AddressKind.SHARED}
+)
 """What ``HTTP_ALLOW_PRIVATE_NETWORKS`` opens. No network has hosts at the others."""
 
-_RANGES: dict[Kind, str] = {
+_RANGES: dict[AddressKind, str] = {
     # First, because some lie inside other ranges: AWS and most others, AWS containers and their
     # identities, Alibaba, Azure, Oracle; then AWS, Google and Scaleway by IPv6.
-    Kind.METADATA: "169.254.169.254 169.254.170.2 169.254.170.23 100.100.100.200 168.63.129.16 "
+    AddressKind.METADATA: "169.254.169.254 169.254.170.2 169.254.170.23 100.100.100.200 "
+    "168.63.129.16 "
     "192.0.0.192 fd00:ec2::254 fd00:ec2::23 fd20:ce::254 fd00:42::42",
-    Kind.LOOPBACK: "127.0.0.0/8 ::1",
-    Kind.PRIVATE: "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7 fec0::/10 64:ff9b:1::/48",
-    Kind.LINK_LOCAL: "169.254.0.0/16 fe80::/10",
-    Kind.SHARED: "100.64.0.0/10",
-    Kind.UNSPECIFIED: "0.0.0.0/8 ::",
-    Kind.MULTICAST: "224.0.0.0/4 ff00::/8",
+    AddressKind.LOOPBACK: "127.0.0.0/8 ::1",
+    AddressKind.PRIVATE: "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 "
+    "fc00::/7 fec0::/10 64:ff9b:1::/48",
+    AddressKind.LINK_LOCAL: "169.254.0.0/16 fe80::/10",
+    AddressKind.SHARED: "100.64.0.0/10",
+    AddressKind.UNSPECIFIED: "0.0.0.0/8 ::",
+    AddressKind.MULTICAST: "224.0.0.0/4 ff00::/8",
     # Protocol assignments (Teredo among IPv6's), documentation, 6to4's relays, benchmarks, the rest
     # of IPv4, and the discard prefix. What is no IPv6 unicast at all follows in ``kind_of``.
-    Kind.RESERVED: "192.0.0.0/24 192.0.2.0/24 192.88.99.0/24 198.18.0.0/15 198.51.100.0/24 "
+    AddressKind.RESERVED: "192.0.0.0/24 192.0.2.0/24 192.88.99.0/24 198.18.0.0/15 198.51.100.0/24 "
     "203.0.113.0/24 240.0.0.0/4 100::/64 2001::/23 2001:db8::/32 3fff::/20",
 }
-_CLOSED: list[tuple[Network, Kind]] = [
+_CLOSED: list[tuple[Network, AddressKind]] = [
     (ip_network(text), kind) for kind, texts in _RANGES.items() for text in texts.split()
 ]
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
@@ -73,14 +77,14 @@ _CLASSIC = re.compile(rf"{_CLASSIC_PART}(?:\.{_CLASSIC_PART}){{0,3}}", re.IGNORE
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 
 
-def kind_of(address: Address) -> Kind | None:
+def kind_of(address: Address) -> AddressKind | None:
     """Why no call may go to ``address``; ``None`` when it is an ordinary public one."""
     address = _reached(address)
     for network, kind in _CLOSED:
         if address in network:
             return kind
     if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
-        return Kind.RESERVED
+        return AddressKind.RESERVED
     return None
 
 
@@ -137,8 +141,8 @@ def _parse_allowed(entry: str) -> AllowedHost:
     port = None
     if port_text is not None:
         port = int(port_text) if re.fullmatch(r"\d{1,5}", port_text) else 0
-        if not 1 <= port <= HIGHEST_PORT:
-            raise ValueError(f"'{entry}' should have a port from 1 to {HIGHEST_PORT}")
+        if not 1 <= port <= MAX_PORT:
+            raise ValueError(f"'{entry}' should have a port from 1 to {MAX_PORT}")
     try:
         return AllowedHost(network=ip_network(host), port=port)
     except ValueError as error:
@@ -165,7 +169,7 @@ def _in_ascii(entry: str, name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class SsrfGuard:
     """What calls may reach: everything public, and what the operator has opened."""
 
     allow_private: bool = False
@@ -201,7 +205,7 @@ class Guard:
                 entry.opens(host, port, None) for entry in self.allowed
             )
             if private and not is_open:
-                raise _blocked(host, port, Kind.PRIVATE_NAME) from None
+                raise _blocked(host, port, AddressKind.PRIVATE_NAME) from None
             return True
         public = [self._check(host, port, address) for address in found]  # each of them
         return all(public)
@@ -218,7 +222,7 @@ class Guard:
         raise _blocked(host, port, kind)
 
 
-def _blocked(host: str, port: int, kind: Kind) -> AddressBlockedError:
+def _blocked(host: str, port: int, kind: AddressKind) -> AddressBlockedError:
     name = str(written_address(host) or host).partition("%")[0].rstrip(".")
     where = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
     remedy = f"HTTP_ALLOWED_HOSTS={where}"

@@ -18,10 +18,10 @@ import httpcore2
 import httpx2
 
 from engine.errors import NodeError
-from tasks.http.decoding import Layer, layers_of, limited
-from tasks.http.ssrf_guard import Guard
+from tasks.http.decoding import Decoder, decoders_of, limited
+from tasks.http.ssrf_guard import SsrfGuard
 
-HEAD_START_SECONDS = 0.25
+CONNECTION_ATTEMPT_DELAY_SECONDS = 0.25
 """How long an address is tried alone before the next is tried beside it (RFC 8305, 8)."""
 _CONNECTIONS = 100
 _SCHEMES = {"http": 80, "https": 443}
@@ -45,10 +45,10 @@ def ssl_context() -> SSLContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ClientLimits:
     """What holds for every call of a client."""
 
-    guard: Guard
+    guard: SsrfGuard
     max_response_bytes: int
     proxy_url: str | None = None
 
@@ -85,7 +85,7 @@ async def connect_to_first(addresses: list[str], connect: Callable[[str], Awaita
         while True:
             if untried:
                 running.add(asyncio.ensure_future(_started(connect, untried.pop(0))))
-            patience = HEAD_START_SECONDS if untried else None
+            patience = CONNECTION_ATTEMPT_DELAY_SECONDS if untried else None
             ended, running = await asyncio.wait(
                 running, timeout=patience, return_when=asyncio.FIRST_COMPLETED
             )
@@ -113,7 +113,7 @@ class _Body(httpx2.AsyncByteStream):
     """An answer's body, plain and limited."""
 
     def __init__(
-        self, received: httpx2.AsyncByteStream, layers: list[Layer], limit_bytes: int
+        self, received: httpx2.AsyncByteStream, layers: list[Decoder], limit_bytes: int
     ) -> None:
         self._received = received
         self._layers = layers
@@ -128,7 +128,7 @@ class _Body(httpx2.AsyncByteStream):
 
 def _body(answer: httpx2.Response, limit_bytes: int) -> _Body:
     """The body to hand on; takes away the headers that say how it was packed on its way."""
-    layers = layers_of(answer.headers.get("Content-Encoding", ""), answer.status_code)
+    layers = decoders_of(answer.headers.get("Content-Encoding", ""), answer.status_code)
     if layers:
         answer.headers.pop("Content-Encoding")
         answer.headers.pop("Content-Length", None)
@@ -139,8 +139,8 @@ def _proxy_context(url: str) -> SSLContext | None:
     return ssl_context() if url.startswith("https:") else None
 
 
-class _Backend(httpcore2.AsyncNetworkBackend):
-    def __init__(self, guard: Guard) -> None:
+class _PinnedBackend(httpcore2.AsyncNetworkBackend):
+    def __init__(self, guard: SsrfGuard) -> None:
         self._guard = guard
         self._plain = cast("httpcore2.AsyncNetworkBackend", httpcore2.AnyIOBackend())
 
@@ -164,8 +164,8 @@ class _Backend(httpcore2.AsyncNetworkBackend):
             raise httpcore2.ConnectError(str(error)) from error
 
 
-class _Direct(httpx2.AsyncHTTPTransport):
-    def __init__(self, guard: Guard) -> None:
+class _PinnedTransport(httpx2.AsyncHTTPTransport):
+    def __init__(self, guard: SsrfGuard) -> None:
         super().__init__(verify=ssl_context(), trust_env=False)
         # httpx2 has no argument for the backend. Were the pool elsewhere, no call would be made.
         if not isinstance(self._pool, httpcore2.AsyncConnectionPool):  # pyright: ignore[reportUnnecessaryIsInstance] - of this version
@@ -173,16 +173,16 @@ class _Direct(httpx2.AsyncHTTPTransport):
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=ssl_context(),
             max_connections=_CONNECTIONS,
-            network_backend=_Backend(guard),
+            network_backend=_PinnedBackend(guard),
         )
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
     """Sends requests where they may go; answers come unpacked and limited."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ClientLimits) -> None:
         self._limits = limits
-        self._direct = _Direct(limits.guard)
+        self._direct = _PinnedTransport(limits.guard)
         self._proxied = None
         if limits.proxy_url is not None:
             proxy = httpx2.Proxy(limits.proxy_url, ssl_context=_proxy_context(limits.proxy_url))

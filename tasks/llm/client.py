@@ -67,7 +67,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LlmResult:
     """What a model said to an input, and what that cost."""
 
     model: str
@@ -75,14 +75,14 @@ class Answer:
     usage: Usage
 
 
-async def ask(config: LlmConfig, settings: HandlerSettings, input_data: JsonValue) -> Answer:
+async def ask(config: LlmConfig, settings: HandlerSettings, input_data: JsonValue) -> LlmResult:
     """Asks the model once, or once for each record of a list.
 
     Raises:
         NodeError: not retryable without a key, for what the server refuses, and for a reply that
             is twice not of the asked type; retryable for 429, 5xx and failures of the network.
     """
-    asker = _Asker(
+    asker = _LlmConversation(
         config,
         reply_type(config.output_type, config.enum_options),
         fill_text("llmModel", config.llm_model or settings.llm_model, input_data),
@@ -91,7 +91,7 @@ async def ask(config: LlmConfig, settings: HandlerSettings, input_data: JsonValu
     )
     async with _client(settings, asker.limit_seconds) as client:
         response, usage = await asker.answer(client, input_data)
-    return Answer(asker.model, response, usage)
+    return LlmResult(asker.model, response, usage)
 
 
 def _client(settings: HandlerSettings, limit_seconds: float) -> openai.AsyncOpenAI:
@@ -121,7 +121,7 @@ def _client(settings: HandlerSettings, limit_seconds: float) -> openai.AsyncOpen
 
 
 @dataclass(frozen=True, slots=True)
-class _Asker:
+class _LlmConversation:
     config: LlmConfig
     kind: ReplyType
     model: str

@@ -74,7 +74,7 @@ async def _whole(stream: AsyncStream[ChatCompletionChunk], on_piece: OnPiece) ->
 async def _together(
     stream: AsyncStream[ChatCompletionChunk], on_piece: OnPiece, host: str
 ) -> ChatCompletion:
-    reply = _Pieces(on_piece)
+    reply = _StreamAccumulator(on_piece)
     try:
         async for chunk in stream:
             reply.take(chunk)
@@ -89,7 +89,7 @@ async def _together(
     return reply.completion(host)
 
 
-class _Pieces:
+class _StreamAccumulator:
     """What has come of a reply."""
 
     def __init__(self, on_piece: OnPiece) -> None:

@@ -21,14 +21,14 @@ from engine.errors import NodeError
 from engine.json_values import JsonValue, Missing, as_number, frozen, lookup, shown
 from engine.timestamps import point_in_time
 from offload import check_stop
-from tasks.config.base import LenientModel, MissingSettingError, NodeConfig, read_config
+from tasks.config.base import FormModel, MissingSettingError, NodeConfig, read_config
 from tasks.config.rows import is_blank
 from tasks.records.columns import IfMissing, OnMissing
 from tasks.records.field_names import FieldName, FieldNames
-from tasks.records.records import OutputSize, Record, as_records
+from tasks.records.records import OutputLimit, Record, as_records
 
-MOST_GROUP_FIELDS = 20
-MOST_AGGREGATIONS = 100
+MAX_GROUP_FIELDS = 20
+MAX_AGGREGATIONS = 100
 _NAMES_SHOWN = 20
 
 _EXACT = Context(prec=5_000, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[Inexact, InvalidOperation])
@@ -59,7 +59,7 @@ def _as_operation(value: object) -> object:
     return spelling
 
 
-_ALL_BUT_A_COUNT_NEED_A_FIELD: dict[str, Any] = {
+_FIELD_REQUIRED: dict[str, Any] = {
     "if": {
         "properties": {"operation": {"not": {"const": Operation.COUNT.value}}},
         "required": ["operation"],
@@ -68,7 +68,7 @@ _ALL_BUT_A_COUNT_NEED_A_FIELD: dict[str, Any] = {
 }
 
 
-class Aggregation(LenientModel, title="Result", json_schema_extra=_ALL_BUT_A_COUNT_NEED_A_FIELD):
+class Aggregation(FormModel, title="Result", json_schema_extra=_FIELD_REQUIRED):
     """One field of the result."""
 
     operation: Annotated[
@@ -110,15 +110,15 @@ class AggregateConfig(NodeConfig, title="Aggregate", category="data"):
     aggregate_group_by: FieldNames = Field(
         default_factory=list[str],
         title="Group by",
-        max_length=MOST_GROUP_FIELDS,
-        json_schema_extra={"maxItems": MOST_GROUP_FIELDS},
+        max_length=MAX_GROUP_FIELDS,
+        json_schema_extra={"maxItems": MAX_GROUP_FIELDS},
         validation_alias=AliasChoices("aggregateGroupBy", "groupBy"),
     )
     """The fields whose values make a group, ``a.b`` reaches inside; all is one group without."""
     aggregate_operations: list[Aggregation] = Field(
         default_factory=list[Aggregation],
         title="Results",
-        max_length=MOST_AGGREGATIONS,
+        max_length=MAX_AGGREGATIONS,
         validation_alias=AliasChoices("aggregateOperations", "aggregations"),
         validate_default=True,
     )
@@ -161,7 +161,7 @@ def handle_aggregate(node: dict[str, Any], input_data: JsonValue) -> dict[str, J
     if config.aggregate_missing == OnMissing.ERROR:
         _check_fields(config, records)
     output: list[JsonValue]
-    size = OutputSize()
+    size = OutputLimit()
     if config.aggregate_group_by:
         groups = map_reduce(enumerate(records), lambda item: _key(config, item[1]))
         output = [_aggregated(config, group, size) for group in groups.values()]
@@ -195,7 +195,7 @@ def _key(config: AggregateConfig, record: Record) -> Hashable:
 
 
 def _aggregated(
-    config: AggregateConfig, group: Sequence[tuple[int, Record]], size: OutputSize
+    config: AggregateConfig, group: Sequence[tuple[int, Record]], size: OutputLimit
 ) -> dict[str, JsonValue]:
     check_stop()
     result = {field: _value(group[0][1], field) for field in config.aggregate_group_by}

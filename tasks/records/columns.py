@@ -19,14 +19,14 @@ from pydantic import (
 
 from engine.errors import NodeError
 from engine.json_values import JsonValue, as_text, kind_of, load_json
-from tasks.config.base import LenientModel, MissingSettingError, NodeConfig, read_config
+from tasks.config.base import FormModel, MissingSettingError, NodeConfig, read_config
 from tasks.config.fields import NO_TEMPLATE, trimmed
 from tasks.config.json_schema import required_when
 from tasks.config.rows import is_blank, without_blank_rows
 from tasks.records.field_names import FieldName, FieldNames, as_items
 from tasks.records.records import Record, change_records
 
-MOST_COLUMNS = 1_000
+MAX_COLUMNS = 1_000
 """How many columns one text may become: whoever has more split at the wrong place."""
 _NAMES_SHOWN = 20
 
@@ -82,20 +82,20 @@ def _ascending(positions: list[int]) -> list[int]:
     return positions
 
 
-_SentSeparators = (
+_FormSeparators = (
     Annotated[str, Field(title="Text")]
     | Annotated[list[Annotated[str, Field(title="Separator")]], Field(title="List", max_length=20)]
 )
-_SentPositions = Annotated[
-    list[Annotated[int, Field(title="Position", ge=1)]], Field(max_length=MOST_COLUMNS - 1)
+_FormPositions = Annotated[
+    list[Annotated[int, Field(title="Position", ge=1)]], Field(max_length=MAX_COLUMNS - 1)
 ]
-_POSITIONS_ARE_GIVEN = required_when(
+_POSITIONS_REQUIRED = required_when(
     "splitPositions", "splitMode", "position", type="array", minItems=1
 )
 
 
 class SplitTextConfig(
-    NodeConfig, title="Split text", category="data", json_schema_extra=_POSITIONS_ARE_GIVEN
+    NodeConfig, title="Split text", category="data", json_schema_extra=_POSITIONS_REQUIRED
 ):
     """Splits the text in one field into several fields."""
 
@@ -112,7 +112,7 @@ class SplitTextConfig(
     )
     """At a ``separator``, at runs of ``whitespace``, or after certain characters (``position``)."""
     split_separator: Annotated[
-        list[str], BeforeValidator(_as_separators, json_schema_input_type=_SentSeparators)
+        list[str], BeforeValidator(_as_separators, json_schema_input_type=_FormSeparators)
     ] = Field(
         default_factory=lambda: [","],
         title="Separator",
@@ -122,13 +122,13 @@ class SplitTextConfig(
     """The text between two parts, or a list of such texts; ``\\t`` is a tab, ``\\n`` a new line."""
     split_positions: Annotated[
         list[int],
-        BeforeValidator(as_items, json_schema_input_type=_SentPositions),
+        BeforeValidator(as_items, json_schema_input_type=_FormPositions),
         AfterValidator(_ascending),
     ] = Field(
         default_factory=list[int],
         title="Positions",
         validate_default=True,
-        max_length=MOST_COLUMNS - 1,
+        max_length=MAX_COLUMNS - 1,
     )
     """After how many characters of the text a new part begins, for ``position``: 4, 6."""
     split_keep_source: bool = Field(default=True, title="Keep the source")
@@ -136,11 +136,11 @@ class SplitTextConfig(
     split_into: FieldNames = Field(
         default_factory=list[str],
         title="Into",
-        max_length=MOST_COLUMNS,
-        json_schema_extra={"maxItems": MOST_COLUMNS},
+        max_length=MAX_COLUMNS,
+        json_schema_extra={"maxItems": MAX_COLUMNS},
     )
     """The names of the new fields; without them they are called ``field_1``, ``field_2``, …"""
-    split_limit: int = Field(default=MOST_COLUMNS, title="Most columns", ge=1, le=MOST_COLUMNS)
+    split_limit: int = Field(default=MAX_COLUMNS, title="Most columns", ge=1, le=MAX_COLUMNS)
     """The most columns to make where they have no names."""
     split_trim: bool = Field(default=True, title="Trim")
     """Whether the spaces around each part are left out."""
@@ -279,7 +279,7 @@ def _no_field(field: str, record: Record) -> NodeError:
     return NodeError(f"there is no field '{field}' (it has: {names})", retryable=False)
 
 
-class Renaming(LenientModel, title="Name"):
+class Renaming(FormModel, title="Name"):
     """One field and its new name."""
 
     old: FieldName = Field(title="From", alias="from", json_schema_extra=NO_TEMPLATE)
@@ -307,15 +307,15 @@ def _as_renamings(value: object) -> object:
 
 
 _PLAIN_NAME: dict[str, JsonValue] = {"type": "string", **NO_TEMPLATE}
-_SentNewName = Annotated[str, Field(title="To", json_schema_extra=NO_TEMPLATE)]
-_SentRenamings = (
-    Annotated[list[Renaming], Field(title="Rows", min_length=1, max_length=MOST_COLUMNS)]
+_FormNewName = Annotated[str, Field(title="To", json_schema_extra=NO_TEMPLATE)]
+_FormRenamings = (
+    Annotated[list[Renaming], Field(title="Rows", min_length=1, max_length=MAX_COLUMNS)]
     | Annotated[
-        dict[str, _SentNewName],
+        dict[str, _FormNewName],
         Field(
             title="Object",
             min_length=1,
-            max_length=MOST_COLUMNS,
+            max_length=MAX_COLUMNS,
             json_schema_extra={"propertyNames": _PLAIN_NAME},
         ),
     ]
@@ -327,8 +327,8 @@ class RenameColumnsConfig(NodeConfig, title="Rename columns", category="data"):
 
     rename_mapping: Annotated[
         list[Renaming],
-        BeforeValidator(_as_renamings, json_schema_input_type=_SentRenamings),
-    ] = Field(title="Names", max_length=MOST_COLUMNS)
+        BeforeValidator(_as_renamings, json_schema_input_type=_FormRenamings),
+    ] = Field(title="Names", max_length=MAX_COLUMNS)
     """The new name of each field: an object ``{old: new}``, or ``[{from, to}]``."""
     rename_missing: IfMissing = Field(
         default=OnMissing.ERROR, title="Records without one of the fields"

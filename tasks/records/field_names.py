@@ -40,13 +40,13 @@ def _each_once(names: list[str]) -> list[str]:
     return names
 
 
-_SentNames = Annotated[
+_FormNames = Annotated[
     list[Annotated[str, Field(title="Field", json_schema_extra=_SOME_NAME)]],
     Field(json_schema_extra={"uniqueItems": True}),
 ]
 FieldNames = Annotated[
     list[FieldName],
-    BeforeValidator(as_items, json_schema_input_type=_SentNames),
+    BeforeValidator(as_items, json_schema_input_type=_FormNames),
     AfterValidator(_each_once),
 ]
 """Names of fields, each once: a list, or a text with commas or lines; a form gives the list."""

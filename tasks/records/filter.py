@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from engine.json_values import JsonValue
 from tasks.config.base import read_config
-from tasks.config.fields import TestsConfig, trimmed
+from tasks.config.fields import ComparisonsConfig, trimmed
 from tasks.flow.condition import sort_records
 from tasks.records.records import as_records
 
@@ -20,7 +20,7 @@ class FilterMode(StrEnum):
     DROP = "drop"
 
 
-class FilterConfig(TestsConfig, title="Filter", category="data"):
+class FilterConfig(ComparisonsConfig, title="Filter", category="data"):
     """Keeps the records of a list that pass tests, or drops them."""
 
     filter_mode: Annotated[FilterMode, BeforeValidator(trimmed)] = Field(

@@ -19,7 +19,7 @@ Record = Mapping[str, JsonValue]
 _PORTS = ("A", "B")
 
 
-class OutputSize:
+class OutputLimit:
     """Counts what a node for records makes, as it makes it.
 
     Few records can become very many: in a join by a key that all have, in columns for each, in
@@ -83,7 +83,7 @@ def change_records(
     if isinstance(data, Mapping):
         return change(cast("Record", data))
     changed: list[JsonValue] = []
-    size = OutputSize()
+    size = OutputLimit()
     for index, record in enumerate(as_records(data)):
         check_stop()
         try:
@@ -130,7 +130,7 @@ def handle_join(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonVa
         joined = [*left, *right]
     else:
         joined: list[JsonValue] = []
-        size = OutputSize()
+        size = OutputLimit()
         for record in _merge(config, _records("A", left), _records("B", right)):
             check_stop()
             size.add(record)

@@ -15,11 +15,11 @@ from offload import check_stop
 from tasks.config.base import MissingSettingError, NodeConfig, read_config
 from tasks.records.columns import IfMissing, OnMissing
 from tasks.records.field_names import FieldNames
-from tasks.records.records import OutputSize, Record, as_records
+from tasks.records.records import OutputLimit, Record, as_records
 
 _NAMES_SHOWN = 20
 _SOME: dict[str, Any] = {"type": "array", "minItems": 1}
-_ONE_OF_THEM: dict[str, Any] = {
+_COLUMNS_REQUIRED: dict[str, Any] = {
     "if": {"not": {"properties": {"columnsOutputA": _SOME}, "required": ["columnsOutputA"]}},
     "then": {"properties": {"columnsOutputB": _SOME}, "required": ["columnsOutputB"]},
 }
@@ -34,7 +34,7 @@ class SplitColumnsConfig(
     title="Split columns",
     category="data",
     outputs=_HALVES,
-    json_schema_extra=_ONE_OF_THEM,
+    json_schema_extra=_COLUMNS_REQUIRED,
 ):
     """Sends some columns of every record to output A, and some to output B."""
 
@@ -83,7 +83,7 @@ def handle_split_columns(node: dict[str, Any], input_data: JsonValue) -> dict[st
     names = {"A": config.columns_output_a, "B": config.columns_output_b}
     if config.columns_missing == OnMissing.ERROR:
         _check_columns(records, [name for columns in names.values() for name in columns])
-    size = OutputSize()
+    size = OutputLimit()
     output: dict[str, JsonValue] = {
         port: _selected(records, columns, size) for port, columns in names.items() if columns
     }
@@ -108,7 +108,7 @@ def _check_columns(records: Sequence[Record], columns: Sequence[str]) -> None:
 
 
 def _selected(
-    records: Sequence[Record], columns: Sequence[str], size: OutputSize
+    records: Sequence[Record], columns: Sequence[str], size: OutputLimit
 ) -> list[JsonValue]:
     selected: list[JsonValue] = []
     for record in records:

@@ -21,13 +21,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from engine.errors import TemplateError
 from engine.json_values import MISSING, JsonValue, Missing, lookup, why_not_json
 from offload import count_read
-from tasks.templating.filters import FILTERS, Missed
+from tasks.templating.filters import FILTERS, MissingValue
 
-LONGEST_EXPRESSION = 1_000
+MAX_EXPRESSION_CHARS = 1_000
 """Characters that one expression may have."""
-MOST_NESTED = 20
+MAX_NESTING = 20
 """Brackets, and filters after one another, that one expression may have."""
-SECRETS = "secrets"
+SECRETS_ROOT = "secrets"
 """The service's secrets; the only name that no field of the input takes the place of."""
 _KEPT = 2_048
 _COMPILATION_COST = 4_096
@@ -105,7 +105,7 @@ class Expression:
     filtered: TemplateExpression | None = None
     """``None`` where the one path is all there is."""
 
-    def value(self, resolve: Callable[[Path], JsonValue | Missed]) -> JsonValue:
+    def value(self, resolve: Callable[[Path], JsonValue | MissingValue]) -> JsonValue:
         """What it comes to.
 
         Raises:
@@ -117,12 +117,12 @@ class Expression:
         else:
             named = {f"p{i}": resolve(path) for i, path in enumerate(self.paths)}
             found = cast("object", self.filtered(named))
-        if isinstance(found, Missed):
+        if isinstance(found, MissingValue):
             raise TemplateError(found.reason)
         return found
 
 
-class RefusedExpressionError(TemplateError):
+class InvalidExpressionError(TemplateError):
     """The text between the braces is no expression of a template."""
 
 
@@ -131,7 +131,7 @@ def compile_expression(text: str) -> Expression:
     """The expression that ``text``, of between ``{{`` and ``}}``, is.
 
     Raises:
-        RefusedExpressionError: it is none; the message says what is not allowed.
+        InvalidExpressionError: it is none; the message says what is not allowed.
     """
     paths, filtered = _read(text)
     return Expression(paths, None if filtered is None else _compiled(filtered))
@@ -141,7 +141,7 @@ def check_expression(text: str) -> bool:
     """Whether there are filters in ``text``. Takes a tenth of the time of ``compile_expression``.
 
     Raises:
-        RefusedExpressionError: as there.
+        InvalidExpressionError: as there.
     """
     return _read(text)[1] is not None
 
@@ -150,15 +150,15 @@ def _read(text: str) -> tuple[tuple[Path, ...], nodes.Expr | None]:
     """The paths in an expression, and what is made of them where it is more than one path."""
     text = text.strip()
     if not text:
-        raise RefusedExpressionError("names no field")
-    if _PLAIN.fullmatch(text) and len(text) <= LONGEST_EXPRESSION:
+        raise InvalidExpressionError("names no field")
+    if _PLAIN.fullmatch(text) and len(text) <= MAX_EXPRESSION_CHARS:
         return (_allowed(Path.plain(text)),), None
-    if len(text) > LONGEST_EXPRESSION:
-        raise RefusedExpressionError(
-            f"the expression has {len(text)} characters, more than {LONGEST_EXPRESSION}"
+    if len(text) > MAX_EXPRESSION_CHARS:
+        raise InvalidExpressionError(
+            f"the expression has {len(text)} characters, more than {MAX_EXPRESSION_CHARS}"
         )
-    if sum(map(text.count, "([{|-")) > MOST_NESTED:
-        raise RefusedExpressionError(f"more than {MOST_NESTED} brackets and filters")
+    if sum(map(text.count, "([{|-")) > MAX_NESTING:
+        raise InvalidExpressionError(f"more than {MAX_NESTING} brackets and filters")
     head, bar, chain = text.partition("|")
     head = head.strip()
     try:
@@ -170,7 +170,7 @@ def _read(text: str) -> tuple[tuple[Path, ...], nodes.Expr | None]:
         reason = f"is no expression ({error.message})"
     except RecursionError:
         reason = "is nested too deeply"
-    raise RefusedExpressionError(reason)
+    raise InvalidExpressionError(reason)
 
 
 def _parsed(source: str, head: Path | None) -> tuple[tuple[Path, ...], nodes.Expr | None]:
@@ -203,14 +203,14 @@ class _Rewriting:
     def rewritten(self, node: nodes.Node, *, leftmost: bool = False) -> nodes.Expr:
         if isinstance(node, nodes.Const):
             if reason := why_not_json(cast("object", node.value)):
-                raise RefusedExpressionError(f"holds what JSON cannot: {reason}")
+                raise InvalidExpressionError(f"holds what JSON cannot: {reason}")
             return node
         if isinstance(node, nodes.Filter):
             return self._filter(node, leftmost=leftmost)
         path = self.head if leftmost and self.head else _path(node)
         if path is None:
             kind = next((words for type_, words in _WORDS.items() if isinstance(node, type_)), None)
-            raise RefusedExpressionError(
+            raise InvalidExpressionError(
                 f"{kind or 'this'} is not allowed; there are paths and filters only. "
                 "A name of such characters goes into brackets: input['…']"
             )
@@ -221,16 +221,16 @@ class _Rewriting:
         function = FILTERS.get(node.name)
         if function is None:
             known = ", ".join(sorted(FILTERS))
-            raise RefusedExpressionError(f"there is no filter '{node.name}'; known are: {known}")
+            raise InvalidExpressionError(f"there is no filter '{node.name}'; known are: {known}")
         if node.dyn_args is not None or node.dyn_kwargs is not None:
-            raise RefusedExpressionError("* and ** are not allowed")
+            raise InvalidExpressionError("* and ** are not allowed")
         if node.node is None:
-            raise RefusedExpressionError("a filter needs something before it")
+            raise InvalidExpressionError("a filter needs something before it")
         try:
             named = {str(pair.key): pair for pair in node.kwargs}
             inspect.signature(function).bind(None, *node.args, **named)
         except TypeError as error:
-            raise RefusedExpressionError(f"the filter '{node.name}': {error}") from None
+            raise InvalidExpressionError(f"the filter '{node.name}': {error}") from None
         node.node = self.rewritten(node.node, leftmost=leftmost)
         node.args = [self.rewritten(argument) for argument in node.args]
         for pair in node.kwargs:
@@ -239,10 +239,10 @@ class _Rewriting:
 
 
 def _allowed(path: Path) -> Path:
-    if path.root == SECRETS:
+    if path.root == SECRETS_ROOT:
         keys = (path.rest,) if isinstance(path.rest, str) else path.rest
         if len(keys) != 1 or not keys[0].isidentifier() or not keys[0].isascii():
-            raise RefusedExpressionError(
+            raise InvalidExpressionError(
                 "of secrets there is secrets.NAME only, letters, digits and _; "
                 "a field called so is input.secrets"
             )

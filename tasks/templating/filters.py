@@ -24,8 +24,8 @@ from tasks.context import current_node_run
 
 VALUE_COST = 16
 """Characters that each value counts beyond its own when it is read."""
-_MOST_DIGITS = 15
-_LONGEST_FORMAT = 100
+_MAX_DIGITS = 15
+_MAX_FORMAT_CHARS = 100
 _CODE = re.compile("%.")
 _FORMAT = re.compile(r"([^%\0]|%[aAbBdHIjmMpSyYzZfGuVT%])*")
 """Codes without the widths that some platforms know: ``%999999999Y`` would be a gigabyte."""
@@ -34,20 +34,20 @@ Filter = Callable[..., object]
 
 
 @dataclass(slots=True)
-class _Work:
+class _OutputBudget:
     """What the templates of one attempt of a node may still read."""
 
     left: int
     most: int
 
 
-_work: ContextVar[_Work | None] = ContextVar("work", default=None)
+_work: ContextVar[_OutputBudget | None] = ContextVar("work", default=None)
 
 
 def begin_reading() -> None:
     """Count what the templates of an attempt read from here on."""
     most = current_node_run().settings.max_template_read_bytes
-    _work.set(_Work(most, most))
+    _work.set(_OutputBudget(most, most))
 
 
 def charge(characters: int) -> None:
@@ -118,7 +118,7 @@ def _encoded(value: JsonValue) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
+class MissingValue:
     """Stands for a field that is not there, until ``default`` takes its place."""
 
     reason: str
@@ -126,7 +126,7 @@ class Missed:
 
 def default(value: object, fallback: JsonValue = "", empty: JsonValue = False) -> object:  # noqa: FBT002 - as it is called in templates
     """``fallback`` where there is no such field; with ``true`` also for null and what is empty."""
-    missing = isinstance(value, Missed) or (bool(empty) and not value)
+    missing = isinstance(value, MissingValue) or (bool(empty) and not value)
     return fallback if missing else value
 
 
@@ -211,8 +211,8 @@ def join(value: JsonValue, between: JsonValue = "") -> str:
 def round_(value: JsonValue, digits: JsonValue = 0) -> int | float:
     """The number with so many decimals, 0 to 15; a half goes to the even neighbour."""
     number = _number(value)
-    if not isinstance(digits, int) or not 0 <= digits <= _MOST_DIGITS:
-        raise ValueError(f"takes 0 to {_MOST_DIGITS} as its number of decimals")
+    if not isinstance(digits, int) or not 0 <= digits <= _MAX_DIGITS:
+        raise ValueError(f"takes 0 to {_MAX_DIGITS} as its number of decimals")
     return round(number, digits) if digits else round(number)
 
 
@@ -223,8 +223,8 @@ def int_(value: JsonValue) -> int:
 
 def date(value: JsonValue, format_: JsonValue = "%Y-%m-%d") -> str:
     """A date or moment of ISO 8601, written as ``format_`` says, in the zone that it names."""
-    if not isinstance(format_, str) or len(format_) > _LONGEST_FORMAT:
-        raise ValueError(f"takes a text of up to {_LONGEST_FORMAT} characters as its format")
+    if not isinstance(format_, str) or len(format_) > _MAX_FORMAT_CHARS:
+        raise ValueError(f"takes a text of up to {_MAX_FORMAT_CHARS} characters as its format")
     if not _FORMAT.fullmatch(format_):
         raise ValueError(f"does not know the format '{format_}'")
     try:
@@ -240,7 +240,11 @@ def _item(value: JsonValue, index: int) -> object:
     if not isinstance(value, str | list):
         raise ValueError(f"takes a list or a text, not {_described(value)}")  # noqa: TRY004 - as above
     items = cast("list[JsonValue]", value)
-    return items[index] if items else Missed("there is no item in what 'first' or 'last' was given")
+    return (
+        items[index]
+        if items
+        else MissingValue("there is no item in what 'first' or 'last' was given")
+    )
 
 
 def _plain_text(value: JsonValue) -> str:
@@ -273,7 +277,7 @@ def _strict(name: str, function: Filter) -> Filter:
     @functools.wraps(function)
     def run(*args: object, **kwargs: object) -> object:
         for value in (*args, *kwargs.values()):
-            if isinstance(value, Missed):
+            if isinstance(value, MissingValue):
                 raise TemplateError(value.reason)
             charge(len(value) if isinstance(value, str) else VALUE_COST)
         try:

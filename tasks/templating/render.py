@@ -15,23 +15,23 @@ from engine.json_values import JsonValue, as_text
 from tasks.context import current_node_run
 from tasks.templating.expressions import (
     Expression,
-    RefusedExpressionError,
+    InvalidExpressionError,
     check_expression,
     compile_expression,
 )
 from tasks.templating.filters import VALUE_COST, charge, measured, text_limit, text_of, too_long
-from tasks.templating.scope import Names
+from tasks.templating.scope import TemplateScope
 
 _PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _KEPT = 1_024
-_LONGEST_KEPT = 4_096
+_MAX_CACHED_CHARS = 4_096
 """Characters of a text whose parts are kept, so that all that are kept stay within megabytes."""
 _SHOWN = 60
 _SIZED = (str, list, dict)
 
-MOST_FILTERED = 2_000
+MAX_FILTERED_PLACEHOLDERS = 2_000
 """Placeholders with filters that one setting may have: each costs a third of a millisecond."""
-_TOO_MANY = f"there are more than {MOST_FILTERED} placeholders with filters"
+_TOO_MANY = f"there are more than {MAX_FILTERED_PLACEHOLDERS} placeholders with filters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class _Placeholder:
     def filtered(self) -> bool:
         return self.expression.filtered is not None
 
-    def value(self, names: Names) -> JsonValue:
+    def value(self, names: TemplateScope) -> JsonValue:
         charge(len(self.source) + VALUE_COST)
         try:
             return self.expression.value(names.resolve)
@@ -82,7 +82,7 @@ def render(template: JsonValue, data: JsonValue) -> JsonValue:
             return template
     elif not isinstance(template, Mapping | list):
         return template
-    return _Filling(Names(data, current_node_run())).fill(cast("JsonValue", template))
+    return _Filling(TemplateScope(data, current_node_run())).fill(cast("JsonValue", template))
 
 
 def render_text(template: str, data: JsonValue) -> str:
@@ -97,9 +97,9 @@ def refusals(template: JsonValue) -> Iterator[tuple[tuple[str, ...], str]]:
         for found in _found(text):
             try:
                 filtered += check_expression(found[1])
-            except RefusedExpressionError as error:
+            except InvalidExpressionError as error:
                 yield place, _placed(str(error), found[1], found.start())
-            if filtered > MOST_FILTERED:
+            if filtered > MAX_FILTERED_PLACEHOLDERS:
                 yield place, _TOO_MANY
                 return
 
@@ -122,7 +122,7 @@ class _Filling:
 
     __slots__ = ("_filtered", "_left", "_names", "_sizes", "_whole")
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: TemplateScope) -> None:
         self._names = names
         self._filtered = 0
         self._left = text_limit()
@@ -144,9 +144,9 @@ class _Filling:
         if "{{" not in text:
             return text
         charge(len(text))
-        taken = _kept_parts(text) if len(text) <= _LONGEST_KEPT else _parts(text)
+        taken = _kept_parts(text) if len(text) <= _MAX_CACHED_CHARS else _parts(text)
         self._filtered += taken.filtered
-        if self._filtered > MOST_FILTERED:
+        if self._filtered > MAX_FILTERED_PLACEHOLDERS:
             raise TemplateError(_TOO_MANY)
         if taken.alone:
             value = cast("_Placeholder", taken.parts[0]).value(self._names)
@@ -212,7 +212,7 @@ def _parts(text: str) -> _Parts:
             parts.append(text[end : found.start()])
         one = _placeholder(found[1], found.start())
         filtered += one.filtered
-        if filtered > MOST_FILTERED:
+        if filtered > MAX_FILTERED_PLACEHOLDERS:
             raise TemplateError(_TOO_MANY)
         parts.append(one)
         end = found.end()
@@ -232,7 +232,7 @@ def _found(text: str) -> Iterator[re.Match[str]]:
 def _placeholder(source: str, at: int) -> _Placeholder:
     try:
         expression = compile_expression(source)
-    except RefusedExpressionError as error:
+    except InvalidExpressionError as error:
         raise TemplateError(_placed(str(error), source, at)) from None
     return _Placeholder(expression, source, at)
 

@@ -13,26 +13,26 @@ from typing import cast
 
 from engine.json_values import JsonValue, Missing, kind_of
 from tasks.context import NodeRun
-from tasks.templating.expressions import SECRETS, Path, follow
-from tasks.templating.filters import VALUE_COST, Missed, charge
+from tasks.templating.expressions import SECRETS_ROOT, Path, follow
+from tasks.templating.filters import VALUE_COST, MissingValue, charge
 
 _OUTPUT = "output"
 _PARTS = (_OUTPUT, "result")
 _PART = re.compile(rf"(?<=.)\.({'|'.join(_PARTS)})(?=\.|$)", re.DOTALL)
 _HEADERS = "headers"
-_MOST_NAMED = 20
+_MAX_LISTED_NAMES = 20
 
 
 @dataclass(slots=True)
-class Names:
+class TemplateScope:
     """The names as a template over ``data`` in ``run`` sees them."""
 
     data: JsonValue
     run: NodeRun
 
-    def resolve(self, path: Path) -> JsonValue | Missed:
+    def resolve(self, path: Path) -> JsonValue | MissingValue:
         """The value at ``path``, or why there is none."""
-        if path.root == SECRETS:
+        if path.root == SECRETS_ROOT:
             # Never the input's: who sends data must not choose what is sent as a secret.
             return self._secret(path)
         found = path.reach(self.data)
@@ -41,96 +41,100 @@ class Names:
         named = _NAMED.get(path.root)
         return self._no_field(path) if named is None else named(self, path)
 
-    def _no_field(self, path: Path) -> Missed:
-        return Missed(f"the input has no field '{path.text}' ({_fields(self.data)})")
+    def _no_field(self, path: Path) -> MissingValue:
+        return MissingValue(f"the input has no field '{path.text}' ({_fields(self.data)})")
 
-    def _input(self, path: Path) -> JsonValue | Missed:
+    def _input(self, path: Path) -> JsonValue | MissingValue:
         found = follow(self.data, path.rest)
         return self._no_field(path) if isinstance(found, Missing) else found
 
-    def _inputs(self, path: Path) -> JsonValue | Missed:
+    def _inputs(self, path: Path) -> JsonValue | MissingValue:
         inputs = self.run.inputs()
         found = follow(inputs, path.rest)
         if isinstance(found, Missing):
-            return Missed(
+            return MissingValue(
                 f"neither has the input a field '{path.text}', nor the inputs of the execution "
                 f"({_fields(inputs)})"
             )
         return found
 
-    def _nodes(self, path: Path) -> JsonValue | Missed:
+    def _nodes(self, path: Path) -> JsonValue | MissingValue:
         node_id, part, rest = _split_node_path(path.rest)
         if part is None:
-            return Missed(
+            return MissingValue(
                 f"'{path.text}' should be nodes.<id>.output or nodes.<id>.result, "
                 f"or nodes['<id>'].output"
             )
         reach = self.run.output_of if part == _OUTPUT else self.run.result_of
         value = reach(node_id)
         if isinstance(value, Missing):
-            return Missed(f"node '{node_id}' has no {part}: no such node completed before this one")
+            return MissingValue(
+                f"node '{node_id}' has no {part}: no such node completed before this one"
+            )
         found = follow(value, rest)
         if isinstance(found, Missing):
-            return Missed(f"the {part} of node '{node_id}' has no field '{_written(rest)}'")
+            return MissingValue(f"the {part} of node '{node_id}' has no field '{_written(rest)}'")
         return found
 
-    def _execution(self, path: Path) -> JsonValue | Missed:
+    def _execution(self, path: Path) -> JsonValue | MissingValue:
         if self.run.execution_id is None:
-            return Missed(f"there is no '{path.text}': the node is tried out alone")
+            return MissingValue(f"there is no '{path.text}': the node is tried out alone")
         found = follow({"id": self.run.execution_id}, path.rest)
         if isinstance(found, Missing):
-            return Missed(f"there is no '{path.text}'; there is execution.id")
+            return MissingValue(f"there is no '{path.text}'; there is execution.id")
         return found
 
-    def _request(self, path: Path) -> JsonValue | Missed:
+    def _request(self, path: Path) -> JsonValue | MissingValue:
         request = self.run.request()
         if isinstance(request, Missing):
-            return Missed(f"there is no '{path.text}': no webhook delivery started the execution")
+            return MissingValue(
+                f"there is no '{path.text}': no webhook delivery started the execution"
+            )
         found = follow(request, path.rest)
         if isinstance(found, Missing):  # names of headers are in lower case there
             found = follow(request, _in_lower_case(path.rest))
         if not isinstance(found, Missing):
             return found
         headers = cast("Mapping[str, JsonValue]", request)["headers"]
-        return Missed(
+        return MissingValue(
             f"the request has no '{path.text}'; it has request.method, request.query and "
             f"request.headers ({_fields(headers)})"
         )
 
-    def _loop(self, path: Path) -> JsonValue | Missed:
+    def _loop(self, path: Path) -> JsonValue | MissingValue:
         loop = self.run.loop()
         if isinstance(loop, Missing):
-            return Missed(f"there is no '{path.text}': the node is not inside a loop")
+            return MissingValue(f"there is no '{path.text}': the node is not inside a loop")
         found = follow(loop, path.rest)
         if isinstance(found, Missing):
-            return Missed(f"the loop has no field '{path.text}' ({_fields(loop)})")
+            return MissingValue(f"the loop has no field '{path.text}' ({_fields(loop)})")
         return found
 
-    def _secret(self, path: Path) -> JsonValue | Missed:
+    def _secret(self, path: Path) -> JsonValue | MissingValue:
         name = path.rest if isinstance(path.rest, str) else path.rest[0]
         value = self.run.settings.secrets.get(name)
         if isinstance(value, Missing):
-            return Missed(
+            return MissingValue(
                 f"there is no secret '{name}': set SECRET_{name} in the environment or in .env, "
                 f"or {name} in the file that SECRETS_FILE names"
             )
         return value
 
-    def _now(self, path: Path) -> JsonValue | Missed:
+    def _now(self, path: Path) -> JsonValue | MissingValue:
         if path.rest:
-            return Missed(f"there is no '{path.text}'; now is a text")
+            return MissingValue(f"there is no '{path.text}'; now is a text")
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         return now.replace("+00:00", "Z")
 
 
-_NAMED: dict[str, Callable[[Names, Path], JsonValue | Missed]] = {
-    "input": Names._input,  # pyright: ignore[reportPrivateUsage] - its own table
-    "inputs": Names._inputs,  # pyright: ignore[reportPrivateUsage]
-    "nodes": Names._nodes,  # pyright: ignore[reportPrivateUsage]
-    "execution": Names._execution,  # pyright: ignore[reportPrivateUsage]
-    "request": Names._request,  # pyright: ignore[reportPrivateUsage]
-    "loop": Names._loop,  # pyright: ignore[reportPrivateUsage]
-    "now": Names._now,  # pyright: ignore[reportPrivateUsage]
+_NAMED: dict[str, Callable[[TemplateScope, Path], JsonValue | MissingValue]] = {
+    "input": TemplateScope._input,  # pyright: ignore[reportPrivateUsage] - its own table
+    "inputs": TemplateScope._inputs,  # pyright: ignore[reportPrivateUsage]
+    "nodes": TemplateScope._nodes,  # pyright: ignore[reportPrivateUsage]
+    "execution": TemplateScope._execution,  # pyright: ignore[reportPrivateUsage]
+    "request": TemplateScope._request,  # pyright: ignore[reportPrivateUsage]
+    "loop": TemplateScope._loop,  # pyright: ignore[reportPrivateUsage]
+    "now": TemplateScope._now,  # pyright: ignore[reportPrivateUsage]
 }
 
 
@@ -163,6 +167,6 @@ def _fields(data: JsonValue) -> str:
     if isinstance(data, Mapping):
         fields = cast("Mapping[str, JsonValue]", data)
         charge(VALUE_COST * len(fields))
-        names = nsmallest(_MOST_NAMED, fields)
+        names = nsmallest(_MAX_LISTED_NAMES, fields)
         return f"it has: {', '.join(names) or 'no fields'}"
     return f"it is of type {kind_of(data)}"

@@ -13,9 +13,9 @@ from engine.json_values import JsonValue, Missing, as_text, kind_of, load_json, 
 from engine.response_headers import EXPLANATION, is_permitted, schema_pattern
 from tasks.compute import compute
 from tasks.config.base import (
-    Filled,
     MissingSettingError,
     NodeConfig,
+    Templated,
     fill,
     fill_text,
     has_template,
@@ -67,15 +67,15 @@ class ResponseHeader(Pair, title="Header"):
         return value
 
 
-_SentNames = list[Annotated[str, Field(title="Field", pattern=r"\S")]]
-_SentRows = (
+_FormNames = list[Annotated[str, Field(title="Field", pattern=r"\S")]]
+_FormRows = (
     Annotated[list[ResponseHeader], Field(title="Rows")]
     | Annotated[
         dict[str, Any],
         Field(title="Object", json_schema_extra={"propertyNames": {"pattern": _NAME_PATTERN}}),
     ]
 )
-_NEEDED: dict[str, JsonValue] = {
+_RESPONSE_FIELDS_REQUIRED: dict[str, JsonValue] = {
     **required_when(
         "webhookResponseFields", "webhookResponseMode", "selected", type="array", minItems=1
     ),
@@ -90,7 +90,10 @@ _NEEDED: dict[str, JsonValue] = {
 
 
 class WebhookResponseConfig(
-    NodeConfig, title="Webhook response", category="end", json_schema_extra=_NEEDED
+    NodeConfig,
+    title="Webhook response",
+    category="end",
+    json_schema_extra=_RESPONSE_FIELDS_REQUIRED,
 ):
     """Decides what the webhook's caller is answered, and passes its input on."""
 
@@ -99,10 +102,10 @@ class WebhookResponseConfig(
     )
     """The input as it is, some fields of it, or a template."""
     webhook_response_fields: Annotated[
-        list[str], BeforeValidator(as_names, json_schema_input_type=_SentNames)
+        list[str], BeforeValidator(as_names, json_schema_input_type=_FormNames)
     ] = Field(default_factory=list[str], title="Fields", validate_default=True)
     """The fields that are answered: a list, or a text with commas; ``a.b`` reaches inside."""
-    webhook_response_template: Annotated[JsonValue, Filled(may_be_json=True)] = Field(
+    webhook_response_template: Annotated[JsonValue, Templated(may_be_json=True)] = Field(
         default=None, title="Template", validate_default=True
     )
     """The answer: any JSON or a text; may hold templates."""
@@ -110,8 +113,8 @@ class WebhookResponseConfig(
     """The HTTP status."""
     webhook_response_headers: Annotated[
         list[ResponseHeader],
-        BeforeValidator(as_pairs, json_schema_input_type=_SentRows),
-        Filled(may_be_json=True),
+        BeforeValidator(as_pairs, json_schema_input_type=_FormRows),
+        Templated(may_be_json=True),
     ] = Field(default_factory=list[ResponseHeader], title="Headers")
     """Headers of the answer; values may hold templates."""
 

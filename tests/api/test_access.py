@@ -9,7 +9,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from api.auth.api_keys import Role
-from api.auth.middleware import OF_TOKENS, READS, ROLES
+from api.auth.middleware import ROLES, SAFE_METHODS, TOKEN_ROUTES
 from api_service import create_app
 from config import Settings
 from tests.support.access import ENTRIES, KEYS, as_, caller, entry_of, key_of, socket_of, token_for
@@ -40,7 +40,7 @@ def is_public(method: str, path: str) -> bool:
 
 def needed(method: str, path: str) -> Role:
     """What a route asks for; with it in no table: what its method says."""
-    return ROLES.get(f"{method} {path}", Role.READ if method in READS else Role.ADMIN)
+    return ROLES.get(f"{method} {path}", Role.READ if method in SAFE_METHODS else Role.ADMIN)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_the_roles_are_as_they_are_meant():
 def test_the_tables_name_routes_that_are_there():
     there = {f"{method} {path}" for method, path in ROUTES}
     assert set(ROLES) <= there
-    assert set(OF_TOKENS) <= there
+    assert set(TOKEN_ROUTES) <= there
 
 
 def test_what_is_not_there_asks_for_a_key_too_and_in_vain_with_one(guarded: RunningService):

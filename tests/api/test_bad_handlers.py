@@ -215,7 +215,7 @@ def test_one_that_interrupts_does_not_disturb_the_ones_beside_it(
 def test_one_that_hangs_is_ended_at_its_timeout(
     service: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(isolation, "STOPPING_SECONDS", 0.1)
+    monkeypatch.setattr(isolation, "HANDLER_CANCEL_TIMEOUT_SECONDS", 0.1)
     assert failed(service, node("bad", kind, timeoutSeconds=0.2)) == "timed out after 0.2 s"
 
 
@@ -223,7 +223,7 @@ def test_one_that_hangs_is_ended_at_its_timeout(
 def test_one_that_does_not_hear_is_cancelled_all_the_same(
     service: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(isolation, "STOPPING_SECONDS", 0.1)
+    monkeypatch.setattr(isolation, "HANDLER_CANCEL_TIMEOUT_SECONDS", 0.1)
     execution_id = service.start(document(node("stuck", kind)))
     gates.wait_for("stuck")
     service.http.post(f"/api/executions/{execution_id}/cancel")
@@ -234,7 +234,7 @@ def test_one_that_does_not_hear_is_cancelled_all_the_same(
 def test_one_that_does_not_hear_does_not_keep_the_service_from_stopping(
     tmp_path: Path, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolation, "STOPPING_SECONDS", 0.1)
+    monkeypatch.setattr(isolation, "HANDLER_CANCEL_TIMEOUT_SECONDS", 0.1)
     monkeypatch.setattr("flows.worker.worker.LEAVING_SECONDS", 0.5)
     with RunningService(tmp_path, TYPES) as service:
         execution_id = service.start(document(node("stuck", "deaf")))

@@ -10,7 +10,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from api.auth.middleware import READS
+from api.auth.middleware import SAFE_METHODS
 from api_service import create_app
 from config import Settings, SettingsError
 from tests.api.test_access import ROUTES
@@ -24,7 +24,9 @@ EVIL = "https://evil.example"
 LISTED = "https://editor.example"
 LOCAL = "http://localhost:5173"
 HOOK = document(node("hook", "webhook"), node("end"), flow=("hook -> end",))
-CHANGES = sorted({route for route in ROUTES if route[0] not in READS and "webhook" not in route[1]})
+CHANGES = sorted(
+    {route for route in ROUTES if route[0] not in SAFE_METHODS and "webhook" not in route[1]}
+)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from database import Database, ExampleWorkflow
-from database.executions.callbacks import CallbackState
-from database.records import Ending, Submission
+from database.executions.callbacks import CallbackStatus
+from database.records import ExecutionResult, Submission
 from engine.plan import Progress
 from engine.status import ExecutionStatus
 from flows.callbacks.dispatcher import SLOTS, SLOTS_OF_A_HOST, CallbackSettings, deliver_callbacks
@@ -53,7 +53,7 @@ async def ended(database: Database, execution_id: str, url: str) -> None:
     )
     await database.submissions.submit(submission)
     (run,) = await database.queue.claim("me", 1, 30)
-    ending = Ending(ExecutionStatus.COMPLETED, Progress(1, 1, 0, 0), None, "{}", "{}")
+    ending = ExecutionResult(ExecutionStatus.COMPLETED, Progress(1, 1, 0, 0), None, "{}", "{}")
     await database.journal.finish(run.lease, BEGUN, ending)
 
 
@@ -71,7 +71,9 @@ async def sending(database: Database, timeout_seconds: float = 10.0) -> AsyncIte
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(database: Database, execution_id: str, what: Callable[[CallbackState], Any]) -> Any:
+async def until(
+    database: Database, execution_id: str, what: Callable[[CallbackStatus], Any]
+) -> Any:
     async with asyncio.timeout(15):
         while True:
             state = await database.callbacks.state(execution_id)
@@ -81,7 +83,7 @@ async def until(database: Database, execution_id: str, what: Callable[[CallbackS
             await asyncio.sleep(0.01)
 
 
-async def failure(database: Database, url: str, *, timeout: float = 10.0) -> CallbackState:  # noqa: ASYNC109 - of the attempt
+async def failure(database: Database, url: str, *, timeout: float = 10.0) -> CallbackStatus:  # noqa: ASYNC109 - of the attempt
     await ended(database, "e", url)
     async with sending(database, timeout):
         await until(database, "e", lambda s: s.last_error)
@@ -123,7 +125,7 @@ async def test_it_is_tried_for_a_day_and_then_given_up(
     assert len(server.requests) == state.attempts > 19
 
 
-async def settled(database: Database, attempts: int) -> CallbackState:
+async def settled(database: Database, attempts: int) -> CallbackStatus:
     return await until(
         database,
         "e",

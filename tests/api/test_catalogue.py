@@ -133,7 +133,7 @@ def test_custom_types_are_described_with_and_without_a_model(catalogue: list[dic
 
 def test_the_openapi_document_has_the_shape(service: RunningService):
     document = service.http.get("/openapi.json").json()
-    view = document["components"]["schemas"]["NodeTypeView"]
+    view = document["components"]["schemas"]["NodeTypeResponse"]
     assert {"schema", "uiSchema", "secretFields"} <= view["properties"].keys()
 
 

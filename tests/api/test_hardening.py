@@ -12,13 +12,13 @@ from tests.support.documents import line, node
 from tests.support.problems import problem_of, row_counts
 from tests.support.service import RunningService
 
-MOST = 2_048
+MAX_BYTES = 2_048
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     directory = tmp_path_factory.mktemp("small")
-    with RunningService(directory, max_body_bytes=MOST) as service:
+    with RunningService(directory, max_body_bytes=MAX_BYTES) as service:
         yield service
 
 
@@ -42,10 +42,11 @@ def test_a_body_may_be_as_large_as_the_setting_says_and_no_larger(small: Running
     body = json.dumps({"name": "n", "data": {"nodes": [node("a")]}}).encode()
     json_sent = {"Content-Type": "application/json"}
     before = row_counts(small)
-    answer = small.http.post("/api/workflows", content=body.ljust(MOST + 1), headers=json_sent)
-    assert problem_of(answer, 413)["detail"] == f"The body is larger than MAX_BODY_BYTES={MOST}"
+    answer = small.http.post("/api/workflows", content=body.ljust(MAX_BYTES + 1), headers=json_sent)
+    detail = f"The body is larger than MAX_BODY_BYTES={MAX_BYTES}"
+    assert problem_of(answer, 413)["detail"] == detail
     assert row_counts(small) == before
-    answer = small.http.post("/api/workflows", content=body.ljust(MOST), headers=json_sent)
+    answer = small.http.post("/api/workflows", content=body.ljust(MAX_BYTES), headers=json_sent)
     assert answer.status_code == 201
 
 

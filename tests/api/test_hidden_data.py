@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from prefect import task
 
-from database.encryption import Vault
-from engine.errors import StorageUnusableError
+from database.encryption import DataEncryption
+from engine.errors import StorageUnavailableError
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tasks.registry import NodeTypes
 from tests.support.documents import document, node
@@ -131,25 +131,25 @@ def test_a_parked_node_that_hides_its_data_goes_on(tmp_path: Path):
 
 
 def test_the_key_file_is_its_owner_s_alone(tmp_path: Path):
-    vault = Vault(None, tmp_path / "database.sqlite.key")
+    vault = DataEncryption(None, tmp_path / "database.sqlite.key")
     sealed = json.loads(vault.seal({"a": CANARY}))
 
     assert stat.S_IMODE((tmp_path / "database.sqlite.key").stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [tmp_path / "database.sqlite.key"]
-    assert Vault(None, tmp_path / "database.sqlite.key").open(sealed) == {"a": CANARY}
+    assert DataEncryption(None, tmp_path / "database.sqlite.key").open(sealed) == {"a": CANARY}
     assert sealed.keys() == {"hidden", "sealed"}
     assert CANARY not in json.dumps(sealed)
     assert vault.open({"message": "no such one"}) is None
 
 
 def test_another_key_opens_nothing_and_says_so():
-    sealed = json.loads(Vault("a key of sixteen+", None).seal({"a": 1}))
+    sealed = json.loads(DataEncryption("a key of sixteen+", None).seal({"a": 1}))
 
-    assert Vault("a key of sixteen+", None).open(sealed) == {"a": 1}
-    with pytest.raises(StorageUnusableError, match="sealed with another key: DATA_KEY"):
-        Vault("another of sixteen", None).open(sealed)
+    assert DataEncryption("a key of sixteen+", None).open(sealed) == {"a": 1}
+    with pytest.raises(StorageUnavailableError, match="sealed with another key: DATA_KEY"):
+        DataEncryption("another of sixteen", None).open(sealed)
 
 
 def test_without_a_place_for_a_key_it_is_asked_for():
-    with pytest.raises(StorageUnusableError, match="hideData need DATA_KEY"):
-        Vault(None, None).seal({})
+    with pytest.raises(StorageUnavailableError, match="hideData need DATA_KEY"):
+        DataEncryption(None, None).seal({})

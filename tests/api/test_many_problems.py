@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.document import Node
-from engine.errors import DocumentRefusedError
+from engine.errors import InvalidDocumentError
 from engine.limits import DocumentLimits
 from engine.problem_lists import MAX_FURTHER_CHECKS
 from engine.problems import MAX_PROBLEMS, Problem
@@ -74,7 +74,7 @@ def test_warnings_are_counted_like_errors(shared_service: RunningService):
     assert (len(answer["warnings"]), answer["moreWarnings"]) == (MAX_PROBLEMS, 200)
 
 
-def refusal_of(configs: list[dict[str, Any]]) -> tuple[DocumentRefusedError, int]:
+def refusal_of(configs: list[dict[str, Any]]) -> tuple[InvalidDocumentError, int]:
     """The refusal of nodes with these configs, and how many of them were checked."""
     checked = 0
 
@@ -84,7 +84,7 @@ def refusal_of(configs: list[dict[str, Any]]) -> tuple[DocumentRefusedError, int
         return [Problem("invalid_config", "wrong", node.pointer, node.id)]
 
     nodes = [{"id": f"n{i}", "type": "t", "config": config} for i, config in enumerate(configs)]
-    with pytest.raises(DocumentRefusedError) as refused:
+    with pytest.raises(InvalidDocumentError) as refused:
         read_and_validate(
             {"nodes": nodes, "connections": []},
             TypeRules(["t"], check),
@@ -118,7 +118,7 @@ def test_valid_nodes_are_all_checked_however_many_there_are():
         return [Problem("invalid_config", "wrong", "", node.id)] if node.id == "n4999" else []
 
     nodes = [{"id": f"n{i}", "type": "t", "config": {"i": i}} for i in range(5_000)]
-    with pytest.raises(DocumentRefusedError) as refused:
+    with pytest.raises(InvalidDocumentError) as refused:
         read_and_validate({"nodes": nodes, "connections": []}, TypeRules(["t"], check))
     assert len(seen) == 5_000
     assert [problem.node_id for problem in refused.value.problems] == ["n4999"]

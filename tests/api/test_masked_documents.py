@@ -12,7 +12,7 @@ from prefect import task
 from pydantic import AliasChoices, Field, SecretStr
 
 from engine.masking import MASK
-from tasks.config.base import LenientModel, NodeConfig
+from tasks.config.base import FormModel, NodeConfig
 from tasks.config.fields import SECRET
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tasks.registry import NodeTypes
@@ -21,7 +21,7 @@ from tests.support.problems import problem_of
 from tests.support.service import RunningService
 
 
-class Account(LenientModel):
+class Account(FormModel):
     name: str = ""
     pass_word: str = Field(default="", json_schema_extra=SECRET)
 

@@ -51,7 +51,9 @@ def test_every_operation_says_what_it_is_and_how_it_fails(
             assert "content" not in answer
             continue
         assert set(answer["content"]) == {PROBLEM}
-        assert answer["content"][PROBLEM]["schema"] == {"$ref": "#/components/schemas/ProblemView"}
+        assert answer["content"][PROBLEM]["schema"] == {
+            "$ref": "#/components/schemas/ProblemDetails"
+        }
         (example,) = examples_of(answer["content"][PROBLEM])
         check(example, answer["content"][PROBLEM]["schema"], document)
         assert example["status"] == int(status)
@@ -140,12 +142,12 @@ EVENTS = [
     "execution_error",
 ]
 ENUMS = [
-    ("ExecutionView", "status", STATUSES),
-    ("ExecutionSummaryView", "status", STATUSES),
-    ("ListedExecutionView", "status", STATUSES),
-    ("ListedExecutionView", "triggerType", ["manual", "webhook", "subworkflow"]),
-    ("CancelAnswer", "previousStatus", STATUSES),
-    ("NodeLogView", "status", NODE_STATUSES),
+    ("ExecutionResponse", "status", STATUSES),
+    ("ExecutionSummaryResponse", "status", STATUSES),
+    ("ListedExecutionResponse", "status", STATUSES),
+    ("ListedExecutionResponse", "triggerType", ["manual", "webhook", "subworkflow"]),
+    ("CancelResponse", "previousStatus", STATUSES),
+    ("NodeLogResponse", "status", NODE_STATUSES),
     ("ExecutionMessage", "type", EVENTS),
     ("ExecutionMessage", "status", STATUSES),
 ]

@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 import pytest
 from fastapi.routing import iter_route_contexts
 
-from api.auth.tenancy import UseScope
+from api.auth.tenancy import TenantScopeDep
 from api_service import create_app
 from config import Settings
 from tests.support.access import ENTRIES, caller
@@ -221,7 +221,7 @@ def test_no_route_takes_an_organization_or_a_workflow_in_its_body_without_asking
             for name in getattr(hint, "model_fields", {})
             if name in ("organization_id", "workflow_id", "execution_id")
         }
-        if taken and UseScope not in hints.values():
+        if taken and TenantScopeDep not in hints.values():
             careless.append((route.path, taken))
     # It is asked for and not looked up: docs/api.md.
     assert careless == [("/api/nodes/execute", {"workflow_id"})]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prefect import task
 
-from api.streaming.broadcaster import Hub
+from api.streaming.broadcaster import EventBroadcaster
 from database import Database
 from tasks.context import report_progress, send_delta
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
@@ -106,7 +106,7 @@ class Published:
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> Published:
     published = Published()
-    monkeypatch.setattr(Hub, "publish", lambda _hub, *message: published(*message))
+    monkeypatch.setattr(EventBroadcaster, "publish", lambda _hub, *message: published(*message))
     return published
 
 

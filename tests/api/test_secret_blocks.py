@@ -128,7 +128,7 @@ def test_a_node_is_not_tried_out_without_the_server_and_says_so(tmp_path: Path):
 async def test_a_server_that_says_nothing_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(prefect_secrets, "LONGEST_SECONDS", 0.3)
+    monkeypatch.setattr(prefect_secrets, "FETCH_TIMEOUT_SECONDS", 0.3)
     with closing(socket.create_server(("127.0.0.1", 0))) as mute:
         prepare_prefect(f"http://127.0.0.1:{mute.getsockname()[1]}/api", tmp_path)
         try:

@@ -10,7 +10,7 @@ from config import Settings
 from credentials import mask_credentials
 from engine.masking import MASK
 from logs import set_up_logging
-from tasks.masking import SECRETS
+from tasks.masking import secret_masker
 from tests.api.test_secrets import restored_logging, surfaces  # noqa: F401 - a fixture
 from tests.support.documents import document, node
 from tests.support.servers import Request, Response, serving
@@ -83,6 +83,6 @@ def test_a_model_server_that_echoes_the_key_shows_it_nowhere(
 def test_every_credential_of_the_settings_is_masked(
     settings: dict[str, Any], text: str, masked: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(SECRETS, "_known", frozenset[str]())
+    monkeypatch.setattr(secret_masker, "_known", frozenset[str]())
     mask_credentials(Settings(_env_file=None, **settings))  # pyright: ignore[reportCallIssue]
-    assert SECRETS.text(f"it is {text}.") == f"it is {masked}."
+    assert secret_masker.text(f"it is {text}.") == f"it is {masked}."

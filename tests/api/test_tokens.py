@@ -139,7 +139,7 @@ def test_there_is_no_token_for_what_is_not_there(guarded: RunningService):
 def test_a_stream_ends_when_its_token_does(
     guarded: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(broadcaster, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(broadcaster, "PING_INTERVAL_SECONDS", 0.1)
     execution_id = start(guarded, WAITS)
     token = signed(execution_id, 3)
     path = f"/api/executions/{execution_id}/stream"
@@ -225,8 +225,8 @@ def test_a_websocket_that_shows_something_wrong_is_closed(guarded: RunningServic
 def test_a_websocket_that_says_nothing_is_closed(
     guarded: RunningService, monkeypatch: pytest.MonkeyPatch
 ):
-    assert websocket.AUTH_SECONDS == 10
-    monkeypatch.setattr(websocket, "AUTH_SECONDS", 0.05)
+    assert websocket.AUTH_TIMEOUT_SECONDS == 10
+    monkeypatch.setattr(websocket, "AUTH_TIMEOUT_SECONDS", 0.05)
     with socket_of(guarded) as socket:
         assert closed_with(socket) == 4401
     # Who has said it may be silent for longer.
@@ -260,7 +260,7 @@ def test_on_a_websocket_what_others_have_is_not_there(guarded: RunningService):
 def test_a_websocket_is_closed_when_its_token_expires_unless_it_is_renewed(
     guarded: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(broadcaster, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(broadcaster, "PING_INTERVAL_SECONDS", 0.1)
     execution_id = start(guarded, WAITS)
     subscribe = json.dumps({"type": "subscribe", "executionId": execution_id})
     query = f"?token={signed(execution_id, 3)}"

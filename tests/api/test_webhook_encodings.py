@@ -13,7 +13,7 @@ from tests.support.webhook_calls import SECRET, count, hook, post, received, sig
 
 FORM = "application/x-www-form-urlencoded"
 HALF = "hi \N{REPLACEMENT CHARACTER}"
-MOST = 1024 * 1024
+MAX_BYTES = 1024 * 1024
 PACKED = gzip.compress(b'{"a": 1}', mtime=0)
 MARK = "\N{REPLACEMENT CHARACTER}"
 
@@ -237,7 +237,7 @@ def test_a_broken_gzip_body_is_refused(running: RunningService, body: bytes, sai
 
 @pytest.mark.parametrize("members", [1, 10_000])
 def test_a_small_body_does_not_become_a_large_one(running: RunningService, members: int):
-    bomb = gzip.compress(b"a" * (200 * MOST // members)) * members
+    bomb = gzip.compress(b"a" * (200 * MAX_BYTES // members)) * members
     headers = {"Content-Encoding": "gzip"}
     answer = send(running, "text/plain", bomb, **headers)
     assert (answer.status_code, "MAX_WEBHOOK_BODY_BYTES" in answer.text) == (413, True)

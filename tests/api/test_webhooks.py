@@ -14,7 +14,7 @@ from tests.support.probe_nodes import PROBE_TYPES, Gates
 from tests.support.service import RunningService
 from tests.support.webhook_calls import SECRET, count, hook, post, received
 
-MOST = 1024 * 1024
+MAX_BYTES = 1024 * 1024
 
 
 @pytest.fixture
@@ -160,12 +160,12 @@ def test_a_body_that_is_not_what_it_says_starts_nothing(
 
 def test_one_mebibyte_is_read(running: RunningService):
     answer = running.http.post(
-        "/api/webhook/w", content=b"x" * MOST, headers={"Content-Type": "text/plain"}
+        "/api/webhook/w", content=b"x" * MAX_BYTES, headers={"Content-Type": "text/plain"}
     )
-    assert len(received(running, answer)["body"]) == MOST
+    assert len(received(running, answer)["body"]) == MAX_BYTES
 
 
-@pytest.mark.parametrize("size", [MOST + 1, 20 * MOST])
+@pytest.mark.parametrize("size", [MAX_BYTES + 1, 20 * MAX_BYTES])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_longer_body_is_cut_off(running: RunningService, size: int, chunked: bool):
     def pieces() -> Iterator[bytes]:
@@ -175,9 +175,9 @@ def test_a_longer_body_is_cut_off(running: RunningService, size: int, chunked: b
     answer = running.http.post("/api/webhook/w", content=pieces() if chunked else b"x" * size)
     assert answer.status_code == 413
     # What is announced as too large for any route does not come as far as this one.
-    told = f"The body is longer than {MOST} bytes (MAX_WEBHOOK_BODY_BYTES)"
-    if not chunked and size > 10 * MOST:
-        told = f"The body is larger than MAX_BODY_BYTES={10 * MOST}"
+    told = f"The body is longer than {MAX_BYTES} bytes (MAX_WEBHOOK_BODY_BYTES)"
+    if not chunked and size > 10 * MAX_BYTES:
+        told = f"The body is larger than MAX_BODY_BYTES={10 * MAX_BYTES}"
     assert answer.json()["detail"] == told
     assert count(running) == 0
 
@@ -186,7 +186,7 @@ def test_an_announced_length_is_refused_before_it_is_sent(running: RunningServic
     connection = http.client.HTTPConnection(httpx.URL(running.url).netloc.decode(), timeout=10)
     try:
         connection.putrequest("POST", "/api/webhook/w")
-        connection.putheader("Content-Length", str(MOST + 1))
+        connection.putheader("Content-Length", str(MAX_BYTES + 1))
         connection.endheaders()
         assert connection.getresponse().status == 413
     finally:

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from database import Database
-from database.executions.callbacks import Delivery, Failure
-from database.records import Ending, Submission
+from database.executions.callbacks import AttemptFailure, CallbackAttempt
+from database.records import ExecutionResult, Submission
 from engine.errors import LeaseLostError
 from engine.plan import Progress
 from engine.status import ExecutionStatus
@@ -15,7 +15,7 @@ from tests.support.stored_executions import BEGUN
 
 HOUR, DAY = 3_600.0, 86_400.0
 LEASE = 30.0
-SORRY = Failure("the receiver answered 500", 500)
+SORRY = AttemptFailure("the receiver answered 500", 500)
 
 
 async def submit(
@@ -38,7 +38,7 @@ async def submit(
 async def end(database: Database, status: ExecutionStatus = ExecutionStatus.COMPLETED) -> str:
     (run,) = await database.queue.claim("me", 1, LEASE)
     error = "it broke" if status == ExecutionStatus.FAILED else None
-    ending = Ending(status, Progress(1, 1, 0, 0), error, "{}", "{}")
+    ending = ExecutionResult(status, Progress(1, 1, 0, 0), error, "{}", "{}")
     await database.journal.finish(run.lease, BEGUN, ending)
     return run.lease.execution_id
 
@@ -50,7 +50,7 @@ async def ended(
     assert await end(database) == execution_id
 
 
-async def claim(database: Database, owner: str = "me", host: str = "a.example") -> Delivery:
+async def claim(database: Database, owner: str = "me", host: str = "a.example") -> CallbackAttempt:
     delivery = await database.callbacks.claim(owner, host, LEASE)
     assert delivery is not None
     return delivery
@@ -179,7 +179,7 @@ async def test_the_last_attempt_is_made_a_day_after_the_end(
 
 async def test_what_no_attempt_can_mend_is_given_up_at_once(database: Database) -> None:
     await ended(database)
-    gone = Failure("the receiver answered 410", 410, is_final=True)
+    gone = AttemptFailure("the receiver answered 410", 410, is_final=True)
     assert await database.callbacks.failed(await claim(database), gone, 5) is None
     assert await database.callbacks.due() == {}
 

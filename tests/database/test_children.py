@@ -5,13 +5,13 @@ from sqlalchemy import update
 
 from database import Database
 from database.executions.node_records import NodeEnded
-from database.records import Ending
+from database.records import ExecutionResult
 from database.tables import children, executions
-from engine.errors import LeaseLostError, WaitsForChildError
+from engine.errors import LeaseLostError, WaitingForChildError
 from engine.parking import Resumption
 from engine.plan import Progress
 from engine.status import NodeStatus
-from engine.subworkflow_calls import ChildEnd
+from engine.subworkflow_calls import ChildResult
 from tests.support.call_trees import (
     BEGINS,
     CANCELLED,
@@ -83,16 +83,20 @@ async def test_a_parking_that_is_written_again_forgets_nothing_that_was_said(
     await database.journal.record_step(parent, seq, BEGINS, "call", ended=ended)
     await database.journal.finish(await claim(database), BEGUN, DONE)
     await database.journal.record_step(parent, seq, BEGINS, "call", ended=ended)
-    assert await told(database) == ChildEnd("child", "A workflow", "completed", None, '{"n": 1}')
+    assert await told(database) == ChildResult("child", "A workflow", "completed", None, '{"n": 1}')
 
 
 @pytest.mark.parametrize("ending", [DONE, FAILED, CANCELLED])
-async def test_every_end_is_told_and_wakes_the_parent(database: Database, ending: Ending) -> None:
+async def test_every_end_is_told_and_wakes_the_parent(
+    database: Database, ending: ExecutionResult
+) -> None:
     child = await parked_family(database)
     assert await told(database) is None
     await database.journal.finish(child, BEGUN, ending)
     end = await told(database)
-    assert end == ChildEnd("child", "A workflow", ending.status, ending.error, ending.final_output)
+    assert end == ChildResult(
+        "child", "A workflow", ending.status, ending.error, ending.final_output
+    )
     assert (await claim(database)).execution_id == "parent"
     assert await holds(database)
 
@@ -137,7 +141,7 @@ async def test_an_end_that_comes_before_the_parent_parks_is_not_lost(database: D
     parent, child = await family(database)
     await database.journal.finish(child, BEGUN, DONE)
     assert await database.journal.resumptions(parent) == {
-        "call": Resumption(child=ChildEnd("child", "A workflow", "completed", None, '{"n": 1}'))
+        "call": Resumption(child=ChildResult("child", "A workflow", "completed", None, '{"n": 1}'))
     }
     await database.journal.park(parent, None)
     assert (await claim(database)).execution_id == "parent"
@@ -156,7 +160,7 @@ async def test_what_was_said_is_not_kept_beside_the_output(database: Database) -
 
 async def test_nobody_answers_for_a_child(database: Database) -> None:
     await parked_family(database)
-    with pytest.raises(WaitsForChildError):
+    with pytest.raises(WaitingForChildError):
         await database.journal.resume("parent", "call", Resumption())
     assert await told(database) is None
 
@@ -179,7 +183,7 @@ async def test_cancelling_reaches_every_generation(database: Database) -> None:
 
 @pytest.mark.parametrize("ending", [FAILED, CANCELLED])
 async def test_the_end_of_a_parent_that_runs_cancels_what_it_called(
-    database: Database, ending: Ending
+    database: Database, ending: ExecutionResult
 ) -> None:
     parent, _ = await family(database)
     await database.journal.finish(parent, BEGUN + 2, ending)

@@ -6,7 +6,7 @@ import pytest
 
 from database import Database
 from database.executions.node_records import NodeEnded
-from database.records import Ending, Lease, Submission
+from database.records import ExecutionResult, Lease, Submission
 from engine.errors import QueueFullError
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
@@ -41,7 +41,7 @@ async def claim(database: Database, limit: int = 1) -> list[str]:
 
 
 async def end(database: Database, execution_id: str) -> None:
-    ending = Ending(ExecutionStatus.FAILED, Progress(1, 0, 1, 0), "over")
+    ending = ExecutionResult(ExecutionStatus.FAILED, Progress(1, 0, 1, 0), "over")
     await database.journal.finish(Lease(execution_id, "me", LEASE), BEGUN, ending)
 
 

@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from database import Database
-from engine.errors import StorageUnusableError
+from engine.errors import StorageUnavailableError
 from tests.support.disks import Disk, small_disk
 from tests.support.documents import document, line, node
 from tests.support.probe_nodes import PROBE_TYPES, Gates
@@ -225,18 +225,18 @@ async def test_a_read_only_database_is_refused(disk: Disk) -> None:
     path = disk.path / "db.sqlite"
     await prepare(path)
     disk.make_read_only()
-    with pytest.raises(StorageUnusableError, match=r"readonly|unable to open"):
+    with pytest.raises(StorageUnavailableError, match=r"readonly|unable to open"):
         await prepare(path)
 
 
 async def test_a_read_only_disk_without_a_database_is_refused(disk: Disk) -> None:
     disk.make_read_only()
-    with pytest.raises(StorageUnusableError, match="unable to open"):
+    with pytest.raises(StorageUnavailableError, match="unable to open"):
         await prepare(disk.path / "db.sqlite")
 
 
 async def test_a_directory_is_no_database(tmp_path: Path) -> None:
-    with pytest.raises(StorageUnusableError, match="unable to open"):
+    with pytest.raises(StorageUnavailableError, match="unable to open"):
         await prepare(tmp_path)
 
 
@@ -245,11 +245,11 @@ async def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
     await prepare(path)
     whole = path.read_bytes()
     path.write_bytes(whole[:200] + b"\xff" * 8_000 + whole[8_200:])
-    with pytest.raises(StorageUnusableError, match="malformed"):
+    with pytest.raises(StorageUnavailableError, match="malformed"):
         await prepare(path)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mystery://host/db", "postgresql+nodriver://h/db"])
 def test_a_url_that_names_no_database_is_refused(url: str) -> None:
-    with pytest.raises(StorageUnusableError, match="URL cannot be used"):
+    with pytest.raises(StorageUnavailableError, match="URL cannot be used"):
         Database(url)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from api.auth.api_keys import KeysError, read_keys
-from api_service import vault_of
+from api_service import data_encryption_of
 from config import Settings, SettingsError
 from database import Database
-from engine.errors import StorageUnusableError
+from engine.errors import StorageUnavailableError
 from file_modes import create_private
 from start_checks import check_files
 from tests.support.access import ENTRIES
@@ -97,8 +97,8 @@ def test_key_and_secrets_files_that_others_can_write_are_rejected(tmp_path: Path
         check_files(settings_of(tmp_path, secrets_file=secrets))
     with pytest.raises(SettingsError, match=f"^DATA_KEY .* other users can write {sealed}"):
         check_files(settings_of(tmp_path))
-    with pytest.raises(StorageUnusableError, match="other users can write"):
-        vault_of(settings_of(tmp_path)).seal({"outputData": 1})
+    with pytest.raises(StorageUnavailableError, match="other users can write"):
+        data_encryption_of(settings_of(tmp_path)).seal({"outputData": 1})
     check_files(settings_of(tmp_path, data_key="a key of its own, which is long enough"))
 
 
@@ -114,7 +114,7 @@ def test_key_and_secrets_files_that_only_their_owner_writes_are_read(tmp_path: P
 
 
 def test_a_key_file_that_the_service_makes_is_private(tmp_path: Path, umask: None):
-    vault_of(settings_of(tmp_path)).seal({"outputData": 1})
+    data_encryption_of(settings_of(tmp_path)).seal({"outputData": 1})
     assert mode_of(tmp_path / "database.sqlite.key") == 0o600
 
 

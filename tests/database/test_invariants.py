@@ -12,8 +12,8 @@ import pytest
 
 from config import ROOT
 from database import Database
-from database.check import BROKEN, HELD, NOT_CHECKED, check_database
-from database.maintenance.invariants import GRACE_SECONDS
+from database.check import BROKEN, NOT_CHECKED, PASSED, check_database
+from database.maintenance.invariants import CLAIM_GRACE_SECONDS
 from tests.support.documents import document, line, node
 from tests.support.main_project import create_main_database
 from tests.support.probe_nodes import PROBE_TYPES
@@ -221,7 +221,7 @@ async def test_a_lease_that_ran_out_is_a_fault_only_while_a_service_runs(copy: P
 
 async def test_a_service_has_some_seconds_to_take_over(copy: Path) -> None:
     just_now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    assert GRACE_SECONDS > 1
+    assert CLAIM_GRACE_SECONDS > 1
     with change(copy) as database:
         database.execute(run(f"claimableAt='{just_now}'", RUNNING))
     assert await broken(copy) == {}
@@ -242,7 +242,7 @@ async def test_rows_of_the_main_project_are_its_own_business(copy: Path) -> None
 
 def test_the_check_says_ok(copy: Path) -> None:
     report = check_database(url_of(copy))
-    assert report.exit_code == HELD
+    assert report.exit_code == PASSED
     (line_,) = report.lines
     assert line_.startswith("OK: ")
 
@@ -293,6 +293,6 @@ def test_the_command_prints_it_and_starts_nothing(copy: Path, tmp_path: Path) ->
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr) == (HELD, "")
+    assert (done.returncode, done.stderr) == (PASSED, "")
     assert done.stdout.startswith("OK: ")
     assert not (tmp_path / "no").exists()

@@ -12,8 +12,8 @@ from sqlalchemy import text
 
 from api.pagination import encode_place, execution_place
 from database import Database, ExampleWorkflow
-from database.records import ExecutionFilter, ExecutionPlace, Submission, WorkflowChange
-from engine.errors import ChangedMeanwhileError, WorkflowInUseError
+from database.records import ExecutionCursor, ExecutionFilter, Submission, WorkflowChange
+from engine.errors import PreconditionFailedError, WorkflowInUseError
 from engine.status import ExecutionStatus
 from tests.support.fake_clock import MovingClock
 
@@ -31,7 +31,7 @@ async def sql(database: Database, statement: str) -> None:
 
 async def walk(database: Database, wanted: ExecutionFilter, limit: int) -> list[str]:
     found: list[str] = []
-    place: ExecutionPlace | None = None
+    place: ExecutionCursor | None = None
     while True:
         page = await database.lists.executions(wanted, limit, place)
         assert len(page.items) <= limit
@@ -93,7 +93,7 @@ def test_what_was_there_all_along_is_shown_once(
             await submit(database, there[-1])
             clock.advance(random.choice([0, 0.001]))
         stayed, seen, made = set(there), list[str](), 0
-        place: ExecutionPlace | None = None
+        place: ExecutionCursor | None = None
         for step in [*steps, *["page"] * (before + len(steps) + 1)]:
             if step == "page":
                 page = await database.lists.executions(EVERYTHING, limit, place)
@@ -183,7 +183,7 @@ async def test_of_many_changes_of_one_version_one_is_made(database: Database) ->
         for i in range(20)
     ]
     results = await asyncio.gather(*jobs, return_exceptions=True)
-    refused = [result for result in results if isinstance(result, ChangedMeanwhileError)]
+    refused = [result for result in results if isinstance(result, PreconditionFailedError)]
     (done,) = (result for result in results if not isinstance(result, BaseException))
     assert len(refused) == 19
     assert await database.workflows.read("mine") == done

@@ -4,7 +4,7 @@ import asyncio
 
 from database import Database
 from database.executions.event_log import note_executions
-from database.records import Interest
+from database.records import SubscriptionFilter
 from database.tables import definitions, executions, runs
 
 
@@ -43,7 +43,7 @@ async def test_nobody_reads_past_an_event_that_is_still_to_come(database: Databa
             last_look = done.is_set()
             more = True
             while more:
-                found, position, more = await database.news.after(position, Interest(), 7)
+                found, position, more = await database.news.after(position, SubscriptionFilter(), 7)
                 seen += [(e.position, e.execution_id, e.seq) for e in found]
         return seen
 

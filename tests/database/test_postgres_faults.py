@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Connection, text, update
 
 from database import Database, ExampleWorkflow
-from database.connection.writer import MOST_TRIES
+from database.connection.writer import MAX_ATTEMPTS
 from database.tables import workflows
-from engine.errors import StorageBusyError, StorageError, ValueNotStorableError
+from engine.errors import StorageBusyError, StorageError, UnsupportedValueError
 from tests.support.ports import free_port
 
 EXAMPLES = [ExampleWorkflow(i, "before", "{}") for i in ("a", "b")]
@@ -74,7 +74,7 @@ async def test_a_change_that_is_undone_every_time_is_given_up(
 
     with pytest.raises(StorageBusyError):
         await database._access.writer.run(change)
-    assert len(tries) == MOST_TRIES
+    assert len(tries) == MAX_ATTEMPTS
     assert (await database.reads.workflow("a")).name == "before"
 
 
@@ -92,7 +92,7 @@ async def test_a_value_that_is_refused_for_good_is_no_fault_that_passes(
         tries.append("try")
         connection.execute(workflows.insert().values(id=value, name="n", data="{}"))
 
-    with pytest.raises(ValueNotStorableError, match="The database does not take a value"):
+    with pytest.raises(UnsupportedValueError, match="The database does not take a value"):
         await database._access.writer.run(change)
     assert tries == ["try"]
 

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import func, select
 
 from database import Database
-from database.executions.node_records import NodeDecided, NodeEnded, NodeStarted, RetryLater
-from database.records import ClaimedRun, Ending, Lease, Submission
+from database.executions.node_records import NodeEnded, NodeOutcomeRecorded, NodeStarted, RetryLater
+from database.records import ClaimedExecution, ExecutionResult, Lease, Submission
 from database.tables import definitions
 from engine.document import Node
 from engine.errors import (
@@ -44,7 +44,7 @@ async def claim_one(database: Database, owner: str = "me") -> Lease:
     return run.lease
 
 
-def ids(claimed: list[ClaimedRun]) -> list[str]:
+def ids(claimed: list[ClaimedExecution]) -> list[str]:
     return [run.lease.execution_id for run in claimed]
 
 
@@ -170,7 +170,7 @@ async def test_a_step_that_was_not_confirmed_may_be_recorded_again(database: Dat
             0,
             NOTHING_YET,
             "a",
-            decided=[NodeDecided(B)],
+            decided=[NodeOutcomeRecorded(B)],
             started=[NodeStarted(A, "null", 1, resumed=False)],
         )
     logs = await database.reads.logs("e1")
@@ -194,7 +194,7 @@ async def test_whoever_lost_the_lease_writes_nothing(
     with pytest.raises(LeaseLostError):
         await journal.record_retry(frozen, 0, "a", RetryLater(2, 1, "oh"))
     with pytest.raises(LeaseLostError):
-        await journal.finish(frozen, BEGUN, Ending(ExecutionStatus.COMPLETED, NOTHING_YET))
+        await journal.finish(frozen, BEGUN, ExecutionResult(ExecutionStatus.COMPLETED, NOTHING_YET))
     with pytest.raises(LeaseLostError):
         await journal.abandon(frozen, "oh")
     with pytest.raises(LeaseLostError):
@@ -214,11 +214,15 @@ async def test_a_terminal_status_never_changes_again(
 ) -> None:
     await submit(database, "e1")
     lease = await claim_one(database)
-    await database.journal.finish(lease, BEGUN, Ending(ending, NOTHING_YET, final_output="{}"))
+    await database.journal.finish(
+        lease, BEGUN, ExecutionResult(ending, NOTHING_YET, final_output="{}")
+    )
     clock.advance(10 * LEASE)
     assert await database.queue.claim("you", 1, LEASE) == []
     with pytest.raises(LeaseLostError):
-        await database.journal.finish(lease, BEGUN, Ending(ExecutionStatus.FAILED, NOTHING_YET))
+        await database.journal.finish(
+            lease, BEGUN, ExecutionResult(ExecutionStatus.FAILED, NOTHING_YET)
+        )
     with pytest.raises(LeaseLostError):
         await database.queue.release(lease)
     assert await database.queue.request_cancel("e1") == ending
@@ -233,9 +237,9 @@ async def test_an_ending_is_all_or_nothing_with_its_last_nodes(database: Databas
     await database.journal.finish(
         lease,
         seq,
-        Ending(ExecutionStatus.COMPLETED, Progress(2, 1, 0, 1), None, "{}", '{"x":1}'),
+        ExecutionResult(ExecutionStatus.COMPLETED, Progress(2, 1, 0, 1), None, "{}", '{"x":1}'),
         ended=[NodeEnded("a", NodeStatus.COMPLETED, 7, '{"x":1}')],
-        decided=[NodeDecided(B)],
+        decided=[NodeOutcomeRecorded(B)],
     )
     execution = await database.reads.execution("e1", output_characters=100)
     assert execution.final_output is not None

@@ -2,7 +2,7 @@
 
 from database import Database
 from database.executions.node_records import NodeEnded, NodeStarted
-from database.records import ClaimedRun, Lease
+from database.records import ClaimedExecution, Lease
 from engine.document import Node
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
@@ -30,7 +30,7 @@ async def die_with(database: Database, clock: MovingClock, *execution_ids: str, 
         clock.advance(LEASE)
 
 
-async def claim(database: Database, owner: str = "me", limit: int = 9) -> list[ClaimedRun]:
+async def claim(database: Database, owner: str = "me", limit: int = 9) -> list[ClaimedExecution]:
     return await database.queue.claim(owner, limit, LEASE, alone_from=SUSPICIOUS)
 
 

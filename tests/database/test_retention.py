@@ -6,8 +6,8 @@ from pathlib import Path
 from sqlalchemy import text
 
 from database import Database, ExampleWorkflow
-from database.maintenance.retention import BATCH
-from database.records import Ending, Submission
+from database.maintenance.retention import BATCH_SIZE
+from database.records import ExecutionResult, Submission
 from engine.plan import Progress
 from engine.status import ExecutionStatus
 from tests.support.fake_clock import MovingClock
@@ -20,7 +20,9 @@ DAY = 86_400.0
 async def ended(database: Database, execution_id: str, payload: str = "{}") -> None:
     await waiting(database, execution_id, payload)
     (run,) = await database.queue.claim("me", 1, 30)
-    ending = Ending(ExecutionStatus.COMPLETED, Progress(1, 1, 0, 0), None, payload, payload)
+    ending = ExecutionResult(
+        ExecutionStatus.COMPLETED, Progress(1, 1, 0, 0), None, payload, payload
+    )
     await database.journal.finish(run.lease, BEGUN, ending)
 
 
@@ -66,14 +68,14 @@ async def test_what_is_older_is_forgotten(database: Database, clock: MovingClock
 async def ended_now(database: Database, execution_id: str) -> None:
     (run,) = await database.queue.claim("me", 1, 30)
     assert run.lease.execution_id == execution_id
-    ending = Ending(ExecutionStatus.COMPLETED, Progress(1, 1, 0, 0), None, "{}", "{}")
+    ending = ExecutionResult(ExecutionStatus.COMPLETED, Progress(1, 1, 0, 0), None, "{}", "{}")
     await database.journal.finish(run.lease, BEGUN, ending)
 
 
 async def test_it_forgets_in_bites(database: Database) -> None:
-    for i in range(BATCH + 3):
+    for i in range(BATCH_SIZE + 3):
         await ended(database, f"e{i}")
-    assert await database.retention.prune(None, 0) == BATCH
+    assert await database.retention.prune(None, 0) == BATCH_SIZE
     assert await database.retention.prune(None, 0) == 3
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from database import Database, ExampleWorkflow
 from database.schema import VERSION_TABLE
-from engine.errors import StorageError, StorageUnusableError
+from engine.errors import StorageError, StorageUnavailableError
 from tests.support.documents import line
 from tests.support.main_project import create_main_database, open_as_main_project
 from tests.support.service import RunningService
@@ -92,20 +92,20 @@ async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with connection:
         connection.execute(f"UPDATE {VERSION_TABLE} SET version_num='9999'")
     connection.close()
-    with pytest.raises(StorageUnusableError, match=r"newer version of this service.*'9999'"):
+    with pytest.raises(StorageUnavailableError, match=r"newer version of this service.*'9999'"):
         await prepare(path)
 
 
 async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "letter.txt"
     path.write_bytes(b"Dear Sir or Madam, " * 100)
-    with pytest.raises(StorageUnusableError, match="file is not a database"):
+    with pytest.raises(StorageUnavailableError, match="file is not a database"):
         await prepare(path)
     assert path.read_bytes() == b"Dear Sir or Madam, " * 100
 
 
 async def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(StorageUnusableError, match="unable to open database file"):
+    with pytest.raises(StorageUnavailableError, match="unable to open database file"):
         await prepare(tmp_path / "nowhere" / "db.sqlite")
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from api_service import vault_of
+from api_service import data_encryption_of
 from config import ROOT, Settings
 from database import Database
-from database.check import HELD, NOT_CHECKED, check_database
+from database.check import NOT_CHECKED, PASSED, check_database
 from database.connection.urls import read_address, sqlite_url
-from engine.errors import StorageError, StorageUnusableError
+from engine.errors import StorageError, StorageUnavailableError
 from tests.support.postgres import new_postgres_database
 
 NAMES = [
@@ -59,7 +59,7 @@ async def test_a_database_is_made_at_any_path_of_the_file_system(tmp_path: Path,
     assert file in made
     assert all(path.name.startswith(file.name) for path in made)  # the file, -wal, -shm
     assert make_url(given.url).database == str(file)
-    vault = vault_of(given)
+    vault = data_encryption_of(given)
     vault.seal({"outputData": 1})
     assert file.with_name(f"{file.name}.key").is_file()
 
@@ -75,7 +75,7 @@ def test_a_check_looks_at_that_path(tmp_path: Path, name: str):
     _prepare(url)
     report = check_database(url)
     assert report.lines == [f"OK: every invariant holds in {file}"]
-    assert report.exit_code == HELD
+    assert report.exit_code == PASSED
 
 
 def _prepare(url: str) -> None:
@@ -111,7 +111,7 @@ async def test_a_file_that_cannot_be_opened_is_explained(tmp_path: Path, name: s
         file.parent.mkdir(parents=True)
     database = Database(settings(database_path=str(file)).url)
     try:
-        with pytest.raises(StorageUnusableError, match=reason):
+        with pytest.raises(StorageUnavailableError, match=reason):
             await database.prepare()
     finally:
         await database.close()
@@ -140,7 +140,9 @@ def test_every_path_has_a_url(name: str):
 
 
 def test_the_key_file_is_beside_the_file_of_a_sqlite_url(tmp_path: Path):
-    vault_of(settings(database_url=f"sqlite:///{tmp_path}/x.sqlite")).seal({"outputData": 1})
+    data_encryption_of(settings(database_url=f"sqlite:///{tmp_path}/x.sqlite")).seal(
+        {"outputData": 1}
+    )
     assert (tmp_path / "x.sqlite.key").is_file()
 
 
@@ -162,7 +164,7 @@ SQLITE_MISTAKES = [
 
 @pytest.mark.parametrize(("text", "advice"), SQLITE_MISTAKES)
 def test_a_path_in_another_form_is_refused_with_the_correct_form(text: str, advice: str):
-    with pytest.raises(StorageUnusableError) as raised:
+    with pytest.raises(StorageUnavailableError) as raised:
         read_address(text)
     assert advice in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -255,7 +257,7 @@ POSTGRES_MISTAKES = [
 
 @pytest.mark.parametrize(("text", "advice"), POSTGRES_MISTAKES)
 def test_a_wrong_url_is_one_line_without_the_password(text: str, advice: str):
-    with pytest.raises(StorageUnusableError) as raised:
+    with pytest.raises(StorageUnavailableError) as raised:
         read_address(text)
     line = str(raised.value)
     assert advice in line

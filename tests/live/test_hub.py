@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from api.streaming import broadcaster as broadcaster_module
-from database.queries.event_feed import News
+from database.queries.event_feed import EventFeed
 from engine.errors import StorageBusyError
 from tests.support.documents import document, line, node
 from tests.support.probe_nodes import Gates
@@ -18,7 +18,7 @@ GATED = document(node("gate", "gate"), node("end"), flow=("gate -> end",))
 
 @pytest.fixture
 def sweeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broadcaster_module, "SWEEP_SECONDS", 0.2)
+    monkeypatch.setattr(broadcaster_module, "SWEEP_INTERVAL_SECONDS", 0.2)
 
 
 def test_who_follows_an_execution_that_is_deleted_is_told(
@@ -86,15 +86,15 @@ def test_a_database_that_is_not_ready_is_asked_again(
     execution_id = service.start(GATED)
     gates.wait_for("gate")
     refused: list[str] = []
-    original: Callable[..., Awaitable[Any]] = getattr(News, question)
+    original: Callable[..., Awaitable[Any]] = getattr(EventFeed, question)
 
-    async def refuse(self: News, *args: Any, **named: Any) -> Any:
+    async def refuse(self: EventFeed, *args: Any, **named: Any) -> Any:
         if len(refused) < 3:
             refused.append(question)
             raise StorageBusyError("the database is locked")
         return await original(self, *args, **named)
 
-    monkeypatch.setattr(News, question, refuse)
+    monkeypatch.setattr(EventFeed, question, refuse)
     stream = f"/api/executions/{execution_id}/stream"
     with sse(service, stream) as fresh, sse(service, stream, 1) as resumed:
         first, second = next(fresh), next(resumed)
@@ -113,15 +113,15 @@ def test_an_error_that_nobody_foresaw_does_not_end_the_streams(
     execution_id = service.start(GATED)
     gates.wait_for("gate")
     failed: list[int] = []
-    original = News.latest
+    original = EventFeed.latest
 
-    async def fail_once(self: News, *args: Any) -> Any:
+    async def fail_once(self: EventFeed, *args: Any) -> Any:
         if not failed:
             failed.append(1)
             raise ValueError("nobody foresaw this")
         return await original(self, *args)
 
-    monkeypatch.setattr(News, "latest", fail_once)
+    monkeypatch.setattr(EventFeed, "latest", fail_once)
     with sse(service, f"/api/executions/{execution_id}/stream") as events:
         next(events)
         gates.open("gate")

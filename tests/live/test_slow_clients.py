@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from api.streaming import broadcaster as broadcaster_module
-from api.streaming.broadcaster import Hub
+from api.streaming.broadcaster import EventBroadcaster
 from api.streaming.messages import Message
-from api.streaming.subscription import MOST_WAITING, Subscription
-from database.records import Interest
+from api.streaming.subscription import QUEUE_SIZE, Subscription
+from database.records import SubscriptionFilter
 from tests.support.documents import document, line, node
 from tests.support.probe_nodes import Gates
 from tests.support.service import RunningService, wait_until
@@ -20,7 +20,7 @@ BRANCHES = 150
 PAYLOAD = {"text": "x" * 6_000}
 
 
-def hub_of(service: RunningService) -> Hub:
+def hub_of(service: RunningService) -> EventBroadcaster:
     return service.app.state.services.hub
 
 
@@ -61,7 +61,7 @@ def test_who_does_not_read_holds_up_nobody_and_gets_everything_in_the_end(
         gates.open("gate")
         while service.poll(execution_id)["status"] == "running":
             most = max([most, *(len(s._waiting) for s in subscriptions(hub))])
-        assert most <= MOST_WAITING
+        assert most <= QUEUE_SIZE
         reading.recv(timeout=10)
     wait_until(lambda: [s.behind for s in subscriptions(hub)] == [True] * 3)  # they do hang
     assert service.ended(execution_id)["status"] == "completed"
@@ -73,7 +73,7 @@ def test_who_does_not_read_holds_up_nobody_and_gets_everything_in_the_end(
     wait_until(lambda: hub.followers == 0)
 
 
-def subscriptions(hub: Hub) -> list[Subscription]:
+def subscriptions(hub: EventBroadcaster) -> list[Subscription]:
     return [s for some in list(hub._of_execution.values()) for s in list(some)]
 
 
@@ -138,7 +138,7 @@ def test_who_follows_what_has_ended_is_forgotten_for_it(
 def test_a_ping_comes_where_nothing_else_does(
     service: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broadcaster_module, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(broadcaster_module, "PING_INTERVAL_SECONDS", 0.1)
     execution_id = service.start(document(node("gate", "gate")))
     gates.wait_for("gate")
     with raw(service, f"/api/executions/{execution_id}/stream") as client:
@@ -152,11 +152,11 @@ def test_a_ping_comes_where_nothing_else_does(
 
 
 def test_what_is_transient_is_dropped_for_those_who_are_behind() -> None:
-    slow = Subscription(Interest())
-    for i in range(MOST_WAITING):
+    slow = Subscription(SubscriptionFilter())
+    for i in range(QUEUE_SIZE):
         slow.offer(Message("e", {"type": "t"}, position=i))
     slow.offer(Message("e", {"type": "transient"}))
     assert not slow.behind
-    slow.offer(Message("e", {"type": "t"}, position=MOST_WAITING))
+    slow.offer(Message("e", {"type": "t"}, position=QUEUE_SIZE))
     assert slow.behind
     assert len(slow._waiting) == 0

@@ -5,7 +5,7 @@ import json
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from api.routes.websocket import MOST_SUBSCRIPTIONS
+from api.routes.websocket import MAX_SUBSCRIPTIONS
 from tests.support.documents import document, line, node
 from tests.support.probe_nodes import Gates
 from tests.support.service import RunningService, wait_until
@@ -102,16 +102,16 @@ def test_too_many_subscriptions_are_refused_and_those_that_ended_do_not_count(
 ) -> None:
     ended = shared_service.run(line(2))["executionId"]
     with websocket(shared_service) as client:
-        for i in range(MOST_SUBSCRIPTIONS - 1):
+        for i in range(MAX_SUBSCRIPTIONS - 1):
             subscribe(client, organizationId=f"o{i}")
         for _ in range(3):
             subscribe(client, executionId=ended)
             assert len(heard(client)) == 1
-        wait_until(lambda: followers(shared_service) == MOST_SUBSCRIPTIONS - 1)
+        wait_until(lambda: followers(shared_service) == MAX_SUBSCRIPTIONS - 1)
         subscribe(client, organizationId="the last")
         answer = say(client, type="subscribe", organizationId="one more")
         assert answer["type"] == "error"
-        assert f"{MOST_SUBSCRIPTIONS} subscriptions" in answer["detail"]
+        assert f"{MAX_SUBSCRIPTIONS} subscriptions" in answer["detail"]
         subscribe(client, organizationId="o1")  # one of those it has
         say(client, type="unsubscribe", organizationId="o2")
         subscribe(client, organizationId="one more")

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from tasks.config.base import Fault, NodeConfig, faults_of, has_template
+from tasks.config.base import ConfigError, NodeConfig, config_errors, has_template
 from tasks.config.json_schema import describe_config
 from tasks.node_handlers import NODE_CONFIGS
 from tests.support.schemas import values
@@ -28,9 +28,9 @@ AMONG_VALUES = (
 """What a schema cannot say either: how values stand to each other, or what is Python."""
 
 
-def _within_reach(model: type[NodeConfig], config: dict[str, Any]) -> list[Fault]:
+def _within_reach(model: type[NodeConfig], config: dict[str, Any]) -> list[ConfigError]:
     """The faults that a schema can see."""
-    return [fault for fault in faults_of(model, config) if not _any_in(fault.reason)]
+    return [fault for fault in config_errors(model, config) if not _any_in(fault.reason)]
 
 
 def _any_in(reason: str) -> bool:
@@ -77,7 +77,7 @@ def test_what_the_service_makes_of_a_config_is_valid_by_the_schema(
     model = NODE_CONFIGS[node_type]
     schema = describe_config(model).schema
     config = data.draw(values(schema))
-    assume(faults_of(model, config) == [])
+    assume(config_errors(model, config) == [])
     read = model.model_validate(config).model_dump(mode="json", by_alias=True, exclude_none=True)
     if node_type == "wait" and "waitSeconds" in read and not has_template(read["waitSeconds"]):
         read["waitSeconds"] = float(read["waitSeconds"])  # the model keeps it as text

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.conditions import Operator, Test, holds
+from engine.conditions import Comparison, Operator, holds
 from engine.document import Document, parse_document
-from engine.errors import DocumentRefusedError, NodeError, TemplateError
+from engine.errors import InvalidDocumentError, NodeError, TemplateError
 from engine.graph import Graph
 from engine.json_values import MISSING, as_number, dump_json, load_json, lookup, why_not_json
 from engine.validation import validate
@@ -120,7 +120,7 @@ def test_reading_json_raises_nothing_but_value_error(text: str | bytes) -> None:
     | st.text()
 )
 def test_a_document_is_read_or_refused_with_reasons(data: Any) -> None:
-    document, refused = attempt(DocumentRefusedError, parse_document, data)
+    document, refused = attempt(InvalidDocumentError, parse_document, data)
 
     if refused:
         assert refused.problems
@@ -134,7 +134,7 @@ def test_a_document_is_read_or_refused_with_reasons(data: Any) -> None:
 @given(nearly_documents)
 def test_a_document_that_is_read_is_valid_or_refused_with_pointers_into_it(data: Any) -> None:
     graph, refused = attempt(
-        DocumentRefusedError,
+        InvalidDocumentError,
         lambda: validate(parse_document(data), {"a", "b", "comment"}, lambda _: []),
     )
 
@@ -247,7 +247,7 @@ def test_the_path_to_a_field_finds_it(value: Any, data: st.DataObject) -> None:
 def test_a_test_holds_or_does_not_or_is_a_node_error(
     operator: Operator, record: Any, value: Any, path: str
 ) -> None:
-    answer, error = attempt(NodeError, holds, Test(path, operator, value), record)
+    answer, error = attempt(NodeError, holds, Comparison(path, operator, value), record)
 
     if error:
         assert path in str(error)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engine.document import parse_document
 from engine.inputs import start_manually
-from engine.loop_plan import NestedPlan
+from engine.loop_plan import Plan
 from engine.loops import FOR_EACH, ITEM, Loop, split_key
 from engine.plan import SKIPPED, Outcome, Step
 from engine.status import NodeStatus
@@ -47,7 +47,7 @@ class LoopCase:
     def body(self) -> Case:
         return self.items[0]
 
-    def plan(self) -> NestedPlan:
+    def plan(self) -> Plan:
         """A trigger, the loop with its body, and a node behind the loop."""
         loop = [node for node_id, node in self.body.nodes.items() if node_id != EACH]
         nodes = [{"id": "start", "type": "trigger"}, {"id": EACH, "type": FOR_EACH}]
@@ -66,7 +66,7 @@ class LoopCase:
         ]
         document = parse_document({"nodes": nodes, "connections": connections})
         graph = validate(document, (*TYPES, FOR_EACH), lambda _: [], DEFAULT.ports)
-        return NestedPlan(graph, start_manually(graph, None))
+        return Plan(graph, start_manually(graph, None))
 
 
 @st.composite

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from engine.errors import DocumentRefusedError
+from engine.errors import InvalidDocumentError
 from engine.inputs import start_manually
-from engine.loop_plan import NestedPlan
+from engine.loop_plan import Plan
 from engine.ports import Port
 from engine.validation import read_and_validate
 from tasks.registry import DEFAULT
@@ -74,7 +74,7 @@ def drawn(node_type: str, names: list[Any], key: str) -> dict[str, Any]:
 def run_of(node_type: str, names: list[Any], key: str) -> Any:
     """What follows from the node, and the inputs of all nodes that start."""
     graph = read_and_validate(drawn(node_type, names, key), DEFAULT.rules).graph
-    plan = NestedPlan(graph, start_manually(graph, None))
+    plan = Plan(graph, start_manually(graph, None))
     outcomes = {"it": OUTCOMES.get(node_type, done({"x": 1}))}
     if key in ("inputPort", "toPort", "targetHandle"):
         outcomes = {f"n{i}": done([i]) for i in range(len(names))}
@@ -125,7 +125,7 @@ def test_any_other_name_of_an_output_is_rejected(node_type: str, key: str, name:
     }
     assume(letters not in known and not any(word in letters for word in AFFIXES))
     assume(str(name).strip())
-    with pytest.raises(DocumentRefusedError) as refused:
+    with pytest.raises(InvalidDocumentError) as refused:
         read_and_validate(drawn(node_type, [name], key), DEFAULT.rules)
     (problem,) = refused.value.problems
     assert problem.code == "unknown_port"

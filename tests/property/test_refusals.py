@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.document import parse_document
-from engine.errors import DocumentRefusedError, Problem
+from engine.errors import InvalidDocumentError, Problem
 from engine.validation import validate
 
 thorough = settings(max_examples=200, database=None)
@@ -30,7 +30,7 @@ def problems(nodes: Nodes, ways: Ways) -> list[Problem]:
     }
     try:
         validate(parse_document(document), KNOWN, lambda _: [])
-    except DocumentRefusedError as refused:
+    except InvalidDocumentError as refused:
         return refused.problems
     return []
 

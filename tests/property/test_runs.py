@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.document import Connection
-from engine.plan import Outcome, Plan
+from engine.plan import Outcome, ScopePlan
 from engine.status import DECIDED, NodeStatus
 from tests.support.simulated_runs import (
     Case,
@@ -200,7 +200,7 @@ def test_progress_counts_what_the_run_can_reach_and_never_falls(case: Case, seed
 def test_step_by_step_no_connection_is_looked_at_twice(case: Case, seed: int) -> None:
     looked_at: list[str] = []
 
-    class Counting(Plan):
+    class Counting(ScopePlan):
         def is_live(self, connection: Connection, outcome: Outcome) -> bool:
             looked_at.append(connection.id)
             return super().is_live(connection, outcome)

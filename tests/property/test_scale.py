@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from engine.document import Connection, parse_document
-from engine.errors import DocumentRefusedError
+from engine.errors import InvalidDocumentError
 from engine.inputs import start_manually
-from engine.plan import Outcome, Plan
+from engine.plan import Outcome, ScopePlan
 from engine.status import NodeStatus
 from engine.validation import MAX_CYCLES, validate
 
@@ -22,7 +22,7 @@ def document(size: int, connections: list[tuple[int, int]]) -> dict[str, Any]:
     }
 
 
-class CountingPlan(Plan):
+class CountingPlan(ScopePlan):
     """Counts how often it looks at a connection."""
 
     looks: list[str]
@@ -39,7 +39,7 @@ def counting_plan(size: int, connections: list[tuple[int, int]]) -> CountingPlan
     return plan
 
 
-def drive(plan: Plan, outcomes: dict[str, Outcome]) -> list[str]:
+def drive(plan: ScopePlan, outcomes: dict[str, Outcome]) -> list[str]:
     started: list[str] = []
     todo = list(plan.ready(outcomes).start)
     while todo:
@@ -86,7 +86,7 @@ def test_one_dead_root_skips_a_line_of_thousands_in_one_step() -> None:
 def test_a_cycle_of_five_thousand_nodes_is_named_without_exhausting_the_stack() -> None:
     circle = document(LENGTH, [*LINE, (LENGTH - 1, 0)])
 
-    with pytest.raises(DocumentRefusedError) as refused:
+    with pytest.raises(InvalidDocumentError) as refused:
         validate(parse_document(circle), {"plain"}, lambda _: [])
 
     cycle = next(p for p in refused.value.problems if p.code == "cycle")
@@ -97,7 +97,7 @@ def test_a_cycle_of_five_thousand_nodes_is_named_without_exhausting_the_stack() 
 def test_of_very_many_cycles_a_hundred_are_named() -> None:
     tangle = document(LENGTH, [*LINE, *((i + 1, i) for i in range(LENGTH - 1))])
 
-    with pytest.raises(DocumentRefusedError) as refused:
+    with pytest.raises(InvalidDocumentError) as refused:
         validate(parse_document(tangle), {"plain"}, lambda _: [])
 
     assert [p.code for p in refused.value.problems].count("cycle") == MAX_CYCLES

@@ -8,21 +8,21 @@ from sqlalchemy import select
 
 from database import Database
 from database.executions.node_records import NodeEnded, NodeStarted
-from database.records import Child, Ending, Lease, Submission
+from database.records import Child, ExecutionResult, Lease, Submission
 from database.tables import logs
 from engine.document import Node
 from engine.parking import Resumption
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
-from engine.subworkflow_calls import ChildEnd
+from engine.subworkflow_calls import ChildResult
 from tests.support.stored_executions import BEGUN
 
 LEASE = 30.0
 CALL = Node("call", "subworkflow", "Call", {})
 BEGINS = Progress(1, 0, 0, 0)
-DONE = Ending(ExecutionStatus.COMPLETED, Progress(1, 1, 0, 0), None, "{}", '{"n": 1}')
-FAILED = Ending(ExecutionStatus.FAILED, Progress(1, 0, 1, 0), "out of paper", "{}")
-CANCELLED = Ending(ExecutionStatus.CANCELLED, BEGINS)
+DONE = ExecutionResult(ExecutionStatus.COMPLETED, Progress(1, 1, 0, 0), None, "{}", '{"n": 1}')
+FAILED = ExecutionResult(ExecutionStatus.FAILED, Progress(1, 0, 1, 0), "out of paper", "{}")
+CANCELLED = ExecutionResult(ExecutionStatus.CANCELLED, BEGINS)
 
 
 def submission(execution_id: str, workflow_id: str = "w") -> Submission:
@@ -81,7 +81,7 @@ async def write(database: Database, statement: Any) -> None:
     await database._access.writer.run(lambda connection: connection.execute(statement))
 
 
-async def told(database: Database, node_row: str = "parent:call") -> ChildEnd | None:
+async def told(database: Database, node_row: str = "parent:call") -> ChildResult | None:
     found = {row.id: row.resumption for row in await rows(database, logs)}[node_row]
     return None if found is None else Resumption.from_json(json.loads(found)).child
 

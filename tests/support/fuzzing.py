@@ -16,7 +16,7 @@ from config import Settings
 from tests.support.documents import document, line, node
 from tests.support.service import RunningService, wait_until
 
-HELD = document(
+PASSED = document(
     node("start", "trigger"),
     node("ask", "approval"),
     node("held", "gate"),
@@ -142,7 +142,7 @@ class Known:
         self._session = Hearing()
         self._save(line(3), "lasting")
         self._save(HOOKED, "hooked")
-        self._save(HELD, "held")
+        self._save(PASSED, "held")
         self.ended = service.submit("lasting").json()["executionId"]
         service.ended(self.ended)
         self.running = self._start_held()

@@ -10,7 +10,7 @@ from engine.document import parse_document
 from engine.graph import Graph
 from engine.inputs import start_manually
 from engine.normalization import normalize
-from engine.plan import Outcome, Plan
+from engine.plan import Outcome, ScopePlan
 from engine.status import NodeStatus
 from tasks.registry import DEFAULT
 
@@ -43,9 +43,9 @@ def graph(nodes: str, ways: str = "", **configs: dict[str, Any]) -> Graph:
     ).graph
 
 
-def plan(nodes: str, ways: str = "", **configs: dict[str, Any]) -> Plan:
+def plan(nodes: str, ways: str = "", **configs: dict[str, Any]) -> ScopePlan:
     drawn = graph(nodes, ways, **configs)
-    return Plan(drawn, start_manually(drawn, None))
+    return ScopePlan(drawn, start_manually(drawn, None))
 
 
 def done(output: Any = None, **result: Any) -> Outcome:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from flows.nodes.isolation import contained
-from flows.nodes.progress import NodeReports, Reports, node_reports
+from flows.nodes.progress import NodeProgress, ProgressReporter, node_progress
 from tests.support.virtual_time import run
 
 
@@ -18,8 +18,8 @@ class Watcher:
         self.published: list[dict[str, Any]] = []
         self.hold: asyncio.Event | None = None
         self.error: Exception | None = None
-        self.reports = Reports("e1", self.publish)
-        self.node: NodeReports = self.reports.of_node("n1", attempts_before, self.record)
+        self.reports = ProgressReporter("e1", self.publish)
+        self.node: NodeProgress = self.reports.of_node("n1", attempts_before, self.record)
 
     def publish(self, execution_id: str, message: Any) -> None:
         assert execution_id == message["executionId"] == "e1"
@@ -39,7 +39,7 @@ class Watcher:
         """Runs an attempt as a node's task would."""
 
         async def node() -> Any:
-            node_reports.set(self.node)
+            node_progress.set(self.node)
             return await contained(handler)()  # type: ignore[arg-type]
 
         return await asyncio.create_task(node())

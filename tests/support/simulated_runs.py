@@ -1,7 +1,7 @@
 """Random runs for the property tests: a strategy, an oracle and a driver.
 
 The oracle works from the contract's words over the drawn case itself, sweeping until nothing
-changes; it knows neither ``Graph`` nor ``Plan``. The driver acts as the flow does, without a
+changes; it knows neither ``Graph`` nor ``ScopePlan``. The driver acts as the flow does, without a
 database: it starts what the plan says, ends nodes in a random order and asks what follows.
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from engine.document import parse_document
-from engine.inputs import Start, start_by_webhook, start_manually
-from engine.plan import SKIPPED, Outcome, Plan, Step
+from engine.inputs import RunStart, start_by_webhook, start_manually
+from engine.plan import SKIPPED, Outcome, ScopePlan, Step
 from engine.status import NodeStatus
 from engine.validation import validate
 from tasks.registry import DEFAULT
@@ -102,7 +102,7 @@ class Case:
     def out_of(self, node_id: str) -> list[Way]:
         return [way for way in self.ways if way.source == node_id]
 
-    def plan(self, kind: type[Plan] = Plan) -> Plan:
+    def plan(self, kind: type[ScopePlan] = ScopePlan) -> ScopePlan:
         """The engine's plan of it, by way of the document as it would be stored."""
         nodes = [
             {
@@ -126,7 +126,7 @@ class Case:
         graph = validate(document, TYPES, lambda _: [], DEFAULT.ports)
         return kind(graph, self._start(graph))
 
-    def _start(self, graph: Any) -> Start:
+    def _start(self, graph: Any) -> RunStart:
         if self.delivered_to is not None:
             return start_by_webhook(graph, self.delivered_to, {"delivered": True})
         return start_manually(graph, {node_id: {"named": node_id} for node_id in self.named})
@@ -338,7 +338,7 @@ class Run:
 class Driver:
     """Carries a case out in the order that ``rng`` picks, at most ``slots`` nodes at once."""
 
-    def __init__(self, case: Case, seed: int, *, plan: Plan | None = None) -> None:
+    def __init__(self, case: Case, seed: int, *, plan: ScopePlan | None = None) -> None:
         self.case = case
         self.plan = plan or case.plan()
         self.rng = random.Random(seed)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from tests.support.ports import free_port
 
 
-class Door:
+class AuthMiddleware:
     """An address on loopback that leads to another one for as long as it is open."""
 
     def __init__(self, host: str, port: int) -> None:
@@ -66,9 +66,9 @@ class Door:
 
 
 @contextmanager
-def door_to(host: str, port: int) -> Iterator[Door]:
+def door_to(host: str, port: int) -> Iterator[AuthMiddleware]:
     """One that is open at first; it is there while the block runs."""
-    door = Door(host, port)
+    door = AuthMiddleware(host, port)
     door.start()
     try:
         door.open()

@@ -4,7 +4,7 @@ import pytest
 
 from flows.callbacks.dispatcher import (
     JITTER,
-    LONGEST_DELAY_SECONDS,
+    MAX_CALLBACK_BACKOFF_SECONDS,
     SLOTS,
     SLOTS_OF_A_HOST,
     SLOTS_OF_THE_SLOW,
@@ -56,12 +56,12 @@ def test_a_slow_host_is_called_once_at_a_time():
         (2, None, 10),
         (3, None, 20),
         (10, None, 2_560),
-        (11, None, LONGEST_DELAY_SECONDS),
-        (5_000, None, LONGEST_DELAY_SECONDS),
+        (11, None, MAX_CALLBACK_BACKOFF_SECONDS),
+        (5_000, None, MAX_CALLBACK_BACKOFF_SECONDS),
         (1, 0.0, 5),
         (1, 120.0, 120),
         (3, 7.0, 20),
-        (1, 1e9, LONGEST_DELAY_SECONDS),
+        (1, 1e9, MAX_CALLBACK_BACKOFF_SECONDS),
     ],
 )
 def test_the_pause_doubles_up_to_an_hour(attempt: int, retry_after: float | None, least: float):

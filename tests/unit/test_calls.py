@@ -9,9 +9,9 @@ from engine.errors import NodeError
 from engine.json_values import JsonValue
 from engine.parking import ParkedNode, Resumption, why_not_parking
 from engine.plan import Outcome
-from engine.reasons import LONGEST_REASON
+from engine.reasons import MAX_ERROR_CHARS
 from engine.status import NodeStatus
-from engine.subworkflow_calls import ChildEnd
+from engine.subworkflow_calls import ChildResult
 from tasks.flow.subworkflow import SubworkflowConfig, handle_subworkflow
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,12 +31,12 @@ async def call(config: dict[str, Any], data: JsonValue = None) -> dict[str, Any]
     return await handle_subworkflow.fn({"id": "n", "config": config}, data)
 
 
-def ended(end: ChildEnd) -> Outcome:
+def ended(end: ChildResult) -> Outcome:
     return ParkedNode(WAITS, Resumption(child=end)).outcome()
 
 
 def test_a_completed_child_s_output_is_the_node_s():
-    outcome = ended(ChildEnd("c", "Print", "completed", None, '{"pages": [1, 2]}'))
+    outcome = ended(ChildResult("c", "Print", "completed", None, '{"pages": [1, 2]}'))
     assert outcome.status == NodeStatus.COMPLETED
     assert outcome.result == {
         "success": True,
@@ -50,30 +50,30 @@ def test_a_completed_child_s_output_is_the_node_s():
     ("end", "error"),
     [
         (
-            ChildEnd("c", "Print", "failed", "out of paper"),
+            ChildResult("c", "Print", "failed", "out of paper"),
             "subworkflow 'Print' (execution c) failed: out of paper",
         ),
         (
-            ChildEnd("c", "Print", "failed"),
+            ChildResult("c", "Print", "failed"),
             "subworkflow 'Print' (execution c) failed: it gave no reason",
         ),
-        (ChildEnd("c", "Print", "cancelled"), "subworkflow 'Print' (execution c) was cancelled"),
-        (ChildEnd("c", None, "failed", "gone"), "subworkflow (execution c) failed: gone"),
+        (ChildResult("c", "Print", "cancelled"), "subworkflow 'Print' (execution c) was cancelled"),
+        (ChildResult("c", None, "failed", "gone"), "subworkflow (execution c) failed: gone"),
     ],
 )
-def test_a_child_that_did_not_complete_is_the_failure_of_the_node(end: ChildEnd, error: str):
+def test_a_child_that_did_not_complete_is_the_failure_of_the_node(end: ChildResult, error: str):
     assert ended(end) == Outcome(NodeStatus.ERROR, error=error)
 
 
 def test_an_error_does_not_grow_without_end_from_child_to_parent():
     error = "x"
     for _ in range(100):
-        error = ended(ChildEnd("c", "w" * 500, "failed", error)).error or ""
-    assert len(error) < LONGEST_REASON + 100
+        error = ended(ChildResult("c", "w" * 500, "failed", error)).error or ""
+    assert len(error) < MAX_ERROR_CHARS + 100
 
 
 def test_what_a_child_said_reads_back_as_it_was_written():
-    said = Resumption(child=ChildEnd("c", "Print", "failed", "out of paper", None))
+    said = Resumption(child=ChildResult("c", "Print", "failed", "out of paper", None))
     assert Resumption.from_json(said.as_json()) == said
 
 
@@ -83,7 +83,7 @@ def test_a_node_gives_its_child_up_only_where_that_has_not_ended():
     assert not waits.is_due(NOW)
     assert waits.is_due(NOW + timedelta(seconds=5))
     assert waits.outcome() == Outcome(NodeStatus.ERROR, error="too late")
-    heard = ParkedNode(WAITS, Resumption(child=ChildEnd("c", "W", "completed", None, "1")))
+    heard = ParkedNode(WAITS, Resumption(child=ChildResult("c", "W", "completed", None, "1")))
     assert heard.child_id is None
     assert ParkedNode({"outputData": 1, "park": {}}).child_id is None
 

@@ -9,7 +9,7 @@ import pytest
 
 from engine.document import Node
 from engine.errors import NodeError
-from tasks.code.node import LONGEST_CODE, RUNNER
+from tasks.code.node import MAX_CODE_CHARS, RUNNER
 from tasks.context import NodeRun, enter_node_run
 from tasks.node_handlers import NODE_HANDLERS
 from tasks.registry import DEFAULT
@@ -131,7 +131,7 @@ async def test_what_fails_is_told_with_its_line(code: str, reason: str):
         ({"code": "(" * 20_000}, "too many nested parentheses"),
         ({"code": "-" * 40_000 + "1"}, "is nested too deeply"),
         ({"code": "1" + "+1" * 20_000}, "is nested too deeply"),
-        ({"code": "#" * (LONGEST_CODE + 1)}, "at most 50000 characters"),
+        ({"code": "#" * (MAX_CODE_CHARS + 1)}, "at most 50000 characters"),
         ({"code": "1", "processingMode": "each"}, "'processingMode' should be 'batch' or 'perRow'"),
     ],
 )

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from engine.conditions import Operator, Test, holds, holds_all, holds_any
+from engine.conditions import Comparison, Operator, holds, holds_all, holds_any
 from engine.errors import NodeError
 
 NEGATIONS = {"equals": "notEquals", "contains": "notContains", "isEmpty": "isNotEmpty"}
 
 
 def holds_for(value: Any, operator: str, against: Any = None) -> bool:
-    return holds(Test("field", Operator.parse(operator), against), {"field": value})
+    return holds(Comparison("field", Operator.parse(operator), against), {"field": value})
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_ordering_what_is_no_number_is_an_error_that_names_field_and_value(
     operator: str, record: Any, against: Any, reason: str
 ) -> None:
     with pytest.raises(NodeError) as error:
-        holds(Test("age", Operator(operator), against), record)
+        holds(Comparison("age", Operator(operator), against), record)
 
     assert str(error.value) == f"{operator}: {reason}"
     assert error.value.retryable is False
@@ -156,14 +156,14 @@ def test_what_an_operator_says(operator: str, value: Any, against: Any, answer: 
 )
 def test_a_missing_field_is_empty_and_equal_to_nothing(operator: str, answer: bool) -> None:
     for record in ({}, None, [], "text"):
-        assert holds(Test("gone", Operator(operator), ""), record) == answer
+        assert holds(Comparison("gone", Operator(operator), ""), record) == answer
 
 
 @pytest.mark.parametrize("field", ["a.b.0.c", "d.e"])
 def test_a_dotted_field_reaches_inside(field: str) -> None:
     record = {"a": {"b": [{"c": 5}]}, "d.e": 5}
 
-    assert holds(Test(field, Operator.EQUALS, 5), record)
+    assert holds(Comparison(field, Operator.EQUALS, 5), record)
 
 
 @pytest.mark.parametrize("operator", Operator)
@@ -191,9 +191,9 @@ def test_an_unknown_operator_is_refused_naming_the_known_ones(spelling: str) -> 
     assert f"unknown operator '{spelling}'" in str(error.value)
 
 
-YES = Test("a", Operator.EQUALS, 1)
-NO = Test("a", Operator.EQUALS, 2)
-BROKEN = Test("gone", Operator.LESS_THAN, 1)
+YES = Comparison("a", Operator.EQUALS, 1)
+NO = Comparison("a", Operator.EQUALS, 2)
+BROKEN = Comparison("gone", Operator.LESS_THAN, 1)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ BROKEN = Test("gone", Operator.LESS_THAN, 1)
         ([NO, NO], False, False),
     ],
 )
-def test_and_and_or(tests: list[Test], every: bool, some: bool) -> None:
+def test_and_and_or(tests: list[Comparison], every: bool, some: bool) -> None:
     assert holds_all(tests, {"a": 1}) == every
     assert holds_any(tests, {"a": 1}) == some
 

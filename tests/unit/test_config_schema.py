@@ -8,7 +8,7 @@ from prefect import task
 from pydantic import BaseModel, Field
 
 from flows.node_catalog import DescribedType, catalogue
-from tasks.config.base import LenientModel, NodeConfig, spellings
+from tasks.config.base import FormModel, NodeConfig, spellings
 from tasks.config.json_schema import WIDGET, describe_config
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tasks.registry import DEFAULT, NodeTypes
@@ -191,7 +191,7 @@ class Level(BaseModel):
     below: list["Level"] = Field(default_factory=list["Level"])
 
 
-class Kind(LenientModel):
+class Kind(FormModel):
     type: Literal["kind"]
     key: str = Field(json_schema_extra={"writeOnly": True})
 
@@ -225,4 +225,4 @@ def test_a_model_says_where_its_type_stands_in_the_editor():
     assert (found.category, found.inputs, found.outputs) == ("flow", (), ("yes", "no"))
     assert found.description == "All that a model may hold."
     assert found.title == "My custom node"
-    assert NodeConfig.face.category == "custom"
+    assert NodeConfig.info.category == "custom"

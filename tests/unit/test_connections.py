@@ -18,7 +18,7 @@ class Stream:
 
 
 async def test_an_address_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(transport, "HEAD_START_SECONDS", 0.0)
+    monkeypatch.setattr(transport, "CONNECTION_ATTEMPT_DELAY_SECONDS", 0.0)
     given_up: list[str] = []
 
     async def connect(address: str) -> Stream:
@@ -46,7 +46,7 @@ async def test_the_next_address_waits_while_the_first_may_still_answer():
 
 
 async def test_of_two_that_connect_one_is_closed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(transport, "HEAD_START_SECONDS", 0.0)
+    monkeypatch.setattr(transport, "CONNECTION_ATTEMPT_DELAY_SECONDS", 0.0)
     both, made = asyncio.Barrier(2), list[Stream]()
 
     async def connect(address: str) -> Stream:
@@ -63,7 +63,7 @@ async def test_of_two_that_connect_one_is_closed(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_call_that_is_cancelled_leaves_no_attempt_behind(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(transport, "HEAD_START_SECONDS", 0.0)
+    monkeypatch.setattr(transport, "CONNECTION_ATTEMPT_DELAY_SECONDS", 0.0)
     both, given_up = asyncio.Barrier(3), list[str]()
 
     async def connect(address: str) -> Stream:

@@ -16,12 +16,12 @@ from engine.json_values import MISSING, why_not_json
 from tasks.context import NodeRun, enter_node_run
 from tasks.templating.expressions import (
     _ENVIRONMENT,  # pyright: ignore[reportPrivateUsage] - to see what runs
-    LONGEST_EXPRESSION,
-    MOST_NESTED,
+    MAX_EXPRESSION_CHARS,
+    MAX_NESTING,
     compile_expression,
 )
 from tasks.templating.filters import FILTERS, text_limit
-from tasks.templating.render import MOST_FILTERED, refusals, render
+from tasks.templating.render import MAX_FILTERED_PLACEHOLDERS, refusals, render
 
 DATA = {
     "name": " Ada ",
@@ -214,8 +214,8 @@ REFUSED = {
     "name)": "is no expression",
     "(" * 500 + ")" * 400: "more than 20 brackets",
     "not " * 240 + "(1)": "an operator",
-    "name" + " | upper" * (MOST_NESTED + 1): "more than 20",
-    "'" + "a" * LONGEST_EXPRESSION + "'": f"more than {LONGEST_EXPRESSION}",
+    "name" + " | upper" * (MAX_NESTING + 1): "more than 20",
+    "'" + "a" * MAX_EXPRESSION_CHARS + "'": f"more than {MAX_EXPRESSION_CHARS}",
     "name | default(1e999)": "holds what JSON cannot",
     "name | default('\\ud800')": "holds what JSON cannot",
     "": "names no field",
@@ -280,7 +280,7 @@ def test_one_value_may_be_as_large_as_it_is():
 
 def test_filters_after_one_another_are_bounded():
     """Each ``json`` doubles the backslashes of the one before it: 2,000 would be a gigabyte."""
-    chain = "| json" * (MOST_NESTED - 1)
+    chain = "| json" * (MAX_NESTING - 1)
 
     for template in (f"{{{{ quotes {chain} }}}}", f"{{{{ quotes {chain} | length }}}}"):
         with pytest.raises(TemplateError, match=f"'json' would have more than {text_limit()}"):
@@ -300,16 +300,16 @@ def test_nothing_of_an_expression_runs_before_it_is_filled(monkeypatch: pytest.M
 
 def test_placeholders_with_filters_are_counted():
     few = "".join(f"{{{{ {i} | json }}}}" for i in range(10))
-    many = few * (MOST_FILTERED // 10) + "{{ 'one more' | json }}"
-    told = f"more than {MOST_FILTERED} placeholders with filters"
+    many = few * (MAX_FILTERED_PLACEHOLDERS // 10) + "{{ 'one more' | json }}"
+    told = f"more than {MAX_FILTERED_PLACEHOLDERS} placeholders with filters"
 
-    for template in (many, [few] * (MOST_FILTERED // 10) + ["{{ 'one more' | json }}"]):
+    for template in (many, [few] * (MAX_FILTERED_PLACEHOLDERS // 10) + ["{{ 'one more' | json }}"]):
         ((_, reason),) = refusals(template)
         assert told in reason
         with pytest.raises(TemplateError, match=told):
             render(template, DATA | {str(i): i for i in range(10)})
-    assert list(refusals(few * (MOST_FILTERED // 10))) == []
-    assert list(refusals("{{ name }}" * MOST_FILTERED * 2)) == []
+    assert list(refusals(few * (MAX_FILTERED_PLACEHOLDERS // 10))) == []
+    assert list(refusals("{{ name }}" * MAX_FILTERED_PLACEHOLDERS * 2)) == []
 
 
 def test_a_long_text_takes_no_more_memory_than_a_few_copies_of_it():

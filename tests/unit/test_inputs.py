@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from engine.document import parse_document
-from engine.errors import InputsRefusedError
+from engine.errors import InvalidInputsError
 from engine.graph import Graph
-from engine.inputs import Start, start_by_webhook, start_manually
+from engine.inputs import RunStart, start_by_webhook, start_manually
 
 
 def graph(nodes: str, ways: str = "") -> Graph:
@@ -36,7 +36,7 @@ MANUAL = "m:manualInput"
 
 
 def untaken(nodes: str, inputs: dict[str, Any], ways: str = "") -> list[tuple[str, str]]:
-    with pytest.raises(InputsRefusedError) as refused:
+    with pytest.raises(InvalidInputsError) as refused:
         start_manually(graph(nodes, ways), inputs)
     assert {problem.code for problem in refused.value.problems} == {"unknown_input"}
     return [(problem.pointer, problem.detail) for problem in refused.value.problems]
@@ -101,7 +101,7 @@ def test_a_manual_input_takes_its_value_wherever_it_stands() -> None:
         graph("t:trigger m:manualInput n:manualInput", "t>m"), {"m": 5, "n": None}
     )
 
-    assert start == Start(frozenset("t"), {}, {"m": 5, "n": None})
+    assert start == RunStart(frozenset("t"), {}, {"m": 5, "n": None})
 
 
 def test_a_key_that_is_no_node_s_id_needs_a_trigger() -> None:
@@ -153,4 +153,4 @@ def test_every_key_that_nothing_takes_is_named_at_once() -> None:
 
 @pytest.mark.parametrize("payload", [{"x": 1}, [1], None])
 def test_a_delivery_fires_that_webhook_alone(payload: Any) -> None:
-    assert start_by_webhook(graph(BOTH), "w", payload) == Start(frozenset("w"), {"w": payload})
+    assert start_by_webhook(graph(BOTH), "w", payload) == RunStart(frozenset("w"), {"w": payload})

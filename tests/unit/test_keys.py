@@ -8,7 +8,7 @@ import pytest
 
 import start_service
 from api.auth import api_keys
-from api.auth.api_keys import KeyRing, KeysError, Role, new_key, read_keys
+from api.auth.api_keys import ApiKeys, KeysError, Role, new_key, read_keys
 
 DIGEST = sha256(b"a key").hexdigest()
 OTHER = sha256(b"another key").hexdigest()
@@ -29,7 +29,7 @@ def test_entries_of_the_environment_and_of_a_file_count_together(tmp_path: Path)
 
 
 def test_without_the_settings_there_are_no_keys():
-    assert read_keys(None, None) == KeyRing()
+    assert read_keys(None, None) == ApiKeys()
 
 
 WRONG = [

@@ -7,7 +7,7 @@ import pytest
 
 from engine.json_values import encode_json
 from engine.validation import TypeRules
-from flows.intake.submissions import LARGE_CHARACTERS, LARGE_NODES, Submissions
+from flows.intake.submissions import LARGE_CHARACTERS, LARGE_NODES, SubmissionService
 from tests.support.documents import document, node
 
 
@@ -44,7 +44,7 @@ def of_nodes(count: int) -> dict[str, Any]:
 async def test_only_a_large_document_is_checked_aside(sent: Any, aside: bool):
     types = WatchedTypes()
     nothing = cast("Any", None)
-    submissions = Submissions(nothing, cast("Any", types), nothing, 0, 0)
+    submissions = SubmissionService(nothing, cast("Any", types), nothing, 0, 0)
     await submissions.check_aside(sent)
     assert types.asked_by
     assert (threading.current_thread() not in types.asked_by) == aside

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from engine.document import parse_document
-from engine.errors import DocumentRefusedError
+from engine.errors import InvalidDocumentError
 from engine.graph import Graph
 from engine.inputs import start_manually
-from engine.loop_plan import NestedPlan
+from engine.loop_plan import Plan
 from engine.loops import FOR_EACH, Loop, Loops, outer, split_key
 from engine.plan import Outcome, Step
 from engine.rerun import taken_over
@@ -25,8 +25,8 @@ NESTED = graph(
 )
 
 
-def plan_of(loop: Graph) -> NestedPlan:
-    return NestedPlan(loop, start_manually(loop, None))
+def plan_of(loop: Graph) -> Plan:
+    return Plan(loop, start_manually(loop, None))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_body_is_all_that_lies_behind_item_connections() -> None:
 
 def refusal(nodes: list[dict[str, Any]], connections: list[dict[str, Any]]) -> list[str]:
     document = parse_document({"nodes": nodes, "connections": connections})
-    with pytest.raises(DocumentRefusedError) as refused:
+    with pytest.raises(InvalidDocumentError) as refused:
         validate(document, {"x", FOR_EACH}, lambda _: [], DEFAULT.ports)
     return [f"{problem.code} {problem.pointer}" for problem in refused.value.problems]
 

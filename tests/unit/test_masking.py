@@ -18,7 +18,7 @@ from engine.errors import NodeError, TemplateError
 from engine.masking import MASK, masked_headers
 from flows.nodes.result import checked_result, fit_to_be_told
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
-from tasks.masking import SECRETS, Masker
+from tasks.masking import Masker, secret_masker
 from tasks.secrets import Secrets
 from tasks.templating.render import refusals, render
 
@@ -292,7 +292,7 @@ def test_results_are_masked_before_anybody_has_them():
 @pytest.mark.usefixtures("_with_a_secret")
 def test_a_secret_that_json_escapes_is_masked_in_results_too(spelt: Callable[[str], str]):
     """A result is looked through as JSON text, in which it is escaped once more."""
-    SECRETS.learn(ESCAPED)
+    secret_masker.learn(ESCAPED)
 
     for result in ({"outputData": {"t": spelt(ESCAPED)}}, {"message": spelt(ESCAPED)}):
         masked = checked_result(result).result

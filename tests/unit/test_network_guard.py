@@ -3,7 +3,7 @@
 import pytest
 
 import start_service
-from api_service import runner_settings
+from api_service import worker_settings
 from config import Settings, SettingsError
 from tasks.http.ssrf_guard import AllowedHost, parse_allowed_hosts
 from tests.support.llm_calls import ask
@@ -149,7 +149,7 @@ WRONG = [
 @pytest.mark.parametrize("entry", WRONG)
 def test_a_wrong_entry_is_one_line_that_names_it(entry: str):
     with pytest.raises(SettingsError) as raised:
-        runner_settings(Settings(_env_file=None, http_allowed_hosts=f"ok.example,{entry}"))  # pyright: ignore[reportCallIssue]
+        worker_settings(Settings(_env_file=None, http_allowed_hosts=f"ok.example,{entry}"))  # pyright: ignore[reportCallIssue]
     line = str(raised.value)
     assert line.startswith(f"HTTP_ALLOWED_HOSTS='ok.example,{entry}': '{entry}' ")
     assert "\n" not in line
@@ -176,9 +176,9 @@ def test_a_wrong_entry_ends_the_start_before_the_database_is_touched(
 def test_a_wrong_proxy_is_named_without_its_password():
     settings = Settings(_env_file=None, http_proxy_url="ann:hidden@proxy:3128")  # pyright: ignore[reportCallIssue]
     with pytest.raises(SettingsError, match=r"^HTTP_PROXY_URL ") as raised:
-        runner_settings(settings)
+        worker_settings(settings)
     assert "hidden" not in str(raised.value)
-    good = runner_settings(
+    good = worker_settings(
         Settings(_env_file=None, http_proxy_url="http://ann:hidden@proxy:3128")  # pyright: ignore[reportCallIssue]
     )
     assert good.handler_settings.http_proxy_url == "http://ann:hidden@proxy:3128"

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from engine.errors import DocumentRefusedError
+from engine.errors import InvalidDocumentError
 from engine.graph import Graph
 from engine.inputs import start_manually
-from engine.loop_plan import NestedPlan
+from engine.loop_plan import Plan
 from engine.normalization import Normalized
 from engine.plan import Outcome
 from engine.validation import read_and_validate, read_graph
@@ -27,14 +27,14 @@ def normalized(*nodes: dict[str, Any], flow: tuple[str, ...] = ()) -> Normalized
     return read_and_validate(document(*nodes, flow=flow), DEFAULT.rules)
 
 
-def refused(data: Any) -> DocumentRefusedError:
-    with pytest.raises(DocumentRefusedError) as raised:
+def refused(data: Any) -> InvalidDocumentError:
+    with pytest.raises(InvalidDocumentError) as raised:
         read_and_validate(data, DEFAULT.rules)
     return raised.value
 
 
-def plan_of(graph: Graph) -> NestedPlan:
-    return NestedPlan(graph, start_manually(graph, None))
+def plan_of(graph: Graph) -> Plan:
+    return Plan(graph, start_manually(graph, None))
 
 
 # Disabled nodes

@@ -71,7 +71,7 @@ async def test_the_fields_of_a_group_count_too(
 
 
 def test_a_million_of_the_smallest_records_are_still_taken():
-    size = records.OutputSize()
+    size = records.OutputLimit()
     for _ in range(10_000):
         size.add({"a": 1})
     assert (text_limit() - size._left) * 100 <= text_limit()

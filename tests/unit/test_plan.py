@@ -7,7 +7,7 @@ import pytest
 from engine.document import parse_document
 from engine.inputs import start_by_webhook
 from engine.options import OnError
-from engine.plan import SKIPPED, Outcome, Plan, Step, describe_failure
+from engine.plan import SKIPPED, Outcome, ScopePlan, Step, describe_failure
 from tests.support.plans import ROWS, WENT_FALSE, WENT_TRUE, done, failed, graph, plan
 
 DIAMOND = ("t:trigger a:http b:http c:http", "t>a t>b a>c b>c")
@@ -29,7 +29,7 @@ def test_an_entry_node_that_is_not_fired_is_skipped_and_so_is_what_only_it_feeds
 def test_a_delivery_fires_its_webhook_and_other_roots_run_all_the_same() -> None:
     drawn = graph("t:trigger w:webhook v:webhook m:manualInput a:http", "t>a")
 
-    step = Plan(drawn, start_by_webhook(drawn, "w", {})).ready({})
+    step = ScopePlan(drawn, start_by_webhook(drawn, "w", {})).ready({})
 
     assert step == Step(("w", "m"), ("t", "a", "v"))
 

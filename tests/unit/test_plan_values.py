@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from engine.document import parse_document
-from engine.inputs import Start, start_manually
+from engine.inputs import RunStart, start_manually
 from engine.normalization import normalize
-from engine.plan import SKIPPED, Outcome, Plan, Progress
+from engine.plan import SKIPPED, Outcome, Progress, ScopePlan
 from tasks.registry import DEFAULT
 from tests.support.plans import ROWS, WENT_FALSE, WENT_TRUE, done, failed, graph, plan
 
@@ -23,13 +23,13 @@ def test_a_root_gets_null(kind: str) -> None:
 def test_an_entry_node_gets_its_payload(payload: Any) -> None:
     drawn = graph("t:trigger")
 
-    assert Plan(drawn, Start(frozenset("t"), {"t": payload})).node_input("t", {}) == payload
+    assert ScopePlan(drawn, RunStart(frozenset("t"), {"t": payload})).node_input("t", {}) == payload
 
 
 def test_a_manual_input_s_value_stands_in_its_config() -> None:
     drawn = graph("m:manualInput", m={"inputVarName": "x", "inputVarValue": 1})
 
-    given = Plan(drawn, start_manually(drawn, {"m": 5}))
+    given = ScopePlan(drawn, start_manually(drawn, {"m": 5}))
 
     assert given.node("m").config == {"inputVarName": "x", "inputVarValue": 5}
     assert plan("m:manualInput").node("m").config == {}
@@ -140,7 +140,7 @@ def test_react_flow_s_handles_are_a_join_s_ports() -> None:
         DEFAULT.ports,
     ).graph
 
-    run = Plan(drawn, start_manually(drawn, None))
+    run = ScopePlan(drawn, start_manually(drawn, None))
 
     assert run.node_input("j", {"a": done("a"), "b": done("b")}) == {"A": "b", "B": "a"}
 

@@ -6,10 +6,10 @@ import pytest
 from prefect import task
 
 from engine.document import parse_document
-from engine.errors import DocumentRefusedError
+from engine.errors import InvalidDocumentError
 from engine.graph import Graph
 from engine.inputs import start_manually
-from engine.plan import Plan
+from engine.plan import ScopePlan
 from engine.ports import Port, ports_of
 from engine.validation import read_and_validate
 from flows.node_catalog import catalogue
@@ -127,7 +127,7 @@ def test_a_name_means_a_port(node_type: str, key: str, names: list[Any], port: s
     ],
 )
 def test_an_unknown_port_is_rejected(node_type: str, key: str, name: Any, detail: str):
-    with pytest.raises(DocumentRefusedError) as refused:
+    with pytest.raises(InvalidDocumentError) as refused:
         read_and_validate(drawn(node_type, key, name), ALL.rules)
     (problem,) = refused.value.problems
     assert problem.code == "unknown_port"
@@ -139,7 +139,7 @@ def test_an_unknown_port_is_rejected(node_type: str, key: str, name: Any, detail
 
 @pytest.mark.parametrize("name", [["true"], {"id": "true"}])
 def test_a_port_name_that_is_not_a_text_is_rejected(name: Any):
-    with pytest.raises(DocumentRefusedError) as refused:
+    with pytest.raises(InvalidDocumentError) as refused:
         read_and_validate(drawn("condition", "sourceHandle", name), ALL.rules)
     (problem,) = refused.value.problems
     assert (problem.code, problem.pointer) == ("invalid_document", "/edges/0/sourceHandle")
@@ -147,7 +147,7 @@ def test_a_port_name_that_is_not_a_text_is_rejected(name: Any):
 
 
 def test_every_unknown_port_is_named_at_once():
-    with pytest.raises(DocumentRefusedError) as refused:
+    with pytest.raises(InvalidDocumentError) as refused:
         read_and_validate(
             document(
                 node("c", "condition", conditionField="a"),
@@ -166,14 +166,14 @@ def route_graph(*flow: str) -> Graph:
 
 def test_several_inputs_of_a_type_of_one_s_own_arrive_by_port():
     graph = route_graph("a -> r:RIGHT", "b -> r", "c -> r:right")
-    plan = Plan(graph, start_manually(graph, None))
+    plan = ScopePlan(graph, start_manually(graph, None))
     outcomes = {"a": done([1]), "b": done({"x": 1}), "c": done(3)}
     assert plan.node_input("r", outcomes) == {"left": {"x": 1}, "right": [1, 3]}
 
 
 def test_a_result_with_port_data_takes_the_ports_that_are_in_it():
     graph = route_graph("r -settled-> a", "r -open-> b", "r -> c", "r -error-> d")
-    plan = Plan(graph, start_manually(graph, None))
+    plan = ScopePlan(graph, start_manually(graph, None))
     outcomes = {"r": done("all", portData={"paid": []})}
     step = plan.after(["r"], outcomes)
     assert (step.start, set(step.skip)) == (("a", "c"), {"b", "d"})
@@ -193,7 +193,7 @@ def test_a_handler_without_declared_outputs_may_decide(yes: Any, no: Any):
         {"source": "it", "target": "c", "sourceHandle": "bottom"},
     ]
     graph = read_and_validate({"nodes": nodes, "edges": edges}, ALL.rules).graph
-    plan = Plan(graph, start_manually(graph, None))
+    plan = ScopePlan(graph, start_manually(graph, None))
     decided = plan.after(["it"], {"it": done(1, conditionResult=False)})
     assert (decided.start, decided.skip) == (("b", "c"), ("a",))
     assert plan.after(["it"], {"it": done(1)}).start == ("a", "b", "c")
@@ -210,7 +210,7 @@ def test_a_handler_without_declared_outputs_may_decide(yes: Any, no: Any):
 )
 def test_a_connection_that_is_there_again_brings_nothing(flow: tuple[str, ...]):
     graph = route_graph(*flow)
-    plan = Plan(graph, start_manually(graph, None))
+    plan = ScopePlan(graph, start_manually(graph, None))
     target = flow[0].partition("> ")[2][0]
     expected: Any = {"left": [1, 2]} if target == "r" else [1, 2]
     assert plan.node_input(target, {"a": done([1, 2])}) == expected
@@ -226,7 +226,7 @@ def test_an_alias_that_two_ports_have_names_neither():
     class TwiceConfig(NodeConfig, outputs=(Port("x", aliases=("same",)), Port("y", "", ("same",)))):
         pass
 
-    ports = TwiceConfig.face.ports
+    ports = TwiceConfig.info.ports
     assert ports.output_named("X") == "x"
     with pytest.raises(ValueError, match="unknown port"):
         ports.output_named("same")

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from engine.document import escape_pointer, parse_document
-from engine.errors import DocumentRefusedError, Problem
+from engine.errors import InvalidDocumentError, Problem
 
 
 def problems(data: Any) -> list[Problem]:
-    with pytest.raises(DocumentRefusedError) as refused:
+    with pytest.raises(InvalidDocumentError) as refused:
         parse_document(data)
     return refused.value.problems
 
@@ -177,7 +177,7 @@ def test_every_part_of_the_wrong_shape_is_named_at_once() -> None:
 
 
 def test_the_error_s_message_holds_every_reason() -> None:
-    with pytest.raises(DocumentRefusedError) as refused:
+    with pytest.raises(InvalidDocumentError) as refused:
         parse_document({"nodes": [7, {"type": "http"}]})
 
     assert str(refused.value) == (

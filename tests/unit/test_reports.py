@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from flows.nodes.progress import Attempt
+from flows.nodes.progress import AttemptProgress
 from tasks.context import report_progress, send_delta
-from tasks.masking import SECRETS
-from tasks.progress import LONGEST_MESSAGE
+from tasks.masking import secret_masker
+from tasks.progress import MAX_MESSAGE_CHARS
 from tests.support.progress_recorder import Watcher, watched
 from tests.support.virtual_time import run
 
@@ -51,13 +51,13 @@ def test_the_last_report_is_written_when_the_interval_is_over():
 
 
 def test_a_message_that_was_cut_within_a_secret_does_not_show_its_beginning():
-    SECRETS.learn("an-unfinished-report-s3cret")
+    secret_masker.learn("an-unfinished-report-s3cret")
 
     async def handler() -> None:
-        report_progress(1, "." * (LONGEST_MESSAGE - 20) + "an-unfinished-report-s3cret")
+        report_progress(1, "." * (MAX_MESSAGE_CHARS - 20) + "an-unfinished-report-s3cret")
         await asyncio.sleep(1)
 
-    assert watched(handler).written == [(0.0, 1, "." * (LONGEST_MESSAGE - 20) + "***")]
+    assert watched(handler).written == [(0.0, 1, "." * (MAX_MESSAGE_CHARS - 20) + "***")]
 
 
 def test_an_unchanged_report_is_not_written_again():
@@ -251,7 +251,7 @@ def test_a_hundred_thousand_reports_from_a_thread_cost_next_to_nothing():
 
 
 def test_a_report_after_the_loop_has_closed_is_dropped():
-    async def body() -> tuple[Watcher, Attempt]:
+    async def body() -> tuple[Watcher, AttemptProgress]:
         watcher = Watcher()
         return watcher, watcher.node.begin_attempt()
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from engine.document import Node, parse_document
-from engine.errors import DocumentRefusedError, Problem
+from engine.errors import InvalidDocumentError, Problem
 from engine.graph import Graph
 from engine.validation import validate
 
@@ -30,7 +30,7 @@ def nothing_against(_: Node) -> Iterable[Problem]:
 
 
 def problems(data: Any, check: Any = nothing_against) -> list[Problem]:
-    with pytest.raises(DocumentRefusedError) as refused:
+    with pytest.raises(InvalidDocumentError) as refused:
         validate(parse_document(data), KNOWN, check)
     return refused.value.problems
 
