@@ -131,13 +131,13 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
     )
-    app.state.body_limits = BodyLimits(settings.max_body_bytes, settings.max_body_values)
+    app.state.body_limits = BodyLimits(settings.max_request_body_bytes, settings.max_body_values)
     StandaloneDocs(app)  # else whoever opens /docs fetches scripts from somewhere else
     # From the inside out: what is added last is asked first.
     app.add_middleware(
         RequestBodyLimitMiddleware,
-        most=settings.max_body_bytes,
-        seconds=settings.body_timeout_seconds,
+        most=settings.max_request_body_bytes,
+        seconds=settings.request_body_timeout_seconds,
     )
     app.add_middleware(AuthMiddleware, access=access)
     app.add_middleware(UnexpectedErrorMiddleware)
@@ -199,7 +199,7 @@ def authenticator_of(settings: Settings) -> Authenticator:
     signs = secret.get_secret_value() if secret else secrets.token_urlsafe(32)
     return Authenticator(
         read_keys(settings.key_entries, settings.api_keys_file),
-        Tokens(signs, settings.token_seconds, utc_now),
+        Tokens(signs, settings.token_ttl_seconds, utc_now),
     )
 
 
@@ -226,7 +226,7 @@ def worker_settings(settings: Settings) -> WorkerSettings:
     Raises:
         SettingsError: one of them cannot be used.
     """
-    key, secret = settings.openai_api_key, settings.callback_secret
+    key, secret = settings.openai_api_key, settings.callback_signing_secret
     handlers = HandlerSettings(
         openai_api_key=key.get_secret_value() if key else None,
         openai_base_url=settings.openai_base_url,
@@ -282,7 +282,7 @@ def worker_settings(settings: Settings) -> WorkerSettings:
 
 def data_encryption_of(settings: Settings) -> DataEncryption:
     """What seals the data of nodes that hide it; its key file lies beside the database."""
-    key = settings.data_key
+    key = settings.data_encryption_key
     file = read_address(settings.url).file
     return DataEncryption(
         key.get_secret_value() if key else None,

@@ -129,13 +129,13 @@ class Settings(BaseSettings):
         None
     )
     """Signs tokens for browsers; without it, with a secret of the process's own making."""
-    token_seconds: int = Field(default=900, ge=1, le=86_400)
+    token_ttl_seconds: int = Field(default=900, ge=1, le=86_400)
     """How long a token for a browser counts."""
-    max_body_bytes: int = Field(default=10_485_760, ge=1_024, le=2**31 - 1)
+    max_request_body_bytes: int = Field(default=10_485_760, ge=1_024, le=2**31 - 1)
     """How large the body of a request may be; past that it is answered with 413."""
     max_body_values: int = Field(default=1_000_000, ge=1_000, le=2**31 - 1)
     """Maximum number of JSON values in the body of a request; past that it is a 422."""
-    body_timeout_seconds: float = Field(default=60.0, gt=0, le=86_400)
+    request_body_timeout_seconds: float = Field(default=60.0, gt=0, le=86_400)
     """How long the body of a request may take to come; past that it is answered with 408."""
 
     max_logs_page_size: int = Field(default=10_000, ge=1, le=100_000)
@@ -223,7 +223,7 @@ class Settings(BaseSettings):
     http_proxy_url: Annotated[SecretStr | None, _BlankIsNone] = None
     """A proxy for calls to public addresses; it may hold a password."""
 
-    node_modules: Annotated[str | None, _BlankIsNone] = None
+    node_type_modules: Annotated[str | None, _BlankIsNone] = None
     """Modules that add node types, separated by commas."""
 
     enable_code_node: bool = False
@@ -235,7 +235,7 @@ class Settings(BaseSettings):
     code_memory_mb: int = Field(default=256, ge=64, le=1_048_576)
     """How much address space the process of a ``code`` node may take, in MiB."""
 
-    callback_secret: Annotated[
+    callback_signing_secret: Annotated[
         SecretStr | None, AfterValidator(_require_webhook_secret), _BlankIsNone
     ] = None
     """Signs callbacks, as Standard Webhooks; without it they are not signed."""
@@ -243,7 +243,7 @@ class Settings(BaseSettings):
     """How long the receiver of a callback has for its answer."""
     secrets_file: Annotated[Path | None, _BlankIsNone] = None
     """Secrets beside those of ``SECRET_…``: JSON, or lines of ``NAME=value``."""
-    data_key: Annotated[SecretStr | None, _BlankIsNone] = Field(
+    data_encryption_key: Annotated[SecretStr | None, _BlankIsNone] = Field(
         default=None, min_length=MIN_DATA_KEY_CHARS
     )
     """Seals what nodes with ``hideData`` work with; without it a key file beside the database."""
@@ -265,7 +265,7 @@ class Settings(BaseSettings):
     @property
     def node_module_names(self) -> list[str]:
         """The modules that add node types."""
-        names = (self.node_modules or "").split(",")
+        names = (self.node_type_modules or "").split(",")
         return [name.strip() for name in names if name.strip()]
 
     @property

@@ -19,9 +19,9 @@ def mask_credentials(settings: Settings) -> None:
     """Mask every credential of the settings from now on, passwords in URLs included."""
     for secret in (
         settings.openai_api_key,
-        settings.callback_secret,
+        settings.callback_signing_secret,
         settings.token_secret,
-        settings.data_key,
+        settings.data_encryption_key,
     ):
         if secret is not None:
             value = secret.get_secret_value().strip()

@@ -22,8 +22,8 @@ def check_files(settings: Settings, env_file: Path = ROOT / ".env") -> None:
     checked = [(".env", env_file, stat.S_IWOTH)]
     if settings.secrets_file is not None:
         checked.append(("SECRETS_FILE", ROOT / settings.secrets_file.expanduser(), OTHERS_WRITE))
-    if settings.data_key is None and (file := key_file_of(settings)) is not None:
-        checked.append(("DATA_KEY is not set, and its file", file, OTHERS_WRITE))
+    if settings.data_encryption_key is None and (file := key_file_of(settings)) is not None:
+        checked.append(("DATA_ENCRYPTION_KEY is not set, and its file", file, OTHERS_WRITE))
     for name, path, forbidden in checked:
         if (reason := why_not_private(path, forbidden)) is not None:
             raise SettingsError(f"{name}: {reason}")

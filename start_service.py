@@ -280,7 +280,7 @@ def serve(settings: "Settings", sockets: list[socket.socket], *, is_open: bool) 
         place = "DATABASE_URL" if settings.database_url else settings.database_file
         print(f"Cannot start with the database ({place}): {error}", file=sys.stderr)
         return 1
-    server = Server(app, settings.shutdown_grace_seconds, settings.body_timeout_seconds)
+    server = Server(app, settings.shutdown_grace_seconds, settings.request_body_timeout_seconds)
     gc.freeze()
     gc.enable()
     for listener in sockets:
@@ -288,7 +288,7 @@ def serve(settings: "Settings", sockets: list[socket.socket], *, is_open: bool) 
         structlog.get_logger().info("listening", host=host, port=port)
     if is_open and not all(map(_is_of_this_machine, sockets)):
         hint = "set API_KEYS, or API_HOST=127.0.0.1"
-        structlog.get_logger().warning("open_to_everybody", port=settings.api_port, hint=hint)
+        structlog.get_logger().warning("authentication_disabled", port=settings.api_port, hint=hint)
     # uvicorn raises the signal that stopped it once more, when everything is shut down.
     signal.signal(signal.SIGTERM, _stopped)
     try:

@@ -73,7 +73,7 @@ class RequestBodyLimitMiddleware:
         self._app = app
         self.most = most
         self.seconds = seconds
-        self.too_large = f"The body is larger than MAX_BODY_BYTES={most}"
+        self.too_large = f"The body is larger than MAX_REQUEST_BODY_BYTES={most}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Has the application answer, unless it is too much, as said or as counted, or too slow."""
@@ -114,7 +114,9 @@ class _LimitedRequest:
             if self._is_answered:  # by what does not need the body, such as a stream
                 self._is_cut = True
                 return {"type": "http.disconnect"}
-            detail = f"The body did not come within BODY_TIMEOUT_SECONDS={self._limit.seconds:g}"
+            detail = (
+                f"The body did not come within REQUEST_BODY_TIMEOUT_SECONDS={self._limit.seconds:g}"
+            )
             raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, detail, _CLOSE) from None
         self._is_whole = not message.get("more_body", False)
         if message["type"] == "http.request":

@@ -24,9 +24,9 @@ _SEALED = "sealed"
 class DataEncryption:
     """Seals and opens results. Its key is made when it is first needed."""
 
-    def __init__(self, data_key: str | None, key_file: Path | None) -> None:
-        """``data_key`` is any text; without it the key stands in ``key_file``, made if need be."""
-        self._data_key = data_key
+    def __init__(self, data_encryption_key: str | None, key_file: Path | None) -> None:
+        """``data_encryption_key`` is any string; without it, ``key_file`` stores the key."""
+        self._data_key = data_encryption_key
         self._key_file = key_file
         self._fernet: Fernet | None = None
 
@@ -52,7 +52,8 @@ class DataEncryption:
             text = self._cipher().decrypt(token.encode())
         except InvalidToken:
             raise StorageUnavailableError(
-                "hidden data was sealed with another key: DATA_KEY or the key file was changed"
+                "hidden data was sealed with another key: "
+                "DATA_ENCRYPTION_KEY or the key file was changed"
             ) from None
         return cast("dict[str, JsonValue]", json.loads(text))
 
@@ -66,7 +67,7 @@ class DataEncryption:
     def _key_of_file(self) -> bytes:
         if self._key_file is None:
             raise StorageUnavailableError(
-                "nodes with hideData need DATA_KEY, or a database in a file"
+                "nodes with hideData need DATA_ENCRYPTION_KEY, or a database in a file"
             )
         try:
             if not self._key_file.exists():

@@ -328,7 +328,7 @@ class NodeLog:
     attempt: int
     seq: int
     wait_until: str | None
-    taken_from: str | None
+    reused_from: str | None
     child_execution_id: str | None
     percentage: int | None
     """Of a node that runs: how far its handler says it is, 0 to 100."""

@@ -14,7 +14,7 @@ from sqlalchemy import Column, Connection, inspect, text
 from database.clock import Clock, to_text
 from database.connection.reader import Reader
 from database.connection.writer import Writer
-from database.tables import executions, facts, logs, workflows
+from database.tables import executions, logs, service_metadata, workflows
 from engine.errors import StorageUnavailableError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -80,7 +80,7 @@ def _upgrade(connection: Connection, clock: Clock, examples: Sequence[ExampleWor
     command.upgrade(config, "head")
     created = workflows.name not in tables
     if created:
-        connection.execute(facts.insert().values(name=CREATED, value=to_text(clock())))
+        connection.execute(service_metadata.insert().values(name=CREATED, value=to_text(clock())))
     if created and examples:
         now = to_text(clock())
         connection.execute(

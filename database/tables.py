@@ -77,7 +77,7 @@ logs = Table(
     Column("resultDetail", Text),
     Column("waitUntil", Text),
     Column("resumption", Text),
-    Column("takenFrom", Text),
+    Column("reusedFrom", Text),
     Column("nodePercentage", Integer),
     Column("nodeMessage", Text),
     Column("childExecutionId", Text),
@@ -91,7 +91,7 @@ logs = Table(
 handler returned besides ``outputData``; ``seq`` is the execution's sequence number at the row's
 last change, ``startSeq`` at its start; ``lastError`` is why the attempt before failed. A parked
 node goes on at ``waitUntil`` or by its ``resumption``, JSON of what ``resume`` said, or of how the
-child ended that it called, ``childExecutionId``. ``takenFrom``
+child ended that it called, ``childExecutionId``. ``reusedFrom``
 is the execution in which the node ran, where a rerun took its result over. ``nodePercentage`` and
 ``nodeMessage`` are what the handler last reported from the inside.
 
@@ -142,9 +142,9 @@ runs = Table(
 )
 """The service's bookkeeping of one execution: its place in the queue, its lease, its progress.
 
-The status stands in ``workflow_executions`` alone. ``claimableAt`` is the moment from which
-anybody may claim the execution: ``CLAIMABLE_NOW`` for one that waits for a slot, the end of its
-lease for one that runs, its time for one that is parked; ``NULL`` where people are waited for, or it ended.
+The status is stored in ``workflow_executions`` only. ``claimableAt`` is the time from which any
+worker may claim the execution: ``CLAIMABLE_NOW`` for a queued one, the end of the lease for a
+running one, the due time for a parked one; ``NULL`` if it waits for a person or has ended.
 ``recoveries`` counts the owners that died with it since a node of it last ended. ``endedElsewhere``
 is 1 if another program has set the status that ended it. ``storedBytes`` is the size of the data
 that the execution has stored, which MAX_EXECUTION_BYTES limits."""
@@ -213,13 +213,13 @@ Index(
 Index("orchestrator_runs_ended", runs.c.endedAt)
 Index("orchestrator_runs_definition", runs.c.definitionHash)
 
-turns = Table(
-    "orchestrator_turns",
+fairness = Table(
+    "orchestrator_fairness",
     metadata,
     Column("organization", Text, primary_key=True),
-    Column("turn", _Number, nullable=False),
+    Column("lastServed", _Number, nullable=False),
 )
-"""When each organization last got a slot: the smallest turn is the next one's."""
+"""The order in which organizations got a slot; the one with the smallest number is served next."""
 
 callbacks = Table(
     "orchestrator_callbacks",
@@ -239,7 +239,7 @@ callbacks = Table(
     Column("lastStatus", Integer),
     Column("lastError", Text),
     Column("deliveredAt", Text),
-    Column("givenUpAt", Text),
+    Column("abandonedAt", Text),
 )
 """Who shall be told how an execution ended, and how far that is.
 
@@ -267,27 +267,27 @@ children = Table(
     metadata,
     Column("executionId", Text, primary_key=True),
     Column("parentId", Text, ForeignKey("workflow_executions.id", ondelete="SET NULL")),
-    Column("nodeRow", Text, nullable=False),
+    Column("nodeRunId", Text, nullable=False),
     Column("depth", Integer, nullable=False),
     Column("rootId", Text, nullable=False),
-    Column("toldAt", Text),
+    Column("notifiedAt", Text),
 )
 """Executions that a node of another one, the parent, called.
 
-``executionId`` is no foreign key: the row outlives the child, so that the parent of one that was
-deleted can be told. ``nodeRow`` is the ``id`` of the node's row in ``execution_logs``. ``depth`` is
-1 for a child of an execution that came from outside; ``rootId`` is that of the execution from
-outside to which the calls go back, and no foreign key either: rows are counted by it. ``toldAt`` is
-set by the transaction that ends the child, which also tells the node that waits; ``parentId`` is
-``NULL`` where the parent was deleted."""
+``executionId`` is not a foreign key, because the row outlives the child: the parent of a deleted
+child must be notified. ``nodeRunId`` is the ``id`` of the node's row in ``execution_logs``.
+``depth`` is 1 for a child of a top-level execution. ``rootId`` is the id of that top-level
+execution; it is not a foreign key either, because rows are counted by it. ``notifiedAt`` is set by
+the transaction that ends the child and notifies the waiting node. ``parentId`` is ``NULL`` if the
+parent was deleted."""
 
 Index("orchestrator_children_of_parent", children.c.parentId)
 Index("orchestrator_children_of_root", children.c.rootId)
 Index(
-    "orchestrator_children_untold",
+    "orchestrator_children_unnotified",
     children.c.executionId,
-    sqlite_where=children.c.toldAt.is_(None),
-    postgresql_where=children.c.toldAt.is_(None),
+    sqlite_where=children.c.notifiedAt.is_(None),
+    postgresql_where=children.c.notifiedAt.is_(None),
 )
 
 idempotency_keys = Table(
@@ -301,8 +301,8 @@ idempotency_keys = Table(
 )
 """Which execution a key stands for."""
 
-facts = Table(
-    "orchestrator_facts",
+service_metadata = Table(
+    "orchestrator_metadata",
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),

@@ -178,5 +178,7 @@ class Loops:
                             f"'{connection.target}', which is inside its loop, and has not the "
                             f"outputType '{ITEM}'"
                         )
-                    yield Problem("way_into_loop", detail, connection.pointer, loop, connection.id)
+                    yield Problem(
+                        "invalid_loop_entry", detail, connection.pointer, loop, connection.id
+                    )
                     break

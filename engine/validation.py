@@ -219,7 +219,7 @@ def _no_start(document: Document) -> Iterable[Problem]:
     off = [node.id for node in roots if node.disabled and node.shown_type in ENTRY_TYPES]
     if len(off) == len(roots):
         why = f": {', '.join(map(repr, off))} is disabled" if off else ""
-        yield Problem("no_start", f"there is no node to start from{why}", "/nodes")
+        yield Problem("no_entry_node", f"there is no node to start from{why}", "/nodes")
 
 
 def _unknown_types(nodes: Iterable[Node], known_types: Collection[str]) -> Iterable[Problem]:

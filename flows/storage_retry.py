@@ -34,6 +34,6 @@ async def patiently(
         except StorageError as error:
             if give_up():
                 raise
-            log.warning("database_not_ready", doing=what, retry_in=delay, reason=str(error))
+            log.warning("database_unavailable", doing=what, retry_in=delay, reason=str(error))
         await asyncio.sleep(delay)
         delay = min(delay * 2, MAX_STORAGE_BACKOFF_SECONDS)

@@ -64,7 +64,7 @@ async def workflow_flow(execution_id: str) -> State[Any]:
         if carrier.control.reason is not None:
             raise
         # Not a node's failure but ours: it would only come again, so the execution ends here.
-        log.exception("execution_abandoned")
+        log.exception("execution_failed_internally")
         reason = f"The service could not carry the execution out: {describe(error)}"
         await carrier.database.journal.abandon(carrier.lease, reason)
         carrier.outcome = ExecutionResult(ExecutionStatus.FAILED, error=reason)

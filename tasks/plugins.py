@@ -39,7 +39,7 @@ def load_node_packages(modules: Sequence[str]) -> None:
     if modules and here not in sys.path:
         sys.path.append(here)  # at the end: what lies about there hides no module of ours
     for name in modules:
-        _load(f"NODE_MODULES={name}", lambda name=name: importlib.import_module(name))
+        _load(f"NODE_TYPE_MODULES={name}", lambda name=name: importlib.import_module(name))
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
         _load(f"entry point {entry.name} = {entry.value}{_package_of(entry)}", entry.load)
 
@@ -59,7 +59,7 @@ def _load(source: str, bring: Callable[[], Any]) -> None:
         raise NodePackageError(f"{source}: {_one_line(error)}") from None
     if not added and not handlers and not _has_types(found):
         raise NodePackageError(f"{source}: it has no NODE_HANDLERS and registers no node type")
-    log.info("node_types_added", source=source, types=added)
+    log.info("plugin_loaded", source=source, types=added)
 
 
 def _has_types(found: object) -> bool:

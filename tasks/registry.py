@@ -126,7 +126,7 @@ class NodeTypes:
         if (why := self.why_off(node.type)) is None:
             return []
         detail = f"node '{node.id}' ({node.type}): {why}"
-        return [Problem("type_is_off", detail, f"{node.pointer}/type", node_id=node.id)]
+        return [Problem("node_type_disabled", detail, f"{node.pointer}/type", node_id=node.id)]
 
     def retry_policy(self, node_type: str, options: NodeOptions) -> RetryPolicy:
         """How a node of this type and with these options is tried again.

@@ -25,7 +25,7 @@ from engine.json_values import JsonValue
 from engine.request_errors import InvalidBodyError
 from offload import MAX_INLINE_BYTES, check_stop, run_off_loop, run_sized
 
-BYTES_SETTING = "MAX_BODY_BYTES"
+BYTES_SETTING = "MAX_REQUEST_BODY_BYTES"
 VALUES_SETTING = "MAX_BODY_VALUES"
 
 

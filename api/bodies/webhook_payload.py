@@ -29,7 +29,7 @@ _BINARY = "binary"
 class WebhookLimits:
     """The limits of a delivery; the composition root fills them in."""
 
-    max_body_bytes: int = 1_048_576
+    max_request_body_bytes: int = 1_048_576
     max_form_fields: int = 1_000
 
 
@@ -55,7 +55,7 @@ class Message:
         """
         size = len(self.body)
         if self.headers.get("content-encoding"):
-            size = max(size, self.limits.max_body_bytes)
+            size = max(size, self.limits.max_request_body_bytes)
         return await run_sized(size, _received, self)
 
 
@@ -65,7 +65,7 @@ async def read_message(request: Request, limits: WebhookLimits) -> Message:
     Raises:
         BodyTooLargeError: If the body is larger than the limit; the rest is not read.
     """
-    most = limits.max_body_bytes
+    most = limits.max_request_body_bytes
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > most:
         raise BodyTooLargeError(most, BYTES_SETTING)
@@ -91,7 +91,7 @@ def _headers_of(request: Request) -> dict[str, str]:
 def _received(message: Message) -> Received:
     limits = message.limits
     encoding = message.headers.get("content-encoding", "")
-    body = unpacked(message.body, encoding, limits.max_body_bytes, BYTES_SETTING)
+    body = unpacked(message.body, encoding, limits.max_request_body_bytes, BYTES_SETTING)
     content_type = message.headers.get("content-type", "")
     media_type = media_type_of(content_type)
     value, is_json = _value(media_type, content_type, body, limits)
@@ -124,7 +124,7 @@ def _value(
     """Return the value of a body, and whether it is JSON."""
     if media_type == MULTIPART:
         fields = limits.max_form_fields
-        return read_multipart(body, content_type, fields, limits.max_body_bytes), False
+        return read_multipart(body, content_type, fields, limits.max_request_body_bytes), False
     if media_type == URLENCODED:
         fields = limits.max_form_fields
         return (read_urlencoded(body, content_type, fields) if body else None), False

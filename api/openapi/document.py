@@ -75,8 +75,8 @@ _HEADERS: dict[tuple[str, str], dict[str, Any]] = {
     ("executeWorkflow", "200"): {"Location": _LOCATION},
     ("rerunExecution", "200"): {"Location": _LOCATION},
     ("createWorkflow", "201"): {"Location": _LOCATION, "ETag": _ETAG},
-    ("readWorkflow", "200"): {"ETag": _ETAG},
-    ("readWorkflow", "304"): {"ETag": _ETAG},
+    ("getWorkflow", "200"): {"ETag": _ETAG},
+    ("getWorkflow", "304"): {"ETag": _ETAG},
     ("updateWorkflow", "200"): {"ETag": _ETAG},
 }
 _RETRY = {"Retry-After": _header("Seconds after which it is worth another try.", "2")}

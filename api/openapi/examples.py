@@ -102,7 +102,7 @@ _LOG = {
     "attempt": 1,
     "lastError": None,
     "waitUntil": None,
-    "takenFrom": None,
+    "reusedFrom": None,
     "childExecutionId": None,
     "percentage": None,
     "message": None,
@@ -149,7 +149,7 @@ data: {{"executionId":"{EXECUTION}","workflowId":"{_WORKFLOW}","status":"complet
 """
 
 ANSWERS: dict[str, dict[str, Any]] = {
-    "readStatus": {
+    "getServiceStatus": {
         "200": {
             "service": "Workflow Orchestration Service",
             "status": "running",
@@ -159,7 +159,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         }
     },
     "executeWorkflow": {"200": _ACCEPTED},
-    "readExecution": {
+    "getExecution": {
         "200": {
             "executionId": EXECUTION,
             "workflowId": _WORKFLOW,
@@ -184,7 +184,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
             "finalOutput": {"name": "Ada", "greeting": "Hello, Ada!"},
         }
     },
-    "readExecutionLogs": {
+    "getExecutionLogs": {
         "200": {"executionId": EXECUTION, "nextSeq": 11, "hasMore": False, "logs": [_LOG]}
     },
     "cancelExecution": {
@@ -201,10 +201,10 @@ ANSWERS: dict[str, dict[str, Any]] = {
             "success": True,
             "executionId": EXECUTION,
             "nodeId": "ask",
-            "message": "The node goes on",
+            "message": "Node resumed",
         }
     },
-    "makeExecutionToken": {
+    "createExecutionToken": {
         "200": {
             "token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI1NGU4YjJjNSJ9.c2lnbmF0dXJl",
             "executionId": EXECUTION,
@@ -241,7 +241,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "createWorkflow": {
         "201": {**_WORKFLOW_SUMMARY, "data": _GRAPH, "valid": True, "errors": []},
     },
-    "readWorkflow": {"200": {**_WORKFLOW_SUMMARY, "data": _GRAPH}},
+    "getWorkflow": {"200": {**_WORKFLOW_SUMMARY, "data": _GRAPH}},
     "updateWorkflow": {
         "200": {
             **_WORKFLOW_SUMMARY,
@@ -338,14 +338,14 @@ _DETAILS = {
     403: "This needs the role 'admin'; the key 'reports' is for less",
     404: f"Execution '{EXECUTION}' not found",
     405: "Method Not Allowed",
-    408: "The body did not come within BODY_TIMEOUT_SECONDS=60",
+    408: "The body did not come within REQUEST_BODY_TIMEOUT_SECONDS=60",
     409: f"Execution '{EXECUTION}' is running; it can be run again once it ended",
     412: "Workflow 'greeting' is not in the version that 'If-Match' names; read it again",
     421: (
         "The host 'shop.example' is not accepted while no API keys are set: use localhost or an IP "
         "address, list the name in ALLOWED_HOSTS, or set API_KEYS"
     ),
-    413: "The body is larger than MAX_BODY_BYTES=10485760",
+    413: "The body is larger than MAX_REQUEST_BODY_BYTES=10485760",
     422: "the workflow cannot run: there is no node to start from",
     429: "5000 executions are waiting already (MAX_PENDING_EXECUTIONS); try again later",
     503: "The database is busy",
@@ -354,7 +354,7 @@ _DETAILS = {
 _REASONS = {
     422: [
         {
-            "code": "no_start",
+            "code": "no_entry_node",
             "detail": "there is no node to start from",
             "pointer": "/graph/nodes",
         }

@@ -63,26 +63,26 @@ def _next_page(operation: str, **parameters: str) -> dict[str, Any]:
 _WHAT = {
     "executeWorkflow": "Runs the workflow.",
     "validateWorkflow": "Says whether the workflow can run.",
-    "readWorkflow": "Reads the workflow.",
+    "getWorkflow": "Reads the workflow.",
     "updateWorkflow": "Changes the workflow.",
     "deleteWorkflow": "Deletes the workflow.",
     "listWorkflowExecutions": "Lists the executions of the workflow.",
-    "readExecution": "Looks how the execution stands.",
-    "readExecutionLogs": "Reads the logs of its nodes.",
+    "getExecution": "Looks how the execution stands.",
+    "getExecutionLogs": "Reads the logs of its nodes.",
     "cancelExecution": "Stops it.",
     "rerunExecution": "Runs it again; 409 while it has not ended.",
-    "makeExecutionToken": "Makes a token with which a browser follows it.",
+    "createExecutionToken": "Makes a token with which a browser follows it.",
     "streamExecution": "Follows it live.",
 }
 _EXECUTION = (
-    "readExecution",
-    "readExecutionLogs",
+    "getExecution",
+    "getExecutionLogs",
     "cancelExecution",
     "rerunExecution",
-    "makeExecutionToken",
+    "createExecutionToken",
     "streamExecution",
 )
-_SAVED = ("readWorkflow", "updateWorkflow", "deleteWorkflow", "listWorkflowExecutions")
+_SAVED = ("getWorkflow", "updateWorkflow", "deleteWorkflow", "listWorkflowExecutions")
 
 LINKS: dict[tuple[str, str], dict[str, Any]] = {
     ("createWorkflow", "201"): {
@@ -90,34 +90,34 @@ LINKS: dict[tuple[str, str], dict[str, Any]] = {
         **_with_body("executeWorkflow", {"workflowId": "$response.body#/id"}),
         **_with_body("validateWorkflow", {"workflowId": "$response.body#/id"}),
     },
-    ("readWorkflow", "200"): {
+    ("getWorkflow", "200"): {
         **_of_workflow("$response.body#/id", "listWorkflowExecutions"),
         **_in_this_version("updateWorkflow"),
         **_in_this_version("deleteWorkflow"),
     },
     ("updateWorkflow", "200"): {
-        **_of_workflow("$response.body#/id", "readWorkflow"),
+        **_of_workflow("$response.body#/id", "getWorkflow"),
         **_in_this_version("updateWorkflow"),
         **_in_this_version("deleteWorkflow"),
     },
     ("listWorkflows", "200"): {
-        **_of_workflow("$response.body#/workflows/0/id", "readWorkflow"),
+        **_of_workflow("$response.body#/workflows/0/id", "getWorkflow"),
         **_next_page("listWorkflows"),
     },
     ("listExecutions", "200"): {
-        **_of_execution("$response.body#/executions/0/id", "readExecution"),
+        **_of_execution("$response.body#/executions/0/id", "getExecution"),
         **_next_page("listExecutions"),
     },
     ("listWorkflowExecutions", "200"): {
-        **_of_execution("$response.body#/executions/0/id", "readExecution"),
+        **_of_execution("$response.body#/executions/0/id", "getExecution"),
         **_next_page("listWorkflowExecutions", **_THIS),
     },
     ("executeWorkflow", "200"): _of_execution(_ID, *_EXECUTION),
     ("rerunExecution", "200"): _of_execution(_ID, *_EXECUTION),
-    ("readExecution", "200"): _of_execution(_SAME, "readExecutionLogs", "cancelExecution"),
-    ("readExecutionLogs", "200"): {
+    ("getExecution", "200"): _of_execution(_SAME, "getExecutionLogs", "cancelExecution"),
+    ("getExecutionLogs", "200"): {
         "whatComesAfter": {
-            "operationId": "readExecutionLogs",
+            "operationId": "getExecutionLogs",
             "parameters": {
                 "path.execution_id": _SAME,
                 "query.afterSeq": "$response.body#/nextSeq",
@@ -125,10 +125,10 @@ LINKS: dict[tuple[str, str], dict[str, Any]] = {
             "description": "What changes after this answer.",
         }
     },
-    ("cancelExecution", "200"): _of_execution(_SAME, "readExecution", "rerunExecution"),
-    ("makeExecutionToken", "200"): _of_execution(_SAME, "readExecution"),
-    ("resumeNode", "200"): _of_execution(_SAME, "readExecution", "readExecutionLogs"),
-    ("receiveWebhook", "200"): _of_execution(_ID, "readExecution"),
-    ("receiveWebhook", "202"): _of_execution(_ID, "readExecution", "streamExecution"),
+    ("cancelExecution", "200"): _of_execution(_SAME, "getExecution", "rerunExecution"),
+    ("createExecutionToken", "200"): _of_execution(_SAME, "getExecution"),
+    ("resumeNode", "200"): _of_execution(_SAME, "getExecution", "getExecutionLogs"),
+    ("receiveWebhook", "200"): _of_execution(_ID, "getExecution"),
+    ("receiveWebhook", "202"): _of_execution(_ID, "getExecution", "streamExecution"),
 }
 """By ``operationId`` and status."""

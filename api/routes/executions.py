@@ -107,7 +107,7 @@ async def execute(
 
 @router.get(
     "/executions/{execution_id}",
-    operation_id="readExecution",
+    operation_id="getExecution",
     response_model=ExecutionResponse,
     responses={404: {"model": ProblemDetails}, 422: {"model": ProblemDetails}},
 )
@@ -144,7 +144,7 @@ async def read_execution(
 
 @router.get(
     "/executions/{execution_id}/logs",
-    operation_id="readExecutionLogs",
+    operation_id="getExecutionLogs",
     response_model=LogsResponse,
     responses={404: {"model": ProblemDetails}, 422: {"model": ProblemDetails}},
 )
@@ -255,7 +255,7 @@ async def resume(
 
 @router.post(
     "/executions/{execution_id}/token",
-    operation_id="makeExecutionToken",
+    operation_id="createExecutionToken",
     responses={404: {"model": ProblemDetails}},
 )
 async def make_token(execution_id: str, services: ServicesDep) -> TokenResponse:

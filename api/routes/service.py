@@ -12,7 +12,7 @@ from version import VERSION
 router = APIRouter(tags=["service"])
 
 
-@router.get("/", operation_id="readStatus")
+@router.get("/", operation_id="getServiceStatus")
 @router.api_route("/health", methods=["GET", "HEAD"], include_in_schema=False)
 @router.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
 async def read_status() -> ServiceStatus:

@@ -87,7 +87,7 @@ async def create_workflow(
 # ``path``: an id may hold a slash, and servers hand paths over decoded.
 @router.get(
     "/{workflow_id:path}",
-    operation_id="readWorkflow",
+    operation_id="getWorkflow",
     response_model=WorkflowResponse,
     responses={
         HTTPStatus.NOT_MODIFIED: {"description": "The caller has this version already"},
@@ -169,7 +169,7 @@ def _refuse_moving(known: SavedWorkflow, request: UpdateWorkflowRequest) -> None
         ("organizationId", "organization_id", known.organization_id, request.organization_id),
     )
     problems = [
-        Problem("unchangeable", f"'{name}' is {encode_json(is_)} and stays so", f"/{name}")
+        Problem("immutable_field", f"'{name}' is {encode_json(is_)} and stays so", f"/{name}")
         for name, field, is_, sent in fixed
         if field in request.model_fields_set and sent != is_
     ]

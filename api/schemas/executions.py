@@ -122,7 +122,9 @@ class ExecuteRequest(RequestModel):
         if workflow_id is None and info.data["graph"] is None:
             raise PydanticCustomError("missing", "Field required, or 'graph' in its place")
         if workflow_id is not None and info.data["graph"] is not None:
-            raise PydanticCustomError("not_both", "'workflowId' and 'graph' exclude each other")
+            raise PydanticCustomError(
+                "mutually_exclusive", "'workflowId' and 'graph' exclude each other"
+            )
         return workflow_id
 
 
@@ -170,7 +172,7 @@ class ResumeResponse(ApiModel):
     success: Literal[True] = True
     execution_id: str
     node_id: str
-    message: str = "The node goes on"
+    message: str = "Node resumed"
 
 
 class TokenResponse(ApiModel):
@@ -220,7 +222,7 @@ class NodeLogResponse(ApiModel):
     attempt: int
     last_error: str | None
     wait_until: str | None
-    taken_from: str | None
+    reused_from: str | None
     child_execution_id: str | None = Field(
         description="Of a `subworkflow` node: the execution that it called."
     )
@@ -249,7 +251,7 @@ class CallbackStatusResponse(ApiModel):
     delivered: bool
     delivered_at: str | None
     next_attempt_at: str | None
-    given_up_at: str | None
+    abandoned_at: str | None
     last_status: int | None
     last_error: str | None
 

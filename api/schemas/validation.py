@@ -21,7 +21,7 @@ class ValidateRequest(RequestModel):
     def _exactly_one(self) -> Self:
         if (self.workflow_id is None) == (self.graph is None):
             raise PydanticCustomError(
-                "one_of_two", "exactly one of 'workflowId' and 'graph' is required"
+                "exactly_one_required", "exactly one of 'workflowId' and 'graph' is required"
             )
         return self
 

@@ -123,7 +123,7 @@ def callback_response(callback: CallbackStatus) -> CallbackStatusResponse:
         delivered=callback.delivered_at is not None,
         delivered_at=callback.delivered_at,
         next_attempt_at=callback.next_attempt_at,
-        given_up_at=callback.given_up_at,
+        abandoned_at=callback.abandoned_at,
         last_status=callback.last_status,
         last_error=callback.last_error,
     )
@@ -148,7 +148,7 @@ def log_response(log: NodeLog, *, with_payloads: bool = True) -> NodeLogResponse
         attempt=log.attempt,
         last_error=log.last_error,
         wait_until=log.wait_until,
-        taken_from=log.taken_from,
+        reused_from=log.reused_from,
         child_execution_id=log.child_execution_id,
         percentage=log.percentage,
         message=log.message,

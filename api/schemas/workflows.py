@@ -22,12 +22,12 @@ def is_own_path(workflow_id: str) -> bool:
 def _fit_for_a_path(workflow_id: str) -> str:
     parts = workflow_id.split("/")
     if is_own_path(workflow_id):
-        raise PydanticCustomError("unusable_id", "the interface has a path of that name")
+        raise PydanticCustomError("invalid_id", "the interface has a path of that name")
     if is_unsaved_id(workflow_id):
-        raise PydanticCustomError("unusable_id", "ids that begin so are the service's own")
+        raise PydanticCustomError("invalid_id", "ids that begin so are the service's own")
     if any(part in ("", ".", "..") for part in parts):
         reason = "a part between slashes that is empty, '.' or '..' does not survive in a URL"
-        raise PydanticCustomError("unusable_id", reason)
+        raise PydanticCustomError("invalid_id", reason)
     return workflow_id
 
 

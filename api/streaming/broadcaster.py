@@ -200,7 +200,7 @@ class EventBroadcaster:
             try:
                 return await ask(*args, **named)
             except StorageError as error:
-                log.warning("database_not_ready", doing="reading events", reason=str(error))
+                log.warning("database_unavailable", doing="reading events", reason=str(error))
                 await asyncio.sleep(self._poll_seconds)
 
     # Who listens
@@ -257,9 +257,9 @@ class EventBroadcaster:
                         await self._sweep()
                         sweep = self._loop.time() + SWEEP_INTERVAL_SECONDS
                 except StorageError as error:
-                    log.warning("database_not_ready", doing="reading events", reason=str(error))
+                    log.warning("database_unavailable", doing="reading events", reason=str(error))
                 except Exception:  # the streams of all clients hang on this loop
-                    log.exception("events_not_read")
+                    log.exception("event_feed_failed")
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._poll_seconds):
                         await self._rung.wait()

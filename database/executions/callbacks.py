@@ -26,7 +26,7 @@ MAX_DUE_AHEAD = timedelta(hours=2)
 _MAKE_DUE = (
     update(callbacks)
     .where(callbacks.c.executionId.in_(bindparam("ended", expanding=True)))
-    .where(callbacks.c.deliveredAt.is_(None), callbacks.c.givenUpAt.is_(None))
+    .where(callbacks.c.deliveredAt.is_(None), callbacks.c.abandonedAt.is_(None))
     .values(dueAt=bindparam("now"))
 )
 
@@ -64,7 +64,7 @@ class CallbackStatus:
     delivered_at: str | None
     next_attempt_at: str | None
     """``None`` also while it is being sent."""
-    given_up_at: str | None
+    abandoned_at: str | None
     last_status: int | None
     last_error: str | None
 
@@ -174,7 +174,7 @@ class Callbacks:
         now = self._now()
         said = {"lastStatus": failure.status, "lastError": failure.error}
         if failure.is_final or now >= delivery.last_try_at:
-            await self._record(delivery, dueAt=None, givenUpAt=now, **said)
+            await self._record(delivery, dueAt=None, abandonedAt=now, **said)
             return None
         after_delay = to_text(self._clock() + timedelta(seconds=delay_seconds))
         due = min(after_delay, delivery.last_try_at)
@@ -218,7 +218,7 @@ class Callbacks:
             attempts=row.attempts,
             delivered_at=row.deliveredAt,
             next_attempt_at=row.dueAt if row.owner is None else None,
-            given_up_at=row.givenUpAt,
+            abandoned_at=row.abandonedAt,
             last_status=row.lastStatus,
             last_error=row.lastError,
         )

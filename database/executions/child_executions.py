@@ -32,7 +32,7 @@ _UNSETTLED_CALLS = (
     .outerjoin(executions, executions.c.id == children.c.executionId)
     .outerjoin(runs, runs.c.executionId == children.c.executionId)
     .outerjoin(_PARENT, _PARENT.c.id == children.c.parentId)
-    .where(children.c.toldAt.is_(None))
+    .where(children.c.notifiedAt.is_(None))
     .where(
         or_(
             _CHILD_IS_OVER,
@@ -47,7 +47,7 @@ _UNSETTLED_CALLS = (
 has and the child goes on."""
 _ORPHANS = select(children.c.executionId).where(
     children.c.parentId.is_(None),
-    children.c.toldAt.is_not(None),
+    children.c.notifiedAt.is_not(None),
     ~exists().where(executions.c.id == children.c.rootId),
 )
 """What is kept of calls whose parent was deleted, and is of no more use: nobody counts them now."""
@@ -69,19 +69,21 @@ def give_up_children(connection: Connection, ended: Sequence[NodeEnded], now: st
         cancel(connection, given_up, now)
 
 
-def _start(connection: Connection, lease: Lease, node_row: str, child: Child, now: str) -> None:
+def _start(connection: Connection, lease: Lease, node_run_id: str, child: Child, now: str) -> None:
     submission = child.submission
     row = {
         "executionId": submission.execution_id,
         "parentId": lease.execution_id,
-        "nodeRow": node_row,
+        "nodeRunId": node_run_id,
         "depth": child.depth,
         "rootId": child.root_id,
     }
     if connection.execute(insert_if_new(connection, children), row).rowcount != 1:
         return
     connection.execute(
-        update(logs).where(logs.c.id == node_row).values(childExecutionId=submission.execution_id)
+        update(logs)
+        .where(logs.c.id == node_run_id)
+        .values(childExecutionId=submission.execution_id)
     )
     try:
         with connection.begin_nested():
@@ -93,9 +95,9 @@ def _start(connection: Connection, lease: Lease, node_row: str, child: Child, no
         reason = f"Workflow '{submission.workflow_id}' or its organization was deleted"
         failed = ExecutionStatus.FAILED
         end = ChildResult(submission.execution_id, submission.workflow_name, failed, reason)
-        tell_node(connection, node_row, None, end)
+        tell_node(connection, node_run_id, None, end)
         mine = children.c.executionId == submission.execution_id
-        connection.execute(update(children).where(mine).values(toldAt=now))
+        connection.execute(update(children).where(mine).values(notifiedAt=now))
 
 
 class Children:

@@ -19,13 +19,15 @@ from engine.subworkflow_calls import ChildResult
 DELETED = "the execution was deleted"
 
 _UNNOTIFIED_CHILDREN = select(
-    children.c.executionId, children.c.parentId, children.c.nodeRow
-).where(children.c.executionId.in_(bindparam("ended", expanding=True)), children.c.toldAt.is_(None))
+    children.c.executionId, children.c.parentId, children.c.nodeRunId
+).where(
+    children.c.executionId.in_(bindparam("ended", expanding=True)), children.c.notifiedAt.is_(None)
+)
 _UNENDED_CHILDREN = (
     select(children.c.executionId)
     .join(runs, runs.c.executionId == children.c.executionId)
     .where(children.c.parentId.in_(bindparam("parents", expanding=True)))
-    .where(children.c.toldAt.is_(None), runs.c.endedAt.is_(None))
+    .where(children.c.notifiedAt.is_(None), runs.c.endedAt.is_(None))
 )
 _NOTIFY_NODE = (
     update(logs)
@@ -102,21 +104,21 @@ def tell_parents(connection: Connection, execution_ids: Collection[str], now: st
     }
     for child in untold:
         gone = ChildResult(child.executionId, None, ExecutionStatus.FAILED, DELETED)
-        tell_node(connection, child.nodeRow, child.parentId, ends.get(child.executionId, gone))
+        tell_node(connection, child.nodeRunId, child.parentId, ends.get(child.executionId, gone))
     connection.execute(
         update(children)
         .where(children.c.executionId.in_([child.executionId for child in untold]))
-        .values(toldAt=now)
+        .values(notifiedAt=now)
     )
 
 
 def tell_node(
-    connection: Connection, node_row: str, parent_id: str | None, end: ChildResult
+    connection: Connection, node_run_id: str, parent_id: str | None, end: ChildResult
 ) -> None:
     """Has a node that waits for a child go on; one that waits no longer is left as it is."""
     said = json.dumps(Resumption(child=end).as_json(), ensure_ascii=False)
     told = connection.execute(
-        _NOTIFY_NODE, {"row": node_row, "child": end.execution_id, "said": said}
+        _NOTIFY_NODE, {"row": node_run_id, "child": end.execution_id, "said": said}
     )
     if told.rowcount == 1 and parent_id is not None:
         connection.execute(_WAIT_FOR_PARKING, {"parent": parent_id})
@@ -129,7 +131,7 @@ def touched_by_deletion(
     """What goes on around executions that are about to be deleted: those of them whose parents wait
     for them, to be told afterwards, and children of them, to be cancelled.
     """
-    untold = select(children.c.executionId).where(children.c.toldAt.is_(None))
+    untold = select(children.c.executionId).where(children.c.notifiedAt.is_(None))
     called = untold.where(children.c.executionId.in_(execution_ids))
     calling = untold.where(
         children.c.parentId.in_(execution_ids), children.c.executionId.not_in(execution_ids)

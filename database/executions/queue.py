@@ -38,7 +38,7 @@ from database.executions.node_runs import cancel_node_runs
 from database.executions.recovery import confined, put_back_abandoned
 from database.foreign_values import text_of
 from database.records import ClaimedExecution, Lease
-from database.tables import CLAIMABLE_NOW, executions, runs, turns
+from database.tables import CLAIMABLE_NOW, executions, fairness, runs
 from engine.errors import ExecutionNotFoundError, LeaseLostError
 from engine.status import ExecutionStatus, has_ended, may_become
 
@@ -155,14 +155,16 @@ class Queue:
 
     def _take_turns(self, connection: Connection, organizations: Sequence[str]) -> None:
         """Notes who was served, in the order of ``organizations``; the last time counts."""
-        last = connection.scalar(select(func.coalesce(func.max(turns.c.turn), 0))) or 0
+        last = connection.scalar(select(func.coalesce(func.max(fairness.c.lastServed), 0))) or 0
         served = {organization: turn for turn, organization in enumerate(organizations, last + 1)}
         for organization, turn in served.items():
             connection.execute(
-                insert_if_new(connection, turns), {"organization": organization, "turn": 0}
+                insert_if_new(connection, fairness), {"organization": organization, "lastServed": 0}
             )
             connection.execute(
-                update(turns).where(turns.c.organization == organization).values(turn=turn)
+                update(fairness)
+                .where(fairness.c.organization == organization)
+                .values(lastServed=turn)
             )
 
     async def renew(
@@ -304,8 +306,8 @@ def fair_order(wanted: ColumnElement[bool]) -> Select[Any]:
     )
     return (
         select(waiting.c.executionId)
-        .outerjoin(turns, turns.c.organization == waiting.c.organization)
-        .order_by(waiting.c.rank, func.coalesce(turns.c.turn, 0), waiting.c.position)
+        .outerjoin(fairness, fairness.c.organization == waiting.c.organization)
+        .order_by(waiting.c.rank, func.coalesce(fairness.c.lastServed, 0), waiting.c.position)
     )
 
 

@@ -238,7 +238,7 @@ def _take_over(connection: Connection, submission: Submission, source: str, now:
     copied = [
         column
         for column in logs.c
-        if column.name not in ("id", "executionId", "seq", "startSeq", "takenFrom")
+        if column.name not in ("id", "executionId", "seq", "startSeq", "reusedFrom")
     ]
     for seq, node_id in enumerate(submission.taken_over, start=1):
         row = select(
@@ -246,10 +246,10 @@ def _take_over(connection: Connection, submission: Submission, source: str, now:
             literal(submission.execution_id, Text),
             literal(seq),
             literal(seq),
-            func.coalesce(logs.c.takenFrom, literal(source, Text)),
+            func.coalesce(logs.c.reusedFrom, literal(source, Text)),
             *copied,
         ).where(logs.c.id == f"{source}:{node_id}")
-        names = ["id", "executionId", "seq", "startSeq", "takenFrom"]
+        names = ["id", "executionId", "seq", "startSeq", "reusedFrom"]
         connection.execute(
             logs.insert().from_select([*names, *(column.name for column in copied)], row)
         )

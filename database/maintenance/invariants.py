@@ -207,7 +207,7 @@ def _node_runs() -> dict[str, Select[*tuple[Any, ...]]]:
 def _callbacks() -> dict[str, Select[Any]]:
     mine = _OURS.join(callbacks, callbacks.c.executionId == executions.c.id)
     due, sender = callbacks.c.dueAt, callbacks.c.owner
-    delivered, given_up = callbacks.c.deliveredAt, callbacks.c.givenUpAt
+    delivered, given_up = callbacks.c.deliveredAt, callbacks.c.abandonedAt
     settled = or_(delivered.is_not(None), given_up.is_not(None))
     return {
         "a callback is due, delivered or given up only when its execution has ended": mine.where(
@@ -243,7 +243,7 @@ def _calls() -> dict[str, Select[*tuple[Any, ...]]]:
     ended = executions.c.status.in_(TERMINAL)
     return {
         "a node that waits for what it called will be told": waiting.where(
-            or_(children.c.executionId.is_(None), children.c.toldAt.is_not(None))
+            or_(children.c.executionId.is_(None), children.c.notifiedAt.is_not(None))
         ),
         "a node does not wait for a child that has ended": waiting.join(
             executions, executions.c.id == logs.c.childExecutionId

@@ -16,10 +16,10 @@ from database.tables import (
     definitions,
     events,
     executions,
-    facts,
     idempotency_keys,
     logs,
     runs,
+    service_metadata,
 )
 
 BATCH_SIZE = 25
@@ -47,7 +47,7 @@ class Retention:
 
     async def is_own_creation(self) -> bool:
         """Whether the service made the main project's tables itself."""
-        created = select(facts.c.name).where(facts.c.name == CREATED)
+        created = select(service_metadata.c.name).where(service_metadata.c.name == CREATED)
         return await self._reader.run(lambda connection: connection.scalar(created)) is not None
 
     async def prune(self, days: float | None, count: int | None) -> int:

@@ -87,7 +87,7 @@ _EXECUTION = (
         runs.c.failedNodes,
         runs.c.skippedNodes,
         children.c.parentId,
-        children.c.nodeRow,
+        children.c.nodeRunId,
         *current_node_columns(),
     )
     .outerjoin(runs, runs.c.executionId == executions.c.id)
@@ -283,7 +283,7 @@ def read_execution(
         rerun_of=row.rerunOf,
         cancel_requested=row.cancelRequestedAt is not None,
         parent_execution_id=row.parentId,
-        parent_node_id=None if row.parentId is None else row.nodeRow[len(row.parentId) + 1 :],
+        parent_node_id=None if row.parentId is None else row.nodeRunId[len(row.parentId) + 1 :],
     )
 
 
@@ -331,7 +331,7 @@ def log_columns(cut_at: int | None) -> list[ColumnElement[Any]]:
         logs.c.attempt,
         logs.c.seq,
         logs.c.waitUntil,
-        logs.c.takenFrom,
+        logs.c.reusedFrom,
         logs.c.childExecutionId,
         logs.c.startedAt,
         logs.c.endedAt,
@@ -377,7 +377,7 @@ def node_log(row: Row[*tuple[Any, ...]], cut_at: int | None) -> NodeLog:
         attempt=integer_of(row.attempt) or 1,
         seq=integer_of(row.seq) or 0,
         wait_until=text_of(row.waitUntil) if status == NodeStatus.WAITING else None,
-        taken_from=text_of(row.takenFrom),
+        reused_from=text_of(row.reusedFrom),
         child_execution_id=text_of(row.childExecutionId),
         percentage=integer_of(row.nodePercentage) if told else None,
         message=(text_of(row.nodeMessage) if told else None) or asked(row.asks),

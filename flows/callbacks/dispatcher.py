@@ -73,10 +73,10 @@ async def deliver_callbacks(
             try:
                 found = await post.send_what_is_due()
             except StorageError as error:
-                log.warning("database_not_ready", doing="callbacks", reason=str(error))
+                log.warning("database_unavailable", doing="callbacks", reason=str(error))
                 found = False
             except Exception:
-                log.exception("callbacks_failed")
+                log.exception("callback_dispatch_failed")
                 found = False
             if not found:
                 await asyncio.sleep(IDLE_POLL_SECONDS)
@@ -191,9 +191,9 @@ class _CallbackDispatcher:
             log.warning("callback_lease_lost", host=host)
         except StorageError as error:
             # Its lease runs out by itself; whoever claims it then sends it again.
-            log.warning("database_not_ready", doing="callbacks", reason=str(error))
+            log.warning("database_unavailable", doing="callbacks", reason=str(error))
         except Exception:
-            log.exception("callbacks_failed")
+            log.exception("callback_dispatch_failed")
 
     async def _deliver(self, delivery: CallbackAttempt, host: str) -> None:
         began = time.monotonic()
@@ -213,7 +213,7 @@ class _CallbackDispatcher:
         failure, first = answer.failure, self._settings.first_delay_seconds
         delay = delay_after(delivery.attempt, first, answer.retry_after)
         due = await self._record(lambda: self._callbacks.failed(delivery, failure, delay))
-        event = "callback_given_up" if due is None else "callback_failed"
+        event = "callback_abandoned" if due is None else "callback_failed"
         log.warning(event, **said, reason=failure.error, next_attempt_at=due)
 
     async def _attempt(self, delivery: CallbackAttempt) -> CallbackResponse:

@@ -55,7 +55,9 @@ def check_callback_url(text: str) -> str:
         raise ValueError("it has a space or a control character in it")
     url = parse_url(text)
     if url.userinfo:
-        raise ValueError("should hold no user name and no password; sign with CALLBACK_SECRET")
+        raise ValueError(
+            "should hold no user name and no password; sign with CALLBACK_SIGNING_SECRET"
+        )
     return text
 
 
@@ -148,7 +150,7 @@ async def send(
     except httpx2.HTTPError as error:
         return CallbackResponse(failure=AttemptFailure(plain_reason(error)))
     except Exception as error:
-        log.exception("callback_not_sent")
+        log.exception("callback_send_failed")
         return CallbackResponse(
             failure=AttemptFailure(f"the service failed to send it: {type(error).__name__}")
         )

@@ -1,4 +1,4 @@
-"""The walk: carries a plan out node by node and journals every step. Knows nothing of Prefect."""
+"""Executor: executes a plan node by node and records every step. It does not know Prefect."""
 
 import asyncio
 import sys
@@ -38,22 +38,17 @@ from flows.nodes.retry_policy import RetryParkedError
 
 log = structlog.get_logger()
 
-SYNC_HANDLER_ABANDONED_MESSAGE = (
-    "its handler is synchronous and cannot be interrupted: it may run on for a while"
-)
-"""What the log says of a node whose execution was stopped around it."""
-
-LOOP_ITEM_FAILED_MESSAGE = "its loop, or its item of it, has failed"
-"""What the log says of a node that waited in a loop."""
+SYNC_HANDLER_ABANDONED = "its handler is synchronous and cannot be interrupted; it may continue"
+LOOP_ITEM_FAILED = "its loop, or its item of it, has failed"
 
 NODE_CANCEL_TIMEOUT_SECONDS = 10.0
-"""How long a cancelled handler may take to come to its end before it is left behind."""
+"""Timeout for the cancelled handlers of an execution."""
 
 
 class Executor:
     """One execution on its way from what the journal has to its end."""
 
-    def __init__(  # noqa: PLR0913 - all of them from the carrier
+    def __init__(  # noqa: PLR0913, PLR0917 - all of them from the context
         self,
         plan: Plan,
         record: JournalState,
@@ -62,7 +57,6 @@ class Executor:
         runner: NodeExecutor,
         control: ExecutionSignals,
         clock: Clock,
-        *,
         publish: Publish = publish_nowhere,
         limits: RunLimits = DEFAULT_RUN_LIMITS,
     ) -> None:
@@ -83,23 +77,20 @@ class Executor:
         self._loop_reports = LoopProgress(plan.how_far)
         self._failed_attempts = record.failed_attempts
         self._times = NodeTimes(record.times, clock)
-        self._unwritten: tuple[Sequence[NodeEnded], Step] = ((), Step())
-        """The step that was not recorded, because another program had ended the execution."""
-        self._starts = NodeStarts(
-            plan, record.outcomes, self._begun, self._sizes, self._parked, self._times
-        )
+        self._unwritten: tuple[Sequence[NodeEnded], Step] = ((), Step())  # see _record
+        state = (self._sizes, self._parked, self._times)
+        self._starts = NodeStarts(plan, record.outcomes, self._begun, *state)
         self._running: dict[str, asyncio.Task[NodeResult]] = {}
         self._reports = ProgressReporter(lease.execution_id, publish)
 
     async def run(self) -> ExecutionResult | StopReason:
-        """Walks to the end.
+        """Execute the plan. No node runs any more when this returns or raises.
 
         Returns:
-            How the execution ended, which is recorded; or why the walk stopped before its end, in
-            which case the execution is as the journal has it and nothing of it runs any more.
+            The result, which is recorded, or the reason why the execution stopped before its end.
 
         Raises:
-            LeaseLostError: it is no longer this owner's; nothing of it runs any more.
+            LeaseLostError: If another worker took over the execution.
         """
         try:
             return await self._run()
@@ -162,7 +153,7 @@ class Executor:
                         key,
                         status,
                         None,
-                        error=LOOP_ITEM_FAILED_MESSAGE,
+                        error=LOOP_ITEM_FAILED,
                         gives_up=child,
                         waited_ms=waited,
                     )
@@ -258,9 +249,7 @@ class Executor:
             return self._failed(node_id, str(too_large), duration)
         if is_parking(result.result):
             if self._plan.is_closed(node_id, self._outcomes):
-                return NodeEnded(
-                    node_id, NodeStatus.CANCELLED, duration, error=LOOP_ITEM_FAILED_MESSAGE
-                )
+                return NodeEnded(node_id, NodeStatus.CANCELLED, duration, error=LOOP_ITEM_FAILED)
             parked = ParkedNode(result.result)
             self._parked.add(node_id, parked)
             until = None if parked.until is None else to_text(parked.until)
@@ -282,9 +271,7 @@ class Executor:
     def _retry_later(self, node_id: str, later: RetryParkedError, duration: int) -> NodeEnded:
         """Park a node run until its next attempt."""
         if self._plan.is_closed(node_id, self._outcomes):
-            return NodeEnded(
-                node_id, NodeStatus.CANCELLED, duration, error=LOOP_ITEM_FAILED_MESSAGE
-            )
+            return NodeEnded(node_id, NodeStatus.CANCELLED, duration, error=LOOP_ITEM_FAILED)
         until = self._clock() + timedelta(seconds=later.pause_seconds)
         begun = self._begun.get(node_id, 0) + later.failed_attempts
         failed = self._failed_attempts.get(node_id, 0) + later.failed_attempts
@@ -342,7 +329,7 @@ class Executor:
             return
         _, left = await asyncio.wait(self._running.values(), timeout=NODE_CANCEL_TIMEOUT_SECONDS)
         for task in left:
-            log.warning("handler_does_not_stop", node_id=task.get_name())
+            log.warning("handler_cancel_timeout", node_id=task.get_name())
             del self._running[task.get_name()]
 
     # Writing
@@ -398,7 +385,7 @@ class Executor:
                 self._times.stop(i),
                 error=None
                 if self._runner.interrupts(self._plan.node(i))
-                else SYNC_HANDLER_ABANDONED_MESSAGE,
+                else SYNC_HANDLER_ABANDONED,
             )
             for i in in_flight
             if i not in known

@@ -65,7 +65,7 @@ class JournalRows:
         Raises:
             TooLargeError: If its output or the rest is larger than ``most_bytes``.
         """
-        log.debug("node_goes_on", node_id=node_id, status=outcome.status)
+        log.debug("node_resumed", node_id=node_id, status=outcome.status)
         if outcome.status == NodeStatus.ERROR:
             return NodeEnded(
                 node_id,

@@ -174,7 +174,7 @@ class JournalWriter:
 
         async def note(attempt: int, error: str) -> None:
             retry = RetryLater(begun + attempt + 1, failed + attempt, error)
-            log.info("node_retry", node_id=node_id, attempt=retry.attempt, reason=error)
+            log.info("node_retried", node_id=node_id, attempt=retry.attempt, reason=error)
             # The node may be cancelled at any await; its write must not break in the middle.
             await asyncio.shield(asyncio.ensure_future(write(retry)))
 

@@ -109,7 +109,7 @@ class WebhookIntake:
         payload = None if received is None else received.payload
         key = _key(workflow, node.id, delivery_id(scheme, delivery.headers, payload))
         if key and (known := await self.database.submissions.known(key)):
-            log.info("webhook_repeated", workflow_id=workflow.id, execution_id=known)
+            log.info("webhook_duplicate_received", workflow_id=workflow.id, execution_id=known)
             return await self._known(known, node.id)
         graph = await self.submissions.check_aside(workflow.data)
         if received is None:
@@ -157,12 +157,12 @@ class WebhookIntake:
             log.warning("webhook_secret_unavailable", workflow_id=workflow.id, reason=str(error))
             raise WebhookSecretUnavailableError from None
         except NodeError as error:  # the secret that was found cannot be kept
-            log.warning("webhook_secret_unusable", workflow_id=workflow.id, reason=str(error))
+            log.warning("webhook_secret_invalid", workflow_id=workflow.id, reason=str(error))
             raise SignatureError(_UNUSABLE_SECRET_MESSAGE) from None
         value = self.secrets.get(name)
         if not isinstance(value, Missing) and is_key(value, scheme):
             return value
-        log.warning("webhook_secret_unusable", workflow_id=workflow.id, secret=name)
+        log.warning("webhook_secret_invalid", workflow_id=workflow.id, secret=name)
         raise SignatureError(_UNUSABLE_SECRET_MESSAGE)
 
     async def _known(self, execution_id: str, node_id: str) -> WebhookReceipt:

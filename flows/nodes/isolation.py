@@ -86,7 +86,7 @@ async def _stop(handler: asyncio.Task[object]) -> None:
     if handler.done():
         _take_result(handler)
         return
-    log.warning("handler_does_not_stop", seconds=HANDLER_CANCEL_TIMEOUT_SECONDS)
+    log.warning("handler_cancel_timeout", seconds=HANDLER_CANCEL_TIMEOUT_SECONDS)
     _left_behind.add(handler)
     handler.add_done_callback(_left_behind.discard)
     handler.add_done_callback(_take_result)

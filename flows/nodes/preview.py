@@ -99,7 +99,7 @@ async def run_preview(trial: NodePreview, client: PrefectClient) -> None:
     try:
         state = await run_flow(node_preview_flow, trial.node.id, f"try {trial.node.label}", client)
     except Exception as error:  # noqa: BLE001 - whatever the client raises without a server
-        log.warning("trial_not_begun", reason=f"{type(error).__name__}: {error}")
+        log.warning("node_preview_failed", reason=f"{type(error).__name__}: {error}")
         trial.error = "the Prefect server (PREFECT_API_URL) cannot be reached; try again"
     else:
         if trial.result is None and trial.error is None:  # Prefect ended it

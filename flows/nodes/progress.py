@@ -148,7 +148,7 @@ class NodeProgress:
         try:
             self._reports.publish(self._reports.execution_id, message)
         except Exception as error:  # noqa: BLE001 - no node fails for those who watch it
-            log.warning("delta_not_sent", node_id=self._node_id, reason=str(error))
+            log.warning("delta_publish_failed", node_id=self._node_id, reason=str(error))
 
     def _look(self) -> None:
         with self._lock:
@@ -172,7 +172,7 @@ class NodeProgress:
                     wanted = lambda: self._live is attempt and not self._reports.closed  # noqa: E731
                     await self._record(percentage, shown, wanted)
         except Exception as error:  # noqa: BLE001 - the walk finds out by itself; no node fails
-            log.warning("report_not_recorded", node_id=self._node_id, reason=str(error))
+            log.warning("progress_write_failed", node_id=self._node_id, reason=str(error))
         self._loop.call_later(PROGRESS_INTERVAL_SECONDS, self._look)
 
 
@@ -246,4 +246,4 @@ def _soon(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> No
     try:
         loop.call_soon_threadsafe(function)
     except RuntimeError:  # The loop is closed: nobody listens any more.
-        log.debug("report_dropped")
+        log.debug("progress_dropped")

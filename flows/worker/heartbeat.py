@@ -30,7 +30,7 @@ async def keep_leases(
         try:
             held = await database.queue.renew(owner, before, lease_seconds)
         except StorageError as error:
-            log.warning("database_not_ready", doing="renewing leases", reason=str(error))
+            log.warning("database_unavailable", doing="renewing leases", reason=str(error))
             continue
         for execution_id in before:
             control = active.get(execution_id)
@@ -62,14 +62,14 @@ async def listen(
         try:
             if (begun := loop.time()) >= settle_at:
                 if settled := await database.queue.settle_foreign_ends():
-                    log.warning("executions_ended_elsewhere", count=settled)
+                    log.warning("foreign_ends_settled", count=settled)
                 took = loop.time() - begun
                 settle_at = begun + max(poll_seconds * 0.9, took / MAX_SETTLE_SHARE)
             if not active:
                 continue
             cancelled = await database.queue.cancellations(owner)
         except StorageError as error:
-            log.warning("database_not_ready", doing="listening", reason=str(error))
+            log.warning("database_unavailable", doing="listening", reason=str(error))
             await asyncio.sleep(poll_seconds)
             continue
         for execution_id in cancelled:

@@ -37,12 +37,12 @@ async def keep_house(database: Database, days: float | None, count: int | None) 
                 more = await database.retention.give_back_space()
                 await asyncio.sleep(BATCH_PAUSE_SECONDS)
             if forgotten:
-                log.info("executions_forgotten", count=forgotten)
+                log.info("executions_pruned", count=forgotten)
             await database.retention.prune_idempotency_keys()
             if settled := await database.children.sweep():
-                log.warning("calls_settled", count=settled)
+                log.warning("orphaned_calls_repaired", count=settled)
         except StorageError as error:
-            log.warning("database_not_ready", doing="housekeeping", reason=str(error))
+            log.warning("database_unavailable", doing="housekeeping", reason=str(error))
         except Exception:
-            log.exception("housekeeping_failed")
+            log.exception("maintenance_failed")
         await asyncio.sleep(MAINTENANCE_INTERVAL_SECONDS)

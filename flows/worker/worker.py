@@ -177,7 +177,7 @@ class Worker:
             await asyncio.wrap_future(self._submit(lambda: self._drain(grace_seconds)))
         await asyncio.to_thread(self._thread.join, THREAD_JOIN_TIMEOUT_SECONDS)
         if self._thread.is_alive():
-            log.warning("handlers_left_behind")
+            log.warning("handlers_abandoned")
 
     def _call(self, function: Callable[[], object]) -> None:
         if self._thread.is_alive() and self._ready.done():
@@ -211,7 +211,7 @@ class Worker:
                 if not self._ready.done():
                     self._ready.set_exception(error)
                     return
-                log.critical("runner_died", exc_info=True)
+                log.critical("worker_crashed", exc_info=True)
             if self._stopping:
                 return
             # What the dead loop held is recovered like any dead owner's, when its leases ran out.
@@ -254,9 +254,9 @@ class Worker:
             try:
                 await self._look_for_work()
             except StorageError as error:
-                log.warning("database_not_ready", doing="claiming", reason=str(error))
+                log.warning("database_unavailable", doing="claiming", reason=str(error))
             except Exception:
-                log.exception("claiming_failed")
+                log.exception("claim_failed")
             try:
                 async with asyncio.timeout(self._settings.poll_interval_seconds):
                     await self._wake.wait()
@@ -358,7 +358,7 @@ class Worker:
     async def _settle(self, carrier: ExecutionContext) -> None:
         """What an execution whose flow run is over becomes, if its walk did not end it."""
         if isinstance(carrier.outcome, ExecutionResult):
-            log.info("execution_ended", status=carrier.outcome.status)
+            log.info("execution_finished", status=carrier.outcome.status)
             return
         if carrier.outcome == StopReason.LEASE_LOST:
             log.warning("lease_lost")
@@ -372,10 +372,10 @@ class Worker:
                 "putting an execution back",
                 lambda: self._stopping,
             )
-            log.info("execution_put_back", delay_seconds=delay)
+            log.info("execution_released", delay_seconds=delay)
         except (LeaseLostError, StorageError) as error:
             # Its lease runs out by itself; whoever claims it then goes on with it.
-            log.warning("execution_not_put_back", reason=str(error))
+            log.warning("execution_release_failed", reason=str(error))
 
     async def _deliver_callbacks(self) -> None:
         lease, poll = self._settings.lease_seconds, self._settings.poll_interval_seconds
@@ -391,7 +391,7 @@ class Worker:
         mine = asyncio.current_task()
         left = {task for task in self._carrying if task is not mine}
         if left:
-            log.info("waiting_for_executions", count=len(left), seconds=grace_seconds)
+            log.info("shutdown_draining", count=len(left), seconds=grace_seconds)
             _, left = await asyncio.wait(left, timeout=grace_seconds)
         for control in self._active.values():
             control.stop(StopReason.SHUTDOWN)

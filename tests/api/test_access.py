@@ -205,7 +205,7 @@ def test_neither_keys_nor_tokens_are_logged(
     def is_told() -> bool:
         nonlocal told
         told += "".join(capfd.readouterr())
-        return "execution_ended" in told  # which comes after the end of the stream
+        return "execution_finished" in told  # which comes after the end of the stream
 
     wait_until(is_told)
     assert token not in told

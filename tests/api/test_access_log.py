@@ -19,7 +19,7 @@ HOOK = document(
     node("hook", "webhook", webhookToken="t0ken-of-the-hook"), node("end"), flow=("hook -> end",)
 )
 LIMITS: dict[str, Any] = {
-    "max_body_bytes": 2_048,
+    "max_request_body_bytes": 2_048,
     "max_concurrent_executions": 1,
     "max_pending_executions": 1,
 }

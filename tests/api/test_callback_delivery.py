@@ -117,11 +117,11 @@ async def test_it_is_tried_for_a_day_and_then_given_up(
     async with serve(Response(500)) as server, sending(database):
         await ended(database, "e", server.url)
         attempts = 0
-        while not (state := await settled(database, attempts)).given_up_at:
+        while not (state := await settled(database, attempts)).abandoned_at:
             attempts = state.attempts
             clock.advance(1.25 * HOUR)
     assert clock() >= MovingClock().now.replace(day=2)
-    assert state.given_up_at >= "2026-01-02"
+    assert state.abandoned_at >= "2026-01-02"
     assert len(server.requests) == state.attempts > 19
 
 
@@ -129,7 +129,7 @@ async def settled(database: Database, attempts: int) -> CallbackStatus:
     return await until(
         database,
         "e",
-        lambda s: s if s.attempts > attempts and (s.next_attempt_at or s.given_up_at) else None,
+        lambda s: s if s.attempts > attempts and (s.next_attempt_at or s.abandoned_at) else None,
     )
 
 
@@ -137,7 +137,7 @@ async def test_gone_is_given_up_at_once(database: Database) -> None:
     async with serve(Response(410)) as server:
         state = await failure(database, server.url)
     assert (state.attempts, state.last_status) == (1, 410)
-    assert state.given_up_at is not None
+    assert state.abandoned_at is not None
 
 
 async def test_a_redirect_is_a_failure(database: Database) -> None:
@@ -177,7 +177,7 @@ async def test_the_answers_body_is_not_waited_for(database: Database) -> None:
 async def test_what_the_client_refuses_to_call_is_given_up_at_once(database: Database) -> None:
     state = await failure(database, "http://10.0.0.1/")
     assert "ssrf_blocked: calls may not go to '10.0.0.1'" in (state.last_error or "")
-    assert state.given_up_at is not None
+    assert state.abandoned_at is not None
 
 
 async def test_a_receiver_that_never_answers_holds_up_nobody_else(database: Database) -> None:

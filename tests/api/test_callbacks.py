@@ -33,7 +33,7 @@ async def told(service: RunningService, execution_id: str) -> dict[str, Any]:
 
     def look() -> dict[str, Any] | None:
         answer = service.poll(execution_id)
-        settled = answer["callback"]["delivered"] or answer["callback"]["givenUpAt"]
+        settled = answer["callback"]["delivered"] or answer["callback"]["abandonedAt"]
         return answer if settled else None
 
     return await asyncio.to_thread(wait_until, look)  # type: ignore[return-value]
@@ -54,7 +54,7 @@ async def test_the_receiver_gets_the_final_state_once_and_signed(
     tmp_path: Path, storage: Storage
 ) -> None:
     async with serve(OK) as server:
-        with RunningService(tmp_path, callback_secret=SECRET, **storage) as service:
+        with RunningService(tmp_path, callback_signing_secret=SECRET, **storage) as service:
             url = f"{server.url}/done?token=hidden"
             answer = await run(service, line(3), url, inputs={"who": "Ada"})
     (request,) = server.requests
@@ -85,7 +85,7 @@ async def test_the_receiver_gets_the_final_state_once_and_signed(
     assert callback["url"] == f"{server.url}/done"
     assert (callback["attempts"], callback["delivered"], callback["lastStatus"]) == (1, True, 204)
     assert callback["deliveredAt"] >= answer["completedAt"]
-    assert callback["nextAttemptAt"] is callback["givenUpAt"] is callback["lastError"] is None
+    assert callback["nextAttemptAt"] is callback["abandonedAt"] is callback["lastError"] is None
     check_signature(request, answer["executionId"])
 
 
@@ -225,7 +225,7 @@ async def test_neither_secret_nor_query_is_logged(tmp_path: Path) -> None:
     async with serve([Response(500), OK]) as server:
         with (
             structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logs,
-            RunningService(tmp_path, callback_secret=SECRET) as service,
+            RunningService(tmp_path, callback_signing_secret=SECRET) as service,
         ):
             started = await in_thread(
                 lambda: service.start(line(2), callbackUrl=f"{server.url}/?token=hidden")
@@ -248,7 +248,7 @@ async def test_an_address_where_calls_may_not_go_is_given_up_at_once(tmp_path: P
         with RunningService(tmp_path, http_allowed_hosts="") as service:
             answer = await run(service, line(1), server.url)
     callback = answer["callback"]
-    assert callback["givenUpAt"] is not None
+    assert callback["abandonedAt"] is not None
     assert callback["attempts"] == 1
     assert "ssrf_blocked" in callback["lastError"]
     assert server.requests == []

@@ -28,7 +28,7 @@ def test_it_is_off_by_default_and_the_refusal_names_the_setting(shared_service: 
     assert answer.status_code == 422
     (error,) = answer.json()["errors"]
     assert (error["code"], error["nodeId"], error["pointer"]) == (
-        "type_is_off",
+        "node_type_disabled",
         "double",
         "/nodes/1/type",
     )

@@ -198,7 +198,7 @@ def test_a_disabled_webhook_has_no_address_and_a_disabled_trigger_starts_nothing
     answer = service.submit(service.save(off))
     assert answer.status_code == 422
     assert [(e["code"], e["detail"]) for e in answer.json()["errors"]] == [
-        ("no_start", "there is no node to start from: 'hook', 'start' is disabled")
+        ("no_entry_node", "there is no node to start from: 'hook', 'start' is disabled")
     ]
 
 

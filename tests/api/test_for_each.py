@@ -242,7 +242,7 @@ def test_a_way_into_the_loop_from_outside_is_refused(service: RunningService) ->
     answer = service.submit(service.save(crossing))
     assert answer.status_code == 422
     (problem,) = answer.json()["errors"]
-    assert problem["code"] == "way_into_loop"
+    assert problem["code"] == "invalid_loop_entry"
     assert problem["connectionId"] == "c3"
     assert problem["pointer"] == "/connections/3"
     assert "{{ nodes.start.output }}" in problem["detail"]
@@ -344,7 +344,7 @@ def test_a_rerun_goes_on_with_the_items_that_are_not_done(
     assert gates.runs.count("visited[0]") == 1
     assert gates.runs.count("visited[1]") == 1
     taken = service.logs(second["executionId"])["visited[0]"]
-    assert taken["takenFrom"] == first["executionId"]
+    assert taken["reusedFrom"] == first["executionId"]
 
 
 def test_other_workflows_are_called_for_each_item(service: RunningService) -> None:

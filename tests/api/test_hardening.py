@@ -18,7 +18,7 @@ MAX_BYTES = 2_048
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     directory = tmp_path_factory.mktemp("small")
-    with RunningService(directory, max_body_bytes=MAX_BYTES) as service:
+    with RunningService(directory, max_request_body_bytes=MAX_BYTES) as service:
         yield service
 
 
@@ -43,7 +43,7 @@ def test_a_body_may_be_as_large_as_the_setting_says_and_no_larger(small: Running
     json_sent = {"Content-Type": "application/json"}
     before = row_counts(small)
     answer = small.http.post("/api/workflows", content=body.ljust(MAX_BYTES + 1), headers=json_sent)
-    detail = f"The body is larger than MAX_BODY_BYTES={MAX_BYTES}"
+    detail = f"The body is larger than MAX_REQUEST_BODY_BYTES={MAX_BYTES}"
     assert problem_of(answer, 413)["detail"] == detail
     assert row_counts(small) == before
     answer = small.http.post("/api/workflows", content=body.ljust(MAX_BYTES), headers=json_sent)
@@ -66,7 +66,7 @@ def test_a_body_that_says_no_size_is_cut_off_while_it_comes(small: RunningServic
 
 
 def test_ten_mebibytes_are_the_default(service: RunningService):
-    assert service.settings.max_body_bytes == 10 * 1024 * 1024
+    assert service.settings.max_request_body_bytes == 10 * 1024 * 1024
     document = {"id": "big", "name": "n", "data": line(2) | {"note": "x" * 10_000_000}}
     assert service.http.post("/api/workflows", json=document).status_code == 201
     document["data"]["note"] *= 2

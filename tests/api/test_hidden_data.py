@@ -146,10 +146,12 @@ def test_another_key_opens_nothing_and_says_so():
     sealed = json.loads(DataEncryption("a key of sixteen+", None).seal({"a": 1}))
 
     assert DataEncryption("a key of sixteen+", None).open(sealed) == {"a": 1}
-    with pytest.raises(StorageUnavailableError, match="sealed with another key: DATA_KEY"):
+    with pytest.raises(
+        StorageUnavailableError, match="sealed with another key: DATA_ENCRYPTION_KEY"
+    ):
         DataEncryption("another of sixteen", None).open(sealed)
 
 
 def test_without_a_place_for_a_key_it_is_asked_for():
-    with pytest.raises(StorageUnavailableError, match="hideData need DATA_KEY"):
+    with pytest.raises(StorageUnavailableError, match="hideData need DATA_ENCRYPTION_KEY"):
         DataEncryption(None, None).seal({})

@@ -123,6 +123,6 @@ def test_the_headers_of_a_body_are_obeyed(running: RunningService):
     refused(send(running, body, **{"Content-Encoding": "br"}), 415, "'br'")
     refused(send(running, body, **{"Content-Encoding": "gzip"}), 422, "not valid gzip")
     bomb = gzip.compress(b" " * 50_000_000, mtime=0)
-    refused(send(running, bomb, **{"Content-Encoding": "gzip"}), 413, "MAX_BODY_BYTES")
+    refused(send(running, bomb, **{"Content-Encoding": "gzip"}), 413, "MAX_REQUEST_BODY_BYTES")
     refused(send(running, body, "application/json" + "; a=b" * 2_000), 422, "4096 characters")
     assert running.rows("SELECT count(*) FROM workflow_executions")[0][0] == 1

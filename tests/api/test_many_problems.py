@@ -142,7 +142,7 @@ def test_a_long_name_is_not_sent_back_whole(shared_service: RunningService):
 
 
 def test_100_000_invalid_nodes_are_answered(tmp_path: Path):
-    limits: dict[str, Any] = {"max_workflow_nodes": 100_000, "max_body_bytes": 20_000_000}
+    limits: dict[str, Any] = {"max_workflow_nodes": 100_000, "max_request_body_bytes": 20_000_000}
     nodes = [{"id": f"n{i}", "type": "http", "config": {}} for i in range(100_000)]
     connections = [{"id": "c", "fromNodeId": "n0", "toNodeId": "n1"}]
     with RunningService(tmp_path, **limits) as service:

@@ -27,7 +27,7 @@ def test_one_line_warns_where_everybody_may_call(
     process = Started(tmp_path)
     try:
         process.port()
-        told = [json.loads(line) for line in process.lines if '"open_to_everybody"' in line]
+        told = [json.loads(line) for line in process.lines if '"authentication_disabled"' in line]
     finally:
         process.close()
     assert len(told) == warnings

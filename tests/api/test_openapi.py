@@ -64,7 +64,7 @@ def test_operations_have_names_that_stay_and_can_be_read(document: dict[str, Any
     names = [operation.name for operation in operations_of(document)]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z]+([A-Z][a-z]+)*", name) for name in names)
-    assert {"executeWorkflow", "readExecution", "createWorkflow", "streamExecution"} <= set(names)
+    assert {"executeWorkflow", "getExecution", "createWorkflow", "streamExecution"} <= set(names)
 
 
 @EVERY_OPERATION
@@ -177,7 +177,7 @@ def test_every_reference_leads_to_a_schema(document: dict[str, Any]):
 
 
 def test_operations_ask_for_a_key_exactly_where_keys_are_set():
-    public = {"readStatus", *(op.name for op in operations_of(KEYED) if "webhook" in op.path)}
+    public = {"getServiceStatus", *(op.name for op in operations_of(KEYED) if "webhook" in op.path)}
     assert {op.name for op in operations_of(KEYED) if "security" not in op.told} == public
     assert not any("security" in operation.told for operation in operations_of(OPEN))
     for operation in operations_of(KEYED):

@@ -22,7 +22,7 @@ LEFT_OUT_FOR_READERS = {
     *LEFT_OUT,
     # Only the GET of this path is open to everybody. Another method is asked for its role first, as
     # everywhere, and the 403 of that comes before the 405.
-    ("readStatus", "unsupported_method"),
+    ("getServiceStatus", "unsupported_method"),
 }
 
 

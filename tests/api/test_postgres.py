@@ -152,7 +152,7 @@ def test_what_will_never_be_stored_ends_the_execution_and_says_why(service: Runn
         done = service.ended(execution_id)
     assert done["status"] == "failed"
     assert "The database does not take a value" in done["error"]
-    assert "execution_abandoned" in [event["event"] for event in events]
+    assert "execution_failed_internally" in [event["event"] for event in events]
     assert violations(service) == []
 
 
@@ -161,7 +161,9 @@ def test_numbers_go_on_where_integers_end(service: RunningService) -> None:
     service.save(line(3))
     for table in ("orchestrator_events", "orchestrator_runs"):
         service.rows(f"SELECT setval('{table}_position_seq', ?)", 2**31 - 2)
-    service.write("INSERT INTO orchestrator_turns(organization, turn) VALUES ('o', ?)", 2**31 - 2)
+    service.write(
+        "INSERT INTO orchestrator_fairness(organization, lastServed) VALUES ('o', ?)", 2**31 - 2
+    )
     ids = [service.submit().json()["executionId"] for _ in range(3)]
     for execution_id in ids:
         done = service.ended(execution_id)

@@ -37,7 +37,7 @@ NO_DOCUMENT = {
     "a text": ('"{}"', "invalid_document", "of type text, not an object"),
     "no nodes": ("{}", "invalid_document", "has no 'nodes'"),
     "nodes null": ('{"nodes": null}', "invalid_document", "has no 'nodes'"),
-    "an empty list of nodes": ('{"nodes": []}', "no_start", "no node to start from"),
+    "an empty list of nodes": ('{"nodes": []}', "no_entry_node", "no node to start from"),
     "300 levels": ("[" * 300 + "]" * 300, "invalid_json", "deeper than 200 levels"),
     "100,000 levels": ("[" * 100_000, "invalid_json", "deeper than 200 levels"),
     "NaN": ('{"nodes": [NaN]}', "invalid_json", "NaN"),
@@ -162,14 +162,17 @@ def test_every_reason_is_given_at_once_with_pointers_into_what_was_saved(
 
 def test_a_document_of_comments_has_no_start(shared_service: RunningService) -> None:
     problem = refused(shared_service, document(node("note", "comment", commentText="hi")))
-    assert reasons(problem) == [("no_start", "/nodes")]
+    assert reasons(problem) == [("no_entry_node", "/nodes")]
 
 
 def test_a_document_that_only_runs_in_a_circle_is_refused_for_both(
     shared_service: RunningService,
 ) -> None:
     graph = document(node("a"), node("b"), flow=("a -> b", "b -> a"))
-    assert {code for code, _ in reasons(refused(shared_service, graph))} == {"cycle", "no_start"}
+    assert {code for code, _ in reasons(refused(shared_service, graph))} == {
+        "cycle",
+        "no_entry_node",
+    }
 
 
 def test_a_node_connected_to_itself_is_a_cycle(shared_service: RunningService) -> None:

@@ -39,7 +39,7 @@ def test_a_failed_execution_goes_on_from_where_it_failed(
     assert sorted(gates.runs) == ["a", "b", "b"]
     assert again["progress"]["completedNodes"] == 4
     logs = service.logs(again["executionId"])
-    assert {i: log["takenFrom"] for i, log in logs.items()} == {
+    assert {i: log["reusedFrom"] for i, log in logs.items()} == {
         "start": failed["executionId"],
         "a": failed["executionId"],
         "b": None,
@@ -59,8 +59,8 @@ def test_an_execution_is_run_again_from_a_chosen_node(
     assert again["status"] == "completed"
     assert gates.runs == ["a"]
     logs = service.logs(again["executionId"])
-    assert logs["b"]["takenFrom"] == first["executionId"]
-    assert logs["start"]["takenFrom"] == failed["executionId"]
+    assert logs["b"]["reusedFrom"] == first["executionId"]
+    assert logs["start"]["reusedFrom"] == failed["executionId"]
 
 
 def test_changed_inputs_run_the_nodes_that_take_them(service: RunningService, gates: Gates) -> None:
@@ -75,7 +75,7 @@ def test_changed_inputs_run_the_nodes_that_take_them(service: RunningService, ga
     again = rerun(service, first["executionId"], inputs={"two": 22})
     assert again["finalOutput"] == {"input": 1, "other": 22}
     logs = service.logs(again["executionId"])
-    assert [i for i, log in logs.items() if log["takenFrom"]] == ["one"]
+    assert [i for i, log in logs.items() if log["reusedFrom"]] == ["one"]
 
 
 def test_a_completed_execution_with_nothing_changed_runs_as_a_whole(
@@ -84,7 +84,7 @@ def test_a_completed_execution_with_nothing_changed_runs_as_a_whole(
     first = service.run(line(3))
     again = rerun(service, first["executionId"])
     logs = service.logs(again["executionId"])
-    assert [log["takenFrom"] for log in logs.values()] == [None] * 3
+    assert [log["reusedFrom"] for log in logs.values()] == [None] * 3
 
 
 def test_the_definition_of_the_old_execution_is_the_one_that_runs(service: RunningService) -> None:

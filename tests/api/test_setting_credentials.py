@@ -60,9 +60,9 @@ def test_a_model_server_that_echoes_the_key_shows_it_nowhere(
     [
         ({"openai_api_key": "sk-live-0123456789"}, "sk-live-0123456789", "***"),
         ({"openai_api_key": "ollama"}, "ollama said: Bearer ollama", "ollama said: ***"),
-        ({"callback_secret": "whsec_" + "QUJD" * 10}, "QUJD" * 10, "***"),
+        ({"callback_signing_secret": "whsec_" + "QUJD" * 10}, "QUJD" * 10, "***"),
         ({"token_secret": "tok-" * 10}, "tok-" * 10, "***"),
-        ({"data_key": "seal-seal-seal-0"}, "seal-seal-seal-0", "***"),
+        ({"data_encryption_key": "seal-seal-seal-0"}, "seal-seal-seal-0", "***"),
         ({"database_url": "postgresql+asyncpg://app:pa55%2Fw0rd@db/x"}, "pa55/w0rd", "***"),
         ({"database_url": "postgresql+asyncpg://app:pa55%2Fw0rd@db/x"}, "pa55%2Fw0rd", "***"),
         (

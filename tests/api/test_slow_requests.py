@@ -22,7 +22,7 @@ BETWEEN_SECONDS = 0.05
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     directory = tmp_path_factory.mktemp("hasty")
-    with RunningService(directory, PROBE_TYPES, body_timeout_seconds=SECONDS) as service:
+    with RunningService(directory, PROBE_TYPES, request_body_timeout_seconds=SECONDS) as service:
         service.save(answering())
         yield service
 
@@ -74,7 +74,7 @@ def test_a_body_that_drips_is_a_408(hasty: RunningService, path: str, framing: s
         "type": "about:blank",
         "title": "Request Timeout",
         "status": 408,
-        "detail": f"The body did not come within BODY_TIMEOUT_SECONDS={SECONDS}",
+        "detail": f"The body did not come within REQUEST_BODY_TIMEOUT_SECONDS={SECONDS}",
     }
     assert row_counts(hasty) == before
 

@@ -95,10 +95,10 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
 
 def test_node_types_that_cannot_be_loaded(tmp_path: Path) -> None:
     (tmp_path / "my_nodes.py").write_text("import no_such_library\n", encoding="utf-8")
-    code, line = refusal(tmp_path, NODE_MODULES="my_nodes")
+    code, line = refusal(tmp_path, NODE_TYPE_MODULES="my_nodes")
     assert code == 1
     assert line == (
-        "Cannot load node types: NODE_MODULES=my_nodes: "
+        "Cannot load node types: NODE_TYPE_MODULES=my_nodes: "
         "ModuleNotFoundError: No module named 'no_such_library'"
     )
     assert not (tmp_path / "database.sqlite").exists()
@@ -204,7 +204,7 @@ def test_it_runs_node_types_from_a_module_and_from_an_installed_package(tmp_path
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: whisper\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[workflow_orchestrator.node_types]\nw = whisper\n")
     (tmp_path / "site" / "whisper.py").write_text(OUTSIDE.format(name="whisper"), encoding="utf-8")
-    process = Started(tmp_path, NODE_MODULES=" my_nodes, ", PYTHONPATH=tmp_path / "site")
+    process = Started(tmp_path, NODE_TYPE_MODULES=" my_nodes, ", PYTHONPATH=tmp_path / "site")
     try:
         url = f"http://127.0.0.1:{process.port()}"
         known = {item["type"] for item in httpx.get(f"{url}/api/node-types").json()}

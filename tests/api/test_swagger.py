@@ -64,4 +64,4 @@ def test_one_click_on_each_operation_works(tmp_path: Path):
             assert 200 <= status < 300 or may_be_missing, (name, call)
         created = {name for name, call in found.items() if 200 <= call["status"] < 300}
         assert {"executeWorkflow", "listExecutions", "createWorkflow", "updateWorkflow"} <= created
-        assert {"readWorkflow", "streamEvents", "executeNode", "deleteWorkflow"} <= created
+        assert {"getWorkflow", "streamEvents", "executeNode", "deleteWorkflow"} <= created

@@ -121,7 +121,7 @@ def test_misspelled_settings_are_found_and_others_are_not(
         monkeypatch.setenv(name, "x")
     assert config.misspelled_settings() == {
         "DATABSE_PATH": "DATABASE_PATH",
-        "max_body_byte": "MAX_BODY_BYTES",
+        "max_body_byte": "MAX_REQUEST_BODY_BYTES",
         "LOG_LEVL": "LOG_LEVEL",
     }
 

@@ -138,7 +138,7 @@ def test_each_organization_has_a_row_of_its_own(tmp_path: Path) -> None:
 def test_the_row_itself_has_nothing_to_run(service: RunningService) -> None:
     run(service, line(2))
     problem = problem_of(service.submit("orchestrator-inline"))
-    assert problem["errors"][0]["code"] == "no_start"
+    assert problem["errors"][0]["code"] == "no_entry_node"
 
 
 def test_a_draft_with_an_unknown_type_runs_no_more_unsaved_than_saved(

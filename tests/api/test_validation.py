@@ -128,7 +128,7 @@ def test_what_is_wrong_with_the_graph_points_into_either_spelling(
         "duplicate_node_id": "/nodes/1/id",
         "dangling_connection": f"/{key}/2",
         "cycle": f"/{key}/1",
-        "no_start": "/nodes",
+        "no_entry_node": "/nodes",
         "unknown_node_type": "/nodes/1/type",
     }
     assert walk(drawn, found["dangling_connection"]["pointer"])[0]["id"] == "k2"

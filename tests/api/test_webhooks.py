@@ -177,7 +177,7 @@ def test_a_longer_body_is_cut_off(running: RunningService, size: int, chunked: b
     # What is announced as too large for any route does not come as far as this one.
     told = f"The body is longer than {MAX_BYTES} bytes (MAX_WEBHOOK_BODY_BYTES)"
     if not chunked and size > 10 * MAX_BYTES:
-        told = f"The body is larger than MAX_BODY_BYTES={10 * MAX_BYTES}"
+        told = f"The body is larger than MAX_REQUEST_BODY_BYTES={10 * MAX_BYTES}"
     assert answer.json()["detail"] == told
     assert count(running) == 0
 

@@ -55,7 +55,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def process(tmp_path: Any) -> Iterator[ServiceProcess]:
     """As a rule a claimed callback is free again after 11 seconds here; now after two."""
-    settings = {"callback_timeout_seconds": 1, "callback_secret": SECRET}
+    settings = {"callback_timeout_seconds": 1, "callback_signing_secret": SECRET}
     with ServiceProcess(tmp_path, **settings) as service:
         yield service
 
@@ -114,9 +114,9 @@ def test_a_callback_is_given_up_after_a_day(process: ServiceProcess, receiver: R
     wait_until(lambda: callback(process, execution_id)["lastStatus"] == 500)
     process.kill()
     process.run_process(clock_shift_seconds=86_500)
-    wait_until(lambda: callback(process, execution_id)["givenUpAt"])
+    wait_until(lambda: callback(process, execution_id)["abandonedAt"])
     state = callback(process, execution_id)
     assert (state["attempts"], state["delivered"], state["nextAttemptAt"]) == (2, False, None)
     assert state["lastError"] == "the receiver answered 500 Internal Server Error"
-    (given_up,) = process.events("callback_given_up")
+    (given_up,) = process.events("callback_abandoned")
     assert given_up["execution_id"] == execution_id

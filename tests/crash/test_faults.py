@@ -56,7 +56,7 @@ def test_executions_go_on_after_the_database_was_locked_for_ten_seconds(
     assert process.wait_ended(*ids) == ["completed"] * 3
     assert [visits.of(i) for i in ids] == [{"a": 1, "b": 1, "c": 1}] * 3
     assert {row["attempt"] for i in ids for row in process.node_rows(i).values()} == {1}
-    assert process.events("database_not_ready")
+    assert process.events("database_unavailable")
     assert process.violations() == []
 
 
@@ -89,7 +89,9 @@ def test_executions_wait_while_the_disk_is_full_and_complete_when_there_is_space
         fill(ballast)
         visits.open("gate")
         wait_until(
-            lambda: "recording a step" in {e["doing"] for e in service.events("database_not_ready")}
+            lambda: (
+                "recording a step" in {e["doing"] for e in service.events("database_unavailable")}
+            )
         )
         wait_until(lambda: service.submit().status_code == 507)
         assert "failed" not in {service.poll(i)["status"] for i in ids}

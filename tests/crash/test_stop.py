@@ -26,7 +26,7 @@ def test_nodes_in_flight_finish_and_are_recorded_and_nothing_new_starts(
         execution_id = service.start(graph)
         visits.wait_for(execution_id, "a")
         service.process.send_signal(number)
-        wait_until(lambda: service.events("waiting_for_executions"))
+        wait_until(lambda: service.events("shutdown_draining"))
         visits.open("gate")
         assert service.wait_dead() == 0  # it waits for nodes, not for the time
         row, nodes = service.row(execution_id), service.node_rows(execution_id)

@@ -170,7 +170,7 @@ async def test_the_last_attempt_is_made_a_day_after_the_end(
     assert await database.callbacks.failed(await claim(database), SORRY, HOUR) is None
     state = await database.callbacks.state("e")
     assert state is not None
-    assert (state.given_up_at, state.next_attempt_at) == ("2026-01-02T00:00:00.000Z", None)
+    assert (state.abandoned_at, state.next_attempt_at) == ("2026-01-02T00:00:00.000Z", None)
     assert (state.attempts, state.last_error) == (2, "the receiver answered 500")
     clock.advance(DAY)
     assert await database.callbacks.due() == {}

@@ -75,7 +75,7 @@ def locked(path: Path) -> Iterator[Lock]:
 
 def ready_again(events: list[Any], doing: str) -> bool:
     """Whether it was logged that ``doing`` had to wait."""
-    return any(e["event"] == "database_not_ready" and e["doing"] == doing for e in events)
+    return any(e["event"] == "database_unavailable" and e["doing"] == doing for e in events)
 
 
 def integrity(path: Path) -> str:

@@ -95,11 +95,13 @@ def test_key_and_secrets_files_that_others_can_write_are_rejected(tmp_path: Path
         read_keys(None, keys)
     with pytest.raises(SettingsError, match=f"^SECRETS_FILE: other users can write {secrets}"):
         check_files(settings_of(tmp_path, secrets_file=secrets))
-    with pytest.raises(SettingsError, match=f"^DATA_KEY .* other users can write {sealed}"):
+    with pytest.raises(
+        SettingsError, match=f"^DATA_ENCRYPTION_KEY .* other users can write {sealed}"
+    ):
         check_files(settings_of(tmp_path))
     with pytest.raises(StorageUnavailableError, match="other users can write"):
         data_encryption_of(settings_of(tmp_path)).seal({"outputData": 1})
-    check_files(settings_of(tmp_path, data_key="a key of its own, which is long enough"))
+    check_files(settings_of(tmp_path, data_encryption_key="a key of its own, which is long enough"))
 
 
 @SAFE

@@ -147,10 +147,10 @@ BROKEN_BY = {
         callback("attempts", "1", "failed")
     ),
     "a callback that is delivered or given up is not due": (
-        callback("attempts, dueAt, givenUpAt", "1, '2026-01-01', '2026-01-01'", "failed")
+        callback("attempts, dueAt, abandonedAt", "1, '2026-01-01', '2026-01-01'", "failed")
     ),
     "a callback is not both delivered and given up": (
-        callback("attempts, deliveredAt, givenUpAt", "1, '2026-01-01', '2026-01-01'", ENDED)
+        callback("attempts, deliveredAt, abandonedAt", "1, '2026-01-01', '2026-01-01'", ENDED)
     ),
     "a callback that somebody sends is due again when the lease ends": (
         callback("dueAt, owner", "'2026-01-01', 'me'", "failed")
@@ -159,7 +159,7 @@ BROKEN_BY = {
     "a node that waits for what it called will be told": nodes("childExecutionId='gone'", PARKED),
     "a node does not wait for a child that has ended": nodes("childExecutionId='ended'", PARKED),
     "no child goes on uncancelled when its parent has ended": (
-        "INSERT INTO orchestrator_children(executionId, parentId, nodeRow, depth, rootId)"
+        "INSERT INTO orchestrator_children(executionId, parentId, nodeRunId, depth, rootId)"
         " VALUES ('parked', 'ended', 'ended:n', 1, 'ended')"
     ),
     "no execution stays running without an owner": run(

@@ -66,7 +66,7 @@ def run_again(service: RunningService) -> str:
     assert answer.status_code == 200, answer.text
     done = service.ended(answer.json()["executionId"])
     assert done["status"] == "completed"
-    assert service.logs(done["executionId"])["add"]["takenFrom"] == failed["executionId"]
+    assert service.logs(done["executionId"])["add"]["reusedFrom"] == failed["executionId"]
     return done["executionId"]
 
 

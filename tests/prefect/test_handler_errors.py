@@ -25,7 +25,7 @@ def look_up(record: dict) -> object:
 def secret(monkeypatch) -> str:
     masker = Masker()
     masker.learn(SECRET)
-    monkeypatch.setattr(handler_errors, "SECRETS", masker)
+    monkeypatch.setattr(handler_errors, "secret_masker", masker)
     return SECRET
 
 

@@ -24,7 +24,7 @@ texts = st.text(max_size=30)
 def received(body: bytes, **headers: str) -> Any:
     """The payload of a delivery with these headers."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    message = Message("POST", named, [], body, WebhookLimits(max_body_bytes=100_000))
+    message = Message("POST", named, [], body, WebhookLimits(max_request_body_bytes=100_000))
     return asyncio.run(message.received()).payload
 
 

@@ -56,7 +56,7 @@ def expected_codes(nodes: Nodes, ways: Ways) -> set[str]:
         "duplicate_node_id": len(ids) > len(set(ids)),
         "dangling_connection": not ends <= set(ids),
         "cycle": has_cycle(ways),
-        "no_start": not starts,
+        "no_entry_node": not starts,
         "unknown_node_type": any(kind == "mystery" for _, kind in nodes),
     }
     return {code for code, holds in found.items() if holds}
@@ -81,7 +81,7 @@ def test_a_problem_points_at_what_it_names(nodes: Nodes, ways: Ways) -> None:
             assert key == "nodes"
             assert nodes[int(rest[0])][0] == problem.node_id
         else:
-            assert (problem.code, problem.pointer) == ("no_start", "/nodes")
+            assert (problem.code, problem.pointer) == ("no_entry_node", "/nodes")
 
 
 @thorough

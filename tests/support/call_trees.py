@@ -81,8 +81,8 @@ async def write(database: Database, statement: Any) -> None:
     await database._access.writer.run(lambda connection: connection.execute(statement))
 
 
-async def told(database: Database, node_row: str = "parent:call") -> ChildResult | None:
-    found = {row.id: row.resumption for row in await rows(database, logs)}[node_row]
+async def told(database: Database, node_run_id: str = "parent:call") -> ChildResult | None:
+    found = {row.id: row.resumption for row in await rows(database, logs)}[node_run_id]
     return None if found is None else Resumption.from_json(json.loads(found)).child
 
 

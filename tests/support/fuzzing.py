@@ -35,10 +35,10 @@ FURTHER = {
     "rerunExecution": ["422"],
     "listExecutions": ["422"],
     "listWorkflowExecutions": ["422"],
-    "readExecutionLogs": ["422"],
+    "getExecutionLogs": ["422"],
     "listWorkflows": ["422"],
     # 405: 'execute' is no id but a path of its own. 412: the workflow is in another version.
-    "readWorkflow": ["405"],
+    "getWorkflow": ["405"],
     "updateWorkflow": ["405", "412", "422"],
     "deleteWorkflow": ["405", "412"],
     "executeNode": ["400"],
@@ -56,9 +56,9 @@ MEANT = {
     "rerunExecution": {"unknown_node"},
     "listExecutions": {"invalid_cursor"},
     "listWorkflowExecutions": {"invalid_cursor"},
-    "readExecutionLogs": {"invalid_query"},
+    "getExecutionLogs": {"invalid_query"},
     "listWorkflows": {"invalid_cursor"},
-    "updateWorkflow": {"unchangeable"},
+    "updateWorkflow": {"immutable_field"},
     "streamEvents": {"invalid_query"},
 }
 """By ``operationId``: why what is valid by its schema may be a 422, since no schema says it."""

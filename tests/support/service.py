@@ -62,7 +62,9 @@ class RunningService:
         prepare_prefect(self.settings.prefect_api_url, self.settings.prefect_home)
         self.app = create_app(self.settings, self._node_types)
         self._server = Server(
-            self.app, self.settings.shutdown_grace_seconds, self.settings.body_timeout_seconds
+            self.app,
+            self.settings.shutdown_grace_seconds,
+            self.settings.request_body_timeout_seconds,
         )
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True

@@ -147,7 +147,7 @@ def test_where_the_type_is_off_it_is_known_and_refused():
     assert types.known == DEFAULT.known
     node = Node("n1", "code", "N", {"code": "a ="}, "/nodes/0", "/nodes/0/config")
     off, invalid = types.check(node)
-    assert (off.code, off.pointer, off.node_id) == ("type_is_off", "/nodes/0/type", "n1")
+    assert (off.code, off.pointer, off.node_id) == ("node_type_disabled", "/nodes/0/type", "n1")
     assert off.detail == "node 'n1' (code): the type is off"
     assert invalid.code == "invalid_config"
 

@@ -14,7 +14,7 @@ from tests.support.virtual_time import run
 @pytest.fixture(autouse=True)
 def _no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """What other tests had the process learn would be kept back where a piece may begin it."""
-    monkeypatch.setattr("flows.nodes.progress.SECRETS", Masker())
+    monkeypatch.setattr("flows.nodes.progress.secret_masker", Masker())
 
 
 def test_pieces_within_fifty_milliseconds_are_one_message():
@@ -100,7 +100,7 @@ def test_a_secret_that_comes_in_pieces_is_masked_and_nothing_else_is_held_back(
 ):
     masker = Masker()
     masker.learn("s3cret-value")
-    monkeypatch.setattr("flows.nodes.progress.SECRETS", masker)
+    monkeypatch.setattr("flows.nodes.progress.secret_masker", masker)
 
     async def handler() -> None:
         for piece in ("the key is s3c", "ret-va", "lue, and s3c", "ond of all"):

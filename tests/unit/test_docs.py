@@ -16,11 +16,11 @@ from database.tables import (
     children,
     definitions,
     events,
-    facts,
+    fairness,
     idempotency_keys,
     logs,
     runs,
-    turns,
+    service_metadata,
 )
 from engine.conditions import Operator
 from engine.document import parse_document
@@ -225,11 +225,20 @@ def test_every_code_of_a_refusal_is_explained():
 
 
 def test_every_column_of_ours_is_explained():
-    tables = (runs, definitions, events, turns, callbacks, children, idempotency_keys, facts)
+    tables = (
+        runs,
+        definitions,
+        events,
+        fairness,
+        callbacks,
+        children,
+        idempotency_keys,
+        service_metadata,
+    )
     ours = [name for table in tables for name in (table.name, *table.columns.keys())]
     names = logs.columns.keys()
     ours += names[names.index("attempt") :]
-    assert {"attempt", "resultDetail", "takenFrom"} <= set(ours)
+    assert {"attempt", "resultDetail", "reusedFrom"} <= set(ours)
     assert {column for column in ours if f"`{column}`" not in ARCHITECTURE} == set()
 
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from flows.prefect_adapter.environment import prepare_prefect
 prepare_prefect(None, Path(sys.argv[1]))
 import api_service
-from tasks.masking import SECRETS
+from tasks.masking import secret_masker
 from logs import set_up_logging
-SECRETS.learn("v3ry-s3cret")
+secret_masker.learn("v3ry-s3cret")
 set_up_logging("INFO", "json")
 for name in {LOGGERS!r}:
     try:

@@ -87,23 +87,23 @@ EACH = node("each", FOR_EACH)
         (
             [EACH, node("a"), node("out")],
             [way("each", "a", "item"), way("out", "a")],
-            ["way_into_loop /connections/1"],
+            ["invalid_loop_entry /connections/1"],
         ),
         (
             [EACH, node("a"), node("b")],
             [way("each", "a", "item"), way("a", "b"), way("each", "b", "done")],
-            ["way_into_loop /connections/2"],
+            ["invalid_loop_entry /connections/2"],
         ),
         (
             [EACH, node("other", FOR_EACH), node("a")],
             [way("each", "a", "item"), way("other", "a", "item")],
-            ["way_into_loop /connections/0", "way_into_loop /connections/1"],
+            ["invalid_loop_entry /connections/0", "invalid_loop_entry /connections/1"],
         ),
         ([EACH, node("a[1]")], [way("each", "a[1]", "item")], ["reserved_node_id /nodes/1/id"]),
         (
             [EACH, node("a")],
             [way("each", "a", "item"), way("a", "each")],
-            ["cycle /connections/1", "no_start /nodes"],
+            ["cycle /connections/1", "no_entry_node /nodes"],
         ),
     ],
 )

@@ -156,13 +156,13 @@ def test_a_package_that_cannot_be_loaded_is_named_with_its_version(outside: Path
 def test_a_module_that_cannot_be_had_is_told_in_one_line(outside: Path, text: str, reason: str):
     (outside / "my_nodes.py").write_text(text)
     line = refusal("my_nodes")
-    assert line.startswith("NODE_MODULES=my_nodes: ")
+    assert line.startswith("NODE_TYPE_MODULES=my_nodes: ")
     assert reason in line
 
 
 def test_a_module_that_is_not_there_is_named(outside: Path):
     assert refusal("my_typo") == (
-        "NODE_MODULES=my_typo: ModuleNotFoundError: No module named 'my_typo'"
+        "NODE_TYPE_MODULES=my_typo: ModuleNotFoundError: No module named 'my_typo'"
     )
 
 

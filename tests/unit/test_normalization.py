@@ -163,7 +163,7 @@ def test_a_connection_to_a_group_is_rejected():
 
 def test_a_document_of_groups_has_no_start():
     error = refused(document(GROUP))
-    assert [problem.code for problem in error.problems] == ["no_start"]
+    assert [problem.code for problem in error.problems] == ["no_entry_node"]
     assert [warning.code for warning in error.warnings] == ["group_node"]
 
 

@@ -58,8 +58,8 @@ def test_what_cannot_be_used_stops_the_start_and_is_not_shown(
 
 
 def test_a_short_data_key_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("DATA_KEY", "hunter2")
+    monkeypatch.setenv("DATA_ENCRYPTION_KEY", "hunter2")
 
-    with pytest.raises(SettingsError, match="DATA_KEY: ") as error:
+    with pytest.raises(SettingsError, match="DATA_ENCRYPTION_KEY: ") as error:
         load_settings()
     assert "hunter2" not in str(error.value)

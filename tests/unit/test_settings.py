@@ -43,12 +43,12 @@ WRONG = [
     ("CODE_MEMORY_MB", "63"),
     ("CODE_MEMORY_MB", "0.5 GB"),
     ("CALLBACK_TIMEOUT_SECONDS", "0"),
-    ("TOKEN_SECONDS", "0"),
-    ("TOKEN_SECONDS", "86401"),
-    ("MAX_BODY_BYTES", "1023"),
-    ("MAX_BODY_BYTES", "10 MB"),
-    ("BODY_TIMEOUT_SECONDS", "0"),
-    ("BODY_TIMEOUT_SECONDS", "nan"),
+    ("TOKEN_TTL_SECONDS", "0"),
+    ("TOKEN_TTL_SECONDS", "86401"),
+    ("MAX_REQUEST_BODY_BYTES", "1023"),
+    ("MAX_REQUEST_BODY_BYTES", "10 MB"),
+    ("REQUEST_BODY_TIMEOUT_SECONDS", "0"),
+    ("REQUEST_BODY_TIMEOUT_SECONDS", "nan"),
     ("CALLBACK_TIMEOUT_SECONDS", "nan"),
     ("LOG_LEVEL", "loud"),
     ("LOG_FORMAT", "xml"),
@@ -74,11 +74,11 @@ FORGED = [
 def test_a_wrong_secret_is_one_line_that_names_the_setting_and_does_not_show_it(
     monkeypatch: pytest.MonkeyPatch, value: str, reason: str
 ) -> None:
-    monkeypatch.setenv("CALLBACK_SECRET", value)
+    monkeypatch.setenv("CALLBACK_SIGNING_SECRET", value)
     with pytest.raises(SettingsError) as raised:
         load_settings()
     line = str(raised.value)
-    assert line.startswith("CALLBACK_SECRET: ")
+    assert line.startswith("CALLBACK_SIGNING_SECRET: ")
     assert reason in line
     assert value not in line
     assert "\n" not in line
@@ -107,8 +107,8 @@ def test_a_file_of_keys_is_looked_for_beside_the_service(monkeypatch: pytest.Mon
 def test_a_secret_may_be_written_with_or_without_its_prefix(
     monkeypatch: pytest.MonkeyPatch, secret: str
 ) -> None:
-    monkeypatch.setenv("CALLBACK_SECRET", secret)
-    kept = load_settings().callback_secret
+    monkeypatch.setenv("CALLBACK_SIGNING_SECRET", secret)
+    kept = load_settings().callback_signing_secret
     assert (kept.get_secret_value() if kept else " ") == secret
 
 
@@ -215,7 +215,7 @@ def test_secrets_are_not_shown() -> None:
     settings = Settings(
         _env_file=None,  # pyright: ignore[reportCallIssue]
         openai_api_key="sk-hidden",
-        callback_secret="whsec_hidden" + "A" * 30,
+        callback_signing_secret="whsec_hidden" + "A" * 30,
         database_url="postgresql+asyncpg://u:hidden@h/d",
     )
     assert "hidden" not in repr(settings) + str(settings)

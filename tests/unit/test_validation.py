@@ -175,7 +175,7 @@ def test_a_diamond_is_no_cycle() -> None:
 def test_no_node_to_start_from(nodes: dict[str, str], ways: str) -> None:
     found = [p for p in problems(document(nodes, ways)) if p.code != "cycle"]
 
-    assert found == [Problem("no_start", "there is no node to start from", "/nodes")]
+    assert found == [Problem("no_entry_node", "there is no node to start from", "/nodes")]
 
 
 def test_an_unknown_type_names_the_known_ones() -> None:
@@ -226,7 +226,7 @@ def test_every_reason_is_given_at_once() -> None:
         "dangling_connection",
         "cycle",
         "cycle",
-        "no_start",
+        "no_entry_node",
         "unknown_node_type",
         "invalid_config",
         "invalid_config",
