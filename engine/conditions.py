@@ -1,9 +1,8 @@
 """The tests of a condition: operators over JSON values, and their combination with AND or OR."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import cast
 
 from engine.errors import NodeError
 from engine.json_values import (
@@ -13,6 +12,8 @@ from engine.json_values import (
     as_number,
     as_text,
     frozen,
+    is_list,
+    is_object,
     load_json,
     lookup,
     nfc,
@@ -116,11 +117,15 @@ def _same(left: JsonValue, right: JsonValue, as_comparable: Callable[[JsonValue]
     numbers = as_number(left), as_number(right)
     if None not in numbers:
         return numbers[0] == numbers[1]
-    if isinstance(left, list | Mapping) or isinstance(right, list | Mapping):
+    if _is_structure(left) or _is_structure(right):
         left, right = _structure(left), _structure(right)
-        if isinstance(left, list | Mapping) and isinstance(right, list | Mapping):
-            return frozen(left) == frozen(right)  # pyright: ignore[reportUnknownArgumentType]
+        if _is_structure(left) and _is_structure(right):
+            return frozen(left) == frozen(right)
     return as_comparable(left) == as_comparable(right)
+
+
+def _is_structure(value: JsonValue) -> bool:
+    return is_list(value) or is_object(value)
 
 
 def _structure(value: JsonValue) -> JsonValue:
@@ -185,9 +190,8 @@ def _chronological(
 
 
 def _contains(test: Comparison, found: JsonValue | Missing) -> bool:
-    if isinstance(found, list):
-        items = cast("list[JsonValue]", found)
-        return any(_same(item, test.value, _folded) for item in items)
+    if is_list(found):
+        return any(_same(item, test.value, _folded) for item in found)
     if isinstance(found, Missing) or found is None:
         return False
     return _folded(test.value) in _folded(found)
@@ -204,7 +208,7 @@ def _ends_with(test: Comparison, found: JsonValue | Missing) -> bool:
 def _is_empty(_test: Comparison, found: JsonValue | Missing) -> bool:
     if found is None or isinstance(found, Missing):
         return True
-    return isinstance(found, str | list | Mapping) and len(found) == 0  # pyright: ignore[reportUnknownArgumentType]
+    return (isinstance(found, str) or _is_structure(found)) and len(found) == 0
 
 
 def _is_text(_test: Comparison, found: JsonValue | Missing) -> bool:

@@ -7,10 +7,18 @@ Flow's ``toObject()`` (``nodes`` with ``data``, ``edges``). Everything behind th
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
 
 from engine.errors import InvalidDocumentError, Problem
-from engine.json_values import JsonValue, as_text, kind_of, load_json, shown, why_not_json
+from engine.json_values import (
+    JsonValue,
+    as_text,
+    is_list,
+    is_object,
+    kind_of,
+    load_json,
+    shown,
+    why_not_json,
+)
 from engine.limits import DocumentLimits
 
 PREVIEW_KEYS = frozenset(
@@ -142,10 +150,10 @@ def read_document(data: JsonValue, limits: DocumentLimits | None = None) -> Read
 
 
 def _read(data: JsonValue) -> Reading:
-    if not isinstance(data, Mapping):
+    if not is_object(data):
         detail = f"the document is of type {kind_of(data)}, not an object"
         raise InvalidDocumentError([Problem("invalid_document", detail, "")])
-    reader = _Reader(cast("Mapping[str, JsonValue]", data))
+    reader = _Reader(data)
     document = Document(tuple(reader.nodes()), tuple(reader.connections()))
     return Reading(
         document, tuple(reader.problems), frozenset(reader.half_read), reader.has_all_nodes
@@ -198,31 +206,30 @@ class _Reader:
             if key == "nodes":
                 self._refuse("the document has no 'nodes'", "")
             return []
-        if not isinstance(items, list):
+        if not is_list(items):
             self._refuse(f"'{key}' is of type {kind_of(items)}, not a list", f"/{key}")
             return []
-        return cast("list[JsonValue]", items)
+        return items
 
     def _node(self, item: JsonValue, pointer: str) -> Node | None:
-        if not isinstance(item, Mapping):
+        if not is_object(item):
             self._refuse(f"a node is of type {kind_of(item)}, not an object", pointer)
             return None
-        fields = cast("Mapping[str, JsonValue]", item)
-        node_id = self._name(fields, "id", "a node", pointer)
+        node_id = self._name(item, "id", "a node", pointer)
         if node_id is None:
             return None
-        node_type = self._name(fields, "type", f"node '{node_id}'", pointer, node_id)
-        inner = fields.get("data")
-        data = cast("Mapping[str, JsonValue]", inner) if isinstance(inner, Mapping) else None
-        config, config_pointer = self._config(fields, data, pointer, node_id)
-        label = fields.get("label") or (data or {}).get("label")
+        node_type = self._name(item, "type", f"node '{node_id}'", pointer, node_id)
+        inner = item.get("data")
+        data = inner if is_object(inner) else None
+        config, config_pointer = self._config(item, data, pointer, node_id)
+        label = item.get("label") or (data or {}).get("label")
         if node_type is None or config is None:
             self.half_read.add(pointer)
         name = label if isinstance(label, str) else node_id
         if len(name) > MAX_LABEL_CHARACTERS:
             name = f"{name[:MAX_LABEL_CHARACTERS]}…"
         name = name.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL stores no NUL
-        disabled = self._disabled(fields, data, config, pointer, node_id)
+        disabled = self._disabled(item, data, config, pointer, node_id)
         return Node(node_id, node_type or "", name, config or {}, pointer, config_pointer, disabled)
 
     def _disabled(
@@ -255,8 +262,8 @@ class _Reader:
     ) -> tuple[Mapping[str, JsonValue] | None, str]:
         for holder, where in ((fields, pointer), (data or {}, f"{pointer}/data")):
             if (config := holder.get("config")) is not None:
-                if isinstance(config, Mapping):
-                    return cast("Mapping[str, JsonValue]", config), f"{where}/config"
+                if is_object(config):
+                    return config, f"{where}/config"
                 detail = f"the config of node '{node_id}' is of type {kind_of(config)}"
                 self._refuse(f"{detail}, not an object", f"{where}/config", node_id=node_id)
                 return None, ""
@@ -268,21 +275,20 @@ class _Reader:
     def _connection(
         self, item: JsonValue, pointer: str, position: str, spellings: tuple[tuple[str, str], ...]
     ) -> Connection | None:
-        if not isinstance(item, Mapping):
+        if not is_object(item):
             self._refuse(f"a connection is of type {kind_of(item)}, not an object", pointer)
             return None
-        fields = cast("Mapping[str, JsonValue]", item)
-        raw_id = fields.get("id")
+        raw_id = item.get("id")
         known = isinstance(raw_id, str | int) and not isinstance(raw_id, bool)
         connection_id = str(raw_id) if known else position
         ends: list[str | None] = []
         for keys in spellings:
-            key = next((key for key in keys if fields.get(key) is not None), keys[0])
+            key = next((key for key in keys if item.get(key) is not None), keys[0])
             what = f"connection '{connection_id}'"
-            ends.append(self._name(fields, key, what, pointer, connection_id=connection_id))
+            ends.append(self._name(item, key, what, pointer, connection_id=connection_id))
         source, target = ends
-        leaves = self._port(fields, OUTPUT_KEYS, connection_id, pointer)
-        enters = self._port(fields, INPUT_KEYS, connection_id, pointer)
+        leaves = self._port(item, OUTPUT_KEYS, connection_id, pointer)
+        enters = self._port(item, INPUT_KEYS, connection_id, pointer)
         if source is None or target is None:
             return None
         return Connection(

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
 
 from engine.document import Node, escape_pointer
 from engine.errors import InvalidInputsError, Problem
 from engine.graph import ENTRY_TYPES, TRIGGER, WEBHOOK, Graph
-from engine.json_values import JsonValue, kind_of
+from engine.json_values import JsonValue, is_object, kind_of
 
 MANUAL_INPUT = "manualInput"
 INPUT_VALUE = "inputVarValue"
@@ -97,8 +96,8 @@ def _add_loose(
     problems: list[Problem] = []
     for node_id in triggers:
         own = payloads.get(node_id, {})
-        if isinstance(own, Mapping):
-            payloads[node_id] = {**loose, **cast("Mapping[str, JsonValue]", own)}
+        if is_object(own):
+            payloads[node_id] = {**loose, **own}
             continue
         problems.extend(
             Problem(

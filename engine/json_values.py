@@ -3,8 +3,8 @@
 import json
 import math
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, TypeGuard
 from unicodedata import normalize
 
 from engine.surrogates import replace_lone_surrogates
@@ -34,6 +34,16 @@ MISSING = Missing()
 """What ``lookup`` answers where there is no such field; ``None`` is a value."""
 
 
+def is_object(value: object) -> TypeGuard[Mapping[str, JsonValue]]:
+    """Return whether a JSON value is an object."""
+    return isinstance(value, Mapping)
+
+
+def is_list(value: object) -> TypeGuard[list[JsonValue]]:
+    """Return whether a JSON value is an array."""
+    return isinstance(value, list)
+
+
 def lookup(value: JsonValue, path: str) -> JsonValue | Missing:
     """The value at a dotted path such as ``a.b.0.c``, or ``MISSING``.
 
@@ -43,19 +53,17 @@ def lookup(value: JsonValue, path: str) -> JsonValue | Missing:
     found, rest = value, path
     while True:
         head, dot, after = rest.partition(".")
-        if isinstance(found, Mapping):
-            fields = cast("Mapping[str, JsonValue]", found)
-            whole = _field(fields, rest)
+        if is_object(found):
+            whole = _field(found, rest)
             if not isinstance(whole, Missing):
                 return whole
-            found = _field(fields, head)
+            found = _field(found, head)
             if isinstance(found, Missing):
                 return MISSING
-        elif isinstance(found, list):
-            items = cast("list[JsonValue]", found)
-            if not _INDEX.fullmatch(head) or int(head) >= len(items):
+        elif is_list(found):
+            if not _INDEX.fullmatch(head) or int(head) >= len(found):
                 return MISSING
-            found = items[int(head)]
+            found = found[int(head)]
         else:
             return MISSING
         if not dot:
@@ -112,11 +120,10 @@ def frozen(value: JsonValue) -> Hashable:
     """
     if isinstance(value, str):
         return ("text", nfc(value))
-    if isinstance(value, Mapping):
-        fields = cast("Mapping[str, JsonValue]", value)
-        return ("object", frozenset((nfc(name), frozen(inner)) for name, inner in fields.items()))
-    if isinstance(value, list):
-        return ("list", tuple(frozen(item) for item in cast("list[JsonValue]", value)))
+    if is_object(value):
+        return ("object", frozenset((nfc(name), frozen(inner)) for name, inner in value.items()))
+    if is_list(value):
+        return ("list", tuple(frozen(item) for item in value))
     return (kind_of(value), value)
 
 
@@ -156,10 +163,10 @@ def why_not_json(value: object) -> str | None:
     while stack:
         item, where, depth = stack.pop()
         inside: Iterable[tuple[object, object]] = ()
-        if isinstance(item, Mapping):
-            inside = cast("Mapping[object, object]", item).items()
-        elif isinstance(item, list | tuple):
-            inside = enumerate(cast("Sequence[object]", item))
+        if is_object(item):
+            inside = item.items()
+        elif is_list(item) or _is_tuple(item):
+            inside = enumerate(item)
         elif flaw := _flaw(item):
             return f"{flaw} at {where[1:]}" if where else flaw
         else:
@@ -277,7 +284,7 @@ def _is_deep(value: JsonValue, max_depth: int = MAX_DEPTH) -> bool:
         level = [
             inner
             for item in level
-            for inner in cast("Iterable[JsonValue]", item.values() if _is_object(item) else item)
+            for inner in (item.values() if is_object(item) else item)
             if isinstance(inner, dict | list | tuple)
         ]
         if not level:
@@ -285,5 +292,5 @@ def _is_deep(value: JsonValue, max_depth: int = MAX_DEPTH) -> bool:
     return True
 
 
-def _is_object(item: JsonValue) -> bool:
-    return isinstance(item, dict)
+def _is_tuple(value: object) -> TypeGuard[tuple[object, ...]]:
+    return isinstance(value, tuple)

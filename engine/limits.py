@@ -1,11 +1,9 @@
 """Size limits: the settings that the engine, the walk and the handlers apply to sizes."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from engine.errors import InvalidDocumentError, NodeError, Problem
-from engine.json_values import JsonValue
+from engine.json_values import JsonValue, is_list, is_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +22,8 @@ class DocumentLimits:
             InvalidDocumentError: If the document has too many nodes or connections; the error
                 names the setting.
         """
-        if not isinstance(document, Mapping):
+        if not is_object(document):
             return
-        parts = cast("Mapping[str, JsonValue]", document)
         of_nodes = ("nodes", self.nodes, "MAX_WORKFLOW_NODES")
         of_connections = ("connections", self.connections, "MAX_WORKFLOW_CONNECTIONS")
         limits = {"nodes": of_nodes, "connections": of_connections, "edges": of_connections}
@@ -37,14 +34,14 @@ class DocumentLimits:
                 f"/{key}",
             )
             for key, (what, most, setting) in limits.items()
-            if (count := _length(parts.get(key))) > most
+            if (count := _length(document.get(key))) > most
         ]
         if problems:
             raise InvalidDocumentError(problems)
 
 
 def _length(items: JsonValue) -> int:
-    return len(cast("list[JsonValue]", items)) if isinstance(items, list) else 0
+    return len(items) if is_list(items) else 0
 
 
 DEFAULT_DOCUMENT_LIMITS = DocumentLimits()

@@ -9,12 +9,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
 
 from engine.document import Document
 from engine.errors import Problem
 from engine.graph import Graph
-from engine.json_values import JsonValue
+from engine.json_values import JsonValue, is_list, is_object
 from engine.parking import PARK
 
 FOR_EACH = "forEach"
@@ -41,13 +40,12 @@ class Loop:
     def of(cls, result: Mapping[str, JsonValue]) -> "Loop | None":
         """The loop that a handler's result begins; ``None`` where it begins none."""
         park = result.get(PARK)
-        begun = cast("Mapping[str, JsonValue]", park).get(IN_LOOP) if isinstance(park, dict) else 0
+        options = park.get(IN_LOOP) if is_object(park) else None
         items = result.get("outputData")
-        if not isinstance(begun, Mapping) or not isinstance(items, list):
+        if not is_object(options) or not is_list(items):
             return None
-        how = cast("Mapping[str, JsonValue]", begun)
-        concurrency = max(1, int(how.get("concurrency", 1)))
-        return cls(cast("list[JsonValue]", items), concurrency, how.get("onError") == "continue")
+        concurrency = max(1, int(options.get("concurrency", 1)))
+        return cls(items, concurrency, options.get("onError") == "continue")
 
 
 ActiveLoops = Mapping[str, Loop]

@@ -7,9 +7,8 @@ thread, task or slot then. This module decides what comes of the node when it go
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import cast
 
-from engine.json_values import JsonValue, as_text, kind_of
+from engine.json_values import JsonValue, as_text, is_object, kind_of
 from engine.plan import Outcome
 from engine.status import NodeStatus
 from engine.subworkflow_calls import CALL, ChildResult, call_of, why_no_call
@@ -41,8 +40,8 @@ class Resumption:
     @classmethod
     def from_json(cls, value: Mapping[str, JsonValue]) -> "Resumption":
         """What ``as_json`` gave."""
-        if isinstance(child := value.get("child"), Mapping):
-            return cls(child=ChildResult.from_json(cast("Mapping[str, JsonValue]", child)))
+        if is_object(child := value.get("child")):
+            return cls(child=ChildResult.from_json(child))
         return cls(bool(value.get("approved", True)), value.get("data"))
 
 
@@ -108,12 +107,11 @@ def why_not_parking(result: Mapping[str, JsonValue]) -> str | None:
     if PARK not in result:
         return None
     park = result[PARK]
-    if not isinstance(park, Mapping):
+    if not is_object(park):
         return f"'{PARK}' should be an object, not of type {kind_of(park)}"
-    said = cast("Mapping[str, JsonValue]", park)
-    if reason := why_no_call(said.get(CALL)):
+    if reason := why_no_call(park.get(CALL)):
         return f"'{PARK}.{CALL}' {reason}"
-    until = said.get("until")
+    until = park.get("until")
     if until is None:
         return None
     try:
@@ -132,7 +130,7 @@ def is_parking(result: Mapping[str, JsonValue]) -> bool:
 
 
 def _parking(result: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-    return cast("Mapping[str, JsonValue]", result[PARK])
+    return result[PARK]
 
 
 def _merged(output: JsonValue, data: Mapping[str, JsonValue] | None) -> JsonValue:
@@ -141,6 +139,6 @@ def _merged(output: JsonValue, data: Mapping[str, JsonValue] | None) -> JsonValu
         return output
     if output is None:
         return dict(data)
-    if isinstance(output, Mapping):
-        return {**cast("Mapping[str, JsonValue]", output), **data}
+    if is_object(output):
+        return {**output, **data}
     return {"input": output, **data}

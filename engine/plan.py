@@ -8,13 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import cast
 
 from engine.document import Connection, Node
 from engine.graph import COMMENT, DISABLED, Graph
 from engine.inputs import INPUT_VALUE, RunStart
 from engine.json_encoding import size_within
-from engine.json_values import JsonValue
+from engine.json_values import JsonValue, is_list, is_object
 from engine.options import NodeOptions, OnError
 from engine.ports import ERROR
 from engine.status import NodeStatus
@@ -350,14 +349,10 @@ def branches_of(result: Mapping[str, JsonValue]) -> Mapping[str, JsonValue] | No
     ports = result.get(PORT_DATA)
     if ports is True:
         ports = result.get("outputData")
-    if isinstance(ports, Mapping):
-        return cast("Mapping[str, JsonValue]", ports)
+    if is_object(ports):
+        return ports
     sides = {"true": result.get("trueRecords"), "false": result.get("falseRecords")}
-    rows = {
-        side: cast("list[JsonValue]", records)
-        for side, records in sides.items()
-        if isinstance(records, list)
-    }
+    rows = {side: records for side, records in sides.items() if is_list(records)}
     went = result.get("conditionResult")
     if rows:
         return {side: records for side, records in rows.items() if records}
@@ -379,7 +374,7 @@ def _merged(live: list[tuple[Connection, JsonValue]]) -> JsonValue:
 
 
 def _rows(value: JsonValue) -> list[JsonValue]:
-    return cast("list[JsonValue]", value) if isinstance(value, list) else [value]
+    return value if is_list(value) else [value]
 
 
 def _output(node_id: str, outcome: Outcome) -> JsonValue:

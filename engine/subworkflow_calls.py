@@ -6,9 +6,8 @@ what comes of the node when its child has ended.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
-from engine.json_values import JsonValue, kind_of, load_json
+from engine.json_values import JsonValue, is_object, kind_of, load_json
 from engine.plan import Outcome
 from engine.reasons import fit_for_a_column
 from engine.status import ExecutionStatus, NodeStatus
@@ -93,20 +92,17 @@ class ChildResult:
 
 def call_of(park: JsonValue) -> Mapping[str, JsonValue] | None:
     """The call in the ``park`` of a handler's result, if it makes one."""
-    if not isinstance(park, Mapping):
-        return None
-    call = cast("Mapping[str, JsonValue]", park).get(CALL)
-    return cast("Mapping[str, JsonValue]", call) if isinstance(call, Mapping) else None
+    call = park.get(CALL) if is_object(park) else None
+    return call if is_object(call) else None
 
 
 def why_no_call(call: JsonValue) -> str | None:
     """Why a ``call`` cannot be made as it stands; ``None`` where it can or there is none."""
     if call is None:
         return None
-    if not isinstance(call, Mapping):
+    if not is_object(call):
         return f"should be an object, not of type {kind_of(call)}"
-    fields = cast("Mapping[str, JsonValue]", call)
-    workflow_id, inputs = fields.get("workflowId"), fields.get("inputs")
+    workflow_id, inputs = call.get("workflowId"), call.get("inputs")
     if not isinstance(workflow_id, str) or not workflow_id or "\0" in workflow_id:
         return "should have a 'workflowId' that is a text"
     if inputs is not None and not isinstance(inputs, Mapping):
