@@ -79,7 +79,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
     """
     mask_credentials(settings)
     access = authenticator_of(settings)
-    for_runner = worker_settings(settings)
+    for_worker = worker_settings(settings)
     types = (
         node_types
         if settings.enable_code_node
@@ -90,21 +90,21 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         database = Database(settings.url, vault=data_encryption_of(settings))
         hub = EventBroadcaster(database, settings.poll_interval_seconds)
-        runner = Worker(for_runner, types, database, hub.publish)
+        worker = Worker(for_worker, types, database, hub.publish)
         try:
             await database.prepare(example_workflows())
-            await asyncio.wrap_future(runner.start())
+            await asyncio.wrap_future(worker.start())
             submissions = SubmissionService(
                 database,
                 types,
-                runner,
+                worker,
                 settings.max_pending_executions,
                 settings.pending_per_organization,
-                for_runner.document_limits,
+                for_worker.document_limits,
             )
             app.state.services = Services(
                 database,
-                runner,
+                worker,
                 submissions,
                 hub,
                 settings.lease_seconds,
@@ -117,7 +117,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
             log.info("service_started", version=VERSION)
             yield
             log.info("service_stopping")
-            await runner.stop(settings.shutdown_grace_seconds)
+            await worker.stop(settings.shutdown_grace_seconds)
         finally:
             await database.close()
         log.info("service_stopped")

@@ -18,7 +18,7 @@ class Services:
     """The parts of the running service."""
 
     database: Database
-    runner: Worker
+    worker: Worker
     submissions: SubmissionService
     hub: EventBroadcaster
     lease_seconds: float

@@ -1,4 +1,4 @@
-"""Waiting for a database that is busy or full: nothing is lost, everything is late."""
+"""Storage retry: repeats a database operation while the database is busy or full."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,19 +13,28 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 INITIAL_BACKOFF_SECONDS = 0.1
+"""Pause after the first failure, in seconds; it doubles with each further one."""
+
 MAX_STORAGE_BACKOFF_SECONDS = 5.0
+"""Maximum pause between two attempts, in seconds."""
 
 
-async def patiently(
-    operation: Callable[[], Awaitable[T]], what: str, give_up: Callable[[], bool]
+def _never() -> bool:
+    return False
+
+
+async def retry_while_unavailable(
+    operation: Callable[[], Awaitable[T]],
+    name: str,
+    give_up: Callable[[], bool] = _never,
 ) -> T:
-    """What ``operation`` answers, tried until the database takes it or ``give_up()`` says so.
+    """Return the result of ``operation``; repeat it until it succeeds or ``give_up()`` is true.
 
-    ``operation`` is one transaction: where it fails, nothing of it was stored. Errors other than
-    ``StorageError`` are the caller's at once.
+    ``operation`` is one transaction: a failed attempt stored nothing. Only ``StorageError`` leads
+    to another attempt. ``name`` is the operation's name in the log.
 
     Raises:
-        StorageError: the last one, when it was given up.
+        StorageError: If ``give_up()`` is true after a failed attempt.
     """
     delay = INITIAL_BACKOFF_SECONDS
     while True:
@@ -34,6 +43,7 @@ async def patiently(
         except StorageError as error:
             if give_up():
                 raise
-            log.warning("database_unavailable", doing=what, retry_in=delay, reason=str(error))
+            reason = str(error)
+            log.warning("database_unavailable", operation=name, retry_in=delay, reason=reason)
         await asyncio.sleep(delay)
         delay = min(delay * 2, MAX_STORAGE_BACKOFF_SECONDS)

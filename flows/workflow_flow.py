@@ -23,7 +23,7 @@ from flows.execution.executor import Executor
 from flows.execution.signals import ExecutionSignals, StopReason
 from flows.nodes.node_runner import NodeRunner
 from flows.nodes.progress import Publish, publish_nowhere
-from flows.storage_retry import patiently
+from flows.storage_retry import retry_while_unavailable
 from offload import run_sized
 
 log = structlog.get_logger()
@@ -73,9 +73,9 @@ async def workflow_flow(execution_id: str) -> State[Any]:
 
 async def _carry(carrier: ExecutionContext) -> ExecutionResult | StopReason:
     journal, control = carrier.database.journal, carrier.control
-    record = await patiently(
+    record = await retry_while_unavailable(
         lambda: journal.load(carrier.lease),
-        "loading an execution",
+        "execution_load",
         lambda: control.reason is not None,
     )
     if record.cancel_requested:

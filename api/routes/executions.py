@@ -36,6 +36,7 @@ from database.records import Payload
 from engine.errors import InvalidInputsError, Problem
 from engine.parking import Resumption
 from engine.status import ExecutionStatus, has_ended
+from flows.intake.submissions import SubmissionRequest
 
 RECENT_LOG_COUNT = 10
 MAX_SEQ = 2**31 - 1
@@ -77,26 +78,18 @@ async def execute(
 ) -> ExecuteResponse:
     """Stores an execution and answers at once; it runs in the background."""
     organization_id = scope.organization(request.organization_id)
+    submission = SubmissionRequest(
+        organization_id, request.inputs, idempotency_key, request.callback_url
+    )
     if request.graph is not None:
         await reject_masks(request.graph, "/graph", services)
-        accepted = await services.submissions.submit_unsaved(
-            request.graph,
-            request.workflow_name,
-            request.inputs,
-            organization_id,
-            idempotency_key,
-            request.callback_url,
+        accepted = await services.submissions.submit_inline(
+            request.graph, request.workflow_name, submission
         )
     else:
-        assert request.workflow_id is not None  # one of the two is there
+        assert request.workflow_id is not None  # the request model requires one of the two
         await scope.see_workflow(request.workflow_id)
-        accepted = await services.submissions.submit(
-            request.workflow_id,
-            request.inputs,
-            organization_id,
-            idempotency_key,
-            request.callback_url,
-        )
+        accepted = await services.submissions.submit(request.workflow_id, submission)
     response.headers["Location"] = f"/api/executions/{accepted.execution_id}"
     return ExecuteResponse(
         execution_id=accepted.execution_id,
@@ -199,7 +192,7 @@ def _characters(*payloads: Payload | None) -> int:
 async def cancel(execution_id: str, services: ServicesDep) -> CancelResponse:
     """Stops an execution. It is ``cancelled`` as soon as nothing of it runs any more."""
     previous = await services.database.queue.request_cancel(execution_id)
-    services.runner.cancel(execution_id)
+    services.worker.cancel(execution_id)
     done = has_ended(previous)
     return CancelResponse(
         success=not done,

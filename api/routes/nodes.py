@@ -27,7 +27,7 @@ async def execute_node(
     """Runs one node now, with no execution row. A failing node is an answer, not an error."""
     node = {**request.node, "id": request.node_id, "type": request.node_type}
     await reject_masks(node, "/node", services)
-    trial = await services.runner.preview_node(
+    trial = await services.worker.preview_node(
         request.node_id, request.node_type, request.node, request.input_data
     )
     output = dict(trial.result.result) if trial.result else None

@@ -101,7 +101,7 @@ async def _receive(
     request: Request, services: Services, workflow_id: str, token: str | None
 ) -> Response:
     message = await read_message(request, services.webhook_limits)
-    deliveries = WebhookIntake(services.database, services.submissions, services.runner.secrets)
+    deliveries = WebhookIntake(services.database, services.submissions, services.worker.secrets)
     delivery = WebhookRequest(workflow_id, token, message.headers, message.body, message.received)
     delivered = await deliveries.deliver(delivery)
     accepted = {"success": True, "executionId": delivered.execution_id}

@@ -160,7 +160,7 @@ async def delete_workflow(
         workflow_id, wanted_versions(if_match), force=force
     )
     for execution_id in running:
-        services.runner.cancel(execution_id)
+        services.worker.cancel(execution_id)
 
 
 def _refuse_moving(known: SavedWorkflow, request: UpdateWorkflowRequest) -> None:
@@ -204,7 +204,7 @@ async def _saved(
     errors: list[dict[str, str]] = []
     more = 0
     try:
-        await services.submissions.check_aside(workflow.data)
+        await services.submissions.check_in_thread(workflow.data)
     except InvalidDocumentError as refusal:
         errors = [problem.as_json() for problem in refusal.within("/data").problems]
         more = refusal.more

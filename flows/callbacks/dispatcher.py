@@ -22,7 +22,7 @@ from database import Database
 from database.executions.callbacks import AttemptFailure, CallbackAttempt
 from engine.errors import ExecutionNotFoundError, LeaseLostError, StorageError
 from flows.callbacks.request import MAX_OUTPUT_CHARS, CallbackResponse, body_of, headers_of, send
-from flows.storage_retry import patiently
+from flows.storage_retry import retry_while_unavailable
 from tasks.context import HandlerSettings
 
 log = structlog.get_logger()
@@ -58,7 +58,7 @@ class CallbackSettings:
     """Where calls may go."""
 
 
-async def deliver_callbacks(
+async def dispatch_callbacks_forever(
     database: Database,
     settings: CallbackSettings,
     news: asyncio.Event,
@@ -73,7 +73,9 @@ async def deliver_callbacks(
             try:
                 found = await post.send_what_is_due()
             except StorageError as error:
-                log.warning("database_unavailable", doing="callbacks", reason=str(error))
+                log.warning(
+                    "database_unavailable", operation="callback_dispatch", reason=str(error)
+                )
                 found = False
             except Exception:
                 log.exception("callback_dispatch_failed")
@@ -191,7 +193,7 @@ class _CallbackDispatcher:
             log.warning("callback_lease_lost", host=host)
         except StorageError as error:
             # Its lease runs out by itself; whoever claims it then sends it again.
-            log.warning("database_unavailable", doing="callbacks", reason=str(error))
+            log.warning("database_unavailable", operation="callback_dispatch", reason=str(error))
         except Exception:
             log.exception("callback_dispatch_failed")
 
@@ -225,7 +227,7 @@ class _CallbackDispatcher:
         return await send(delivery.url, body, headers, seconds, now, calls)
 
     async def _record(self, write: Callable[[], Awaitable[T]]) -> T:
-        return await patiently(write, "recording a callback", lambda: self._leaving)
+        return await retry_while_unavailable(write, "callback_recording", lambda: self._leaving)
 
     def _remember(self, host: str, seconds: float) -> None:
         self._slow.pop(host, None)

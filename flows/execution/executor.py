@@ -160,7 +160,7 @@ class Executor:
                 )
         return [
             *(node for node in ended if node.node_id not in loops),
-            *[await self._gone_on(key, step.decided[key]) for key in loops],
+            *[await self._resume_node(key, step.decided[key]) for key in loops],
             *closed,
         ]
 
@@ -168,7 +168,7 @@ class Executor:
 
     async def _next_ended(self, *, retrying: bool) -> list[NodeEnded]:
         """Waits for a node to end or fall due, or for news; what ended is in the outcomes then."""
-        news = asyncio.ensure_future(self._control.news())
+        news = asyncio.ensure_future(self._control.wait_for_signal())
         growth = self._queue.seconds_until_growth()
         try:
             await asyncio.wait(
@@ -192,22 +192,22 @@ class Executor:
             self._parked.tell(await self._writer.resumptions())
         children = self._parked.children()
         due = self._parked.take_due(self._clock())
-        return [await self._gone_on(i, outcome, children.get(i)) for i, outcome in due.items()]
+        return [await self._resume_node(i, outcome, children.get(i)) for i, outcome in due.items()]
 
-    async def _gone_on(self, key: str, outcome: Outcome, child: str | None = None) -> NodeEnded:
+    async def _resume_node(self, key: str, outcome: Outcome, child: str | None = None) -> NodeEnded:
         """Note how a node that waited ends, and return the row of its end."""
         waited = self._times.resume(key)
         self._outcomes[key] = outcome
         is_loop = self._plan.is_loop(key)  # whose size the plan has checked
         most = sys.maxsize if is_loop else self._limits.node_result_bytes
         try:
-            ended = await self._rows.gone_on(key, outcome, waited, child, most)
+            ended = await self._rows.resume(key, outcome, waited, child, most)
             (self._sizes.count if is_loop else self._sizes.add_result)(ended)
         except (TooLargeError, NodeError) as error:
             too_large = isinstance(error, TooLargeError)
             reason = str(self._limits.result_too_large() if too_large else error)
             failed = self._outcomes[key] = Outcome(NodeStatus.ERROR, error=reason)
-            return await self._rows.gone_on(key, failed, waited, child, 0)
+            return await self._rows.resume(key, failed, waited, child, 0)
         self._outcomes[key] = replace(outcome, size=len(ended.output_data or ""))
         return ended
 
@@ -352,7 +352,7 @@ class Executor:
             self._control.stop(StopReason.CANCEL)
             return []
         if any(node.child or node.gives_up for node in ended):
-            self._control.announce()
+            self._control.on_children_changed()
         for key, percentage, message in self._loop_reports.due(list(self._parked.loops)):
             await self._writer.report(key, percentage, message)
         return starts

@@ -52,7 +52,7 @@ class JournalRows:
         size = len(result.output_data) + len(result.detail or "")
         return encode_json(dict(HIDDEN)), await run_sized(size, self.vault.seal, result.result)
 
-    async def gone_on(
+    async def resume(
         self,
         node_id: str,
         outcome: Outcome,

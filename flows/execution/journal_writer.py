@@ -18,7 +18,7 @@ from flows.execution.protocol import OnRetry
 from flows.execution.signals import ExecutionSignals, StopReason
 from flows.execution.stored_sizes import StoredSizes
 from flows.nodes.progress import Record, Wanted
-from flows.storage_retry import patiently
+from flows.storage_retry import retry_while_unavailable
 
 log = structlog.get_logger()
 
@@ -58,8 +58,8 @@ class JournalWriter:
 
     async def resumptions(self) -> Mapping[str, Resumption]:
         """Return the resumptions of the nodes that wait, by node id."""
-        return await self._patiently(
-            lambda: self._journal.resumptions(self._lease), "looking for answers"
+        return await self._retry_while_unavailable(
+            lambda: self._journal.resumptions(self._lease), "resumption_poll"
         )
 
     async def step(
@@ -97,7 +97,7 @@ class JournalWriter:
         self._tally.add((node.node.id, node.status) for node in decided)
         self._sizes.add_rows(len(decided) + len(started))
         progress = self._tally.progress(self._sizes.stored)
-        self._seq = await self._patiently(
+        self._seq = await self._retry_while_unavailable(
             lambda: self._journal.record_step(
                 self._lease,
                 self._seq,
@@ -107,13 +107,15 @@ class JournalWriter:
                 decided=decided,
                 started=started,
             ),
-            "recording a step",
+            "step_recording",
         )
 
     async def park(self, due: datetime | None) -> None:
         """Record that the execution waits, until ``due`` at the latest."""
         async with self._writing:
-            await self._patiently(lambda: self._journal.park(self._lease, due), "parking")
+            await self._retry_while_unavailable(
+                lambda: self._journal.park(self._lease, due), "execution_parking"
+            )
 
     async def finish(
         self,
@@ -127,11 +129,11 @@ class JournalWriter:
                 await self.step(None, ended=ended, decided=decided, started=())
                 ended, decided = (), ()
         async with self._writing:
-            await self._patiently(
+            await self._retry_while_unavailable(
                 lambda: self._journal.finish(
                     self._lease, self._seq, ending, ended=ended, decided=decided
                 ),
-                "recording the end",
+                "result_recording",
             )
 
     async def report(
@@ -141,11 +143,11 @@ class JournalWriter:
         async with self._writing:
             if not wanted():
                 return
-            self._seq = await self._patiently(
+            self._seq = await self._retry_while_unavailable(
                 lambda: self._journal.record_report(
                     self._lease, self._seq, node_id, percentage, message
                 ),
-                "recording a report",
+                "progress_recording",
             )
 
     def report_of(self, node_id: str) -> Record:
@@ -167,9 +169,9 @@ class JournalWriter:
 
         async def write(retry: RetryLater) -> None:
             async with self._writing:
-                self._seq = await self._patiently(
+                self._seq = await self._retry_while_unavailable(
                     lambda: self._journal.record_retry(self._lease, self._seq, node_id, retry),
-                    "recording a retry",
+                    "retry_recording",
                 )
 
         async def note(attempt: int, error: str) -> None:
@@ -180,6 +182,6 @@ class JournalWriter:
 
         return note
 
-    async def _patiently(self, operation: Callable[[], Awaitable[T]], what: str) -> T:
+    async def _retry_while_unavailable(self, operation: Callable[[], Awaitable[T]], what: str) -> T:
         gone = (StopReason.SHUTDOWN, StopReason.LEASE_LOST)
-        return await patiently(operation, what, lambda: self._control.reason in gone)
+        return await retry_while_unavailable(operation, what, lambda: self._control.reason in gone)

@@ -23,8 +23,8 @@ class StopReason(StrEnum):
 class ExecutionSignals:
     """One walk's ear, and its voice. Its methods are called in the walk's own loop."""
 
-    def __init__(self, announce: Callable[[], object] = lambda: None) -> None:
-        self.announce = announce
+    def __init__(self, on_children_changed: Callable[[], object] = lambda: None) -> None:
+        self.on_children_changed = on_children_changed
         """Says that a step of the walk gave others something to do, once it is recorded."""
         self._reason: StopReason | None = None
         self._draining = False
@@ -40,7 +40,7 @@ class ExecutionSignals:
         self._draining = True
         self._news.set()
 
-    def poke(self) -> None:
+    def notify_resumed(self) -> None:
         """There may be an answer for a node that waits."""
         self._news.set()
 
@@ -54,7 +54,7 @@ class ExecutionSignals:
         """Whether nothing more shall start."""
         return self._draining
 
-    async def news(self) -> None:
+    async def wait_for_signal(self) -> None:
         """Returns as soon as something happened since the last call."""
         await self._news.wait()
         self._news.clear()

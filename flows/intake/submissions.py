@@ -1,10 +1,13 @@
-"""Accepting an execution: what can be refused is refused here, before a row is written."""
+"""Submissions: checks requests for executions and stores the valid ones.
+
+Every error that can be found in advance is found here, before a row is written.
+"""
 
 import asyncio
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import cast
 
@@ -29,8 +32,22 @@ from flows.worker.worker import Worker
 from offload import check_stop, run_sized
 from tasks.registry import NodeTypes
 
-LARGE_CHARACTERS, LARGE_NODES = 65_536, 500
-"""Documents of more are checked aside: a hundred nodes take about ten milliseconds."""
+MAX_INLINE_DOCUMENT_CHARS = 65_536
+"""Maximum length of a JSON string that is validated on the event loop."""
+
+MAX_INLINE_NODES = 500
+"""Maximum number of nodes of a document that is validated on the event loop: a hundred nodes take
+about ten milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionRequest:
+    """The part of a request for an execution that does not depend on the workflow."""
+
+    organization_id: str | None = None
+    inputs: Mapping[str, JsonValue] | None = None
+    idempotency_key: str | None = None
+    callback_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,96 +61,87 @@ class SubmissionReceipt:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionService:
-    """Takes executions in."""
+    """Stores executions and wakes the worker."""
 
     database: Database
     node_types: NodeTypes
-    runner: Worker
+    worker: Worker
     max_pending_executions: int
     max_pending_executions_per_organization: int
     limits: DocumentLimits = DEFAULT_DOCUMENT_LIMITS
 
-    async def submit(
-        self,
-        workflow_id: str,
-        inputs: Mapping[str, JsonValue] | None,
-        organization_id: str | None,
-        idempotency_key: str | None = None,
-        callback_url: str | None = None,
-    ) -> SubmissionReceipt:
-        """Stores an execution of the workflow as it is saved now, and wakes the runner.
+    async def submit(self, workflow_id: str, request: SubmissionRequest) -> SubmissionReceipt:
+        """Store an execution of a saved workflow's current version.
 
         Raises:
-            WorkflowNotFoundError: there is no such workflow.
-            InvalidRequestError: If its document cannot run, the inputs do not fit it, or its key
-                stands for another request; nothing is stored.
-            QueueFullError: as many executions wait as may.
-            StorageError: the database did not take it; nothing is stored.
+            WorkflowNotFoundError: If the workflow does not exist.
+            InvalidRequestError: If its document cannot run, the inputs do not fit it, or the
+                idempotency key belongs to another request; nothing is stored.
+            QueueFullError: If the maximum number of executions is pending.
+            StorageError: If the database is unavailable; nothing is stored.
         """
         workflow = await self.database.reads.workflow(workflow_id)
-        organization = organization_id or workflow.organization_id
-        body: list[JsonValue] = [workflow_id, None if inputs is None else dict(inputs)]
-        if callback_url is not None:
-            body.append({"callbackUrl": callback_url})
-        key = await _key(organization, idempotency_key, body)
+        organization_id = request.organization_id or workflow.organization_id
+        request = replace(request, organization_id=organization_id)
+        inputs = None if request.inputs is None else dict(request.inputs)
+        body: list[JsonValue] = [workflow_id, inputs]
+        if request.callback_url is not None:
+            body.append({"callbackUrl": request.callback_url})
+        key = await _key(request, body)
         if key and (known := await self.database.submissions.known(key)):
             return SubmissionReceipt(known, workflow.id, workflow.name)
-        graph = await self.check_aside(workflow.data)
-        return await self._begin(workflow, graph, organization, inputs, key, callback_url)
+        graph = await self.check_in_thread(workflow.data)
+        return await self._store_manual(workflow, graph, request, key)
 
-    async def submit_unsaved(
-        self,
-        document: Mapping[str, JsonValue],
-        name: str | None,
-        inputs: Mapping[str, JsonValue] | None,
-        organization_id: str | None,
-        idempotency_key: str | None = None,
-        callback_url: str | None = None,
+    async def submit_inline(
+        self, document: Mapping[str, JsonValue], name: str | None, request: SubmissionRequest
     ) -> SubmissionReceipt:
-        """Stores an execution of a document that came with the request, at its ``graph``.
+        """Store an execution of a document that the request contains as ``graph``.
 
         Raises:
-            InvalidRequestError: as ``submit``; pointers into the document begin with ``/graph``.
-            QueueFullError: as many executions wait as may.
-            StorageError: the database did not take it; nothing is stored.
+            InvalidRequestError: As for ``submit``; pointers into the document begin with
+                ``/graph``.
+            QueueFullError: If the maximum number of executions is pending.
+            StorageError: If the database is unavailable; nothing is stored.
         """
         text = await encode_off_loop(dict(document))
+        workflow_id = unsaved_id(request.organization_id)
         workflow = Workflow(
-            unsaved_id(organization_id), name or INLINE_WORKFLOW_NAME, text, organization_id
+            workflow_id, name or INLINE_WORKFLOW_NAME, text, request.organization_id
         )
-        body = {"graph": dict(document), "workflowName": name, "inputs": inputs and dict(inputs)}
-        if callback_url is not None:
-            body["callbackUrl"] = callback_url
-        key = await _key(organization_id, idempotency_key, body)
+        inputs = None if request.inputs is None else dict(request.inputs)
+        body = {"graph": dict(document), "workflowName": name, "inputs": inputs}
+        if request.callback_url is not None:
+            body["callbackUrl"] = request.callback_url
+        key = await _key(request, body)
         if key and (known := await self.database.submissions.known(key)):
             return SubmissionReceipt(known, workflow.id, workflow.name)
         try:
-            graph = await self.check_aside(text)
-        except InvalidDocumentError as refusal:
-            raise refusal.within("/graph") from None
-        return await self._begin(workflow, graph, organization_id, inputs, key, callback_url)
+            graph = await self.check_in_thread(text)
+        except InvalidDocumentError as error:
+            raise error.within("/graph") from None
+        return await self._store_manual(workflow, graph, request, key)
 
-    async def _begin(
+    async def _store_manual(
         self,
         workflow: Workflow,
         graph: Graph,
-        organization_id: str | None,
-        inputs: Mapping[str, JsonValue] | None,
+        request: SubmissionRequest,
         key: IdempotencyKey | None,
-        callback_url: str | None,
     ) -> SubmissionReceipt:
+        inputs = request.inputs
         plan = Plan(graph, start_manually(graph, inputs))
         submission = Submission(
             execution_id=str(uuid.uuid4()),
             workflow_id=workflow.id,
             workflow_name=workflow.name,
-            organization_id=organization_id,
+            organization_id=request.organization_id,
             document=workflow.data,
             inputs=None if inputs is None else await encode_off_loop(dict(inputs)),
             total_nodes=len(plan.counted),
-            unsaved=workflow.id == unsaved_id(organization_id),
+            unsaved=workflow.id == unsaved_id(request.organization_id),
             idempotency=key,
-            callback_url=callback_url,
+            callback_url=request.callback_url,
         )
         return await self._store(submission)
 
@@ -144,29 +152,29 @@ class SubmissionService:
         inputs: Mapping[str, JsonValue] | None,
         callback_url: str | None = None,
     ) -> SubmissionReceipt:
-        """Stores a new execution of what an old one ran, and wakes the runner.
+        """Store a new execution of the document that a finished execution ran.
 
         Raises:
-            ExecutionNotFoundError: there is none of that id that this service ran.
-            StillRunningError: it has not ended.
-            InvalidRequestError: If node or inputs do not fit its definition, or it cannot run any
-                more; nothing is stored.
-            QueueFullError: as many executions wait as may.
+            ExecutionNotFoundError: If this service never ran an execution with this id.
+            StillRunningError: If the execution has not finished.
+            InvalidRequestError: If the node or the inputs do not fit its document, or the document
+                can no longer run; nothing is stored.
+            QueueFullError: If the maximum number of executions is pending.
         """
         past = await self.database.reads.past_run(execution_id)
         if not has_ended(past.status):
             raise StillRunningError(execution_id, past.status)
-        graph = await self.check_aside(past.document)
+        graph = await self.check_in_thread(past.document)
         if from_node_id is not None and from_node_id not in graph.nodes:
             detail = f"the execution has no node '{from_node_id}'"
             raise InvalidInputsError([Problem("unknown_node", detail, "/fromNodeId")])
-        before = await run_sized(len(past.inputs or ""), _past_inputs, past)
-        after = before if inputs is None else inputs
-        # Run again, what a node called is nobody's child.
-        same = inputs is None and past.trigger_type != SUBWORKFLOW
-        trigger = past.trigger_type if same else MANUAL
-        start = start_as(trigger, graph, after)
-        changed = changed_by_inputs(start_as(past.trigger_type, graph, before), start)
+        previous = await run_sized(len(past.inputs or ""), _past_inputs, past)
+        current = previous if inputs is None else inputs
+        # The rerun of a subworkflow's execution has no parent, so it is a manual execution.
+        keeps_trigger = inputs is None and past.trigger_type != SUBWORKFLOW
+        trigger = past.trigger_type if keeps_trigger else MANUAL
+        start = start_as(trigger, graph, current)
+        changed = changed_by_inputs(start_as(past.trigger_type, graph, previous), start)
         kept = taken_over(graph, past.outcomes, from_node_id, changed)
         plan = Plan(graph, start)
         submission = Submission(
@@ -194,13 +202,13 @@ class SubmissionService:
         request: Mapping[str, JsonValue],
         key: IdempotencyKey | None,
     ) -> SubmissionReceipt:
-        """Store an execution that fires this webhook node alone, and wake the runner.
+        """Store an execution that starts at this webhook node only.
 
-        ``request`` is what templates of the execution see under that name.
+        ``request`` is the value of ``request`` in the execution's templates.
 
         Raises:
-            QueueFullError: as many executions wait as may.
-            StorageError: the database did not take it; nothing is stored.
+            QueueFullError: If the maximum number of executions is pending.
+            StorageError: If the database is unavailable; nothing is stored.
         """
         plan = Plan(graph, start_by_webhook(graph, node_id, payload))
         submission = Submission(
@@ -218,14 +226,14 @@ class SubmissionService:
         return await self._store(submission)
 
     async def resume(self, execution_id: str, node_id: str, resumption: Resumption) -> None:
-        """Lets a node that waits go on.
+        """Resume a waiting node.
 
         Raises:
-            ExecutionNotFoundError: there is no such execution.
-            NotWaitingError: the node does not wait, or was told to go on before.
+            ExecutionNotFoundError: If the execution does not exist.
+            NotWaitingError: If the node does not wait, or was resumed before.
         """
         await self.database.journal.resume(execution_id, node_id, resumption)
-        self.runner.poke(execution_id)
+        self.worker.notify_resumed(execution_id)
 
     async def _store(self, submission: Submission) -> SubmissionReceipt:
         execution_id = await self.database.submissions.submit(
@@ -233,45 +241,46 @@ class SubmissionService:
             self.max_pending_executions,
             self.max_pending_executions_per_organization,
         )
-        self.runner.wake()
+        self.worker.wake()
         return SubmissionReceipt(execution_id, submission.workflow_id, submission.workflow_name)
 
     def check(self, document: JsonValue) -> Graph:
-        """The graph of a document that can run.
+        """Return the graph of a valid document.
 
         Raises:
-            InvalidDocumentError: it cannot; every reason is in it.
+            InvalidDocumentError: If the document cannot run; the error contains every reason.
         """
         return self._normalized(document).graph
 
     def check_size(self, document: JsonValue, pointer: str) -> None:
-        """Check the number of nodes and connections of a document that was sent at ``pointer``.
+        """Check the number of nodes and connections of the document at ``pointer``.
 
         Raises:
-            InvalidDocumentError: If there are more than the settings allow.
+            InvalidDocumentError: If it has more than the settings allow.
         """
         try:
             self.limits.check(document)
         except InvalidDocumentError as error:
             raise error.within(pointer) from None
 
-    async def check_aside(self, document: JsonValue) -> Graph:
-        """As ``check``; a large document in a thread, so that nobody else has to wait for it."""
-        return (await self._normalized_aside(document)).graph
+    async def check_in_thread(self, document: JsonValue) -> Graph:
+        """Return the graph as ``check`` does; validate a large document in a thread."""
+        return (await self._normalized_in_thread(document)).graph
 
     async def warnings(self, document: JsonValue) -> list[Problem]:
         """Return the warnings about a document that can run.
 
         Raises:
-            InvalidDocumentError: If it cannot run; the error has the reasons and the warnings.
+            InvalidDocumentError: If the document cannot run; the error contains the reasons and
+                the warnings.
         """
-        return (await self._normalized_aside(document)).warnings
+        return (await self._normalized_in_thread(document)).warnings
 
     def stored_graph(self, document: JsonValue) -> Graph:
         """Return the graph of a document that was validated when it was submitted."""
         return read_graph(document, self.node_types.rules)
 
-    async def _normalized_aside(self, document: JsonValue) -> Normalized:
+    async def _normalized_in_thread(self, document: JsonValue) -> Normalized:
         if not _is_large(document):
             return self._normalized(document)
         return await asyncio.to_thread(self._normalized, document)
@@ -283,26 +292,24 @@ class SubmissionService:
 def _is_large(document: JsonValue) -> bool:
     if isinstance(document, Mapping):
         nodes: object = cast("Mapping[str, JsonValue]", document).get("nodes")
-        return isinstance(nodes, list) and len(cast("list[object]", nodes)) > LARGE_NODES
-    return isinstance(document, str) and len(document) > LARGE_CHARACTERS
+        return isinstance(nodes, list) and len(cast("list[object]", nodes)) > MAX_INLINE_NODES
+    return isinstance(document, str) and len(document) > MAX_INLINE_DOCUMENT_CHARS
 
 
-async def _key(
-    organization_id: str | None, key: str | None, body: JsonValue
-) -> IdempotencyKey | None:
-    """Return the key of a request; the order of fields makes no difference to the body."""
-    if key is None:
+async def _key(request: SubmissionRequest, body: JsonValue) -> IdempotencyKey | None:
+    """Return the key of a request with the hash of its body; the order of keys does not matter."""
+    if request.idempotency_key is None:
         return None
     text = await encode_off_loop(body)
     digest = await run_sized(len(text), _digest_of_json, text)
-    return IdempotencyKey(organization_id or "", key, digest)
+    return IdempotencyKey(request.organization_id or "", request.idempotency_key, digest)
 
 
 def _past_inputs(past: FinishedExecution) -> Mapping[str, JsonValue]:
-    """Return the inputs of a past execution.
+    """Return the inputs of a finished execution.
 
     Raises:
-        InvalidInputsError: If another program replaced them by something else than an object.
+        InvalidInputsError: If another program replaced them by a value that is not an object.
     """
     try:
         inputs: JsonValue = load_json_in_pieces(past.inputs or "{}", check_stop)

@@ -1,7 +1,7 @@
-"""Webhook addresses: finds the webhook node of a document that an address belongs to.
+"""Webhook addresses: finds the webhook node with a given address in a document.
 
-Strangers may try addresses. The reading of a document is kept, so that a wrong token takes as
-long as a workflow that does not exist, however large the document is.
+Strangers may guess addresses. Parsed documents are cached, so that the response to a wrong token
+takes as long as the one for a workflow that does not exist, however large the document is.
 """
 
 import hmac
@@ -18,8 +18,8 @@ from engine.graph import WEBHOOK
 from offload import run_sized
 from tasks.config.fields import WebhookConfig
 
-MAX_KEPT_DOCUMENTS = 256
-"""Maximum number of documents whose webhook nodes are kept."""
+MAX_CACHED_DOCUMENTS = 256
+"""Maximum number of documents whose webhook nodes are cached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,54 +31,54 @@ class WebhookNode:
 
 
 class WebhookAddresses:
-    """The webhook nodes of the documents that were read last. Use it on one event loop."""
+    """Cache of the webhook nodes of recently used documents, for use on one event loop."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[bytes, tuple[WebhookNode, ...]] = OrderedDict()
+        self._cache: OrderedDict[bytes, tuple[WebhookNode, ...]] = OrderedDict()
 
     async def find(self, document: str, token: str | None) -> WebhookNode | None:
-        """Return the webhook node with this token, or without any; of two, the first one.
+        """Return the first webhook node with this token; without a token, the first one without.
 
-        A node that is disabled or has an invalid config has no address, and neither has any node
-        of a text that is not a document.
+        A node that is disabled or has an invalid config has no address. A string that is not a
+        valid document has no nodes.
         """
         digest, nodes = await run_sized(len(document), self._look_up, document)
-        self._kept[digest] = nodes
-        self._kept.move_to_end(digest)
-        while len(self._kept) > MAX_KEPT_DOCUMENTS:
-            self._kept.popitem(last=False)
+        self._cache[digest] = nodes
+        self._cache.move_to_end(digest)
+        while len(self._cache) > MAX_CACHED_DOCUMENTS:
+            self._cache.popitem(last=False)
         return matching(nodes, token)
 
     def _look_up(self, document: str) -> tuple[bytes, tuple[WebhookNode, ...]]:
         digest = sha256(document.encode("utf-8", "replace")).digest()
-        kept = self._kept.get(digest)
-        return digest, webhook_nodes(document) if kept is None else kept
+        cached = self._cache.get(digest)
+        return digest, webhook_nodes(document) if cached is None else cached
 
 
 def webhook_nodes(document: str) -> tuple[WebhookNode, ...]:
-    """Return the webhook nodes of a document that have an address, in its order."""
+    """Return the webhook nodes that have an address, in the order of the document."""
     try:
         reading = read_document(document)
     except InvalidDocumentError:
         return ()
-    fed = {connection.target for connection in reading.document.connections}
+    targets = {connection.target for connection in reading.document.connections}
     found: list[WebhookNode] = []
     for node in reading.document.nodes:
-        if node.type != WEBHOOK or node.disabled or node.id in fed:
+        if node.type != WEBHOOK or node.disabled or node.id in targets:
             continue
         if node.pointer in reading.half_read:
             continue
         try:
             found.append(WebhookNode(node.id, WebhookConfig.model_validate(node.config)))
         except ValidationError:
-            continue  # it cannot be called, and strangers do not learn the reason
+            continue  # it has no address, and callers must not learn the reason
     return tuple(found)
 
 
 def matching(nodes: Sequence[WebhookNode], token: str | None) -> WebhookNode | None:
     """Return the first node with this token; all tokens are compared, in constant time."""
     found: WebhookNode | None = None
-    for node in nodes or _NOBODY:
+    for node in nodes or _DUMMY:
         if _is_same(node.config.webhook_token, token) and found is None and nodes:
             found = node
     return found
@@ -87,10 +87,10 @@ def matching(nodes: Sequence[WebhookNode], token: str | None) -> WebhookNode | N
 def _is_same(expected: str | None, given: str | None) -> bool:
     if expected is None or given is None:
         return expected is given
-    # An address may contain any bytes, and a document half a surrogate pair.
+    # Encoded leniently, because both strings may contain half a surrogate pair.
     wanted, sent = (text.encode("utf-8", "replace") for text in (expected, given))
     return hmac.compare_digest(wanted, sent)
 
 
-_NOBODY = (WebhookNode("", WebhookConfig.model_validate({"webhookToken": "no such token"})),)
-"""Compared where there are no nodes, so that the work is the same."""
+_DUMMY = (WebhookNode("", WebhookConfig.model_validate({"webhookToken": "no such token"})),)
+"""Compared if the document has no webhook nodes, so that the duration is the same."""

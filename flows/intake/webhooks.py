@@ -1,4 +1,4 @@
-"""Deliveries to webhooks: which node they are for, who sent them, and whether they came before."""
+"""Webhook intake: finds the node of a request, verifies its sender and detects duplicates."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -36,68 +36,68 @@ __all__ = ["REPLY", "RESPONSE", "Received", "WebhookIntake", "WebhookReceipt", "
 log = structlog.get_logger()
 
 RESPONSE = "webhookResponse"
-"""The type of the nodes that decide what the caller is answered."""
+"""Type of the nodes that define the HTTP response to a webhook request."""
 MAX_KEY_CHARS = 500
-"""Bytes of a delivery's key that are kept as they are; of a longer one its hash. With the longest
-organization it is less than the 2,704 bytes that PostgreSQL takes for a key."""
+"""Maximum length of a stored delivery key, in bytes; a longer key is replaced by its hash. Together
+with the longest organization id it fits into the 2,704 bytes of a PostgreSQL index entry."""
 
-_UNUSABLE_SECRET_MESSAGE = "it cannot be checked; the log of the service says why"  # noqa: S105 - a message
+_UNUSABLE_SECRET_MESSAGE = "it cannot be verified; see the log of the service"  # noqa: S105 - a message
 
 _addresses = WebhookAddresses()
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """The body of a delivery as the webhook node gets it, and the request around it."""
+    """The body of a webhook request as its node receives it, and data about the request."""
 
     payload: JsonValue
     request: Mapping[str, JsonValue]
-    """``{"headers", "query", "method"}``, credentials masked: ``request`` in templates."""
+    """``{"headers", "query", "method"}`` with masked credentials: ``request`` in templates."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookRequest:
-    """What somebody sent to a webhook's address. ``headers`` are by names in lower case."""
+    """A request to a webhook address. The names in ``headers`` are in lower case."""
 
     workflow_id: str
     token: str | None
     headers: Mapping[str, str]
     body: bytes
     receive: Callable[[], Awaitable[Received]]
-    """Reads the body; raises ``InvalidBodyError``. Called once the sender is known."""
+    """Reads the body, or raises ``InvalidBodyError``. It is called after the sender is verified."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookReceipt:
-    """The execution that a delivery started, now or when it came first."""
+    """The execution that a delivery started, now or as the original of a duplicate."""
 
     execution_id: str
     is_answered_by_node: bool
-    """Whether a ``webhookResponse`` node may decide what the caller is answered."""
+    """Whether a ``webhookResponse`` node can define the HTTP response."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookIntake:
-    """Takes deliveries in."""
+    """Starts executions for webhook requests."""
 
     database: Database
     submissions: SubmissionService
     secrets: Secrets
-    """What a ``webhookSecret`` may name."""
+    """Secrets that a ``webhookSecret`` can refer to."""
 
     async def deliver(self, delivery: WebhookRequest) -> WebhookReceipt:
-        """Start the execution that a delivery asks for, unless it did so before.
+        """Start the execution of a delivery, unless it is a duplicate.
 
-        The address is checked first, then the signature. Until both are right, every failure is
-        the same, because strangers must not learn which workflows and webhooks exist.
+        The address is checked first, then the signature. Until both are valid, every failure
+        looks the same, so that strangers cannot find out which workflows and webhooks exist.
 
         Raises:
             WorkflowNotFoundError: If no webhook has that address.
             WebhookSecretUnavailableError: If the webhook's secret cannot be read now.
-            SignatureError: If the webhook has a secret, and the delivery is not signed with it.
+            SignatureError: If the webhook has a secret and the signature is not valid.
             InvalidRequestError: If the workflow cannot run, or the body cannot be read.
-            QueueFullError: If too many executions wait.
-            StorageError: If the database did not store it.
+            QueueFullError: If the maximum number of executions is pending.
+            StorageError: If the database is unavailable.
         """
         workflow, node = await self._addressed(delivery)
         scheme = node.config.webhook_signature
@@ -111,30 +111,30 @@ class WebhookIntake:
         if key and (known := await self.database.submissions.known(key)):
             log.info("webhook_duplicate_received", workflow_id=workflow.id, execution_id=known)
             return await self._known(known, node.id)
-        graph = await self.submissions.check_aside(workflow.data)
+        graph = await self.submissions.check_in_thread(workflow.data)
         if received is None:
             received = await delivery.receive()
-        accepted = await self.submissions.submit_delivery(
+        receipt = await self.submissions.submit_delivery(
             workflow, graph, node.id, received.payload, received.request, key
         )
         log.info(
             "webhook_received",
             workflow_id=workflow.id,
             node_id=node.id,
-            execution_id=accepted.execution_id,
+            execution_id=receipt.execution_id,
         )
-        return WebhookReceipt(accepted.execution_id, _leads_to_response(graph, node.id))
+        return WebhookReceipt(receipt.execution_id, _leads_to_response(graph, node.id))
 
     async def _addressed(self, delivery: WebhookRequest) -> tuple[Workflow, WebhookNode]:
         """Return the workflow and the webhook node at an address.
 
         Raises:
-            WorkflowNotFoundError: If there is none; the reason makes no difference.
+            WorkflowNotFoundError: If the workflow, the node or the token does not exist.
         """
         try:
             workflow = await self.database.reads.workflow(delivery.workflow_id)
         except WorkflowNotFoundError:
-            matching((), delivery.token)  # the same work
+            matching((), delivery.token)  # takes as long as a wrong token
             raise
         node = await _addresses.find(workflow.data, delivery.token)
         if node is None:
@@ -142,11 +142,11 @@ class WebhookIntake:
         return workflow, node
 
     async def _secret(self, workflow: Workflow, text: str, scheme: SignatureScheme) -> str:
-        """Return the secret that a config contains or names.
+        """Return the secret that a config contains or refers to.
 
         Raises:
             WebhookSecretUnavailableError: If the secret cannot be read now.
-            SignatureError: If there is no such secret, or it cannot be used.
+            SignatureError: If the secret does not exist or is not a valid key.
         """
         name = named_secret(text)
         if name is None:
@@ -156,7 +156,7 @@ class WebhookIntake:
         except SecretUnavailableError as error:
             log.warning("webhook_secret_unavailable", workflow_id=workflow.id, reason=str(error))
             raise WebhookSecretUnavailableError from None
-        except NodeError as error:  # the secret that was found cannot be kept
+        except NodeError as error:  # the secret exists, but it cannot be masked
             log.warning("webhook_secret_invalid", workflow_id=workflow.id, reason=str(error))
             raise SignatureError(_UNUSABLE_SECRET_MESSAGE) from None
         value = self.secrets.get(name)
@@ -168,7 +168,7 @@ class WebhookIntake:
     async def _known(self, execution_id: str, node_id: str) -> WebhookReceipt:
         try:
             past = await self.database.reads.past_run(execution_id)
-        except ExecutionNotFoundError:  # forgotten meanwhile
+        except ExecutionNotFoundError:  # retention deleted it
             return WebhookReceipt(execution_id, is_answered_by_node=False)
         stored = self.submissions.stored_graph
         graph = await run_sized(len(past.document), stored, past.document)
@@ -176,10 +176,10 @@ class WebhookIntake:
 
 
 def _key(workflow: Workflow, node_id: str, sent_id: str | None) -> IdempotencyKey | None:
-    """What a repeated delivery is known by, whatever its body.
+    """Return the key that identifies a delivery and its duplicates, whatever their body.
 
-    It belongs to the node, as one message may go to several. It begins with a line break, which no
-    ``Idempotency-Key`` of a request can have in it.
+    It contains the node id, because several nodes may receive the same message. It begins with a
+    line break, so that it never equals the ``Idempotency-Key`` header of a request.
     """
     if not sent_id:
         return None

@@ -32,7 +32,7 @@ _left_behind: set[asyncio.Task[object]] = set()
 """An event loop holds its tasks weakly only."""
 
 
-def contained(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Awaitable[Any]]:
+def isolated(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Awaitable[Any]]:
     """``function`` as a coroutine function that raises nothing but what a caller can expect.
 
     Raises, when called:
@@ -48,7 +48,7 @@ def contained(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[...
         attempt = None if reports is None else reports.begin_attempt()
         if attempt is not None:
             context.run(enter_attempt, attempt)
-        call = _without_exits(function(*args, **kwargs))
+        call = _convert_exit_to_error(function(*args, **kwargs))
         handler = asyncio.create_task(call, context=context)
         try:
             await asyncio.wait([handler])
@@ -66,7 +66,7 @@ def contained(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[...
     return run
 
 
-async def _without_exits(call: Coroutine[Any, Any, object]) -> object:
+async def _convert_exit_to_error(call: Coroutine[Any, Any, object]) -> object:
     try:
         return await call
     except (Exception, asyncio.CancelledError):

@@ -34,8 +34,8 @@ from prefect.utilities.annotations import NotSet, quote
 from engine.errors import NodeError, describe
 from engine.json_encoding import size_within
 from flows.nodes.handler_errors import log_handler_error
-from flows.nodes.isolation import contained
-from flows.nodes.result import fit_to_be_told
+from flows.nodes.isolation import isolated
+from flows.nodes.result import redact_error
 from flows.nodes.retry_policy import (
     MAX_PAUSE_SECONDS,
     MIN_PARKED_PAUSE_SECONDS,
@@ -189,7 +189,7 @@ def _variant(
         # Prefect's asynchronous engine drives it: it can end an attempt, and waits on no thread.
         variant.fn = _in_thread(variant.fn)
         variant.isasync = True
-    variant.fn = contained(_checked(variant.fn, check))
+    variant.fn = isolated(_checked(variant.fn, check))
     return variant
 
 
@@ -215,7 +215,7 @@ def _checked(function: Callable[..., Any], check: Check) -> Callable[..., Corout
             return check(result)
         except Exception as error:
             log_handler_error(error, args[0] if args else None, __file__)
-            told = fit_to_be_told(error)
+            told = redact_error(error)
             if told is error:
                 raise
         except BaseException as error:

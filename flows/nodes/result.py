@@ -84,7 +84,7 @@ def _encoded(
         raise NodeError(f"the handler's {what} is no JSON: {reason}", retryable=False) from None
 
 
-def fit_to_be_told(error: Exception) -> Exception:
+def redact_error(error: Exception) -> Exception:
     """``error`` itself where it gives no secret away, else one that says the same without it."""
     told = secret_masker.error(_whole_text(error))
     if told == _whole_text(error):

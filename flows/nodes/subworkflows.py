@@ -19,7 +19,7 @@ from engine.parking import PARK
 from engine.subworkflow_calls import CALL, SUBWORKFLOW, call_of
 from engine.validation import read_and_validate
 from flows.nodes.result import NodeResult
-from flows.storage_retry import patiently
+from flows.storage_retry import retry_while_unavailable
 from offload import run_sized
 from tasks.registry import NodeTypes
 
@@ -68,9 +68,9 @@ class SubworkflowCaller:
     ) -> Child:
         workflow_id = cast("str", call["workflowId"])
         children, reads = self.database.children, self.database.reads
-        caller = await _patiently(lambda: children.caller(execution_id))
+        caller = await _retry_while_unavailable(lambda: children.caller(execution_id))
         try:
-            workflow = await _patiently(lambda: reads.workflow(workflow_id))
+            workflow = await _retry_while_unavailable(lambda: reads.workflow(workflow_id))
         except WorkflowNotFoundError as error:
             raise _refusal(str(error)) from None
         seen = (caller.organization_id, caller.workflow_organization_id)
@@ -111,7 +111,7 @@ class SubworkflowCaller:
         return Child(submission, caller.depth + 1, caller.root_id)
 
     async def _too_deep(self, execution_id: str, workflow: Workflow) -> str:
-        chain = await _patiently(lambda: self.database.children.chain(execution_id))
+        chain = await _retry_while_unavailable(lambda: self.database.children.chain(execution_id))
         names = [f"'{name}' ({its_id})" for name, its_id in [*chain, (workflow.name, workflow.id)]]
         return (
             f"workflows may call one another {self.most_deep} deep (MAX_SUBWORKFLOW_DEPTH), "
@@ -132,6 +132,6 @@ def _refusal(reason: str) -> NodeError:
     return NodeError(reason, retryable=False)
 
 
-async def _patiently(operation: Callable[[], Awaitable[T]]) -> T:
+async def _retry_while_unavailable(operation: Callable[[], Awaitable[T]]) -> T:
     """Until the database answers, or the node is cancelled."""
-    return await patiently(operation, "preparing a subworkflow", lambda: False)
+    return await retry_while_unavailable(operation, "subworkflow_preparation", lambda: False)

@@ -18,7 +18,7 @@ MAX_SETTLE_SHARE = 0.05
 one row for each execution that is parked or in the queue."""
 
 
-async def keep_leases(
+async def renew_leases_forever(
     database: Database, owner: str, active: Mapping[str, ExecutionSignals], lease_seconds: float
 ) -> None:
     """Renews the leases; where one was lost, the walk stops and writes nothing more."""
@@ -30,7 +30,7 @@ async def keep_leases(
         try:
             held = await database.queue.renew(owner, before, lease_seconds)
         except StorageError as error:
-            log.warning("database_unavailable", doing="renewing leases", reason=str(error))
+            log.warning("database_unavailable", operation="lease_renewal", reason=str(error))
             continue
         for execution_id in before:
             control = active.get(execution_id)
@@ -69,11 +69,11 @@ async def listen(
                 continue
             cancelled = await database.queue.cancellations(owner)
         except StorageError as error:
-            log.warning("database_unavailable", doing="listening", reason=str(error))
+            log.warning("database_unavailable", operation="signal_poll", reason=str(error))
             await asyncio.sleep(poll_seconds)
             continue
         for execution_id in cancelled:
             if control := active.get(execution_id):
                 control.stop(StopReason.CANCEL)
         for control in list(active.values()):
-            control.poke()
+            control.notify_resumed()

@@ -17,7 +17,9 @@ BATCH_PAUSE_SECONDS = 0.05
 """Between two bites, so that executions get their turn at the database."""
 
 
-async def keep_house(database: Database, days: float | None, count: int | None) -> None:
+async def run_maintenance_forever(
+    database: Database, days: float | None, count: int | None
+) -> None:
     """Forgets what is older or more than is kept, and tells those who wait for what is no more, for
     as long as the service runs.
     """
@@ -42,7 +44,7 @@ async def keep_house(database: Database, days: float | None, count: int | None) 
             if settled := await database.children.sweep():
                 log.warning("orphaned_calls_repaired", count=settled)
         except StorageError as error:
-            log.warning("database_unavailable", doing="housekeeping", reason=str(error))
+            log.warning("database_unavailable", operation="maintenance", reason=str(error))
         except Exception:
             log.exception("maintenance_failed")
         await asyncio.sleep(MAINTENANCE_INTERVAL_SECONDS)

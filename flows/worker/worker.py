@@ -23,7 +23,7 @@ from engine.errors import LeaseLostError, StorageError, TooManyPreviewsError
 from engine.json_values import JsonValue
 from engine.limits import DocumentLimits, RunLimits
 from engine.status import ExecutionStatus
-from flows.callbacks.dispatcher import CallbackSettings, deliver_callbacks
+from flows.callbacks.dispatcher import CallbackSettings, dispatch_callbacks_forever
 from flows.execution.executor import NODE_CANCEL_TIMEOUT_SECONDS
 from flows.execution.signals import ExecutionSignals, StopReason
 from flows.nodes.node_runner import NodeRunner
@@ -36,9 +36,9 @@ from flows.prefect_adapter.runs import (
     prefect_context,
     run_flow,
 )
-from flows.storage_retry import patiently
-from flows.worker.heartbeat import keep_leases, listen
-from flows.worker.maintenance import keep_house
+from flows.storage_retry import retry_while_unavailable
+from flows.worker.heartbeat import listen, renew_leases_forever
+from flows.worker.maintenance import run_maintenance_forever
 from flows.workflow_flow import ExecutionContext, current_execution, workflow_flow
 from tasks.context import HandlerSettings
 from tasks.registry import NodeTypes
@@ -49,14 +49,11 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 THREAD_JOIN_TIMEOUT_SECONDS = 5.0
-"""How long the thread may take to end once all executions are settled."""
-
+"""Timeout for the end of the thread after all executions were released."""
 CLAIM_TIMEOUT_SECONDS = 10.0
-"""How long a claim that is under way may take when the service stops."""
-
+"""Timeout for a claim in progress when the service stops."""
 RELEASE_TIMEOUT_SECONDS = 5.0
-"""How long putting an execution back may take when the service stops."""
-
+"""Timeout for the release of the executions when the service stops."""
 PREFECT_RETRY_DELAY_SECONDS = 5.0
 """How long an execution waits when Prefect could not take its flow run."""
 
@@ -130,15 +127,15 @@ class Worker:
 
         self._call(stop)
 
-    def poke(self, execution_id: str) -> None:
+    def notify_resumed(self, execution_id: str) -> None:
         """There is an answer for a node of this execution that waits."""
 
-        def poke() -> None:
+        def notify_resumed() -> None:
             if control := self._active.get(execution_id):
-                control.poke()
+                control.notify_resumed()
             self._wake.set()
 
-        self._call(poke)
+        self._call(notify_resumed)
 
     async def preview_node(
         self,
@@ -233,11 +230,11 @@ class Worker:
                 self._context = contextvars.copy_context()
                 lease, poll = self._settings.lease_seconds, self._settings.poll_interval_seconds
                 here = (self._database, self._owner, self._active)
-                beat = asyncio.create_task(keep_leases(*here, lease))
+                beat = asyncio.create_task(renew_leases_forever(*here, lease))
                 ears = asyncio.create_task(listen(*here, self._look, poll))
                 claims = self._claims = asyncio.create_task(self._claim_forever())
                 days, count = self._settings.retention_days, self._settings.retention_count
-                house = asyncio.create_task(keep_house(self._database, days, count))
+                house = asyncio.create_task(run_maintenance_forever(self._database, days, count))
                 post = asyncio.create_task(self._deliver_callbacks())
                 if not self._ready.done():
                     self._ready.set_result(None)
@@ -254,7 +251,7 @@ class Worker:
             try:
                 await self._look_for_work()
             except StorageError as error:
-                log.warning("database_unavailable", doing="claiming", reason=str(error))
+                log.warning("database_unavailable", operation="claim", reason=str(error))
             except Exception:
                 log.exception("claim_failed")
             try:
@@ -337,7 +334,7 @@ class Worker:
     def _tell_family(self, carrier: ExecutionContext) -> None:
         """Has those here hear at once, not at the next poll, that an execution has ended."""
         if parent := self._active.get(carrier.parent_id or ""):
-            parent.poke()
+            parent.notify_resumed()
         ending = carrier.outcome
         if isinstance(ending, ExecutionResult) and ending.status != ExecutionStatus.COMPLETED:
             self._look.set()  # what it called is cancelled
@@ -348,9 +345,9 @@ class Worker:
             f"The service went down {recoveries} times while it ran this execution, "
             "without a node of it ending in between (MAX_RECOVERY_ATTEMPTS)"
         )
-        await patiently(
+        await retry_while_unavailable(
             lambda: self._database.journal.abandon(carrier.lease, error),
-            "giving an execution up",
+            "poisoned_execution_failure",
             lambda: self._stopping,
         )
         carrier.outcome = ExecutionResult(ExecutionStatus.FAILED, error=error)
@@ -367,9 +364,9 @@ class Worker:
         delay = 0.0 if carrier.outcome == StopReason.SHUTDOWN else PREFECT_RETRY_DELAY_SECONDS
         queue = self._database.queue
         try:
-            await patiently(
+            await retry_while_unavailable(
                 lambda: queue.release(carrier.lease, delay),
-                "putting an execution back",
+                "execution_release",
                 lambda: self._stopping,
             )
             log.info("execution_released", delay_seconds=delay)
@@ -379,7 +376,9 @@ class Worker:
 
     async def _deliver_callbacks(self) -> None:
         lease, poll = self._settings.lease_seconds, self._settings.poll_interval_seconds
-        await deliver_callbacks(self._database, self._settings.callbacks, self._ended, lease, poll)
+        await dispatch_callbacks_forever(
+            self._database, self._settings.callbacks, self._ended, lease, poll
+        )
 
     async def _drain(self, grace_seconds: float) -> None:
         self._stopping = True

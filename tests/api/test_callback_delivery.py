@@ -15,7 +15,12 @@ from database.executions.callbacks import CallbackStatus
 from database.records import ExecutionResult, Submission
 from engine.plan import Progress
 from engine.status import ExecutionStatus
-from flows.callbacks.dispatcher import SLOTS, SLOTS_OF_A_HOST, CallbackSettings, deliver_callbacks
+from flows.callbacks.dispatcher import (
+    SLOTS,
+    SLOTS_OF_A_HOST,
+    CallbackSettings,
+    dispatch_callbacks_forever,
+)
 from tasks.context import HandlerSettings
 from tests.support.fake_clock import MovingClock
 from tests.support.ports import free_port
@@ -62,7 +67,7 @@ async def sending(database: Database, timeout_seconds: float = 10.0) -> AsyncIte
     """The loop of a service, which polls so often that moving the clock is noticed at once."""
     calls = HandlerSettings(http_allowed_hosts="127.0.0.1")
     settings = CallbackSettings(timeout_seconds=timeout_seconds, calls=calls)
-    loop = deliver_callbacks(database, settings, asyncio.Event(), 15, 0.02)
+    loop = dispatch_callbacks_forever(database, settings, asyncio.Event(), 15, 0.02)
     task = asyncio.create_task(loop)
     try:
         yield

@@ -38,7 +38,7 @@ class Blocks:
 @pytest.fixture
 def blocks(service: RunningService) -> Blocks:
     elsewhere = Blocks()
-    service.app.state.services.runner.secrets.fetch = elsewhere.fetch
+    service.app.state.services.worker.secrets.fetch = elsewhere.fetch
     return elsewhere
 
 
@@ -75,7 +75,7 @@ def test_a_block_that_is_too_short_to_be_masked_is_no_secret(
     service.save(hook(webhookSecret="{{ secrets.HOOK }}"))
     blocks.value = "abc"
     problem = problem_of(deliver(service), 401)
-    assert "it cannot be checked" in problem["detail"]
+    assert "it cannot be verified" in problem["detail"]
 
 
 USES = node("uses", "addField", addFieldName="a", addFieldValue="{{ secrets.HOOK }}")

@@ -42,7 +42,7 @@ def test_a_secret_of_the_service_may_be_named(tmp_path: Path, monkeypatch: pytes
     with RunningService(tmp_path) as service:
         for name in ("GONE", "NO_KEY"):
             service.save(hook(webhookSecret=f"{{{{ secrets.{name} }}}}"))
-            said = "it cannot be checked; the log of the service says why"
+            said = "it cannot be verified; see the log of the service"
             refused(service, BODY, signed(BODY), said)
 
         for text in ("{{ secrets.HOOK | lower }}", "{{ input.x }}", "whsec_{{ secrets.HOOK }}"):

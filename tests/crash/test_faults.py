@@ -90,7 +90,7 @@ def test_executions_wait_while_the_disk_is_full_and_complete_when_there_is_space
         visits.open("gate")
         wait_until(
             lambda: (
-                "recording a step" in {e["doing"] for e in service.events("database_unavailable")}
+                "step_recording" in {e["operation"] for e in service.events("database_unavailable")}
             )
         )
         wait_until(lambda: service.submit().status_code == 507)

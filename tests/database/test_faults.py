@@ -73,9 +73,9 @@ def locked(path: Path) -> Iterator[Lock]:
         lock.close()
 
 
-def ready_again(events: list[Any], doing: str) -> bool:
-    """Whether it was logged that ``doing`` had to wait."""
-    return any(e["event"] == "database_unavailable" and e["doing"] == doing for e in events)
+def ready_again(events: list[Any], operation: str) -> bool:
+    """Return whether the log contains that ``operation`` had to wait."""
+    return any(e["event"] == "database_unavailable" and e["operation"] == operation for e in events)
 
 
 def integrity(path: Path) -> str:
@@ -129,7 +129,7 @@ def test_locked_for_longer_submissions_are_put_off_and_executions_wait(
     before = row_counts(impatient)
     with locked(impatient.path) as lock, capture_logs() as events:
         gates.open("gate")
-        wait_until(lambda: ready_again(events, "recording a step"))
+        wait_until(lambda: ready_again(events, "step_recording"))
         answer = impatient.submit()
         assert "busy" in problem_of(answer, 503)["detail"]
         assert int(answer.headers["retry-after"]) > 0
@@ -194,7 +194,7 @@ def test_on_a_full_disk_submissions_are_refused_and_executions_wait(
             assert "full" in problem["detail"]
             assert row_counts(service) == before
             gates.open("gate")
-            wait_until(lambda: ready_again(events, "recording a step"))
+            wait_until(lambda: ready_again(events, "step_recording"))
             answer = service.poll(running)
             assert (answer["status"], answer["currentNodeId"]) == ("running", "gate")
             disk.make_space()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from flows.nodes.isolation import contained
+from flows.nodes.isolation import isolated
 from flows.nodes.progress import NodeProgress, ProgressReporter, node_progress
 from tests.support.virtual_time import run
 
@@ -40,7 +40,7 @@ class Watcher:
 
         async def node() -> Any:
             node_progress.set(self.node)
-            return await contained(handler)()  # type: ignore[arg-type]
+            return await isolated(handler)()  # type: ignore[arg-type]
 
         return await asyncio.create_task(node())
 

@@ -7,7 +7,7 @@ import pytest
 
 from engine.json_values import encode_json
 from engine.validation import TypeRules
-from flows.intake.submissions import LARGE_CHARACTERS, LARGE_NODES, SubmissionService
+from flows.intake.submissions import MAX_INLINE_DOCUMENT_CHARS, MAX_INLINE_NODES, SubmissionService
 from tests.support.documents import document, node
 
 
@@ -37,14 +37,14 @@ def of_nodes(count: int) -> dict[str, Any]:
     [
         (of_nodes(3), False),
         (encode_json(of_nodes(3)), False),
-        (of_nodes(LARGE_NODES + 1), True),
-        (encode_json(of_nodes(1)).ljust(LARGE_CHARACTERS + 1), True),
+        (of_nodes(MAX_INLINE_NODES + 1), True),
+        (encode_json(of_nodes(1)).ljust(MAX_INLINE_DOCUMENT_CHARS + 1), True),
     ],
 )
-async def test_only_a_large_document_is_checked_aside(sent: Any, aside: bool):
+async def test_only_a_large_document_is_validated_in_a_thread(sent: Any, aside: bool):
     types = WatchedTypes()
     nothing = cast("Any", None)
     submissions = SubmissionService(nothing, cast("Any", types), nothing, 0, 0)
-    await submissions.check_aside(sent)
+    await submissions.check_in_thread(sent)
     assert types.asked_by
     assert (threading.current_thread() not in types.asked_by) == aside

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from engine.errors import NodeError, TemplateError
 from engine.masking import MASK, masked_headers
-from flows.nodes.result import checked_result, fit_to_be_told
+from flows.nodes.result import checked_result, redact_error
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tasks.masking import Masker, secret_masker
 from tasks.secrets import Secrets
@@ -303,12 +303,12 @@ def test_a_secret_that_json_escapes_is_masked_in_results_too(spelt: Callable[[st
 
 @pytest.mark.usefixtures("_with_a_secret")
 def test_errors_are_told_without_it_and_with_all_else():
-    told = fit_to_be_told(NodeError("no: t0k3n-of-the-test", retryable=False, retry_after=3))
+    told = redact_error(NodeError("no: t0k3n-of-the-test", retryable=False, retry_after=3))
     assert isinstance(told, NodeError)
     assert (str(told), told.retryable, told.retry_after) == ("no: ***", False, 3)
-    assert str(fit_to_be_told(ValueError("t0k3n-of-the-test"))) == "ValueError: ***"
+    assert str(redact_error(ValueError("t0k3n-of-the-test"))) == "ValueError: ***"
     harmless = ValueError("fine")
-    assert fit_to_be_told(harmless) is harmless
+    assert redact_error(harmless) is harmless
 
 
 async def test_what_the_settings_do_not_have_is_looked_up_elsewhere():
