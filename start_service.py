@@ -42,7 +42,7 @@ Exit codes:
   1  cannot run, or a check found violations
   2  a wrong argument or setting, or a database that cannot be checked
 
-Settings are environment variables or lines of .env; docs/settings.md lists them.
+Settings are environment variables or lines of .env; docs/reference/settings.md lists them.
 """
 
 

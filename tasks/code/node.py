@@ -2,7 +2,7 @@
 
 The bounds contain accidents: endless loops, too much memory, too much output. They are no sandbox:
 the process may read what the service's user may read and open connections. Hence the node is off
-unless ``ENABLE_CODE_NODE=true``; see ``docs/decisions/0018-code-in-a-process-of-its-own.md``.
+unless ``ENABLE_CODE_NODE=true``; see ``docs/decisions/0018-code-in-a-child-process.md``.
 """
 
 import asyncio

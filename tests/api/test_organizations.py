@@ -223,5 +223,5 @@ def test_no_route_takes_an_organization_or_a_workflow_in_its_body_without_asking
         }
         if taken and TenantScopeDep not in hints.values():
             careless.append((route.path, taken))
-    # It is asked for and not looked up: docs/api.md.
+    # It is asked for and not looked up: docs/reference/http-api.md.
     assert careless == [("/api/nodes/execute", {"workflow_id"})]

@@ -183,6 +183,6 @@ def test_a_check_of_a_live_database_starts_no_second_service(
     assert starts == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/reliability.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/explanation/guarantees.md"])
 def test_the_docs_show_the_check(page: str) -> None:
     assert "./start.sh --check" in (ROOT / page).read_text(encoding="utf-8")

@@ -34,10 +34,10 @@ from tests.support.service import RunningService
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").glob("*.md")])
 NONE = "–"  # noqa: RUF001 - the dash of the table
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-NODES = (ROOT / "docs" / "nodes.md").read_text(encoding="utf-8")
-API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+SETTINGS = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+NODES = (ROOT / "docs" / "reference" / "nodes.md").read_text(encoding="utf-8")
+API = (ROOT / "docs" / "reference" / "http-api.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -50,7 +50,7 @@ def prose(text: str) -> str:
 
 def section(node_type: str) -> str:
     found = re.search(rf"^### `{node_type}`\n(.*?)(?=^##)", NODES, re.MULTILINE | re.DOTALL)
-    assert found, f"docs/nodes.md has no section for {node_type}"
+    assert found, f"docs/reference/nodes.md has no section for {node_type}"
     return found[1]
 
 
@@ -87,7 +87,7 @@ def custom_types(names: dict[str, Any]) -> NodeTypes:
 @pytest.mark.parametrize("name", list(Settings.model_fields))
 def test_every_setting_is_explained_with_its_default(name: str):
     row = re.search(rf"^\| `{name.upper()}` \| (.*?) \| .+ \|$", SETTINGS, re.MULTILINE)
-    assert row, f"docs/settings.md does not explain {name.upper()}"
+    assert row, f"docs/reference/settings.md does not explain {name.upper()}"
     default = Settings.model_fields[name].default
     if isinstance(default, Path) and default.is_absolute():
         default = default.relative_to(ROOT)
@@ -270,13 +270,26 @@ def test_every_module_that_a_page_names_is_there(page: Path):
 
 
 def test_decisions_are_numbered_without_a_gap_and_have_their_parts():
-    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    pages = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
     assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert text.startswith(f"# {page.name[:4]}. ")
         parts = re.findall(r"^## (.+)$", text, re.MULTILINE)
         assert parts == ["Context", "Decision", "Consequences", "Rejected"], page.name
+
+
+def test_the_template_of_a_decision_has_the_same_parts():
+    text = (ROOT / "docs" / "decisions" / "template.md").read_text(encoding="utf-8")
+    parts = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert parts == ["Context", "Decision", "Consequences", "Rejected"]
+
+
+def test_the_index_lists_every_decision_with_its_title():
+    index = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs" / "decisions").glob("[0-9]*.md"):
+        title = page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+        assert f"- [{title}]({page.name})" in index, "run make docs"
 
 
 def test_the_examples_of_the_readme_are_workflows_that_are_there():

@@ -1,4 +1,4 @@
-"""The table of attacks in docs/security.md, compared with the tests that it names."""
+"""The table of attacks in docs/explanation/security.md, compared with the tests that it names."""
 
 import ast
 import re
@@ -7,7 +7,7 @@ import pytest
 
 from config import ROOT
 
-PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "explanation" / "security.md").read_text(encoding="utf-8")
 CASES = [f"A{number}" for number in range(1, 12)] + [f"B{number}" for number in range(1, 12)]
 ROWS = {
     match[1]: match[2]
