@@ -88,7 +88,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        database = Database(settings.url, vault=data_encryption_of(settings))
+        database = Database(settings.url, encryption=data_encryption_of(settings))
         hub = EventBroadcaster(database, settings.poll_interval_seconds)
         worker = Worker(for_worker, types, database, hub.publish)
         try:

@@ -23,7 +23,7 @@ def create_private(path: Path) -> None:
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE_MODE))
 
 
-def why_not_private(path: Path, forbidden: int = OTHERS_WRITE) -> str | None:
+def insecure_mode_reason(path: Path, forbidden: int = OTHERS_WRITE) -> str | None:
     """Return why a file is not safe to read keys or secrets from; ``None`` if it is.
 
     A file that does not exist or cannot be read is left to the code that reads it. On Windows the

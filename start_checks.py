@@ -7,7 +7,7 @@ from pathlib import Path
 from config import ROOT, Settings, SettingsError
 from database.connection.urls import read_address
 from engine.errors import StorageUnavailableError
-from file_modes import OTHERS_WRITE, why_not_private
+from file_modes import OTHERS_WRITE, insecure_mode_reason
 
 
 def check_files(settings: Settings, env_file: Path = ROOT / ".env") -> None:
@@ -25,7 +25,7 @@ def check_files(settings: Settings, env_file: Path = ROOT / ".env") -> None:
     if settings.data_encryption_key is None and (file := key_file_of(settings)) is not None:
         checked.append(("DATA_ENCRYPTION_KEY is not set, and its file", file, OTHERS_WRITE))
     for name, path, forbidden in checked:
-        if (reason := why_not_private(path, forbidden)) is not None:
+        if (reason := insecure_mode_reason(path, forbidden)) is not None:
             raise SettingsError(f"{name}: {reason}")
 
 

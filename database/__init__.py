@@ -25,7 +25,7 @@ from database.connection.urls import is_sqlite
 from database.connection.writer import PooledWriter, SingleWriter, Writer
 from database.encryption import DataEncryption
 from database.executions.callbacks import Callbacks
-from database.executions.child_executions import Children
+from database.executions.child_executions import ChildExecutions
 from database.executions.journal import Journal
 from database.executions.queue import Queue
 from database.executions.submissions import Submissions
@@ -51,12 +51,12 @@ class _Connections:
     engine: AsyncEngine | None = None
 
     @classmethod
-    def open(cls, url: str, bell: CommitSignal) -> "_Connections":
+    def open(cls, url: str, commit_signal: CommitSignal) -> "_Connections":
         if is_sqlite(url):
             reader = ThreadedReader(open_reading_engine(url))
-            return cls(reader, SingleWriter(open_writing_engine(url), bell))
+            return cls(reader, SingleWriter(open_writing_engine(url), commit_signal))
         engine = open_engine(url)
-        return cls(PooledReader(engine), PooledWriter(engine, bell), engine)
+        return cls(PooledReader(engine), PooledWriter(engine, commit_signal), engine)
 
     async def close(self) -> None:
         await asyncio.to_thread(self.writer.close)
@@ -73,34 +73,34 @@ class Database:
         url: str,
         clock: Clock = utc_now,
         shared: _Connections | None = None,
-        bell: CommitSignal | None = None,
-        vault: DataEncryption | None = None,
+        commit_signal: CommitSignal | None = None,
+        encryption: DataEncryption | None = None,
     ) -> None:
         self._url = url
         self.clock = clock
-        self.bell = bell or CommitSignal()
+        self.commit_signal = commit_signal or CommitSignal()
         self._owns_access = shared is None
-        self._access = shared or _Connections.open(url, self.bell)
+        self._access = shared or _Connections.open(url, self.commit_signal)
         reader, writer = self._access.reader, self._access.writer
-        self._vault = vault or DataEncryption(None, None)
+        self._encryption = encryption or DataEncryption(None, None)
         self.submissions = Submissions(reader, writer, clock)
         self.queue = Queue(reader, writer, clock)
-        self.journal = Journal(reader, writer, clock, self._vault)
-        self.reads = ExecutionQueries(reader, self._vault)
+        self.journal = Journal(reader, writer, clock, self._encryption)
+        self.queries = ExecutionQueries(reader, self._encryption)
         self.log_pages = LogPages(reader)
-        self.news = EventFeed(reader)
-        self.lists = Listings(reader)
+        self.event_feed = EventFeed(reader)
+        self.listings = Listings(reader)
         self.workflows = SavedWorkflows(reader, writer, clock)
-        self.replies = WebhookResponses(reader, self._vault)
+        self.webhook_responses = WebhookResponses(reader, self._encryption)
         self.retention = Retention(reader, writer, clock)
         self.callbacks = Callbacks(reader, writer, clock)
-        self.children = Children(reader, writer, clock)
+        self.child_executions = ChildExecutions(reader, writer, clock)
 
     def for_another_loop(self) -> "Database":
         """The same database for the event loop of another thread; close it before this one."""
         # Threads serve any loop; the connections of an asynchronous engine are of one.
         shared = self._access if is_sqlite(self._url) else None
-        return Database(self._url, self.clock, shared, self.bell, self._vault)
+        return Database(self._url, self.clock, shared, self.commit_signal, self._encryption)
 
     async def prepare(self, examples: Sequence[ExampleWorkflow] = ()) -> bool:
         """Brings the schema up to date; says whether the database is new. See ``schema``."""

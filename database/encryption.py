@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from engine.errors import StorageUnavailableError
 from engine.json_values import JsonValue, encode_json
 from engine.redaction import HIDDEN
-from file_modes import why_not_private
+from file_modes import insecure_mode_reason
 
 _SEALED = "sealed"
 
@@ -30,7 +30,7 @@ class DataEncryption:
         self._key_file = key_file
         self._fernet: Fernet | None = None
 
-    def seal(self, result: Mapping[str, JsonValue]) -> str:
+    def encrypt(self, result: Mapping[str, JsonValue]) -> str:
         """The JSON text of ``resultDetail`` that holds a handler's whole result, unreadable.
 
         Raises:
@@ -39,7 +39,7 @@ class DataEncryption:
         token = self._cipher().encrypt(encode_json(dict(result)).encode()).decode()
         return encode_json({**HIDDEN, _SEALED: token})
 
-    def open(self, detail: Mapping[str, JsonValue]) -> dict[str, JsonValue] | None:
+    def decrypt(self, detail: Mapping[str, JsonValue]) -> dict[str, JsonValue] | None:
         """The result that ``seal`` put into a ``resultDetail``; ``None`` where it is no such one.
 
         Raises:
@@ -59,20 +59,20 @@ class DataEncryption:
 
     def _cipher(self) -> Fernet:
         if self._fernet is None:
-            secret = self._data_key.encode() if self._data_key else self._key_of_file()
+            secret = self._data_key.encode() if self._data_key else self._read_key_file()
             derived = HKDF(SHA256(), 32, salt=None, info=b"workflow hideData").derive(secret)
             self._fernet = Fernet(base64.urlsafe_b64encode(derived))
         return self._fernet
 
-    def _key_of_file(self) -> bytes:
+    def _read_key_file(self) -> bytes:
         if self._key_file is None:
             raise StorageUnavailableError(
                 "nodes with hideData need DATA_ENCRYPTION_KEY, or a database in a file"
             )
         try:
             if not self._key_file.exists():
-                _make_key_file(self._key_file)
-            if (reason := why_not_private(self._key_file)) is not None:
+                _create_key_file(self._key_file)
+            if (reason := insecure_mode_reason(self._key_file)) is not None:
                 raise StorageUnavailableError(f"the key file cannot be used: {reason}")
             key = self._key_file.read_bytes().strip()
         except OSError as error:
@@ -82,7 +82,7 @@ class DataEncryption:
         return key
 
 
-def _make_key_file(path: Path) -> None:
+def _create_key_file(path: Path) -> None:
     """Makes the file with a key in it, at once: another service may look for it just now."""
     handle, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # mode 0600
     try:

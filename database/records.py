@@ -53,7 +53,7 @@ class WorkflowChange:
     name: str
     data: str
     tags: str | None = None
-    keeps_tags: bool = False
+    keep_tags: bool = False
     """Whether ``tags`` stay as they are."""
 
 
@@ -74,7 +74,7 @@ class Submission:
     idempotency: "IdempotencyKey | None" = None
     callback_url: str | None = None
     rerun_of: str | None = None
-    taken_over: tuple[str, ...] = ()
+    reused_nodes: tuple[str, ...] = ()
     """Node ids whose results the rerun takes from the execution it repeats."""
     progress: Progress | None = None
     """How far it is from the start, where results are taken over."""
@@ -378,7 +378,7 @@ class SubscriptionFilter:
     execution_ids: frozenset[str] | None = None
     organization_id: str | None = None
 
-    def covers(self, execution_id: str, organization_id: str | None) -> bool:
+    def matches(self, execution_id: str, organization_id: str | None) -> bool:
         """Whether an execution is among them."""
         if self.execution_ids is not None and execution_id not in self.execution_ids:
             return False

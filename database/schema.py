@@ -21,7 +21,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "orchestrator_schema_version"
 """Not Alembic's default name, which the main project may use for itself."""
 
-CREATED = "created"
+CREATED_BY_SERVICE = "created"
 """The fact that the service made the main project's tables itself, and when."""
 
 _SHARED_COLUMNS = {
@@ -75,12 +75,14 @@ def _upgrade(connection: Connection, clock: Clock, examples: Sequence[ExampleWor
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     if VERSION_TABLE in tables:
-        _refuse_newer(connection, config)
+        _reject_newer(connection, config)
     _add_missing_columns(connection, tables)
     command.upgrade(config, "head")
     created = workflows.name not in tables
     if created:
-        connection.execute(service_metadata.insert().values(name=CREATED, value=to_text(clock())))
+        connection.execute(
+            service_metadata.insert().values(name=CREATED_BY_SERVICE, value=to_text(clock()))
+        )
     if created and examples:
         now = to_text(clock())
         connection.execute(
@@ -111,7 +113,7 @@ def _add_missing_columns(connection: Connection, tables: Collection[str]) -> Non
                     operations.add_column(table.name, Column(name, table.columns[name].type))
 
 
-def _refuse_newer(connection: Connection, config: Config) -> None:
+def _reject_newer(connection: Connection, config: Config) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     rows = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608 - a constant
     for (revision,) in rows:

@@ -14,13 +14,13 @@ from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from database.clock import Clock, to_text
-from database.connection.engines import breaks_foreign_key
+from database.connection.engines import is_foreign_key_violation
 from database.connection.reader import Reader
 from database.connection.writer import Writer
-from database.executions.completion import cancel, tell_parents, touched_by_deletion
+from database.executions.completion import cancel, notify_parents, relatives_of_deleted
 from database.executions.inline_workflows import is_saved
 from database.foreign_values import required_text_of, text_of
-from database.maintenance.retention import forget
+from database.maintenance.retention import delete_executions
 from database.records import SavedWorkflow, WorkflowChange
 from database.tables import executions, runs, workflows
 from engine.errors import (
@@ -34,7 +34,7 @@ from engine.errors import (
 from engine.json_values import encode_json, load_json
 from engine.status import OPEN, ExecutionStatus
 
-_OUR_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+_SERVICE_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 
 Versions = Collection[str] | None
 """The versions in which a change is wanted; ``None`` for any."""
@@ -46,7 +46,7 @@ def version_of(workflow: SavedWorkflow) -> str:
     Where another program keeps that in another form, or not at all, two changes may have the same:
     there it is a hash of what is stored.
     """
-    if workflow.updated_at is not None and _OUR_TIME.fullmatch(workflow.updated_at):
+    if workflow.updated_at is not None and _SERVICE_TIMESTAMP.fullmatch(workflow.updated_at):
         return workflow.updated_at
     parts = [workflow.name, workflow.data, workflow.tags, workflow.updated_at]
     return sha256(encode_json(parts).encode()).hexdigest()
@@ -103,7 +103,7 @@ class SavedWorkflows:
         try:
             return await self._writer.run(write)
         except IntegrityError as error:
-            if breaks_foreign_key(error) and organization_id is not None:
+            if is_foreign_key_violation(error) and organization_id is not None:
                 raise UnknownOrganizationError(organization_id) from None
             if "not null" in str(error.orig).lower():
                 reason = f"The table 'workflows' refuses the row: {error.orig}"
@@ -124,11 +124,11 @@ class SavedWorkflows:
         def write(connection: Connection) -> SavedWorkflow:
             before = _find(connection, workflow_id, lock=True)
             _expect(before, versions)
-            tags = before.tags if change.keeps_tags else change.tags
-            same_tags = change.keeps_tags or _same_json(before.tags, tags)
+            tags = before.tags if change.keep_tags else change.tags
+            same_tags = change.keep_tags or _same_json(before.tags, tags)
             if before.name == change.name and same_tags and _same_json(before.data, change.data):
                 return before
-            updated_at = self._later_than(before.updated_at)
+            updated_at = self._next_timestamp(before.updated_at)
             connection.execute(
                 update(workflows)
                 .where(workflows.c.id == workflow_id)
@@ -146,10 +146,10 @@ class SavedWorkflows:
 
         return await self._writer.run(write)
 
-    def _later_than(self, before: str | None) -> str:
+    def _next_timestamp(self, before: str | None) -> str:
         """Now, or a millisecond after ``before``: no two states of a row have the same."""
         now = to_text(self._clock())
-        if before is None or not _OUR_TIME.fullmatch(before) or before < now:
+        if before is None or not _SERVICE_TIMESTAMP.fullmatch(before) or before < now:
             return now
         try:
             return to_text(datetime.fromisoformat(before) + timedelta(milliseconds=1))
@@ -188,10 +188,10 @@ class SavedWorkflows:
             now = to_text(self._clock())
             running = connection.scalars(owned).all()
             all_of_it = select(executions.c.id).where(mine)
-            called, calling = touched_by_deletion(connection, all_of_it)
+            called, calling = relatives_of_deleted(connection, all_of_it)
             stopped = cancel(connection, calling, now)
-            forget(connection, all_of_it)
-            tell_parents(connection, called, now)
+            delete_executions(connection, all_of_it)
+            notify_parents(connection, called, now)
             connection.execute(delete(workflows).where(workflows.c.id == workflow_id))
             return [*running, *stopped]
 

@@ -9,7 +9,7 @@ from enum import IntEnum
 from hashlib import sha256
 from pathlib import Path
 
-from file_modes import why_not_private
+from file_modes import insecure_mode_reason
 
 ALL_ORGANIZATIONS = "*"
 FORMAT = "name:role:organization:sha256"
@@ -89,7 +89,7 @@ def read_keys(text: str | None, file: Path | None) -> ApiKeys:
     if text is not None:
         keys += _of("API_KEYS", re.split(r"[,\n]", text))
     if file is not None:
-        if (reason := why_not_private(file)) is not None:
+        if (reason := insecure_mode_reason(file)) is not None:
             raise KeysError(f"API_KEYS_FILE: {reason}")
         try:
             lines = file.read_text(encoding="utf-8").splitlines()

@@ -25,7 +25,7 @@ class TenantScope:
     """What one caller may see. For a key of all organizations no question costs anything."""
 
     caller: Caller
-    reads: ExecutionQueries
+    queries: ExecutionQueries
 
     def organization(self, asked: str | None) -> str | None:
         """The organization that a request is about; without one asked for, the caller's own.
@@ -53,7 +53,7 @@ class TenantScope:
         # PostgreSQL would not even be asked for a text with a NUL character.
         if "\0" in execution_id or (only is not None and only != execution_id):
             raise ExecutionNotFoundError(execution_id)
-        if mine is not None and await self.reads.organization_of(execution_id) != mine:
+        if mine is not None and await self.queries.organization_of(execution_id) != mine:
             raise ExecutionNotFoundError(execution_id)
 
     async def see_workflow(self, workflow_id: str) -> None:
@@ -65,13 +65,13 @@ class TenantScope:
         mine = self.caller.organization_id
         if mine is None:
             return
-        if (await self.reads.workflow(workflow_id)).organization_id != mine:
+        if (await self.queries.workflow(workflow_id)).organization_id != mine:
             raise WorkflowNotFoundError(workflow_id)
 
 
 async def _scope(connection: HTTPConnection) -> TenantScope:
-    reads: ExecutionQueries = connection.app.state.services.database.reads
-    return TenantScope(connection.scope["caller"], reads)
+    queries: ExecutionQueries = connection.app.state.services.database.queries
+    return TenantScope(connection.scope["caller"], queries)
 
 
 TenantScopeDep = Annotated[TenantScope, Depends(_scope)]

@@ -112,7 +112,7 @@ async def read_execution(
     """How an execution stands: status, progress, the last logs, the output."""
     most = services.max_response_characters
     with_results = "nodeResults" in include
-    execution, logs = await services.database.reads.execution_with_logs(
+    execution, logs = await services.database.queries.execution_with_logs(
         execution_id,
         last=RECENT_LOG_COUNT,
         cut_at=PAYLOAD_PREVIEW_CHARS,
@@ -122,7 +122,7 @@ async def read_execution(
     position = None
     if execution.status == ExecutionStatus.PENDING:
         position = await services.database.queue.position(execution_id, services.lease_seconds)
-    callback = await services.database.callbacks.state(execution_id)
+    callback = await services.database.callbacks.status(execution_id)
     texts = [(log.input_data, log.output_data) for log in logs]
     size = _characters(execution.final_output, execution.node_results, *sum(texts, ()))
     return await encoded(
@@ -253,7 +253,7 @@ async def resume(
 )
 async def make_token(execution_id: str, services: ServicesDep) -> TokenResponse:
     """A token that reads this execution and nothing else, and for a while: for browsers."""
-    await services.database.reads.organization_of(execution_id)  # there is one
+    await services.database.queries.organization_of(execution_id)  # there is one
     token, said = services.access.tokens.issue(execution_id)
     return TokenResponse(
         token=token, execution_id=execution_id, expires_at=to_text(said.expires_at)

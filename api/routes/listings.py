@@ -49,7 +49,7 @@ async def list_executions(  # noqa: PLR0913, PLR0917 - by name, each a field of 
     """Executions, newest first, without payloads; also those that other programs made."""
     organization_id = scope.organization(organization_id)
     wanted = ExecutionFilter(organization_id, workflow_id, frozenset(status), parent_execution_id)
-    page = await services.database.lists.executions(wanted, limit, execution_place(cursor))
+    page = await services.database.listings.executions(wanted, limit, execution_place(cursor))
     size = EXECUTION_CHARS_ESTIMATE * len(page.items)
     return await encoded_model(size, lambda: _executions_view(page))
 
@@ -92,7 +92,7 @@ async def list_executions_of_a_workflow(
     cursor: Cursor = None,
 ) -> Response:
     """The workflow's executions, newest first."""
-    workflow, page, total = await services.database.lists.executions_of(
+    workflow, page, total = await services.database.listings.executions_of(
         workflow_id, limit, execution_place(cursor), scope.organization(None)
     )
     size = EXECUTION_CHARS_ESTIMATE * len(page.items)

@@ -93,7 +93,7 @@ async def stream_execution(
     With the id of the last event that the client got: only what came after it.
     """
     known = _known(last_event_id, last_event_id_in_query, after_seq)
-    execution = await services.database.reads.execution(execution_id)
+    execution = await services.database.queries.execution(execution_id)
     after = None
     if known is not None:
         if has_ended(execution.status) and known == execution.seq > 0:
@@ -141,8 +141,8 @@ async def stream_events(
             raise InvalidInputsError([Problem("invalid_query", detail, "")])
         for execution_id in sorted(ids):
             await scope.see_execution(execution_id)
-            execution = await services.database.reads.execution(execution_id)
-            if not SubscriptionFilter(ids, organization_id).covers(
+            execution = await services.database.queries.execution(execution_id)
+            if not SubscriptionFilter(ids, organization_id).matches(
                 execution_id, execution.organization_id
             ):
                 raise ExecutionNotFoundError(execution_id)

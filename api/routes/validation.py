@@ -29,7 +29,7 @@ async def validate(
     document = request.graph
     if request.workflow_id is not None:
         await scope.see_workflow(request.workflow_id)
-        document = (await services.database.reads.workflow(request.workflow_id)).data
+        document = (await services.database.queries.workflow(request.workflow_id)).data
     try:
         warnings = await services.submissions.warnings(document)
     except InvalidDocumentError as refused:

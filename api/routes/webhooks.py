@@ -110,7 +110,7 @@ async def _receive(
     reply = await _reply_in_time(services, delivered.execution_id)
     if reply is not None:
         return await _as_response(reply)
-    statuses = await services.database.news.statuses({delivered.execution_id})
+    statuses = await services.database.event_feed.statuses({delivered.execution_id})
     status = statuses.get(delivered.execution_id)
     if status not in _STATUSES_WITHOUT_ERROR:
         return _without_response(delivered.execution_id, status)
@@ -149,10 +149,10 @@ async def _reply(services: Services, execution_id: str) -> Mapping[str, Any] | N
     async with aclosing(services.hub.follow(interest)) as messages:
         async for message in messages:
             if message is not None and _tells_of_reply(message.body):
-                detail = await services.database.replies.first(execution_id, RESPONSE)
+                detail = await services.database.webhook_responses.first(execution_id, RESPONSE)
                 return None if detail is None else detail.get(REPLY)
     # A client that falls behind gets a summary, which need not contain every node.
-    detail = await services.database.replies.first(execution_id, RESPONSE)
+    detail = await services.database.webhook_responses.first(execution_id, RESPONSE)
     return None if detail is None else detail.get(REPLY)
 
 

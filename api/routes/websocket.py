@@ -156,7 +156,7 @@ class _WebSocketSession:
                 AUTHENTICATION_REQUIRED_MESSAGE if self.caller is None else TOKEN_EXPIRED_MESSAGE
             )
         elif isinstance(command, Subscribe):
-            await self._subscribe(command, TenantScope(self.caller, self.database.reads))
+            await self._subscribe(command, TenantScope(self.caller, self.database.queries))
         elif isinstance(command, Unsubscribe):
             await self._unsubscribe(command)
         else:

@@ -47,7 +47,9 @@ async def list_workflows(
 ) -> WorkflowsResponse:
     """Workflows, newest first, without their documents."""
     organization_id = scope.organization(organization_id)
-    page = await services.database.lists.workflows(organization_id, limit, workflow_place(cursor))
+    page = await services.database.listings.workflows(
+        organization_id, limit, workflow_place(cursor)
+    )
     return WorkflowsResponse(
         workflows=[
             WorkflowSummaryResponse(
@@ -182,7 +184,7 @@ async def _change(content: WorkflowContent) -> WorkflowChange:
         name=content.name,
         data=await encode_off_loop(content.data),
         tags=None if content.tags is None else await encode_off_loop(content.tags),
-        keeps_tags="tags" not in content.model_fields_set,
+        keep_tags="tags" not in content.model_fields_set,
     )
 
 

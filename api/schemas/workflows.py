@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from api.schemas.base import ApiModel, RequestModel
 from api.schemas.executions import Name
-from database.executions.inline_workflows import is_unsaved_id
+from database.executions.inline_workflows import is_inline_workflow_id
 
 FIXED_NAMES = frozenset({"execute", "validate"})
 """Parts of the interface's own paths, and so no ids."""
@@ -23,7 +23,7 @@ def _fit_for_a_path(workflow_id: str) -> str:
     parts = workflow_id.split("/")
     if is_own_path(workflow_id):
         raise PydanticCustomError("invalid_id", "the interface has a path of that name")
-    if is_unsaved_id(workflow_id):
+    if is_inline_workflow_id(workflow_id):
         raise PydanticCustomError("invalid_id", "ids that begin so are the service's own")
     if any(part in ("", ".", "..") for part in parts):
         reason = "a part between slashes that is empty, '.' or '..' does not survive in a URL"

@@ -43,8 +43,8 @@ class EventBroadcaster:
     """Tells clients what happens. Used in one event loop, ``publish`` from any thread."""
 
     def __init__(self, database: Database, poll_interval_seconds: float) -> None:
-        self._news = database.news
-        self._bell = database.bell
+        self._event_feed = database.event_feed
+        self._commit_signal = database.commit_signal
         self._poll_seconds = poll_interval_seconds
         self._loop = asyncio.get_running_loop()
         self._rung = asyncio.Event()
@@ -83,18 +83,20 @@ class EventBroadcaster:
             subscription.close()
 
     async def position(self) -> int:
-        """See ``EventFeed.position``."""
-        return await self._news.position()
+        """See ``EventFeed.last_position``."""
+        return await self._event_feed.last_position()
 
     async def resume_at(self, execution_id: str, seq: int) -> int | None:
-        """See ``EventFeed.position_of``."""
-        return await self._news.position_of(execution_id, seq)
+        """See ``EventFeed.position_after``."""
+        return await self._event_feed.position_after(execution_id, seq)
 
     async def is_all_known(self, execution_ids: frozenset[str], position: int) -> bool:
         """Whether these executions have ended, and nothing came after ``position``."""
         if execution_ids - await self._over(set(execution_ids)):
             return False
-        found, _, _ = await self._news.after(position, SubscriptionFilter(execution_ids), 1)
+        found, _, _ = await self._event_feed.read_after(
+            position, SubscriptionFilter(execution_ids), 1
+        )
         return not found
 
     async def follow(
@@ -142,7 +144,7 @@ class EventBroadcaster:
                 more = True
                 while more:
                     found, position, more = await self._patiently(
-                        self._news.after, position, interest, PAGE
+                        self._event_feed.read_after, position, interest, PAGE
                     )
                     for event in found:
                         unended.add(event.execution_id)
@@ -163,7 +165,7 @@ class EventBroadcaster:
         """Those of these executions of which nothing more can come."""
         if not execution_ids:
             return set()
-        statuses = await self._patiently(self._news.statuses, execution_ids)
+        statuses = await self._patiently(self._event_feed.statuses, execution_ids)
         return {i for i in execution_ids if i not in statuses or has_ended(statuses[i])}
 
     async def _as_it_stands(self, interest: SubscriptionFilter) -> tuple[list[Message], int]:
@@ -174,10 +176,10 @@ class EventBroadcaster:
         named, gone = interest.execution_ids, list[str]()
         while True:
             try:
-                standings, top = await self._patiently(self._news.standing, interest)
+                standings, top = await self._patiently(self._event_feed.snapshots, interest)
             except ExecutionNotFoundError:  # deleted since the client asked
                 ids = named or frozenset()
-                there = await self._patiently(self._news.statuses, ids)
+                there = await self._patiently(self._event_feed.statuses, ids)
                 gone = sorted(ids - there.keys())
                 interest = SubscriptionFilter(frozenset(there), interest.organization_id)
             else:
@@ -245,9 +247,9 @@ class EventBroadcaster:
         await asyncio.shield(self._started)
 
     async def _follow_on(self, started: asyncio.Future[None]) -> None:
-        leave = self._bell.listen(self._ring)
+        leave = self._commit_signal.connect(self._ring)
         try:
-            position = await self._patiently(self._news.position)
+            position = await self._patiently(self._event_feed.last_position)
             started.set_result(None)
             sweep = self._loop.time() + SWEEP_INTERVAL_SECONDS
             while True:
@@ -278,7 +280,7 @@ class EventBroadcaster:
         self._rung.clear()
         more = True
         while more:
-            found, position, more = await self._news.latest(position, self._is_wanted, PAGE)
+            found, position, more = await self._event_feed.tail(position, self._is_wanted, PAGE)
             for event in found:
                 self._hand_out(of_event(event), event.organization_id)
         return position
@@ -304,14 +306,16 @@ class EventBroadcaster:
         followed = {i for i in self._of_execution if i is not None}
         if not followed:
             return
-        statuses = await self._news.statuses(followed)
+        statuses = await self._event_feed.statuses(followed)
         ended = {i for i in followed if i in statuses and has_ended(statuses[i])}
         for execution_id in followed - statuses.keys():
             self._tell(of_deleted(execution_id))
         # Its last message may be on its way; a sweep later it has come, if there is one.
         for execution_id in ended & self._ended_unheard:
             with suppress(ExecutionNotFoundError):  # deleted this moment: the next sweep tells
-                found, _ = await self._news.standing(SubscriptionFilter(frozenset({execution_id})))
+                found, _ = await self._event_feed.snapshots(
+                    SubscriptionFilter(frozenset({execution_id}))
+                )
                 (message,) = await run_sized(_size(found), _messages, found, None)
                 self._tell(message)
         self._ended_unheard = ended

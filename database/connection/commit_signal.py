@@ -9,12 +9,12 @@ class CommitSignal:
     def __init__(self) -> None:
         self._listeners: tuple[Callable[[], object], ...] = ()
 
-    def ring(self) -> None:
+    def send(self) -> None:
         """Calls every listener, in the thread that committed."""
         for listener in self._listeners:
             listener()
 
-    def listen(self, listener: Callable[[], object]) -> Callable[[], None]:
+    def connect(self, listener: Callable[[], object]) -> Callable[[], None]:
         """Has ``listener`` called from now on; it must return at once and never raise.
 
         Returns:
@@ -22,7 +22,7 @@ class CommitSignal:
         """
         self._listeners = (*self._listeners, listener)
 
-        def leave() -> None:
+        def disconnect() -> None:
             self._listeners = tuple(known for known in self._listeners if known is not listener)
 
-        return leave
+        return disconnect

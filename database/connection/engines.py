@@ -14,7 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from database.connection.urls import explain_unopened, read_address
+from database.connection.urls import open_failure_reason, read_address
 from engine.errors import (
     StorageBusyError,
     StorageError,
@@ -97,7 +97,7 @@ def _open_sqlite(url: str, connections: int, begin: Callable[[Connection], None]
             connection = dialect.connect(*positional, **named)
             _prepare_sqlite(connection)
         except sqlite3.OperationalError as error:
-            reason = explain_unopened(file) if "unable to open" in str(error) else None
+            reason = open_failure_reason(file) if "unable to open" in str(error) else None
             if reason is None:
                 raise
             raise sqlite3.OperationalError(f"{error}: {reason}") from None
@@ -153,18 +153,18 @@ def _length_of_blob(element: byte_length, compiler: SQLCompiler, **options: Any)
     return f"length(CAST({compiler.process(element.clauses, **options)} AS BLOB))"
 
 
-def insert_if_new(connection: Connection, table: Table) -> Insert:
+def insert_or_ignore(connection: Connection, table: Table) -> Insert:
     """The ``INSERT`` that passes over rows that are there, in this database's dialect."""
-    return _insert_if_new(connection.dialect.name, table)
+    return _insert_or_ignore(connection.dialect.name, table)
 
 
 @functools.cache
-def _insert_if_new(dialect: str, table: Table) -> Insert:
+def _insert_or_ignore(dialect: str, table: Table) -> Insert:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     return insert(table).on_conflict_do_nothing()
 
 
-def breaks_foreign_key(error: IntegrityError) -> bool:
+def is_foreign_key_violation(error: IntegrityError) -> bool:
     """Whether a row was refused for what it refers to: an organization, a workflow."""
     return "foreign key" in str(error.orig).lower()
 
@@ -179,7 +179,7 @@ def _code_of(error: SQLAlchemyError) -> str:
     return getattr(error.orig, "sqlstate", None) or "" if isinstance(error, DBAPIError) else ""
 
 
-def translate(error: SQLAlchemyError | OSError) -> Exception:
+def to_service_error(error: SQLAlchemyError | OSError) -> Exception:
     """A driver's error as one of the service's; an integrity error stays what it is."""
     if isinstance(error, OSError):  # asyncpg's own, of a server that is not there
         return StorageError(f"The database cannot be reached: {error}")

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from database.connection.engines import READ_POOL_SIZE, translate
+from database.connection.engines import READ_POOL_SIZE, to_service_error
 from engine.errors import StorageError
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class ThreadedReader:
             with self._engine.connect() as connection, connection.begin():
                 return question(connection)
         except SQLAlchemyError as error:
-            raise translate(error) from error
+            raise to_service_error(error) from error
 
     def close(self) -> None:
         """Waits for what is being asked; call it from no event loop that others depend on."""
@@ -85,7 +85,7 @@ class PooledReader:
                 async with connection.begin():
                     return await connection.run_sync(question)
         except (SQLAlchemyError, OSError) as error:
-            raise translate(error) from error
+            raise to_service_error(error) from error
 
     def close(self) -> None:
         """Nothing to end; the engine is somebody else's."""

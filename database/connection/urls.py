@@ -84,7 +84,7 @@ def read_address(text: str) -> Address:
             return _read_postgres(rest)
         if separator and scheme in _SQLITE:
             return _read_sqlite(rest)
-        raise ValueError(_explain_scheme(text))  # noqa: TRY301 - one prefix for all reasons
+        raise ValueError(_scheme_error(text))  # noqa: TRY301 - one prefix for all reasons
     except ValueError as error:
         raise StorageUnavailableError(f"The database's URL cannot be used: {error}") from None
 
@@ -99,7 +99,7 @@ def sqlite_url(file: Path) -> str:
     return f"sqlite:///{quote(str(file), safe=' +/')}"
 
 
-def explain_unopened(file: Path) -> str | None:
+def open_failure_reason(file: Path) -> str | None:
     """Return why SQLite cannot open ``file`` for writing, as far as the file system shows it."""
     try:
         if file.is_dir():
@@ -118,7 +118,7 @@ def explain_unopened(file: Path) -> str | None:
     return None
 
 
-def _explain_scheme(text: str) -> str:
+def _scheme_error(text: str) -> str:
     scheme, separator, path = text.partition(":")
     if scheme.lower() in {"file", *_SQLITE} or not separator:
         path = (path or text).partition("?")[0]

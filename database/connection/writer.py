@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from database.connection.commit_signal import CommitSignal
-from database.connection.engines import is_conflict, translate
+from database.connection.engines import is_conflict, to_service_error
 from database.executions.event_log import HAS_EVENTS
 from engine.errors import StorageBusyError, StorageError
 
@@ -58,7 +58,7 @@ class PooledWriter:
     """Takes a connection of the pool for each change."""
 
     engine: AsyncEngine
-    bell: CommitSignal
+    commit_signal: CommitSignal
 
     async def run(self, change: Write[T]) -> T:
         """See ``Writer``."""
@@ -67,15 +67,15 @@ class PooledWriter:
             tries += 1
             try:
                 async with self.engine.begin() as connection:
-                    result, noted = await connection.run_sync(_with_news(change))
+                    result, noted = await connection.run_sync(_reporting_events(change))
             except (SQLAlchemyError, OSError) as error:
                 undone = isinstance(error, SQLAlchemyError) and is_conflict(error)
                 if not undone or tries == MAX_ATTEMPTS:
-                    raise translate(error) from error
+                    raise to_service_error(error) from error
             else:
                 break
         if noted:
-            self.bell.ring()
+            self.commit_signal.send()
         return result
 
     def close(self) -> None:
@@ -97,9 +97,9 @@ class _Job:
 class SingleWriter:
     """One thread, one connection; may be called from any event loop."""
 
-    def __init__(self, engine: Engine, bell: CommitSignal) -> None:
+    def __init__(self, engine: Engine, commit_signal: CommitSignal) -> None:
         self._engine = engine
-        self._bell = bell
+        self._commit_signal = commit_signal
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._closed = False
@@ -151,12 +151,14 @@ class SingleWriter:
 
     def _write_group(self, group: list[_Job]) -> None:
         if len(group) > 1:
-            together = _with_news(lambda connection: [job.change(connection) for job in group])
+            together = _reporting_events(
+                lambda connection: [job.change(connection) for job in group]
+            )
             try:
                 with self._engine.connect() as connection, connection.begin():
                     results, noted = together(connection)
             except Exception as error:  # noqa: BLE001 - to each change its own transaction and error
-                busy = translate(error) if isinstance(error, SQLAlchemyError) else None
+                busy = to_service_error(error) if isinstance(error, SQLAlchemyError) else None
                 if isinstance(busy, StorageBusyError):
                     # Each alone would wait as long again.
                     for job in group:
@@ -166,7 +168,7 @@ class SingleWriter:
                 for job, result in zip(group, results, strict=True):
                     job.settle(result, None)
                 if noted:
-                    self._bell.ring()
+                    self._commit_signal.send()
                 return
         for job in group:
             self._write_alone(job)
@@ -174,18 +176,18 @@ class SingleWriter:
     def _write_alone(self, job: _Job) -> None:
         try:
             with self._engine.connect() as connection, connection.begin():
-                result, noted = _with_news(job.change)(connection)
+                result, noted = _reporting_events(job.change)(connection)
         except SQLAlchemyError as error:
-            job.settle(None, translate(error))
+            job.settle(None, to_service_error(error))
         except Exception as error:  # noqa: BLE001 - carried over to the caller
             job.settle(None, error)
         else:
             job.settle(result, None)
             if noted:
-                self._bell.ring()
+                self._commit_signal.send()
 
 
-def _with_news(change: Write[T]) -> Write[tuple[T, bool]]:
+def _reporting_events(change: Write[T]) -> Write[tuple[T, bool]]:
     """``change``, which says besides whether it noted events."""
 
     def run(connection: Connection) -> tuple[T, bool]:

@@ -41,7 +41,7 @@ class CallbackAttempt:
     attempt: int
     """Counted from 1, over restarts; with ``owner`` it tells this claim from every other."""
     workflow_name: str
-    last_try_at: str
+    final_attempt_after: str
     """From this moment on no other attempt follows one that failed."""
 
 
@@ -91,14 +91,14 @@ class Callbacks:
     def _now(self) -> str:
         return to_text(self._clock())
 
-    def _too_far(self) -> str:
+    def _max_due(self) -> str:
         return to_text(self._clock() + MAX_DUE_AHEAD)
 
-    async def due(self) -> dict[str, int]:
+    async def due_by_host(self) -> dict[str, int]:
         """How many callbacks are due by host, the one that has waited longest first."""
         query = (
             select(callbacks.c.host, func.count())
-            .where(or_(callbacks.c.dueAt <= self._now(), callbacks.c.dueAt > self._too_far()))
+            .where(or_(callbacks.c.dueAt <= self._now(), callbacks.c.dueAt > self._max_due()))
             .group_by(callbacks.c.host)
             .order_by(func.min(callbacks.c.dueAt))
         )
@@ -115,7 +115,7 @@ class Callbacks:
         def write(connection: Connection) -> CallbackAttempt | None:
             now = self._now()
             mine = None
-            for due in (callbacks.c.dueAt <= now, callbacks.c.dueAt > self._too_far()):
+            for due in (callbacks.c.dueAt <= now, callbacks.c.dueAt > self._max_due()):
                 oldest = select(callbacks.c.executionId).where(callbacks.c.host == host, due)
                 oldest = oldest.order_by(callbacks.c.dueAt).limit(1)
                 mine = connection.scalar(oldest.with_for_update(skip_locked=True))
@@ -148,7 +148,7 @@ class Callbacks:
 
         return await self._writer.run(write)
 
-    async def delivered(self, delivery: CallbackAttempt, status: int) -> None:
+    async def record_delivery(self, delivery: CallbackAttempt, status: int) -> None:
         """Records that the receiver has taken it.
 
         Raises:
@@ -158,7 +158,7 @@ class Callbacks:
         now = self._now()
         await self._record(delivery, dueAt=None, deliveredAt=now, lastStatus=status, lastError=None)
 
-    async def failed(
+    async def record_failure(
         self, delivery: CallbackAttempt, failure: AttemptFailure, delay_seconds: float
     ) -> str | None:
         """Records a failed attempt.
@@ -173,11 +173,11 @@ class Callbacks:
         """
         now = self._now()
         said = {"lastStatus": failure.status, "lastError": failure.error}
-        if failure.is_final or now >= delivery.last_try_at:
+        if failure.is_final or now >= delivery.final_attempt_after:
             await self._record(delivery, dueAt=None, abandonedAt=now, **said)
             return None
         after_delay = to_text(self._clock() + timedelta(seconds=delay_seconds))
-        due = min(after_delay, delivery.last_try_at)
+        due = min(after_delay, delivery.final_attempt_after)
         await self._record(delivery, dueAt=due, **said)
         return due
 
@@ -207,7 +207,7 @@ class Callbacks:
 
         await self._writer.run(write)
 
-    async def state(self, execution_id: str) -> CallbackStatus | None:
+    async def status(self, execution_id: str) -> CallbackStatus | None:
         """How far the callback of an execution is; ``None`` where nobody is to be told."""
         query = select(callbacks).where(callbacks.c.executionId == execution_id)
         row = await self._reader.run(lambda connection: connection.execute(query).first())

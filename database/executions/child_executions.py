@@ -9,10 +9,10 @@ from sqlalchemy import Connection, and_, delete, exists, func, or_, select, upda
 from sqlalchemy.exc import IntegrityError
 
 from database.clock import Clock, to_text
-from database.connection.engines import breaks_foreign_key, insert_if_new
+from database.connection.engines import insert_or_ignore, is_foreign_key_violation
 from database.connection.reader import Reader
 from database.connection.writer import Writer
-from database.executions.completion import cancel, cancel_children, tell_node, tell_parents
+from database.executions.completion import cancel, cancel_children, notify_node, notify_parents
 from database.executions.node_records import NodeEnded
 from database.executions.node_runs import row_id
 from database.executions.submissions import insert_execution
@@ -62,9 +62,9 @@ def start_children(
             _start(connection, lease, row_id(lease, node.node_id), node.child, now)
 
 
-def give_up_children(connection: Connection, ended: Sequence[NodeEnded], now: str) -> None:
+def cancel_abandoned_children(connection: Connection, ended: Sequence[NodeEnded], now: str) -> None:
     """Cancels the children of nodes that wait for them no longer."""
-    given_up = [node.gives_up for node in ended if node.gives_up is not None]
+    given_up = [node.abandoned_child for node in ended if node.abandoned_child is not None]
     if given_up:
         cancel(connection, given_up, now)
 
@@ -78,7 +78,7 @@ def _start(connection: Connection, lease: Lease, node_run_id: str, child: Child,
         "depth": child.depth,
         "rootId": child.root_id,
     }
-    if connection.execute(insert_if_new(connection, children), row).rowcount != 1:
+    if connection.execute(insert_or_ignore(connection, children), row).rowcount != 1:
         return
     connection.execute(
         update(logs)
@@ -89,18 +89,18 @@ def _start(connection: Connection, lease: Lease, node_run_id: str, child: Child,
         with connection.begin_nested():
             insert_execution(connection, submission, now)
     except IntegrityError as error:
-        if not breaks_foreign_key(error):
+        if not is_foreign_key_violation(error):
             raise
         # Deleted since it was read: the node hears of it like of any other end.
         reason = f"Workflow '{submission.workflow_id}' or its organization was deleted"
         failed = ExecutionStatus.FAILED
         end = ChildResult(submission.execution_id, submission.workflow_name, failed, reason)
-        tell_node(connection, node_run_id, None, end)
+        notify_node(connection, node_run_id, None, end)
         mine = children.c.executionId == submission.execution_id
         connection.execute(update(children).where(mine).values(notifiedAt=now))
 
 
-class Children:
+class ChildExecutions:
     """What is asked about calls, and the sweep that settles what other programs left open."""
 
     def __init__(self, reader: Reader, writer: Writer, clock: Clock) -> None:
@@ -175,7 +175,7 @@ class Children:
         now = to_text(self._clock())
         found = connection.execute(_UNSETTLED_CALLS.limit(ORPHAN_BATCH_SIZE)).all()
         over = [row.executionId for row in found if row.isOver]
-        tell_parents(connection, over, now)
+        notify_parents(connection, over, now)
         cancel_children(connection, over, now)
         cancel(connection, [row.executionId for row in found if not row.isOver], now)
         # Where foreign keys are not enforced, the row still names a parent that is gone.

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Connection, Select, bindparam, select, update
 
 from database.executions.callbacks import make_due
-from database.executions.event_log import note_executions
+from database.executions.event_log import append_execution_events
 from database.executions.node_runs import UNENDED, cancel_node_runs
 from database.foreign_values import text_of
 from database.tables import CLAIMABLE_NOW, children, executions, logs, runs
@@ -47,7 +47,7 @@ _MAKE_CLAIMABLE = (
 )
 
 
-def hold_family(connection: Connection, execution_ids: Collection[str]) -> None:
+def lock_relatives(connection: Connection, execution_ids: Collection[str]) -> None:
     """Locks the rows of these executions, of their parents and of all that they called.
 
     Whoever ends an execution calls it first. All take the rows from the youngest on, so that nobody
@@ -69,14 +69,16 @@ def hold_family(connection: Connection, execution_ids: Collection[str]) -> None:
     connection.execute(order.with_for_update())
 
 
-def after_end(connection: Connection, execution_ids: Collection[str], now: str) -> None:
+def run_completion_effects(
+    connection: Connection, execution_ids: Collection[str], now: str
+) -> None:
     """These executions have just ended, and their rows say how."""
     make_due(connection, execution_ids, now)
-    tell_parents(connection, execution_ids, now)
+    notify_parents(connection, execution_ids, now)
     cancel_children(connection, execution_ids, now)
 
 
-def tell_parents(connection: Connection, execution_ids: Collection[str], now: str) -> None:
+def notify_parents(connection: Connection, execution_ids: Collection[str], now: str) -> None:
     """Tells the nodes that called these executions how they ended, or that they were deleted."""
     untold = connection.execute(_UNNOTIFIED_CHILDREN, {"ended": list(execution_ids)}).all()
     if not untold:
@@ -104,7 +106,7 @@ def tell_parents(connection: Connection, execution_ids: Collection[str], now: st
     }
     for child in untold:
         gone = ChildResult(child.executionId, None, ExecutionStatus.FAILED, DELETED)
-        tell_node(connection, child.nodeRunId, child.parentId, ends.get(child.executionId, gone))
+        notify_node(connection, child.nodeRunId, child.parentId, ends.get(child.executionId, gone))
     connection.execute(
         update(children)
         .where(children.c.executionId.in_([child.executionId for child in untold]))
@@ -112,7 +114,7 @@ def tell_parents(connection: Connection, execution_ids: Collection[str], now: st
     )
 
 
-def tell_node(
+def notify_node(
     connection: Connection, node_run_id: str, parent_id: str | None, end: ChildResult
 ) -> None:
     """Has a node that waits for a child go on; one that waits no longer is left as it is."""
@@ -125,7 +127,7 @@ def tell_node(
         connection.execute(_MAKE_CLAIMABLE, {"parent": parent_id})
 
 
-def touched_by_deletion(
+def relatives_of_deleted(
     connection: Connection, execution_ids: Select[tuple[str]]
 ) -> tuple[Sequence[str], Sequence[str]]:
     """What goes on around executions that are about to be deleted: those of them whose parents wait
@@ -154,7 +156,7 @@ def cancel(connection: Connection, execution_ids: Sequence[str], now: str) -> li
     Returns:
         Those that somebody runs, and who is asked to stop them.
     """
-    hold_family(connection, execution_ids)
+    lock_relatives(connection, execution_ids)
     rows = connection.execute(
         select(runs.c.executionId, runs.c.owner).where(
             runs.c.executionId.in_(execution_ids), runs.c.endedAt.is_(None)
@@ -166,11 +168,11 @@ def cancel(connection: Connection, execution_ids: Sequence[str], now: str) -> li
         ask = update(runs).where(runs.c.executionId.in_(held), runs.c.cancelRequestedAt.is_(None))
         connection.execute(ask.values(cancelRequestedAt=now))
     if unheld:
-        end_unheld(connection, unheld, now)
+        cancel_unowned(connection, unheld, now)
     return held
 
 
-def end_unheld(connection: Connection, execution_ids: Sequence[str], now: str) -> None:
+def cancel_unowned(connection: Connection, execution_ids: Sequence[str], now: str) -> None:
     """Ends executions that nobody runs as ``cancelled``."""
     connection.execute(
         update(runs)
@@ -184,5 +186,5 @@ def end_unheld(connection: Connection, execution_ids: Sequence[str], now: str) -
         .where(executions.c.id.in_(execution_ids), executions.c.status.in_(before))
         .values(status=ExecutionStatus.CANCELLED, completedAt=now, currentNodeId=None)
     )
-    after_end(connection, execution_ids, now)
-    note_executions(connection, execution_ids, now)
+    run_completion_effects(connection, execution_ids, now)
+    append_execution_events(connection, execution_ids, now)

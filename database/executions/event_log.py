@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, Integer, Text, and_, bindparam, select, text, update
 
-from database.connection.engines import insert_if_new
+from database.connection.engines import insert_or_ignore
 from database.tables import events, executions, logs, runs
 
 HAS_EVENTS = "orchestrator_events_noted"
@@ -46,16 +46,16 @@ _NODE_EVENTS = (
 )
 
 
-def note_nodes(
+def append_node_events(
     connection: Connection, execution_id: str, changes: Sequence[tuple[int, str]], now: str
 ) -> None:
     """Notes that these rows of ``execution_logs`` changed: sequence number and id of each."""
     if not changes:
         return
-    _keep_order(connection)
+    _lock_event_order(connection)
     columns = ["executionId", "seq", "at", *(c.name for c in (*_FROM_EXECUTION, *_FROM_NODE))]
     # A write whose commit was not confirmed is made again; its events are there then.
-    note = insert_if_new(connection, events).from_select(columns, _NODE_EVENTS)
+    note = insert_or_ignore(connection, events).from_select(columns, _NODE_EVENTS)
     connection.execute(
         note,
         [
@@ -65,11 +65,11 @@ def note_nodes(
     )
 
 
-def note_executions(connection: Connection, execution_ids: Sequence[str], now: str) -> None:
+def append_execution_events(connection: Connection, execution_ids: Sequence[str], now: str) -> None:
     """Notes that these executions changed as a whole; each takes a sequence number for it."""
     if not execution_ids:
         return
-    _keep_order(connection)
+    _lock_event_order(connection)
     connection.execute(
         update(runs).where(runs.c.executionId.in_(execution_ids)).values(seq=runs.c.seq + 1)
     )
@@ -88,7 +88,7 @@ def note_executions(connection: Connection, execution_ids: Sequence[str], now: s
     connection.execute(events.insert().from_select(columns, changed))
 
 
-def _keep_order(connection: Connection) -> None:
+def _lock_event_order(connection: Connection) -> None:
     """Makes positions grow in the order of commits, so that nobody reads past one to come."""
     connection.info[HAS_EVENTS] = True
     if connection.dialect.name == "postgresql":

@@ -8,8 +8,8 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, and_, case, func, or_, select, update
 
-from database.executions.completion import after_end, hold_family
-from database.executions.event_log import note_executions
+from database.executions.completion import lock_relatives, run_completion_effects
+from database.executions.event_log import append_execution_events
 from database.executions.node_runs import UNENDED, cancel_node_runs
 from database.tables import executions, runs
 from engine.errors import LeaseLostError
@@ -20,17 +20,17 @@ SETTLE_BATCH_SIZE = 100
 
 FAILED_ELSEWHERE = "Another program set the status to 'failed' and gave no reason"
 
-GOING_ON = tuple(status for status in ExecutionStatus if status not in TERMINAL)
-GOES_ON = or_(executions.c.status.is_(None), executions.c.status.in_(GOING_ON))
+UNENDED_STATUSES = tuple(status for status in ExecutionStatus if status not in TERMINAL)
+HAS_NOT_ENDED = or_(executions.c.status.is_(None), executions.c.status.in_(UNENDED_STATUSES))
 """Whether an execution has not ended. Any other status ends it, also one that is not known here."""
-HAS_ENDED = executions.c.status.not_in(GOING_ON)
+HAS_ENDED = executions.c.status.not_in(UNENDED_STATUSES)
 
 
 class EndedElsewhereError(LeaseLostError):
     """Another program has set the status of the execution to one that ends it."""
 
 
-_UNHELD = (
+_FOREIGN_ENDS = (
     select(runs.c.executionId)
     .join(executions, executions.c.id == runs.c.executionId)
     .where(runs.c.endedAt.is_(None), runs.c.owner.is_(None), HAS_ENDED)
@@ -40,15 +40,15 @@ _UNHELD = (
 
 def has_foreign_ends(connection: Connection) -> bool:
     """Return whether another program has ended executions that no service holds."""
-    return connection.execute(_UNHELD.limit(1)).first() is not None
+    return connection.execute(_FOREIGN_ENDS.limit(1)).first() is not None
 
 
-def settle_unheld(connection: Connection, now: str) -> int:
+def settle_unowned(connection: Connection, now: str) -> int:
     """Settle executions that no service holds; return how many there were."""
-    found = connection.scalars(_UNHELD).all()
-    hold_family(connection, found)
+    found = connection.scalars(_FOREIGN_ENDS).all()
+    lock_relatives(connection, found)
     # Looked at again under the lock: a service may have claimed or ended some of them.
-    still = connection.scalars(_UNHELD.where(runs.c.executionId.in_(found))).all()
+    still = connection.scalars(_FOREIGN_ENDS.where(runs.c.executionId.in_(found))).all()
     if still:
         settle(connection, still, now)
     return len(still)
@@ -81,5 +81,5 @@ def settle(connection: Connection, execution_ids: Collection[str], now: str) -> 
         .where(runs.c.executionId.in_(ids))
         .values(owner=None, claimableAt=None, endedAt=now, endedElsewhere=1)
     )
-    after_end(connection, ids, now)
-    note_executions(connection, ids, now)
+    run_completion_effects(connection, ids, now)
+    append_execution_events(connection, ids, now)

@@ -6,7 +6,7 @@ enforces it. See docs/decisions/0013-unsaved-documents.md.
 
 from sqlalchemy import ColumnElement, Connection, and_, func
 
-from database.connection.engines import insert_if_new
+from database.connection.engines import insert_or_ignore
 from database.tables import workflows
 
 INLINE_WORKFLOW = "orchestrator-inline"
@@ -16,12 +16,12 @@ _PREFIX = f"{INLINE_WORKFLOW}:"
 _NOTHING = '{"nodes": [], "connections": []}'
 
 
-def unsaved_id(organization_id: str | None) -> str:
+def inline_workflow_id(organization_id: str | None) -> str:
     """The ``workflowId`` of an organization's executions of unsaved documents."""
     return INLINE_WORKFLOW if organization_id is None else f"{_PREFIX}{organization_id}"
 
 
-def is_unsaved_id(workflow_id: str) -> bool:
+def is_inline_workflow_id(workflow_id: str) -> bool:
     """Whether an id is kept for such rows."""
     return workflow_id == INLINE_WORKFLOW or workflow_id.startswith(_PREFIX)
 
@@ -33,12 +33,12 @@ def is_saved() -> ColumnElement[bool]:
     return and_(workflows.c.id != INLINE_WORKFLOW, beginning != _PREFIX)
 
 
-def ensure_row(connection: Connection, organization_id: str | None, now: str) -> None:
+def ensure_inline_workflow(connection: Connection, organization_id: str | None, now: str) -> None:
     """Makes the row of an organization, unless it is there."""
     connection.execute(
-        insert_if_new(connection, workflows),
+        insert_or_ignore(connection, workflows),
         {
-            "id": unsaved_id(organization_id),
+            "id": inline_workflow_id(organization_id),
             "organizationId": organization_id,
             "name": INLINE_WORKFLOW_NAME,
             "data": _NOTHING,

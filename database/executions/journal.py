@@ -25,11 +25,11 @@ from database.clock import Clock, to_text
 from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.encryption import DataEncryption
-from database.executions.child_executions import give_up_children, start_children
-from database.executions.completion import after_end, hold_family
-from database.executions.event_log import note_executions, note_nodes
-from database.executions.foreign_ends import GOES_ON, EndedElsewhereError, settle, was_ended
-from database.executions.journal_state import run_record
+from database.executions.child_executions import cancel_abandoned_children, start_children
+from database.executions.completion import lock_relatives, run_completion_effects
+from database.executions.event_log import append_execution_events, append_node_events
+from database.executions.foreign_ends import HAS_NOT_ENDED, EndedElsewhereError, settle, was_ended
+from database.executions.journal_state import build_journal_state
 from database.executions.node_records import NodeEnded, NodeOutcomeRecorded, NodeStarted, RetryLater
 from database.executions.node_runs import (
     UNENDED,
@@ -104,7 +104,7 @@ _RENEW_LEASE_AND_PROGRESS = _RENEW_LEASE.values(
 _SET_CURRENT_NODE = (
     update(executions)
     .where(executions.c.id == bindparam("execution"))
-    .where(GOES_ON)
+    .where(HAS_NOT_ENDED)
     .values(currentNodeId=bindparam("current"), status=ExecutionStatus.RUNNING)
 )
 
@@ -112,8 +112,10 @@ _SET_CURRENT_NODE = (
 class Journal:
     """Recording executions, for the owner of their leases."""
 
-    def __init__(self, reader: Reader, writer: Writer, clock: Clock, vault: DataEncryption) -> None:
-        self.vault = vault
+    def __init__(
+        self, reader: Reader, writer: Writer, clock: Clock, encryption: DataEncryption
+    ) -> None:
+        self.encryption = encryption
         self._reader = reader
         self._writer = writer
         self._clock = clock
@@ -138,7 +140,9 @@ class Journal:
             for row in rows
             for value in (row.outputData, row.resultDetail, row.resumption)
         )
-        return await run_sized(size, run_record, lease.execution_id, head, rows, self.vault)
+        return await run_sized(
+            size, build_journal_state, lease.execution_id, head, rows, self.encryption
+        )
 
     async def resumptions(self, lease: Lease) -> dict[str, Resumption]:
         """What nodes that wait were told, by ``resume`` or by a child's end, by node id."""
@@ -167,11 +171,11 @@ class Journal:
             self._guard(connection, lease, None)
             parked = connection.execute(
                 update(executions)
-                .where(executions.c.id == lease.execution_id, GOES_ON)
+                .where(executions.c.id == lease.execution_id, HAS_NOT_ENDED)
                 .values(status=ExecutionStatus.WAITING)
             )
             if parked.rowcount != 1:
-                raise _why_not_ours(connection, lease)
+                raise _lost_lease_error(connection, lease)
             connection.execute(
                 update(runs)
                 .where(runs.c.executionId == lease.execution_id)
@@ -183,7 +187,7 @@ class Journal:
                     ),
                 )
             )
-            note_executions(connection, [lease.execution_id], to_text(self._clock()))
+            append_execution_events(connection, [lease.execution_id], to_text(self._clock()))
 
         await self._writer.run(write)
 
@@ -207,7 +211,7 @@ class Journal:
 
         def write(connection: Connection) -> None:
             now = to_text(self._clock())
-            give_up_children(connection, ended, now)
+            cancel_abandoned_children(connection, ended, now)
             self._guard(connection, lease, after, progress, progressed=bool(ended))
             reached = end_nodes(connection, lease, seq, ended, now)
             begin_nodes(connection, lease, reached, decided, started, now)
@@ -215,7 +219,7 @@ class Journal:
                 _SET_CURRENT_NODE, {"execution": lease.execution_id, "current": current_node_id}
             )
             if running.rowcount != 1:
-                raise _why_not_ours(connection, lease)
+                raise _lost_lease_error(connection, lease)
             start_children(connection, lease, ended, now)
             changed = [*_changed(ended, decided), *(start.node.id for start in started)]
             self._note(connection, lease, seq, changed, now)
@@ -269,7 +273,7 @@ class Journal:
 
         def write(connection: Connection) -> None:
             after = seq + len(ended) + len(decided)
-            hold_family(connection, [lease.execution_id])
+            lock_relatives(connection, [lease.execution_id])
             self._guard(connection, lease, after, ending.progress)
             reached = end_nodes(connection, lease, seq, ended, now)
             begin_nodes(connection, lease, reached, decided, (), now)
@@ -283,7 +287,7 @@ class Journal:
         now = to_text(self._clock())
 
         def write(connection: Connection) -> None:
-            hold_family(connection, [lease.execution_id])
+            lock_relatives(connection, [lease.execution_id])
             self._guard(connection, lease, None)
             ended = ExecutionResult(ExecutionStatus.FAILED, error=error)
             self._end_execution(connection, lease, ended, now)
@@ -298,7 +302,7 @@ class Journal:
             update(executions)
             .where(executions.c.id == lease.execution_id)
             # The same end by another program is completed with the results that are known here.
-            .where(or_(GOES_ON, executions.c.status == ending.status))
+            .where(or_(HAS_NOT_ENDED, executions.c.status == ending.status))
             .values(
                 status=ending.status,
                 completedAt=func.coalesce(executions.c.completedAt, now),
@@ -318,15 +322,15 @@ class Journal:
             .where(runs.c.executionId == lease.execution_id)
             .values(endedAt=now, owner=None, claimableAt=None)
         )
-        after_end(connection, [lease.execution_id], now)
-        note_executions(connection, [lease.execution_id], now)
+        run_completion_effects(connection, [lease.execution_id], now)
+        append_execution_events(connection, [lease.execution_id], now)
 
     def _note(
         self, connection: Connection, lease: Lease, seq: int, node_ids: Sequence[str], now: str
     ) -> None:
         """Notes the changes of these nodes' rows, which have the numbers after ``seq``."""
         rows = [(number, row_id(lease, i)) for number, i in enumerate(node_ids, start=seq + 1)]
-        note_nodes(connection, lease.execution_id, rows, now)
+        append_node_events(connection, lease.execution_id, rows, now)
 
     def _guard(
         self,
@@ -356,7 +360,7 @@ class Journal:
             raise LeaseLostError(lease.execution_id)
 
 
-def _why_not_ours(connection: Connection, lease: Lease) -> LeaseLostError:
+def _lost_lease_error(connection: Connection, lease: Lease) -> LeaseLostError:
     """Return why the status of a held execution cannot change: it was ended or deleted."""
     ended = was_ended(connection, lease.execution_id)
     return (EndedElsewhereError if ended else LeaseLostError)(lease.execution_id)

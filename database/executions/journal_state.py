@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from database.encryption import DataEncryption
-from database.executions.node_runs import begun_attempts, outcome_of, parked_node, time_spent
+from database.executions.node_runs import attempts_so_far, outcome_of, parked_node, time_spent
 from database.foreign_values import text_of
 from database.records import MANUAL, JournalState
 from engine.parking import ParkedNode, ParkedRetry
@@ -13,18 +13,18 @@ from engine.status import DECIDED, NodeStatus
 from offload import check_stop
 
 
-def run_record(
-    execution_id: str, head: Any, rows: Sequence[Any], vault: DataEncryption
+def build_journal_state(
+    execution_id: str, head: Any, rows: Sequence[Any], encryption: DataEncryption
 ) -> JournalState:
     """Return the state of an execution; ``head`` is its own row, ``rows`` are its node runs."""
     outcomes: dict[str, Outcome] = {}
     parked: dict[str, ParkedNode | ParkedRetry] = {}
     for row in rows:
         check_stop()
-        if outcome := outcome_of(row, vault):
+        if outcome := outcome_of(row, encryption):
             outcomes[row.nodeId] = outcome
         elif row.status == NodeStatus.WAITING:
-            parked[row.nodeId] = parked_node(row, vault)
+            parked[row.nodeId] = parked_node(row, encryption)
     return JournalState(
         execution_id,
         head.document,
@@ -33,7 +33,7 @@ def run_record(
         head.cancelRequestedAt is not None,
         outcomes=outcomes,
         parked=parked,
-        attempts={row.nodeId: begun for row in rows if (begun := begun_attempts(row))},
+        attempts={row.nodeId: begun for row in rows if (begun := attempts_so_far(row))},
         failed_attempts={
             row.nodeId: row.failedAttempts
             for row in rows

@@ -58,7 +58,7 @@ class NodeEnded:
     wait_until: str | None = None
     child: Child | None = None
     """What a node that is parked waits for."""
-    gives_up: str | None = None
+    abandoned_child: str | None = None
     """The child that a node waited for which now does so no longer."""
     waited_ms: int | None = None
     waiting_since: str | None = None

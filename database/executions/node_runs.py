@@ -22,9 +22,9 @@ from sqlalchemy import (
     update,
 )
 
-from database.connection.engines import insert_if_new
+from database.connection.engines import insert_or_ignore
 from database.encryption import DataEncryption
-from database.executions.event_log import note_nodes
+from database.executions.event_log import append_node_events
 from database.executions.node_records import NodeEnded, NodeOutcomeRecorded, NodeStarted
 from database.foreign_values import json_of, object_of, text_of
 from database.records import Lease, TimeSpent
@@ -171,7 +171,7 @@ def begin_nodes(
             again.append(
                 {
                     "row": row_id(lease, start.node.id),
-                    "input": _stored_input(start),
+                    "input": _input_data(start),
                     "tries": start.attempt,
                     "change": seq,
                     "at": now,
@@ -179,11 +179,11 @@ def begin_nodes(
             )
         else:
             row = _new_row(lease, start.node, NodeStatus.RUNNING, seq, now)
-            begun = {"inputData": _stored_input(start), "attempt": start.attempt, "startedAt": now}
+            begun = {"inputData": _input_data(start), "attempt": start.attempt, "startedAt": now}
             fresh.append({**row, **begun})
     if fresh:
         # A write whose commit was not confirmed is made again; its rows are there then.
-        connection.execute(insert_if_new(connection, logs), fresh)
+        connection.execute(insert_or_ignore(connection, logs), fresh)
     if again:
         connection.execute(_START_AGAIN, again)
     if next_attempts:
@@ -222,10 +222,10 @@ def cancel_node_runs(
         connection.execute(
             update(runs).where(runs.c.executionId == execution_id).values(seq=changed[-1][0])
         )
-        note_nodes(connection, execution_id, changed, now)
+        append_node_events(connection, execution_id, changed, now)
 
 
-def outcome_of(row: Row[*tuple[Any, ...]], vault: DataEncryption) -> Outcome | None:
+def outcome_of(row: Row[*tuple[Any, ...]], encryption: DataEncryption) -> Outcome | None:
     """How the node of a log row ended; ``None`` where it has not."""
     if row.status not in DECIDED:
         return None
@@ -234,7 +234,7 @@ def outcome_of(row: Row[*tuple[Any, ...]], vault: DataEncryption) -> Outcome | N
     if row.status == NodeStatus.ERROR:
         return Outcome(NodeStatus.ERROR, _error_detail(row), error=text_of(row.error))
     return Outcome(
-        NodeStatus.COMPLETED, _result(row, vault), size=len(text_of(row.outputData) or "")
+        NodeStatus.COMPLETED, _result(row, encryption), size=len(text_of(row.outputData) or "")
     )
 
 
@@ -252,7 +252,7 @@ def _waited(row: Row[*tuple[Any, ...]], now: str) -> int | None:
     return (row.waitedMs or 0) + max(0, round(since.total_seconds() * 1000))
 
 
-def begun_attempts(row: Row[*tuple[Any, ...]]) -> int | None:
+def attempts_so_far(row: Row[*tuple[Any, ...]]) -> int | None:
     """Return how many attempts an undecided node run of a log row has had; ``None``: it goes on."""
     if row.status in (NodeStatus.RUNNING, NodeStatus.CANCELLED):
         return row.attempt or 1
@@ -266,16 +266,16 @@ def _is_parked_retry(row: Row[*tuple[Any, ...]]) -> bool:
     return waits and row.waitUntil is not None and not row.resultDetail
 
 
-def parked_node(row: Row[*tuple[Any, ...]], vault: DataEncryption) -> ParkedNode | ParkedRetry:
+def parked_node(row: Row[*tuple[Any, ...]], encryption: DataEncryption) -> ParkedNode | ParkedRetry:
     """The node of a log row that waits."""
     if _is_parked_retry(row):
         until = datetime.fromisoformat(row.waitUntil)
         return ParkedRetry(until, resumed=row.resumption is not None)
     resumption = Resumption.from_json(read_stored(row.resumption)) if row.resumption else None
-    return ParkedNode(_result(row, vault), resumption)
+    return ParkedNode(_result(row, encryption), resumption)
 
 
-def _stored_input(start: NodeStarted) -> str:
+def _input_data(start: NodeStarted) -> str:
     return encode_json(dict(HIDDEN)) if hides(start.node) else start.input_data
 
 
@@ -284,9 +284,9 @@ def _error_detail(row: Row[*tuple[Any, ...]]) -> dict[str, JsonValue]:
     return {key: detail[key] for key in ERROR_DETAILS if key in detail}
 
 
-def _result(row: Row[*tuple[Any, ...]], vault: DataEncryption) -> dict[str, JsonValue]:
+def _result(row: Row[*tuple[Any, ...]], encryption: DataEncryption) -> dict[str, JsonValue]:
     detail = object_of(row.resultDetail)
-    if (sealed := vault.open(detail)) is not None:
+    if (sealed := encryption.decrypt(detail)) is not None:
         return sealed
     return {**detail, "outputData": json_of(row.outputData)}
 

@@ -22,20 +22,20 @@ from sqlalchemy import (
 )
 
 from database.clock import Clock, to_text
-from database.connection.engines import insert_if_new
+from database.connection.engines import insert_or_ignore
 from database.connection.reader import Reader
 from database.connection.writer import Writer
-from database.executions.completion import end_unheld, hold_family
-from database.executions.event_log import note_executions
+from database.executions.completion import cancel_unowned, lock_relatives
+from database.executions.event_log import append_execution_events
 from database.executions.foreign_ends import (
     HAS_ENDED,
     has_foreign_ends,
     settle,
-    settle_unheld,
+    settle_unowned,
     was_ended,
 )
 from database.executions.node_runs import cancel_node_runs
-from database.executions.recovery import confined, put_back_abandoned
+from database.executions.recovery import isolate_suspects, requeue_expired
 from database.foreign_values import text_of
 from database.records import ClaimedExecution, Lease
 from database.tables import CLAIMABLE_NOW, executions, fairness, runs
@@ -79,15 +79,15 @@ class Queue:
         limit: int,
         lease_seconds: float,
         excluding: Sequence[str] = (),
-        alone_from: int | None = None,
+        isolate_after: int | None = None,
     ) -> list[ClaimedExecution]:
         """Up to ``limit`` executions that now are ``running`` and belong to ``owner``.
 
         Beginning and going on after a crash are the same: what a dead owner left goes back into the
         queue first, also where ``limit`` is 0. Organizations take turns; within one, the oldest
-        goes first. ``excluding``: what ``owner`` carries already, should it be late with its
-        heartbeat. ``alone_from``: how many owners must have died with an execution before it runs
-        alone; see ``recovery.confined``.
+        goes first. ``excluding`` are the executions that ``owner`` runs already, in case its
+        heartbeat is late. An execution with ``isolate_after`` recoveries runs alone; see
+        ``recovery.isolate_suspects``.
         """
         abandoned = and_(self._is_abandoned(lease_seconds), runs.c.executionId.not_in(excluding))
         waiting = and_(runs.c.owner.is_(None), runs.c.claimableAt <= self._now())
@@ -98,10 +98,10 @@ class Queue:
             return []
 
         def write(connection: Connection) -> list[ClaimedExecution]:
-            put_back_abandoned(connection, abandoned, self._now())
+            requeue_expired(connection, abandoned, self._now())
             wanted, most = waiting, limit
-            if alone_from is not None:
-                wanted, room = confined(connection, owner, waiting, alone_from)
+            if isolate_after is not None:
+                wanted, room = isolate_suspects(connection, owner, waiting, isolate_after)
                 most = limit if room is None else min(limit, room)
             ids = [row.executionId for row in connection.execute(fair_order(wanted).limit(most))]
             taken = connection.execute(
@@ -118,8 +118,8 @@ class Queue:
             )
             held = sorted(taken, key=lambda row: ids.index(row.executionId))
             begun = self._set_running(connection, [row.executionId for row in held])
-            note_executions(connection, [row.executionId for row in held], self._now())
-            self._take_turns(connection, [row.organization for row in held])
+            append_execution_events(connection, [row.executionId for row in held], self._now())
+            self._record_turns(connection, [row.organization for row in held])
             return [
                 ClaimedExecution(
                     Lease(row.executionId, owner, lease_seconds),
@@ -153,13 +153,14 @@ class Queue:
             settle(connection, ended, now)
         return begun
 
-    def _take_turns(self, connection: Connection, organizations: Sequence[str]) -> None:
+    def _record_turns(self, connection: Connection, organizations: Sequence[str]) -> None:
         """Notes who was served, in the order of ``organizations``; the last time counts."""
         last = connection.scalar(select(func.coalesce(func.max(fairness.c.lastServed), 0))) or 0
         served = {organization: turn for turn, organization in enumerate(organizations, last + 1)}
         for organization, turn in served.items():
             connection.execute(
-                insert_if_new(connection, fairness), {"organization": organization, "lastServed": 0}
+                insert_or_ignore(connection, fairness),
+                {"organization": organization, "lastServed": 0},
             )
             connection.execute(
                 update(fairness)
@@ -209,7 +210,7 @@ class Queue:
         # Reading first keeps an idle service from taking the write lock again and again.
         if not await self._reader.run(has_foreign_ends):
             return 0
-        return await self._writer.run(lambda connection: settle_unheld(connection, self._now()))
+        return await self._writer.run(lambda connection: settle_unowned(connection, self._now()))
 
     async def release(self, lease: Lease, delay_seconds: float = 0) -> None:
         """Puts a claimed execution back, to be claimed again after ``delay_seconds``.
@@ -234,14 +235,14 @@ class Queue:
                 )
             )
             back = connection.execute(
-                to_status(ExecutionStatus.PENDING, lease.execution_id, currentNodeId=None)
+                transition_update(ExecutionStatus.PENDING, lease.execution_id, currentNodeId=None)
             )
             if released.rowcount == 1 and was_ended(connection, lease.execution_id):
                 settle(connection, [lease.execution_id], self._now())
                 return
             if released.rowcount != 1 or back.rowcount != 1:
                 raise LeaseLostError(lease.execution_id)
-            note_executions(connection, [lease.execution_id], self._now())
+            append_execution_events(connection, [lease.execution_id], self._now())
 
         await self._writer.run(write)
 
@@ -269,7 +270,7 @@ class Queue:
         now = self._now()
 
         def write(connection: Connection) -> str:
-            hold_family(connection, [execution_id])
+            lock_relatives(connection, [execution_id])
             found = connection.execute(
                 select(executions.c.status, runs.c.owner)
                 .outerjoin(runs, runs.c.executionId == executions.c.id)
@@ -281,7 +282,7 @@ class Queue:
             if has_ended(status):
                 return status
             if found.owner is None:
-                end_unheld(connection, [execution_id], now)
+                cancel_unowned(connection, [execution_id], now)
             else:
                 asked = update(runs).where(runs.c.executionId == execution_id)
                 connection.execute(asked.values(cancelRequestedAt=now))
@@ -311,7 +312,7 @@ def fair_order(wanted: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-def to_status(status: ExecutionStatus, execution_id: str, **values: Any) -> Update:
+def transition_update(status: ExecutionStatus, execution_id: str, **values: Any) -> Update:
     """A guarded change of status: it changes no row that may not enter ``status``."""
     before: Sequence[ExecutionStatus] = may_become(status)
     return (

@@ -67,13 +67,13 @@ def resume_node(
         .values(resumption=json.dumps(resumption.as_json()))
     )
     if told.rowcount != 1:
-        raise _why_not_resumed(connection, mine, node_id)
+        raise _not_resumable_error(connection, mine, node_id)
     connection.execute(
         update(runs).where(own, runs.c.owner.is_(None)).values(claimableAt=CLAIMABLE_NOW)
     )
 
 
-def _why_not_resumed(
+def _not_resumable_error(
     connection: Connection, mine: ColumnElement[bool], node_id: str
 ) -> ConflictError:
     query = select(

@@ -7,12 +7,12 @@ from sqlalchemy import ColumnElement, Connection, Text, delete, func, literal, s
 from sqlalchemy.exc import IntegrityError
 
 from database.clock import Clock, to_text
-from database.connection.engines import breaks_foreign_key, byte_length, insert_if_new
+from database.connection.engines import byte_length, insert_or_ignore, is_foreign_key_violation
 from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.executions.callbacks import add_callback
-from database.executions.event_log import note_executions, note_nodes
-from database.executions.inline_workflows import ensure_row
+from database.executions.event_log import append_execution_events, append_node_events
+from database.executions.inline_workflows import ensure_inline_workflow
 from database.records import IdempotencyKey, Submission
 from database.tables import (
     CLAIMABLE_NOW,
@@ -52,7 +52,7 @@ class Submissions:
     def _oldest_key(self) -> str:
         return to_text(self._clock() - timedelta(hours=IDEMPOTENCY_KEY_TTL_HOURS))
 
-    async def known(self, key: IdempotencyKey) -> str | None:
+    async def find_by_key(self, key: IdempotencyKey) -> str | None:
         """The execution that a key stands for, or ``None`` for a new key.
 
         Raises:
@@ -71,8 +71,8 @@ class Submissions:
     async def submit(
         self,
         submission: Submission,
-        most_waiting: int | None = None,
-        most_of_organization: int | None = None,
+        max_pending: int | None = None,
+        max_pending_of_organization: int | None = None,
     ) -> str:
         """Stores an execution as ``pending``, with the definition it will run.
 
@@ -83,18 +83,18 @@ class Submissions:
             WorkflowNotFoundError: the workflow was deleted in the meantime.
             UnknownOrganizationError: the main project's tables know no such organization.
             IdempotencyKeyReusedError: the key stands for another request.
-            QueueFullError: ``most_waiting`` executions are pending, or ``most_of_organization`` of
-                the submission's organization; one without an organization has no such limit.
+            QueueFullError: If ``max_pending`` executions are pending, or the organization has
+                ``max_pending_of_organization``; without an organization only the first applies.
             StorageError: nothing was stored.
         """
         try:
             return await self._writer.run(
                 lambda connection: self._insert(
-                    connection, submission, most_waiting, most_of_organization
+                    connection, submission, max_pending, max_pending_of_organization
                 )
             )
         except IntegrityError as error:
-            if not breaks_foreign_key(error):
+            if not is_foreign_key_violation(error):
                 raise StorageUnavailableError(f"A table refuses the row: {error.orig}") from None
             there = select(workflows.c.id).where(workflows.c.id == submission.workflow_id)
             known = await self._reader.run(lambda connection: connection.scalar(there))
@@ -108,19 +108,23 @@ class Submissions:
         self,
         connection: Connection,
         submission: Submission,
-        most_waiting: int | None,
-        most_of_organization: int | None,
+        max_pending: int | None,
+        max_pending_of_organization: int | None,
     ) -> str:
         now = self._now()
         if submission.idempotency is not None:
-            known = self._take_key(connection, submission.idempotency, submission.execution_id, now)
+            known = self._register_key(
+                connection, submission.idempotency, submission.execution_id, now
+            )
             if known is not None:
                 return known
-        _require_place(connection, submission.organization_id, most_waiting, most_of_organization)
+        _require_capacity(
+            connection, submission.organization_id, max_pending, max_pending_of_organization
+        )
         insert_execution(connection, submission, now)
         return submission.execution_id
 
-    def _take_key(
+    def _register_key(
         self, connection: Connection, key: IdempotencyKey, execution_id: str, now: str
     ) -> str | None:
         """Notes what the key stands for now; answers what it stood for already."""
@@ -130,7 +134,7 @@ class Submissions:
             )
         )
         taken = connection.execute(
-            insert_if_new(connection, idempotency_keys),
+            insert_or_ignore(connection, idempotency_keys),
             {
                 "organization": key.organization,
                 "key": key.key,
@@ -152,25 +156,25 @@ class Submissions:
 _COUNT = select(func.count()).select_from(runs).where(runs.c.claimableAt == CLAIMABLE_NOW)
 
 
-def _require_place(
+def _require_capacity(
     connection: Connection,
     organization_id: str | None,
     most: int | None,
-    most_of_organization: int | None,
+    max_pending_of_organization: int | None,
 ) -> None:
     """Raise if the queue, or the organization's share of it, is full.
 
     On SQLite the transaction has the write lock. On PostgreSQL two transactions do not see each
     other's rows, so that submissions take a lock, which ends with the transaction.
     """
-    if most is None and most_of_organization is None:
+    if most is None and max_pending_of_organization is None:
         return
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_QUEUE_LOCK)))
-    if most_of_organization is not None and organization_id is not None:
+    if max_pending_of_organization is not None and organization_id is not None:
         waiting = connection.scalar(_COUNT.where(runs.c.organization == organization_id)) or 0
-        if waiting >= most_of_organization:
-            setting = f"MAX_PENDING_EXECUTIONS_PER_ORGANIZATION={most_of_organization}"
+        if waiting >= max_pending_of_organization:
+            setting = f"MAX_PENDING_EXECUTIONS_PER_ORGANIZATION={max_pending_of_organization}"
             raise QueueFullError(waiting, setting, organization_id)
     waiting = connection.scalar(_COUNT) or 0
     if most is not None and waiting >= most:
@@ -180,10 +184,10 @@ def _require_place(
 def insert_execution(connection: Connection, submission: Submission, now: str) -> None:
     """Writes the rows of an execution that is ``pending`` from now on, and its first event."""
     if submission.unsaved:
-        ensure_row(connection, submission.organization_id, now)
+        ensure_inline_workflow(connection, submission.organization_id, now)
     digest = sha256(submission.document.encode()).hexdigest()
     connection.execute(
-        insert_if_new(connection, definitions),
+        insert_or_ignore(connection, definitions),
         {"hash": digest, "document": submission.document, "createdAt": now},
     )
     connection.execute(
@@ -207,7 +211,7 @@ def insert_execution(connection: Connection, submission: Submission, now: str) -
             totalNodes=submission.total_nodes,
             completedNodes=progress.completed if progress else 0,
             storedBytes=len((submission.inputs or "").encode()),
-            seq=len(submission.taken_over),
+            seq=len(submission.reused_nodes),
             claimableAt=CLAIMABLE_NOW,
             rerunOf=submission.rerun_of,
         )
@@ -221,26 +225,28 @@ def insert_execution(connection: Connection, submission: Submission, now: str) -
     if submission.callback_url is not None:
         add_callback(connection, submission.execution_id, submission.callback_url)
     if submission.rerun_of is not None:
-        _take_over_request(connection, submission.execution_id, submission.rerun_of)
-        _take_over(connection, submission, submission.rerun_of, now)
-    note_executions(connection, [submission.execution_id], now)
+        _copy_request(connection, submission.execution_id, submission.rerun_of)
+        _copy_reused_nodes(connection, submission, submission.rerun_of, now)
+    append_execution_events(connection, [submission.execution_id], now)
 
 
-def _take_over_request(connection: Connection, execution_id: str, source: str) -> None:
+def _copy_request(connection: Connection, execution_id: str, source: str) -> None:
     row = select(literal(execution_id, Text), requests.c.request).where(
         requests.c.executionId == source
     )
     connection.execute(requests.insert().from_select(["executionId", "request"], row))
 
 
-def _take_over(connection: Connection, submission: Submission, source: str, now: str) -> None:
+def _copy_reused_nodes(
+    connection: Connection, submission: Submission, source: str, now: str
+) -> None:
     """Copies the node rows whose results the rerun takes over, in the order they ended in."""
     copied = [
         column
         for column in logs.c
         if column.name not in ("id", "executionId", "seq", "startSeq", "reusedFrom")
     ]
-    for seq, node_id in enumerate(submission.taken_over, start=1):
+    for seq, node_id in enumerate(submission.reused_nodes, start=1):
         row = select(
             literal(f"{submission.execution_id}:{node_id}", Text),
             literal(submission.execution_id, Text),
@@ -261,9 +267,9 @@ def _take_over(connection: Connection, submission: Submission, source: str, now:
         .where(runs.c.executionId == submission.execution_id)
         .values(storedBytes=runs.c.storedBytes + select(size).where(mine).scalar_subquery())
     )
-    taken = enumerate(submission.taken_over, start=1)
+    taken = enumerate(submission.reused_nodes, start=1)
     rows = [(seq, f"{submission.execution_id}:{node_id}") for seq, node_id in taken]
-    note_nodes(connection, submission.execution_id, rows, now)
+    append_node_events(connection, submission.execution_id, rows, now)
 
 
 def _is(key: IdempotencyKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -69,10 +69,10 @@ async def find_violations(reader: Reader, clock: Clock, *, service_runs: bool) -
 _HAS_KNOWN_STATUS = func.coalesce(executions.c.status, ExecutionStatus.PENDING).in_(
     list(ExecutionStatus)
 )
-_ALL_OURS = select(executions.c.id).join(runs, runs.c.executionId == executions.c.id)
-_OURS = _ALL_OURS.where(_HAS_KNOWN_STATUS)
+_ALL_OWN = select(executions.c.id).join(runs, runs.c.executionId == executions.c.id)
+_OWN = _ALL_OWN.where(_HAS_KNOWN_STATUS)
 _ENDED = executions.c.status.in_(TERMINAL)
-_BY_US = runs.c.endedElsewhere.is_(None)
+_ENDED_BY_SERVICE = runs.c.endedElsewhere.is_(None)
 """Whether no other program has ended the execution: it has what the service writes at an end."""
 
 
@@ -81,34 +81,36 @@ def _statuses() -> dict[str, Select[Any]]:
     completed = status == ExecutionStatus.COMPLETED
     done = runs.c.completedNodes + runs.c.failedNodes + runs.c.skippedNodes
     return {
-        "an execution has one of the known statuses": _ALL_OURS.where(
-            or_(status.is_(None), not_(_HAS_KNOWN_STATUS)), runs.c.endedAt.is_(None), _BY_US
+        "an execution has one of the known statuses": _ALL_OWN.where(
+            or_(status.is_(None), not_(_HAS_KNOWN_STATUS)),
+            runs.c.endedAt.is_(None),
+            _ENDED_BY_SERVICE,
         ),
-        "an ended execution says when it ended": _OURS.where(
+        "an ended execution says when it ended": _OWN.where(
             _ENDED, or_(executions.c.completedAt.is_(None), runs.c.endedAt.is_(None))
         ),
-        "only an ended execution says that it ended": _OURS.where(
+        "only an ended execution says that it ended": _OWN.where(
             not_(_ENDED),
-            _BY_US,
+            _ENDED_BY_SERVICE,
             or_(executions.c.completedAt.is_not(None), runs.c.endedAt.is_not(None)),
         ),
-        "a failed execution says why": _OURS.where(
+        "a failed execution says why": _OWN.where(
             status == ExecutionStatus.FAILED, func.coalesce(executions.c.error, "") == ""
         ),
-        "a completed execution has its output and its node results, and no error": _OURS.where(
+        "a completed execution has its output and its node results, and no error": _OWN.where(
             completed,
-            _BY_US,
+            _ENDED_BY_SERVICE,
             or_(
                 executions.c.finalOutput.is_(None),
                 executions.c.nodeResults.is_(None),
                 executions.c.error.is_not(None),
             ),
         ),
-        "every node of a completed execution is done": _OURS.where(
-            completed, _BY_US, done != runs.c.totalNodes
+        "every node of a completed execution is done": _OWN.where(
+            completed, _ENDED_BY_SERVICE, done != runs.c.totalNodes
         ),
-        "no more nodes are done than there are": _OURS.where(done > runs.c.totalNodes),
-        "a current node is one of an execution that goes on": _OURS.where(
+        "no more nodes are done than there are": _OWN.where(done > runs.c.totalNodes),
+        "a current node is one of an execution that goes on": _OWN.where(
             _ENDED, executions.c.currentNodeId.is_not(None)
         ),
     }
@@ -118,21 +120,21 @@ def _bookkeeping() -> dict[str, Select[Any]]:
     status = executions.c.status
     running = status == ExecutionStatus.RUNNING
     return {
-        "an execution runs if and only if somebody owns it": _OURS.where(
+        "an execution runs if and only if somebody owns it": _OWN.where(
             or_(
                 and_(running, runs.c.owner.is_(None)),
                 and_(not_(running), runs.c.owner.is_not(None)),
             )
         ),
-        "what is owned is owned until a moment": _OURS.where(
+        "what is owned is owned until a moment": _OWN.where(
             runs.c.owner.is_not(None),
             func.coalesce(runs.c.claimableAt, CLAIMABLE_NOW) == CLAIMABLE_NOW,
         ),
-        "an ended execution is not claimable": _OURS.where(_ENDED, runs.c.claimableAt.is_not(None)),
-        "what waits for a slot is claimable": _OURS.where(
+        "an ended execution is not claimable": _OWN.where(_ENDED, runs.c.claimableAt.is_not(None)),
+        "what waits for a slot is claimable": _OWN.where(
             status == ExecutionStatus.PENDING, runs.c.claimableAt.is_(None)
         ),
-        "the definition of an execution is kept": _OURS.outerjoin(
+        "the definition of an execution is kept": _OWN.outerjoin(
             definitions, definitions.c.hash == runs.c.definitionHash
         ).where(definitions.c.hash.is_(None)),
     }
@@ -182,7 +184,7 @@ def _node_runs() -> dict[str, Select[*tuple[Any, ...]]]:
         ),
         "no row is newer than its execution": mine.where(logs.c.seq > runs.c.seq),
         "the events of an execution have no hole": (
-            _OURS.join(events, events.c.executionId == executions.c.id)
+            _OWN.join(events, events.c.executionId == executions.c.id)
             .group_by(executions.c.id, runs.c.seq)
             .having(
                 or_(
@@ -191,10 +193,10 @@ def _node_runs() -> dict[str, Select[*tuple[Any, ...]]]:
                 )
             )
         ),
-        "the last event of an ended execution is its end": _OURS.join(
+        "the last event of an ended execution is its end": _OWN.join(
             events, and_(events.c.executionId == executions.c.id, events.c.seq == runs.c.seq)
         ).where(_ENDED, or_(events.c.status != executions.c.status, events.c.nodeId.is_not(None))),
-        "a parked execution has a node that waits": _OURS.where(
+        "a parked execution has a node that waits": _OWN.where(
             executions.c.status == ExecutionStatus.WAITING,
             ~select(literal(1))
             .where(logs.c.executionId == executions.c.id)
@@ -205,7 +207,7 @@ def _node_runs() -> dict[str, Select[*tuple[Any, ...]]]:
 
 
 def _callbacks() -> dict[str, Select[Any]]:
-    mine = _OURS.join(callbacks, callbacks.c.executionId == executions.c.id)
+    mine = _OWN.join(callbacks, callbacks.c.executionId == executions.c.id)
     due, sender = callbacks.c.dueAt, callbacks.c.owner
     delivered, given_up = callbacks.c.deliveredAt, callbacks.c.abandonedAt
     settled = or_(delivered.is_not(None), given_up.is_not(None))
@@ -260,7 +262,7 @@ def _calls() -> dict[str, Select[*tuple[Any, ...]]]:
 
 def _ownership(before: str) -> dict[str, Select[Any]]:
     return {
-        "no execution stays running without an owner": _OURS.where(
+        "no execution stays running without an owner": _OWN.where(
             executions.c.status == ExecutionStatus.RUNNING, runs.c.claimableAt < before
         ),
     }

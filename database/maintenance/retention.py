@@ -9,7 +9,7 @@ from database.clock import Clock, to_text
 from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.executions.submissions import IDEMPOTENCY_KEY_TTL_HOURS
-from database.schema import CREATED
+from database.schema import CREATED_BY_SERVICE
 from database.tables import (
     callbacks,
     children,
@@ -45,12 +45,14 @@ class Retention:
         self._writer = writer
         self._clock = clock
 
-    async def is_own_creation(self) -> bool:
+    async def created_by_service(self) -> bool:
         """Whether the service made the main project's tables itself."""
-        created = select(service_metadata.c.name).where(service_metadata.c.name == CREATED)
+        created = select(service_metadata.c.name).where(
+            service_metadata.c.name == CREATED_BY_SERVICE
+        )
         return await self._reader.run(lambda connection: connection.scalar(created)) is not None
 
-    async def prune(self, days: float | None, count: int | None) -> int:
+    async def delete_expired(self, days: float | None, count: int | None) -> int:
         """Forgets up to ``BATCH_SIZE`` executions, over ``days`` old or beyond the last ``count``.
 
         One whose callback is still to be delivered stays until it is, or is given up.
@@ -75,12 +77,12 @@ class Retention:
                 beyond = newest_first.offset(count).limit(BATCH_SIZE - len(ids))
                 ids += connection.execute(beyond).scalars()
             if ids:
-                forget(connection, list(dict.fromkeys(ids)))
+                delete_executions(connection, list(dict.fromkeys(ids)))
             return len(ids)
 
         return await self._writer.run(write)
 
-    async def prune_idempotency_keys(self) -> None:
+    async def delete_expired_keys(self) -> None:
         """Forgets the keys that nobody is promised any more."""
         oldest = to_text(self._clock() - timedelta(hours=IDEMPOTENCY_KEY_TTL_HOURS))
 
@@ -93,7 +95,7 @@ class Retention:
         if await self._reader.run(lambda connection: connection.scalar(old)) is not None:
             await self._writer.run(write)
 
-    async def give_back_space(self) -> bool:
+    async def vacuum(self) -> bool:
         """Shrinks a SQLite file that was made to shrink; elsewhere freed pages are used again.
 
         Returns:
@@ -115,7 +117,7 @@ class Retention:
         return await self._writer.run(write)
 
 
-def forget(connection: Connection, ids: Sequence[str] | Select[tuple[str]]) -> None:
+def delete_executions(connection: Connection, ids: Sequence[str] | Select[tuple[str]]) -> None:
     """Deletes these executions with all that is theirs, and documents that nobody else uses."""
     hashes = connection.scalars(
         select(runs.c.definitionHash).where(runs.c.executionId.in_(ids)).distinct()

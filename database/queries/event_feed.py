@@ -35,7 +35,7 @@ from engine.status import OPEN, ExecutionStatus, NodeStatus
 PAYLOAD_PREVIEW_CHARS = 8_192
 """Characters of a payload's JSON that an event carries."""
 MIN_PAYLOAD_CHARS = 256
-STANDING_CHARACTERS = 800_000
+MAX_SNAPSHOT_CHARS = 800_000
 """Maximum size of all payloads in the snapshots that one client gets, in characters."""
 MAX_SNAPSHOT_LOGS = 5_000
 """Maximum number of node runs in the snapshots that one client gets."""
@@ -98,11 +98,11 @@ class EventFeed:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    async def position(self) -> int:
+    async def last_position(self) -> int:
         """The position of the last event there is."""
-        return await self._reader.run(_top)
+        return await self._reader.run(_last_position)
 
-    async def after(
+    async def read_after(
         self, position: int, interest: SubscriptionFilter, limit: int
     ) -> tuple[list[Event], int, bool]:
         """The events after ``position``, up to ``limit``.
@@ -114,7 +114,7 @@ class EventFeed:
             lambda connection: _after(connection, position, _of(interest), limit)
         )
 
-    async def latest(
+    async def tail(
         self, position: int, wanted: Callable[[str, str | None], bool], limit: int
     ) -> tuple[list[Event], int, bool]:
         """As ``after``, of the executions that ``wanted`` says yes to: their ids, organizations.
@@ -124,7 +124,7 @@ class EventFeed:
         """
 
         def read(connection: Connection) -> tuple[list[Event], int, bool]:
-            top = _top(connection)
+            top = _last_position(connection)
             changed = connection.execute(_CHANGED, {"after": position, "top": top}).all()
             ids = [
                 row.executionId for row in changed if wanted(row.executionId, row.organizationId)
@@ -135,7 +135,7 @@ class EventFeed:
 
         return await self._reader.run(read)
 
-    async def position_of(self, execution_id: str, seq: int) -> int | None:
+    async def position_after(self, execution_id: str, seq: int) -> int | None:
         """The position from which on to follow an execution whose events up to ``seq`` are known.
 
         ``None`` where the next one is not kept any more, or ``seq`` is none of its numbers.
@@ -146,7 +146,7 @@ class EventFeed:
         mine = events.c.executionId == execution_id
 
         def read(connection: Connection) -> int | None:
-            top = _top(connection)
+            top = _last_position(connection)
             latest = connection.execute(
                 select(executions.c.id, runs.c.seq)
                 .outerjoin(runs, runs.c.executionId == executions.c.id)
@@ -162,7 +162,7 @@ class EventFeed:
 
         return await self._reader.run(read)
 
-    async def standing(self, interest: SubscriptionFilter) -> tuple[list[ExecutionSnapshot], int]:
+    async def snapshots(self, interest: SubscriptionFilter) -> tuple[list[ExecutionSnapshot], int]:
         """How the executions stand, and the position of the last event that this covers.
 
         Of those that were not asked for by their ids only what has not ended is shown.
@@ -172,13 +172,13 @@ class EventFeed:
         """
 
         def read(connection: Connection) -> tuple[list[ExecutionSnapshot], int]:
-            top = _top(connection)
+            top = _last_position(connection)
             ids: Collection[str] | None = interest.execution_ids
             if ids is None:
-                ids = [row.executionId for row in connection.execute(_going_on(interest))]
+                ids = [row.executionId for row in connection.execute(_unended(interest))]
             most = max(MIN_SNAPSHOT_LOGS, MAX_SNAPSHOT_LOGS // max(1, len(ids)))
-            characters = STANDING_CHARACTERS // max(1, len(ids))
-            return [_standing(connection, i, most, characters) for i in ids], top
+            characters = MAX_SNAPSHOT_CHARS // max(1, len(ids))
+            return [_snapshot(connection, i, most, characters) for i in ids], top
 
         return await self._reader.run(read)
 
@@ -194,14 +194,14 @@ class EventFeed:
 def _after(
     connection: Connection, position: int, wanted: Sequence[ColumnElement[bool]], limit: int
 ) -> tuple[list[Event], int, bool]:
-    top = _top(connection)
+    top = _last_position(connection)
     values = {"after": position, "top": top, "most": limit}
     found = [_event(row) for row in connection.execute(_EVENTS.where(*wanted), values)]
     more = len(found) == limit
     return found, found[-1].position if more else top, more
 
 
-def _top(connection: Connection) -> int:
+def _last_position(connection: Connection) -> int:
     return connection.scalar(_TOP) or 0
 
 
@@ -214,7 +214,7 @@ def _of(interest: SubscriptionFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _going_on(interest: SubscriptionFilter) -> Select[tuple[str]]:
+def _unended(interest: SubscriptionFilter) -> Select[tuple[str]]:
     query = (
         select(runs.c.executionId)
         .join(executions, executions.c.id == runs.c.executionId)
@@ -227,7 +227,7 @@ def _going_on(interest: SubscriptionFilter) -> Select[tuple[str]]:
     return query.where(executions.c.organizationId == interest.organization_id)
 
 
-def _standing(
+def _snapshot(
     connection: Connection, execution_id: str, most: int, characters: int
 ) -> ExecutionSnapshot:
     """Return a snapshot with at most ``most`` node runs and about ``characters`` of payloads."""

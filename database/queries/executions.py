@@ -120,9 +120,9 @@ _PAST_NODES = (
 class ExecutionQueries:
     """Reading what the journal and the main project wrote."""
 
-    def __init__(self, reader: Reader, vault: DataEncryption) -> None:
+    def __init__(self, reader: Reader, encryption: DataEncryption) -> None:
         self._reader = reader
-        self._vault = vault
+        self._encryption = encryption
 
     async def workflow(self, workflow_id: str) -> Workflow:
         """One workflow.
@@ -185,7 +185,7 @@ class ExecutionQueries:
             ExecutionNotFoundError: there is none of that id, or it is none of this service's.
         """
         return await self._reader.run(
-            lambda connection: _past_run(connection, execution_id, self._vault)
+            lambda connection: _past_run(connection, execution_id, self._encryption)
         )
 
     async def logs(
@@ -216,7 +216,7 @@ def workflow_of(connection: Connection, workflow_id: str) -> Workflow:
 
 
 def _past_run(
-    connection: Connection, execution_id: str, vault: DataEncryption
+    connection: Connection, execution_id: str, encryption: DataEncryption
 ) -> FinishedExecution:
     row = connection.execute(_PAST_RUN, {"execution": execution_id}).first()
     if row is None:
@@ -230,7 +230,7 @@ def _past_run(
         text_of(row.organizationId),
         row.document,
         text_of(row.inputs),
-        {node.nodeId: outcome for node in ended if (outcome := outcome_of(node, vault))},
+        {node.nodeId: outcome for node in ended if (outcome := outcome_of(node, encryption))},
         text_of(row.triggerType) or MANUAL,
     )
 

@@ -124,7 +124,7 @@ class Listings:
 
         def read(connection: Connection) -> Sequence[Row[*tuple[Any, ...]]]:
             if after is not None:
-                _check_place(connection, after.created_at, after.id)
+                _validate_cursor(connection, after.created_at, after.id)
             return connection.execute(query).all()
 
         rows = await self._reader.run(read)
@@ -142,7 +142,7 @@ class Listings:
         if len(rows) == len(items):
             return Page(items, None)
         last = rows[limit - 1]
-        return Page(items, WorkflowCursor(_place_of(last.createdAt), _place_of(last.id)))
+        return Page(items, WorkflowCursor(_sort_key(last.createdAt), _sort_key(last.id)))
 
 
 def _executions(
@@ -172,13 +172,13 @@ def _executions(
         .limit(limit + 1)
     )
     if after is not None:
-        _check_place(connection, after.created_at, after.id)
+        _validate_cursor(connection, after.created_at, after.id)
     rows = connection.execute(query).all()
     items = [_summary(row) for row in rows[:limit]]
     if len(rows) == len(items):
         return Page(items, None)
     last = rows[limit - 1]
-    return Page(items, ExecutionCursor(_place_of(last.createdAt), last[-1], _place_of(last.id)))
+    return Page(items, ExecutionCursor(_sort_key(last.createdAt), last[-1], _sort_key(last.id)))
 
 
 def _summary(row: Row[*tuple[Any, ...]]) -> ExecutionSummary:
@@ -199,7 +199,7 @@ def _summary(row: Row[*tuple[Any, ...]]) -> ExecutionSummary:
     )
 
 
-def _check_place(connection: Connection, *values: StoredValue) -> None:
+def _validate_cursor(connection: Connection, *values: StoredValue) -> None:
     """Check that the database can compare its sort keys with these.
 
     Raises:
@@ -209,7 +209,7 @@ def _check_place(connection: Connection, *values: StoredValue) -> None:
         raise InvalidCursorError
 
 
-def _place_of(value: Any) -> StoredValue:
+def _sort_key(value: Any) -> StoredValue:
     """Return a sort key as it is stored, because SQLite sorts values by type first."""
     return "" if value is None else value
 

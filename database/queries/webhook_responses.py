@@ -22,9 +22,9 @@ _FIRST = (
 class WebhookResponses:
     """Reading what a node of an execution returned."""
 
-    def __init__(self, reader: Reader, vault: DataEncryption) -> None:
+    def __init__(self, reader: Reader, encryption: DataEncryption) -> None:
         self._reader = reader
-        self._vault = vault
+        self._encryption = encryption
 
     async def first(self, execution_id: str, node_type: str) -> dict[str, JsonValue] | None:
         """What the handler of the first completed node of a type returned beside ``outputData``.
@@ -40,5 +40,5 @@ class WebhookResponses:
 
     def _opened(self, text: str | bytes | None) -> dict[str, JsonValue]:
         detail = object_of(text)
-        sealed = self._vault.open(detail)
+        sealed = self._encryption.decrypt(detail)
         return detail if sealed is None else sealed

@@ -151,7 +151,7 @@ class _CallbackDispatcher:
         """Fills free slots with what is due; whether there was anything."""
         if len(self._under_way) >= SLOTS:
             return False
-        due = await self._callbacks.due()
+        due = await self._callbacks.due_by_host()
         busy = Counter(self._under_way.values())
         self._turns = {host: turn for host, turn in self._turns.items() if host in due | busy}
         chosen = choose(due, busy, self._slow, self._turns)
@@ -203,23 +203,23 @@ class _CallbackDispatcher:
             answer = await self._attempt(delivery)
         except asyncio.CancelledError:
             stopped = AttemptFailure("the service stopped before the answer came")
-            await self._callbacks.failed(delivery, stopped, 0)
+            await self._callbacks.record_failure(delivery, stopped, 0)
             raise
         self._remember(host, time.monotonic() - began)
         said = {"host": host, "attempt": delivery.attempt, "status": answer.status}
         if answer.failure is None:
             status = answer.status or 0
-            await self._record(lambda: self._callbacks.delivered(delivery, status))
+            await self._record(lambda: self._callbacks.record_delivery(delivery, status))
             log.info("callback_delivered", **said)
             return
         failure, first = answer.failure, self._settings.first_delay_seconds
         delay = delay_after(delivery.attempt, first, answer.retry_after)
-        due = await self._record(lambda: self._callbacks.failed(delivery, failure, delay))
+        due = await self._record(lambda: self._callbacks.record_failure(delivery, failure, delay))
         event = "callback_abandoned" if due is None else "callback_failed"
         log.warning(event, **said, reason=failure.error, next_attempt_at=due)
 
     async def _attempt(self, delivery: CallbackAttempt) -> CallbackResponse:
-        execution = await self._database.reads.execution(delivery.execution_id, MAX_OUTPUT_CHARS)
+        execution = await self._database.queries.execution(delivery.execution_id, MAX_OUTPUT_CHARS)
         now = self._database.clock()
         body = body_of(execution, delivery.workflow_name)
         headers = headers_of(delivery, body, self._settings.secret, now)

@@ -68,7 +68,7 @@ class Executor:
         self._clock = clock
         self._outcomes: dict[str, Outcome] = record.outcomes
         self._begun = record.attempts
-        self._rows = JournalRows(plan, record.outcomes, journal.vault, limits)
+        self._rows = JournalRows(plan, record.outcomes, journal.encryption, limits)
         self._sizes = StoredSizes(limits, record)
         tally = Tally(plan.counted, record.outcomes)
         self._writer = JournalWriter(journal, lease, record.seq, control, tally, self._sizes)
@@ -154,7 +154,7 @@ class Executor:
                         status,
                         None,
                         error=LOOP_ITEM_FAILED,
-                        gives_up=child,
+                        abandoned_child=child,
                         waited_ms=waited,
                     )
                 )
@@ -351,7 +351,7 @@ class Executor:
             self._unwritten = (ended, replace(step, start=()))
             self._control.stop(StopReason.CANCEL)
             return []
-        if any(node.child or node.gives_up for node in ended):
+        if any(node.child or node.abandoned_child for node in ended):
             self._control.on_children_changed()
         for key, percentage, message in self._loop_reports.due(list(self._parked.loops)):
             await self._writer.report(key, percentage, message)

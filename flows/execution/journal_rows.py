@@ -42,7 +42,7 @@ class JournalRows:
 
     plan: Plan
     outcomes: Outcomes
-    vault: DataEncryption
+    encryption: DataEncryption
     limits: RunLimits = DEFAULT_RUN_LIMITS
 
     async def stored(self, node_id: str, result: NodeResult) -> tuple[str, str | None]:
@@ -50,17 +50,19 @@ class JournalRows:
         if not self._hides(node_id):
             return result.output_data, result.detail
         size = len(result.output_data) + len(result.detail or "")
-        return encode_json(dict(HIDDEN)), await run_sized(size, self.vault.seal, result.result)
+        return encode_json(dict(HIDDEN)), await run_sized(
+            size, self.encryption.encrypt, result.result
+        )
 
     async def resume(
         self,
         node_id: str,
         outcome: Outcome,
         waited_ms: int | None,
-        gives_up: str | None,
+        abandoned_child: str | None,
         most_bytes: int,
     ) -> NodeEnded:
-        """The end of a node that waited; ``gives_up`` is the child that it waits for no longer.
+        """The end of a node that waited; ``abandoned_child`` is the child it no longer awaits.
 
         Raises:
             TooLargeError: If its output or the rest is larger than ``most_bytes``.
@@ -72,7 +74,7 @@ class JournalRows:
                 outcome.status,
                 None,
                 error=outcome.error,
-                gives_up=gives_up,
+                abandoned_child=abandoned_child,
                 waited_ms=waited_ms,
             )
         detail = {key: value for key, value in outcome.result.items() if key != "outputData"}
@@ -82,7 +84,12 @@ class JournalRows:
         )
         stored = await self.stored(node_id, result)
         return NodeEnded(
-            node_id, outcome.status, None, *stored, gives_up=gives_up, waited_ms=waited_ms
+            node_id,
+            outcome.status,
+            None,
+            *stored,
+            abandoned_child=abandoned_child,
+            waited_ms=waited_ms,
         )
 
     def decided(self, step: Step) -> list[NodeOutcomeRecorded]:

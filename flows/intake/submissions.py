@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import cast
 
 from database import Database
-from database.executions.inline_workflows import INLINE_WORKFLOW_NAME, unsaved_id
+from database.executions.inline_workflows import INLINE_WORKFLOW_NAME, inline_workflow_id
 from database.records import MANUAL, FinishedExecution, IdempotencyKey, Submission, Workflow
 from engine.errors import InvalidDocumentError, InvalidInputsError, Problem, StillRunningError
 from engine.graph import WEBHOOK, Graph
@@ -80,7 +80,7 @@ class SubmissionService:
             QueueFullError: If the maximum number of executions is pending.
             StorageError: If the database is unavailable; nothing is stored.
         """
-        workflow = await self.database.reads.workflow(workflow_id)
+        workflow = await self.database.queries.workflow(workflow_id)
         organization_id = request.organization_id or workflow.organization_id
         request = replace(request, organization_id=organization_id)
         inputs = None if request.inputs is None else dict(request.inputs)
@@ -88,7 +88,7 @@ class SubmissionService:
         if request.callback_url is not None:
             body.append({"callbackUrl": request.callback_url})
         key = await _key(request, body)
-        if key and (known := await self.database.submissions.known(key)):
+        if key and (known := await self.database.submissions.find_by_key(key)):
             return SubmissionReceipt(known, workflow.id, workflow.name)
         graph = await self.check_in_thread(workflow.data)
         return await self._store_manual(workflow, graph, request, key)
@@ -105,7 +105,7 @@ class SubmissionService:
             StorageError: If the database is unavailable; nothing is stored.
         """
         text = await encode_off_loop(dict(document))
-        workflow_id = unsaved_id(request.organization_id)
+        workflow_id = inline_workflow_id(request.organization_id)
         workflow = Workflow(
             workflow_id, name or INLINE_WORKFLOW_NAME, text, request.organization_id
         )
@@ -114,7 +114,7 @@ class SubmissionService:
         if request.callback_url is not None:
             body["callbackUrl"] = request.callback_url
         key = await _key(request, body)
-        if key and (known := await self.database.submissions.known(key)):
+        if key and (known := await self.database.submissions.find_by_key(key)):
             return SubmissionReceipt(known, workflow.id, workflow.name)
         try:
             graph = await self.check_in_thread(text)
@@ -139,7 +139,7 @@ class SubmissionService:
             document=workflow.data,
             inputs=None if inputs is None else await encode_off_loop(dict(inputs)),
             total_nodes=len(plan.counted),
-            unsaved=workflow.id == unsaved_id(request.organization_id),
+            unsaved=workflow.id == inline_workflow_id(request.organization_id),
             idempotency=key,
             callback_url=request.callback_url,
         )
@@ -161,7 +161,7 @@ class SubmissionService:
                 can no longer run; nothing is stored.
             QueueFullError: If the maximum number of executions is pending.
         """
-        past = await self.database.reads.past_run(execution_id)
+        past = await self.database.queries.past_run(execution_id)
         if not has_ended(past.status):
             raise StillRunningError(execution_id, past.status)
         graph = await self.check_in_thread(past.document)
@@ -188,7 +188,7 @@ class SubmissionService:
             callback_url=callback_url,
             trigger_type=trigger,
             rerun_of=execution_id,
-            taken_over=tuple(kept),
+            reused_nodes=tuple(kept),
             progress=plan.progress(kept),
         )
         return await self._store(submission)

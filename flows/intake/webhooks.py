@@ -108,7 +108,7 @@ class WebhookIntake:
         received = await delivery.receive() if has_id_in_body(scheme) else None
         payload = None if received is None else received.payload
         key = _key(workflow, node.id, delivery_id(scheme, delivery.headers, payload))
-        if key and (known := await self.database.submissions.known(key)):
+        if key and (known := await self.database.submissions.find_by_key(key)):
             log.info("webhook_duplicate_received", workflow_id=workflow.id, execution_id=known)
             return await self._known(known, node.id)
         graph = await self.submissions.check_in_thread(workflow.data)
@@ -132,7 +132,7 @@ class WebhookIntake:
             WorkflowNotFoundError: If the workflow, the node or the token does not exist.
         """
         try:
-            workflow = await self.database.reads.workflow(delivery.workflow_id)
+            workflow = await self.database.queries.workflow(delivery.workflow_id)
         except WorkflowNotFoundError:
             matching((), delivery.token)  # takes as long as a wrong token
             raise
@@ -167,7 +167,7 @@ class WebhookIntake:
 
     async def _known(self, execution_id: str, node_id: str) -> WebhookReceipt:
         try:
-            past = await self.database.reads.past_run(execution_id)
+            past = await self.database.queries.past_run(execution_id)
         except ExecutionNotFoundError:  # retention deleted it
             return WebhookReceipt(execution_id, is_answered_by_node=False)
         stored = self.submissions.stored_graph

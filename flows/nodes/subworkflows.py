@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 from database import Database
-from database.executions.inline_workflows import is_unsaved_id
+from database.executions.inline_workflows import is_inline_workflow_id
 from database.records import Child, Submission, Workflow
 from engine.errors import InvalidRequestError, NodeError, WorkflowNotFoundError
 from engine.graph import TRIGGER, Graph
@@ -67,14 +67,14 @@ class SubworkflowCaller:
         self, execution_id: str, child_id: str, call: Mapping[str, JsonValue]
     ) -> Child:
         workflow_id = cast("str", call["workflowId"])
-        children, reads = self.database.children, self.database.reads
+        children, queries = self.database.child_executions, self.database.queries
         caller = await _retry_while_unavailable(lambda: children.caller(execution_id))
         try:
-            workflow = await _retry_while_unavailable(lambda: reads.workflow(workflow_id))
+            workflow = await _retry_while_unavailable(lambda: queries.workflow(workflow_id))
         except WorkflowNotFoundError as error:
             raise _refusal(str(error)) from None
         seen = (caller.organization_id, caller.workflow_organization_id)
-        if workflow.organization_id not in seen or is_unsaved_id(workflow_id):
+        if workflow.organization_id not in seen or is_inline_workflow_id(workflow_id):
             # What others have is answered like what does not exist.
             raise _refusal(str(WorkflowNotFoundError(workflow_id)))
         if caller.depth >= self.most_deep:
@@ -111,7 +111,9 @@ class SubworkflowCaller:
         return Child(submission, caller.depth + 1, caller.root_id)
 
     async def _too_deep(self, execution_id: str, workflow: Workflow) -> str:
-        chain = await _retry_while_unavailable(lambda: self.database.children.chain(execution_id))
+        chain = await _retry_while_unavailable(
+            lambda: self.database.child_executions.chain(execution_id)
+        )
         names = [f"'{name}' ({its_id})" for name, its_id in [*chain, (workflow.name, workflow.id)]]
         return (
             f"workflows may call one another {self.most_deep} deep (MAX_SUBWORKFLOW_DEPTH), "

@@ -26,22 +26,22 @@ async def run_maintenance_forever(
     defaults = days is None and count is None
     while True:
         try:
-            if defaults and await database.retention.is_own_creation():
+            if defaults and await database.retention.created_by_service():
                 days, count = DEFAULT_DAYS, DEFAULT_COUNT
             defaults = False
             forgotten = 0
             if days is not None or count is not None:
-                while bite := await database.retention.prune(days, count):
+                while bite := await database.retention.delete_expired(days, count):
                     forgotten += bite
                     await asyncio.sleep(BATCH_PAUSE_SECONDS)
             more = True
             while more:
-                more = await database.retention.give_back_space()
+                more = await database.retention.vacuum()
                 await asyncio.sleep(BATCH_PAUSE_SECONDS)
             if forgotten:
                 log.info("executions_pruned", count=forgotten)
-            await database.retention.prune_idempotency_keys()
-            if settled := await database.children.sweep():
+            await database.retention.delete_expired_keys()
+            if settled := await database.child_executions.sweep():
                 log.warning("orphaned_calls_repaired", count=settled)
         except StorageError as error:
             log.warning("database_unavailable", operation="maintenance", reason=str(error))

@@ -263,9 +263,9 @@ class Worker:
     async def _look_for_work(self) -> None:
         free = max(0, self._settings.max_concurrent_executions - len(self._active))
         # The last attempt is made alone, so that it charges nobody else.
-        alone_from = max(1, self._settings.max_recovery_attempts - 1)
+        isolate_after = max(1, self._settings.max_recovery_attempts - 1)
         for run in await self._database.queue.claim(
-            self._owner, free, self._settings.lease_seconds, list(self._active), alone_from
+            self._owner, free, self._settings.lease_seconds, list(self._active), isolate_after
         ):
             self._begin(run)
 

@@ -96,7 +96,7 @@ def test_an_error_of_the_service_has_a_line_and_one_traceback(
     async def fail(*_: object) -> None:
         raise RuntimeError("on purpose")
 
-    monkeypatch.setattr("database.queries.listings.Lists.executions", fail)
+    monkeypatch.setattr("database.queries.listings.Listings.executions", fail)
     assert service.http.get("/api/executions").status_code == 500
     (line_,) = lines_of(logged, "/api/executions")[-1:]
     assert line_["event"] in ("request_failed", "unexpected_error")

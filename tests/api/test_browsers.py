@@ -288,7 +288,7 @@ def test_every_error_reaches_the_page_that_caused_it(
 
     limits = {"max_request_body_bytes": 2_048, "request_body_timeout_seconds": 0.3}
     with RunningService(tmp_path, api_keys=ENTRIES, cors_origins=LISTED, **limits) as service:
-        monkeypatch.setattr("database.queries.listings.Lists.executions", fail)
+        monkeypatch.setattr("database.queries.listings.Listings.executions", fail)
         page = {"Origin": LISTED}
         admin, reader = {**page, **as_("admin")}, {**page, **as_("read")}
         http = service.http

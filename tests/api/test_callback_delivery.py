@@ -81,7 +81,7 @@ async def until(
 ) -> Any:
     async with asyncio.timeout(15):
         while True:
-            state = await database.callbacks.state(execution_id)
+            state = await database.callbacks.status(execution_id)
             assert state is not None
             if answer := what(state):
                 return answer
@@ -92,7 +92,7 @@ async def failure(database: Database, url: str, *, timeout: float = 10.0) -> Cal
     await ended(database, "e", url)
     async with sending(database, timeout):
         await until(database, "e", lambda s: s.last_error)
-    state = await database.callbacks.state("e")
+    state = await database.callbacks.status("e")
     assert state is not None
     return state
 
@@ -220,7 +220,7 @@ async def test_one_whose_execution_is_deleted_meanwhile_is_dropped(
         with capture_logs() as logs:
             async with sending(database):
                 await count(lambda: sum(log["event"] == "callback_dropped" for log in logs), 1)
-        assert await database.callbacks.state("e") is None
+        assert await database.callbacks.status("e") is None
         assert len(server.requests) == (when == "while it is sent")
     assert {log["log_level"] for log in logs} == {"info"}
     delete("workflow_executions", "orchestrator_runs", "orchestrator_events")
@@ -263,8 +263,8 @@ async def test_a_service_that_stops_hands_back_what_it_was_sending(
         await ended(database, "e", silent.url)
         async with sending(database):
             await asyncio.wait_for(count(lambda: len(silent.requests), 1), 10)
-    state = await database.callbacks.state("e")
+    state = await database.callbacks.status("e")
     assert state is not None
     assert state.next_attempt_at == "2026-01-01T00:00:00.000Z"
     assert state.last_error == "the service stopped before the answer came"
-    assert await database.callbacks.due() == {silent.url.removeprefix("http://"): 1}
+    assert await database.callbacks.due_by_host() == {silent.url.removeprefix("http://"): 1}

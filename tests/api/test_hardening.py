@@ -119,7 +119,7 @@ def test_a_fault_of_the_service_has_them_too(
     async def fail(*_: object) -> None:
         raise RuntimeError("on purpose")
 
-    monkeypatch.setattr("database.queries.listings.Lists.executions", fail)
+    monkeypatch.setattr("database.queries.listings.Listings.executions", fail)
     answer = service.http.get("/api/executions")
     problem_of(answer, 500)
     assert {name: answer.headers.get(name) for name in SAFE} == SAFE

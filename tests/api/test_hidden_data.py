@@ -131,27 +131,27 @@ def test_a_parked_node_that_hides_its_data_goes_on(tmp_path: Path):
 
 
 def test_the_key_file_is_its_owner_s_alone(tmp_path: Path):
-    vault = DataEncryption(None, tmp_path / "database.sqlite.key")
-    sealed = json.loads(vault.seal({"a": CANARY}))
+    encryption = DataEncryption(None, tmp_path / "database.sqlite.key")
+    sealed = json.loads(encryption.encrypt({"a": CANARY}))
 
     assert stat.S_IMODE((tmp_path / "database.sqlite.key").stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [tmp_path / "database.sqlite.key"]
-    assert DataEncryption(None, tmp_path / "database.sqlite.key").open(sealed) == {"a": CANARY}
+    assert DataEncryption(None, tmp_path / "database.sqlite.key").decrypt(sealed) == {"a": CANARY}
     assert sealed.keys() == {"hidden", "sealed"}
     assert CANARY not in json.dumps(sealed)
-    assert vault.open({"message": "no such one"}) is None
+    assert encryption.decrypt({"message": "no such one"}) is None
 
 
 def test_another_key_opens_nothing_and_says_so():
-    sealed = json.loads(DataEncryption("a key of sixteen+", None).seal({"a": 1}))
+    sealed = json.loads(DataEncryption("a key of sixteen+", None).encrypt({"a": 1}))
 
-    assert DataEncryption("a key of sixteen+", None).open(sealed) == {"a": 1}
+    assert DataEncryption("a key of sixteen+", None).decrypt(sealed) == {"a": 1}
     with pytest.raises(
         StorageUnavailableError, match="sealed with another key: DATA_ENCRYPTION_KEY"
     ):
-        DataEncryption("another of sixteen", None).open(sealed)
+        DataEncryption("another of sixteen", None).decrypt(sealed)
 
 
 def test_without_a_place_for_a_key_it_is_asked_for():
     with pytest.raises(StorageUnavailableError, match="hideData need DATA_ENCRYPTION_KEY"):
-        DataEncryption(None, None).seal({})
+        DataEncryption(None, None).encrypt({})

@@ -109,7 +109,10 @@ def test_a_path_with_a_nul_character_names_nothing(service: RunningService) -> N
 
 
 UNFIT: dict[str, tuple[str, str]] = {
-    "a NUL character": ("a\0b", "node id 'a\\x00b' has a NUL character"),
+    "a NUL character": (
+        "a\0b",
+        "node id 'a\\x00b' has U+0000; control characters are not accepted",
+    ),
     "too long": ("long" * 126, "is too long: 504 characters, 500 at most"),
 }
 

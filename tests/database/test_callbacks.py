@@ -58,10 +58,10 @@ async def claim(database: Database, owner: str = "me", host: str = "a.example") 
 
 async def test_nothing_is_due_before_the_end(database: Database) -> None:
     await submit(database, "e")
-    assert await database.callbacks.due() == {}
+    assert await database.callbacks.due_by_host() == {}
     assert await database.callbacks.claim("me", "a.example", LEASE) is None
     await end(database)
-    assert await database.callbacks.due() == {"a.example": 1}
+    assert await database.callbacks.due_by_host() == {"a.example": 1}
     assert await database.find_violations(service_runs=True) == []
 
 
@@ -69,27 +69,27 @@ async def test_nothing_is_due_before_the_end(database: Database) -> None:
 async def test_every_end_makes_it_due(database: Database, status: ExecutionStatus) -> None:
     await submit(database, "e")
     await end(database, status)
-    assert await database.callbacks.due() == {"a.example": 1}
+    assert await database.callbacks.due_by_host() == {"a.example": 1}
 
 
 async def test_it_is_due_when_a_waiting_execution_is_cancelled(database: Database) -> None:
     await submit(database, "e")
     await database.queue.request_cancel("e")
-    assert await database.callbacks.due() == {"a.example": 1}
+    assert await database.callbacks.due_by_host() == {"a.example": 1}
 
 
 async def test_it_is_due_when_the_service_gives_the_execution_up(database: Database) -> None:
     await submit(database, "e")
     (run,) = await database.queue.claim("me", 1, LEASE)
     await database.journal.abandon(run.lease, "it went down too often")
-    assert await database.callbacks.due() == {"a.example": 1}
+    assert await database.callbacks.due_by_host() == {"a.example": 1}
 
 
 async def test_an_execution_without_one_has_no_row(database: Database) -> None:
     await submit(database, "e", None)
     await end(database)
-    assert await database.callbacks.due() == {}
-    assert await database.callbacks.state("e") is None
+    assert await database.callbacks.due_by_host() == {}
+    assert await database.callbacks.status("e") is None
 
 
 async def test_what_is_delivered_is_not_sent_again(database: Database, clock: MovingClock) -> None:
@@ -98,10 +98,10 @@ async def test_what_is_delivered_is_not_sent_again(database: Database, clock: Mo
     assert (delivery.execution_id, delivery.attempt) == ("e", 1)
     assert (delivery.url, delivery.workflow_name) == ("http://a.example/", "A workflow")
     clock.advance(1)
-    await database.callbacks.delivered(delivery, 204)
+    await database.callbacks.record_delivery(delivery, 204)
     clock.advance(2 * DAY)
-    assert await database.callbacks.due() == {}
-    state = await database.callbacks.state("e")
+    assert await database.callbacks.due_by_host() == {}
+    state = await database.callbacks.status("e")
     assert state is not None
     assert (state.delivered_at, state.last_status) == ("2026-01-01T00:00:01.000Z", 204)
     assert (state.attempts, state.next_attempt_at, state.last_error) == (1, None, None)
@@ -113,22 +113,22 @@ async def test_one_claims_it_and_another_only_after_the_lease(
 ) -> None:
     await ended(database)
     first = await claim(database, "one")
-    state = await database.callbacks.state("e")
+    state = await database.callbacks.status("e")
     assert state is not None
     assert state.next_attempt_at is None
     assert await database.callbacks.claim("two", "a.example", LEASE) is None
     clock.advance(LEASE - 1)
-    assert await database.callbacks.due() == {}
+    assert await database.callbacks.due_by_host() == {}
     clock.advance(1)
     second = await claim(database, "two")
     assert second.attempt == 2
     for late in (
-        database.callbacks.delivered(first, 200),
-        database.callbacks.failed(first, SORRY, 5),
+        database.callbacks.record_delivery(first, 200),
+        database.callbacks.record_failure(first, SORRY, 5),
     ):
         with pytest.raises(LeaseLostError):
             await late
-    await database.callbacks.delivered(second, 200)
+    await database.callbacks.record_delivery(second, 200)
 
 
 async def test_many_who_claim_at_once_get_each_callback_once(database: Database) -> None:
@@ -144,9 +144,9 @@ async def test_a_failure_is_tried_again_after_its_delay(
     database: Database, clock: MovingClock
 ) -> None:
     await ended(database)
-    due = await database.callbacks.failed(await claim(database), SORRY, 5)
+    due = await database.callbacks.record_failure(await claim(database), SORRY, 5)
     assert due == "2026-01-01T00:00:05.000Z"
-    state = await database.callbacks.state("e")
+    state = await database.callbacks.status("e")
     assert state is not None
     assert (state.next_attempt_at, state.last_status, state.last_error) == (
         due,
@@ -154,7 +154,7 @@ async def test_a_failure_is_tried_again_after_its_delay(
         "the receiver answered 500",
     )
     clock.advance(4.9)
-    assert await database.callbacks.due() == {}
+    assert await database.callbacks.due_by_host() == {}
     clock.advance(0.1)
     assert (await claim(database)).attempt == 2
 
@@ -164,33 +164,33 @@ async def test_the_last_attempt_is_made_a_day_after_the_end(
 ) -> None:
     await ended(database)
     clock.advance(DAY - 10)
-    due = await database.callbacks.failed(await claim(database), SORRY, HOUR)
+    due = await database.callbacks.record_failure(await claim(database), SORRY, HOUR)
     assert due == "2026-01-02T00:00:00.000Z"
     clock.advance(10)
-    assert await database.callbacks.failed(await claim(database), SORRY, HOUR) is None
-    state = await database.callbacks.state("e")
+    assert await database.callbacks.record_failure(await claim(database), SORRY, HOUR) is None
+    state = await database.callbacks.status("e")
     assert state is not None
     assert (state.abandoned_at, state.next_attempt_at) == ("2026-01-02T00:00:00.000Z", None)
     assert (state.attempts, state.last_error) == (2, "the receiver answered 500")
     clock.advance(DAY)
-    assert await database.callbacks.due() == {}
+    assert await database.callbacks.due_by_host() == {}
     assert await database.find_violations(service_runs=True) == []
 
 
 async def test_what_no_attempt_can_mend_is_given_up_at_once(database: Database) -> None:
     await ended(database)
     gone = AttemptFailure("the receiver answered 410", 410, is_final=True)
-    assert await database.callbacks.failed(await claim(database), gone, 5) is None
-    assert await database.callbacks.due() == {}
+    assert await database.callbacks.record_failure(await claim(database), gone, 5) is None
+    assert await database.callbacks.due_by_host() == {}
 
 
 async def test_a_clock_that_is_set_back_keeps_nothing_waiting(
     database: Database, clock: MovingClock
 ) -> None:
     await ended(database)
-    await database.callbacks.failed(await claim(database), SORRY, HOUR)
+    await database.callbacks.record_failure(await claim(database), SORRY, HOUR)
     clock.advance(-30 * DAY)
-    assert await database.callbacks.due() == {"a.example": 1}
+    assert await database.callbacks.due_by_host() == {"a.example": 1}
     assert (await claim(database)).attempt == 2
 
 
@@ -200,14 +200,17 @@ async def test_hosts_are_told_apart_and_the_oldest_goes_first(
     for i, url in enumerate(("http://B.example:81/x", "http://a.example/", "http://a.example/y")):
         await ended(database, f"e{i}", url)
         clock.advance(1)
-    assert list((await database.callbacks.due()).items()) == [("b.example:81", 1), ("a.example", 2)]
+    assert list((await database.callbacks.due_by_host()).items()) == [
+        ("b.example:81", 1),
+        ("a.example", 2),
+    ]
     assert (await claim(database)).execution_id == "e1"
     assert (await claim(database, host="b.example:81")).execution_id == "e0"
 
 
 async def test_the_state_does_not_show_the_query(database: Database) -> None:
     await ended(database, url="https://a.example/x/y?token=secret#part")
-    state = await database.callbacks.state("e")
+    state = await database.callbacks.status("e")
     assert state is not None
     assert state.url == "https://a.example/x/y"
     assert (await claim(database)).url.endswith("?token=secret#part")
@@ -218,11 +221,11 @@ async def test_an_execution_is_forgotten_with_its_callback_and_not_before_it_is_
 ) -> None:
     await ended(database, "open")
     await ended(database, "told", "http://b.example/")
-    await database.callbacks.delivered(await claim(database, host="b.example"), 200)
+    await database.callbacks.record_delivery(await claim(database, host="b.example"), 200)
     clock.advance(10)
-    assert await database.retention.prune(None, 0) == 1
-    assert await database.callbacks.state("told") is None
-    assert await database.callbacks.state("open") is not None
-    await database.callbacks.delivered(await claim(database), 200)
-    assert await database.retention.prune(None, 0) == 1
-    assert await database.callbacks.state("open") is None
+    assert await database.retention.delete_expired(None, 0) == 1
+    assert await database.callbacks.status("told") is None
+    assert await database.callbacks.status("open") is not None
+    await database.callbacks.record_delivery(await claim(database), 200)
+    assert await database.retention.delete_expired(None, 0) == 1
+    assert await database.callbacks.status("open") is None

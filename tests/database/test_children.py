@@ -42,9 +42,9 @@ async def test_the_child_is_stored_with_the_parking_of_the_node(database: Databa
     record = await database.journal.load(parent)
     assert record.parked["call"].child_id == "child"
     assert (await database.journal.load(child)).parent_id == "parent"
-    shown = await database.reads.execution("child")
+    shown = await database.queries.execution("child")
     assert (shown.parent_execution_id, shown.parent_node_id) == ("parent", "call")
-    (log,) = await database.reads.logs("parent")
+    (log,) = await database.queries.logs("parent")
     assert log.child_execution_id == "child"
     assert await holds(database)
 
@@ -69,7 +69,7 @@ async def test_a_parking_that_is_written_again_calls_once(database: Database) ->
         ended = [waits_for("child")]
         await database.journal.record_step(parent, seq, BEGINS, "call", ended=ended)
     assert len(await rows(database, children)) == 1
-    assert (await database.reads.execution("child")).seq == 1
+    assert (await database.queries.execution("child")).seq == 1
     assert await holds(database)
 
 
@@ -154,7 +154,7 @@ async def test_what_was_said_is_not_kept_beside_the_output(database: Database) -
     progress = Progress(1, 1, 0, 0)
     await database.journal.record_step(parent, BEGUN + 2, progress, None, ended=ended)
     assert await told(database) is None
-    (log,) = await database.reads.logs("parent")
+    (log,) = await database.queries.logs("parent")
     assert log.child_execution_id == "child"
 
 
@@ -208,7 +208,7 @@ async def test_a_child_that_waits_for_a_slot_is_cancelled_at_once(database: Data
 
 async def test_a_node_that_waits_no_longer_has_its_child_cancelled(database: Database) -> None:
     parent, child = await family(database)
-    late = NodeEnded("call", NodeStatus.ERROR, None, error="too late", gives_up="child")
+    late = NodeEnded("call", NodeStatus.ERROR, None, error="too late", abandoned_child="child")
     progress = Progress(1, 0, 1, 0)
     await database.journal.record_step(parent, BEGUN + 2, progress, None, ended=[late])
     assert await database.queue.cancellations("me") == ["child"]
@@ -220,6 +220,6 @@ async def test_a_node_that_waits_no_longer_has_its_child_cancelled(database: Dat
 async def test_an_end_changes_nothing_of_those_who_ended_before(database: Database) -> None:
     parent, child = await family(database)
     await database.journal.finish(child, BEGUN, DONE)
-    before = await database.reads.execution("child")
+    before = await database.queries.execution("child")
     await database.journal.finish(parent, BEGUN + 2, FAILED)
-    assert await database.reads.execution("child") == before
+    assert await database.queries.execution("child") == before

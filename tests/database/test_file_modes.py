@@ -100,7 +100,7 @@ def test_key_and_secrets_files_that_others_can_write_are_rejected(tmp_path: Path
     ):
         check_files(settings_of(tmp_path))
     with pytest.raises(StorageUnavailableError, match="other users can write"):
-        data_encryption_of(settings_of(tmp_path)).seal({"outputData": 1})
+        data_encryption_of(settings_of(tmp_path)).encrypt({"outputData": 1})
     check_files(settings_of(tmp_path, data_encryption_key="a key of its own, which is long enough"))
 
 
@@ -116,7 +116,7 @@ def test_key_and_secrets_files_that_only_their_owner_writes_are_read(tmp_path: P
 
 
 def test_a_key_file_that_the_service_makes_is_private(tmp_path: Path, umask: None):
-    data_encryption_of(settings_of(tmp_path)).seal({"outputData": 1})
+    data_encryption_of(settings_of(tmp_path)).encrypt({"outputData": 1})
     assert mode_of(tmp_path / "database.sqlite.key") == 0o600
 
 

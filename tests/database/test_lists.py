@@ -33,7 +33,7 @@ async def walk(database: Database, wanted: ExecutionFilter, limit: int) -> list[
     found: list[str] = []
     place: ExecutionCursor | None = None
     while True:
-        page = await database.lists.executions(wanted, limit, place)
+        page = await database.listings.executions(wanted, limit, place)
         assert len(page.items) <= limit
         found += [item.id for item in page.items]
         if page.end is None:
@@ -96,7 +96,7 @@ def test_what_was_there_all_along_is_shown_once(
         place: ExecutionCursor | None = None
         for step in [*steps, *["page"] * (before + len(steps) + 1)]:
             if step == "page":
-                page = await database.lists.executions(EVERYTHING, limit, place)
+                page = await database.listings.executions(EVERYTHING, limit, place)
                 seen += [item.id for item in page.items]
                 place = page.end
                 if place is None:
@@ -147,7 +147,7 @@ async def fill(database: Database) -> None:
 async def test_a_page_among_a_hundred_thousand_is_quick(database: Database) -> None:
     await fill(database)
     failed = frozenset({ExecutionStatus.FAILED})
-    first = await database.lists.executions(EVERYTHING, 1_000)
+    first = await database.listings.executions(EVERYTHING, 1_000)
     begun = time.perf_counter()
     for _ in range(5):  # as a page would that reads all rows and sorts them
         await sql(database, 'SELECT * FROM workflow_executions ORDER BY error, "createdAt"')
@@ -165,7 +165,7 @@ async def test_a_page_among_a_hundred_thousand_is_quick(database: Database) -> N
             took: list[float] = []
             for _ in range(5):
                 begun = time.perf_counter()
-                page = await database.lists.executions(wanted, 50, place)
+                page = await database.listings.executions(wanted, 50, place)
                 took.append(time.perf_counter() - begun)
             assert page.items
             assert median(took) < whole / 2, f"{wanted} after {place}: {median(took):.3f} s"

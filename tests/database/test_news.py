@@ -3,7 +3,7 @@
 import asyncio
 
 from database import Database
-from database.executions.event_log import note_executions
+from database.executions.event_log import append_execution_events
 from database.records import SubscriptionFilter
 from database.tables import definitions, executions, runs
 
@@ -34,7 +34,7 @@ async def test_nobody_reads_past_an_event_that_is_still_to_come(database: Databa
 
     async def write(execution_id: str) -> None:
         for _ in range(25):
-            await writer.run(lambda c: note_executions(c, [execution_id], "now"))
+            await writer.run(lambda c: append_execution_events(c, [execution_id], "now"))
 
     async def read() -> list[tuple[int, str, int]]:
         seen: list[tuple[int, str, int]] = []
@@ -43,7 +43,9 @@ async def test_nobody_reads_past_an_event_that_is_still_to_come(database: Databa
             last_look = done.is_set()
             more = True
             while more:
-                found, position, more = await database.news.after(position, SubscriptionFilter(), 7)
+                found, position, more = await database.event_feed.read_after(
+                    position, SubscriptionFilter(), 7
+                )
                 seen += [(e.position, e.execution_id, e.seq) for e in found]
         return seen
 

@@ -40,18 +40,18 @@ from tests.support.stored_executions import BEGUN
 
 async def test_the_sweep_finds_nothing_where_all_goes_well(database: Database) -> None:
     await parked_family(database)
-    assert await database.children.sweep() == 0
+    assert await database.child_executions.sweep() == 0
 
 
 async def test_a_node_hears_that_what_it_called_was_deleted(database: Database) -> None:
     await parked_family(database)
     await write(database, delete(executions).where(executions.c.id == "child"))
-    assert await database.children.sweep() == 1
+    assert await database.child_executions.sweep() == 1
     end = await told(database)
     assert end is not None
     assert end.failure == "subworkflow (execution child) failed: the execution was deleted"
     assert (await claim(database)).execution_id == "parent"
-    assert await database.children.sweep() == 0
+    assert await database.child_executions.sweep() == 0
 
 
 async def test_a_parked_child_that_another_program_ended_is_told_too(database: Database) -> None:
@@ -61,7 +61,7 @@ async def test_a_parked_child_that_another_program_ended_is_told_too(database: D
     await write(
         database, update(executions).where(executions.c.id == "child").values(status="failed")
     )
-    assert await database.children.sweep() == 2  # and what it called goes on for nobody
+    assert await database.child_executions.sweep() == 2  # and what it called goes on for nobody
     end = await told(database)
     assert end is not None
     assert end.status == "failed"
@@ -71,12 +71,12 @@ async def test_a_parked_child_that_another_program_ended_is_told_too(database: D
 async def test_a_child_of_a_parent_that_was_deleted_is_cancelled(database: Database) -> None:
     child = await parked_family(database)
     await write(database, delete(executions).where(executions.c.id == "parent"))
-    assert await database.children.sweep() == 1
+    assert await database.child_executions.sweep() == 1
     assert await database.queue.cancellations("me") == ["child"]
-    assert await database.children.sweep() == 0  # it is asked once
-    assert (await database.children.caller("child")).depth == 1
+    assert await database.child_executions.sweep() == 0  # it is asked once
+    assert (await database.child_executions.caller("child")).depth == 1
     await database.journal.finish(child, BEGUN, CANCELLED)
-    await database.children.sweep()
+    await database.child_executions.sweep()
     assert await rows(database, children) == []
 
 
@@ -121,12 +121,12 @@ async def test_what_has_ended_is_forgotten_each_by_itself(
     await database.journal.finish(child, BEGUN, DONE)
     clock.advance(86_400 * 2)
     await database.queue.renew("me", ["parent"], LEASE)
-    assert await database.retention.prune(1, None) == 1
+    assert await database.retention.delete_expired(1, None) == 1
     assert list((await database.journal.resumptions(parent)).keys()) == ["call"]
     assert await holds(database)
     await database.journal.abandon(parent, "enough")
     clock.advance(86_400 * 2)
-    assert await database.retention.prune(1, None) == 1
+    assert await database.retention.delete_expired(1, None) == 1
     assert await rows(database, children) == []
 
 
@@ -135,12 +135,14 @@ async def test_what_has_ended_is_forgotten_each_by_itself(
 
 async def test_a_chain_names_the_workflows_from_the_outside_in(database: Database) -> None:
     await three_generations(database)
-    assert [(await database.children.caller(i)).depth for i in ("grandparent", "child")] == [0, 2]
-    assert await database.children.chain("child") == [("A workflow", "w")] * 3
+    assert [
+        (await database.child_executions.caller(i)).depth for i in ("grandparent", "child")
+    ] == [0, 2]
+    assert await database.child_executions.chain("child") == [("A workflow", "w")] * 3
 
 
 async def called_of_root(database: Database, execution_id: str) -> tuple[str, int]:
-    caller = await database.children.caller(execution_id)
+    caller = await database.child_executions.caller(execution_id)
     return caller.root_id, caller.called_of_root
 
 
@@ -163,13 +165,13 @@ async def test_forgetting_what_was_called_makes_no_room_for_more_calls(
     grandparent = await claim(database)
     clock.advance(86_400 * 2)
     await database.queue.renew("me", ["grandparent"], LEASE)
-    assert await database.retention.prune(1, None) == 2
-    await database.children.sweep()
+    assert await database.retention.delete_expired(1, None) == 2
+    await database.child_executions.sweep()
     assert await called_of_root(database, "grandparent") == ("grandparent", 2)
     await database.journal.abandon(grandparent, "enough")
     clock.advance(86_400 * 2)
-    assert await database.retention.prune(1, None) == 1
-    await database.children.sweep()
+    assert await database.retention.delete_expired(1, None) == 1
+    await database.child_executions.sweep()
     assert await rows(database, children) == []
     assert await holds(database)
 
@@ -220,7 +222,7 @@ async def test_a_parent_that_parks_as_its_child_ends_hears_of_it(
             end = database.journal.finish(child, BEGUN, DONE)
         else:
             await write(database, delete(executions).where(executions.c.id == f"c{i}"))
-            end = database.children.sweep()
+            end = database.child_executions.sweep()
         await asyncio.gather(database.journal.park(parent, None), end)
         again = await claim(database)
         assert again.execution_id == f"p{i}"

@@ -75,7 +75,7 @@ async def test_a_change_that_is_undone_every_time_is_given_up(
     with pytest.raises(StorageBusyError):
         await database._access.writer.run(change)
     assert len(tries) == MAX_ATTEMPTS
-    assert (await database.reads.workflow("a")).name == "before"
+    assert (await database.queries.workflow("a")).name == "before"
 
 
 LONG = "".join(sha512(bytes([i])).hexdigest() for i in range(200))

@@ -49,12 +49,12 @@ def ids(claimed: list[ClaimedExecution]) -> list[str]:
 
 
 async def status(database: Database, execution_id: str) -> str:
-    return (await database.reads.execution(execution_id)).status
+    return (await database.queries.execution(execution_id)).status
 
 
 async def test_a_submission_is_pending_until_it_is_claimed(database: Database) -> None:
     await submit(database, "e1")
-    execution = await database.reads.execution("e1")
+    execution = await database.queries.execution("e1")
     assert execution.status == ExecutionStatus.PENDING
     assert execution.progress == NOTHING_YET
     assert execution.created_at == "2026-01-01T00:00:00.000Z"
@@ -67,7 +67,7 @@ async def test_a_submission_for_a_workflow_that_is_gone_stores_nothing(database:
     with pytest.raises(WorkflowNotFoundError):
         await submit(database, "e1", workflow_id="gone")
     with pytest.raises(ExecutionNotFoundError):
-        await database.reads.execution("e1")
+        await database.queries.execution("e1")
 
 
 async def test_the_oldest_is_claimed_first_and_nothing_twice(database: Database) -> None:
@@ -155,7 +155,7 @@ async def test_a_node_that_starts_again_keeps_its_row(database: Database) -> Non
     await database.journal.record_step(
         lease, seq, NOTHING_YET, "a", started=[NodeStarted(A, '"again"', 2, resumed=True)]
     )
-    (log,) = await database.reads.logs("e1")
+    (log,) = await database.queries.logs("e1")
     assert (log.status, log.attempt, log.seq) == ("running", 2, BEGUN + 2)
     assert log.input_data is not None
     assert log.input_data.text == '"again"'
@@ -173,7 +173,7 @@ async def test_a_step_that_was_not_confirmed_may_be_recorded_again(database: Dat
             decided=[NodeOutcomeRecorded(B)],
             started=[NodeStarted(A, "null", 1, resumed=False)],
         )
-    logs = await database.reads.logs("e1")
+    logs = await database.queries.logs("e1")
     assert [(log.node_id, log.status, log.seq) for log in logs] == [
         ("b", "skipped", 1),
         ("a", "running", 2),
@@ -201,7 +201,7 @@ async def test_whoever_lost_the_lease_writes_nothing(
         await journal.load(frozen)
     with pytest.raises(LeaseLostError):
         await database.queue.release(frozen)
-    assert await database.reads.logs("e1") == []
+    assert await database.queries.logs("e1") == []
     assert await status(database, "e1") == ExecutionStatus.RUNNING
     assert await database.queue.renew("frozen", ["e1"], LEASE) == set()
 
@@ -241,12 +241,12 @@ async def test_an_ending_is_all_or_nothing_with_its_last_nodes(database: Databas
         ended=[NodeEnded("a", NodeStatus.COMPLETED, 7, '{"x":1}')],
         decided=[NodeOutcomeRecorded(B)],
     )
-    execution = await database.reads.execution("e1", output_characters=100)
+    execution = await database.queries.execution("e1", output_characters=100)
     assert execution.final_output is not None
     assert (execution.status, execution.final_output.text) == ("completed", '{"x":1}')
     assert (execution.current_node_id, execution.seq) == (None, BEGUN + 4)
     assert execution.progress == Progress(2, 1, 0, 1)
-    logs = await database.reads.logs("e1")
+    logs = await database.queries.logs("e1")
     assert [(log.node_id, log.status) for log in logs] == [("a", "completed"), ("b", "skipped")]
 
 
@@ -260,7 +260,7 @@ async def test_released_work_comes_back_after_its_delay_in_its_old_place(
     await database.journal.record_step(lease, BEGUN, NOTHING_YET, "a", started=started)
     await database.queue.release(lease, 5)
     assert await status(database, "e1") == ExecutionStatus.PENDING
-    (log,) = await database.reads.logs("e1")
+    (log,) = await database.queries.logs("e1")
     assert log.status == NodeStatus.CANCELLED
     assert ids(await database.queue.claim("you", 1, LEASE)) == ["e2"]
     clock.advance(5)
@@ -292,7 +292,7 @@ async def test_a_failing_change_takes_nobody_elses_with_it(database: Database) -
     mixed = [job for pair in zip(good, bad, strict=True) for job in pair]
     results = await asyncio.gather(*mixed, return_exceptions=True)
     assert [type(result) for result in results] == [type(None), WorkflowNotFoundError] * 10
-    _, page, total = await database.lists.executions_of("w", 100)
+    _, page, total = await database.listings.executions_of("w", 100)
     assert total == len(page.items) == 10
 
 

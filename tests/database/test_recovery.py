@@ -31,7 +31,7 @@ async def die_with(database: Database, clock: MovingClock, *execution_ids: str, 
 
 
 async def claim(database: Database, owner: str = "me", limit: int = 9) -> list[ClaimedExecution]:
-    return await database.queue.claim(owner, limit, LEASE, alone_from=SUSPICIOUS)
+    return await database.queue.claim(owner, limit, LEASE, isolate_after=SUSPICIOUS)
 
 
 async def test_without_a_free_slot_what_a_dead_owner_left_is_pending_again(
@@ -42,10 +42,10 @@ async def test_without_a_free_slot_what_a_dead_owner_left_is_pending_again(
     seq = await begin_node(database, lease)
     clock.advance(LEASE)
     assert await database.queue.claim("me", 0, LEASE) == []
-    execution = await database.reads.execution("e1")
+    execution = await database.queries.execution("e1")
     assert (execution.status, execution.current_node_id) == (ExecutionStatus.PENDING, None)
     assert execution.seq == seq + 2  # the node was cancelled, and the execution put back
-    (log,) = await database.reads.logs("e1")
+    (log,) = await database.queries.logs("e1")
     assert (log.status, log.seq) == (NodeStatus.CANCELLED, seq + 1)
     assert await database.find_violations(service_runs=True) == []
     (run,) = await database.queue.claim("me", 1, LEASE)
@@ -90,7 +90,7 @@ async def test_while_a_suspect_waits_nothing_else_begins(
     clock.advance(LEASE)
     await submit(database, "new")
     mine = ["running"]
-    claimed = await database.queue.claim("me", 9, LEASE, mine, alone_from=SUSPICIOUS)
+    claimed = await database.queue.claim("me", 9, LEASE, mine, isolate_after=SUSPICIOUS)
     assert claimed == []
     await database.journal.abandon(running.lease, "done")
     assert ids(await claim(database)) == ["suspect"]
@@ -114,5 +114,5 @@ async def test_a_suspect_of_which_a_node_ends_is_none_any_more(
     seq = await begin_node(database, run.lease, seq=BEGUN + 2)
     ended = [NodeEnded("a", NodeStatus.COMPLETED, 1, "{}")]
     await database.journal.record_step(run.lease, seq, Progress(2, 1, 0, 0), None, ended=ended)
-    claimed = await database.queue.claim("me", 9, LEASE, ["suspect"], alone_from=SUSPICIOUS)
+    claimed = await database.queue.claim("me", 9, LEASE, ["suspect"], isolate_after=SUSPICIOUS)
     assert ids(claimed) == ["new"]

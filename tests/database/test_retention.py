@@ -49,8 +49,8 @@ async def test_the_last_ones_are_kept(database: Database, clock: MovingClock) ->
         await ended(database, f"e{i}")
         clock.advance(1)
     await waiting(database, "pending")
-    assert await database.retention.prune(None, 2) == 4
-    assert await database.retention.prune(None, 2) == 0
+    assert await database.retention.delete_expired(None, 2) == 4
+    assert await database.retention.delete_expired(None, 2) == 0
     kept = await column(database, 'SELECT id FROM workflow_executions ORDER BY "createdAt"')
     assert kept == ["e4", "e5", "pending"]
     assert len(await column(database, "SELECT hash FROM orchestrator_definitions")) == 3
@@ -61,7 +61,7 @@ async def test_what_is_older_is_forgotten(database: Database, clock: MovingClock
     await waiting(database, "pending")
     clock.advance(2 * DAY)
     await ended_now(database, "pending")
-    assert await database.retention.prune(1.0, None) == 1
+    assert await database.retention.delete_expired(1.0, None) == 1
     assert await column(database, "SELECT id FROM workflow_executions") == ["pending"]
 
 
@@ -75,8 +75,8 @@ async def ended_now(database: Database, execution_id: str) -> None:
 async def test_it_forgets_in_bites(database: Database) -> None:
     for i in range(BATCH_SIZE + 3):
         await ended(database, f"e{i}")
-    assert await database.retention.prune(None, 0) == BATCH_SIZE
-    assert await database.retention.prune(None, 0) == 3
+    assert await database.retention.delete_expired(None, 0) == BATCH_SIZE
+    assert await database.retention.delete_expired(None, 0) == 3
 
 
 async def test_rows_of_the_main_projects_own_are_never_forgotten(tmp_path: Path) -> None:
@@ -84,8 +84,8 @@ async def test_rows_of_the_main_projects_own_are_never_forgotten(tmp_path: Path)
     create_main_database(path)
     database = Database(f"sqlite+aiosqlite:///{path}")
     await database.prepare()
-    assert await database.retention.is_own_creation() is False
-    assert await database.retention.prune(0.000001, 0) == 0
+    assert await database.retention.created_by_service() is False
+    assert await database.retention.delete_expired(0.000001, 0) == 0
     await database.close()
     assert sqlite3.connect(path).execute("SELECT id FROM execution_logs").fetchall() == [
         ("old-log",)
@@ -96,15 +96,15 @@ async def test_a_file_of_the_services_own_shrinks_again(tmp_path: Path) -> None:
     path = tmp_path / "own.sqlite"
     database = Database(f"sqlite+aiosqlite:///{path}")
     await database.prepare([ExampleWorkflow("w", "A workflow", "{}")])
-    assert await database.retention.is_own_creation() is True
+    assert await database.retention.created_by_service() is True
     for i in range(120):
         await ended(database, f"e{i}", '"' + "x" * 100_000 + '"')
     await database.close()
     large = path.stat().st_size
     database = Database(f"sqlite+aiosqlite:///{path}")
-    while await database.retention.prune(None, 5):
+    while await database.retention.delete_expired(None, 5):
         pass
-    while await database.retention.give_back_space():
+    while await database.retention.vacuum():
         pass
     await database.close()
     assert large > 30_000_000

@@ -75,7 +75,9 @@ def test_an_end_that_somebody_else_wrote_is_told(
     assert again[-1].type == "execution_cancelled"
 
 
-@pytest.mark.parametrize("question", ["position", "standing", "after", "latest", "statuses"])
+@pytest.mark.parametrize(
+    "question", ["last_position", "snapshots", "read_after", "tail", "statuses"]
+)
 def test_a_database_that_is_not_ready_is_asked_again(
     service: RunningService,
     gates: Gates,
@@ -113,7 +115,7 @@ def test_an_error_that_nobody_foresaw_does_not_end_the_streams(
     execution_id = service.start(GATED)
     gates.wait_for("gate")
     failed: list[int] = []
-    original = EventFeed.latest
+    original = EventFeed.tail
 
     async def fail_once(self: EventFeed, *args: Any) -> Any:
         if not failed:
@@ -121,7 +123,7 @@ def test_an_error_that_nobody_foresaw_does_not_end_the_streams(
             raise ValueError("nobody foresaw this")
         return await original(self, *args)
 
-    monkeypatch.setattr(EventFeed, "latest", fail_once)
+    monkeypatch.setattr(EventFeed, "tail", fail_once)
     with sse(service, f"/api/executions/{execution_id}/stream") as events:
         next(events)
         gates.open("gate")

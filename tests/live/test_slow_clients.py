@@ -112,7 +112,7 @@ def test_coming_and_going_leaves_nothing_behind(service: RunningService, gates: 
             client.close()
     wait_until(lambda: hub.followers == 0)
     assert (hub._of_execution, hub._of_organization, hub._tail) == ({}, {}, None)
-    assert service.app.state.services.database.bell._listeners == ()
+    assert service.app.state.services.database.commit_signal._listeners == ()
     gates.open("gate")
     events = told(service, execution_id, 0)  # and it goes on working
     assert seqs(events) == list(range(1, service.ended(execution_id)["seq"] + 1))

@@ -87,7 +87,7 @@ async def told(database: Database, node_run_id: str = "parent:call") -> ChildRes
 
 
 async def status(database: Database, execution_id: str) -> str:
-    return (await database.reads.execution(execution_id)).status
+    return (await database.queries.execution(execution_id)).status
 
 
 async def holds(database: Database) -> bool:
