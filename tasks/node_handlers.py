@@ -6,31 +6,25 @@ from prefect import Task
 
 from tasks.code.node import CodeConfig, handle_code
 from tasks.config.base import NodeConfig
-from tasks.config.fields import (
-    AddFieldConfig,
+from tasks.flow.condition import ConditionConfig, handle_condition
+from tasks.flow.entry import (
     CommentConfig,
-    ConditionConfig,
-    JoinConfig,
-    LlmConfig,
     ManualInputConfig,
     OutputConfig,
     TriggerConfig,
-    WebhookConfig,
-)
-from tasks.flow.condition import handle_condition
-from tasks.flow.entry import (
     handle_comment,
     handle_manual_input,
     handle_output,
     handle_trigger,
-    handle_webhook,
 )
 from tasks.flow.for_each import ForEachConfig, handle_for_each
 from tasks.flow.subworkflow import SubworkflowConfig, handle_subworkflow
 from tasks.flow.wait import ApprovalConfig, WaitConfig, handle_approval, handle_wait
 from tasks.http.config import HttpConfig
 from tasks.http.node import handle_http
+from tasks.llm.config import LlmConfig
 from tasks.llm.node import handle_llm
+from tasks.records.add_field import AddFieldConfig, handle_add_field
 from tasks.records.aggregate import AggregateConfig, handle_aggregate
 from tasks.records.columns import (
     RenameColumnsConfig,
@@ -39,8 +33,9 @@ from tasks.records.columns import (
     handle_split_text,
 )
 from tasks.records.filter import FilterConfig, handle_filter
-from tasks.records.records import handle_add_field, handle_join
+from tasks.records.join import JoinConfig, handle_join
 from tasks.records.split_columns import SplitColumnsConfig, handle_split_columns
+from tasks.webhooks.node import WebhookConfig, handle_webhook
 from tasks.webhooks.response import WebhookResponseConfig, handle_webhook_response
 
 NODE_HANDLERS: dict[str, Task[..., Any]] = {

@@ -16,7 +16,7 @@ from engine.document import read_document
 from engine.errors import InvalidDocumentError
 from engine.graph import WEBHOOK
 from offload import run_sized
-from tasks.config.fields import WebhookConfig
+from tasks.webhooks.node import WebhookConfig
 
 MAX_CACHED_DOCUMENTS = 256
 """Maximum number of documents whose webhook nodes are cached."""

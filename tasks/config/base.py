@@ -37,7 +37,7 @@ class MissingSettingError(ValueError):
 class Templated:
     """Marks a setting whose texts its handler fills: its expressions are checked beforehand.
 
-    It stands in the annotation, ``Annotated[str, FILLED]``: the JSON Schema does not show it.
+    It stands in the annotation, ``Annotated[str, TEMPLATED]``: the JSON Schema does not show it.
     """
 
     may_be_json: bool = False

@@ -2,23 +2,81 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from prefect import task
+from pydantic import BeforeValidator, Field
 
 from engine.conditions import Comparison, Operator, holds_for
 from engine.errors import NodeError
 from engine.json_values import JsonValue, Missing, lookup
 from offload import count_read
 from tasks.compute import compute
-from tasks.config.base import fill, has_template, read_config
-from tasks.config.fields import ComparisonsConfig, ConditionConfig, ProcessingMode
+from tasks.config.base import TEMPLATED, FormModel, NodeConfig, fill, has_template, read_config
+from tasks.config.fields import Mode, ProcessingMode, upper
 from tasks.context import current_node_run
 from tasks.templating.filters import VALUE_COST
 
 _WITHOUT_VALUE = {Operator.IS_EMPTY, Operator.IS_NOT_EMPTY, Operator.IS_TEXT, Operator.IS_NUMBER}
 _LOOP = "loop."
 _OUTER = "outer."
+
+
+def _as_operator(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return Operator.parse(value)
+    except ValueError as error:
+        raise ValueError(f"names an {error}") from None
+
+
+_Operator = Annotated[Operator, BeforeValidator(_as_operator, json_schema_input_type=Operator)]
+_TestedField = Annotated[str, TEMPLATED, Field(title="Field")]
+
+
+class AdditionalCondition(FormModel, title="Condition"):
+    """One more test of a condition."""
+
+    verbatim: ClassVar[frozenset[str]] = frozenset({"value"})
+
+    field: _TestedField
+    """The field to test; ``a.b.0.c`` reaches inside. ``loop.item``, or a template."""
+    operator: _Operator = Field(default=Operator.EQUALS, title="Comparison")
+    """How the field is held against the value."""
+    value: JsonValue = Field(default=None, title="Value")
+    """What the field is held against; may hold templates."""
+
+
+class ComparisonsConfig(NodeConfig):
+    """The tests that a condition makes, and a filter on each record."""
+
+    __test__ = False  # pytest would take the name for a test class
+    verbatim: ClassVar[frozenset[str]] = frozenset({"condition_value"})
+
+    condition_field: _TestedField
+    """The field to test; ``a.b.0.c`` reaches inside. ``loop.item``, or a template."""
+    condition_operator: _Operator = Field(default=Operator.EQUALS, title="Comparison")
+    """How the field is held against the value."""
+    condition_value: Annotated[JsonValue, TEMPLATED] = Field(default=None, title="Value")
+    """What the field is held against; may hold templates."""
+    additional_conditions: Annotated[list[AdditionalCondition], TEMPLATED] = Field(
+        default_factory=list[AdditionalCondition], title="Further conditions"
+    )
+    """Tests beside the first."""
+    logical_operator: Annotated[Literal["AND", "OR"], BeforeValidator(upper)] = Field(
+        default="AND", title="Combination"
+    )
+    """Whether all tests must hold, or one."""
+
+
+class ConditionConfig(
+    ComparisonsConfig, title="Condition", category="flow", outputs=("true", "false")
+):
+    """Tests its input and picks the way on."""
+
+    processing_mode: Mode = Field(default=ProcessingMode.BATCH, title="Processing")
+    """``perRow`` sorts the records of a list into those that pass and those that do not."""
 
 
 @task(name="condition")

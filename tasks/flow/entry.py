@@ -2,13 +2,48 @@
 
 # ruff: noqa: ARG001 - every handler takes a node and an input, whether it needs them or not
 
-from typing import Any
+from typing import Any, ClassVar
 
 from prefect import task
+from pydantic import AliasChoices, Field
 
 from engine.json_values import JsonValue, as_number
-from tasks.config.base import read_config
-from tasks.config.fields import ManualInputConfig
+from tasks.config.base import NodeConfig, read_config
+from tasks.config.fields import LONG_TEXT
+
+
+class TriggerConfig(NodeConfig, title="Trigger", category="start", inputs=()):
+    """Starts a run and passes the payload on."""
+
+
+class ManualInputConfig(NodeConfig, title="Manual input", category="start", inputs=()):
+    """A value typed into the workflow, or given with the execution."""
+
+    verbatim: ClassVar[frozenset[str]] = frozenset({"input_var_value"})
+
+    input_var_name: str = Field(
+        default="input",
+        title="Name",
+        validation_alias=AliasChoices("inputVarName", "manualInputVarName", "variableName"),
+    )
+    """The field of the output that holds the value."""
+    input_var_value: JsonValue = Field(
+        default=None,
+        title="Value",
+        validation_alias=AliasChoices("inputVarValue", "manualInputVarValue", "variableValue"),
+    )
+    """Any value; a text that is a number becomes that number."""
+
+
+class OutputConfig(NodeConfig, title="Output", category="end"):
+    """Marks its input as the result of the run."""
+
+
+class CommentConfig(NodeConfig, title="Comment", category="note"):
+    """A note in the editor; inside a path it passes its input on."""
+
+    comment_text: str = Field(default="", title="Text", json_schema_extra=LONG_TEXT)
+    """What the note says."""
 
 
 @task(name="trigger")
@@ -16,13 +51,6 @@ async def handle_trigger(node: dict[str, Any], input_data: JsonValue) -> dict[st
     """Passes its payload on, ``{}`` when there is none."""
     payload: JsonValue = {} if input_data is None else input_data
     return {"success": True, "message": "Workflow triggered", "outputData": payload}
-
-
-@task(name="webhook")
-async def handle_webhook(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Passes on what was received, ``{}`` when it was nothing."""
-    received: JsonValue = {} if input_data is None else input_data
-    return {"success": True, "message": "Webhook received", "outputData": received}
 
 
 @task(name="manualInput")

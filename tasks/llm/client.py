@@ -18,9 +18,10 @@ from engine.errors import NodeError
 from engine.json_values import JsonValue, as_text
 from tasks.compute import compute, to_json
 from tasks.config.base import fill_text
-from tasks.config.fields import LlmConfig, ProcessingMode
+from tasks.config.fields import ProcessingMode
 from tasks.context import HandlerSettings
 from tasks.http.client import new_openai_transport, parse_retry_after, parse_url, plain_reason
+from tasks.llm.config import LlmConfig
 from tasks.llm.content import MAX_SHOWN_TEXT, TokenLimit, reported_error, text_of
 from tasks.llm.reply_types import ReplyType, reply_type, without_thinking
 from tasks.llm.streaming import CompletionStream, OnPiece

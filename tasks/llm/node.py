@@ -8,8 +8,8 @@ from prefect import task
 
 from engine.json_values import JsonValue
 from tasks.config.base import read_config
-from tasks.config.fields import LlmConfig
 from tasks.context import current_node_run
+from tasks.llm.config import LlmConfig
 
 
 @task(name="llm")

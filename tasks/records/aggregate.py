@@ -22,9 +22,9 @@ from engine.json_values import JsonValue, Missing, as_number, frozen, lookup, sh
 from engine.timestamps import point_in_time
 from offload import check_stop
 from tasks.config.base import FormModel, MissingSettingError, NodeConfig, read_config
+from tasks.config.field_names import FieldName, FieldNames
 from tasks.config.rows import is_blank
 from tasks.records.columns import IfMissing, OnMissing
-from tasks.records.field_names import FieldName, FieldNames
 from tasks.records.records import OutputLimit, Record, as_records
 
 MAX_GROUP_FIELDS = 20

@@ -20,10 +20,10 @@ from pydantic import (
 from engine.errors import NodeError
 from engine.json_values import JsonValue, as_text, kind_of, load_json
 from tasks.config.base import FormModel, MissingSettingError, NodeConfig, read_config
+from tasks.config.field_names import FieldName, FieldNames, as_items
 from tasks.config.fields import NO_TEMPLATE, trimmed
 from tasks.config.json_schema import required_when
 from tasks.config.rows import is_blank, without_blank_rows
-from tasks.records.field_names import FieldName, FieldNames, as_items
 from tasks.records.records import Record, change_records
 
 MAX_COLUMNS = 1_000

@@ -8,8 +8,8 @@ from pydantic import BeforeValidator, Field
 
 from engine.json_values import JsonValue
 from tasks.config.base import read_config
-from tasks.config.fields import ComparisonsConfig, trimmed
-from tasks.flow.condition import sort_records
+from tasks.config.fields import trimmed
+from tasks.flow.condition import ComparisonsConfig, sort_records
 from tasks.records.records import as_records
 
 

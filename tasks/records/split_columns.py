@@ -13,8 +13,8 @@ from engine.plan import PORT_DATA
 from engine.ports import ports_of
 from offload import check_stop
 from tasks.config.base import MissingSettingError, NodeConfig, read_config
+from tasks.config.field_names import FieldNames
 from tasks.records.columns import IfMissing, OnMissing
-from tasks.records.field_names import FieldNames
 from tasks.records.records import OutputLimit, Record, as_records
 
 _NAMES_SHOWN = 20

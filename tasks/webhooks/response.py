@@ -21,10 +21,10 @@ from tasks.config.base import (
     has_template,
     read_config,
 )
+from tasks.config.field_names import as_names
 from tasks.config.fields import trimmed
 from tasks.config.json_schema import required_when
 from tasks.http.config import Pair, as_pairs
-from tasks.records.field_names import as_names
 
 REPLY = "webhookReply"
 """The key of the result that holds the answer: ``{"status", "headers": [[name, value]], "body"}``.

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tasks.config.fields import OutputType
+from tasks.llm.config import OutputType
 from tasks.llm.reply_types import reply_type
 
 OPTIONS = ["Positive", "Negative", "n/a"]
