@@ -1,0 +1,80 @@
+'''Node type SDK: the single import for authors of node types.
+
+A complete node type, in a module that the setting ``NODE_TYPE_MODULES`` names::
+
+    from typing import Annotated
+
+    from tasks.sdk import TEMPLATED, Field, NodeConfig, fill, read_config, register, task
+
+
+    class RepeatConfig(NodeConfig, title="Repeat", category="data"):
+        """Repeats a string."""
+
+        repeat_text: Annotated[str, TEMPLATED] = Field(title="Text")
+        """The string; may contain templates."""
+        repeat_count: int = Field(default=2, ge=1, le=10, title="Count")
+        """Number of repetitions, from 1 to 10."""
+
+
+    @task(name="repeat")
+    async def handle_repeat(node: dict, input_data: dict | None) -> dict:
+        config = read_config(RepeatConfig, node)
+        text = fill("repeatText", config.repeat_text, input_data)
+        return {"success": True, "outputData": {"texts": [text] * config.repeat_count}}
+
+
+    register("repeat", handle_repeat, config=RepeatConfig)
+
+Handlers that use only Prefect's ``task`` and a dict ``NODE_HANDLERS`` do not need this module.
+'''
+
+from typing import Any
+
+from prefect import Task, task
+from pydantic import Field
+
+from engine.errors import NodeError
+from engine.ports import Port
+from offload import check_stop
+from tasks.compute import compute
+from tasks.config.base import TEMPLATED, FormModel, NodeConfig, fill, read_config
+from tasks.config.fields import SECRET
+from tasks.config.json_schema import WIDGET
+from tasks.context import current_node_run
+from tasks.http.client import new_client
+from tasks.progress import report_progress, send_delta
+
+__all__ = [
+    "SECRET",
+    "TEMPLATED",
+    "WIDGET",
+    "Field",
+    "FormModel",
+    "NodeConfig",
+    "NodeError",
+    "Port",
+    "check_stop",
+    "compute",
+    "current_node_run",
+    "fill",
+    "new_client",
+    "read_config",
+    "register",
+    "report_progress",
+    "send_delta",
+    "task",
+]
+
+
+def register(
+    node_type: str, handler: Task[..., Any], config: type[NodeConfig] = NodeConfig
+) -> None:
+    """Add a node type to the registry, with the model of its config.
+
+    Raises:
+        ValueError: If the registration is invalid, or the name belongs to another type.
+    """
+    # Imported here because ``tasks/node_handlers.py`` may import the author's module.
+    from tasks import node_handlers  # noqa: PLC0415
+
+    node_handlers.register(node_type, handler, config)
