@@ -50,7 +50,9 @@ def test_every_exported_name_exists():
 
 @pytest.fixture
 def example() -> Iterator[dict[str, Any]]:
-    code = textwrap.dedent(inspect.getdoc(sdk).partition("::\n")[2].rpartition("\nHandlers")[0])
+    code = textwrap.dedent(
+        (inspect.getdoc(sdk) or "").partition("::\n")[2].rpartition("\nHandlers")[0]
+    )
     names: dict[str, Any] = {"__name__": "example"}
     exec(code, names)
     yield names
