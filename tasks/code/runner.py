@@ -1,10 +1,12 @@
-"""What runs in the process of a ``code`` node: limits first, then the code, then one frame.
+"""Code runner: the program of a ``code`` node's process.
 
-The process is started with this file alone (``python -I -S``), so it imports the standard library
-and nothing of ours. Arguments: memory in MiB, seconds, most bytes of output, the parent's id.
-Standard input: a line with a token, then ``{"code", "input", "inputs", "perRow"}`` as JSON.
-Standard output: the token, ten digits of length, and so many bytes of JSON: ``{"output",
-"stdout"}`` or ``{"error"}``.
+It sets the limits, runs the code and writes one result. The process is started with this file
+alone (``python -I -S``), so it imports only the standard library.
+
+Arguments: memory in MiB, seconds, maximum bytes of output, the parent's process id.
+Standard input: ``{"code", "input", "inputs", "perRow"}`` as JSON.
+Standard output: the length of the result in ten digits, then ``{"output", "stdout"}`` or
+``{"error"}`` as JSON.
 """
 
 import ast
@@ -20,28 +22,20 @@ from typing import Any, NoReturn, cast
 
 SOURCE = "<code>"
 """The file name of the code in tracebacks."""
-MAX_PRINTED = 10_000
-"""How many characters of what the code prints are kept."""
+MAX_PRINTED_CHARS = 10_000
+"""Maximum length of the printed text that is kept, in characters."""
 MAX_DEPTH = 200
-"""As ``engine.json_values.MAX_DEPTH``."""
+"""Maximum nesting of the output; equal to ``engine.json_values.MAX_DEPTH``."""
 KILL_MARGIN_SECONDS = 2
-"""How much later than the service the process ends itself."""
+"""Time after the service's time limit at which the kernel ends the process, in seconds."""
+LENGTH_DIGITS = 10
+"""Number of digits that state the length of the result."""
 
 _MAX_MESSAGE_CHARS = 1_000
 _MAX_SHOWN_CALLS = 5
-_OPEN_FILES = 64
 _TOO_LARGE = 10**4300
 _MIB = 1024 * 1024
 _PR_SET_PDEATHSIG = 1
-
-_REFUSED_EVENTS = frozenset(
-    {
-        *("os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile"),
-        *("os.system", "pty.spawn", "subprocess.Popen", "os.kill", "os.killpg"),
-        "resource.prlimit",
-    }
-)
-"""Python's audit events that start other processes, end them or set their limits."""
 
 
 class CodeError(Exception):
@@ -49,7 +43,7 @@ class CodeError(Exception):
 
 
 class _CapturedStdout(io.TextIOBase):
-    """Takes the place of ``sys.stdout`` and keeps the beginning of what is written."""
+    """Replaces ``sys.stdout`` and keeps the first characters that are written."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -57,12 +51,12 @@ class _CapturedStdout(io.TextIOBase):
         self._dropped = 0
 
     def writable(self) -> bool:
-        """Always."""
+        """Return ``True``."""
         return True
 
     def write(self, text: str, /) -> int:
-        """Keeps what still fits."""
-        part = text[: MAX_PRINTED - self._kept]
+        """Keep the part of ``text`` that fits into the limit."""
+        part = text[: MAX_PRINTED_CHARS - self._kept]
         if part:
             self._parts.append(part)
             self._kept += len(part)
@@ -70,64 +64,59 @@ class _CapturedStdout(io.TextIOBase):
         return len(text)
 
     def text(self) -> str:
-        """What was kept, as valid Unicode, and how much was not."""
+        """Return the kept text as valid Unicode, with the number of dropped characters."""
         kept = "".join(self._parts).encode(errors="replace").decode()
         return f"{kept}\n… {self._dropped} more characters" if self._dropped else kept
 
 
 def main() -> NoReturn:
-    """Runs the code of standard input and ends the process."""
+    """Run the code of standard input and end the process."""
     memory_mb, seconds, max_output, parent = map(int, sys.argv[1:5])
+    # The result uses a copy of standard output, so that printed text does not mix with it.
     channel = os.dup(1)
-    own = os.getpid()
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
+    devnull = os.open(os.devnull, os.O_RDWR)
+    os.dup2(devnull, 1)
+    os.dup2(devnull, 2)
     printed = _CapturedStdout()
     sys.stdout = sys.stderr = printed
     os.environ.clear()
     _limit(memory_mb, seconds, parent)
-    token = sys.stdin.buffer.readline().strip()
     try:
         request = json.loads(sys.stdin.buffer.read())
-        os.dup2(nowhere, 0)
-        sys.addaudithook(_refuse_processes)
-        output = _run(request)
-        answer = _encoded(output, printed.text(), max_output)
-    except CodeError as fault:
-        answer = json.dumps({"error": str(fault)}).encode()
+        os.dup2(devnull, 0)
+        result = _encoded(_run(request), printed.text(), max_output)
+    except CodeError as error:
+        result = json.dumps({"error": str(error)}).encode()
     except MemoryError:
-        answer = b'{"error": "memory"}'
-    except Exception as error:  # noqa: BLE001 - of what the code gave: its own methods
-        told = f"gives what cannot be read: {_text(type(error).__name__)}"
-        answer = json.dumps({"error": told}).encode()
-    if os.getpid() == own:  # a copy of the process has nothing to say
-        _send(channel, b"%s%010d" % (token, len(answer)))
-        _send(channel, answer)
+        result = b'{"error": "memory"}'
+    except Exception as error:  # noqa: BLE001 - methods of the output, which the code defines
+        message = f"returns a value that cannot be read: {_text(type(error).__name__)}"
+        result = json.dumps({"error": message}).encode()
+    _send(channel, b"%0*d" % (LENGTH_DIGITS, len(result)) + result)
     os._exit(0)
 
 
 def parse(code: str) -> ast.Module:
-    """The code as a tree.
+    """Return the syntax tree of the code.
 
     Raises:
-        CodeError: it is no Python; names line and position.
+        CodeError: If it is not valid Python; the message names line and position.
     """
     try:
         tree = ast.parse(code, SOURCE)
         compile(tree, SOURCE, "exec", dont_inherit=True)
     except SyntaxError as error:
         where = f"line {error.lineno}, position {error.offset}" if error.lineno else "the code"
-        raise CodeError(f"is no valid Python: {error.msg} at {where}") from None
+        raise CodeError(f"is not valid Python: {error.msg} at {where}") from None
     except (RecursionError, MemoryError):
         raise CodeError("is nested too deeply") from None
     except ValueError as error:  # a null byte, half of a surrogate pair
-        raise CodeError(f"is no valid Python: {error}") from None
+        raise CodeError(f"is not valid Python: {error}") from None
     return tree
 
 
 def _limit(memory_mb: int, seconds: int, parent: int) -> None:
-    """Bounds the process, as far as the platform does; Windows has none of this."""
+    """Set the limits that the platform supports; Windows supports none of them."""
     if sys.platform == "win32":
         return
     import resource  # noqa: PLC0415 - not on Windows
@@ -136,29 +125,21 @@ def _limit(memory_mb: int, seconds: int, parent: int) -> None:
         import ctypes  # noqa: PLC0415 - 5 ms that only Linux needs
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before it could be asked for
+        if os.getppid() != parent:  # the service ended before the call
             os._exit(1)
-    # Should the service be gone and unable to end this process, the kernel does.
+    # If the service is killed and cannot end this process, the kernel does.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(seconds + KILL_MARGIN_SECONDS)
     limits = [
-        (resource.RLIMIT_CPU, seconds + KILL_MARGIN_SECONDS),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, _OPEN_FILES),
         (resource.RLIMIT_AS, memory_mb * _MIB),
-        (resource.RLIMIT_NPROC, 0),
     ]
-    for which, most in limits:
+    for which, maximum in limits:
         try:
-            resource.setrlimit(which, (most, most))
+            resource.setrlimit(which, (maximum, maximum))
         except (ValueError, OSError):  # macOS has no limit of the address space
             continue
-
-
-def _refuse_processes(event: str, _arguments: tuple[Any, ...]) -> None:
-    if event in _REFUSED_EVENTS:
-        raise PermissionError(f"code may start or end no other process ({event})")
 
 
 def _run(request: dict[str, Any]) -> Any:
@@ -176,8 +157,8 @@ def _run(request: dict[str, Any]) -> Any:
     for index, record in enumerate(cast("list[Any]", data)):
         try:
             outputs.append(_once(body, value, record, inputs, lines))
-        except CodeError as fault:
-            raise CodeError(f"record {index}: {fault}") from None
+        except CodeError as error:
+            raise CodeError(f"record {index}: {error}") from None
     return outputs
 
 
@@ -190,101 +171,101 @@ def _once(body: CodeType, value: CodeType | None, data: Any, inputs: Any, lines:
     }
     last: Any = None
     try:
-        exec(body, names)  # noqa: S102 - what the node is for, in a process of its own
+        exec(body, names)  # noqa: S102 - the purpose of the node, in a separate process
         if value is not None:
             last = eval(value, names)  # noqa: S307 - the same
     except MemoryError:
         raise
     except SystemExit as error:
         raise CodeError(f"exited with {_text(error.code)}") from None
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
-        raise CodeError(_told(error, lines)) from None
+    except BaseException as error:  # noqa: BLE001 - every exception is reported to the author
+        raise CodeError(_format_error(error, lines)) from None
     for name in ("output", "result"):
         if name in names:
             return names[name]
     if value is None:
-        raise CodeError("gives nothing: end it with an expression, or assign 'output'")
+        raise CodeError("returns nothing: end it with an expression, or assign 'output'")
     return last
 
 
-def _told(error: BaseException, lines: list[str]) -> str:
-    """Type, message and the lines of the user's code on the way to it, outermost first."""
+def _format_error(error: BaseException, lines: list[str]) -> str:
+    """Return type, message and the lines of the user's code in the traceback, outermost first."""
     calls: list[str] = []
-    at: TracebackType | None = error.__traceback__
-    shown = ""
-    while at is not None:
-        code = at.tb_frame.f_code
+    entry: TracebackType | None = error.__traceback__
+    source = ""
+    while entry is not None:
+        code = entry.tb_frame.f_code
         if code.co_filename == SOURCE:
-            inside = "" if code.co_name == "<module>" else f" in {code.co_name}"
-            calls.append(f"line {at.tb_lineno}{inside}")
-            if at.tb_lineno <= len(lines):
-                shown = f": {lines[at.tb_lineno - 1].strip()[:200]}"
-        at = at.tb_next
+            function = "" if code.co_name == "<module>" else f" in {code.co_name}"
+            calls.append(f"line {entry.tb_lineno}{function}")
+            if entry.tb_lineno <= len(lines):
+                source = f": {lines[entry.tb_lineno - 1].strip()[:200]}"
+        entry = entry.tb_next
     if len(calls) > _MAX_SHOWN_CALLS:
         calls[2 : 3 - _MAX_SHOWN_CALLS] = ["…"]
     message = _text(error)
-    what = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    return f"raised {what} ({', '.join(calls)}{shown})" if calls else f"raised {what}"
+    name = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return f"raised {name} ({', '.join(calls)}{source})" if calls else f"raised {name}"
 
 
 def _text(value: object) -> str:
     try:
         return str(value)[:_MAX_MESSAGE_CHARS].encode(errors="replace").decode()
-    except Exception:  # noqa: BLE001 - its own __str__ fails
+    except Exception:  # noqa: BLE001 - the code's ``__str__`` fails
         return "<no text>"
 
 
 def _encoded(output: Any, printed: str, max_output: int) -> bytes:
-    if flaw := _why_not_json(output):
-        raise CodeError(f"gives what is no JSON: {flaw}")
+    if reason := _json_error(output):
+        raise CodeError(f"returns a value that is not JSON: {reason}")
     text = json.dumps(output, ensure_ascii=False, separators=(",", ":")).encode()
     if len(text) > max_output:
-        raise CodeError(f"gives {len(text)} bytes of output, more than {max_output}")
+        raise CodeError(f"returns {len(text)} bytes of output, more than {max_output}")
     stdout = json.dumps(printed, ensure_ascii=False).encode()
     return b'{"output":%s,"stdout":%s}' % (text, stdout)
 
 
-def _why_not_json(value: object) -> str | None:
-    """Why JSON cannot carry ``value`` as it is, naming the place, or ``None`` when it can.
+def _json_error(value: object) -> str | None:
+    """Return the reason why ``value`` is not JSON, with its path, or ``None`` if it is JSON.
 
-    Stricter than a handler's result: tuples and keys that are no texts are rather a mistake here.
+    Stricter than for a handler's result: tuples and keys that are not strings are likely mistakes.
     """
     stack: list[tuple[Any, str, int]] = [(value, "", 0)]
     while stack:
-        item, place, depth = stack.pop()
-        inside: Any = ()
+        item, path, depth = stack.pop()
+        children: Any = ()
         if isinstance(item, dict):
             fields: dict[Any, Any] = item  # pyright: ignore[reportUnknownVariableType]
             for key in fields:
                 if not isinstance(key, str) or not _is_unicode(key):
-                    return _at(f"a key that is no text, {_text(repr(key))[:100]}", place)
-            inside = fields.items()
+                    return _at(f"a key that is not a string, {_text(repr(key))[:100]}", path)
+            children = fields.items()
         elif isinstance(item, list):
-            inside = enumerate(item)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-        elif flaw := _flaw(item):
-            return _at(flaw, place)
-        if inside and depth >= MAX_DEPTH:
+            children = enumerate(item)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        elif reason := _scalar_error(item):
+            return _at(reason, path)
+        if children and depth >= MAX_DEPTH:
             return f"nested deeper than {MAX_DEPTH} levels"
-        stack.extend((inner, f"{place}.{key}", depth + 1) for key, inner in inside)
+        stack.extend((child, f"{path}.{key}", depth + 1) for key, child in children)
     return None
 
 
-def _flaw(item: object) -> str | None:
+def _scalar_error(item: object) -> str | None:
     if item is None or isinstance(item, bool):
         return None
     if isinstance(item, str):
-        return None if _is_unicode(item) else "a text that is not valid Unicode"
+        return None if _is_unicode(item) else "a string that is not valid Unicode"
     if isinstance(item, int):
         return None if -_TOO_LARGE < item < _TOO_LARGE else "a number of more than 4300 digits"
     if isinstance(item, float):
-        return None if math.isfinite(item) else f"{item} is no JSON number"
+        return None if math.isfinite(item) else f"the number {item}"
     kind = type(item)
     hint = "; make it a list" if issubclass(kind, tuple | set | frozenset) else ""
     return f"a value of type {kind.__name__}{hint}"
 
 
-def _at(flaw: str, place: str) -> str:
-    return f"{flaw} (at {place[1:][:200]})" if place else flaw
+def _at(reason: str, path: str) -> str:
+    return f"{reason} (at {path[1:][:200]})" if path else reason
 
 
 def _is_unicode(text: str) -> bool:

@@ -115,7 +115,7 @@ def test_every_registered_type_is_there(catalogue: list[dict[str, Any]]):
 def test_a_type_that_is_off_is_there_and_says_why(service: RunningService):
     catalogue = service.http.get("/api/node-types").json()
     off = {item["type"]: item["off"] for item in catalogue if item["off"] is not None}
-    assert off == {"code": "the type is off; ENABLE_CODE_NODE=true allows it"}
+    assert off == {"code": "the type is disabled; set ENABLE_CODE_NODE=true to enable it"}
 
 
 def test_custom_types_are_described_with_and_without_a_model(catalogue: list[dict[str, Any]]):

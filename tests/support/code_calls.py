@@ -12,7 +12,7 @@ HANGS = "while True: pass"
 
 
 async def run(code: str, data: Any = None, *, memory_mb: int = 256, **config: Any) -> Any:
-    """The result of the node."""
+    """Return the result of the node."""
     settings = HandlerSettings(enable_code_node=True, code_memory_mb=memory_mb)
     enter_node_run(NodeRun(settings, inputs=lambda: {"who": "Ada"}))
     node = {"id": "n1", "type": "code", "config": {"code": code, **config}}
@@ -20,7 +20,7 @@ async def run(code: str, data: Any = None, *, memory_mb: int = 256, **config: An
 
 
 async def failure(code: str, data: Any = None, **config: Any) -> str:
-    """Why it failed; another attempt is never worth it."""
+    """Return the error of the node, which is never retryable."""
     with pytest.raises(NodeError) as raised:
         await run(code, data, **config)
     assert not raised.value.retryable

@@ -1,4 +1,4 @@
-"""The code node: what code gives, and how it is told what is wrong with it."""
+"""Code node: outputs of the code, and error messages for its author."""
 
 import re
 import subprocess
@@ -38,7 +38,7 @@ OUTPUTS: list[tuple[str, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("code", "data", "output"), OUTPUTS)
-async def test_what_code_gives(code: str, data: Any, output: Any):
+async def test_the_output_of_the_code(code: str, data: Any, output: Any):
     result = await run(code, data)
     assert result == {
         "success": True,
@@ -57,18 +57,18 @@ async def test_per_row_runs_for_each_record_of_a_list(data: Any, output: Any):
 
 
 async def test_per_row_names_the_record_that_failed():
-    told = await failure("1 / input", [1, 0], processingMode="perRow")
-    assert told == (
+    message = await failure("1 / input", [1, 0], processingMode="perRow")
+    assert message == (
         "the code record 1: raised ZeroDivisionError: division by zero (line 1: 1 / input)"
     )
 
 
-async def test_what_is_printed_stands_beside_the_output():
+async def test_printed_text_is_returned_next_to_the_output():
     result = await run("import sys\nprint('a', 1)\nprint('b', file=sys.stderr)\n7")
     assert (result["outputData"], result["stdout"]) == (7, "a 1\nb\n")
 
 
-async def test_a_long_print_is_cut_and_says_so():
+async def test_long_printed_text_is_truncated_and_marked():
     printed = (await run("for _ in range(20):\n    print('ü' * 999)\n'done'"))["stdout"]
     assert printed.startswith("ü" * 999 + "\n")
     assert printed.endswith("\n… 10000 more characters")
@@ -97,24 +97,24 @@ async def test_half_of_a_surrogate_pair_may_be_printed():
         ("class E(Exception):\n    def __str__(self): 1 / 0\nraise E", "raised E: <no text>"),
         ("raise KeyboardInterrupt", "raised KeyboardInterrupt"),
         ("import sys\nsys.exit('enough')", "exited with enough"),
-        ("import os\nos._exit(3)", "ended its process before it gave an output (exit code 3)"),
-        ("x = 1", "gives nothing: end it with an expression, or assign 'output'"),
+        ("import os\nos._exit(3)", "exited before it returned an output (exit code 3)"),
+        ("x = 1", "returns nothing: end it with an expression, or assign 'output'"),
         ("(1, 2)", "a value of type tuple; make it a list"),
         ("{'a': [0, {1}]}", "a value of type set; make it a list (at a.1)"),
-        ("{'a': {1: 2}}", "a key that is no text, 1 (at a)"),
-        ("[float('nan')]", "nan is no JSON number (at 0)"),
+        ("{'a': {1: 2}}", "a key that is not a string, 1 (at a)"),
+        ("[float('nan')]", "the number nan (at 0)"),
         ("10 ** 5000", "a number of more than 4300 digits"),
-        (r"{'a': '\ud800'}", "a text that is not valid Unicode (at a)"),
+        (r"{'a': '\ud800'}", "a string that is not valid Unicode (at a)"),
         ("import datetime\n[datetime.date(2026, 1, 1)]", "a value of type date (at 0)"),
         ("a = []\na.append(a)\na", "nested deeper than 200 levels"),
-        ("'x' * 11_000_000", "gives 11000002 bytes of output, more than 10485760"),
+        ("'x' * 11_000_000", "returns 11000002 bytes of output, more than 10485760"),
     ],
 )
-async def test_what_fails_is_told_with_its_line(code: str, reason: str):
-    told = await failure(code, {})
-    assert told.startswith("the code ")
-    assert reason in told
-    assert "code_runner" not in told
+async def test_an_error_names_the_line(code: str, reason: str):
+    message = await failure(code, {})
+    assert message.startswith("the code ")
+    assert reason in message
+    assert "runner.py" not in message
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ async def test_what_fails_is_told_with_its_line(code: str, reason: str):
         ({"code": "a = 1\n  b"}, "unexpected indent at line 2"),
         ({"code": "return 1"}, "'return' outside function at line 1, position 1"),
         ({"code": "await x"}, "'await' outside function"),
-        ({"code": "1\0"}, "is no valid Python: source code string cannot contain null bytes"),
+        ({"code": "1\0"}, "is not valid Python: source code string cannot contain null bytes"),
         ({"code": "(" * 20_000}, "too many nested parentheses"),
         ({"code": "-" * 40_000 + "1"}, "is nested too deeply"),
         ({"code": "1" + "+1" * 20_000}, "is nested too deeply"),
@@ -135,24 +135,28 @@ async def test_what_fails_is_told_with_its_line(code: str, reason: str):
         ({"code": "1", "processingMode": "each"}, "'processingMode' should be 'batch' or 'perRow'"),
     ],
 )
-def test_a_config_that_cannot_run_is_refused_with_its_place(config: dict[str, Any], reason: str):
+def test_an_invalid_config_is_rejected_with_its_position(config: dict[str, Any], reason: str):
     node = Node("n1", "code", "N", config, "/nodes/0", "/nodes/0/config")
     (problem,) = DEFAULT.check(node)
     assert problem.code == "invalid_config"
     assert reason in problem.detail
 
 
-def test_where_the_type_is_off_it_is_known_and_refused():
-    types = DEFAULT.without({"code": "is off"})
+def test_a_disabled_type_is_known_and_rejected():
+    types = DEFAULT.without({"code": "is disabled"})
     assert types.known == DEFAULT.known
     node = Node("n1", "code", "N", {"code": "a ="}, "/nodes/0", "/nodes/0/config")
-    off, invalid = types.check(node)
-    assert (off.code, off.pointer, off.node_id) == ("node_type_disabled", "/nodes/0/type", "n1")
-    assert off.detail == "node 'n1' (code): the type is off"
+    disabled, invalid = types.check(node)
+    assert (disabled.code, disabled.pointer, disabled.node_id) == (
+        "node_type_disabled",
+        "/nodes/0/type",
+        "n1",
+    )
+    assert disabled.detail == "node 'n1' (code): the type is disabled"
     assert invalid.code == "invalid_config"
 
 
-async def test_it_does_not_run_either_where_it_is_off():
+async def test_a_disabled_node_does_not_run():
     enter_node_run(NodeRun())
     with pytest.raises(NodeError, match="ENABLE_CODE_NODE=true") as raised:
         await NODE_HANDLERS["code"].fn({"config": {"code": "1"}}, None)
@@ -161,8 +165,8 @@ async def test_it_does_not_run_either_where_it_is_off():
 
 def test_the_process_starts_fast_because_it_imports_the_standard_library_only():
     command = [sys.executable, "-I", "-S", "-X", "importtime", RUNNER]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True)
-    imported = set(re.findall(r"^import time:.*\| +(\w+)[\w.]*$", ended.stderr, re.MULTILINE))
+    process = subprocess.run(command, check=False, capture_output=True, text=True)
+    imported = set(re.findall(r"^import time:.*\| +(\w+)[\w.]*$", process.stderr, re.MULTILINE))
     assert imported
     assert imported <= sys.stdlib_module_names | {"zipimport"}
-    assert "not enough values to unpack" in ended.stderr
+    assert "not enough values to unpack" in process.stderr
