@@ -51,17 +51,18 @@ def test_who_follows_an_execution_that_is_deleted_is_told(
         assert rest[-1].type == "execution_complete"
 
 
-def test_an_end_that_somebody_else_wrote_is_told(
-    sweeping: None, service: RunningService, gates: Gates
+def test_an_end_set_by_another_program_is_streamed_before_a_worker_records_it(
+    sweeping: None, service: RunningService
 ) -> None:
-    asks = document(node("ask", "approval"))
-    ids = [service.start(asks), service.start(asks)]
+    approval = document(node("ask", "approval"))
+    ids = [service.start(approval), service.start(approval)]
     for execution_id in ids:
         wait_until(lambda i=execution_id: service.poll(i)["status"] == "waiting")
+    # With an owner, no worker of this service settles it and writes events of its own.
+    service.write("UPDATE orchestrator_runs SET owner = 'other' WHERE executionId = ?", ids[0])
     with sse(service, "/api/events", executionIds=",".join(ids)) as events:
         assert [next(events).data["status"], next(events).data["status"]] == ["waiting"] * 2
-        sql = "UPDATE workflow_executions SET status = 'cancelled' WHERE id = ?"
-        service.write(sql, ids[0])
+        end_elsewhere(service, ids[0])
         foreign = next(events)
         assert (foreign.type, foreign.data["executionId"]) == ("execution_cancelled", ids[0])
         assert foreign.data["snapshot"] is True
@@ -69,10 +70,28 @@ def test_an_end_that_somebody_else_wrote_is_told(
         rest = list(events)
     assert {event.data["executionId"] for event in rest} == {ids[1]}
     assert rest[-1].type == "execution_cancelled"
-    # Whoever was cut off before that gets what was missed, and the end.
+    # A client that reconnects gets the events it missed, and the end.
     again = told(service, ids[0], 1)
     assert [event.data["seq"] for event in again[:-1]] == list(range(2, len(again) + 1))
     assert again[-1].type == "execution_cancelled"
+
+
+def test_an_end_set_by_another_program_is_streamed_as_events_once_a_worker_records_it(
+    service: RunningService,
+) -> None:
+    execution_id = service.start(document(node("ask", "approval")))
+    wait_until(lambda: service.poll(execution_id)["status"] == "waiting")
+    with sse(service, f"/api/executions/{execution_id}/stream") as events:
+        first = next(events)
+        end_elsewhere(service, execution_id)
+        ended_node, end = events
+    assert [log["status"] for log in ended_node.data["logs"]] == ["cancelled"]
+    assert (end.type, end.data["snapshot"]) == ("execution_cancelled", False)
+    assert seqs([ended_node, end]) == [first.data["seq"] + 1, first.data["seq"] + 2]
+
+
+def end_elsewhere(service: RunningService, execution_id: str) -> None:
+    service.write("UPDATE workflow_executions SET status = 'cancelled' WHERE id = ?", execution_id)
 
 
 @pytest.mark.parametrize(

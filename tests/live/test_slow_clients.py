@@ -18,6 +18,8 @@ from tests.support.stream_clients import parse, raw, seqs, subscribe, told, webs
 
 BRANCHES = 150
 PAYLOAD = {"text": "x" * 6_000}
+SEND_BUFFER_BYTES = 16_384
+"""Size of the send buffer of a connection, in bytes; its events total several MB."""
 
 
 def hub_of(service: RunningService) -> EventBroadcaster:
@@ -48,6 +50,8 @@ def lines_of(client: socket.socket) -> Iterator[str]:
 def test_who_does_not_read_holds_up_nobody_and_gets_everything_in_the_end(
     service: RunningService, gates: Gates
 ) -> None:
+    # Else the kernel may buffer every event of a client that does not read: up to 4 MB each.
+    service.listening_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     execution_id = service.start(wide(), inputs=PAYLOAD)
     gates.wait_for("gate")
     path = f"/api/executions/{execution_id}/stream?afterSeq=0"

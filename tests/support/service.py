@@ -1,4 +1,4 @@
-"""A running service for tests: the real application on a real port, with a database of its own."""
+"""Running service for tests: serves the real application on a real port, with its own database."""
 
 import json
 import socket
@@ -14,27 +14,29 @@ import httpx
 from api.server import Server
 from api_service import create_app
 from config import Settings
+from engine.status import TERMINAL
 from flows.prefect_adapter.environment import prepare_prefect
 from tasks.registry import DEFAULT, NodeTypes
 from tests.support.tables import Row, tables_of
 
-PATIENCE_SECONDS = 20.0
+WAIT_TIMEOUT_SECONDS = 20.0
+"""Timeout for a condition of ``wait_until``, in seconds."""
 
 T = TypeVar("T")
 
 
-def wait_until(predicate: Callable[[], T], seconds: float = PATIENCE_SECONDS) -> T:
-    """The first true answer of ``predicate``; fails when there is none in time."""
+def wait_until(predicate: Callable[[], T], seconds: float = WAIT_TIMEOUT_SECONDS) -> T:
+    """Return the first true result of ``predicate``; fail after ``seconds`` without one."""
     deadline = time.monotonic() + seconds
-    while not (answer := predicate()):
+    while not (result := predicate()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"still {answer!r} after {seconds} s")
-        time.sleep(0.01)  # between two looks; the condition is what is awaited
-    return answer
+            raise AssertionError(f"still {result!r} after {seconds} s")
+        time.sleep(0.01)
+    return result
 
 
 class RunningService:
-    """The service in this process, on a free port of the loopback interface."""
+    """Service in this process, on a free port of the loopback interface."""
 
     def __init__(
         self, directory: Path, node_types: NodeTypes = DEFAULT, **settings: object
@@ -46,16 +48,18 @@ class RunningService:
             "prefect_home": directory / "prefect",
             "shutdown_grace_seconds": 0.0,
             "poll_interval_seconds": 0.2,
-            "http_allowed_hosts": "127.0.0.1",  # where the servers of tests are
+            "http_allowed_hosts": "127.0.0.1",  # the servers of tests listen there
             **settings,
         }
         self.settings = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue]
         self.database_url = self.settings.url
         self._node_types = node_types
-        # asyncio switches Nagle off only where a socket says that it is TCP; else 40 ms an answer.
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        self._socket.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        # asyncio disables Nagle's algorithm only for sockets that name TCP as their protocol;
+        # with the algorithm, each response takes 40 ms longer.
+        tcp = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self.listening_socket = socket.socket(*tcp)
+        self.listening_socket.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listening_socket.getsockname()[1]}"
         self.http = httpx.Client(base_url=self.url, timeout=30.0)
 
     def __enter__(self) -> Self:
@@ -67,7 +71,7 @@ class RunningService:
             self.settings.request_body_timeout_seconds,
         )
         self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
+            target=self._server.run, kwargs={"sockets": [self.listening_socket]}, daemon=True
         )
         self._thread.start()
         wait_until(lambda: self._server.started or not self._thread.is_alive())
@@ -84,12 +88,12 @@ class RunningService:
         self._server.should_exit = True
         self._thread.join(30)
         self.http.close()
-        self._socket.close()
+        self.listening_socket.close()
 
-    # What a client does
+    # Requests of a client
 
     def save(self, document: object, workflow_id: str = "w", name: str = "A workflow") -> str:
-        """Saves a workflow as the main project would; ``document`` as JSON unless it is text."""
+        """Save a workflow as the main project does; a string is stored as it is."""
         data = document if isinstance(document, str) else json.dumps(document)
         self.write(
             "INSERT INTO workflows(id, name, data) VALUES (?, ?, ?)"
@@ -101,51 +105,51 @@ class RunningService:
         return workflow_id
 
     def submit(self, workflow_id: str = "w", **body: object) -> httpx.Response:
-        """Posts an execution."""
+        """Submit an execution; return the response."""
         return self.http.post("/api/workflows/execute", json={"workflowId": workflow_id, **body})
 
     def start(self, document: object, **body: object) -> str:
-        """Saves a workflow, posts an execution of it and gives its id."""
-        answer = self.submit(self.save(document), **body)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["executionId"]
+        """Save a workflow, submit an execution of it and return the id of the execution."""
+        response = self.submit(self.save(document), **body)
+        assert response.status_code == 200, response.text
+        return response.json()["executionId"]
 
     def run(self, document: object, **body: object) -> dict[str, Any]:
-        """As ``start``; gives the polling answer once the execution has ended."""
+        """Like ``start``, but return the execution after it has ended."""
         return self.ended(self.start(document, **body))
 
     def poll(self, execution_id: str) -> dict[str, Any]:
-        """The polling answer."""
-        answer = self.http.get(f"/api/executions/{execution_id}")
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        """Return the execution as the API shows it now."""
+        response = self.http.get(f"/api/executions/{execution_id}")
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def ended(self, execution_id: str) -> dict[str, Any]:
-        """The polling answer once the execution has ended."""
+        """Return the execution after it has ended."""
 
-        def look() -> dict[str, Any] | None:
-            answer = self.poll(execution_id)
-            return answer if answer["status"] in ("completed", "failed", "cancelled") else None
+        def poll_ended() -> dict[str, Any] | None:
+            execution = self.poll(execution_id)
+            return execution if execution["status"] in TERMINAL else None
 
-        return wait_until(look)  # type: ignore[return-value]
+        return wait_until(poll_ended)  # type: ignore[return-value]
 
     def logs(self, execution_id: str) -> dict[str, dict[str, Any]]:
-        """The node logs by node id, in the order of start."""
+        """Return the node logs by node id, in the order in which the nodes started."""
         path = f"/api/executions/{execution_id}/logs"
-        answer = self.http.get(path).json()
-        logs = answer["logs"]
-        while answer["hasMore"]:
-            answer = self.http.get(path, params={"afterSeq": answer["nextSeq"]}).json()
-            logs += answer["logs"]
+        page = self.http.get(path).json()
+        logs = page["logs"]
+        while page["hasMore"]:
+            page = self.http.get(path, params={"afterSeq": page["nextSeq"]}).json()
+            logs += page["logs"]
         assert len({log["nodeId"] for log in logs}) == len(logs)
         return {log["nodeId"]: log for log in logs}
 
-    # What somebody does with the database itself
+    # Direct access to the database
 
     def rows(self, sql: str, *values: object) -> list[Row]:
-        """Reads rows with a connection of its own."""
+        """Read rows through a separate connection."""
         return tables_of(self.database_url).rows(sql, *values)
 
     def write(self, sql: str, *values: object) -> None:
-        """Writes with a connection of its own."""
+        """Write through a separate connection."""
         tables_of(self.database_url).write(sql, *values)
