@@ -10,11 +10,11 @@ import hypothesis
 import pytest
 from schemathesis.pytest.plugin import SchemathesisFunction
 
-from tests.support.postgres import Storage, storage_on
+from tests.support.postgres import Storage, drop_templates, storage_on
 from tests.support.probe_nodes import PROBE_TYPES, Gates, fresh_gates
 from tests.support.service import RunningService
 
-# How long an example takes, or is made, says how busy the machine is.
+# Without deadlines, because the duration of an example depends on the load of the machine.
 hypothesis.settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -22,26 +22,27 @@ hypothesis.settings.load_profile("untimed")
 
 
 _TEMPORARY: str | None = None
-"""All temporary files of the session and of its processes; workers of xdist have the controller's.
-Created at import, because ``tests/prefect/conftest.py`` needs it at once."""
+"""Directory of all temporary files of the session and of its processes, shared by xdist workers.
+It is created at import, because ``tests/prefect/conftest.py`` needs it then."""
 
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _TEMPORARY = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="workflow-tests-")
-    tempfile.tempdir = None  # it is read from the environment when it is next used
+    tempfile.tempdir = None  # the next use of a temporary file reads the environment again
 
 
 def pytest_unconfigure() -> None:
-    """Removes the temporary files in any case; those of tests are kept with ``--basetemp``."""
+    """Delete template databases and temporary files; ``--basetemp`` keeps those of tests."""
+    drop_templates()
     if _TEMPORARY is not None:
         shutil.rmtree(_TEMPORARY, ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives the tests that schemathesis makes of one function ids of their own.
+    """Give the tests that schemathesis generates from one function distinct ids.
 
-    They have names of their own, but one id under this pytest, and of those with the same id
-    xdist runs a single one and says nothing.
+    Their names differ, but under this pytest they have the same id, and xdist silently runs only
+    one of several tests with the same id.
     """
     for item in items:
         if isinstance(item, SchemathesisFunction):
@@ -50,21 +51,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def storage(request: pytest.FixtureRequest) -> Iterator[Storage]:
-    """The database of the test's services: SQLite, or one after the other with ``on_both``."""
+    """The database of the test's services: SQLite, or each in turn with ``on_both``."""
     with storage_on(request) as settings:
         yield settings
 
 
 @pytest.fixture
 def service(tmp_path: Path, storage: Storage) -> Iterator[RunningService]:
-    """A running service with an empty database of its own."""
+    """A running service with its own empty database."""
     with RunningService(tmp_path, PROBE_TYPES, **storage) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """One running service for the tests of a module that do not get in each other's way."""
+    """One running service for all tests of a module that do not affect each other."""
     with RunningService(tmp_path_factory.mktemp("service"), PROBE_TYPES) as running:
         yield running
 
@@ -72,5 +73,5 @@ def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running
 @pytest.fixture
 def gates() -> Iterator[Gates]:
     """The gates of this test."""
-    with fresh_gates() as mine:
-        yield mine
+    with fresh_gates() as test_gates:
+        yield test_gates

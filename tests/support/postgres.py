@@ -1,4 +1,4 @@
-"""New PostgreSQL databases for tests, where a server answers."""
+"""PostgreSQL for tests: creates a new database for each test, if a server responds."""
 
 import asyncio
 import os
@@ -10,44 +10,84 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.support.prepared_databases import prepare
+
 Storage = dict[str, Any]
-"""Settings that say which database a service has. Without any it is a SQLite file in the service's
-directory."""
+"""Settings that name the database of a service; by default, a SQLite file in its directory."""
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
+
+_templates: list[str] = []
+"""Names of the migrated databases of this process; at most one."""
 
 
 @asynccontextmanager
-async def new_postgres_database() -> AsyncIterator[str]:
-    """The URL of a new PostgreSQL database, dropped afterwards; skips where no server answers."""
+async def new_postgres_database(*, prepared: bool = False) -> AsyncIterator[str]:
+    """Yield the URL of a new PostgreSQL database, and drop it afterwards; skip without a server.
+
+    A ``prepared`` database is a copy of a migrated one, so that the service starts sooner.
+    """
     try:
         server = await asyncpg.connect(POSTGRES, timeout=3)
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
-        pytest.skip(f"no PostgreSQL server answers (TEST_POSTGRES_URL): {error}")
-    name = f"workflow_service_test_{uuid.uuid4().hex[:12]}"
-    await server.execute(f"CREATE DATABASE {name}")
+        pytest.skip(f"no PostgreSQL server at TEST_POSTGRES_URL: {error}")
     try:
-        base = POSTGRES.rsplit("/", 1)[0].replace("postgresql://", "postgresql+asyncpg://")
-        yield f"{base}/{name}"
+        template = f" TEMPLATE {await _template(server)}" if prepared else ""
+        name = _new_name()
+        await server.execute(f"CREATE DATABASE {name}{template}")
+        try:
+            yield _url(name)
+        finally:
+            await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
-        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await server.close()
 
 
+async def _template(server: asyncpg.Connection) -> str:
+    if not _templates:
+        name = _new_name()
+        await server.execute(f"CREATE DATABASE {name}")
+        _templates.append(name)
+        await prepare(_url(name))
+    return _templates[0]
+
+
+def drop_templates() -> None:
+    """Drop the migrated databases of this process."""
+
+    async def drop() -> None:
+        server = await asyncpg.connect(POSTGRES, timeout=3)
+        try:
+            while _templates:
+                await server.execute(f"DROP DATABASE {_templates.pop()} WITH (FORCE)")
+        finally:
+            await server.close()
+
+    if _templates:
+        asyncio.run(drop())
+
+
+def _new_name() -> str:
+    return f"workflow_service_test_{uuid.uuid4().hex[:12]}"
+
+
+def _url(name: str) -> str:
+    base = POSTGRES.rsplit("/", 1)[0].replace("postgresql://", "postgresql+asyncpg://")
+    return f"{base}/{name}"
+
+
 def on_both(fixture: str = "storage") -> pytest.MarkDecorator:
-    """Has a test run on SQLite and on PostgreSQL; ``fixture`` hands its parameter to
-    ``storage_on``.
-    """
+    """Run a test on SQLite and on PostgreSQL; ``fixture`` passes its parameter to `storage_on`."""
     return pytest.mark.parametrize(fixture, ["sqlite", "postgresql"], indirect=True)
 
 
 @contextmanager
 def storage_on(request: pytest.FixtureRequest) -> Iterator[Storage]:
-    """The database that the parameter of a fixture names: SQLite where it has none."""
+    """Yield the database that the parameter of a fixture names; without a parameter, SQLite."""
     if getattr(request, "param", "sqlite") == "sqlite":
         yield {}
         return
     with asyncio.Runner() as runner:
-        database = new_postgres_database()
+        database = new_postgres_database(prepared=True)
         url = runner.run(database.__aenter__())
         try:
             yield {"database_url": url}

@@ -2,21 +2,25 @@
 
 import json
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
+from prefect.settings import get_current_settings
 
 from api.server import Server
 from api_service import create_app
 from config import Settings
 from engine.status import TERMINAL
-from flows.prefect_adapter.environment import prepare_prefect
+from flows.prefect_adapter.environment import EMBEDDED_API_URL, prepare_prefect
 from tasks.registry import DEFAULT, NodeTypes
+from tests.support.prepared_databases import copy_prepared_sqlite
 from tests.support.tables import Row, tables_of
 
 WAIT_TIMEOUT_SECONDS = 20.0
@@ -35,6 +39,20 @@ def wait_until(predicate: Callable[[], T], seconds: float = WAIT_TIMEOUT_SECONDS
     return result
 
 
+@cache
+def _shared_prefect_home() -> Path:
+    """Return the directory for Prefect's files of all services in this process."""
+    return Path(tempfile.mkdtemp(prefix="prefect-"))
+
+
+def _prepare_prefect_once(settings: Settings) -> None:
+    """Prepare Prefect unless it is prepared for these settings: reading its settings is slow."""
+    current = get_current_settings()
+    url = settings.prefect_api_url or EMBEDDED_API_URL
+    if (current.home, current.api.url) != (settings.prefect_home, url):
+        prepare_prefect(settings.prefect_api_url, settings.prefect_home)
+
+
 class RunningService:
     """Service in this process, on a free port of the loopback interface."""
 
@@ -45,7 +63,7 @@ class RunningService:
         values: dict[str, Any] = {
             "api_host": "127.0.0.1",
             "database_path": self.path,
-            "prefect_home": directory / "prefect",
+            "prefect_home": _shared_prefect_home(),
             "shutdown_grace_seconds": 0.0,
             "poll_interval_seconds": 0.2,
             "http_allowed_hosts": "127.0.0.1",  # the servers of tests listen there
@@ -63,7 +81,9 @@ class RunningService:
         self.http = httpx.Client(base_url=self.url, timeout=30.0)
 
     def __enter__(self) -> Self:
-        prepare_prefect(self.settings.prefect_api_url, self.settings.prefect_home)
+        if self.settings.database_url is None and not self.path.exists():
+            copy_prepared_sqlite(self.path)
+        _prepare_prefect_once(self.settings)
         self.app = create_app(self.settings, self._node_types)
         self._server = Server(
             self.app,
