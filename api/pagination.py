@@ -5,7 +5,7 @@ import binascii
 from dataclasses import asdict
 from typing import Any, Literal, cast
 
-from database.records import ExecutionCursor, StoredValue, WorkflowCursor
+from database.queries.results import ExecutionCursor, StoredValue, WorkflowCursor
 from engine.errors import InvalidCursorError
 from engine.json_values import JsonValue, encode_json, load_json
 from engine.surrogates import replace_lone_surrogates

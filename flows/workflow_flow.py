@@ -11,7 +11,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from database import Database
-from database.records import ExecutionResult, JournalState, Lease
+from database.executions.journal_records import ExecutionResult, JournalState
+from database.records import Lease
 from engine.errors import LeaseLostError, describe
 from engine.inputs import start_as
 from engine.json_encoding import read_stored

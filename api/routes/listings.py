@@ -21,7 +21,8 @@ from api.schemas.listings import (
     WorkflowExecutionsResponse,
 )
 from database.queries.listings import Page
-from database.records import ExecutionCursor, ExecutionFilter, ExecutionSummary, Workflow
+from database.queries.results import ExecutionCursor, ExecutionFilter, ExecutionSummary
+from database.records import Workflow
 
 router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
 

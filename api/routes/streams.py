@@ -15,7 +15,7 @@ from api.schemas.executions import ProblemDetails
 from api.streaming.broadcaster import EventBroadcaster
 from api.streaming.expiry import has_expired, until
 from api.streaming.messages import Message
-from database.records import SubscriptionFilter
+from database.queries.results import SubscriptionFilter
 from engine.errors import ExecutionNotFoundError, InvalidInputsError, Problem
 from engine.status import has_ended
 

@@ -14,7 +14,7 @@ from api.dependencies import Services, ServicesDep
 from api.errors import problem
 from api.openapi.document import STORAGE_ERROR_STATUSES
 from api.schemas.executions import ProblemDetails
-from database.records import SubscriptionFilter
+from database.queries.results import SubscriptionFilter
 from engine.errors import ExecutionNotFoundError
 from engine.json_values import JsonValue
 from engine.response_headers import is_permitted

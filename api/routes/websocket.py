@@ -19,7 +19,7 @@ from api.schemas.executions import Name
 from api.streaming.broadcaster import EventBroadcaster
 from api.streaming.expiry import has_expired, until
 from database import Database
-from database.records import SubscriptionFilter
+from database.queries.results import SubscriptionFilter
 from engine.errors import WorkflowServiceError
 from engine.json_values import load_json
 from engine.problems import MAX_PROBLEMS

@@ -12,7 +12,8 @@ from api.schemas.executions import (
 from database.executions.callbacks import CallbackStatus
 from database.foreign_values import json_of, raw_json_of
 from database.queries.log_pages import LogPage
-from database.records import CurrentNode, Execution, NodeLog, Payload
+from database.queries.results import CurrentNode, Execution, NodeLog
+from database.records import Payload
 from engine.json_values import JsonValue, encode_json
 from engine.plan import Progress
 from engine.status import ExecutionStatus

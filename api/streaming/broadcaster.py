@@ -16,7 +16,7 @@ import structlog
 from api.streaming.messages import Message, of_deleted, of_event, of_standing
 from api.streaming.subscription import Subscription
 from database import Database
-from database.records import ExecutionSnapshot, SubscriptionFilter
+from database.queries.results import ExecutionSnapshot, SubscriptionFilter
 from engine.errors import ExecutionNotFoundError, StorageError
 from engine.json_values import JsonValue
 from engine.status import has_ended

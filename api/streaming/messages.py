@@ -12,7 +12,8 @@ from api.schemas.views import (
     payload_preview,
     progress_response,
 )
-from database.records import Event, Execution, ExecutionSnapshot, NodeLog, Payload
+from database.queries.results import Event, Execution, ExecutionSnapshot, NodeLog
+from database.records import Payload
 from engine.json_values import JsonValue, encode_json
 from engine.status import EventType, end_event_type, has_ended
 

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 
 from api.streaming.messages import Message
-from database.records import SubscriptionFilter
+from database.queries.results import SubscriptionFilter
 
 QUEUE_SIZE = 64
 """Messages that wait for one client. Past that they are dropped: it reads the journal instead."""

@@ -1,28 +1,31 @@
-"""The bell: tells who listens in this process that events were committed, from any thread."""
+"""Commit signal: notifies subscribers in this process of committed events, from any thread."""
 
 from collections.abc import Callable
 
+HAS_EVENTS = "orchestrator_has_events"
+"""Key of a connection's ``info``; it is set if the transaction has appended events."""
+
 
 class CommitSignal:
-    """Rung after each commit that brought events."""
+    """Signal that the writer sends after each commit with new events."""
 
     def __init__(self) -> None:
         self._listeners: tuple[Callable[[], object], ...] = ()
 
     def send(self) -> None:
-        """Calls every listener, in the thread that committed."""
+        """Call every listener, in the thread that committed."""
         for listener in self._listeners:
             listener()
 
     def connect(self, listener: Callable[[], object]) -> Callable[[], None]:
-        """Has ``listener`` called from now on; it must return at once and never raise.
+        """Register ``listener``, which must return at once and never raise.
 
         Returns:
-            What ends it.
+            A function that removes it.
         """
         self._listeners = (*self._listeners, listener)
 
         def disconnect() -> None:
-            self._listeners = tuple(known for known in self._listeners if known is not listener)
+            self._listeners = tuple(other for other in self._listeners if other is not listener)
 
         return disconnect

@@ -19,9 +19,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from database.connection.commit_signal import CommitSignal
+from database.connection.commit_signal import HAS_EVENTS, CommitSignal
 from database.connection.engines import is_conflict, to_service_error
-from database.executions.event_log import HAS_EVENTS
 from engine.errors import StorageBusyError, StorageError
 
 T = TypeVar("T")

@@ -4,6 +4,7 @@ How they end is told in ``endings``.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, delete, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -13,10 +14,11 @@ from database.connection.engines import insert_or_ignore, is_foreign_key_violati
 from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.executions.completion import cancel, cancel_children, notify_node, notify_parents
-from database.executions.node_records import NodeEnded
+from database.executions.inputs import Child
+from database.executions.journal_records import NodeEnded
 from database.executions.node_runs import row_id
 from database.executions.submissions import insert_execution
-from database.records import CallingExecution, Child, Lease
+from database.records import Lease
 from database.tables import children, executions, logs, runs, workflows
 from engine.errors import ExecutionNotFoundError
 from engine.status import OPEN, ExecutionStatus
@@ -51,6 +53,21 @@ _ORPHANS = select(children.c.executionId).where(
     ~exists().where(executions.c.id == children.c.rootId),
 )
 """What is kept of calls whose parent was deleted, and is of no more use: nobody counts them now."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallingExecution:
+    """What an execution is to those that it calls."""
+
+    organization_id: str | None
+    workflow_organization_id: str | None
+    """The organization of its workflow; its own where that was deleted."""
+    depth: int
+    """0 for an execution that came from outside."""
+    root_id: str
+    """The execution from outside to which it goes back: itself if it came from there."""
+    called_of_root: int
+    """How many executions have been called so far that go back to that one."""
 
 
 def start_children(

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, Integer, Text, and_, bindparam, select, text, update
 
+from database.connection.commit_signal import HAS_EVENTS
 from database.connection.engines import insert_or_ignore
 from database.tables import events, executions, logs, runs
-
-HAS_EVENTS = "orchestrator_events_noted"
-"""Key of a connection's ``info``: its transaction has noted events."""
 
 _ORDER_LOCK = 7_205_759_404  # any number but that of the migrations' lock
 

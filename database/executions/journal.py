@@ -29,8 +29,13 @@ from database.executions.child_executions import cancel_abandoned_children, star
 from database.executions.completion import lock_relatives, run_completion_effects
 from database.executions.event_log import append_execution_events, append_node_events
 from database.executions.foreign_ends import HAS_NOT_ENDED, EndedElsewhereError, settle, was_ended
+from database.executions.journal_records import (
+    ExecutionResult,
+    JournalState,
+    NodeChanges,
+    RetryLater,
+)
 from database.executions.journal_state import build_journal_state
-from database.executions.node_records import NodeEnded, NodeOutcomeRecorded, NodeStarted, RetryLater
 from database.executions.node_runs import (
     UNENDED,
     begin_nodes,
@@ -41,7 +46,7 @@ from database.executions.node_runs import (
 )
 from database.executions.resumptions import is_resumed, read_resumptions, resume_node
 from database.foreign_values import text_of
-from database.records import ExecutionResult, JournalState, Lease
+from database.records import Lease
 from database.tables import CLAIMABLE_NOW, children, definitions, executions, logs, requests, runs
 from engine.errors import LeaseLostError
 from engine.parking import Resumption
@@ -197,32 +202,32 @@ class Journal:
         seq: int,
         progress: Progress,
         current_node_id: str | None,
-        *,
-        ended: Sequence[NodeEnded] = (),
-        decided: Sequence[NodeOutcomeRecorded] = (),
-        started: Sequence[NodeStarted] = (),
+        changes: NodeChanges,
     ) -> int:
-        """Records which nodes ended, were decided without a run, and begin, all or nothing.
+        """Record which node runs ended, were decided or started, in one transaction.
 
         Returns:
-            The execution's sequence number after it; every changed row took one.
+            The new sequence number of the execution; every changed row took one.
+
+        Raises:
+            LeaseLostError: If the execution was taken over or deleted.
+            EndedElsewhereError: If another program has ended the execution.
         """
-        after = seq + len(ended) + len(decided) + len(started)
+        after = seq + len(changes)
 
         def write(connection: Connection) -> None:
             now = to_text(self._clock())
-            cancel_abandoned_children(connection, ended, now)
-            self._guard(connection, lease, after, progress, progressed=bool(ended))
-            reached = end_nodes(connection, lease, seq, ended, now)
-            begin_nodes(connection, lease, reached, decided, started, now)
+            cancel_abandoned_children(connection, changes.ended, now)
+            self._guard(connection, lease, after, progress, progressed=bool(changes.ended))
+            reached = end_nodes(connection, lease, seq, changes.ended, now)
+            begin_nodes(connection, lease, reached, changes, now)
             running = connection.execute(
                 _SET_CURRENT_NODE, {"execution": lease.execution_id, "current": current_node_id}
             )
             if running.rowcount != 1:
                 raise _lost_lease_error(connection, lease)
-            start_children(connection, lease, ended, now)
-            changed = [*_changed(ended, decided), *(start.node.id for start in started)]
-            self._note(connection, lease, seq, changed, now)
+            start_children(connection, lease, changes.ended, now)
+            _append_events(connection, lease, seq, changes.node_ids, now)
 
         await self._writer.run(write)
         return after
@@ -251,7 +256,7 @@ class Journal:
                 .where(logs.c.id == row_id(lease, node_id))
                 .values(seq=seq + 1, **values)
             )
-            self._note(connection, lease, seq, [node_id], to_text(self._clock()))
+            _append_events(connection, lease, seq, [node_id], to_text(self._clock()))
 
         await self._writer.run(write)
         return seq + 1
@@ -261,23 +266,23 @@ class Journal:
         lease: Lease,
         seq: int,
         ending: ExecutionResult,
-        *,
-        ended: Sequence[NodeEnded] = (),
-        decided: Sequence[NodeOutcomeRecorded] = (),
+        changes: NodeChanges = NodeChanges(),  # noqa: B008 - immutable
     ) -> None:
-        """Records how the execution ends, with the last nodes that did, all or nothing.
+        """Record the end of the execution and the last node runs, in one transaction.
 
-        A status that another program has set to an end stays.
+        If another program has ended the execution, its status stays.
+
+        Raises:
+            LeaseLostError: If the execution was taken over or deleted.
         """
         now = to_text(self._clock())
 
         def write(connection: Connection) -> None:
-            after = seq + len(ended) + len(decided)
             lock_relatives(connection, [lease.execution_id])
-            self._guard(connection, lease, after, ending.progress)
-            reached = end_nodes(connection, lease, seq, ended, now)
-            begin_nodes(connection, lease, reached, decided, (), now)
-            self._note(connection, lease, seq, _changed(ended, decided), now)
+            self._guard(connection, lease, seq + len(changes), ending.progress)
+            reached = end_nodes(connection, lease, seq, changes.ended, now)
+            begin_nodes(connection, lease, reached, changes, now)
+            _append_events(connection, lease, seq, changes.node_ids, now)
             self._end_execution(connection, lease, ending, now)
 
         await self._writer.run(write)
@@ -325,13 +330,6 @@ class Journal:
         run_completion_effects(connection, [lease.execution_id], now)
         append_execution_events(connection, [lease.execution_id], now)
 
-    def _note(
-        self, connection: Connection, lease: Lease, seq: int, node_ids: Sequence[str], now: str
-    ) -> None:
-        """Notes the changes of these nodes' rows, which have the numbers after ``seq``."""
-        rows = [(number, row_id(lease, i)) for number, i in enumerate(node_ids, start=seq + 1)]
-        append_node_events(connection, lease.execution_id, rows, now)
-
     def _guard(
         self,
         connection: Connection,
@@ -366,5 +364,9 @@ def _lost_lease_error(connection: Connection, lease: Lease) -> LeaseLostError:
     return (EndedElsewhereError if ended else LeaseLostError)(lease.execution_id)
 
 
-def _changed(ended: Sequence[NodeEnded], decided: Sequence[NodeOutcomeRecorded]) -> list[str]:
-    return [*(node.node_id for node in ended), *(node.node.id for node in decided)]
+def _append_events(
+    connection: Connection, lease: Lease, seq: int, node_ids: Sequence[str], now: str
+) -> None:
+    """Append an event for each of these node runs; their rows have the numbers after ``seq``."""
+    rows = [(number, row_id(lease, i)) for number, i in enumerate(node_ids, start=seq + 1)]
+    append_node_events(connection, lease.execution_id, rows, now)

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from database.encryption import DataEncryption
+from database.executions.journal_records import JournalState
 from database.executions.node_runs import attempts_so_far, outcome_of, parked_node, time_spent
 from database.foreign_values import text_of
-from database.records import MANUAL, JournalState
+from database.records import MANUAL
 from engine.parking import ParkedNode, ParkedRetry
 from engine.plan import Outcome
 from engine.status import DECIDED, NodeStatus

@@ -25,9 +25,9 @@ from sqlalchemy import (
 from database.connection.engines import insert_or_ignore
 from database.encryption import DataEncryption
 from database.executions.event_log import append_node_events
-from database.executions.node_records import NodeEnded, NodeOutcomeRecorded, NodeStarted
+from database.executions.journal_records import NodeChanges, NodeEnded, NodeStarted, TimeSpent
 from database.foreign_values import json_of, object_of, text_of
-from database.records import Lease, TimeSpent
+from database.records import Lease
 from database.tables import logs, runs
 from engine.document import Node
 from engine.json_encoding import read_stored
@@ -61,41 +61,31 @@ _END_NODE = (
         resumption=case((_CHILD_RESULT_DELIVERED, None), else_=logs.c.resumption),
     )
 )
-_START_AGAIN = (
+_BEGIN_AGAIN = (
     update(logs)
     .where(logs.c.id == bindparam("row"))
     .values(
         status=NodeStatus.RUNNING,
-        inputData=bindparam("input"),
         attempt=bindparam("tries"),
-        error=None,
         seq=bindparam("change"),
-        startSeq=bindparam("change"),
-        timestamp=bindparam("at"),
-        startedAt=func.coalesce(logs.c.startedAt, bindparam("at", type_=Text)),
-        endedAt=None,
         waitUntil=None,
         waitingSince=None,
+        # A resumption starts one attempt, not all that follow.
         resumption=None,
         nodePercentage=None,
         nodeMessage=None,
     )
 )
-_TRY_AGAIN = (
-    update(logs)
-    .where(logs.c.id == bindparam("row"))
-    .values(
-        status=NodeStatus.RUNNING,
-        attempt=bindparam("tries"),
-        waitedMs=func.coalesce(bindparam("waited", type_=BigInteger), logs.c.waitedMs),
-        waitUntil=None,
-        waitingSince=None,
-        # A resumption starts one attempt, not all that follow.
-        resumption=None,
-        seq=bindparam("change"),
-        nodePercentage=None,
-        nodeMessage=None,
-    )
+_RESTART = _BEGIN_AGAIN.values(
+    inputData=bindparam("input"),
+    error=None,
+    startSeq=bindparam("change"),
+    timestamp=bindparam("at"),
+    startedAt=func.coalesce(logs.c.startedAt, bindparam("at", type_=Text)),
+    endedAt=None,
+)
+_NEXT_ATTEMPT = _BEGIN_AGAIN.values(
+    waitedMs=func.coalesce(bindparam("waited", type_=BigInteger), logs.c.waitedMs)
 )
 _CANCEL = (
     update(logs)
@@ -141,53 +131,32 @@ def end_nodes(
 
 
 def begin_nodes(
-    connection: Connection,
-    lease: Lease,
-    seq: int,
-    decided: Sequence[NodeOutcomeRecorded],
-    started: Sequence[NodeStarted],
-    now: str,
+    connection: Connection, lease: Lease, seq: int, changes: NodeChanges, now: str
 ) -> None:
-    """Writes the rows of nodes that are decided without a run, and of nodes that begin."""
-    fresh: list[dict[str, object]] = []
-    again: list[dict[str, object]] = []
+    """Write the rows of nodes that are decided without a run, and of nodes that start."""
+    new: list[dict[str, object]] = []
+    restarts: list[dict[str, object]] = []
     next_attempts: list[dict[str, object]] = []
-    for node in decided:
-        seq += 1
-        row = _new_row(lease, node.node, node.status, seq, now)
-        fresh.append({**row, "outputData": node.output_data, "error": node.error})
-    for start in started:
-        seq += 1
+    for number, node in enumerate(changes.decided, start=seq + 1):
+        row = _new_row(lease, node.node, node.status, number, now)
+        new.append({**row, "outputData": node.output_data, "error": node.error})
+    for number, start in enumerate(changes.started, start=seq + len(changes.decided) + 1):
+        values = {"row": row_id(lease, start.node.id), "tries": start.attempt, "change": number}
         if start.was_parked:
-            next_attempts.append(
-                {
-                    "row": row_id(lease, start.node.id),
-                    "tries": start.attempt,
-                    "waited": start.waited_ms,
-                    "change": seq,
-                }
-            )
+            next_attempts.append({**values, "waited": start.waited_ms})
         elif start.resumed:
-            again.append(
-                {
-                    "row": row_id(lease, start.node.id),
-                    "input": _input_data(start),
-                    "tries": start.attempt,
-                    "change": seq,
-                    "at": now,
-                }
-            )
+            restarts.append({**values, "input": _input_data(start), "at": now})
         else:
-            row = _new_row(lease, start.node, NodeStatus.RUNNING, seq, now)
+            row = _new_row(lease, start.node, NodeStatus.RUNNING, number, now)
             begun = {"inputData": _input_data(start), "attempt": start.attempt, "startedAt": now}
-            fresh.append({**row, **begun})
-    if fresh:
-        # A write whose commit was not confirmed is made again; its rows are there then.
-        connection.execute(insert_or_ignore(connection, logs), fresh)
-    if again:
-        connection.execute(_START_AGAIN, again)
+            new.append({**row, **begun})
+    if new:
+        # If a commit was not confirmed, the same write runs again and finds these rows.
+        connection.execute(insert_or_ignore(connection, logs), new)
+    if restarts:
+        connection.execute(_RESTART, restarts)
     if next_attempts:
-        connection.execute(_TRY_AGAIN, next_attempts)
+        connection.execute(_NEXT_ATTEMPT, next_attempts)
 
 
 IN_FLIGHT = (NodeStatus.RUNNING,)

@@ -5,6 +5,7 @@ row somebody else has decided.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -37,13 +38,25 @@ from database.executions.foreign_ends import (
 from database.executions.node_runs import cancel_node_runs
 from database.executions.recovery import isolate_suspects, requeue_expired
 from database.foreign_values import text_of
-from database.records import ClaimedExecution, Lease
+from database.records import Lease
 from database.tables import CLAIMABLE_NOW, executions, fairness, runs
 from engine.errors import ExecutionNotFoundError, LeaseLostError
 from engine.status import ExecutionStatus, has_ended, may_become
 
 CLOCK_TOLERANCE_SECONDS = 60.0
 """A lease that ends later than twice its length and this from now was taken by another clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedExecution:
+    """An execution just claimed."""
+
+    lease: Lease
+    workflow_name: str
+    recoveries: int
+    """How many owners died with it since a node of it last ended."""
+    last_flow_run_id: str | None
+    """The Prefect flow run of the owner before."""
 
 
 class Queue:

@@ -13,7 +13,7 @@ from database.connection.writer import Writer
 from database.executions.callbacks import add_callback
 from database.executions.event_log import append_execution_events, append_node_events
 from database.executions.inline_workflows import ensure_inline_workflow
-from database.records import IdempotencyKey, Submission
+from database.executions.inputs import IdempotencyKey, Submission
 from database.tables import (
     CLAIMABLE_NOW,
     definitions,

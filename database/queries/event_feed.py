@@ -26,7 +26,7 @@ from database.queries.executions import (
     read_logs,
     reports,
 )
-from database.records import Event, ExecutionSnapshot, NodeLog, SubscriptionFilter
+from database.queries.results import Event, ExecutionSnapshot, NodeLog, SubscriptionFilter
 from database.tables import events, executions, logs, runs
 from engine.errors import ExecutionNotFoundError
 from engine.plan import Progress

@@ -29,14 +29,8 @@ from database.foreign_values import (
     size_of,
     text_of,
 )
-from database.records import (
-    MANUAL,
-    CurrentNode,
-    Execution,
-    FinishedExecution,
-    NodeLog,
-    Workflow,
-)
+from database.queries.results import CurrentNode, Execution, FinishedExecution, NodeLog
+from database.records import MANUAL, Workflow
 from database.tables import children, definitions, executions, logs, runs, workflows
 from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
 from engine.loops import FOR_EACH

@@ -31,15 +31,15 @@ from database.foreign_values import (
     text_of,
 )
 from database.queries.executions import workflow_of
-from database.records import (
+from database.queries.results import (
     ExecutionCursor,
     ExecutionFilter,
     ExecutionSummary,
     StoredValue,
-    Workflow,
     WorkflowCursor,
     WorkflowSummary,
 )
+from database.records import Workflow
 from database.tables import children, executions, runs, workflows
 from engine.errors import InvalidCursorError
 from engine.status import ExecutionStatus

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from database.connection.reader import Reader
 from database.foreign_values import integer_of, required_text_of, size_of
 from database.queries.executions import log_columns, node_log, read_execution
-from database.records import Execution, NodeLog
+from database.queries.results import Execution, NodeLog
 from database.tables import logs
 from engine.status import has_ended
 

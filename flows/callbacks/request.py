@@ -18,7 +18,8 @@ import structlog
 from standardwebhooks import Webhook
 
 from database.executions.callbacks import AttemptFailure, CallbackAttempt
-from database.records import Execution, Payload
+from database.queries.results import Execution
+from database.records import Payload
 from engine.errors import NodeError, describe
 from engine.json_values import JsonValue, load_json
 from engine.status import ExecutionStatus, end_event_type

@@ -11,8 +11,8 @@ import structlog
 from database import Clock, to_text
 from database.executions.foreign_ends import EndedElsewhereError
 from database.executions.journal import Journal
-from database.executions.node_records import NodeEnded, RetryLater
-from database.records import ExecutionResult, JournalState, Lease
+from database.executions.journal_records import ExecutionResult, JournalState, NodeEnded, RetryLater
+from database.records import Lease
 from engine.errors import NodeError, describe
 from engine.json_encoding import TooLargeError
 from engine.json_values import JsonValue, encode_json

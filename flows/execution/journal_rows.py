@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import structlog
 
 from database.encryption import DataEncryption
-from database.executions.node_records import NodeEnded, NodeOutcomeRecorded
-from database.records import ExecutionResult
+from database.executions.journal_records import ExecutionResult, NodeEnded, NodeOutcomeRecorded
 from engine.json_encoding import TooLargeError, encode_within, size_within
 from engine.json_values import JsonValue, encode_json
 from engine.limits import DEFAULT_RUN_LIMITS, RunLimits

@@ -10,8 +10,15 @@ import structlog
 
 from database.executions.foreign_ends import EndedElsewhereError
 from database.executions.journal import Journal
-from database.executions.node_records import NodeEnded, NodeOutcomeRecorded, NodeStarted, RetryLater
-from database.records import ExecutionResult, Lease
+from database.executions.journal_records import (
+    ExecutionResult,
+    NodeChanges,
+    NodeEnded,
+    NodeOutcomeRecorded,
+    NodeStarted,
+    RetryLater,
+)
+from database.records import Lease
 from engine.parking import Resumption
 from engine.tally import Tally
 from flows.execution.protocol import OnRetry
@@ -103,9 +110,7 @@ class JournalWriter:
                 self._seq,
                 progress,
                 current_node_id,
-                ended=ended,
-                decided=decided,
-                started=started,
+                changes=NodeChanges(ended, decided, started),
             ),
             "step_recording",
         )
@@ -131,7 +136,7 @@ class JournalWriter:
         async with self._writing:
             await self._retry_while_unavailable(
                 lambda: self._journal.finish(
-                    self._lease, self._seq, ending, ended=ended, decided=decided
+                    self._lease, self._seq, ending, changes=NodeChanges(ended, decided)
                 ),
                 "result_recording",
             )

@@ -4,7 +4,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from database.executions.node_records import NodeStarted
+from database.executions.journal_records import NodeStarted
 from engine.errors import NodeError
 from engine.json_encoding import TooLargeError, encode_within
 from engine.json_values import JsonValue

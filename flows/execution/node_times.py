@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from database import Clock, to_text
-from database.records import TimeSpent
+from database.executions.journal_records import TimeSpent
 
 
 @dataclass(slots=True)

@@ -1,7 +1,6 @@
 """Stored sizes: counts the data that an execution stores, up to MAX_EXECUTION_BYTES."""
 
-from database.executions.node_records import NodeEnded
-from database.records import JournalState
+from database.executions.journal_records import JournalState, NodeEnded
 from engine.limits import RunLimits
 
 ROW_BYTES = 512

@@ -13,7 +13,9 @@ from typing import cast
 
 from database import Database
 from database.executions.inline_workflows import INLINE_WORKFLOW_NAME, inline_workflow_id
-from database.records import MANUAL, FinishedExecution, IdempotencyKey, Submission, Workflow
+from database.executions.inputs import IdempotencyKey, Submission
+from database.queries.results import FinishedExecution
+from database.records import MANUAL, Workflow
 from engine.errors import InvalidDocumentError, InvalidInputsError, Problem, StillRunningError
 from engine.graph import WEBHOOK, Graph
 from engine.inputs import start_as, start_by_webhook, start_manually

@@ -7,7 +7,8 @@ from hashlib import sha256
 import structlog
 
 from database import Database
-from database.records import IdempotencyKey, Workflow
+from database.executions.inputs import IdempotencyKey
+from database.records import Workflow
 from engine.errors import (
     ExecutionNotFoundError,
     NodeError,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from database.records import Child
+from database.executions.inputs import Child
 from engine.errors import NodeError
 from engine.json_encoding import TooLargeError, encode_within
 from engine.json_values import JsonValue, why_not_json

@@ -8,7 +8,8 @@ from typing import TypeVar, cast
 
 from database import Database
 from database.executions.inline_workflows import is_inline_workflow_id
-from database.records import Child, Submission, Workflow
+from database.executions.inputs import Child, Submission
+from database.records import Workflow
 from engine.errors import InvalidRequestError, NodeError, WorkflowNotFoundError
 from engine.graph import TRIGGER, Graph
 from engine.inputs import start_as

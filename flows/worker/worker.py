@@ -18,7 +18,8 @@ from uuid import uuid4
 import structlog
 
 from database import Database
-from database.records import ClaimedExecution, ExecutionResult
+from database.executions.journal_records import ExecutionResult
+from database.executions.queue import ClaimedExecution
 from engine.errors import LeaseLostError, StorageError, TooManyPreviewsError
 from engine.json_values import JsonValue
 from engine.limits import DocumentLimits, RunLimits

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from database import Database, ExampleWorkflow
 from database.executions.callbacks import CallbackStatus
-from database.records import ExecutionResult, Submission
+from database.executions.inputs import Submission
+from database.executions.journal_records import ExecutionResult
 from engine.plan import Progress
 from engine.status import ExecutionStatus
 from flows.callbacks.dispatcher import (

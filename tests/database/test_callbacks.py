@@ -6,7 +6,8 @@ import pytest
 
 from database import Database
 from database.executions.callbacks import AttemptFailure, CallbackAttempt
-from database.records import ExecutionResult, Submission
+from database.executions.inputs import Submission
+from database.executions.journal_records import ExecutionResult
 from engine.errors import LeaseLostError
 from engine.plan import Progress
 from engine.status import ExecutionStatus

@@ -4,8 +4,7 @@ import pytest
 from sqlalchemy import update
 
 from database import Database
-from database.executions.node_records import NodeEnded
-from database.records import ExecutionResult
+from database.executions.journal_records import ExecutionResult, NodeChanges, NodeEnded
 from database.tables import children, executions
 from engine.errors import LeaseLostError, WaitingForChildError
 from engine.parking import Resumption
@@ -56,7 +55,9 @@ async def test_who_lost_the_lease_calls_nobody(database: Database, clock: Moving
     clock.advance(LEASE + 1)
     await claim(database)
     with pytest.raises(LeaseLostError):
-        await database.journal.record_step(lost, seq, BEGINS, "call", ended=[waits_for("child")])
+        await database.journal.record_step(
+            lost, seq, BEGINS, "call", NodeChanges(ended=[waits_for("child")])
+        )
     assert await rows(database, children) == []
     assert [row.id for row in await rows(database, executions)] == ["parent"]
 
@@ -67,7 +68,7 @@ async def test_a_parking_that_is_written_again_calls_once(database: Database) ->
     seq = await begin_call(database, parent)
     for _ in range(3):
         ended = [waits_for("child")]
-        await database.journal.record_step(parent, seq, BEGINS, "call", ended=ended)
+        await database.journal.record_step(parent, seq, BEGINS, "call", NodeChanges(ended=ended))
     assert len(await rows(database, children)) == 1
     assert (await database.queries.execution("child")).seq == 1
     assert await holds(database)
@@ -80,9 +81,9 @@ async def test_a_parking_that_is_written_again_forgets_nothing_that_was_said(
     parent = await claim(database)
     seq = await begin_call(database, parent)
     ended = [waits_for("child")]
-    await database.journal.record_step(parent, seq, BEGINS, "call", ended=ended)
+    await database.journal.record_step(parent, seq, BEGINS, "call", NodeChanges(ended=ended))
     await database.journal.finish(await claim(database), BEGUN, DONE)
-    await database.journal.record_step(parent, seq, BEGINS, "call", ended=ended)
+    await database.journal.record_step(parent, seq, BEGINS, "call", NodeChanges(ended=ended))
     assert await told(database) == ChildResult("child", "A workflow", "completed", None, '{"n": 1}')
 
 
@@ -152,7 +153,7 @@ async def test_what_was_said_is_not_kept_beside_the_output(database: Database) -
     await database.journal.finish(child, BEGUN, DONE)
     ended = [NodeEnded("call", NodeStatus.COMPLETED, None, '{"n": 1}', "{}")]
     progress = Progress(1, 1, 0, 0)
-    await database.journal.record_step(parent, BEGUN + 2, progress, None, ended=ended)
+    await database.journal.record_step(parent, BEGUN + 2, progress, None, NodeChanges(ended=ended))
     assert await told(database) is None
     (log,) = await database.queries.logs("parent")
     assert log.child_execution_id == "child"
@@ -210,7 +211,7 @@ async def test_a_node_that_waits_no_longer_has_its_child_cancelled(database: Dat
     parent, child = await family(database)
     late = NodeEnded("call", NodeStatus.ERROR, None, error="too late", abandoned_child="child")
     progress = Progress(1, 0, 1, 0)
-    await database.journal.record_step(parent, BEGUN + 2, progress, None, ended=[late])
+    await database.journal.record_step(parent, BEGUN + 2, progress, None, NodeChanges(ended=[late]))
     assert await database.queue.cancellations("me") == ["child"]
     await database.journal.finish(child, BEGUN, CANCELLED)
     assert await told(database) is None

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from database import Database
-from database.executions.node_records import NodeEnded
-from database.records import ExecutionResult, Lease, Submission
+from database.executions.inputs import Submission
+from database.executions.journal_records import ExecutionResult, NodeChanges, NodeEnded
+from database.records import Lease
 from engine.errors import QueueFullError
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
@@ -124,7 +125,9 @@ async def test_owners_that_die_are_counted_until_a_node_ends(
     (run,) = await database.queue.claim("me", 1, LEASE)
     ended = [NodeEnded("n", NodeStatus.COMPLETED, 1, "{}")]
     seq = (await database.journal.load(run.lease)).seq
-    await database.journal.record_step(run.lease, seq, Progress(1, 1, 0, 0), None, ended=ended)
+    await database.journal.record_step(
+        run.lease, seq, Progress(1, 1, 0, 0), None, NodeChanges(ended=ended)
+    )
     clock.advance(LEASE + 1)
     (run,) = await database.queue.claim("you", 1, LEASE)
     assert run.recoveries == 1

@@ -12,7 +12,9 @@ from sqlalchemy import text
 
 from api.pagination import encode_place, execution_place
 from database import Database, ExampleWorkflow
-from database.records import ExecutionCursor, ExecutionFilter, Submission, WorkflowChange
+from database.executions.inputs import Submission
+from database.queries.results import ExecutionCursor, ExecutionFilter
+from database.records import WorkflowChange
 from engine.errors import PreconditionFailedError, WorkflowInUseError
 from engine.status import ExecutionStatus
 from tests.support.fake_clock import MovingClock

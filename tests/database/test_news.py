@@ -4,7 +4,7 @@ import asyncio
 
 from database import Database
 from database.executions.event_log import append_execution_events
-from database.records import SubscriptionFilter
+from database.queries.results import SubscriptionFilter
 from database.tables import definitions, executions, runs
 
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import delete, update
 
 from database import Database
-from database.executions.node_records import NodeEnded, NodeStarted
+from database.executions.journal_records import NodeChanges, NodeEnded, NodeStarted
 from database.records import WorkflowChange
 from database.tables import children, executions, runs
 from engine.parking import Resumption
@@ -87,7 +87,7 @@ async def test_a_workflow_that_was_deleted_since_it_was_read_fails_the_call(
     parent = await claim(database)
     seq = await begin_call(database, parent)
     ended = [waits_for("child", workflow_id="gone")]
-    await database.journal.record_step(parent, seq, BEGINS, "call", ended=ended)
+    await database.journal.record_step(parent, seq, BEGINS, "call", NodeChanges(ended=ended))
     await database.journal.park(parent, None)
     end = await told(database)
     assert end is not None
@@ -101,7 +101,7 @@ async def test_deleting_a_workflow_tells_and_cancels_whom_it_concerns(database: 
     parent = await claim(database)
     seq = await begin_call(database, parent)
     ended = [waits_for("child", workflow_id="other")]
-    await database.journal.record_step(parent, seq, BEGINS, "call", ended=ended)
+    await database.journal.record_step(parent, seq, BEGINS, "call", NodeChanges(ended=ended))
     child = await claim(database)
     await calls(database, child, "grandchild", 2, "parent")
     await claim(database)
@@ -197,7 +197,9 @@ async def test_parent_and_child_may_end_in_the_same_moment(database: Database, h
         started = NodeStarted(CALL, "null", 1, resumed=False)
         await asyncio.gather(
             other(),
-            database.journal.record_step(child, BEGUN, BEGINS, "call", started=[started]),
+            database.journal.record_step(
+                child, BEGUN, BEGINS, "call", NodeChanges(started=[started])
+            ),
         )
         await asyncio.gather(
             database.journal.finish(child, BEGUN + 1, DONE),
@@ -237,7 +239,7 @@ async def test_an_answer_that_comes_as_the_execution_parks_is_heard(database: Da
         parent = await claim(database)
         seq = await begin_call(database, parent)
         asks = [NodeEnded("call", NodeStatus.WAITING, 1, "null", '{"park": {}}')]
-        await database.journal.record_step(parent, seq, BEGINS, "call", ended=asks)
+        await database.journal.record_step(parent, seq, BEGINS, "call", NodeChanges(ended=asks))
         await asyncio.gather(
             database.journal.park(parent, None),
             database.journal.resume(f"p{i}", "call", Resumption()),

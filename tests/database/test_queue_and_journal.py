@@ -6,8 +6,17 @@ import pytest
 from sqlalchemy import func, select
 
 from database import Database
-from database.executions.node_records import NodeEnded, NodeOutcomeRecorded, NodeStarted, RetryLater
-from database.records import ClaimedExecution, ExecutionResult, Lease, Submission
+from database.executions.inputs import Submission
+from database.executions.journal_records import (
+    ExecutionResult,
+    NodeChanges,
+    NodeEnded,
+    NodeOutcomeRecorded,
+    NodeStarted,
+    RetryLater,
+)
+from database.executions.queue import ClaimedExecution
+from database.records import Lease
 from database.tables import definitions
 from engine.document import Node
 from engine.errors import (
@@ -125,15 +134,21 @@ async def test_the_journal_is_what_a_new_owner_goes_on_from(
     await submit(database, "e1")
     lease = await claim_one(database, "dead")
     seq = await database.journal.record_step(
-        lease, BEGUN, NOTHING_YET, "a", started=[NodeStarted(A, "null", 1, resumed=False)]
+        lease,
+        BEGUN,
+        NOTHING_YET,
+        "a",
+        NodeChanges(started=[NodeStarted(A, "null", 1, resumed=False)]),
     )
     seq = await database.journal.record_step(
         lease,
         seq,
         Progress(2, 1, 0, 0),
         "b",
-        ended=[NodeEnded("a", NodeStatus.COMPLETED, 5, '{"x":1}', '{"success":true}')],
-        started=[NodeStarted(B, '{"x":1}', 1, resumed=False)],
+        NodeChanges(
+            ended=[NodeEnded("a", NodeStatus.COMPLETED, 5, '{"x":1}', '{"success":true}')],
+            started=[NodeStarted(B, '{"x":1}', 1, resumed=False)],
+        ),
     )
     clock.advance(2 * LEASE)
     record = await database.journal.load(await claim_one(database, "me"))
@@ -150,10 +165,18 @@ async def test_a_node_that_starts_again_keeps_its_row(database: Database) -> Non
     await submit(database, "e1")
     lease = await claim_one(database)
     seq = await database.journal.record_step(
-        lease, BEGUN, NOTHING_YET, "a", started=[NodeStarted(A, "null", 1, resumed=False)]
+        lease,
+        BEGUN,
+        NOTHING_YET,
+        "a",
+        NodeChanges(started=[NodeStarted(A, "null", 1, resumed=False)]),
     )
     await database.journal.record_step(
-        lease, seq, NOTHING_YET, "a", started=[NodeStarted(A, '"again"', 2, resumed=True)]
+        lease,
+        seq,
+        NOTHING_YET,
+        "a",
+        NodeChanges(started=[NodeStarted(A, '"again"', 2, resumed=True)]),
     )
     (log,) = await database.queries.logs("e1")
     assert (log.status, log.attempt, log.seq) == ("running", 2, BEGUN + 2)
@@ -170,8 +193,9 @@ async def test_a_step_that_was_not_confirmed_may_be_recorded_again(database: Dat
             0,
             NOTHING_YET,
             "a",
-            decided=[NodeOutcomeRecorded(B)],
-            started=[NodeStarted(A, "null", 1, resumed=False)],
+            NodeChanges(
+                decided=[NodeOutcomeRecorded(B)], started=[NodeStarted(A, "null", 1, resumed=False)]
+            ),
         )
     logs = await database.queries.logs("e1")
     assert [(log.node_id, log.status, log.seq) for log in logs] == [
@@ -190,7 +214,7 @@ async def test_whoever_lost_the_lease_writes_nothing(
     journal = database.journal
     late = [NodeStarted(A, "null", 1, resumed=False)]
     with pytest.raises(LeaseLostError):
-        await journal.record_step(frozen, BEGUN, NOTHING_YET, "a", started=late)
+        await journal.record_step(frozen, BEGUN, NOTHING_YET, "a", NodeChanges(started=late))
     with pytest.raises(LeaseLostError):
         await journal.record_retry(frozen, 0, "a", RetryLater(2, 1, "oh"))
     with pytest.raises(LeaseLostError):
@@ -233,13 +257,17 @@ async def test_an_ending_is_all_or_nothing_with_its_last_nodes(database: Databas
     await submit(database, "e1")
     lease = await claim_one(database)
     started = [NodeStarted(A, "null", 1, resumed=False)]
-    seq = await database.journal.record_step(lease, BEGUN, NOTHING_YET, "a", started=started)
+    seq = await database.journal.record_step(
+        lease, BEGUN, NOTHING_YET, "a", NodeChanges(started=started)
+    )
     await database.journal.finish(
         lease,
         seq,
         ExecutionResult(ExecutionStatus.COMPLETED, Progress(2, 1, 0, 1), None, "{}", '{"x":1}'),
-        ended=[NodeEnded("a", NodeStatus.COMPLETED, 7, '{"x":1}')],
-        decided=[NodeOutcomeRecorded(B)],
+        NodeChanges(
+            ended=[NodeEnded("a", NodeStatus.COMPLETED, 7, '{"x":1}')],
+            decided=[NodeOutcomeRecorded(B)],
+        ),
     )
     execution = await database.queries.execution("e1", output_characters=100)
     assert execution.final_output is not None
@@ -257,7 +285,7 @@ async def test_released_work_comes_back_after_its_delay_in_its_old_place(
     await submit(database, "e2")
     lease = await claim_one(database)
     started = [NodeStarted(A, "null", 1, resumed=False)]
-    await database.journal.record_step(lease, BEGUN, NOTHING_YET, "a", started=started)
+    await database.journal.record_step(lease, BEGUN, NOTHING_YET, "a", NodeChanges(started=started))
     await database.queue.release(lease, 5)
     assert await status(database, "e1") == ExecutionStatus.PENDING
     (log,) = await database.queries.logs("e1")

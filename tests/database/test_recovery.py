@@ -1,8 +1,9 @@
 """What dead owners leave: back into the queue at once, and suspects alone."""
 
 from database import Database
-from database.executions.node_records import NodeEnded, NodeStarted
-from database.records import ClaimedExecution, Lease
+from database.executions.journal_records import NodeChanges, NodeEnded, NodeStarted
+from database.executions.queue import ClaimedExecution
+from database.records import Lease
 from engine.document import Node
 from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
@@ -17,7 +18,7 @@ SUSPICIOUS = 2
 async def begin_node(database: Database, lease: Lease, seq: int = BEGUN) -> int:
     started = [NodeStarted(NODE, "null", 1, resumed=False)]
     return await database.journal.record_step(
-        lease, seq, Progress(2, 0, 0, 0), "a", started=started
+        lease, seq, Progress(2, 0, 0, 0), "a", NodeChanges(started=started)
     )
 
 
@@ -113,6 +114,8 @@ async def test_a_suspect_of_which_a_node_ends_is_none_any_more(
     (run,) = await claim(database)
     seq = await begin_node(database, run.lease, seq=BEGUN + 2)
     ended = [NodeEnded("a", NodeStatus.COMPLETED, 1, "{}")]
-    await database.journal.record_step(run.lease, seq, Progress(2, 1, 0, 0), None, ended=ended)
+    await database.journal.record_step(
+        run.lease, seq, Progress(2, 1, 0, 0), None, NodeChanges(ended=ended)
+    )
     claimed = await database.queue.claim("me", 9, LEASE, ["suspect"], isolate_after=SUSPICIOUS)
     assert ids(claimed) == ["new"]

@@ -6,8 +6,9 @@ from pathlib import Path
 from sqlalchemy import text
 
 from database import Database, ExampleWorkflow
+from database.executions.inputs import Submission
+from database.executions.journal_records import ExecutionResult
 from database.maintenance.retention import BATCH_SIZE
-from database.records import ExecutionResult, Submission
 from engine.plan import Progress
 from engine.status import ExecutionStatus
 from tests.support.fake_clock import MovingClock

@@ -10,7 +10,7 @@ from api.streaming import broadcaster as broadcaster_module
 from api.streaming.broadcaster import EventBroadcaster
 from api.streaming.messages import Message
 from api.streaming.subscription import QUEUE_SIZE, Subscription
-from database.records import SubscriptionFilter
+from database.queries.results import SubscriptionFilter
 from tests.support.documents import document, line, node
 from tests.support.probe_nodes import Gates
 from tests.support.service import RunningService, wait_until

@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import select
 
 from database import Database
-from database.executions.node_records import NodeEnded, NodeStarted
-from database.records import Child, ExecutionResult, Lease, Submission
+from database.executions.inputs import Child, Submission
+from database.executions.journal_records import ExecutionResult, NodeChanges, NodeEnded, NodeStarted
+from database.records import Lease
 from database.tables import logs
 from engine.document import Node
 from engine.parking import Resumption
@@ -44,7 +45,9 @@ def waits_for(
 
 async def begin_call(database: Database, lease: Lease) -> int:
     started = NodeStarted(CALL, "null", 1, resumed=False)
-    return await database.journal.record_step(lease, BEGUN, BEGINS, "call", started=[started])
+    return await database.journal.record_step(
+        lease, BEGUN, BEGINS, "call", NodeChanges(started=[started])
+    )
 
 
 async def calls(
@@ -53,7 +56,7 @@ async def calls(
     """The execution's node begins, and waits for a new child; gives the sequence number then."""
     seq = await begin_call(database, lease)
     ended = [waits_for(child_id, depth, root_id=root_id or lease.execution_id)]
-    return await database.journal.record_step(lease, seq, BEGINS, "call", ended=ended)
+    return await database.journal.record_step(lease, seq, BEGINS, "call", NodeChanges(ended=ended))
 
 
 async def family(database: Database) -> tuple[Lease, Lease]:

@@ -148,7 +148,7 @@ def _after_start(node_id: str) -> None:
     from database.executions.journal import Journal  # noqa: PLC0415 - see ``main``
 
     def meant(kwargs: dict[str, Any], _: object) -> bool:
-        return any(start.node.id == node_id for start in kwargs.get("started", ()))
+        return any(start.node.id == node_id for start in kwargs["changes"].started)
 
     _around(Journal, "record_step", meant)
 
@@ -157,7 +157,7 @@ def _record(node_id: str, *, before: bool) -> None:
     from database.executions.journal import Journal  # noqa: PLC0415 - see ``main``
 
     def meant(kwargs: dict[str, Any], _: object) -> bool:
-        return _names(node_id, kwargs.get("ended", ()))
+        return _names(node_id, kwargs["changes"].ended)
 
     for name in ("record_step", "finish"):
         _around(Journal, name, meant, before=before)
