@@ -1,9 +1,9 @@
-"""Logging: events with fields, readable in a terminal or as JSON lines."""
+"""Logging: formats events with fields for a terminal or as JSON lines, and masks secrets."""
 
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any, Literal, cast
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 
@@ -11,14 +11,14 @@ from engine.credential_headers import is_credential_header
 from engine.masking import MASK
 from tasks.masking import secret_masker
 
-_NAME_OF_A_SECRET = "secret"  # noqa: S105 - a field of a log line
-"""The log field with the name of a secret, which is not the secret's value."""
+_SECRET_NAME_FIELD = "secret"  # noqa: S105 - a field of a log line
+"""Log field that contains the name of a secret, never its value."""
 
 
 def _mask_credentials(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Any:
-    """Mask the fields that have the name of a credential header, also in a mapping of headers."""
+    """Mask fields named like a credential header, also inside a mapping of headers."""
     for name, value in event.items():
-        if is_credential_header(name) and name != _NAME_OF_A_SECRET:
+        if is_credential_header(name) and name != _SECRET_NAME_FIELD:
             event[name] = MASK
         elif isinstance(value, Mapping):
             inner = cast("Mapping[object, object]", value)
@@ -29,14 +29,14 @@ def _mask_credentials(_logger: object, _method: str, event: MutableMapping[str, 
 
 
 class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
-    """Whole lines, tracebacks and other libraries' lines included, without secrets."""
+    """Formats a record as one line or a traceback, and masks the secrets in it."""
 
     def format(self, record: logging.LogRecord) -> str:
         return secret_masker.error(super().format(record))
 
 
-class _Masked(logging.Formatter):
-    """What another handler's formatter makes of a line, without secrets."""
+class _MaskedFormatter(logging.Formatter):
+    """Masks the secrets in the output of another handler's formatter."""
 
     def __init__(self, formatter: logging.Formatter | None) -> None:
         super().__init__()
@@ -53,11 +53,23 @@ _CLIENT_TRIGGERED_MESSAGES = frozenset(
         "Unsupported upgrade request.",
     }
 )
-"""What uvicorn says of requests that it refuses, as warnings and errors, with tracebacks."""
+"""Messages that uvicorn logs as warnings or errors when it rejects a request."""
 
 
-def _lower(record: logging.LogRecord) -> bool:
-    """Makes no more than a line for debugging of what any client can fill the log with."""
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to the current ``sys.stderr``, which a test or a host program may replace."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Return standard error as it is now."""
+        return sys.stderr
+
+
+def _downgrade_client_errors(record: logging.LogRecord) -> bool:
+    """Lower messages that any client can trigger to DEBUG, so that clients cannot fill the log."""
     if record.msg in _CLIENT_TRIGGERED_MESSAGES:
         record.levelno, record.levelname = logging.DEBUG, "DEBUG"
         record.exc_info = None
@@ -72,24 +84,25 @@ _SHARED: list[Any] = [
 ]
 
 
-def set_up_logging(level: str, format_: Literal["console", "json"]) -> None:
-    """Sends our events, uvicorn's and Prefect's to standard error, in one format."""
+def configure_logging(level: str, format_: Literal["console", "json"]) -> None:
+    """Send the logs of the service, of uvicorn and of Prefect to standard error in one format.
+
+    A later call replaces the configuration of an earlier one.
+    """
     if format_ == "json":
         renderer: Any = structlog.processors.JSONRenderer()
         last = [structlog.processors.format_exc_info, renderer]
     else:
-        # Plain tracebacks: the rich ones print local variables, and with them what nodes work on.
+        # Plain tracebacks, because rich ones print local variables, which contain execution data.
         plain = structlog.dev.plain_traceback
         colors = sys.stderr.isatty()
         last = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        # Its methods below the level do nothing, at once.
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StderrHandler()
     handler.setFormatter(
         _MaskingFormatter(
             foreign_pre_chain=_SHARED,
@@ -99,9 +112,9 @@ def set_up_logging(level: str, format_: Literal["console", "json"]) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    _take_over_other_loggers()
-    logging.getLogger("uvicorn.error").addFilter(_lower)  # once, however often it is added
-    # httpx logs whole addresses, with the secrets that their queries may hold; httpcore headers.
+    _replace_console_handlers()
+    logging.getLogger("uvicorn.error").addFilter(_downgrade_client_errors)  # is added only once
+    # INFO records of httpx contain URLs and those of httpcore headers, which may contain secrets.
     for name in (
         "httpx",
         "httpx2",
@@ -115,14 +128,14 @@ def set_up_logging(level: str, format_: Literal["console", "json"]) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _take_over_other_loggers() -> None:
-    """Prefect, as it is imported, gives its own loggers and uvicorn's handlers of their own."""
+def _replace_console_handlers() -> None:
+    """Remove the console handlers that Prefect adds to its loggers and to uvicorn's at import."""
     for logger in list(logging.root.manager.loggerDict.values()):
         if not isinstance(logger, logging.Logger):
             continue
         for handler in list(logger.handlers):
-            if isinstance(handler, logging.StreamHandler):  # to the console, in another format
+            if isinstance(handler, logging.StreamHandler):  # prints another format
                 logger.removeHandler(cast("logging.StreamHandler[Any]", handler))
                 logger.propagate = True
-            elif not isinstance(handler.formatter, _Masked):  # such as to a Prefect server
-                handler.setFormatter(_Masked(handler.formatter))
+            elif not isinstance(handler.formatter, _MaskedFormatter):  # such as one of Prefect
+                handler.setFormatter(_MaskedFormatter(handler.formatter))

@@ -13,7 +13,7 @@ import structlog
 from prefect import task
 
 from database.tables import metadata
-from logs import set_up_logging
+from logs import configure_logging
 from tasks.config.base import fill
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tasks.registry import NodeTypes
@@ -156,7 +156,7 @@ FIRST = "query body text retry refuse nowhere field number filter held said"
 def test_a_secret_is_found_nowhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], storage: Storage, log_format: Any
 ):
-    set_up_logging("DEBUG", log_format)
+    configure_logging("DEBUG", log_format)
     structlog.configure(cache_logger_on_first_use=False)  # else it stays for the tests after this
     file = tmp_path / "secrets.json"
     with (

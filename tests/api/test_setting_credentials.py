@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from config import Settings
 from credentials import mask_credentials
 from engine.masking import MASK
-from logs import set_up_logging
+from logs import configure_logging
 from tasks.masking import secret_masker
 from tests.api.test_secrets import restored_logging, surfaces  # noqa: F401 - a fixture
 from tests.support.documents import document, node
@@ -29,7 +29,7 @@ async def refuse_and_echo(request: Request) -> Response:
 def test_a_model_server_that_echoes_the_key_shows_it_nowhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    set_up_logging("DEBUG", "console")
+    configure_logging("DEBUG", "console")
     asking = document(node("ask", "llm", llmPrompt="Hello", retries=0))
     with (
         serving(refuse_and_echo) as url,

@@ -24,9 +24,9 @@ from flows.prefect_adapter.environment import prepare_prefect
 prepare_prefect(None, Path(sys.argv[1]))
 import api_service
 from tasks.masking import secret_masker
-from logs import set_up_logging
+from logs import configure_logging
 secret_masker.learn("v3ry-s3cret")
-set_up_logging("INFO", "json")
+configure_logging("INFO", "json")
 for name in {LOGGERS!r}:
     try:
         raise RuntimeError("traced v3ry-s3cret")

@@ -158,7 +158,7 @@ def test_a_wrong_entry_is_one_line_that_names_it(entry: str):
 def test_a_wrong_entry_ends_the_start_before_the_database_is_touched(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path
 ):
-    monkeypatch.setattr("logs.set_up_logging", lambda *_args: None)
+    monkeypatch.setattr("logs.configure_logging", lambda *_args: None)
     monkeypatch.setattr("gc.disable", lambda: None)
     monkeypatch.setattr("sys.setswitchinterval", lambda _seconds: None)
     database = tmp_path / "database.sqlite"
