@@ -1,4 +1,4 @@
-"""The service's settings: environment variables, or a ``.env`` file beside this one."""
+"""Settings: environment variables, or lines of a ``.env`` file next to this module."""
 
 import difflib
 import io
@@ -10,17 +10,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
 ROOT = Path(__file__).resolve().parent
 
-_SECRET_BYTES = (24, 64)
-SECRET_PREFIX = "SECRET_"  # noqa: S105 - of names, no secret itself
+_MIN_SIGNING_BYTES, _MAX_SIGNING_BYTES = 24, 64
+SECRET_PREFIX = "SECRET_"  # noqa: S105 - a prefix of names
+"""Prefix of the environment variables that contain secrets."""
 MIN_SECRET_CHARS = 4
-"""Characters. A shorter one is in too many texts by chance, and masking would destroy them."""
+"""Minimum length of a secret, because a shorter one occurs in unrelated strings by chance."""
 MIN_DATA_KEY_CHARS = 16
 _TOKEN_SECRET_BYTES = 32
 _COMPARED_CHARACTERS = 60
@@ -29,19 +38,12 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
 class SettingsError(Exception):
-    """A setting has a value that it cannot have; the message is one line and names it."""
-
-
-def _none_if_blank(value: object) -> object:
-    return None if isinstance(value, str) and not value.strip() else value
+    """A setting has an invalid value; the message is one line and names the setting."""
 
 
 def _in_capitals(value: object) -> object:
     level = value.upper() if isinstance(value, str) else value
     return level if level in get_args(LogLevel) else value
-
-
-_BlankIsNone = BeforeValidator(_none_if_blank)
 
 
 def _require_http(value: str | None) -> str | None:
@@ -50,7 +52,7 @@ def _require_http(value: str | None) -> str | None:
     return value
 
 
-_HttpUrl = Annotated[str | None, AfterValidator(_require_http), _BlankIsNone]
+_HttpUrl = Annotated[str | None, AfterValidator(_require_http)]
 
 
 def require_host(value: str) -> str:
@@ -72,27 +74,27 @@ def require_host(value: str) -> str:
 
 
 def _require_webhook_secret(value: SecretStr | None) -> SecretStr | None:
-    """Standard Webhooks: base64 of 24 to 64 random bytes, with or without ``whsec_``."""
+    """Return a secret of Standard Webhooks: base64 of 24 to 64 bytes, and perhaps ``whsec_``."""
     if value is not None:
         text = value.get_secret_value().removeprefix("whsec_").rstrip("=")
         try:
             key = b64decode(text + "=" * (-len(text) % 4), validate=True)
         except ValueError:
             raise ValueError("Input should be base64, with or without whsec_ before it") from None
-        if not _SECRET_BYTES[0] <= len(key) <= _SECRET_BYTES[1]:
+        if not _MIN_SIGNING_BYTES <= len(key) <= _MAX_SIGNING_BYTES:
             raise ValueError("Input should be the base64 of 24 to 64 bytes")
     return value
 
 
 def _require_256_bits(value: SecretStr | None) -> SecretStr | None:
-    """RFC 7518, section 3.2: a key for HS256 is at least as long as the hash."""
+    """Return a key for HS256, which is at least as long as the hash (RFC 7518, section 3.2)."""
     if value is not None and len(value.get_secret_value().encode()) < _TOKEN_SECRET_BYTES:
         raise ValueError(f"Input should have at least {_TOKEN_SECRET_BYTES} bytes")
     return value
 
 
-def _from_here(path: Path) -> Path:
-    # ``Path.expanduser`` fails for ``~name`` without such a user, which is a valid file name.
+def _resolve(path: Path) -> Path:
+    # ``Path.expanduser`` raises for ``~name`` if the user does not exist, but it is a valid name.
     return Path(os.path.realpath(ROOT / os.path.expanduser(path)))  # noqa: PTH111
 
 
@@ -102,41 +104,42 @@ def _require_file_name(value: object) -> object:
     return value
 
 
-def _from_here_if_any(path: Path | None) -> Path | None:
-    return None if path is None else _from_here(path)
+def _resolve_if_set(path: Path | None) -> Path | None:
+    return None if path is None else _resolve(path)
 
 
-_FromHere = AfterValidator(_from_here)
+_ResolvedPath = AfterValidator(_resolve)
 
 
 class Settings(BaseSettings):
-    """Every setting, each with a default that works. ``.env.example`` explains them."""
+    """All settings with their defaults. ``.env.example`` describes them.
+
+    A blank value of a setting without a default is ignored.
+    """
 
     model_config = SettingsConfigDict(
         env_file=ROOT / ".env", env_file_encoding="utf-8", extra="ignore", frozen=True
     )
 
-    api_host: Annotated[str, AfterValidator(require_host)] = "0.0.0.0"  # noqa: S104 - the contract's default: the frontend is elsewhere
-    """The address the service listens on."""
+    api_host: Annotated[str, AfterValidator(require_host)] = "0.0.0.0"  # noqa: S104 - the contract's default, because the frontend runs on another host
+    """Address on which the service listens."""
     api_port: int = Field(default=8000, ge=0, le=65_535)
-    """The port; 0 takes a free one and logs it."""
+    """Port; 0 selects a free port and logs it."""
 
-    api_keys: Annotated[SecretStr | None, _BlankIsNone] = None
-    """Who may call: ``name:role:organization:sha256`` entries; without any, everybody may."""
-    api_keys_file: Annotated[Path | None, AfterValidator(_from_here_if_any), _BlankIsNone] = None
-    """A file of such entries, a line each; relative paths start at this directory."""
-    token_secret: Annotated[SecretStr | None, AfterValidator(_require_256_bits), _BlankIsNone] = (
-        None
-    )
-    """Signs tokens for browsers; without it, with a secret of the process's own making."""
+    api_keys: SecretStr | None = None
+    """API keys: entries ``name:role:organization:sha256``; without any, no key is required."""
+    api_keys_file: Annotated[Path | None, AfterValidator(_resolve_if_set)] = None
+    """File with one such entry in each line; relative to this directory."""
+    token_secret: Annotated[SecretStr | None, AfterValidator(_require_256_bits)] = None
+    """Secret that signs tokens for browsers; by default a random secret of the process."""
     token_ttl_seconds: int = Field(default=900, ge=1, le=86_400)
-    """How long a token for a browser counts."""
+    """Lifetime of a token for a browser, in seconds."""
     max_request_body_bytes: int = Field(default=10_485_760, ge=1_024, le=2**31 - 1)
-    """How large the body of a request may be; past that it is answered with 413."""
+    """Maximum size of a request body, in bytes; the response to a larger one is a 413."""
     max_body_values: int = Field(default=1_000_000, ge=1_000, le=2**31 - 1)
-    """Maximum number of JSON values in the body of a request; past that it is a 422."""
+    """Maximum number of JSON values in a request body; the response to more is a 422."""
     request_body_timeout_seconds: float = Field(default=60.0, gt=0, le=86_400)
-    """How long the body of a request may take to come; past that it is answered with 408."""
+    """Timeout for a request body to arrive, in seconds; the response to a later one is a 408."""
 
     max_logs_page_size: int = Field(default=10_000, ge=1, le=100_000)
     """Maximum number of node runs in one response of ``GET /api/executions/{id}/logs``."""
@@ -144,123 +147,123 @@ class Settings(BaseSettings):
     """Maximum size of the stored data that one response contains, in characters."""
 
     database_path: Annotated[Path, BeforeValidator(_require_file_name)] = Path("../database.sqlite")
-    """The SQLite file shared with the main project; relative paths start at this directory."""
-    database_url: Annotated[SecretStr | None, _BlankIsNone] = None
-    """A SQLAlchemy URL (``postgresql+asyncpg://…``); takes the place of ``database_path``."""
+    """SQLite file that is shared with the main project; relative to this directory."""
+    database_url: SecretStr | None = None
+    """SQLAlchemy URL (``postgresql+asyncpg://…``) that replaces ``database_path``."""
 
     prefect_api_url: _HttpUrl = None
-    """A Prefect server's API; without it the engines run embedded, with no server."""
-    prefect_home: Annotated[Path, _FromHere] = ROOT / ".prefect"
-    """Where Prefect may keep files, absolute; relative paths start at this directory."""
+    """API of a Prefect server; by default Prefect runs embedded, without a server."""
+    prefect_home: Annotated[Path, _ResolvedPath] = ROOT / ".prefect"
+    """Directory for the files of Prefect; relative to this directory."""
 
     max_concurrent_executions: int = Field(default=16, ge=1, le=1_000)
-    """How many executions run at once; the rest wait in the table."""
+    """Maximum number of running executions; the others are queued."""
     max_pending_executions: int = Field(default=5_000, ge=1, le=1_000_000)
-    """How many executions may wait; past that a submission is answered with 429."""
-    max_pending_executions_per_organization: Annotated[int | None, _BlankIsNone] = Field(
-        default=None, ge=1, le=1_000_000
-    )
-    """Maximum number of waiting executions of one organization; half of the total by default."""
+    """Maximum number of queued executions; the response to a further submission is a 429."""
+    max_pending_executions_per_organization: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Maximum number of queued executions of one organization; by default half of the total."""
     max_recovery_attempts: int = Field(default=3, ge=1, le=100)
-    """How often an execution may bring the service down before it ends failed."""
+    """Maximum number of recoveries of an execution whose service crashed; then it fails."""
     max_subworkflow_depth: int = Field(default=8, ge=1, le=100)
-    """How deep workflows may call workflows; a call that goes deeper fails its node."""
+    """Maximum depth of subworkflow calls; the node of a deeper call fails."""
     max_subworkflow_executions: int = Field(default=10_000, ge=1, le=1_000_000)
-    """How many executions one from outside may lead to by calls; one call more fails its node."""
+    """Maximum number of executions that one execution starts by calls at all depths."""
     max_workflow_nodes: int = Field(default=5_000, ge=1, le=1_000_000)
     """Maximum number of nodes of a workflow document."""
     max_workflow_connections: int = Field(default=20_000, ge=1, le=10_000_000)
     """Maximum number of connections of a workflow document."""
     max_concurrent_node_previews: int = Field(default=8, ge=1, le=1_000)
-    """Maximum number of single-node runs at the same time; one more is answered with 429."""
+    """Maximum number of concurrent runs of single nodes; the response to a further one is a 429."""
     max_node_result_bytes: int = Field(default=16_777_216, ge=1_024, le=268_435_456)
-    """Maximum size of the result of a node as JSON; the node fails if it is larger."""
+    """Maximum size of a node result in JSON, in bytes; the node of a larger one fails."""
     max_execution_bytes: int = Field(default=536_870_912, ge=65_536)
-    """Maximum size of the data that one execution stores; the node that exceeds it fails."""
+    """Maximum size of the stored data of an execution, in bytes; the node that exceeds it fails."""
     max_template_read_bytes: int = Field(default=268_435_456, ge=65_536)
-    """Maximum size of the data that the templates of one node run read; the node fails then."""
+    """Maximum size of the data that the templates of a node run read, in bytes."""
     max_concurrent_nodes: int = Field(default=100, ge=1, le=10_000)
-    """Maximum number of node runs in flight of one execution; the others wait for their turn."""
-    execution_timeout_seconds: Annotated[float | None, _BlankIsNone] = Field(default=None, gt=0)
-    """How long an execution may run at a stretch before it ends failed; none by default."""
-    execution_retention_days: Annotated[float | None, _BlankIsNone] = Field(
-        default=None, gt=0, le=36_500
-    )
-    """How long ended executions are kept; without it 30 days in a database of the service's own
-    making, for ever in any other."""
-    execution_retention_count: Annotated[int | None, _BlankIsNone] = Field(default=None, ge=0)
-    """How many ended executions are kept; without it 10,000 in a database of the service's own
-    making, all in any other."""
+    """Maximum number of concurrent node runs of one execution."""
+    execution_timeout_seconds: float | None = Field(default=None, gt=0)
+    """Timeout for an uninterrupted run of an execution, in seconds; by default none."""
+    execution_retention_days: float | None = Field(default=None, gt=0, le=36_500)
+    """Retention of ended executions, in days. By default 30 days in a database that the service
+    created, and unlimited in any other."""
+    execution_retention_count: int | None = Field(default=None, ge=0)
+    """Maximum number of ended executions. By default 10,000 in a database that the service
+    created, and unlimited in any other."""
     lease_seconds: float = Field(default=15.0, ge=1, le=3_600)
-    """How long an execution belongs to a service that gives no sign of life."""
+    """Duration of a lease, in seconds, after which another service takes over an execution."""
     poll_interval_seconds: float = Field(default=1.0, gt=0, le=60)
-    """How often the service looks for work that came from elsewhere."""
+    """Interval between two polls for changes by other processes, in seconds."""
     shutdown_grace_seconds: float = Field(default=10.0, ge=0, le=3_600)
-    """How long running nodes may go on after the service is asked to stop."""
+    """Timeout for running nodes at shutdown, in seconds."""
 
-    openai_api_key: Annotated[SecretStr | None, _BlankIsNone] = None
-    """The key for ``llm`` nodes."""
+    openai_api_key: SecretStr | None = None
+    """API key for ``llm`` nodes."""
     openai_base_url: _HttpUrl = None
-    """Any OpenAI-compatible endpoint; without it OpenAI's own."""
+    """URL of an OpenAI-compatible API; by default that of OpenAI."""
     llm_model: str = "gpt-4o-mini"
-    """The model of ``llm`` nodes that name none."""
+    """Default model of ``llm`` nodes."""
     llm_timeout_seconds: float = Field(default=120.0, gt=0, allow_inf_nan=False)
-    """How long one call of a model may take."""
+    """Timeout for one request to a model, in seconds."""
     http_timeout_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False)
-    """How long one call of an ``http`` node may take."""
+    """Timeout for one request of an ``http`` node, in seconds."""
     http_allow_private_networks: bool = False
-    """Whether calls may go to loopback and to private networks."""
-    http_allowed_hosts: Annotated[str | None, _BlankIsNone] = None
-    """What calls may reach besides public addresses: names, addresses, ranges, by commas."""
+    """Whether requests to loopback addresses and private networks are allowed."""
+    http_allowed_hosts: str | None = None
+    """Hosts that are allowed in addition to public ones: names, addresses, ranges."""
     http_allow_host_header: bool = False
     """Whether nodes may send a ``Host`` header with another value than the host of their URL."""
     http_max_response_bytes: int = Field(default=10_485_760, ge=1)
-    """How large an answer may be, unpacked."""
+    """Maximum size of a decompressed response, in bytes."""
     http_max_redirects: int = Field(default=10, ge=0, le=100)
-    """How many redirects of one call are followed."""
+    """Maximum number of redirects of one request."""
     max_retry_after_seconds: float = Field(default=86_400.0, ge=1, le=31_536_000)
-    """Maximum pause that another side may ask for with Retry-After, in seconds."""
-    http_proxy_url: Annotated[SecretStr | None, _BlankIsNone] = None
-    """A proxy for calls to public addresses; it may hold a password."""
+    """Maximum delay that a response can request with ``Retry-After``, in seconds."""
+    http_proxy_url: SecretStr | None = None
+    """Proxy for requests to public addresses; may contain a password."""
 
-    node_type_modules: Annotated[str | None, _BlankIsNone] = None
+    node_type_modules: str | None = None
     """Modules that add node types, separated by commas."""
 
     enable_code_node: bool = False
-    """Whether workflows may run Python of their own, in ``code`` nodes."""
+    """Whether ``code`` nodes may run Python code of workflows."""
     allow_code_node_without_keys: bool = False
-    """Whether ``code`` nodes may be enabled without keys on an address beyond loopback."""
+    """Whether ``code`` nodes may be enabled without keys on an address other than loopback."""
     code_timeout_seconds: float = Field(default=10.0, gt=0, le=86_400)
-    """How long the code of a node may run that sets no ``timeoutSeconds``."""
+    """Timeout for the code of a node without ``timeoutSeconds``, in seconds."""
     code_memory_mb: int = Field(default=256, ge=64, le=1_048_576)
-    """How much address space the process of a ``code`` node may take, in MiB."""
+    """Maximum address space of the process of a ``code`` node, in MiB."""
 
     callback_signing_secret: Annotated[
-        SecretStr | None, AfterValidator(_require_webhook_secret), _BlankIsNone
+        SecretStr | None, AfterValidator(_require_webhook_secret)
     ] = None
-    """Signs callbacks, as Standard Webhooks; without it they are not signed."""
+    """Secret that signs callbacks (Standard Webhooks); without it they are not signed."""
     callback_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
-    """How long the receiver of a callback has for its answer."""
-    secrets_file: Annotated[Path | None, _BlankIsNone] = None
-    """Secrets beside those of ``SECRET_…``: JSON, or lines of ``NAME=value``."""
-    data_encryption_key: Annotated[SecretStr | None, _BlankIsNone] = Field(
-        default=None, min_length=MIN_DATA_KEY_CHARS
-    )
-    """Seals what nodes with ``hideData`` work with; without it a key file beside the database."""
+    """Timeout for the response to a callback, in seconds."""
+    secrets_file: Path | None = None
+    """File with secrets in addition to ``SECRET_…``: JSON, or lines ``NAME=value``."""
+    data_encryption_key: SecretStr | None = Field(default=None, min_length=MIN_DATA_KEY_CHARS)
+    """Key that encrypts the data of ``hideData`` nodes; by default in a file."""
 
     webhook_response_timeout_seconds: float = Field(default=30.0, gt=0, le=3_600)
-    """How long the caller of a webhook waits for a ``webhookResponse`` node."""
+    """Timeout for a ``webhookResponse`` node, in seconds; then the response is a 202."""
     max_webhook_body_bytes: int = Field(default=1_048_576, ge=1_024, le=2**31 - 1)
-    """Maximum size of a webhook delivery's body, as sent and unpacked; past that it is a 413."""
+    """Maximum size of a webhook body, also decompressed, in bytes; a larger one is a 413."""
     max_webhook_form_fields: int = Field(default=1_000, ge=1, le=1_000_000)
-    """Maximum number of fields and files of a form that is sent to a webhook."""
+    """Maximum number of fields and files of a webhook form."""
 
     cors_origins: str = ""
     """Origins of pages that may call the service, separated by commas; ``*`` allows every one."""
     allowed_hosts: str = ""
-    """Host names under which the service accepts requests without keys, separated by commas."""
+    """Host names that are accepted if no keys are set, separated by commas."""
     log_level: Annotated[LogLevel, BeforeValidator(_in_capitals)] = "INFO"
     log_format: Literal["console", "json"] = "console"
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _ignore_blank(cls, value: object, info: ValidationInfo) -> object:
+        is_optional = cls.model_fields[str(info.field_name)].default is None
+        return None if is_optional and isinstance(value, str) and not value.strip() else value
 
     @property
     def node_module_names(self) -> list[str]:
@@ -270,9 +273,9 @@ class Settings(BaseSettings):
 
     @property
     def pending_per_organization(self) -> int:
-        """The limit of waiting executions for each organization."""
-        given = self.max_pending_executions_per_organization
-        return (self.max_pending_executions + 1) // 2 if given is None else given
+        """The maximum number of queued executions of each organization."""
+        limit = self.max_pending_executions_per_organization
+        return (self.max_pending_executions + 1) // 2 if limit is None else limit
 
     @property
     def url(self) -> str:
@@ -284,51 +287,51 @@ class Settings(BaseSettings):
 
     @property
     def key_entries(self) -> str | None:
-        """The entries of ``api_keys`` as they were given."""
+        """The entries of ``api_keys``."""
         return None if self.api_keys is None else self.api_keys.get_secret_value()
 
     @property
     def database_file(self) -> Path:
         """The SQLite file, absolute."""
-        return _from_here(self.database_path)
+        return _resolve(self.database_path)
 
 
 def load_secrets(settings: Settings) -> dict[str, str]:
-    """The secrets of the environment, of ``.env`` and of ``SECRETS_FILE``, the first one winning.
+    """Return the secrets of the environment, ``.env`` and ``SECRETS_FILE``, in this precedence.
 
     Raises:
-        SettingsError: the file cannot be read or is no such file, a name cannot be written in a
-            template, or a value is too short to be masked; never shows a value.
+        SettingsError: If the file is invalid, a name is not valid in a template, or a value is too
+            short to be masked. The message contains no value.
     """
-    found: dict[str, str] = {}
+    secrets: dict[str, str] = {}
     if settings.secrets_file is not None:
-        found.update(_secrets_of(_from_here(settings.secrets_file)))
+        secrets.update(_read_secrets(_resolve(settings.secrets_file)))
     for source in (_dotenv(), os.environ):
         for name, value in source.items():
             if name.upper().startswith(SECRET_PREFIX) and name.upper() != SECRET_PREFIX and value:
-                found[name[len(SECRET_PREFIX) :]] = value
-    for name, value in found.items():
+                secrets[name[len(SECRET_PREFIX) :]] = value
+    for name, value in secrets.items():
         if not name.isidentifier() or not name.isascii():
-            raise SettingsError(f"secret {name!r}: its name should have letters, digits and _ only")
+            raise SettingsError(f"secret {name!r}: its name should have only letters, digits and _")
         if len(value) < MIN_SECRET_CHARS:
             raise SettingsError(
                 f"{SECRET_PREFIX}{name}: the value is shorter than {MIN_SECRET_CHARS} characters "
                 "and could not be masked"
             )
-    return found
+    return secrets
 
 
 _FOREIGN_NAMES = ("PREFECT_", "HTTP_PROXY", "HTTPS_PROXY", SECRET_PREFIX)
-"""Beginnings of names that other programs read, and of secrets."""
+"""Prefixes of the names of other programs and of secrets."""
 
 
 def misspelled_settings() -> dict[str, str]:
-    """Return the names in ``.env`` and in the environment that look like a setting's, each with it.
+    """Return names of ``.env`` and the environment that look misspelled, with the correct names.
 
-    ``.env`` belongs to this service, so that a smaller similarity is enough there.
+    The minimum similarity is lower in ``.env``, because only this service reads it.
     """
     known = [name.upper() for name in Settings.model_fields]
-    found: dict[str, str] = {}
+    corrections: dict[str, str] = {}
     for source, likeness in ((os.environ, 0.87), (_dotenv(), 0.75)):
         for name in source:
             upper = name.upper()
@@ -336,15 +339,15 @@ def misspelled_settings() -> dict[str, str]:
                 continue
             matches = difflib.get_close_matches(upper[:_COMPARED_CHARACTERS], known, 1, likeness)
             if matches:
-                found[name] = matches[0]
-    return found
+                corrections[name] = matches[0]
+    return corrections
 
 
 def _dotenv() -> Mapping[str, str | None]:
     return dotenv_values(ROOT / ".env", encoding="utf-8-sig")
 
 
-def _secrets_of(path: Path) -> dict[str, str]:
+def _read_secrets(path: Path) -> dict[str, str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -355,32 +358,30 @@ def _secrets_of(path: Path) -> dict[str, str]:
     try:
         values = cast("dict[str, object]", json.loads(text))
     except ValueError:
-        raise SettingsError(f"SECRETS_FILE={path} is no JSON") from None
+        raise SettingsError(f"SECRETS_FILE={path} is not valid JSON") from None
     for name, value in values.items():
         if not isinstance(value, str):
-            raise SettingsError(f"SECRETS_FILE={path}: the value of '{name}' should be a text")
+            raise SettingsError(f"SECRETS_FILE={path}: the value of '{name}' should be a string")
     return cast("dict[str, str]", values)
 
 
-def load_settings(**given: Any) -> Settings:
-    """Return the settings of the environment and of ``.env``; those in ``given`` override them.
-
-    The secrets can be loaded too.
+def load_settings(**overrides: Any) -> Settings:
+    """Return the settings of ``overrides``, the environment and ``.env``, in this precedence.
 
     Raises:
-        SettingsError: If a setting is wrong: one line that names every wrong setting.
+        SettingsError: If a setting or a secret is invalid; one line names every invalid setting.
     """
     try:
-        settings = Settings(**given)
+        settings = Settings(**overrides)
         load_secrets(settings)
     except ValidationError as error:
-        raise SettingsError("; ".join(map(_fault, error.errors()))) from None
+        raise SettingsError("; ".join(map(_error_text, error.errors()))) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{ROOT / '.env'} cannot be read: {error}") from None
     return settings
 
 
-def _fault(error: ErrorDetails) -> str:
+def _error_text(error: ErrorDetails) -> str:
     message = error["msg"].removeprefix("Value error, ")
     name = str(error["loc"][0])
     if SecretStr in get_args(Settings.model_fields[name].annotation):

@@ -1,4 +1,4 @@
-"""Start checks: unsafe files and settings that stop the service before it listens."""
+"""Start checks: reject unsafe files and settings before the service listens."""
 
 import stat
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from file_modes import OTHERS_WRITE, insecure_mode_reason
 
 
 def check_files(settings: Settings, env_file: Path = ROOT / ".env") -> None:
-    """Check that no other user of the machine can change keys, secrets or settings.
+    """Check that no other user of the machine can change secrets or settings.
 
-    The group may write ``.env``, because many systems give each user a group of their own and let
-    it write.
+    The group may write ``.env``, because many systems give each user a private group with write
+    permission. ``read_keys`` checks the file of API keys.
 
     Raises:
-        SettingsError: If one can; ``read_keys`` checks the file of API keys.
+        SettingsError: If another user can change one of the files.
     """
     checked = [(".env", env_file, stat.S_IWOTH)]
     if settings.secrets_file is not None:
@@ -30,23 +30,23 @@ def check_files(settings: Settings, env_file: Path = ROOT / ".env") -> None:
 
 
 def key_file_of(settings: Settings) -> Path | None:
-    """Return the file with the key of hidden data; ``None`` without a database file."""
+    """Return the file with the encryption key; ``None`` if the database is not a file."""
     try:
         file = read_address(settings.url).file
-    except StorageUnavailableError:  # the start reports it when it opens the database
+    except StorageUnavailableError:  # is reported later, when the database is opened
         return None
     return None if file is None else file.with_name(f"{file.name}.key")
 
 
-def why_code_is_open(settings: Settings, reachable: Sequence[str]) -> str | None:
+def why_code_is_open(settings: Settings, addresses: Sequence[str]) -> str | None:
     """Return why a service without keys must not run ``code`` nodes; ``None`` if it may.
 
-    ``reachable`` are the addresses on which other machines reach it.
+    ``addresses`` are those on which other machines can connect.
     """
-    if not settings.enable_code_node or settings.allow_code_node_without_keys or not reachable:
+    if not settings.enable_code_node or settings.allow_code_node_without_keys or not addresses:
         return None
     return (
-        f"ENABLE_CODE_NODE=true without API keys lets everyone who reaches {reachable[0]} run "
+        f"ENABLE_CODE_NODE=true without API keys lets every client of {addresses[0]} run "
         "Python on this machine; set API_KEYS, or API_HOST=127.0.0.1, or confirm with "
         "ALLOW_CODE_NODE_WITHOUT_KEYS=true"
     )

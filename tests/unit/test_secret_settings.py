@@ -37,8 +37,8 @@ def test_a_secrets_file_may_be_json(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"A": 12345}', "the value of 'A' should be a text"),
-        ('{"A": ', "is no JSON"),
+        ('{"A": 12345}', "the value of 'A' should be a string"),
+        ('{"A": ', "is not valid JSON"),
         ("A=abc", "SECRET_A: the value is shorter than 4 characters"),
         ('{"a b": "hunter2"}', "'a b': its name should have letters, digits and _ only"),
         (None, "cannot be read"),
