@@ -1,10 +1,12 @@
-"""The composition root: settings in, the FastAPI application out."""
+"""Composition root: creates the FastAPI application from the settings."""
 
 import asyncio
 import json
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from fastapi import Depends, FastAPI
@@ -14,7 +16,8 @@ from pydantic import SecretStr
 from api.access_log import AccessLogMiddleware
 from api.auth.api_keys import read_keys
 from api.auth.browsers import BrowserProtectionMiddleware, BrowserRules
-from api.auth.middleware import SECURITY_SCHEMES, Authenticator, AuthMiddleware
+from api.auth.callers import Authenticator
+from api.auth.middleware import SECURITY_SCHEMES, AuthMiddleware
 from api.auth.origins import parse_hosts, parse_origins
 from api.auth.tenancy import require_tenant_access
 from api.auth.tokens import Tokens
@@ -35,15 +38,11 @@ from api.routes import (
     nodes,
     service,
     streams,
-    validation,
     webhooks,
     websocket,
     workflows,
 )
-from api.routes import (
-    node_types as node_type_routes,
-)
-from api.schemas.executions import ProblemDetails
+from api.schemas.base import ProblemDetails
 from api.streaming.broadcaster import EventBroadcaster
 from config import ROOT, Settings, SettingsError, load_secrets
 from credentials import mask_credentials
@@ -65,21 +64,26 @@ from tasks.registry import DEFAULT, NodeTypes
 from tasks.secrets import Secrets
 from version import VERSION
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 log = structlog.get_logger()
+
+T = TypeVar("T", bound="DataclassInstance")
 
 EXAMPLES = ROOT / "examples"
 
 
 def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
-    """The service as an ASGI application. Its lifespan opens the database and runs executions.
+    """Return the service as an ASGI application. Its lifespan runs the worker.
 
     Raises:
-        SettingsError: a setting has a value that it cannot have.
-        KeysError: ``API_KEYS`` or ``API_KEYS_FILE`` holds an entry that is no key.
+        SettingsError: If a setting has an invalid value.
+        KeysError: If ``API_KEYS`` or ``API_KEYS_FILE`` contains an invalid entry.
     """
     mask_credentials(settings)
-    access = authenticator_of(settings)
-    for_worker = worker_settings(settings)
+    authenticator = authenticator_of(settings)
+    settings_of_worker = worker_settings(settings)
     types = (
         node_types
         if settings.enable_code_node
@@ -89,8 +93,8 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         database = Database(settings.url, encryption=data_encryption_of(settings))
-        hub = EventBroadcaster(database, settings.poll_interval_seconds)
-        worker = Worker(for_worker, types, database, hub.publish)
+        broadcaster = EventBroadcaster(database, settings.poll_interval_seconds)
+        worker = Worker(settings_of_worker, types, database, broadcaster.publish)
         try:
             await database.prepare(example_workflows())
             await asyncio.wrap_future(worker.start())
@@ -100,16 +104,16 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
                 worker,
                 settings.max_pending_executions,
                 settings.pending_per_organization,
-                for_worker.document_limits,
+                settings_of_worker.document_limits,
             )
             app.state.services = Services(
                 database,
                 worker,
                 submissions,
-                hub,
+                broadcaster,
                 settings.lease_seconds,
                 settings.webhook_response_timeout_seconds,
-                access,
+                authenticator,
                 WebhookLimits(settings.max_webhook_body_bytes, settings.max_webhook_form_fields),
                 settings.max_logs_page_size,
                 settings.max_response_characters,
@@ -125,60 +129,57 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
     app = OpenApiApp(
         title="Workflow Orchestration Service",
         version=VERSION,
-        summary="Runs workflows in the background and tells how they go.",
+        summary="Runs workflows in the background and reports their progress.",
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=lifespan,
         redoc_url=None,
     )
     app.state.body_limits = BodyLimits(settings.max_request_body_bytes, settings.max_body_values)
-    StandaloneDocs(app)  # else whoever opens /docs fetches scripts from somewhere else
-    # From the inside out: what is added last is asked first.
+    StandaloneDocs(app)  # serves the scripts of /docs, so that browsers load none from a CDN
+    # The middleware that is added last is the outermost.
     app.add_middleware(
         RequestBodyLimitMiddleware,
-        most=settings.max_request_body_bytes,
-        seconds=settings.request_body_timeout_seconds,
+        max_bytes=settings.max_request_body_bytes,
+        timeout_seconds=settings.request_body_timeout_seconds,
     )
-    app.add_middleware(AuthMiddleware, access=access)
+    app.add_middleware(AuthMiddleware, authenticator=authenticator)
     app.add_middleware(UnexpectedErrorMiddleware)
     app.add_middleware(
-        BrowserProtectionMiddleware, rules=browser_rules(settings, is_open=access.open)
+        BrowserProtectionMiddleware, rules=browser_rules(settings, is_open=authenticator.is_open)
     )
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(AccessLogMiddleware)
     add_error_handlers(app)
-    # What is asked of a route here holds for the next one too.
-    asked = [
-        Depends(reject_misspelled_parameters),
-        Depends(require_tenant_access),
-        *([] if access.open else SECURITY_SCHEMES),
-    ]
-    refusals = (
-        (413, 421, *STORAGE_ERROR_STATUSES)
-        if access.open
-        else (401, 403, 413, *STORAGE_ERROR_STATUSES)
-    )
-    of_service = (413, 421) if access.open else (413,)
-    # webhooks have secrets of their own
-    for resource, statuses in ((service, of_service), (webhooks, (413,))):
-        app.include_router(
-            resource.router, responses={status: {"model": ProblemDetails} for status in statuses}
-        )
-    for resource in (executions, validation, listings, workflows, nodes, node_type_routes, streams):
-        app.include_router(
-            resource.router,
-            dependencies=asked,
-            responses={status: {"model": ProblemDetails} for status in refusals},
-        )
-    app.include_router(websocket.router)  # it asks by itself
+    _include_routes(app, is_open=authenticator.is_open)
     return app
 
 
+def _include_routes(app: FastAPI, *, is_open: bool) -> None:
+    # Without keys, the Host header is checked (421). With keys, the key is (401, 403).
+    errors = (413, 421) if is_open else (401, 403, 413)
+    schemes = [] if is_open else SECURITY_SCHEMES
+    checks = [Depends(reject_misspelled_parameters), Depends(require_tenant_access), *schemes]
+    app.include_router(service.router, responses=_problems((413, 421) if is_open else (413,)))
+    app.include_router(webhooks.router, responses=_problems((413,)))
+    for resource in (executions, listings, workflows, nodes, streams):
+        app.include_router(
+            resource.router,
+            dependencies=checks,
+            responses=_problems((*errors, *STORAGE_ERROR_STATUSES)),
+        )
+    app.include_router(websocket.router)  # authenticates its clients itself
+
+
+def _problems(statuses: tuple[int, ...]) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": ProblemDetails} for status in statuses}
+
+
 async def prepare_database(settings: Settings) -> None:
-    """Opens the database once and brings its schema up to date, before anything is served.
+    """Create or migrate the database, before the service accepts requests.
 
     Raises:
-        StorageError: the service cannot start with it; the message says why.
+        StorageError: If the service cannot use the database; the message contains the reason.
     """
     database = Database(settings.url)
     try:
@@ -189,22 +190,21 @@ async def prepare_database(settings: Settings) -> None:
 
 
 def authenticator_of(settings: Settings) -> Authenticator:
-    """Who may come in, by the settings.
+    """Return the authenticator with the API keys and the token secret of the settings.
 
     Raises:
-        KeysError: ``API_KEYS`` or ``API_KEYS_FILE`` holds an entry that is no key.
+        KeysError: If ``API_KEYS`` or ``API_KEYS_FILE`` contains an invalid entry.
     """
-    secret = settings.token_secret
-    # Not derived from the hashes of keys: who reads those must not be able to make tokens.
-    signs = secret.get_secret_value() if secret else secrets.token_urlsafe(32)
+    # Not derived from the hashes of the keys, because their readers must not create tokens.
+    secret = _revealed(settings.token_secret) or secrets.token_urlsafe(32)
     return Authenticator(
         read_keys(settings.key_entries, settings.api_keys_file),
-        Tokens(signs, settings.token_ttl_seconds, utc_now),
+        Tokens(secret, settings.token_ttl_seconds, utc_now),
     )
 
 
 def browser_rules(settings: Settings, *, is_open: bool) -> BrowserRules:
-    """Return which hosts and pages may call the service.
+    """Return the hosts and origins that the service accepts.
 
     Raises:
         SettingsError: If ``CORS_ORIGINS`` or ``ALLOWED_HOSTS`` has an invalid entry.
@@ -221,41 +221,25 @@ def browser_rules(settings: Settings, *, is_open: bool) -> BrowserRules:
 
 
 def worker_settings(settings: Settings) -> WorkerSettings:
-    """What the runner needs of the settings.
+    """Return the settings of the worker, its node handlers and its callbacks.
 
     Raises:
-        SettingsError: one of them cannot be used.
+        SettingsError: If one of them is invalid.
     """
-    key, secret = settings.openai_api_key, settings.callback_signing_secret
-    handlers = HandlerSettings(
-        openai_api_key=key.get_secret_value() if key else None,
-        openai_base_url=settings.openai_base_url,
-        llm_model=settings.llm_model,
-        llm_timeout_seconds=settings.llm_timeout_seconds,
-        http_timeout_seconds=settings.http_timeout_seconds,
+    handlers = _settings_for(
+        HandlerSettings,
+        settings,
+        openai_api_key=_revealed(settings.openai_api_key),
         secrets=Secrets(
             load_secrets(settings),
             None if is_embedded(settings.prefect_api_url) else fetch_secret,
         ),
-        http_allow_private_networks=settings.http_allow_private_networks,
-        http_allow_host_header=settings.http_allow_host_header,
         http_allowed_hosts=_checked_hosts(settings.http_allowed_hosts),
-        http_max_response_bytes=settings.http_max_response_bytes,
-        http_max_redirects=settings.http_max_redirects,
-        max_retry_after_seconds=settings.max_retry_after_seconds,
         http_proxy_url=_checked_proxy(settings.http_proxy_url),
-        enable_code_node=settings.enable_code_node,
-        code_timeout_seconds=settings.code_timeout_seconds,
-        code_memory_mb=settings.code_memory_mb,
-        max_node_result_bytes=settings.max_node_result_bytes,
-        max_template_read_bytes=settings.max_template_read_bytes,
     )
-    return WorkerSettings(
-        max_concurrent_executions=settings.max_concurrent_executions,
-        max_recovery_attempts=settings.max_recovery_attempts,
-        max_subworkflow_depth=settings.max_subworkflow_depth,
-        max_subworkflow_executions=settings.max_subworkflow_executions,
-        max_concurrent_node_previews=settings.max_concurrent_node_previews,
+    return _settings_for(
+        WorkerSettings,
+        settings,
         document_limits=DocumentLimits(
             settings.max_workflow_nodes, settings.max_workflow_connections
         ),
@@ -264,40 +248,44 @@ def worker_settings(settings: Settings) -> WorkerSettings:
             settings.max_execution_bytes,
             settings.max_concurrent_nodes,
         ),
-        execution_timeout_seconds=settings.execution_timeout_seconds,
-        lease_seconds=settings.lease_seconds,
-        poll_interval_seconds=settings.poll_interval_seconds,
         retention_days=settings.execution_retention_days,
         retention_count=settings.execution_retention_count,
-        prefect_api_url=settings.prefect_api_url,
-        prefect_home=settings.prefect_home,
         handler_settings=handlers,
         callbacks=CallbackSettings(
-            secret=secret.get_secret_value() if secret else None,
+            secret=_revealed(settings.callback_signing_secret),
             timeout_seconds=settings.callback_timeout_seconds,
             calls=handlers,
         ),
     )
 
 
+def _settings_for(kind: type[T], settings: Settings, **more: Any) -> T:
+    """Return a settings class with the values of the same names, and the values ``more``."""
+    names = {field.name for field in fields(kind)} & Settings.model_fields.keys() - more.keys()
+    return kind(**{name: getattr(settings, name) for name in names}, **more)
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
 def data_encryption_of(settings: Settings) -> DataEncryption:
-    """What seals the data of nodes that hide it; its key file lies beside the database."""
-    key = settings.data_encryption_key
+    """Return the encryption of hidden data. Its key file is next to the database."""
     file = read_address(settings.url).file
     return DataEncryption(
-        key.get_secret_value() if key else None,
+        _revealed(settings.data_encryption_key),
         None if file is None else file.with_name(f"{file.name}.key"),
     )
 
 
-def _checked_hosts(text: str | None) -> str:
-    if text is None:
+def _checked_hosts(hosts: str | None) -> str:
+    if hosts is None:
         return ""
     try:
-        parse_allowed_hosts(text)
+        parse_allowed_hosts(hosts)
     except ValueError as error:
-        raise SettingsError(f"HTTP_ALLOWED_HOSTS={text!r}: {error}") from None
-    return text
+        raise SettingsError(f"HTTP_ALLOWED_HOSTS={hosts!r}: {error}") from None
+    return hosts
 
 
 def _checked_proxy(url: SecretStr | None) -> str | None:
@@ -305,18 +293,18 @@ def _checked_proxy(url: SecretStr | None) -> str | None:
         return None
     try:
         parse_url(url.get_secret_value())
-    except ValueError as error:  # the value may hold a password
+    except ValueError as error:  # the value may contain a password
         raise SettingsError(f"HTTP_PROXY_URL {error}") from None
     return url.get_secret_value()
 
 
 def example_workflows() -> list[ExampleWorkflow]:
-    """The workflows of ``examples/``, for a database that is new."""
-    found: list[ExampleWorkflow] = []
+    """Return the workflows of ``examples/``, which a new database contains."""
+    examples: list[ExampleWorkflow] = []
     for path in sorted(EXAMPLES.glob("*.json")):
         example = json.loads(path.read_text(encoding="utf-8"))
         tags = example.get("tags")
-        found.append(
+        examples.append(
             ExampleWorkflow(
                 example["id"],
                 example["name"],
@@ -324,4 +312,4 @@ def example_workflows() -> list[ExampleWorkflow]:
                 None if tags is None else encode_json(tags),
             )
         )
-    return found
+    return examples

@@ -1,7 +1,7 @@
 """Command line of the service: ``./start.sh``, ``start.bat`` or ``python start_service.py``.
 
-Nothing starts unless the whole command line is understood. ``--help`` and ``--version`` import
-click alone, because they must answer at once.
+Nothing starts if an argument is invalid. ``--help`` and ``--version`` import only click, so that
+they respond immediately.
 """
 
 import asyncio
@@ -29,12 +29,13 @@ COMMAND = "start.bat" if os.name == "nt" else "./start.sh"
 MAX_PORT = 65_535
 MAX_PORT_DIGITS = 5
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells report it."""
+"""Exit code after Ctrl-C, as in shells."""
 
 THREAD_SWITCH_INTERVAL_SECONDS = 0.0005
-"""How long a thread that wants to go on waits for one that computes. An answer passes through three
-threads while another carries executions out: with Python's 5 ms the slowest tenth of them took
-twice as long, and executions ran no faster."""
+"""Interval after which a computing thread yields to another one, in seconds.
+
+A response passes through three threads while another thread runs executions. With Python's default
+of 5 ms, the slowest tenth of the responses took twice as long, and executions were not faster."""
 
 EPILOG = """\b
 Exit codes:
@@ -63,11 +64,11 @@ def main(arguments: Sequence[str] = ()) -> int:
 
 
 def _with_long_options(error: click.NoSuchOption, arguments: Sequence[str]) -> click.NoSuchOption:
-    """Return ``error`` about ``-port`` itself: click reads one dash as the options -p, -o, …."""
+    """Return the error for ``-port``, because click reads it as the options -p, -o, …."""
     for argument in arguments:
         name = argument.partition("=")[0]
         if name != error.option_name and re.match(f"{re.escape(error.option_name)}\\w", name):
-            known = [text for option in command_line.params for text in option.opts]
+            known = [option for parameter in command_line.params for option in parameter.opts]
             return click.NoSuchOption(name, possibilities=known, ctx=error.ctx)
     return error
 
@@ -75,7 +76,7 @@ def _with_long_options(error: click.NoSuchOption, arguments: Sequence[str]) -> c
 def _require_port(
     _context: click.Context, _parameter: click.Parameter, port: str | None
 ) -> int | None:
-    """Return the number of ``--port``."""
+    """Return the value of ``--port`` as a number."""
     if port is None:
         return None
     if not (
@@ -108,10 +109,16 @@ def _require_host(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option(
-    "--host", callback=_require_host, metavar="HOST", help="Listen here, not on API_HOST."
+    "--host",
+    callback=_require_host,
+    metavar="HOST",
+    help="Listen on this address, not API_HOST.",
 )
 @click.option(
-    "--port", callback=_require_port, metavar="PORT", help="Use this port, not API_PORT; 0: any."
+    "--port",
+    callback=_require_port,
+    metavar="PORT",
+    help="Use this port, not API_PORT; 0: any free one.",
 )
 @click.option("--check", is_flag=True, help="Check the database, and start nothing.")
 @click.option(
@@ -134,7 +141,7 @@ def command_line(
 
     Without a command and without --check or --new-key it serves the HTTP interface.
     """
-    _refuse_combinations(context)
+    _reject_combinations(context)
     if context.invoked_subcommand:
         return 0
     if new_key:
@@ -142,22 +149,22 @@ def command_line(
     return start(host, port, check=check)
 
 
-def _refuse_combinations(context: click.Context) -> None:
+def _reject_combinations(context: click.Context) -> None:
     """Raise a usage error if options or a command are given that exclude each other."""
-    given = [
+    options = [
         f"--{name.replace('_', '-')}"
         for name in ("check", "new_key", "host", "port")
         if context.params[name] not in (None, False)
     ]
-    if context.invoked_subcommand and given:
-        raise click.UsageError(f"{given[0]} cannot be combined with {context.invoked_subcommand}")
-    if len(given) > 1 and given[0] in {"--check", "--new-key"}:
-        raise click.UsageError(f"{given[0]} cannot be combined with {given[1]}")
+    if context.invoked_subcommand and options:
+        raise click.UsageError(f"{options[0]} cannot be combined with {context.invoked_subcommand}")
+    if len(options) > 1 and options[0] in {"--check", "--new-key"}:
+        raise click.UsageError(f"{options[0]} cannot be combined with {options[1]}")
 
 
 @command_line.command("demo")
 def demo_command() -> int:
-    """Show the service at work, on a database of its own."""
+    """Run example workflows on a temporary database."""
     from examples.demo import main as run_demo  # noqa: PLC0415 - only the demo needs it
 
     return run_demo()
@@ -169,10 +176,10 @@ def start(host: str | None, port: int | None, *, check: bool) -> int:
     from config import SettingsError, load_settings  # noqa: PLC0415 - as above
     from start_checks import check_files, why_code_is_open  # noqa: PLC0415 - as above
 
-    given = {"api_host": host, "api_port": port}
+    overrides = {"api_host": host, "api_port": port}
     try:
         settings = load_settings(
-            **{name: value for name, value in given.items() if value is not None}
+            **{name: value for name, value in overrides.items() if value is not None}
         )
         is_open = not read_keys(settings.key_entries, settings.api_keys_file).keys
         check_files(settings)
@@ -181,7 +188,7 @@ def start(host: str | None, port: int | None, *, check: bool) -> int:
         return 2
     if check:
         return check_database(settings)
-    # The port comes first: a process that cannot answer must not take executions either.
+    # The port is bound first, because a process that cannot respond must not run executions.
     try:
         sockets = bind(settings.api_host, settings.api_port)
     except OSError as error:
@@ -193,15 +200,15 @@ def start(host: str | None, port: int | None, *, check: bool) -> int:
         )
         print(f"Cannot listen on {where}: {error.strerror or error}", file=sys.stderr)
         return 1
-    reachable = [it.getsockname()[0] for it in sockets if not _is_of_this_machine(it)]
-    if is_open and (reason := why_code_is_open(settings, reachable)):
+    addresses = [bound.getsockname()[0] for bound in sockets if not _is_loopback(bound)]
+    if is_open and (reason := why_code_is_open(settings, addresses)):
         print(f"Wrong setting: {reason}", file=sys.stderr)
         return 2
     return serve(settings, sockets, is_open=is_open)
 
 
 def check_database(settings: "Settings") -> int:
-    """Print whether the invariants of the database hold. 0: yes, 1: no, 2: cannot check."""
+    """Print violated invariants of the database. Exit code 0: none, 1: some, 2: cannot check."""
     from database import check  # noqa: PLC0415 - the service does not need it
 
     report = check.check_database(settings.url)
@@ -211,27 +218,28 @@ def check_database(settings: "Settings") -> int:
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """A socket for each address of ``host``; they do not listen yet.
+    """Return a bound socket for each address of ``host``. They do not listen yet.
 
     Raises:
-        OSError: If there is no such address, or the port is in use or not permitted.
+        OSError: If the host has no address, or the port is in use or forbidden.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except UnicodeError:  # a label is empty, or longer than 63 characters
         raise OSError("this is not a valid host name") from None
     sockets: list[socket.socket] = []
-    for family, kind, _, _, address in dict.fromkeys(found):
-        # asyncio switches Nagle off only where a socket says that it is TCP.
+    for family, kind, _, _, address in dict.fromkeys(addresses):
+        # asyncio disables Nagle's algorithm only for sockets with this protocol.
         listener = socket.socket(family, kind, socket.IPPROTO_TCP)
         sockets.append(listener)
         try:
-            if os.name == "posix":  # elsewhere it would let two services share a port
+            if os.name == "posix":  # on Windows it would let two services share a port
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            taken = sockets[0].getsockname()[1] or port  # of a free port, all take the same
-            listener.bind((address[0], taken, *address[2:]))
+            # With port 0, all sockets use the free port of the first one.
+            bound_port = sockets[0].getsockname()[1] or port
+            listener.bind((address[0], bound_port, *address[2:]))
         except OSError:
             for opened in sockets:
                 opened.close()
@@ -240,12 +248,12 @@ def bind(host: str, port: int) -> list[socket.socket]:
 
 
 def serve(settings: "Settings", sockets: list[socket.socket], *, is_open: bool) -> int:
-    """Serves until SIGINT or SIGTERM."""
-    # What is imported stays. Looking through it for garbage would make the start longer by a
-    # quarter, and stop the service for 0.15 s again and again.
+    """Serve until SIGINT or SIGTERM, and return the exit code."""
+    # Imported objects are never garbage. Collecting them would make the start 25 % slower, and
+    # pause the service for 0.15 s repeatedly.
     gc.disable()
     sys.setswitchinterval(THREAD_SWITCH_INTERVAL_SECONDS)
-    # Prefect reads its environment as it is imported: everything that imports it comes after.
+    # Prefect reads its environment at import, so that this is before all imports of Prefect.
     from flows.prefect_adapter.environment import prepare_prefect  # noqa: PLC0415
 
     prepare_prefect(settings.prefect_api_url, settings.prefect_home)
@@ -256,10 +264,10 @@ def serve(settings: "Settings", sockets: list[socket.socket], *, is_open: bool) 
     from api_service import create_app, prepare_database  # noqa: PLC0415
     from config import SettingsError, misspelled_settings  # noqa: PLC0415
     from engine.errors import StorageError  # noqa: PLC0415
-    from logs import set_up_logging  # noqa: PLC0415
+    from logs import configure_logging  # noqa: PLC0415
     from tasks.plugins import NodePackageError, load_node_packages  # noqa: PLC0415
 
-    set_up_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format)
     misspelled = misspelled_settings()
     if misspelled:
         hints = [f"{name}: did you mean {known}?" for name, known in misspelled.items()]
@@ -271,26 +279,26 @@ def serve(settings: "Settings", sockets: list[socket.socket], *, is_open: bool) 
         return 1
     try:
         app = create_app(settings)
-    except SettingsError as error:  # of a value that only its user can read
+    except SettingsError as error:  # a value that only ``create_app`` checks
         print(f"Wrong setting: {error}", file=sys.stderr)
         return 2
     try:
         asyncio.run(prepare_database(settings))
     except StorageError as error:
-        place = "DATABASE_URL" if settings.database_url else settings.database_file
-        print(f"Cannot start with the database ({place}): {error}", file=sys.stderr)
+        source = "DATABASE_URL" if settings.database_url else settings.database_file
+        print(f"Cannot start with the database ({source}): {error}", file=sys.stderr)
         return 1
-    server = Server(app, settings.shutdown_grace_seconds, settings.request_body_timeout_seconds)
+    server = Server(app, settings.shutdown_grace_seconds)
     gc.freeze()
     gc.enable()
     for listener in sockets:
         host, port = listener.getsockname()[:2]
         structlog.get_logger().info("listening", host=host, port=port)
-    if is_open and not all(map(_is_of_this_machine, sockets)):
+    if is_open and not all(map(_is_loopback, sockets)):
         hint = "set API_KEYS, or API_HOST=127.0.0.1"
         structlog.get_logger().warning("authentication_disabled", port=settings.api_port, hint=hint)
-    # uvicorn raises the signal that stopped it once more, when everything is shut down.
-    signal.signal(signal.SIGTERM, _stopped)
+    # After its shutdown, uvicorn raises the signal that stopped it again.
+    signal.signal(signal.SIGTERM, _exit_successfully)
     try:
         server.run(sockets)
     except KeyboardInterrupt:
@@ -299,7 +307,7 @@ def serve(settings: "Settings", sockets: list[socket.socket], *, is_open: bool) 
 
 
 def print_new_key(arguments: Sequence[str]) -> int:
-    """Print a new key for its owner, and its entry for the settings. 0: made, 2: wrong values."""
+    """Print a new key and its entry for the settings. Exit code 0: created, 2: invalid values."""
     from api.auth.api_keys import ROLES, KeysError, new_key  # noqa: PLC0415 - --help does not need it
 
     try:
@@ -311,38 +319,38 @@ def print_new_key(arguments: Sequence[str]) -> int:
     try:
         key, entry = new_key(name, role, organization)
     except KeysError as error:
-        near = [] if role in ROLES else difflib.get_close_matches(role.lower(), ROLES, 1)
-        hint = f". Did you mean '{near[0]}'?" if near else ""
+        matches = [] if role in ROLES else difflib.get_close_matches(role.lower(), ROLES, 1)
+        hint = f". Did you mean '{matches[0]}'?" if matches else ""
         print(f"{error}{hint}", file=sys.stderr)
         return 2
-    print(f"The key, which is not kept anywhere: {key}")
+    print(f"The key, which is not stored anywhere: {key}")
     print(f"Its entry for API_KEYS, or a line of the file of API_KEYS_FILE: {entry}")
     return 0
 
 
-def _is_of_this_machine(listener: socket.socket) -> bool:
+def _is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
-def _stopped(_number: int, _frame: object) -> NoReturn:
+def _exit_successfully(_number: int, _frame: object) -> NoReturn:
     sys.exit(0)
 
 
 def exit_process(run: Callable[[], int]) -> NoReturn:
-    """Run the service and end the process with its exit code, as soon as it has stopped.
+    """Run the service, and end the process with its exit code as soon as it has stopped.
 
-    Everything is closed and recorded by then. The interpreter would still wait for threads that
-    handlers have left behind, and then take 2,000 modules apart, which takes longer than the stop.
+    The service has closed and stored everything by then. The interpreter would wait for threads of
+    abandoned handlers and unload 2,000 modules, which takes longer than the shutdown itself.
     """
     try:
         code = run()
-    except SystemExit as ended:
-        if ended.code is not None and not isinstance(ended.code, int):
+    except SystemExit as exit_:
+        if exit_.code is not None and not isinstance(exit_.code, int):
             raise
-        code = ended.code or 0
-    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage] - there is no public way
+        code = exit_.code or 0
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage] - no public function exists
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed, or nobody reads it
+        with suppress(OSError, ValueError):  # the stream is closed
             stream.flush()
     os._exit(code)
 

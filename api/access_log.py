@@ -1,4 +1,4 @@
-"""Access log: one line for every request, rejected ones included."""
+"""Access log: one event for every request, also for rejected ones."""
 
 from http import HTTPStatus
 from time import perf_counter
@@ -20,11 +20,10 @@ log = structlog.get_logger()
 
 
 class AccessLogMiddleware:
-    """Logs method, path and status of every request when its response has ended.
+    """Logs method, path and status of every request after its response.
 
-    Rejected requests are ``request_rejected``. Accepted ones are ``request_completed``: those that
-    only read at the level DEBUG, because clients poll. Queries are left out, because they may hold
-    a token, and the token of a webhook's path is masked.
+    Requests that only read have the level DEBUG, because clients poll. The log contains no queries,
+    because they may contain a token. The token in the path of a webhook is masked.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -38,18 +37,18 @@ class AccessLogMiddleware:
         started = perf_counter()
         status: int | None = None
 
-        async def send_and_note(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             nonlocal status
             if message["type"] in _STARTS:
                 status = message["status"]
             elif message["type"] == "websocket.accept":
                 status = HTTPStatus.SWITCHING_PROTOCOLS
             elif message["type"] == "websocket.close" and status is None:
-                status = HTTPStatus.FORBIDDEN  # servers respond so to a handshake that is closed
+                status = HTTPStatus.FORBIDDEN  # the response of servers to a closed handshake
             await send(message)
 
         try:
-            await self._app(scope, receive, send_and_note)
+            await self._app(scope, receive, send_and_record)
         finally:
             if status is not None:
                 _log(scope, int(status), perf_counter() - started)
@@ -57,7 +56,7 @@ class AccessLogMiddleware:
 
 def _log(scope: Scope, status: int, seconds: float) -> None:
     method = scope.get("method", "GET")
-    said: dict[str, Any] = {
+    event: dict[str, Any] = {
         "method": "WEBSOCKET" if scope["type"] == "websocket" else method,
         "path": logged_path(scope["path"]),
         "status": status,
@@ -65,21 +64,21 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         "client": scope["client"][0] if scope.get("client") else None,
     }
     if (caller := scope.get("caller")) is not None:
-        said["caller"] = caller.name
+        event["caller"] = caller.name
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.warning("request_failed", **said)
+        log.warning("request_failed", **event)
     elif status >= HTTPStatus.BAD_REQUEST:
-        log.info("request_rejected", **said)
+        log.info("request_rejected", **event)
     elif method in _SAFE_METHODS:
-        log.debug("request_completed", **said)
+        log.debug("request_completed", **event)
     else:
-        log.info("request_completed", **said)
+        log.info("request_completed", **event)
 
 
 def logged_path(path: str) -> str:
-    """Return a path as the log shows it: on one line, and without the token of a webhook."""
-    before, found, rest = path.partition(WEBHOOKS)
-    if not before and found and "/" in rest:
+    """Return a path for the log: on one line, without the token of a webhook."""
+    before, prefix, rest = path.partition(WEBHOOKS)
+    if not before and prefix and "/" in rest:
         path = f"{WEBHOOKS}{rest.rpartition('/')[0]}/{MASK}"
     shown = quote(path, safe="/*:@!$&'()+,;=~", errors="replace")
     return shown if len(shown) <= MAX_PATH_CHARACTERS else f"{shown[:MAX_PATH_CHARACTERS]}…"

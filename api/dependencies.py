@@ -1,11 +1,11 @@
-"""What the routes work with; the composition root puts it into the app's state."""
+"""Route dependencies: the parts of the service that the routes use."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.auth.middleware import Authenticator
+from api.auth.callers import Authenticator
 from api.bodies.webhook_payload import WebhookLimits
 from api.streaming.broadcaster import EventBroadcaster
 from database import Database
@@ -15,15 +15,15 @@ from flows.worker.worker import Worker
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts of the running service."""
+    """The parts of the running service; the composition root stores them in ``app.state``."""
 
     database: Database
     worker: Worker
     submissions: SubmissionService
-    hub: EventBroadcaster
+    broadcaster: EventBroadcaster
     lease_seconds: float
     webhook_response_timeout_seconds: float
-    access: Authenticator
+    authenticator: Authenticator
     webhook_limits: WebhookLimits
     max_logs_page_size: int
     max_response_characters: int

@@ -1,4 +1,4 @@
-"""Errors as answers (RFC 9457): the one place where they get their HTTP statuses."""
+"""Error responses (RFC 9457): maps every error to an HTTP status and a problem document."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -58,7 +58,7 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
     SecretUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     WebhookSecretUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""Error → status; the nearest class in the error's ancestry decides."""
+"""Statuses of error classes; the most specific class of an error applies."""
 
 RETRYABLE_ERRORS = (
     StorageError,
@@ -67,7 +67,7 @@ RETRYABLE_ERRORS = (
     SecretUnavailableError,
     WebhookSecretUnavailableError,
 )
-"""Errors of what may work later."""
+"""Errors whose responses have ``Retry-After``."""
 
 RETRY_AFTER_SECONDS = "2"
 SAFE_HEADERS = {
@@ -76,11 +76,11 @@ SAFE_HEADERS = {
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
 }
-"""What every answer carries that does not say otherwise."""
+"""Headers of every response that does not set them."""
 
 
 class ProblemResponse(JSONResponse):
-    """An answer of type ``application/problem+json``."""
+    """A response of type ``application/problem+json``."""
 
     media_type = "application/problem+json"
 
@@ -88,14 +88,14 @@ class ProblemResponse(JSONResponse):
 def problem(
     status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any
 ) -> ProblemResponse:
-    """A problem document: ``{type, title, status, detail, …more}``."""
+    """Return a response with a problem document ``{type, title, status, detail, …more}``."""
     title = HTTPStatus(status).phrase
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
     return ProblemResponse(body, status_code=status, headers=dict(headers or {}))
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Makes every error of ``app`` a problem document."""
+    """Add handlers to ``app`` that respond to every error with a problem document."""
     app.add_exception_handler(WorkflowServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -103,7 +103,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def status_of(error: WorkflowServiceError) -> HTTPStatus:
-    """The HTTP status of an error."""
+    """Return the HTTP status of an error."""
     for ancestor in type(error).__mro__:
         if ancestor in STATUSES:
             return STATUSES[ancestor]
@@ -121,8 +121,8 @@ async def _on_service_error(_request: Request, error: Exception) -> ProblemRespo
     if isinstance(
         error, InvalidRequestError | SecretUnavailableError | WebhookSecretUnavailableError
     ):
-        told = [item.as_json() for item in error.problems]
-        return problem(status, str(error), headers, errors=told, **_more(error))
+        problems = [item.as_json() for item in error.problems]
+        return problem(status, str(error), headers, errors=problems, **_more(error))
     return problem(status, str(error), headers)
 
 
@@ -152,18 +152,18 @@ async def _on_invalid_request(_request: Request, error: Exception) -> ProblemRes
 
 def _reason(item: dict[str, Any]) -> str:
     if item["type"] == "json_invalid":
-        return f"the body is no JSON: {item['ctx']['error']}"
-    place = ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0])
-    if place == "body" and item["type"] == "missing":
+        return f"the body is not valid JSON: {item['ctx']['error']}"
+    path = ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0])
+    if path == "body" and item["type"] == "missing":
         return "the body is empty; it must be a JSON object"
-    if place == "body" and item["type"] in ("model_attributes_type", "dict_type"):
+    if path == "body" and item["type"] in ("model_attributes_type", "dict_type"):
         return "the body must be a JSON object, sent with 'Content-Type: application/json'"
-    return f"{place}: {item['msg']}"
+    return f"{path}: {item['msg']}"
 
 
 def _pointer(location: Sequence[Any]) -> str:
     if location[0] != "body" or any(isinstance(part, int) for part in location[1:2]):
-        return ""  # of a query, or a place in a text that is no JSON
+        return ""  # of a query parameter, or a position in invalid JSON
     return "".join(f"/{escape_pointer(str(part))}" for part in location[1:])
 
 
@@ -174,19 +174,19 @@ async def _on_http_exception(request: Request, error: Exception) -> ProblemRespo
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(allowed_methods(request.app.routes, request.url.path))
     if error.status_code == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
-        detail = "There is nothing at this path; '/docs' lists all paths"  # of the router
+        detail = "There is nothing at this path; '/docs' lists all paths"
     return problem(error.status_code, detail, headers)
 
 
 async def _on_unexpected(request: Request, error: Exception) -> ProblemResponse:
-    # Only an error of the outermost middleware comes here, where no other one adds headers.
+    # Only errors of the outermost middleware are handled here, so that none adds the headers.
     return unexpected(request.url.path, error, SAFE_HEADERS)
 
 
 def unexpected(
     path: str, error: Exception, headers: Mapping[str, str] | None = None
 ) -> ProblemResponse:
-    """Log an error that the service did not expect, and return the response to its caller."""
+    """Log an error without a handler, and return its response."""
     log.error("unexpected_error", path=path, exc_info=error)
     detail = "Internal server error; see the service log"
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, headers)

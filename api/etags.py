@@ -1,4 +1,4 @@
-"""``ETag``, ``If-Match`` and ``If-None-Match`` (RFC 9110, sections 8.8.3 and 13.1)."""
+"""Entity tags: ``ETag``, ``If-Match`` and ``If-None-Match`` (RFC 9110, 8.8.3 and 13.1)."""
 
 import re
 from typing import Annotated
@@ -9,30 +9,29 @@ from pydantic import WithJsonSchema
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 
 _FIELD = WithJsonSchema({"type": "string"})
-"""A list is how several lines of it are read; each is a text, or several parted by commas."""
+"""FastAPI reads repeated headers as a list. Each value may contain several tags and commas."""
 
 IfMatch = Annotated[
-    list[str] | None, Header(description="The `ETag` that the change is meant for, or `*`."), _FIELD
+    list[str] | None, Header(description="The `ETag` that the workflow must have, or `*`."), _FIELD
 ]
 IfNoneMatch = Annotated[
-    list[str] | None, Header(description="The `ETag` that the caller has already, or `*`."), _FIELD
+    list[str] | None, Header(description="The `ETag` that the client already has, or `*`."), _FIELD
 ]
 
-
 MASKED = "-masked"
-"""Ends the tag of a version whose secrets are masked, because strong tags name exact contents."""
+"""Suffix of the tag of a version with masked secrets, because strong tags identify the content."""
 
 
 def etag(version: str) -> str:
-    """A version as a strong entity tag."""
+    """Return a version as a strong entity tag."""
     return f'"{version}"'
 
 
-def wanted_versions(if_match: list[str] | None) -> frozenset[str] | None:
-    """The versions for which a change is meant; ``None`` for any.
+def required_versions(if_match: list[str] | None) -> frozenset[str] | None:
+    """Return the versions that ``If-Match`` accepts; ``None`` for any version.
 
-    A weak tag matches none, as the RFC has it; nor does a text that is no tag. A client that read
-    the masked form of a version changes the same version.
+    Weak tags and invalid values match no version, as the RFC requires. The tag of a masked version
+    matches the version itself.
     """
     if if_match is None or _any(if_match):
         return None
@@ -40,8 +39,8 @@ def wanted_versions(if_match: list[str] | None) -> frozenset[str] | None:
     return frozenset(tag.removesuffix(MASKED) for weak, tag in tags if not weak)
 
 
-def is_known(if_none_match: list[str] | None, version: str) -> bool:
-    """Whether the caller has this version already."""
+def matches_version(if_none_match: list[str] | None, version: str) -> bool:
+    """Return whether ``If-None-Match`` contains this version."""
     if if_none_match is None:
         return False
     return _any(if_none_match) or version in {

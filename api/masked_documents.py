@@ -1,13 +1,13 @@
-"""Documents in requests and responses, with their secrets masked for roles below ``admin``."""
+"""Masked documents: masks the secrets in workflow documents for roles below ``admin``."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
 from api.auth.api_keys import Role
-from api.auth.middleware import Caller
+from api.auth.callers import Caller
 from api.dependencies import Services
-from api.schemas.views import json_value
+from database.foreign_values import json_of
 from database.records import SavedWorkflow, WorkflowChange
 from database.workflows import Versions, version_of
 from engine.document_secrets import find_masks, mask_document, restore_masked
@@ -24,19 +24,19 @@ from flows.intake.encoding import encode_off_loop
 from flows.secret_fields import secret_paths
 from offload import check_stop, run_sized
 
-MAX_TRIES = 5
+MAX_ATTEMPTS = 5
 """Maximum number of attempts to save masks while other clients change the same workflow."""
 
 
 async def shown_document(text: str, caller: Caller, services: Services) -> tuple[JsonValue, bool]:
-    """Return a stored document as ``caller`` may see it, and whether something is masked."""
+    """Return a stored document, masked for ``caller``, and whether a secret was masked."""
     if caller.role >= Role.ADMIN:
-        return json_value(text), False
+        return json_of(text), False
     paths = secret_paths(services.submissions.node_types)
 
     def mask() -> tuple[JsonValue, bool]:
-        before = json_value(text)
-        masked = mask_document(json_value(text), paths)
+        before = json_of(text)
+        masked = mask_document(json_of(text), paths)
         return masked, masked != before
 
     return await run_sized(len(text), mask)
@@ -51,9 +51,9 @@ async def reject_masks(
     """Raise if a secret field of a document holds the mask instead of a value.
 
     Raises:
-        InvalidRequestError: If one does; ``pointer`` leads to the document in the request.
+        InvalidRequestError: If one does. ``pointer`` is that of the document in the request.
     """
-    # Few documents contain the mask at all, and a look at the text is cheap.
+    # Most documents do not contain the mask, and searching the JSON is cheap.
     text = await encode_off_loop(document)
     if MASK in text:
         paths = secret_paths(services.submissions.node_types)
@@ -62,38 +62,38 @@ async def reject_masks(
 
 
 async def update_keeping_secrets(
-    known: SavedWorkflow, change: WorkflowChange, versions: Versions, services: Services
+    stored: SavedWorkflow, change: WorkflowChange, versions: Versions, services: Services
 ) -> SavedWorkflow:
-    """Save a change of a workflow, with the stored values where a mask was sent.
+    """Save a workflow, and keep the stored value of each secret that was sent as a mask.
 
     Raises:
         InvalidWorkflowError: If a mask has no stored value.
-        PreconditionFailedError: If the workflow is in none of ``versions``.
+        PreconditionFailedError: If its current version is not in ``versions``.
         StorageError: If nothing was stored.
     """
-    saved = services.database.workflows
-    tries = 0
+    workflows = services.database.workflows
+    attempts = 0
     while True:
-        tries += 1
-        kept, expected = change, versions
-        if MASK in change.data and (versions is None or version_of(known) in versions):
-            data = await _with_stored_secrets(change.data, known.data, services)
+        attempts += 1
+        update, expected = change, versions
+        if MASK in change.data and (versions is None or version_of(stored) in versions):
+            data = await _with_stored_secrets(change.data, stored.data, services)
             if data != change.data:
-                # The stored secrets must still be those that were read.
-                kept, expected = replace(change, data=data), {version_of(known)}
+                # The update fails if the secrets have changed since they were read.
+                update, expected = replace(change, data=data), {version_of(stored)}
         try:
-            return await saved.update(known.id, kept, expected)
+            return await workflows.update(stored.id, update, expected)
         except PreconditionFailedError:
-            if expected is versions or versions is not None or tries == MAX_TRIES:
+            if expected is versions or versions is not None or attempts == MAX_ATTEMPTS:
                 raise
-        known = await saved.read(known.id)
+        stored = await workflows.read(stored.id)
 
 
 async def _with_stored_secrets(sent: str, stored: str, services: Services) -> str:
     paths = secret_paths(services.submissions.node_types)
 
     def restore() -> str:
-        document, before = load_json_in_pieces(sent, check_stop), json_value(stored)
+        document, before = load_json_in_pieces(sent, check_stop), json_of(stored)
         known: Mapping[str, JsonValue] = {}
         if isinstance(before, Mapping):
             known = cast("Mapping[str, JsonValue]", before)

@@ -1,4 +1,4 @@
-"""``Allow`` (RFC 9110, section 10.2.1): the methods that a path has."""
+"""Allowed methods: the ``Allow`` header of a 405 (RFC 9110, section 10.2.1)."""
 
 from collections.abc import Iterable
 
@@ -7,19 +7,17 @@ from starlette.routing import BaseRoute, compile_path
 
 
 def allowed_methods(routes: Iterable[BaseRoute], path: str) -> list[str]:
-    """The methods of the first route that matches ``path``, and of those that share its template.
+    """Return the methods of all routes with the template of the first one that matches ``path``.
 
-    Starlette tells of the first route only, but here each method of a path is a route of its own.
-    Those that match later, ``{id:path}`` for one, have other things in mind.
+    Starlette uses the first route only, but here each method of a path is a separate route.
     """
     template: str | None = None
     methods: set[str] = set()
     for route in iter_route_contexts(list(routes)):
-        here = route.path
-        if here is None or not route.methods:
+        if route.path is None or not route.methods:
             continue
-        if template is None and compile_path(here)[0].match(path):
-            template = here
-        if here == template:
+        if template is None and compile_path(route.path)[0].match(path):
+            template = route.path
+        if route.path == template:
             methods |= route.methods
     return sorted(methods)

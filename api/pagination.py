@@ -1,4 +1,4 @@
-"""Places in lists as opaque texts, for the caller to hand back."""
+"""Pagination: cursors that stand for a position in a list, as opaque strings."""
 
 import base64
 import binascii
@@ -11,28 +11,28 @@ from engine.json_values import JsonValue, encode_json, load_json
 from engine.surrogates import replace_lone_surrogates
 
 MAX_POSITION = 2**63 - 1
-"""What the widest integers of either database hold."""
+"""Maximum integer of the databases."""
 
 _BYTES = "bytes"
-"""Key of the base64 of a value that is stored as bytes."""
+"""Key of a value that is stored as bytes, in base64."""
 
 Kind = Literal["executions", "workflows"]
 
 
-def encode_place(place: ExecutionCursor | WorkflowCursor | None) -> str | None:
-    """The cursor of a place; ``None`` where there is nothing behind it."""
-    if place is None:
+def encode_cursor(cursor: ExecutionCursor | WorkflowCursor | None) -> str | None:
+    """Return a cursor as a string; ``None`` after the last page."""
+    if cursor is None:
         return None
-    kind: Kind = "executions" if isinstance(place, ExecutionCursor) else "workflows"
-    text = encode_json([kind, *map(_encoded, asdict(place).values())])
+    kind: Kind = "executions" if isinstance(cursor, ExecutionCursor) else "workflows"
+    text = encode_json([kind, *map(_encoded, asdict(cursor).values())])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def execution_place(cursor: str | None) -> ExecutionCursor | None:
-    """The place in a list of executions that a cursor stands for.
+def parse_execution_cursor(cursor: str | None) -> ExecutionCursor | None:
+    """Return the cursor of a list of executions.
 
     Raises:
-        InvalidCursorError: it is none of such a list.
+        InvalidCursorError: If it was not issued by such a list.
     """
     match _decode(cursor):
         case None:
@@ -43,11 +43,11 @@ def execution_place(cursor: str | None) -> ExecutionCursor | None:
             raise InvalidCursorError
 
 
-def workflow_place(cursor: str | None) -> WorkflowCursor | None:
-    """The place in a list of workflows that a cursor stands for.
+def parse_workflow_cursor(cursor: str | None) -> WorkflowCursor | None:
+    """Return the cursor of a list of workflows.
 
     Raises:
-        InvalidCursorError: it is none of such a list.
+        InvalidCursorError: If it was not issued by such a list.
     """
     match _decode(cursor):
         case None:
@@ -86,10 +86,10 @@ def _decode(cursor: str | None) -> list[Any] | None:
         value = load_json(text)
     except (binascii.Error, ValueError):
         raise InvalidCursorError from None
-    # The service never issues half a surrogate pair, which ``load_json`` replaces.
+    # The service never issues lone surrogates, which ``load_json`` replaces.
     if not isinstance(value, list) or replace_lone_surrogates(text) != text:
         raise InvalidCursorError
     parts = cast("list[Any]", value)
     if any(isinstance(part, str) and "\0" in part for part in parts):
-        raise InvalidCursorError  # no database would even be asked for it
+        raise InvalidCursorError  # PostgreSQL rejects it as a parameter
     return parts

@@ -1,6 +1,6 @@
-"""Query parameters: a name that looks like a misspelling of a valid one is rejected.
+"""Query parameter names: rejects names that look like a misspelling of a valid one.
 
-Other names that are not known are ignored, because proxies and browsers add parameters.
+Other unknown names are ignored, because proxies and browsers add parameters.
 """
 
 from fastapi import Request
@@ -11,16 +11,16 @@ from engine.errors import InvalidInputsError
 from engine.problems import MAX_PROBLEMS, Problem
 
 MIN_LIKENESS = 0.8
-"""Similarity from which on a name counts as a misspelling."""
+"""Minimum similarity of a misspelling to a valid name."""
 ACCEPTED_EVERYWHERE = ("organizationId", "token")
-"""Names that are read outside the operations: by the scope of the caller, and by the access."""
+"""Names that tenant isolation and authentication read on every route."""
 
 
 async def reject_misspelled_parameters(request: Request) -> None:
-    """Check the names in the query of a request.
+    """Check the names of the query parameters of a request.
 
     Raises:
-        InvalidInputsError: If a name looks like a misspelling; the error names the valid one.
+        InvalidInputsError: If a name looks like a misspelling; the error suggests the valid one.
     """
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute):

@@ -139,6 +139,8 @@ def _unfit_ids(document: Document) -> Iterable[Problem]:
         elif (found := _CONTROL.search(node.id)) is not None:
             kind = "a line break" if found[0] in _LINE_BREAKS else f"U+{ord(found[0]):04X}"
             detail = f"node id {node.id!r} has {kind}; control characters are not accepted"
+        elif "/" in node.id:
+            detail = f"node id {node.id!r} contains '/', which is not accepted in ids"
         if detail is not None:
             yield Problem("invalid_node_id", detail, f"{node.pointer}/id", node_id=node.id)
 

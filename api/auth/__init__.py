@@ -1,1 +1,1 @@
-"""Authentication: callers, the roles that routes need, and permitted browsers and tenants."""
+"""Authentication: API keys, tokens, route permissions, tenants and browser protection."""

@@ -1,4 +1,4 @@
-"""Keys: who has one, for which organization, and what it is good for."""
+"""API keys: parses the entries of the settings, and finds the entry of a key."""
 
 import hmac
 import re
@@ -20,74 +20,75 @@ _MAX_ID_CHARS = 500
 
 
 class Role(IntEnum):
-    """What a caller may do; each may what those before it may."""
+    """Permissions of a caller; each role includes the ones before it."""
 
     READ = 1
-    """Look at executions, logs, streams, workflows."""
+    """Read executions, logs, streams and workflows."""
     RUN = 2
-    """Start executions, cancel them, run them again, let them go on, try nodes out."""
+    """Start, cancel, rerun and resume executions, and run single nodes."""
     ADMIN = 3
-    """Save, change and delete workflows."""
+    """Create, update and delete workflows."""
 
 
 class KeysError(Exception):
-    """A setting holds an entry that is no key; the message is one line, and names no key."""
+    """A setting contains an invalid key entry; the message is one line, and contains no key."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as the settings have it: its SHA-256 in hexadecimal, never itself."""
+    """An entry of the settings. It contains the hash of the key, not the key."""
 
     name: str
     role: Role
     organization_id: str | None
-    """``None``: of all of them."""
+    """``None`` for all organizations."""
     digest: str
+    """SHA-256 of the key, in hexadecimal."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKeys:
-    """All keys there are; with none the service is open."""
+    """The keys of the settings. Without any, the service is open to every client."""
 
     keys: tuple[ApiKey, ...] = ()
 
-    def find(self, text: bytes) -> ApiKey | None:
-        """The key that is ``text``. Takes as long whichever it is, and if it is none."""
-        digest = digest_of(text)
-        found = None
+    def find(self, credential: bytes) -> ApiKey | None:
+        """Return the entry of a key; ``None`` if there is none. Takes the same time in any case."""
+        digest = digest_of(credential)
+        match = None
         for key in self.keys:
             if hmac.compare_digest(key.digest, digest):
-                found = key
-        return found
+                match = key
+        return match
 
 
-def digest_of(text: bytes) -> str:
-    """What the settings hold in place of a key."""
-    return sha256(text).hexdigest()
+def digest_of(key: bytes) -> str:
+    """Return the hash of a key, as the settings contain it."""
+    return sha256(key).hexdigest()
 
 
 def new_key(name: str, role: str, organization: str) -> tuple[str, str]:
-    """A new key, and its entry for the settings.
+    """Create a key, and return it with its entry for the settings.
 
     Raises:
-        KeysError: the name, the role or the organization cannot stand in an entry.
+        KeysError: If the name, the role or the organization is invalid.
     """
-    text = f"wos_{secrets.token_urlsafe(32)}"
-    entry = f"{name}:{role}:{organization}:{digest_of(text.encode())}"
+    key = f"wos_{secrets.token_urlsafe(32)}"
+    entry = f"{name}:{role}:{organization}:{digest_of(key.encode())}"
     read_entry("--new-key", entry)
-    return text, entry
+    return key, entry
 
 
 def read_keys(text: str | None, file: Path | None) -> ApiKeys:
-    """The keys of ``API_KEYS`` and of the file that ``API_KEYS_FILE`` names, both together.
+    """Return the keys of ``API_KEYS`` together with those of the file ``API_KEYS_FILE``.
 
     Raises:
-        KeysError: an entry is wrong, two have the same name or key, the file cannot be read, or a
-            setting that is there has no entry: the service would be open against its intent.
+        KeysError: If an entry is invalid, two have the same name or key, the file cannot be read,
+            or a setting has no entry, because the service would be open by mistake.
     """
     keys: list[ApiKey] = []
     if text is not None:
-        keys += _of("API_KEYS", re.split(r"[,\n]", text))
+        keys += _parse_entries("API_KEYS", re.split(r"[,\n]", text))
     if file is not None:
         if (reason := insecure_mode_reason(file)) is not None:
             raise KeysError(f"API_KEYS_FILE: {reason}")
@@ -95,32 +96,34 @@ def read_keys(text: str | None, file: Path | None) -> ApiKeys:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise KeysError(f"API_KEYS_FILE: {file} cannot be read: {error}") from None
-        keys += _of("API_KEYS_FILE", [line for line in lines if not line.lstrip().startswith("#")])
-    for place, key in enumerate(keys):
-        for other in keys[:place]:
+        keys += _parse_entries(
+            "API_KEYS_FILE", [line for line in lines if not line.lstrip().startswith("#")]
+        )
+    for position, key in enumerate(keys):
+        for other in keys[:position]:
             if key.name == other.name:
-                raise KeysError(f"API_KEYS: there are two entries '{key.name}'")
+                raise KeysError(f"API_KEYS: two entries have the name '{key.name}'")
             if key.digest == other.digest:
-                both = f"'{other.name}' and '{key.name}'"
-                raise KeysError(f"API_KEYS: the entries {both} have the same key")
+                names = f"'{other.name}' and '{key.name}'"
+                raise KeysError(f"API_KEYS: the entries {names} have the same key")
     return ApiKeys(tuple(keys))
 
 
-def _of(setting: str, entries: Sequence[str]) -> Iterator[ApiKey]:
-    given = [entry.strip() for entry in entries if entry.strip()]
-    if not given:
-        raise KeysError(f"{setting}: there is no entry {FORMAT}")
-    for entry in given:
+def _parse_entries(setting: str, entries: Sequence[str]) -> Iterator[ApiKey]:
+    stripped = [entry.strip() for entry in entries if entry.strip()]
+    if not stripped:
+        raise KeysError(f"{setting}: contains no entry {FORMAT}")
+    for entry in stripped:
         yield read_entry(setting, entry)
 
 
 def read_entry(setting: str, entry: str) -> ApiKey:
-    """One entry of ``setting``.
+    """Parse one entry of ``setting``.
 
     Raises:
-        KeysError: it is none. Of what is wrong no more is told than the name: it may be a key.
+        KeysError: If it is invalid. The message shows only its name, because it may contain a key.
     """
-    # An organization's id may hold a colon.
+    # The id of an organization may contain a colon.
     name, _, rest = entry.partition(":")
     role, _, rest = rest.partition(":")
     organization, _, digest = rest.rpartition(":")
@@ -130,13 +133,14 @@ def read_entry(setting: str, entry: str) -> ApiKey:
     if role not in ROLES:
         raise KeysError(f"{setting}: the role of '{name}' should be {', '.join(ROLES)}")
     if not organization or len(organization) > _MAX_ID_CHARS:
-        everyone = f"'{ALL_ORGANIZATIONS}' for all"
-        raise KeysError(f"{setting}: the organization of '{name}' should be an id, or {everyone}")
+        accepted = f"an id, or '{ALL_ORGANIZATIONS}' for all"
+        raise KeysError(f"{setting}: the organization of '{name}' should be {accepted}")
     if not _DIGEST.fullmatch(digest):
-        wanted = "the key's SHA-256 in 64 hexadecimal digits"
-        raise KeysError(f"{setting}: the last part of '{name}' should be {wanted}")
-    only = None if organization == ALL_ORGANIZATIONS else organization
-    return ApiKey(name, ROLES[role], only, digest.lower())
+        accepted = "the SHA-256 of the key in 64 hexadecimal digits"
+        raise KeysError(f"{setting}: the last part of '{name}' should be {accepted}")
+    organization_id = None if organization == ALL_ORGANIZATIONS else organization
+    return ApiKey(name, ROLES[role], organization_id, digest.lower())
 
 
 ROLES = {role.name.lower(): role for role in Role}
+"""Roles by the names that entries use."""

@@ -1,8 +1,8 @@
-"""Browser protection: rejects requests of foreign pages and hosts, and answers CORS.
+"""Browser protection: rejects requests of foreign pages and hosts, and handles CORS.
 
 A page of another origin can send requests to a service on the user's machine, and a page whose name
 resolves to this machine (DNS rebinding) even reads the responses. Webhooks are exempt, because they
-have secrets of their own and are called from anywhere.
+have their own secrets and accept requests from every origin.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True, slots=True)
 class BrowserRules:
-    """Which hosts and origins are accepted."""
+    """The hosts and origins that the service accepts."""
 
     origins: Origins
     hosts: Hosts | None
@@ -65,7 +65,7 @@ class BrowserProtectionMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Responds itself if the request is rejected or a preflight."""
+        """Pass the request on, or respond to a preflight or a rejected request."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -80,11 +80,11 @@ class BrowserProtectionMiddleware:
             and "origin" in headers
             and "access-control-request-method" in headers
         )
-        if is_preflight and cors is not self._foreign and self._host_refusal(scope) is None:
+        if is_preflight and cors is not self._foreign and self._host_rejection(scope) is None:
             await cors(scope, receive, send)
         elif is_preflight:
-            refusal = self._host_refusal(scope) or _origin_refusal(headers["origin"])
-            await cors.simple_response(_answered_by(scope, refusal), receive, send, headers)
+            rejection = self._host_rejection(scope) or _origin_rejection(headers["origin"])
+            await cors.simple_response(_with_rejection(scope, rejection), receive, send, headers)
         else:
             await cors.simple_response(scope, receive, send, headers)
 
@@ -101,44 +101,44 @@ class BrowserProtectionMiddleware:
         return self._any if _is_webhook(scope) else self._foreign
 
     async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = scope.pop(_REFUSAL, None) or self._refusal(scope)
-        await (refusal or self._app)(scope, receive, send)
+        rejection = scope.pop(_REJECTION, None) or self._rejection(scope)
+        await (rejection or self._app)(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> ASGIApp | None:
+    def _rejection(self, scope: Scope) -> ASGIApp | None:
         if _is_webhook(scope):
             return None
-        refusal = self._host_refusal(scope)
-        if refusal is not None:
-            return refusal
+        rejection = self._host_rejection(scope)
+        if rejection is not None:
+            return rejection
         if scope["type"] == "http" and scope["method"] in _SAFE_METHODS:
             return None
         own = _authority(scope)
         for origin in Headers(scope=scope).getlist("origin"):
             if not self._rules.origins.allows(origin) and not is_own(origin, own):
-                return _origin_refusal(origin)
+                return _origin_rejection(origin)
         return None
 
-    def _host_refusal(self, scope: Scope) -> ASGIApp | None:
+    def _host_rejection(self, scope: Scope) -> ASGIApp | None:
         hosts = self._rules.hosts
         if hosts is None or _is_webhook(scope) or hosts.allows(_authority(scope)):
             return None
-        named = Headers(scope=scope).getlist("host")
-        what = f"The host '{shown(named[0])}'" if named else "A request without a host"
+        hosts_sent = Headers(scope=scope).getlist("host")
+        subject = f"The host '{shown(hosts_sent[0])}'" if hosts_sent else "A request without a host"
         return problem(
             HTTPStatus.MISDIRECTED_REQUEST,
-            f"{what} is not accepted while no API keys are set: use localhost or an IP address, "
+            f"{subject} is not accepted while no API keys are set: use localhost or an IP address, "
             "list the name in ALLOWED_HOSTS, or set API_KEYS",
         )
 
 
-_REFUSAL = "browser_refusal"
+_REJECTION = "browser_rejection"
 
 
-def _answered_by(scope: Scope, refusal: ASGIApp) -> Scope:
-    return {**scope, _REFUSAL: refusal}
+def _with_rejection(scope: Scope, rejection: ASGIApp) -> Scope:
+    return {**scope, _REJECTION: rejection}
 
 
-def _origin_refusal(origin: str) -> ASGIApp:
+def _origin_rejection(origin: str) -> ASGIApp:
     return problem(
         HTTPStatus.FORBIDDEN,
         f"Pages of the origin '{shown(origin)}' may not call this service: "
@@ -151,13 +151,13 @@ def _is_webhook(scope: Mapping[str, Any]) -> bool:
 
 
 def _authority(scope: Scope) -> Authority | None:
-    """The host that a request names; ``None`` if there is none, several, or one not valid."""
-    named = Headers(scope=scope).getlist("host")
-    return parse_authority(named[0]) if len(named) == 1 else None
+    """Return the ``Host`` of a request; ``None`` if it is missing, repeated or invalid."""
+    values = Headers(scope=scope).getlist("host")
+    return parse_authority(values[0]) if len(values) == 1 else None
 
 
 def _in_origin_form(scope: Scope) -> Scope:
-    """The request with a target such as ``http://host/path`` split into host and path."""
+    """Return the request with a target such as ``http://host/path`` split into host and path."""
     split = split_target(scope.get("raw_path") or b"")
     if split is None:
         return scope

@@ -1,4 +1,4 @@
-"""Hosts and origins: which ``Host`` names and which pages may use the service."""
+"""Hosts and origins: decides which ``Host`` headers and which pages the service accepts."""
 
 import ipaddress
 import re
@@ -40,7 +40,7 @@ class Authority:
 
     @property
     def is_local(self) -> bool:
-        """Whether no DNS server of another network decides where the name leads.
+        """Whether no foreign DNS server resolves the name.
 
         True for loopback names, IP addresses and names without a dot.
         """
@@ -50,22 +50,22 @@ class Authority:
 
 
 def parse_authority(text: str | None) -> Authority | None:
-    """Return the parts of a ``Host`` header; ``None`` if it is missing or not valid."""
-    found = _AUTHORITY.fullmatch(text or "")
-    if found is None or int(found["port"] or 0) > MAX_PORT:
+    """Return the parts of a ``Host`` header; ``None`` if it is missing or invalid."""
+    match = _AUTHORITY.fullmatch(text or "")
+    if match is None or int(match["port"] or 0) > MAX_PORT:
         return None
-    port = (found["port"] or "").lstrip("0")
-    if found["v6"] is not None:
+    port = (match["port"] or "").lstrip("0")
+    if match["v6"] is not None:
         try:
-            return Authority(ipaddress.IPv6Address(found["v6"]).compressed, port, is_ipv6=True)
+            return Authority(ipaddress.IPv6Address(match["v6"]).compressed, port, is_ipv6=True)
         except ValueError:
             return None
-    host = found["name"].lower().removesuffix(".")
+    host = match["name"].lower().removesuffix(".")
     return Authority(host, port) if all(host.split(".")) else None
 
 
 def _is_ipv4(host: str) -> bool:
-    """Browsers and ``curl`` read ``127.1`` and ``0x7f.1`` as addresses, never as names."""
+    """Return whether a host is an IPv4 address, also in forms such as ``127.1`` and ``0x7f.1``."""
     if _NUMERIC_IPV4.fullmatch(host) is None:
         return False
     try:
@@ -81,12 +81,12 @@ def split_target(raw_path: bytes) -> tuple[str, bytes] | None:
     RFC 9112, section 3.2.2: a server accepts this form, and the target takes precedence over the
     ``Host`` header.
     """
-    found = _ABSOLUTE_FORM.fullmatch(raw_path)
-    return None if found is None else (found[1].decode("latin-1"), found[2] or b"/")
+    match = _ABSOLUTE_FORM.fullmatch(raw_path)
+    return None if match is None else (match[1].decode("latin-1"), match[2] or b"/")
 
 
 def decoded_path(raw_path: bytes) -> str:
-    """Return a path as servers give it to an application."""
+    """Return a decoded path, as servers pass it to applications."""
     return unquote(raw_path.decode("latin-1"))
 
 
@@ -100,14 +100,14 @@ class Hosts:
         """Return whether a request may name this host."""
         if authority is None:
             return False
-        return authority.is_local or any(_covers(entry, authority) for entry in self.entries)
+        return authority.is_local or any(_matches(entry, authority) for entry in self.entries)
 
 
 def parse_hosts(text: str) -> Hosts:
     """Return the hosts of a setting.
 
     Raises:
-        ValueError: If an entry is not valid; the message names it and the accepted forms.
+        ValueError: If an entry is invalid; the message names it and the accepted forms.
     """
     entries: list[Authority] = []
     for entry in _entries(text):
@@ -126,17 +126,17 @@ def parse_hosts(text: str) -> Hosts:
     return Hosts(tuple(entries))
 
 
-def _covers(entry: Authority, asked: Authority) -> bool:
-    if entry.port and entry.port != asked.port:
+def _matches(entry: Authority, requested: Authority) -> bool:
+    if entry.port and entry.port != requested.port:
         # Clients leave out the port that is the default of their scheme.
-        is_default = not asked.port and entry.port in DEFAULT_PORTS.values()
+        is_default = not requested.port and entry.port in DEFAULT_PORTS.values()
         if not is_default:
             return False
     if entry.host == ANY:
         return True
     if entry.host.startswith("*."):
-        return asked.host.endswith(entry.host[1:])
-    return entry.host == asked.host
+        return requested.host.endswith(entry.host[1:])
+    return entry.host == requested.host
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,18 +154,18 @@ class Origins:
 
     def lists(self, origin: str) -> bool:
         """Return whether ``CORS_ORIGINS`` names this origin."""
-        found = _ORIGIN.fullmatch(origin.lower())
-        if found is None:
+        match = _ORIGIN.fullmatch(origin.lower())
+        if match is None:
             return False
-        every_port = f"{found['scheme']}://{found['host']}:{ANY}"
-        return _canonical(found) in self.listed or every_port in self.listed
+        every_port = f"{match['scheme']}://{match['host']}:{ANY}"
+        return _canonical(match) in self.listed or every_port in self.listed
 
 
 def parse_origins(text: str) -> Origins:
     """Return the origins of a setting.
 
     Raises:
-        ValueError: If an entry is not valid; the message names it and the accepted forms.
+        ValueError: If an entry is invalid; the message names it and the accepted forms.
     """
     listed: set[str] = set()
     allow_any = False
@@ -173,26 +173,26 @@ def parse_origins(text: str) -> Origins:
         if entry == ANY:
             allow_any = True
             continue
-        found = _ORIGIN.fullmatch(entry.lower().removesuffix("/"))
-        if found is None:
+        match = _ORIGIN.fullmatch(entry.lower().removesuffix("/"))
+        if match is None:
             raise ValueError(f"{entry!r} should be {_ALLOWED_ORIGIN}")
-        listed.add(_canonical(found))
+        listed.add(_canonical(match))
     return Origins(frozenset(listed), allow_any)
 
 
 def is_own(origin: str, authority: Authority | None) -> bool:
     """Return whether a page of ``origin`` comes from the host that its request names."""
-    found = _ORIGIN.fullmatch(origin.lower())
-    own = None if found is None else parse_authority(found["host"])
-    if found is None or own is None or authority is None or own.host != authority.host:
+    match = _ORIGIN.fullmatch(origin.lower())
+    own = None if match is None else parse_authority(match["host"])
+    if match is None or own is None or authority is None or own.host != authority.host:
         return False
-    default = DEFAULT_PORTS.get(found["scheme"], "")
+    default = DEFAULT_PORTS.get(match["scheme"], "")
     # A proxy that ends TLS hides the scheme from the service, so that either default port fits.
-    return (found["port"] or default) in (authority.port or default, authority.port)
+    return (match["port"] or default) in (authority.port or default, authority.port)
 
 
 def shown(value: str) -> str:
-    """Return a value of the client as an error quotes it."""
+    """Return a value of the client, truncated for an error."""
     return value if len(value) <= MAX_SHOWN_CHARACTERS else f"{value[:MAX_SHOWN_CHARACTERS]}…"
 
 
@@ -200,8 +200,8 @@ def _entries(text: str) -> Sequence[str]:
     return [entry.strip() for entry in text.split(",") if entry.strip()]
 
 
-def _canonical(found: re.Match[str]) -> str:
-    """The origin without the port that is its scheme's default, as browsers send it."""
-    port = found["port"] or ""
-    kept = "" if port in ("", DEFAULT_PORTS.get(found["scheme"])) else f":{port}"
-    return f"{found['scheme']}://{found['host']}{kept}"
+def _canonical(match: re.Match[str]) -> str:
+    """Return an origin without the default port of its scheme, as browsers send it."""
+    port = match["port"] or ""
+    kept = "" if port in ("", DEFAULT_PORTS.get(match["scheme"])) else f":{port}"
+    return f"{match['scheme']}://{match['host']}{kept}"

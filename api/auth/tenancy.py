@@ -1,6 +1,6 @@
-"""How far a caller sees: the organization of its key, or the one execution of its token.
+"""Tenant isolation: limits a caller to the organization of its key or the execution of its token.
 
-What lies beyond is answered like what does not exist.
+The response for a resource of another tenant equals the response for one that does not exist.
 """
 
 from dataclasses import dataclass
@@ -11,87 +11,88 @@ from fastapi import Depends
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
-from api.auth.middleware import Caller
-from api.schemas.workflows import is_own_path
+from api.auth.callers import Caller
+from api.schemas.workflows import FIXED_PATHS
 from database.queries.executions import ExecutionQueries
 from engine.errors import ExecutionNotFoundError, ForbiddenError, WorkflowNotFoundError
 
-ONE_WORKFLOW = "/api/workflows/{workflow_id:path}"
-"""The path of a workflow, which matches other paths too."""
+WORKFLOW_PATH = "/api/workflows/{workflow_id}"
+"""Path of a workflow, which also matches the fixed paths next to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TenantScope:
-    """What one caller may see. For a key of all organizations no question costs anything."""
+    """The resources that one caller can access. Costs no query for a key of all organizations."""
 
     caller: Caller
-    queries: ExecutionQueries
+    executions: ExecutionQueries
 
-    def organization(self, asked: str | None) -> str | None:
-        """The organization that a request is about; without one asked for, the caller's own.
+    def organization(self, requested: str | None) -> str | None:
+        """Return the organization of a request: the requested one, or that of the caller's key.
 
         Raises:
-            ForbiddenError: it asks for another one, or has a token, which is for none.
+            ForbiddenError: If the key is for another organization, or the caller has a token.
         """
-        mine = self.caller.organization_id
+        own = self.caller.organization_id
         if self.caller.execution_id is not None:
-            raise ForbiddenError("A token reads the one execution that it was made for")
-        if mine is None:
-            return asked
-        if asked is not None and asked != mine:
-            reason = f"The key '{self.caller.name}' is not for the organization '{asked}'"
+            raise ForbiddenError("A token reads only the execution that it was created for")
+        if own is None:
+            return requested
+        if requested is not None and requested != own:
+            reason = f"The key '{self.caller.name}' is not for the organization '{requested}'"
             raise ForbiddenError(reason)
-        return mine
+        return own
 
-    async def see_execution(self, execution_id: str) -> None:
-        """Looks whether the caller may see an execution.
-
-        Raises:
-            ExecutionNotFoundError: it may not, or there is none.
-        """
-        only, mine = self.caller.execution_id, self.caller.organization_id
-        # PostgreSQL would not even be asked for a text with a NUL character.
-        if "\0" in execution_id or (only is not None and only != execution_id):
-            raise ExecutionNotFoundError(execution_id)
-        if mine is not None and await self.queries.organization_of(execution_id) != mine:
-            raise ExecutionNotFoundError(execution_id)
-
-    async def see_workflow(self, workflow_id: str) -> None:
-        """Looks whether the caller may see a workflow.
+    async def require_execution(self, execution_id: str) -> None:
+        """Check that the caller can access an execution.
 
         Raises:
-            WorkflowNotFoundError: it may not, or there is none.
+            ExecutionNotFoundError: If the caller cannot, or the execution does not exist.
         """
-        mine = self.caller.organization_id
-        if mine is None:
+        allowed_id, own = self.caller.execution_id, self.caller.organization_id
+        # PostgreSQL rejects a parameter with a NUL character.
+        if "\0" in execution_id or (allowed_id is not None and allowed_id != execution_id):
+            raise ExecutionNotFoundError(execution_id)
+        if own is not None and await self.executions.organization_of(execution_id) != own:
+            raise ExecutionNotFoundError(execution_id)
+
+    async def require_workflow(self, workflow_id: str) -> None:
+        """Check that the caller can access a workflow.
+
+        Raises:
+            WorkflowNotFoundError: If the caller cannot, or the workflow does not exist.
+        """
+        own = self.caller.organization_id
+        if own is None:
             return
-        if (await self.queries.workflow(workflow_id)).organization_id != mine:
+        if (await self.executions.workflow(workflow_id)).organization_id != own:
             raise WorkflowNotFoundError(workflow_id)
 
 
 async def _scope(connection: HTTPConnection) -> TenantScope:
-    queries: ExecutionQueries = connection.app.state.services.database.queries
-    return TenantScope(connection.scope["caller"], queries)
+    executions: ExecutionQueries = connection.app.state.services.database.queries
+    return TenantScope(connection.scope["caller"], executions)
 
 
 TenantScopeDep = Annotated[TenantScope, Depends(_scope)]
 
 
 async def require_tenant_access(connection: HTTPConnection, scope: TenantScopeDep) -> None:
-    """For every route: the execution or workflow of its path must be one that the caller sees.
+    """Check that the caller can access the execution, workflow and organization of a request.
 
     Raises:
-        NotFoundError: it is not.
-        ForbiddenError: the query names another organization.
-        HTTPException: the path is one of the interface's own, which has other methods.
+        NotFoundError: If the caller cannot access the execution or the workflow of the path.
+        ForbiddenError: If the query names another organization.
+        HTTPException: If the path is a fixed path, which has other methods.
     """
-    places = connection.path_params
-    if "execution_id" in places:
-        await scope.see_execution(places["execution_id"])
-    if "workflow_id" in places:
-        if connection.scope["route"].path == ONE_WORKFLOW and is_own_path(places["workflow_id"]):
+    parameters = connection.path_params
+    if "execution_id" in parameters:
+        await scope.require_execution(parameters["execution_id"])
+    if "workflow_id" in parameters:
+        workflow_id = parameters["workflow_id"]
+        if connection.scope["route"].path == WORKFLOW_PATH and workflow_id in FIXED_PATHS:
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
-        await scope.see_workflow(places["workflow_id"])
-    asked = connection.query_params.get("organizationId")
-    if asked:
-        scope.organization(asked)
+        await scope.require_workflow(workflow_id)
+    organization_id = connection.query_params.get("organizationId")
+    if organization_id:
+        scope.organization(organization_id)

@@ -1,4 +1,4 @@
-"""Tokens for browsers: a JWT (RFC 7519) that reads one execution, and for a short while."""
+"""Execution tokens: JWTs (RFC 7519) with which browsers read one execution for a short time."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ SCOPE = "read"
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a token says: whose it is to read, and until when."""
+    """The claims of a token: the execution that it reads, and its expiration."""
 
     execution_id: str
     expires_at: datetime
@@ -21,27 +21,27 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Issues tokens, and reads those that services with the same secret have issued."""
+    """Issues tokens, and verifies those of all services with the same secret."""
 
     secret: str
-    seconds: int
+    ttl_seconds: int
     clock: Clock
 
     def issue(self, execution_id: str) -> tuple[str, Token]:
-        """A new token, and what it says."""
+        """Return a new token and its claims."""
         now = self.clock().replace(microsecond=0)
-        token = Token(execution_id, now + timedelta(seconds=self.seconds))
+        token = Token(execution_id, now + timedelta(seconds=self.ttl_seconds))
         claims = {"sub": execution_id, "scope": SCOPE, "iat": now, "exp": token.expires_at}
         return jwt.encode(claims, self.secret, ALGORITHM), token
 
     def read(self, text: str) -> Token | None:
-        """What a token says; ``None`` where it is none of ours, was changed, or has expired."""
+        """Return the claims of a token; ``None`` if its signature is invalid or it has expired."""
         try:
             claims = jwt.decode(
                 text,
                 self.secret,
-                algorithms=[ALGORITHM],  # not what the token says of itself
-                # The time is this clock's to say, below.
+                algorithms=[ALGORITHM],  # never the algorithm that the token names
+                # The expiration is checked below with ``clock``.
                 options={
                     "require": ["sub", "scope", "exp"],
                     "verify_exp": False,

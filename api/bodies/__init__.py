@@ -1,1 +1,1 @@
-"""Bodies: reads request bodies strictly and with limits, and encodes large responses."""
+"""Bodies: reads request bodies and encodes responses, off the event loop if they are large."""

@@ -1,4 +1,4 @@
-"""Forms: reads ``application/x-www-form-urlencoded`` and ``multipart/form-data`` bodies.
+"""Form parser: reads ``application/x-www-form-urlencoded`` and ``multipart/form-data`` bodies.
 
 The functions are CPU-bound. Callers run them off the event loop for a large body.
 """
@@ -24,21 +24,21 @@ FIELDS_SETTING = "MAX_WEBHOOK_FORM_FIELDS"
 
 _INVALID = "invalid_form"
 _CHARSET_FIELD = b"_charset_"
-"""A browser writes the charset of the form into a field of this name (HTML, section 4.10.21.4)."""
+"""Field in which browsers send the charset of a form (HTML, section 4.10.21.4)."""
 _MAX_LABEL_BYTES = 40
 _PIECE_BYTES = 65_536
 _STEP = 256
-"""Fields between two calls of ``check_stop``."""
+"""Number of fields between two calls of ``check_stop``."""
 
 
 def read_urlencoded(body: bytes, content_type: str, max_fields: int) -> dict[str, JsonValue]:
-    """Return the fields of an urlencoded form; a name that occurs several times has a list.
+    """Return the fields of an urlencoded form; a repeated name has a list of values.
 
     Raises:
         InvalidBodyError: If there are too many fields, or one is not in the form's charset.
     """
     charset = charset_of(content_type)
-    if charset.name.startswith("utf-16"):  # its bytes are not ASCII where the syntax is
+    if charset.name.startswith("utf-16"):  # the delimiters are not single bytes
         body, charset = decoded(body, charset, "the form", _INVALID).encode(), UTF_8
     if body.count(b"&") >= max_fields:
         raise _too_many(max_fields)
@@ -54,22 +54,22 @@ def read_urlencoded(body: bytes, content_type: str, max_fields: int) -> dict[str
 def read_multipart(
     body: bytes, content_type: str, max_fields: int, max_bytes: int
 ) -> dict[str, JsonValue]:
-    """Return the fields of a form with parts; a file is ``{fileName, contentType, size, data}``.
+    """Return the fields of a multipart form; a file is ``{fileName, contentType, size, data}``.
 
     Raises:
-        InvalidBodyError: If the form cannot be read, or has too many fields.
+        InvalidBodyError: If the form is invalid, or has too many fields.
     """
     charset = charset_of(content_type)
-    parts = _Parts(max_fields)
+    collected = _Parts(max_fields)
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
         raise InvalidBodyError(_INVALID, "the form cannot be read: 'Content-Type' has no boundary")
     try:
         parser = FormParser(
             MULTIPART,
-            parts.add,
-            parts.add,
-            parts.end,
+            collected.add,
+            collected.add,
+            collected.end,
             boundary,
             config={"MAX_BODY_SIZE": max_bytes + 1, "MAX_MEMORY_FILE_SIZE": float("inf")},
         )
@@ -79,30 +79,30 @@ def read_multipart(
     except FormParserError as error:
         reason = str(error) or "it is not multipart/form-data"
         raise InvalidBodyError(_INVALID, f"the form cannot be read: {reason}") from None
-    if body and not parts.is_whole:
+    if body and not collected.is_whole:
         reason = "it ends before its last boundary"
         raise InvalidBodyError(_INVALID, f"the form cannot be read: {reason}")
-    fields = [part for part in parts.found if isinstance(part, Field)]
+    fields = [part for part in collected.parts if isinstance(part, Field)]
     named = [(part.field_name or b"", part.value or b"") for part in fields]
     if parameter_of(content_type, "charset") is None:
         charset = _charset_field(named) or charset
     return _gathered(
-        (_name(part.field_name or b"", charset), _part(part, charset)) for part in parts.found
+        (_name(part.field_name or b"", charset), _part(part, charset)) for part in collected.parts
     )
 
 
 @dataclass(slots=True)
 class _Parts:
-    """The parts of a form in the order of the body."""
+    """The parts of a form, in the order of the body."""
 
     max_fields: int
-    found: list[Field | File] = field(default_factory=list[Field | File])
+    parts: list[Field | File] = field(default_factory=list[Field | File])
     is_whole: bool = False
 
     def add(self, part: Field | File) -> None:
-        if len(self.found) >= self.max_fields:
+        if len(self.parts) >= self.max_fields:
             raise _too_many(self.max_fields)
-        self.found.append(part)
+        self.parts.append(part)
 
     def end(self) -> None:
         self.is_whole = True
@@ -156,7 +156,7 @@ def _gathered(items: Iterator[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
 
 
 def fields_of(items: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-    """Return pairs as an object; the values of a name that occurs several times are a list."""
+    """Return pairs as an object; a repeated name has a list of values."""
     gathered: dict[str, list[JsonValue]] = {}
     for name, value in items:
         gathered.setdefault(name, []).append(value)

@@ -1,4 +1,4 @@
-"""JSON responses that may be large: they are encoded off the event loop."""
+"""JSON responses: encoded off the event loop if they are large."""
 
 from collections.abc import Callable
 
@@ -9,22 +9,22 @@ from offload import run_sized
 
 
 class EncodedJson(Response):
-    """A response whose body is JSON text already."""
+    """A response whose body is already JSON."""
 
     media_type = "application/json"
 
 
 async def encoded(size: int, encode: Callable[[], bytes]) -> EncodedJson:
-    """Return the response with the body that ``encode`` returns.
+    """Return a response with the body that ``encode`` returns.
 
     Args:
-        size: About how many characters ``encode`` reads; above ``MAX_INLINE_BYTES`` it runs in a
-            thread.
-        encode: Builds the body; it must not use the event loop.
+        size: Approximate size of the data that ``encode`` reads, in characters. Above
+            ``MAX_INLINE_BYTES`` it runs in a thread.
+        encode: Creates the body; it must not use the event loop.
     """
     return EncodedJson(await run_sized(size, encode))
 
 
 async def encoded_model(size: int, build: Callable[[], ApiModel]) -> EncodedJson:
-    """Return the response with the model that ``build`` returns; see ``encoded``."""
+    """Return a response with the model that ``build`` returns; see ``encoded``."""
     return await encoded(size, lambda: build().model_dump_json(by_alias=True).encode())

@@ -1,7 +1,7 @@
 """JSON request bodies: reads them strictly, and off the event loop when they are large.
 
-Strictly means: no ``NaN``, bounded nesting and a bounded number of values. Parsing a body of 10 MB
-and validating it against a model take seconds, in which the event loop would serve no other client.
+Strict JSON has no ``NaN``, limited nesting and a limited number of values. Parsing and validating a
+body of 10 MB takes seconds, in which the event loop would serve no other client.
 """
 
 import json
@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from api.bodies.text import charset_of, media_type_of, says_json, unpacked
+from api.bodies.text import charset_of, decompressed, is_json_type, media_type_of
 from charsets import parameter_of
 from engine.json_pieces import load_json_in_pieces
 from engine.json_size import has_more_values
@@ -30,7 +30,7 @@ VALUES_SETTING = "MAX_BODY_VALUES"
 
 
 class BodyField(Protocol):
-    """The parameter of a route that is read from the body."""
+    """The body parameter of a route."""
 
     def validate(
         self, value: Any, values: dict[str, Any] = ..., *, loc: tuple[int | str, ...] = ...
@@ -41,7 +41,7 @@ class BodyField(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """The limits of request bodies; the composition root fills them in."""
+    """Limits of request bodies; the composition root sets them."""
 
     max_bytes: int = 10_485_760
     max_values: int = 1_000_000
@@ -74,13 +74,13 @@ class StrictRequest(Request):
 
         Raises:
             InvalidBodyError: If its charset is unknown or wrong, or it has too many values.
-            BodyTooLargeError: If it is too large after unpacking.
+            BodyTooLargeError: If it is too large after decompression.
             ContentEncodingError: If its ``Content-Encoding`` is not supported.
             RequestValidationError: If a large body does not match ``field``.
         """
         content_type = self.headers.get("content-type", "")
         media_type = media_type_of(content_type)
-        if not says_json(media_type) or not media_type.startswith("application/"):
+        if not is_json_type(media_type) or not media_type.startswith("application/"):
             return
         try:
             body = await self.body()
@@ -89,7 +89,7 @@ class StrictRequest(Request):
         encoding = self.headers.get("content-encoding", "")
         body = await run_sized(
             limits.max_bytes if encoding else 0,
-            *(unpacked, body, encoding, limits.max_bytes, BYTES_SETTING),
+            *(decompressed, body, encoding, limits.max_bytes, BYTES_SETTING),
         )
         try:
             self._value = await run_sized(len(body), _parsed, body, content_type, limits)
@@ -125,7 +125,7 @@ def _parsed(body: bytes, content_type: str, limits: BodyLimits) -> JsonValue:
     charset = charset_of(content_type)  # raises for an unknown one
     text = ""
     try:
-        # RFC 8259 knows no other encoding than UTF-8 where nothing is said.
+        # RFC 8259: JSON without a charset is UTF-8.
         is_named = parameter_of(content_type, "charset") is not None
         text = charset.decode(body) if is_named else body.decode("utf-8-sig")
         if has_more_values(text, limits.max_values, check_stop):

@@ -1,4 +1,4 @@
-"""Request bodies: unpacks the content coding and decodes the charset, both with limits.
+"""Body decoding: decompresses gzip and decodes charsets, both with limits.
 
 Every function here is CPU-bound. Callers run it off the event loop for a large body.
 """
@@ -16,23 +16,23 @@ MAX_CONTENT_TYPE_CHARACTERS = 4_096
 
 _GZIP = {"gzip", "x-gzip"}
 _NOT_CODED = {"", "identity", "none", "binary"}
-"""Content codings that leave the bytes as they are; ``none`` and charsets are common mistakes."""
+"""Content codings that do not change the bytes; ``none`` and charsets are common mistakes."""
 _PIECE_BYTES = 65_536
 
 
-def unpacked(body: bytes, content_encoding: str, max_bytes: int, setting: str) -> bytes:
+def decompressed(body: bytes, content_encoding: str, max_bytes: int, setting: str) -> bytes:
     """Return ``body`` without its ``Content-Encoding``: gzip, or none.
 
     Args:
-        body: The bytes as they were sent.
-        content_encoding: The header, blank without one.
-        max_bytes: Maximum size of the unpacked body.
-        setting: The setting that the limit comes from, for the error.
+        body: The bytes that were sent.
+        content_encoding: The header, blank if it is missing.
+        max_bytes: Maximum size of the decompressed body.
+        setting: The name of the setting with the limit, for the error.
 
     Raises:
         ContentEncodingError: If the coding is not supported.
-        InvalidBodyError: If the data is not gzip, or ends too early.
-        BodyTooLargeError: If the unpacked body is larger than ``max_bytes``.
+        InvalidBodyError: If the data is not valid gzip, or is truncated.
+        BodyTooLargeError: If the decompressed body is larger than ``max_bytes``.
     """
     codings = [coding.strip().lower() for coding in content_encoding.split(",", 8)]
     codings = [name for name in codings if name not in _NOT_CODED and find_charset(name) is None]
@@ -40,10 +40,10 @@ def unpacked(body: bytes, content_encoding: str, max_bytes: int, setting: str) -
         return body
     if len(codings) > 1 or codings[0] not in _GZIP:
         raise ContentEncodingError(content_encoding[:80])
-    return _gunzipped(body, max_bytes, setting)
+    return _decompressed_gzip(body, max_bytes, setting)
 
 
-def _gunzipped(body: bytes, max_bytes: int, setting: str) -> bytes:
+def _decompressed_gzip(body: bytes, max_bytes: int, setting: str) -> bytes:
     pieces: list[bytes] = []
     size = 0
     try:
@@ -55,7 +55,7 @@ def _gunzipped(body: bytes, max_bytes: int, setting: str) -> bytes:
                     raise BodyTooLargeError(max_bytes, setting)
                 pieces.append(piece)
     except EOFError:
-        raise _bad_gzip("the gzip data of the body ends too early") from None
+        raise _bad_gzip("the gzip data of the body is truncated") from None
     except (BadGzipFile, zlib.error):
         raise _bad_gzip("the body is not valid gzip data") from None
     return b"".join(pieces)
@@ -66,7 +66,7 @@ def _bad_gzip(detail: str) -> InvalidBodyError:
 
 
 def media_type_of(content_type: str) -> str:
-    """Return the media type of a ``Content-Type`` header in lower case, blank without one.
+    """Return the media type of a ``Content-Type`` header in lower case, blank if it is missing.
 
     Raises:
         InvalidBodyError: If the header is longer than ``MAX_CONTENT_TYPE_CHARACTERS``.
@@ -103,16 +103,16 @@ def known_charset(label: str) -> Charset:
     return charset
 
 
-def says_json(media_type: str) -> bool:
-    """Return whether a media type stands for JSON."""
+def is_json_type(media_type: str) -> bool:
+    """Return whether a media type is one of JSON."""
     return media_type in ("application/json", "text/json") or media_type.endswith("+json")
 
 
-def decoded(data: bytes, charset: Charset, what: str, code: str) -> str:
-    """Return ``data`` as text.
+def decoded(data: bytes, charset: Charset, part: str, code: str) -> str:
+    """Return ``data`` as a string.
 
     Raises:
-        InvalidBodyError: If ``data`` is not in that charset; ``what`` and ``code`` name the part.
+        InvalidBodyError: If ``data`` is not valid in this charset. The error names ``part``.
     """
     try:
         return charset.decode(data)
@@ -120,6 +120,6 @@ def decoded(data: bytes, charset: Charset, what: str, code: str) -> str:
         position = error.start if len(data) <= _PIECE_BYTES else None
         where = "" if position is None else f" at byte {position}"
         detail = (
-            f"{what} is not valid {charset.name.upper()}{where}; name its charset in 'Content-Type'"
+            f"{part} is not valid {charset.name.upper()}{where}; name its charset in 'Content-Type'"
         )
         raise InvalidBodyError(code, detail) from None

@@ -1,4 +1,4 @@
-"""Deliveries: reads their bodies up to a limit, and makes the payload of the webhook node."""
+"""Webhook payload: reads the body of a webhook, and creates the payload of the webhook node."""
 
 import base64
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import cast
 from fastapi import Request
 
 from api.bodies.forms import MULTIPART, URLENCODED, fields_of, read_multipart, read_urlencoded
-from api.bodies.text import charset_of, decoded, media_type_of, says_json, unpacked
+from api.bodies.text import charset_of, decoded, decompressed, is_json_type, media_type_of
 from charsets import parameter_of
 from engine.credential_headers import is_credential_header
 from engine.json_pieces import load_json_in_pieces
@@ -22,12 +22,12 @@ BYTES_SETTING = "MAX_WEBHOOK_BODY_BYTES"
 _JSON = "application/json"
 _TEXT = "text/plain"
 _BINARY = "binary"
-"""A ``charset`` that some senders give to files; it is not a charset."""
+"""A value of ``charset`` that some senders use for files, although it is not a charset."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookLimits:
-    """The limits of a delivery; the composition root fills them in."""
+    """Limits of webhook bodies; the composition root sets them."""
 
     max_request_body_bytes: int = 1_048_576
     max_form_fields: int = 1_000
@@ -35,7 +35,7 @@ class WebhookLimits:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A delivery as it was sent, without a connection. Header names are in lower case."""
+    """A webhook request that was read completely. Header names are in lower case."""
 
     method: str
     headers: Mapping[str, str]
@@ -46,11 +46,11 @@ class Message:
     async def received(self) -> Received:
         """Return the payload of the webhook node and the description of the request.
 
-        A large or packed body is read off the event loop.
+        A large or compressed body is decoded off the event loop.
 
         Raises:
             InvalidBodyError: If the body does not have the format that its headers name.
-            BodyTooLargeError: If it is larger than the limit after unpacking.
+            BodyTooLargeError: If it is larger than the limit after decompression.
             ContentEncodingError: If its ``Content-Encoding`` is not supported.
         """
         size = len(self.body)
@@ -60,38 +60,38 @@ class Message:
 
 
 async def read_message(request: Request, limits: WebhookLimits) -> Message:
-    """Return a delivery with its body.
+    """Read a webhook request with its body.
 
     Raises:
         BodyTooLargeError: If the body is larger than the limit; the rest is not read.
     """
-    most = limits.max_request_body_bytes
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > most:
-        raise BodyTooLargeError(most, BYTES_SETTING)
+    max_bytes = limits.max_request_body_bytes
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > max_bytes:
+        raise BodyTooLargeError(max_bytes, BYTES_SETTING)
     pieces: list[bytes] = []
     size = 0
     async for piece in request.stream():
         size += len(piece)
-        if size > most:
-            raise BodyTooLargeError(most, BYTES_SETTING)
+        if size > max_bytes:
+            raise BodyTooLargeError(max_bytes, BYTES_SETTING)
         pieces.append(piece)
     query = request.query_params.multi_items()
     return Message(request.method, _headers_of(request), query, b"".join(pieces), limits)
 
 
 def _headers_of(request: Request) -> dict[str, str]:
-    """Return the headers; the values of a name that occurs several times are joined."""
+    """Return the headers; the values of a repeated name are joined."""
     values: dict[str, list[str]] = {}
     for name, value in request.headers.items():
         values.setdefault(name, []).append(value)
-    return {name: ", ".join(found) for name, found in values.items()}
+    return {name: ", ".join(joined) for name, joined in values.items()}
 
 
 def _received(message: Message) -> Received:
     limits = message.limits
     encoding = message.headers.get("content-encoding", "")
-    body = unpacked(message.body, encoding, limits.max_request_body_bytes, BYTES_SETTING)
+    body = decompressed(message.body, encoding, limits.max_request_body_bytes, BYTES_SETTING)
     content_type = message.headers.get("content-type", "")
     media_type = media_type_of(content_type)
     value, is_json = _value(media_type, content_type, body, limits)
@@ -128,7 +128,7 @@ def _value(
     if media_type == URLENCODED:
         fields = limits.max_form_fields
         return (read_urlencoded(body, content_type, fields) if body else None), False
-    is_json = says_json(media_type)
+    is_json = is_json_type(media_type)
     label = parameter_of(content_type, "charset") or ""
     if label.lower() == _BINARY and not is_json:
         return (_base64(body) if body else None), False
@@ -144,7 +144,7 @@ def _value(
     if not media_type and text.lstrip().startswith(("{", "[")):
         try:
             return load_json_in_pieces(text, check_stop), True
-        except ValueError:  # a text that begins like JSON
+        except ValueError:  # a string that begins like JSON
             return text, False
     return text, False
 

@@ -1,1 +1,1 @@
-"""OpenAPI: the description of the HTTP interface, with examples."""
+"""OpenAPI: the document of the HTTP interface, and its examples."""

@@ -1,4 +1,4 @@
-"""The description of the interface (``/openapi.json``): what holds for every operation."""
+"""OpenAPI document: completes the document of FastAPI with errors, headers and examples."""
 
 from http import HTTPStatus
 from typing import Any
@@ -7,38 +7,39 @@ from fastapi import FastAPI
 
 from api.auth.browsers import WEBHOOKS
 from api.errors import ProblemResponse
-from api.openapi.examples import ANSWERS, PARAMETERS, REQUESTS, problem_example
-from api.openapi.links import LINKS
+from api.openapi.examples import PARAMETERS, REQUESTS, RESPONSES, problem_example
 from api.schemas.streams import ExecutionMessage
 
 TAGS = [
     {"name": "service", "description": "The service itself."},
     {"name": "executions", "description": "Submit, follow, cancel, rerun, resume."},
     {"name": "workflows", "description": "Save, read, check and delete workflows."},
-    {"name": "nodes", "description": "The catalogue of node types, and trials of one node."},
-    {"name": "live", "description": "Server-Sent Events; the WebSocket `/ws` is beside them."},
-    {"name": "webhooks", "description": "Calls from outside that start executions."},
+    {"name": "nodes", "description": "The catalog of node types, and runs of a single node."},
+    {
+        "name": "live",
+        "description": "Server-Sent Events; the WebSocket `/ws` sends the same messages.",
+    },
+    {"name": "webhooks", "description": "Requests from other programs that start executions."},
 ]
 DESCRIPTION = """\
-Every operation has examples; optional parameters have none, so that an operation can be tried
-without changing anything. The links of an answer name the operations that come next, and where
-in the answer their parameters stand. Errors are problem documents (RFC 9457).
+Every operation has examples. Optional parameters have none, so that an operation can be tried
+without changes. Errors are problem documents (RFC 9457).
 """
 STORAGE_ERROR_STATUSES = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
-"""What every operation that touches the database may answer."""
+"""Statuses of every operation that uses the database."""
 REQUEST_TIMEOUT_STATUSES = str(HTTPStatus.REQUEST_TIMEOUT.value)
-"""What every operation may answer that reads a body."""
-_FOREIGN = str(HTTPStatus.FORBIDDEN.value)
-"""The response to a page of a foreign origin, of every operation that changes state."""
+"""Status of every operation that reads a body."""
+_FOREIGN_ORIGIN = str(HTTPStatus.FORBIDDEN.value)
+"""Status of every operation that changes state, for pages of a foreign origin."""
 _SAFE_METHODS = ("get", "head", "options")
 _PROBLEM = {"$ref": "#/components/schemas/ProblemDetails"}
 _FASTAPI_ERRORS = ("HTTPValidationError", "ValidationError")
 _TOKEN_SCHEME = "ExecutionToken"  # noqa: S105 - its name
-_TOKEN_OPERATIONS = {
+_TOKEN_SECURITY = {
     "type": "apiKey",
     "in": "query",
     "name": "token",
-    "description": "A token for this execution, from browsers, which set no headers here.",
+    "description": "A token for this execution, for browsers, which cannot set headers.",
 }
 _WEBHOOK = "receiveWebhook"
 _EVENTS = "text/event-stream"
@@ -56,7 +57,7 @@ _EVENT = {
         },
     },
 }
-"""One of a stream's events; as ``itemSchema``, where FastAPI puts it and OpenAPI 3.2 has it."""
+"""An event of a stream, as an ``itemSchema`` of OpenAPI 3.2, which FastAPI uses too."""
 
 
 def _header(description: str, example: str, *, required: bool = True) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def _header(description: str, example: str, *, required: bool = True) -> dict[st
     }
 
 
-_LOCATION = _header("The path of what was made.", "/api/executions/54e8b2c5")
+_LOCATION = _header("The path of the new resource.", "/api/executions/54e8b2c5")
 _ETAG = _header("The version of the workflow.", '"2026-11-23T10:12:00.123Z"')
 _HEADERS: dict[tuple[str, str], dict[str, Any]] = {
     ("executeWorkflow", "200"): {"Location": _LOCATION},
@@ -79,25 +80,24 @@ _HEADERS: dict[tuple[str, str], dict[str, Any]] = {
     ("getWorkflow", "304"): {"ETag": _ETAG},
     ("updateWorkflow", "200"): {"ETag": _ETAG},
 }
-_RETRY = {"Retry-After": _header("Seconds after which it is worth another try.", "2")}
+_RETRY = {"Retry-After": _header("Seconds after which the client can retry.", "2")}
 _ERROR_HEADERS = {
     HTTPStatus.METHOD_NOT_ALLOWED: {"Allow": _header("The methods that the path has.", "GET")},
     HTTPStatus.TOO_MANY_REQUESTS: _RETRY,
     HTTPStatus.SERVICE_UNAVAILABLE: _RETRY,
     HTTPStatus.INSUFFICIENT_STORAGE: _RETRY,
 }
-_CHALLENGE = {"WWW-Authenticate": _header("How to show a key.", "Bearer")}
+_CHALLENGE = {"WWW-Authenticate": _header("The scheme of the credential.", "Bearer")}
 
 
 class OpenApiApp(FastAPI):
-    """An application whose description is whole: errors as they are, headers, examples, links.
+    """An application with a complete OpenAPI document: errors, headers and examples.
 
-    FastAPI describes every model as ``application/json``, and a 422 of a form that
-    ``api.errors`` replaces.
+    FastAPI alone describes errors as ``application/json``, and a 422 that ``api.errors`` replaces.
     """
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document."""
+        """Return the OpenAPI document."""
         if self.openapi_schema is None:
             self.openapi_schema = _described(super().openapi())
         return self.openapi_schema
@@ -110,14 +110,13 @@ def _described(document: dict[str, Any]) -> dict[str, Any]:
                 _describe_parameter(parameter)
             _add_request_examples(operation)
             if method not in _SAFE_METHODS and not path.startswith(WEBHOOKS):
-                operation["responses"].setdefault(_FOREIGN, {})
+                operation["responses"].setdefault(_FOREIGN_ORIGIN, {})
             if "requestBody" in operation:
                 operation["responses"].setdefault(REQUEST_TIMEOUT_STATUSES, {})
-            for status, answer in operation["responses"].items():
-                _describe_answer(operation, status, answer)
-                if method == "head":  # its answers have no body, and so nothing to go on from
-                    answer.pop("content", None)
-                    answer.pop("links", None)
+            for status, response in operation["responses"].items():
+                _describe_response(operation, status, response)
+                if method == "head":  # its responses have no body
+                    response.pop("content", None)
             if path.endswith("/stream") and "security" in operation:
                 operation["security"].append({_TOKEN_SCHEME: []})
     components = document["components"]
@@ -125,7 +124,7 @@ def _described(document: dict[str, Any]) -> dict[str, Any]:
     for name in _FASTAPI_ERRORS:
         components["schemas"].pop(name, None)
     if "securitySchemes" in components:
-        components["securitySchemes"][_TOKEN_SCHEME] = _TOKEN_OPERATIONS
+        components["securitySchemes"][_TOKEN_SCHEME] = _TOKEN_SECURITY
     return document
 
 
@@ -139,15 +138,15 @@ def _message_schemas() -> dict[str, Any]:
 
 def _describe_parameter(parameter: dict[str, Any]) -> None:
     schema = parameter["schema"]
-    # Left out is what a parameter is without a value; a ``null`` cannot be sent.
-    kept = [branch for branch in schema.pop("anyOf", ()) if branch != {"type": "null"}]
-    for branch in kept:
-        schema.update(branch)
+    # A query has no ``null``: a parameter without a value is left out.
+    for branch in schema.pop("anyOf", ()):
+        if branch != {"type": "null"}:
+            schema.update(branch)
     if schema.get("default", ...) is None:
         del schema["default"]
     description, example = PARAMETERS[parameter["name"]]
     parameter.setdefault("description", description)
-    # Swagger UI fills examples in, and would send values that only fit one moment.
+    # Swagger UI sends the examples, and those of optional parameters match no stored data.
     if parameter.get("required"):
         parameter["example"] = example
 
@@ -159,28 +158,26 @@ def _add_request_examples(operation: dict[str, Any]) -> None:
         content["examples"] = {name: {"value": value} for name, value in examples.items()}
 
 
-def _describe_answer(operation: dict[str, Any], status: str, answer: dict[str, Any]) -> None:
+def _describe_response(operation: dict[str, Any], status: str, response: dict[str, Any]) -> None:
     name: str = operation["operationId"]
     if name.startswith(_WEBHOOK):
         name = _WEBHOOK
     if int(status) >= HTTPStatus.BAD_REQUEST:
-        said = HTTPStatus(int(status))
-        answer["description"] = said.phrase
-        example = problem_example(said, said.phrase)
-        answer["content"] = {ProblemResponse.media_type: {"schema": _PROBLEM, "example": example}}
-        if said is HTTPStatus.UNAUTHORIZED and "security" in operation:
-            answer["headers"] = _CHALLENGE
-        elif said in _ERROR_HEADERS:
-            answer["headers"] = _ERROR_HEADERS[said]
+        error = HTTPStatus(int(status))
+        response["description"] = error.phrase
+        example = problem_example(error, error.phrase)
+        response["content"] = {ProblemResponse.media_type: {"schema": _PROBLEM, "example": example}}
+        if error is HTTPStatus.UNAUTHORIZED and "security" in operation:
+            response["headers"] = _CHALLENGE
+        elif error in _ERROR_HEADERS:
+            response["headers"] = _ERROR_HEADERS[error]
         return
     if (name, status) in _HEADERS:
-        answer["headers"] = _HEADERS[name, status]
-    if (name, status) in LINKS:
-        answer["links"] = LINKS[name, status]
-    example = ANSWERS.get(name, {}).get(status)
-    for media_type, content in answer.get("content", {}).items():
+        response["headers"] = _HEADERS[name, status]
+    example = RESPONSES.get(name, {}).get(status)
+    for media_type, content in response.get("content", {}).items():
         if media_type == _EVENTS:
-            del content["schema"]  # that of a text, but what is read are events
+            del content["schema"]  # describes a string, but the stream has events
             content["itemSchema"] = _EVENT
         if example is not None:
             content["example"] = example

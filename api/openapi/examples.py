@@ -1,7 +1,7 @@
-"""The examples of the OpenAPI document: what is sent to each operation and what it answers.
+"""OpenAPI examples: requests, responses and parameters of each operation.
 
-They are those of the README. Each is held against its own schema by the tests, and each request
-is really sent.
+The README has the same examples. The tests validate each example with its schema, and send each
+request to a service.
 """
 
 from typing import Any
@@ -75,7 +75,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
         }
     },
 }
-"""By ``operationId`` and a name: bodies that are accepted."""
+"""Request bodies by ``operationId`` and name."""
 
 _ACCEPTED = {
     "success": True,
@@ -148,7 +148,7 @@ data: {{"executionId":"{EXECUTION}","workflowId":"{_WORKFLOW}","status":"complet
 
 """
 
-ANSWERS: dict[str, dict[str, Any]] = {
+RESPONSES: dict[str, dict[str, Any]] = {
     "getServiceStatus": {
         "200": {
             "service": "Workflow Orchestration Service",
@@ -290,7 +290,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
                 "uiSchema": {"commentText": {"ui:widget": "textarea"}},
                 "defaults": {"commentText": ""},
                 "secretFields": [],
-                "off": None,
+                "disabledReason": None,
             }
         ]
     },
@@ -299,25 +299,28 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "202": {"success": True, "executionId": EXECUTION, "status": "running"},
     },
 }
-"""By ``operationId`` and status. The webhook's operations, one for each method, share theirs."""
+"""Response bodies by ``operationId`` and status. All methods of a webhook share theirs."""
 
 PARAMETERS: dict[str, tuple[str, Any]] = {
     "execution_id": ("The `executionId` of an execution.", EXECUTION),
-    "node_id": ("A node of that execution which waits.", "ask"),
-    "workflow_id": ("The id of a saved workflow; it may hold slashes.", _WORKFLOW),
+    "node_id": ("A waiting node of the execution.", "ask"),
+    "workflow_id": ("The id of a saved workflow.", _WORKFLOW),
     "token": ("The `webhookToken` of a webhook node.", "s3cr3t-t0ken"),
-    "afterSeq": ("The `nextSeq`, or the `seq`, up to which the caller knows all.", 7),
-    "Last-Event-ID": ("The `id` of the last event that the client got.", "7"),
-    "lastEventId": ("As the header, for clients that cannot set one.", 7),
-    "organizationId": ("Only those of this organization.", "acme"),
-    "workflowId": ("Only those of this workflow.", _WORKFLOW),
-    "parentExecutionId": ("Only what nodes of this execution called.", EXECUTION),
+    "afterSeq": ("The `nextSeq` or `seq` of the last data that the client received.", 7),
+    "Last-Event-ID": ("The `id` of the last event that the client received.", "7"),
+    "lastEventId": ("As the header, for clients that cannot set it.", 7),
+    "organizationId": ("Only resources of this organization.", "acme"),
+    "workflowId": ("Only executions of this workflow.", _WORKFLOW),
+    "parentExecutionId": ("Only executions that this execution called.", EXECUTION),
     "executionIds": ("Separated by commas.", EXECUTION),
-    "status": ("Several times, or several separated by commas.", ["running", "waiting"]),
-    "limit": ("How many a page has at most.", 50),
-    "nodeId": ("Only the runs of this node.", "start"),
-    "payloads": ("Whether payloads are read.", True),
-    "include": ("Further fields: `nodeResults`.", ["nodeResults"]),
+    "status": (
+        "May be repeated, or have values separated by commas.",
+        ["running", "waiting"],
+    ),
+    "limit": ("Maximum size of a page.", 50),
+    "nodeId": ("Only runs of this node.", "start"),
+    "payloads": ("Whether the response contains payloads.", True),
+    "include": ("Additional fields: `nodeResults`.", ["nodeResults"]),
     "cursor": (
         "The `nextCursor` of the page before.",
         "WyJleGVjdXRpb25zIiwiMjAyNi0xMS0yM1QwNzoyOToyOS40NzdaIiwxLCI1NGU4YjJjNSJd",
@@ -326,19 +329,19 @@ PARAMETERS: dict[str, tuple[str, Any]] = {
         "The same key and body start one execution, for 24 hours.",
         "order-4711",
     ),
-    "if-match": ("The `ETag` that the change is meant for, or `*`.", f'"{_VERSION}"'),
-    "if-none-match": ("The `ETag` that the caller has already, or `*`.", f'"{_VERSION}"'),
-    "force": ("Stop and delete executions that have not ended, too.", False),
+    "if-match": ("The `ETag` that the workflow must have, or `*`.", f'"{_VERSION}"'),
+    "if-none-match": ("The `ETag` that the client already has, or `*`.", f'"{_VERSION}"'),
+    "force": ("Also cancel and delete executions that have not ended.", False),
 }
-"""Description and example by name; a description that the operation gives itself comes first."""
+"""Descriptions and examples by name; the description of an operation takes precedence."""
 
 _DETAILS = {
     400: "Unknown node type 'sing'; known are: addField, approval, comment, condition",
-    401: "A key is needed: 'Authorization: Bearer …' or 'X-API-Key: …'",
-    403: "This needs the role 'admin'; the key 'reports' is for less",
+    401: "An API key is required: 'Authorization: Bearer …' or 'X-API-Key: …'",
+    403: "This request requires the role 'admin'; the key 'reports' has the role 'read'",
     404: f"Execution '{EXECUTION}' not found",
     405: "Method Not Allowed",
-    408: "The body did not come within REQUEST_BODY_TIMEOUT_SECONDS=60",
+    408: "The body did not arrive within REQUEST_BODY_TIMEOUT_SECONDS=60",
     409: f"Execution '{EXECUTION}' is running; it can be run again once it ended",
     412: "Workflow 'greeting' is not in the version that 'If-Match' names; read it again",
     421: (
@@ -346,16 +349,16 @@ _DETAILS = {
         "address, list the name in ALLOWED_HOSTS, or set API_KEYS"
     ),
     413: "The body is larger than MAX_REQUEST_BODY_BYTES=10485760",
-    422: "the workflow cannot run: there is no node to start from",
+    422: "the workflow cannot run: it has no entry node",
     429: "5000 executions are waiting already (MAX_PENDING_EXECUTIONS); try again later",
     503: "The database is busy",
-    507: "There is no room left on the disk",
+    507: "The disk is full",
 }
-_REASONS = {
+_ERRORS = {
     422: [
         {
             "code": "no_entry_node",
-            "detail": "there is no node to start from",
+            "detail": "the workflow has no entry node",
             "pointer": "/graph/nodes",
         }
     ]
@@ -363,11 +366,11 @@ _REASONS = {
 
 
 def problem_example(status: int, title: str) -> dict[str, Any]:
-    """A problem document of this status."""
+    """Return an example of a problem document with this status."""
     example = {
         "type": "about:blank",
         "title": title,
         "status": status,
         "detail": _DETAILS.get(status, title),
     }
-    return {**example, "errors": _REASONS[status]} if status in _REASONS else example
+    return {**example, "errors": _ERRORS[status]} if status in _ERRORS else example

@@ -1,1 +1,1 @@
-"""Routes: one module per resource of the HTTP interface."""
+"""Routes: one module for each resource of the HTTP interface."""

@@ -1,4 +1,4 @@
-"""Executions: submit one, look at it, cancel it, run it again, let it go on."""
+"""Execution routes: submit, poll, cancel, rerun and resume executions."""
 
 from typing import Annotated, Literal
 
@@ -10,13 +10,13 @@ from api.bodies.json_responses import encoded
 from api.bodies.strict_json import StrictRoute
 from api.dependencies import ServicesDep
 from api.masked_documents import reject_masks
+from api.schemas.base import ProblemDetails
 from api.schemas.executions import (
     CancelResponse,
     ExecuteRequest,
     ExecuteResponse,
     ExecutionResponse,
     LogsResponse,
-    ProblemDetails,
     RerunRequest,
     RerunResponse,
     ResumeRequest,
@@ -24,12 +24,8 @@ from api.schemas.executions import (
     TokenResponse,
 )
 from api.schemas.listings import MAX_STATUSES, split_names
-from api.schemas.views import (
-    PAYLOAD_PREVIEW_CHARS,
-    execution_json,
-    execution_response,
-    log_page_json,
-)
+from api.schemas.payloads import PAYLOAD_PREVIEW_CHARS
+from api.schemas.views import execution_json, execution_response, log_page_json
 from database import to_text
 from database.queries.log_pages import LogPageRequest
 from database.records import Payload
@@ -39,26 +35,27 @@ from engine.status import ExecutionStatus, has_ended
 from flows.intake.submissions import SubmissionRequest
 
 RECENT_LOG_COUNT = 10
+"""Number of node runs in the response to a poll."""
 MAX_SEQ = 2**31 - 1
 LOG_CHARS_ESTIMATE = 500
-"""About the size of a node run in a response, without its payloads."""
+"""Approximate size of a node run in a response without its payloads, in characters."""
 
 Include = Annotated[
     Annotated[list[Literal["nodeResults"]], Field(max_length=MAX_STATUSES)],
-    Query(description="Further fields: `nodeResults`."),
+    Query(description="Additional fields: `nodeResults`."),
     BeforeValidator(split_names),
 ]
 AfterSeq = Annotated[int, Query(alias="afterSeq", ge=0, le=MAX_SEQ)]
 PageLimit = Annotated[
     int | None,
-    Query(ge=1, description="How many a page has at most; `MAX_LOGS_PAGE_SIZE` without it."),
+    Query(ge=1, description="Maximum size of a page; by default `MAX_LOGS_PAGE_SIZE`."),
 ]
 NodeId = Annotated[
-    str | None, Query(alias="nodeId", max_length=500, description="Only the runs of this node.")
+    str | None, Query(alias="nodeId", max_length=500, description="Only runs of this node.")
 ]
 Payloads = Annotated[
     bool,
-    Query(description="Whether payloads are read; without them, only their sizes are shown."),
+    Query(description="Whether the response contains payloads, or only their sizes."),
 ]
 
 router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
@@ -76,25 +73,25 @@ async def execute(
     response: Response,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> ExecuteResponse:
-    """Stores an execution and answers at once; it runs in the background."""
+    """Store an execution and return immediately. It runs in the background."""
     organization_id = scope.organization(request.organization_id)
     submission = SubmissionRequest(
         organization_id, request.inputs, idempotency_key, request.callback_url
     )
     if request.graph is not None:
         await reject_masks(request.graph, "/graph", services)
-        accepted = await services.submissions.submit_inline(
+        receipt = await services.submissions.submit_inline(
             request.graph, request.workflow_name, submission
         )
     else:
-        assert request.workflow_id is not None  # the request model requires one of the two
-        await scope.see_workflow(request.workflow_id)
-        accepted = await services.submissions.submit(request.workflow_id, submission)
-    response.headers["Location"] = f"/api/executions/{accepted.execution_id}"
+        assert request.workflow_id is not None  # the schema requires one of the two
+        await scope.require_workflow(request.workflow_id)
+        receipt = await services.submissions.submit(request.workflow_id, submission)
+    response.headers["Location"] = f"/api/executions/{receipt.execution_id}"
     return ExecuteResponse(
-        execution_id=accepted.execution_id,
-        workflow_id=accepted.workflow_id,
-        workflow_name=accepted.workflow_name,
+        execution_id=receipt.execution_id,
+        workflow_id=receipt.workflow_id,
+        workflow_name=receipt.workflow_name,
     )
 
 
@@ -104,27 +101,27 @@ async def execute(
     response_model=ExecutionResponse,
     responses={404: {"model": ProblemDetails}, 422: {"model": ProblemDetails}},
 )
-async def read_execution(
+async def get_execution(
     execution_id: str,
     services: ServicesDep,
     include: Include = [],  # noqa: B006 - FastAPI copies defaults
 ) -> Response:
-    """How an execution stands: status, progress, the last logs, the output."""
-    most = services.max_response_characters
+    """Return the state of an execution: status, progress, its last node runs and its output."""
+    max_characters = services.max_response_characters
     with_results = "nodeResults" in include
     execution, logs = await services.database.queries.execution_with_logs(
         execution_id,
         last=RECENT_LOG_COUNT,
         cut_at=PAYLOAD_PREVIEW_CHARS,
-        output_characters=most,
-        results_characters=most if with_results else 0,
+        output_characters=max_characters,
+        results_characters=max_characters if with_results else 0,
     )
     position = None
     if execution.status == ExecutionStatus.PENDING:
         position = await services.database.queue.position(execution_id, services.lease_seconds)
     callback = await services.database.callbacks.status(execution_id)
-    texts = [(log.input_data, log.output_data) for log in logs]
-    size = _characters(execution.final_output, execution.node_results, *sum(texts, ()))
+    payloads = [payload for log in logs for payload in (log.input_data, log.output_data)]
+    size = _characters(execution.final_output, execution.node_results, *payloads)
     return await encoded(
         size,
         lambda: execution_json(
@@ -141,7 +138,7 @@ async def read_execution(
     response_model=LogsResponse,
     responses={404: {"model": ProblemDetails}, 422: {"model": ProblemDetails}},
 )
-async def read_logs(
+async def get_logs(
     execution_id: str,
     services: ServicesDep,
     after_seq: AfterSeq = 0,
@@ -149,10 +146,10 @@ async def read_logs(
     node_id: NodeId = None,
     payloads: Payloads = True,  # noqa: FBT002 - FastAPI passes it by name
 ) -> Response:
-    """The node runs of an execution in the order of start, payloads whole, page by page.
+    """Return the node runs of an execution in the order of their start, with whole payloads.
 
-    With ``afterSeq``: what changed since the response whose ``nextSeq`` it was, or the next page
-    of it. Another page follows while ``hasMore`` is true.
+    ``afterSeq`` is the ``nextSeq`` of an earlier response: it returns the next page, or later
+    changes. Another page follows while ``hasMore`` is true.
     """
     page = await services.database.log_pages.read(
         LogPageRequest(
@@ -168,16 +165,16 @@ async def read_logs(
     return await encoded(size, lambda: log_page_json(execution_id, page))
 
 
-def _page_size(limit: int | None, most: int) -> int:
-    """Return the number of rows of a page.
+def _page_size(limit: int | None, maximum: int) -> int:
+    """Return the maximum number of rows of a page.
 
     Raises:
         InvalidInputsError: If ``limit`` is above the setting.
     """
-    if limit is not None and limit > most:
-        detail = f"limit: {limit} is above MAX_LOGS_PAGE_SIZE={most}"
+    if limit is not None and limit > maximum:
+        detail = f"limit: {limit} is above MAX_LOGS_PAGE_SIZE={maximum}"
         raise InvalidInputsError([Problem("invalid_query", detail, "")])
-    return most if limit is None else limit
+    return maximum if limit is None else limit
 
 
 def _characters(*payloads: Payload | None) -> int:
@@ -190,14 +187,14 @@ def _characters(*payloads: Payload | None) -> int:
     responses={404: {"model": ProblemDetails}},
 )
 async def cancel(execution_id: str, services: ServicesDep) -> CancelResponse:
-    """Stops an execution. It is ``cancelled`` as soon as nothing of it runs any more."""
+    """Request the cancellation of an execution. It ends as soon as none of its nodes runs."""
     previous = await services.database.queue.request_cancel(execution_id)
     services.worker.cancel(execution_id)
-    done = has_ended(previous)
+    ended = has_ended(previous)
     return CancelResponse(
-        success=not done,
+        success=not ended,
         execution_id=execution_id,
-        message=f"The execution is {previous} already" if done else "Cancellation requested",
+        message=f"The execution is {previous} already" if ended else "Cancellation requested",
         previous_status=previous,
     )
 
@@ -213,23 +210,22 @@ async def rerun(
     response: Response,
     request: RerunRequest | None = None,
 ) -> RerunResponse:
-    """Runs an execution again, taking over what is done and not downstream of the chosen node."""
-    wanted = request or RerunRequest()
-    accepted = await services.submissions.rerun(
-        execution_id, wanted.from_node_id, wanted.inputs, wanted.callback_url
+    """Run an execution again, and reuse results that do not depend on the chosen node."""
+    body = request or RerunRequest()
+    receipt = await services.submissions.rerun(
+        execution_id, body.from_node_id, body.inputs, body.callback_url
     )
-    response.headers["Location"] = f"/api/executions/{accepted.execution_id}"
+    response.headers["Location"] = f"/api/executions/{receipt.execution_id}"
     return RerunResponse(
-        execution_id=accepted.execution_id,
-        workflow_id=accepted.workflow_id,
-        workflow_name=accepted.workflow_name,
+        execution_id=receipt.execution_id,
+        workflow_id=receipt.workflow_id,
+        workflow_name=receipt.workflow_name,
         rerun_of=execution_id,
     )
 
 
 @router.post(
-    # ``path``: a node id may contain a slash, which servers decode before they match a path.
-    "/executions/{execution_id}/nodes/{node_id:path}/resume",
+    "/executions/{execution_id}/nodes/{node_id}/resume",
     operation_id="resumeNode",
     responses={status: {"model": ProblemDetails} for status in (404, 409, 422)},
 )
@@ -239,10 +235,9 @@ async def resume(
     services: ServicesDep,
     request: ResumeRequest | None = None,
 ) -> ResumeResponse:
-    """Lets a node that waits go on."""
-    said = request or ResumeRequest()
-    resumption = Resumption(said.approved, said.data)
-    await services.submissions.resume(execution_id, node_id, resumption)
+    """Resume a waiting node."""
+    body = request or ResumeRequest()
+    await services.submissions.resume(execution_id, node_id, Resumption(body.approved, body.data))
     return ResumeResponse(execution_id=execution_id, node_id=node_id)
 
 
@@ -251,10 +246,9 @@ async def resume(
     operation_id="createExecutionToken",
     responses={404: {"model": ProblemDetails}},
 )
-async def make_token(execution_id: str, services: ServicesDep) -> TokenResponse:
-    """A token that reads this execution and nothing else, and for a while: for browsers."""
-    await services.database.queries.organization_of(execution_id)  # there is one
-    token, said = services.access.tokens.issue(execution_id)
-    return TokenResponse(
-        token=token, execution_id=execution_id, expires_at=to_text(said.expires_at)
-    )
+async def create_token(execution_id: str, services: ServicesDep) -> TokenResponse:
+    """Create a token with which a browser reads this execution for a limited time."""
+    await services.database.queries.organization_of(execution_id)  # raises if it does not exist
+    token, claims = services.authenticator.tokens.issue(execution_id)
+    expires_at = to_text(claims.expires_at)
+    return TokenResponse(token=token, execution_id=execution_id, expires_at=expires_at)

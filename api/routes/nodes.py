@@ -1,4 +1,4 @@
-"""Single nodes: try one out without a workflow around it."""
+"""Node routes: the catalog of node types, and runs of a single node."""
 
 import sys
 
@@ -7,16 +7,51 @@ from fastapi import APIRouter, Response
 from api.bodies.strict_json import StrictRoute
 from api.dependencies import ServicesDep
 from api.masked_documents import reject_masks
-from api.schemas.executions import NodeExecuteRequest, NodeExecuteResponse, ProblemDetails
+from api.schemas.base import ProblemDetails
+from api.schemas.nodes import (
+    NodeExecuteRequest,
+    NodeExecuteResponse,
+    NodeTypeResponse,
+    PortResponse,
+    PortsResponse,
+)
 from engine.json_encoding import encode_within, size_within
 from engine.json_values import JsonValue
+from engine.ports import ERROR_PORT, Port
+from flows.node_catalog import catalogue
 from offload import MAX_INLINE_BYTES, check_stop, run_off_loop
 
-router = APIRouter(prefix="/api/nodes", tags=["nodes"], route_class=StrictRoute)
+router = APIRouter(prefix="/api", tags=["nodes"], route_class=StrictRoute)
+
+
+@router.get("/node-types", operation_id="listNodeTypes")
+async def list_node_types(services: ServicesDep) -> list[NodeTypeResponse]:
+    """List the node types of this service, including those of its plugins."""
+    return [
+        NodeTypeResponse.of_row(
+            described,
+            inputs=list(described.inputs),
+            outputs=list(described.outputs),
+            ports=PortsResponse(
+                inputs=[_port(port) for port in described.ports.inputs],
+                outputs=[_port(port) for port in (*described.ports.outputs, ERROR_PORT)],
+            ),
+            config_schema=described.config.schema,
+            ui_schema=described.config.ui_schema,
+            defaults=described.config.defaults,
+            secret_fields=described.config.secret_fields,
+            disabled_reason=described.off,
+        )
+        for described in catalogue(services.submissions.node_types)
+    ]
+
+
+def _port(port: Port) -> PortResponse:
+    return PortResponse(name=port.name, title=port.title or port.name, aliases=list(port.aliases))
 
 
 @router.post(
-    "/execute",
+    "/nodes/execute",
     operation_id="executeNode",
     response_model=NodeExecuteResponse,
     responses={status: {"model": ProblemDetails} for status in (400, 422, 429)},
@@ -24,29 +59,29 @@ router = APIRouter(prefix="/api/nodes", tags=["nodes"], route_class=StrictRoute)
 async def execute_node(
     request: NodeExecuteRequest, services: ServicesDep
 ) -> NodeExecuteResponse | Response:
-    """Runs one node now, with no execution row. A failing node is an answer, not an error."""
+    """Run one node without storing an execution. The response to a failed node is a 200 too."""
     node = {**request.node, "id": request.node_id, "type": request.node_type}
     await reject_masks(node, "/node", services)
-    trial = await services.worker.preview_node(
+    preview = await services.worker.preview_node(
         request.node_id, request.node_type, request.node, request.input_data
     )
-    output = dict(trial.result.result) if trial.result else None
-    answer = NodeExecuteResponse(
+    output = dict(preview.result.result) if preview.result else None
+    response = NodeExecuteResponse(
         success=output is not None,
         node_id=request.node_id,
         node_type=request.node_type,
         output=output,
         message=str(output.get("message") or "Node executed") if output else None,
-        error=trial.error,
+        error=preview.error,
     )
     if size_within(output, MAX_INLINE_BYTES) is not None:
-        return answer
-    # FastAPI would encode it on the event loop.
-    text = await run_off_loop(_encoded, answer)
+        return response
+    # In a thread, because FastAPI would encode a large response on the event loop.
+    text = await run_off_loop(_encoded, response)
     return Response(text, media_type="application/json")
 
 
-def _encoded(answer: NodeExecuteResponse) -> str:
-    output: JsonValue = answer.output
-    fields = answer.model_copy(update={"output": None}).model_dump(by_alias=True)
+def _encoded(response: NodeExecuteResponse) -> str:
+    output: JsonValue = response.output
+    fields = response.model_copy(update={"output": None}).model_dump(by_alias=True)
     return encode_within({**fields, "output": output}, sys.maxsize, check_stop, copies=False)[0]

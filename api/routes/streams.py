@@ -1,4 +1,4 @@
-"""Server-Sent Events: one execution, or many on one connection."""
+"""Stream routes: Server-Sent Events of one execution, or of many on one connection."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -11,17 +11,18 @@ from starlette.types import Send
 
 from api.auth.tenancy import TenantScopeDep
 from api.dependencies import ServicesDep
-from api.schemas.executions import ProblemDetails
+from api.schemas.base import ProblemDetails
 from api.streaming.broadcaster import EventBroadcaster
-from api.streaming.expiry import has_expired, until
+from api.streaming.expiry import has_expired, take_until
 from api.streaming.messages import Message
 from database.queries.results import SubscriptionFilter
 from engine.errors import ExecutionNotFoundError, InvalidInputsError, Problem
 from engine.status import has_ended
 
 RETRY_MS = 2_000
-"""After how long a browser that was cut off connects again."""
+"""Delay before a browser reconnects, in milliseconds."""
 MAX_IDS = 500
+"""Maximum number of executions in ``executionIds``."""
 MAX_POSITION = 2**63 - 1
 PING = b": ping\n\n"
 
@@ -34,13 +35,13 @@ LastEventIdInQuery = Annotated[
         alias="lastEventId",
         ge=0,
         le=MAX_POSITION,
-        description="As the header, for clients that cannot set one.",
+        description="As the header, for clients that cannot set it.",
     ),
 ]
 
 
 class EventStream(StreamingResponse):
-    """Messages as they come, and a sign of life where none do."""
+    """A response with the messages of a stream, and pings in between."""
 
     media_type = "text/event-stream"
 
@@ -55,7 +56,7 @@ class EventStream(StreamingResponse):
         super().__init__(self._events, status_code, headers)
 
     async def stream_response(self, send: Send) -> None:
-        """Sends it; what it reads from is closed at once when the client is gone."""
+        """Send the events, and close their source as soon as the client disconnects."""
         async with aclosing(self._events):
             await super().stream_response(send)
 
@@ -73,10 +74,10 @@ async def _as_events(
     "/executions/{execution_id}/stream",
     operation_id="streamExecution",
     response_class=EventStream,
-    status_code=200,  # else the description of the interface looks for it in EventStream
+    status_code=200,  # FastAPI would read the default from EventStream
     responses={
         200: {"content": {"text/event-stream": {}}},
-        204: {"description": "All is over and known: connect no more"},
+        204: {"description": "The client has all events of an ended execution: do not reconnect"},
         404: {"model": ProblemDetails},
     },
 )
@@ -88,20 +89,21 @@ async def stream_execution(
     last_event_id_in_query: LastEventIdInQuery = None,
     after_seq: Annotated[int | None, Query(alias="afterSeq", ge=0, le=MAX_POSITION)] = None,
 ) -> Response:
-    """What happens in one execution: first how it stands, then each change, until it has ended.
+    """Stream one execution: its current state, then each change, until it has ended.
 
-    With the id of the last event that the client got: only what came after it.
+    With the id of the last event that the client received, only later events are sent.
     """
-    known = _known(last_event_id, last_event_id_in_query, after_seq)
+    last_seq = _last_id(last_event_id, last_event_id_in_query, after_seq)
     execution = await services.database.queries.execution(execution_id)
     after = None
-    if known is not None:
-        if has_ended(execution.status) and known == execution.seq > 0:
+    if last_seq is not None:
+        if has_ended(execution.status) and last_seq == execution.seq > 0:
             return Response(status_code=204)
-        after = await services.hub.resume_at(execution_id, known)
-    interest = SubscriptionFilter(frozenset({execution_id}))
+        after = await services.broadcaster.resume_at(execution_id, last_seq)
+    selection = SubscriptionFilter(frozenset({execution_id}))
     clock = services.database.clock
-    messages = until(lambda: has_expired(scope.caller, clock), services.hub.follow(interest, after))
+    events = services.broadcaster.subscribe(selection, after)
+    messages = take_until(lambda: has_expired(scope.caller, clock), events)
     return EventStream(messages, lambda message: message.seq)
 
 
@@ -109,10 +111,10 @@ async def stream_execution(
     "/events",
     operation_id="streamEvents",
     response_class=EventStream,
-    status_code=200,  # else the description of the interface looks for it in EventStream
+    status_code=200,  # FastAPI would read the default from EventStream
     responses={
         200: {"content": {"text/event-stream": {}}},
-        204: {"description": "Those named are over and known: connect no more"},
+        204: {"description": "The client has all events of ended executions: do not reconnect"},
         404: {"model": ProblemDetails},
         422: {"model": ProblemDetails},
     },
@@ -127,10 +129,10 @@ async def stream_events(
     last_event_id: LastEventId = None,
     last_event_id_in_query: LastEventIdInQuery = None,
 ) -> Response:
-    """What happens in many executions: those named, an organization's, or without either all.
+    """Stream the executions in ``executionIds``, those of an organization, or all of them.
 
-    First how those stand that have not ended (of the named: each), then every change. With the id
-    of the last event that the client got: only what came after it.
+    First the state of each active execution is sent (or of each in ``executionIds``), then every
+    change. With the id of the last event that the client received, only later events are sent.
     """
     organization_id = scope.organization(organization_id)
     ids = None
@@ -140,28 +142,29 @@ async def stream_events(
             detail = f"executionIds should name 1 to {MAX_IDS} executions, not {len(ids)}"
             raise InvalidInputsError([Problem("invalid_query", detail, "")])
         for execution_id in sorted(ids):
-            await scope.see_execution(execution_id)
+            await scope.require_execution(execution_id)
             execution = await services.database.queries.execution(execution_id)
             if not SubscriptionFilter(ids, organization_id).matches(
                 execution_id, execution.organization_id
             ):
                 raise ExecutionNotFoundError(execution_id)
-    after = await _kept(services.hub, _known(last_event_id, last_event_id_in_query, None))
-    if ids and after is not None and await services.hub.is_all_known(ids, after):
+    last_position = _last_id(last_event_id, last_event_id_in_query, None)
+    after = await _valid_position(services.broadcaster, last_position)
+    if ids and after is not None and await services.broadcaster.is_complete(ids, after):
         return Response(status_code=204)
-    interest = SubscriptionFilter(ids, organization_id)
-    return EventStream(services.hub.follow(interest, after), lambda message: message.position)
+    events = services.broadcaster.subscribe(SubscriptionFilter(ids, organization_id), after)
+    return EventStream(events, lambda message: message.position)
 
 
-def _known(header: str | None, query: int | None, after_seq: int | None) -> int | None:
-    """What the client says it has; a header that is none of ours says nothing."""
+def _last_id(header: str | None, query: int | None, after_seq: int | None) -> int | None:
+    """Return the id of the client's last event; a header that is not a number is ignored."""
     if header is not None and header.isascii() and header.isdigit():
         return int(header) if len(header) < len(str(MAX_POSITION)) else MAX_POSITION
     return after_seq if query is None else query
 
 
-async def _kept(hub: EventBroadcaster, position: int | None) -> int | None:
-    """A position of this journal; ``None`` for one that is of another."""
-    if position is None or position > await hub.position():
+async def _valid_position(broadcaster: EventBroadcaster, position: int | None) -> int | None:
+    """Return the position; ``None`` if it is that of another journal."""
+    if position is None or position > await broadcaster.position():
         return None
     return position

@@ -1,4 +1,4 @@
-"""Webhooks: addresses at which a call from outside starts an execution."""
+"""Webhook routes: requests from other programs that start an execution."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from api.bodies.webhook_payload import read_message
 from api.dependencies import Services, ServicesDep
 from api.errors import problem
 from api.openapi.document import STORAGE_ERROR_STATUSES
-from api.schemas.executions import ProblemDetails
+from api.schemas.base import ProblemDetails
 from database.queries.results import SubscriptionFilter
 from engine.errors import ExecutionNotFoundError
 from engine.json_values import JsonValue
@@ -23,7 +23,7 @@ from flows.intake.encoding import encode_off_loop
 from flows.intake.webhooks import REPLY, RESPONSE, WebhookIntake, WebhookRequest
 
 METHODS = ("POST", "GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE")
-"""Deliveries alike. Each is an operation of its own in the interface's description."""
+"""Accepted methods. Each is a separate operation of the OpenAPI document."""
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _STATUSES_WITHOUT_ERROR = {
     ExecutionStatus.PENDING,
@@ -31,7 +31,7 @@ _STATUSES_WITHOUT_ERROR = {
     ExecutionStatus.WAITING,
     ExecutionStatus.COMPLETED,
 }
-"""Statuses of an execution that may still respond, or that ended well without a response."""
+"""Statuses of an execution that may still respond, or that completed without a response."""
 _WITHOUT_BODY = {HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIFIED}
 _ACCEPTED: dict[str, Any] = {
     "type": "object",
@@ -42,13 +42,13 @@ _ACCEPTED: dict[str, Any] = {
         "status": {"type": ["string", "null"]},
     },
 }
-_ANSWERS: dict[int | str, dict[str, Any]] = {
+_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Accepted; or what a response node answers, with a status of its choice",
+        "description": "Accepted; or the response of a response node, whose status may differ",
         "content": {"application/json": {"schema": {}}, "*/*": {"schema": {}}},
     },
     202: {
-        "description": "Accepted; no response node has completed so far",
+        "description": "Accepted; no response node has completed yet",
         "content": {"application/json": {"schema": _ACCEPTED}},
     },
     **{
@@ -58,7 +58,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 _BODY: dict[str, Any] = {
-    "description": "Anything; of a JSON object the node gets exactly its fields.",
+    "description": "Any body; the fields of a JSON object become the payload of the node.",
     "content": {
         "application/json": {"schema": {}, "example": {"id": 7}},
         "application/x-www-form-urlencoded": {"schema": {"type": "object"}, "example": {"id": "7"}},
@@ -70,21 +70,20 @@ router = APIRouter(prefix="/api/webhook", tags=["webhooks"])
 
 
 async def receive(workflow_id: str, request: Request, services: ServicesDep) -> Response:
-    """Fires the workflow's webhook node that has no token."""
+    """Start an execution at the webhook node without a token."""
     return await _receive(request, services, workflow_id, None)
 
 
 async def receive_with_token(
     workflow_id: str, token: str, request: Request, services: ServicesDep
 ) -> Response:
-    """Fires the workflow's webhook node that has this token."""
+    """Start an execution at the webhook node with this token."""
     return await _receive(request, services, workflow_id, token)
 
 
-# ``path``: an id may hold a slash; the token may not.
 for path, endpoint, name in (
     ("/{workflow_id}", receive, "receiveWebhook"),
-    ("/{workflow_id:path}/{token}", receive_with_token, "receiveWebhookWithToken"),
+    ("/{workflow_id}/{token}", receive_with_token, "receiveWebhookWithToken"),
 ):
     for method in METHODS:
         router.add_api_route(
@@ -92,7 +91,7 @@ for path, endpoint, name in (
             endpoint,
             methods=[method],
             operation_id=name if method == "POST" else f"{name}By{method.title()}",
-            responses=_ANSWERS,
+            responses=_RESPONSES,
             openapi_extra={"requestBody": _BODY} if method in _WITH_BODY else None,
         )
 
@@ -101,26 +100,26 @@ async def _receive(
     request: Request, services: Services, workflow_id: str, token: str | None
 ) -> Response:
     message = await read_message(request, services.webhook_limits)
-    deliveries = WebhookIntake(services.database, services.submissions, services.worker.secrets)
-    delivery = WebhookRequest(workflow_id, token, message.headers, message.body, message.received)
-    delivered = await deliveries.deliver(delivery)
-    accepted = {"success": True, "executionId": delivered.execution_id}
-    if not delivered.is_answered_by_node:
+    intake = WebhookIntake(services.database, services.submissions, services.worker.secrets)
+    webhook = WebhookRequest(workflow_id, token, message.headers, message.body, message.received)
+    receipt = await intake.deliver(webhook)
+    accepted = {"success": True, "executionId": receipt.execution_id}
+    if not receipt.is_answered_by_node:
         return JSONResponse(accepted)
-    reply = await _reply_in_time(services, delivered.execution_id)
-    if reply is not None:
-        return await _as_response(reply)
-    statuses = await services.database.event_feed.statuses({delivered.execution_id})
-    status = statuses.get(delivered.execution_id)
+    node_response = await _response_in_time(services, receipt.execution_id)
+    if node_response is not None:
+        return await _to_http(node_response)
+    statuses = await services.database.event_feed.statuses({receipt.execution_id})
+    status = statuses.get(receipt.execution_id)
     if status not in _STATUSES_WITHOUT_ERROR:
-        return _without_response(delivered.execution_id, status)
+        return _failed_without_response(receipt.execution_id, status)
     return JSONResponse({**accepted, "status": status}, HTTPStatus.ACCEPTED)
 
 
-def _without_response(execution_id: str, status: str | None) -> Response:
-    """Return the error for an execution that ended badly before its response node.
+def _failed_without_response(execution_id: str, status: str | None) -> Response:
+    """Return the error for an execution that failed before its response node.
 
-    The reason is for the people who may read the execution, not for the caller.
+    It does not contain the reason, which only callers with access to the execution may read.
     """
     ended = "was deleted" if status is None else f"ended as '{status}'"
     return problem(
@@ -132,44 +131,43 @@ def _without_response(execution_id: str, status: str | None) -> Response:
     )
 
 
-async def _reply_in_time(services: Services, execution_id: str) -> Mapping[str, Any] | None:
+async def _response_in_time(services: Services, execution_id: str) -> Mapping[str, Any] | None:
+    """Return the response of a response node; ``None`` if there is none within the timeout."""
     try:
         async with asyncio.timeout(services.webhook_response_timeout_seconds):
-            return await _reply(services, execution_id)
+            await _wait_for_response_node(services, execution_id)
+            detail = await services.database.webhook_responses.first(execution_id, RESPONSE)
     except (TimeoutError, ExecutionNotFoundError):
         return None
-
-
-async def _reply(services: Services, execution_id: str) -> Mapping[str, Any] | None:
-    """What a response node decided, once one has; ``None`` when none will, or the service stops.
-
-    Whoever runs the execution, in this process or another: what is followed is the journal.
-    """
-    interest = SubscriptionFilter(frozenset({execution_id}))
-    async with aclosing(services.hub.follow(interest)) as messages:
-        async for message in messages:
-            if message is not None and _tells_of_reply(message.body):
-                detail = await services.database.webhook_responses.first(execution_id, RESPONSE)
-                return None if detail is None else detail.get(REPLY)
-    # A client that falls behind gets a summary, which need not contain every node.
-    detail = await services.database.webhook_responses.first(execution_id, RESPONSE)
     return None if detail is None else detail.get(REPLY)
 
 
-def _tells_of_reply(body: Mapping[str, JsonValue]) -> bool:
+async def _wait_for_response_node(services: Services, execution_id: str) -> None:
+    """Wait until a response node has completed, the execution has ended, or the service stops.
+
+    It reads the journal, because another process may run the execution.
+    """
+    selection = SubscriptionFilter(frozenset({execution_id}))
+    async with aclosing(services.broadcaster.subscribe(selection)) as messages:
+        async for message in messages:
+            if message is not None and _has_response_node(message.body):
+                return
+
+
+def _has_response_node(body: Mapping[str, JsonValue]) -> bool:
     logs = cast("list[Mapping[str, JsonValue]]", body.get("logs") or [])
     return any(
         log["nodeType"] == RESPONSE and log["status"] == NodeStatus.COMPLETED for log in logs
     )
 
 
-async def _as_response(reply: Mapping[str, Any]) -> Response:
-    """Return the response that a node decided: JSON, or a text as it is.
+async def _to_http(node_response: Mapping[str, Any]) -> Response:
+    """Return the HTTP response of a response node: JSON, or a string unchanged.
 
-    It is sandboxed, because it has the origin of the API and of its pages.
+    It is sandboxed, because it has the origin of the HTTP interface and of its pages.
     """
-    status: int = reply["status"]
-    body: JsonValue = reply["body"]
+    status: int = node_response["status"]
+    body: JsonValue = node_response["body"]
     is_text = isinstance(body, str)
     content = b""
     if status not in _WITHOUT_BODY:
@@ -177,7 +175,7 @@ async def _as_response(reply: Mapping[str, Any]) -> Response:
     response = Response(content, status)
     headers = [
         (name.lower().encode(), value.encode())
-        for name, value in reply["headers"]
+        for name, value in node_response["headers"]
         if is_permitted(name)
     ]
     headers.append((b"content-security-policy", b"sandbox"))

@@ -1,1 +1,1 @@
-"""Schemas: the request and response bodies of the HTTP interface."""
+"""Schemas: request and response bodies."""

@@ -1,4 +1,4 @@
-"""Enums of the OpenAPI document for fields in which other programs may store other values.
+"""Known values: enums in the OpenAPI document for fields that other programs also write.
 
 Generated TypeScript narrows a field whose schema is an enum. ``anyOf: [enum, string]`` would lose
 that, so the schema lists the values of this service, and its description says that rows of other
@@ -18,7 +18,7 @@ OTHER_VALUES = "Rows of other programs may have other values; clients need a def
 
 
 class KnownValues:
-    """Annotation of a text: the OpenAPI document describes it by an enum and its name."""
+    """Annotation of a string field that the OpenAPI document describes as an enum."""
 
     def __init__(self, values: type[StrEnum], description: str) -> None:
         self.values = values
@@ -47,7 +47,7 @@ AnyExecutionStatus = Annotated[
     str,
     KnownValues(
         ExecutionStatus,
-        "`pending`, `running` and `waiting` executions go on; all others have ended. "
+        "`pending`, `running` and `waiting` executions are active; all others have ended. "
         + OTHER_VALUES,
     ),
 ]

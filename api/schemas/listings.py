@@ -1,17 +1,17 @@
-"""What lists are asked for, and what they answer."""
+"""Listing schemas: query parameters and responses of lists."""
 
 from typing import Annotated, cast
 
 from fastapi import Query
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from api.schemas.executions import WITHOUT_NUL, ApiModel, without_nul
+from api.schemas.base import WITHOUT_NUL, ApiModel, without_nul
 from api.schemas.known_values import AnyExecutionStatus, AnyTriggerType
 from engine.status import ExecutionStatus
 
 
 def split_names(values: object) -> object:
-    """``include=a,b`` is ``include=a&include=b``; an empty name stays, and is not a valid one."""
+    """Split ``include=a,b`` into two values. Empty names are kept, because they are invalid."""
     if not isinstance(values, list):
         return values
     return [
@@ -20,11 +20,9 @@ def split_names(values: object) -> object:
 
 
 def split_commas(values: object) -> object:
-    """``status=a,b`` is ``status=a&status=b``."""
-    if not isinstance(values, list):
-        return values
-    given = [part.strip() for value in values for part in str(value).split(",")]  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
-    return [part for part in given if part]
+    """Split ``status=a,b`` into two values, and drop empty ones."""
+    parts = split_names(values)
+    return list(filter(None, cast("list[str]", parts))) if isinstance(parts, list) else parts
 
 
 def _empty_is_none(text: str | None) -> str | None:
@@ -35,14 +33,14 @@ MAX_STATUSES = 50
 """Maximum number of values of a parameter that takes several."""
 
 _Short = Annotated[str, Field(max_length=500, json_schema_extra={"pattern": WITHOUT_NUL})]
-_Only = Annotated[_Short | None, AfterValidator(without_nul), AfterValidator(_empty_is_none)]
-OfOrganization = Annotated[_Only, Query(alias="organizationId")]
-OfWorkflow = Annotated[_Only, Query(alias="workflowId")]
-OfParent = Annotated[
-    _Only,
-    Query(alias="parentExecutionId", description="Only what nodes of this execution called."),
+_Filter = Annotated[_Short | None, AfterValidator(without_nul), AfterValidator(_empty_is_none)]
+OrganizationFilter = Annotated[_Filter, Query(alias="organizationId")]
+WorkflowFilter = Annotated[_Filter, Query(alias="workflowId")]
+ParentFilter = Annotated[
+    _Filter,
+    Query(alias="parentExecutionId", description="Only executions that this execution called."),
 ]
-"""Filters: only those of this one; an empty text filters nothing."""
+"""Filters of lists; an empty string does not filter."""
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 _Long = Annotated[str, Field(max_length=4_000)]
 Cursor = Annotated[
@@ -55,13 +53,13 @@ Cursor = Annotated[
 ]
 Statuses = Annotated[
     Annotated[list[ExecutionStatus], Field(max_length=MAX_STATUSES)],
-    Query(description="Several times, or several separated by commas."),
+    Query(description="May be repeated, or have values separated by commas."),
     BeforeValidator(split_commas),
 ]
 
 
 class ExecutionSummaryResponse(ApiModel):
-    """An execution of one workflow in its list."""
+    """An execution in the list of one workflow."""
 
     id: str
     workflow_id: str
@@ -73,7 +71,7 @@ class ExecutionSummaryResponse(ApiModel):
 
 
 class ListedExecutionResponse(ExecutionSummaryResponse):
-    """An execution in the list of all."""
+    """An execution in the list of all executions."""
 
     workflow_name: str | None
     organization_id: str | None

@@ -1,4 +1,4 @@
-"""The messages of streams as the OpenAPI document describes them."""
+"""Stream schemas: describe the messages of streams in the OpenAPI document."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from api.schemas.known_values import AnyEventType, AnyExecutionStatus
 
 
 class ExecutionMessage(ApiModel):
-    """A message about an execution: the `data` of an event, or a message of the WebSocket."""
+    """A message about an execution: the `data` of an event, or a WebSocket message."""
 
     type: AnyEventType
     execution_id: str
@@ -24,10 +24,10 @@ class ExecutionMessage(ApiModel):
     position: int | None = None
     timestamp: str | None = None
     snapshot: bool | None = None
-    logs: list[NodeLogResponse] = Field(description="The node run that changed; all in a snapshot.")
+    logs: list[NodeLogResponse] = Field(description="The changed node run; in a snapshot, all.")
     omitted_logs: int | None = Field(
-        default=None, description="Of a snapshot: number of older node runs that are left out."
+        default=None, description="Number of older node runs that a snapshot does not contain."
     )
-    error: str | None = Field(default=None, description="Of the last message.")
-    final_output: Any = Field(default=None, description="Of the last message.")
+    error: str | None = Field(default=None, description="Part of the last message.")
+    final_output: Any = Field(default=None, description="Part of the last message.")
     deleted: bool | None = None

@@ -1,48 +1,44 @@
-"""What saving workflows looks like."""
+"""Workflow schemas: saved workflows, their lists, and the validation of documents."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from api.schemas.base import ApiModel, RequestModel
-from api.schemas.executions import Name
+from api.schemas.base import ONE_LINE, WORKFLOW_OR_GRAPH, ApiModel, Name, RequestModel
 from database.executions.inline_workflows import is_inline_workflow_id
+from database.foreign_values import json_of
 
-FIXED_NAMES = frozenset({"execute", "validate"})
-"""Parts of the interface's own paths, and so no ids."""
+FIXED_PATHS = frozenset({"execute", "validate"})
+"""Names of fixed paths, which ids must not equal."""
 MAX_TAGS = 100
+"""Maximum number of tags of a workflow."""
 
 
-def is_own_path(workflow_id: str) -> bool:
-    """Whether what stands for an id in a path is a path of the interface's own."""
-    return workflow_id in FIXED_NAMES or workflow_id.endswith("/executions")
-
-
-def _fit_for_a_path(workflow_id: str) -> str:
-    parts = workflow_id.split("/")
-    if is_own_path(workflow_id):
-        raise PydanticCustomError("invalid_id", "the interface has a path of that name")
+def _require_path_segment(workflow_id: str) -> str:
+    if workflow_id in FIXED_PATHS:
+        raise PydanticCustomError("invalid_id", "this id is the name of a fixed path")
     if is_inline_workflow_id(workflow_id):
-        raise PydanticCustomError("invalid_id", "ids that begin so are the service's own")
-    if any(part in ("", ".", "..") for part in parts):
-        reason = "a part between slashes that is empty, '.' or '..' does not survive in a URL"
-        raise PydanticCustomError("invalid_id", reason)
+        raise PydanticCustomError("invalid_id", "the prefix of this id is reserved")
+    if "/" in workflow_id or workflow_id in (".", ".."):
+        raise PydanticCustomError("invalid_id", "an id is one part of a URL: no '/', '.' or '..'")
     return workflow_id
 
 
+_PATH_SEGMENT = Field(json_schema_extra={"pattern": ONE_LINE.replace("]*$", "/]*$")})
 Tags = Annotated[list[Name], Field(max_length=MAX_TAGS)]
 
 
 _ReadOnly = Annotated[
-    Any, Field(json_schema_extra={"readOnly": True}, description="Of responses; is ignored.")
+    Any,
+    Field(json_schema_extra={"readOnly": True}, description="Ignored in requests."),
 ]
 
 
 class WorkflowContent(RequestModel):
-    """A workflow to save, in either spelling. What cannot run yet can be saved.
+    """A workflow to save, in the form of the editor or of React Flow.
 
-    Fields of a response may be sent back.
+    A document that cannot run is saved too. A response can be sent back as a request.
     """
 
     name: Name = Field(examples=["My workflow"])
@@ -59,45 +55,45 @@ class WorkflowContent(RequestModel):
 
 
 class CreateWorkflowRequest(WorkflowContent):
-    """A new workflow; without an ``id`` it gets one."""
+    """A new workflow. Without an ``id`` the service creates one."""
 
-    id: Annotated[Name, AfterValidator(_fit_for_a_path)] | None = None
+    id: Annotated[Name, AfterValidator(_require_path_segment), _PATH_SEGMENT] | None = None
     organization_id: Name | None = None
 
 
 class UpdateWorkflowRequest(WorkflowContent):
-    """A workflow as it shall be. ``id`` and ``organizationId`` may be sent back as they are."""
+    """The new content of a workflow. ``id`` and ``organizationId`` must not change."""
 
     id: Name | None = None
     organization_id: Name | None = None
 
 
 class WorkflowSummaryResponse(ApiModel):
-    """A workflow in a list. Documents may be large, and are left out."""
+    """A workflow in a list, without its document, which may be large."""
 
     id: str
     organization_id: str | None
     name: str
-    tags: Any
+    tags: Annotated[Any, BeforeValidator(json_of)]
     created_at: str | None
     updated_at: str | None
 
 
 class WorkflowResponse(WorkflowSummaryResponse):
-    """``GET /api/workflows/{id}``: a workflow with its document as it was sent."""
+    """``GET /api/workflows/{id}``: a workflow with its document."""
 
     data: Any
 
 
 class SavedWorkflowResponse(WorkflowResponse):
-    """A workflow just saved, and whether it could run."""
+    """A workflow that was just saved, and whether it can run."""
 
     valid: bool
-    errors: list[dict[str, str]] = Field(description="Pointers into what was sent: `/data/…`.")
+    errors: list[dict[str, str]] = Field(description="Problems of `data`.")
     more_errors: int = Field(
         default=0,
         exclude_if=lambda count: count == 0,
-        description="Number of further errors, if there are any; 100 are listed.",
+        description="Number of further errors; 100 are listed.",
     )
 
 
@@ -106,3 +102,50 @@ class WorkflowsResponse(ApiModel):
 
     workflows: list[WorkflowSummaryResponse]
     next_cursor: str | None
+
+
+class ValidateRequest(RequestModel):
+    """A saved workflow or a document to validate."""
+
+    model_config = ConfigDict(json_schema_extra=WORKFLOW_OR_GRAPH)
+
+    workflow_id: Name | None = Field(default=None, examples=["example-hello-world"])
+    graph: dict[str, Any] | None = Field(default=None, description="A document that is not saved.")
+
+    @model_validator(mode="after")
+    def _require_exactly_one(self) -> Self:
+        if (self.workflow_id is None) == (self.graph is None):
+            raise PydanticCustomError(
+                "exactly_one_required", "exactly one of 'workflowId' and 'graph' is required"
+            )
+        return self
+
+
+class DocumentProblemResponse(ApiModel):
+    """A problem of a document."""
+
+    code: str
+    detail: str
+    pointer: str = Field(description="JSON pointer into the document that was sent.")
+    node_id: str | None = None
+    connection_id: str | None = None
+
+
+class ValidateResponse(ApiModel):
+    """Whether a document can run, and its problems."""
+
+    valid: bool
+    errors: list[DocumentProblemResponse]
+    warnings: list[DocumentProblemResponse] = Field(
+        description="Parts of the document that are not part of an execution."
+    )
+    detail: str | None = Field(
+        default=None, description="`and N more`, if further errors are not listed."
+    )
+    more_errors: int | None = Field(
+        default=None, description="Number of further errors; 100 are listed."
+    )
+    unchecked_nodes: int | None = Field(
+        default=None, description="Number of nodes that were not checked, after many errors."
+    )
+    more_warnings: int | None = Field(default=None, description="As `moreErrors`.")

@@ -1,1 +1,1 @@
-"""Streaming: follows the event log once and sends events to the connected clients."""
+"""Live streams: events of the journal, delivered to Server-Sent Events and WebSocket clients."""

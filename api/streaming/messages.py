@@ -1,4 +1,4 @@
-"""The messages of streams: one envelope for Server-Sent Events and WebSocket."""
+"""Stream messages: one envelope for Server-Sent Events and WebSocket."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,12 +6,8 @@ from dataclasses import dataclass, field
 from fastapi.sse import format_sse_event
 
 from api.schemas.executions import CurrentNodeResponse, NodeLogResponse, ProgressResponse
-from api.schemas.views import (
-    current_node_response,
-    log_response,
-    payload_preview,
-    progress_response,
-)
+from api.schemas.payloads import payload_preview
+from api.schemas.views import current_node_response, progress_response
 from database.queries.results import Event, Execution, ExecutionSnapshot, NodeLog
 from database.records import Payload
 from engine.json_values import JsonValue, encode_json
@@ -20,27 +16,27 @@ from engine.status import EventType, end_event_type, has_ended
 
 @dataclass(slots=True)
 class Message:
-    """What is told to clients. Its text is made once, however many clients it goes to."""
+    """A message to clients. It is encoded once for all of them."""
 
     execution_id: str
     body: Mapping[str, JsonValue]
     position: int | None = None
-    """Where it stands among the events of all executions; ``None`` where it is in no journal."""
+    """Position among the events of all executions; ``None`` if it is not in the journal."""
     seq: int | None = None
-    """The execution's sequence number; ``None`` where it is in no journal."""
+    """Sequence number of the execution; ``None`` if it is not in the journal."""
     ends: bool = False
-    """Whether it is the execution's last."""
+    """Whether it is the last message of the execution."""
     _text: str | None = field(default=None, repr=False)
 
     @property
     def text(self) -> str:
-        """The message as JSON."""
+        """The message in JSON."""
         if self._text is None:
             self._text = encode_json(dict(self.body))
         return self._text
 
     def as_sse(self, event_id: int | None) -> bytes:
-        """The message as a Server-Sent Event; without an id the client's last one stays."""
+        """Return the message as a Server-Sent Event; without an id, the client keeps the last."""
         return format_sse_event(
             data_str=self.text,
             event=str(self.body["type"]),
@@ -49,7 +45,7 @@ class Message:
 
 
 def of_event(event: Event) -> Message:
-    """A change, and how the execution stood after it."""
+    """Return the message for an event: the change, and the state of the execution after it."""
     is_end = event.log is None and has_ended(event.status)
     body = _envelope(event, event.execution_id, is_end=is_end) | {
         "position": event.position,
@@ -62,20 +58,20 @@ def of_event(event: Event) -> Message:
     return Message(event.execution_id, body, event.position, event.seq, is_end)
 
 
-def of_standing(standing: ExecutionSnapshot, position: int | None) -> Message:
-    """How an execution stands, for a client that has not followed it so far.
+def of_snapshot(snapshot: ExecutionSnapshot, position: int | None) -> Message:
+    """Return the message with the state of an execution, for a client that starts with it.
 
-    ``position`` is what the client then knows all up to: of several executions that are shown only
-    the last has one, so that a client cut off between two of them does not miss the rest.
+    ``position`` is the position that the client has then reached. Only the last of several
+    snapshots has one, so that a client that is disconnected before it receives all of them again.
     """
-    execution = standing.execution
+    execution = snapshot.execution
     is_end = has_ended(execution.status)
     body = _envelope(execution, execution.id, is_end=is_end) | {
         "position": position,
         "timestamp": execution.completed_at or execution.started_at or execution.created_at,
         "snapshot": True,
-        "logs": _logs(standing.logs),
-        "omittedLogs": standing.omitted_logs,
+        "logs": _logs(snapshot.logs),
+        "omittedLogs": snapshot.omitted_logs,
     }
     if is_end:
         body |= _end(execution.error, execution.final_output)
@@ -83,7 +79,7 @@ def of_standing(standing: ExecutionSnapshot, position: int | None) -> Message:
 
 
 def of_deleted(execution_id: str) -> Message:
-    """The execution was deleted: nothing more will come of it."""
+    """Return the last message of an execution that was deleted."""
     error = f"Execution '{execution_id}' was deleted"
     body: dict[str, JsonValue] = {
         "type": EventType.ERROR,
@@ -99,7 +95,7 @@ def of_deleted(execution_id: str) -> Message:
 def _envelope(
     subject: Event | Execution, execution_id: str, *, is_end: bool
 ) -> dict[str, JsonValue]:
-    """What every message of an execution begins with."""
+    """Return the fields that every message of an execution has."""
     return {
         "type": end_event_type(subject.status, subject.error) if is_end else EventType.PROGRESS,
         "executionId": execution_id,
@@ -118,7 +114,7 @@ def _end(error: str | None, final_output: Payload | None) -> dict[str, JsonValue
 
 
 def _logs(logs: list[NodeLog]) -> list[JsonValue]:
-    return [_json(log_response(log)) for log in logs]
+    return [_json(NodeLogResponse.of_row(log)) for log in logs]
 
 
 def _json(view: ProgressResponse | CurrentNodeResponse | NodeLogResponse | None) -> JsonValue:

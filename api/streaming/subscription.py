@@ -1,4 +1,4 @@
-"""One client's share of what is handed out: bounded, whatever the client does."""
+"""Subscription: a bounded queue of messages for one client."""
 
 import asyncio
 from collections import deque
@@ -7,60 +7,65 @@ from api.streaming.messages import Message
 from database.queries.results import SubscriptionFilter
 
 QUEUE_SIZE = 64
-"""Messages that wait for one client. Past that they are dropped: it reads the journal instead."""
+"""Maximum number of queued messages of a client. It reads later ones from the journal."""
 
 
 class Subscription:
-    """Messages on their way to one client. Used in one event loop."""
+    """Messages for one client. Not thread-safe: use it in one event loop."""
 
-    def __init__(self, interest: SubscriptionFilter) -> None:
-        self.interest = interest
-        self._waiting: deque[Message] = deque()
-        self._news = asyncio.Event()
-        self._behind = False
+    def __init__(self, selection: SubscriptionFilter) -> None:
+        self.selection = selection
+        self._queue: deque[Message] = deque()
+        self._changed = asyncio.Event()
+        self._lagging = False
         self._closed = False
 
     @property
     def closed(self) -> bool:
-        """Whether the service wants the client to go."""
+        """Whether the service closed the subscription."""
         return self._closed
 
     @property
-    def behind(self) -> bool:
+    def lagging(self) -> bool:
         """Whether messages were dropped since the last ``catch_up``."""
-        return self._behind
+        return self._lagging
 
-    def offer(self, message: Message) -> None:
-        """Hands a message out; never waits."""
-        if len(self._waiting) < QUEUE_SIZE:
-            self._waiting.append(message)
-        elif message.position is not None:  # what stands in no journal is gone
-            self.fall_behind()
-        self._news.set()
+    @property
+    def size(self) -> int:
+        """The number of queued messages."""
+        return len(self._queue)
 
-    def fall_behind(self) -> None:
-        """Drops what waits: the client has to read the journal."""
-        self._waiting.clear()
-        self._behind = True
+    def push(self, message: Message) -> None:
+        """Queue a message, or drop all messages if the queue is full. Never waits."""
+        if len(self._queue) < QUEUE_SIZE:
+            self._queue.append(message)
+        elif message.position is not None:  # the journal does not contain the others
+            self.mark_lagging()
+        self._changed.set()
+
+    def mark_lagging(self) -> None:
+        """Drop the queued messages, so that the client reads them from the journal."""
+        self._queue.clear()
+        self._lagging = True
 
     def catch_up(self) -> None:
-        """The journal will be read now; what was dropped stands there."""
-        self._behind = False
+        """Mark the dropped messages as read; call it before reading the journal."""
+        self._lagging = False
 
     def close(self) -> None:
-        """Sends the client away, now."""
+        """End the stream of the client immediately."""
         self._closed = True
-        self._news.set()
+        self._changed.set()
 
-    async def next(self, seconds: float) -> Message | None:
-        """The next message; ``None`` after ``seconds`` without one, when closed or ``behind``."""
-        if not self._waiting and not self._closed and not self._behind:
-            self._news.clear()
+    async def next(self, timeout_seconds: float) -> Message | None:
+        """Return the next message; ``None`` after the timeout, if closed, or if ``lagging``."""
+        if not self._queue and not self._closed and not self._lagging:
+            self._changed.clear()
             try:
-                async with asyncio.timeout(seconds):
-                    await self._news.wait()
+                async with asyncio.timeout(timeout_seconds):
+                    await self._changed.wait()
             except TimeoutError:
                 return None
-        if self._closed or self._behind or not self._waiting:
+        if self._closed or self._lagging or not self._queue:
             return None
-        return self._waiting.popleft()
+        return self._queue.popleft()

@@ -68,6 +68,11 @@ class CallbackStatus:
     last_status: int | None
     last_error: str | None
 
+    @property
+    def delivered(self) -> bool:
+        """Whether the receiver has accepted the callback."""
+        return self.delivered_at is not None
+
 
 def add_callback(connection: Connection, execution_id: str, url: str) -> None:
     """Notes who shall be told, in the transaction that stores the execution."""

@@ -9,7 +9,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from api.auth.api_keys import Role
-from api.auth.middleware import ROLES, SAFE_METHODS, TOKEN_ROUTES
+from api.auth.permissions import ROUTE_ROLES, SAFE_METHODS, TOKEN_ROUTES
 from api_service import create_app
 from config import Settings
 from tests.support.access import ENTRIES, KEYS, as_, caller, entry_of, key_of, socket_of, token_for
@@ -40,7 +40,7 @@ def is_public(method: str, path: str) -> bool:
 
 def needed(method: str, path: str) -> Role:
     """What a route asks for; with it in no table: what its method says."""
-    return ROLES.get(f"{method} {path}", Role.READ if method in SAFE_METHODS else Role.ADMIN)
+    return ROUTE_ROLES.get(f"{method} {path}", Role.READ if method in SAFE_METHODS else Role.ADMIN)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_every_route_asks_for_its_role(guarded: RunningService, route: tuple[str
         assert answer.status_code not in (401, 500)
         if role < needed(*route) and not is_public(*route):
             detail = problem_of(answer, 403)["detail"]
-            assert f"needs the role '{needed(*route).name.lower()}'" in detail
+            assert f"requires the role '{needed(*route).name.lower()}'" in detail
             assert name in detail
         else:
             assert answer.status_code != 403
@@ -109,11 +109,11 @@ def test_the_roles_are_as_they_are_meant():
         ("POST", "/api/workflows/execute"): Role.RUN,
         ("POST", "/api/executions/{execution_id}/cancel"): Role.RUN,
         ("POST", "/api/executions/{execution_id}/rerun"): Role.RUN,
-        ("POST", "/api/executions/{execution_id}/nodes/{node_id:path}/resume"): Role.RUN,
+        ("POST", "/api/executions/{execution_id}/nodes/{node_id}/resume"): Role.RUN,
         ("POST", "/api/nodes/execute"): Role.RUN,
         ("POST", "/api/workflows"): Role.ADMIN,
-        ("PUT", "/api/workflows/{workflow_id:path}"): Role.ADMIN,
-        ("DELETE", "/api/workflows/{workflow_id:path}"): Role.ADMIN,
+        ("PUT", "/api/workflows/{workflow_id}"): Role.ADMIN,
+        ("DELETE", "/api/workflows/{workflow_id}"): Role.ADMIN,
         ("POST", "/api/what/comes/next"): Role.ADMIN,
     }
     assert {route: needed(*route) for route in wanted} == wanted
@@ -122,7 +122,7 @@ def test_the_roles_are_as_they_are_meant():
 
 def test_the_tables_name_routes_that_are_there():
     there = {f"{method} {path}" for method, path in ROUTES}
-    assert set(ROLES) <= there
+    assert set(ROUTE_ROLES) <= there
     assert set(TOKEN_ROUTES) <= there
 
 

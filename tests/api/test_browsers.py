@@ -10,7 +10,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from api.auth.middleware import SAFE_METHODS
+from api.auth.permissions import SAFE_METHODS
 from api_service import create_app
 from config import Settings, SettingsError
 from tests.api.test_access import ROUTES

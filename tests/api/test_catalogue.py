@@ -107,15 +107,15 @@ def run(script: str, given: object) -> Any:
 
 def test_every_registered_type_is_there(catalogue: list[dict[str, Any]]):
     assert [item["type"] for item in catalogue] == TYPES.known
-    keys = "type title description category inputs outputs ports schema uiSchema defaults off"
-    assert all(set(item) == {*keys.split(), "secretFields"} for item in catalogue)
+    keys = "type title description category inputs outputs ports schema uiSchema defaults"
+    assert all(set(item) == {*keys.split(), "secretFields", "disabledReason"} for item in catalogue)
     assert all(item["title"] and item["description"] for item in catalogue)
 
 
 def test_a_type_that_is_off_is_there_and_says_why(service: RunningService):
     catalogue = service.http.get("/api/node-types").json()
-    off = {item["type"]: item["off"] for item in catalogue if item["off"] is not None}
-    assert off == {"code": "the type is disabled; set ENABLE_CODE_NODE=true to enable it"}
+    disabled = {i["type"]: i["disabledReason"] for i in catalogue if i["disabledReason"]}
+    assert disabled == {"code": "the type is disabled; set ENABLE_CODE_NODE=true to enable it"}
 
 
 def test_custom_types_are_described_with_and_without_a_model(catalogue: list[dict[str, Any]]):

@@ -16,8 +16,6 @@ from tests.support.service import RunningService, wait_until
         ("POST", "/", "GET"),
         ("PATCH", "/api/workflows", "GET, POST"),
         ("PATCH", "/api/workflows/w", "DELETE, GET, PUT"),
-        ("POST", "/api/workflows/with/slashes", "DELETE, GET, PUT"),
-        # Paths that are no workflows, though their ends could be ids.
         ("GET", "/api/workflows/execute", "POST"),
         ("PUT", "/api/workflows/w/executions", "GET"),
         ("DELETE", "/api/workflows/w/executions", "GET"),

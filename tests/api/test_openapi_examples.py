@@ -11,7 +11,7 @@ import pytest
 from api_service import EXAMPLES
 from tests.support.documents import document, node
 from tests.support.fuzzing import document_of
-from tests.support.openapi import Operation, operations_of, resolved
+from tests.support.openapi import Operation, operations_of
 from tests.support.probe_nodes import PROBE_TYPES, fresh_gates
 from tests.support.service import RunningService, wait_until
 
@@ -20,11 +20,6 @@ BODIES = [
     pytest.param(operation, media_type, body, id=f"{operation.name} {i}")
     for operation in OPERATIONS.values()
     for i, (media_type, body) in enumerate(operation.request_examples())
-]
-LINKS = [
-    pytest.param(operation, status, link, id=f"{operation.name} {status} {name}")
-    for operation in OPERATIONS.values()
-    for status, name, link in operation.links()
 ]
 TOKEN = "s3cr3t-t0ken"
 HOOKED = document(node("open", "webhook"), node("closed", "webhook", webhookToken=TOKEN))
@@ -115,43 +110,3 @@ def test_each_request_that_is_shown_is_accepted(
         execution = shown.service.ended(told["executionId"])
         assert execution["status"] == "completed"
         assert "Hello, Ada!" in str(execution["finalOutput"])
-
-
-@pytest.mark.parametrize(("operation", "status", "link"), LINKS)
-def test_each_link_leads_to_a_success(
-    shown: Shown, operation: Operation, status: str, link: dict[str, Any]
-):
-    path = shown.path_of(operation)
-    if status == "202":
-        path["workflow_id"] = "silent"
-    answer = shown.ask_with_example(operation, path)
-    assert answer.status_code == int(status), answer.text
-    if "executionId" in answer.json() and status != "202":
-        shown.service.ended(answer.json()["executionId"])
-    target = OPERATIONS[link["operationId"]]
-    parameters = {
-        place: resolved(value, answer, path) for place, value in link.get("parameters", {}).items()
-    }
-    by_place = {
-        kind: {
-            place.removeprefix(f"{kind}."): value
-            for place, value in parameters.items()
-            if place.startswith(f"{kind}.")
-        }
-        for kind in ("path", "query", "header")
-    }
-    assert None not in parameters.values()
-    example = next((body for _, body in target.request_examples()), None)
-    body = resolved(link["requestBody"], answer, path) if "requestBody" in link else example
-    if target.name == "updateWorkflow":
-        assert isinstance(body, dict)
-        body = {**body, "name": "Another name"}
-    if target.name == "streamExecution":
-        url = target.path.format(**by_place["path"])
-        with shown.service.http.stream("GET", url) as led_to:
-            assert led_to.status_code == 200
-        return
-    led_to = shown.ask(
-        target, by_place["path"], body, params=by_place["query"], headers=by_place["header"]
-    )
-    assert led_to.status_code in (200, 204), led_to.text

@@ -225,7 +225,7 @@ def test_another_content_coding_is_a_415_that_names_the_known_ones(
     ("body", "said"),
     [
         (b'{"a": 1}', "not valid gzip"),
-        (PACKED[:-4], "ends too early"),
+        (PACKED[:-4], "is truncated"),
         (PACKED + b"more", "not valid gzip"),
         (PACKED[:-8] + b"\0" * 8, "not valid gzip"),
     ],

@@ -255,13 +255,13 @@ def test_two_hundred_wait_without_holding_a_thread(tmp_path: Path, gates: Gates)
             httpx.Client(base_url=service.url, timeout=30, limits=limits) as client,
         ):
             calls = [pool.submit(client.post, "/api/webhook/w", json={"n": i}) for i in range(200)]
-            hub = service.app.state.services.hub
-            wait_until(lambda: hub.followers == 200)
+            hub = service.app.state.services.broadcaster
+            wait_until(lambda: hub.subscription_count == 200)
             assert threading.active_count() - before <= 200 + 10  # the callers' own
             gates.open("held")
             answers = [call.result() for call in calls]
         assert {answer.status_code for answer in answers} == {200}
-        wait_until(lambda: hub.followers == 0)
+        wait_until(lambda: hub.subscription_count == 0)
 
 
 def test_a_stop_of_the_service_answers_those_who_wait(tmp_path: Path, gates: Gates):

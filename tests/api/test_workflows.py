@@ -69,7 +69,7 @@ def test_a_draft_is_saved_and_told_what_it_lacks(service: RunningService) -> Non
     assert put(service, "draft").json()["valid"] is True
 
 
-UNUSABLE = ["execute", "validate", "a/executions", "/a", "a/", "a//b", "..", "a/./b", "", "a\0b"]
+UNUSABLE = ["execute", "validate", "a/executions", "/a", "a/", "a/b", "..", ".", "", "a\0b"]
 UNUSABLE += ["orchestrator-inline", "orchestrator-inline:org", 5, "x" * 501]
 
 
@@ -104,7 +104,7 @@ def test_what_cannot_be_stored_is_refused_with_its_place(
     assert row_counts(shared_service) == before
 
 
-@pytest.mark.parametrize("workflow_id", ["a/b", "ü 🎉", "100%", "executions", "a?b#c", "execute/x"])
+@pytest.mark.parametrize("workflow_id", ["a.b", "ü 🎉", "100%", "executions", "a?b#c"])
 def test_strange_ids_have_paths(shared_service: RunningService, workflow_id: str) -> None:
     made = create(shared_service, id=workflow_id)
     assert made.status_code == 201, made.text

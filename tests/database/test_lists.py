@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from api.pagination import encode_place, execution_place
+from api.pagination import encode_cursor, parse_execution_cursor
 from database import Database, ExampleWorkflow
 from database.executions.inputs import Submission
 from database.queries.results import ExecutionCursor, ExecutionFilter
@@ -40,7 +40,7 @@ async def walk(database: Database, wanted: ExecutionFilter, limit: int) -> list[
         found += [item.id for item in page.items]
         if page.end is None:
             return found
-        place = execution_place(encode_place(page.end))
+        place = parse_execution_cursor(encode_cursor(page.end))
 
 
 async def test_newest_first_whatever_the_page(database: Database, clock: MovingClock) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.streaming import broadcaster as broadcaster_module
+from api.streaming import journal_tail
 from database.queries.event_feed import EventFeed
 from engine.errors import StorageBusyError
 from tests.support.documents import document, line, node
@@ -18,7 +18,7 @@ GATED = document(node("gate", "gate"), node("end"), flow=("gate -> end",))
 
 @pytest.fixture
 def sweeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broadcaster_module, "SWEEP_INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr(journal_tail, "SWEEP_INTERVAL_SECONDS", 0.2)
 
 
 def test_who_follows_an_execution_that_is_deleted_is_told(

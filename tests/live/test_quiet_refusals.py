@@ -10,7 +10,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from logs import set_up_logging
+from logs import configure_logging
 from tests.support.access import ENTRIES
 from tests.support.log_records import records_of
 from tests.support.service import RunningService
@@ -30,7 +30,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[logging.LogRecord]]:
     """What uvicorn writes into the log of a service with its own settings."""
     monkeypatch.setattr(logging.root, "handlers", logging.root.handlers)
-    set_up_logging("INFO", "console")
+    configure_logging("INFO", "console")
     with records_of("uvicorn.error") as records:
         yield records
 
@@ -52,7 +52,7 @@ def test_a_websocket_at_another_path(
         connect(guarded.url.replace("http:", "ws:") + path, proxy=None)
     answer = refusal.value.response
     assert answer.status_code == REFUSED[path]
-    assert b'"detail":"A key is needed' in (answer.body or b"")
+    assert b'"detail":"An API key is required' in (answer.body or b"")
     assert loud(guarded, logged) == []
 
 

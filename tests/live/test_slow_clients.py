@@ -23,7 +23,7 @@ SEND_BUFFER_BYTES = 16_384
 
 
 def hub_of(service: RunningService) -> EventBroadcaster:
-    return service.app.state.services.hub
+    return service.app.state.services.broadcaster
 
 
 def wide() -> dict[str, Any]:
@@ -58,27 +58,27 @@ def test_who_does_not_read_holds_up_nobody_and_gets_everything_in_the_end(
     clients = [raw(service, path, buffer=4_096) for _ in range(3)]
     with websocket(service) as reading:
         hub = hub_of(service)
-        wait_until(lambda: hub.followers == 3)
+        wait_until(lambda: hub.subscription_count == 3)
         subscribe(reading, executionId=execution_id)
-        wait_until(lambda: hub.followers == 4)
+        wait_until(lambda: hub.subscription_count == 4)
         most = 0
         gates.open("gate")
         while service.poll(execution_id)["status"] == "running":
-            most = max([most, *(len(s._waiting) for s in subscriptions(hub))])
+            most = max([most, *(s.size for s in subscriptions(hub))])
         assert most <= QUEUE_SIZE
         reading.recv(timeout=10)
-    wait_until(lambda: [s.behind for s in subscriptions(hub)] == [True] * 3)  # they do hang
+    wait_until(lambda: [s.lagging for s in subscriptions(hub)] == [True] * 3)  # they do hang
     assert service.ended(execution_id)["status"] == "completed"
     last = service.poll(execution_id)["seq"]
     assert last > 300
     for client in clients:
         with client:
             assert seqs(list(parse(lines_of(client)))) == list(range(1, last + 1))
-    wait_until(lambda: hub.followers == 0)
+    wait_until(lambda: hub.subscription_count == 0)
 
 
 def subscriptions(hub: EventBroadcaster) -> list[Subscription]:
-    return [s for some in list(hub._of_execution.values()) for s in list(some)]
+    return list(hub._subscriptions)
 
 
 @pytest.mark.parametrize("abruptly", [True, False])
@@ -90,17 +90,17 @@ def test_who_goes_is_forgotten_at_once(
     hub = hub_of(service)
     for path in (f"/api/executions/{execution_id}/stream", "/api/events"):
         client = raw(service, path)
-        wait_until(lambda: hub.followers == 1)
+        wait_until(lambda: hub.subscription_count == 1)
         if abruptly:  # no FIN: a reset
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.close()
-        wait_until(lambda: hub.followers == 0, 2)
+        wait_until(lambda: hub.subscription_count == 0, 2)
     with websocket(service) as client:
         subscribe(client, executionId=execution_id)
-        wait_until(lambda: hub.followers == 1)
+        wait_until(lambda: hub.subscription_count == 1)
         client.socket.shutdown(socket.SHUT_RDWR)
-        wait_until(lambda: hub.followers == 0, 2)
-    wait_until(lambda: hub._tail is None)
+        wait_until(lambda: hub.subscription_count == 0, 2)
+    wait_until(lambda: not hub._tail.is_running)
 
 
 def test_coming_and_going_leaves_nothing_behind(service: RunningService, gates: Gates) -> None:
@@ -114,8 +114,9 @@ def test_coming_and_going_leaves_nothing_behind(service: RunningService, gates: 
             client.recv(100)
         for client in clients:
             client.close()
-    wait_until(lambda: hub.followers == 0)
-    assert (hub._of_execution, hub._of_organization, hub._tail) == ({}, {}, None)
+    wait_until(lambda: hub.subscription_count == 0)
+    assert hub._subscriptions.is_empty
+    assert not hub._tail.is_running
     assert service.app.state.services.database.commit_signal._listeners == ()
     gates.open("gate")
     events = told(service, execution_id, 0)  # and it goes on working
@@ -130,7 +131,7 @@ def test_who_follows_what_has_ended_is_forgotten_for_it(
     gates.wait_for("gate")
     hub = hub_of(service)
     with raw(service, f"/api/events?executionIds={ended},{runs}") as client:
-        wait_until(lambda: list(hub._of_execution) == [runs])
+        wait_until(lambda: hub._subscriptions.execution_ids == {runs})
         gates.open("gate")
         events = list(parse(lines_of(client)))
     assert [e.data["executionId"] for e in events if e.type == "execution_complete"] == [
@@ -158,9 +159,9 @@ def test_a_ping_comes_where_nothing_else_does(
 def test_what_is_transient_is_dropped_for_those_who_are_behind() -> None:
     slow = Subscription(SubscriptionFilter())
     for i in range(QUEUE_SIZE):
-        slow.offer(Message("e", {"type": "t"}, position=i))
-    slow.offer(Message("e", {"type": "transient"}))
-    assert not slow.behind
-    slow.offer(Message("e", {"type": "t"}, position=QUEUE_SIZE))
-    assert slow.behind
-    assert len(slow._waiting) == 0
+        slow.push(Message("e", {"type": "t"}, position=i))
+    slow.push(Message("e", {"type": "transient"}))
+    assert not slow.lagging
+    slow.push(Message("e", {"type": "t"}, position=QUEUE_SIZE))
+    assert slow.lagging
+    assert slow.size == 0

@@ -119,7 +119,7 @@ def test_too_many_subscriptions_are_refused_and_those_that_ended_do_not_count(
 
 
 def followers(service: RunningService) -> int:
-    return service.app.state.services.hub.followers
+    return service.app.state.services.broadcaster.subscription_count
 
 
 def test_without_keys_whoever_says_who_they_are_is_believed(

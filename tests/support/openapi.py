@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
 Path = dict[str, str]
 
 
@@ -28,12 +26,6 @@ class Operation:
             for value in examples_of(content):
                 yield media_type, value
 
-    def links(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Status, name and link."""
-        for status, answer in self.told["responses"].items():
-            for name, link in answer.get("links", {}).items():
-                yield status, name, link
-
 
 def operations_of(document: dict[str, Any]) -> list[Operation]:
     return [
@@ -47,19 +39,3 @@ def examples_of(content: dict[str, Any]) -> list[Any]:
     """The examples of a parameter, a header or a body."""
     named = [example["value"] for example in content.get("examples", {}).values()]
     return [content["example"], *named] if "example" in content else named
-
-
-def resolved(value: Any, answer: httpx.Response, path: Path) -> Any:
-    """What stands in a link, with its runtime expressions replaced by what they stand for."""
-    if isinstance(value, dict):
-        return {key: resolved(item, answer, path) for key, item in value.items()}
-    if not isinstance(value, str) or not value.startswith("$"):
-        return value
-    if value.startswith("$request.path."):
-        return path[value.removeprefix("$request.path.")]
-    if value.startswith("$response.header."):
-        return answer.headers[value.removeprefix("$response.header.")]
-    found = answer.json()
-    for part in value.removeprefix("$response.body#/").split("/"):
-        found = found[int(part) if isinstance(found, list) else part]
-    return found

@@ -85,11 +85,7 @@ class RunningService:
             copy_prepared_sqlite(self.path)
         _prepare_prefect_once(self.settings)
         self.app = create_app(self.settings, self._node_types)
-        self._server = Server(
-            self.app,
-            self.settings.shutdown_grace_seconds,
-            self.settings.request_body_timeout_seconds,
-        )
+        self._server = Server(self.app, self.settings.shutdown_grace_seconds)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self.listening_socket]}, daemon=True
         )

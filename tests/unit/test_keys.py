@@ -44,7 +44,7 @@ WRONG = [
     (f"page:read:*:{DIGEST[1:]}", "the last part of 'page'"),
     (f"page:read:*:{DIGEST},page:run:*:{OTHER}", "two entries 'page'"),
     (f"page:read:*:{DIGEST},shop:run:A:{DIGEST}", "'page' and 'shop' have the same key"),
-    (",\n,", "there is no entry"),
+    (",\n,", "contains no entry"),
 ]
 
 
@@ -63,7 +63,7 @@ def test_a_wrong_entry_is_told_in_one_line_that_names_no_key(text: str, why: str
 def test_a_file_that_has_no_entry_or_is_not_there_opens_nothing(tmp_path: Path):
     empty = tmp_path / "keys"
     empty.write_text("# nobody yet\n")
-    with pytest.raises(KeysError, match=r"^API_KEYS_FILE: there is no entry"):
+    with pytest.raises(KeysError, match=r"^API_KEYS_FILE: contains no entry"):
         read_keys(None, empty)
     with pytest.raises(KeysError, match=r"^API_KEYS_FILE: .+ cannot be read"):
         read_keys(None, tmp_path / "nothing")
