@@ -34,9 +34,9 @@ def mask_credentials(settings: Settings) -> None:
 
 def _mask(value: str, in_use: str) -> None:
     if len(value) >= MIN_CREDENTIAL_LENGTH:
-        secret_masker.learn(value)
+        secret_masker.add_secret(value)
     elif value:
-        secret_masker.learn_exactly(in_use)
+        secret_masker.add_literal(in_use)
 
 
 def _urls(settings: Settings) -> Iterator[str]:

@@ -32,7 +32,7 @@ class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
     """Formats a record as one line or a traceback, and masks the secrets in it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return secret_masker.error(super().format(record))
+        return secret_masker.mask_truncated(super().format(record))
 
 
 class _MaskedFormatter(logging.Formatter):
@@ -43,7 +43,7 @@ class _MaskedFormatter(logging.Formatter):
         self._formatter = formatter or logging.Formatter()
 
     def format(self, record: logging.LogRecord) -> str:
-        return secret_masker.error(self._formatter.format(record))
+        return secret_masker.mask_truncated(self._formatter.format(record))
 
 
 _CLIENT_TRIGGERED_MESSAGES = frozenset(

@@ -1,39 +1,39 @@
-"""Masking: the values of secrets, wherever they would leave the process, become ``***``.
+"""Secret masking: replaces the values of secrets with ``***`` in all data that leaves the process.
 
-There is one list of values for the whole process. Everything that a handler returns (results,
-errors) and every line of the log is masked against it, whichever execution used the secret: a
-response may come back to another one, or after a restart.
+One masker serves the whole process. It masks the results and errors of all handlers and every log
+line, regardless of the execution that used the secret, because a response can contain a secret of
+another execution.
 
-A text is searched once for all encodings of all secrets (Aho-Corasick), in pieces, so that masking
-stops when the work around it is stopped (``offload.check_stop``).
+One search (Aho-Corasick) finds all encodings of all secrets. Long strings are searched in chunks,
+so that masking stops when its node is stopped (``offload.check_stop``). Decision 0025
+(``docs/decisions``) lists the encodings.
 """
 
 import base64
-import html
 import json
-import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import Self
 from urllib.parse import quote, quote_plus
 
 from ahocorasick_rs import AhoCorasick, MatchKind
 
-from engine.json_values import JsonValue
+from engine.json_values import JsonValue, is_list, is_object
 from engine.masking import MASK
 from offload import check_stop
 
 MIN_SECRET_CHARS = 4
-"""Characters. A shorter one is in too many texts by chance, and masking would destroy them."""
-_MIN_PART_CHARS = 8
-"""Characters of the beginning of a secret that an error cut off there may not show either."""
+"""Minimum length of a secret. Shorter values occur by chance, so masking would destroy strings."""
+_MIN_PREFIX_CHARS = 8
+"""Minimum length of a secret's prefix that is masked at a position where an error was truncated."""
 _MIN_LINE_CHARS = 8
-_PIECE = 262_144
-"""Characters of a long text that one search reads: between two of them the work can be stopped."""
+"""Minimum length of a line that is masked when it occurs without the rest of its secret."""
+_CHUNK_CHARS = 262_144
+"""Maximum number of characters that one search reads."""
 
 _URL_CHARACTERS = "".join(chr(i) for i in range(0x21, 0x7F) if chr(i) not in '"#<>')
-_LEFT_IN_URLS = (
+_URL_SAFE_SETS = (
     "",
     "/",
     "!$&'()*+,;=:@/?",
@@ -42,189 +42,149 @@ _LEFT_IN_URLS = (
         for escaped in ("", "%", "?`{}", "%?`{}", "?`{}/:;=@[]\\^|", "%?`{}/:;=@[]\\^|")
     ),
 )
-"""What clients leave as it is in a path, a query or a user's name: RFC 3986 lets them choose, and
-the http node's client does as the URL standard of browsers says.
+"""Characters that clients leave unescaped in a path, query or user name. RFC 3986 permits several
+sets; the client of the ``http`` node follows the URL standard of browsers.
 """
-
-_LETTERS = "[A-Za-z0-9+/]"
-_LINE_END = r"(?:\r?\n|(?:\\+r)?\\+n)[ \t]*"
-"""Of a text, and of one inside of JSON or of JSON in JSON; what follows may be indented."""
-_LINE_ENDS = re.compile(_LINE_END)
-_IN_LINES = re.compile(
-    rf"(?:(?<!{_LETTERS})|(?<=\\n))(?:{_LETTERS}{{60,76}}{_LINE_END})+{_LETTERS}+"
-)
-"""Base64 as MIME (76 columns), PEM (64) and others (60) break it into lines, or hex. All lines but
-the last are full, so that prose is no such thing.
-"""
-_FULL_LINE = re.compile(rf"[\r\n\\](?<={_LETTERS}{{60}}.)", re.DOTALL)
-"""The end of such a line; texts without one are passed over a hundred times as quickly."""
-_UNBROKEN = re.compile(f"{_LETTERS}+")
-_LETTER = re.compile("[A-Za-mo-qs-z0-9+/]")
-"""A letter that is no part of the end of a line, which may be ``\\\\r\\\\n`` in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class _SecretPatterns:
-    """The automata that find one set of secrets."""
+    """Compiled patterns of one set of encodings."""
 
-    known: frozenset[str]
+    encodings: frozenset[str]
     text: AhoCorasick
-    """Finds every encoding of every secret."""
+    """Finds every encoding."""
     json: AhoCorasick
-    """Finds them in a JSON text, in which they are escaped once more."""
-    heads: AhoCorasick
-    """Finds the first characters of each encoding that is longer than those."""
-    unbroken: AhoCorasick
-    """Finds the encodings that base64 or hex may break into lines."""
-    in_order: tuple[str, ...]
-    longest: int
-    """Characters of the longest pattern of all automata."""
+    """Finds every encoding in JSON text, which escapes it once more."""
+    prefixes: AhoCorasick
+    """Finds the first characters of each encoding that is longer than these."""
+    ordered: tuple[str, ...]
+    max_chars: int
+    """Length of the longest pattern."""
 
     @classmethod
-    def of(cls, known: frozenset[str]) -> Self:
-        """Return the automata for these encodings."""
-        in_json = {json.dumps(text, ensure_ascii=False)[1:-1] for text in known}
+    def of(cls, encodings: frozenset[str]) -> Self:
+        """Return the compiled patterns of these encodings."""
+        in_json = {json.dumps(text, ensure_ascii=False)[1:-1] for text in encodings}
+        prefixes = {text[:_MIN_PREFIX_CHARS] for text in encodings if len(text) > _MIN_PREFIX_CHARS}
         return cls(
-            known,
-            _automaton(known),
+            encodings,
+            _automaton(encodings),
             _automaton(in_json),
-            _automaton({text[:_MIN_PART_CHARS] for text in known if len(text) > _MIN_PART_CHARS}),
-            _automaton(filter(_UNBROKEN.fullmatch, known)),
-            tuple(sorted(known)),
-            max(map(len, in_json | known), default=0),
+            _automaton(prefixes),
+            tuple(sorted(encodings)),
+            max(map(len, in_json | encodings)),
         )
 
-    def found(self, automaton: AhoCorasick, text: str) -> Iterator[tuple[int, int]]:
-        """Yield where the patterns of ``automaton`` are: the first of them first, the longest."""
-        at = 0
-        while at < len(text):
+    def matches(self, automaton: AhoCorasick, text: str) -> Iterator[tuple[int, int]]:
+        """Yield the positions of the leftmost longest matches, in order."""
+        start_of_chunk = 0
+        while start_of_chunk < len(text):
             check_stop()
-            whole = len(text) <= _PIECE
-            # A pattern may begin in this piece and end in the next one.
-            piece = text if whole else text[at : at + _PIECE + self.longest]
-            following = at + _PIECE
-            for start, end in _matches(automaton, piece):
-                if start >= _PIECE:
+            # The chunk overlaps the next one, because a match may begin here and end there.
+            chunk = text[start_of_chunk : start_of_chunk + _CHUNK_CHARS + self.max_chars]
+            next_chunk = start_of_chunk + _CHUNK_CHARS
+            for start, end in _matches(automaton, chunk):
+                if start >= _CHUNK_CHARS:
                     break
-                yield at + start, at + end
-                following = max(following, at + end)
-            at = following
+                yield start_of_chunk + start, start_of_chunk + end
+                next_chunk = max(next_chunk, start_of_chunk + end)
+            start_of_chunk = next_chunk
 
-    def is_in(self, automaton: AhoCorasick, text: str) -> bool:
-        """Return whether ``text`` holds a pattern of ``automaton``."""
-        return next(self.found(automaton, text), None) is not None
+    def contains(self, automaton: AhoCorasick, text: str) -> bool:
+        """Return whether a pattern of ``automaton`` occurs in ``text``."""
+        return next(self.matches(automaton, text), None) is not None
 
-    def masked(self, automaton: AhoCorasick, text: str) -> str:
-        """Return ``text`` with each pattern of ``automaton`` masked."""
-        return _without(text, self.found(automaton, text))
-
-    def masked_block(self, block: re.Match[str]) -> str:
-        """Return base64 or hex in lines as it is, or in one line if a secret was in it."""
-        whole = _joined_lines(block[0])
-        masked = self.masked(self.unbroken, whole)
-        return block[0] if masked == whole else masked
-
-    def beginnings(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield where ``text`` has the beginning of an encoding, eight characters or more."""
-        for start, _ in self.found(self.heads, text):
-            shown = text[start : start + self.longest]
-            at = bisect_left(self.in_order, shown)
-            near = self.in_order[max(0, at - 1) : at + 1]
-            yield start, start + max(_common(shown, encoding) for encoding in near)
+    def prefix_matches(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield the positions of prefixes of encodings."""
+        for start, _ in self.matches(self.prefixes, text):
+            candidate = text[start : start + self.max_chars]
+            index = bisect_left(self.ordered, candidate)
+            neighbors = self.ordered[max(0, index - 1) : index + 1]
+            yield start, start + max(_common_length(candidate, text) for text in neighbors)
 
 
 class Masker:
-    """The values that are never shown, in every encoding in which they may appear."""
+    """Values of secrets, in every encoding that is masked."""
 
     def __init__(self) -> None:
-        self._known: frozenset[str] = frozenset()
+        self._encodings: frozenset[str] = frozenset()
         self._compiled: _SecretPatterns | None = None
 
-    def learn(self, value: str) -> None:
-        """Mask ``value`` from now on.
+    def add_secret(self, value: str) -> None:
+        """Mask ``value`` from now on, in all its encodings.
 
         Raises:
             ValueError: If it is shorter than ``MIN_SECRET_CHARS``.
         """
         if len(value) < MIN_SECRET_CHARS:
             raise ValueError(f"is shorter than {MIN_SECRET_CHARS} characters")
-        if value not in self._known:
-            self._known = self._known.union(_spellings(value))
+        if value not in self._encodings:
+            self._encodings = self._encodings.union(_encodings(value))
 
-    def learn_exactly(self, text: str) -> None:
-        """Mask ``text`` from now on, in this encoding alone."""
-        self._known = self._known.union({text})
+    def add_literal(self, text: str) -> None:
+        """Mask ``text`` from now on, without its other encodings."""
+        self._encodings = self._encodings.union({text})
 
-    def holds(self, text: str) -> bool:
-        """Return whether ``text`` holds a secret."""
+    def contains(self, text: str) -> bool:
+        """Return whether ``text`` contains a secret."""
         patterns = self._patterns()
-        return patterns is not None and patterns.is_in(patterns.text, text)
+        return patterns is not None and patterns.contains(patterns.text, text)
 
-    def holds_json(self, text: str) -> bool:
-        """As ``holds``, for the strings in a JSON text, in which quotation marks are escaped."""
+    def contains_json(self, text: str) -> bool:
+        """Return whether a string in a JSON text contains a secret."""
         patterns = self._patterns()
-        if patterns is None:
-            return False
-        if patterns.is_in(patterns.json, text):
-            return True
-        if not _FULL_LINE.search(text):
-            return False
-        blocks = _IN_LINES.finditer(text)
-        return any(patterns.masked_block(block) != block[0] for block in blocks)
+        return patterns is not None and patterns.contains(patterns.json, text)
 
-    def text(self, text: str) -> str:
+    def mask(self, text: str) -> str:
         """Return ``text`` with every secret masked."""
         patterns = self._patterns()
         if patterns is None:
             return text
-        # Broken lines come first: with a mask in one of them they would not be found together.
-        if _FULL_LINE.search(text):
-            text = _IN_LINES.sub(patterns.masked_block, text)
-        return patterns.masked(patterns.text, text)
+        return _replace(text, patterns.matches(patterns.text, text))
 
-    def unfinished(self, text: str) -> int:
-        """Return how many characters at the end of ``text`` may be the beginning of a secret.
+    def mask_truncated(self, text: str) -> str:
+        """Return ``text`` with every secret masked, also a secret that was truncated."""
+        text = self.mask(text)
+        patterns = self._patterns()
+        return text if patterns is None else _replace(text, patterns.prefix_matches(text))
 
-        A text that comes in pieces keeps them back until the next piece is there.
+    def mask_json(self, value: JsonValue) -> JsonValue:
+        """Return a JSON value with every secret in its strings, keys and numbers masked."""
+        if isinstance(value, str):
+            return self.mask(value)
+        if is_object(value):
+            return {self.mask(key): self.mask_json(inner) for key, inner in value.items()}
+        if is_list(value):
+            return [self.mask_json(item) for item in value]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return MASK if self.contains(str(value)) else value
+        return value
+
+    def pending_suffix(self, text: str) -> int:
+        """Return the length of the longest suffix of ``text`` with which a secret may begin.
+
+        A stream holds these characters back until its next chunk arrives.
         """
         patterns = self._patterns()
         if patterns is None:
             return 0
-        in_order = patterns.in_order
-        longest = min(len(text), max(map(len, in_order)) - 1)
-        return next((i for i in range(longest, 0, -1) if _begins_one(in_order, text[-i:])), 0)
-
-    def error(self, text: str) -> str:
-        """As ``text``; also masks the beginning of a secret that was cut off in the middle."""
-        text = self.text(text)
-        patterns = self._patterns()
-        return text if patterns is None else _without(text, patterns.beginnings(text))
-
-    def value(self, value: JsonValue) -> JsonValue:
-        """Return a JSON value with every secret in its strings, keys and numbers masked."""
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, Mapping):
-            fields = cast("Mapping[str, JsonValue]", value)
-            return {self.text(key): self.value(inner) for key, inner in fields.items()}
-        if isinstance(value, list):
-            return [self.value(item) for item in cast("list[JsonValue]", value)]
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return MASK if self.holds(str(value)) else value
-        return value
+        ordered = patterns.ordered
+        max_chars = min(len(text), max(map(len, ordered)) - 1)
+        return next((i for i in range(max_chars, 0, -1) if _is_prefix(ordered, text[-i:])), 0)
 
     def _patterns(self) -> _SecretPatterns | None:
-        # Compiled at the first use: a service learns its secrets one after another.
-        if not self._known:
+        # Compiled at the first use, because a service adds its secrets one by one.
+        if not self._encodings:
             return None
         compiled = self._compiled
-        if compiled is None or compiled.known is not self._known:
-            compiled = self._compiled = _SecretPatterns.of(self._known)
+        if compiled is None or compiled.encodings is not self._encodings:
+            compiled = self._compiled = _SecretPatterns.of(self._encodings)
         return compiled
 
 
 secret_masker = Masker()
-"""The process's one masker."""
+"""Masker of the process."""
 
 
 def _automaton(patterns: Iterable[str]) -> AhoCorasick:
@@ -233,101 +193,63 @@ def _automaton(patterns: Iterable[str]) -> AhoCorasick:
 
 def _matches(automaton: AhoCorasick, text: str) -> Iterator[tuple[int, int]]:
     try:
-        found = automaton.find_matches_as_indexes(text)
-    except UnicodeEncodeError:  # a lone surrogate; the places of all else stay the same
-        found = automaton.find_matches_as_indexes(text.encode(errors="replace").decode())
-    for _, start, end in found:
+        matches = automaton.find_matches_as_indexes(text)
+    except UnicodeEncodeError:  # a lone surrogate; its replacement does not move the positions
+        matches = automaton.find_matches_as_indexes(text.encode(errors="replace").decode())
+    for _, start, end in matches:
         yield start, end
 
 
-def _without(text: str, places: Iterable[tuple[int, int]]) -> str:
-    """Return ``text`` with a mask in each place; a place that begins inside another is passed."""
+def _replace(text: str, matches: Iterable[tuple[int, int]]) -> str:
+    """Return ``text`` with a mask for each match; overlapping matches are skipped."""
     parts: list[str] = []
-    kept = 0
-    for start, end in places:
-        if start >= kept:
-            parts += (text[kept:start], MASK)
-            kept = end
-    return "".join((*parts, text[kept:])) if parts else text
+    end_of_last = 0
+    for start, end in matches:
+        if start >= end_of_last:
+            parts += (text[end_of_last:start], MASK)
+            end_of_last = end
+    return "".join((*parts, text[end_of_last:])) if parts else text
 
 
-def _joined_lines(block: str) -> str:
-    """Return a block of lines as one line. One call for 10 MB would hold the interpreter lock."""
-    parts: list[str] = []
-    start = 0
-    while start < len(block):
-        check_stop()
-        # A piece ends behind a letter, because a line end may have several characters.
-        letter = _LETTER.search(block, min(len(block), start + _PIECE))
-        end = letter.end() if letter else len(block)
-        parts.append(_LINE_ENDS.sub("", block[start:end]))
-        start = end
-    return "".join(parts)
+def _is_prefix(ordered: tuple[str, ...], text: str) -> bool:
+    # A search in the sorted encodings, because storing all prefixes would take megabytes.
+    index = bisect_left(ordered, text)
+    return index < len(ordered) and ordered[index].startswith(text)
 
 
-def _begins_one(in_order: tuple[str, ...], text: str) -> bool:
-    # What begins with a text follows it in order. To keep all beginnings takes megabytes.
-    at = bisect_left(in_order, text)
-    return at < len(in_order) and in_order[at].startswith(text)
+def _common_length(text: str, other: str) -> int:
+    return next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), len(text))
 
 
-def _spellings(value: str) -> Iterator[str]:
+def _encodings(value: str) -> Iterator[str]:
     lines = [line for line in value.splitlines() if len(line) >= _MIN_LINE_CHARS]
-    plain = {value, value.strip(), *lines}
-    for text in plain:
-        if len(text) >= MIN_SECRET_CHARS:
-            yield text.encode().hex()
-            yield text.encode().hex().upper()
-    plain |= {changed for text in plain for changed in (text.upper(), text.lower())}
-    for text in plain:
+    for text in {value, value.strip(), *lines}:
         if len(text) < MIN_SECRET_CHARS:
             continue
-        # As JSON it may stand in a query, in a page or in base64 in its turn.
-        for form in {text, *_in_json(text)}:
-            yield from _escaped(form)
-            for raw in (form.encode(), f":{form}".encode()):
-                yield base64.b64encode(raw).decode()
+        # JSON text may itself be part of a query or of base64.
+        for form in {text, *(json.dumps(text, ensure_ascii=flag)[1:-1] for flag in (True, False))}:
+            yield form
+            for encoded in {quote_plus(form), *(quote(form, safe=s) for s in _URL_SAFE_SETS)}:
+                yield encoded
+                yield _with_lower_case_escapes(encoded)
+            yield base64.b64encode(form.encode()).decode()
             yield from _within_base64(form.encode())
 
 
-def _escaped(text: str) -> Iterator[str]:
-    yield text
-    for once in _in_json(text):
-        yield once
-        yield from _in_json(once)
-    yield repr(text)[1:-1]
-    page = html.escape(text)
-    yield page
-    yield page.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
-    for encoded in {quote_plus(text), *(quote(text, safe=safe) for safe in _LEFT_IN_URLS)}:
-        yield encoded
-        yield "".join(_small_escapes(encoded))
-
-
-def _in_json(text: str) -> set[str]:
-    return {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
-
-
-def _small_escapes(encoded: str) -> Iterator[str]:
-    """``%2F`` as ``%2f``: either is right."""
+def _with_lower_case_escapes(encoded: str) -> str:
+    """Return ``%2F`` as ``%2f``, because both are valid."""
     first, *rest = encoded.split("%")
-    yield first
-    for part in rest:
-        yield f"%{part[:2].lower()}{part[2:]}"
+    return "%".join((first, *(part[:2].lower() + part[2:] for part in rest)))
 
 
 def _within_base64(raw: bytes) -> Iterator[str]:
-    """What ``raw`` becomes inside of a longer text's base64, as in Basic authentication: of each
-    of the three ways in which it can lie there, the letters that depend on it alone.
+    """Yield the base64 characters that depend on ``raw`` alone, for each of its three alignments.
+
+    They occur in the base64 of a longer value, such as ``user:password`` in Basic authentication.
     """
-    for before in range(3):
-        encode = base64.b64encode(bytes(before) + raw).decode()
-        start = -(-before * 8 // 6)
-        inner = encode[start : (before + len(raw)) * 8 // 6]
+    for offset in range(3):
+        encoded = base64.b64encode(bytes(offset) + raw).decode()
+        inner = encoded[-(-offset * 8 // 6) : (offset + len(raw)) * 8 // 6]
         if len(inner) >= MIN_SECRET_CHARS:
             yield inner
             yield inner.translate(str.maketrans("+/", "-_"))
-
-
-def _common(text: str, other: str) -> int:
-    return next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), len(text))

@@ -33,7 +33,7 @@ class Secrets:
 
     def __post_init__(self) -> None:
         for value in self.values.values():
-            secret_masker.learn(value)
+            secret_masker.add_secret(value)
 
     def get(self, name: str) -> str | Missing:
         """The value of a secret, or ``MISSING``."""
@@ -58,7 +58,7 @@ class Secrets:
                 self._fetched.pop(name, None)
                 continue
             try:
-                secret_masker.learn(value)
+                secret_masker.add_secret(value)
             except ValueError as error:
                 raise NodeError(f"the secret '{name}' {error}", retryable=False) from None
             self._fetched[name] = value

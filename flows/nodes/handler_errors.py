@@ -49,11 +49,11 @@ def traceback_text(error: BaseException, skipped_file: str = "") -> str:
     lines = traceback.TracebackException(type(error), error, frames, limit=-MAX_FRAMES).format()
     text = "".join(lines).strip()
     if len(text) <= MAX_TRACEBACK_CHARACTERS:
-        return secret_masker.error(text)
+        return secret_masker.mask_truncated(text)
     # A cut may divide a secret, which is not found then: what is next to the cut is left out.
     half = MAX_TRACEBACK_CHARACTERS // 2
-    begin = secret_masker.error(text[: half + _MARGIN])
-    end = secret_masker.error(text[-half - _MARGIN :])
+    begin = secret_masker.mask_truncated(text[: half + _MARGIN])
+    end = secret_masker.mask_truncated(text[-half - _MARGIN :])
     return f"{begin[:-_MARGIN]}{_CUT}{end[_MARGIN:]}"
 
 

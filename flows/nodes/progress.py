@@ -168,7 +168,7 @@ class NodeProgress:
                 if attempt is not None:
                     percentage, message = latest
                     # It may have been cut in the middle of a secret.
-                    shown = None if message is None else secret_masker.error(message)
+                    shown = None if message is None else secret_masker.mask_truncated(message)
                     wanted = lambda: self._live is attempt and not self._reports.closed  # noqa: E731
                     await self._record(percentage, shown, wanted)
         except Exception as error:  # noqa: BLE001 - the walk finds out by itself; no node fails
@@ -229,8 +229,8 @@ class AttemptProgress:
         """
         pieces, self._pieces, self._size = self._pieces, {}, 0
         for output, texts in pieces.items():
-            text = secret_masker.text("".join(texts))
-            kept = 0 if last else secret_masker.unfinished(text)
+            text = secret_masker.mask("".join(texts))
+            kept = 0 if last else secret_masker.pending_suffix(text)
             if kept:
                 self._pieces[output] = [text[-kept:]]
                 text = text[:-kept]

@@ -63,10 +63,10 @@ def checked_result(returned: object, limits: RunLimits = DEFAULT_RUN_LIMITS) -> 
         detail, rest = _encoded("result", result, left, limits)
     if reason := why_not_parking(result):
         raise NodeError(f"the handler's result cannot park its node: {reason}", retryable=False)
-    if secret_masker.holds_json(output_data) or (detail and secret_masker.holds_json(detail)):
-        output_data, copy = _encoded("outputData", secret_masker.value(copy), _NO_LIMIT, limits)
+    if secret_masker.contains_json(output_data) or (detail and secret_masker.contains_json(detail)):
+        output_data, copy = _encoded("outputData", secret_masker.mask_json(copy), _NO_LIMIT, limits)
         if detail:
-            detail, rest = _encoded("result", secret_masker.value(rest), _NO_LIMIT, limits)
+            detail, rest = _encoded("result", secret_masker.mask_json(rest), _NO_LIMIT, limits)
     stored = cast("dict[str, JsonValue]", rest)
     return NodeResult(output_data, detail, {**stored, "outputData": copy})
 
@@ -86,7 +86,7 @@ def _encoded(
 
 def redact_error(error: Exception) -> Exception:
     """``error`` itself where it gives no secret away, else one that says the same without it."""
-    told = secret_masker.error(_whole_text(error))
+    told = secret_masker.mask_truncated(_whole_text(error))
     if told == _whole_text(error):
         return error
     if not isinstance(error, NodeError):

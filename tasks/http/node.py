@@ -182,7 +182,7 @@ def _remove_credentials(call: Call, request: httpx2.Request) -> None:
             retryable=False,
         )
     for name, value in list(request.headers.items()):
-        if name == call.auth_header or is_credential_header(name) or secret_masker.holds(value):
+        if name == call.auth_header or is_credential_header(name) or secret_masker.contains(value):
             del request.headers[name]
 
 
@@ -200,7 +200,7 @@ def _refuse_failure(call: Call, response: httpx2.Response) -> None:
     answer = f"{call.shown} answered {status} {response.reason_phrase}".rstrip()
     body = Body.of(response)
     # A secret is masked before the text is cut, so that no part of it is left at the end.
-    said = "" if body.is_binary() else secret_masker.text(body.text(_MASKED_BYTES)).strip()
+    said = "" if body.is_binary() else secret_masker.mask(body.text(_MASKED_BYTES)).strip()
     raise NodeError(
         f"{answer}: {said[:_SHOWN_BODY]}" if said else answer,
         retryable=status == HTTPStatus.TOO_MANY_REQUESTS

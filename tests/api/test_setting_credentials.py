@@ -85,4 +85,4 @@ def test_every_credential_of_the_settings_is_masked(
 ):
     monkeypatch.setattr(secret_masker, "_known", frozenset[str]())
     mask_credentials(Settings(_env_file=None, **settings))  # pyright: ignore[reportCallIssue]
-    assert secret_masker.text(f"it is {text}.") == f"it is {masked}."
+    assert secret_masker.mask(f"it is {text}.") == f"it is {masked}."

@@ -24,7 +24,7 @@ def look_up(record: dict) -> object:
 @pytest.fixture
 def secret(monkeypatch) -> str:
     masker = Masker()
-    masker.learn(SECRET)
+    masker.add_secret(SECRET)
     monkeypatch.setattr(handler_errors, "secret_masker", masker)
     return SECRET
 

@@ -99,7 +99,7 @@ def test_a_secret_that_comes_in_pieces_is_masked_and_nothing_else_is_held_back(
     monkeypatch: pytest.MonkeyPatch,
 ):
     masker = Masker()
-    masker.learn("s3cret-value")
+    masker.add_secret("s3cret-value")
     monkeypatch.setattr("flows.nodes.progress.secret_masker", masker)
 
     async def handler() -> None:

@@ -238,7 +238,7 @@ async def test_a_redirect_to_another_origin_does_not_take_the_secret_along(
 
 
 async def test_a_redirect_to_another_origin_takes_no_credentials_of_the_table_along():
-    secret_masker.learn("s3cret-of-the-table")
+    secret_masker.add_secret("s3cret-of-the-table")
     headers = {"X-Api-Key": "typed", "X-Shop": "v1 s3cret-of-the-table", "X-Trace": "t"}
     async with serve(OK) as other:
         elsewhere = Response(302, headers={"Location": f"{other.url}/x"})

@@ -25,7 +25,7 @@ prepare_prefect(None, Path(sys.argv[1]))
 import api_service
 from tasks.masking import secret_masker
 from logs import configure_logging
-secret_masker.learn("v3ry-s3cret")
+secret_masker.add_secret("v3ry-s3cret")
 configure_logging("INFO", "json")
 for name in {LOGGERS!r}:
     try:

@@ -51,7 +51,7 @@ def test_the_last_report_is_written_when_the_interval_is_over():
 
 
 def test_a_message_that_was_cut_within_a_secret_does_not_show_its_beginning():
-    secret_masker.learn("an-unfinished-report-s3cret")
+    secret_masker.add_secret("an-unfinished-report-s3cret")
 
     async def handler() -> None:
         report_progress(1, "." * (MAX_MESSAGE_CHARS - 20) + "an-unfinished-report-s3cret")
