@@ -338,7 +338,7 @@ class ResponseTooLargeError(NodeError):
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
-            f"the answer is larger than {limit_bytes} bytes (HTTP_MAX_RESPONSE_BYTES)",
+            f"the response is larger than {limit_bytes} bytes (HTTP_MAX_RESPONSE_BYTES)",
             retryable=False,
         )
 

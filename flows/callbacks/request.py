@@ -24,7 +24,7 @@ from engine.errors import NodeError, describe
 from engine.json_values import JsonValue, load_json
 from engine.status import ExecutionStatus, end_event_type
 from tasks.context import HandlerSettings
-from tasks.http.client import new_client, parse_retry_after, parse_url, plain_reason
+from tasks.http.client import describe_error, new_client, parse_retry_after, parse_url
 from version import VERSION
 
 log = structlog.get_logger()
@@ -147,9 +147,9 @@ async def send(
             failure=AttemptFailure(describe(error), is_final=not error.retryable)
         )
     except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL) as error:
-        return CallbackResponse(failure=AttemptFailure(plain_reason(error), is_final=True))
+        return CallbackResponse(failure=AttemptFailure(describe_error(error), is_final=True))
     except httpx2.HTTPError as error:
-        return CallbackResponse(failure=AttemptFailure(plain_reason(error)))
+        return CallbackResponse(failure=AttemptFailure(describe_error(error)))
     except Exception as error:
         log.exception("callback_send_failed")
         return CallbackResponse(

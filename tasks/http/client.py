@@ -27,7 +27,7 @@ from tasks.http.ssrf_guard import (
     AllowedHost,
     SsrfGuard,
     parse_allowed_hosts,
-    written_address,
+    parse_ip_literal,
 )
 from tasks.http.transport import ClientLimits, GuardedTransport
 
@@ -113,7 +113,7 @@ def _with_server(guard: SsrfGuard, base_url: str) -> SsrfGuard:
     """``guard``, opened for the host and port of a URL."""
     url = parse_url(base_url)
     port = url.port or {"http": 80, "https": 443}[url.scheme]
-    written = written_address(url.host)
+    written = parse_ip_literal(url.host)
     if written is None:
         server = AllowedHost(name=url.host.rstrip(".").lower(), port=port)
     else:
@@ -140,14 +140,14 @@ def parse_url(text: str) -> httpx2.URL:
     return url
 
 
-def shown_url(url: httpx2.URL) -> str:
+def redacted_url(url: httpx2.URL) -> str:
     """A URL for messages: without the query and the credentials, which may be secret."""
     port = f":{url.port}" if url.port else ""
     host = f"[{url.host}]" if ":" in url.host else url.host
     return f"{url.scheme}://{host}{port}{url.path}"
 
 
-def plain_reason(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Why a call came to nothing, in words; never empty, and never a header's value."""
     last = ""
     for cause in _causes(error):

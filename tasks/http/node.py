@@ -19,7 +19,7 @@ from offload import run_sized
 from tasks.compute import compute, to_json
 from tasks.config.base import fill, fill_text, read_config
 from tasks.context import HandlerSettings, current_node_run
-from tasks.http.client import new_client, parse_retry_after, plain_reason, shown_url
+from tasks.http.client import describe_error, new_client, parse_retry_after, redacted_url
 from tasks.http.config import BasicAuth, BearerAuth, HttpConfig, Pair
 from tasks.http.headers import HOST, check_header_name, check_header_value
 from tasks.http.request_body import encode_body
@@ -50,7 +50,7 @@ class Call:
     @property
     def shown(self) -> str:
         """The call in messages."""
-        return f"{self.method} {shown_url(self.url)}"
+        return f"{self.method} {redacted_url(self.url)}"
 
 
 @task(name="http")
@@ -162,9 +162,9 @@ async def _make(
         message = f"{call.shown} redirected more than {settings.http_max_redirects} times"
         raise NodeError(message, retryable=False) from None
     except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL) as error:
-        raise NodeError(f"{call.shown}: {plain_reason(error)}", retryable=False) from None
+        raise NodeError(f"{call.shown}: {describe_error(error)}", retryable=False) from None
     except httpx2.HTTPError as error:
-        raise NodeError(f"{call.shown}: {plain_reason(error)}") from error
+        raise NodeError(f"{call.shown}: {describe_error(error)}") from error
 
 
 def _remove_credentials(call: Call, request: httpx2.Request) -> None:
@@ -177,7 +177,7 @@ def _remove_credentials(call: Call, request: httpx2.Request) -> None:
     """
     if call.content and "Content-Length" in request.headers:
         raise NodeError(
-            f"the server redirects to another origin, {shown_url(request.url)}, and the body is "
+            f"the server redirects to another origin, {redacted_url(request.url)}, and the body is "
             "not sent there; if that address is right, set it as httpUrl",
             retryable=False,
         )

@@ -1,7 +1,8 @@
-"""Where calls may go: which addresses are nobody's business, and what the operator has opened.
+"""SSRF guard: blocks requests to addresses that are not public, unless the operator allows them.
 
-The ranges are those of IANA's registries of special-purpose addresses, IPv4 and IPv6, in so far as
-they are not globally reachable, and the addresses at which clouds hand out credentials.
+Public addresses are those that ``ipaddress`` calls global, that is, that IANA's registries of
+special-purpose addresses call globally reachable, without the addresses at which clouds publish
+credentials.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ MAX_PORT = 65_535
 
 
 class AddressKind(StrEnum):
-    """Why an address is closed, as it stands in messages."""
+    """Reason why an address is blocked; the values are part of error messages."""
 
     LOOPBACK = "a loopback address"
     PRIVATE = "a private address"
@@ -45,27 +46,25 @@ class AddressKind(StrEnum):
 _PRIVATE_NETWORKS = frozenset(
     {AddressKind.LOOPBACK, AddressKind.PRIVATE, AddressKind.LINK_LOCAL, AddressKind.SHARED}
 )
-"""What ``HTTP_ALLOW_PRIVATE_NETWORKS`` opens. No network has hosts at the others."""
+"""The kinds that ``HTTP_ALLOW_PRIVATE_NETWORKS`` allows; no network has hosts of the others."""
 
 _RANGES: dict[AddressKind, str] = {
-    # First, because some lie inside other ranges: AWS and most others, AWS containers and their
-    # identities, Alibaba, Azure, Oracle; then AWS, Google and Scaleway by IPv6.
+    # First, because some of these addresses are inside other ranges: AWS and most other clouds, AWS
+    # containers and their identities, Alibaba, Azure, Oracle; IPv6: AWS, Google, Scaleway.
     AddressKind.METADATA: "169.254.169.254 169.254.170.2 169.254.170.23 100.100.100.200 "
     "168.63.129.16 "
     "192.0.0.192 fd00:ec2::254 fd00:ec2::23 fd20:ce::254 fd00:42::42",
-    AddressKind.LOOPBACK: "127.0.0.0/8 ::1",
+    # Explicit, because the error names the kind. fec0::/10 is global to ``ipaddress``, and so is
+    # 64:ff9b:1::/48 before Python 3.12.4.
     AddressKind.PRIVATE: "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 "
     "fc00::/7 fec0::/10 64:ff9b:1::/48",
-    AddressKind.LINK_LOCAL: "169.254.0.0/16 fe80::/10",
     AddressKind.SHARED: "100.64.0.0/10",
     AddressKind.UNSPECIFIED: "0.0.0.0/8 ::",
-    AddressKind.MULTICAST: "224.0.0.0/4 ff00::/8",
-    # Protocol assignments (Teredo among IPv6's), documentation, 6to4's relays, benchmarks, the rest
-    # of IPv4, and the discard prefix. What is no IPv6 unicast at all follows in ``kind_of``.
-    AddressKind.RESERVED: "192.0.0.0/24 192.0.2.0/24 192.88.99.0/24 198.18.0.0/15 198.51.100.0/24 "
-    "203.0.113.0/24 240.0.0.0/4 100::/64 2001::/23 2001:db8::/32 3fff::/20",
+    # Parts of 192.0.0.0/24 and 2001::/23 (Teredo, protocol assignments) and all of 192.88.99.0/24
+    # (6to4 relays) and 3fff::/20 (documentation) are global to some versions of ``ipaddress``.
+    AddressKind.RESERVED: "192.0.0.0/24 192.88.99.0/24 2001::/23 3fff::/20",
 }
-_CLOSED: list[tuple[Network, AddressKind]] = [
+_BLOCKED: list[tuple[Network, AddressKind]] = [
     (ip_network(text), kind) for kind, texts in _RANGES.items() for text in texts.split()
 ]
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
@@ -77,25 +76,31 @@ _CLASSIC = re.compile(rf"{_CLASSIC_PART}(?:\.{_CLASSIC_PART}){{0,3}}", re.IGNORE
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 
 
-def kind_of(address: Address) -> AddressKind | None:
-    """Why no call may go to ``address``; ``None`` when it is an ordinary public one."""
-    address = _reached(address)
-    for network, kind in _CLOSED:
+def blocked_kind(address: Address) -> AddressKind | None:
+    """Return the reason why ``address`` is blocked, or ``None`` for a public address."""
+    address = _destination(address)
+    for network, kind in _BLOCKED:
         if address in network:
             return kind
+    if address.is_loopback:
+        return AddressKind.LOOPBACK
+    if address.is_link_local:
+        return AddressKind.LINK_LOCAL
+    if address.is_multicast:
+        return AddressKind.MULTICAST
     if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
         return AddressKind.RESERVED
-    return None
+    return None if address.is_global else AddressKind.RESERVED
 
 
-def _reached(address: Address) -> Address:
-    """Where a packet to ``address`` ends up: the IPv4 address within an IPv6 one, and no zone."""
+def _destination(address: Address) -> Address:
+    """Return the IPv4 address within an IPv6 address, or the address without its zone."""
     if isinstance(address, IPv4Address):
         return address
-    within = address.ipv4_mapped or address.sixtofour
-    if within is not None:
-        return within
-    if address in _NAT64:  # what IPv6-only networks give for a name that has IPv4 alone
+    embedded = address.ipv4_mapped or address.sixtofour
+    if embedded is not None:
+        return embedded
+    if address in _NAT64:  # the address that IPv6-only networks return for an IPv4-only host
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return IPv6Address(int(address))
 
@@ -105,26 +110,26 @@ class AllowedHost:
     """One entry of ``HTTP_ALLOWED_HOSTS``: a name, all names below one, or a range of addresses."""
 
     name: str = ""
-    """In lower case; with a leading dot for what is below it; empty for a range."""
+    """The name in lower case; a leading dot means all names below it; empty for a range."""
     network: Network | None = None
     port: int | None = None
-    """Without one, all ports."""
+    """The only permitted port; ``None`` permits all ports."""
 
-    def opens(self, host: str, port: int, address: Address | None) -> bool:
-        """Whether the operator has opened ``host``, or the address at which it is found."""
+    def allows(self, host: str, port: int, address: Address | None) -> bool:
+        """Return whether the entry allows ``host``, or the address to which it resolves."""
         if self.port not in {None, port}:
             return False
         if self.network is not None:
-            return address is not None and _reached(address) in self.network
+            return address is not None and _destination(address) in self.network
         name = host.rstrip(".").lower()
         return name.endswith(self.name) if self.name.startswith(".") else name == self.name
 
 
 def parse_allowed_hosts(text: str) -> tuple[AllowedHost, ...]:
-    """The entries of ``HTTP_ALLOWED_HOSTS``, which are separated by commas.
+    """Return the entries of ``HTTP_ALLOWED_HOSTS``, which are separated by commas.
 
     Raises:
-        ValueError: one of them is no host; the message names it.
+        ValueError: If an entry is invalid; the message names it.
     """
     return tuple(_parse_allowed(entry.strip()) for entry in text.split(",") if entry.strip())
 
@@ -133,7 +138,7 @@ def _parse_allowed(entry: str) -> AllowedHost:
     bracketed = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?", entry)
     if bracketed:
         host, port_text = bracketed[1], bracketed[2]
-    elif entry.count(":") > 1:  # IPv6, which takes a port in brackets only
+    elif entry.count(":") > 1:  # IPv6, which has a port only with brackets
         host, port_text = entry, None
     else:
         host, colon, port_text = entry.partition(":")
@@ -147,83 +152,87 @@ def _parse_allowed(entry: str) -> AllowedHost:
         return AllowedHost(network=ip_network(host), port=port)
     except ValueError as error:
         if "/" in host or bracketed:
-            raise ValueError(f"'{entry}' is no range of addresses: {error}") from None
+            raise ValueError(f"'{entry}' is not a range of addresses: {error}") from None
     name = host.lower().rstrip(".")
-    below = name.startswith("*.")
+    is_suffix = name.startswith("*.")
     name = name.removeprefix("*.")
     if not name.isascii():
-        name = _in_ascii(entry, name)
+        name = _to_ascii(entry, name)
     if not _NAME.fullmatch(name) or _CLASSIC.fullmatch(name):
         raise ValueError(
             f"'{entry}' should be a host name, *.suffix, an address or a range such as 10.0.0.0/8, "
             "with or without :port"
         )
-    return AllowedHost(name=f".{name}" if below else name, port=port)
+    return AllowedHost(name=f".{name}" if is_suffix else name, port=port)
 
 
-def _in_ascii(entry: str, name: str) -> str:
+def _to_ascii(entry: str, name: str) -> str:
     try:
         return httpx2.URL(scheme="http", host=name).raw_host.decode("ascii")
     except httpx2.InvalidURL:
-        raise ValueError(f"'{entry}' is no host name") from None
+        raise ValueError(f"'{entry}' is not a valid host name") from None
 
 
 @dataclass(frozen=True, slots=True)
 class SsrfGuard:
-    """What calls may reach: everything public, and what the operator has opened."""
+    """Check of destinations: permits public addresses and those that the operator allows."""
 
     allow_private: bool = False
     allowed: tuple[AllowedHost, ...] = ()
 
     async def addresses(self, host: str, port: int) -> list[str]:
-        """The addresses of ``host``, all of them checked: who connects, connects to one of these.
+        """Return the checked addresses of ``host``; a connection must use one of them.
 
         Raises:
-            AddressBlockedError: one of them is closed.
-            OSError: the name cannot be resolved.
+            AddressBlockedError: If one of the addresses is blocked.
+            OSError: If the name cannot be resolved.
         """
         found = await resolve(host, port)
         for address in found:
-            self._check(host, port, address)
+            self._is_public(host, port, address)
         return [str(address) for address in found]
 
-    async def goes_through_proxy(self, host: str, port: int) -> bool:
-        """Whether ``host`` is public, so that its calls are a proxy's, as far as can be told.
+    async def use_proxy(self, host: str, port: int) -> bool:
+        """Return whether requests to ``host`` use the proxy.
 
-        What is open only because the operator opened it is called directly. A name that resolves
-        for nobody but the proxy is left to the proxy, unless it is one of private networks.
+        Public hosts use it; hosts that the operator allows are called directly. A name that only
+        the proxy can resolve uses it too, unless it is a name of private networks.
 
         Raises:
-            AddressBlockedError: it is closed.
+            AddressBlockedError: If one of the addresses is blocked.
         """
         try:
             found = await resolve(host, port)
         except OSError:
             name = host.rstrip(".").lower()
             private = "." not in name or name.endswith(_PRIVATE_SUFFIXES)
-            is_open = self.allow_private or any(
-                entry.opens(host, port, None) for entry in self.allowed
+            allowed = self.allow_private or any(
+                entry.allows(host, port, None) for entry in self.allowed
             )
-            if private and not is_open:
+            if private and not allowed:
                 raise _blocked(host, port, AddressKind.PRIVATE_NAME) from None
             return True
-        public = [self._check(host, port, address) for address in found]  # each of them
+        public = [self._is_public(host, port, address) for address in found]  # checks all of them
         return all(public)
 
-    def _check(self, host: str, port: int, address: Address) -> bool:
-        """``True`` for a public address, ``False`` for another that is open."""
-        kind = kind_of(address)
+    def _is_public(self, host: str, port: int, address: Address) -> bool:
+        """Return whether a permitted address is public, or only allowed by the operator.
+
+        Raises:
+            AddressBlockedError: If the address is not permitted.
+        """
+        kind = blocked_kind(address)
         if kind is None:
             return True
         if self.allow_private and kind in _PRIVATE_NETWORKS:
             return False
-        if any(entry.opens(host, port, address) for entry in self.allowed):
+        if any(entry.allows(host, port, address) for entry in self.allowed):
             return False
         raise _blocked(host, port, kind)
 
 
 def _blocked(host: str, port: int, kind: AddressKind) -> AddressBlockedError:
-    name = str(written_address(host) or host).partition("%")[0].rstrip(".")
+    name = str(parse_ip_literal(host) or host).partition("%")[0].rstrip(".")
     where = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
     remedy = f"HTTP_ALLOWED_HOSTS={where}"
     if kind in _PRIVATE_NETWORKS:
@@ -232,18 +241,18 @@ def _blocked(host: str, port: int, kind: AddressKind) -> AddressBlockedError:
 
 
 async def resolve(host: str, port: int) -> list[Address]:
-    """The addresses of ``host`` as the system resolves it, the preferred one first.
+    """Return the addresses of ``host`` in the order of the system's resolver.
 
     Raises:
-        OSError: it has none.
+        OSError: If the name has no address.
     """
-    written = written_address(host)
-    if written is not None:
-        return [written]
+    literal = parse_ip_literal(host)
+    if literal is not None:
+        return [literal]
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError:  # a label that is empty or too long for any name
-        raise socket.gaierror(socket.EAI_NONAME, "no name of a host") from None
+        raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from None
     addresses = [_sockaddr(*entry[4]) for entry in found]
     if not addresses:
         raise socket.gaierror(socket.EAI_NONAME, "no address")
@@ -255,11 +264,11 @@ def _sockaddr(text: object, _port: object, _flow: object = 0, scope: object = 0)
     return ip_address(f"{text}{zone}")
 
 
-def written_address(host: str) -> Address | None:
-    """The address that ``host`` spells out, in any way that systems read; ``None`` for a name.
+def parse_ip_literal(host: str) -> Address | None:
+    """Return the IP address that ``host`` is, in any notation; ``None`` for a name.
 
-    That is also ``2130706433``, ``0x7f.1``, ``0177.0.0.1`` and ``127.1``, with or without a dot at
-    the end: resolvers differ in what they make of these, and here none is asked.
+    Notations such as ``2130706433``, ``0x7f.1``, ``0177.0.0.1`` and ``127.1``, with or without a
+    final dot, are parsed here, because resolvers disagree about them.
     """
     text = host.removesuffix(".")
     try:

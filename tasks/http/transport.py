@@ -1,8 +1,9 @@
-"""The guard where connections are made.
+"""Guarded transport: checks the address of every connection, and limits and decodes responses.
 
-A transport of httpx2 asks its network backend for a connection to a host and a port. Ours
-resolves the name, has every address checked, and connects to one of those very addresses, for the
-first request as for each redirect. Host header, SNI and certificate remain those of the name.
+A transport of httpx2 gets its connections from a network backend, by host and port. The backend of
+this module resolves the name, checks every address, and connects to one of the checked addresses,
+for the first request and for each redirect. Host header, SNI and certificate remain those of the
+name.
 """
 
 import asyncio
@@ -18,13 +19,13 @@ import httpcore2
 import httpx2
 
 from engine.errors import NodeError
-from tasks.http.decoding import Decoder, decoders_of, limited
+from tasks.http.decoding import codings_of, decode_body
 from tasks.http.ssrf_guard import SsrfGuard
 
 CONNECTION_ATTEMPT_DELAY_SECONDS = 0.25
-"""How long an address is tried alone before the next is tried beside it (RFC 8305, 8)."""
-_CONNECTIONS = 100
-_SCHEMES = {"http": 80, "https": 443}
+"""Delay before the next address is tried in parallel (RFC 8305, 8), in seconds."""
+_MAX_CONNECTIONS = 100
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _SocketOptions = Iterable[
     tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
@@ -33,10 +34,10 @@ _SocketOptions = Iterable[
 
 @cache
 def ssl_context() -> SSLContext:
-    """The process's one TLS context: reading the certificates anew takes 20 ms a client.
+    """Return the TLS context of the process, because reading the certificates takes 20 ms.
 
-    The certificates are those that certifi brings along, since a bare container has none, or those
-    that OpenSSL's ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` name.
+    The certificates are those of certifi, because a minimal container has none, or those that
+    OpenSSL's ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` name.
     """
     file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if not file and not directory:
@@ -46,23 +47,26 @@ def ssl_context() -> SSLContext:
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """What holds for every call of a client."""
+    """Limits that apply to every request of a client."""
 
     guard: SsrfGuard
     max_response_bytes: int
     proxy_url: str | None = None
 
-    async def wants_proxy(self, scheme: str, host: str, port: int | None) -> bool:
-        """Whether a request goes through the proxy.
+    async def use_proxy(self, scheme: str, host: str, port: int | None) -> bool:
+        """Return whether a request uses the proxy.
 
         Raises:
-            NodeError: it may not be made at all, as far as that can be told before connecting.
+            NodeError: If the scheme is not supported, or the proxy would receive a request for a
+                blocked address.
         """
-        if scheme not in _SCHEMES:
-            raise NodeError(f"'{scheme}' is neither http nor https", retryable=False)
+        if scheme not in _DEFAULT_PORTS:
+            raise NodeError(
+                f"the scheme '{scheme}' is not supported; accepted: http, https", retryable=False
+            )
         if self.proxy_url is None:
             return False
-        return await self.guard.goes_through_proxy(host, port or _SCHEMES[scheme])
+        return await self.guard.use_proxy(host, port or _DEFAULT_PORTS[scheme])
 
 
 class _Stream(Protocol):
@@ -73,10 +77,10 @@ _S = TypeVar("_S", bound=_Stream)
 
 
 async def connect_to_first(addresses: list[str], connect: Callable[[str], Awaitable[_S]]) -> _S:
-    """A connection to the first address that takes one, each with a head start over the next.
+    """Return a connection to the first address that accepts one (RFC 8305, "Happy Eyeballs").
 
     Raises:
-        Exception: none does; the first address's reason.
+        Exception: If no address accepts one; the error of the first address.
     """
     if len(addresses) == 1:
         return await connect(addresses[0])
@@ -85,16 +89,16 @@ async def connect_to_first(addresses: list[str], connect: Callable[[str], Awaita
         while True:
             if untried:
                 running.add(asyncio.ensure_future(_started(connect, untried.pop(0))))
-            patience = CONNECTION_ATTEMPT_DELAY_SECONDS if untried else None
-            ended, running = await asyncio.wait(
-                running, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            delay = CONNECTION_ATTEMPT_DELAY_SECONDS if untried else None
+            done, running = await asyncio.wait(
+                running, timeout=delay, return_when=asyncio.FIRST_COMPLETED
             )
-            failures += [error for task in ended if (error := task.exception())]
-            made = [task.result() for task in ended if not task.exception()]
-            for late in made[1:]:
-                await late.aclose()
-            if made:
-                return made[0]
+            failures += [error for task in done if (error := task.exception())]
+            connections = [task.result() for task in done if not task.exception()]
+            for surplus in connections[1:]:
+                await surplus.aclose()
+            if connections:
+                return connections[0]
             if not untried and not running:
                 raise failures[0]
     finally:
@@ -109,30 +113,23 @@ async def _started(connect: Callable[[str], Awaitable[_S]], address: str) -> _S:
     return await connect(address)
 
 
-class _Body(httpx2.AsyncByteStream):
-    """An answer's body, plain and limited."""
+class _DecodedBody(httpx2.AsyncByteStream):
+    """The body of a response, decoded and limited."""
 
-    def __init__(
-        self, received: httpx2.AsyncByteStream, layers: list[Decoder], limit_bytes: int
-    ) -> None:
-        self._received = received
-        self._layers = layers
+    def __init__(self, response: httpx2.Response, limit_bytes: int) -> None:
+        self._received = cast("httpx2.AsyncByteStream", response.stream)
+        self._codings = codings_of(response.headers.get("Content-Encoding", ""))
+        self._status = response.status_code
         self._limit_bytes = limit_bytes
+        if self._codings:  # the headers describe the body as it was sent
+            response.headers.pop("Content-Encoding")
+            response.headers.pop("Content-Length", None)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return limited(self._received, self._layers, self._limit_bytes)
+        return decode_body(self._received, self._codings, self._status, self._limit_bytes)
 
     async def aclose(self) -> None:
         await self._received.aclose()
-
-
-def _body(answer: httpx2.Response, limit_bytes: int) -> _Body:
-    """The body to hand on; takes away the headers that say how it was packed on its way."""
-    layers = decoders_of(answer.headers.get("Content-Encoding", ""), answer.status_code)
-    if layers:
-        answer.headers.pop("Content-Encoding")
-        answer.headers.pop("Content-Length", None)
-    return _Body(cast("httpx2.AsyncByteStream", answer.stream), layers, limit_bytes)
 
 
 def _proxy_context(url: str) -> SSLContext | None:
@@ -167,18 +164,19 @@ class _PinnedBackend(httpcore2.AsyncNetworkBackend):
 class _PinnedTransport(httpx2.AsyncHTTPTransport):
     def __init__(self, guard: SsrfGuard) -> None:
         super().__init__(verify=ssl_context(), trust_env=False)
-        # httpx2 has no argument for the backend. Were the pool elsewhere, no call would be made.
+        # httpx2 has no argument for the backend. Without this check, a version that stores the
+        # pool elsewhere would make unguarded connections.
         if not isinstance(self._pool, httpcore2.AsyncConnectionPool):  # pyright: ignore[reportUnnecessaryIsInstance] - of this version
-            raise TypeError("this version of httpx2 cannot be guarded")
+            raise TypeError("this version of httpx2 does not support the address guard")
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=ssl_context(),
-            max_connections=_CONNECTIONS,
+            max_connections=_MAX_CONNECTIONS,
             network_backend=_PinnedBackend(guard),
         )
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
-    """Sends requests where they may go; answers come unpacked and limited."""
+    """Transport that sends requests to permitted addresses only, and limits responses."""
 
     def __init__(self, limits: ClientLimits) -> None:
         self._limits = limits
@@ -191,18 +189,21 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Sends one request; its redirects are further ones."""
+        """Send one request; each redirect is another call."""
         url = request.url
-        by_proxy = await self._limits.wants_proxy(url.scheme, url.host, url.port)
-        transport = self._proxied if by_proxy and self._proxied else self._direct
-        answer = await transport.handle_async_request(request)
-        body = _body(answer, self._limits.max_response_bytes)
+        use_proxy = await self._limits.use_proxy(url.scheme, url.host, url.port)
+        transport = self._proxied if use_proxy and self._proxied else self._direct
+        response = await transport.handle_async_request(request)
+        body = _DecodedBody(response, self._limits.max_response_bytes)
         return httpx2.Response(
-            answer.status_code, headers=answer.headers, stream=body, extensions=answer.extensions
+            response.status_code,
+            headers=response.headers,
+            stream=body,
+            extensions=response.extensions,
         )
 
     async def aclose(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         await self._direct.aclose()
         if self._proxied:
             await self._proxied.aclose()

@@ -20,7 +20,7 @@ from tasks.compute import compute, to_json
 from tasks.config.base import fill_text
 from tasks.config.fields import ProcessingMode
 from tasks.context import HandlerSettings
-from tasks.http.client import new_openai_transport, parse_retry_after, parse_url, plain_reason
+from tasks.http.client import describe_error, new_openai_transport, parse_retry_after, parse_url
 from tasks.llm.config import LlmConfig
 from tasks.llm.content import MAX_SHOWN_TEXT, TokenLimit, reported_error, text_of
 from tasks.llm.reply_types import ReplyType, reply_type, without_thinking
@@ -292,7 +292,7 @@ def _failure(error: openai.OpenAIError, host: str) -> NodeError:
             retry_after=parse_retry_after(error.response.headers.get("Retry-After")),
         )
     if isinstance(error, openai.APIConnectionError):
-        reason = plain_reason(error.__cause__ or error)
+        reason = describe_error(error.__cause__ or error)
         return NodeError(f"the model server at {host} cannot be reached: {reason}")
     return NodeError(f"the call of the model failed: {error}", retryable=False)
 

@@ -9,7 +9,7 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from engine.errors import NodeError
-from tasks.http.client import plain_reason
+from tasks.http.client import describe_error
 from tasks.llm.content import INVALID_REQUEST, server_failure, text_of
 
 OnPiece = Callable[[str], None]
@@ -81,7 +81,7 @@ async def _together(
     except openai.APITimeoutError:
         raise
     except openai.APIConnectionError as error:
-        reason = plain_reason(error.__cause__ or error)
+        reason = describe_error(error.__cause__ or error)
         raise NodeError(f"the model server at {host} broke off its reply: {reason}") from error
     except openai.APIError as error:
         body = cast("object", error.body)

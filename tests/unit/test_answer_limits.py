@@ -46,7 +46,7 @@ async def test_an_endless_answer_is_cut_off(head: str):
     async with endless(head) as (url, gone):
         error = await refusal(url, **OPEN)
         await gone.wait()  # the connection is closed at once
-    assert "the answer is larger than 1000000 bytes (HTTP_MAX_RESPONSE_BYTES)" in str(error)
+    assert "the response is larger than 1000000 bytes (HTTP_MAX_RESPONSE_BYTES)" in str(error)
     assert not error.retryable
 
 
@@ -93,7 +93,7 @@ async def test_an_answer_that_is_packed_again_and_again_is_not_read():
     headers = {"Content-Encoding": ", ".join(["gzip"] * 5)}
     async with serve(Response(200, b"x", headers)) as server:
         error = await refusal(server.url, **OPEN)
-    assert "packed 5 times over" in str(error)
+    assert "has 5 content codings, more than 4" in str(error)
 
 
 def _raw_deflate(body: bytes) -> bytes:
@@ -131,7 +131,6 @@ UNKNOWN = {
     "gzip, br": "br",
     "br, gzip": "br",
     "aes128gcm,gzip,deflate": "aes128gcm",
-    "x" * 200: "x" * 40,
 }
 
 
@@ -140,7 +139,7 @@ async def test_a_packing_that_is_not_known_is_an_error_that_names_it(encoding: s
     body = gzip.compress(b"packed already", mtime=0)
     async with serve(Response(200, body, {"Content-Encoding": encoding})) as server:
         error = await refusal(server.url, **OPEN)
-    assert f"the answer is packed as '{UNKNOWN[encoding]}' (Content-Encoding)" in str(error)
+    assert f"the response has the content coding '{UNKNOWN[encoding]}'" in str(error)
     assert "gzip, deflate" in str(error)
     assert not error.retryable
 
@@ -170,14 +169,14 @@ async def test_a_redirect_is_followed_whatever_its_body_is_packed_as():
 async def test_a_model_s_answer_in_a_packing_that_is_not_known_is_an_error_too():
     answer = Response(200, b"packed", {"Content-Encoding": "br"})
     error = await failure_of([answer])
-    assert "the model server at 127.0.0.1: the answer is packed as 'br'" in str(error)
+    assert "the model server at 127.0.0.1: the response has the content coding 'br'" in str(error)
     assert not error.retryable
 
 
 async def test_an_answer_that_is_not_packed_as_it_says_is_an_error():
     async with serve(Response(200, b"abc", {"Content-Encoding": "gzip"})) as server:
         error = await refusal(server.url, **OPEN)
-    assert "the answer is not gzip, as it says" in str(error)
+    assert "the response is not valid gzip" in str(error)
     assert error.retryable
 
 

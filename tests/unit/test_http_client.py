@@ -9,12 +9,12 @@ import pytest
 
 from tasks.context import HandlerSettings
 from tasks.http.client import (
+    describe_error,
     new_client,
     new_openai_transport,
     parse_retry_after,
     parse_url,
-    plain_reason,
-    shown_url,
+    redacted_url,
 )
 from tasks.http.transport import ssl_context
 
@@ -68,7 +68,7 @@ def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | N
     ],
 )
 def test_a_url_is_shown_without_query_and_credentials(url: str, shown: str):
-    assert shown_url(parse_url(url)) == shown
+    assert redacted_url(parse_url(url)) == shown
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ def _caused(inner: BaseException) -> httpx2.ConnectError:
     ],
 )
 def test_a_failure_has_a_reason_in_words(error: BaseException, reason: str):
-    assert plain_reason(error).startswith(reason)
+    assert describe_error(error).startswith(reason)
 
 
 def test_errors_that_caused_each_other_come_to_an_end():
     first, second = OSError(""), OSError("second")
     first.__cause__, second.__cause__ = second, first
-    assert plain_reason(first) == "second"
+    assert describe_error(first) == "second"

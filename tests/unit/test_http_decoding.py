@@ -127,14 +127,14 @@ async def test_a_truncated_body_is_an_error_that_is_retried(encoding: str, missi
     packed = zlib.compress(body) if encoding.startswith("deflate") else zipped(body)
     packed = zipped(packed) if "," in encoding else packed
     error = await failure(Response(200, packed[:-missing], {"Content-Encoding": encoding}))
-    assert "the answer is truncated" in str(error)
+    assert "the response is truncated" in str(error)
     assert error.retryable
 
 
 async def test_a_second_member_that_is_truncated_is_an_error_too():
     body = zipped(TEXT) + zipped(TEXT)[:-10]
     error = await failure(Response(200, body, {"Content-Encoding": "gzip"}))
-    assert "the answer is truncated" in str(error)
+    assert "the response is truncated" in str(error)
 
 
 async def test_an_empty_body_is_not_truncated():
