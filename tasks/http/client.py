@@ -1,4 +1,4 @@
-"""HTTP from inside the service: the only clients, addresses, and failures in plain words.
+"""HTTP clients: creates every client of the service, parses URLs, and describes errors.
 
 Every outgoing request uses a client of this module, so that ``ssrf_guard`` checks its address.
 """
@@ -37,19 +37,24 @@ RequestHook = Callable[[httpx2.Request], Awaitable[None]]
 def new_client(
     settings: HandlerSettings, timeout_seconds: float, *, before_each: RequestHook | None = None
 ) -> httpx2.AsyncClient:
-    """A guarded client for one call and its redirects; ``before_each`` sees every request of them.
+    """Return a guarded client for one call and its redirects.
 
-    Besides httpx2's errors a call raises ``AddressBlockedError``, ``ResponseTooLargeError`` and,
-    for a body that is not packed as it says or in a way that is not known, ``NodeError``.
+    In addition to httpx2's errors, a call raises ``AddressBlockedError``,
+    ``ResponseTooLargeError`` and, for a body that cannot be decoded, ``NodeError``.
+
+    Args:
+        settings: The settings of the handlers.
+        timeout_seconds: Timeout for each step of a request, in seconds.
+        before_each: Called with each request, redirects included.
     """
     hooks = [before_each] if before_each else []
     return _client(_limits(settings), settings, timeout_seconds, hooks)
 
 
 def new_openai_transport(settings: HandlerSettings, timeout_seconds: float) -> httpx2.AsyncClient:
-    """The client to build an ``openai.AsyncOpenAI`` on.
+    """Return the client for an ``openai.AsyncOpenAI``.
 
-    What the operator has set as ``OPENAI_BASE_URL`` is open to it, wherever it is.
+    It may call the server of ``OPENAI_BASE_URL`` at any address, because the operator chose it.
     """
     limits = _limits(settings)
     if settings.openai_base_url:
@@ -76,26 +81,26 @@ def _client(
 
 
 class _Cookies(CookieJar):
-    """The cookies of one call and its redirects; a cookie with impossible numbers is ignored."""
+    """The cookies of one call and its redirects; ignores a cookie with invalid numbers."""
 
     def _cookies_from_attrs_set(self, attrs_set: Any, request: Any) -> list[Cookie]:
         try:
             return cast("Any", super())._cookies_from_attrs_set(attrs_set, request)
-        except (ArithmeticError, ValueError):  # the base class would warn of a bug
+        except (ArithmeticError, ValueError):  # the base class would warn about a bug
             return []
 
 
 async def _use_web_charset(response: httpx2.Response) -> None:
-    """Make ``response.text`` decode with an encoding of the web.
+    """Restrict ``response.text`` to the encodings of the web.
 
     httpx2 uses every codec of Python that a server names; some of them need hours for a megabyte.
     """
-    named = charset_of(response.headers.get("Content-Type", "")) or UTF_8
+    charset = charset_of(response.headers.get("Content-Type", "")) or UTF_8
     try:
-        codecs.lookup(named.name)
-    except LookupError:  # Python has some of the encodings by other names
-        named = UTF_8
-    response.encoding = named.name
+        codecs.lookup(charset.name)
+    except LookupError:  # Python uses other names for some of the encodings
+        charset = UTF_8
+    response.encoding = charset.name
 
 
 def _limits(settings: HandlerSettings) -> ClientLimits:
@@ -110,89 +115,89 @@ _allowed_hosts = cache(parse_allowed_hosts)
 
 @cache
 def _with_server(guard: SsrfGuard, base_url: str) -> SsrfGuard:
-    """``guard``, opened for the host and port of a URL."""
+    """Return ``guard`` with permission for the host and port of a URL."""
     url = parse_url(base_url)
     port = url.port or {"http": 80, "https": 443}[url.scheme]
-    written = parse_ip_literal(url.host)
-    if written is None:
+    address = parse_ip_literal(url.host)
+    if address is None:
         server = AllowedHost(name=url.host.rstrip(".").lower(), port=port)
     else:
-        server = AllowedHost(network=ip_network(written), port=port)
+        server = AllowedHost(network=ip_network(address), port=port)
     return replace(guard, allowed=(*guard.allowed, server))
 
 
 def parse_url(text: str) -> httpx2.URL:
-    """The address that ``text`` is.
+    """Return the URL that ``text`` contains.
 
     Raises:
-        ValueError: it is none that can be called, as the rest of a sentence about the setting.
+        ValueError: If it is not a callable URL; the message continues "The setting …".
     """
     try:
         url = httpx2.URL(text)
     except httpx2.InvalidURL as error:
-        raise ValueError(f"is no URL: {error}") from None
+        raise ValueError(f"is not a valid URL: {error}") from None
     if url.scheme not in {"http", "https"}:
         raise ValueError("should start with http:// or https://")
-    if not url.host or "%" in url.host:  # httpx2 escapes what no host name can hold
-        raise ValueError("should name a host")
+    if not url.host or "%" in url.host:  # httpx2 escapes characters that are invalid in a host
+        raise ValueError("should contain a valid host name")
     if url.port is not None and url.port > MAX_PORT:
         raise ValueError(f"should have a port up to {MAX_PORT}")
     return url
 
 
 def redacted_url(url: httpx2.URL) -> str:
-    """A URL for messages: without the query and the credentials, which may be secret."""
+    """Return a URL for messages, without query and credentials, because they may be secret."""
     port = f":{url.port}" if url.port else ""
     host = f"[{url.host}]" if ":" in url.host else url.host
     return f"{url.scheme}://{host}{port}{url.path}"
 
 
 def describe_error(error: BaseException) -> str:
-    """Why a call came to nothing, in words; never empty, and never a header's value."""
+    """Return why a request failed; the description is not empty and contains no header value."""
     last = ""
     for cause in _causes(error):
-        reason = _known_reason(cause)
+        reason = _reason(cause)
         if reason:
             return reason
         last = str(cause) or last
     return last or "".join(f" {c.lower()}" if c.isupper() else c for c in type(error).__name__)[1:]
 
 
-def _known_reason(error: BaseException) -> str | None:
+def _reason(error: BaseException) -> str | None:
     if isinstance(error, socket.gaierror):
         return "the host name cannot be resolved"
     if isinstance(error, ConnectionRefusedError):
         return "the connection was refused"
     if isinstance(error, ssl.SSLCertVerificationError):
-        why = getattr(error, "verify_message", None) or "the verification failed"
-        return f"the certificate is not trusted: {why}"
+        detail = getattr(error, "verify_message", None) or "the verification failed"
+        return f"the certificate is not trusted: {detail}"
     if isinstance(error, ConnectionResetError | BrokenPipeError):
-        return "the connection was closed before the answer came"
+        return "the connection was closed before the response arrived"
     if type(error).__name__ == "LocalProtocolError":
-        # Its text quotes the header that it objects to, which may be a credential.
+        # Its message quotes the invalid header, which may be a credential.
         return "the request is not valid HTTP"
     return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what led to it, the inner parts of groups included."""
-    todo: list[BaseException] = [error]
+    """Return the error and its causes, including those within exception groups."""
+    pending: list[BaseException] = [error]
     seen: set[int] = set()
-    while todo:
-        current = todo.pop()
+    while pending:
+        current = pending.pop()
         if id(current) in seen:
             continue
         seen.add(id(current))
         yield current
         inner = current.__cause__ or current.__context__
         if inner is not None:
-            todo.append(inner)
+            pending.append(inner)
         if isinstance(current, BaseExceptionGroup):
-            todo.extend(current.exceptions)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - the group's type parameter is erased by isinstance
+            pending.extend(current.exceptions)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - the group's type parameter is erased by isinstance
 
 
 MAX_RETRY_AFTER_SECONDS = 31_536_000.0
-"""Maximum delay that ``Retry-After`` can request, a year, so that each date after it exists."""
+"""Maximum delay that ``Retry-After`` can request, in seconds: a year, so that the date exists."""
 
 _SECONDS = re.compile(r"[0-9]{1,18}(\.[0-9]{0,18})?")
 _MAX_DATE_CHARACTERS = 100
@@ -201,7 +206,7 @@ _MAX_DATE_CHARACTERS = 100
 def parse_retry_after(header: str | None, now: datetime | None = None) -> float | None:
     """Return the seconds that ``Retry-After`` (RFC 9110, 10.2.3) requests: a number or a date.
 
-    ``None`` for everything else, such as a negative number or a date that does not exist.
+    Return ``None`` for any other value, for example a negative number or an invalid date.
     """
     text = (header or "").strip()
     if _SECONDS.fullmatch(text):

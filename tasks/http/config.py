@@ -1,11 +1,10 @@
-"""The typed config of the http node: its address, its tables, and how it says who calls."""
+"""Config of the ``http`` node: URL, tables of headers and query parameters, authentication."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from engine.json_values import JsonValue, load_json
+from engine.json_values import JsonValue, is_list, is_object, load_json
 from tasks.config.base import TEMPLATED, FormModel, Name, NodeConfig, Templated, has_template
 from tasks.config.fields import SECRET, trimmed, upper
 from tasks.http.headers import HEADER_NAME_PATTERN, HOST, check_header_name, check_header_value
@@ -13,7 +12,7 @@ from tasks.http.url_templates import URL_PATTERN, check_url_template
 
 
 def lowered(value: object) -> object:
-    """Return a text in lower case without spaces around it; anything else as it is."""
+    """Return a string in lower case without surrounding spaces, and any other value unchanged."""
     return value.strip().lower() if isinstance(value, str) else value
 
 
@@ -23,18 +22,18 @@ class Pair(FormModel, title="Row"):
     verbatim: ClassVar[frozenset[str]] = frozenset({"value"})
 
     key: str = Field(default="", title="Name")
-    """The name; a row without one is left out."""
+    """The name; a row without a name is ignored."""
     value: JsonValue = Field(default=None, title="Value")
-    """The value, may hold templates; a row with null is left out."""
+    """The value, may contain templates; a row with null is ignored."""
 
 
 class RequestHeader(Pair, title="Header"):
-    """One header of a call."""
+    """One header of a request."""
 
     key: str = Field(
         default="", title="Name", json_schema_extra={"pattern": rf"{HEADER_NAME_PATTERN}|\{{\{{"}
     )
-    """The name; a row without one is left out."""
+    """The name; a row without a name is ignored."""
 
     @field_validator("key")
     @classmethod
@@ -51,18 +50,17 @@ class RequestHeader(Pair, title="Header"):
 
 
 def as_pairs(value: object) -> object:
-    """A table as it was sent, an object or rows or the JSON of either, as a list of rows."""
+    """Return the rows of a table, which may be an object, rows, or the JSON of either."""
     if isinstance(value, str):
         try:
             value = load_json(value)
         except ValueError:
             value = None
-    if isinstance(value, Mapping):
-        fields = cast("Mapping[str, JsonValue]", value)
-        return [{"key": key, "value": inner} for key, inner in fields.items()]
-    if not isinstance(value, list):
-        raise ValueError("should be an object or a list of {key, value}")  # noqa: TRY004 - pydantic takes no other
-    return cast("list[object]", value)
+    if is_object(value):
+        return [{"key": key, "value": inner} for key, inner in value.items()]
+    if not is_list(value):
+        raise ValueError("should be an object or a list of {key, value}")
+    return value
 
 
 _FormPairs = (
@@ -93,7 +91,7 @@ _Headers = Annotated[
 
 
 class NoAuth(FormModel, title="None"):
-    """No authentication; what is not set means the same."""
+    """No authentication; the default."""
 
     type: Literal["none"]
 
@@ -114,7 +112,7 @@ class BasicAuth(FormModel, title="User name and password"):
 
 
 class HeaderAuth(FormModel, title="Header"):
-    """A header of its own, such as ``X-API-Key``."""
+    """A custom header, for example ``X-API-Key``."""
 
     type: Literal["header"]
     name: Name = Field(
@@ -126,21 +124,20 @@ class HeaderAuth(FormModel, title="Header"):
     @classmethod
     def _can_be_set(cls, name: str) -> str:
         if name.lower() == HOST:
-            raise ValueError("should not be Host, which does not authenticate a call")
+            raise ValueError("should not be Host, which does not authenticate a request")
         return check_header_name(name)
 
 
 def _as_auth(value: object) -> object:
-    """``None`` for the ways in which a form says that there is no authentication."""
-    if not isinstance(value, Mapping):
+    """Return ``None`` for an object that means no authentication, and lower the type's case."""
+    if not is_object(value):
         return value
-    fields = cast("Mapping[str, JsonValue]", value)
-    kind = str(fields.get("type") or "").strip().lower()
+    kind = str(value.get("type") or "").strip().lower()
     if kind in {"", "none"}:
         return None
     if kind not in {"bearer", "basic", "header"}:
-        raise ValueError(f"is of type '{kind}'; known are: bearer, basic, header, none")
-    return {**fields, "type": kind}
+        raise ValueError(f"has the type '{kind}'; accepted: bearer, basic, header, none")
+    return {**value, "type": kind}
 
 
 _AnyAuth = Annotated[BearerAuth | BasicAuth | HeaderAuth, Field(discriminator="type")]
@@ -151,34 +148,34 @@ _Auth = Annotated[
 
 
 class HttpConfig(NodeConfig, title="HTTP request", category="call"):
-    """Calls an HTTP address and passes on what it answers."""
+    """Sends an HTTP request and passes the response on."""
 
     http_url: Annotated[Name, TEMPLATED] = Field(
         title="URL", json_schema_extra={"pattern": URL_PATTERN}
     )
-    """``http://…`` or ``https://…``. Templates may fill the port, the path, the query or the whole
+    """``http://…`` or ``https://…``. Templates can fill the port, the path, the query or the whole
     URL; each value is encoded for its position."""
     http_method: Annotated[
         Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"], BeforeValidator(upper)
     ] = Field(default="GET", title="Method")
     """The HTTP method."""
     http_headers: _Headers = Field(default_factory=list[RequestHeader], title="Headers")
-    """Headers to send; values may hold templates."""
+    """Headers of the request; values may contain templates."""
     http_query: _Pairs = Field(default_factory=list[Pair], title="Query parameters")
-    """Added to the URL's own query; values may hold templates."""
+    """Added to the query of the URL; values may contain templates."""
     http_body: Annotated[JsonValue, TEMPLATED] = Field(default=None, title="Body")
-    """Any JSON or a text; may hold templates. POST, PUT and PATCH send the input without it. An
+    """Any JSON value; may contain templates. Without a body, POST, PUT and PATCH send the input. An
     object is sent as a form if the header ``Content-Type`` is that of a form."""
     http_body_mode: Annotated[Literal["auto", "none"], BeforeValidator(lowered)] = Field(
         default="auto", title="Send a body"
     )
-    """``none`` sends no body, whatever the method, the body and the input are."""
+    """``none`` sends no body, regardless of the method, the body and the input."""
     http_response_type: Annotated[Literal["auto", "json", "text"], BeforeValidator(trimmed)] = (
-        Field(default="auto", title="Answer")
+        Field(default="auto", title="Response")
     )
-    """``auto`` reads JSON where the answer is JSON; ``json`` insists on it; ``text`` never does."""
+    """``auto`` parses a response that is JSON; ``json`` requires JSON; ``text`` does not parse."""
     http_auth: _Auth = Field(default=None, title="Authentication")
-    """How the call proves who makes it."""
+    """The credentials of the request."""
 
     @field_validator("http_url")
     @classmethod

@@ -1,9 +1,9 @@
-"""Request headers of calls: which names a workflow may set, and values that fit into one line."""
+"""Request headers: checks the names and values that a workflow may set."""
 
 import re
 
 HEADER_NAME_PATTERN = r"^\s*[!#$%&'*+.^_`|~0-9A-Za-z-]*\s*$"
-"""A name or nothing, as a regular expression of a JSON Schema."""
+"""Regular expression of a JSON Schema for an empty or valid name."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -20,8 +20,8 @@ _CONNECTION_HEADERS = frozenset(
         "upgrade",
     }
 )
-"""Framing and hop-by-hop headers (RFC 9110, 7.6.1; RFC 9112, 6). Two that contradict each other
-make a receiver and a proxy before it see different requests (request smuggling)."""
+"""Framing and hop-by-hop headers (RFC 9110, 7.6.1; RFC 9112, 6). If two contradict each other, a
+server and the proxy in front of it parse different requests (request smuggling)."""
 _PROXY_PREFIX = "proxy-"
 _SHOWN_CHARACTERS = 60
 
@@ -36,7 +36,7 @@ def check_header_name(name: str) -> str:
     """
     shown = name[:_SHOWN_CHARACTERS]
     if not _NAME.fullmatch(name):
-        raise ValueError(f"'{shown}' cannot be the name of a header")
+        raise ValueError(f"'{shown}' is not a valid header name")
     # Servers that turn headers into variables do not distinguish a dash from an underscore.
     plain = name.lower().replace("_", "-")
     if plain in _CONNECTION_HEADERS or plain.startswith(_PROXY_PREFIX):
@@ -48,7 +48,7 @@ def check_header_name(name: str) -> str:
 
 
 def check_header_value(name: str, value: str) -> str:
-    """Return ``value`` without white space around it, if it fits into one line.
+    """Return ``value`` without surrounding white space, if it fits into one line.
 
     Raises:
         ValueError: If it contains a control character.
@@ -56,7 +56,7 @@ def check_header_value(name: str, value: str) -> str:
     value = value.strip()
     if _CONTROL.search(value):
         raise ValueError(
-            f"header '{name[:_SHOWN_CHARACTERS]}' would have a line break or another control "
-            "character in it"
+            f"header '{name[:_SHOWN_CHARACTERS]}' would contain a line break or another control "
+            "character"
         )
     return value

@@ -1,4 +1,4 @@
-"""Media types: which bodies are JSON, text or binary, by their type and by their first bytes."""
+"""Media types: classifies bodies as JSON, text or binary, by type and by their first bytes."""
 
 import re
 
@@ -22,7 +22,7 @@ _BINARY = re.compile(
 _JSON = frozenset({"application/json", "text/json", "application/x-json"})
 _SIGNATURES = (b"%PDF-", b"\x89PNG", b"GIF8", b"\xff\xd8\xff", b"PK\x03\x04", b"\x1f\x8b", b"Rar!")
 _CONTROLS = frozenset({*range(9), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)})
-"""Bytes that no text has in an encoding that contains ASCII (MIME Sniffing Standard, 4)."""
+"""Bytes that do not occur in text in an ASCII-compatible encoding (MIME Sniffing Standard, 4)."""
 
 
 def media_type(content_type: str) -> str:
@@ -31,9 +31,9 @@ def media_type(content_type: str) -> str:
 
 
 def charset_of(content_type: str) -> Charset | None:
-    """Return the encoding that a ``Content-Type`` names, if browsers know it.
+    """Return the encoding that a ``Content-Type`` names, if it is an encoding of the web.
 
-    Python's names of the same encodings, such as ``latin-1`` and ``utf_8``, are accepted too.
+    Python's names of these encodings, for example ``latin-1`` and ``utf_8``, are accepted too.
     """
     label = parameter_of(content_type, "charset") or ""
     return find_charset(label) or find_charset(re.sub("[-_]", "", label))
@@ -45,14 +45,14 @@ def is_json(type_: str) -> bool:
 
 
 def is_text(type_: str) -> bool | None:
-    """Return whether a media type is text; ``None`` where only the body can decide."""
+    """Return whether a media type is text, or ``None`` if only the body can decide."""
     if is_json(type_) or _TEXT.fullmatch(type_):
         return True
     return False if _BINARY.match(type_) else None
 
 
 def looks_like_text(data: bytes) -> bool:
-    """Return whether a body of an unknown type begins like text in UTF-8."""
+    """Return whether a body of an unknown type starts like text in UTF-8."""
     head = data[:_SNIFFED_BYTES]
     if head.startswith(_SIGNATURES) or not _CONTROLS.isdisjoint(head):
         return False

@@ -1,11 +1,11 @@
-"""The ``http`` node: builds a call from config and input, makes it, and reads the answer."""
+"""HTTP node: builds a request from config and input, sends it, and reads the response."""
 
 import asyncio
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlencode
 
 import httpx2
@@ -13,7 +13,7 @@ from prefect import task
 
 from engine.credential_headers import is_credential_header
 from engine.errors import NodeError
-from engine.json_values import JsonValue, as_text
+from engine.json_values import JsonValue, as_text, is_list
 from engine.masking import masked_headers
 from offload import run_sized
 from tasks.compute import compute, to_json
@@ -31,36 +31,36 @@ _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _WRITING_METHODS = _BODY_METHODS | {"DELETE"}
 _SHOWN_BODY = 500
 _MASKED_BYTES = 16_384
-"""Number of bytes of a failure's body that are read for the message."""
+"""Number of bytes of an error response that are decoded for the message."""
 _SHOWN_HOST = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One HTTP call, filled in and ready to be made."""
+    """One HTTP call whose templates are filled."""
 
     method: str
     url: httpx2.URL
     headers: httpx2.Headers
     content: bytes | None
     auth_header: str | None = None
-    """The header that proves who calls, in small letters; like all headers that carry credentials
-    it goes to no other origin than the URL's."""
+    """The header of ``httpAuth``, in lower case; like all headers with credentials, it is sent only
+    to the origin of the URL."""
 
     @property
     def shown(self) -> str:
-        """The call in messages."""
+        """The method and the redacted URL, for messages."""
         return f"{self.method} {redacted_url(self.url)}"
 
 
 @task(name="http")
 async def handle_http(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Calls the address; the result has ``outputData``, ``statusCode`` and ``headers``.
+    """Send the request; the result has ``outputData``, ``statusCode`` and ``headers``.
 
     Raises:
-        NodeError: not retryable for what another attempt cannot mend (config, template, 4xx, an
-            address that is blocked, an answer that is too large);
-            retryable for 429 (with the delay that was asked for), 5xx and failures of the network.
+        NodeError: If the call fails. Retryable for 429 (with the requested
+            delay), 5xx and network errors; not retryable for an invalid config or template, other
+            4xx, a blocked address, or a response that is too large.
     """
     config = read_config(HttpConfig, node)
     run = current_node_run()
@@ -72,12 +72,11 @@ async def handle_http(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
         run.idempotency_key,
         may_set_host=run.settings.http_allow_host_header,
     )
-    wanted = config.http_response_type
-    response, output = await _make(call, run.settings, config.timeout_seconds, wanted)
-    _refuse_failure(call, response)
+    response, output = await _send(call, run.settings, config)
+    _raise_for_status(call, response)
     return {
         "success": True,
-        "message": f"{call.shown} answered {response.status_code}",
+        "message": f"{call.shown} returned {response.status_code}",
         "outputData": output,
         "statusCode": response.status_code,
         "headers": masked_headers(response.headers),
@@ -87,10 +86,10 @@ async def handle_http(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
 def build_call(
     config: HttpConfig, data: JsonValue, idempotency_key: str | None, *, may_set_host: bool = False
 ) -> Call:
-    """Return the call that a config describes, over an input; may run outside of the event loop.
+    """Return the call of a config, filled from the input; may run outside of the event loop.
 
     Raises:
-        NodeError: a template's field is missing, or what was filled in makes no valid call.
+        NodeError: If a field of a template is missing, or the filled call is invalid.
     """
     headers = _headers(config.http_headers, data)
     auth_header = _authorize(headers, config, data)
@@ -101,47 +100,45 @@ def build_call(
         url = fill_url("httpUrl", config.http_url, data)
         url = _with_query(url, config.http_query, data)
     except httpx2.InvalidURL as error:
-        raise NodeError(
-            f"httpQuery makes a URL that is not valid: {error}", retryable=False
-        ) from None
+        raise NodeError(f"httpQuery results in an invalid URL: {error}", retryable=False) from None
     except ValueError as error:
         raise NodeError(f"httpUrl {error}", retryable=False) from None
     _check_host(headers, url, may_differ=may_set_host)
     return Call(config.http_method, url, headers, content, auth_header)
 
 
-def read_answer(call: Call, body: Body, wanted: str, status: int) -> JsonValue:
+def read_response(call: Call, body: Body, response_type: str, status: int) -> JsonValue:
     """Return the value of a response's body; may run outside of the event loop.
 
     Raises:
-        NodeError: If ``wanted`` is ``json`` and the body is not JSON.
+        NodeError: If ``response_type`` is ``json`` and the body is not JSON.
         WorkStoppedError: If the work was stopped in the meantime.
     """
-    if wanted != "json":
-        return body.value(wanted)
+    if response_type != "json":
+        return body.value(response_type)
     if not body.content and (call.method == "HEAD" or status == HTTPStatus.NO_CONTENT):
         return None
     try:
         return body.json()
     except ValueError as error:
-        message = f"{call.shown} was to answer JSON, but did not: {error}"
+        message = f"{call.shown} returned a body that is not JSON (httpResponseType): {error}"
         raise NodeError(message, retryable=False) from None
 
 
-async def _make(
-    call: Call, settings: HandlerSettings, timeout_seconds: float | None, wanted: str
+async def _send(
+    call: Call, settings: HandlerSettings, config: HttpConfig
 ) -> tuple[httpx2.Response, JsonValue]:
-    """Return the response, and the value of its body unless the status is that of a failure."""
-    limit_seconds = timeout_seconds or settings.http_timeout_seconds
+    """Return the response, and the value of its body unless the status is an error."""
+    timeout_seconds = config.timeout_seconds or settings.http_timeout_seconds
 
-    async def keep_to_the_origin(request: httpx2.Request) -> None:
-        if not _same_site(call.url, request.url):
+    async def protect_credentials(request: httpx2.Request) -> None:
+        if not _is_same_origin(call.url, request.url):
             _remove_credentials(call, request)
 
     try:
         async with (
-            asyncio.timeout(limit_seconds),  # httpx2 limits each step; a slow body has many
-            new_client(settings, limit_seconds, before_each=keep_to_the_origin) as client,
+            asyncio.timeout(timeout_seconds),  # httpx2 limits each step; a slow body has many
+            new_client(settings, timeout_seconds, before_each=protect_credentials) as client,
         ):
             response = await client.request(
                 call.method, call.url, headers=call.headers, content=call.content
@@ -150,11 +147,12 @@ async def _make(
                 return response, None
             body, status = Body.of(response), response.status_code
             return response, await run_sized(
-                len(body.content), read_answer, call, body, wanted, status
+                len(body.content), read_response, call, body, config.http_response_type, status
             )
     except (TimeoutError, httpx2.TimeoutException):
-        raise NodeError(f"{call.shown}: no complete answer within {limit_seconds:g} s") from None
-    except NodeError as error:  # the guard's, the limit's, or that of the body
+        message = f"{call.shown}: no complete response within {timeout_seconds:g} s"
+        raise NodeError(message) from None
+    except NodeError as error:  # of the address guard, the size limit, or the body
         if str(error).startswith(call.shown):
             raise
         raise NodeError(f"{call.shown}: {error}", retryable=error.retryable) from None
@@ -170,10 +168,10 @@ async def _make(
 def _remove_credentials(call: Call, request: httpx2.Request) -> None:
     """Remove from a redirected request everything that another origin must not receive.
 
-    httpx2 removes ``Authorization`` only; an ``X-API-Key`` is as secret, and so is a body.
+    httpx2 removes only ``Authorization``; an ``X-API-Key`` is as secret, and so is a body.
 
     Raises:
-        NodeError: If the request has a body. Without it the request would have another meaning.
+        NodeError: If the request has a body, because without it the meaning would change.
     """
     if call.content and "Content-Length" in request.headers:
         raise NodeError(
@@ -186,23 +184,23 @@ def _remove_credentials(call: Call, request: httpx2.Request) -> None:
             del request.headers[name]
 
 
-def _same_site(home: httpx2.URL, url: httpx2.URL) -> bool:
-    """Whether ``url`` has the origin of ``home``, or is its step up from http to https."""
-    upgraded = (home.scheme, home.port, url.scheme, url.port) == ("http", None, "https", None)
-    same = (home.scheme, home.port) == (url.scheme, url.port)
-    return home.host == url.host and (same or upgraded)
+def _is_same_origin(first: httpx2.URL, url: httpx2.URL) -> bool:
+    """Return whether ``url`` has the origin of ``first``, or the same host with https."""
+    upgraded = (first.scheme, first.port, url.scheme, url.port) == ("http", None, "https", None)
+    same = (first.scheme, first.port) == (url.scheme, url.port)
+    return first.host == url.host and (same or upgraded)
 
 
-def _refuse_failure(call: Call, response: httpx2.Response) -> None:
+def _raise_for_status(call: Call, response: httpx2.Response) -> None:
     status = response.status_code
     if status < HTTPStatus.BAD_REQUEST:
         return
-    answer = f"{call.shown} answered {status} {response.reason_phrase}".rstrip()
+    message = f"{call.shown} returned {status} {response.reason_phrase}".rstrip()
     body = Body.of(response)
-    # A secret is masked before the text is cut, so that no part of it is left at the end.
-    said = "" if body.is_binary() else secret_masker.mask(body.text(_MASKED_BYTES)).strip()
+    # Secrets are masked before the text is truncated, so that no part of a secret remains.
+    text = "" if body.is_binary() else secret_masker.mask(body.text(_MASKED_BYTES)).strip()
     raise NodeError(
-        f"{answer}: {said[:_SHOWN_BODY]}" if said else answer,
+        f"{message}: {text[:_SHOWN_BODY]}" if text else message,
         retryable=status == HTTPStatus.TOO_MANY_REQUESTS
         or status >= HTTPStatus.INTERNAL_SERVER_ERROR,
         retry_after=parse_retry_after(response.headers.get("Retry-After")),
@@ -213,7 +211,7 @@ def _refuse_failure(call: Call, response: httpx2.Response) -> None:
 def _filled(
     setting: str, pairs: Iterable[Pair], data: JsonValue
 ) -> Iterator[tuple[str, JsonValue]]:
-    """The rows of a table, filled from ``data``, without those that have no name or no value."""
+    """Return the filled rows of a table, without rows that have no name or no value."""
     for pair in pairs:
         name = fill_text(setting, pair.key, data).strip()
         if name and pair.value is not None:
@@ -222,7 +220,7 @@ def _filled(
 
 def _headers(pairs: Iterable[Pair], data: JsonValue) -> httpx2.Headers:
     filled = _filled("httpHeaders", pairs, data)
-    # As UTF-8: httpx2 would refuse a value beyond ASCII, and servers that look at one expect it.
+    # UTF-8, because httpx2 rejects other values than ASCII, and servers expect UTF-8.
     return httpx2.Headers(
         [_header("httpHeaders", name, value) for name, value in filled], encoding="utf-8"
     )
@@ -271,11 +269,11 @@ def _authorize(headers: httpx2.Headers, config: HttpConfig, data: JsonValue) -> 
 
 
 def _with_query(url: httpx2.URL, pairs: Iterable[Pair], data: JsonValue) -> httpx2.URL:
-    """The URL with the pairs after its own query, which stays as it is written."""
+    """Return the URL with the pairs added to its query, which does not change otherwise."""
     items = [
         (name, as_text(item))
         for name, value in _filled("httpQuery", pairs, data)
-        for item in (cast("list[JsonValue]", value) if isinstance(value, list) else [value])
+        for item in (value if is_list(value) else [value])
         if item is not None
     ]
     if not items:
@@ -291,7 +289,7 @@ def _content(config: HttpConfig, data: JsonValue, headers: httpx2.Headers) -> by
         body = fill("httpBody", config.http_body, data)
     else:
         body = data if config.http_method in _BODY_METHODS else None
-        # The input of a call is data, also when it happens to be a text.
+        # The input is data, so a string is sent as JSON.
         if isinstance(body, str):
             body = to_json(body)
     return None if body is None else encode_body(body, headers)

@@ -1,14 +1,13 @@
-"""Request bodies of calls: JSON, text and forms."""
+"""Request bodies: encodes JSON, text and forms."""
 
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
-from typing import cast
 from urllib.parse import urlencode
 
 import httpx2
 
 from engine.errors import NodeError
-from engine.json_values import JsonValue, as_text, kind_of, load_json
+from engine.json_values import JsonValue, as_text, is_list, is_object, kind_of, load_json
 from tasks.compute import to_json
 from tasks.http.media_types import media_type
 
@@ -21,24 +20,23 @@ _CONTENT_TYPE = "Content-Type"
 def encode_body(body: JsonValue, headers: httpx2.Headers) -> bytes:
     """Return the bytes of a body, in the form that the ``Content-Type`` in ``headers`` names.
 
-    An object with the type of a form becomes that form. A text is sent as it is. Everything else is
-    sent as JSON. Sets ``Content-Type`` where it is missing, or has no boundary.
+    An object with the type of a form becomes that form. A string is sent unchanged. Any other value
+    is sent as JSON. Sets ``Content-Type`` if it is missing, or has no boundary.
 
     Raises:
-        NodeError: If the type is that of a form, and the body is neither an object nor a text.
+        NodeError: If the type is that of a form, and the body is neither an object nor a string.
     """
     wanted = media_type(headers.get(_CONTENT_TYPE, ""))
     if wanted in {FORM, MULTIPART} and not isinstance(body, str):
-        if not isinstance(body, Mapping):
+        if not is_object(body):
             raise NodeError(
-                f"httpBody should be an object or a text for the Content-Type {wanted}, "
+                f"httpBody should be an object or a string for the Content-Type {wanted}, "
                 f"not of type {kind_of(body)}",
                 retryable=False,
             )
-        fields = cast("Mapping[str, JsonValue]", body)
         if wanted == FORM:
-            return urlencode(list(_form_fields(fields))).encode()
-        return _multipart(fields, headers)
+            return urlencode(list(_form_fields(body))).encode()
+        return _multipart(body, headers)
     text = body if isinstance(body, str) else to_json(body)
     if _CONTENT_TYPE not in headers and (not isinstance(body, str) or _is_json(text)):
         headers[_CONTENT_TYPE] = "application/json"
@@ -54,12 +52,12 @@ def _form_fields(fields: Mapping[str, JsonValue]) -> Iterator[tuple[str, str]]:
 def _form_field(name: str, value: JsonValue) -> Iterator[tuple[str, str]]:
     if value is None:
         return
-    if isinstance(value, Mapping):
-        for key, inner in cast("Mapping[str, JsonValue]", value).items():
+    if is_object(value):
+        for key, inner in value.items():
             yield from _form_field(f"{name}[{key}]", inner)
-    elif isinstance(value, list):
-        for index, inner in enumerate(cast("list[JsonValue]", value)):
-            nested = isinstance(inner, Mapping | list)
+    elif is_list(value):
+        for index, inner in enumerate(value):
+            nested = is_object(inner) or is_list(inner)
             yield from _form_field(f"{name}[{index}]" if nested else name, inner)
     else:
         yield name, as_text(value)
@@ -78,29 +76,29 @@ def _multipart(fields: Mapping[str, JsonValue], headers: httpx2.Headers) -> byte
             f"httpBody should have at least one field for the Content-Type {MULTIPART}",
             retryable=False,
         )
-    own = {_CONTENT_TYPE: headers[_CONTENT_TYPE]} if "boundary=" in headers[_CONTENT_TYPE] else {}
-    request = httpx2.Request("POST", "http://form.invalid/", files=parts, headers=own)
+    # httpx2 keeps the boundary of the header, or adds one.
+    given = {_CONTENT_TYPE: headers[_CONTENT_TYPE]} if "boundary=" in headers[_CONTENT_TYPE] else {}
+    request = httpx2.Request("POST", "http://form.invalid/", files=parts, headers=given)
     headers[_CONTENT_TYPE] = request.headers[_CONTENT_TYPE]
     return request.read()
 
 
 def _file(name: str, value: JsonValue) -> tuple[str, bytes, str] | None:
     """Return the file that a value describes, as http nodes and webhooks describe files."""
-    if not isinstance(value, Mapping):
+    if not is_object(value):
         return None
-    fields = cast("Mapping[str, JsonValue]", value)
-    data = fields.get("base64")
-    if data is None and fields.get("encoding") == "base64":
-        data = fields.get("data")
+    data = value.get("base64")
+    if data is None and value.get("encoding") == "base64":
+        data = value.get("data")
     if not isinstance(data, str):
         return None
     try:
         content = b64decode(data, validate=True)
     except ValueError:
         raise NodeError(f"httpBody: field '{name}' is not valid base64", retryable=False) from None
-    type_ = fields.get("contentType")
+    type_ = value.get("contentType")
     return (
-        str(fields.get("fileName") or name),
+        str(value.get("fileName") or name),
         content,
         type_ if isinstance(type_, str) and type_.isprintable() else "application/octet-stream",
     )

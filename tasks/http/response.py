@@ -1,4 +1,4 @@
-"""Response bodies of calls: JSON, text in the encodings of the web, and binary data."""
+"""Response bodies: reads JSON, text in the encodings of the web, and binary data."""
 
 import re
 from base64 import b64encode
@@ -20,7 +20,7 @@ from tasks.http.media_types import (
 )
 
 _DECLARING_BYTES = 4_096
-"""Number of bytes at the start of a document in which its encoding is looked for."""
+"""Number of bytes at the start of a document that are searched for its encoding."""
 _XML = re.compile(rb"\s*<\?xml\s[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._:-]+)[\"']")
 _META = re.compile(rb"<meta\s[^>]*?charset\s*=\s*[\"']?\s*([A-Za-z0-9._:-]+)", re.IGNORECASE)
 _CSS = re.compile(rb"@charset \"([A-Za-z0-9._:-]+)\";")
@@ -33,7 +33,7 @@ _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The body of a response, unpacked."""
+    """The decoded body of a response."""
 
     content: bytes
     content_type: str = ""
@@ -41,32 +41,33 @@ class Body:
 
     @classmethod
     def of(cls, response: httpx2.Response) -> "Body":
-        """Return the body of a response that was read."""
+        """Return the body of a response that was received."""
         return cls(response.content, response.headers.get("Content-Type", ""))
 
     @property
     def is_json(self) -> bool:
-        """Whether the response says that it is JSON."""
+        """Whether the response declares its body to be JSON."""
         return is_json(media_type(self.content_type))
 
     def text(self, end: int | None = None) -> str:
-        """Return the first ``end`` bytes, or all, as text; U+FFFD stands for invalid bytes."""
+        """Return the first ``end`` bytes, or all, as text; U+FFFD replaces invalid bytes."""
         return self._charset().decode(self.content[:end], "replace")
 
-    def value(self, wanted: str) -> JsonValue:
+    def value(self, response_type: str) -> JsonValue:
         """Return the value of a body: JSON, else ``{"response": text}``, else a binary object.
 
         Args:
-            wanted: ``text`` does not read JSON; anything else reads what looks like JSON.
+            response_type: ``text`` does not parse JSON; other types parse a body that looks like
+                JSON.
         """
-        if wanted != "text" and self.is_binary():
+        if response_type != "text" and self.is_binary():
             return {
                 "base64": b64encode(self.content).decode(),
                 "contentType": self.content_type.strip() or "application/octet-stream",
                 "size": len(self.content),
             }
         text = self.text()
-        if wanted != "text" and (self.is_json or text.lstrip().startswith(("{", "["))):
+        if response_type != "text" and (self.is_json or text.lstrip().startswith(("{", "["))):
             try:
                 return load_json_in_pieces(text, check_stop)
             except ValueError:
@@ -82,7 +83,7 @@ class Body:
         return load_json_in_pieces(self.text(), check_stop)
 
     def is_binary(self) -> bool:
-        """Return whether the body is data that no encoding makes text of."""
+        """Return whether the body is not text in any encoding."""
         if not self.content:
             return False
         type_ = media_type(self.content_type)
@@ -93,7 +94,7 @@ class Body:
             return False
         if textual is None:
             return not looks_like_text(self.content) and not self._declared()
-        # Servers call a file text/plain if they do not know its type.
+        # Servers declare a file as text/plain if its type is unknown.
         return type_ == "text/plain" and looks_binary(self.content)
 
     def _named(self) -> Charset | None:
@@ -112,5 +113,5 @@ class Body:
         if found is None and ("html" in media_type(self.content_type) or _HTML.match(head)):
             found = _META.search(head)
         charset = find_charset(found[1].decode("ascii")) if found else None
-        # A declaration that can be read as ASCII is not in UTF-16.
+        # A document whose declaration is readable as ASCII is not in UTF-16.
         return UTF_8 if charset is not None and charset.name.startswith("utf-16") else charset

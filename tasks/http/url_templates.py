@@ -1,8 +1,8 @@
-"""URL templates: each value is encoded for its position and changes no other part of the URL.
+"""URL templates: encodes each value for its position, so that it changes no other part of a URL.
 
 The literal text determines scheme and host, because a value of the input must not decide which
-server receives the secrets of a call. Only a URL that is one single placeholder comes from data as
-a whole, such as a link of an earlier response.
+server receives the secrets of a call. Only a URL that is one single placeholder is data as a whole,
+for example a link of an earlier response.
 """
 
 import re
@@ -21,7 +21,7 @@ MAX_URL_CHARACTERS = 65_536
 """Maximum length of a URL; that of the HTTP client."""
 
 _MARK = "\0"
-"""Stands for a placeholder; no URL contains it."""
+"""Mark of a placeholder; no URL contains it."""
 _URL = re.compile(
     r"(?P<start>[Hh][Tt][Tt][Pp][Ss]?://(?:(?P<userinfo>[^/?#]*)@)?)"
     r"(?P<host>\[[^\]/?#]*\]|[^:/?#]*)(?P<colon>:?)(?P<port>[^/?#]*)"
@@ -29,9 +29,9 @@ _URL = re.compile(
     re.DOTALL,
 )
 _LITERAL_HOST = (
-    "should contain the scheme and the host as literal text, such as https://api.example/{{ id }}; "
-    "a placeholder can stand for the whole URL, or for the user, the port, or a part of the path, "
-    "the query or the fragment"
+    "should contain the scheme and the host as literal text, as in https://api.example/{{ id }}; "
+    "a placeholder can be the whole URL, the user, the port, or a part of the path, the query or "
+    "the fragment"
 )
 _URLENCODED = re.compile(r"\|\s*urlencode\s*(?:\(\s*\)\s*)?\}\}$")
 _ESCAPE = re.compile(r"(%[0-9A-Fa-f]{2})")
@@ -47,7 +47,7 @@ URL_PATTERN = (
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """A URL template, taken apart."""
+    """The parts of a URL template."""
 
     literals: Sequence[str]
     """The text before, between and after the placeholders."""
@@ -57,16 +57,16 @@ class _Parts:
 
     def is_port(self, index: int) -> bool:
         """Return whether the placeholder with this number is the port."""
-        at = sum(len(text) + 1 for text in self.literals[: index + 1]) - 1
+        position = sum(len(text) + 1 for text in self.literals[: index + 1]) - 1
         start, end = self.found.span("port")
-        return start <= at < end
+        return start <= position < end
 
 
 def check_url_template(template: str) -> None:
     """Check the parts of a URL template that no value changes.
 
     Raises:
-        ValueError: If it is not a URL that can be called, as the rest of a sentence.
+        ValueError: If it is not a callable URL; the message continues "The setting …".
     """
     template = template.strip()
     if not is_placeholder(template):
@@ -78,7 +78,7 @@ def fill_url(setting: str, template: str, data: JsonValue) -> httpx2.URL:
 
     Raises:
         TemplateError: If a field is missing.
-        ValueError: If the result is not a URL that can be called, as the rest of a sentence.
+        ValueError: If the result is not a callable URL; the message continues "The setting …".
     """
     template = template.strip()
     if is_placeholder(template):
@@ -98,7 +98,7 @@ def fill_url(setting: str, template: str, data: JsonValue) -> httpx2.URL:
         literal.host,
         literal.userinfo.count(b":"),
     ):
-        raise ValueError(_LITERAL_HOST)  # a second check: no encoded value gets this far
+        raise ValueError(_LITERAL_HOST)  # a second check: no encoded value reaches it
     return url
 
 
@@ -113,7 +113,6 @@ def _parts(template: str) -> _Parts:
             raise ValueError(_LITERAL_HOST)
         raise ValueError("should start with http:// or https://")
     port = found["port"]
-    # Some programs read a backslash in a host as a slash.
     if _MARK in found["host"] or (_MARK in port and (port != _MARK or not found["colon"])):
         raise ValueError(_LITERAL_HOST)
     parts = _Parts(literals, placeholders, found)
@@ -122,7 +121,7 @@ def _parts(template: str) -> _Parts:
 
 
 def _example(skeleton: str, parts: _Parts) -> str:
-    """Return the URL with a harmless value in each place."""
+    """Return the URL with a harmless value for each placeholder."""
     start, end = parts.found.span("port")
     port = skeleton[start:end].replace(_MARK, "1")
     return (skeleton[:start] + port + skeleton[end:]).replace(_MARK, "x")
@@ -134,7 +133,7 @@ def _encoded(parts: _Parts, index: int, value: str) -> str:
             raise ValueError(f"should have a port of digits, not '{value[:20]}'")
         return value
     if _URLENCODED.search(parts.placeholders[index]):
-        # Its escapes stay, and an object makes parameters where a parameter begins.
+        # The filter's escapes stay, and an object becomes parameters where a parameter starts.
         safe = "&=" if parts.literals[index].endswith(("?", "&")) else ""
         pieces = _ESCAPE.split(value)
         return "".join(
@@ -145,12 +144,12 @@ def _encoded(parts: _Parts, index: int, value: str) -> str:
 
 
 def _check_dots(parts: _Parts, encoded: Sequence[str]) -> None:
-    """Check that no value makes a segment ``.`` or ``..``, which servers remove with its parent.
+    """Check that no value results in a segment ``.`` or ``..``, because servers resolve it.
 
-    Escapes do not help: ``%2e%2e`` means the same (RFC 3986, 6.2.2.2).
+    Escapes do not help, because ``%2e%2e`` means the same (RFC 3986, 6.2.2.2).
 
     Raises:
-        ValueError: If there is such a segment.
+        ValueError: If a value results in such a segment.
     """
     values = iter(encoded)
     before, path = parts.found.start("path"), parts.found["path"]
@@ -164,7 +163,7 @@ def _check_dots(parts: _Parts, encoded: Sequence[str]) -> None:
         filled = _joined(literals, [next(values) for _ in range(marks)])
         if unquote(filled.partition(";")[0]) in _DOTS:
             raise ValueError(
-                f"has a path in which a value makes the segment '{unquote(filled)}', "
+                f"has a path in which a value results in the segment '{unquote(filled)}', "
                 "which would remove another segment"
             )
 

@@ -1,10 +1,9 @@
-"""Asks a model for a reply of a type, through any OpenAI-compatible server.
+"""LLM client: requests a reply of a type from an OpenAI-compatible server.
 
-``tasks.llm.node`` alone imports this module, when the first node needs it.
+Only ``tasks.llm.node`` imports this module, when the first node needs it.
 """
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -15,7 +14,7 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
 from engine.errors import NodeError
-from engine.json_values import JsonValue, as_text
+from engine.json_values import JsonValue, as_text, is_list, is_object
 from tasks.compute import compute, to_json
 from tasks.config.base import fill_text
 from tasks.config.fields import ProcessingMode
@@ -29,14 +28,14 @@ from tasks.progress import send_delta
 
 OPENAI_HOST = "api.openai.com"
 OPENAI_URL = f"https://{OPENAI_HOST}/v1"
-MAX_CALLS_AT_ONCE = 5
+MAX_CONCURRENT_REQUESTS = 5
 _NO_KEY = "no-key"
-_SHOWN_REPLY = 100
+_MAX_SHOWN_REPLY = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The tokens that calls cost."""
+    """Number of tokens used by requests."""
 
     prompt: int = 0
     completion: int = 0
@@ -50,7 +49,7 @@ class Usage:
         )
 
     def as_json(self) -> dict[str, int]:
-        """``{promptTokens, completionTokens, totalTokens}``."""
+        """Return ``{promptTokens, completionTokens, totalTokens}``."""
         return {
             "promptTokens": self.prompt,
             "completionTokens": self.completion,
@@ -60,53 +59,58 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model said to one conversation, and what that cost."""
+    """The reply of a model to one conversation, and its tokens."""
 
     text: str
-    cut_off: bool
+    is_truncated: bool
     usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
 class LlmResult:
-    """What a model said to an input, and what that cost."""
+    """The response of a model to an input, and its tokens."""
 
     model: str
     response: JsonValue
     usage: Usage
 
 
-async def ask(config: LlmConfig, settings: HandlerSettings, input_data: JsonValue) -> LlmResult:
-    """Asks the model once, or once for each record of a list.
+async def request_reply(
+    config: LlmConfig, settings: HandlerSettings, input_data: JsonValue
+) -> LlmResult:
+    """Send the prompt once, or once for each record of a list.
 
     Raises:
-        NodeError: not retryable without a key, for what the server refuses, and for a reply that
-            is twice not of the asked type; retryable for 429, 5xx and failures of the network.
+        NodeError: If the model returns no reply of the requested type. Retryable for 429, 5xx and
+            network errors; not retryable without a key, for a request that the server rejects, and
+            for two replies of another type.
     """
-    asker = _LlmConversation(
+    conversation = _LlmConversation(
         config,
         reply_type(config.output_type, config.enum_options),
         fill_text("llmModel", config.llm_model or settings.llm_model, input_data),
         config.timeout_seconds or settings.llm_timeout_seconds,
         TokenLimit(config.llm_max_tokens),
     )
-    async with _client(settings, asker.limit_seconds) as client:
-        response, usage = await asker.answer(client, input_data)
-    return LlmResult(asker.model, response, usage)
+    async with _client(settings, conversation.timeout_seconds) as client:
+        response, usage = await conversation.response(client, input_data)
+    return LlmResult(conversation.model, response, usage)
 
 
-def _client(settings: HandlerSettings, limit_seconds: float) -> openai.AsyncOpenAI:
+def _client(settings: HandlerSettings, timeout_seconds: float) -> openai.AsyncOpenAI:
     key = (settings.openai_api_key or "").strip()
     if not key:
         if not settings.openai_base_url:
             raise NodeError(
-                "OPENAI_API_KEY is not set; llm nodes need it, "
-                "or an OPENAI_BASE_URL whose server asks for no key",
+                "OPENAI_API_KEY is not set; llm nodes require it, "
+                "or an OPENAI_BASE_URL whose server requires no key",
                 retryable=False,
             )
         key = _NO_KEY
     if not key.isascii() or not key.isprintable():
-        raise NodeError("OPENAI_API_KEY holds characters that no key has", retryable=False)
+        raise NodeError(
+            "OPENAI_API_KEY contains characters that are invalid in a key", retryable=False
+        )
     base_url = settings.openai_base_url or OPENAI_URL
     try:
         parse_url(base_url)
@@ -115,33 +119,35 @@ def _client(settings: HandlerSettings, limit_seconds: float) -> openai.AsyncOpen
     return openai.AsyncOpenAI(
         api_key=key,
         base_url=base_url,
-        max_retries=0,  # attempts are the node's, where they are counted and logged
-        timeout=limit_seconds,
-        http_client=new_openai_transport(settings, limit_seconds),
+        max_retries=0,  # the node retries, so that attempts are counted and logged
+        timeout=timeout_seconds,
+        http_client=new_openai_transport(settings, timeout_seconds),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _LlmConversation:
     config: LlmConfig
-    kind: ReplyType
+    reply_type: ReplyType
     model: str
-    limit_seconds: float
+    timeout_seconds: float
     token_limit: TokenLimit
     stream: CompletionStream = field(default_factory=CompletionStream)
 
-    async def answer(self, client: openai.AsyncOpenAI, data: JsonValue) -> tuple[JsonValue, Usage]:
-        """The response over the whole input, and what it cost."""
-        if self.config.llm_processing_mode != ProcessingMode.PER_ROW or not isinstance(data, list):
-            return await self._ask(client, data)
-        records = enumerate(cast("list[JsonValue]", data))
-        answers: dict[int, tuple[JsonValue, Usage]] = {}
+    async def response(
+        self, client: openai.AsyncOpenAI, data: JsonValue
+    ) -> tuple[JsonValue, Usage]:
+        """Return the response for the whole input, and its tokens."""
+        if self.config.llm_processing_mode != ProcessingMode.PER_ROW or not is_list(data):
+            return await self._value(client, data)
+        records = enumerate(data)
+        values: dict[int, tuple[JsonValue, Usage]] = {}
 
         # A fixed number of workers, because a list may have a million records.
         async def work() -> None:
             for index, record in records:
                 try:
-                    answers[index] = await self._ask(client, record, index)
+                    values[index] = await self._value(client, record, index)
                 except NodeError as error:
                     raise NodeError(
                         f"record {index}: {error}",
@@ -151,38 +157,39 @@ class _LlmConversation:
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(MAX_CALLS_AT_ONCE):
+                for _ in range(MAX_CONCURRENT_REQUESTS):
                     group.create_task(work())
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
-        in_order = [answers[index] for index in range(len(answers))]
+        in_order = [values[index] for index in range(len(values))]
         return [value for value, _ in in_order], sum((usage for _, usage in in_order), Usage())
 
-    async def _ask(
+    async def _value(
         self, client: openai.AsyncOpenAI, data: JsonValue, index: int | None = None
     ) -> tuple[JsonValue, Usage]:
-        """The model's reply as a value of the asked type; asks once more when it is none."""
-        messages = await compute(data, self._conversation, data)
+        """Return the reply as a value of the requested type, after at most two requests."""
+        messages = await compute(data, self._messages, data)
         reply = await self._complete(client, messages, partial(send_delta, index=index))
         try:
-            return self.kind.read(reply.text), reply.usage
+            return self.reply_type.read(reply.text), reply.usage
         except ValueError:
             messages += self._correction(reply)
         on_piece = partial(send_delta, index=index, question=2)
         second = await self._complete(client, messages, on_piece)
         try:
-            return self.kind.read(second.text), reply.usage + second.usage
+            return self.reply_type.read(second.text), reply.usage + second.usage
         except ValueError:
-            shown = f"'{second.text[:_SHOWN_REPLY]}'" if second.text.strip() else "nothing"
-            cause = " (cut off at the longest reply allowed)" if second.cut_off else ""
+            shown = f"'{second.text[:_MAX_SHOWN_REPLY]}'" if second.text.strip() else "nothing"
+            cause = " (truncated at the maximum length)" if second.is_truncated else ""
             raise NodeError(
-                f"{self.model} was to reply with {self.kind.wanted} "
-                f"(outputType {self.config.output_type}), but replied {shown}{cause}",
+                f"{self.model} replied {shown}{cause} instead of {self.reply_type.description} "
+                f"(outputType {self.config.output_type})",
                 retryable=False,
             ) from None
 
-    def _conversation(self, data: JsonValue) -> list[ChatCompletionMessageParam]:
-        system = [self.kind.instruction] if self.kind.instruction else []
+    def _messages(self, data: JsonValue) -> list[ChatCompletionMessageParam]:
+        instruction = self.reply_type.instruction
+        system = [instruction] if instruction else []
         if self.config.llm_system_prompt:
             system.insert(0, fill_text("llmSystemPrompt", self.config.llm_system_prompt, data))
         prompt = fill_text("llmPrompt", self.config.llm_prompt, data)
@@ -196,11 +203,12 @@ class _LlmConversation:
 
     def _correction(self, reply: Reply) -> list[ChatCompletionMessageParam]:
         messages: list[ChatCompletionMessageParam] = []
-        said = without_thinking(reply.text)
-        if said.strip():  # some servers refuse an empty message
-            messages.append({"role": "assistant", "content": said})
-        again = f"That is not {self.kind.wanted}. {self.kind.instruction or 'Please reply.'}"
-        messages.append({"role": "user", "content": again})
+        content = without_thinking(reply.text)
+        if content.strip():  # some servers reject an empty message
+            messages.append({"role": "assistant", "content": content})
+        instruction = self.reply_type.instruction or "Please reply."
+        correction = f"That is not {self.reply_type.description}. {instruction}"
+        messages.append({"role": "user", "content": correction})
         return messages
 
     async def _complete(
@@ -220,21 +228,21 @@ class _LlmConversation:
             ),
         }
         try:
-            async with asyncio.timeout(self.limit_seconds):
+            async with asyncio.timeout(self.timeout_seconds):
                 completion = await self._create(client, request, on_piece)
         except (TimeoutError, openai.APITimeoutError):
-            message = f"{self.model} gave no complete reply within {self.limit_seconds:g} s"
+            message = f"{self.model} returned no complete reply within {self.timeout_seconds:g} s"
             raise NodeError(message) from None
-        except NodeError as error:  # the guard's and the limit's do not say who, the stream's do
-            who = f"the model server at {client.base_url.host}"
-            if str(error).startswith(who):
+        except NodeError as error:  # those of the address guard and the limit name no server
+            server = f"the model server at {client.base_url.host}"
+            if str(error).startswith(server):
                 raise
-            raise NodeError(f"{who}: {error}", retryable=error.retryable) from None
+            raise NodeError(f"{server}: {error}", retryable=error.retryable) from None
         except openai.OpenAIError as error:
-            raise _failure(error, client.base_url.host) from error
+            raise _node_error(error, client.base_url.host) from error
         except ValueError:
             raise _not_a_completion(client.base_url.host) from None
-        # The client returns other JSON values as they are, against its own types.
+        # The client returns other JSON values unchanged, although its types exclude them.
         if not isinstance(completion, ChatCompletion):
             raise _not_a_completion(client.base_url.host)
         if failure := reported_error(completion, client.base_url.host):
@@ -244,7 +252,7 @@ class _LlmConversation:
     async def _create(
         self, client: openai.AsyncOpenAI, request: dict[str, Any], on_piece: OnPiece
     ) -> object:
-        """Return the completion; the request is sent again if the server knows another name."""
+        """Return the completion; repeat the request if the server uses another parameter name."""
         create = cast("Any", client.chat.completions.create)
         while True:
             limited = {**request, **self.token_limit.arguments()}
@@ -260,7 +268,7 @@ class _LlmConversation:
 def _reply(completion: ChatCompletion) -> Reply:
     usage = _usage(completion.usage)
     if not cast("object", completion.choices):
-        return Reply("", cut_off=False, usage=usage)
+        return Reply("", is_truncated=False, usage=usage)
     choice = completion.choices[0]
     text = text_of(cast("object", choice.message))
     return Reply(text, choice.finish_reason == "length", usage)
@@ -269,7 +277,7 @@ def _reply(completion: ChatCompletion) -> Reply:
 def _usage(usage: CompletionUsage | None) -> Usage:
     if usage is None:
         return Usage()
-    # Some servers leave counts out, which the client's types do not know.
+    # Some servers omit counts, although the client's types require them.
     prompt, completion, total = (
         cast("int | None", getattr(usage, f"{kind}_tokens", None)) or 0
         for kind in ("prompt", "completion", "total")
@@ -278,29 +286,28 @@ def _usage(usage: CompletionUsage | None) -> Usage:
 
 
 def _not_a_completion(host: str) -> NodeError:
-    return NodeError(f"the model server at {host} answered with something that is no completion")
+    return NodeError(f"the model server at {host} returned a body that is not a completion")
 
 
-def _failure(error: openai.OpenAIError, host: str) -> NodeError:
+def _node_error(error: openai.OpenAIError, host: str) -> NodeError:
     if isinstance(error, openai.APIStatusError):
         status = error.status_code
-        # A used-up quota comes as a 429 too, and no attempt brings it back.
+        # An exhausted quota is a 429 too, but a retry cannot succeed.
         limited = status == HTTPStatus.TOO_MANY_REQUESTS and error.code != "insufficient_quota"
         return NodeError(
-            f"the model server at {host} answered {status}: {_server_message(error)}",
+            f"the model server at {host} returned {status}: {_server_message(error)}",
             retryable=limited or status >= HTTPStatus.INTERNAL_SERVER_ERROR,
             retry_after=parse_retry_after(error.response.headers.get("Retry-After")),
         )
     if isinstance(error, openai.APIConnectionError):
         reason = describe_error(error.__cause__ or error)
         return NodeError(f"the model server at {host} cannot be reached: {reason}")
-    return NodeError(f"the call of the model failed: {error}", retryable=False)
+    return NodeError(f"the request to the model failed: {error}", retryable=False)
 
 
 def _server_message(error: openai.APIStatusError) -> str:
     body = error.body
-    if isinstance(body, Mapping):
-        fields = cast("Mapping[str, JsonValue]", body)
-        body = fields.get("message") or fields.get("detail") or fields
+    if is_object(body):
+        body = body.get("message") or body.get("detail") or body
     text = as_text(body).strip() if body else ""
     return text[:MAX_SHOWN_TEXT] or "(no message)"

@@ -1,23 +1,22 @@
-"""Chat completions of many servers: the text of a message, reported errors, the token limit."""
+"""Chat completion content: reads texts and reported errors, and adapts the token limit."""
 
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import cast
 
 import openai
 
 from engine.errors import NodeError
-from engine.json_values import JsonValue, as_text
+from engine.json_values import JsonValue, as_text, is_list, is_object
 
 MAX_SHOWN_TEXT = 500
-"""Maximum length of a server's own words in an error, in characters."""
+"""Maximum length of a server's message in an error, in characters."""
 
 INVALID_REQUEST = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
-"""Statuses with which servers reject a parameter that they do not know."""
+"""Statuses with which servers reject an unknown parameter."""
 
 _FINAL = {"invalid_request_error", "insufficient_quota", "context_length_exceeded"}
-"""Types and codes of reported errors that another attempt cannot change."""
+"""Types and codes of reported errors for which a retry cannot succeed."""
 _TEXT_PARTS = {"text", "output_text", None}
 _OTHER_NAME = {
     "max_tokens": "max_completion_tokens",
@@ -30,29 +29,30 @@ _UNSUPPORTED = re.compile(
 
 
 def text_of(message: object) -> str:
-    """Return the text of a message, or of a piece of one; a refusal where there is no text.
+    """Return the text of a message or a delta, or the refusal if it has no text.
 
-    The content is a string, or a list of parts: those that hold text count, and parts of other
-    types, such as the model's thoughts, do not.
+    The content is a string, or a list of parts. Parts of other types than text, for example the
+    model's reasoning, are ignored.
     """
     content = getattr(message, "content", None)
-    if isinstance(content, list):
-        content = "".join(map(_text_of_part, cast("list[object]", content)))
+    if is_list(content):
+        content = "".join(map(_text_of_part, content))
     return as_text(content or getattr(message, "refusal", None) or "")
 
 
 def _text_of_part(part: object) -> str:
     if isinstance(part, str):
         return part
-    fields = cast("dict[str, object]", part) if isinstance(part, dict) else {}
-    text = fields.get("text") if fields.get("type") in _TEXT_PARTS else None
+    if not is_object(part) or part.get("type") not in _TEXT_PARTS:
+        return ""
+    text = part.get("text")
     return text if isinstance(text, str) else ""
 
 
 def reported_error(completion: object, host: str) -> NodeError | None:
-    """Return the failure that a server reports in a response with status 200, if it does."""
+    """Return the error that a server reports in a response with status 200, if it does."""
     choices = getattr(completion, "choices", None)
-    first = cast("list[object]", choices)[0] if isinstance(choices, list) and choices else None
+    first = choices[0] if is_list(choices) and choices else None
     for holder in (completion, first):
         if error := getattr(holder, "error", None):
             return server_failure(error, host)
@@ -60,12 +60,12 @@ def reported_error(completion: object, host: str) -> NodeError | None:
 
 
 def server_failure(error: object, host: str) -> NodeError:
-    """Return a reported error as the failure of the node; it says whether a retry may help."""
-    fields = cast("dict[str, JsonValue]", error) if isinstance(error, dict) else {}
-    code, kind = cast("object", fields.get("code")), cast("object", fields.get("type"))
+    """Return a reported error as the error of the node, retryable or not."""
+    fields: Mapping[str, JsonValue] = error if is_object(error) else {}
+    code, kind = fields.get("code"), fields.get("type")
     status = int(str(code)) if str(code).isdecimal() else None
     limited = status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
-    refused = (
+    rejected = (
         status is not None
         and HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
         and not limited
@@ -73,14 +73,14 @@ def server_failure(error: object, host: str) -> NodeError:
     text = as_text(fields.get("message") or error)[:MAX_SHOWN_TEXT]
     return NodeError(
         f"the model server at {host} reported an error in its reply: {text}",
-        retryable=not refused and code not in _FINAL and kind not in _FINAL,
+        retryable=not rejected and str(code) not in _FINAL and str(kind) not in _FINAL,
     )
 
 
 class TokenLimit:
-    """The parameter that limits the length of a reply; each server knows one of two names.
+    """The parameter that limits the length of a reply; each server accepts one of two names.
 
-    OpenAI's newer models reject the old name, and other servers know only that one.
+    OpenAI's newer models reject the old name, and other servers accept only the old name.
     """
 
     def __init__(self, tokens: int | None) -> None:
@@ -89,7 +89,7 @@ class TokenLimit:
         self._rejected = set[str]()
 
     def prefer_new_name(self) -> None:
-        """Begin with the name that OpenAI itself asks for."""
+        """Start with the name that OpenAI requires."""
         if not self._rejected:
             self._name = "max_completion_tokens"
 
@@ -98,7 +98,7 @@ class TokenLimit:
         return {} if self._tokens is None else {self._name: self._tokens}
 
     def has_other_name(self, sent: Mapping[str, object], error: openai.APIStatusError) -> bool:
-        """Return whether the server rejected the name that was sent, and the other one is left."""
+        """Return whether the server rejected the sent name and the other one is untried."""
         name = next((name for name in _OTHER_NAME if name in sent), None)
         text = error.response.text
         if name is None or error.status_code not in INVALID_REQUEST or name not in text:
@@ -106,7 +106,7 @@ class TokenLimit:
         other = _OTHER_NAME[name]
         if other in self._rejected or not (_UNSUPPORTED.search(text) or other in text):
             return False
-        # Rows that were under way with the same name turn to the other one as well.
+        # Concurrent requests with the same name change to the other one too.
         self._rejected.add(name)
         self._name = other
         return True

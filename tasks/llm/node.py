@@ -1,4 +1,4 @@
-"""The ``llm`` node."""
+"""LLM node: sends the prompt of its config to a language model."""
 
 import asyncio
 import importlib
@@ -14,30 +14,31 @@ from tasks.llm.config import LlmConfig
 
 @task(name="llm")
 async def handle_llm(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Asks the model once, or once for each record of a list.
+    """Send the prompt once, or once for each record of a list.
 
-    ``outputData``: ``{"response", "outputType", "inputData"}``, where ``response`` is a list for
-    ``perRow``; beside it ``llmResponse``, ``model`` and ``usage``.
+    The result has ``outputData`` (``{"response", "outputType", "inputData"}``, where ``response``
+    is a list for ``perRow``), ``llmResponse``, ``model`` and ``usage``.
 
     Raises:
-        NodeError: see ``tasks.llm.client.ask``.
+        NodeError: If the model returns no reply of the requested type; see
+            ``tasks.llm.client.request_reply``.
     """
     config = read_config(LlmConfig, node)
-    # ``openai`` takes the better part of a second to import. A service without such a node shall
-    # not start the later for it, and no other node stand still while it comes.
+    # The import of ``openai`` takes most of a second. It runs in a thread when it is first needed,
+    # so that it delays neither the start of the service nor other nodes.
     await asyncio.to_thread(importlib.import_module, "tasks.llm.client")
-    from tasks.llm.client import ask  # noqa: PLC0415
+    from tasks.llm.client import request_reply  # noqa: PLC0415
 
-    answer = await ask(config, current_node_run().settings, input_data)
+    result = await request_reply(config, current_node_run().settings, input_data)
     return {
         "success": True,
-        "message": f"{answer.model} replied",
+        "message": f"{result.model} replied",
         "outputData": {
-            "response": answer.response,
+            "response": result.response,
             "outputType": config.output_type.value,
             "inputData": input_data,
         },
-        "llmResponse": answer.response,
-        "model": answer.model,
-        "usage": answer.usage.as_json(),
+        "llmResponse": result.response,
+        "model": result.model,
+        "usage": result.usage.as_json(),
     }

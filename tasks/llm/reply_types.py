@@ -1,4 +1,4 @@
-"""Reply types: the instruction that asks a model for a type, and the reader of its reply."""
+"""Reply types: instructs a model to reply with a type, and parses its reply."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -22,16 +22,16 @@ _QUOTES = "\"'`*"
 class ReplyType:
     """A type of reply."""
 
-    wanted: str
-    """What is wanted, as the end of a sentence: ``one number``."""
+    description: str
+    """The type as the end of a sentence: ``one number``."""
     instruction: str | None
-    """How the model is told; ``None`` when any text will do."""
+    """The instruction to the model; ``None`` if any text is valid."""
     read: Callable[[str], JsonValue]
-    """Reads a reply; raises ``ValueError`` when it is not of the type."""
+    """Parses a reply; raises ``ValueError`` if it is not of the type."""
 
 
 def reply_type(output_type: OutputType, options: Sequence[str] = ()) -> ReplyType:
-    """The type of reply that a config asks for; ``options`` are those of an ``enum``."""
+    """Return the type of reply of a config; ``options`` are those of an ``enum``."""
     if output_type == OutputType.NUMBER:
         return ReplyType(
             "one number",
@@ -59,14 +59,14 @@ def reply_type(output_type: OutputType, options: Sequence[str] = ()) -> ReplyTyp
             "Reply with one JSON value and nothing else: no explanation, no code fence.",
             _read_json,
         )
-    return ReplyType("a text", None, _read_text)
+    return ReplyType("text", None, _read_text)
 
 
 def without_thinking(text: str) -> str:
-    """Return a reply without the thoughts that some models write before it.
+    """Return a reply without the reasoning that some models write before it.
 
-    Such a reply begins with ``<think>…</think>``. A block that is not closed was cut off: there is
-    no reply behind it. Chat templates that open the block themselves leave ``</think>`` alone.
+    Such a reply starts with ``<think>…</think>``. A reply with an unclosed block is empty, because
+    it was truncated. Some chat templates open the block, so that only ``</think>`` remains.
     """
     rest = text.lstrip()
     for tag in _THINKING_TAGS:
@@ -77,8 +77,8 @@ def without_thinking(text: str) -> str:
     return text
 
 
-def _answer_of(text: str) -> str:
-    """Return the part of a reply that is read as a value: without thoughts and one code fence."""
+def _value_text(text: str) -> str:
+    """Return the part of a reply that is parsed: without reasoning and one code fence."""
     text = without_thinking(text)
     for tag in _THINKING_TAGS:
         text = text.rpartition(f"</{tag}>")[2]
@@ -88,43 +88,43 @@ def _answer_of(text: str) -> str:
 
 
 def _read_text(text: str) -> str:
-    answer = without_thinking(text)
-    if not answer.strip():
+    reply = without_thinking(text)
+    if not reply.strip():
         raise ValueError("the reply is empty")
-    return answer
+    return reply
 
 
 def _read_number(text: str) -> int | float:
-    number = as_number(_answer_of(text).strip(_QUOTES).removesuffix(".").strip(_QUOTES))
+    number = as_number(_value_text(text).strip(_QUOTES).removesuffix(".").strip(_QUOTES))
     if number is None:
         raise ValueError("the reply is not a number")
     return number
 
 
 def _read_date(text: str) -> str:
-    found = _answer_of(text).strip(_QUOTES)
-    if not _DATE.fullmatch(found):
+    value = _value_text(text).strip(_QUOTES)
+    if not _DATE.fullmatch(value):
         raise ValueError("the reply is not an ISO 8601 date")
-    read = datetime if "T" in found else date
-    read.fromisoformat(found)  # raises for a 31st of February
-    return found
+    date_type = datetime if "T" in value else date
+    date_type.fromisoformat(value)  # raises for a 31st of February
+    return value
 
 
 def _read_option(text: str, options: Sequence[str]) -> str:
-    found = _answer_of(text)
-    # Models like to quote the option, or to end it as a sentence.
-    for spelling in (found, found.strip(f"{_QUOTES}. ")):
+    value = _value_text(text)
+    # Models often quote the option, or end it with a full stop.
+    for candidate in (value, value.strip(f"{_QUOTES}. ")):
         for option in options:
-            if option.casefold() == spelling.casefold():
+            if option.casefold() == candidate.casefold():
                 return option
     raise ValueError("the reply is not one of the options")
 
 
 def _read_json(text: str) -> JsonValue:
-    """Return the JSON value of a reply: all of it, or what a fence among other words holds."""
-    answer = _answer_of(text)
-    candidates = [answer]
-    candidates += [found[1].strip() for found in islice(_FENCED.finditer(answer), _MAX_FENCES)]
+    """Return the JSON value of a reply, or of a code fence within other text."""
+    value = _value_text(text)
+    candidates = [value]
+    candidates += [fence[1].strip() for fence in islice(_FENCED.finditer(value), _MAX_FENCES)]
     for candidate in candidates:
         try:
             return load_json(candidate)

@@ -64,7 +64,7 @@ def test_a_tolerated_error_has_the_status(shared_service: RunningService, mode: 
 
     error = done["finalOutput"]["seen"]["error"]
     assert (error["nodeId"], error["statusCode"]) == ("call", 404)
-    assert "answered 404" in error["message"]
+    assert "returned 404" in error["message"]
     assert done["finalOutput"]["seen"]["seen"] == "404 404"
 
 

@@ -183,7 +183,7 @@ def test_a_secret_is_found_nowhere(
     assert json.loads(logs["body"]["outputData"]["body"]) == {"a": "***", "b": [1]}
     assert logs["text"]["outputData"]["body"] == '{"pin": *** }'
     assert logs["retry"]["attempt"] == 2
-    assert "answered 500" in logs["retry"]["lastError"]
+    assert "returned 500" in logs["retry"]["lastError"]
     assert '"cookie": "*' in logs["refuse"]["error"]  # cut there, and masked before
     assert logs["number"]["outputData"]["newField"] == "***"
     assert logs["said"]["outputData"]["said"] == "***"

@@ -156,7 +156,7 @@ async def test_a_failure_is_told_by_its_status_whatever_its_body_is_packed_as():
     packed = {"Content-Encoding": "br", "Retry-After": "7"}
     async with serve(Response(503, b"packed", packed)) as server:
         error = await refusal(server.url, **OPEN)
-    assert str(error) == f"GET {server.url}/ answered 503 Service Unavailable"
+    assert str(error) == f"GET {server.url}/ returned 503 Service Unavailable"
     assert (error.retryable, error.retry_after) == (True, 7)
 
 

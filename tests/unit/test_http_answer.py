@@ -93,7 +93,7 @@ async def test_json_is_read_whatever_it_is_called():
 @pytest.mark.parametrize("body", ["<html>", "", "[NaN]"])
 async def test_json_that_is_none_is_an_error(body: str):
     error = await failure(Response(200, body, TEXT), httpResponseType="json")
-    assert "was to answer JSON" in str(error)
+    assert "that is not JSON (httpResponseType)" in str(error)
     assert not error.retryable
 
 
@@ -111,13 +111,13 @@ async def test_a_4xx_is_an_error_at_once_with_the_first_500_characters_of_the_bo
     body = "ü" * 500 + "X" * 100
     error = await failure(Response(status, body))
     assert not error.retryable
-    assert f"answered {status} " in str(error)
+    assert f"returned {status} " in str(error)
     assert str(error).endswith(": " + "ü" * 500)
 
 
 async def test_a_4xx_without_a_body():
     error = await failure(Response(404), httpMethod="HEAD")
-    assert str(error).endswith("answered 404 Not Found")
+    assert str(error).endswith("returned 404 Not Found")
 
 
 async def test_a_429_is_retried_after_the_seconds_that_the_server_names():
@@ -144,7 +144,7 @@ async def test_a_5xx_is_retried(status: int):
     error = await failure(Response(status, "down", {"Retry-After": "3"}))
     assert error.retryable
     assert error.retry_after == 3
-    assert f"answered {status}" in str(error)
+    assert f"returned {status}" in str(error)
     assert str(error).endswith(": down")
 
 
@@ -177,7 +177,7 @@ async def test_a_slow_server_is_a_timeout_that_names_the_limit():
     async with serve(never) as server:
         error = await refused(server.url, timeoutSeconds=0.05)
     assert error.retryable
-    assert str(error) == f"GET {server.url}/: no complete answer within 0.05 s"
+    assert str(error) == f"GET {server.url}/: no complete response within 0.05 s"
 
 
 async def test_the_limit_comes_from_the_settings_when_the_node_has_none():
@@ -189,7 +189,7 @@ async def test_the_limit_comes_from_the_settings_when_the_node_has_none():
 
 async def test_the_limit_is_for_the_whole_answer_not_for_each_piece_of_it():
     error = await failure(Response(200, "x" * 1000, pause=0.01), timeoutSeconds=0.2)
-    assert "no complete answer within 0.2 s" in str(error)
+    assert "no complete response within 0.2 s" in str(error)
 
 
 async def test_cancelling_ends_the_call():

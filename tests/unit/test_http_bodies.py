@@ -55,7 +55,7 @@ async def test_what_has_no_fields_is_no_form(headers: dict[str, str], body: Any)
     error = await refused(
         "http://127.0.0.1/", httpMethod="POST", httpHeaders=headers, httpBody=body
     )
-    assert "httpBody should be an object or a text for the Content-Type" in str(error)
+    assert "httpBody should be an object or a string for the Content-Type" in str(error)
     assert not error.retryable
 
 

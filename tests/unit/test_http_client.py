@@ -75,7 +75,7 @@ def test_a_url_is_shown_without_query_and_credentials(url: str, shown: str):
     "url", ["", "x", "//h", "ftp://h", "file:///etc", "http://", "http://a b", "http://h:x/"]
 )
 def test_what_cannot_be_called_is_no_url(url: str):
-    with pytest.raises(ValueError, match=r"^should |^is no URL"):
+    with pytest.raises(ValueError, match=r"^should |^is not a valid URL"):
         parse_url(url)
 
 

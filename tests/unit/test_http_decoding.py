@@ -34,7 +34,7 @@ async def test_neither_is_it_for_the_message_of_a_failure(status: int):
 @pytest.mark.parametrize("status", [400, 500])
 async def test_nor_for_the_message_of_a_model_server(status: int):
     error = await failure_of([Response(status, SLOW, PUNYCODE)])
-    assert f"answered {status}: a-b9b9" in str(error)
+    assert f"returned {status}: a-b9b9" in str(error)
 
 
 async def test_reading_a_body_ends_at_the_node_s_timeout(monkeypatch: pytest.MonkeyPatch):
@@ -52,10 +52,10 @@ async def test_reading_a_body_ends_at_the_node_s_timeout(monkeypatch: pytest.Mon
 
     from offload import check_stop  # noqa: PLC0415 - the function that is meant
 
-    monkeypatch.setattr("tasks.http.node.read_answer", endless)
+    monkeypatch.setattr("tasks.http.node.read_response", endless)
     async with serve(Response(200, b"x" * 100_000)) as server:
         error = await refused(server.url, timeoutSeconds=0.5)
-        assert "no complete answer within 0.5 s" in str(error)
+        assert "no complete response within 0.5 s" in str(error)
         await stopped.wait()
         stopped.clear()
         reading.clear()
@@ -245,7 +245,7 @@ async def test_text_is_text_if_the_node_says_so():
 
 async def test_a_failure_with_a_binary_body_is_told_by_its_status():
     error = await failure(Response(404, PNG, {"Content-Type": "image/png"}))
-    assert str(error).endswith("answered 404 Not Found")
+    assert str(error).endswith("returned 404 Not Found")
 
 
 async def test_json_of_ten_megabytes_is_read():
@@ -269,7 +269,7 @@ ODD_DELAYS = [
 @pytest.mark.parametrize("value", ODD_DELAYS)
 async def test_a_retry_after_that_is_none_leaves_the_429(value: str):
     error = await failure(Response(429, "slow down", {"Retry-After": value}))
-    assert "answered 429" in str(error)
+    assert "returned 429" in str(error)
     assert (error.retryable, error.retry_after, error.status_code) == (True, None, 429)
 
 

@@ -69,12 +69,12 @@ async def test_a_base_url_that_cannot_be_called_is_an_error_that_names_the_setti
 async def test_what_the_server_refuses_is_not_retried_and_shown(status: int, body: Any, shown: str):
     error = await failure_of([Response.of(body, status)])
     assert not error.retryable
-    assert f"answered {status}: {shown}" in str(error)
+    assert f"returned {status}: {shown}" in str(error)
 
 
 async def test_a_refusal_that_is_a_page_is_shown_in_part():
     error = await failure_of([Response(403, "<html>" + "x" * 5000)])
-    assert "answered 403: <html>" in str(error)
+    assert "returned 403: <html>" in str(error)
     assert len(str(error)) < 600
 
 

@@ -109,7 +109,7 @@ async def test_a_server_that_does_not_know_stream_options_is_asked_without(
 async def test_any_other_refusal_is_not_asked_twice(deltas: Deltas):
     refused = Response.of({"error": {"message": "Bad temperature"}}, 400)
     error = await broken(deltas, [refused])  # a second request would be a 500
-    assert "answered 400: Bad temperature" in str(error)
+    assert "returned 400: Bad temperature" in str(error)
     assert not error.retryable
 
 
@@ -151,7 +151,7 @@ async def test_the_second_question_s_deltas_are_marked(deltas: Deltas):
 
 async def test_a_stream_cut_off_at_the_longest_reply_says_so(deltas: Deltas):
     cut = [streamed('{"a": ', finish_reason="length")] * 2
-    assert "cut off" in str(await broken(deltas, cut, outputType="json"))
+    assert "truncated at the maximum length" in str(await broken(deltas, cut, outputType="json"))
 
 
 async def test_with_per_row_each_delta_says_its_record(deltas: Deltas):
@@ -171,7 +171,7 @@ async def test_with_per_row_each_delta_says_its_record(deltas: Deltas):
 async def test_a_connection_lost_in_the_middle_is_tried_again(deltas: Deltas):
     error = await broken(deltas, [streamed("half", BREAK)])
     assert error.retryable
-    assert "broke off its reply" in str(error)
+    assert "interrupted its reply" in str(error)
     assert deltas.text() == "half"
 
 

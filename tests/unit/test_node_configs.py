@@ -72,7 +72,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("http", {"httpUrl": "  "}, "httpUrl", "'httpUrl' is required"),
     ("http", {"httpUrl": "example.com"}, "httpUrl", "'httpUrl' should start with http://"),
     ("http", {"httpUrl": "ftp://x"}, "httpUrl", "'httpUrl' should start with http://"),
-    ("http", {"httpUrl": "https://"}, "httpUrl", "'httpUrl' should name a host"),
+    ("http", {"httpUrl": "https://"}, "httpUrl", "'httpUrl' should contain a valid host name"),
     ("http", {"httpUrl": ["x"]}, "httpUrl", "'httpUrl' should be a text, not of type list"),
     ("http", {**HTTP, "httpMethod": "FETCH"}, "httpMethod", "should be 'GET', 'POST', 'PUT'"),
     ("http", {**HTTP, "httpHeaders": "a: b"}, "httpHeaders", "should be an object or a list"),
