@@ -14,20 +14,20 @@ def create_private(path: Path) -> None:
     """Create an empty file that only its owner can read and write, unless it exists already.
 
     The mode is set by the call that creates the file, so that no other process can open it in
-    between, and no umask makes it wider. A file that exists keeps its mode. Errors are left to the
-    program that opens the file next.
+    between, and no umask makes it wider. A file that exists keeps its mode. Errors are ignored,
+    because the program that opens the file next reports them.
     """
     with suppress(OSError):
-        # Of a symbolic link that leads nowhere yet, the file that it names is created.
+        # For a symbolic link to a missing file, this creates the file that the link names.
         target = os.path.realpath(path)
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE_MODE))
 
 
 def insecure_mode_reason(path: Path, forbidden: int = OTHERS_WRITE) -> str | None:
-    """Return why a file is not safe to read keys or secrets from; ``None`` if it is.
+    """Return why a file is not safe for keys or secrets; ``None`` if it is safe.
 
-    A file that does not exist or cannot be read is left to the code that reads it. On Windows the
-    mode says nothing about other users.
+    A file that does not exist or cannot be read has no reason; its reader reports the error. On
+    Windows the mode contains nothing about other users.
     """
     if os.name == "nt":
         return None

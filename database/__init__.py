@@ -1,10 +1,8 @@
-"""All SQL of the service. Nobody else writes any: callers use what ``Database`` offers.
+"""Database: all SQL of the service, behind one ``Database`` object.
 
-``connection`` opens it, ``schema`` brings it up to date, ``submissions`` takes executions in,
-``queue`` hands them out, ``journal`` records how they go, ``reads`` answers questions, ``news``
-tells what happened since, ``callbacks`` who wants to know how they ended, ``children``
-what nodes call, ``replies`` what callers of webhooks are answered, ``lists`` gives pages of what
-there is, ``workflows`` saves documents.
+``connection`` opens the database and ``schema`` migrates it. ``executions`` is the write side: the
+queue, the journal, callbacks and child executions. ``queries`` is the read side, ``maintenance``
+deletes old executions and checks invariants, and ``workflows`` stores workflow documents.
 """
 
 import asyncio
@@ -44,7 +42,7 @@ __all__ = ["Clock", "Database", "ExampleWorkflow", "Violation", "to_text", "utc_
 
 @dataclass(frozen=True, slots=True)
 class _Connections:
-    """The ways to the data; ``close`` ends them, after what is queued."""
+    """Reader, writer and engine of one database."""
 
     reader: Reader
     writer: Writer
@@ -66,7 +64,7 @@ class _Connections:
 
 
 class Database:
-    """One database, used from one event loop; ``for_another_loop`` gives another loop its own."""
+    """One database, used from one event loop; ``for_another_loop`` serves a second event loop."""
 
     def __init__(
         self,
@@ -97,24 +95,24 @@ class Database:
         self.child_executions = ChildExecutions(reader, writer, clock)
 
     def for_another_loop(self) -> "Database":
-        """The same database for the event loop of another thread; close it before this one."""
-        # Threads serve any loop; the connections of an asynchronous engine are of one.
+        """Return this database for the event loop of another thread; close it before this one."""
+        # SQLite's threads serve any event loop; an asynchronous engine belongs to one.
         shared = self._access if is_sqlite(self._url) else None
         return Database(self._url, self.clock, shared, self.commit_signal, self._encryption)
 
     async def prepare(self, examples: Sequence[ExampleWorkflow] = ()) -> bool:
-        """Brings the schema up to date; says whether the database is new. See ``schema``."""
+        """Migrate the schema; return whether the database is new. See ``prepare_schema``."""
         return await prepare_schema(self._access.writer, self.clock, examples)
 
     async def is_prepared(self) -> bool:
-        """Whether the schema is there; ``prepare`` makes it."""
+        """Return whether ``prepare`` has ever created the schema."""
         return await is_prepared(self._access.reader)
 
     async def find_violations(self, *, service_runs: bool) -> list[Violation]:
-        """What is not as it must be. See ``invariants``."""
+        """Return every violated invariant. See ``invariants``."""
         return await find_violations(self._access.reader, self.clock, service_runs=service_runs)
 
     async def close(self) -> None:
-        """Writes what is queued and closes every connection."""
+        """Execute the queued writes and close every connection."""
         if self._owns_access:
             await self._access.close()

@@ -1,4 +1,4 @@
-"""``./start.sh --check``: are the invariants of a database held?"""
+"""Database check: verifies the invariants of a database for ``./start.sh --check``."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -12,16 +12,16 @@ PASSED, BROKEN, NOT_CHECKED = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a check found; ``exit_code`` is ``PASSED``, ``BROKEN`` or ``NOT_CHECKED``."""
+    """Result of a check; ``exit_code`` is ``PASSED``, ``BROKEN`` or ``NOT_CHECKED``."""
 
     exit_code: int
     lines: list[str] = field(default_factory=list[str])
 
 
 def check_database(url: str) -> Report:
-    """Looks at the whole database in one consistent read, beside a running service or without one.
+    """Check the whole database in one consistent read, while a service runs or without one.
 
-    It creates and changes nothing. Leases that ran out are no fault here: nobody may be running.
+    The check changes nothing. It accepts expired leases, because no service needs to be running.
     """
     try:
         address = read_address(url)
@@ -29,7 +29,7 @@ def check_database(url: str) -> Report:
         return Report(NOT_CHECKED, [f"Cannot check DATABASE_URL: {error}"])
     try:
         if address.file is not None and not address.file.is_file():
-            return Report(NOT_CHECKED, [f"There is no database at {address.file}"])
+            return Report(NOT_CHECKED, [f"The database {address.file} does not exist"])
         return asyncio.run(_check(url, address.shown))
     except (StorageError, OSError) as error:
         return Report(NOT_CHECKED, [f"Cannot check {address.shown}: {error}"])

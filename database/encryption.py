@@ -1,4 +1,4 @@
-"""Sealing what nodes with ``hideData`` work with: kept to go on with, opened by the key alone."""
+"""Data encryption: stores the results of nodes with ``hideData`` encrypted."""
 
 import base64
 import json
@@ -18,11 +18,11 @@ from engine.json_values import JsonValue, encode_json
 from engine.redaction import HIDDEN
 from file_modes import insecure_mode_reason
 
-_SEALED = "sealed"
+_CIPHERTEXT = "sealed"
 
 
 class DataEncryption:
-    """Seals and opens results. Its key is made when it is first needed."""
+    """Encrypts and decrypts results. The key file is created when a key is first needed."""
 
     def __init__(self, data_encryption_key: str | None, key_file: Path | None) -> None:
         """``data_encryption_key`` is any string; without it, ``key_file`` stores the key."""
@@ -31,28 +31,28 @@ class DataEncryption:
         self._fernet: Fernet | None = None
 
     def encrypt(self, result: Mapping[str, JsonValue]) -> str:
-        """The JSON text of ``resultDetail`` that holds a handler's whole result, unreadable.
+        """Return the JSON of ``resultDetail`` that contains a handler's whole result, encrypted.
 
         Raises:
-            StorageUnavailableError: there is no key, and no place for one.
+            StorageUnavailableError: If neither a key nor a key file is available.
         """
         token = self._cipher().encrypt(encode_json(dict(result)).encode()).decode()
-        return encode_json({**HIDDEN, _SEALED: token})
+        return encode_json({**HIDDEN, _CIPHERTEXT: token})
 
     def decrypt(self, detail: Mapping[str, JsonValue]) -> dict[str, JsonValue] | None:
-        """The result that ``seal`` put into a ``resultDetail``; ``None`` where it is no such one.
+        """Return the result that ``encrypt`` stored; ``None`` for any other ``resultDetail``.
 
         Raises:
-            StorageUnavailableError: it was sealed with another key.
+            StorageUnavailableError: If it was encrypted with another key.
         """
-        token = detail.get(_SEALED)
+        token = detail.get(_CIPHERTEXT)
         if detail.get("hidden") is not True or not isinstance(token, str):
             return None
         try:
             text = self._cipher().decrypt(token.encode())
         except InvalidToken:
             raise StorageUnavailableError(
-                "hidden data was sealed with another key: "
+                "hidden data was encrypted with another key: "
                 "DATA_ENCRYPTION_KEY or the key file was changed"
             ) from None
         return cast("dict[str, JsonValue]", json.loads(text))
@@ -83,7 +83,7 @@ class DataEncryption:
 
 
 def _create_key_file(path: Path) -> None:
-    """Makes the file with a key in it, at once: another service may look for it just now."""
+    """Create the file together with its key, because another service may read it concurrently."""
     handle, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # mode 0600
     try:
         with os.fdopen(handle, "wb") as file:

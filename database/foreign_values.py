@@ -1,8 +1,8 @@
 """Values of the shared tables: read as they are, whatever type another program stored.
 
-SQLite stores any value in any column: a fraction, a text or bytes where a column is declared as a
-number or as text. PostgreSQL returns the types of the columns that another program created. Every
-value of a shared table passes through this module, so that no stored value makes a read fail.
+SQLite stores any value in any column, for example bytes in a column that is declared as a number.
+PostgreSQL returns the types of the columns that another program created. Every value of a shared
+table passes through this module, so that no stored value makes a read fail.
 """
 
 import json
@@ -24,11 +24,11 @@ MAX_SHORT_TEXT_CHARACTERS = 8_192
 """Maximum length of a column that is shown in a list or in the logs of a poll, in characters."""
 
 Duration = int | float | str | None
-"""Milliseconds as an integer in rows of this service; any number or text in other rows."""
+"""Milliseconds as an integer in rows of this service; any number or string in other rows."""
 
 
 def text_of(value: object) -> str | None:
-    """Return a column's value as text; ``None`` for ``NULL``."""
+    """Return a column's value as a string; ``None`` for ``NULL``."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bytes):
@@ -41,7 +41,7 @@ def text_of(value: object) -> str | None:
 
 
 def required_text_of(value: object) -> str:
-    """Return a column's value as text; empty for ``NULL``."""
+    """Return a column's value as a string; empty for ``NULL``."""
     return text_of(value) or ""
 
 
@@ -54,7 +54,7 @@ def short_text_of(value: object) -> str | None:
 
 
 def number_of(value: object) -> Duration:
-    """Return a number as it is; text for everything that JSON has no number for."""
+    """Return a number unchanged; a string for every value that is not a JSON number."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, Decimal):

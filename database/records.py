@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 MANUAL = "manual"
-"""The ``triggerType`` of an execution that a person or a program asked for."""
+"""The ``triggerType`` of an execution that was submitted through the API."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A row of ``workflows``. ``data`` is JSON text as the editor saved it."""
+    """A row of ``workflows``. ``data`` is JSON as the editor stored it."""
 
     id: str
     name: str
@@ -18,7 +18,7 @@ class Workflow:
 
 @dataclass(frozen=True, slots=True)
 class SavedWorkflow:
-    """A whole row of ``workflows``; ``data`` and ``tags`` are JSON text as somebody stored it."""
+    """A whole row of ``workflows``; ``data`` and ``tags`` are JSON as another program stored it."""
 
     id: str
     organization_id: str | None
@@ -31,18 +31,18 @@ class SavedWorkflow:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowChange:
-    """What an update makes of a workflow: the columns that it names, and no others."""
+    """New content of a workflow."""
 
     name: str
     data: str
     tags: str | None = None
     keep_tags: bool = False
-    """Whether ``tags`` stay as they are."""
+    """Whether an update does not change ``tags``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write to one execution, until it is lost."""
+    """The right to write to one execution, until it expires and another worker claims it."""
 
     execution_id: str
     owner: str
@@ -51,9 +51,9 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A JSON column: its text, or the beginning of it if asked for cut; ``size`` in characters."""
+    """A JSON column: all its text or the first part of it; ``size`` is the whole length."""
 
     text: str
     size: int
     cut: bool = False
-    """Whether there is more than ``text``."""
+    """Whether ``text`` is incomplete."""

@@ -1,4 +1,4 @@
-"""Bringing a database to the schema the code expects: additive, at start, in one transaction."""
+"""Schema: migrates a database at start, in one transaction, without deleting anything."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ VERSION_TABLE = "orchestrator_schema_version"
 """Not Alembic's default name, which the main project may use for itself."""
 
 CREATED_BY_SERVICE = "created"
-"""The fact that the service made the main project's tables itself, and when."""
+"""Name of the entry with the time at which the service created the main project's tables."""
 
 _SHARED_COLUMNS = {
     "workflows": "organizationId name data tags createdAt updatedAt",
@@ -31,14 +31,14 @@ _SHARED_COLUMNS = {
     "execution_logs": "nodeId nodeType nodeLabel status inputData outputData error duration"
     " timestamp",
 }
-"""Columns of the main project's tables that every statement may read."""
+"""Columns of the main project's tables that statements read."""
 
 _MIGRATION_LOCK = 7_205_759_403  # any number, the same in every version of the service
 
 
 @dataclass(frozen=True, slots=True)
 class ExampleWorkflow:
-    """A workflow that a database gets when the service creates it. ``data`` is JSON text."""
+    """A workflow that is stored in each database that the service creates. ``data`` is JSON."""
 
     id: str
     name: str
@@ -49,19 +49,19 @@ class ExampleWorkflow:
 async def prepare_schema(
     writer: Writer, clock: Clock, examples: Sequence[ExampleWorkflow] = ()
 ) -> bool:
-    """Creates what is missing; a database without ``workflows`` gets the examples too.
+    """Create missing tables and columns; store the examples if the table ``workflows`` is new.
 
     Returns:
-        Whether the database was empty and is the service's own creation.
+        Whether the database was empty.
 
     Raises:
-        StorageError: the database cannot be opened or written, or is of a newer version.
+        StorageError: If the database cannot be opened or written, or has a newer schema.
     """
     return await writer.run(lambda connection: _upgrade(connection, clock, examples))
 
 
 async def is_prepared(reader: Reader) -> bool:
-    """Whether a service has ever brought this database up to date; changes nothing."""
+    """Return whether a service has ever migrated this database; change nothing."""
     return VERSION_TABLE in await reader.run(
         lambda connection: inspect(connection).get_table_names()
     )
@@ -107,18 +107,18 @@ def _add_missing_columns(connection: Connection, tables: Collection[str]) -> Non
     operations = Operations(MigrationContext.configure(connection))
     for table in (workflows, executions, logs):
         if table.name in tables:
-            there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+            existing = {column["name"] for column in inspect(connection).get_columns(table.name)}
             for name in _SHARED_COLUMNS[table.name].split():
-                if name not in there:
+                if name not in existing:
                     operations.add_column(table.name, Column(name, table.columns[name].type))
 
 
 def _reject_newer(connection: Connection, config: Config) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    revisions = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     rows = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608 - a constant
     for (revision,) in rows:
-        if revision not in known:
+        if revision not in revisions:
             raise StorageUnavailableError(
-                f"The database is of a newer version of this service (schema '{revision}'); "
+                f"The database belongs to a newer version of this service (schema '{revision}'); "
                 "start that version, or point DATABASE_PATH at another file"
             )

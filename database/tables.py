@@ -1,6 +1,6 @@
-"""The tables: three that the main project owns, two of the service's own.
+"""Tables: three tables of the main project, and the tables of the service.
 
-Columns of the main project's that the service does not read are not listed; it never writes them.
+Columns of the main project that the service neither reads nor writes are not listed.
 """
 
 from sqlalchemy import (
@@ -18,7 +18,7 @@ from sqlalchemy import (
 metadata = MetaData()
 
 _Number = BigInteger().with_variant(Integer, "sqlite")
-"""Of what is never given twice. SQLite counts up in columns of ``INTEGER`` only, and as far."""
+"""Type of numbers that are never reused. SQLite only increments columns of type ``INTEGER``."""
 
 workflows = Table(
     "workflows",
@@ -69,7 +69,7 @@ logs = Table(
     Column("error", Text),
     Column("duration", Integer),
     Column("timestamp", Text),
-    # The service's own, added to the main project's table as nullable columns:
+    # Nullable columns that the service adds to the main project's table:
     Column("attempt", Integer),
     Column("lastError", Text),
     Column("seq", Integer),
@@ -87,18 +87,18 @@ logs = Table(
     Column("waitingSince", Text),
     Column("failedAttempts", Integer),
 )
-"""``id`` is ``executionId:nodeId``: one row a node, by construction. ``resultDetail`` is what the
-handler returned besides ``outputData``; ``seq`` is the execution's sequence number at the row's
-last change, ``startSeq`` at its start; ``lastError`` is why the attempt before failed. A parked
-node goes on at ``waitUntil`` or by its ``resumption``, JSON of what ``resume`` said, or of how the
-child ended that it called, ``childExecutionId``. ``reusedFrom``
-is the execution in which the node ran, where a rerun took its result over. ``nodePercentage`` and
-``nodeMessage`` are what the handler last reported from the inside.
+"""``id`` is ``executionId:nodeId``, so that each node has one row. ``resultDetail`` is the result
+without ``outputData``. ``seq`` is the execution's sequence number at the row's last
+change and ``startSeq`` at its start. ``lastError`` is the error of the previous attempt. A parked
+node continues at ``waitUntil`` or when it has a ``resumption``, which is JSON from a ``resume``
+request or the result of the child execution ``childExecutionId``. ``reusedFrom`` is the execution
+in which the node ran if a rerun copied its result. ``nodePercentage`` and ``nodeMessage`` are the
+last progress that the handler reported.
 
 ``startedAt`` is the start of the first attempt, ``endedAt`` the end of the node run, ``waitedMs``
-the time between them in which it was parked, and ``waitingSince`` the moment of the last parking.
-``failedAttempts`` counts for the retries. A parked node run without ``resultDetail`` is one whose
-next attempt starts at ``waitUntil``."""
+the time in which it was parked, in milliseconds, and ``waitingSince`` the time of the last parking.
+``failedAttempts`` counts for the retries. If a parked node run has no ``resultDetail``, its next
+attempt starts at ``waitUntil``."""
 
 definitions = Table(
     "orchestrator_definitions",
@@ -107,7 +107,7 @@ definitions = Table(
     Column("document", Text, nullable=False),
     Column("createdAt", Text, nullable=False),
 )
-"""Workflow documents as executions saw them at submission, by the SHA-256 of their text."""
+"""Workflow documents at the time of submission, by the SHA-256 of their JSON."""
 
 runs = Table(
     "orchestrator_runs",
@@ -137,15 +137,15 @@ runs = Table(
     Column("rerunOf", Text),
     Column("endedAt", Text),
     Column("endedElsewhere", Integer),
-    # A position is never given twice, so that "oldest first" holds after deletions too.
+    # A position is never reused, so that "oldest first" is also true after deletions.
     sqlite_autoincrement=True,
 )
-"""The service's bookkeeping of one execution: its place in the queue, its lease, its progress.
+"""The service's record of one execution: its position in the queue, its lease and its progress.
 
 The status is stored in ``workflow_executions`` only. ``claimableAt`` is the time from which any
 worker may claim the execution: ``CLAIMABLE_NOW`` for a queued one, the end of the lease for a
 running one, the due time for a parked one; ``NULL`` if it waits for a person or has ended.
-``recoveries`` counts the owners that died with it since a node of it last ended. ``endedElsewhere``
+``recoveries`` counts the owners that crashed since a node of it last ended. ``endedElsewhere``
 is 1 if another program has set the status that ended it. ``storedBytes`` is the size of the data
 that the execution has stored, which MAX_EXECUTION_BYTES limits."""
 
@@ -160,8 +160,8 @@ requests = Table(
     ),
     Column("request", Text, nullable=False),
 )
-"""The request of the webhook delivery that started an execution, or the one that it repeats: JSON
-``{"headers", "query", "method"}``, credentials masked."""
+"""Request of the webhook delivery that started an execution, or that started the execution which it
+repeats. It is JSON ``{"headers", "query", "method"}`` with masked credentials."""
 
 events = Table(
     "orchestrator_events",
@@ -189,14 +189,14 @@ events = Table(
     UniqueConstraint("executionId", "seq", name="orchestrator_events_of_execution"),
     sqlite_autoincrement=True,
 )
-"""What happened, one row a change: an execution's events have the numbers 1, 2, 3 … with no hole.
+"""Events, one for each change. The events of an execution are numbered 1, 2, 3 … without gaps.
 
-Each holds how the execution stood after the change, and the node run that changed, if it was one;
-the payloads stand in ``execution_logs`` alone. ``position`` orders the events of all executions as
-they were committed."""
+Each event contains the state of the execution after the change, and the node run if one changed.
+Payloads are stored in ``execution_logs`` only. ``position`` orders the events of all executions by
+their commits."""
 
 CLAIMABLE_NOW = ""
-"""Sorts before every moment, whatever the clock says."""
+"""Value of ``claimableAt`` that sorts before every timestamp."""
 
 Index(
     "orchestrator_runs_claimable",
@@ -219,7 +219,7 @@ fairness = Table(
     Column("organization", Text, primary_key=True),
     Column("lastServed", _Number, nullable=False),
 )
-"""The order in which organizations got a slot; the one with the smallest number is served next."""
+"""Order in which organizations got a slot; the one with the smallest number is served next."""
 
 callbacks = Table(
     "orchestrator_callbacks",
@@ -241,11 +241,11 @@ callbacks = Table(
     Column("deliveredAt", Text),
     Column("abandonedAt", Text),
 )
-"""Who shall be told how an execution ended, and how far that is.
+"""Callbacks: receivers that are notified of the end of an execution.
 
-``dueAt`` is ``NULL`` until the execution ends and again when its callback is delivered or given up;
-between, it is the moment from which anybody may send it: while ``owner`` does, the end of its
-lease. ``host`` is that of ``url``, with its port."""
+``dueAt`` is ``NULL`` before the execution ends and after its callback is delivered or abandoned.
+Otherwise it is the time from which any worker may send the callback; while ``owner`` sends it, this
+is the end of the lease. ``host`` is the host of ``url`` with its port."""
 
 Index(
     "orchestrator_callbacks_due",
@@ -299,7 +299,7 @@ idempotency_keys = Table(
     Column("executionId", Text, nullable=False),
     Column("createdAt", Text, nullable=False),
 )
-"""Which execution a key stands for."""
+"""Executions by the idempotency key of their request."""
 
 service_metadata = Table(
     "orchestrator_metadata",
@@ -307,4 +307,4 @@ service_metadata = Table(
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
-"""What the service must remember of the database itself: ``created`` where it made it."""
+"""Facts about the database: ``created`` if the service created the main project's tables."""

@@ -1,7 +1,7 @@
-"""Saving workflows, for those who have no main project that does it.
+"""Saved workflows: stores workflows for installations without the main project.
 
-Of a row that the main project wrote, only ``name``, ``data``, ``tags`` and ``updatedAt`` are ever
-written; its further columns stay as they are.
+An update of a row that the main project wrote only changes ``name``, ``data``, ``tags`` and
+``updatedAt``.
 """
 
 import re
@@ -37,14 +37,14 @@ from engine.status import OPEN, ExecutionStatus
 _SERVICE_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 
 Versions = Collection[str] | None
-"""The versions in which a change is wanted; ``None`` for any."""
+"""Versions that a change accepts; ``None`` accepts all."""
 
 
 def version_of(workflow: SavedWorkflow) -> str:
-    """What tells two states of a workflow apart: its ``updatedAt``.
+    """Return the version of a workflow: its ``updatedAt``, or a hash of the row.
 
-    Where another program keeps that in another form, or not at all, two changes may have the same:
-    there it is a hash of what is stored.
+    The hash is for rows whose ``updatedAt`` was stored by another program, because two changes of
+    such a row may have the same timestamp.
     """
     if workflow.updated_at is not None and _SERVICE_TIMESTAMP.fullmatch(workflow.updated_at):
         return workflow.updated_at
@@ -53,7 +53,7 @@ def version_of(workflow: SavedWorkflow) -> str:
 
 
 class SavedWorkflows:
-    """Rows of ``workflows``: made, read, changed and deleted, each in one transaction."""
+    """Creates, reads, updates and deletes rows of ``workflows``, each in one transaction."""
 
     def __init__(self, reader: Reader, writer: Writer, clock: Clock) -> None:
         self._reader = reader
@@ -61,28 +61,28 @@ class SavedWorkflows:
         self._clock = clock
 
     async def read(self, workflow_id: str) -> SavedWorkflow:
-        """One workflow.
+        """Return a workflow.
 
         Raises:
-            WorkflowNotFoundError: there is none of that id.
+            WorkflowNotFoundError: If the workflow does not exist.
         """
         return await self._reader.run(lambda connection: _find(connection, workflow_id))
 
     async def create(
         self, workflow_id: str, organization_id: str | None, content: WorkflowChange
     ) -> SavedWorkflow:
-        """A new workflow.
+        """Store a new workflow and return it.
 
         Raises:
-            WorkflowExistsError: there is one of that id.
-            UnknownOrganizationError: the main project's tables know no such organization.
-            StorageError: nothing was stored.
+            WorkflowExistsError: If a workflow with this id exists.
+            UnknownOrganizationError: If the organization does not exist in the main project.
+            StorageError: If the database is unavailable; nothing is stored.
         """
 
         def write(connection: Connection) -> SavedWorkflow:
             now = to_text(self._clock())
-            there = select(workflows.c.id).where(workflows.c.id == workflow_id)
-            if connection.scalar(there) is not None:
+            existing = select(workflows.c.id).where(workflows.c.id == workflow_id)
+            if connection.scalar(existing) is not None:
                 raise WorkflowExistsError(workflow_id)
             created = SavedWorkflow(
                 workflow_id, organization_id, content.name, content.data, content.tags, now, now
@@ -106,24 +106,24 @@ class SavedWorkflows:
             if is_foreign_key_violation(error) and organization_id is not None:
                 raise UnknownOrganizationError(organization_id) from None
             if "not null" in str(error.orig).lower():
-                reason = f"The table 'workflows' refuses the row: {error.orig}"
+                reason = f"The table 'workflows' rejects the row: {error.orig}"
                 raise StorageUnavailableError(reason) from None
-            raise WorkflowExistsError(workflow_id) from None  # between looking and writing
+            raise WorkflowExistsError(workflow_id) from None  # created after the check
 
     async def update(
         self, workflow_id: str, change: WorkflowChange, versions: Versions = None
     ) -> SavedWorkflow:
-        """The workflow with what ``change`` says. One that says nothing new changes nothing.
+        """Store ``change`` and return the workflow. A change without a difference stores nothing.
 
         Raises:
-            WorkflowNotFoundError: there is none of that id.
-            PreconditionFailedError: it is in none of ``versions``.
-            StorageError: nothing was stored.
+            WorkflowNotFoundError: If the workflow does not exist.
+            PreconditionFailedError: If its version is not one of ``versions``.
+            StorageError: If the database is unavailable; nothing is stored.
         """
 
         def write(connection: Connection) -> SavedWorkflow:
             before = _find(connection, workflow_id, lock=True)
-            _expect(before, versions)
+            _require_version(before, versions)
             tags = before.tags if change.keep_tags else change.tags
             same_tags = change.keep_tags or _same_json(before.tags, tags)
             if before.name == change.name and same_tags and _same_json(before.data, change.data):
@@ -147,50 +147,50 @@ class SavedWorkflows:
         return await self._writer.run(write)
 
     def _next_timestamp(self, before: str | None) -> str:
-        """Now, or a millisecond after ``before``: no two states of a row have the same."""
+        """Return now, or a millisecond after ``before``, so that each state of a row is unique."""
         now = to_text(self._clock())
         if before is None or not _SERVICE_TIMESTAMP.fullmatch(before) or before < now:
             return now
         try:
             return to_text(datetime.fromisoformat(before) + timedelta(milliseconds=1))
         except (ValueError, OverflowError):
-            return now  # a day that is in no calendar, or the last one of all
+            return now  # an invalid date, or the last one that exists
 
     async def delete(
         self, workflow_id: str, versions: Versions = None, *, force: bool = False
     ) -> Sequence[str]:
-        """Deletes a workflow and its executions, those too that have not ended with ``force``.
+        """Delete a workflow and its ended executions; with ``force``, all its executions.
 
         Returns:
-            The ids of executions that some service was running, and must stop.
+            The ids of executions that an owner must stop.
 
         Raises:
-            WorkflowNotFoundError: there is none of that id.
-            PreconditionFailedError: it is in none of ``versions``.
-            WorkflowInUseError: executions of it have not ended.
-            StorageError: nothing was deleted.
+            WorkflowNotFoundError: If the workflow does not exist.
+            PreconditionFailedError: If its version is not one of ``versions``.
+            WorkflowInUseError: If executions of it have not ended, without ``force``.
+            StorageError: If the database is unavailable; nothing is deleted.
         """
-        mine = executions.c.workflowId == workflow_id
+        of_workflow = executions.c.workflowId == workflow_id
         status = func.coalesce(executions.c.status, ExecutionStatus.PENDING)
-        unended = select(func.count()).select_from(executions).where(mine, status.in_(OPEN))
+        unended = select(func.count()).select_from(executions).where(of_workflow, status.in_(OPEN))
         owned = (
             select(runs.c.executionId)
             .join(executions, executions.c.id == runs.c.executionId)
-            .where(mine, runs.c.owner.is_not(None))
+            .where(of_workflow, runs.c.owner.is_not(None))
         )
 
         def write(connection: Connection) -> Sequence[str]:
-            # Locked, so that no execution of it can be taken in between the look and the deletion.
-            _expect(_find(connection, workflow_id, lock=True), versions)
+            # Locked, so that no execution of it can be stored between the check and the deletion.
+            _require_version(_find(connection, workflow_id, lock=True), versions)
             count = connection.scalar(unended) or 0
             if count and not force:
                 raise WorkflowInUseError(workflow_id, count)
             now = to_text(self._clock())
             running = connection.scalars(owned).all()
-            all_of_it = select(executions.c.id).where(mine)
-            called, calling = relatives_of_deleted(connection, all_of_it)
+            deleted = select(executions.c.id).where(of_workflow)
+            called, calling = relatives_of_deleted(connection, deleted)
             stopped = cancel(connection, calling, now)
-            delete_executions(connection, all_of_it)
+            delete_executions(connection, deleted)
             notify_parents(connection, called, now)
             connection.execute(delete(workflows).where(workflows.c.id == workflow_id))
             return [*running, *stopped]
@@ -200,7 +200,7 @@ class SavedWorkflows:
 
 def _find(connection: Connection, workflow_id: str, *, lock: bool = False) -> SavedWorkflow:
     if "\0" in workflow_id:
-        raise WorkflowNotFoundError(workflow_id)  # PostgreSQL would not even be asked for it
+        raise WorkflowNotFoundError(workflow_id)  # PostgreSQL rejects the parameter
     query = select(
         workflows.c.id,
         workflows.c.organizationId,
@@ -224,14 +224,14 @@ def _find(connection: Connection, workflow_id: str, *, lock: bool = False) -> Sa
     )
 
 
-def _expect(workflow: SavedWorkflow, versions: Versions) -> None:
+def _require_version(workflow: SavedWorkflow, versions: Versions) -> None:
     version = version_of(workflow)
     if versions is not None and version not in versions:
         raise PreconditionFailedError(workflow.id, version)
 
 
 def _same_json(before: str | None, after: str | None) -> bool:
-    """Whether two texts are the same JSON value, however they are written."""
+    """Return whether two strings contain the same JSON value."""
     if before is None or after is None or before == after:
         return before == after
     try:

@@ -1,4 +1,4 @@
-"""Opening the database: pragmas, transactions, and its errors as the service's."""
+"""Engines: opens databases, sets SQLite's pragmas and translates the errors of drivers."""
 
 import functools
 import sqlite3
@@ -25,20 +25,19 @@ from engine.errors import (
 from file_modes import create_private
 
 BUSY_TIMEOUT_MS = 5_000
-"""How long SQLite waits for another writer; the main project's backend waits as long."""
+"""Timeout for SQLite's write lock, in milliseconds; the main project's backend uses the same."""
 
 WAL_BYTES = 16 * 1024 * 1024
-"""What the write-ahead log is cut back to after a checkpoint."""
+"""Maximum size of the write-ahead log after a checkpoint, in bytes."""
 READ_POOL_SIZE = 4
-"""How many questions a SQLite file is asked at once."""
+"""Maximum number of concurrent queries to a SQLite file."""
 
 _FULL = ("database or disk is full", "no space left", "disk full")
 _BUSY = ("database is locked", "database table is locked")
 _CONFLICTS = {"40001", "40P01"}
-"""PostgreSQL's codes for a transaction that it undid in favour of another one: it works if it is
-made again."""
+"""PostgreSQL's codes for a transaction that it rolled back because of a conflict with another."""
 _UNSUPPORTED_VALUE_CODES = ("22", "54")
-"""Classes of its codes for values that do not fit, or are too large: trying again is in vain."""
+"""Prefixes of PostgreSQL's codes for values that a column cannot store."""
 _UNAVAILABLE_CODES = (
     "file is not a database",
     "readonly database",
@@ -56,12 +55,12 @@ _MISSING_PARENTS = """
                       WHERE parent.type = 'table' AND lower(parent.name) = lower(reference."table"))
     LIMIT 1
 """
-"""Finds a foreign key onto a table that is not there (``organizations`` may not be). With foreign
-keys enforced, SQLite would then refuse every write to the child, whatever it writes."""
+"""Finds a foreign key to a table that does not exist, for example ``organizations``. With foreign
+keys enforced, SQLite would then reject every write to the child table."""
 
 
 def open_engine(url: str) -> AsyncEngine:
-    """An engine for one event loop. Nothing is opened before its first connection."""
+    """Return an engine for one event loop. It opens its first connection when it needs one."""
     address = read_address(url)
     try:
         return create_async_engine(address.url, connect_args=address.arguments, pool_pre_ping=True)
@@ -70,15 +69,15 @@ def open_engine(url: str) -> AsyncEngine:
 
 
 def open_reading_engine(url: str) -> Engine:
-    """An engine for the threads that read a SQLite file."""
+    """Return an engine for the threads that read a SQLite file."""
     return _open_sqlite(url, READ_POOL_SIZE, _begin_reading)
 
 
 def open_writing_engine(url: str) -> Engine:
-    """An engine for the one thread that writes to a SQLite file.
+    """Return an engine for the one thread that writes to a SQLite file.
 
-    A transaction takes the write lock as it begins: one that reads first and locks later fails at
-    once, without waiting, when another writer came between.
+    A transaction takes the write lock when it begins, because a transaction that reads first fails
+    without waiting if another writer commits before it takes the lock.
     """
     return _open_sqlite(url, 1, _begin_writing)
 
@@ -89,8 +88,8 @@ def _open_sqlite(url: str, connections: int, begin: Callable[[Connection], None]
     file = address.file or Path()
 
     def connect(dialect: Any, _record: object, positional: Any, named: Any) -> sqlite3.Connection:
-        # SQLite would create a database that every user can read. It gives the files beside it
-        # the mode of the database.
+        # SQLite would create a file that every user can read. SQLite also copies the mode of the
+        # file to its journal files.
         if address.file is not None:
             create_private(address.file)
         try:
@@ -109,11 +108,11 @@ def _open_sqlite(url: str, connections: int, begin: Callable[[Connection], None]
 
 
 def _prepare_sqlite(connection: sqlite3.Connection) -> None:
-    connection.isolation_level = None  # the driver shall not begin transactions by itself
-    connection.text_factory = _decode  # what others wrote may be no Unicode; it is read anyway
+    connection.isolation_level = None  # so that the driver begins no transactions
+    connection.text_factory = _decode  # because other programs may store invalid UTF-8
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")  # heard only by a file that is still empty
+    cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")  # affects only an empty file
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
@@ -136,7 +135,7 @@ def _begin_writing(connection: Connection) -> None:
 
 
 class byte_length(FunctionElement[int]):  # noqa: N801 - named like the functions of SQL
-    """The length of a text in UTF-8, in bytes."""
+    """Length of a string in UTF-8, in bytes."""
 
     type = Integer()
     inherit_cache = True
@@ -154,7 +153,7 @@ def _length_of_blob(element: byte_length, compiler: SQLCompiler, **options: Any)
 
 
 def insert_or_ignore(connection: Connection, table: Table) -> Insert:
-    """The ``INSERT`` that passes over rows that are there, in this database's dialect."""
+    """Return an ``INSERT`` that skips existing rows, in the dialect of the database."""
     return _insert_or_ignore(connection.dialect.name, table)
 
 
@@ -165,30 +164,30 @@ def _insert_or_ignore(dialect: str, table: Table) -> Insert:
 
 
 def is_foreign_key_violation(error: IntegrityError) -> bool:
-    """Whether a row was refused for what it refers to: an organization, a workflow."""
+    """Return whether a row refers to an organization or a workflow that does not exist."""
     return "foreign key" in str(error.orig).lower()
 
 
 def is_conflict(error: SQLAlchemyError) -> bool:
-    """Whether PostgreSQL undid the transaction in favour of another one, as in a deadlock."""
+    """Return whether PostgreSQL rolled the transaction back because of a conflict or deadlock."""
     return _code_of(error) in _CONFLICTS
 
 
 def _code_of(error: SQLAlchemyError) -> str:
-    """PostgreSQL's code of an error, its SQLSTATE."""
+    """Return the SQLSTATE of a PostgreSQL error."""
     return getattr(error.orig, "sqlstate", None) or "" if isinstance(error, DBAPIError) else ""
 
 
 def to_service_error(error: SQLAlchemyError | OSError) -> Exception:
-    """A driver's error as one of the service's; an integrity error stays what it is."""
-    if isinstance(error, OSError):  # asyncpg's own, of a server that is not there
+    """Return the service's error for a driver's error; an integrity error is not changed."""
+    if isinstance(error, OSError):  # raised by asyncpg if the server is unreachable
         return StorageError(f"The database cannot be reached: {error}")
     if isinstance(error, IntegrityError):
         return error
     cause = str(error.orig) if isinstance(error, DBAPIError) else str(error)
     text = cause.lower()
     if isinstance(error, DataError) or _code_of(error).startswith(_UNSUPPORTED_VALUE_CODES):
-        return UnsupportedValueError(f"The database does not take a value: {cause}")
+        return UnsupportedValueError(f"The database cannot store a value: {cause}")
     if any(phrase in text for phrase in _FULL):
         return StorageFullError(f"The disk of the database is full: {cause}")
     if is_conflict(error) or any(phrase in text for phrase in _BUSY):

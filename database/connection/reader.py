@@ -1,8 +1,8 @@
-"""Reading: a question is a function of a connection, asked in one read transaction.
+"""Reader: runs queries, which are functions of a connection, in one read transaction each.
 
-For SQLite it runs in a thread, all of it at one go. An asynchronous driver would go to its thread
-and back for every statement, its ``BEGIN`` and its rows: a dozen times for one question, which
-costs many times what the question does. PostgreSQL is asked through a connection of the pool.
+For SQLite, a whole query runs in a thread. An asynchronous driver would switch threads for every
+statement, its ``BEGIN`` and its rows, which costs many times more than the query itself. For
+PostgreSQL, a query takes a connection from the pool.
 """
 
 import asyncio
@@ -20,72 +20,72 @@ from engine.errors import StorageError
 T = TypeVar("T")
 
 Query = Callable[[Connection], T]
-"""Reads, and answers; everything it reads is of one moment."""
+"""A function that reads from one consistent snapshot."""
 
 
 class Reader(Protocol):
-    """Asks questions."""
+    """Runs queries."""
 
-    async def run(self, question: Query[T]) -> T:
-        """What ``question`` answers.
+    async def run(self, query: Query[T]) -> T:
+        """Return the result of a query.
 
         Raises:
-            StorageError: busy or unusable.
-            UnsupportedValueError: it asks for what the database cannot hold.
-            Exception: what the question raised.
+            StorageError: If the database is busy or unavailable.
+            UnsupportedValueError: If the database cannot store a value of the query.
+            Exception: If the query raised it.
         """
         ...
 
     def close(self) -> None:
-        """Ends it, after what is being asked."""
+        """Close the connections after the queries in progress."""
         ...
 
 
 class ThreadedReader:
-    """A few threads, each with a connection; may be called from any event loop."""
+    """Reader with a few threads and one connection each; any event loop can call it."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._threads = ThreadPoolExecutor(READ_POOL_SIZE, thread_name_prefix="reader")
         self._closed = False
 
-    async def run(self, question: Query[T]) -> T:
+    async def run(self, query: Query[T]) -> T:
         """See ``Reader``."""
         if self._closed:
             raise StorageError("The database is closed")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._ask, question)
+        return await loop.run_in_executor(self._threads, self._run, query)
 
-    def _ask(self, question: Query[T]) -> T:
+    def _run(self, query: Query[T]) -> T:
         try:
             with self._engine.connect() as connection, connection.begin():
-                return question(connection)
+                return query(connection)
         except SQLAlchemyError as error:
             raise to_service_error(error) from error
 
     def close(self) -> None:
-        """Waits for what is being asked; call it from no event loop that others depend on."""
+        """Wait for the queries in progress; this blocks the calling thread."""
         self._closed = True
         self._threads.shutdown()
         self._engine.dispose()
 
 
 class PooledReader:
-    """Takes a connection of the pool for each question."""
+    """Reader that takes a connection from the pool for each query."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def run(self, question: Query[T]) -> T:
+    async def run(self, query: Query[T]) -> T:
         """See ``Reader``."""
         try:
             async with self._engine.connect() as connection:
-                # Else each statement would see a later moment than the one before.
+                # Otherwise each statement would read a later snapshot than the one before.
                 await connection.execution_options(isolation_level="REPEATABLE READ")
                 async with connection.begin():
-                    return await connection.run_sync(question)
+                    return await connection.run_sync(query)
         except (SQLAlchemyError, OSError) as error:
             raise to_service_error(error) from error
 
     def close(self) -> None:
-        """Nothing to end; the engine is somebody else's."""
+        """Do nothing, because the owner of the engine closes it."""

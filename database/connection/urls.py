@@ -1,6 +1,6 @@
-"""Database addresses: reads the forms of ``DATABASE_URL`` that people paste from other programs.
+"""Database addresses: parses ``DATABASE_URL`` in the forms that other programs use.
 
-No message here shows a part of an address that may hold a password.
+Error messages never contain a part of an address that may contain a password.
 """
 
 import difflib
@@ -26,9 +26,9 @@ _POSTGRES = ("postgresql", "postgres", "postgresql+asyncpg")
 _SQLITE = ("sqlite", "sqlite+aiosqlite", "sqlite+pysqlite")
 
 _MAX_SQLITE_PATH_BYTES = 511
-"""Longer paths are refused by SQLite's own limit, which is lower than that of file systems."""
+"""Maximum length of a path in SQLite, which is lower than that of file systems, in bytes."""
 _MAX_SUFFIX_BYTES = len("-journal")
-"""SQLite appends up to this much to the file's name, for the files beside it."""
+"""Maximum length of the suffix that SQLite adds to the names of its journal files, in bytes."""
 _MAX_NAME_BYTES = 255
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -37,7 +37,7 @@ _LIBPQ_PARAMETERS = [
     *("ssl_min_protocol_version", "ssl_max_protocol_version", "target_session_attrs"),
     *("host", "port", "passfile", "service", "krbsrvname", "gsslib"),
 ]
-"""Parameters that asyncpg reads itself from an address."""
+"""Parameters that asyncpg parses in an address."""
 _SERVER_SETTINGS = [
     *("application_name", "options", "search_path", "timezone", "statement_timeout"),
     *("lock_timeout", "idle_in_transaction_session_timeout"),
@@ -59,22 +59,22 @@ _WITHOUT_CREDENTIALS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A database's address: ``file`` of SQLite, else ``url`` and what else its driver is given."""
+    """Address of a database: ``file`` for SQLite, ``arguments`` for PostgreSQL."""
 
     url: URL
-    """For SQLAlchemy. Of PostgreSQL it has the driver alone: the rest is in ``arguments``."""
+    """URL for SQLAlchemy. For PostgreSQL it only names the driver."""
     shown: str
-    """For people, without a password."""
+    """The address without a password, for messages."""
     file: Path | None = None
     arguments: dict[str, Any] = field(default_factory=dict[str, Any])
     """Keyword arguments of ``asyncpg.connect``."""
 
 
 def read_address(text: str) -> Address:
-    """Return the address that ``text`` stands for.
+    """Return the parsed address.
 
     Raises:
-        StorageUnavailableError: If it is not in an accepted form.
+        StorageUnavailableError: If the address has no accepted form.
     """
     text = text.strip()
     scheme, separator, rest = text.partition("://")
@@ -84,7 +84,7 @@ def read_address(text: str) -> Address:
             return _read_postgres(rest)
         if separator and scheme in _SQLITE:
             return _read_sqlite(rest)
-        raise ValueError(_scheme_error(text))  # noqa: TRY301 - one prefix for all reasons
+        raise ValueError(_scheme_error(text))  # noqa: TRY301 - all messages get one prefix
     except ValueError as error:
         raise StorageUnavailableError(f"The database's URL cannot be used: {error}") from None
 
@@ -95,12 +95,12 @@ def is_sqlite(text: str) -> bool:
 
 
 def sqlite_url(file: Path) -> str:
-    """Return the URL of a file, whatever its name is."""
+    """Return the URL of a file with any name."""
     return f"sqlite:///{quote(str(file), safe=' +/')}"
 
 
 def open_failure_reason(file: Path) -> str | None:
-    """Return why SQLite cannot open ``file`` for writing, as far as the file system shows it."""
+    """Return why SQLite cannot open ``file`` for writing; ``None`` if no reason is found."""
     try:
         if file.is_dir():
             return f"'{file}' is a directory; name a file in it"
@@ -112,9 +112,7 @@ def open_failure_reason(file: Path) -> str | None:
         return f"SQLite opens paths of at most {_MAX_SQLITE_PATH_BYTES} bytes"
     if len(os.fsencode(file.name)) > _MAX_NAME_BYTES - _MAX_SUFFIX_BYTES:
         most = _MAX_NAME_BYTES - _MAX_SUFFIX_BYTES
-        return (
-            f"the name of the file has more than {most} bytes; SQLite makes longer ones beside it"
-        )
+        return f"the name of the file has more than {most} bytes, and SQLite adds suffixes to it"
     return None
 
 
@@ -143,18 +141,18 @@ def _read_sqlite(rest: str) -> Address:
         )
     if not path.startswith("/"):
         shown = f"sqlite:///{path}"
-        raise ValueError(f"a path comes after three slashes: write {shown}")
+        raise ValueError(f"a path follows three slashes: write {shown}")
     if mark:
         raise ValueError(
-            "a SQLite URL takes no parameters after '?'; a '?' in a path is written %3F, or "
-            "as it is in DATABASE_PATH"
+            "a SQLite URL cannot have parameters after '?'; write a '?' in a path as %3F, or "
+            "unchanged in DATABASE_PATH"
         )
     file = local_path(unquote(path[1:]), SERVICE_DIRECTORY)
     return Address(URL.create("sqlite", database=str(file)), str(file), file)
 
 
 def local_path(text: str, directory: Path) -> Path:
-    """Return the absolute path of ``text``; ``~`` is the home directory if there is one."""
+    """Return the absolute path of ``text``; ``~`` is the home directory if it is known."""
     return Path(os.path.realpath(directory / os.path.expanduser(text)))  # noqa: PTH111
 
 
@@ -178,7 +176,7 @@ def _read_postgres(rest: str) -> Address:
 
 
 def _split(rest: str) -> tuple[str, str, str, str]:
-    """Return credentials, hosts, database and query. A password may have ``/``, ``?`` and ``#``."""
+    """Return credentials, hosts, database and query. A password may contain ``/?#``."""
     credentials = ""
     if "@" in rest and not _WITHOUT_CREDENTIALS.fullmatch(rest):
         credentials, _, rest = rest.partition("@")
@@ -193,7 +191,7 @@ def _split(rest: str) -> tuple[str, str, str, str]:
 
 
 def _arguments_of(query: str) -> dict[str, Any]:
-    """Return arguments for asyncpg; ``dsn`` is the list of parameters that it reads itself."""
+    """Return arguments for asyncpg; ``dsn`` is the list of parameters for its address."""
     passed: list[tuple[str, str]] = []
     arguments: dict[str, Any] = {"dsn": passed}
     for name, value in parse_qsl(query, keep_blank_values=True):

@@ -1,10 +1,9 @@
-"""Writing: every change is a function of a connection, run in a transaction of its own.
+"""Writer: runs every change, which is a function of a connection, in a transaction.
 
 SQLite has one write lock. Connections that compete for it poll with growing pauses, so that many
-writers in one process are many times slower than one. Here all writes of the process go through one
-thread: what has queued up meanwhile shares a transaction, and where one of the changes fails, each
-is made again in one of its own. PostgreSQL has no such lock; there each change takes a connection
-of the pool.
+writers in one process are many times slower than one. Therefore one thread executes all writes of
+the process. Queued changes share a transaction; if one of them fails, each change runs again in a
+separate transaction. PostgreSQL has no such lock, so each change takes a connection from the pool.
 """
 
 import asyncio
@@ -26,59 +25,59 @@ from engine.errors import StorageBusyError, StorageError
 T = TypeVar("T")
 
 Write = Callable[[Connection], T]
-"""One change of state. It is run again when its transaction did not come about."""
+"""One state change. It runs again if its transaction was not committed."""
 
 MAX_BATCH_SIZE = 100
+"""Maximum number of changes in one transaction."""
 MAX_ATTEMPTS = 5
-"""How often a change is made that PostgreSQL undoes in favour of others. After a second
-(``deadlock_timeout``) it finds out that two wait for each other, and one of them goes on."""
+"""Maximum number of attempts if PostgreSQL rolls a transaction back because of a conflict."""
 
 
 class Writer(Protocol):
-    """Runs changes, each all or nothing."""
+    """Runs changes atomically."""
 
     async def run(self, change: Write[T]) -> T:
-        """What ``change`` returns, once it is committed.
+        """Commit a change and return its result. If this raises an error, nothing was stored.
 
         Raises:
-            StorageError: busy, full or unusable; nothing of the change was stored.
-            UnsupportedValueError: a value does not fit; nothing of the change was stored.
-            Exception: what the change raised; nothing of it was stored.
+            StorageError: If the database is busy, full or unavailable.
+            UnsupportedValueError: If the database cannot store a value.
+            Exception: If the change raised it.
         """
         ...
 
     def close(self) -> None:
-        """Ends it, after what is queued."""
+        """Close the connection after the queued changes."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PooledWriter:
-    """Takes a connection of the pool for each change."""
+    """Writer that takes a connection from the pool for each change."""
 
     engine: AsyncEngine
     commit_signal: CommitSignal
 
     async def run(self, change: Write[T]) -> T:
         """See ``Writer``."""
-        tries = 0
+        attempts = 0
         while True:
-            tries += 1
+            attempts += 1
             try:
                 async with self.engine.begin() as connection:
-                    result, noted = await connection.run_sync(_reporting_events(change))
+                    result, has_events = await connection.run_sync(_reporting_events(change))
             except (SQLAlchemyError, OSError) as error:
-                undone = isinstance(error, SQLAlchemyError) and is_conflict(error)
-                if not undone or tries == MAX_ATTEMPTS:
+                conflict = isinstance(error, SQLAlchemyError) and is_conflict(error)
+                if not conflict or attempts == MAX_ATTEMPTS:
                     raise to_service_error(error) from error
             else:
                 break
-        if noted:
+        if has_events:
             self.commit_signal.send()
         return result
 
     def close(self) -> None:
-        """Nothing to end; the engine is somebody else's."""
+        """Do nothing, because the owner of the engine closes it."""
 
 
 @dataclass(slots=True)
@@ -94,7 +93,7 @@ class _Job:
 
 
 class SingleWriter:
-    """One thread, one connection; may be called from any event loop."""
+    """Writer with one thread and one connection; any event loop can call it."""
 
     def __init__(self, engine: Engine, commit_signal: CommitSignal) -> None:
         self._engine = engine
@@ -105,7 +104,7 @@ class SingleWriter:
         self._thread.start()
 
     async def run(self, change: Write[T]) -> T:
-        """See ``Writer``. A change that is cancelled before it began is not made."""
+        """See ``Writer``. A change that is cancelled before it starts does not run."""
         if self._closed:
             raise StorageError("The database is closed")
         job = _Job(change)
@@ -113,7 +112,7 @@ class SingleWriter:
         return await asyncio.wrap_future(job.future)
 
     def close(self) -> None:
-        """Waits for what is queued; call it from no event loop that others depend on."""
+        """Wait for the queued changes; this blocks the calling thread."""
         if not self._closed:
             self._closed = True
             self._jobs.put(None)
@@ -134,7 +133,7 @@ class SingleWriter:
                         job.settle(None, error)
 
     def _next_group(self) -> tuple[list[_Job], bool]:
-        """What is queued, waiting for a first one; and whether the end came after it."""
+        """Wait for queued changes; return them and whether the writer closes after them."""
         group: list[_Job] = []
         job = self._jobs.get()
         while job is not None:
@@ -155,18 +154,18 @@ class SingleWriter:
             )
             try:
                 with self._engine.connect() as connection, connection.begin():
-                    results, noted = together(connection)
-            except Exception as error:  # noqa: BLE001 - to each change its own transaction and error
+                    results, has_events = together(connection)
+            except Exception as error:  # noqa: BLE001 - each change runs again, alone
                 busy = to_service_error(error) if isinstance(error, SQLAlchemyError) else None
                 if isinstance(busy, StorageBusyError):
-                    # Each alone would wait as long again.
+                    # Each change would wait for the same lock again.
                     for job in group:
                         job.settle(None, busy)
                     return
             else:
                 for job, result in zip(group, results, strict=True):
                     job.settle(result, None)
-                if noted:
+                if has_events:
                     self._commit_signal.send()
                 return
         for job in group:
@@ -175,19 +174,19 @@ class SingleWriter:
     def _write_alone(self, job: _Job) -> None:
         try:
             with self._engine.connect() as connection, connection.begin():
-                result, noted = _reporting_events(job.change)(connection)
+                result, has_events = _reporting_events(job.change)(connection)
         except SQLAlchemyError as error:
             job.settle(None, to_service_error(error))
-        except Exception as error:  # noqa: BLE001 - carried over to the caller
+        except Exception as error:  # noqa: BLE001 - raised in the caller
             job.settle(None, error)
         else:
             job.settle(result, None)
-            if noted:
+            if has_events:
                 self._commit_signal.send()
 
 
 def _reporting_events(change: Write[T]) -> Write[tuple[T, bool]]:
-    """``change``, which says besides whether it noted events."""
+    """Return a change that also returns whether the transaction appended events."""
 
     def run(connection: Connection) -> tuple[T, bool]:
         connection.info.pop(HAS_EVENTS, None)

@@ -1,7 +1,7 @@
-"""Callbacks: who shall be told how an execution ended, who tells it, and what came of that.
+"""Callbacks: the queue of notifications about ended executions, and their delivery attempts.
 
-A callback is claimed under a lease like an execution, for one attempt. ``dueAt`` is queue, lease
-and timer in one, as ``claimableAt`` is for executions.
+A worker claims a callback under a lease, like an execution, for one attempt. ``dueAt`` is the queue
+position, the end of the lease or the time of the next attempt, as ``claimableAt`` for executions.
 """
 
 import re
@@ -19,9 +19,9 @@ from database.tables import callbacks, runs
 from engine.errors import ExecutionNotFoundError, LeaseLostError
 
 DELIVERY_DEADLINE = timedelta(days=1)
-"""After the end of the execution: from then on an attempt that fails is the last one."""
+"""Time after the end of the execution from which a failed attempt is the final one."""
 MAX_DUE_AHEAD = timedelta(hours=2)
-"""A callback that is due later than this from now was put off by a clock that has been set back."""
+"""Maximum delay of a callback; a later ``dueAt`` was stored before the clock was set back."""
 
 _MAKE_DUE = (
     update(callbacks)
@@ -39,31 +39,31 @@ class CallbackAttempt:
     owner: str
     url: str
     attempt: int
-    """Counted from 1, over restarts; with ``owner`` it tells this claim from every other."""
+    """Number of the attempt, from 1 over all restarts; with ``owner`` it identifies the claim."""
     workflow_name: str
     final_attempt_after: str
-    """From this moment on no other attempt follows one that failed."""
+    """Time from which a failed attempt is the final one."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailure:
-    """Why an attempt came to nothing; ``status`` is the answer's, if there was one."""
+    """Reason for a failed attempt, with the HTTP status of the response if one arrived."""
 
     error: str
     status: int | None = None
     is_final: bool = False
-    """Another attempt would fare no better."""
+    """Whether the service makes no further attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallbackStatus:
-    """How far a callback is; ``url`` without its query, which may hold a secret."""
+    """Delivery status of a callback; ``url`` has no query, because that may contain a secret."""
 
     url: str
     attempts: int
     delivered_at: str | None
     next_attempt_at: str | None
-    """``None`` also while it is being sent."""
+    """``None`` also during an attempt."""
     abandoned_at: str | None
     last_status: int | None
     last_error: str | None
@@ -75,18 +75,18 @@ class CallbackStatus:
 
 
 def add_callback(connection: Connection, execution_id: str, url: str) -> None:
-    """Notes who shall be told, in the transaction that stores the execution."""
+    """Store the callback of an execution, in the transaction that stores the execution."""
     host = urlsplit(url).netloc.lower()
     connection.execute(callbacks.insert().values(executionId=execution_id, host=host, url=url))
 
 
 def make_due(connection: Connection, execution_ids: Collection[str], now: str) -> None:
-    """The executions end now: has their callbacks sent, in the transaction that ends them."""
+    """Make callbacks due, in the transaction that ends their executions."""
     connection.execute(_MAKE_DUE, {"ended": list(execution_ids), "now": now})
 
 
 class Callbacks:
-    """Handing callbacks out, and recording what came of them."""
+    """Queue of callbacks, with the results of their attempts."""
 
     def __init__(self, reader: Reader, writer: Writer, clock: Clock) -> None:
         self._reader = reader
@@ -100,7 +100,7 @@ class Callbacks:
         return to_text(self._clock() + MAX_DUE_AHEAD)
 
     async def due_by_host(self) -> dict[str, int]:
-        """How many callbacks are due by host, the one that has waited longest first."""
+        """Return the number of due callbacks by host, in the order of their oldest callbacks."""
         query = (
             select(callbacks.c.host, func.count())
             .where(or_(callbacks.c.dueAt <= self._now(), callbacks.c.dueAt > self._max_due()))
@@ -108,30 +108,29 @@ class Callbacks:
             .order_by(func.min(callbacks.c.dueAt))
         )
         rows = await self._reader.run(lambda connection: connection.execute(query).all())
-        return {host: count for host, count in rows}  # noqa: C416 - rows are no pairs to a checker
+        return {host: count for host, count in rows}  # noqa: C416 - type checkers do not accept rows as pairs
 
     async def claim(self, owner: str, host: str, lease_seconds: float) -> CallbackAttempt | None:
-        """One callback to ``host`` that is due, the oldest; ``None`` where others took them all.
+        """Claim the oldest due callback to ``host``; return ``None`` if no callback is due.
 
-        Should ``owner`` neither record the attempt nor put it back, it is due again when the lease
-        ends.
+        If ``owner`` does not record the attempt, the callback is due again when the lease ends.
         """
 
         def write(connection: Connection) -> CallbackAttempt | None:
             now = self._now()
-            mine = None
+            execution_id = None
             for due in (callbacks.c.dueAt <= now, callbacks.c.dueAt > self._max_due()):
                 oldest = select(callbacks.c.executionId).where(callbacks.c.host == host, due)
                 oldest = oldest.order_by(callbacks.c.dueAt).limit(1)
-                mine = connection.scalar(oldest.with_for_update(skip_locked=True))
-                if mine is not None:
+                execution_id = connection.scalar(oldest.with_for_update(skip_locked=True))
+                if execution_id is not None:
                     break
-            if mine is None:
+            if execution_id is None:
                 return None
-            # Not read and compared: on PostgreSQL the row is locked, on SQLite the whole database.
+            # No other worker can change the row, because PostgreSQL locks it and SQLite the file.
             taken = connection.execute(
                 update(callbacks)
-                .where(callbacks.c.executionId == mine)
+                .where(callbacks.c.executionId == execution_id)
                 .values(
                     owner=owner,
                     dueAt=to_text(self._clock() + timedelta(seconds=lease_seconds)),
@@ -141,24 +140,26 @@ class Callbacks:
                 .returning(callbacks.c.url, callbacks.c.attempts)
             ).one()
             run = connection.execute(
-                select(runs.c.workflowName, runs.c.endedAt).where(runs.c.executionId == mine)
+                select(runs.c.workflowName, runs.c.endedAt).where(
+                    runs.c.executionId == execution_id
+                )
             ).first()
-            if run is None:  # deleted by somebody who does not enforce foreign keys
-                connection.execute(delete(callbacks).where(callbacks.c.executionId == mine))
+            if run is None:  # deleted by a program that enforces no foreign keys
+                connection.execute(delete(callbacks).where(callbacks.c.executionId == execution_id))
                 return None
             last_try = to_text(datetime.fromisoformat(run.endedAt) + DELIVERY_DEADLINE)
             return CallbackAttempt(
-                mine, owner, taken.url, taken.attempts, run.workflowName, last_try
+                execution_id, owner, taken.url, taken.attempts, run.workflowName, last_try
             )
 
         return await self._writer.run(write)
 
     async def record_delivery(self, delivery: CallbackAttempt, status: int) -> None:
-        """Records that the receiver has taken it.
+        """Record a successful attempt.
 
         Raises:
-            LeaseLostError: the lease ran out and somebody else sends it.
-            ExecutionNotFoundError: it was deleted.
+            LeaseLostError: If the lease expired and another worker claimed the callback.
+            ExecutionNotFoundError: If the execution was deleted.
         """
         now = self._now()
         await self._record(delivery, dueAt=None, deliveredAt=now, lastStatus=status, lastError=None)
@@ -166,24 +167,24 @@ class Callbacks:
     async def record_failure(
         self, delivery: CallbackAttempt, failure: AttemptFailure, delay_seconds: float
     ) -> str | None:
-        """Records a failed attempt.
+        """Record a failed attempt.
 
         Returns:
-            When the next one is made, at most a day after the execution's end; ``None`` where it
-            was given up.
+            The time of the next attempt, at most a day after the execution's end; ``None`` if the
+            callback is abandoned.
 
         Raises:
-            LeaseLostError: the lease ran out and somebody else sends it.
-            ExecutionNotFoundError: it was deleted.
+            LeaseLostError: If the lease expired and another worker claimed the callback.
+            ExecutionNotFoundError: If the execution was deleted.
         """
         now = self._now()
-        said = {"lastStatus": failure.status, "lastError": failure.error}
+        result = {"lastStatus": failure.status, "lastError": failure.error}
         if failure.is_final or now >= delivery.final_attempt_after:
-            await self._record(delivery, dueAt=None, abandonedAt=now, **said)
+            await self._record(delivery, dueAt=None, abandonedAt=now, **result)
             return None
         after_delay = to_text(self._clock() + timedelta(seconds=delay_seconds))
         due = min(after_delay, delivery.final_attempt_after)
-        await self._record(delivery, dueAt=due, **said)
+        await self._record(delivery, dueAt=due, **result)
         return due
 
     async def _record(self, delivery: CallbackAttempt, **values: object) -> None:
@@ -196,24 +197,24 @@ class Callbacks:
                 .values(owner=None, **values)
             )
             if recorded.rowcount != 1:
-                mine = callbacks.c.executionId == delivery.execution_id
-                if connection.scalar(select(callbacks.c.executionId).where(mine)) is None:
+                own_row = callbacks.c.executionId == delivery.execution_id
+                if connection.scalar(select(callbacks.c.executionId).where(own_row)) is None:
                     raise ExecutionNotFoundError(delivery.execution_id)
                 raise LeaseLostError(delivery.execution_id)
 
         await self._writer.run(write)
 
     async def drop(self, delivery: CallbackAttempt) -> None:
-        """Forgets a callback whose execution is gone, should it have been left behind."""
+        """Delete a callback whose execution no longer exists."""
 
         def write(connection: Connection) -> None:
-            mine = callbacks.c.executionId == delivery.execution_id
-            connection.execute(delete(callbacks).where(mine))
+            own_row = callbacks.c.executionId == delivery.execution_id
+            connection.execute(delete(callbacks).where(own_row))
 
         await self._writer.run(write)
 
     async def status(self, execution_id: str) -> CallbackStatus | None:
-        """How far the callback of an execution is; ``None`` where nobody is to be told."""
+        """Return the status of an execution's callback; ``None`` if it has no callback."""
         query = select(callbacks).where(callbacks.c.executionId == execution_id)
         row = await self._reader.run(lambda connection: connection.execute(query).first())
         if row is None:

@@ -1,6 +1,6 @@
-"""Executions that nodes of others call: stored with the node's parking, looked after till the end.
+"""Child executions: executions that nodes of other executions call.
 
-How they end is told in ``endings``.
+One transaction stores a child and parks the node. ``completion`` resumes the node at the end.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from engine.status import OPEN, ExecutionStatus
 from engine.subworkflow_calls import ChildResult
 
 ORPHAN_BATCH_SIZE = 100
-"""Calls that one transaction of the sweep settles."""
+"""Maximum number of calls that one transaction of the sweep settles."""
 
 _PARENT = executions.alias("parent")
 _CHILD_IS_OVER = or_(executions.c.id.is_(None), executions.c.status.not_in(OPEN))
@@ -45,45 +45,45 @@ _UNSETTLED_CALLS = (
         )
     )
 )
-"""Calls that nobody will settle: the child has ended or is gone and nobody was told, or the parent
-has and the child goes on."""
+"""Calls that no other transaction settles: the child ended or was deleted without a notification of
+the parent, or the parent ended and the child continues."""
 _ORPHANS = select(children.c.executionId).where(
     children.c.parentId.is_(None),
     children.c.notifiedAt.is_not(None),
     ~exists().where(executions.c.id == children.c.rootId),
 )
-"""What is kept of calls whose parent was deleted, and is of no more use: nobody counts them now."""
+"""Calls whose parent and top-level execution were deleted, which no query counts any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallingExecution:
-    """What an execution is to those that it calls."""
+    """An execution as the caller of other executions."""
 
     organization_id: str | None
     workflow_organization_id: str | None
-    """The organization of its workflow; its own where that was deleted."""
+    """Organization of its workflow, or of the execution if the workflow was deleted."""
     depth: int
-    """0 for an execution that came from outside."""
+    """0 for a top-level execution."""
     root_id: str
-    """The execution from outside to which it goes back: itself if it came from there."""
+    """Id of the top-level execution of its chain of calls."""
     called_of_root: int
-    """How many executions have been called so far that go back to that one."""
+    """Number of executions that this top-level execution has called, directly or indirectly."""
 
 
 def start_children(
     connection: Connection, lease: Lease, ended: Sequence[NodeEnded], now: str
 ) -> None:
-    """Stores what nodes call that are parked now; a write that is made again stores none twice."""
+    """Store the children of nodes that are now parked; a repeated write stores no child twice."""
     for node in ended:
         if node.child is not None:
             _start(connection, lease, row_id(lease, node.node_id), node.child, now)
 
 
 def cancel_abandoned_children(connection: Connection, ended: Sequence[NodeEnded], now: str) -> None:
-    """Cancels the children of nodes that wait for them no longer."""
-    given_up = [node.abandoned_child for node in ended if node.abandoned_child is not None]
-    if given_up:
-        cancel(connection, given_up, now)
+    """Cancel the children that nodes no longer wait for."""
+    abandoned = [node.abandoned_child for node in ended if node.abandoned_child is not None]
+    if abandoned:
+        cancel(connection, abandoned, now)
 
 
 def _start(connection: Connection, lease: Lease, node_run_id: str, child: Child, now: str) -> None:
@@ -108,17 +108,17 @@ def _start(connection: Connection, lease: Lease, node_run_id: str, child: Child,
     except IntegrityError as error:
         if not is_foreign_key_violation(error):
             raise
-        # Deleted since it was read: the node hears of it like of any other end.
+        # The workflow was deleted after it was read, so the child has failed.
         reason = f"Workflow '{submission.workflow_id}' or its organization was deleted"
         failed = ExecutionStatus.FAILED
         end = ChildResult(submission.execution_id, submission.workflow_name, failed, reason)
         notify_node(connection, node_run_id, None, end)
-        mine = children.c.executionId == submission.execution_id
-        connection.execute(update(children).where(mine).values(notifiedAt=now))
+        own_row = children.c.executionId == submission.execution_id
+        connection.execute(update(children).where(own_row).values(notifiedAt=now))
 
 
 class ChildExecutions:
-    """What is asked about calls, and the sweep that settles what other programs left open."""
+    """Queries about calls, and the sweep that settles calls which other programs left open."""
 
     def __init__(self, reader: Reader, writer: Writer, clock: Clock) -> None:
         self._reader = reader
@@ -126,10 +126,10 @@ class ChildExecutions:
         self._clock = clock
 
     async def caller(self, execution_id: str) -> CallingExecution:
-        """An execution as one that calls.
+        """Return an execution as a caller.
 
         Raises:
-            ExecutionNotFoundError: it was deleted.
+            ExecutionNotFoundError: If it was deleted.
         """
         root = func.coalesce(children.c.rootId, executions.c.id)
         of_root = children.alias("ofRoot")
@@ -154,7 +154,7 @@ class ChildExecutions:
         return CallingExecution(row.organizationId, of_workflow, row.depth, row.root, row.called)
 
     async def chain(self, execution_id: str) -> list[tuple[str, str]]:
-        """The names and ids of the workflows from the outermost caller down to this execution."""
+        """Return names and ids of the workflows from the top-level execution down to this one."""
 
         def read(connection: Connection) -> list[tuple[str, str]]:
             found: list[tuple[str, str]] = []
@@ -175,18 +175,18 @@ class ChildExecutions:
         return await self._reader.run(read)
 
     async def sweep(self) -> int:
-        """Settles calls whose child or parent another program ended or deleted.
+        """Settle calls whose child or parent another program ended or deleted.
 
         Returns:
-            How many there were.
+            The number of settled calls.
         """
 
-        # Looking first keeps an idle service from taking the write lock again and again.
-        def look(connection: Connection) -> bool:
-            asked = (_UNSETTLED_CALLS.limit(1), _ORPHANS.limit(1))
-            return any(connection.execute(query).first() is not None for query in asked)
+        # Reads first, so that an idle service does not take the write lock.
+        def has_work(connection: Connection) -> bool:
+            queries = (_UNSETTLED_CALLS.limit(1), _ORPHANS.limit(1))
+            return any(connection.execute(query).first() is not None for query in queries)
 
-        return await self._writer.run(self._settle) if await self._reader.run(look) else 0
+        return await self._writer.run(self._settle) if await self._reader.run(has_work) else 0
 
     def _settle(self, connection: Connection) -> int:
         now = to_text(self._clock())
@@ -195,12 +195,12 @@ class ChildExecutions:
         notify_parents(connection, over, now)
         cancel_children(connection, over, now)
         cancel(connection, [row.executionId for row in found if not row.isOver], now)
-        # Where foreign keys are not enforced, the row still names a parent that is gone.
-        alone = [row.executionId for row in found if row.parent is None]
+        # If foreign keys are not enforced, the row still names the deleted parent.
+        parentless = [row.executionId for row in found if row.parent is None]
         connection.execute(
-            update(children).where(children.c.executionId.in_(alone)).values(parentId=None)
+            update(children).where(children.c.executionId.in_(parentless)).values(parentId=None)
         )
         orphans = _ORPHANS.limit(ORPHAN_BATCH_SIZE).subquery()
-        mine = children.c.executionId.in_(select(orphans.c.executionId))
-        connection.execute(delete(children).where(mine))
+        is_orphan = children.c.executionId.in_(select(orphans.c.executionId))
+        connection.execute(delete(children).where(is_orphan))
         return len(found)

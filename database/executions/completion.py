@@ -1,5 +1,6 @@
-"""What the end of an execution sets off, in the transaction that ends it: its callback falls due,
-the node that called it hears of it, and what it called itself is cancelled.
+"""Completion effects: what follows the end of an execution, in the transaction that ends it.
+
+Its callback becomes due, the node that called it gets the result, and its children are cancelled.
 """
 
 import json
@@ -33,12 +34,12 @@ _NOTIFY_NODE = (
     update(logs)
     .where(logs.c.id == bindparam("row"), logs.c.status == NodeStatus.WAITING)
     .where(logs.c.childExecutionId == bindparam("child"), logs.c.resumption.is_(None))
-    .values(resumption=bindparam("said"))
+    .values(resumption=bindparam("resumption_json"))
 )
 _WAIT_FOR_PARKING = (
     select(runs.c.owner).where(runs.c.executionId == bindparam("parent")).with_for_update()
 )
-"""Locks a parent's row: one that is about to park has done so then, and can be woken."""
+"""Locks a parent's row, so that a parent which is parking has committed and can be resumed."""
 _MAKE_CLAIMABLE = (
     update(runs)
     .where(runs.c.executionId == bindparam("parent"))
@@ -48,40 +49,40 @@ _MAKE_CLAIMABLE = (
 
 
 def lock_relatives(connection: Connection, execution_ids: Collection[str]) -> None:
-    """Locks the rows of these executions, of their parents and of all that they called.
+    """Lock the rows of these executions, of their parents and of all executions that they called.
 
-    Whoever ends an execution calls it first. All take the rows from the youngest on, so that nobody
-    waits for whoever waits for him. A SQLite file is locked as a whole.
+    Every transaction that ends an execution calls this first. All lock the youngest row first, so
+    that no deadlock occurs. SQLite locks the whole file anyway.
     """
     if connection.dialect.name == "sqlite":
         return
-    family = set(execution_ids)
-    of_these = children.c.executionId.in_(execution_ids)
-    parents = select(children.c.parentId).where(of_these, children.c.parentId.is_not(None))
-    family.update(connection.scalars(parents))
+    relatives = set(execution_ids)
+    parents = select(children.c.parentId).where(
+        children.c.executionId.in_(execution_ids), children.c.parentId.is_not(None)
+    )
+    relatives.update(connection.scalars(parents))
     level = set(execution_ids)
     while level:
         rows = connection.execute(_UNENDED_CHILDREN, {"parents": list(level)})
-        level = {row.executionId for row in rows} - family
-        family |= level
-    mine = runs.c.executionId.in_(family)
-    order = select(runs.c.position).where(mine).order_by(runs.c.position.desc())
-    connection.execute(order.with_for_update())
+        level = {row.executionId for row in rows} - relatives
+        relatives |= level
+    rows_to_lock = select(runs.c.position).where(runs.c.executionId.in_(relatives))
+    connection.execute(rows_to_lock.order_by(runs.c.position.desc()).with_for_update())
 
 
 def run_completion_effects(
     connection: Connection, execution_ids: Collection[str], now: str
 ) -> None:
-    """These executions have just ended, and their rows say how."""
+    """Make callbacks due, notify parents and cancel children of executions that have just ended."""
     make_due(connection, execution_ids, now)
     notify_parents(connection, execution_ids, now)
     cancel_children(connection, execution_ids, now)
 
 
 def notify_parents(connection: Connection, execution_ids: Collection[str], now: str) -> None:
-    """Tells the nodes that called these executions how they ended, or that they were deleted."""
-    untold = connection.execute(_UNNOTIFIED_CHILDREN, {"ended": list(execution_ids)}).all()
-    if not untold:
+    """Store the results of these executions, or their deletion, for the nodes that called them."""
+    unnotified = connection.execute(_UNNOTIFIED_CHILDREN, {"ended": list(execution_ids)}).all()
+    if not unnotified:
         return
     rows = connection.execute(
         select(
@@ -92,7 +93,7 @@ def notify_parents(connection: Connection, execution_ids: Collection[str], now: 
             runs.c.workflowName,
         )
         .join(runs, runs.c.executionId == executions.c.id)
-        .where(executions.c.id.in_([child.executionId for child in untold]))
+        .where(executions.c.id.in_([child.executionId for child in unnotified]))
     )
     ends = {
         row.id: ChildResult(
@@ -104,12 +105,12 @@ def notify_parents(connection: Connection, execution_ids: Collection[str], now: 
         )
         for row in rows
     }
-    for child in untold:
+    for child in unnotified:
         gone = ChildResult(child.executionId, None, ExecutionStatus.FAILED, DELETED)
         notify_node(connection, child.nodeRunId, child.parentId, ends.get(child.executionId, gone))
     connection.execute(
         update(children)
-        .where(children.c.executionId.in_([child.executionId for child in untold]))
+        .where(children.c.executionId.in_([child.executionId for child in unnotified]))
         .values(notifiedAt=now)
     )
 
@@ -117,12 +118,12 @@ def notify_parents(connection: Connection, execution_ids: Collection[str], now: 
 def notify_node(
     connection: Connection, node_run_id: str, parent_id: str | None, end: ChildResult
 ) -> None:
-    """Has a node that waits for a child go on; one that waits no longer is left as it is."""
-    said = json.dumps(Resumption(child=end).as_json(), ensure_ascii=False)
-    told = connection.execute(
-        _NOTIFY_NODE, {"row": node_run_id, "child": end.execution_id, "said": said}
+    """Resume a node with the result of its child, if it still waits for it."""
+    resumption = json.dumps(Resumption(child=end).as_json(), ensure_ascii=False)
+    notified = connection.execute(
+        _NOTIFY_NODE, {"row": node_run_id, "child": end.execution_id, "resumption_json": resumption}
     )
-    if told.rowcount == 1 and parent_id is not None:
+    if notified.rowcount == 1 and parent_id is not None:
         connection.execute(_WAIT_FOR_PARKING, {"parent": parent_id})
         connection.execute(_MAKE_CLAIMABLE, {"parent": parent_id})
 
@@ -130,31 +131,33 @@ def notify_node(
 def relatives_of_deleted(
     connection: Connection, execution_ids: Select[tuple[str]]
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """What goes on around executions that are about to be deleted: those of them whose parents wait
-    for them, to be told afterwards, and children of them, to be cancelled.
+    """Return the executions that the deletion of these executions affects.
+
+    Returns:
+        The deleted executions whose parents wait for them, and children that must be cancelled.
     """
-    untold = select(children.c.executionId).where(children.c.notifiedAt.is_(None))
-    called = untold.where(children.c.executionId.in_(execution_ids))
-    calling = untold.where(
+    unnotified = select(children.c.executionId).where(children.c.notifiedAt.is_(None))
+    called = unnotified.where(children.c.executionId.in_(execution_ids))
+    calling = unnotified.where(
         children.c.parentId.in_(execution_ids), children.c.executionId.not_in(execution_ids)
     )
     return connection.scalars(called).all(), connection.scalars(calling).all()
 
 
 def cancel_children(connection: Connection, parent_ids: Collection[str], now: str) -> None:
-    """Cancels what nodes of these executions called and what has not ended."""
+    """Cancel the children of these executions that have not ended."""
     found = connection.execute(_UNENDED_CHILDREN, {"parents": list(parent_ids)}).all()
     if found:
         cancel(connection, [row.executionId for row in found], now)
 
 
 def cancel(connection: Connection, execution_ids: Sequence[str], now: str) -> list[str]:
-    """Has executions that have not ended be cancelled: at once where nobody runs them.
+    """Cancel executions that have not ended: at once, or by a request to the owner.
 
-    What they called is cancelled with them: that of one that runs when it ends.
+    Their children are cancelled too; those of an owned execution when it ends.
 
     Returns:
-        Those that somebody runs, and who is asked to stop them.
+        Ids of the executions whose owner must stop them.
     """
     lock_relatives(connection, execution_ids)
     rows = connection.execute(
@@ -162,18 +165,20 @@ def cancel(connection: Connection, execution_ids: Sequence[str], now: str) -> li
             runs.c.executionId.in_(execution_ids), runs.c.endedAt.is_(None)
         )
     ).all()
-    unheld = [row.executionId for row in rows if row.owner is None]
-    held = [row.executionId for row in rows if row.owner is not None]
-    if held:
-        ask = update(runs).where(runs.c.executionId.in_(held), runs.c.cancelRequestedAt.is_(None))
-        connection.execute(ask.values(cancelRequestedAt=now))
-    if unheld:
-        cancel_unowned(connection, unheld, now)
-    return held
+    unowned = [row.executionId for row in rows if row.owner is None]
+    owned = [row.executionId for row in rows if row.owner is not None]
+    if owned:
+        request = update(runs).where(
+            runs.c.executionId.in_(owned), runs.c.cancelRequestedAt.is_(None)
+        )
+        connection.execute(request.values(cancelRequestedAt=now))
+    if unowned:
+        cancel_unowned(connection, unowned, now)
+    return owned
 
 
 def cancel_unowned(connection: Connection, execution_ids: Sequence[str], now: str) -> None:
-    """Ends executions that nobody runs as ``cancelled``."""
+    """End executions without an owner as ``cancelled``."""
     connection.execute(
         update(runs)
         .where(runs.c.executionId.in_(execution_ids))

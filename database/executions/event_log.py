@@ -1,8 +1,7 @@
-"""Noting what happened: one event a change, in the transaction of the change itself.
+"""Event log: appends one event for each change, in the transaction of the change.
 
-An event is read off the rows as the change left them, so that it cannot say anything else. Note
-what changed of nodes before the execution's own status changes: their events show the status under
-which they happened.
+The statements copy an event from the changed rows, so that both are always equal. Append the events
+of nodes before the status of the execution changes, because each event contains that status.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from database.connection.commit_signal import HAS_EVENTS
 from database.connection.engines import insert_or_ignore
 from database.tables import events, executions, logs, runs
 
-_ORDER_LOCK = 7_205_759_404  # any number but that of the migrations' lock
+_ORDER_LOCK = 7_205_759_404  # differs from the number of the migration lock
 
 _FROM_EXECUTION = (
     executions.c.status,
@@ -47,15 +46,15 @@ _NODE_EVENTS = (
 def append_node_events(
     connection: Connection, execution_id: str, changes: Sequence[tuple[int, str]], now: str
 ) -> None:
-    """Notes that these rows of ``execution_logs`` changed: sequence number and id of each."""
+    """Append an event for each changed row of ``execution_logs``: sequence number and id."""
     if not changes:
         return
     _lock_event_order(connection)
     columns = ["executionId", "seq", "at", *(c.name for c in (*_FROM_EXECUTION, *_FROM_NODE))]
-    # A write whose commit was not confirmed is made again; its events are there then.
-    note = insert_or_ignore(connection, events).from_select(columns, _NODE_EVENTS)
+    # If a commit was not confirmed, the same write runs again and finds these events.
+    statement = insert_or_ignore(connection, events).from_select(columns, _NODE_EVENTS)
     connection.execute(
-        note,
+        statement,
         [
             {"execution": execution_id, "change": seq, "row": row, "now": now}
             for seq, row in changes
@@ -64,7 +63,7 @@ def append_node_events(
 
 
 def append_execution_events(connection: Connection, execution_ids: Sequence[str], now: str) -> None:
-    """Notes that these executions changed as a whole; each takes a sequence number for it."""
+    """Append an event for each changed execution; each execution takes a sequence number for it."""
     if not execution_ids:
         return
     _lock_event_order(connection)
@@ -87,7 +86,7 @@ def append_execution_events(connection: Connection, execution_ids: Sequence[str]
 
 
 def _lock_event_order(connection: Connection) -> None:
-    """Makes positions grow in the order of commits, so that nobody reads past one to come."""
+    """Make positions grow in the order of commits, so that readers never skip an event."""
     connection.info[HAS_EVENTS] = True
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ORDER_LOCK})

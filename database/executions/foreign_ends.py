@@ -1,7 +1,7 @@
 """Foreign ends: executions whose status another program has set to one that ends them.
 
-The status stays as that program wrote it. All else becomes what it would be after a cancellation:
-nothing of the execution runs or waits, its callback is due, and its parent and its children know.
+The status stays as that program stored it. Everything else becomes as after a cancellation: no node
+runs or waits, the callback is due, the parent gets the result and the children are cancelled.
 """
 
 from collections.abc import Collection
@@ -16,13 +16,13 @@ from engine.errors import LeaseLostError
 from engine.status import TERMINAL, ExecutionStatus
 
 SETTLE_BATCH_SIZE = 100
-"""Executions that one transaction settles."""
+"""Maximum number of executions that one transaction settles."""
 
 FAILED_ELSEWHERE = "Another program set the status to 'failed' and gave no reason"
 
 UNENDED_STATUSES = tuple(status for status in ExecutionStatus if status not in TERMINAL)
 HAS_NOT_ENDED = or_(executions.c.status.is_(None), executions.c.status.in_(UNENDED_STATUSES))
-"""Whether an execution has not ended. Any other status ends it, also one that is not known here."""
+"""Condition for executions that have not ended. Any other status is an end, also an unknown one."""
 HAS_ENDED = executions.c.status.not_in(UNENDED_STATUSES)
 
 
@@ -39,19 +39,19 @@ _FOREIGN_ENDS = (
 
 
 def has_foreign_ends(connection: Connection) -> bool:
-    """Return whether another program has ended executions that no service holds."""
+    """Return whether another program has ended executions without an owner."""
     return connection.execute(_FOREIGN_ENDS.limit(1)).first() is not None
 
 
 def settle_unowned(connection: Connection, now: str) -> int:
-    """Settle executions that no service holds; return how many there were."""
+    """Settle ended executions without an owner; return their number."""
     found = connection.scalars(_FOREIGN_ENDS).all()
     lock_relatives(connection, found)
-    # Looked at again under the lock: a service may have claimed or ended some of them.
-    still = connection.scalars(_FOREIGN_ENDS.where(runs.c.executionId.in_(found))).all()
-    if still:
-        settle(connection, still, now)
-    return len(still)
+    # Read again under the lock, because a service may have claimed or ended some of them.
+    remaining = connection.scalars(_FOREIGN_ENDS.where(runs.c.executionId.in_(found))).all()
+    if remaining:
+        settle(connection, remaining, now)
+    return len(remaining)
 
 
 def was_ended(connection: Connection, execution_id: str) -> bool:
@@ -61,10 +61,10 @@ def was_ended(connection: Connection, execution_id: str) -> bool:
 
 
 def settle(connection: Connection, execution_ids: Collection[str], now: str) -> None:
-    """Record the end of executions that another program has ended, and all that follows."""
+    """Record the end of executions that another program has ended, with all effects."""
     ids = list(execution_ids)
     cancel_node_runs(connection, ids, now, UNENDED)
-    says_nothing = and_(
+    has_no_reason = and_(
         executions.c.status == ExecutionStatus.FAILED, func.coalesce(executions.c.error, "") == ""
     )
     connection.execute(
@@ -73,7 +73,7 @@ def settle(connection: Connection, execution_ids: Collection[str], now: str) -> 
         .values(
             currentNodeId=None,
             completedAt=func.coalesce(executions.c.completedAt, now),
-            error=case((says_nothing, FAILED_ELSEWHERE), else_=executions.c.error),
+            error=case((has_no_reason, FAILED_ELSEWHERE), else_=executions.c.error),
         )
     )
     connection.execute(

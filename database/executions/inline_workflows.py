@@ -1,7 +1,7 @@
-"""Where executions of unsaved documents belong: one row of ``workflows`` for each organization.
+"""Inline workflows: one row of ``workflows`` per organization, for executions of unsaved documents.
 
-``workflow_executions.workflowId`` must name a row of ``workflows``, and the main project's backend
-enforces it. See docs/decisions/0013-unsaved-documents.md.
+``workflow_executions.workflowId`` must refer to a row of ``workflows``, because the main project's
+backend enforces the foreign key. See docs/decisions/0013-unsaved-documents.md.
 """
 
 from sqlalchemy import ColumnElement, Connection, and_, func
@@ -10,31 +10,31 @@ from database.connection.engines import insert_or_ignore
 from database.tables import workflows
 
 INLINE_WORKFLOW = "orchestrator-inline"
-"""The id of the row for those without an organization; the others' ids go on with ``:`` and it."""
+"""Id of the row without an organization; the other ids append ``:`` and the organization."""
 INLINE_WORKFLOW_NAME = "Unsaved workflows"
 _PREFIX = f"{INLINE_WORKFLOW}:"
 _NOTHING = '{"nodes": [], "connections": []}'
 
 
 def inline_workflow_id(organization_id: str | None) -> str:
-    """The ``workflowId`` of an organization's executions of unsaved documents."""
+    """Return the ``workflowId`` of an organization's executions of unsaved documents."""
     return INLINE_WORKFLOW if organization_id is None else f"{_PREFIX}{organization_id}"
 
 
 def is_inline_workflow_id(workflow_id: str) -> bool:
-    """Whether an id is kept for such rows."""
+    """Return whether an id is reserved for inline workflows."""
     return workflow_id == INLINE_WORKFLOW or workflow_id.startswith(_PREFIX)
 
 
 def is_saved() -> ColumnElement[bool]:
-    """Leaves such rows out of a query."""
-    # Not LIKE, which SQLite asks without regard to case.
-    beginning = func.substr(workflows.c.id, 1, len(_PREFIX))
-    return and_(workflows.c.id != INLINE_WORKFLOW, beginning != _PREFIX)
+    """Return the SQL condition for rows that are not inline workflows."""
+    # Not LIKE, because SQLite ignores the case in it.
+    prefix = func.substr(workflows.c.id, 1, len(_PREFIX))
+    return and_(workflows.c.id != INLINE_WORKFLOW, prefix != _PREFIX)
 
 
 def ensure_inline_workflow(connection: Connection, organization_id: str | None, now: str) -> None:
-    """Makes the row of an organization, unless it is there."""
+    """Create the row of an organization if it does not exist."""
     connection.execute(
         insert_or_ignore(connection, workflows),
         {

@@ -1,4 +1,4 @@
-"""Inputs of the write side: submissions, child executions and results to store."""
+"""Submissions: executions to store."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from engine.plan import Progress
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """An execution that is accepted and shall be stored. ``inputs`` and ``document`` are JSON."""
+    """An accepted execution. ``inputs``, ``document`` and ``request`` are JSON."""
 
     execution_id: str
     workflow_id: str
@@ -19,32 +19,32 @@ class Submission:
     total_nodes: int
     trigger_type: str = MANUAL
     unsaved: bool = False
-    """Whether its document came with the request; see ``unsaved.UNSAVED``."""
+    """Whether its document was part of the request; see ``inline_workflows``."""
     idempotency: "IdempotencyKey | None" = None
     callback_url: str | None = None
     rerun_of: str | None = None
     reused_nodes: tuple[str, ...] = ()
-    """Node ids whose results the rerun takes from the execution it repeats."""
+    """Ids of nodes whose results the rerun copies from the execution that it repeats."""
     progress: Progress | None = None
-    """How far it is from the start, where results are taken over."""
+    """Initial progress, if results are copied."""
     request: str | None = None
-    """The request of a webhook delivery, as JSON text; a rerun takes over the one it repeats."""
+    """Request of a webhook delivery; a rerun copies the one of the execution that it repeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """An execution that a node calls: it is stored with the parking of that node."""
+    """An execution that a node calls. One transaction stores it and parks the node."""
 
     submission: Submission
     depth: int
-    """1 where the parent came from outside."""
+    """1 if the parent is a top-level execution."""
     root_id: str
-    """The execution from outside to which the chain of calls goes back."""
+    """Id of the top-level execution of the chain of calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A caller's key for one request; ``body_hash`` tells requests apart."""
+    """A caller's key for one request; different requests have different values of ``body_hash``."""
 
     organization: str
     key: str

@@ -1,8 +1,7 @@
-"""The journal: how an execution goes, recorded by the owner of its lease.
+"""Journal: the state changes of executions, recorded by the owner of their leases.
 
-One method is one change of state is one transaction. Each begins with the guard: it renews the
-lease of this owner on an execution that has not ended, and where that changes no row it raises
-``LeaseLostError`` and writes nothing.
+Each method is one state change in one transaction. It starts with a guard, which renews the lease
+of the owner. If this changes no row, the method raises ``LeaseLostError`` and writes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,7 +53,7 @@ from engine.plan import Progress
 from engine.status import ExecutionStatus
 from offload import run_sized
 
-# Statements are built once: building one anew takes longer than SQLite takes to carry it out.
+# Statements are built once, because building one takes longer than SQLite takes to execute it.
 _LOAD_RUN = (
     select(
         executions.c.inputs,
@@ -103,7 +102,7 @@ _RENEW_LEASE_AND_PROGRESS = _RENEW_LEASE.values(
     failedNodes=bindparam("failed"),
     skippedNodes=bindparam("skipped"),
     storedBytes=func.coalesce(bindparam("stored", type_=BigInteger), runs.c.storedBytes),
-    # Owners that died are counted from the last node that ended.
+    # Crashed owners are counted from the last node that ended.
     recoveries=case((bindparam("progressed", type_=Boolean), 0), else_=runs.c.recoveries),
 )
 _SET_CURRENT_NODE = (
@@ -115,7 +114,7 @@ _SET_CURRENT_NODE = (
 
 
 class Journal:
-    """Recording executions, for the owner of their leases."""
+    """Records executions for the owner of their leases."""
 
     def __init__(
         self, reader: Reader, writer: Writer, clock: Clock, encryption: DataEncryption
@@ -126,10 +125,10 @@ class Journal:
         self._clock = clock
 
     async def load(self, lease: Lease) -> JournalState:
-        """What has happened of a claimed execution so far.
+        """Return the state of a claimed execution.
 
         Raises:
-            LeaseLostError: it was deleted or taken over.
+            LeaseLostError: If it was deleted or taken over.
         """
         names = {"execution": lease.execution_id, "holder": lease.owner}
         head, rows = await self._reader.run(
@@ -150,25 +149,25 @@ class Journal:
         )
 
     async def resumptions(self, lease: Lease) -> dict[str, Resumption]:
-        """What nodes that wait were told, by ``resume`` or by a child's end, by node id."""
+        """Return the resumptions of waiting nodes, by node id."""
         return await self._reader.run(lambda connection: read_resumptions(connection, lease))
 
     async def resume(self, execution_id: str, node_id: str, resumption: Resumption) -> None:
-        """Lets a node that waits go on: notes it for the execution's owner, now or the next.
+        """Store the resumption of a waiting node, for the current or the next owner.
 
         Raises:
-            ExecutionNotFoundError: there is no such execution.
-            NotWaitingError: the node does not wait, or was told to go on before.
-            WaitingForChildError: it waits for what it called.
+            ExecutionNotFoundError: If the execution does not exist.
+            NotWaitingError: If the node does not wait or is already resumed.
+            WaitingForChildError: If the node waits for a child execution.
         """
         await self._writer.run(
             lambda connection: resume_node(connection, execution_id, node_id, resumption)
         )
 
     async def park(self, lease: Lease, due: datetime | None) -> None:
-        """Gives the execution back as ``waiting``: nothing of it is to be done before ``due``.
+        """Release the execution as ``waiting`` until ``due``.
 
-        Where it was resumed or cancelled at the last moment it is claimable at once.
+        If it was resumed or cancelled in the meantime, it is claimable at once.
         """
         resumed = is_resumed(lease)
 
@@ -233,7 +232,7 @@ class Journal:
         return after
 
     async def record_retry(self, lease: Lease, seq: int, node_id: str, retry: RetryLater) -> int:
-        """Record that an attempt failed, and the number of the one that follows."""
+        """Record a failed attempt and the number of the next one."""
         change = {"attempt": retry.attempt, "lastError": retry.error}
         change |= {"failedAttempts": retry.failed_attempts}
         change |= {"nodePercentage": None, "nodeMessage": None}
@@ -242,7 +241,7 @@ class Journal:
     async def record_report(
         self, lease: Lease, seq: int, node_id: str, percentage: int | None, message: str | None
     ) -> int:
-        """Records how far a node that runs says it is; ``percentage`` from 0 to 100."""
+        """Record the progress of a running node; ``percentage`` is 0 to 100."""
         change = {"nodePercentage": percentage, "nodeMessage": message}
         return await self._record_change(lease, seq, node_id, change)
 
@@ -288,7 +287,7 @@ class Journal:
         await self._writer.run(write)
 
     async def abandon(self, lease: Lease, error: str) -> None:
-        """Records that the service itself could not carry the execution out; it ends ``failed``."""
+        """End an execution as ``failed`` because of an internal error of the service."""
         now = to_text(self._clock())
 
         def write(connection: Connection) -> None:
@@ -303,10 +302,10 @@ class Journal:
         self, connection: Connection, lease: Lease, ending: ExecutionResult, now: str
     ) -> None:
         cancel_node_runs(connection, [lease.execution_id], now, UNENDED)
-        done = connection.execute(
+        updated = connection.execute(
             update(executions)
             .where(executions.c.id == lease.execution_id)
-            # The same end by another program is completed with the results that are known here.
+            # If another program stored the same status, the results are added.
             .where(or_(HAS_NOT_ENDED, executions.c.status == ending.status))
             .values(
                 status=ending.status,
@@ -317,7 +316,7 @@ class Journal:
                 error=func.coalesce(executions.c.error, ending.error),
             )
         )
-        if done.rowcount != 1:
+        if updated.rowcount != 1:
             if not was_ended(connection, lease.execution_id):
                 raise LeaseLostError(lease.execution_id)
             settle(connection, [lease.execution_id], now)
@@ -351,15 +350,15 @@ class Journal:
             values["skipped"] = progress.skipped
             values["stored"] = progress.stored_bytes
             values["progressed"] = progressed
-        held = connection.execute(
+        renewed = connection.execute(
             _RENEW_LEASE if progress is None else _RENEW_LEASE_AND_PROGRESS, values
         )
-        if held.rowcount != 1:
+        if renewed.rowcount != 1:
             raise LeaseLostError(lease.execution_id)
 
 
 def _lost_lease_error(connection: Connection, lease: Lease) -> LeaseLostError:
-    """Return why the status of a held execution cannot change: it was ended or deleted."""
+    """Return the error for an owned execution that was ended or deleted by another program."""
     ended = was_ended(connection, lease.execution_id)
     return (EndedElsewhereError if ended else LeaseLostError)(lease.execution_id)
 

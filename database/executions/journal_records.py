@@ -14,24 +14,24 @@ from engine.status import ExecutionStatus, NodeStatus
 
 @dataclass(frozen=True, slots=True)
 class TimeSpent:
-    """The time that a node run has taken in earlier attempts, in milliseconds."""
+    """Duration of the earlier attempts of a node run, in milliseconds."""
 
     worked_ms: int = 0
     waited_ms: int = 0
     waiting_since: datetime | None = None
-    """The moment at which it was parked; ``None`` if it is not, or if the moment is not known."""
+    """Time at which it was parked; ``None`` if it is not parked or the time is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeStarted:
-    """A node run begins. ``attempt`` is above 1 when it had begun before a crash."""
+    """Start of a node run. ``attempt`` is above 1 if the node run started before a crash."""
 
     node: Node
     input_data: str
     attempt: int
     resumed: bool
     was_parked: bool = False
-    """Whether it is the next attempt of a parked retry, whose row keeps its start."""
+    """Whether this is the next attempt of a parked retry, whose start time does not change."""
     waited_ms: int | None = None
 
 
@@ -40,16 +40,16 @@ class RetryLater:
     """A failed attempt whose node run is parked until the next one."""
 
     attempt: int
-    """The number of the next attempt."""
+    """Number of the next attempt."""
     failed_attempts: int
     error: str
 
 
 @dataclass(frozen=True, slots=True)
 class NodeOutcomeRecorded:
-    """A node is decided without a run: skipped, or, in the body of a loop, over all items.
+    """Outcome of a node without a run of its own: skipped, or the aggregate of a loop's items.
 
-    ``output_data`` is JSON text.
+    ``output_data`` is JSON.
     """
 
     node: Node
@@ -60,8 +60,10 @@ class NodeOutcomeRecorded:
 
 @dataclass(frozen=True, slots=True)
 class NodeEnded:
-    """A node run ends, or is parked (``waiting``). ``output_data`` and ``detail`` are JSON text;
-    ``duration`` and ``waited_ms`` in ms, over all attempts; ``None`` leaves what the row has.
+    """End of a node run, or its parking (``waiting``). ``output_data`` and ``detail`` are JSON.
+
+    ``duration`` and ``waited_ms`` count all attempts, in milliseconds; ``None`` keeps the stored
+    value.
     """
 
     node_id: str
@@ -72,9 +74,9 @@ class NodeEnded:
     error: str | None = None
     wait_until: str | None = None
     child: Child | None = None
-    """What a node that is parked waits for."""
+    """Execution that a parked node waits for."""
     abandoned_child: str | None = None
-    """The child that a node waited for which now does so no longer."""
+    """Id of the child execution that the node no longer waits for."""
     waited_ms: int | None = None
     waiting_since: str | None = None
     retry: RetryLater | None = None
@@ -101,7 +103,7 @@ class NodeChanges:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionResult:
-    """How an execution ends. ``node_results`` and ``final_output`` are JSON text."""
+    """Result of an execution. ``node_results`` and ``final_output`` are JSON."""
 
     status: ExecutionStatus
     progress: Progress | None = None
@@ -112,7 +114,7 @@ class ExecutionResult:
 
 @dataclass(frozen=True, slots=True)
 class JournalState:
-    """All that the journal knows of a claimed execution; enough to begin it or to go on with it."""
+    """State of a claimed execution in the journal, from which a worker starts or resumes it."""
 
     execution_id: str
     document: str
@@ -120,21 +122,21 @@ class JournalState:
     seq: int
     cancel_requested: bool
     outcomes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
-    """The nodes that are decided, in the order in which they were."""
+    """Outcomes of the decided nodes, in the order of the decisions."""
     parked: dict[str, ParkedNode | ParkedRetry] = field(
         default_factory=dict[str, ParkedNode | ParkedRetry]
     )
-    """The nodes that wait."""
+    """Nodes that wait."""
     attempts: dict[str, int] = field(default_factory=dict[str, int])
-    """Node runs that were begun and are not decided, with the attempts they have had."""
+    """Number of attempts of each node run that started and is not decided."""
     failed_attempts: dict[str, int] = field(default_factory=dict[str, int])
-    """How many of those attempts failed: they count for the retries."""
+    """Number of those attempts that failed, which count for the retries."""
     times: dict[str, TimeSpent] = field(default_factory=dict[str, TimeSpent])
-    """The time that these node runs have taken so far."""
+    """Duration of these node runs so far."""
     trigger_type: str = MANUAL
     parent_id: str | None = None
-    """The execution that called it."""
+    """Id of the execution that called it."""
     stored_bytes: int = 0
-    """Size of the data that the execution has stored, as far as it was counted."""
+    """Size of the data that the execution has stored, in bytes."""
     request: str | None = None
-    """The request of the webhook delivery that started it, as JSON text."""
+    """Request of the webhook delivery that started it, as JSON."""

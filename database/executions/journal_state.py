@@ -1,4 +1,4 @@
-"""Run records: the state of an execution in the journal, made of its rows."""
+"""Journal state: builds the state of an execution from its rows."""
 
 from collections.abc import Sequence
 from typing import Any

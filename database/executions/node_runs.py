@@ -1,6 +1,6 @@
-"""The rows of ``execution_logs``: one a node run, begun, ended and read back.
+"""Node runs: writes and reads the rows of ``execution_logs``, one for each node run.
 
-Whoever changes rows notes the events of it; see ``events``.
+The callers append the events of the changes; see ``event_log``.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ _END_NODE = (
         failedAttempts=func.coalesce(bindparam("failed", type_=Integer), logs.c.failedAttempts),
         lastError=func.coalesce(bindparam("failure", type_=Text), logs.c.lastError),
         seq=bindparam("change"),
-        # What a child said is the output now. A parking that is written again leaves it alone.
+        # The result of a child is the output now. A repeated parking does not change it.
         resumption=case((_CHILD_RESULT_DELIVERED, None), else_=logs.c.resumption),
     )
 )
@@ -169,8 +169,9 @@ def cancel_node_runs(
     now: str,
     statuses: Sequence[NodeStatus] = IN_FLIGHT,
 ) -> None:
-    """Logs as ``cancelled`` what of these executions has one of the statuses; each row takes a
-    sequence number and has its event.
+    """Set the node runs that have one of these statuses to ``cancelled``.
+
+    Each row takes a sequence number and gets an event.
     """
     rows = connection.execute(
         select(logs.c.id, logs.c.executionId, runs.c.seq, logs.c.waitedMs, logs.c.waitingSince)
@@ -181,10 +182,11 @@ def cancel_node_runs(
     changes: dict[str, list[tuple[int, str]]] = {}
     ends: dict[str, list[dict[str, object]]] = {}
     for row in rows:
-        mine = changes.setdefault(row.executionId, [])
-        mine.append((row.seq + len(mine) + 1, row.id))
+        numbered = changes.setdefault(row.executionId, [])
+        seq = row.seq + len(numbered) + 1
+        numbered.append((seq, row.id))
         ends.setdefault(row.executionId, []).append(
-            {"row": row.id, "change": mine[-1][0], "at": now, "waited": _waited(row, now)}
+            {"row": row.id, "change": seq, "at": now, "waited": _waited_ms(row, now)}
         )
     for execution_id, changed in changes.items():
         connection.execute(_CANCEL, ends[execution_id])
@@ -195,7 +197,7 @@ def cancel_node_runs(
 
 
 def outcome_of(row: Row[*tuple[Any, ...]], encryption: DataEncryption) -> Outcome | None:
-    """How the node of a log row ended; ``None`` where it has not."""
+    """Return the outcome of a node run; ``None`` if it has not ended."""
     if row.status not in DECIDED:
         return None
     if row.status == NodeStatus.SKIPPED:
@@ -208,13 +210,13 @@ def outcome_of(row: Row[*tuple[Any, ...]], encryption: DataEncryption) -> Outcom
 
 
 def time_spent(row: Row[*tuple[Any, ...]]) -> TimeSpent:
-    """Return the time that the node run of a log row has taken so far."""
+    """Return the duration of a node run so far."""
     since = datetime.fromisoformat(row.waitingSince) if row.waitingSince else None
     return TimeSpent(row.duration or 0, row.waitedMs or 0, since)
 
 
-def _waited(row: Row[*tuple[Any, ...]], now: str) -> int | None:
-    """Return how long the node run of a log row has been parked in all, up to ``now``."""
+def _waited_ms(row: Row[*tuple[Any, ...]], now: str) -> int | None:
+    """Return the total time for which a node run was parked up to ``now``, in milliseconds."""
     if row.waitingSince is None:
         return row.waitedMs
     since = datetime.fromisoformat(now) - datetime.fromisoformat(row.waitingSince)
@@ -222,21 +224,21 @@ def _waited(row: Row[*tuple[Any, ...]], now: str) -> int | None:
 
 
 def attempts_so_far(row: Row[*tuple[Any, ...]]) -> int | None:
-    """Return how many attempts an undecided node run of a log row has had; ``None``: it goes on."""
+    """Return the number of attempts of an undecided node run; ``None`` if its attempt continues."""
     if row.status in (NodeStatus.RUNNING, NodeStatus.CANCELLED):
         return row.attempt or 1
     if _is_parked_retry(row):
-        return (row.attempt or 2) - 1  # the row shows the attempt to come
+        return (row.attempt or 2) - 1  # the row contains the number of the next attempt
     return None
 
 
 def _is_parked_retry(row: Row[*tuple[Any, ...]]) -> bool:
-    waits = row.status == NodeStatus.WAITING
-    return waits and row.waitUntil is not None and not row.resultDetail
+    is_waiting = row.status == NodeStatus.WAITING
+    return is_waiting and row.waitUntil is not None and not row.resultDetail
 
 
 def parked_node(row: Row[*tuple[Any, ...]], encryption: DataEncryption) -> ParkedNode | ParkedRetry:
-    """The node of a log row that waits."""
+    """Return the parked node of a row that waits."""
     if _is_parked_retry(row):
         until = datetime.fromisoformat(row.waitUntil)
         return ParkedRetry(until, resumed=row.resumption is not None)
@@ -255,21 +257,21 @@ def _error_detail(row: Row[*tuple[Any, ...]]) -> dict[str, JsonValue]:
 
 def _result(row: Row[*tuple[Any, ...]], encryption: DataEncryption) -> dict[str, JsonValue]:
     detail = object_of(row.resultDetail)
-    if (sealed := encryption.decrypt(detail)) is not None:
-        return sealed
+    if (result := encryption.decrypt(detail)) is not None:
+        return result
     return {**detail, "outputData": json_of(row.outputData)}
 
 
 def is_own_row() -> ColumnElement[bool]:
-    """Return the SQL condition for rows that this service wrote: their id follows from the node.
+    """Return the SQL condition for rows of this service, whose id contains the node's id.
 
-    Other programs may add rows of their own to an execution of this service.
+    Other programs may add rows to an execution of this service.
     """
     return logs.c.id == logs.c.executionId + ":" + logs.c.nodeId
 
 
 def row_id(lease: Lease, node_id: str) -> str:
-    """The key of a node run's row: there cannot be two."""
+    """Return the primary key of a node run's row."""
     return f"{lease.execution_id}:{node_id}"
 
 

@@ -1,7 +1,7 @@
-"""The queue: executions are claimed under a lease, and go back when their owner is gone.
+"""Queue: workers claim executions under a lease, and executions of crashed owners return to it.
 
-Every write is guarded: it names the status and the owner that it expects, and where it changes no
-row somebody else has decided.
+Every write is guarded by the status and the owner that it expects. If it changes no row, another
+worker was faster.
 """
 
 from collections.abc import Sequence
@@ -44,23 +44,23 @@ from engine.errors import ExecutionNotFoundError, LeaseLostError
 from engine.status import ExecutionStatus, has_ended, may_become
 
 CLOCK_TOLERANCE_SECONDS = 60.0
-"""A lease that ends later than twice its length and this from now was taken by another clock."""
+"""Tolerance for leases whose end was computed by a clock that was ahead, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedExecution:
-    """An execution just claimed."""
+    """An execution that a worker has just claimed."""
 
     lease: Lease
     workflow_name: str
     recoveries: int
-    """How many owners died with it since a node of it last ended."""
+    """Number of owners that crashed since a node of it last ended."""
     last_flow_run_id: str | None
-    """The Prefect flow run of the owner before."""
+    """Prefect flow run of the previous owner."""
 
 
 class Queue:
-    """Handing executions out, and taking them back."""
+    """Queue of executions."""
 
     def __init__(self, reader: Reader, writer: Writer, clock: Clock) -> None:
         self._reader = reader
@@ -74,14 +74,14 @@ class Queue:
         return or_(runs.c.claimableAt <= self._now(), self._is_abandoned(lease_seconds))
 
     def _is_abandoned(self, lease_seconds: float) -> ColumnElement[bool]:
-        """Owned under a lease that ran out, or that no owner of now can have taken.
+        """Return the condition for owned executions whose lease expired.
 
-        A clock that was set back leaves leases that end in an hour; nobody renews those.
+        A lease that ends too far in the future counts as expired, because its owner took it before
+        the clock was set back.
         """
         beyond = self._now(2 * lease_seconds + CLOCK_TOLERANCE_SECONDS)
         return and_(
-            # Not "is not null": so SQLite looks through the few that are owned, not through all
-            # that are parked.
+            # Not "is not null", so that SQLite uses the index of owned executions.
             runs.c.owner > "",
             or_(runs.c.claimableAt <= self._now(), runs.c.claimableAt > beyond),
         )
@@ -94,32 +94,32 @@ class Queue:
         excluding: Sequence[str] = (),
         isolate_after: int | None = None,
     ) -> list[ClaimedExecution]:
-        """Up to ``limit`` executions that now are ``running`` and belong to ``owner``.
+        """Claim up to ``limit`` executions for ``owner``; they are ``running`` now.
 
-        Beginning and going on after a crash are the same: what a dead owner left goes back into the
-        queue first, also where ``limit`` is 0. Organizations take turns; within one, the oldest
-        goes first. ``excluding`` are the executions that ``owner`` runs already, in case its
+        Executions of crashed owners return to the queue first, also if ``limit`` is 0, so that a
+        start and a recovery are the same. Organizations take turns; within one, the oldest
+        execution is first. ``excluding`` are executions that ``owner`` runs already, in case its
         heartbeat is late. An execution with ``isolate_after`` recoveries runs alone; see
         ``recovery.isolate_suspects``.
         """
         abandoned = and_(self._is_abandoned(lease_seconds), runs.c.executionId.not_in(excluding))
         waiting = and_(runs.c.owner.is_(None), runs.c.claimableAt <= self._now())
-        # Looking first keeps an idle service from taking the write lock again and again.
-        news = or_(abandoned, waiting) if limit else abandoned
-        first = select(runs.c.position).where(news).limit(1)
+        # Reads first, so that an idle service does not take the write lock.
+        wanted = or_(abandoned, waiting) if limit else abandoned
+        first = select(runs.c.position).where(wanted).limit(1)
         if await self._reader.run(lambda connection: connection.scalar(first)) is None:
             return []
 
         def write(connection: Connection) -> list[ClaimedExecution]:
             requeue_expired(connection, abandoned, self._now())
-            wanted, most = waiting, limit
+            claimable, count = waiting, limit
             if isolate_after is not None:
-                wanted, room = isolate_suspects(connection, owner, waiting, isolate_after)
-                most = limit if room is None else min(limit, room)
-            ids = [row.executionId for row in connection.execute(fair_order(wanted).limit(most))]
-            taken = connection.execute(
+                claimable, most = isolate_suspects(connection, owner, waiting, isolate_after)
+                count = limit if most is None else min(limit, most)
+            ids = connection.scalars(fair_order(claimable).limit(count)).all()
+            updated = connection.execute(
                 update(runs)
-                .where(runs.c.executionId.in_(ids), wanted)
+                .where(runs.c.executionId.in_(ids), claimable)
                 .values(owner=owner, claimableAt=self._now(lease_seconds))
                 .returning(
                     runs.c.executionId,
@@ -129,10 +129,10 @@ class Queue:
                     runs.c.flowRunId,
                 )
             )
-            held = sorted(taken, key=lambda row: ids.index(row.executionId))
-            begun = self._set_running(connection, [row.executionId for row in held])
-            append_execution_events(connection, [row.executionId for row in held], self._now())
-            self._record_turns(connection, [row.organization for row in held])
+            claimed = sorted(updated, key=lambda row: ids.index(row.executionId))
+            begun = self._set_running(connection, [row.executionId for row in claimed])
+            append_execution_events(connection, [row.executionId for row in claimed], self._now())
+            self._record_turns(connection, [row.organization for row in claimed])
             return [
                 ClaimedExecution(
                     Lease(row.executionId, owner, lease_seconds),
@@ -140,14 +140,14 @@ class Queue:
                     row.recoveries,
                     row.flowRunId,
                 )
-                for row in held
+                for row in claimed
                 if row.executionId in begun
             ]
 
         return await self._writer.run(write)
 
     def _set_running(self, connection: Connection, ids: Sequence[str]) -> set[str]:
-        """Sets the status; what somebody else has ended meanwhile leaves the queue."""
+        """Set the status; executions that another program has ended leave the queue."""
         now = self._now()
         before = [*may_become(ExecutionStatus.RUNNING), ExecutionStatus.RUNNING]
         begun = {
@@ -167,7 +167,7 @@ class Queue:
         return begun
 
     def _record_turns(self, connection: Connection, organizations: Sequence[str]) -> None:
-        """Notes who was served, in the order of ``organizations``; the last time counts."""
+        """Record which organizations were served, in this order; the last time counts."""
         last = connection.scalar(select(func.coalesce(func.max(fairness.c.lastServed), 0))) or 0
         served = {organization: turn for turn, organization in enumerate(organizations, last + 1)}
         for organization, turn in served.items():
@@ -184,10 +184,9 @@ class Queue:
     async def renew(
         self, owner: str, execution_ids: Sequence[str], lease_seconds: float
     ) -> set[str]:
-        """The heartbeat: renews ``owner``'s leases on these executions; gives those it still holds.
+        """Renew the leases of ``owner`` on these executions; return the ids that it still owns.
 
-        A lease that ran out and that nobody took over is still its owner's: only a claim gives an
-        execution to somebody else.
+        An expired lease still belongs to its owner until another worker claims the execution.
         """
 
         def write(connection: Connection) -> set[str]:
@@ -202,9 +201,9 @@ class Queue:
         return await self._writer.run(write)
 
     async def cancellations(self, owner: str) -> list[str]:
-        """Return what ``owner`` holds and has to stop.
+        """Return the executions that ``owner`` must stop.
 
-        Another service has recorded a request to cancel it, or another program has ended it.
+        Another service requested their cancellation, or another program ended them.
         """
         query = (
             select(runs.c.executionId)
@@ -215,23 +214,19 @@ class Queue:
         return await self._reader.run(lambda connection: list(connection.scalars(query)))
 
     async def settle_foreign_ends(self) -> int:
-        """Settle executions that no service holds and another program has ended.
-
-        Returns:
-            How many there were.
-        """
-        # Reading first keeps an idle service from taking the write lock again and again.
+        """Settle unowned executions that another program has ended; return their number."""
+        # Reads first, so that an idle service does not take the write lock.
         if not await self._reader.run(has_foreign_ends):
             return 0
         return await self._writer.run(lambda connection: settle_unowned(connection, self._now()))
 
     async def release(self, lease: Lease, delay_seconds: float = 0) -> None:
-        """Puts a claimed execution back, to be claimed again after ``delay_seconds``.
+        """Return a claimed execution to the queue, claimable after ``delay_seconds``.
 
-        Nodes that were in flight are logged ``cancelled``; they run again with the execution.
+        Running nodes are logged as ``cancelled``; they run again with the execution.
 
         Raises:
-            LeaseLostError: it is no longer this owner's.
+            LeaseLostError: If the execution has another owner.
         """
 
         def write(connection: Connection) -> None:
@@ -247,20 +242,20 @@ class Queue:
                     ),
                 )
             )
-            back = connection.execute(
+            updated = connection.execute(
                 transition_update(ExecutionStatus.PENDING, lease.execution_id, currentNodeId=None)
             )
             if released.rowcount == 1 and was_ended(connection, lease.execution_id):
                 settle(connection, [lease.execution_id], self._now())
                 return
-            if released.rowcount != 1 or back.rowcount != 1:
+            if released.rowcount != 1 or updated.rowcount != 1:
                 raise LeaseLostError(lease.execution_id)
             append_execution_events(connection, [lease.execution_id], self._now())
 
         await self._writer.run(write)
 
     async def link_flow_run(self, lease: Lease, flow_run_id: str) -> None:
-        """Notes which Prefect flow run carries the execution out."""
+        """Record which Prefect flow run executes the execution."""
 
         def write(connection: Connection) -> None:
             connection.execute(
@@ -272,13 +267,13 @@ class Queue:
         await self._writer.run(write)
 
     async def request_cancel(self, execution_id: str) -> str:
-        """Asks for an execution to end ``cancelled``; one that nobody runs does so at once.
+        """Request the cancellation of an execution; without an owner it ends at once.
 
         Returns:
-            The status before.
+            The previous status.
 
         Raises:
-            ExecutionNotFoundError: there is none of that id.
+            ExecutionNotFoundError: If the execution does not exist.
         """
         now = self._now()
 
@@ -297,21 +292,21 @@ class Queue:
             if found.owner is None:
                 cancel_unowned(connection, [execution_id], now)
             else:
-                asked = update(runs).where(runs.c.executionId == execution_id)
-                connection.execute(asked.values(cancelRequestedAt=now))
+                request = update(runs).where(runs.c.executionId == execution_id)
+                connection.execute(request.values(cancelRequestedAt=now))
             return status
 
         return await self._writer.run(write)
 
     async def position(self, execution_id: str, lease_seconds: float) -> int | None:
-        """The place of an execution in the queue, 1 for the next; ``None`` if it does not wait."""
+        """Return the position in the queue, from 1; ``None`` if the execution is not queued."""
         order = fair_order(self._is_claimable(lease_seconds))
         waiting = await self._reader.run(lambda connection: list(connection.scalars(order)))
         return waiting.index(execution_id) + 1 if execution_id in waiting else None
 
 
 def fair_order(wanted: ColumnElement[bool]) -> Select[Any]:
-    """The order in which executions are claimed: organizations in turn, each one's oldest first."""
+    """Return executions in the order of claims: organizations take turns, oldest first."""
     rank = func.row_number().over(partition_by=runs.c.organization, order_by=runs.c.position)
     waiting = (
         select(runs.c.executionId, runs.c.organization, runs.c.position, rank.label("rank"))
@@ -326,7 +321,7 @@ def fair_order(wanted: ColumnElement[bool]) -> Select[Any]:
 
 
 def transition_update(status: ExecutionStatus, execution_id: str, **values: Any) -> Update:
-    """A guarded change of status: it changes no row that may not enter ``status``."""
+    """Return a guarded update that changes no row for which ``status`` is not allowed."""
     before: Sequence[ExecutionStatus] = may_become(status)
     return (
         update(executions)

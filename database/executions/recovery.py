@@ -1,4 +1,4 @@
-"""Recovery: what dead owners left goes back into the queue, and who is suspected runs alone."""
+"""Recovery: requeues executions of crashed owners and runs suspected executions alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +12,10 @@ from engine.status import ExecutionStatus
 
 
 def requeue_expired(connection: Connection, abandoned: ColumnElement[bool], now: str) -> None:
-    """Makes ``pending`` again what is ``abandoned``, whether or not anybody has room for it.
+    """Set expired executions to ``pending``, whether or not a worker has a free slot.
 
-    Each counts one owner more that died with it. Nodes that were in flight are logged
-    ``cancelled``; they run again with the execution.
+    ``recoveries`` grows by 1. Running nodes are logged as ``cancelled``; they run again with the
+    execution.
     """
     ids: Sequence[str] = (
         connection.execute(
@@ -45,19 +45,20 @@ def requeue_expired(connection: Connection, abandoned: ColumnElement[bool], now:
 def isolate_suspects(
     connection: Connection, owner: str, waiting: ColumnElement[bool], isolate_after: int
 ) -> tuple[ColumnElement[bool], int | None]:
-    """What of ``waiting`` the owner may claim now, and how much of it; ``None``: any number.
+    """Return which ``waiting`` executions the owner may claim, and how many; ``None`` is unlimited.
 
-    When a process dies, all that it ran is charged with it, the innocent too. So whoever was there
-    ``isolate_after`` times is a suspect, and runs with nothing beside it: the service claims
-    nothing while one waits, until what it has is done; then the suspect alone, until it ends or a
-    node of it does. If the process dies once more, there is no doubt; whatever is innocent gets on.
+    When a process crashes, ``recoveries`` grows for every execution that it ran, so the cause is
+    unknown. An execution with ``isolate_after`` recoveries is a suspect and runs alone: while a
+    suspect waits, the service claims no other execution; when its other executions have ended, it
+    claims the suspect and nothing else, until the suspect or a node of it ends. If the process
+    crashes again, the suspect is the cause, and the other executions continue.
     """
     suspect = runs.c.recoveries >= isolate_after
-    mine = runs.c.owner == owner
-    suspects_wait = _any(connection, and_(waiting, suspect))
-    if _any(connection, and_(mine, suspect)) or (suspects_wait and _any(connection, mine)):
+    owned = runs.c.owner == owner
+    suspect_waits = _any(connection, and_(waiting, suspect))
+    if _any(connection, and_(owned, suspect)) or (suspect_waits and _any(connection, owned)):
         return waiting, 0
-    return (and_(waiting, suspect), 1) if suspects_wait else (waiting, None)
+    return (and_(waiting, suspect), 1) if suspect_waits else (waiting, None)
 
 
 def _any(connection: Connection, condition: ColumnElement[bool]) -> bool:

@@ -1,4 +1,4 @@
-"""What nodes that wait are told: by people, or by the end of what they called."""
+"""Resumptions: input for waiting nodes, from a ``resume`` request or a child execution."""
 
 import json
 
@@ -19,11 +19,11 @@ from engine.parking import Resumption
 from engine.status import NodeStatus
 
 _IS_RETRY = and_(logs.c.resultDetail.is_(None), logs.c.waitUntil.is_not(None))
-"""Of a node that waits: whether it does so for its next attempt."""
+"""Condition for waiting nodes that wait for their next attempt."""
 
 
 def read_resumptions(connection: Connection, lease: Lease) -> dict[str, Resumption]:
-    """What the nodes of an execution that wait were told, by node id."""
+    """Return the resumptions of an execution's waiting nodes, by node id."""
     query = select(logs.c.nodeId, logs.c.resumption).where(
         logs.c.executionId == lease.execution_id,
         logs.c.status == NodeStatus.WAITING,
@@ -35,7 +35,7 @@ def read_resumptions(connection: Connection, lease: Lease) -> dict[str, Resumpti
 
 
 def is_resumed(lease: Lease) -> Exists:
-    """Whether a node of an execution was told to go on and has not done so."""
+    """Return the condition that a waiting node of an execution has a resumption."""
     return (
         select(logs.c.id)
         .where(logs.c.executionId == lease.execution_id)
@@ -47,34 +47,34 @@ def is_resumed(lease: Lease) -> Exists:
 def resume_node(
     connection: Connection, execution_id: str, node_id: str, resumption: Resumption
 ) -> None:
-    """See ``Journal.resume``."""
-    there = select(executions.c.id).where(executions.c.id == execution_id)
-    if connection.execute(there).first() is None:
+    """Store a resumption; see ``Journal.resume``."""
+    existing = select(executions.c.id).where(executions.c.id == execution_id)
+    if connection.execute(existing).first() is None:
         raise ExecutionNotFoundError(execution_id)
     if "\0" in node_id:
-        raise NotWaitingError(node_id, None)  # PostgreSQL would not even be asked for it
-    # Locked, so that its owner does not park it between the two changes, hearing of neither.
-    own = runs.c.executionId == execution_id
-    connection.execute(select(runs.c.owner).where(own).with_for_update())
-    mine = logs.c.id == f"{execution_id}:{node_id}"
-    takes_an_answer = and_(logs.c.nodeType != FOR_EACH, logs.c.resultDetail.is_not(None))
-    says_nothing = resumption.approved and resumption.data is None
-    told = connection.execute(
+        raise NotWaitingError(node_id, None)  # PostgreSQL rejects the parameter
+    # Locked, so that the owner cannot park it between the two changes and miss both.
+    own_run = runs.c.executionId == execution_id
+    connection.execute(select(runs.c.owner).where(own_run).with_for_update())
+    is_node = logs.c.id == f"{execution_id}:{node_id}"
+    accepts_data = and_(logs.c.nodeType != FOR_EACH, logs.c.resultDetail.is_not(None))
+    has_no_data = resumption.approved and resumption.data is None
+    updated = connection.execute(
         update(logs)
-        .where(mine, logs.c.status == NodeStatus.WAITING)
+        .where(is_node, logs.c.status == NodeStatus.WAITING)
         .where(logs.c.resumption.is_(None), logs.c.childExecutionId.is_(None))
-        .where(or_(takes_an_answer, _IS_RETRY) if says_nothing else takes_an_answer)
+        .where(or_(accepts_data, _IS_RETRY) if has_no_data else accepts_data)
         .values(resumption=json.dumps(resumption.as_json()))
     )
-    if told.rowcount != 1:
-        raise _not_resumable_error(connection, mine, node_id)
+    if updated.rowcount != 1:
+        raise _not_resumable_error(connection, is_node, node_id)
     connection.execute(
-        update(runs).where(own, runs.c.owner.is_(None)).values(claimableAt=CLAIMABLE_NOW)
+        update(runs).where(own_run, runs.c.owner.is_(None)).values(claimableAt=CLAIMABLE_NOW)
     )
 
 
 def _not_resumable_error(
-    connection: Connection, mine: ColumnElement[bool], node_id: str
+    connection: Connection, is_node: ColumnElement[bool], node_id: str
 ) -> ConflictError:
     query = select(
         logs.c.status,
@@ -82,7 +82,7 @@ def _not_resumable_error(
         logs.c.childExecutionId,
         logs.c.resumption,
         _IS_RETRY.label("isRetry"),
-    ).where(mine)
+    ).where(is_node)
     row = connection.execute(query).first()
     if row is None or row.status != NodeStatus.WAITING:
         return NotWaitingError(node_id, None if row is None else row.status)
@@ -91,5 +91,4 @@ def _not_resumable_error(
     if row.isRetry and row.resumption is None:
         return RetryTakesNoDataError(node_id)
     loops = row.nodeType == FOR_EACH and not row.isRetry
-    goes = "going through its items" if loops else "about to go on"
-    return NotWaitingError(node_id, goes)
+    return NotWaitingError(node_id, "running its items" if loops else "already resumed")

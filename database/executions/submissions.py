@@ -1,4 +1,4 @@
-"""Taking executions in: new ones, repeated ones, and the same one asked for twice."""
+"""Submissions: stores new executions and reruns, each idempotency key once."""
 
 from datetime import timedelta
 from hashlib import sha256
@@ -34,12 +34,12 @@ from engine.errors import (
 from engine.status import ExecutionStatus
 
 IDEMPOTENCY_KEY_TTL_HOURS = 24
-_QUEUE_LOCK = 7_205_759_405  # any number but those of the other locks
+_QUEUE_LOCK = 7_205_759_405  # differs from the numbers of the other locks
 """PostgreSQL's advisory lock of the transactions that count waiting executions and add one."""
 
 
 class Submissions:
-    """Storing executions that are accepted."""
+    """Stores accepted executions."""
 
     def __init__(self, reader: Reader, writer: Writer, clock: Clock) -> None:
         self._reader = reader
@@ -53,13 +53,13 @@ class Submissions:
         return to_text(self._clock() - timedelta(hours=IDEMPOTENCY_KEY_TTL_HOURS))
 
     async def find_by_key(self, key: IdempotencyKey) -> str | None:
-        """The execution that a key stands for, or ``None`` for a new key.
+        """Return the id of the execution with this key; ``None`` for a new key.
 
         Raises:
-            IdempotencyKeyReusedError: it stands for another request.
+            IdempotencyKeyReusedError: If the key belongs to another request.
         """
         query = select(idempotency_keys.c.bodyHash, idempotency_keys.c.executionId).where(
-            *_is(key), idempotency_keys.c.createdAt > self._oldest_key()
+            *_key_filter(key), idempotency_keys.c.createdAt > self._oldest_key()
         )
         row = await self._reader.run(lambda connection: connection.execute(query).first())
         if row is None:
@@ -74,18 +74,18 @@ class Submissions:
         max_pending: int | None = None,
         max_pending_of_organization: int | None = None,
     ) -> str:
-        """Stores an execution as ``pending``, with the definition it will run.
+        """Store an execution as ``pending``, with a copy of its document.
 
         Returns:
-            Its id; an older one's where the idempotency key stood for that already.
+            Its id, or the id of the existing execution with the same idempotency key.
 
         Raises:
-            WorkflowNotFoundError: the workflow was deleted in the meantime.
-            UnknownOrganizationError: the main project's tables know no such organization.
-            IdempotencyKeyReusedError: the key stands for another request.
+            WorkflowNotFoundError: If the workflow was deleted in the meantime.
+            UnknownOrganizationError: If the organization does not exist in the main project.
+            IdempotencyKeyReusedError: If the key belongs to another request.
             QueueFullError: If ``max_pending`` executions are pending, or the organization has
                 ``max_pending_of_organization``; without an organization only the first applies.
-            StorageError: nothing was stored.
+            StorageError: If the database is unavailable; nothing is stored.
         """
         try:
             return await self._writer.run(
@@ -95,10 +95,10 @@ class Submissions:
             )
         except IntegrityError as error:
             if not is_foreign_key_violation(error):
-                raise StorageUnavailableError(f"A table refuses the row: {error.orig}") from None
-            there = select(workflows.c.id).where(workflows.c.id == submission.workflow_id)
-            known = await self._reader.run(lambda connection: connection.scalar(there))
-            if known is None and not submission.unsaved:
+                raise StorageUnavailableError(f"A table rejects the row: {error.orig}") from None
+            query = select(workflows.c.id).where(workflows.c.id == submission.workflow_id)
+            workflow_id = await self._reader.run(lambda connection: connection.scalar(query))
+            if workflow_id is None and not submission.unsaved:
                 raise WorkflowNotFoundError(submission.workflow_id) from None
             if submission.organization_id is None:
                 raise
@@ -127,13 +127,13 @@ class Submissions:
     def _register_key(
         self, connection: Connection, key: IdempotencyKey, execution_id: str, now: str
     ) -> str | None:
-        """Notes what the key stands for now; answers what it stood for already."""
+        """Store the key; if it exists already, return the id of its execution."""
         connection.execute(
             delete(idempotency_keys).where(
-                *_is(key), idempotency_keys.c.createdAt <= self._oldest_key()
+                *_key_filter(key), idempotency_keys.c.createdAt <= self._oldest_key()
             )
         )
-        taken = connection.execute(
+        inserted = connection.execute(
             insert_or_ignore(connection, idempotency_keys),
             {
                 "organization": key.organization,
@@ -143,10 +143,12 @@ class Submissions:
                 "createdAt": now,
             },
         )
-        if taken.rowcount == 1:
+        if inserted.rowcount == 1:
             return None
         row = connection.execute(
-            select(idempotency_keys.c.bodyHash, idempotency_keys.c.executionId).where(*_is(key))
+            select(idempotency_keys.c.bodyHash, idempotency_keys.c.executionId).where(
+                *_key_filter(key)
+            )
         ).one()
         if row.bodyHash != key.body_hash:
             raise IdempotencyKeyReusedError(key.key)
@@ -162,10 +164,10 @@ def _require_capacity(
     most: int | None,
     max_pending_of_organization: int | None,
 ) -> None:
-    """Raise if the queue, or the organization's share of it, is full.
+    """Raise an error if the queue, or the organization's share of it, is full.
 
-    On SQLite the transaction has the write lock. On PostgreSQL two transactions do not see each
-    other's rows, so that submissions take a lock, which ends with the transaction.
+    On SQLite the transaction has the write lock. On PostgreSQL submissions take a lock until the
+    end of the transaction, because transactions cannot read each other's uncommitted rows.
     """
     if most is None and max_pending_of_organization is None:
         return
@@ -182,7 +184,7 @@ def _require_capacity(
 
 
 def insert_execution(connection: Connection, submission: Submission, now: str) -> None:
-    """Writes the rows of an execution that is ``pending`` from now on, and its first event."""
+    """Write the rows of a ``pending`` execution, and its first event."""
     if submission.unsaved:
         ensure_inline_workflow(connection, submission.organization_id, now)
     digest = sha256(submission.document.encode()).hexdigest()
@@ -240,7 +242,7 @@ def _copy_request(connection: Connection, execution_id: str, source: str) -> Non
 def _copy_reused_nodes(
     connection: Connection, submission: Submission, source: str, now: str
 ) -> None:
-    """Copies the node rows whose results the rerun takes over, in the order they ended in."""
+    """Copy the rows of reused nodes, in the order in which the nodes ended."""
     copied = [
         column
         for column in logs.c
@@ -259,20 +261,20 @@ def _copy_reused_nodes(
         connection.execute(
             logs.insert().from_select([*names, *(column.name for column in copied)], row)
         )
-    mine = logs.c.executionId == submission.execution_id
+    own_rows = logs.c.executionId == submission.execution_id
     columns = (logs.c.inputData, logs.c.outputData, logs.c.resultDetail, logs.c.outputData)
     size = sum((func.coalesce(func.sum(byte_length(c)), 0) for c in columns), literal(0))
     connection.execute(
         update(runs)
         .where(runs.c.executionId == submission.execution_id)
-        .values(storedBytes=runs.c.storedBytes + select(size).where(mine).scalar_subquery())
+        .values(storedBytes=runs.c.storedBytes + select(size).where(own_rows).scalar_subquery())
     )
     taken = enumerate(submission.reused_nodes, start=1)
     rows = [(seq, f"{submission.execution_id}:{node_id}") for seq, node_id in taken]
     append_node_events(connection, submission.execution_id, rows, now)
 
 
-def _is(key: IdempotencyKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def _key_filter(key: IdempotencyKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return (
         idempotency_keys.c.organization == key.organization,
         idempotency_keys.c.key == key.key,

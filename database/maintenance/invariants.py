@@ -1,8 +1,7 @@
-"""What must be true of every database at every moment; ``./start.sh --check`` asks.
+"""Invariants: conditions that are true in every database at any time, for ``./start.sh --check``.
 
-Each invariant is a query for the rows that break it. Rows without the service's bookkeeping are the
-main project's own, and not looked at; nor are ended executions to which another program gave a
-status of its own, and the values in rows that it added to an execution's logs.
+Each invariant is a query for the rows that violate it. The queries ignore executions of the main
+project, ended executions with an unknown status, and rows that other programs added to the logs.
 """
 
 from dataclasses import dataclass
@@ -26,14 +25,14 @@ from database.tables import (
 from engine.status import TERMINAL, ExecutionStatus, NodeStatus
 
 CLAIM_GRACE_SECONDS = 5.0
-"""How long after the end of a lease somebody must have claimed the execution."""
+"""Maximum time between the end of a lease and the next claim, in seconds."""
 MAX_SHOWN_VIOLATIONS = 20
-"""Broken rows that are named of each invariant."""
+"""Maximum number of reported rows for each invariant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """An invariant that does not hold, and where."""
+    """An invariant and a row that violates it."""
 
     invariant: str
     subject: str
@@ -43,10 +42,9 @@ class Violation:
 
 
 async def find_violations(reader: Reader, clock: Clock, *, service_runs: bool) -> list[Violation]:
-    """Every invariant that does not hold, in one consistent look at the database.
+    """Return the violations of all invariants, from one consistent snapshot.
 
-    ``service_runs`` says whether a service is there to claim what is claimable; without one, leases
-    that ran out are nobody's fault.
+    Expired leases are only violations if ``service_runs``, because a service would claim them.
     """
     checks: dict[str, Select[*tuple[Any, ...]]] = {
         **_statuses(),
@@ -73,7 +71,7 @@ _ALL_OWN = select(executions.c.id).join(runs, runs.c.executionId == executions.c
 _OWN = _ALL_OWN.where(_HAS_KNOWN_STATUS)
 _ENDED = executions.c.status.in_(TERMINAL)
 _ENDED_BY_SERVICE = runs.c.endedElsewhere.is_(None)
-"""Whether no other program has ended the execution: it has what the service writes at an end."""
+"""Condition for executions that no other program has ended, which have all results."""
 
 
 def _statuses() -> dict[str, Select[Any]]:
@@ -86,15 +84,15 @@ def _statuses() -> dict[str, Select[Any]]:
             runs.c.endedAt.is_(None),
             _ENDED_BY_SERVICE,
         ),
-        "an ended execution says when it ended": _OWN.where(
+        "an ended execution has an end time": _OWN.where(
             _ENDED, or_(executions.c.completedAt.is_(None), runs.c.endedAt.is_(None))
         ),
-        "only an ended execution says that it ended": _OWN.where(
+        "only an ended execution has an end time": _OWN.where(
             not_(_ENDED),
             _ENDED_BY_SERVICE,
             or_(executions.c.completedAt.is_not(None), runs.c.endedAt.is_not(None)),
         ),
-        "a failed execution says why": _OWN.where(
+        "a failed execution has an error": _OWN.where(
             status == ExecutionStatus.FAILED, func.coalesce(executions.c.error, "") == ""
         ),
         "a completed execution has its output and its node results, and no error": _OWN.where(
@@ -109,8 +107,8 @@ def _statuses() -> dict[str, Select[Any]]:
         "every node of a completed execution is done": _OWN.where(
             completed, _ENDED_BY_SERVICE, done != runs.c.totalNodes
         ),
-        "no more nodes are done than there are": _OWN.where(done > runs.c.totalNodes),
-        "a current node is one of an execution that goes on": _OWN.where(
+        "no more nodes are done than exist": _OWN.where(done > runs.c.totalNodes),
+        "only an execution that has not ended has a current node": _OWN.where(
             _ENDED, executions.c.currentNodeId.is_not(None)
         ),
     }
@@ -120,21 +118,21 @@ def _bookkeeping() -> dict[str, Select[Any]]:
     status = executions.c.status
     running = status == ExecutionStatus.RUNNING
     return {
-        "an execution runs if and only if somebody owns it": _OWN.where(
+        "an execution runs if and only if it has an owner": _OWN.where(
             or_(
                 and_(running, runs.c.owner.is_(None)),
                 and_(not_(running), runs.c.owner.is_not(None)),
             )
         ),
-        "what is owned is owned until a moment": _OWN.where(
+        "a lease has an end": _OWN.where(
             runs.c.owner.is_not(None),
             func.coalesce(runs.c.claimableAt, CLAIMABLE_NOW) == CLAIMABLE_NOW,
         ),
         "an ended execution is not claimable": _OWN.where(_ENDED, runs.c.claimableAt.is_not(None)),
-        "what waits for a slot is claimable": _OWN.where(
+        "a pending execution is claimable": _OWN.where(
             status == ExecutionStatus.PENDING, runs.c.claimableAt.is_(None)
         ),
-        "the definition of an execution is kept": _OWN.outerjoin(
+        "the definition of an execution exists": _OWN.outerjoin(
             definitions, definitions.c.hash == runs.c.definitionHash
         ).where(definitions.c.hash.is_(None)),
     }
@@ -168,22 +166,22 @@ def _node_runs() -> dict[str, Select[*tuple[Any, ...]]]:
         "a completed node has its output": mine.where(
             node_status == NodeStatus.COMPLETED, logs.c.outputData.is_(None)
         ),
-        "a failed node says why": mine.where(
+        "a failed node has an error": mine.where(
             node_status == NodeStatus.ERROR, func.coalesce(logs.c.error, "") == ""
         ),
-        "a node that waits for its next attempt has its moment and the last error": mine.where(
+        "a node that waits for its next attempt has its time and the last error": mine.where(
             node_status == NodeStatus.WAITING,
             logs.c.resultDetail.is_(None),
             or_(logs.c.waitUntil.is_(None), func.coalesce(logs.c.lastError, "") == ""),
         ),
-        "only a node that waits has a moment since which it does": mine.where(
+        "only a waiting node has a waiting time": mine.where(
             node_status != NodeStatus.WAITING, logs.c.waitingSince.is_not(None)
         ),
-        "a node run that goes on has no end": mine.where(
+        "a node run that has not ended has no end time": mine.where(
             node_status.in_([NodeStatus.RUNNING, NodeStatus.WAITING]), logs.c.endedAt.is_not(None)
         ),
         "no row is newer than its execution": mine.where(logs.c.seq > runs.c.seq),
-        "the events of an execution have no hole": (
+        "the events of an execution have no gap": (
             _OWN.join(events, events.c.executionId == executions.c.id)
             .group_by(executions.c.id, runs.c.seq)
             .having(
@@ -196,7 +194,7 @@ def _node_runs() -> dict[str, Select[*tuple[Any, ...]]]:
         "the last event of an ended execution is its end": _OWN.join(
             events, and_(events.c.executionId == executions.c.id, events.c.seq == runs.c.seq)
         ).where(_ENDED, or_(events.c.status != executions.c.status, events.c.nodeId.is_not(None))),
-        "a parked execution has a node that waits": _OWN.where(
+        "a parked execution has a waiting node": _OWN.where(
             executions.c.status == ExecutionStatus.WAITING,
             ~select(literal(1))
             .where(logs.c.executionId == executions.c.id)
@@ -209,22 +207,22 @@ def _node_runs() -> dict[str, Select[*tuple[Any, ...]]]:
 def _callbacks() -> dict[str, Select[Any]]:
     mine = _OWN.join(callbacks, callbacks.c.executionId == executions.c.id)
     due, sender = callbacks.c.dueAt, callbacks.c.owner
-    delivered, given_up = callbacks.c.deliveredAt, callbacks.c.abandonedAt
-    settled = or_(delivered.is_not(None), given_up.is_not(None))
+    delivered, abandoned = callbacks.c.deliveredAt, callbacks.c.abandonedAt
+    settled = or_(delivered.is_not(None), abandoned.is_not(None))
     return {
-        "a callback is due, delivered or given up only when its execution has ended": mine.where(
+        "a callback is due, delivered or abandoned only if its execution has ended": mine.where(
             not_(_ENDED), or_(due.is_not(None), settled)
         ),
-        "the callback of an ended execution is due, delivered or given up": mine.where(
+        "the callback of an ended execution is due, delivered or abandoned": mine.where(
             _ENDED, due.is_(None), not_(settled)
         ),
-        "a callback that is delivered or given up is not due": mine.where(
+        "a callback that is delivered or abandoned is not due": mine.where(
             settled, due.is_not(None)
         ),
-        "a callback is not both delivered and given up": mine.where(
-            delivered.is_not(None), given_up.is_not(None)
+        "a callback is not both delivered and abandoned": mine.where(
+            delivered.is_not(None), abandoned.is_not(None)
         ),
-        "a callback that somebody sends is due again when the lease ends": mine.where(
+        "a callback with an owner is due when its lease ends": mine.where(
             sender.is_not(None), or_(due.is_(None), callbacks.c.attempts == 0)
         ),
         "a delivered callback was sent": mine.where(
@@ -244,13 +242,13 @@ def _calls() -> dict[str, Select[*tuple[Any, ...]]]:
     )
     ended = executions.c.status.in_(TERMINAL)
     return {
-        "a node that waits for what it called will be told": waiting.where(
+        "a node that waits for a child will be notified": waiting.where(
             or_(children.c.executionId.is_(None), children.c.notifiedAt.is_not(None))
         ),
         "a node does not wait for a child that has ended": waiting.join(
             executions, executions.c.id == logs.c.childExecutionId
         ).where(ended),
-        "no child goes on uncancelled when its parent has ended": (
+        "the children of an ended execution have ended or are cancelled": (
             select(children.c.executionId, children.c.parentId)
             .join(runs, runs.c.executionId == children.c.executionId)
             .join(parents, parents.c.id == children.c.parentId)

@@ -1,4 +1,4 @@
-"""Forgetting ended executions, a few at a time: nobody waits for it, and the file stays small."""
+"""Retention: deletes ended executions in small batches and shrinks the SQLite file."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -23,22 +23,22 @@ from database.tables import (
 )
 
 BATCH_SIZE = 25
-"""Executions that one transaction forgets: with payloads of 1 MB still a fraction of a second."""
+"""Maximum number of executions that one transaction deletes."""
 MAX_BOUND_VALUES = 500
-"""Values in one statement; databases take a few thousand."""
+"""Maximum number of values in one statement; databases accept a few thousand."""
 PAGES_PER_VACUUM = 2_000
-"""Free pages from which on a file that was made to shrink does; each call gives half of it back."""
+"""Minimum number of free pages before the file shrinks; each call frees half of them."""
 INCREMENTAL = 2
-"""SQLite's number for files that shrink when they are told to."""
+"""SQLite's value of ``auto_vacuum`` for files that shrink on request."""
 
 _ROOT = executions.alias("root")
 
-_UNNOTIFIED_CHILDREN = select(callbacks.c.executionId).where(callbacks.c.dueAt.is_not(None))
-"""Executions whose receiver has still to be told; after a day at most it is given up."""
+_PENDING_CALLBACKS = select(callbacks.c.executionId).where(callbacks.c.dueAt.is_not(None))
+"""Executions whose callback is not delivered yet; it is abandoned after a day at most."""
 
 
 class Retention:
-    """Deletes executions of the service's that have ended; never others."""
+    """Deletes ended executions of the service, and no others."""
 
     def __init__(self, reader: Reader, writer: Writer, clock: Clock) -> None:
         self._reader = reader
@@ -46,25 +46,25 @@ class Retention:
         self._clock = clock
 
     async def created_by_service(self) -> bool:
-        """Whether the service made the main project's tables itself."""
+        """Return whether the service created the main project's tables."""
         created = select(service_metadata.c.name).where(
             service_metadata.c.name == CREATED_BY_SERVICE
         )
         return await self._reader.run(lambda connection: connection.scalar(created)) is not None
 
     async def delete_expired(self, days: float | None, count: int | None) -> int:
-        """Forgets up to ``BATCH_SIZE`` executions, over ``days`` old or beyond the last ``count``.
+        """Delete up to ``BATCH_SIZE`` executions, over ``days`` old or beyond the last ``count``.
 
-        One whose callback is still to be delivered stays until it is, or is given up.
+        An execution with a pending callback stays until it is delivered or abandoned.
 
         Returns:
-            How many it forgot; ``BATCH_SIZE`` says that there may be more.
+            The number of deleted executions; if it is ``BATCH_SIZE``, more may follow.
         """
 
         def write(connection: Connection) -> int:
             ids: list[str] = []
             ended = select(runs.c.executionId).where(
-                runs.c.endedAt.is_not(None), runs.c.executionId.not_in(_UNNOTIFIED_CHILDREN)
+                runs.c.endedAt.is_not(None), runs.c.executionId.not_in(_PENDING_CALLBACKS)
             )
             if days is not None:
                 oldest = to_text(self._clock() - timedelta(days=days))
@@ -83,7 +83,7 @@ class Retention:
         return await self._writer.run(write)
 
     async def delete_expired_keys(self) -> None:
-        """Forgets the keys that nobody is promised any more."""
+        """Delete idempotency keys that are older than ``IDEMPOTENCY_KEY_TTL_HOURS``."""
         oldest = to_text(self._clock() - timedelta(hours=IDEMPOTENCY_KEY_TTL_HOURS))
 
         def write(connection: Connection) -> None:
@@ -96,10 +96,10 @@ class Retention:
             await self._writer.run(write)
 
     async def vacuum(self) -> bool:
-        """Shrinks a SQLite file that was made to shrink; elsewhere freed pages are used again.
+        """Shrink a SQLite file with incremental vacuum; other databases reuse free pages.
 
         Returns:
-            Whether there is more to give back. Some free pages are left for what comes next.
+            Whether the file can shrink further. Some free pages stay for the next writes.
         """
 
         def write(connection: Connection) -> bool:
@@ -109,7 +109,7 @@ class Retention:
             shrinks = connection.exec_driver_sql("PRAGMA auto_vacuum").scalar_one() == INCREMENTAL
             if not shrinks or free < PAGES_PER_VACUUM:
                 return False
-            # A page at a time: Python's driver takes one step of a statement without columns.
+            # One page at a time, because Python's driver executes one step of such a statement.
             for _ in range(PAGES_PER_VACUUM // 2):
                 connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
             return True
@@ -118,22 +118,22 @@ class Retention:
 
 
 def delete_executions(connection: Connection, ids: Sequence[str] | Select[tuple[str]]) -> None:
-    """Deletes these executions with all that is theirs, and documents that nobody else uses."""
+    """Delete executions with all their rows, and documents that no other execution uses."""
     hashes = connection.scalars(
         select(runs.c.definitionHash).where(runs.c.executionId.in_(ids)).distinct()
     ).all()
-    # Not left to the cascade: it does not work where foreign keys cannot be enforced.
+    # Without the cascade, because foreign keys cannot be enforced in every database.
     connection.execute(delete(logs).where(logs.c.executionId.in_(ids)))
     connection.execute(delete(events).where(events.c.executionId.in_(ids)))
     connection.execute(delete(callbacks).where(callbacks.c.executionId.in_(ids)))
-    # What they called counts for as long as the execution is there that it goes back to.
-    theirs = children.c.parentId.in_(ids)
+    # The rows of their children are counted as long as the top-level execution exists.
+    called = children.c.parentId.in_(ids)
     counted = exists().where(_ROOT.c.id == children.c.rootId, _ROOT.c.id.not_in(ids))
-    connection.execute(delete(children).where(theirs, ~counted))
-    connection.execute(update(children).where(theirs).values(parentId=None))
+    connection.execute(delete(children).where(called, ~counted))
+    connection.execute(update(children).where(called).values(parentId=None))
     connection.execute(delete(runs).where(runs.c.executionId.in_(ids)))
     connection.execute(delete(executions).where(executions.c.id.in_(ids)))
     used = exists().where(runs.c.definitionHash == definitions.c.hash)
     for start in range(0, len(hashes), MAX_BOUND_VALUES):
-        some = hashes[start : start + MAX_BOUND_VALUES]
-        connection.execute(delete(definitions).where(definitions.c.hash.in_(some), ~used))
+        batch = hashes[start : start + MAX_BOUND_VALUES]
+        connection.execute(delete(definitions).where(definitions.c.hash.in_(batch), ~used))

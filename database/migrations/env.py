@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that ``database.schema`` hands over."""
+"""Alembic environment: runs the migrations on the connection of ``database.schema``."""
 
 from alembic import context
 

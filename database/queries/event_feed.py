@@ -1,4 +1,4 @@
-"""News: what happened since, for those who follow executions."""
+"""Event feed: reads new events and snapshots of executions for subscribers."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -18,13 +18,13 @@ from database.foreign_values import (
 )
 from database.queries.executions import (
     CURRENT,
-    asked,
     current_node,
     current_node_columns,
+    has_current_progress,
     is_row_of,
+    question_of,
     read_execution,
     read_logs,
-    reports,
 )
 from database.queries.results import Event, ExecutionSnapshot, NodeLog, SubscriptionFilter
 from database.tables import events, executions, logs, runs
@@ -33,16 +33,16 @@ from engine.plan import Progress
 from engine.status import OPEN, ExecutionStatus, NodeStatus
 
 PAYLOAD_PREVIEW_CHARS = 8_192
-"""Characters of a payload's JSON that an event carries."""
+"""Maximum length of a payload's JSON in an event, in characters."""
 MIN_PAYLOAD_CHARS = 256
 MAX_SNAPSHOT_CHARS = 800_000
 """Maximum size of all payloads in the snapshots that one client gets, in characters."""
 MAX_SNAPSHOT_LOGS = 5_000
 """Maximum number of node runs in the snapshots that one client gets."""
 MIN_SNAPSHOT_LOGS = 10
-"""Number of node runs that each snapshot may have, however many executions there are."""
+"""Minimum number of node runs that each snapshot may have."""
 MAX_SNAPSHOTS = 500
-"""How many executions are shown as they stand to who follows an organization."""
+"""Maximum number of snapshots that a subscriber to an organization gets."""
 
 _ENDED = (NodeStatus.COMPLETED, NodeStatus.ERROR, NodeStatus.CANCELLED, NodeStatus.WAITING)
 _IS_END = and_(events.c.nodeId.is_(None), events.c.status.not_in(sorted(OPEN)))
@@ -69,7 +69,7 @@ _EVENTS = (
         size_of(logs.c.inputData).label("inputSize"),
         cut(logs.c.outputData, PAYLOAD_PREVIEW_CHARS).label("output"),
         size_of(logs.c.outputData).label("outputSize"),
-        case((events.c.nodeStatus == NodeStatus.WAITING, logs.c.resultDetail)).label("asks"),
+        case((events.c.nodeStatus == NodeStatus.WAITING, logs.c.resultDetail)).label("question"),
         case((_IS_END, executions.c.error)).label("error"),
         case((_IS_END, cut(executions.c.finalOutput, PAYLOAD_PREVIEW_CHARS))).label("final"),
         case((_IS_END, size_of(executions.c.finalOutput))).label("finalSize"),
@@ -93,22 +93,22 @@ _TOP = select(func.coalesce(func.max(events.c.position), 0))
 
 
 class EventFeed:
-    """Reading events, and how things stand for those who come without having followed."""
+    """Reads events, and snapshots for subscribers that start without a position."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
     async def last_position(self) -> int:
-        """The position of the last event there is."""
+        """Return the position of the last event."""
         return await self._reader.run(_last_position)
 
     async def read_after(
         self, position: int, interest: SubscriptionFilter, limit: int
     ) -> tuple[list[Event], int, bool]:
-        """The events after ``position``, up to ``limit``.
+        """Return up to ``limit`` events after ``position``.
 
         Returns:
-            They, the position up to which there are no others, and whether there may be more.
+            The events, the position up to which they are complete, and whether more may follow.
         """
         return await self._reader.run(
             lambda connection: _after(connection, position, _of(interest), limit)
@@ -117,10 +117,10 @@ class EventFeed:
     async def tail(
         self, position: int, wanted: Callable[[str, str | None], bool], limit: int
     ) -> tuple[list[Event], int, bool]:
-        """As ``after``, of the executions that ``wanted`` says yes to: their ids, organizations.
+        """Return events like ``read_after``, of the executions for which ``wanted`` returns true.
 
-        For one who asks again and again, from a position close to the last: it looks through all
-        that happened, and reads what is wanted. ``wanted`` is called in another thread.
+        This is for pollers whose position is close to the last event, because it reads the keys of
+        all new events. ``wanted`` gets id and organization, in another thread.
         """
 
         def read(connection: Connection) -> tuple[list[Event], int, bool]:
@@ -136,14 +136,13 @@ class EventFeed:
         return await self._reader.run(read)
 
     async def position_after(self, execution_id: str, seq: int) -> int | None:
-        """The position from which on to follow an execution whose events up to ``seq`` are known.
+        """Return a position after which an execution's events after ``seq`` follow.
 
-        ``None`` where the next one is not kept any more, or ``seq`` is none of its numbers.
+        Returns ``None`` if the following event was deleted, or ``seq`` does not exist.
 
         Raises:
-            ExecutionNotFoundError: there is no such execution.
+            ExecutionNotFoundError: If the execution does not exist.
         """
-        mine = events.c.executionId == execution_id
 
         def read(connection: Connection) -> int | None:
             top = _last_position(connection)
@@ -156,19 +155,19 @@ class EventFeed:
                 raise ExecutionNotFoundError(execution_id)
             if seq >= (latest.seq or 0):
                 return top if seq == (latest.seq or 0) else None
-            following = select(events.c.position).where(mine, events.c.seq == seq + 1)
-            position = connection.scalar(following)
+            following = select(events.c.position).where(events.c.executionId == execution_id)
+            position = connection.scalar(following.where(events.c.seq == seq + 1))
             return None if position is None else position - 1
 
         return await self._reader.run(read)
 
     async def snapshots(self, interest: SubscriptionFilter) -> tuple[list[ExecutionSnapshot], int]:
-        """How the executions stand, and the position of the last event that this covers.
+        """Return snapshots of the executions, and the position of the last event in them.
 
-        Of those that were not asked for by their ids only what has not ended is shown.
+        Without ids in ``interest``, only executions that have not ended are returned.
 
         Raises:
-            ExecutionNotFoundError: there is none of an id that was asked for.
+            ExecutionNotFoundError: If an execution in ``interest`` does not exist.
         """
 
         def read(connection: Connection) -> tuple[list[ExecutionSnapshot], int]:
@@ -183,7 +182,7 @@ class EventFeed:
         return await self._reader.run(read)
 
     async def statuses(self, execution_ids: Collection[str]) -> dict[str, str]:
-        """The status of each of these executions that there is."""
+        """Return the statuses of those of these executions that exist."""
         query = select(executions.c.id, executions.c.status).where(
             executions.c.id.in_(execution_ids)
         )
@@ -232,8 +231,8 @@ def _snapshot(
 ) -> ExecutionSnapshot:
     """Return a snapshot with at most ``most`` node runs and about ``characters`` of payloads."""
     execution = read_execution(connection, execution_id, PAYLOAD_PREVIEW_CHARS)
-    of_this = logs.c.executionId == execution_id
-    nodes = connection.scalar(select(func.count()).select_from(logs).where(of_this)) or 0
+    own_logs = logs.c.executionId == execution_id
+    nodes = connection.scalar(select(func.count()).select_from(logs).where(own_logs)) or 0
     shown = min(nodes, most)
     cut_at = max(MIN_PAYLOAD_CHARS, min(PAYLOAD_PREVIEW_CHARS, characters // max(1, shown)))
     # A power of two, because each different number is another statement to prepare.
@@ -263,11 +262,11 @@ def _event(row: Row[*tuple[Any, ...]]) -> Event:
 
 
 def _log(row: Row[*tuple[Any, ...]]) -> NodeLog:
-    """The node run as it was at the event: what came later in its row is left out."""
-    as_then = row.nodeStatus == row.statusNow
-    ended = as_then and row.nodeStatus in _ENDED
+    """Return the node run at the time of the event, without later values of its row."""
+    is_current = row.nodeStatus == row.statusNow
+    ended = is_current and row.nodeStatus in _ENDED
     waits = row.nodeStatus == NodeStatus.WAITING
-    told = reports(row.nodeType, row.nodeStatus)
+    reports_progress = has_current_progress(row.nodeType, row.nodeStatus)
     return NodeLog(
         node_id=row.nodeId,
         node_type=text_of(row.nodeType),
@@ -283,13 +282,14 @@ def _log(row: Row[*tuple[Any, ...]]) -> NodeLog:
         timestamp=text_of(row.timestamp),
         started_at=text_of(row.startedAt),
         ended_at=text_of(row.endedAt) if ended else None,
-        waited_ms=integer_of(row.waitedMs) if as_then else None,
-        waiting_since=text_of(row.waitingSince) if waits and as_then else None,
+        waited_ms=integer_of(row.waitedMs) if is_current else None,
+        waiting_since=text_of(row.waitingSince) if waits and is_current else None,
         attempt=integer_of(row.attempt) or 1,
         seq=row.seq,
-        wait_until=text_of(row.waitUntil) if waits and as_then else None,
+        wait_until=text_of(row.waitUntil) if waits and is_current else None,
         reused_from=row.reusedFrom,
         child_execution_id=None if row.nodeStatus == NodeStatus.RUNNING else row.childExecutionId,
-        percentage=row.nodePercentage if told else None,
-        message=(row.nodeMessage if told else None) or asked(row.asks if as_then else None),
+        percentage=row.nodePercentage if reports_progress else None,
+        message=(row.nodeMessage if reports_progress else None)
+        or question_of(row.question if is_current else None),
     )

@@ -1,4 +1,4 @@
-"""Questions to the database: workflows, executions, logs. Reads never wait for a writer."""
+"""Execution queries: reads workflows, executions and logs."""
 
 import functools
 from typing import Any
@@ -38,18 +38,18 @@ from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
 
 CURRENT = logs.alias("current")
-"""The row of an execution's current node, for joins."""
+"""Row of an execution's current node, for joins."""
 
 
 def is_row_of(
     table: FromClause, execution_id: ColumnElement[str], node_id: ColumnElement[Any]
 ) -> ColumnElement[bool]:
-    """Whether a row of ``execution_logs`` is that of this node of this execution, by its key."""
+    """Return the condition that a row of ``execution_logs`` belongs to this node, by its key."""
     return table.c.id == execution_id + ":" + node_id
 
 
 def current_node_columns() -> list[ColumnElement[Any]]:
-    """What ``current_node`` reads of ``CURRENT``."""
+    """Return the columns of ``CURRENT`` that ``current_node`` reads."""
     return [
         CURRENT.c.nodeType.label("currentType"),
         CURRENT.c.nodeLabel.label("currentLabel"),
@@ -62,7 +62,7 @@ def current_node_columns() -> list[ColumnElement[Any]]:
 
 _EXECUTION = (
     select(
-        # Not all of them: payloads may be megabytes, and this is polled.
+        # Without payloads, because they may have megabytes and clients poll this query.
         executions.c.id,
         executions.c.workflowId,
         executions.c.organizationId,
@@ -112,35 +112,35 @@ _PAST_NODES = (
 
 
 class ExecutionQueries:
-    """Reading what the journal and the main project wrote."""
+    """Reads executions and workflows."""
 
     def __init__(self, reader: Reader, encryption: DataEncryption) -> None:
         self._reader = reader
         self._encryption = encryption
 
     async def workflow(self, workflow_id: str) -> Workflow:
-        """One workflow.
+        """Return a workflow.
 
         Raises:
-            WorkflowNotFoundError: there is none of that id.
+            WorkflowNotFoundError: If the workflow does not exist.
         """
         return await self._reader.run(lambda connection: workflow_of(connection, workflow_id))
 
     async def execution(self, execution_id: str, output_characters: int = 0) -> Execution:
-        """One execution with its progress; ``output_characters`` of its final output.
+        """Return an execution with its progress and the start of its final output.
 
         Raises:
-            ExecutionNotFoundError: there is none of that id.
+            ExecutionNotFoundError: If the execution does not exist.
         """
         return await self._reader.run(
             lambda connection: read_execution(connection, execution_id, output_characters)
         )
 
     async def organization_of(self, execution_id: str) -> str | None:
-        """Whose an execution is.
+        """Return the organization of an execution.
 
         Raises:
-            ExecutionNotFoundError: there is none of that id.
+            ExecutionNotFoundError: If the execution does not exist.
         """
         query = select(executions.c.organizationId).where(executions.c.id == execution_id)
         row = await self._reader.run(lambda connection: connection.execute(query).first())
@@ -157,13 +157,13 @@ class ExecutionQueries:
         output_characters: int = 0,
         results_characters: int = 0,
     ) -> tuple[Execution, list[NodeLog]]:
-        """One execution and its node runs as they stood at one moment; see ``logs``.
+        """Return an execution and its node runs from one snapshot; see ``logs``.
 
         ``output_characters`` and ``results_characters`` limit ``final_output`` and
         ``node_results``.
 
         Raises:
-            ExecutionNotFoundError: there is none of that id.
+            ExecutionNotFoundError: If the execution does not exist.
         """
         return await self._reader.run(
             lambda connection: (
@@ -173,10 +173,10 @@ class ExecutionQueries:
         )
 
     async def past_run(self, execution_id: str) -> FinishedExecution:
-        """What a rerun of an execution needs to know.
+        """Return an execution for a rerun.
 
         Raises:
-            ExecutionNotFoundError: there is none of that id, or it is none of this service's.
+            ExecutionNotFoundError: If this service has no execution with this id.
         """
         return await self._reader.run(
             lambda connection: _past_run(connection, execution_id, self._encryption)
@@ -185,16 +185,16 @@ class ExecutionQueries:
     async def logs(
         self, execution_id: str, *, last: int | None = None, cut_at: int | None = None
     ) -> list[NodeLog]:
-        """Node runs in the order of their start; only the ``last`` ones, payloads cut, if asked."""
+        """Return the ``last`` node runs in the order of their start, with limited payloads."""
         return await self._reader.run(
             lambda connection: read_logs(connection, execution_id, last, cut_at)
         )
 
 
 def workflow_of(connection: Connection, workflow_id: str) -> Workflow:
-    """One workflow; see ``ExecutionQueries.workflow``."""
+    """Return a workflow; see ``ExecutionQueries.workflow``."""
     if "\0" in workflow_id:
-        raise WorkflowNotFoundError(workflow_id)  # PostgreSQL would not even be asked for it
+        raise WorkflowNotFoundError(workflow_id)  # PostgreSQL rejects the parameter
     query = select(
         workflows.c.id, workflows.c.name, workflows.c.data, workflows.c.organizationId
     ).where(workflows.c.id == workflow_id)
@@ -248,7 +248,7 @@ def read_execution(
     output_characters: int = 0,
     results_characters: int = 0,
 ) -> Execution:
-    """See ``ExecutionQueries.execution_with_logs``."""
+    """Return an execution; see ``ExecutionQueries.execution_with_logs``."""
     query = _execution_query(output_characters, results_characters)
     row = connection.execute(query, {"execution": execution_id}).first()
     if row is None:
@@ -282,7 +282,7 @@ def read_execution(
 
 
 def current_node(row: Row[*tuple[Any, ...]]) -> CurrentNode | None:
-    """The current node of a row that was joined with ``CURRENT``."""
+    """Return the current node of a row that was joined with ``CURRENT``."""
     if row.currentNodeId is None:
         return None
     return CurrentNode(
@@ -302,7 +302,7 @@ def read_logs(
     last: int | None = None,
     cut_at: int | None = None,
 ) -> list[NodeLog]:
-    """See ``ExecutionQueries.logs``."""
+    """Return node runs; see ``ExecutionQueries.logs``."""
     rows = connection.execute(_logs_query(last, cut_at), {"execution": execution_id}).all()
     return [node_log(row, cut_at) for row in reversed(rows)]
 
@@ -333,7 +333,7 @@ def log_columns(cut_at: int | None) -> list[ColumnElement[Any]]:
         logs.c.waitingSince,
         logs.c.nodePercentage,
         logs.c.nodeMessage,
-        case((logs.c.status == NodeStatus.WAITING, logs.c.resultDetail)).label("asks"),
+        case((logs.c.status == NodeStatus.WAITING, logs.c.resultDetail)).label("question"),
     ]
 
 
@@ -352,7 +352,7 @@ def _logs_query(last: int | None, cut_at: int | None) -> Select[*tuple[Any, ...]
 def node_log(row: Row[*tuple[Any, ...]], cut_at: int | None) -> NodeLog:
     """Return the node run of a row whose payloads were read up to ``cut_at`` characters."""
     node_type, status = text_of(row.nodeType), text_of(row.status)
-    told = reports(node_type, status)
+    reports_progress = has_current_progress(node_type, status)
     return NodeLog(
         node_id=text_of(row.nodeId),
         node_type=node_type,
@@ -373,18 +373,19 @@ def node_log(row: Row[*tuple[Any, ...]], cut_at: int | None) -> NodeLog:
         wait_until=text_of(row.waitUntil) if status == NodeStatus.WAITING else None,
         reused_from=text_of(row.reusedFrom),
         child_execution_id=text_of(row.childExecutionId),
-        percentage=integer_of(row.nodePercentage) if told else None,
-        message=(text_of(row.nodeMessage) if told else None) or asked(row.asks),
+        percentage=integer_of(row.nodePercentage) if reports_progress else None,
+        message=(text_of(row.nodeMessage) if reports_progress else None)
+        or question_of(row.question),
     )
 
 
-def reports(node_type: str | None, status: str | None) -> bool:
-    """Whether what a node run last reported of itself is about now."""
+def has_current_progress(node_type: str | None, status: str | None) -> bool:
+    """Return whether the last reported progress of a node run is current."""
     waits_for_items = status == NodeStatus.WAITING and node_type == FOR_EACH
     return waits_for_items or status == NodeStatus.RUNNING
 
 
-def asked(detail: object) -> str | None:
-    """What a node that waits asks, of what its handler returned."""
+def question_of(detail: object) -> str | None:
+    """Return the question of a waiting node from its handler's result."""
     message = object_of(detail).get("message")
     return None if message is None else text_of(message)

@@ -1,7 +1,7 @@
-"""Lists, a page at a time: newest first, no payloads.
+"""Listings: pages of executions and workflows, newest first, without payloads.
 
-A page begins behind a place, not after a number of rows: what comes or goes meanwhile moves
-nothing. Within a millisecond the order is that of submission.
+A page starts after a cursor and not after a number of rows, so that new and deleted rows move no
+other rows. Executions of the same millisecond are in the order of their submission.
 """
 
 from collections.abc import Sequence
@@ -45,9 +45,9 @@ from engine.errors import InvalidCursorError
 from engine.status import ExecutionStatus
 
 Item = TypeVar("Item")
-Place = TypeVar("Place")
+Cursor = TypeVar("Cursor")
 
-# The text that the indexes are made of: with a bound parameter in it they would not be used.
+# Literals, because the databases use an index on an expression only without parameters.
 _none: ColumnElement[str] = literal_column("''", Text)
 _created = func.coalesce(executions.c.createdAt, _none)
 _position = func.coalesce(runs.c.position, literal_column("0", Integer))
@@ -56,15 +56,15 @@ _workflow_created = func.coalesce(workflows.c.createdAt, _none)
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[Item, Place]):
-    """Some items of a list; ``end`` is where the next page begins, or ``None`` on the last one."""
+class Page(Generic[Item, Cursor]):
+    """Items of a list; ``end`` is the cursor of the next page, or ``None`` on the last page."""
 
     items: list[Item]
-    end: Place | None
+    end: Cursor | None
 
 
 class Listings:
-    """Lists of what there is."""
+    """Reads pages of executions and workflows."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -72,7 +72,7 @@ class Listings:
     async def executions(
         self, wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None = None
     ) -> Page[ExecutionSummary, ExecutionCursor]:
-        """Up to ``limit`` executions, those of other programs' making too."""
+        """Return up to ``limit`` executions, including those of other programs."""
         return await self._reader.run(
             lambda connection: _executions(connection, wanted, limit, after)
         )
@@ -84,10 +84,10 @@ class Listings:
         after: ExecutionCursor | None = None,
         organization_id: str | None = None,
     ) -> tuple[Workflow, Page[ExecutionSummary, ExecutionCursor], int]:
-        """A workflow, some of its executions (of one organization, or of all), and how many.
+        """Return a workflow, a page of its executions, and the number of all of them.
 
         Raises:
-            WorkflowNotFoundError: there is none of that id.
+            WorkflowNotFoundError: If the workflow does not exist.
         """
         wanted = ExecutionFilter(organization_id, workflow_id)
         count = select(func.count()).select_from(executions).where(*_conditions(wanted, None))
@@ -102,7 +102,7 @@ class Listings:
     async def workflows(
         self, organization_id: str | None, limit: int, after: WorkflowCursor | None = None
     ) -> Page[WorkflowSummary, WorkflowCursor]:
-        """Up to ``limit`` workflows, of one organization or of all."""
+        """Return up to ``limit`` workflows, of one organization or of all."""
         query = (
             select(
                 workflows.c.id,
@@ -203,14 +203,14 @@ def _validate_cursor(connection: Connection, *values: StoredValue) -> None:
     """Check that the database can compare its sort keys with these.
 
     Raises:
-        InvalidCursorError: If a value is not text, and only SQLite stores such values as keys.
+        InvalidCursorError: If a value is not a string; only SQLite stores such values.
     """
     if connection.dialect.name != "sqlite" and not all(isinstance(v, str) for v in values):
         raise InvalidCursorError
 
 
 def _sort_key(value: Any) -> StoredValue:
-    """Return a sort key as it is stored, because SQLite sorts values by type first."""
+    """Return a sort key unchanged, because SQLite sorts values by type first."""
     return "" if value is None else value
 
 
@@ -228,14 +228,14 @@ def _conditions(
     if wanted.statuses:
         conditions.append(_status.in_(sorted(wanted.statuses)))
     if after is not None:
-        behind = and_(
+        after_cursor = and_(
             _created == after.created_at,
             or_(
                 _position < after.position,
                 and_(_position == after.position, executions.c.id > after.id),
             ),
         )
-        # The first one says nothing new, but an index can begin there.
+        # The first condition is redundant, but it lets the database use an index.
         conditions.append(_created <= after.created_at)
-        conditions.append(or_(_created < after.created_at, behind))
+        conditions.append(or_(_created < after.created_at, after_cursor))
     return conditions

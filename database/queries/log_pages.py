@@ -1,7 +1,7 @@
-"""Pages of node logs: bounded by a number of rows and by the size of their payloads.
+"""Log pages: reads node logs in pages with a limited number of rows and size of payloads.
 
-A page is read in two steps, because a payload may have megabytes: the keys of the page first, then
-its rows, until the size is reached.
+A page is read in two steps, because a payload may have megabytes: first the keys of the page, then
+its rows up to the maximum size.
 """
 
 import functools
@@ -35,14 +35,14 @@ Key = Row[*tuple[Any, ...]]
 """Key, sequence number and position of a row."""
 
 ROWS_PER_STATEMENT = 100
-"""Number of rows that one statement reads."""
+"""Maximum number of rows that one statement reads."""
 
 _own_seq = cast(logs.c.seq, Integer)
 _has_seq = case((and_(logs.c.seq.is_not(None), _own_seq > 0), 1), else_=0)
 _counted = func.row_number().over(partition_by=_has_seq, order_by=(logs.c.timestamp, logs.c.id))
 _seq = case((_has_seq == 1, _own_seq), else_=_counted)
-"""Sequence number of a row's last change. Rows of other programs have none: they are counted."""
-_place = func.row_number().over(
+"""Sequence number of a row's last change; rows of other programs are numbered by time."""
+_position = func.row_number().over(
     order_by=(func.coalesce(cast(logs.c.startSeq, Integer), 0), logs.c.timestamp, logs.c.id)
 )
 """Position of a row in the order of start."""
@@ -76,7 +76,7 @@ class LogPage:
 
     @property
     def characters(self) -> int:
-        """Size of the texts in the page."""
+        """Size of the strings in the page, in characters."""
         return sum(map(_characters, self.logs))
 
 
@@ -90,7 +90,7 @@ class LogPages:
         """Return the rows that changed first after ``after_seq``, in the order of their start.
 
         Raises:
-            ExecutionNotFoundError: If there is no execution with this id.
+            ExecutionNotFoundError: If the execution does not exist.
         """
         return await self._reader.run(lambda connection: read_log_page(connection, wanted))
 
@@ -102,7 +102,7 @@ def read_log_page(connection: Connection, wanted: LogPageRequest) -> LogPage:
     values = {
         "execution": wanted.execution_id,
         "after": wanted.after_seq,
-        # A few more than the page, so that further rows with the number of the last one are seen.
+        # More than the page, so that other rows with the last sequence number are found.
         "most": wanted.limit + ROWS_PER_STATEMENT,
     }
     keys_query = statements.keys
@@ -113,7 +113,7 @@ def read_log_page(connection: Connection, wanted: LogPageRequest) -> LogPage:
     found = _read_page(connection, keys[: wanted.limit], wanted, statements)
     taken = len(found)
     while 0 < taken < len(keys) and keys[taken].seq == keys[taken - 1].seq:
-        # ``next_seq`` would pass over the other rows with this number, copies of another program.
+        # ``next_seq`` would skip the other rows with this number, which another program copied.
         found.update(statements.read(connection, [keys[taken]], 0))
         taken += 1
     has_more = taken < len(keys)
@@ -121,7 +121,7 @@ def read_log_page(connection: Connection, wanted: LogPageRequest) -> LogPage:
     of_another_program = execution.seq == 0 and has_ended(execution.status)
     return LogPage(
         execution,
-        [found[key.key] for key in sorted(keys[:taken], key=lambda key: key.place)],
+        [found[key.key] for key in sorted(keys[:taken], key=lambda key: key.position)],
         last if has_more or of_another_program else execution.seq,
         has_more,
     )
@@ -130,21 +130,21 @@ def read_log_page(connection: Connection, wanted: LogPageRequest) -> LogPage:
 def _read_page(
     connection: Connection, keys: Sequence[Key], wanted: LogPageRequest, statements: "_Statements"
 ) -> dict[Any, NodeLog]:
-    """Return the first of these rows, as many as the page may have."""
+    """Return the first of these rows, up to the maximum size of the page."""
     found: dict[Any, NodeLog] = {}
-    room = wanted.max_characters
+    remaining = wanted.max_characters
     for start in range(0, len(keys), ROWS_PER_STATEMENT):
-        some = keys[start : start + ROWS_PER_STATEMENT]
+        batch = keys[start : start + ROWS_PER_STATEMENT]
         if not wanted.payloads:
-            found.update(statements.read(connection, some, 0))
+            found.update(statements.read(connection, batch, 0))
             continue
-        sizes = statements.sizes_of(connection, some)
+        sizes = statements.sizes_of(connection, batch)
         count = 0
-        while count < len(some) and (sizes[some[count].key] <= room or not (found or count)):
-            room -= sizes[some[count].key]
+        while count < len(batch) and (sizes[batch[count].key] <= remaining or not (found or count)):
+            remaining -= sizes[batch[count].key]
             count += 1
-        found.update(statements.read(connection, some[:count], None))
-        if count < len(some):
+        found.update(statements.read(connection, batch[:count], None))
+        if count < len(batch):
             break
     return found
 
@@ -180,14 +180,14 @@ def _statements(dialect: str) -> _Statements:
     if dialect == "sqlite":
         key = literal_column("execution_logs.rowid", Integer)
     numbered = (
-        select(key.label("key"), logs.c.nodeId, _seq.label("seq"), _place.label("place"))
+        select(key.label("key"), logs.c.nodeId, _seq.label("seq"), _position.label("position"))
         .where(logs.c.executionId == bindparam("execution"))
         .subquery()
     )
     keys = (
-        select(numbered.c.key, numbered.c.seq, numbered.c.place)
+        select(numbered.c.key, numbered.c.seq, numbered.c.position)
         .where(numbered.c.seq > bindparam("after"))
-        .order_by(numbered.c.seq, numbered.c.place)
+        .order_by(numbered.c.seq, numbered.c.position)
         .limit(bindparam("most"))
     )
     is_wanted = key.in_(bindparam("keys", expanding=True))

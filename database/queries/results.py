@@ -9,7 +9,7 @@ from engine.status import ExecutionStatus
 
 @dataclass(frozen=True, slots=True)
 class WorkflowSummary:
-    """A workflow in a list: no document. ``tags`` is JSON text."""
+    """A workflow in a list, without its document. ``tags`` is JSON."""
 
     id: str
     organization_id: str | None
@@ -21,7 +21,7 @@ class WorkflowSummary:
 
 @dataclass(frozen=True, slots=True)
 class CurrentNode:
-    """The node started last that still runs, and what its handler reports of itself."""
+    """The running node that started last, with the progress that its handler reported."""
 
     node_id: str
     node_type: str | None
@@ -34,13 +34,13 @@ class CurrentNode:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """A row of ``workflow_executions`` with its progress; JSON columns as text."""
+    """A row of ``workflow_executions`` with its progress."""
 
     id: str
     workflow_id: str
     organization_id: str | None
     status: str
-    """One of ``ExecutionStatus``, or any text of another program."""
+    """One of ``ExecutionStatus``, or any string that another program stored."""
     created_at: str | None
     started_at: str | None
     completed_at: str | None
@@ -60,7 +60,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class FinishedExecution:
-    """An execution that a rerun goes back to; ``document`` and ``inputs`` are JSON text."""
+    """An execution that a rerun repeats; ``document`` and ``inputs`` are JSON."""
 
     execution_id: str
     status: str
@@ -75,7 +75,7 @@ class FinishedExecution:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionSummary:
-    """An execution in a list: no payloads."""
+    """An execution in a list, without payloads."""
 
     id: str
     workflow_id: str
@@ -92,12 +92,12 @@ class ExecutionSummary:
 
 
 StoredValue = str | int | float | bytes
-"""A value as the database stores and sorts it: text in rows of this service."""
+"""A sort key as the database stores it; a string in rows of this service."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionCursor:
-    """A place in the list of executions; the next page begins behind it."""
+    """Position in the list of executions after which the next page starts."""
 
     created_at: StoredValue
     position: int
@@ -106,7 +106,7 @@ class ExecutionCursor:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowCursor:
-    """A place in the list of workflows; the next page begins behind it."""
+    """Position in the list of workflows after which the next page starts."""
 
     created_at: StoredValue
     id: StoredValue
@@ -114,7 +114,7 @@ class WorkflowCursor:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionFilter:
-    """Which executions a list shows; ``None`` and no status stand for all."""
+    """Executions in a list; ``None`` and an empty set match all."""
 
     organization_id: str | None = None
     workflow_id: str | None = None
@@ -124,11 +124,11 @@ class ExecutionFilter:
 
 @dataclass(frozen=True, slots=True)
 class NodeLog:
-    """A row of ``execution_logs``. ``duration`` in ms, ``timestamp`` the start.
+    """A row of ``execution_logs``. ``duration`` is in milliseconds; ``timestamp`` is the start.
 
-    ``started_at``, ``ended_at`` and ``waited_ms`` are those of the node run with all its attempts;
-    ``None`` in rows of older versions and of skipped nodes.
-    Rows of other programs may have any status, and any number or text as ``duration``.
+    ``started_at``, ``ended_at`` and ``waited_ms`` cover all attempts of the node run. They are
+    ``None`` in rows of older versions and of skipped nodes. Rows of other programs may have any
+    status, and any number or string as ``duration``.
     """
 
     node_id: str | None
@@ -151,23 +151,23 @@ class NodeLog:
     reused_from: str | None
     child_execution_id: str | None
     percentage: int | None
-    """Of a node that runs: how far its handler says it is, 0 to 100."""
+    """Progress that the handler of a running node reported, 0 to 100."""
     message: str | None
-    """Of a node that runs: what its handler says of itself; of one that waits: what it asks."""
+    """Message that the handler of a running node reported, or the question of a waiting node."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One change of an execution, and how it stood after it.
+    """One change of an execution, with the state of the execution after it.
 
-    ``log`` is the node run that changed, ``None`` where the execution changed as a whole; ``error``
-    and ``final_output`` are set at its end.
+    ``log`` is the changed node run, or ``None`` if the execution itself changed. ``error`` and
+    ``final_output`` are set when the execution ends.
     """
 
     position: int
-    """Its place among the events of all executions."""
+    """Position among the events of all executions."""
     seq: int
-    """Its place among the events of its execution: 1, 2, 3 …"""
+    """Position among the events of its execution, from 1."""
     at: str
     execution_id: str
     workflow_id: str
@@ -183,7 +183,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionSnapshot:
-    """How an execution stands: itself and its node runs, as of one moment."""
+    """An execution and its node runs in one consistent snapshot."""
 
     execution: Execution
     logs: list[NodeLog]
@@ -193,13 +193,13 @@ class ExecutionSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionFilter:
-    """Which executions somebody follows. Without anything: all of them."""
+    """Executions that a client subscribes to. Without values it matches all of them."""
 
     execution_ids: frozenset[str] | None = None
     organization_id: str | None = None
 
     def matches(self, execution_id: str, organization_id: str | None) -> bool:
-        """Whether an execution is among them."""
+        """Return whether an execution matches."""
         if self.execution_ids is not None and execution_id not in self.execution_ids:
             return False
         return self.organization_id in (None, organization_id)

@@ -1,4 +1,4 @@
-"""What ``webhookResponse`` nodes decided that callers are answered."""
+"""Webhook responses: the results of ``webhookResponse`` nodes."""
 
 from sqlalchemy import bindparam, select
 
@@ -20,25 +20,25 @@ _FIRST = (
 
 
 class WebhookResponses:
-    """Reading what a node of an execution returned."""
+    """Reads the responses of nodes."""
 
     def __init__(self, reader: Reader, encryption: DataEncryption) -> None:
         self._reader = reader
         self._encryption = encryption
 
     async def first(self, execution_id: str, node_type: str) -> dict[str, JsonValue] | None:
-        """What the handler of the first completed node of a type returned beside ``outputData``.
+        """Return the result of the first completed node of a type, without ``outputData``.
 
-        ``None`` where no node of it has completed.
+        Returns ``None`` if no node of this type has completed.
         """
         values = {"execution": execution_id, "type": node_type}
         row = await self._reader.run(lambda connection: connection.execute(_FIRST, values).first())
         if row is None:
             return None
         size = len(row.resultDetail or "")
-        return await run_sized(size, self._opened, row.resultDetail)
+        return await run_sized(size, self._decrypted, row.resultDetail)
 
-    def _opened(self, text: str | bytes | None) -> dict[str, JsonValue]:
+    def _decrypted(self, text: str | bytes | None) -> dict[str, JsonValue]:
         detail = object_of(text)
-        sealed = self._encryption.decrypt(detail)
-        return detail if sealed is None else sealed
+        result = self._encryption.decrypt(detail)
+        return detail if result is None else result

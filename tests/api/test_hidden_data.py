@@ -147,7 +147,7 @@ def test_another_key_opens_nothing_and_says_so():
 
     assert DataEncryption("a key of sixteen+", None).decrypt(sealed) == {"a": 1}
     with pytest.raises(
-        StorageUnavailableError, match="sealed with another key: DATA_ENCRYPTION_KEY"
+        StorageUnavailableError, match="encrypted with another key: DATA_ENCRYPTION_KEY"
     ):
         DataEncryption("another of sixteen", None).decrypt(sealed)
 

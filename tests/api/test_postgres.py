@@ -154,7 +154,7 @@ def test_what_will_never_be_stored_ends_the_execution_and_says_why(service: Runn
         service.http.post(f"/api/executions/{execution_id}/nodes/ask/resume")
         done = service.ended(execution_id)
     assert done["status"] == "failed"
-    assert "The database does not take a value" in done["error"]
+    assert "The database cannot store a value" in done["error"]
     assert "execution_failed_internally" in [event["event"] for event in events]
     assert violations(service) == []
 

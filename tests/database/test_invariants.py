@@ -101,20 +101,22 @@ def callback(columns: str, values: str, execution_id: str) -> str:
 
 BROKEN_BY = {
     "an execution has one of the known statuses": execution("status='odd'", PARKED),
-    "an ended execution says when it ended": execution("completedAt=NULL", ENDED),
-    "only an ended execution says that it ended": run("endedAt='2026'", PARKED),
-    "a failed execution says why": execution("error=''", "failed"),
+    "an ended execution has an end time": execution("completedAt=NULL", ENDED),
+    "only an ended execution has an end time": run("endedAt='2026'", PARKED),
+    "a failed execution has an error": execution("error=''", "failed"),
     "a completed execution has its output and its node results, and no error": (
         execution("nodeResults=NULL", ENDED)
     ),
     "every node of a completed execution is done": run("completedNodes=1", ENDED),
-    "no more nodes are done than there are": run("failedNodes=9", "failed"),
-    "a current node is one of an execution that goes on": execution("currentNodeId='n'", ENDED),
-    "an execution runs if and only if somebody owns it": run("owner=NULL", RUNNING),
-    "what is owned is owned until a moment": run("claimableAt=NULL", RUNNING),
+    "no more nodes are done than exist": run("failedNodes=9", "failed"),
+    "only an execution that has not ended has a current node": execution(
+        "currentNodeId='n'", ENDED
+    ),
+    "an execution runs if and only if it has an owner": run("owner=NULL", RUNNING),
+    "a lease has an end": run("claimableAt=NULL", RUNNING),
     "an ended execution is not claimable": run("claimableAt=''", ENDED),
-    "what waits for a slot is claimable": run("claimableAt=NULL", PENDING),
-    "the definition of an execution is kept": run("definitionHash='gone'", ENDED),
+    "a pending execution is claimable": run("claimableAt=NULL", PENDING),
+    "the definition of an execution exists": run("definitionHash='gone'", ENDED),
     "a node has one row in an execution": (
         "INSERT INTO execution_logs(id, executionId, nodeId, status, outputData)"
         " SELECT 'again', executionId, nodeId, status, outputData FROM execution_logs"
@@ -124,41 +126,43 @@ BROKEN_BY = {
     "no node runs or waits in an execution that ended": nodes("status='running'", ENDED),
     "a node runs only in an execution that runs": nodes("status='running'", PARKED),
     "a completed node has its output": nodes("outputData=NULL", ENDED),
-    "a failed node says why": nodes("error=NULL", "failed"),
-    "a node that waits for its next attempt has its moment and the last error": (
+    "a failed node has an error": nodes("error=NULL", "failed"),
+    "a node that waits for its next attempt has its time and the last error": (
         nodes("resultDetail=NULL, lastError=NULL", PARKED)
     ),
-    "only a node that waits has a moment since which it does": (
+    "only a waiting node has a waiting time": (
         nodes("waitingSince='2026-01-01T00:00:00.000Z'", ENDED)
     ),
-    "a node run that goes on has no end": nodes("endedAt='2026-01-01T00:00:00.000Z'", PARKED),
+    "a node run that has not ended has no end time": nodes(
+        "endedAt='2026-01-01T00:00:00.000Z'", PARKED
+    ),
     "no row is newer than its execution": nodes("seq=99", ENDED),
-    "the events of an execution have no hole": (
+    "the events of an execution have no gap": (
         "DELETE FROM orchestrator_events WHERE executionId='ended' AND seq=3"
     ),
     "the last event of an ended execution is its end": (
         "UPDATE orchestrator_events SET status='running' WHERE executionId='ended'"
     ),
-    "a parked execution has a node that waits": nodes("status='completed'", PARKED),
-    "a callback is due, delivered or given up only when its execution has ended": (
+    "a parked execution has a waiting node": nodes("status='completed'", PARKED),
+    "a callback is due, delivered or abandoned only if its execution has ended": (
         callback("dueAt", "'2026-01-01'", PARKED)
     ),
-    "the callback of an ended execution is due, delivered or given up": (
+    "the callback of an ended execution is due, delivered or abandoned": (
         callback("attempts", "1", "failed")
     ),
-    "a callback that is delivered or given up is not due": (
+    "a callback that is delivered or abandoned is not due": (
         callback("attempts, dueAt, abandonedAt", "1, '2026-01-01', '2026-01-01'", "failed")
     ),
-    "a callback is not both delivered and given up": (
+    "a callback is not both delivered and abandoned": (
         callback("attempts, deliveredAt, abandonedAt", "1, '2026-01-01', '2026-01-01'", ENDED)
     ),
-    "a callback that somebody sends is due again when the lease ends": (
+    "a callback with an owner is due when its lease ends": (
         callback("dueAt, owner", "'2026-01-01', 'me'", "failed")
     ),
     "a delivered callback was sent": callback("deliveredAt", "'2026-01-01'", ENDED),
-    "a node that waits for what it called will be told": nodes("childExecutionId='gone'", PARKED),
+    "a node that waits for a child will be notified": nodes("childExecutionId='gone'", PARKED),
     "a node does not wait for a child that has ended": nodes("childExecutionId='ended'", PARKED),
-    "no child goes on uncancelled when its parent has ended": (
+    "the children of an ended execution have ended or are cancelled": (
         "INSERT INTO orchestrator_children(executionId, parentId, nodeRunId, depth, rootId)"
         " VALUES ('parked', 'ended', 'ended:n', 1, 'ended')"
     ),
@@ -249,13 +253,13 @@ def test_the_check_says_ok(copy: Path) -> None:
 
 def test_the_check_has_a_line_for_each_violation(copy: Path) -> None:
     with change(copy) as database:
-        database.execute(BROKEN_BY["a failed execution says why"])
+        database.execute(BROKEN_BY["a failed execution has an error"])
         database.execute(BROKEN_BY["an ended execution is not claimable"])
     report = check_database(url_of(copy))
     assert report.exit_code == BROKEN
     assert sorted(report.lines) == [
         "ended: an ended execution is not claimable",
-        "failed: a failed execution says why",
+        "failed: a failed execution has an error",
     ]
 
 
@@ -264,7 +268,7 @@ def test_the_check_creates_no_database(tmp_path: Path) -> None:
     report = check_database(url_of(path))
     assert report == check_database(url_of(path))
     assert report.exit_code == NOT_CHECKED
-    assert report.lines == [f"There is no database at {path}"]
+    assert report.lines == [f"The database {path} does not exist"]
     assert not path.exists()
 
 

@@ -92,7 +92,7 @@ async def test_a_value_that_is_refused_for_good_is_no_fault_that_passes(
         tries.append("try")
         connection.execute(workflows.insert().values(id=value, name="n", data="{}"))
 
-    with pytest.raises(UnsupportedValueError, match="The database does not take a value"):
+    with pytest.raises(UnsupportedValueError, match="The database cannot store a value"):
         await database._access.writer.run(change)
     assert tries == ["try"]
 

@@ -81,7 +81,10 @@ def test_a_check_looks_at_that_path(tmp_path: Path, name: str):
     file.parent.mkdir(parents=True, exist_ok=True)
     url = settings(database_path=str(file)).url
     report = check_database(url)
-    assert (report.exit_code, report.lines) == (NOT_CHECKED, [f"There is no database at {file}"])
+    assert (report.exit_code, report.lines) == (
+        NOT_CHECKED,
+        [f"The database {file} does not exist"],
+    )
     _prepare(url)
     report = check_database(url)
     assert report.lines == [f"OK: every invariant holds in {file}"]

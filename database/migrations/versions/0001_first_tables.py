@@ -1,4 +1,4 @@
-"""The main project's tables where they are missing, and the service's own."""
+"""First tables: missing tables of the main project, and tables of the service."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Creates and adds; what is there already stays as it is."""
+    """Create tables and columns; existing ones do not change."""
     tables = set(sa.inspect(op.get_bind()).get_table_names())
     if "workflows" not in tables:
         _create_workflows()
@@ -96,7 +96,7 @@ def _add_to_logs() -> None:
     ):
         if name not in there:
             op.add_column("execution_logs", sa.Column(name, kind))
-    # Polling and cascading deletes look rows up by execution; an index changes no meaning.
+    # Polling and cascading deletes select rows by execution.
     for table, column in (("execution_logs", "executionId"), ("workflow_executions", "workflowId")):
         indexes = inspector.get_indexes(table)
         if not any((index["column_names"] or [None])[0] == column for index in indexes):

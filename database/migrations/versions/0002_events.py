@@ -1,4 +1,4 @@
-"""The events of every execution, and what handlers report while they run."""
+"""Events of executions, and the progress that handlers report."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Adds a table of the service's own and two nullable columns."""
+    """Add a table of the service and two nullable columns."""
     there = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("execution_logs")}
     for name, kind in (("nodePercentage", sa.Integer), ("nodeMessage", sa.Text)):
         if name not in there:

@@ -1,4 +1,4 @@
-"""Who shall be told how an execution ended."""
+"""Callbacks: receivers that are notified of the end of an execution."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Creates the table of callbacks."""
+    """Create the table of callbacks."""
     op.create_table(
         "orchestrator_callbacks",
         sa.Column(

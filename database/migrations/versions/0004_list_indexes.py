@@ -1,4 +1,4 @@
-"""Indexes for lists of executions, newest first: all of them, an organization's, a workflow's."""
+"""Indexes for lists of executions: all, of an organization, and of a workflow."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,13 +7,13 @@ revision = "0004"
 down_revision = "0003"
 
 TABLE = "workflow_executions"
-# Rows of the main project's may have no ``createdAt``; PostgreSQL and SQLite sort NULL differently.
+# Rows of the main project may lack ``createdAt``, and PostgreSQL and SQLite sort NULL differently.
 CREATED = sa.text("coalesce(\"createdAt\", '')")
 REPLACED = f"orchestrator_{TABLE}_workflowId"
 
 
 def upgrade() -> None:
-    """Adds three; the one of ours that the third makes needless goes."""
+    """Add three indexes and drop one that the third replaces."""
     there = {index["name"] for index in sa.inspect(op.get_bind()).get_indexes(TABLE)}
     op.create_index("orchestrator_executions_created", TABLE, [CREATED])
     op.create_index("orchestrator_executions_organization", TABLE, ["organizationId", CREATED])

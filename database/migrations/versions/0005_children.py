@@ -1,4 +1,4 @@
-"""Executions that a node of another execution called."""
+"""Child executions: executions that nodes of other executions called."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Adds a table of the service's own and a nullable column."""
+    """Add a table of the service and a nullable column."""
     there = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("execution_logs")}
     if "childExecutionId" not in there:
         op.add_column("execution_logs", sa.Column("childExecutionId", sa.Text))

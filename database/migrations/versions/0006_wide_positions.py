@@ -1,4 +1,4 @@
-"""Numbers that are never given twice go on after 2,147,483,647, where PostgreSQL's integers end."""
+"""Wide positions: numbers that are never reused may exceed 2,147,483,647 on PostgreSQL."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Widens columns of the service's own; those of SQLite are wide from the beginning."""
+    """Widen columns of the service on PostgreSQL; SQLite's columns are always wide."""
     if op.get_bind().dialect.name != "postgresql":
         return
     for table, column in (

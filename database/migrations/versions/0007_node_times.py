@@ -1,4 +1,4 @@
-"""The times of node runs, and the failed attempts that count for their retries."""
+"""Times of node runs, and failed attempts, which count for their retries."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
-    """Adds nullable columns."""
+    """Add nullable columns."""
     there = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("execution_logs")}
     for name, kind in (
         ("startedAt", sa.Text),

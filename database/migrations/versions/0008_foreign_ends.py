@@ -1,4 +1,4 @@
-"""Which executions another program has ended."""
+"""Foreign ends: executions that another program has ended."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,5 +8,5 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    """Adds a nullable column to a table of the service's own."""
+    """Add a nullable column to a table of the service."""
     op.add_column("orchestrator_runs", sa.Column("endedElsewhere", sa.Integer))

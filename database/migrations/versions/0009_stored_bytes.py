@@ -1,4 +1,4 @@
-"""Executions count the size of the data that they store."""
+"""Stored bytes: the size of the data that executions store."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,5 +8,5 @@ down_revision = "0008"
 
 
 def upgrade() -> None:
-    """Add the counter; executions that began before count from here on."""
+    """Add the counter; older executions count from 0."""
     op.add_column("orchestrator_runs", sa.Column("storedBytes", sa.BigInteger))

@@ -8,7 +8,7 @@ down_revision = "0009"
 
 
 def upgrade() -> None:
-    """Add a table of the service's own."""
+    """Add a table of the service."""
     op.create_table(
         "orchestrator_requests",
         sa.Column(

@@ -1,4 +1,4 @@
-"""Standard names for the service's own tables and columns."""
+"""Standard names for the tables and columns of the service."""
 
 import sqlalchemy as sa
 from alembic import op
