@@ -1,44 +1,41 @@
-"""Loops: the part of a graph that a ``forEach`` node runs once for each item of a list.
+"""Loops: the parts of a graph that a ``forEach`` node runs once for each item of a list.
 
-The body of a loop is everything downstream of the node's ``item`` connections; what follows the
-loop hangs on its other connections. A node run inside a body goes by a key: the node's id with the
-item's place behind it, ``fetch[3]``; in a loop inside that item ``fetch[3][0]``.
+The body of a loop is everything downstream of the node's ``item`` connections. The nodes after the
+loop are attached to its other connections.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from engine.document import Document
+from engine.document import Connection, Document
 from engine.errors import Problem
 from engine.graph import Graph
 from engine.json_values import JsonValue, is_list, is_object
+from engine.node_run_key import NodeRunKey
 from engine.parking import PARK
 
 FOR_EACH = "forEach"
 ITEM = "item"
-"""The ``outputType`` of the connections that lead into a body."""
+"""The ``outputType`` of the connections into a body."""
 IN_LOOP = "forEach"
-"""Key in a handler's ``park``: its ``outputData`` is the list to go through, and the value is
+"""Key in a handler's ``park``: its ``outputData`` is the list of items, and the value is
 ``{"concurrency", "onError"}``."""
-
-_PLACES = re.compile(r"(?:\[\d+\])+\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A loop that has begun."""
+    """A loop that has started."""
 
     items: list[JsonValue]
     concurrency: int = 1
-    """How many items may be under way at once."""
-    goes_on: bool = False
-    """Whether the others go on where an item fails."""
+    """Maximum number of items in progress at the same time."""
+    continues_on_error: bool = False
+    """Whether the other items run if one fails."""
 
     @classmethod
     def of(cls, result: Mapping[str, JsonValue]) -> "Loop | None":
-        """The loop that a handler's result begins; ``None`` where it begins none."""
+        """Return the loop that a handler's result starts, or ``None``."""
         park = result.get(PARK)
         options = park.get(IN_LOOP) if is_object(park) else None
         items = result.get("outputData")
@@ -48,46 +45,19 @@ class Loop:
         return cls(items, concurrency, options.get("onError") == "continue")
 
 
-ActiveLoops = Mapping[str, Loop]
-"""The loops that have begun and not ended, by key."""
-
-
-def in_item(key: str, item: int) -> str:
-    """The key, or the places of a key, one item deeper."""
-    return f"{key}[{item}]"
-
-
-def split_key(key: str) -> tuple[str, str]:
-    """A key as the node's id and its places: ``fetch[3][0]`` is ``fetch`` and ``[3][0]``."""
-    found = _PLACES.search(key)
-    return (key, "") if found is None else (key[: found.start()], found[0])
-
-
-def outer(places: str) -> tuple[str, int]:
-    """Places as those around them and the innermost: ``[3][0]`` is ``[3]`` and ``0``."""
-    around, _, item = places[:-1].rpartition("[")
-    return around, int(item)
-
-
-def items_of(body: frozenset[str], places: str, keys: Iterable[str]) -> set[int]:
-    """The items of a loop, by its body and its own places, of which ``keys`` name a run."""
-    found: set[int] = set()
-    for key in keys:
-        node_id, inside = split_key(key)
-        if node_id in body and inside.startswith(f"{places}["):
-            found.add(int(inside[len(places) + 1 :].partition("]")[0]))
-    return found
+ActiveLoops = Mapping[NodeRunKey, Loop]
+"""The loops that have started and not ended."""
 
 
 @dataclass(frozen=True)
 class Loops:
-    """The loops of a graph, and which nodes belong to which."""
+    """The loops of a graph and their bodies."""
 
     graph: Graph
 
     @cached_property
     def bodies(self) -> dict[str, frozenset[str]]:
-        """The nodes of each loop's body, inner loops and their bodies among them."""
+        """The nodes of each loop's body, with inner loops and their bodies."""
         return {
             node.id: frozenset(
                 self.graph.reachable(
@@ -99,34 +69,48 @@ class Loops:
         }
 
     @cached_property
-    def around(self) -> dict[str, str]:
-        """The innermost loop around each node that is in one."""
+    def enclosing(self) -> dict[str, str]:
+        """The innermost loop around each node that is inside a loop."""
         found: dict[str, str] = {}
         for loop, body in sorted(self.bodies.items(), key=lambda item: -len(item[1])):
             found.update(dict.fromkeys(body, loop))
         return found
 
+    def enclosing_run(self, key: NodeRunKey) -> NodeRunKey | None:
+        """Return the run of the innermost loop around a node run."""
+        loop = self.enclosing.get(key.node_id) if key.path else None
+        return None if loop is None else NodeRunKey(loop, key.path[:-1])
+
     def outermost(self, node_id: str) -> str:
-        """The outermost loop around a node; the node itself where it is in none."""
-        while node_id in self.around:
-            node_id = self.around[node_id]
+        """Return the outermost loop around a node; the node itself if there is none."""
+        while node_id in self.enclosing:
+            node_id = self.enclosing[node_id]
         return node_id
 
     def depth(self, node_id: str) -> int:
-        """How many loops are around a node."""
-        found = 0
-        while node_id in self.around:
-            node_id = self.around[node_id]
-            found += 1
-        return found
+        """Return the number of loops around a node."""
+        depth = 0
+        while node_id in self.enclosing:
+            node_id = self.enclosing[node_id]
+            depth += 1
+        return depth
+
+    def started_items(self, loop: NodeRunKey, keys: Iterable[NodeRunKey]) -> set[int]:
+        """Return the items of a loop run for which ``keys`` contain a node run."""
+        body, depth = self.bodies[loop.node_id], len(loop.path)
+        return {
+            key.path[depth]
+            for key in keys
+            if key.node_id in body and len(key.path) > depth and key.path[:depth] == loop.path
+        }
 
     def scope(self, loop: str | None) -> Graph:
-        """The part of the graph that is run as one: the outside of all loops, or one body.
+        """Return the graph outside of all loops, or of the body of one loop.
 
-        A body has its loop as its root, which brings the item; of an inner loop it has the node
-        alone.
+        The root of a body is its loop, whose output is the item. Of an inner loop it contains only
+        the node.
         """
-        own = {i for i in self.graph.nodes if self.around.get(i) == loop}
+        own = {i for i in self.graph.nodes if self.enclosing.get(i) == loop}
         document = self.graph.document
         return Graph(
             Document(
@@ -142,41 +126,42 @@ class Loops:
         )
 
     def problems(self) -> Iterable[Problem]:
-        """What keeps the loops from running."""
-        if not self.bodies:
-            return
-        yield from self._ids()
-        yield from self._ways_in()
+        """Yield the problems because of which the loops cannot run."""
+        if self.bodies:
+            yield from self._reserved_ids()
+            yield from self._invalid_entries()
 
-    def _ids(self) -> Iterable[Problem]:
+    def _reserved_ids(self) -> Iterable[Problem]:
         for node in self.graph.document.nodes:
-            if split_key(node.id)[1]:
+            if NodeRunKey.parse(node.id).path:
                 detail = (
-                    f"node id '{node.id}' ends like the name of a run inside a loop, and the "
-                    "workflow has loops: leave out the brackets"
+                    f"node id '{node.id}' ends like the id of a node run inside a loop, and the "
+                    "workflow has loops; remove the brackets"
                 )
                 yield Problem("reserved_node_id", detail, f"{node.pointer}/id", node.id)
 
-    def _ways_in(self) -> Iterable[Problem]:
+    def _invalid_entries(self) -> Iterable[Problem]:
         for connection in self.graph.document.connections:
             for loop, body in self.bodies.items():
                 inside = connection.source in body or (
                     connection.source == loop and connection.output_type == ITEM
                 )
                 if connection.target in body and not inside:
-                    detail = (
-                        f"connection '{connection.id}' leads from '{connection.source}' into the "
-                        f"loop of '{loop}', where only its '{ITEM}' connections lead in: "
-                        f"a template such as {{{{ nodes.{connection.source}.output }}}} can "
-                        "bring what is outside"
-                    )
-                    if connection.source == loop:
-                        detail = (
-                            f"connection '{connection.id}' leads from '{loop}' to "
-                            f"'{connection.target}', which is inside its loop, and has not the "
-                            f"outputType '{ITEM}'"
-                        )
+                    detail = _describe_entry(connection, loop)
                     yield Problem(
                         "invalid_loop_entry", detail, connection.pointer, loop, connection.id
                     )
                     break
+
+
+def _describe_entry(connection: Connection, loop: str) -> str:
+    if connection.source == loop:
+        return (
+            f"connection '{connection.id}' leads from '{loop}' to '{connection.target}' inside its "
+            f"loop, and does not have the outputType '{ITEM}'"
+        )
+    return (
+        f"connection '{connection.id}' leads from '{connection.source}' into the loop of '{loop}', "
+        f"which only its '{ITEM}' connections may enter; a template such as "
+        f"{{{{ nodes.{connection.source}.output }}}} can use data from outside"
+    )

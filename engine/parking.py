@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from engine.json_values import JsonValue, as_text, is_object, kind_of
-from engine.plan import Outcome
+from engine.outcome import Outcome
 from engine.status import NodeStatus
 from engine.subworkflow_calls import CALL, ChildResult, call_of, why_no_call
 

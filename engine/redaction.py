@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from engine.data_flow import PORT_DATA, branches_of
 from engine.document import Node
 from engine.json_values import JsonValue
 from engine.options import NodeOptions
-from engine.plan import PORT_DATA, Outcome, branches_of
+from engine.outcome import Outcome
 from engine.status import NodeStatus
 
 HIDDEN: Mapping[str, JsonValue] = {"hidden": True}

@@ -1,12 +1,13 @@
-"""Running an execution again: which of its nodes are taken over, and which run once more."""
+"""Rerun: decides which node runs of an execution are reused and which run again."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.graph import Graph
 from engine.inputs import RunStart
-from engine.loops import Loops, in_item, items_of, split_key
-from engine.plan import Outcome, Outcomes
+from engine.loops import Loops
+from engine.node_run_key import ItemPath, NodeRunKey
+from engine.outcome import Outcome, Outcomes
 from engine.status import NodeStatus
 
 _NOTHING = object()
@@ -14,7 +15,7 @@ _DONE = (NodeStatus.COMPLETED, NodeStatus.SKIPPED)
 
 
 def changed_by_inputs(before: RunStart, after: RunStart) -> set[str]:
-    """The nodes that other inputs make run differently."""
+    """Return the nodes that run differently because of other inputs."""
     nodes = before.fired ^ after.fired
     for old, new in ((before.payloads, after.payloads), (before.values, after.values)):
         nodes |= {
@@ -25,71 +26,77 @@ def changed_by_inputs(before: RunStart, after: RunStart) -> set[str]:
     return set(nodes)
 
 
-def taken_over(
+def reused_runs(
     graph: Graph, outcomes: Outcomes, from_node_id: str | None, changed: set[str]
-) -> dict[str, Outcome]:
-    """The completed node runs whose results a rerun takes over, in the order in which they ended.
+) -> dict[NodeRunKey, Outcome]:
+    """Return the completed node runs whose results a rerun reuses, in the order of their ends.
 
-    A node runs again when it did not complete, when it lies downstream of one that runs again, and
-    from ``from_node_id`` on. A skipped node is decided anew, and by itself makes no other run.
-    A loop that has not completed goes through its list again, and takes over what its items have;
-    where it lies downstream of what runs again, or a node inside it is named or has another input,
-    all of it runs again.
+    A node runs again if it did not complete, if it is downstream of a node that runs again, and
+    from ``from_node_id`` on. A skipped node is decided again, which alone makes no other node run.
+    A loop that has not completed runs again and reuses the runs of its items. If the loop is
+    downstream of a node that runs again, or a node inside it is named or has another input, all of
+    the loop runs again.
 
-    A rerun of an execution in which every node completed, with no node named and no input changed,
-    takes nothing over: there is no place from which it would go on.
+    A rerun of an execution in which every node completed, without a named node and a changed
+    input, reuses nothing, because there is no node from which it could continue.
     """
     loops = Loops(graph)
     named = {loops.outermost(node_id) for node_id in changed}
     if from_node_id is not None:
         named.add(loops.outermost(from_node_id))
-    again = _RerunPlanner(loops, outcomes)
-    kept = again.keep(None, "", named)
-    if not named and not again.found:
+    planner = _RerunPlanner(loops, outcomes)
+    reused = planner.reused(None, (), named)
+    if not named and not planner.has_reruns:
         return {}
-    return {key: outcome for key, outcome in outcomes.items() if key in kept}
+    return {key: outcome for key, outcome in outcomes.items() if key in reused}
 
 
 @dataclass(slots=True)
 class _RerunPlanner:
-    """Looks for what runs again."""
+    """Searches the scopes of a graph for nodes that run again."""
 
     loops: Loops
     outcomes: Outcomes
-    found: bool = False
-    """Whether anything does."""
+    has_reruns: bool = False
 
-    def keep(self, loop: str | None, places: str, named: Iterable[str] = ()) -> set[str]:
-        """The keys of what is kept of the outside of all loops, or of one item of a loop."""
+    def reused(
+        self, loop: str | None, path: ItemPath, named: Iterable[str] = ()
+    ) -> set[NodeRunKey]:
+        """Return the runs to reuse outside of all loops, or of one item of a loop."""
         graph = self.loops.scope(loop)
-        own = [node_id for node_id in graph.nodes if node_id != loop]
-        undone = {node_id for node_id in own if self._status(node_id, places) not in _DONE}
+        keys = {node_id: self._key(node_id, path) for node_id in graph.nodes if node_id != loop}
+        undone = {node_id for node_id, key in keys.items() if self._status(key) not in _DONE}
         named = set(named)
-        self.found = self.found or bool(undone)
+        self.has_reruns = self.has_reruns or bool(undone)
         repeated = graph.reachable(undone | named)
         upstream = graph.reachable(c.target for i in repeated for c in graph.outgoing[i])
-        kept: set[str] = set()
-        for node_id in own:
-            key, body = f"{node_id}{places}", self.loops.bodies.get(node_id)
+        reused: set[NodeRunKey] = set()
+        for node_id, key in keys.items():
+            is_loop = node_id in self.loops.bodies
             if node_id not in repeated:
-                if self._status(node_id, places) == NodeStatus.COMPLETED:
-                    kept |= self._whole(key, body)
-            elif body is not None and node_id not in named | upstream:
-                for item in items_of(body, places, self.outcomes):
-                    kept |= self.keep(node_id, in_item(places, item))
-        return kept
+                if self._status(key) == NodeStatus.COMPLETED:
+                    reused.add(key)
+                    if is_loop:
+                        reused |= self._completed_in(key)
+            elif is_loop and node_id not in named | upstream:
+                for item in self.loops.started_items(key, self.outcomes):
+                    reused |= self.reused(node_id, (*path, item))
+        return reused
 
-    def _status(self, node_id: str, places: str) -> NodeStatus | None:
-        outcome = self.outcomes.get(f"{node_id}{places}")
+    def _key(self, node_id: str, path: ItemPath) -> NodeRunKey:
+        # Without loops, an id may look like the key of an item.
+        return NodeRunKey(node_id, path) if self.loops.bodies else NodeRunKey.parse(node_id)
+
+    def _status(self, key: NodeRunKey) -> NodeStatus | None:
+        outcome = self.outcomes.get(key)
         return None if outcome is None else outcome.status
 
-    def _whole(self, key: str, body: frozenset[str] | None) -> set[str]:
-        """A node run that is kept, of a loop with all that completed in it."""
-        kept = {key}
-        places = split_key(key)[1]
-        for other, outcome in self.outcomes.items() if body else ():
-            node_id, inside = split_key(other)
-            within = node_id in (body or ()) and inside.startswith(places)
-            if within and outcome.status == NodeStatus.COMPLETED:
-                kept.add(other)
-        return kept
+    def _completed_in(self, loop: NodeRunKey) -> set[NodeRunKey]:
+        body, depth = self.loops.bodies[loop.node_id], len(loop.path)
+        return {
+            key
+            for key, outcome in self.outcomes.items()
+            if key.node_id in body
+            and key.path[:depth] == loop.path
+            and outcome.status == NodeStatus.COMPLETED
+        }

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.json_values import JsonValue, is_object, kind_of, load_json
-from engine.plan import Outcome
+from engine.outcome import Outcome
 from engine.reasons import fit_for_a_column
 from engine.status import ExecutionStatus, NodeStatus
 

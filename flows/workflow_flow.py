@@ -17,7 +17,7 @@ from engine.errors import LeaseLostError, describe
 from engine.inputs import start_as
 from engine.json_encoding import read_stored
 from engine.json_values import JsonValue
-from engine.loop_plan import Plan
+from engine.plan import Plan
 from engine.status import ExecutionStatus
 from engine.validation import TypeRules, read_graph
 from flows.execution.executor import Executor
@@ -86,17 +86,20 @@ async def _carry(carrier: ExecutionContext) -> ExecutionResult | StopReason:
     carrier.parent_id = record.parent_id
     size = len(record.document) + len(record.inputs or "")
     rules, publish = carrier.node_runner.node_types.rules, carrier.publish
-    plan = await run_sized(size, plan_of, record, rules)
+    most = carrier.node_runner.limits.node_result_bytes
+    plan = await run_sized(size, plan_of, record, rules, most)
+    states = plan.new_states()
     runner = replace(
         carrier.node_runner,
         inputs=record.inputs,
         request=record.request,
         outcomes=record.outcomes,
         begun=record.attempts,  # the walk's own, which grows with every parked retry
-        loop_around=plan.loop_around,
+        loop_around=states.loop_variable,
     )
     walk = Executor(
         plan,
+        states,
         record,
         carrier.lease,
         journal,
@@ -109,14 +112,15 @@ async def _carry(carrier: ExecutionContext) -> ExecutionResult | StopReason:
     return await walk.run()
 
 
-def plan_of(record: JournalState, rules: TypeRules) -> Plan:
+def plan_of(record: JournalState, rules: TypeRules, max_result_bytes: int | None = None) -> Plan:
     """The plan of an execution, from the definition and the inputs it was submitted with."""
     graph = read_graph(record.document, rules)
     inputs: Mapping[str, JsonValue] = read_stored(record.inputs) if record.inputs else {}
-    plan = Plan(graph, start_as(record.trigger_type, graph, inputs))
+    start = start_as(record.trigger_type, graph, inputs)
+    plan = Plan(graph, start, max_result_bytes)
     # Here, because a large document is planned off the loop.
     assert plan.counted is not None
-    assert plan.bodies is not None
+    assert plan.scopes.bodies is not None
     return plan
 
 

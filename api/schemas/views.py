@@ -11,7 +11,7 @@ from api.schemas.payloads import object_json, raw_payload
 from database.executions.callbacks import CallbackStatus
 from database.queries.log_pages import LogPage
 from database.queries.results import CurrentNode, Execution, NodeLog
-from engine.plan import Progress
+from engine.outcome import Progress
 from engine.status import ExecutionStatus
 
 _PAYLOADS = {"input_data", "output_data"}

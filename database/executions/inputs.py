@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from database.records import MANUAL
-from engine.plan import Progress
+from engine.outcome import Progress
 
 
 @dataclass(frozen=True, slots=True)

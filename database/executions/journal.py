@@ -48,8 +48,8 @@ from database.foreign_values import text_of
 from database.records import Lease
 from database.tables import CLAIMABLE_NOW, children, definitions, executions, logs, requests, runs
 from engine.errors import LeaseLostError
+from engine.outcome import Progress
 from engine.parking import Resumption
-from engine.plan import Progress
 from engine.status import ExecutionStatus
 from offload import run_sized
 

@@ -7,8 +7,9 @@ from datetime import datetime
 from database.executions.inputs import Child
 from database.records import MANUAL
 from engine.document import Node
+from engine.node_run_key import NodeRunKey
+from engine.outcome import Outcome, Progress
 from engine.parking import ParkedNode, ParkedRetry
-from engine.plan import Outcome, Progress
 from engine.status import ExecutionStatus, NodeStatus
 
 
@@ -121,17 +122,17 @@ class JournalState:
     inputs: str | None
     seq: int
     cancel_requested: bool
-    outcomes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
+    outcomes: dict[NodeRunKey, Outcome] = field(default_factory=dict[NodeRunKey, Outcome])
     """Outcomes of the decided nodes, in the order of the decisions."""
-    parked: dict[str, ParkedNode | ParkedRetry] = field(
-        default_factory=dict[str, ParkedNode | ParkedRetry]
+    parked: dict[NodeRunKey, ParkedNode | ParkedRetry] = field(
+        default_factory=dict[NodeRunKey, ParkedNode | ParkedRetry]
     )
     """Nodes that wait."""
-    attempts: dict[str, int] = field(default_factory=dict[str, int])
+    attempts: dict[NodeRunKey, int] = field(default_factory=dict[NodeRunKey, int])
     """Number of attempts of each node run that started and is not decided."""
-    failed_attempts: dict[str, int] = field(default_factory=dict[str, int])
+    failed_attempts: dict[NodeRunKey, int] = field(default_factory=dict[NodeRunKey, int])
     """Number of those attempts that failed, which count for the retries."""
-    times: dict[str, TimeSpent] = field(default_factory=dict[str, TimeSpent])
+    times: dict[NodeRunKey, TimeSpent] = field(default_factory=dict[NodeRunKey, TimeSpent])
     """Duration of these node runs so far."""
     trigger_type: str = MANUAL
     parent_id: str | None = None

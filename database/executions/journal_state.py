@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from database.encryption import DataEncryption
-from database.executions.journal_records import JournalState
+from database.executions.journal_records import JournalState, TimeSpent
 from database.executions.node_runs import attempts_so_far, outcome_of, parked_node, time_spent
 from database.foreign_values import text_of
 from database.records import MANUAL
+from engine.node_run_key import NodeRunKey
+from engine.outcome import Outcome
 from engine.parking import ParkedNode, ParkedRetry
-from engine.plan import Outcome
 from engine.status import DECIDED, NodeStatus
 from offload import check_stop
 
@@ -18,14 +19,24 @@ def build_journal_state(
     execution_id: str, head: Any, rows: Sequence[Any], encryption: DataEncryption
 ) -> JournalState:
     """Return the state of an execution; ``head`` is its own row, ``rows`` are its node runs."""
-    outcomes: dict[str, Outcome] = {}
-    parked: dict[str, ParkedNode | ParkedRetry] = {}
+    outcomes: dict[NodeRunKey, Outcome] = {}
+    parked: dict[NodeRunKey, ParkedNode | ParkedRetry] = {}
+    attempts: dict[NodeRunKey, int] = {}
+    failed_attempts: dict[NodeRunKey, int] = {}
+    times: dict[NodeRunKey, TimeSpent] = {}
     for row in rows:
         check_stop()
+        key = NodeRunKey.parse(row.nodeId)
         if outcome := outcome_of(row, encryption):
-            outcomes[row.nodeId] = outcome
+            outcomes[key] = outcome
         elif row.status == NodeStatus.WAITING:
-            parked[row.nodeId] = parked_node(row, encryption)
+            parked[key] = parked_node(row, encryption)
+        if count := attempts_so_far(row):
+            attempts[key] = count
+        if row.status not in DECIDED:
+            times[key] = time_spent(row)
+            if row.failedAttempts:
+                failed_attempts[key] = row.failedAttempts
     return JournalState(
         execution_id,
         head.document,
@@ -34,13 +45,9 @@ def build_journal_state(
         head.cancelRequestedAt is not None,
         outcomes=outcomes,
         parked=parked,
-        attempts={row.nodeId: begun for row in rows if (begun := attempts_so_far(row))},
-        failed_attempts={
-            row.nodeId: row.failedAttempts
-            for row in rows
-            if row.failedAttempts and row.status not in DECIDED
-        },
-        times={row.nodeId: time_spent(row) for row in rows if row.status not in DECIDED},
+        attempts=attempts,
+        failed_attempts=failed_attempts,
+        times=times,
         trigger_type=text_of(head.triggerType) or MANUAL,
         parent_id=head.parentId,
         request=head.request,

@@ -32,8 +32,8 @@ from database.tables import logs, runs
 from engine.document import Node
 from engine.json_encoding import read_stored
 from engine.json_values import JsonValue, encode_json
+from engine.outcome import ERROR_DETAILS, SKIPPED, Outcome
 from engine.parking import ParkedNode, ParkedRetry, Resumption
-from engine.plan import ERROR_DETAILS, SKIPPED, Outcome
 from engine.redaction import HIDDEN, hides
 from engine.status import DECIDED, NodeStatus
 

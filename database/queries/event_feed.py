@@ -29,7 +29,7 @@ from database.queries.executions import (
 from database.queries.results import Event, ExecutionSnapshot, NodeLog, SubscriptionFilter
 from database.tables import events, executions, logs, runs
 from engine.errors import ExecutionNotFoundError
-from engine.plan import Progress
+from engine.outcome import Progress
 from engine.status import OPEN, ExecutionStatus, NodeStatus
 
 PAYLOAD_PREVIEW_CHARS = 8_192

@@ -34,7 +34,8 @@ from database.records import MANUAL, Workflow
 from database.tables import children, definitions, executions, logs, runs, workflows
 from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
 from engine.loops import FOR_EACH
-from engine.plan import Progress
+from engine.node_run_key import NodeRunKey
+from engine.outcome import Progress
 from engine.status import ExecutionStatus, NodeStatus
 
 CURRENT = logs.alias("current")
@@ -224,7 +225,11 @@ def _past_run(
         text_of(row.organizationId),
         row.document,
         text_of(row.inputs),
-        {node.nodeId: outcome for node in ended if (outcome := outcome_of(node, encryption))},
+        {
+            NodeRunKey.parse(node.nodeId): outcome
+            for node in ended
+            if (outcome := outcome_of(node, encryption))
+        },
         text_of(row.triggerType) or MANUAL,
     )
 

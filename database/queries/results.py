@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from database.records import MANUAL, Payload
-from engine.plan import Outcome, Progress
+from engine.node_run_key import NodeRunKey
+from engine.outcome import Outcome, Progress
 from engine.status import ExecutionStatus
 
 
@@ -69,7 +70,7 @@ class FinishedExecution:
     organization_id: str | None
     document: str
     inputs: str | None
-    outcomes: dict[str, Outcome]
+    outcomes: dict[NodeRunKey, Outcome]
     trigger_type: str = MANUAL
 
 

@@ -17,9 +17,11 @@ from engine.errors import NodeError, describe
 from engine.json_encoding import TooLargeError
 from engine.json_values import JsonValue, encode_json
 from engine.limits import DEFAULT_RUN_LIMITS, RunLimits
-from engine.loop_plan import Plan
+from engine.loop_states import LoopStates
+from engine.node_run_key import NodeRunKey
+from engine.outcome import SKIPPED, Outcome, Step
 from engine.parking import ParkedNode, ParkedRetry, is_parking
-from engine.plan import SKIPPED, Outcome, Step
+from engine.plan import Plan
 from engine.status import ExecutionStatus, NodeStatus
 from engine.tally import Tally
 from flows.execution.journal_rows import JournalRows
@@ -51,6 +53,7 @@ class Executor:
     def __init__(  # noqa: PLR0913, PLR0917 - all of them from the context
         self,
         plan: Plan,
+        states: LoopStates,
         record: JournalState,
         lease: Lease,
         journal: Journal,
@@ -61,26 +64,26 @@ class Executor:
         limits: RunLimits = DEFAULT_RUN_LIMITS,
     ) -> None:
         self._plan = plan
-        plan.max_result_bytes = limits.node_result_bytes
+        self._states = states
         self._limits = limits
         self._runner = runner
         self._control = control
         self._clock = clock
-        self._outcomes: dict[str, Outcome] = record.outcomes
+        self._outcomes: dict[NodeRunKey, Outcome] = record.outcomes
         self._begun = record.attempts
         self._rows = JournalRows(plan, record.outcomes, journal.encryption, limits)
         self._sizes = StoredSizes(limits, record)
         tally = Tally(plan.counted, record.outcomes)
         self._writer = JournalWriter(journal, lease, record.seq, control, tally, self._sizes)
-        self._queue = StartQueue(plan, record.outcomes, limits.concurrent_nodes)
+        self._queue = StartQueue(states, record.outcomes, limits.concurrent_nodes)
         self._parked = ParkedNodes(record.parked, plan.is_loop)
-        self._loop_reports = LoopProgress(plan.how_far)
+        self._loop_reports = LoopProgress(states.progress_of)
         self._failed_attempts = record.failed_attempts
         self._times = NodeTimes(record.times, clock)
         self._unwritten: tuple[Sequence[NodeEnded], Step] = ((), Step())  # see _record
         state = (self._sizes, self._parked, self._times)
-        self._starts = NodeStarts(plan, record.outcomes, self._begun, *state)
-        self._running: dict[str, asyncio.Task[NodeResult]] = {}
+        self._starts = NodeStarts(plan, record.outcomes, states, self._begun, *state)
+        self._running: dict[NodeRunKey, asyncio.Task[NodeResult]] = {}
         self._reports = ProgressReporter(lease.execution_id, publish)
 
     async def run(self) -> ExecutionResult | StopReason:
@@ -101,7 +104,7 @@ class Executor:
     async def _run(self) -> ExecutionResult | StopReason:
         ended = await self._take_due()
         stopped = self._plan.failure(self._outcomes) is not None
-        step = self._plan.ready(self._outcomes, self._parked.loops)
+        step = self._plan.ready(self._outcomes, self._states, self._parked.loops)
         # Nodes that wait have begun, and are not decided.
         step = replace(step, start=tuple(i for i in step.start if i not in self._parked))
         held_back = False
@@ -129,11 +132,12 @@ class Executor:
                 return await self._park()
             self._launch(await self._record(ended, step, start))
             ended = await self._next_ended(retrying=retrying)
-            decided = [node.node_id for node in ended if node.node_id in self._outcomes]
+            keys = [NodeRunKey.parse(node.node_id) for node in ended]
+            decided = [key for key in keys if key in self._outcomes]
             stopped = stopped or any(self._plan.stops(i, self._outcomes[i]) for i in decided)
             step = Step()
             if not stopped:
-                step = self._plan.after(decided, self._outcomes, self._parked.loops)
+                step = self._plan.after(decided, self._outcomes, self._states, self._parked.loops)
         return await self._stop(ended, self._control.reason)
 
     async def _decide(self, ended: Sequence[NodeEnded], step: Step) -> list[NodeEnded]:
@@ -141,25 +145,18 @@ class Executor:
         self._outcomes.update(dict.fromkeys(step.skip, SKIPPED))
         self._outcomes.update(step.decided)
         loops = [key for key in step.decided if key in self._parked]
+        loop_ids = {str(key) for key in loops}
         for key in loops:
             self._parked.take(key)
         closed: list[NodeEnded] = []
-        for key in list(self._parked) if step.closes else ():
-            if self._plan.is_closed(key, self._outcomes):
+        for key in list(self._parked) if step.cancels_scopes else ():
+            if self._states.is_cancelled_scope(key, self._outcomes):
                 child = self._parked.take(key).child_id
-                waited, status = self._times.resume(key), NodeStatus.CANCELLED
-                closed.append(
-                    NodeEnded(
-                        key,
-                        status,
-                        None,
-                        error=LOOP_ITEM_FAILED,
-                        abandoned_child=child,
-                        waited_ms=waited,
-                    )
-                )
+                node = NodeEnded(str(key), NodeStatus.CANCELLED, None, error=LOOP_ITEM_FAILED)
+                waited = self._times.resume(key)
+                closed.append(replace(node, abandoned_child=child, waited_ms=waited))
         return [
-            *(node for node in ended if node.node_id not in loops),
+            *(node for node in ended if node.node_id not in loop_ids),
             *[await self._resume_node(key, step.decided[key]) for key in loops],
             *closed,
         ]
@@ -194,7 +191,9 @@ class Executor:
         due = self._parked.take_due(self._clock())
         return [await self._resume_node(i, outcome, children.get(i)) for i, outcome in due.items()]
 
-    async def _resume_node(self, key: str, outcome: Outcome, child: str | None = None) -> NodeEnded:
+    async def _resume_node(
+        self, key: NodeRunKey, outcome: Outcome, child: str | None = None
+    ) -> NodeEnded:
         """Note how a node that waited ends, and return the row of its end."""
         waited = self._times.resume(key)
         self._outcomes[key] = outcome
@@ -224,101 +223,101 @@ class Executor:
     # Nodes
 
     async def _take_ended(self) -> list[NodeEnded]:
-        done = [node_id for node_id, task in self._running.items() if task.done()]
-        return [ended for node_id in done if (ended := await self._conclude(node_id))]
+        done = [key for key, task in self._running.items() if task.done()]
+        return [ended for key in done if (ended := await self._conclude(key))]
 
-    async def _conclude(self, node_id: str) -> NodeEnded | None:
-        task = self._running.pop(node_id)
-        duration = self._times.stop(node_id)
+    async def _conclude(self, key: NodeRunKey) -> NodeEnded | None:
+        task = self._running.pop(key)
+        duration = self._times.stop(key)
         if task.cancelled():
             if self._control.reason is None:
                 # The handler cancelled itself: a failure like any other, and not of the service's.
-                return self._failed(node_id, "the handler was cancelled from inside", duration)
+                return self._failed(key, "the handler was cancelled from inside", duration)
             return None
         error = task.exception()
         if isinstance(error, RetryParkedError):
-            return self._retry_later(node_id, error, duration)
+            return self._retry_later(key, error, duration)
         if error is not None:
-            return self._failed(node_id, describe(error), duration, error_detail(error))
+            return self._failed(key, describe(error), duration, error_detail(error))
         result = task.result()
-        texts = await self._rows.stored(node_id, result)
-        completed = NodeEnded(node_id, NodeStatus.COMPLETED, duration, *texts)
+        texts = await self._rows.stored(key, result)
+        completed = NodeEnded(str(key), NodeStatus.COMPLETED, duration, *texts)
         try:
             self._sizes.add_result(completed)
         except NodeError as too_large:
-            return self._failed(node_id, str(too_large), duration)
+            return self._failed(key, str(too_large), duration)
         if is_parking(result.result):
-            if self._plan.is_closed(node_id, self._outcomes):
-                return NodeEnded(node_id, NodeStatus.CANCELLED, duration, error=LOOP_ITEM_FAILED)
+            if self._states.is_cancelled_scope(key, self._outcomes):
+                return NodeEnded(str(key), NodeStatus.CANCELLED, duration, error=LOOP_ITEM_FAILED)
             parked = ParkedNode(result.result)
-            self._parked.add(node_id, parked)
+            self._parked.add(key, parked)
             until = None if parked.until is None else to_text(parked.until)
-            log.debug("node_parked", node_id=node_id, until=until)
+            log.debug("node_parked", node_id=str(key), until=until)
             return NodeEnded(
-                node_id,
+                str(key),
                 NodeStatus.WAITING,
                 duration,
                 *texts,
                 wait_until=until,
-                waiting_since=self._times.park(node_id),
+                waiting_since=self._times.park(key),
                 child=result.child,
             )
         size = len(result.output_data)
-        self._outcomes[node_id] = Outcome(NodeStatus.COMPLETED, result.result, size=size)
-        log.debug("node_completed", node_id=node_id, duration_ms=duration)
+        self._outcomes[key] = Outcome(NodeStatus.COMPLETED, result.result, size=size)
+        log.debug("node_completed", node_id=str(key), duration_ms=duration)
         return completed
 
-    def _retry_later(self, node_id: str, later: RetryParkedError, duration: int) -> NodeEnded:
+    def _retry_later(self, key: NodeRunKey, later: RetryParkedError, duration: int) -> NodeEnded:
         """Park a node run until its next attempt."""
-        if self._plan.is_closed(node_id, self._outcomes):
-            return NodeEnded(node_id, NodeStatus.CANCELLED, duration, error=LOOP_ITEM_FAILED)
+        if self._states.is_cancelled_scope(key, self._outcomes):
+            return NodeEnded(str(key), NodeStatus.CANCELLED, duration, error=LOOP_ITEM_FAILED)
         until = self._clock() + timedelta(seconds=later.pause_seconds)
-        begun = self._begun.get(node_id, 0) + later.failed_attempts
-        failed = self._failed_attempts.get(node_id, 0) + later.failed_attempts
-        self._begun[node_id], self._failed_attempts[node_id] = begun, failed
-        self._parked.add(node_id, ParkedRetry(until))
+        begun = self._begun.get(key, 0) + later.failed_attempts
+        failed = self._failed_attempts.get(key, 0) + later.failed_attempts
+        self._begun[key], self._failed_attempts[key] = begun, failed
+        self._parked.add(key, ParkedRetry(until))
         retry = RetryLater(begun + 1, failed, later.reason)
         log.info(
             "retry_parked",
-            node_id=node_id,
+            node_id=str(key),
             attempt=retry.attempt,
             until=to_text(until),
             reason=later.reason,
         )
         return NodeEnded(
-            node_id,
+            str(key),
             NodeStatus.WAITING,
             duration,
             wait_until=to_text(until),
-            waiting_since=self._times.park(node_id),
+            waiting_since=self._times.park(key),
             retry=retry,
         )
 
     def _failed(
         self,
-        node_id: str,
+        key: NodeRunKey,
         reason: str,
         duration: int,
         detail: Mapping[str, JsonValue] | None = None,
     ) -> NodeEnded:
-        self._outcomes[node_id] = Outcome(NodeStatus.ERROR, detail or {}, error=reason)
-        log.info("node_failed", node_id=node_id, duration_ms=duration, reason=reason)
+        self._outcomes[key] = Outcome(NodeStatus.ERROR, detail or {}, error=reason)
+        log.info("node_failed", node_id=str(key), duration_ms=duration, reason=reason)
         text = encode_json(dict(detail)) if detail else None
-        return NodeEnded(node_id, NodeStatus.ERROR, duration, detail=text, error=reason)
+        return NodeEnded(str(key), NodeStatus.ERROR, duration, detail=text, error=reason)
 
     def _launch(self, starts: Sequence[NodeStart]) -> None:
         for start in starts:
-            node_id = start.row.node.id
-            begun, failed = self._begun.get(node_id, 0), self._failed_attempts.get(node_id, 0)
+            key = start.key
+            begun, failed = self._begun.get(key, 0), self._failed_attempts.get(key, 0)
             work = start.failure() or self._runner.run(
                 start.row.node,
                 start.input_data,
-                self._writer.retry_of(node_id, begun, failed),
-                self._reports.of_node(node_id, begun, self._writer.report_of(node_id)),
+                self._writer.retry_of(str(key), begun, failed),
+                self._reports.of_node(str(key), begun, self._writer.report_of(str(key))),
                 failed,
             )
-            self._times.start(node_id)
-            self._running[node_id] = asyncio.create_task(work, name=node_id)
+            self._times.start(key)
+            self._running[key] = asyncio.create_task(work, name=str(key))
 
     async def _stop_nodes(self) -> None:
         """Cancels the nodes in flight and waits for their end."""
@@ -328,21 +327,22 @@ class Executor:
         if not self._running:
             return
         _, left = await asyncio.wait(self._running.values(), timeout=NODE_CANCEL_TIMEOUT_SECONDS)
-        for task in left:
-            log.warning("handler_cancel_timeout", node_id=task.get_name())
-            del self._running[task.get_name()]
+        for key in [key for key, task in self._running.items() if task in left]:
+            log.warning("handler_cancel_timeout", node_id=str(key))
+            del self._running[key]
 
     # Writing
 
     async def _record(
-        self, ended: Sequence[NodeEnded], step: Step, start: Sequence[str] = ()
+        self, ended: Sequence[NodeEnded], step: Step, start: Sequence[NodeRunKey] = ()
     ) -> list[NodeStart]:
         """Journals a step; gives the node runs that start, with their inputs."""
         if not ended and not start and not step.skip and not step.decided:
             return []
-        starts = [await self._starts.prepare(node_id) for node_id in start]
+        starts = [await self._starts.prepare(key) for key in start]
         in_flight = [*start[-1:], *reversed(self._running), *reversed(self._parked)]
-        current, rows = next(iter(in_flight), None), [it.row for it in starts]
+        current = str(in_flight[0]) if in_flight else None
+        rows = [it.row for it in starts]
         decided = self._rows.decided(step)
         try:
             await self._writer.step(current, ended=ended, decided=decided, started=rows)
@@ -354,7 +354,7 @@ class Executor:
         if any(node.child or node.abandoned_child for node in ended):
             self._control.on_children_changed()
         for key, percentage, message in self._loop_reports.due(list(self._parked.loops)):
-            await self._writer.report(key, percentage, message)
+            await self._writer.report(str(key), percentage, message)
         return starts
 
     async def _finish(self, ended: Sequence[NodeEnded], step: Step) -> ExecutionResult:
@@ -380,7 +380,7 @@ class Executor:
         known = {node.node_id for node in ended}
         cancelled = [
             NodeEnded(
-                i,
+                str(i),
                 NodeStatus.CANCELLED,
                 self._times.stop(i),
                 error=None
@@ -388,7 +388,7 @@ class Executor:
                 else SYNC_HANDLER_ABANDONED,
             )
             for i in in_flight
-            if i not in known
+            if str(i) not in known
         ]
         status, error = ExecutionStatus.CANCELLED, None
         if reason == StopReason.TIMEOUT:

@@ -10,8 +10,9 @@ from database.executions.journal_records import ExecutionResult, NodeEnded, Node
 from engine.json_encoding import TooLargeError, encode_within, size_within
 from engine.json_values import JsonValue, encode_json
 from engine.limits import DEFAULT_RUN_LIMITS, RunLimits
-from engine.loop_plan import Plan
-from engine.plan import Outcome, Outcomes, Step
+from engine.node_run_key import NodeRunKey
+from engine.outcome import Outcome, Outcomes, Step
+from engine.plan import Plan
 from engine.redaction import HIDDEN, hides, shown
 from engine.status import ExecutionStatus, NodeStatus
 from flows.nodes.result import NodeResult
@@ -44,9 +45,9 @@ class JournalRows:
     encryption: DataEncryption
     limits: RunLimits = DEFAULT_RUN_LIMITS
 
-    async def stored(self, node_id: str, result: NodeResult) -> tuple[str, str | None]:
+    async def stored(self, key: NodeRunKey, result: NodeResult) -> tuple[str, str | None]:
         """A result as its row keeps it, output and the rest."""
-        if not self._hides(node_id):
+        if not self._hides(key):
             return result.output_data, result.detail
         size = len(result.output_data) + len(result.detail or "")
         return encode_json(dict(HIDDEN)), await run_sized(
@@ -55,7 +56,7 @@ class JournalRows:
 
     async def resume(
         self,
-        node_id: str,
+        key: NodeRunKey,
         outcome: Outcome,
         waited_ms: int | None,
         abandoned_child: str | None,
@@ -66,10 +67,10 @@ class JournalRows:
         Raises:
             TooLargeError: If its output or the rest is larger than ``most_bytes``.
         """
-        log.debug("node_resumed", node_id=node_id, status=outcome.status)
+        log.debug("node_resumed", node_id=str(key), status=outcome.status)
         if outcome.status == NodeStatus.ERROR:
             return NodeEnded(
-                node_id,
+                str(key),
                 outcome.status,
                 None,
                 error=outcome.error,
@@ -81,9 +82,9 @@ class JournalRows:
         result = NodeResult(
             await encoded(output, most_bytes), await encoded(detail, most_bytes), outcome.result
         )
-        stored = await self.stored(node_id, result)
+        stored = await self.stored(key, result)
         return NodeEnded(
-            node_id,
+            str(key),
             outcome.status,
             None,
             *stored,
@@ -94,16 +95,16 @@ class JournalRows:
     def decided(self, step: Step) -> list[NodeOutcomeRecorded]:
         """The nodes that a step decides without a run. Loops have rows since they began."""
         return [
-            *(NodeOutcomeRecorded(self.plan.declared(node_id)) for node_id in step.skip),
+            *(NodeOutcomeRecorded(self.plan.original_node(key)) for key in step.skip),
             *(
                 NodeOutcomeRecorded(
-                    self.plan.declared(key),
+                    self.plan.original_node(key),
                     outcome.status,
                     None if outcome.error else encode_json(outcome.result.get("outputData")),
                     outcome.error,
                 )
                 for key, outcome in step.decided.items()
-                if self.plan.is_over_all(key)
+                if self.plan.is_aggregate(key)
             ),
         ]
 
@@ -120,8 +121,8 @@ class JournalRows:
         self, status: ExecutionStatus, error: str | None, stored_bytes: int
     ) -> ExecutionResult:
         results = {
-            node_id: HIDDEN if self._hides(node_id) else outcome.result
-            for node_id, outcome in self.outcomes.items()
+            str(key): HIDDEN if self._hides(key) else outcome.result
+            for key, outcome in self.outcomes.items()
             if outcome.status == NodeStatus.COMPLETED
         }
         final = None
@@ -135,8 +136,11 @@ class JournalRows:
         progress = self.plan.progress(self.outcomes)
         return ExecutionResult(status, progress, error, _whole(results, sys.maxsize), final)
 
-    def _shown(self) -> dict[str, Outcome]:
-        return {i: shown(it) if self._hides(i) else it for i, it in self.outcomes.items()}
+    def _shown(self) -> dict[NodeRunKey, Outcome]:
+        return {
+            key: shown(outcome) if self._hides(key) else outcome
+            for key, outcome in self.outcomes.items()
+        }
 
-    def _hides(self, node_id: str) -> bool:
-        return hides(self.plan.declared(node_id))
+    def _hides(self, key: NodeRunKey) -> bool:
+        return hides(self.plan.original_node(key))

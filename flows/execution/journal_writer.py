@@ -19,6 +19,7 @@ from database.executions.journal_records import (
     RetryLater,
 )
 from database.records import Lease
+from engine.node_run_key import NodeRunKey
 from engine.parking import Resumption
 from engine.tally import Tally
 from flows.execution.protocol import OnRetry
@@ -63,11 +64,12 @@ class JournalWriter:
         self._control = control
         self._writing = asyncio.Lock()
 
-    async def resumptions(self) -> Mapping[str, Resumption]:
-        """Return the resumptions of the nodes that wait, by node id."""
-        return await self._retry_while_unavailable(
+    async def resumptions(self) -> Mapping[NodeRunKey, Resumption]:
+        """Return the resumptions of the nodes that wait."""
+        found = await self._retry_while_unavailable(
             lambda: self._journal.resumptions(self._lease), "resumption_poll"
         )
+        return {NodeRunKey.parse(text): resumption for text, resumption in found.items()}
 
     async def step(
         self,

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from engine.node_run_key import NodeRunKey
 from flows.nodes.progress import PROGRESS_INTERVAL_SECONDS
 
-HowFar = Callable[[str], tuple[int, int] | None]
+HowFar = Callable[[NodeRunKey], tuple[int, int] | None]
 """Of a loop, by its key: the items that have ended, and all of them; ``None`` where it is over."""
 
 
@@ -15,12 +16,14 @@ class LoopProgress:
     """Which reports are due: each loop's at most once a second, as with other nodes."""
 
     how_far: HowFar
-    _told: dict[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
+    _told: dict[NodeRunKey, tuple[int, float]] = field(
+        default_factory=dict[NodeRunKey, tuple[int, float]]
+    )
 
-    def due(self, loops: Iterable[str]) -> list[tuple[str, int, str]]:
+    def due(self, loops: Iterable[NodeRunKey]) -> list[tuple[NodeRunKey, int, str]]:
         """Key, percentage and message of each loop that has got on since it was last told of."""
         now = time.monotonic()
-        found: list[tuple[str, int, str]] = []
+        found: list[tuple[NodeRunKey, int, str]] = []
         for key in loops:
             far = self.how_far(key)
             ended, last = self._told.get(key, (0, 0.0))

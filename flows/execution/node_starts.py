@@ -8,8 +8,10 @@ from database.executions.journal_records import NodeStarted
 from engine.errors import NodeError
 from engine.json_encoding import TooLargeError, encode_within
 from engine.json_values import JsonValue
-from engine.loop_plan import Plan
-from engine.plan import Outcomes
+from engine.loop_states import LoopStates
+from engine.node_run_key import NodeRunKey
+from engine.outcome import Outcomes
+from engine.plan import Plan
 from flows.execution.node_times import NodeTimes
 from flows.execution.parked_nodes import ParkedNodes
 from flows.execution.stored_sizes import StoredSizes
@@ -21,6 +23,7 @@ from offload import MAX_INLINE_BYTES, check_stop, run_off_loop
 class NodeStart:
     """A node run that starts, with its input or with the reason why it fails at once."""
 
+    key: NodeRunKey
     row: NodeStarted
     input_data: JsonValue
     error: NodeError | None = None
@@ -36,13 +39,14 @@ class NodeStarts:
 
     plan: Plan
     outcomes: Outcomes
-    begun: Mapping[str, int]
+    states: LoopStates
+    begun: Mapping[NodeRunKey, int]
     """Attempts that earlier owners of the execution had begun, by key."""
     sizes: StoredSizes
     parked: ParkedNodes
     times: NodeTimes
 
-    async def prepare(self, key: str) -> NodeStart:
+    async def prepare(self, key: NodeRunKey) -> NodeStart:
         """Return the row and the input of a node run that is ready."""
         attempts = self.begun.get(key, 0)
         node = self.plan.node(key)
@@ -55,21 +59,23 @@ class NodeStarts:
             error = self.sizes.limits.execution_too_large("the input of the node")
         if key not in self.parked:
             row = NodeStarted(node, text, attempts + 1, resumed=attempts > 0)
-            return NodeStart(row, value, error)
+            return NodeStart(key, row, value, error)
         self.parked.take(key)  # a retry
         waited = self.times.resume(key)
         row = NodeStarted(node, text, attempts + 1, resumed=True, was_parked=True, waited_ms=waited)
-        return NodeStart(row, value, error)
+        return NodeStart(key, row, value, error)
 
-    async def _input_of(self, key: str) -> tuple[str, JsonValue]:
+    async def _input_of(self, key: NodeRunKey) -> tuple[str, JsonValue]:
         """Return an input as JSON text, and a copy that the handler may change."""
         most = self.sizes.limits.execution_bytes - self.sizes.stored
-        if self.plan.input_size(key, self.outcomes, MAX_INLINE_BYTES) is None:
+        if self.plan.input_size(key, self.outcomes, self.states, MAX_INLINE_BYTES) is None:
             return await run_off_loop(self._encode, key, most)
         return self._encode(key, most)
 
-    def _encode(self, key: str, most_bytes: int) -> tuple[str, JsonValue]:
-        return encode_within(self.plan.node_input(key, self.outcomes), most_bytes, check_stop)
+    def _encode(self, key: NodeRunKey, most_bytes: int) -> tuple[str, JsonValue]:
+        return encode_within(
+            self.plan.node_input(key, self.outcomes, self.states), most_bytes, check_stop
+        )
 
 
 async def _fail(error: NodeError) -> NodeResult:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from database import Clock, to_text
 from database.executions.journal_records import TimeSpent
+from engine.node_run_key import NodeRunKey
 
 
 @dataclass(slots=True)
@@ -24,38 +25,38 @@ class NodeTimes:
     so it lies between two moments of ``clock``.
     """
 
-    def __init__(self, spent: Mapping[str, TimeSpent], clock: Clock) -> None:
+    def __init__(self, spent: Mapping[NodeRunKey, TimeSpent], clock: Clock) -> None:
         self._clock = clock
         self._spent = {
-            node_id: _Spent(before.worked_ms, before.waited_ms, before.waiting_since)
-            for node_id, before in spent.items()
+            key: _Spent(before.worked_ms, before.waited_ms, before.waiting_since)
+            for key, before in spent.items()
         }
 
-    def start(self, node_id: str) -> None:
+    def start(self, key: NodeRunKey) -> None:
         """Start to measure an attempt."""
-        self._spent.setdefault(node_id, _Spent()).running_since = time.monotonic()
+        self._spent.setdefault(key, _Spent()).running_since = time.monotonic()
 
-    def stop(self, node_id: str) -> int:
+    def stop(self, key: NodeRunKey) -> int:
         """End the measurement of an attempt; return the working time of all attempts."""
-        spent = self._spent.setdefault(node_id, _Spent())
+        spent = self._spent.setdefault(key, _Spent())
         if spent.running_since is not None:
             spent.worked_ms += round((time.monotonic() - spent.running_since) * 1000)
             spent.running_since = None
         return spent.worked_ms
 
-    def park(self, node_id: str) -> str:
+    def park(self, key: NodeRunKey) -> str:
         """Start to measure a wait; return its first moment as text."""
         now = self._clock()
-        self._spent.setdefault(node_id, _Spent()).waiting_since = now
+        self._spent.setdefault(key, _Spent()).waiting_since = now
         return to_text(now)
 
-    def resume(self, node_id: str) -> int | None:
+    def resume(self, key: NodeRunKey) -> int | None:
         """End the measurement of a wait.
 
         Returns:
             The time of all waits; ``None`` if it is not known when this one began.
         """
-        spent = self._spent.get(node_id)
+        spent = self._spent.get(key)
         if spent is None or spent.waiting_since is None:
             return None
         waited = (self._clock() - spent.waiting_since).total_seconds()

@@ -3,8 +3,9 @@
 from collections import deque
 from collections.abc import Iterable
 
-from engine.loop_plan import Plan
-from engine.plan import Outcomes
+from engine.loop_states import LoopStates
+from engine.node_run_key import NodeRunKey
+from engine.outcome import Outcomes
 
 MAX_STARTS_PER_STEP = 20
 """Maximum number of node runs that one step of an execution starts."""
@@ -20,25 +21,25 @@ class StartQueue:
     ended for a while. Nodes that compute would only delay each other and other executions.
     """
 
-    def __init__(self, plan: Plan, outcomes: Outcomes, max_in_flight: int) -> None:
-        self._plan = plan
+    def __init__(self, states: LoopStates, outcomes: Outcomes, max_in_flight: int) -> None:
+        self._states = states
         self._outcomes = outcomes
         self._max_in_flight = max_in_flight
-        self._keys: deque[str] = deque()
+        self._keys: deque[NodeRunKey] = deque()
         self.last_ended = 0
         """Number of node runs that ended before the current step."""
 
     def __bool__(self) -> bool:
         return bool(self._keys)
 
-    def add(self, keys: Iterable[str]) -> None:
+    def add(self, keys: Iterable[NodeRunKey]) -> None:
         """Add node runs that are ready."""
         self._keys.extend(keys)
 
     def __contains__(self, key: object) -> bool:
         return key in self._keys
 
-    def add_first(self, keys: Iterable[str]) -> None:
+    def add_first(self, keys: Iterable[NodeRunKey]) -> None:
         """Add node runs that were ready before the others, unless they are in the queue."""
         self._keys.extendleft(key for key in keys if key not in self._keys)
 
@@ -46,16 +47,16 @@ class StartQueue:
         """Forget all of them."""
         self._keys.clear()
 
-    def take(self, in_flight: int) -> list[str]:
+    def take(self, in_flight: int) -> list[NodeRunKey]:
         """Return the node runs that start now."""
         free = min(self._max_in_flight - in_flight, MAX_STARTS_PER_STEP)
         if in_flight >= MAX_STARTS_PER_STEP and self.last_ended:
             free = min(free, self.last_ended)
-        start: list[str] = []
+        start: list[NodeRunKey] = []
         while self._keys and len(start) < free:
             key = self._keys.popleft()
             # Its loop may have failed while it was in the queue.
-            if not self._plan.is_closed(key, self._outcomes):
+            if not self._states.is_cancelled_scope(key, self._outcomes):
                 start.append(key)
         return start
 

@@ -22,10 +22,10 @@ from engine.inputs import start_as, start_by_webhook, start_manually
 from engine.json_pieces import load_json_in_pieces
 from engine.json_values import JsonValue
 from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
-from engine.loop_plan import Plan
 from engine.normalization import Normalized
 from engine.parking import Resumption
-from engine.rerun import changed_by_inputs, taken_over
+from engine.plan import Plan
+from engine.rerun import changed_by_inputs, reused_runs
 from engine.status import has_ended
 from engine.subworkflow_calls import SUBWORKFLOW
 from engine.validation import read_and_validate, read_graph
@@ -177,7 +177,7 @@ class SubmissionService:
         trigger = past.trigger_type if keeps_trigger else MANUAL
         start = start_as(trigger, graph, current)
         changed = changed_by_inputs(start_as(past.trigger_type, graph, previous), start)
-        kept = taken_over(graph, past.outcomes, from_node_id, changed)
+        kept = reused_runs(graph, past.outcomes, from_node_id, changed)
         plan = Plan(graph, start)
         submission = Submission(
             execution_id=str(uuid.uuid4()),
@@ -190,7 +190,7 @@ class SubmissionService:
             callback_url=callback_url,
             trigger_type=trigger,
             rerun_of=execution_id,
-            reused_nodes=tuple(kept),
+            reused_nodes=tuple(map(str, kept)),
             progress=plan.progress(kept),
         )
         return await self._store(submission)

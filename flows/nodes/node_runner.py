@@ -10,9 +10,10 @@ from engine.document import Node
 from engine.json_encoding import encode_within, read_stored, size_within
 from engine.json_values import MISSING, JsonValue, Missing
 from engine.limits import DEFAULT_RUN_LIMITS, RunLimits
-from engine.loops import FOR_EACH, outer, split_key
+from engine.loops import FOR_EACH
+from engine.node_run_key import NodeRunKey
 from engine.options import NodeOptions
-from engine.plan import Outcome, Outcomes
+from engine.outcome import Outcome, Outcomes
 from engine.redaction import hides
 from engine.status import NodeStatus
 from engine.subworkflow_calls import SUBWORKFLOW
@@ -28,7 +29,7 @@ HAS_OWN_TIME_LIMIT = frozenset({"approval", FOR_EACH, SUBWORKFLOW})
 """Types whose time limit is for what comes after their handler, which is done at once."""
 
 
-def _in_no_loop(_node_id: str) -> Missing:
+def _in_no_loop(_key: NodeRunKey) -> Missing:
     return MISSING
 
 
@@ -43,14 +44,14 @@ class NodeRunner:
     """What the execution was submitted with, as JSON text."""
     request: str | None = None
     """The request of the webhook delivery that started the execution, as JSON text."""
-    outcomes: Outcomes = field(default_factory=dict[str, Outcome])
+    outcomes: Outcomes = field(default_factory=dict[NodeRunKey, Outcome])
     """The nodes that are decided; it grows while the execution goes on."""
-    loop_around: Callable[[str], JsonValue | Missing] = _in_no_loop
+    loop_around: Callable[[NodeRunKey], JsonValue | Missing] = _in_no_loop
     """What templates of a node see as ``loop``."""
     calls: SubworkflowCaller | None = None
     """How other workflows are called; a node that is tried out alone calls none."""
     limits: RunLimits = DEFAULT_RUN_LIMITS
-    begun: Mapping[str, int] = field(default_factory=dict[str, int])
+    begun: Mapping[NodeRunKey, int] = field(default_factory=dict[NodeRunKey, int])
     """The attempts that a node has had before it is run; the walk counts them."""
 
     def interrupts(self, node: Node) -> bool:
@@ -95,10 +96,11 @@ class NodeRunner:
         )
         if self.calls is None or self.execution_id is None:
             return result
-        attempt = self.begun.get(node.id, 0) + 1
+        attempt = self.begun.get(NodeRunKey.parse(node.id), 0) + 1
         return await self.calls.prepare(self.execution_id, node.id, attempt, result)
 
     def _node_run(self, node_id: str) -> NodeRun:
+        key = NodeRunKey.parse(node_id)
         # Copied when it is asked for, and once: a handler may change what it was given.
         return NodeRun(
             self.settings,
@@ -106,9 +108,9 @@ class NodeRunner:
             node_id,
             inputs=cache(self._inputs),
             request=cache(lambda: read_stored(self.request) if self.request else MISSING),
-            output_of=cache(partial(self._output_of, node_id)),
-            result_of=cache(partial(self._result_of, node_id)),
-            loop=cache(lambda: _copied(self.loop_around(node_id))),
+            output_of=cache(partial(self._output_of, key)),
+            result_of=cache(partial(self._result_of, key)),
+            loop=cache(lambda: _copied(self.loop_around(key))),
         )
 
     def _inputs(self) -> JsonValue:
@@ -116,13 +118,13 @@ class NodeRunner:
         count_read(len(text))
         return read_stored(text)
 
-    def _output_of(self, seen_from: str, node_id: str) -> JsonValue | Missing:
+    def _output_of(self, seen_from: NodeRunKey, node_id: str) -> JsonValue | Missing:
         outcome = self._outcome_of(seen_from, node_id)
         if outcome is None or outcome.status != NodeStatus.COMPLETED:
             return MISSING
         return _copied(outcome.result.get("outputData"))
 
-    def _result_of(self, seen_from: str, node_id: str) -> JsonValue | Missing:
+    def _result_of(self, seen_from: NodeRunKey, node_id: str) -> JsonValue | Missing:
         outcome = self._outcome_of(seen_from, node_id)
         if outcome is None or outcome.status == NodeStatus.SKIPPED:
             return MISSING
@@ -131,11 +133,11 @@ class NodeRunner:
             result = {"success": False, "message": outcome.error, **result}
         return _copied(result)
 
-    def _outcome_of(self, seen_from: str, node_id: str) -> Outcome | None:
+    def _outcome_of(self, seen_from: NodeRunKey, node_id: str) -> Outcome | None:
         """Return how a node ended: its run for the same item, or else outside of that loop."""
-        places = split_key(seen_from)[1]
-        while (outcome := self.outcomes.get(f"{node_id}{places}")) is None and places:
-            places = outer(places)[0]
+        key, path = NodeRunKey.parse(node_id), seen_from.path
+        while (outcome := self.outcomes.get(key.inside(path))) is None and path:
+            path = path[:-1]
         return outcome
 
 

@@ -15,8 +15,8 @@ from engine.graph import TRIGGER, Graph
 from engine.inputs import start_as
 from engine.json_values import JsonValue, dump_json, encode_json
 from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
-from engine.loop_plan import Plan
 from engine.parking import PARK
+from engine.plan import Plan
 from engine.subworkflow_calls import CALL, SUBWORKFLOW, call_of
 from engine.validation import read_and_validate
 from flows.nodes.result import NodeResult

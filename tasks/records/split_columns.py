@@ -7,9 +7,9 @@ from typing import Any, cast
 from prefect import task
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from engine.data_flow import PORT_DATA
 from engine.errors import NodeError
 from engine.json_values import JsonValue, Missing, lookup
-from engine.plan import PORT_DATA
 from engine.ports import ports_of
 from offload import check_stop
 from tasks.config.base import MissingSettingError, NodeConfig, read_config

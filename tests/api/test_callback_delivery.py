@@ -14,7 +14,7 @@ from database import Database, ExampleWorkflow
 from database.executions.callbacks import CallbackStatus
 from database.executions.inputs import Submission
 from database.executions.journal_records import ExecutionResult
-from engine.plan import Progress
+from engine.outcome import Progress
 from engine.status import ExecutionStatus
 from flows.callbacks.dispatcher import (
     SLOTS,

@@ -9,7 +9,7 @@ from database.executions.callbacks import AttemptFailure, CallbackAttempt
 from database.executions.inputs import Submission
 from database.executions.journal_records import ExecutionResult
 from engine.errors import LeaseLostError
-from engine.plan import Progress
+from engine.outcome import Progress
 from engine.status import ExecutionStatus
 from tests.support.fake_clock import MovingClock
 from tests.support.stored_executions import BEGUN

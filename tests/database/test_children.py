@@ -7,8 +7,9 @@ from database import Database
 from database.executions.journal_records import ExecutionResult, NodeChanges, NodeEnded
 from database.tables import children, executions
 from engine.errors import LeaseLostError, WaitingForChildError
+from engine.node_run_key import NodeRunKey
+from engine.outcome import Progress
 from engine.parking import Resumption
-from engine.plan import Progress
 from engine.status import NodeStatus
 from engine.subworkflow_calls import ChildResult
 from tests.support.call_trees import (
@@ -39,7 +40,7 @@ async def test_the_child_is_stored_with_the_parking_of_the_node(database: Databa
     parent, child = await family(database)
     assert child.execution_id == "child"
     record = await database.journal.load(parent)
-    assert record.parked["call"].child_id == "child"
+    assert record.parked[NodeRunKey("call")].child_id == "child"
     assert (await database.journal.load(child)).parent_id == "parent"
     shown = await database.queries.execution("child")
     assert (shown.parent_execution_id, shown.parent_node_id) == ("parent", "call")

@@ -9,7 +9,7 @@ from database.executions.inputs import Submission
 from database.executions.journal_records import ExecutionResult, NodeChanges, NodeEnded
 from database.records import Lease
 from engine.errors import QueueFullError
-from engine.plan import Progress
+from engine.outcome import Progress
 from engine.status import ExecutionStatus, NodeStatus
 from tests.support.fake_clock import MovingClock
 from tests.support.stored_executions import BEGUN

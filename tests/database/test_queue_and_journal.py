@@ -24,7 +24,8 @@ from engine.errors import (
     LeaseLostError,
     WorkflowNotFoundError,
 )
-from engine.plan import Progress
+from engine.node_run_key import NodeRunKey
+from engine.outcome import Progress
 from engine.status import ExecutionStatus, NodeStatus
 from tests.support.fake_clock import MovingClock
 from tests.support.stored_executions import BEGUN
@@ -156,8 +157,8 @@ async def test_the_journal_is_what_a_new_owner_goes_on_from(
     assert record.seq == seq + 3 == BEGUN + 6
     assert record.inputs == '{"x":1}'
     assert record.document == '{"nodes": []}'
-    assert record.outcomes["a"].result == {"success": True, "outputData": {"x": 1}}
-    assert record.attempts == {"b": 1}
+    assert record.outcomes[NodeRunKey("a")].result == {"success": True, "outputData": {"x": 1}}
+    assert record.attempts == {NodeRunKey("b"): 1}
     assert record.cancel_requested is False
 
 

@@ -5,7 +5,7 @@ from database.executions.journal_records import NodeChanges, NodeEnded, NodeStar
 from database.executions.queue import ClaimedExecution
 from database.records import Lease
 from engine.document import Node
-from engine.plan import Progress
+from engine.outcome import Progress
 from engine.status import ExecutionStatus, NodeStatus
 from tests.database.test_queue_and_journal import LEASE, claim_one, ids, status, submit
 from tests.support.fake_clock import MovingClock

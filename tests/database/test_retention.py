@@ -9,7 +9,7 @@ from database import Database, ExampleWorkflow
 from database.executions.inputs import Submission
 from database.executions.journal_records import ExecutionResult
 from database.maintenance.retention import BATCH_SIZE
-from engine.plan import Progress
+from engine.outcome import Progress
 from engine.status import ExecutionStatus
 from tests.support.fake_clock import MovingClock
 from tests.support.main_project import create_main_database

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.document import parse_document
-from engine.inputs import start_manually
-from engine.loop_plan import Plan
-from engine.loops import FOR_EACH, ITEM, Loop, split_key
-from engine.plan import SKIPPED, Outcome, Step
+from engine.loops import FOR_EACH, ITEM, Loop
+from engine.node_run_key import NodeRunKey
+from engine.outcome import SKIPPED, Outcome
 from engine.status import NodeStatus
 from engine.validation import validate
 from tasks.registry import DEFAULT
+from tests.support.plans import PlannedRun, TextStep, by_key
 from tests.support.simulated_runs import (
     TYPES,
     Case,
@@ -47,7 +47,7 @@ class LoopCase:
     def body(self) -> Case:
         return self.items[0]
 
-    def plan(self) -> Plan:
+    def plan(self) -> PlannedRun:
         """A trigger, the loop with its body, and a node behind the loop."""
         loop = [node for node_id, node in self.body.nodes.items() if node_id != EACH]
         nodes = [{"id": "start", "type": "trigger"}, {"id": EACH, "type": FOR_EACH}]
@@ -66,7 +66,7 @@ class LoopCase:
         ]
         document = parse_document({"nodes": nodes, "connections": connections})
         graph = validate(document, (*TYPES, FOR_EACH), lambda _: [], DEFAULT.ports)
-        return Plan(graph, start_manually(graph, None))
+        return PlannedRun(graph)
 
 
 @st.composite
@@ -131,12 +131,12 @@ class LoopDriver:
         return True
 
     def _outcome(self, key: str) -> Outcome:
-        node_id, places = split_key(key)
-        if not places:
+        node_id, path = NodeRunKey.parse(key)
+        if not path:
             return Outcome(NodeStatus.COMPLETED, {"outputData": self.inputs[key]})
-        return self.case.items[int(places[1:-1])].nodes[node_id].outcome()
+        return self.case.items[path[0]].nodes[node_id].outcome()
 
-    def _take(self, step: Step) -> None:
+    def _take(self, step: TextStep) -> None:
         for key in (*step.skip, *step.decided, *step.start):
             assert key not in self.outcomes, f"{key} was decided before"
         self.outcomes.update(dict.fromkeys(step.skip, SKIPPED))
@@ -147,7 +147,7 @@ class LoopDriver:
             assert key not in self.in_flight, f"{key} was handed out twice"
             self.inputs[key] = self.plan.node_input(key, self.outcomes)
             self.in_flight.append(key)
-        under_way = {split_key(key)[1] for key in self.in_flight} - {""}
+        under_way = {NodeRunKey.parse(key).path for key in self.in_flight} - {()}
         self.most_at_once = max(self.most_at_once, len(under_way))
 
 
@@ -193,9 +193,9 @@ def test_no_more_items_are_under_way_than_may_be(case: LoopCase, seed: int) -> N
 @given(loop_cases(), seeds)
 def test_every_node_that_counts_is_decided_at_the_end(case: LoopCase, seed: int) -> None:
     run = LoopDriver(case, random.Random(seed)).drive()
-    progress = run.plan.progress(run.outcomes)
+    progress = run.plan.plan.progress(by_key(run.outcomes))
 
-    assert run.plan.counted == {"start", "end", *case.body.nodes}
+    assert run.plan.plan.counted == {"start", "end", *case.body.nodes}
     assert progress.completed + progress.failed + progress.skipped == progress.total
     for node_id in case.body.nodes.keys() - {EACH}:
         statuses = {fates(item)[node_id] for item in case.items}

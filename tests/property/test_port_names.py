@@ -7,12 +7,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from engine.errors import InvalidDocumentError
-from engine.inputs import start_manually
-from engine.loop_plan import Plan
 from engine.ports import Port
 from engine.validation import read_and_validate
 from tasks.registry import DEFAULT
-from tests.support.plans import done
+from tests.support.plans import PlannedRun, done
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "condition": {"conditionField": "a"},
@@ -74,7 +72,7 @@ def drawn(node_type: str, names: list[Any], key: str) -> dict[str, Any]:
 def run_of(node_type: str, names: list[Any], key: str) -> Any:
     """What follows from the node, and the inputs of all nodes that start."""
     graph = read_and_validate(drawn(node_type, names, key), DEFAULT.rules).graph
-    plan = Plan(graph, start_manually(graph, None))
+    plan = PlannedRun(graph)
     outcomes = {"it": OUTCOMES.get(node_type, done({"x": 1}))}
     if key in ("inputPort", "toPort", "targetHandle"):
         outcomes = {f"n{i}": done([i]) for i in range(len(names))}

@@ -4,8 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.document import Connection
-from engine.plan import Outcome, ScopePlan
+from engine.outcome import Outcome
+from engine.scope_plan import ScopePlan
 from engine.status import DECIDED, NodeStatus
+from tests.support.plans import progress_of
 from tests.support.simulated_runs import (
     Case,
     Driver,
@@ -120,7 +122,7 @@ def test_the_result_does_not_depend_on_the_order_in_which_nodes_end(
     assert this.outcomes == that.outcomes
     assert this.inputs == that.inputs
     assert one.plan.final_output(this.outcomes) == other.plan.final_output(that.outcomes)
-    assert one.plan.progress(this.outcomes) == other.plan.progress(that.outcomes)
+    assert progress_of(one.plan, this.outcomes) == progress_of(other.plan, that.outcomes)
 
 
 @thorough
@@ -178,7 +180,7 @@ def test_progress_counts_what_the_run_can_reach_and_never_falls(case: Case, seed
     before = 0
 
     while True:
-        progress = driver.plan.progress(driver.run.outcomes)
+        progress = progress_of(driver.plan, driver.run.outcomes)
         percentage = progress.percentage(finished=False)
         assert progress.total == len(counted)
         assert before <= percentage < 100

@@ -7,7 +7,8 @@ import pytest
 from engine.document import Connection, parse_document
 from engine.errors import InvalidDocumentError
 from engine.inputs import start_manually
-from engine.plan import Outcome, ScopePlan
+from engine.outcome import Outcome
+from engine.scope_plan import ScopePlan
 from engine.status import NodeStatus
 from engine.validation import MAX_CYCLES, validate
 

@@ -12,8 +12,8 @@ from database.executions.journal_records import ExecutionResult, NodeChanges, No
 from database.records import Lease
 from database.tables import logs
 from engine.document import Node
+from engine.outcome import Progress
 from engine.parking import Resumption
-from engine.plan import Progress
 from engine.status import ExecutionStatus, NodeStatus
 from engine.subworkflow_calls import ChildResult
 from tests.support.stored_executions import BEGUN

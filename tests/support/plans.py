@@ -4,14 +4,21 @@ Workflows are spelled ``"t:trigger a:http"`` and ``"t>a c>true>b a>j.A"``: the s
 leaves ``c`` at ``true``, the third enters ``j`` at port ``A``.
 """
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from engine.document import parse_document
 from engine.graph import Graph
 from engine.inputs import start_manually
+from engine.loops import Loop
+from engine.node_run_key import NodeRunKey
 from engine.normalization import normalize
-from engine.plan import Outcome, ScopePlan
+from engine.outcome import Outcome, Progress, Step
+from engine.plan import Plan
+from engine.scope_plan import ScopePlan
 from engine.status import NodeStatus
+from engine.tally import Tally
 from tasks.registry import DEFAULT
 
 
@@ -46,6 +53,67 @@ def graph(nodes: str, ways: str = "", **configs: dict[str, Any]) -> Graph:
 def plan(nodes: str, ways: str = "", **configs: dict[str, Any]) -> ScopePlan:
     drawn = graph(nodes, ways, **configs)
     return ScopePlan(drawn, start_manually(drawn, None))
+
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class TextStep:
+    """A step whose keys are strings."""
+
+    start: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    decided: Mapping[str, Outcome] = field(default_factory=dict[str, Outcome])
+    cancels_scopes: bool = False
+
+
+class PlannedRun:
+    """A plan with its loop states. All keys are strings, as in the journal."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.plan = Plan(graph, start_manually(graph, None))
+        self.states = self.plan.new_states()
+
+    def ready(
+        self, outcomes: Mapping[str, Outcome], active: Mapping[str, Loop] | None = None
+    ) -> TextStep:
+        step = self.plan.ready(by_key(outcomes), self.states, by_key(active or {}))
+        return self._text(step)
+
+    def after(
+        self,
+        ended: Iterable[str],
+        outcomes: Mapping[str, Outcome],
+        active: Mapping[str, Loop] | None = None,
+    ) -> TextStep:
+        keys = [NodeRunKey.parse(key) for key in ended]
+        step = self.plan.after(keys, by_key(outcomes), self.states, by_key(active or {}))
+        return self._text(step)
+
+    def node_input(self, key: str, outcomes: Mapping[str, Outcome]) -> Any:
+        return self.plan.node_input(NodeRunKey.parse(key), by_key(outcomes), self.states)
+
+    def failure(self, outcomes: Mapping[str, Outcome]) -> str | None:
+        return self.plan.failure(by_key(outcomes))
+
+    def is_cancelled_scope(self, key: str, outcomes: Mapping[str, Outcome]) -> bool:
+        return self.states.is_cancelled_scope(NodeRunKey.parse(key), by_key(outcomes))
+
+    @staticmethod
+    def _text(step: Step) -> TextStep:
+        decided = {str(key): outcome for key, outcome in step.decided.items()}
+        start, skip = tuple(map(str, step.start)), tuple(map(str, step.skip))
+        return TextStep(start, skip, decided, step.cancels_scopes)
+
+
+def by_key(values: Mapping[str, V]) -> dict[NodeRunKey, V]:
+    """Return ``values`` by node run key instead of by its string."""
+    return {NodeRunKey.parse(key): value for key, value in values.items()}
+
+
+def progress_of(plan: ScopePlan, outcomes: Mapping[str, Outcome]) -> Progress:
+    return Tally(plan.counted, outcomes).progress()
 
 
 def done(output: Any = None, **result: Any) -> Outcome:

@@ -1,8 +1,7 @@
 """Random runs for the property tests: a strategy, an oracle and a driver.
 
-The oracle works from the contract's words over the drawn case itself, sweeping until nothing
-changes; it knows neither ``Graph`` nor ``ScopePlan``. The driver acts as the flow does, without a
-database: it starts what the plan says, ends nodes in a random order and asks what follows.
+The oracle applies the words of the contract to the drawn case, without ``Graph`` and ``ScopePlan``.
+The driver acts as the flow without a database, and ends nodes in a random order.
 """
 
 import random
@@ -14,7 +13,8 @@ from hypothesis import strategies as st
 
 from engine.document import parse_document
 from engine.inputs import RunStart, start_by_webhook, start_manually
-from engine.plan import SKIPPED, Outcome, ScopePlan, Step
+from engine.outcome import SKIPPED, Outcome, ScopeStep
+from engine.scope_plan import ScopePlan
 from engine.status import NodeStatus
 from engine.validation import validate
 from tasks.registry import DEFAULT
@@ -382,7 +382,7 @@ class Driver:
             self.run.handed_out_after_stop += step.start + step.skip
         return True
 
-    def _take(self, step: Step) -> None:
+    def _take(self, step: ScopeStep) -> None:
         for node_id in step.skip:
             self._decide(node_id, SKIPPED)
         for node_id in step.start:

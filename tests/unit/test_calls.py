@@ -7,8 +7,8 @@ import pytest
 
 from engine.errors import NodeError
 from engine.json_values import JsonValue
+from engine.outcome import Outcome
 from engine.parking import ParkedNode, Resumption, why_not_parking
-from engine.plan import Outcome
 from engine.reasons import MAX_ERROR_CHARS
 from engine.status import NodeStatus
 from engine.subworkflow_calls import ChildResult

@@ -6,16 +6,14 @@ import pytest
 
 from engine.document import parse_document
 from engine.errors import InvalidDocumentError
-from engine.graph import Graph
-from engine.inputs import start_manually
-from engine.loop_plan import Plan
-from engine.loops import FOR_EACH, Loop, Loops, outer, split_key
-from engine.plan import Outcome, Step
-from engine.rerun import taken_over
+from engine.loops import FOR_EACH, Loop, Loops
+from engine.node_run_key import NodeRunKey
+from engine.outcome import Outcome
+from engine.rerun import reused_runs
 from engine.status import NodeStatus
 from engine.validation import validate
 from tasks.registry import DEFAULT
-from tests.support.plans import done, failed, graph
+from tests.support.plans import PlannedRun, TextStep, by_key, done, failed, graph
 
 SKIPPED = Outcome(NodeStatus.SKIPPED)
 LOOP = graph("t:trigger each:forEach a:x b:x end:output", "t>each each>item>a a>b each>done>end")
@@ -25,35 +23,28 @@ NESTED = graph(
 )
 
 
-def plan_of(loop: Graph) -> Plan:
-    return Plan(loop, start_manually(loop, None))
-
-
 @pytest.mark.parametrize(
-    ("key", "node_id", "places"),
+    ("text", "key"),
     [
-        ("a", "a", ""),
-        ("a[3]", "a", "[3]"),
-        ("a[3][0]", "a", "[3][0]"),
-        ("a [x][12]", "a [x]", "[12]"),
-        ("a[3].b", "a[3].b", ""),
-        ("a[٣]", "a[٣]", ""),
-        ("[0]", "", "[0]"),
+        ("a", NodeRunKey("a")),
+        ("a[3]", NodeRunKey("a", (3,))),
+        ("a[3][10]", NodeRunKey("a", (3, 10))),
+        ("a [x][12]", NodeRunKey("a [x]", (12,))),
+        ("a[3].b", NodeRunKey("a[3].b")),
+        ("a[٣]", NodeRunKey("a[٣]")),
+        ("a[03]", NodeRunKey("a[03]")),
+        ("[0]", NodeRunKey("", (0,))),
     ],
 )
-def test_a_key_is_the_nodes_id_and_its_places(key: str, node_id: str, places: str) -> None:
-    assert split_key(key) == (node_id, places)
-
-
-def test_the_innermost_place_is_the_last() -> None:
-    assert outer("[3][10]") == ("[3]", 10)
-    assert outer("[7]") == ("", 7)
+def test_a_key_has_one_string_form(text: str, key: NodeRunKey) -> None:
+    assert NodeRunKey.parse(text) == key
+    assert str(key) == text
 
 
 def test_a_body_is_all_that_lies_behind_item_connections() -> None:
     loops = Loops(NESTED)
     assert loops.bodies == {"outer": {"inner", "x", "after"}, "inner": {"x"}}
-    assert loops.around == {"inner": "outer", "after": "outer", "x": "inner"}
+    assert loops.enclosing == {"inner": "outer", "after": "outer", "x": "inner"}
     assert loops.outermost("x") == "outer"
     assert set(loops.scope(None).nodes) == {"t", "outer", "end"}
     assert set(loops.scope("outer").nodes) == {"outer", "inner", "after"}
@@ -117,7 +108,7 @@ def test_ids_may_end_in_brackets_where_there_are_no_loops() -> None:
     document = parse_document({"nodes": [node("a[1]"), node("b[2]")], "connections": [
         way("a[1]", "b[2]"),
     ]})  # fmt: skip
-    plan = plan_of(validate(document, {"x"}, lambda _: [], DEFAULT.ports))
+    plan = PlannedRun(validate(document, {"x"}, lambda _: [], DEFAULT.ports))
     assert plan.ready({}).start == ("a[1]",)
     assert plan.after(["a[1]"], {"a[1]": done(5)}).start == ("b[2]",)
     assert plan.node_input("b[2]", {"a[1]": done(5)}) == 5
@@ -128,49 +119,49 @@ def begun(items: int, **how: Any) -> dict[str, Loop]:
 
 
 def test_a_loop_begins_as_many_items_as_may_be_under_way() -> None:
-    plan = plan_of(LOOP)
+    plan = PlannedRun(LOOP)
     outcomes = {"t": done({})}
     assert plan.ready(outcomes, begun(5, concurrency=2)).start == ("a[0]", "a[1]")
     assert plan.node_input("a[1]", outcomes) == 1
 
 
 def test_a_failed_item_ends_the_loop_and_nothing_of_it_starts_any_more() -> None:
-    plan = plan_of(LOOP)
+    plan = PlannedRun(LOOP)
     outcomes: dict[str, Outcome] = {"t": done({})}
     loops = begun(3, concurrency=2)
     plan.ready(outcomes, loops)
     outcomes |= {"a[0]": done(1), "a[1]": failed()}
     step = plan.after(["a[0]", "a[1]"], outcomes, loops)
     assert step.start == ()
-    assert step.closes
+    assert step.cancels_scopes
     assert step.decided["each"].error == "item 1: Node 'a' failed: broke"
     assert step.decided["a"].error == "failed in 1 of 2 items; first 'a[1]': broke"
     outcomes |= dict.fromkeys(step.skip, SKIPPED)
     outcomes |= step.decided
     assert plan.failure(outcomes) == "Node 'each' failed: item 1: Node 'a' failed: broke"
-    assert plan.is_closed("b[0]", outcomes)
+    assert plan.is_cancelled_scope("b[0]", outcomes)
 
 
 def test_where_the_others_go_on_a_failed_item_makes_room() -> None:
-    plan = plan_of(LOOP)
+    plan = PlannedRun(LOOP)
     outcomes: dict[str, Outcome] = {"t": done({})}
-    loops = begun(3, goes_on=True)
+    loops = begun(3, continues_on_error=True)
     assert plan.ready(outcomes, loops).start == ("a[0]",)
     outcomes["a[0]"] = failed()
     assert plan.after(["a[0]"], outcomes, loops).start == ("a[1]",)
-    assert plan.is_closed("b[0]", outcomes)
-    assert not plan.is_closed("b[1]", outcomes)
-    assert plan.how_far("each") == (1, 3)
+    assert plan.is_cancelled_scope("b[0]", outcomes)
+    assert not plan.is_cancelled_scope("b[1]", outcomes)
+    assert plan.states.progress_of(NodeRunKey("each")) == (1, 3)
 
 
 def test_begun_anew_a_failed_item_that_came_out_of_order_takes_nobodys_place() -> None:
     outcomes: dict[str, Outcome] = {"t": done({}), "a[2]": failed()}
-    step = plan_of(LOOP).ready(outcomes, begun(4, concurrency=2, goes_on=True))
+    step = PlannedRun(LOOP).ready(outcomes, begun(4, concurrency=2, continues_on_error=True))
     assert step.start == ("a[0]", "a[1]")
 
 
 def test_a_loop_over_nothing_is_over_at_once_and_skips_its_body() -> None:
-    plan = plan_of(LOOP)
+    plan = PlannedRun(LOOP)
     outcomes = {"t": done({})}
     step = plan.ready(outcomes, begun(0))
     assert step.decided["each"].result["outputData"] == []
@@ -179,16 +170,16 @@ def test_a_loop_over_nothing_is_over_at_once_and_skips_its_body() -> None:
 
 
 def test_a_loop_without_a_body_gives_its_items() -> None:
-    plan = plan_of(graph("each:forEach end:output", "each>done>end"))
+    plan = PlannedRun(graph("each:forEach end:output", "each>done>end"))
     step = plan.ready({}, begun(3))
     assert step.decided["each"].result["outputData"] == [0, 1, 2]
 
 
 def test_a_loop_that_is_skipped_skips_its_body() -> None:
     skipping = graph("c:x each:forEach a:x", "c>true>each each>item>a")
-    plan = plan_of(skipping)
+    plan = PlannedRun(skipping)
     outcomes = {"c": done(1, conditionResult=False)}
-    assert plan.after(["c"], outcomes) == Step(skip=("each", "a"))
+    assert plan.after(["c"], outcomes) == TextStep(skip=("each", "a"))
 
 
 FIRST = {"t": done({})}
@@ -213,7 +204,8 @@ WHOLE = {"a[0]": done(1), "b[0]": done(1), "a": done(), "b": done(), "each": don
 def test_a_rerun_keeps_what_the_items_of_a_failed_loop_have(
     outcomes: dict[str, Outcome], from_node_id: str | None, changed: set[str], kept: set[str]
 ) -> None:
-    assert taken_over(LOOP, outcomes, from_node_id, changed).keys() == kept
+    reused = reused_runs(LOOP, by_key(outcomes), from_node_id, changed)
+    assert set(map(str, reused)) == kept
 
 
 def test_a_rerun_keeps_whole_inner_loops_of_items_that_are_not_done() -> None:
@@ -229,5 +221,5 @@ def test_a_rerun_keeps_whole_inner_loops_of_items_that_are_not_done() -> None:
         "inner[1]": failed(),
         "outer": failed(),
     }
-    kept = taken_over(NESTED, outcomes, None, set())
-    assert kept.keys() == {"t", "x[0][0]", "x[0]", "inner[0]", "x[1][0]"}
+    reused = reused_runs(NESTED, by_key(outcomes), None, set())
+    assert set(map(str, reused)) == {"t", "x[0][0]", "x[0]", "inner[0]", "x[1][0]"}

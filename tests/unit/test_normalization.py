@@ -5,15 +5,13 @@ from typing import Any
 import pytest
 
 from engine.errors import InvalidDocumentError
-from engine.graph import Graph
 from engine.inputs import start_manually
-from engine.loop_plan import Plan
 from engine.normalization import Normalized
-from engine.plan import Outcome
+from engine.outcome import Outcome
 from engine.validation import read_and_validate, read_graph
 from tasks.registry import DEFAULT
 from tests.support.documents import document, node
-from tests.support.plans import done
+from tests.support.plans import PlannedRun, done
 
 CONDITION = {"conditionField": "a"}
 COLUMNS = {"columnsOutputA": ["a"]}
@@ -31,10 +29,6 @@ def refused(data: Any) -> InvalidDocumentError:
     with pytest.raises(InvalidDocumentError) as raised:
         read_and_validate(data, DEFAULT.rules)
     return raised.value
-
-
-def plan_of(graph: Graph) -> Plan:
-    return Plan(graph, start_manually(graph, None))
 
 
 # Disabled nodes
@@ -56,18 +50,18 @@ def test_the_input_of_a_disabled_node_leaves_by_one_way_or_by_all(
 ):
     flow = ("start -> off", *(f"off -{port}-> {port}" for port in ports), "off -> None")
     ends = [node(end, "output") for end in (*ports, "None")]
-    plan = plan_of(normalized(node("start", "trigger"), off(drawn), *ends, flow=flow).graph)
+    plan = PlannedRun(normalized(node("start", "trigger"), off(drawn), *ends, flow=flow).graph)
     outcomes: dict[str, Outcome] = {"start": done([1]), "off": done([1])}
     step = plan.ready(outcomes)
     assert list(step.start) == [str(port) for port in (*ports, None) if port in live]
     assert all(plan.node_input(end, outcomes) == [1] for end in step.start)
-    assert plan.counted == {"start", "off", *map(str, ports), "None"}
-    assert not plan.loops.bodies
+    assert plan.plan.counted == {"start", "off", *map(str, ports), "None"}
+    assert not plan.plan.scopes.bodies
 
 
 def test_the_inputs_of_a_disabled_join_are_merged_as_for_any_node():
     nodes = (node("a", "http", httpUrl="http://x"), node("b", "trigger"), off(node("j", "join")))
-    plan = plan_of(normalized(*nodes, flow=("a -> j:A", "b -> j:B")).graph)
+    plan = PlannedRun(normalized(*nodes, flow=("a -> j:A", "b -> j:B")).graph)
     assert plan.node_input("j", {"a": done([1]), "b": done([2])}) == [1, 2]
 
 
@@ -76,7 +70,7 @@ def test_a_disabled_output_does_not_count_as_reached():
         node("start", "trigger"), off(node("x")), node("y"), flow=("start -> x", "start -> y")
     )
     outcomes = {"start": done(0), "x": done(1), "y": done(2)}
-    assert plan_of(drawn.graph).final_output(outcomes) == 2
+    assert PlannedRun(drawn.graph).final_output(outcomes) == 2
 
 
 def test_a_disabled_node_keeps_its_data_hidden_and_its_type_in_logs():
@@ -95,15 +89,15 @@ def test_a_disabled_entry_node_at_a_root_is_skipped_and_elsewhere_passes_on(kind
         node("end"),
         flow=("start -> inside", "inside -> end", "root -> end"),
     )
-    plan = plan_of(drawn.graph)
+    plan = PlannedRun(drawn.graph)
     step = plan.ready({})
     assert (step.start, step.skip) == (("start",), ("root",))
-    assert plan.counted == {"start", "inside", "end"}
+    assert plan.plan.counted == {"start", "inside", "end"}
 
 
 def test_a_disabled_root_of_another_type_passes_null_on():
     drawn = normalized(off(node("a", "manualInput")), node("end"), flow=("a -> end",))
-    plan = plan_of(drawn.graph)
+    plan = PlannedRun(drawn.graph)
     assert plan.ready({}).start == ("a",)
     assert plan.node_input("a", {}) is None
 

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
+from engine.data_flow import error_mode
 from engine.document import parse_document
 from engine.inputs import start_by_webhook
 from engine.options import OnError
-from engine.plan import SKIPPED, Outcome, ScopePlan, Step, describe_failure
+from engine.outcome import SKIPPED, Outcome, ScopeStep, describe_failure
+from engine.scope_plan import ScopePlan
 from tests.support.plans import ROWS, WENT_FALSE, WENT_TRUE, done, failed, graph, plan
 
 DIAMOND = ("t:trigger a:http b:http c:http", "t>a t>b a>c b>c")
@@ -17,13 +19,15 @@ DIAMOND = ("t:trigger a:http b:http c:http", "t>a t>b a>c b>c")
 
 
 def test_roots_start_the_run() -> None:
-    assert plan("t:trigger m:manualInput a:http b:http", "t>b").ready({}) == Step(("t", "m", "a"))
+    assert plan("t:trigger m:manualInput a:http b:http", "t>b").ready({}) == ScopeStep(
+        ("t", "m", "a")
+    )
 
 
 def test_an_entry_node_that_is_not_fired_is_skipped_and_so_is_what_only_it_feeds() -> None:
     run = plan("t:trigger w:webhook a:http b:http c:http", "w>a a>b t>c b>c")
 
-    assert run.ready({}) == Step(("t",), ("w", "a", "b"))
+    assert run.ready({}) == ScopeStep(("t",), ("w", "a", "b"))
 
 
 def test_a_delivery_fires_its_webhook_and_other_roots_run_all_the_same() -> None:
@@ -31,38 +35,40 @@ def test_a_delivery_fires_its_webhook_and_other_roots_run_all_the_same() -> None
 
     step = ScopePlan(drawn, start_by_webhook(drawn, "w", {})).ready({})
 
-    assert step == Step(("w", "m"), ("t", "a", "v"))
+    assert step == ScopeStep(("w", "m"), ("t", "a", "v"))
 
 
 def test_an_entry_node_that_is_fed_by_another_node_runs_like_any_other() -> None:
-    assert plan("a:http t:trigger", "a>t").after(["a"], {"a": done()}) == Step(("t",))
+    assert plan("a:http t:trigger", "a>t").after(["a"], {"a": done()}) == ScopeStep(("t",))
 
 
 def test_a_comment_without_connections_is_not_part_of_the_run() -> None:
     run = plan("t:trigger note:comment")
 
-    assert run.ready({}) == Step(("t",))
-    assert run.progress({}).total == 1
+    assert run.ready({}) == ScopeStep(("t",))
+    assert len(run.counted) == 1
 
 
 def test_a_comment_inside_a_path_runs() -> None:
-    assert plan("t:trigger note:comment", "t>note").after(["t"], {"t": done()}) == Step(("note",))
+    assert plan("t:trigger note:comment", "t>note").after(["t"], {"t": done()}) == ScopeStep(
+        ("note",)
+    )
 
 
 def test_a_node_starts_as_soon_as_every_connection_into_it_is_decided() -> None:
     run = plan(*DIAMOND)
 
-    assert run.after(["t"], {"t": done()}) == Step(("a", "b"))
-    assert run.after(["a"], {"t": done(), "a": done()}) == Step()
-    assert run.after(["b"], {"t": done(), "a": done(), "b": done()}) == Step(("c",))
+    assert run.after(["t"], {"t": done()}) == ScopeStep(("a", "b"))
+    assert run.after(["a"], {"t": done(), "a": done()}) == ScopeStep()
+    assert run.after(["b"], {"t": done(), "a": done(), "b": done()}) == ScopeStep(("c",))
 
 
 def test_the_lower_node_of_a_diamond_runs_once_though_both_sides_end_together() -> None:
-    assert plan(*DIAMOND).after(["a", "b"], {i: done() for i in "tab"}) == Step(("c",))
+    assert plan(*DIAMOND).after(["a", "b"], {i: done() for i in "tab"}) == ScopeStep(("c",))
 
 
 def test_a_run_that_goes_on_after_a_crash_starts_what_was_in_flight_and_nothing_twice() -> None:
-    assert plan(*DIAMOND).ready({"t": done(), "a": done()}) == Step(("b",))
+    assert plan(*DIAMOND).ready({"t": done(), "a": done()}) == ScopeStep(("b",))
 
 
 @pytest.mark.parametrize("ended", [{}, {"t": done()}, {i: done() for i in "tab"}])
@@ -73,7 +79,7 @@ def test_asking_again_gives_the_same_answer(ended: dict[str, Outcome]) -> None:
 
 
 def test_when_all_is_decided_nothing_follows() -> None:
-    assert plan(*DIAMOND).ready({i: done() for i in "tabc"}) == Step()
+    assert plan(*DIAMOND).ready({i: done() for i in "tabc"}) == ScopeStep()
 
 
 # --- what is live -----------------------------------------------------------------------------
@@ -115,27 +121,27 @@ def test_which_connections_are_live(on_error: str, outcome: Outcome, live: str) 
 def test_an_approval_s_answer_picks_the_side() -> None:
     run = plan("p:approval yes:http no:http", "p>true>yes p>false>no")
 
-    assert run.after(["p"], {"p": WENT_FALSE}) == Step(("no",), ("yes",))
+    assert run.after(["p"], {"p": WENT_FALSE}) == ScopeStep(("no",), ("yes",))
 
 
 def test_a_node_all_of_whose_connections_are_dead_is_skipped_and_so_on_downstream() -> None:
     run = plan("c:condition a:http b:http d:http", "c>true>a a>b b>d c>d")
 
-    assert run.after(["c"], {"c": WENT_FALSE}) == Step(("d",), ("a", "b"))
+    assert run.after(["c"], {"c": WENT_FALSE}) == ScopeStep(("d",), ("a", "b"))
 
 
 def test_one_live_connection_is_enough() -> None:
     run = plan("c:condition a:http b:http d:http", "c>true>a c>false>b a>d b>d")
     outcomes = {"c": WENT_TRUE, "b": SKIPPED, "a": done()}
 
-    assert run.after(["a"], outcomes) == Step(("d",))
+    assert run.after(["a"], outcomes) == ScopeStep(("d",))
 
 
 def test_a_dead_connection_decides_nothing_while_another_is_open() -> None:
     run = plan("c:condition x:http a:http d:http", "c>true>a a>d x>d")
 
-    assert run.after(["c"], {"c": WENT_FALSE}) == Step((), ("a",))
-    assert run.after(["x"], {"c": WENT_FALSE, "a": SKIPPED, "x": done()}) == Step(("d",))
+    assert run.after(["c"], {"c": WENT_FALSE}) == ScopeStep((), ("a",))
+    assert run.after(["x"], {"c": WENT_FALSE, "a": SKIPPED, "x": done()}) == ScopeStep(("d",))
 
 
 # --- onError ----------------------------------------------------------------------------------
@@ -157,7 +163,7 @@ def test_a_failure_stops_the_run_unless_the_node_says_otherwise(
 ) -> None:
     run = plan("a:http", a=config)
 
-    assert run.on_error("a") == mode
+    assert error_mode(run.graph.nodes["a"]) == mode
     assert run.stops("a", failed()) == (mode == OnError.STOP)
     assert not run.stops("a", done())
     assert not run.stops("a", SKIPPED)
@@ -167,8 +173,8 @@ def test_after_a_failure_that_stops_nothing_new_starts() -> None:
     run = plan("t:trigger a:http b:http c:http d:http", "t>a t>b a>c b>d")
     outcomes = {"t": done(), "a": failed(), "b": done()}
 
-    assert run.after(["a", "b"], outcomes) == Step()
-    assert run.ready(outcomes) == Step()
+    assert run.after(["a", "b"], outcomes) == ScopeStep()
+    assert run.ready(outcomes) == ScopeStep()
 
 
 def test_the_error_names_the_node_and_the_reason_of_the_first_failure_that_stops() -> None:
@@ -190,7 +196,7 @@ def test_with_continue_the_children_get_the_error_and_the_run_goes_on() -> None:
     run = plan("a:http b:http", "a>b", a={"onError": "continue"})
     outcomes = {"a": failed("HTTP 500")}
 
-    assert run.after(["a"], outcomes) == Step(("b",))
+    assert run.after(["a"], outcomes) == ScopeStep(("b",))
     assert run.node_input("b", outcomes) == {"error": {"nodeId": "a", "message": "HTTP 500"}}
 
 
@@ -198,6 +204,6 @@ def test_with_branch_only_the_error_connection_is_live() -> None:
     run = plan("a:http b:http oops:http", "a>b a>error>oops", a={"onError": "branch"})
     outcomes = {"a": failed("HTTP 500")}
 
-    assert run.after(["a"], outcomes) == Step(("oops",), ("b",))
+    assert run.after(["a"], outcomes) == ScopeStep(("oops",), ("b",))
     assert run.node_input("oops", outcomes) == {"error": {"nodeId": "a", "message": "HTTP 500"}}
-    assert run.after(["a"], {"a": done()}) == Step(("b",), ("oops",))
+    assert run.after(["a"], {"a": done()}) == ScopeStep(("b",), ("oops",))

@@ -7,9 +7,10 @@ import pytest
 from engine.document import parse_document
 from engine.inputs import RunStart, start_manually
 from engine.normalization import normalize
-from engine.plan import SKIPPED, Outcome, Progress, ScopePlan
+from engine.outcome import SKIPPED, Outcome, Progress
+from engine.scope_plan import ScopePlan
 from tasks.registry import DEFAULT
-from tests.support.plans import ROWS, WENT_FALSE, WENT_TRUE, done, failed, graph, plan
+from tests.support.plans import ROWS, WENT_FALSE, WENT_TRUE, done, failed, graph, plan, progress_of
 
 # --- inputs -----------------------------------------------------------------------------------
 
@@ -236,7 +237,7 @@ def test_progress_counts_what_the_run_can_reach(nodes: str, ways: str, counted: 
     run = plan(nodes, ways)
 
     assert run.counted == set(counted.split())
-    assert run.progress({}) == Progress(len(counted.split()), 0, 0, 0)
+    assert progress_of(run, {}) == Progress(len(counted.split()), 0, 0, 0)
 
 
 def test_progress_tells_completed_failed_and_skipped_apart() -> None:
@@ -250,7 +251,7 @@ def test_progress_tells_completed_failed_and_skipped_apart() -> None:
         "b": SKIPPED,
     }
 
-    assert run.progress(outcomes) == Progress(total=4, completed=2, failed=1, skipped=1)
+    assert progress_of(run, outcomes) == Progress(total=4, completed=2, failed=1, skipped=1)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from engine.document import parse_document
 from engine.errors import InvalidDocumentError
 from engine.graph import Graph
 from engine.inputs import start_manually
-from engine.plan import ScopePlan
 from engine.ports import Port, ports_of
+from engine.scope_plan import ScopePlan
 from engine.validation import read_and_validate
 from flows.node_catalog import catalogue
 from tasks.config.base import NodeConfig
