@@ -1,6 +1,6 @@
 """Web charsets: finds the encodings of the WHATWG Encoding Standard by label, and decodes bytes.
 
-Python knows about a hundred more codecs. Some of them need quadratic time (``punycode``), and some
+Python has about a hundred more codecs. Some of them need quadratic time (``punycode``), and some
 are not encodings of text at all (``zip``, ``rot13``), so a label from outside never reaches
 ``codecs.lookup``. Decoding reads its input in pieces and calls ``check_stop`` between them.
 """
@@ -32,7 +32,7 @@ _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))'
 
 @dataclass(frozen=True, slots=True)
 class Charset:
-    """An encoding that web browsers know."""
+    """An encoding that web browsers support."""
 
     name: str
     """Its name in the standard, in lower case: ``windows-1252``."""

@@ -9,8 +9,8 @@ from tasks.masking import secret_masker
 
 MIN_CREDENTIAL_LENGTH = 8
 """Minimum length of a credential that is masked wherever it appears, in characters. Local servers
-have keys such as ``ollama`` and passwords such as ``test``, which are words of ordinary texts too:
-those are masked only where they are used as a credential (``Bearer ollama``, ``:test@``)."""
+have keys such as ``ollama`` and passwords such as ``test``, which are also ordinary words, so they
+are masked only where they are used as a credential (``Bearer ollama``, ``:test@``)."""
 
 _CREDENTIAL_NAME = re.compile("password|passwd|secret|token|key", re.IGNORECASE)
 

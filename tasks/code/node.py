@@ -12,18 +12,19 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 from weakref import WeakKeyDictionary
 
 from prefect import task
 from pydantic import BeforeValidator, Field, field_validator
 
 from engine.errors import NodeError
-from engine.json_values import JsonValue, encode_json, load_json
+from engine.json_values import JsonValue, encode_json, is_object, load_json
 from tasks.code import runner
 from tasks.config.base import NodeConfig, read_config
 from tasks.config.fields import LONG_TEXT, ProcessingMode, trimmed
@@ -115,7 +116,7 @@ def _slot() -> asyncio.Semaphore:
     return _slots[loop]
 
 
-async def _run(request: dict[str, JsonValue], limits: _ResourceLimits) -> dict[str, JsonValue]:
+async def _run(request: dict[str, JsonValue], limits: _ResourceLimits) -> Mapping[str, JsonValue]:
     directory = TemporaryDirectory(prefix="code-", ignore_cleanup_errors=True)
     try:
         result, status = await _run_process(directory.name, request, limits)
@@ -134,7 +135,7 @@ async def _run(request: dict[str, JsonValue], limits: _ResourceLimits) -> dict[s
 
 async def _run_process(
     directory: str, request: dict[str, JsonValue], limits: _ResourceLimits
-) -> tuple[dict[str, JsonValue] | None, int | None]:
+) -> tuple[Mapping[str, JsonValue] | None, int | None]:
     """Return the result, or ``None`` if the process wrote none, and the exit status."""
     process = await _start(directory, limits)
     try:
@@ -166,7 +167,7 @@ async def _start(directory: str, limits: _ResourceLimits) -> Process:
     )
 
 
-async def _exchange(process: Process, request: dict[str, JsonValue]) -> dict[str, JsonValue]:
+async def _exchange(process: Process, request: dict[str, JsonValue]) -> Mapping[str, JsonValue]:
     """Send the request and return the result: its length in ten digits, then JSON.
 
     Raises:
@@ -186,7 +187,9 @@ async def _exchange(process: Process, request: dict[str, JsonValue]) -> dict[str
         result = load_json(await process.stdout.readexactly(int(length)))
     except ValueError:
         raise _code_error(_INVALID_RESULT_MESSAGE) from None
-    return cast("dict[str, JsonValue]", result)
+    if not is_object(result):
+        raise _code_error(_INVALID_RESULT_MESSAGE)
+    return result
 
 
 async def _kill(process: Process) -> None:

@@ -267,11 +267,10 @@ class _LlmConversation:
 
 def _reply(completion: ChatCompletion) -> Reply:
     usage = _usage(completion.usage)
-    if not cast("object", completion.choices):
+    if not completion.choices:
         return Reply("", is_truncated=False, usage=usage)
     choice = completion.choices[0]
-    text = text_of(cast("object", choice.message))
-    return Reply(text, choice.finish_reason == "length", usage)
+    return Reply(text_of(choice.message), choice.finish_reason == "length", usage)
 
 
 def _usage(usage: CompletionUsage | None) -> Usage:
@@ -279,8 +278,7 @@ def _usage(usage: CompletionUsage | None) -> Usage:
         return Usage()
     # Some servers omit counts, although the client's types require them.
     prompt, completion, total = (
-        cast("int | None", getattr(usage, f"{kind}_tokens", None)) or 0
-        for kind in ("prompt", "completion", "total")
+        getattr(usage, f"{kind}_tokens", None) or 0 for kind in ("prompt", "completion", "total")
     )
     return Usage(prompt, completion, total)
 

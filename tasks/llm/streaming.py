@@ -12,6 +12,7 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from engine.errors import NodeError
+from engine.json_values import is_object
 from tasks.http.client import describe_error
 from tasks.http.media_types import media_type
 from tasks.llm.content import INVALID_REQUEST, server_failure, text_of
@@ -64,13 +65,12 @@ class CompletionStream:
 async def _whole_completion(stream: AsyncStream[ChatCompletionChunk], on_piece: OnPiece) -> object:
     await stream.response.aread()
     body: object = stream.response.json()
-    if not isinstance(body, dict):
+    if not is_object(body):
         return body
-    completion = ChatCompletion.construct(**cast("dict[str, Any]", body))
-    for choice in (cast("list[Any] | None", completion.choices) or [])[:1]:
-        message = getattr(choice, "message", None)
-        if text := text_of(message):
-            on_piece(text)
+    completion = ChatCompletion.construct(**body)
+    choices = getattr(completion, "choices", None)
+    if choices and (text := text_of(getattr(choices[0], "message", None))):
+        on_piece(text)
     return completion
 
 
@@ -87,8 +87,7 @@ async def _accumulate(
         reason = describe_error(error.__cause__ or error)
         raise NodeError(f"the model server at {host} interrupted its reply: {reason}") from error
     except openai.APIError as error:
-        body = cast("object", error.body)
-        raise server_failure(body or error.message, host) from error
+        raise server_failure(error.body or error.message, host) from error
     return reply.completion(host)
 
 

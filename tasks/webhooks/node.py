@@ -1,4 +1,4 @@
-"""Webhook node: starts an execution when a request arrives, and passes on the received data."""
+"""Webhook node: starts an execution when a request arrives, and passes the received data on."""
 
 from typing import Annotated, Any
 
@@ -38,28 +38,28 @@ class WebhookConfig(
     inputs=(),
     json_schema_extra=_SECRET_REQUIRED,
 ):
-    """Starts a run on a call from outside and passes on what was received."""
+    """Starts an execution when a request arrives, and passes the received data on."""
 
     webhook_token: Annotated[str | None, AfterValidator(usable_token)] = Field(
         default=None, title="Token", repr=False, json_schema_extra={**SECRET, "pattern": "^[^/]*$"}
     )
-    """The last part of the webhook's address; calls without it are refused."""
-    # Before the secret, whose validator reads it.
+    """The last part of the webhook's address; requests without it are rejected."""
+    # Declared before the secret, because the secret's validator reads it.
     webhook_signature: Annotated[SignatureScheme, BeforeValidator(lower)] = Field(
         default=SignatureScheme.STANDARD, title="Signature"
     )
-    """The way in which the caller signs: Standard Webhooks, or as GitHub, Stripe or Slack do."""
+    """The scheme of the signature: Standard Webhooks, or that of GitHub, Stripe or Slack."""
     webhook_secret: str | None = Field(
         default=None, title="Secret", repr=False, validate_default=True, json_schema_extra=SECRET
     )
-    """The key with which the caller signs its deliveries, or ``{{ secrets.NAME }}``; base64 for
+    """The key with which the sender signs its deliveries, or ``{{ secrets.NAME }}``; base64 for
     ``standard``."""
 
     @field_validator("webhook_secret")
     @classmethod
     def _is_usable(cls, secret: str | None, info: ValidationInfo) -> str | None:
         scheme = info.data.get("webhook_signature")
-        if scheme is None:  # it is invalid already
+        if scheme is None:  # the scheme is invalid, which is an error of its own
             return secret
         if secret is not None:
             return usable_secret(secret, scheme)
@@ -73,6 +73,6 @@ async def handle_webhook(
     node: dict[str, Any],  # noqa: ARG001 - every handler takes a node and an input
     input_data: JsonValue,
 ) -> dict[str, JsonValue]:
-    """Passes on what was received, ``{}`` when it was nothing."""
+    """Pass the received data on; ``{}`` if there is none."""
     received: JsonValue = {} if input_data is None else input_data
     return {"success": True, "message": "Webhook received", "outputData": received}

@@ -1,15 +1,23 @@
-"""The webhookResponse: decides what the caller of the execution's webhook is answered."""
+"""Webhook response node: defines the response to the caller of the execution's webhook."""
 
 import re
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from prefect import task
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from engine.errors import NodeError
-from engine.json_values import JsonValue, Missing, as_text, kind_of, load_json, lookup
+from engine.json_values import (
+    JsonValue,
+    Missing,
+    as_text,
+    is_list,
+    is_object,
+    kind_of,
+    load_json,
+    lookup,
+)
 from engine.response_headers import EXPLANATION, is_permitted, schema_pattern
 from tasks.compute import compute
 from tasks.config.base import (
@@ -27,16 +35,16 @@ from tasks.config.json_schema import required_when
 from tasks.http.config import Pair, as_pairs
 
 REPLY = "webhookReply"
-"""The key of the result that holds the answer: ``{"status", "headers": [[name, value]], "body"}``.
-"""
+"""Key of the response in the result: ``{"status", "headers": [[name, value]], "body"}``."""
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_MAX_SHOWN_FIELDS = 20
 _NAME_PATTERN = schema_pattern()
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class ResponseMode(StrEnum):
-    """What the answer's body is."""
+    """Source of the response body."""
 
     PASSTHROUGH = "passthrough"
     SELECTED = "selected"
@@ -44,17 +52,17 @@ class ResponseMode(StrEnum):
 
 
 class ResponseHeader(Pair, title="Header"):
-    """One header of the answer."""
+    """One header of the response."""
 
     key: str = Field(default="", title="Name", json_schema_extra={"pattern": _NAME_PATTERN})
-    """The name; a row without one is left out."""
+    """The name; a row without a name is ignored."""
 
     @field_validator("key")
     @classmethod
     def _is_a_name(cls, name: str) -> str:
         name = name.strip()
         if name and not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"'{name}' cannot be the name of a header")
+            raise ValueError(f"'{name}' is not a valid header name")
         if name and not is_permitted(name):
             raise ValueError(f"header '{name}' is not permitted in a response; {EXPLANATION}")
         return name
@@ -63,7 +71,7 @@ class ResponseHeader(Pair, title="Header"):
     @classmethod
     def _is_one_line(cls, value: JsonValue) -> JsonValue:
         if isinstance(value, str) and not has_template(value) and _CONTROL.search(value):
-            raise ValueError("the value of a header cannot have a control character in it")
+            raise ValueError("the value of a header cannot contain a control character")
         return value
 
 
@@ -95,20 +103,20 @@ class WebhookResponseConfig(
     category="end",
     json_schema_extra=_RESPONSE_FIELDS_REQUIRED,
 ):
-    """Decides what the webhook's caller is answered, and passes its input on."""
+    """Defines the response to the webhook's caller, and passes its input on."""
 
     webhook_response_mode: Annotated[ResponseMode, BeforeValidator(trimmed)] = Field(
-        default=ResponseMode.PASSTHROUGH, title="Answer with"
+        default=ResponseMode.PASSTHROUGH, title="Response body"
     )
-    """The input as it is, some fields of it, or a template."""
+    """The whole input, some fields of it, or a template."""
     webhook_response_fields: Annotated[
         list[str], BeforeValidator(as_names, json_schema_input_type=_FormNames)
     ] = Field(default_factory=list[str], title="Fields", validate_default=True)
-    """The fields that are answered: a list, or a text with commas; ``a.b`` reaches inside."""
+    """The fields of the response: a list, or a string with commas; ``a.b`` is a nested field."""
     webhook_response_template: Annotated[JsonValue, Templated(may_be_json=True)] = Field(
         default=None, title="Template", validate_default=True
     )
-    """The answer: any JSON or a text; may hold templates."""
+    """The response body: any JSON value; may contain templates."""
     webhook_response_status_code: int = Field(default=200, ge=200, le=599, title="Status code")
     """The HTTP status."""
     webhook_response_headers: Annotated[
@@ -116,18 +124,18 @@ class WebhookResponseConfig(
         BeforeValidator(as_pairs, json_schema_input_type=_FormRows),
         Templated(may_be_json=True),
     ] = Field(default_factory=list[ResponseHeader], title="Headers")
-    """Headers of the answer; values may hold templates."""
+    """Headers of the response; values may contain templates."""
 
     @field_validator("webhook_response_fields")
     @classmethod
-    def _some_to_select(cls, fields: list[str], info: ValidationInfo) -> list[str]:
+    def _fields_required(cls, fields: list[str], info: ValidationInfo) -> list[str]:
         if not fields and info.data.get("webhook_response_mode") == ResponseMode.SELECTED:
             raise MissingSettingError("is required for the mode 'selected'")
         return fields
 
     @field_validator("webhook_response_template")
     @classmethod
-    def _one_to_fill(cls, template: JsonValue, info: ValidationInfo) -> JsonValue:
+    def _template_required(cls, template: JsonValue, info: ValidationInfo) -> JsonValue:
         if template is None and info.data.get("webhook_response_mode") == ResponseMode.TEMPLATE:
             raise MissingSettingError("is required for the mode 'template'")
         return template
@@ -137,10 +145,10 @@ class WebhookResponseConfig(
 async def handle_webhook_response(
     node: dict[str, Any], input_data: JsonValue
 ) -> dict[str, JsonValue]:
-    """Passes its input on; beside it, the answer.
+    """Pass the input on, and add the response to the result.
 
     Raises:
-        NodeError: the config is not valid, or the answer cannot be made from the input.
+        NodeError: If the config is invalid, or the input lacks data of the response.
     """
     return await compute((node, input_data), _respond, node, input_data)
 
@@ -155,7 +163,7 @@ def _respond(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue
     ]
     return {
         "success": True,
-        "message": f"The webhook's caller is answered {status}",
+        "message": f"Responded to the webhook's caller with {status}",
         "outputData": input_data,
         REPLY: {"status": status, "headers": headers, "body": _body(config, input_data)},
     }
@@ -163,19 +171,18 @@ def _respond(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue
 
 def _body(config: WebhookResponseConfig, data: JsonValue) -> JsonValue:
     if config.webhook_response_mode == ResponseMode.SELECTED:
-        if isinstance(data, list):
-            records = cast("list[JsonValue]", data)
-            return [_selected(config.webhook_response_fields, record) for record in records]
+        if is_list(data):
+            return [_selected(config.webhook_response_fields, record) for record in data]
         return _selected(config.webhook_response_fields, data)
     if config.webhook_response_mode == ResponseMode.TEMPLATE:
-        # JSON that was written as a text is read first: what is filled in cannot break it then.
-        template = _structure(config.webhook_response_template)
-        return _structure(fill("webhookResponseTemplate", template, data))
+        # A string of JSON is parsed before it is filled, so that no value can make it invalid.
+        template = _parsed(config.webhook_response_template)
+        return _parsed(fill("webhookResponseTemplate", template, data))
     return data
 
 
-def _structure(value: JsonValue) -> JsonValue:
-    """The object or list that a text of JSON is; everything else as it is."""
+def _parsed(value: JsonValue) -> JsonValue:
+    """Return the object or list of a string of JSON, and any other value unchanged."""
     if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
         try:
             return load_json(value)
@@ -189,13 +196,12 @@ def _selected(fields: list[str], record: JsonValue) -> dict[str, JsonValue]:
     for field in fields:
         found = lookup(record, field)
         if isinstance(found, Missing):
-            known = ""
-            if isinstance(record, Mapping):
-                names = sorted(cast("Mapping[str, JsonValue]", record))[:20]
-                known = f"it has: {', '.join(names) or 'no fields'}"
+            if is_object(record):
+                fields_text = ", ".join(sorted(record)[:_MAX_SHOWN_FIELDS])
+                hint = f"it has: {fields_text or 'no fields'}"
             else:
-                known = f"it is of type {kind_of(record)}"
-            message = f"webhookResponseFields: the input has no field '{field}' ({known})"
+                hint = f"it is of type {kind_of(record)}"
+            message = f"webhookResponseFields: the input has no field '{field}' ({hint})"
             raise NodeError(message, retryable=False)
         selected[field] = found
     return selected
@@ -206,6 +212,6 @@ def _header_value(row: ResponseHeader, data: JsonValue) -> str:
     text = as_text(row.value) if not isinstance(row.value, str) else row.value
     filled = fill_text(setting, text, data).strip()
     if _CONTROL.search(filled):
-        message = f"{setting}: the value would have a control character in it"
+        message = f"{setting}: the value would contain a control character"
         raise NodeError(message, retryable=False)
     return filled

@@ -1,4 +1,4 @@
-"""Webhook signatures: checks the sender of a delivery in the schemes of its common senders.
+"""Webhook signatures: verifies deliveries in the schemes of common senders.
 
 | scheme | headers | signed |
 | --- | --- | --- |
@@ -18,9 +18,8 @@ from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from hashlib import sha256
-from typing import cast
 
-from engine.json_values import JsonValue
+from engine.json_values import JsonValue, is_object
 from engine.request_errors import SignatureError
 
 TIMESTAMP_TOLERANCE_SECONDS = 300
@@ -41,7 +40,7 @@ _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 class SignatureScheme(StrEnum):
-    """How a sender signs its deliveries."""
+    """Signature scheme of a sender."""
 
     STANDARD = "standard"
     """Standard Webhooks; the secret is base64."""
@@ -55,21 +54,21 @@ _ID_IN_HEADER = {SignatureScheme.STANDARD: ID, SignatureScheme.GITHUB: GITHUB_ID
 
 
 def usable_token(text: str | None) -> str | None:
-    """``text``, trimmed, if it can be the last part of an address.
+    """Return ``text`` without surrounding spaces, if it can be the last part of an address.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: If it contains a slash.
     """
     if text is not None and "/" in text:
-        raise ValueError("should have no slash in it: it is the last part of an address")
+        raise ValueError("should not contain a slash, because it is the last part of an address")
     return None if text is None else text.strip()
 
 
 def usable_secret(text: str, scheme: SignatureScheme = SignatureScheme.STANDARD) -> str:
-    """Return ``text``, if deliveries can be checked with it.
+    """Return ``text``, if it is a valid secret of this scheme, or names one.
 
     Raises:
-        ValueError: If they cannot; the message does not contain the secret.
+        ValueError: If it is not; the message does not contain the secret.
     """
     if named_secret(text) is None:
         _key(text, scheme)
@@ -77,7 +76,7 @@ def usable_secret(text: str, scheme: SignatureScheme = SignatureScheme.STANDARD)
 
 
 def is_key(text: str, scheme: SignatureScheme = SignatureScheme.STANDARD) -> bool:
-    """Return whether signatures of this scheme can be made with ``text``."""
+    """Return whether ``text`` is a valid key of this scheme."""
     try:
         _key(text, scheme)
     except ValueError:
@@ -86,7 +85,7 @@ def is_key(text: str, scheme: SignatureScheme = SignatureScheme.STANDARD) -> boo
 
 
 def named_secret(text: str) -> str | None:
-    """The name where ``text`` is ``{{ secrets.NAME }}``; else it is the secret itself."""
+    """Return the name if ``text`` is ``{{ secrets.NAME }}``, or ``None`` for a literal secret."""
     found = _NAMED.fullmatch(text)
     return None if found is None else found[1]
 
@@ -94,31 +93,31 @@ def named_secret(text: str) -> str | None:
 def verify(
     scheme: SignatureScheme, secret: str, body: bytes, headers: Mapping[str, str], now: float
 ) -> None:
-    """Check the signature of ``body``, as it was sent, in constant time.
+    """Verify the signature of ``body`` in constant time.
 
     Args:
         scheme: The scheme of the sender.
         secret: The secret that the sender signs with.
-        body: The bytes of the body, with their ``Content-Encoding``.
+        body: The bytes of the body as they were sent, with their ``Content-Encoding``.
         headers: The headers of the delivery, by names in lower case.
         now: The current time, in seconds since 1970.
 
     Raises:
         SignatureError: If a header is missing, the signed timestamp is more than five minutes
-            off, or no signature fits.
+            off, or no signature is valid.
     """
     key = _key(secret, scheme)
     if scheme == SignatureScheme.GITHUB:
         _require(headers, GITHUB_SIGNATURE)
         given = [headers[GITHUB_SIGNATURE].strip()]
-        _compare(given, f"sha256={_hex(key, body)}", f"{GITHUB_SIGNATURE} does not fit")
+        _compare(given, f"sha256={_hex(key, body)}", f"{GITHUB_SIGNATURE} is not valid")
     elif scheme == SignatureScheme.STRIPE:
         _verify_stripe(key, body, headers, now)
     elif scheme == SignatureScheme.SLACK:
         _require(headers, SLACK_SIGNATURE, SLACK_TIMESTAMP)
         timestamp = _recent(headers[SLACK_TIMESTAMP], SLACK_TIMESTAMP, now)
         expected = f"v0={_hex(key, b'v0:' + timestamp + b':' + body)}"
-        _compare([headers[SLACK_SIGNATURE].strip()], expected, f"{SLACK_SIGNATURE} does not fit")
+        _compare([headers[SLACK_SIGNATURE].strip()], expected, f"{SLACK_SIGNATURE} is not valid")
     else:
         _verify_standard(key, body, headers, now)
 
@@ -126,14 +125,12 @@ def verify(
 def delivery_id(
     scheme: SignatureScheme, headers: Mapping[str, str], payload: JsonValue
 ) -> str | None:
-    """Return the id that the sender repeats when it sends a delivery again, if there is one."""
+    """Return the delivery id, which a sender repeats when it retries a delivery, or ``None``."""
     header = _ID_IN_HEADER.get(scheme)
     if header is not None:
         return headers.get(header)
-    found: object = None
-    if isinstance(payload, Mapping):
-        found = cast("Mapping[str, JsonValue]", payload).get(_ID_IN_BODY[scheme])
-    return found if isinstance(found, str) else None
+    delivery = payload.get(_ID_IN_BODY[scheme]) if is_object(payload) else None
+    return delivery if isinstance(delivery, str) else None
 
 
 def has_id_in_body(scheme: SignatureScheme) -> bool:
@@ -146,28 +143,27 @@ def _verify_standard(key: bytes, body: bytes, headers: Mapping[str, str], now: f
     timestamp = _recent(headers[TIMESTAMP], TIMESTAMP, now)
     signed = headers[ID].encode("latin-1", "replace") + b"." + timestamp + b"." + body
     expected = hmac.new(key, signed, sha256).digest()
-    fits = False
+    is_valid = False
     for versioned in headers[SIGNATURE].split():
         version, _, signature = versioned.partition(",")
         if version != "v1":
             continue
         try:
             given = b64decode(signature.encode("latin-1", "replace"), validate=True)
-        except ValueError:  # another one may fit
+        except ValueError:  # another signature may be valid
             continue
-        fits = hmac.compare_digest(given, expected) or fits
-    if not fits:
-        raise SignatureError(f"no signature of version v1 in {SIGNATURE} fits")
+        is_valid = hmac.compare_digest(given, expected) or is_valid
+    if not is_valid:
+        raise SignatureError(f"no signature of version v1 in {SIGNATURE} is valid")
 
 
 def _verify_stripe(key: bytes, body: bytes, headers: Mapping[str, str], now: float) -> None:
     _require(headers, STRIPE_SIGNATURE)
     items = [item.strip().partition("=") for item in headers[STRIPE_SIGNATURE].split(",")]
     timestamp = next((value for name, _, value in items if name == "t"), "")
-    moment = _recent(timestamp, f"t in {STRIPE_SIGNATURE}", now)
+    signed = _recent(timestamp, f"t in {STRIPE_SIGNATURE}", now) + b"." + body
     given = [value for name, _, value in items if name == "v1"]
-    expected = _hex(key, moment + b"." + body)
-    _compare(given, expected, f"no signature v1 in {STRIPE_SIGNATURE} fits")
+    _compare(given, _hex(key, signed), f"no signature v1 in {STRIPE_SIGNATURE} is valid")
 
 
 def _require(headers: Mapping[str, str], *names: str) -> None:
@@ -177,10 +173,10 @@ def _require(headers: Mapping[str, str], *names: str) -> None:
 
 
 def _recent(text: str, name: str, now: float) -> bytes:
-    """Return a timestamp as it was signed.
+    """Return the bytes of a signed timestamp.
 
     Raises:
-        SignatureError: If it is not a timestamp, or too far from now.
+        SignatureError: If it is not a timestamp, or differs too much from ``now``.
     """
     if not _TIMESTAMP.fullmatch(text):
         raise SignatureError(f"{name} should be seconds since 1970")
@@ -194,11 +190,11 @@ def _hex(key: bytes, signed: bytes) -> str:
 
 
 def _compare(given: Iterable[str], expected: str, reason: str) -> None:
-    fits = False
+    is_valid = False
     for signature in given:
         same = hmac.compare_digest(signature.encode("utf-8", "replace"), expected.encode())
-        fits = same or fits
-    if not fits:
+        is_valid = same or is_valid
+    if not is_valid:
         raise SignatureError(reason)
 
 
@@ -206,7 +202,7 @@ def _key(text: str, scheme: SignatureScheme) -> bytes:
     if scheme != SignatureScheme.STANDARD:
         secret = text.strip()
         if not secret or "{{" in secret:
-            raise ValueError("should be the secret as its sender shows it, or {{ secrets.NAME }}")
+            raise ValueError("should be the secret that the sender shows, or {{ secrets.NAME }}")
         return secret.encode()
     encoded = text.strip().removeprefix(_PREFIX).rstrip("=")
     try:
@@ -215,6 +211,6 @@ def _key(text: str, scheme: SignatureScheme) -> bytes:
         key = b""
     if not key:
         raise ValueError(
-            f"should be base64, with or without {_PREFIX} before it, or {{{{ secrets.NAME }}}}"
+            f"should be base64, with or without the prefix {_PREFIX}, or {{{{ secrets.NAME }}}}"
         )
     return key

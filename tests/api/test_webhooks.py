@@ -270,7 +270,7 @@ def test_what_cannot_run_is_told_to_those_only_who_know_the_address(service: Run
         ({"webhookSecret": "not base64!"}, "'webhookSecret' should be base64"),
         ({"webhookSecret": "whsec_"}, "'webhookSecret' should be base64"),
         ({"webhookSecret": [SECRET]}, "'webhookSecret' should be a text"),
-        ({"webhookToken": "a/b"}, "'webhookToken' should have no slash"),
+        ({"webhookToken": "a/b"}, "'webhookToken' should not contain a slash"),
         ({"webhookToken": {"a": 1}}, "'webhookToken' should be a text"),
     ],
 )
