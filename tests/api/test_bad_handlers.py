@@ -162,7 +162,9 @@ def test_a_result_that_cannot_be_stored_is_the_nodes_failure(
 
 
 @pytest.mark.parametrize("gift", ["no output", "unicode", "scalar"])
-def test_an_unusual_result_that_can_be_stored_is_none(service: RunningService, gift: str) -> None:
+def test_an_unusual_result_that_can_be_stored_is_accepted(
+    service: RunningService, gift: str
+) -> None:
     done = service.run(with_others(node("bad", "give", gift=gift)))
     assert done["status"] == "completed"
     assert done["finalOutput"] == probe_nodes.GIFTS[gift].get("outputData")
@@ -170,7 +172,7 @@ def test_an_unusual_result_that_can_be_stored_is_none(service: RunningService, g
 
 @pytest.mark.parametrize("kind", ["throw", "throwInThread"])
 @pytest.mark.parametrize("what", RAISED)
-def test_whatever_a_handler_raises_is_the_nodes_failure(
+def test_any_exception_of_a_handler_fails_the_node(
     service: RunningService, what: str, kind: str
 ) -> None:
     assert RAISED[what][1] in failed(service, node("bad", kind, what=what))
@@ -180,7 +182,7 @@ def test_an_endless_recursion_is_the_nodes_failure(service: RunningService) -> N
     assert failed(service, node("bad", "recurse")).startswith("RecursionError: ")
 
 
-def test_an_endless_message_is_cut_and_says_so(service: RunningService) -> None:
+def test_an_endless_message_is_truncated_and_marked(service: RunningService) -> None:
     reason = failed(service, node("bad", "throw", what="1 MB", retries=1, retryDelaySeconds=0))
     assert reason.endswith("… (1000000 characters)")
     assert len(reason) < 5_000
@@ -201,7 +203,7 @@ def test_a_handler_that_is_tried_out_alone_cannot_do_more(
     assert answer.json()["error"] == RAISED[what][1]
 
 
-def test_one_that_interrupts_does_not_disturb_the_ones_beside_it(
+def test_a_handler_that_interrupts_does_not_affect_other_executions(
     service: RunningService, gates: Gates
 ) -> None:
     beside = service.start(document(node("gate", "gate")))
@@ -212,7 +214,7 @@ def test_one_that_interrupts_does_not_disturb_the_ones_beside_it(
 
 
 @pytest.mark.parametrize("kind", ["gate", "sync", "deaf"])
-def test_one_that_hangs_is_ended_at_its_timeout(
+def test_a_handler_that_hangs_ends_at_its_timeout(
     service: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(isolation, "HANDLER_CANCEL_TIMEOUT_SECONDS", 0.1)
@@ -220,7 +222,7 @@ def test_one_that_hangs_is_ended_at_its_timeout(
 
 
 @pytest.mark.parametrize("kind", ["sync", "deaf"])
-def test_one_that_does_not_hear_is_cancelled_all_the_same(
+def test_a_handler_that_ignores_cancellation_is_abandoned(
     service: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(isolation, "HANDLER_CANCEL_TIMEOUT_SECONDS", 0.1)
@@ -231,7 +233,7 @@ def test_one_that_does_not_hear_is_cancelled_all_the_same(
     assert service.logs(execution_id)["stuck"]["status"] == "cancelled"
 
 
-def test_one_that_does_not_hear_does_not_keep_the_service_from_stopping(
+def test_a_handler_that_ignores_cancellation_does_not_delay_a_stop(
     tmp_path: Path, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(isolation, "HANDLER_CANCEL_TIMEOUT_SECONDS", 0.1)

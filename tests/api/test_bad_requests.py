@@ -60,7 +60,7 @@ NO_JSON = {
 
 @pytest.mark.parametrize("path", [EXECUTE, TRY])
 @pytest.mark.parametrize("name", NO_JSON)
-def test_a_body_that_is_no_json_is_refused_with_the_reason(
+def test_an_invalid_json_body_is_rejected_with_the_reason(
     service: RunningService, name: str, path: str
 ) -> None:
     body, reason = NO_JSON[name]
@@ -76,7 +76,9 @@ def test_a_compressed_body_is_not_unpacked(service: RunningService) -> None:
 
 @pytest.mark.parametrize("path", [EXECUTE, TRY])
 @pytest.mark.parametrize("body", ["[]", "5", '"text"', "true", '[{"workflowId": "w"}]'])
-def test_a_body_that_is_no_object_is_refused(service: RunningService, body: str, path: str) -> None:
+def test_a_body_that_is_not_an_object_is_rejected(
+    service: RunningService, body: str, path: str
+) -> None:
     assert "must be a JSON object" in problem_of(post(service, body, path))["detail"]
 
 
@@ -167,7 +169,7 @@ def test_an_unknown_workflow_is_a_404_with_its_id(service: RunningService) -> No
     ("method", "path", "status"),
     [("GET", "/nope", 404), ("GET", EXECUTE, 405), ("DELETE", "/api/executions/x", 405)],
 )
-def test_wrong_ways_are_problems_too(
+def test_unknown_routes_and_methods_are_problem_documents(
     service: RunningService, method: str, path: str, status: int
 ) -> None:
     problem_of(service.http.request(method, path), status)
@@ -184,7 +186,7 @@ def accepted(service: RunningService, body: str | bytes, **headers: str) -> dict
     return done
 
 
-def test_a_byte_order_mark_and_a_charset_are_no_fault(shared_service: RunningService) -> None:
+def test_a_byte_order_mark_and_a_charset_are_accepted(shared_service: RunningService) -> None:
     shared_service.save(line(2))
     body = b'\xef\xbb\xbf{"workflowId": "w", "inputs": {"a": "\xc3\xa9"}}'
     done = accepted(shared_service, body, content_type="application/json; charset=utf-8")
@@ -204,7 +206,7 @@ def test_of_a_key_that_comes_twice_the_last_one_row_counts(shared_service: Runni
     ["a\0b", "🎉 \u2028 \u202e", int("9" * 4_000), 1.7976931348623157e308, -0.0, "", {"": {}}],
     ids=["NUL", "unicode", "4,000 digits", "the largest double", "-0.0", "empty", "empty key"],
 )
-def test_a_value_comes_out_as_it_went_in(shared_service: RunningService, value: object) -> None:
+def test_a_value_is_returned_unchanged(shared_service: RunningService, value: object) -> None:
     done = shared_service.run(document(node("start", "trigger")), inputs={"start": {"v": value}})
     assert done["status"] == "completed"
     assert repr(done["finalOutput"]) == repr({"start": {"v": value}})

@@ -98,7 +98,9 @@ async def failure(database: Database, url: str, *, timeout: float = 10.0) -> Cal
     return state
 
 
-async def test_a_receiver_that_recovers_is_told(database: Database, clock: MovingClock) -> None:
+async def test_a_receiver_that_recovers_gets_the_callback(
+    database: Database, clock: MovingClock
+) -> None:
     script = [Response(500), Response(503, headers={"Retry-After": "1000"}), Response(400), OK]
     async with serve(script) as server, sending(database):
         await ended(database, "e", server.url)
@@ -117,9 +119,7 @@ async def test_a_receiver_that_recovers_is_told(database: Database, clock: Movin
     assert len({request.body for request in server.requests}) == 1
 
 
-async def test_it_is_tried_for_a_day_and_then_given_up(
-    database: Database, clock: MovingClock
-) -> None:
+async def test_a_callback_is_attempted_for_a_day(database: Database, clock: MovingClock) -> None:
     async with serve(Response(500)) as server, sending(database):
         await ended(database, "e", server.url)
         attempts = 0
@@ -139,7 +139,7 @@ async def settled(database: Database, attempts: int) -> CallbackStatus:
     )
 
 
-async def test_gone_is_given_up_at_once(database: Database) -> None:
+async def test_a_410_ends_the_attempts_at_once(database: Database) -> None:
     async with serve(Response(410)) as server:
         state = await failure(database, server.url)
     assert (state.attempts, state.last_status) == (1, 410)
@@ -158,7 +158,7 @@ async def test_a_redirect_is_a_failure(database: Database) -> None:
     assert state.next_attempt_at is not None
 
 
-async def test_nobody_there_is_a_failure_that_says_so(database: Database) -> None:
+async def test_a_refused_connection_is_a_failure_with_the_reason(database: Database) -> None:
     state = await failure(database, f"http://127.0.0.1:{free_port()}/?token=hidden")
     assert (state.last_status, state.last_error) == (None, "the connection was refused")
 
@@ -180,13 +180,13 @@ async def test_the_answers_body_is_not_waited_for(database: Database) -> None:
         await until(database, "e", lambda s: s.delivered_at)
 
 
-async def test_what_the_client_refuses_to_call_is_given_up_at_once(database: Database) -> None:
+async def test_a_callback_to_a_blocked_address_is_abandoned_at_once(database: Database) -> None:
     state = await failure(database, "http://10.0.0.1/")
     assert "ssrf_blocked: calls may not go to '10.0.0.1'" in (state.last_error or "")
     assert state.abandoned_at is not None
 
 
-async def test_a_receiver_that_never_answers_holds_up_nobody_else(database: Database) -> None:
+async def test_a_receiver_that_never_responds_does_not_delay_others(database: Database) -> None:
     async with serve(never) as silent, serve(OK) as server, sending(database, 10.0):
         for i in range(SLOTS * 3):
             await ended(database, f"silent{i}", silent.url)
@@ -200,7 +200,7 @@ async def test_a_receiver_that_never_answers_holds_up_nobody_else(database: Data
 
 @pytest.mark.parametrize("when", ["before it is read", "while it is sent"])
 @pytest.mark.parametrize("status", [200, 500])
-async def test_one_whose_execution_is_deleted_meanwhile_is_dropped(
+async def test_a_callback_whose_execution_is_deleted_is_dropped(
     database: Database, tmp_path: Path, when: str, status: int
 ) -> None:
     def delete(*tables: str) -> None:

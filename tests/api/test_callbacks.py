@@ -111,7 +111,7 @@ async def test_without_a_secret_it_is_not_signed(service: RunningService) -> Non
     assert server.last.headers["webhook-timestamp"].isdigit()
 
 
-async def test_a_failed_execution_is_told_too(service: RunningService) -> None:
+async def test_the_callback_of_a_failed_execution_is_sent(service: RunningService) -> None:
     async with serve(OK) as server:
         answer = await run(service, document(node("bad", "raise")), server.url)
     said = server.last.json
@@ -121,7 +121,7 @@ async def test_a_failed_execution_is_told_too(service: RunningService) -> None:
 
 
 @pytest.mark.parametrize("parked", [True, False])
-async def test_a_cancelled_execution_is_told_at_once(
+async def test_the_callback_of_a_cancelled_execution_is_sent_at_once(
     tmp_path: Path, gates: Gates, parked: bool
 ) -> None:
     waits = node("wait", "wait", waitSeconds=9_999) if parked else node("gate", "gate")
@@ -142,7 +142,7 @@ async def test_a_cancelled_execution_is_told_at_once(
     assert (said["type"], said["status"]) == ("execution_cancelled", "cancelled")
 
 
-async def test_a_large_output_is_cut_and_says_so(service: RunningService) -> None:
+async def test_a_large_output_is_truncated_and_marked(service: RunningService) -> None:
     drawn = document(node("big", "give", gift="10 MB"))
     async with serve(OK) as server:
         await run(service, drawn, server.url)
@@ -152,7 +152,7 @@ async def test_a_large_output_is_cut_and_says_so(service: RunningService) -> Non
     assert output["size"] > 10_000_000
 
 
-async def test_every_text_arrives_as_it_is(service: RunningService) -> None:
+async def test_every_string_arrives_unchanged(service: RunningService) -> None:
     async with serve(OK) as server:
         answer = await run(service, document(node("n", "give", gift="unicode")), server.url)
     assert server.last.json["finalOutput"] == answer["finalOutput"]

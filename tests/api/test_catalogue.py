@@ -112,7 +112,7 @@ def test_every_registered_type_is_there(catalogue: list[dict[str, Any]]):
     assert all(item["title"] and item["description"] for item in catalogue)
 
 
-def test_a_type_that_is_off_is_there_and_says_why(service: RunningService):
+def test_a_disabled_type_is_listed_with_the_reason(service: RunningService):
     catalogue = service.http.get("/api/node-types").json()
     disabled = {i["type"]: i["disabledReason"] for i in catalogue if i["disabledReason"]}
     assert disabled == {"code": "the type is disabled; set ENABLE_CODE_NODE=true to enable it"}
@@ -269,7 +269,7 @@ def page(modules: None, catalogue: list[dict[str, Any]]) -> dict[str, Any]:
     return run("browse.mjs", {"catalogue": catalogue, "fill": FILL})
 
 
-def test_the_page_asks_the_service_and_nobody_else(page: dict[str, Any]):
+def test_the_page_sends_requests_to_the_service_only(page: dict[str, Any]):
     assert page["requests"] == ["http://service/api/node-types"]
     assert [error for error in page["errors"] if not error.startswith(SAID)] == []
 
@@ -288,7 +288,7 @@ def test_every_field_of_every_type_is_drawn_with_its_title(
             assert field.get("description", "") in " ".join(form["descriptions"])
 
 
-def test_every_default_stands_in_its_field(page: dict[str, Any], catalogue: list[dict[str, Any]]):
+def test_every_field_shows_its_default(page: dict[str, Any], catalogue: list[dict[str, Any]]):
     checked = 0
     for item in catalogue:
         fields = page["forms"][item["type"]]["fields"]
@@ -329,7 +329,7 @@ def test_a_form_that_is_filled_in_gives_a_config_that_the_service_accepts(
     assert page["forms"]["wait"]["sent"]["waitSeconds"] == 90
 
 
-def test_a_form_asks_for_what_another_field_makes_necessary(page: dict[str, Any]):
+def test_a_form_requires_fields_that_depend_on_others(page: dict[str, Any]):
     form = page["forms"]["join"]
     assert form["sent"] is None
     assert 'must match pattern "\\S"' in form["faults"]

@@ -39,7 +39,9 @@ def test_one_slot_is_enough_for_callers_and_called(tmp_path: Path) -> None:
             assert done["finalOutput"]["c"]["c"]["c"]["greeting"] == f"Hello {i}"
 
 
-def test_a_full_queue_keeps_nobody_from_calling(tmp_path: Path, gates: Gates) -> None:
+def test_a_full_queue_accepts_the_children_of_running_executions(
+    tmp_path: Path, gates: Gates
+) -> None:
     settings = {"max_concurrent_executions": 1, "max_pending_executions": 1}
     with RunningService(tmp_path, PROBE_TYPES, **settings) as service:
         service.save(GREETS, "child")
@@ -65,7 +67,7 @@ def test_a_parent_that_waits_holds_no_slot(service: RunningService, gates: Gates
     assert service.ended(execution_id)["status"] == "completed"
 
 
-def test_nobody_waits_for_a_poll(tmp_path: Path, gates: Gates) -> None:
+def test_parents_and_children_are_notified_without_a_poll(tmp_path: Path, gates: Gates) -> None:
     with RunningService(tmp_path, PROBE_TYPES, poll_interval_seconds=NEVER) as service:
         service.save(GREETS, "child")
         beside = document(
@@ -90,7 +92,7 @@ def test_nobody_waits_for_a_poll(tmp_path: Path, gates: Gates) -> None:
     [("sqlite", 0.2), ("sqlite", NEVER), ("postgresql", NEVER)],
     indirect=["storage"],
 )
-def test_cancelling_reaches_what_runs_two_calls_further_down(
+def test_cancelling_reaches_a_grandchild(
     tmp_path: Path, gates: Gates, poll_seconds: float, storage: Storage
 ) -> None:
     with RunningService(
@@ -152,7 +154,7 @@ def test_a_parent_that_runs_out_of_time_cancels_what_it_called(
 
 
 @pytest.mark.parametrize("graph", [document(node("gate", "gate")), document(node("a", "approval"))])
-def test_a_child_that_somebody_cancels_fails_its_node(
+def test_a_cancelled_child_fails_the_node_that_called_it(
     service: RunningService, gates: Gates, graph: object
 ) -> None:
     service.save(graph, "child", "Printing")
@@ -172,7 +174,7 @@ async def handle_impatient(node: dict[str, Any], input_data: object) -> dict[str
     return {"outputData": {"went": "on"}, "park": park}
 
 
-def test_a_type_of_ones_own_may_call_and_go_on_without_an_answer(
+def test_a_custom_type_may_call_a_workflow_without_waiting_for_its_result(
     tmp_path: Path, gates: Gates
 ) -> None:
     types = NodeTypes({**NODE_HANDLERS, **PROBES, "impatient": handle_impatient}, NODE_CONFIGS)
@@ -205,7 +207,7 @@ def test_a_node_that_waits_for_a_child_cannot_be_resumed(
 
 
 @pytest.mark.parametrize("how", ["the service", "another program"])
-def test_deleting_what_is_called_does_not_leave_its_caller_waiting(
+def test_deleting_a_child_ends_the_wait_of_its_parent(
     service: RunningService, gates: Gates, how: str
 ) -> None:
     service.save(document(node("gate", "gate")), "child")
@@ -235,7 +237,7 @@ def test_deleting_a_caller_cancels_what_it_called(service: RunningService, gates
 
 
 @pytest.mark.parametrize("enforces", [True, False])
-def test_what_a_caller_called_is_cancelled_when_another_program_deletes_the_caller(
+def test_children_are_cancelled_when_another_program_deletes_the_parent(
     service: RunningService, gates: Gates, enforces: bool
 ) -> None:
     service.save(document(node("gate", "gate")), "child")

@@ -67,7 +67,7 @@ def printed(directory: Path) -> str:
     return (directory / "printed").read_text(encoding="utf-8", errors="replace")
 
 
-def test_it_runs_its_workflow_and_no_file_remains(tmp_path: Path) -> None:
+def test_the_demo_runs_its_workflow_and_leaves_no_file(tmp_path: Path) -> None:
     with demo(tmp_path) as running:
         assert running.process.wait(SECONDS) == 0
         assert running.files() == []

@@ -231,7 +231,7 @@ def test_each_output_of_split_columns_gets_its_columns_of_every_record(service: 
     assert service.ended(again["executionId"])["finalOutput"] == ended["finalOutput"]
 
 
-def test_what_leaves_by_each_port_survives_a_restart(tmp_path: Path):
+def test_outputs_of_each_port_survive_a_restart(tmp_path: Path):
     drawn = document(
         *SPLIT["nodes"],
         node("late", "join"),
@@ -254,7 +254,7 @@ def test_what_leaves_by_each_port_survives_a_restart(tmp_path: Path):
 
 
 @pytest.mark.parametrize("field", ["loop.item", "{{ loop.item }}", "{{ input }}"])
-def test_a_condition_on_the_loop_s_item_chooses_its_branch(
+def test_a_condition_on_the_loop_item_chooses_the_branch(
     shared_service: RunningService, field: str
 ):
     test = {"conditionField": field, "conditionOperator": "endsWith", "conditionValue": "x.org"}

@@ -137,7 +137,7 @@ def test_an_example_calls_no_private_address() -> None:
                 assert not host.endswith((".local", ".internal")), name
 
 
-def test_what_only_the_demo_can_run_is_not_in_a_new_database(plain: RunningService) -> None:
+def test_a_new_database_contains_no_demo_only_workflows(plain: RunningService) -> None:
     only = [json.loads(path.read_text("utf-8")) for path in EXAMPLES.glob("*/*.json")]
     assert only
     for example in only:

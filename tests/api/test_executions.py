@@ -11,7 +11,7 @@ from tests.support.service import RunningService, wait_until
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
-def test_the_root_says_that_the_service_runs(shared_service: RunningService) -> None:
+def test_the_root_reports_that_the_service_runs(shared_service: RunningService) -> None:
     answer = shared_service.http.get("/")
     body = answer.json()
     assert answer.status_code == 200
@@ -80,7 +80,7 @@ def test_logs_have_one_row_a_node_in_the_order_of_start(shared_service: RunningS
     assert TIMESTAMP.fullmatch(first["timestamp"])
 
 
-def test_somebody_with_sqlite3_sees_the_run(shared_service: RunningService) -> None:
+def test_sqlite3_shows_the_run(shared_service: RunningService) -> None:
     execution_id = shared_service.start(line(3))
     shared_service.ended(execution_id)
     (row,) = shared_service.rows("SELECT * FROM workflow_executions WHERE id=?", execution_id)
@@ -259,9 +259,7 @@ def test_cancelling_stops_a_node_in_the_middle(service: RunningService, gates: G
     assert "end" not in logs
 
 
-def test_a_synchronous_handler_is_left_behind_and_the_log_says_so(
-    service: RunningService, gates: Gates
-) -> None:
+def test_an_abandoned_synchronous_handler_is_logged(service: RunningService, gates: Gates) -> None:
     execution_id = service.start(document(node("slow", "sync")))
     gates.wait_for("slow")
     assert service.http.post(f"/api/executions/{execution_id}/cancel").json()["success"] is True
@@ -273,7 +271,7 @@ def test_a_synchronous_handler_is_left_behind_and_the_log_says_so(
     assert service.logs(execution_id)["slow"] == log
 
 
-def test_cancelling_what_waits_in_the_queue(tmp_path, gates: Gates) -> None:
+def test_cancelling_a_queued_execution(tmp_path, gates: Gates) -> None:
     with RunningService(tmp_path, PROBE_TYPES, max_concurrent_executions=1) as service:
         running = service.start(document(GATE))
         gates.wait_for("gate")
@@ -287,7 +285,7 @@ def test_cancelling_what_waits_in_the_queue(tmp_path, gates: Gates) -> None:
         assert service.logs(waiting) == {}
 
 
-def test_cancelling_what_has_ended_changes_nothing(shared_service: RunningService) -> None:
+def test_cancelling_an_ended_execution_changes_nothing(shared_service: RunningService) -> None:
     done = shared_service.run(line(2))
     answer = shared_service.http.post(f"/api/executions/{done['executionId']}/cancel")
     assert answer.status_code == 200
@@ -359,7 +357,7 @@ def test_the_node_backend_may_write_to_the_row_at_once(shared_service: RunningSe
     assert (row["triggeredByName"], row["versionNumber"]) == ("Ada", 7)
 
 
-def test_a_handler_that_changes_its_input_changes_nobody_elses(
+def test_a_handler_that_changes_its_input_affects_no_other_node(
     shared_service: RunningService,
 ) -> None:
     graph = document(

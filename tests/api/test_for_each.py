@@ -92,7 +92,7 @@ def _is_done(service: RunningService, execution_id: str, node_id: str) -> bool:
     return service.logs(execution_id)[node_id]["status"] == "completed"
 
 
-def test_results_are_in_order_whatever_ends_first(service: RunningService, gates: Gates) -> None:
+def test_results_are_in_the_order_of_the_items(service: RunningService, gates: Gates) -> None:
     held = loop(node("held", "gate"), flow=("each -item-> held",), forEachConcurrency=3)
     execution_id = service.start(held, inputs={"rows": ["a", "b", "c"]})
     for item in (2, 0, 1):
@@ -155,7 +155,7 @@ def test_an_item_that_fails_fails_the_loop_and_names_node_and_item(
     assert service.rows("SELECT * FROM execution_logs WHERE status IN ('running', 'waiting')") == []
 
 
-def test_the_others_go_on_where_the_loop_says_so(service: RunningService) -> None:
+def test_other_items_continue_if_the_loop_allows_failures(service: RunningService) -> None:
     tolerant = loop(*FAILING["inner"], flow=FAILING["flow"], forEachOnError="continue")
     ended = service.run(tolerant, inputs={"rows": ROWS})
     assert ended["status"] == "completed"
@@ -197,7 +197,7 @@ NESTED = loop(
 )
 
 
-def test_loops_may_stand_in_loops(service: RunningService) -> None:
+def test_loops_may_be_nested(service: RunningService) -> None:
     rows = [{"name": "one", "cells": [{}, {}]}, {"name": "two", "cells": [{}]}]
     bare = loop(
         *(n for n in NESTED["nodes"] if n["id"] in ("inner", "mark")),
@@ -214,7 +214,7 @@ def test_loops_may_stand_in_loops(service: RunningService) -> None:
     assert ended["progress"]["percentage"] == 100
 
 
-def test_a_loop_tells_how_many_items_are_done(service: RunningService, gates: Gates) -> None:
+def test_a_loop_reports_the_number_of_finished_items(service: RunningService, gates: Gates) -> None:
     held = loop(node("held", "gate"), flow=("each -item-> held",))
     execution_id = service.start(held, inputs={"rows": list(range(4))})
     gates.wait_for("held[0]")
@@ -231,7 +231,7 @@ def test_a_loop_tells_how_many_items_are_done(service: RunningService, gates: Ga
     assert (said["percentage"], said["message"]) == (None, None)
 
 
-def test_what_is_no_list_fails_the_node_and_says_what_it_is(service: RunningService) -> None:
+def test_items_that_are_not_a_list_fail_the_loop_with_their_type(service: RunningService) -> None:
     ended = service.run(GREET, inputs={"rows": "Ada"})
     assert ended["status"] == "failed"
     assert ended["error"] == "Node 'each' failed: forEachItems is of type text, not a list"
@@ -249,7 +249,7 @@ def test_a_way_into_the_loop_from_outside_is_refused(service: RunningService) ->
 
 
 @on_both()
-def test_people_are_asked_for_each_item(service: RunningService) -> None:
+def test_a_loop_requests_an_approval_for_each_item(service: RunningService) -> None:
     asking = loop(
         node("ask", "approval", approvalMessage="{{ name }}?"),
         node("sent", "addField", addFieldName="sent", addFieldValue=True),
@@ -275,7 +275,7 @@ def test_people_are_asked_for_each_item(service: RunningService) -> None:
     ]
 
 
-def test_a_loop_itself_cannot_be_told_to_go_on(service: RunningService, gates: Gates) -> None:
+def test_a_loop_itself_cannot_be_resumed(service: RunningService, gates: Gates) -> None:
     held = loop(node("held", "gate"), flow=("each -item-> held",))
     execution_id = service.start(held, inputs={"rows": [1]})
     gates.wait_for("held[0]")
@@ -296,9 +296,7 @@ def test_cancelling_stops_the_items(service: RunningService, gates: Gates) -> No
     assert statuses == {"completed", "cancelled"}
 
 
-def test_what_waits_in_a_loop_that_failed_waits_no_longer(
-    service: RunningService, gates: Gates
-) -> None:
+def test_a_failed_loop_ends_the_waits_inside_it(service: RunningService, gates: Gates) -> None:
     mixed = loop(
         node("pick", "condition", conditionField="ok", conditionValue=True),
         node("ask", "approval"),
@@ -325,9 +323,7 @@ def test_the_time_limit_is_for_all_items(service: RunningService, gates: Gates) 
     assert ended["error"] == "Node 'each' failed: the items took longer than 0.3 s"
 
 
-def test_a_rerun_goes_on_with_the_items_that_are_not_done(
-    service: RunningService, gates: Gates
-) -> None:
+def test_a_rerun_continues_with_the_unfinished_items(service: RunningService, gates: Gates) -> None:
     failing_once = loop(
         node("count", "flaky", failures=1, name="the second item"),
         node("pick", "condition", conditionField="again", conditionValue=True),
@@ -372,7 +368,7 @@ def test_other_workflows_are_called_for_each_item(service: RunningService) -> No
     assert len({call["childExecutionId"] for call in calls}) == 3
 
 
-def test_what_a_failed_loop_called_is_cancelled(service: RunningService, gates: Gates) -> None:
+def test_children_of_a_failed_loop_are_cancelled(service: RunningService, gates: Gates) -> None:
     service.save(document(node("held", "gate")), "called")
     mixed = loop(
         node("pick", "condition", conditionField="ok", conditionValue=True),

@@ -49,7 +49,7 @@ def everything(service: RunningService) -> bytes:
     return b"".join(path.read_bytes() for path in files)
 
 
-def test_what_hidden_nodes_work_with_is_readable_nowhere(tmp_path: Path):
+def test_data_of_hidden_nodes_is_readable_nowhere(tmp_path: Path):
     with RunningService(tmp_path, TYPES) as service:
         done = service.run(drawn(), inputs={"x": 1})
         logs = service.logs(done["executionId"])
@@ -68,7 +68,7 @@ def test_what_hidden_nodes_work_with_is_readable_nowhere(tmp_path: Path):
     assert done["finalOutput"] == HIDDEN
 
 
-def test_its_routes_are_taken_and_its_data_go_on(tmp_path: Path):
+def test_hidden_data_selects_branches_and_reaches_later_nodes(tmp_path: Path):
     with RunningService(tmp_path, TYPES) as service:
         graph = drawn()
         graph["nodes"].append(
@@ -82,7 +82,7 @@ def test_its_routes_are_taken_and_its_data_go_on(tmp_path: Path):
     assert logs["count"]["outputData"]["newField"] == len(CANARY)  # this one does not hide it
 
 
-def test_a_restart_goes_on_with_what_is_sealed_and_runs_nothing_again(tmp_path: Path, gates: Gates):
+def test_a_restart_continues_with_sealed_data_and_repeats_no_node(tmp_path: Path, gates: Gates):
     graph = document(
         hidden("make", "mine"),
         hidden("once", "flaky", failures=0),
@@ -108,7 +108,7 @@ def test_a_restart_goes_on_with_what_is_sealed_and_runs_nothing_again(tmp_path: 
     assert gates.runs.count("once") == 2  # one in each execution
 
 
-def test_a_parked_node_that_hides_its_data_goes_on(tmp_path: Path):
+def test_a_parked_node_that_hides_its_data_is_resumed(tmp_path: Path):
     graph = document(
         hidden("make", "mine"),
         hidden("ask", "approval", approvalMessage="{{ secret }}"),
@@ -130,7 +130,7 @@ def test_a_parked_node_that_hides_its_data_goes_on(tmp_path: Path):
     assert json.loads(row["outputData"]) == HIDDEN
 
 
-def test_the_key_file_is_its_owner_s_alone(tmp_path: Path):
+def test_only_the_owner_can_read_the_key_file(tmp_path: Path):
     encryption = DataEncryption(None, tmp_path / "database.sqlite.key")
     sealed = json.loads(encryption.encrypt({"a": CANARY}))
 
@@ -142,7 +142,7 @@ def test_the_key_file_is_its_owner_s_alone(tmp_path: Path):
     assert encryption.decrypt({"message": "no such one"}) is None
 
 
-def test_another_key_opens_nothing_and_says_so():
+def test_another_key_cannot_decrypt_and_is_reported():
     sealed = json.loads(DataEncryption("a key of sixteen+", None).encrypt({"a": 1}))
 
     assert DataEncryption("a key of sixteen+", None).decrypt(sealed) == {"a": 1}
@@ -152,6 +152,6 @@ def test_another_key_opens_nothing_and_says_so():
         DataEncryption("another of sixteen", None).decrypt(sealed)
 
 
-def test_without_a_place_for_a_key_it_is_asked_for():
+def test_a_key_is_required_without_a_key_file():
     with pytest.raises(StorageUnavailableError, match="hideData need DATA_ENCRYPTION_KEY"):
         DataEncryption(None, None).encrypt({})

@@ -9,7 +9,7 @@ from tests.support.service import RunningService, wait_until
 GATE = document(node("gate", "gate"), node("end"), flow=("gate -> end",))
 
 
-def test_a_full_queue_is_a_429_that_says_when_to_try_again(tmp_path: Path, gates: Gates) -> None:
+def test_a_full_queue_is_a_429_with_retry_after(tmp_path: Path, gates: Gates) -> None:
     limits = {"max_concurrent_executions": 1, "max_pending_executions": 2}
     with RunningService(tmp_path, PROBE_TYPES, **limits) as service:
         running = service.start(GATE)
@@ -57,7 +57,7 @@ def test_one_organization_that_fills_its_share_leaves_room_for_another(
         gates.open("gate")
 
 
-def test_an_execution_that_takes_too_long_fails_and_says_what_ran(
+def test_an_execution_that_takes_too_long_fails_and_names_the_running_nodes(
     tmp_path: Path, gates: Gates
 ) -> None:
     with RunningService(tmp_path, PROBE_TYPES, execution_timeout_seconds=0.3) as service:
@@ -70,7 +70,7 @@ def test_an_execution_that_takes_too_long_fails_and_says_what_ran(
         assert {i: log["status"] for i, log in logs.items()} == {"gate": "cancelled"}
 
 
-def test_what_is_over_is_forgotten_while_the_service_works(tmp_path: Path) -> None:
+def test_retention_deletes_ended_executions_while_the_service_runs(tmp_path: Path) -> None:
     with RunningService(tmp_path, PROBE_TYPES, execution_retention_count=3) as service:
         ids = [service.start(document(node("n", "trigger"))) for _ in range(8)]
 

@@ -45,7 +45,7 @@ def test_executions_of_all_workflows_come_in_pages(service: RunningService) -> N
     assert listed(organizationId="org", workflowId="b", status="failed") == [ids[3]]
 
 
-def test_a_workflow_s_list_goes_on_where_it_stopped(service: RunningService) -> None:
+def test_the_list_of_a_workflow_continues_after_its_cursor(service: RunningService) -> None:
     service.save(line(2))
     ids = [service.submit().json()["executionId"] for _ in range(3)]
     path = "/api/workflows/w/executions"
@@ -68,9 +68,7 @@ BAD += [encoded(["executions", "a\0", 1, "e"]), encoded(["executions", "\ud800",
 
 
 @pytest.mark.parametrize("cursor", BAD)
-def test_a_cursor_of_somebody_s_own_making_is_refused(
-    shared_service: RunningService, cursor: str
-) -> None:
+def test_an_invented_cursor_is_rejected(shared_service: RunningService, cursor: str) -> None:
     shared_service.save(line(2))
     for path in ("/api/executions", "/api/workflows/w/executions"):
         problem = problem_of(shared_service.http.get(path, params={"cursor": cursor}))
@@ -78,7 +76,7 @@ def test_a_cursor_of_somebody_s_own_making_is_refused(
         assert "cursor" in problem["detail"]
 
 
-def test_the_cursor_of_one_list_is_none_of_another(shared_service: RunningService) -> None:
+def test_a_cursor_of_another_list_is_rejected(shared_service: RunningService) -> None:
     shared_service.save(line(2))
     for _ in range(2):
         shared_service.submit()

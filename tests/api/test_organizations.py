@@ -114,7 +114,7 @@ def test_the_workflows_of_others_are_not_validated(two: TwoOrganizations, whose:
     assert mine.json() == {"valid": True, "errors": [], "warnings": []}
 
 
-def test_what_a_webhook_starts_without_a_key_is_of_its_workflow_s_organization(
+def test_an_execution_of_a_webhook_has_the_organization_of_its_workflow(
     two: TwoOrganizations,
 ):
     hook = document(node("hook", "webhook"), node("end"), flow=("hook -> end",))
@@ -126,7 +126,7 @@ def test_what_a_webhook_starts_without_a_key_is_of_its_workflow_s_organization(
     assert two.a.get(path).status_code == 404
 
 
-def test_one_s_own_are_there_and_those_of_all_for_a_key_of_all(two: TwoOrganizations):
+def test_a_key_reads_its_organization_and_an_unrestricted_key_reads_all(two: TwoOrganizations):
     for client, mine in ((two.a, {"A"}), (two.b, {"B"}), (two.all, {"A", "B", "nobody"})):
         for organization in mine:
             execution_id = two.executions[organization]
@@ -134,7 +134,7 @@ def test_one_s_own_are_there_and_those_of_all_for_a_key_of_all(two: TwoOrganizat
             assert client.get(f"/api/workflows/of-{organization}").status_code == 200
 
 
-def test_lists_show_one_s_own(two: TwoOrganizations):
+def test_lists_contain_only_the_organization_of_the_caller(two: TwoOrganizations):
     def listed(client: Any, path: str, key: str) -> set[str]:
         answer = client.get(path)
         assert answer.status_code == 200, answer.text
@@ -169,7 +169,7 @@ def test_another_organization_in_a_body_is_refused_and_nothing_is_stored(two: Tw
     assert two.all.get("/api/workflows?limit=1000").json() == before
 
 
-def test_what_one_makes_is_one_s_own(two: TwoOrganizations):
+def test_a_created_workflow_belongs_to_the_organization_of_the_caller(two: TwoOrganizations):
     for said in ({}, {"organizationId": "A"}):
         answer = two.a.post("/api/workflows/execute", json={"graph": line(2), **said})
         execution_id = answer.json()["executionId"]
@@ -182,7 +182,7 @@ def test_what_one_makes_is_one_s_own(two: TwoOrganizations):
     assert two.b.get(f"/api/executions/{rerun}").status_code == 404
 
 
-def test_an_idempotency_key_of_another_organization_says_nothing(two: TwoOrganizations):
+def test_an_idempotency_key_of_another_organization_reveals_nothing(two: TwoOrganizations):
     assert len(set(two.executions.values())) == 3  # all with the key "same"
     again = {"workflowId": "of-A"}
     answer = two.a.post("/api/workflows/execute", json=again, headers={"Idempotency-Key": "same"})
@@ -192,7 +192,7 @@ def test_an_idempotency_key_of_another_organization_says_nothing(two: TwoOrganiz
     assert ids[0] != ids[1]
 
 
-def test_of_a_workflow_s_executions_one_s_own_are_listed_and_counted(two: TwoOrganizations):
+def test_the_list_and_the_count_contain_only_executions_of_the_caller(two: TwoOrganizations):
     body = {"id": "shared", "name": "n", "data": line(2), "organizationId": "A"}
     assert two.all.post("/api/workflows", json=body).status_code == 201
     ids = {}
@@ -209,7 +209,7 @@ def test_of_a_workflow_s_executions_one_s_own_are_listed_and_counted(two: TwoOrg
     )
 
 
-def test_no_route_takes_an_organization_or_a_workflow_in_its_body_without_asking_who_calls():
+def test_every_route_that_accepts_an_organization_checks_the_caller():
     app = create_app(Settings(_env_file=None))  # pyright: ignore[reportCallIssue]
     careless = []
     for route in iter_route_contexts(app.routes):

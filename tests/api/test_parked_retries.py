@@ -122,7 +122,7 @@ def test_the_retries_are_counted_over_all_pauses(service: RunningService, at_onc
     assert log["lastError"] == "RuntimeError: attempt 3 went wrong"
 
 
-def test_the_backoff_goes_on_where_it_was(service: RunningService, gates: Gates) -> None:
+def test_the_backoff_continues_after_a_restart(service: RunningService, gates: Gates) -> None:
     """Delays of 4, 8 and 16 s: the first one is short, and the next ones park the node."""
     config = {"failures": 9, "retries": 3, "retryDelaySeconds": 4, "retryBackoff": "exponential"}
     execution_id = service.start(document(flaky(**config)))
@@ -179,7 +179,7 @@ def test_resuming_starts_the_next_attempt_now_and_takes_no_data(service: Running
 
 
 @on_both()
-def test_a_parked_retry_goes_on_after_a_restart(
+def test_a_parked_retry_continues_after_a_restart(
     tmp_path: Path, storage: Storage, gates: Gates, at_once: None
 ) -> None:
     graph = document(flaky(failures=2, retries=2, retryDelaySeconds=1), node("x", "trigger"))
@@ -206,7 +206,7 @@ def test_a_stop_in_the_next_attempt_gives_no_retry_back(
     assert len(gates.runs) == 3
 
 
-def test_other_branches_go_on_while_a_retry_is_parked(
+def test_other_branches_continue_while_a_retry_is_parked(
     service: RunningService, gates: Gates
 ) -> None:
     graph = document(flaky(), node("work", "gate"), node("end"), flow=("work -> end",))

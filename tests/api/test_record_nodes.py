@@ -76,7 +76,7 @@ def test_a_node_for_records_runs_in_the_service(
     assert done["finalOutput"] == output
 
 
-def test_the_execution_s_error_names_node_record_and_field(shared_service: RunningService):
+def test_the_error_of_the_execution_names_node_record_and_field(shared_service: RunningService):
     done = run(shared_service, node("work", "renameColumns", renameMapping={"nope": "x"}))
     assert done["status"] == "failed"
     assert done["error"].startswith("Node 'work' failed: record 0: there is no field 'nope'")

@@ -47,7 +47,7 @@ NO_DOCUMENT = {
 
 
 @pytest.mark.parametrize("name", NO_DOCUMENT)
-def test_data_that_is_no_document_is_refused(shared_service: RunningService, name: str) -> None:
+def test_data_that_is_not_a_document_is_rejected(shared_service: RunningService, name: str) -> None:
     text, code, reason = NO_DOCUMENT[name]
     problem = refused(shared_service, text)
     assert [error["code"] for error in problem["errors"]] == [code]
@@ -66,7 +66,7 @@ def test_data_that_another_writer_stored_as_bytes_is_read(shared_service: Runnin
 
 
 @pytest.mark.parametrize("kind", ["BLOB", "TEXT"])
-def test_data_that_is_no_unicode_is_refused(shared_service: RunningService, kind: str) -> None:
+def test_data_with_invalid_unicode_is_rejected(shared_service: RunningService, kind: str) -> None:
     shared_service.write(
         f"INSERT OR REPLACE INTO workflows(id, name, data) VALUES ('w', 'W', CAST(? AS {kind}))",
         b"{\xff\xfe",

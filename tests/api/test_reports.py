@@ -197,7 +197,7 @@ def test_the_next_attempt_begins_without_a_report(
     assert violations(service) == []
 
 
-def test_a_cancelled_node_s_reports_end_with_it(service: RunningService, gates: Gates):
+def test_reports_of_a_cancelled_node_end_with_the_node(service: RunningService, gates: Gates):
     execution_id = service.start(drawn("syncTeller", says=[[1, "on it"]], gate="g"))
     wait_until(lambda: reported(service, execution_id))
     service.http.post(f"/api/executions/{execution_id}/cancel")
@@ -230,7 +230,7 @@ def test_deltas_are_published_and_not_stored(
     assert [row[0] for row in events(service, execution_id)] == ["running", "completed"]
 
 
-def test_a_node_that_is_tried_out_alone_reports_to_nobody(
+def test_a_previewed_node_publishes_no_reports(
     service: RunningService, published: Published, gates: Gates
 ):
     gates.open("g")
@@ -247,7 +247,7 @@ def test_a_node_that_is_tried_out_alone_reports_to_nobody(
     assert published.messages == []
 
 
-async def test_an_llm_node_s_reply_is_seen_while_it_comes_and_recorded_as_always(
+async def test_the_reply_of_an_llm_node_is_streamed_and_recorded(
     tmp_path: Path, published: Published
 ):
     gate = asyncio.Event()

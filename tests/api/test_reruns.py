@@ -27,7 +27,7 @@ def rerun(service: RunningService, execution_id: str, **body: object) -> dict[st
 
 
 @on_both()
-def test_a_failed_execution_goes_on_from_where_it_failed(
+def test_a_rerun_of_a_failed_execution_continues_at_the_failure(
     service: RunningService, gates: Gates
 ) -> None:
     failed = service.run(BRANCHES, inputs={"x": 1})
@@ -94,7 +94,7 @@ def test_the_definition_of_the_old_execution_is_the_one_that_runs(service: Runni
     assert list(service.logs(again["executionId"])) == ["start", "n0", "end"]
 
 
-def test_what_still_runs_is_not_run_again(service: RunningService, gates: Gates) -> None:
+def test_a_running_execution_cannot_be_rerun(service: RunningService, gates: Gates) -> None:
     execution_id = service.start(document(node("gate", "gate")))
     gates.wait_for("gate")
     refused = service.http.post(f"/api/executions/{execution_id}/rerun", json={})
@@ -116,5 +116,5 @@ def test_a_rerun_that_does_not_fit_is_refused(
     assert len(service.rows("SELECT id FROM workflow_executions")) == 1
 
 
-def test_a_rerun_of_nothing_is_a_404(service: RunningService) -> None:
+def test_a_rerun_of_an_unknown_execution_is_a_404(service: RunningService) -> None:
     assert service.http.post("/api/executions/nope/rerun", json={}).status_code == 404

@@ -46,7 +46,7 @@ def deliver(service: RunningService) -> Any:
     return post(service, content=BODY, headers=signed(BODY))
 
 
-def test_a_delivery_whose_secret_cannot_be_asked_for_is_a_503(
+def test_a_delivery_whose_secret_cannot_be_read_is_a_503(
     service: RunningService, blocks: Blocks, capfd: pytest.CaptureFixture[str]
 ):
     service.save(hook(webhookSecret="{{ secrets.HOOK }}"))
@@ -69,7 +69,7 @@ def test_a_delivery_whose_secret_cannot_be_asked_for_is_a_503(
     assert "Traceback" not in logged
 
 
-def test_a_block_that_is_too_short_to_be_masked_is_no_secret(
+def test_a_block_that_is_too_short_to_mask_is_rejected_as_a_secret(
     service: RunningService, blocks: Blocks
 ):
     service.save(hook(webhookSecret="{{ secrets.HOOK }}"))
@@ -81,7 +81,9 @@ def test_a_block_that_is_too_short_to_be_masked_is_no_secret(
 USES = node("uses", "addField", addFieldName="a", addFieldValue="{{ secrets.HOOK }}")
 
 
-def test_a_node_that_needs_it_fails_and_names_it(service: RunningService, blocks: Blocks):
+def test_a_node_whose_secret_is_missing_fails_with_its_name(
+    service: RunningService, blocks: Blocks
+):
     done = service.run(document(USES))
     assert done["status"] == "failed"
     assert AWAY in done["error"]
@@ -95,7 +97,7 @@ def test_a_node_that_needs_it_fails_and_names_it(service: RunningService, blocks
     assert (answer.json()["success"], answer.json()["error"]) == (False, AWAY)
 
 
-def test_its_retries_ask_again(service: RunningService, blocks: Blocks):
+def test_each_retry_reads_the_secret_again(service: RunningService, blocks: Blocks):
     uses = {**USES, "config": {**USES["config"], "retries": 3, "retryDelaySeconds": 0}}
     done = service.run(document(uses))
     assert (done["status"], blocks.asked) == ("failed", 4)
@@ -103,7 +105,7 @@ def test_its_retries_ask_again(service: RunningService, blocks: Blocks):
     assert (log["attempt"], log["lastError"], log["error"]) == (4, AWAY, AWAY)
 
 
-def test_what_can_be_submitted_does_not_hang_on_it(service: RunningService, blocks: Blocks):
+def test_a_missing_block_does_not_prevent_submission(service: RunningService, blocks: Blocks):
     service.save(document(USES, node("end"), flow=("uses -> end",)))
     answer = service.submit(callbackUrl="http://127.0.0.1:9/told")
     assert answer.status_code == 200
@@ -112,7 +114,7 @@ def test_what_can_be_submitted_does_not_hang_on_it(service: RunningService, bloc
     assert blocks.asked == 1  # by the node alone
 
 
-def test_a_node_is_not_tried_out_without_the_server_and_says_so(tmp_path: Path):
+def test_a_preview_without_the_prefect_server_fails_with_the_reason(tmp_path: Path):
     away = f"http://127.0.0.1:{free_port()}/api"
     with RunningService(tmp_path, prefect_api_url=away) as service:
         answer = service.http.post(
@@ -125,7 +127,7 @@ def test_a_node_is_not_tried_out_without_the_server_and_says_so(tmp_path: Path):
     assert "the Prefect server (PREFECT_API_URL) cannot be reached" in answer.json()["error"]
 
 
-async def test_a_server_that_says_nothing_is_not_waited_for(
+async def test_a_silent_server_is_abandoned_after_the_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(prefect_secrets, "FETCH_TIMEOUT_SECONDS", 0.3)

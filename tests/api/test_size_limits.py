@@ -153,7 +153,7 @@ def test_the_results_of_a_loop_count_as_one_result(limited: RunningService):
     assert limited.logs(ended["executionId"])["body[59]"]["status"] == "completed"
 
 
-def test_what_a_resumption_adds_counts(limited: RunningService):
+def test_data_of_a_resumption_counts_toward_the_limit(limited: RunningService):
     execution_id = limited.start(chain(node("ask", "approval"), node("end")), inputs={"a": 1})
     wait_until(lambda: limited.poll(execution_id)["status"] == "waiting")
     path = f"/api/executions/{execution_id}/nodes/ask/resume"

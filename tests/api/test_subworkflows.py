@@ -23,7 +23,7 @@ from tests.support.stream_clients import sse, told
 
 
 @on_both()
-def test_a_node_passes_on_what_the_workflow_that_it_called_came_to(service: RunningService) -> None:
+def test_a_call_outputs_the_final_output_of_its_workflow(service: RunningService) -> None:
     service.save(GREETS, "child", "Greeting")
     done = service.run(CALLS, inputs={"name": "Ada"})
     assert (done["status"], done["error"]) == ("completed", None)
@@ -61,7 +61,7 @@ def test_the_inputs_of_a_call_are_those_of_a_request_with_templates_filled(
     assert done["finalOutput"] == {"call": {"hear": output}}
 
 
-def test_what_has_no_trigger_is_called_with_nothing(service: RunningService) -> None:
+def test_a_child_without_a_trigger_gets_no_inputs(service: RunningService) -> None:
     service.save(document(node("name", "manualInput", inputVarValue="Eve")), "child")
     done = service.run(CALLS, inputs={"name": "Ada"})
     assert done["finalOutput"] == {"name": {"input": "Eve"}}
@@ -100,7 +100,7 @@ def test_many_nodes_of_one_execution_call_side_by_side(service: RunningService) 
 # How it fails
 
 
-def test_a_child_that_fails_fails_its_parent_and_says_why(service: RunningService) -> None:
+def test_a_failed_child_fails_its_parent_with_the_reason(service: RunningService) -> None:
     service.save(FAILS, "child", "Printing")
     done = service.run(CALLS)
     child = child_of(service, done["executionId"])
@@ -115,7 +115,7 @@ def test_a_child_that_fails_fails_its_parent_and_says_why(service: RunningServic
 @pytest.mark.parametrize(
     ("on_error", "connection"), [("continue", "call -> next"), ("branch", "call -error-> next")]
 )
-def test_the_failure_of_a_child_is_one_of_the_node(
+def test_the_failure_of_a_child_is_a_failure_of_the_node(
     service: RunningService, on_error: str, connection: str
 ) -> None:
     service.save(FAILS, "child")
@@ -137,7 +137,7 @@ def test_the_failure_of_a_child_is_one_of_the_node(
         ),
     ],
 )
-def test_what_cannot_be_called_fails_the_node_with_every_reason(
+def test_an_invalid_child_fails_the_node_with_every_reason(
     service: RunningService, saved: object, reasons: list[str]
 ) -> None:
     if saved is not None:
@@ -156,7 +156,7 @@ def test_inputs_that_nothing_takes_fail_the_node(service: RunningService) -> Non
     assert "nothing takes input 'x'" in done["error"]
 
 
-def test_inputs_that_become_no_object_fail_the_node(service: RunningService) -> None:
+def test_inputs_that_are_not_an_object_fail_the_node(service: RunningService) -> None:
     service.save(GREETS, "child")
     graph = document(
         node("start", "trigger"), call(subworkflowInputs="{{ name }}"), flow=("start -> call",)
@@ -191,7 +191,7 @@ def test_a_child_has_its_time_and_is_cancelled_after_it(
 # Reruns and trials
 
 
-def test_a_rerun_of_the_parent_calls_anew_and_takes_over_what_completed(
+def test_a_rerun_of_the_parent_reuses_completed_nodes_and_calls_again(
     service: RunningService,
 ) -> None:
     service.save(document(node("n", "manualInput", inputVarValue=1)), "good")
@@ -210,7 +210,7 @@ def test_a_rerun_of_the_parent_calls_anew_and_takes_over_what_completed(
     assert logs["call"]["childExecutionId"] == child["id"]
 
 
-def test_a_rerun_of_a_child_is_nobody_s_child(service: RunningService) -> None:
+def test_a_rerun_of_a_child_is_a_top_level_execution(service: RunningService) -> None:
     service.save(FAILS, "child")
     done = service.run(CALLS)
     child = child_of(service, done["executionId"])
@@ -220,7 +220,7 @@ def test_a_rerun_of_a_child_is_nobody_s_child(service: RunningService) -> None:
     assert row["triggerType"] == "manual"
 
 
-def test_a_call_that_is_tried_out_alone_says_what_it_would_do(service: RunningService) -> None:
+def test_a_preview_of_a_subworkflow_call_describes_the_call(service: RunningService) -> None:
     service.save(GREETS, "child")
     body = {
         "workflowId": "w",
@@ -236,7 +236,7 @@ def test_a_call_that_is_tried_out_alone_says_what_it_would_do(service: RunningSe
     assert service.rows("SELECT * FROM workflow_executions") == []
 
 
-def test_what_a_hidden_node_got_from_its_child_stands_beside_no_node(
+def test_the_result_of_a_child_is_not_stored_beside_a_hidden_node(
     service: RunningService,
 ) -> None:
     service.save(document(node("n", "manualInput", inputVarValue="c4n4ry")), "child")
@@ -289,7 +289,7 @@ def test_the_list_shows_whose_child_an_execution_is(service: RunningService) -> 
     assert children(service, child) == []
 
 
-def test_calls_go_on_after_a_restart(tmp_path: Path) -> None:
+def test_calls_continue_after_a_restart(tmp_path: Path) -> None:
     ask = document(node("ask", "approval"), node("yes"), flow=("ask -true-> yes",))
     with RunningService(tmp_path, PROBE_TYPES) as service:
         service.save(ask, "child")

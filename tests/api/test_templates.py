@@ -52,7 +52,7 @@ def test_a_node_beside_it_that_has_not_completed_has_no_output(
     assert logs["early"]["outputData"]["early"] == "not yet"
 
 
-def test_what_an_outer_node_gave_is_no_template(shared_service: RunningService):
+def test_output_of_other_nodes_is_not_evaluated_as_a_template(shared_service: RunningService):
     drawn = document(
         node("start", "trigger"),
         add("copied", "so {{ text }} and {{ inputs.text }} and {{ nodes.start.output.text }}"),
@@ -84,7 +84,7 @@ def test_records_are_tested_against_other_nodes(shared_service: RunningService):
     assert '"conditionResult":true' in logs[0]["resultDetail"]
 
 
-def test_every_refused_expression_is_told_with_the_other_problems(shared_service: RunningService):
+def test_invalid_expressions_are_reported_with_the_other_problems(shared_service: RunningService):
     body = {"deep": ["{{ fine }}", {"a/b": "{% ok %} {{ x.y() }} and {{ 2 ** 2 }}"}]}
     drawn = document(
         node("a", "trigger"),
@@ -130,7 +130,7 @@ def test_a_pointer_is_of_the_spelling_that_was_sent(shared_service: RunningServi
     )
 
 
-def test_what_is_no_template_is_not_looked_into(shared_service: RunningService):
+def test_fields_without_templates_are_not_parsed(shared_service: RunningService):
     drawn = document(
         node("typed", "manualInput", inputVarValue="{{ f(1) }}"),
         node("mine", "raise", message="{{ f(2) }}"),
@@ -157,9 +157,7 @@ def test_a_run_that_fails_names_node_field_and_what_is_missing(shared_service: R
         ("{{ a | int }}", "addFieldValue: '{{ a | int }}' at character 1: the filter 'int' takes"),
     ],
 )
-def test_a_node_that_is_tried_out_tells_the_same(
-    shared_service: RunningService, value: str, told: str
-):
+def test_a_previewed_node_returns_the_same(shared_service: RunningService, value: str, told: str):
     shared_service.save(document(node("n")))
     body = {"workflowId": "w", "nodeId": "n", "nodeType": "addField", "inputData": {"a": "b"}}
     answer = shared_service.http.post(

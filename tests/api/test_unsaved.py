@@ -48,7 +48,9 @@ def test_a_document_runs_unsaved(service: RunningService) -> None:
     assert row_counts(service)["orchestrator_definitions"] == 1
 
 
-def test_one_that_cannot_run_is_refused_with_places_in_the_body(service: RunningService) -> None:
+def test_an_invalid_document_is_rejected_with_pointers_into_the_body(
+    service: RunningService,
+) -> None:
     before = row_counts(service)
     errors = problem_of(run(service, FLOW))["errors"]
     told = {(error["code"], error["pointer"]) for error in errors}
@@ -71,7 +73,7 @@ def test_one_that_cannot_run_is_refused_with_places_in_the_body(service: Running
         ({"graph": line(2), "workflowName": ""}, "/workflowName"),
     ],
 )
-def test_it_is_a_workflow_or_a_document(
+def test_a_submission_has_either_a_workflow_or_a_document(
     shared_service: RunningService, body: dict[str, object], pointer: str
 ) -> None:
     problem = problem_of(shared_service.http.post(EXECUTE, json=body))
@@ -96,7 +98,7 @@ def test_a_key_is_one_execution_of_one_document(service: RunningService) -> None
     assert row_counts(service)["workflow_executions"] == 1
 
 
-def test_it_can_be_run_again(service: RunningService) -> None:
+def test_an_unsaved_document_can_be_rerun(service: RunningService) -> None:
     first = service.ended(run(service, line(3)).json()["executionId"])
     again = service.http.post(f"/api/executions/{first['executionId']}/rerun", json={})
     assert again.status_code == 200, again.text

@@ -120,7 +120,7 @@ FLOW = {
 
 
 @pytest.mark.parametrize(("drawn", "key"), [(MAIN, "connections"), (FLOW, "edges")])
-def test_what_is_wrong_with_the_graph_points_into_either_spelling(
+def test_graph_errors_point_into_both_formats(
     service: RunningService, drawn: dict[str, Any], key: str
 ):
     found = {error["code"]: error for error in errors(service, graph=drawn)}
@@ -136,7 +136,7 @@ def test_what_is_wrong_with_the_graph_points_into_either_spelling(
     assert walk(drawn, found["unknown_node_type"]["pointer"])[0] == "mystery"
 
 
-def test_faults_of_shape_hide_no_others(service: RunningService):
+def test_shape_errors_hide_no_other_errors(service: RunningService):
     drawn = {
         "nodes": [
             {"id": "start", "type": "trigger"},
@@ -162,7 +162,7 @@ def test_faults_of_shape_hide_no_others(service: RunningService):
     ]
 
 
-def test_what_would_only_follow_from_another_fault_is_not_told(service: RunningService):
+def test_consequential_errors_are_not_reported(service: RunningService):
     connection = {"id": "k", "fromNodeId": "a", "toNodeId": "b"}
     for nodes in ({}, [5], [{"type": "http"}]):
         found = errors(service, graph={"nodes": nodes, "connections": [connection]})

@@ -30,7 +30,7 @@ APPROVAL = document(
 
 @on_both()
 @pytest.mark.parametrize(("approved", "taken", "left"), [(True, "yes", "no"), (False, "no", "yes")])
-def test_an_approval_picks_the_way_on(
+def test_an_approval_selects_the_branch(
     service: RunningService, approved: bool, taken: str, left: str
 ) -> None:
     execution_id = service.start(APPROVAL, inputs={"amount": 12})
@@ -49,7 +49,7 @@ def test_an_approval_picks_the_way_on(
     assert '"message":"Pay 12?"' in row["nodeResults"]
 
 
-def test_what_waits_no_longer_cannot_be_resumed(service: RunningService) -> None:
+def test_a_node_that_no_longer_waits_cannot_be_resumed(service: RunningService) -> None:
     execution_id = service.start(APPROVAL, inputs={"amount": 1})
     waiting(service, execution_id)
     assert resume(service, execution_id, "yes").status_code == 409
@@ -63,7 +63,7 @@ def test_what_waits_no_longer_cannot_be_resumed(service: RunningService) -> None
     assert resume(service, "nope", "ask").status_code == 404
 
 
-def test_an_approval_that_nobody_answers_fails_in_time(service: RunningService) -> None:
+def test_an_approval_without_a_response_fails_at_its_timeout(service: RunningService) -> None:
     done = service.run(document(node("ask", "approval", timeoutSeconds=0.3)))
     assert done["status"] == "failed"
     assert "nobody answered within 0.3 s" in done["error"]
@@ -88,7 +88,7 @@ def test_a_wait_passes_its_input_on_afterwards(service: RunningService) -> None:
     assert done["completedAt"] >= until
 
 
-def test_a_moment_that_has_passed_is_no_wait(service: RunningService) -> None:
+def test_a_wait_until_a_past_datetime_ends_at_once(service: RunningService) -> None:
     done = service.run(document(node("wait", "wait", waitUntil="2020-01-01T00:00:00Z")))
     assert done["status"] == "completed"
 
@@ -111,7 +111,7 @@ def test_a_wait_that_cannot_be_is_refused(service: RunningService, config: dict)
     assert "'wait'" in refused.json()["detail"]
 
 
-def test_other_branches_go_on_while_a_node_waits(service: RunningService, gates: Gates) -> None:
+def test_other_branches_continue_while_a_node_waits(service: RunningService, gates: Gates) -> None:
     graph = document(
         node("start", "trigger"),
         node("ask", "approval"),
@@ -129,7 +129,7 @@ def test_other_branches_go_on_while_a_node_waits(service: RunningService, gates:
     assert service.ended(execution_id)["finalOutput"] == {"ok": 1}
 
 
-def test_what_waits_holds_no_slot(tmp_path: Path, gates: Gates) -> None:
+def test_a_waiting_execution_holds_no_slot(tmp_path: Path, gates: Gates) -> None:
     with RunningService(tmp_path, PROBE_TYPES, max_concurrent_executions=1) as service:
         parked = [service.start(document(node("ask", "approval"))) for _ in range(5)]
         for execution_id in parked:
@@ -139,7 +139,7 @@ def test_what_waits_holds_no_slot(tmp_path: Path, gates: Gates) -> None:
         assert row["n"] == 0
 
 
-def test_what_waits_is_cancelled_at_once(service: RunningService) -> None:
+def test_a_waiting_execution_is_cancelled_at_once(service: RunningService) -> None:
     execution_id = service.start(document(node("ask", "approval")))
     waiting(service, execution_id)
     answer = service.http.post(f"/api/executions/{execution_id}/cancel").json()
@@ -149,7 +149,7 @@ def test_what_waits_is_cancelled_at_once(service: RunningService) -> None:
 
 
 @on_both()
-def test_waits_go_on_after_a_restart(tmp_path: Path, storage: Storage) -> None:
+def test_waits_continue_after_a_restart(tmp_path: Path, storage: Storage) -> None:
     with RunningService(tmp_path, **storage) as service:
         asked = service.start(APPROVAL, inputs={"amount": 3})
         timed = service.start(document(node("wait", "wait", waitSeconds=1)))

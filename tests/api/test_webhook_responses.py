@@ -81,14 +81,14 @@ def test_texts_statuses_and_headers(service: RunningService):
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_an_answer_that_has_no_body_has_none(service: RunningService, status: int):
+def test_a_response_without_a_body_has_an_empty_body(service: RunningService, status: int):
     service.save(answering(StatusCode=status))
     for _ in range(2):  # on one connection: the first answer's body would break the second
         answer = post(service, SENT)
         assert (answer.status_code, answer.content) == (status, b"")
 
 
-def test_the_flow_goes_on_behind_the_response(service: RunningService, gates: Gates):
+def test_nodes_behind_the_response_run(service: RunningService, gates: Gates):
     drawn = answering(StatusCode=202)
     after = document(*drawn["nodes"], node("slow", "gate"), flow=("hook -> reply", "reply -> slow"))
     service.save(after)
@@ -220,7 +220,9 @@ def test_a_response_that_the_webhook_does_not_lead_to_is_not_waited_for(
     gates.open("held")
 
 
-def test_whoever_waits_too_long_gets_a_202_and_the_execution_goes_on(tmp_path: Path, gates: Gates):
+def test_a_response_after_the_timeout_is_a_202_and_the_execution_continues(
+    tmp_path: Path, gates: Gates
+):
     with RunningService(tmp_path, PROBE_TYPES, webhook_response_timeout_seconds=0.3) as service:
         service.save(answering(node("held", "gate")))
         begun = time.monotonic()

@@ -48,7 +48,7 @@ def test_head_is_a_delivery_without_a_body_in_the_answer(running: RunningService
     assert count(running) == 1
 
 
-def test_a_preflight_of_a_browser_is_no_delivery(running: RunningService):
+def test_a_preflight_of_a_browser_does_not_start_an_execution(running: RunningService):
     headers = {"Origin": "http://elsewhere.example", "Access-Control-Request-Method": "POST"}
     assert running.http.options("/api/webhook/w", headers=headers).status_code == 200
     assert count(running) == 0
@@ -106,7 +106,7 @@ def test_a_form_with_parts_keeps_its_files(running: RunningService):
     }
 
 
-def test_what_proves_the_caller_is_not_kept(running: RunningService):
+def test_credentials_of_a_delivery_are_not_stored(running: RunningService):
     secrets = {
         "Authorization": "Bearer s3cret",
         "Cookie": "session=s3cret",
@@ -254,7 +254,7 @@ def test_each_token_fires_its_own_webhook_alone(service: RunningService):
         assert ran == {fired, f"end-{fired}", "value"}
 
 
-def test_what_cannot_run_is_told_to_those_only_who_know_the_address(service: RunningService):
+def test_document_errors_are_reported_only_at_the_right_address(service: RunningService):
     broken = [node("hook", "webhook", webhookToken="t"), node("http", "http")]
     service.save(document(*broken, flow=("hook -> http",)))
     assert post(service, {}, "w/other").status_code == 404

@@ -57,7 +57,7 @@ def test_a_workflow_is_made_read_and_run_as_it_was_sent(
     assert service.ended(execution)["status"] == "completed"
 
 
-def test_a_draft_is_saved_and_told_what_it_lacks(service: RunningService) -> None:
+def test_a_draft_is_saved_and_its_problems_are_returned(service: RunningService) -> None:
     drawn = document(node("a", "nope"), flow=("a -> gone",))
     answer = create(service, id="draft", data=drawn)
     assert answer.status_code == 201
@@ -96,7 +96,7 @@ def test_an_id_that_no_path_can_hold_is_refused(
         ({"organizationId": 5}, "/organizationId"),
     ],
 )
-def test_what_cannot_be_stored_is_refused_with_its_place(
+def test_a_workflow_that_cannot_be_stored_is_rejected_with_a_pointer(
     shared_service: RunningService, body: dict[str, object], pointer: str
 ) -> None:
     before = row_counts(shared_service)
@@ -117,7 +117,7 @@ def test_strange_ids_have_paths(shared_service: RunningService, workflow_id: str
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 @pytest.mark.parametrize("name", ["execute", "validate"])
-def test_fixed_names_are_no_workflows(
+def test_reserved_names_cannot_be_workflow_ids(
     shared_service: RunningService, method: str, name: str
 ) -> None:
     body = {"name": "n", "data": {}}
@@ -132,7 +132,7 @@ def test_an_id_is_given_once(service: RunningService) -> None:
     assert service.http.get(f"{WORKFLOWS}/w").json()["name"] == "Mine"
 
 
-def test_what_is_not_there_is_a_404(shared_service: RunningService) -> None:
+def test_an_unknown_workflow_is_a_404_for_every_method(shared_service: RunningService) -> None:
     for workflow_id in ("nope", "a%00b", "orchestrator-inline"):
         problem_of(shared_service.http.get(f"{WORKFLOWS}/{workflow_id}"), 404)
         problem_of(put(shared_service, workflow_id, "*"), 404)
@@ -142,7 +142,7 @@ def test_what_is_not_there_is_a_404(shared_service: RunningService) -> None:
 # Versions
 
 
-def test_every_change_is_a_new_version_and_no_change_is_none(service: RunningService) -> None:
+def test_only_a_change_creates_a_version(service: RunningService) -> None:
     tag = create(service, id="w").headers["etag"]
     tags = [tag]
     for i in range(50):  # many to a millisecond
@@ -184,7 +184,7 @@ def test_of_many_who_change_one_version_at_once_one_does(service: RunningService
     assert service.http.get(f"{WORKFLOWS}/w").json()["name"] == won["name"]
 
 
-def test_a_version_that_the_caller_has_is_not_sent_again(service: RunningService) -> None:
+def test_an_unchanged_version_is_a_304(service: RunningService) -> None:
     tag = create(service, id="w").headers["etag"]
     path = f"{WORKFLOWS}/w"
     for known in (tag, f"W/{tag}", f'"x", {tag}', "*"):
@@ -208,7 +208,7 @@ def test_a_row_without_a_fine_time_has_versions_too(
     assert changed.headers["etag"] == f'"{changed.json()["updatedAt"]}"' != tag
 
 
-def test_time_goes_on_where_the_clock_was_set_back(service: RunningService) -> None:
+def test_timestamps_increase_after_the_clock_is_set_back(service: RunningService) -> None:
     create(service, id="w")
     service.write("UPDATE workflows SET updatedAt='2999-12-31T23:59:59.999Z'")
     assert put(service, "w", name="New").json()["updatedAt"] == "3000-01-01T00:00:00.000Z"
@@ -235,7 +235,7 @@ def test_columns_of_the_main_project_stay_as_they_are(tmp_path: Path) -> None:
         assert refused["errors"][0]["code"] == "unknown_organization"
 
 
-def test_a_column_that_only_the_main_project_can_fill_is_told(tmp_path: Path) -> None:
+def test_a_required_column_of_the_main_project_is_reported(tmp_path: Path) -> None:
     create_main_database(tmp_path / "database.sqlite")
     other = sqlite3.connect(tmp_path / "database.sqlite")
     other.execute("DROP TABLE workflows")
@@ -297,7 +297,9 @@ def test_a_workflow_goes_with_its_history(service: RunningService) -> None:
     assert counts["execution_logs"] == 4
 
 
-def test_what_has_not_ended_is_not_lost_by_accident(service: RunningService, gates: Gates) -> None:
+def test_a_workflow_with_running_executions_is_not_deleted(
+    service: RunningService, gates: Gates
+) -> None:
     create(service, id="w", data=document(node("g", "gate"), node("end"), flow=("g -> end",)))
     execution = service.submit("w").json()["executionId"]
     gates.wait_for("g")

@@ -129,7 +129,7 @@ def test_a_clock_that_is_set_back_an_hour_keeps_nothing_waiting(
     assert process.violations() == []
 
 
-def test_an_execution_that_takes_too_long_fails_and_says_what_ran(
+def test_an_execution_that_takes_too_long_fails_and_names_the_running_nodes(
     tmp_path: Path, visits: Visits
 ) -> None:
     with ServiceProcess(tmp_path, execution_timeout_seconds=1) as service:

@@ -31,7 +31,7 @@ def start(service: RunningService, workflow_id: str) -> str:
     return answer.json()["executionId"]
 
 
-def test_without_keys_it_receives_every_execution(service: RunningService):
+def test_without_keys_a_client_receives_every_execution(service: RunningService):
     with websocket(service) as client:
         assert say(client, type="auth", token="anything") == {"type": "authenticated"}
         ids = [service.start(line(3)) for _ in range(2)]
@@ -39,7 +39,9 @@ def test_without_keys_it_receives_every_execution(service: RunningService):
         assert {message["executionId"] for message in messages} == set(ids)
 
 
-def test_it_first_receives_how_running_executions_stand(service: RunningService, gates: Gates):
+def test_a_client_first_receives_snapshots_of_running_executions(
+    service: RunningService, gates: Gates
+):
     execution_id = service.start(GATE)
     gates.wait_for("gate")
     with websocket(service) as client:
@@ -51,7 +53,7 @@ def test_it_first_receives_how_running_executions_stand(service: RunningService,
 
 
 @pytest.mark.parametrize(("name", "seen"), [("read", {"A", "B"}), ("a-read", {"A"})])
-def test_with_keys_it_receives_what_its_key_may_access(
+def test_a_key_receives_the_executions_it_may_access(
     guarded: RunningService, name: str, seen: set[str]
 ):
     with socket_of(guarded) as client:
@@ -68,7 +70,7 @@ def test_with_keys_it_receives_what_its_key_may_access(
         assert found == seen
 
 
-def test_with_a_token_it_receives_its_one_execution(guarded: RunningService):
+def test_a_token_receives_its_one_execution(guarded: RunningService):
     mine = start(guarded, "A")
     token = token_for(guarded, mine)
     with socket_of(guarded) as client:
@@ -87,7 +89,7 @@ def test_a_wrong_token_receives_nothing(guarded: RunningService):
     assert closed.value.rcvd.code == 4401
 
 
-def test_from_its_first_subscription_on_it_receives_only_what_it_chose(
+def test_after_a_subscription_a_client_receives_only_its_choice(
     service: RunningService, gates: Gates
 ):
     with websocket(service) as client:

@@ -21,7 +21,7 @@ def sweeping(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_tail, "SWEEP_INTERVAL_SECONDS", 0.2)
 
 
-def test_who_follows_an_execution_that_is_deleted_is_told(
+def test_a_client_is_notified_of_a_deleted_execution(
     sweeping: None, service: RunningService, gates: Gates
 ) -> None:
     execution_id = service.start(GATED)
@@ -97,7 +97,7 @@ def end_elsewhere(service: RunningService, execution_id: str) -> None:
 @pytest.mark.parametrize(
     "question", ["last_position", "snapshots", "read_after", "tail", "statuses"]
 )
-def test_a_database_that_is_not_ready_is_asked_again(
+def test_a_failed_query_is_repeated(
     service: RunningService,
     gates: Gates,
     monkeypatch: pytest.MonkeyPatch,
@@ -128,7 +128,7 @@ def test_a_database_that_is_not_ready_is_asked_again(
     assert seqs(others) == list(range(3, last + 1))
 
 
-def test_an_error_that_nobody_foresaw_does_not_end_the_streams(
+def test_an_unexpected_error_does_not_end_the_streams(
     service: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     execution_id = service.start(GATED)
@@ -150,9 +150,7 @@ def test_an_error_that_nobody_foresaw_does_not_end_the_streams(
     assert failed
 
 
-def test_logs_after_a_number_applied_to_a_copy_are_the_whole(
-    service: RunningService, gates: Gates
-) -> None:
+def test_log_pages_after_a_number_complete_a_copy(service: RunningService, gates: Gates) -> None:
     chain = line(12)
     chain["nodes"].append(node("flaky", "flaky", failures=2, retries=2, retryDelaySeconds=0))
     chain["nodes"].append(node("gate", "gate"))

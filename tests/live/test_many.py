@@ -10,9 +10,7 @@ from tests.support.stream_clients import Told, hear, say, sse, subscribe, websoc
 GATED = document(node("gate", "gate"), node("end"), flow=("gate -> end",))
 
 
-def test_of_an_organization_nobody_else_sees_anything(
-    service: RunningService, gates: Gates
-) -> None:
+def test_other_organizations_see_no_data(service: RunningService, gates: Gates) -> None:
     mine = service.start(GATED, organizationId="a")
     other = service.start(GATED, organizationId="b")
     gates.wait_for("gate")
@@ -58,7 +56,7 @@ def until_ended(events, execution_id: str) -> list[Told]:
     return seen
 
 
-def test_who_is_cut_off_between_two_snapshots_does_not_miss_the_second(
+def test_a_client_disconnected_between_two_snapshots_gets_the_second(
     service: RunningService, gates: Gates
 ) -> None:
     ids = {service.start(GATED) for _ in range(3)}

@@ -53,7 +53,7 @@ BROKEN = document(
 
 @on_both()
 @pytest.mark.parametrize("end", ["completed", "failed", "cancelled"])
-def test_the_three_ways_tell_the_same(service: RunningService, gates: Gates, end: str):
+def test_polling_sse_and_websocket_agree(service: RunningService, gates: Gates, end: str):
     execution_id = service.start(BROKEN if end == "failed" else WAY)
     gates.wait_for("gate")
     with (
@@ -98,7 +98,7 @@ def test_the_three_ways_tell_the_same(service: RunningService, gates: Gates, end
     assert (last["progress"]["percentage"] == 100) == (end == "completed")
 
 
-def test_each_node_is_told_as_it_starts_and_as_it_ends(
+def test_a_node_has_an_event_for_its_start_and_its_end(
     shared_service: RunningService, gates: Gates
 ) -> None:
     gates.open("gate")
@@ -137,7 +137,9 @@ def test_the_framing_and_the_headers(shared_service: RunningService, gates: Gate
     assert data["finalOutput"] == awkward
 
 
-def test_a_big_payload_is_cut_and_says_so(shared_service: RunningService, gates: Gates) -> None:
+def test_a_large_payload_is_truncated_and_marked(
+    shared_service: RunningService, gates: Gates
+) -> None:
     gates.open("gate")
     done = shared_service.run(WAY, inputs={"text": "x" * 100_000})
     events = told(shared_service, done["executionId"], 0)
@@ -147,7 +149,7 @@ def test_a_big_payload_is_cut_and_says_so(shared_service: RunningService, gates:
     assert told(shared_service, done["executionId"])[0].data["finalOutput"]["size"] > 100_000
 
 
-def test_who_comes_when_all_is_over_gets_the_final_state_and_the_end(
+def test_a_late_client_gets_the_final_state_and_the_end(
     shared_service: RunningService, gates: Gates
 ) -> None:
     gates.open("gate")

@@ -75,7 +75,7 @@ def test_reports_and_deltas_reach_a_stream_while_the_node_runs(service: RunningS
     assert report in again
 
 
-def test_deltas_of_a_node_that_hides_its_data_reach_nobody(service: RunningService) -> None:
+def test_deltas_of_a_node_that_hides_its_data_are_not_published(service: RunningService) -> None:
     execution_id = service.start(document(node("t", "teller", hideData=True)))
     with sse(service, f"/api/executions/{execution_id}/stream") as events:
         assert next(events).data["snapshot"]

@@ -110,7 +110,7 @@ def test_a_client_that_was_cut_off_after_any_event_gets_exactly_the_rest(
     assert (answer.status_code, answer.content) == (204, b"")
 
 
-def test_what_a_busy_execution_tells(shared_service: RunningService, gates: Gates) -> None:
+def test_the_events_of_a_busy_execution(shared_service: RunningService, gates: Gates) -> None:
     events = told(shared_service, run_busy(shared_service), 0)
     nodes = [(log["nodeId"], log["status"], log["attempt"]) for e in events for log in logs(e)]
     of = {i: [(status, tries) for name, status, tries in nodes if name == i] for i, *_ in nodes}
@@ -189,7 +189,7 @@ GARBAGE = ["abc", "-1", "1.5", "0x10", "", "٣", "1" * 200 + "x", "null", "1,2"]
 
 
 @pytest.mark.parametrize("header", GARBAGE)
-def test_a_last_event_id_that_is_none_of_ours_says_nothing(
+def test_a_foreign_last_event_id_is_ignored(
     shared_service: RunningService, gates: Gates, header: str
 ) -> None:
     execution_id = shared_service.run(line(2))["executionId"]
@@ -205,7 +205,7 @@ def test_a_last_event_id_that_is_none_of_ours_says_nothing(
 
 
 @pytest.mark.parametrize("number", [10_000, 2**31, 2**63 - 2, 2**63 - 1, 10**50, 10**4200])
-def test_a_number_from_the_future_gives_how_it_stands(
+def test_an_unknown_future_number_results_in_a_snapshot(
     shared_service: RunningService, gates: Gates, number: int
 ) -> None:
     execution_id = shared_service.run(line(2))["executionId"]
@@ -222,7 +222,7 @@ def test_a_number_from_the_future_gives_how_it_stands(
             assert heard(client)[0]["snapshot"] is True
 
 
-def test_a_number_that_is_not_kept_any_more_gives_how_it_stands(
+def test_a_deleted_number_results_in_a_snapshot(
     shared_service: RunningService, gates: Gates
 ) -> None:
     execution_id = shared_service.run(line(3))["executionId"]

@@ -47,7 +47,7 @@ def lines_of(client: socket.socket) -> Iterator[str]:
     yield from body.decode("utf-8").split("\n")
 
 
-def test_who_does_not_read_holds_up_nobody_and_gets_everything_in_the_end(
+def test_a_client_that_does_not_read_delays_no_other_and_loses_nothing(
     service: RunningService, gates: Gates
 ) -> None:
     # Else the kernel may buffer every event of a client that does not read: up to 4 MB each.
@@ -82,7 +82,7 @@ def subscriptions(hub: EventBroadcaster) -> list[Subscription]:
 
 
 @pytest.mark.parametrize("abruptly", [True, False])
-def test_who_goes_is_forgotten_at_once(
+def test_a_disconnected_client_is_removed_at_once(
     service: RunningService, gates: Gates, abruptly: bool
 ) -> None:
     execution_id = service.start(document(node("gate", "gate")))
@@ -103,7 +103,7 @@ def test_who_goes_is_forgotten_at_once(
     wait_until(lambda: not hub._tail.is_running)
 
 
-def test_coming_and_going_leaves_nothing_behind(service: RunningService, gates: Gates) -> None:
+def test_connections_leave_no_state_behind(service: RunningService, gates: Gates) -> None:
     execution_id = service.start(document(node("gate", "gate"), node("end"), flow=("gate -> end",)))
     gates.wait_for("gate")
     hub = hub_of(service)
@@ -123,9 +123,7 @@ def test_coming_and_going_leaves_nothing_behind(service: RunningService, gates: 
     assert seqs(events) == list(range(1, service.ended(execution_id)["seq"] + 1))
 
 
-def test_who_follows_what_has_ended_is_forgotten_for_it(
-    service: RunningService, gates: Gates
-) -> None:
+def test_a_subscription_drops_ended_executions(service: RunningService, gates: Gates) -> None:
     ended = service.run(line(2))["executionId"]
     runs = service.start(document(node("gate", "gate")))
     gates.wait_for("gate")
@@ -140,7 +138,7 @@ def test_who_follows_what_has_ended_is_forgotten_for_it(
     ]
 
 
-def test_a_ping_comes_where_nothing_else_does(
+def test_an_idle_stream_sends_pings(
     service: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broadcaster_module, "PING_INTERVAL_SECONDS", 0.1)
@@ -156,7 +154,7 @@ def test_a_ping_comes_where_nothing_else_does(
     assert got.count(b"event: execution_complete") == 1
 
 
-def test_what_is_transient_is_dropped_for_those_who_are_behind() -> None:
+def test_transient_messages_are_dropped_for_slow_clients() -> None:
     slow = Subscription(SubscriptionFilter())
     for i in range(QUEUE_SIZE):
         slow.push(Message("e", {"type": "t"}, position=i))

@@ -122,7 +122,7 @@ def followers(service: RunningService) -> int:
     return service.app.state.services.broadcaster.subscription_count
 
 
-def test_without_keys_whoever_says_who_they_are_is_believed(
+def test_without_keys_the_organization_in_a_request_is_trusted(
     shared_service: RunningService,
 ) -> None:
     with websocket(shared_service) as client:
