@@ -1,4 +1,4 @@
-"""Handlers that misbehave: the node fails with its name and the reason, and nothing else does."""
+"""Misbehaving handlers: only their node fails, with its name and the reason."""
 
 import asyncio
 import threading
@@ -20,11 +20,11 @@ from tests.support.service import RunningService, wait_until
 
 
 class OutOfThisWorld(BaseException):
-    """No ``Exception``."""
+    """Exception that is not an ``Exception``."""
 
 
 class UnspeakableError(Exception):
-    """Fails to say what it is about."""
+    """Exception whose message cannot be created."""
 
     def __str__(self) -> str:
         raise LookupError("no words")
@@ -77,7 +77,7 @@ async def handle_recurse(node: dict[str, Any], input_data: object) -> None:
 
 @task(name="deaf")
 async def handle_deaf(node: dict[str, Any], input_data: object) -> dict[str, Any]:
-    """Swallows every cancellation until its gate opens."""
+    """Ignore every cancellation until the gate opens."""
     mine, name = probe_nodes.gates, node["config"].get("gate", node["id"])
     mine.enter(name)
     while not mine.is_open(name):
@@ -99,14 +99,14 @@ TYPES = NodeTypes({**NODE_HANDLERS, **PROBES, **OWN}, NODE_CONFIGS)
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """One service for all of these handlers, which it must outlive."""
+    """One service for all of these handlers."""
     with RunningService(tmp_path_factory.mktemp("service"), TYPES) as service:
         yield service
 
 
 @pytest.fixture
 def service(running: RunningService) -> Iterator[RunningService]:
-    """That service; after each test it works as before, and nothing is left running."""
+    """Yield that service; after each test, it runs no node and still executes workflows."""
     yield running
     assert running.run(line(3))["status"] == "completed"
     open_rows = "SELECT id FROM {} WHERE status IN ('pending', 'running')"
@@ -115,13 +115,13 @@ def service(running: RunningService) -> Iterator[RunningService]:
 
 
 def with_others(bad: dict[str, Any]) -> dict[str, Any]:
-    """``bad`` between a trigger and an output."""
+    """Return a document with ``bad`` between a trigger and an output."""
     flow = ("start -> bad", "bad -> end")
     return document(node("start", "trigger"), {**bad, "id": "bad"}, node("end"), flow=flow)
 
 
 def failed(service: RunningService, bad: dict[str, Any]) -> str:
-    """Runs ``bad``, which must fail as a node does; gives the reason as it was logged."""
+    """Run ``bad``, which must fail as a node does; return the logged reason."""
     done = service.run(with_others({**bad, "label": "The bad one"}))
     assert done["status"] == "failed"
     assert done["currentNodeId"] is None
@@ -243,7 +243,7 @@ def test_a_handler_that_ignores_cancellation_does_not_delay_a_stop(
         gates.wait_for("stuck")
     stopped = not service._thread.is_alive()
     (row,) = service.rows("SELECT status FROM workflow_executions WHERE id=?", execution_id)
-    assert (stopped, row["status"]) == (True, "pending")  # for the next one to go on with
+    assert (stopped, row["status"]) == (True, "pending")  # so that the next service continues it
 
 
 def test_ten_megabytes_go_through_and_polling_stays_small(

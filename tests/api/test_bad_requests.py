@@ -1,5 +1,4 @@
-"""Bodies, ids and queries that no client should send: each gets a clear refusal, none leaves a
-row behind. And those that only look odd, which work."""
+"""Invalid requests: each gets a clear error and stores no row; unusual valid requests succeed."""
 
 import json
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ def post(
 
 @pytest.fixture
 def service(shared_service: RunningService) -> Iterator[RunningService]:
-    """The shared service; the test must leave the tables as it found them."""
+    """Yield the shared service; the test must not change the tables."""
     shared_service.save(line(3))
     before = row_counts(shared_service)
     yield shared_service
@@ -132,7 +131,7 @@ def test_every_wrong_field_is_named_with_its_pointer(
     for pointer, error in zip(pointers, problem["errors"], strict=True):
         assert error["detail"].startswith(pointer.removeprefix("/") + ": ")
         assert error["detail"] in problem["detail"]
-    assert len(problem["detail"]) < 1_000  # what was sent is not sent back
+    assert len(problem["detail"]) < 1_000  # the response does not repeat the request
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "abc", "1e9", "", "1001", "9" * 30, "NaN", "1.5"])
@@ -175,7 +174,7 @@ def test_unknown_routes_and_methods_are_problem_documents(
     problem_of(service.http.request(method, path), status)
 
 
-# What looks odd, and works
+# Unusual but valid requests
 
 
 def accepted(service: RunningService, body: str | bytes, **headers: str) -> dict[str, Any]:
@@ -245,7 +244,7 @@ def test_any_text_may_be_an_id(shared_service: RunningService, strange: str) -> 
     graph = document(
         node(strange, "manualInput", inputVarName="v"), node("end"), flow=(f"{strange} -> end",)
     )
-    graph["connections"][0]["fromNodeId"] = strange  # as it is, blanks and all
+    graph["connections"][0]["fromNodeId"] = strange  # unchanged, including spaces
     shared_service.save(graph, strange, strange)
     answer = shared_service.submit(strange, inputs={strange: 5})
     assert answer.status_code == 200, answer.text
@@ -253,14 +252,14 @@ def test_any_text_may_be_an_id(shared_service: RunningService, strange: str) -> 
     done = shared_service.ended(execution_id)
     assert (done["workflowId"], done["finalOutput"]) == (strange, {"v": 5})
     assert shared_service.logs(execution_id)[strange]["outputData"] == {"v": 5}
-    # Not through the client's own idea of what ``..`` means in a URL.
+    # Raw, because the client would resolve ``..`` in a URL.
     encoded = quote(strange, safe="").replace(".", "%2E")
     listed = shared_service.http.get(f"/api/workflows/{encoded}/executions").json()
     assert listed["workflowName"] == strange
     assert execution_id in [row["id"] for row in listed["executions"]]
 
 
-# Whatever comes
+# Generated requests
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -304,7 +303,7 @@ trials = st.fixed_dictionaries(
 )
 
 
-# The service's threads use ``random`` too, which hypothesis takes for a strategy that does.
+# Threads of the service use ``random`` too; hypothesis would blame the strategy for it.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @settings(
     max_examples=100,

@@ -1,4 +1,4 @@
-"""The loop that sends callbacks: a moving clock, and receivers that misbehave on real sockets."""
+"""Callback dispatcher: retries on a simulated clock, with misbehaving receivers on real sockets."""
 
 import asyncio
 import sqlite3
@@ -65,7 +65,7 @@ async def ended(database: Database, execution_id: str, url: str) -> None:
 
 @asynccontextmanager
 async def sending(database: Database, timeout_seconds: float = 10.0) -> AsyncIterator[None]:
-    """The loop of a service, which polls so often that moving the clock is noticed at once."""
+    """Run the loop of a service; it polls so often that it notices a moved clock at once."""
     calls = HandlerSettings(http_allowed_hosts="127.0.0.1")
     settings = CallbackSettings(timeout_seconds=timeout_seconds, calls=calls)
     loop = dispatch_callbacks_forever(database, settings, asyncio.Event(), 15, 0.02)
@@ -110,7 +110,7 @@ async def test_a_receiver_that_recovers_gets_the_callback(
             )
             assert len(server.requests) == attempt
             before = clock()
-            clock.advance(wait)  # the pause with all its jitter
+            clock.advance(wait)  # the delay with its maximum jitter
             assert before.isoformat() < due.replace("Z", "+00:00") <= clock().isoformat()
         await until(database, "e", lambda s: s.delivered_at)
     assert [request.headers["webhook-id"] for request in server.requests] == ["msg_e"] * 4
@@ -204,7 +204,7 @@ async def test_a_callback_whose_execution_is_deleted_is_dropped(
     database: Database, tmp_path: Path, when: str, status: int
 ) -> None:
     def delete(*tables: str) -> None:
-        # By a program that enforces no foreign keys.
+        # As a program does that does not enforce foreign keys.
         with closing(sqlite3.connect(tmp_path / "db.sqlite")) as connection, connection:
             for table in tables:
                 name = "id" if table == "workflow_executions" else "executionId"
@@ -242,7 +242,9 @@ async def test_many_receivers_that_never_answer_leave_room_for_the_others(
             for i, one in enumerate(opened):
                 for k in range(30):
                     await ended(database, f"s{i}-{k}", one.url)
-            await until(database, "s5-0", lambda s: s.last_error)  # all are known to be slow now
+            await until(
+                database, "s5-0", lambda s: s.last_error
+            )  # all of them are marked as slow now
             began = asyncio.get_running_loop().time()
             await ended(database, "e", server.url)
             await until(database, "e", lambda s: s.delivered_at)

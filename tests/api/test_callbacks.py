@@ -1,4 +1,4 @@
-"""Callbacks as a client and a receiver see them: the real service, a real receiver."""
+"""Callbacks: the real service sends them to a real receiver."""
 
 import asyncio
 import base64
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 async def told(service: RunningService, execution_id: str) -> dict[str, Any]:
-    """The polling answer once its callback is settled."""
+    """Return the execution after its callback was delivered or abandoned."""
 
     def look() -> dict[str, Any] | None:
         answer = service.poll(execution_id)
@@ -90,11 +90,11 @@ async def test_the_receiver_gets_the_final_state_once_and_signed(
 
 
 def check_signature(request: Request, execution_id: str) -> None:
-    # As a receiver does it, with the library …
+    # A receiver verifies the signature with the library …
     assert Webhook(SECRET).verify(request.body, request.headers) == request.json
     with pytest.raises(WebhookVerificationError):
         Webhook(SECRET).verify(request.body + b" ", request.headers)
-    # … and as the specification says it, without.
+    # … or without it, by the specification.
     moment = request.headers["webhook-timestamp"]
     assert abs(int(moment) - time.time()) < 60
     assert request.headers["webhook-id"] == f"msg_{execution_id}"
@@ -126,7 +126,7 @@ async def test_the_callback_of_a_cancelled_execution_is_sent_at_once(
 ) -> None:
     waits = node("wait", "wait", waitSeconds=9_999) if parked else node("gate", "gate")
     async with serve(OK) as server:
-        # Polling would take longer than the test has patience.
+        # Polling would take longer than the timeout of the test.
         with RunningService(tmp_path, PROBE_TYPES, poll_interval_seconds=60) as service:
 
             def cancel() -> str:
@@ -231,7 +231,7 @@ async def test_neither_secret_nor_query_is_logged(tmp_path: Path) -> None:
                 lambda: service.start(line(2), callbackUrl=f"{server.url}/?token=hidden")
             )
             await in_thread(lambda: wait_until(lambda: failures(service, started)))
-            # Its time has come: nobody waits five seconds here.
+            # It is due now, so that the test does not wait for five seconds.
             service.write("UPDATE orchestrator_callbacks SET dueAt = '2020-01-01T00:00:00.000Z'")
             await told(service, started)
     events = {log["event"]: log for log in logs if "callback" in log["event"]}

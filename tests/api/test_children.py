@@ -1,4 +1,4 @@
-"""Executions and those that they called: slots, cancelling, deleting, in any order."""
+"""Parent and child executions: slots, cancellation and deletion, in any order."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -78,7 +78,9 @@ def test_parents_and_children_are_notified_without_a_poll(tmp_path: Path, gates:
             flow=("t -> call", "t -> gate", "call -> after"),
         )
         execution_id = service.start(beside, inputs={"name": "Ada"})
-        gates.wait_for("gate", "after")  # the parent runs on, and has heard of the child's end
+        gates.wait_for(
+            "gate", "after"
+        )  # the parent still runs, and was notified of the end of the child
         gates.open("gate", "after")
         assert service.ended(execution_id)["status"] == "completed"
         assert service.run(CALLS, inputs={"name": "Ada"})["status"] == "completed"
@@ -168,7 +170,7 @@ def test_a_cancelled_child_fails_the_node_that_called_it(
 
 @task(name="impatient")
 async def handle_impatient(node: dict[str, Any], input_data: object) -> dict[str, Any]:
-    """Calls, and goes on without an answer."""
+    """Call a workflow and continue without its result."""
     until = datetime.now(UTC) + timedelta(seconds=0.5)
     park = {"call": {"workflowId": "child"}, "until": until.isoformat()}
     return {"outputData": {"went": "on"}, "park": park}
@@ -189,7 +191,7 @@ def test_a_custom_type_may_call_a_workflow_without_waiting_for_its_result(
         assert violations(service) == []
 
 
-# What else may come of it
+# Deletions, restarts and faults
 
 
 def test_a_node_that_waits_for_a_child_cannot_be_resumed(

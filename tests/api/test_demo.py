@@ -1,4 +1,4 @@
-"""``./start.sh demo``: it ends by itself, by Enter and by signals, and no file remains."""
+"""``./start.sh demo``: ends after its workflow, by Enter or by a signal, and leaves no file."""
 
 import os
 import re
@@ -20,11 +20,11 @@ pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="Windows has neither terminals nor these signals"),
 ]
 SECONDS = 90.0
-"""The start and the run together, on a busy machine."""
+"""Timeout for the start and the run on a busy machine, in seconds."""
 
 
 class Demo:
-    """The demo as a process of its own, with a terminal or without."""
+    """Demo in a separate process, with or without a terminal."""
 
     def __init__(self, directory: Path, stdin: int, stdout: int) -> None:
         self.temporary = directory / "tmp"
@@ -41,7 +41,7 @@ class Demo:
         )
 
     def files(self) -> list[str]:
-        """Names of the directories that are there now."""
+        """Return the names of the existing directories."""
         return sorted(path.name for path in self.temporary.iterdir())
 
     def interrupt(self, how: signal.Signals = signal.SIGINT) -> None:
@@ -53,7 +53,7 @@ class Demo:
 def demo(
     directory: Path, stdin: int = subprocess.DEVNULL, stdout: int | None = None
 ) -> Iterator[Demo]:
-    """A running demo; what it prints goes to a file beside its directory."""
+    """Run the demo; its output is written to a file next to its directory."""
     with (directory / "printed").open("wb") as printed:
         running = Demo(directory, stdin, printed.fileno() if stdout is None else stdout)
         try:
@@ -81,7 +81,7 @@ def test_no_file_remains_after_a_signal(tmp_path: Path, how: str, code: int) -> 
         assert len(running.files()) == 1
         running.interrupt(getattr(signal, how))
         if how == "SIGINT":
-            running.interrupt()  # once more, while it cleans up
+            running.interrupt()  # again, during the cleanup
         assert running.process.wait(SECONDS) == code
         assert running.files() == []
 

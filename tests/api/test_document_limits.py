@@ -28,7 +28,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]
         yield running
 
 
-# Every config is invalid, so that an error that is found later would show in the response.
+# Every config is invalid, so that a later check would add errors to the response.
 TOO_MANY_NODES = document(*(node(f"n{i}", "http") for i in range(NODES + 1)))
 TOO_MANY_CONNECTIONS = document(
     node("a", "http"), node("b", "http"), flow=("a -> b",) * (CONNECTIONS + 1)

@@ -1,4 +1,4 @@
-"""Documents mean what they say: ports, duplicate connections, leftovers of the editor."""
+"""Meaning of documents: ports, duplicate connections, and remains of the editor."""
 
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def test_a_connection_into_a_loop_that_is_drawn_twice_runs_its_body_once(
     assert ended["progress"]["totalNodes"] == 4
 
 
-# Leftovers of the editor
+# Remains of the editor
 
 
 def test_a_blank_row_and_a_node_that_is_not_configured_are_left_out(

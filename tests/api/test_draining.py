@@ -1,4 +1,4 @@
-"""A service that stops finishes what runs and starts nothing more; nothing counts as done early."""
+"""Draining: a service that stops finishes running nodes and starts no others."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ TWO_BRANCHES = document(
 
 
 def stop_between(service: RunningService, gates: Gates) -> str:
-    """Stops the service while both gates run; ``a`` ends first, then ``b``."""
+    """Stop the service while both gates run; ``a`` ends first, then ``b``."""
     execution_id = service.start(TWO_BRANCHES)
     gates.wait_for("a", "b")
     control = service.app.state.services.worker._active[execution_id]

@@ -1,7 +1,7 @@
-"""The examples of a new database: each runs unchanged, with default settings, without a key.
+"""Example workflows: each runs unchanged, with default settings and without an API key.
 
-An example that waits for a person is resumed. The one that calls a public address ends the same way
-without a network.
+The test resumes an example that waits for a person. The example that calls a public address ends
+in the same way without a network.
 """
 
 import json
@@ -42,21 +42,21 @@ FINAL_OUTPUTS: dict[str, Any] = {
     },
 }
 ASKED = {"pay": ("ask", {"approved": True})}
-"""Examples that wait until a node is resumed, with its id and the body that resumes it."""
+"""Examples with a waiting node: the id of the node and the body that resumes it."""
 WITHOUT_EXAMPLE = {"code", "splitColumns", "splitText"}
-"""``code`` is off by default; ``filter`` and the like show how nodes work on records."""
+"""Node types without an example: ``code`` is disabled by default."""
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A new service with default settings."""
+    """Run a new service with default settings."""
     directory = tmp_path_factory.mktemp("plain")
     with RunningService(directory, http_allowed_hosts=None) as service:
         yield service
 
 
 def finish(service: RunningService, name: str, execution_id: str) -> dict[str, Any]:
-    """Return the execution when it has ended, after its documented answer."""
+    """Return the execution after it has ended; resume it first if it waits."""
     if name in ASKED:
         wait_until(lambda: service.poll(execution_id)["status"] == "waiting")
         node_id, body = ASKED[name]
@@ -122,7 +122,7 @@ def test_every_kind_of_node_has_an_example() -> None:
 
 
 def _others() -> set[str]:
-    """Types that tests of this process have registered."""
+    """Node types that other tests of this process have registered."""
     return {
         name for name, task in NODE_HANDLERS.items() if not task.fn.__module__.startswith("tasks.")
     }

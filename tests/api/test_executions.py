@@ -1,4 +1,4 @@
-"""An execution from the outside: posted, polled, cancelled, listed, and looked at with SQL."""
+"""Executions over HTTP: submitted, polled, cancelled, listed, and read with SQL."""
 
 import json
 import re
@@ -143,7 +143,7 @@ def test_independent_branches_run_in_parallel(service: RunningService, gates: Ga
         flow=("start -> left", "start -> right", "left -> end", "right -> end"),
     )
     execution_id = service.start(graph)
-    gates.wait_for("left", "right")  # both are there before either may go on
+    gates.wait_for("left", "right")  # both are at their gates before one is opened
     gates.open("left", "right")
     assert service.ended(execution_id)["status"] == "completed"
     assert list(service.logs(execution_id)).count("end") == 1

@@ -1,4 +1,4 @@
-"""Loops, as a client sees them: a part of the graph for each item of a list."""
+"""Loops: run a part of the graph for each item of a list."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.support.service import RunningService, wait_until
 
 
 def loop(*inner: dict[str, Any], flow: tuple[str, ...], **config: object) -> dict[str, Any]:
-    """A trigger, a loop over its ``rows``, and what the loop comes to."""
+    """Return a document with a trigger, a loop over its ``rows``, and an output."""
     return document(
         node("start", "trigger"),
         node("each", "forEach", forEachItems="{{ rows }}", **config),

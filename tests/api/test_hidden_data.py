@@ -1,4 +1,4 @@
-"""Nodes with ``hideData``: unreadable, and there for the nodes behind them and for a restart."""
+"""Nodes with ``hideData``: their data is encrypted, and later nodes and a restart can use it."""
 
 import json
 import stat
@@ -22,7 +22,7 @@ HIDDEN = {"hidden": True}
 
 @task(name="mine")
 async def handle_mine(node: dict[str, Any], input_data: object) -> dict[str, Any]:
-    """Finds what stands in no document."""
+    """Return a secret that no document contains."""
     return {"outputData": {"secret": CANARY}, "message": CANARY}
 
 
@@ -79,7 +79,9 @@ def test_hidden_data_selects_branches_and_reaches_later_nodes(tmp_path: Path):
         logs = service.logs(done["executionId"])
 
     assert logs["count"]["status"] == "completed"
-    assert logs["count"]["outputData"]["newField"] == len(CANARY)  # this one does not hide it
+    assert logs["count"]["outputData"]["newField"] == len(
+        CANARY
+    )  # this node does not hide its data
 
 
 def test_a_restart_continues_with_sealed_data_and_repeats_no_node(tmp_path: Path, gates: Gates):
@@ -88,8 +90,8 @@ def test_a_restart_continues_with_sealed_data_and_repeats_no_node(tmp_path: Path
         hidden("once", "flaky", failures=0),
         hidden("wait", "gate"),
         hidden("end", "addField", addFieldValue="{{ nodes.make.output.secret | length }}"),
-        node("told", "condition", conditionField="newField", conditionValue=str(len(CANARY))),
-        flow=("make -> once", "once -> wait", "wait -> end", "end -> told"),
+        node("size", "condition", conditionField="newField", conditionValue=str(len(CANARY))),
+        flow=("make -> once", "once -> wait", "wait -> end", "end -> size"),
     )
     with RunningService(tmp_path, TYPES) as service:
         execution_id = service.start(graph)
@@ -98,7 +100,7 @@ def test_a_restart_continues_with_sealed_data_and_repeats_no_node(tmp_path: Path
     with RunningService(tmp_path, TYPES) as service:
         gates.open("wait")
         done = service.ended(execution_id)
-        logs = service.rows("SELECT nodeId, resultDetail FROM execution_logs WHERE nodeId='told'")
+        logs = service.rows("SELECT nodeId, resultDetail FROM execution_logs WHERE nodeId='size'")
         again = service.http.post(f"/api/executions/{execution_id}/rerun", json={}).json()
         second = service.ended(again["executionId"])
 

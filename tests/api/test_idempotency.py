@@ -1,4 +1,4 @@
-"""The same request twice is one execution."""
+"""Idempotency keys: two requests with the same key are one execution."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Bodies of the API: large ones are read off the event loop, and their headers are obeyed."""
+"""Large request bodies: parsed outside the event loop, according to their headers."""
 
 import gzip
 import json
@@ -31,7 +31,7 @@ def inputs(text: str) -> bytes:
 
 
 def worst(size: int) -> dict[str, str]:
-    """JSON texts of about ``size`` characters that take longest to parse."""
+    """Return JSON strings of about ``size`` characters that take the longest to parse."""
     return {
         "small numbers": "[" + "1," * (size // 2) + "1]",
         "empty lists": "[" + "[]," * (size // 3) + "1]",
@@ -51,7 +51,7 @@ def test_a_large_body_delays_no_other_request(running: RunningService, what: str
     at_rest = watch(running.url).worst_request
     with bystander(running.url) as probe:
         answer = send(running, inputs(BODIES[what]))
-    # The address for the callback is wrong, so that the body is read to its end, and no more.
+    # The callback URL is invalid, so that the service only parses the body.
     assert answer.status_code == 422, answer.text
     assert probe.delays.failures == []
     assert probe.delays.worst_request <= max(
@@ -64,7 +64,7 @@ def test_the_number_of_values_is_a_setting(tmp_path: Path):
         service.save(document(node("start", "trigger"), node("end"), flow=("start -> end",)))
         body: dict[str, Any] = {"workflowId": "w", "inputs": {"start": [0] * 990}}
         assert send(service, json.dumps(body).encode()).status_code == 200
-        body["inputs"]["start"] = [",[{" * 1_000]  # a text counts once
+        body["inputs"]["start"] = [",[{" * 1_000]  # a string counts once
         assert send(service, json.dumps(body).encode()).status_code == 200
         body["inputs"]["start"] = [[], {}] * 500
         answer = send(service, json.dumps(body).encode())

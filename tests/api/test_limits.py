@@ -1,4 +1,4 @@
-"""Bounds: how many wait, who is next, how long an execution may take."""
+"""Limits: length of the queue, order of the queue, and duration of an execution."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The main job under load: a crowd submits at once, everything runs, and polling goes on."""
+"""Load: many clients submit at once, every execution runs, and polling stays possible."""
 
 import random
 import statistics
@@ -22,7 +22,7 @@ COMPLETED = "SELECT count(*) FROM workflow_executions WHERE status = 'completed'
 
 
 class Poller:
-    """Polls what was accepted, now this execution and now that, until it is told to stop."""
+    """Poll accepted executions in random order until ``stop`` is set."""
 
     def __init__(self, url: str, accepted: list[str], seed: int) -> None:
         self.answers: list[httpx.Response] = []
@@ -40,7 +40,7 @@ class Poller:
 
     def _poll(self) -> None:
         with httpx.Client(base_url=self._url, timeout=30) as http:
-            while not self._stop.wait(0.02):  # a pause between two polls, as clients make
+            while not self._stop.wait(0.02):  # clients pause between two polls
                 if accepted := self._accepted.copy():
                     begun = time.monotonic()
                     execution_id = self._random.choice(accepted)
@@ -48,7 +48,7 @@ class Poller:
                     self.seconds.append(time.monotonic() - begun)
 
     def percentages(self) -> dict[str, list[int]]:
-        """What was polled of each execution, in the order of polling."""
+        """Polled states of each execution, in the order of polling."""
         seen: dict[str, list[int]] = {}
         for answer in self.answers:
             body: dict[str, Any] = answer.json()
@@ -80,7 +80,7 @@ def test_a_crowd_is_accepted_at_once_and_loses_nothing(tmp_path: Path) -> None:
 
         assert {answer.status_code for answer in answers} == {200}
         assert len(set(accepted)) == SUBMISSIONS
-        # They were taken in while the first of them ran, not one after another.
+        # The service accepted them while the first of them ran.
         assert done_when_all_were_accepted < SUBMISSIONS
 
         polled = [answer for poller in pollers for answer in poller.answers]

@@ -1,4 +1,4 @@
-"""Large responses: logs page by page, payloads on demand, results that are too large truncated."""
+"""Large responses: paged logs, payloads on request, and truncated results."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ LIMITS: dict[str, Any] = {"max_logs_page_size": 20, "max_response_characters": 1
 
 @pytest.fixture
 def service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RunningService]:
-    """A service with small limits."""
+    """Run a service with small limits."""
     storage: Storage
     with storage_on(request) as storage, RunningService(tmp_path, **LIMITS, **storage) as running:
         yield running
@@ -27,7 +27,7 @@ BOTH = on_both("service")
 
 
 def pages(service: RunningService, execution_id: str, **query: Any) -> list[dict[str, Any]]:
-    """Every page of an execution's logs."""
+    """Return every page of the logs of an execution."""
     found: list[dict[str, Any]] = []
     after = 0
     while not found or found[-1]["hasMore"]:

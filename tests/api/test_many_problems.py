@@ -75,7 +75,7 @@ def test_warnings_are_counted_like_errors(shared_service: RunningService):
 
 
 def refusal_of(configs: list[dict[str, Any]]) -> tuple[InvalidDocumentError, int]:
-    """The refusal of nodes with these configs, and how many of them were checked."""
+    """Return the error for nodes with these configs, and the number of checked configs."""
     checked = 0
 
     def check(node: Node) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""Secrets in documents: who sees them, and what happens to a mask that is sent back."""
+"""Secrets in documents: which roles see them, and how a returned mask is stored."""
 
 import copy
 import json
@@ -27,7 +27,7 @@ class Account(FormModel):
 
 
 class BankConfig(NodeConfig, title="Bank"):
-    """Pays."""
+    """Handle a payment."""
 
     api_key: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("apiKey", "bankKey")
@@ -107,7 +107,7 @@ def stored(service: RunningService, workflow_id: str = "w") -> Any:
     return json.loads(data)
 
 
-# Who sees them
+# Roles that see secrets
 
 
 @DOCUMENTS
@@ -193,7 +193,7 @@ def test_no_other_response_shows_a_secret(guarded: RunningService):
         assert "hush" not in answer.text
 
 
-# What happens to a mask
+# Masks in requests
 
 
 @DOCUMENTS

@@ -1,4 +1,4 @@
-"""One node tried out alone: now, without an execution."""
+"""Node previews: run one node immediately and without an execution."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Organizations: what a key of A sees of B's, which is nothing."""
+"""Organizations: a key of organization A reads no data of organization B."""
 
 from collections.abc import Iterator
 from typing import Any, get_type_hints
@@ -20,13 +20,13 @@ WAITS = document(node("ask", "approval"), node("end"), flow=("ask -true-> end",)
 
 
 class TwoOrganizations:
-    """A service with a workflow and an execution of A, of B and of nobody."""
+    """Run a service with a workflow and an execution of A, of B and without an organization."""
 
     def __init__(self, service: RunningService) -> None:
         self.service = service
         self.a, self.b, self.all = (caller(service, n) for n in ("a-admin", "b-admin", "admin"))
         self.executions: dict[str, str] = {}
-        for organization, client in (("A", self.a), ("B", self.b), ("nobody", self.all)):
+        for organization, client in (("A", self.a), ("B", self.b), ("none", self.all)):
             body = {"id": f"of-{organization}", "name": organization, "data": WAITS}
             assert client.post("/api/workflows", json=body).status_code == 201
             answer = client.post(
@@ -70,7 +70,7 @@ ABOUT_EXECUTIONS = [
 ABOUT_WORKFLOWS = [("GET", ""), ("GET", "/executions"), ("PUT", ""), ("DELETE", "?force=true")]
 
 
-@pytest.mark.parametrize("whose", ["B", "nobody"])
+@pytest.mark.parametrize("whose", ["B", "none"])
 @pytest.mark.parametrize(("method", "rest"), ABOUT_EXECUTIONS)
 def test_the_executions_of_others_are_not_there(
     two: TwoOrganizations, method: str, rest: str, whose: str
@@ -85,7 +85,7 @@ def test_the_executions_of_others_are_not_there(
     assert (before["status"], before["cancelRequested"]) == ("waiting", False)
 
 
-@pytest.mark.parametrize("whose", ["B", "nobody"])
+@pytest.mark.parametrize("whose", ["B", "none"])
 @pytest.mark.parametrize(("method", "rest"), ABOUT_WORKFLOWS)
 def test_the_workflows_of_others_are_not_there(
     two: TwoOrganizations, method: str, rest: str, whose: str
@@ -99,13 +99,13 @@ def test_the_workflows_of_others_are_not_there(
     assert two.all.get(f"/api/workflows/of-{whose}").json()["name"] == whose
 
 
-@pytest.mark.parametrize("whose", ["B", "nobody"])
+@pytest.mark.parametrize("whose", ["B", "none"])
 def test_the_workflows_of_others_do_not_run(two: TwoOrganizations, whose: str):
     answer = two.a.post("/api/workflows/execute", json={"workflowId": f"of-{whose}"})
     assert problem_of(answer, 404)["detail"] == f"Workflow 'of-{whose}' not found"
 
 
-@pytest.mark.parametrize("whose", ["B", "nobody"])
+@pytest.mark.parametrize("whose", ["B", "none"])
 def test_the_workflows_of_others_are_not_validated(two: TwoOrganizations, whose: str):
     said = {"workflowId": f"of-{whose}"}
     answer = two.a.post("/api/workflows/validate", json=said)
@@ -127,7 +127,7 @@ def test_an_execution_of_a_webhook_has_the_organization_of_its_workflow(
 
 
 def test_a_key_reads_its_organization_and_an_unrestricted_key_reads_all(two: TwoOrganizations):
-    for client, mine in ((two.a, {"A"}), (two.b, {"B"}), (two.all, {"A", "B", "nobody"})):
+    for client, mine in ((two.a, {"A"}), (two.b, {"B"}), (two.all, {"A", "B", "none"})):
         for organization in mine:
             execution_id = two.executions[organization]
             assert client.get(f"/api/executions/{execution_id}").status_code == 200
@@ -183,7 +183,7 @@ def test_a_created_workflow_belongs_to_the_organization_of_the_caller(two: TwoOr
 
 
 def test_an_idempotency_key_of_another_organization_reveals_nothing(two: TwoOrganizations):
-    assert len(set(two.executions.values())) == 3  # all with the key "same"
+    assert len(set(two.executions.values())) == 3  # all of them with the key "same"
     again = {"workflowId": "of-A"}
     answer = two.a.post("/api/workflows/execute", json=again, headers={"Idempotency-Key": "same"})
     assert answer.json()["executionId"] == two.executions["A"]
@@ -223,5 +223,5 @@ def test_every_route_that_accepts_an_organization_checks_the_caller():
         }
         if taken and TenantScopeDep not in hints.values():
             careless.append((route.path, taken))
-    # It is asked for and not looked up: docs/reference/http-api.md.
+    # The parameter is required but not resolved: docs/reference/http-api.md.
     assert careless == [("/api/nodes/execute", {"workflow_id"})]

@@ -1,4 +1,4 @@
-"""Retries that wait longer than a few seconds: they hold no slot, and survive a restart."""
+"""Parked retries: a long delay holds no slot and survives a restart."""
 
 import asyncio
 import json
@@ -25,20 +25,20 @@ LONG = 3_600
 
 @task(name="busy")
 async def handle_busy(node: dict, input_data: object) -> dict:
-    """Fails like a server that asks for a pause of ``config.after``."""
+    """Fail like a server that requests a delay of ``config.after`` seconds."""
     raise NodeError("429 Too Many Requests", retry_after=float(node["config"]["after"]))
 
 
 @task(name="own", retries=1, retry_delay_seconds=LONG)
 async def handle_own(node: dict, input_data: object) -> dict:
-    """Has retries of its own."""
+    """Fail; the handler declares its own retries."""
     probe_nodes.gates.enter(node["id"])
     raise RuntimeError("it went wrong")
 
 
 @task(name="stuck")
 async def handle_stuck(node: dict, input_data: object) -> dict:
-    """Fails, but waits for its gate in the second attempt."""
+    """Fail; the second attempt waits at its gate."""
     mine = probe_nodes.gates
     mine.enter("stuck")
     while len(mine.runs) == 2 and not mine.is_open("stuck"):
@@ -52,14 +52,14 @@ TYPES = NodeTypes({**NODE_HANDLERS, **PROBES, **OWN}, NODE_CONFIGS)
 
 @pytest.fixture
 def service(tmp_path: Path, storage: Storage, gates: Gates) -> Iterator[RunningService]:
-    """A service with the node types of this module, and two slots."""
+    """Run a service with the node types of this module and two slots."""
     with RunningService(tmp_path, TYPES, max_concurrent_executions=2, **storage) as running:
         yield running
 
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parks retries however short their pause is, so that tests need not wait for it."""
+    """Park retries after any delay, so that tests do not wait for long delays."""
     monkeypatch.setattr(prefect_task, "MIN_PARKED_PAUSE_SECONDS", 0.0)
 
 
@@ -123,7 +123,7 @@ def test_the_retries_are_counted_over_all_pauses(service: RunningService, at_onc
 
 
 def test_the_backoff_continues_after_a_restart(service: RunningService, gates: Gates) -> None:
-    """Delays of 4, 8 and 16 s: the first one is short, and the next ones park the node."""
+    """Delays of 4, 8 and 16 s: the first one is short, and the others park the node."""
     config = {"failures": 9, "retries": 3, "retryDelaySeconds": 4, "retryBackoff": "exponential"}
     execution_id = service.start(document(flaky(**config)))
     pauses = []
@@ -276,7 +276,7 @@ def test_a_tolerated_failure_comes_after_all_attempts(
 def test_the_time_limit_of_a_node_is_that_of_each_attempt(
     service: RunningService, gates: Gates, at_once: None
 ) -> None:
-    """The pause is longer than the limit, and does not count."""
+    """The delay is longer than the limit and does not count toward it."""
     work = node("work", "gate", retries=1, retryDelaySeconds=1, timeoutSeconds=0.3)
     execution_id = service.start(document(work))
     wait_until(lambda: len(gates.runs) == 2)
@@ -298,7 +298,7 @@ def test_hidden_data_stays_hidden_while_a_retry_is_parked(service: RunningServic
 
 
 def test_a_rerun_starts_with_all_retries(service: RunningService, at_once: None) -> None:
-    """The new execution runs the failed node, and its budget is that of the config."""
+    """The new execution runs the failed node with all retries of its config."""
     failed = service.run(document(flaky(failures=3, retries=1, retryDelaySeconds=0.01)))
     assert failed["status"] == "failed"
     answer = service.http.post(f"/api/executions/{failed['executionId']}/rerun").json()

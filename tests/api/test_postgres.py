@@ -45,7 +45,7 @@ def test_many_run_at_once_and_no_file_is_made(service: RunningService) -> None:
 @on_postgres
 def test_many_call_many_with_few_slots(tmp_path: Path, storage: Storage) -> None:
     with RunningService(tmp_path, max_concurrent_executions=4, **storage) as service:
-        service.save(document(node("hear", "trigger")), "inner")
+        service.save(document(node("receive", "trigger")), "inner")
         between = document(node("t", "trigger"), call("c", "inner"), flow=("t -> c",))
         service.save(between, "between")
         calls = [call(f"c{i}", "between", subworkflowInputs={"i": i}) for i in range(3)]
@@ -53,7 +53,7 @@ def test_many_call_many_with_few_slots(tmp_path: Path, storage: Storage) -> None
         for execution_id in [service.submit("outer").json()["executionId"] for _ in range(3)]:
             done = service.ended(execution_id)
             assert (done["status"], done["error"]) == ("completed", None)
-            assert done["finalOutput"] == {f"c{i}": {"c": {"hear": {"i": i}}} for i in range(3)}
+            assert done["finalOutput"] == {f"c{i}": {"c": {"receive": {"i": i}}} for i in range(3)}
         assert service.http.get("/api/workflows/inner/executions").json()["total"] == 9
         assert violations(service) == []
 

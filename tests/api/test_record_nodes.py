@@ -1,4 +1,4 @@
-"""The nodes for records in a running service."""
+"""Record nodes: run in a service."""
 
 from typing import Any
 

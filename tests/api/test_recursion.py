@@ -1,4 +1,4 @@
-"""Workflows that call themselves, or one another: where it ends."""
+"""Recursion: limits for workflows that call themselves or each other."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def test_as_deep_as_is_allowed_is_not_too_deep(tmp_path: Path) -> None:
 
 
 def test_a_workflow_that_calls_itself_again_and_again_comes_to_an_end(tmp_path: Path) -> None:
-    # As deep as the depth lets it, these calls would be 5 + 25 + 125.
+    # Up to the maximum depth, these would be 5 + 25 + 125 calls.
     items = {"forEachItems": [1, 2, 3, 4, 5], "forEachOnError": "continue"}
     each = node("each", "forEach", **items)
     graph = document(each, call(workflow_id="w"), flow=("each -item-> call",))

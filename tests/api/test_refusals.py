@@ -1,4 +1,4 @@
-"""Documents and inputs that cannot run: refused at submission, with every reason at once."""
+"""Invalid documents and inputs: rejected at submission, with all reasons at once."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ Pointed = list[tuple[str, str]]
 
 
 def refused(service: RunningService, data: object, **body: Any) -> dict[str, Any]:
-    """The problem document of a submission; nothing but the saved workflow may be stored."""
+    """Return the problem document of a submission that stores nothing except the workflow."""
     service.save(data)
     before = row_counts(service)
     problem = problem_of(service.submit(**body))
@@ -26,7 +26,7 @@ def reasons(problem: dict[str, Any]) -> Pointed:
     return [(error["code"], error["pointer"]) for error in problem["errors"]]
 
 
-# What is no document
+# Values that are not documents
 
 NO_DOCUMENT = {
     "empty": ("", "invalid_json", "no JSON"),
@@ -101,7 +101,7 @@ def test_every_part_of_the_wrong_shape_is_named(shared_service: RunningService) 
     ]
 
 
-# What is a document, and cannot run
+# Documents that cannot run
 
 
 def everything_wrong(spelling: str) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def test_of_a_thousand_reasons_a_hundred_are_given_and_the_others_counted(
 
 @pytest.fixture
 def without_trigger(shared_service: RunningService) -> RunningService:
-    """The shared service, with a workflow that takes ``number`` and nothing else."""
+    """The shared service, with a workflow whose only input is ``number``."""
     shared_service.save(
         document(
             node("number", "manualInput"), node("hook", "webhook"), node("end"),

@@ -1,4 +1,4 @@
-"""What nodes report while they run, in the whole service: polls, events, deltas."""
+"""Progress reports of running nodes: in polls, events and deltas."""
 
 import asyncio
 import threading
@@ -31,21 +31,21 @@ def _say(config: dict[str, Any]) -> None:
 
 @task(name="teller")
 async def handle_teller(node: dict[str, Any], input_data: object) -> dict[str, Any]:
-    """Reports what its config says, and waits at its gate."""
+    """Report the values of the config, and wait at the gate."""
     _say(node["config"])
     return await probe_nodes.handle_gate.fn(node, input_data)
 
 
 @task(name="syncTeller")
 def handle_sync_teller(node: dict[str, Any], input_data: object) -> dict[str, Any]:
-    """The same in a thread of its own."""
+    """Do the same in a separate thread."""
     _say(node["config"])
     return probe_nodes.handle_sync.fn(node, input_data)
 
 
 @task(name="flood")
 async def handle_flood(node: dict[str, Any], input_data: object) -> dict[str, Any]:
-    """Reports as fast as a thread can."""
+    """Report as fast as a thread can."""
 
     def flood() -> None:
         for step in range(100_000):
@@ -57,7 +57,7 @@ async def handle_flood(node: dict[str, Any], input_data: object) -> dict[str, An
 
 @task(name="stumble")
 async def handle_stumble(node: dict[str, Any], input_data: object) -> dict[str, Any]:
-    """Reports, and fails its first attempt; the second waits at its gate."""
+    """Report, and fail in the first attempt; the second attempt waits at the gate."""
     probe_nodes.gates.enter("stumble")
     if probe_nodes.gates.runs.count("stumble") == 1:
         report_progress(80, "first attempt")
@@ -69,7 +69,7 @@ async def handle_stumble(node: dict[str, Any], input_data: object) -> dict[str, 
 
 @task(name="wrong")
 async def handle_wrong(node: dict[str, Any], input_data: object) -> dict[str, Any]:
-    """Reports what is no percentage."""
+    """Report an invalid percentage."""
     report_progress(120)
     return {"outputData": None}
 
@@ -85,7 +85,7 @@ TYPES = NodeTypes({**NODE_HANDLERS, **probe_nodes.PROBES, **TELLERS}, NODE_CONFI
 
 
 class Published:
-    """What the runner published, from whichever thread."""
+    """Messages that the worker published from any thread."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
@@ -96,7 +96,7 @@ class Published:
             self.messages.append({**message, "for": execution_id})
 
     def text(self, **of: Any) -> str:
-        """The deltas whose messages have these fields, put together."""
+        """Return the concatenated deltas of the messages with these fields."""
         with self.lock:
             return "".join(
                 m["delta"] for m in self.messages if all(m.get(k) == v for k, v in of.items())
@@ -124,7 +124,7 @@ def drawn(kind: str, **config: Any) -> dict[str, Any]:
 
 
 def reported(service: RunningService, execution_id: str) -> dict[str, Any] | None:
-    """``currentNode`` of the polling answer, once the node has reported."""
+    """Return ``currentNode`` of the execution after the node has reported."""
     current = service.poll(execution_id)["currentNode"]
     return current if current and current["nodeId"] == "n" and current["message"] else None
 
@@ -166,7 +166,7 @@ def test_a_report_shows_in_the_poll_while_the_node_runs_and_is_an_event(
         ("running", 1, 41, "page 4 of 10"),
         ("completed", 1, 41, "page 4 of 10"),
     ]
-    assert service.logs(execution_id)["n"]["percentage"] is None  # it is of a node that runs
+    assert service.logs(execution_id)["n"]["percentage"] is None  # it belongs to a running node
     assert violations(service) == []
 
 

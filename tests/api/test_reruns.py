@@ -1,4 +1,4 @@
-"""Running an execution again: what is taken over, what runs once more."""
+"""Reruns: completed nodes are reused, the others run again."""
 
 from typing import Any
 

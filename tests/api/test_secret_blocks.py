@@ -1,4 +1,4 @@
-"""Secrets that a Prefect server keeps: what people see while it gives no answer."""
+"""Secrets in Prefect blocks: errors while the Prefect server does not respond."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ AWAY = "the secret 'HOOK' cannot be had now: the Prefect server cannot be asked 
 
 
 class Blocks:
-    """In the place of the server's blocks; it is away until it has a value."""
+    """Replacement for the blocks of a server; it fails until it has a value."""
 
     def __init__(self) -> None:
         self.value: str | None = None
@@ -54,15 +54,15 @@ def test_a_delivery_whose_secret_cannot_be_read_is_a_503(
     answer = deliver(service)
     problem = problem_of(answer, 503)
     detail = "The signature cannot be checked now; send the delivery again later"
-    assert problem["detail"] == detail  # the name of the secret is in the log alone
+    assert problem["detail"] == detail  # only the log contains the name of the secret
     told = {"code": "secret_unavailable", "detail": detail, "pointer": ""}
     assert problem["errors"] == [told]
     assert answer.headers["retry-after"] == "2"
     assert row_counts(service) == before
-    # The same delivery again, when the server is there.
+    # Repeated deliveries, after the server has started.
     blocks.value = SECRET
     assert received(service, deliver(service)) == {"order": 7}
-    # What the server said may hold the secret: nobody is told it, nor is the log.
+    # Neither the response nor the log repeats the server's error, which may contain the secret.
     logged = "".join(capfd.readouterr())
     assert AWAY in logged
     assert CANARY not in logged + answer.text
@@ -107,11 +107,11 @@ def test_each_retry_reads_the_secret_again(service: RunningService, blocks: Bloc
 
 def test_a_missing_block_does_not_prevent_submission(service: RunningService, blocks: Blocks):
     service.save(document(USES, node("end"), flow=("uses -> end",)))
-    answer = service.submit(callbackUrl="http://127.0.0.1:9/told")
+    answer = service.submit(callbackUrl="http://127.0.0.1:9/callback")
     assert answer.status_code == 200
     done = service.ended(answer.json()["executionId"])
     assert AWAY in done["error"]
-    assert blocks.asked == 1  # by the node alone
+    assert blocks.asked == 1  # only by the node
 
 
 def test_a_preview_without_the_prefect_server_fails_with_the_reason(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The canary: a secret that nodes send, echo and fail with is found nowhere afterwards."""
+"""Canary: a secret that nodes send, echo and fail with is stored and logged nowhere."""
 
 import base64
 import json
@@ -26,12 +26,12 @@ from tests.support.service import RunningService
 CANARY = "c4n4ry/sings+in the mine"
 PIN = "4711081599"
 MIDST = 50
-"""Bytes before the canary where it is told in base64 with line breaks: one breaks it in two."""
+"""Number of bytes before the canary so that a line break of base64 splits it."""
 
 
 @task(name="leak")
 async def handle_leak(node: dict[str, Any], input_data: object) -> dict[str, Any]:
-    """Tells its secret in every way that a handler has, and fails."""
+    """Expose the secret in every way that a handler has, and fail."""
     secret = fill("text", node["config"]["text"], input_data)
     structlog.get_logger().warning("leaking", secret=secret, headers={"Authorization": "k3y"})
     logging.getLogger("other.library").error("it is %s", secret)
@@ -43,12 +43,12 @@ async def handle_leak(node: dict[str, Any], input_data: object) -> dict[str, Any
     return {"outputData": {"said": secret, secret: 1, "coded": coded}, "message": secret}
 
 
-SHORTLY = {"User-Agent": "whoever calls 1.0.0", "Cookie": "{{ secrets.CANARY }}"}
-"""With a name of its own, for the place where the echo is cut not to move with a library's."""
+SHORTLY = {"User-Agent": "some client 1.000.0", "Cookie": "{{ secrets.CANARY }}"}
+"""Headers with a fixed user agent, so that the echo is truncated at a fixed position."""
 
 
 async def echo(request: Request) -> Response:
-    """What was sent, in the body and in the headers; 500 for /fail, 403 for /refuse."""
+    """Return the request in the body and the headers; 500 for /fail, 403 for /refuse."""
     status = {"/fail": 500, "/refuse": 403}.get(request.path, 200)
     said = {"target": request.target, "headers": request.headers, "body": request.body.decode()}
     cut = "y" * 300 if status != 200 else ""
@@ -65,7 +65,7 @@ def _secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def restored_logging() -> Iterator[None]:
-    """Gives the log back as it was."""
+    """Restore the logging configuration."""
     root = logging.getLogger()
     handlers, level, config = root.handlers, root.level, structlog.get_config()
     yield
@@ -74,7 +74,7 @@ def restored_logging() -> Iterator[None]:
 
 
 def surfaces(service: RunningService, capsys: pytest.CaptureFixture[str]) -> dict[str, bytes]:
-    """Everything that may be looked at from outside, by name. A new one is a line here."""
+    """Return all outputs of the service by name; add a line for each new output."""
     ids = [row["id"] for row in service.rows("SELECT id FROM workflow_executions")]
     out, err = capsys.readouterr()
     found = {
@@ -157,7 +157,7 @@ def test_a_secret_is_found_nowhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], storage: Storage, log_format: Any
 ):
     configure_logging("DEBUG", log_format)
-    structlog.configure(cache_logger_on_first_use=False)  # else it stays for the tests after this
+    structlog.configure(cache_logger_on_first_use=False)  # otherwise, it would affect later tests
     file = tmp_path / "secrets.json"
     with (
         serving(echo) as url,
@@ -175,7 +175,7 @@ def test_a_secret_is_found_nowhere(
         )
         found = {**surfaces(service, capsys), "tried": tried}
 
-    # It was there: the echo came, the retries were made, the failures failed.
+    # The secret was used: the echo was received, and retries and failures occurred.
     assert done["status"] == "failed"
     assert logs["query"]["outputData"]["target"] == "/ok?q=***"
     assert logs["query"]["outputData"]["headers"]["authorization"].startswith("Basic ")
@@ -184,7 +184,7 @@ def test_a_secret_is_found_nowhere(
     assert logs["text"]["outputData"]["body"] == '{"pin": *** }'
     assert logs["retry"]["attempt"] == 2
     assert "returned 500" in logs["retry"]["lastError"]
-    assert '"cookie": "*' in logs["refuse"]["error"]  # cut there, and masked before
+    assert '"cookie": "*' in logs["refuse"]["error"]  # truncated there, after the masking
     assert logs["number"]["outputData"]["newField"] == "***"
     assert logs["said"]["outputData"]["said"] == "***"
     assert logs["said"]["outputData"]["coded"]["hex"] == "***"

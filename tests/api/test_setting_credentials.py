@@ -1,4 +1,4 @@
-"""Credentials of the settings: a model server that echoes the key does not make it visible."""
+"""Credentials of settings: stay hidden even if a model server echoes the key."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ KEY = "sk-proj-4f9a8c7e6d5b3a2918"
 
 
 async def refuse_and_echo(request: Request) -> Response:
-    """401, as some servers answer a wrong key."""
+    """Return 401 and the key, as some servers do for a wrong key."""
     said = f"Incorrect key in '{request.headers['authorization']}'; it was {KEY[:12]}…"
     return Response.of({"error": {"message": said}}, 401)
 

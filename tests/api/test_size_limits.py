@@ -1,4 +1,4 @@
-"""Sizes of results and of executions have limits, whose errors name the setting and the node."""
+"""Size limits of results and executions: their errors name the setting and the node."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -34,7 +34,7 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 def chain(*nodes: dict[str, Any]) -> dict[str, Any]:
-    """A trigger and nodes, one after another."""
+    """Return a document with a trigger and nodes, one after another."""
     every = [node("start", "trigger"), *nodes]
     ids = [item["id"] for item in every]
     return document(*every, flow=tuple(f"{a} -> {b}" for a, b in pairwise(ids)))
@@ -49,7 +49,7 @@ def doubling(length: int) -> dict[str, Any]:
 
 
 def stored_bytes(service: RunningService, execution_id: str) -> int:
-    """Everything that the execution has in the tables."""
+    """Return the size of all stored data of the execution."""
     logs = 'SELECT "inputData", "outputData", "resultDetail" FROM execution_logs'
     rows = service.rows(f'{logs} WHERE "executionId" = ?', execution_id)
     ends = 'SELECT inputs, "nodeResults", "finalOutput" FROM workflow_executions WHERE id = ?'
@@ -130,7 +130,7 @@ def test_the_final_output_counts_too(tmp_path: Path):
     value = {"a": "x" * 60_000}
     ends = [node(f"e{i}") for i in range(4)]
     flow = tuple(f"start -> {end['id']}" for end in ends)
-    most = 60_000 * (1 + 2 + 4 * 3) + 100_000  # inputs, and results twice; not the output
+    most = 60_000 * (1 + 2 + 4 * 3) + 100_000  # inputs, and results twice; without the output
     with RunningService(tmp_path, PROBE_TYPES, max_execution_bytes=most) as running:
         ended = running.run(document(node("start", "trigger"), *ends, flow=flow), inputs=value)
         assert (ended["status"], ended["finalOutput"]) == ("failed", None)

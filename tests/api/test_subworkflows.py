@@ -1,4 +1,4 @@
-"""The node that runs another workflow: what goes in, what comes out, when it fails."""
+"""Subworkflow node: its inputs, its output, and its failures."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tests.support.probe_nodes import PROBE_TYPES, Gates
 from tests.support.service import RunningService, wait_until
 from tests.support.stream_clients import sse, told
 
-# What goes in, and what comes out
+# Inputs and outputs
 
 
 @on_both()
@@ -45,7 +45,7 @@ def test_a_call_outputs_the_final_output_of_its_workflow(service: RunningService
     ("inputs", "output"),
     [
         ({"who": "{{ name }}", "n": 2}, {"who": "Ada", "n": 2}),
-        ({"hear": {"by": "id"}}, {"by": "id"}),
+        ({"receive": {"by": "id"}}, {"by": "id"}),
         ("{{ input }}", {"name": "Ada"}),
         ({}, {}),
     ],
@@ -53,12 +53,12 @@ def test_a_call_outputs_the_final_output_of_its_workflow(service: RunningService
 def test_the_inputs_of_a_call_are_those_of_a_request_with_templates_filled(
     service: RunningService, inputs: object, output: object
 ) -> None:
-    service.save(document(node("hear", "trigger")), "child")
+    service.save(document(node("receive", "trigger")), "child")
     graph = document(
         node("start", "trigger"), call(subworkflowInputs=inputs), flow=("start -> call",)
     )
     done = service.run(graph, inputs={"name": "Ada"})
-    assert done["finalOutput"] == {"call": {"hear": output}}
+    assert done["finalOutput"] == {"call": {"receive": output}}
 
 
 def test_a_child_without_a_trigger_gets_no_inputs(service: RunningService) -> None:
@@ -74,7 +74,7 @@ def test_the_other_spelling_of_the_workflow_is_taken_too(service: RunningService
     service.save(GREETS, "child")
     done = service.run(document(node("call", "subworkflow", workflowId="child")))
     assert done["status"] == "failed"
-    assert "'name'" in done["error"]  # the child ran, with nothing
+    assert "'name'" in done["error"]  # the child ran without inputs
 
 
 def test_a_call_runs_the_workflow_as_it_is_saved_when_the_node_begins(
@@ -90,14 +90,14 @@ def test_a_call_runs_the_workflow_as_it_is_saved_when_the_node_begins(
 
 
 def test_many_nodes_of_one_execution_call_side_by_side(service: RunningService) -> None:
-    service.save(document(node("hear", "trigger")), "child")
+    service.save(document(node("receive", "trigger")), "child")
     calls = [call(f"c{i}", subworkflowInputs={"i": i}) for i in range(12)]
     done = service.run(document(*calls))
-    assert done["finalOutput"] == {f"c{i}": {"hear": {"i": i}} for i in range(12)}
+    assert done["finalOutput"] == {f"c{i}": {"receive": {"i": i}} for i in range(12)}
     assert len(children(service, done["executionId"])) == 12
 
 
-# How it fails
+# Failures
 
 
 def test_a_failed_child_fails_its_parent_with_the_reason(service: RunningService) -> None:
@@ -188,7 +188,7 @@ def test_a_child_has_its_time_and_is_cancelled_after_it(
     assert violations(service) == []
 
 
-# Reruns and trials
+# Reruns and previews
 
 
 def test_a_rerun_of_the_parent_reuses_completed_nodes_and_calls_again(
@@ -356,7 +356,7 @@ def test_secrets_do_not_go_into_the_rows_of_a_child(
 ) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "s3cr3t-of-the-parent")
     with RunningService(tmp_path, PROBE_TYPES) as service:
-        service.save(document(node("hear", "trigger")), "child")
+        service.save(document(node("receive", "trigger")), "child")
         done = service.run(document(call(subworkflowInputs={"token": "{{ secrets.TOKEN }}"})))
-        assert done["finalOutput"] == {"call": {"hear": {"token": "***"}}}
+        assert done["finalOutput"] == {"call": {"receive": {"token": "***"}}}
         assert b"s3cr3t-of-the-parent" not in service.path.read_bytes()

@@ -1,4 +1,4 @@
-"""Templates in whole executions: what they may name, and how refused ones are told."""
+"""Templates in executions: the available names, and the errors of invalid templates."""
 
 from datetime import datetime
 from typing import Any
@@ -150,14 +150,16 @@ def test_a_run_that_fails_names_node_field_and_what_is_missing(shared_service: R
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         ("{{ execution.id }}", "the node is tried out alone"),
         ("x {{ f() }}", "'{{ f() }}' at character 3: a call is not allowed"),
         ("{{ a | int }}", "addFieldValue: '{{ a | int }}' at character 1: the filter 'int' takes"),
     ],
 )
-def test_a_previewed_node_returns_the_same(shared_service: RunningService, value: str, told: str):
+def test_a_previewed_node_returns_the_same(
+    shared_service: RunningService, value: str, expected: str
+):
     shared_service.save(document(node("n")))
     body = {"workflowId": "w", "nodeId": "n", "nodeType": "addField", "inputData": {"a": "b"}}
     answer = shared_service.http.post(
@@ -165,4 +167,4 @@ def test_a_previewed_node_returns_the_same(shared_service: RunningService, value
     ).json()
 
     assert answer["success"] is False
-    assert told in answer["error"]
+    assert expected in answer["error"]

@@ -1,4 +1,4 @@
-"""Documents that run without being saved."""
+"""Unsaved documents: run without a stored workflow."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -127,7 +127,7 @@ def test_each_organization_has_a_row_of_its_own(tmp_path: Path) -> None:
         assert listed(service, organizationId="org-1") == [
             item for item in listed(service) if item["id"] == "old"
         ]
-        # Somebody throws the row away in the main project: their executions go, others' stay.
+        # The main project deletes the row: its executions are deleted, the others remain.
         other = open_as_main_project(service.path)
         other.execute("DELETE FROM workflows WHERE id='orchestrator-inline:org-1'")
         other.close()

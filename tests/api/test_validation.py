@@ -1,4 +1,4 @@
-"""``POST /api/workflows/validate``, and pointers that lead to the place in what was sent."""
+"""``POST /api/workflows/validate``: errors with pointers into the request."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +25,7 @@ def errors(service: RunningService, **body: Any) -> list[dict[str, str]]:
 
 
 def walk(value: Any, pointer: str) -> tuple[Any, Any]:
-    """What stands at a pointer, and what the pointer's last part stands in (RFC 6901)."""
+    """Return the value at a pointer, and the container of that value (RFC 6901)."""
     parent = None
     for token in pointer.split("/")[1:]:
         key = token.replace("~1", "/").replace("~0", "~")

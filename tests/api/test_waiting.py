@@ -1,4 +1,4 @@
-"""Nodes that wait for a moment or for people; executions that hold nothing meanwhile."""
+"""Waiting nodes: wait for a datetime or a person without holding a slot."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Bodies of deliveries in other charsets and content codings, and halves of surrogate pairs."""
+"""Encodings of deliveries: charsets, content codings, and lone surrogates."""
 
 import gzip
 import json
@@ -253,7 +253,7 @@ def test_the_signature_is_over_the_bytes_as_sent(service: RunningService):
     assert post(service, content=body, headers=plain).status_code == 401
 
 
-# Halves of surrogate pairs
+# Lone surrogates
 
 
 @pytest.mark.parametrize(

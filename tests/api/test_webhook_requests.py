@@ -1,4 +1,4 @@
-"""``request`` in templates: headers, query and method of the delivery that started an execution."""
+"""``request`` in templates: contains headers, query and method of the delivery."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,7 @@ EVENT = {"X-GitHub-Event": "push", "Authorization": "Bearer s3cret", "X-Tag": "a
 
 
 def showing(template: object, *between: dict[str, Any]) -> dict[str, Any]:
-    """A webhook, the nodes ``between``, and a node that shows a template."""
+    """Return a document with a webhook, the nodes ``between``, and a node with a template."""
     show = node("show", "addField", addFieldName="shown", addFieldValue=template)
     nodes = [node("hook", "webhook"), *between, show]
     flow = tuple(f"{a['id']} -> {b['id']}" for a, b in pairwise(nodes))
@@ -95,7 +95,7 @@ def test_the_request_survives_a_restart(tmp_path: Path):
         assert shown(service, execution_id) == "a"
 
 
-def test_without_a_delivery_there_is_no_request(service: RunningService):
+def test_request_is_undefined_without_a_delivery(service: RunningService):
     done = service.run(showing("{{ request.method }}"))
     assert done["status"] == "failed"
     assert "no webhook delivery started the execution" in done["error"]

@@ -1,4 +1,4 @@
-"""What the caller of a webhook is answered."""
+"""Webhook responses: returned to the caller of a webhook."""
 
 import threading
 import time
@@ -83,7 +83,9 @@ def test_texts_statuses_and_headers(service: RunningService):
 @pytest.mark.parametrize("status", [204, 304])
 def test_a_response_without_a_body_has_an_empty_body(service: RunningService, status: int):
     service.save(answering(StatusCode=status))
-    for _ in range(2):  # on one connection: the first answer's body would break the second
+    for _ in range(
+        2
+    ):  # on one connection, because a body of the first response would corrupt the second
         answer = post(service, SENT)
         assert (answer.status_code, answer.content) == (status, b"")
 
@@ -146,7 +148,7 @@ def test_an_execution_that_fails_before_its_response_is_an_error(
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
     assert (answer.json()["success"], answer.json()["executionStatus"]) == (False, "failed")
-    assert said not in answer.text  # the reason is for people who may read the execution
+    assert said not in answer.text  # only users with access to the execution see the reason
     assert said in service.poll(execution_id)["error"]
 
 
@@ -231,7 +233,7 @@ def test_a_response_after_the_timeout_is_a_202_and_the_execution_continues(
         assert (answer.status_code, answer.json()["status"]) == (202, "running")
         gates.open("held")
         service.ended(answer.json()["executionId"])
-        # Asked once more, the sender gets what was decided meanwhile.
+        # A repeated request returns the response that was decided in the meantime.
         assert post(service, {}, headers={"webhook-id": "m"}).status_code == 200
         assert count(service) == 1
 
@@ -259,7 +261,7 @@ def test_two_hundred_wait_without_holding_a_thread(tmp_path: Path, gates: Gates)
             calls = [pool.submit(client.post, "/api/webhook/w", json={"n": i}) for i in range(200)]
             hub = service.app.state.services.broadcaster
             wait_until(lambda: hub.subscription_count == 200)
-            assert threading.active_count() - before <= 200 + 10  # the callers' own
+            assert threading.active_count() - before <= 200 + 10  # created by the callers
             gates.open("held")
             answers = [call.result() for call in calls]
         assert {answer.status_code for answer in answers} == {200}

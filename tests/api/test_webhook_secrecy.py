@@ -1,4 +1,4 @@
-"""Strangers learn nothing of a workflow until they know the address and the secret of a webhook."""
+"""Webhook secrecy: responses reveal nothing without the address and the secret of a webhook."""
 
 import json
 from typing import Any
@@ -44,7 +44,7 @@ CASES: dict[str, tuple[Any, str]] = {
         document(*(node(f"n{i}", "webhook", webhookToken=f"t{i}") for i in range(3_000))),
         "w/wrong",
     ),
-    "bytes that are no text in the token": (hook(webhookToken="t"), "w/%ff%00"),
+    "invalid UTF-8 in the token": (hook(webhookToken="t"), "w/%ff%00"),
 }
 
 

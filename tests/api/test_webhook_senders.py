@@ -1,4 +1,4 @@
-"""Deliveries that are signed as GitHub, Stripe and Slack do."""
+"""Signature formats: deliveries signed like those of GitHub, Stripe and Slack."""
 
 import gzip
 import hmac
@@ -18,7 +18,7 @@ BODY = b'{"id": "evt_1", "event_id": "Ev1",  "n": 1}'
 
 
 def signature(scheme: str, body: bytes, *, age: int = 0, delivery: str = "d-1", secret: str = ""):
-    """The headers of a delivery that was signed ``age`` seconds ago."""
+    """Return the headers of a delivery that was signed ``age`` seconds ago."""
     moment = str(int(time.time()) - age)
 
     def made(signed: bytes) -> str:
@@ -45,7 +45,7 @@ def test_a_signed_delivery_is_accepted(service: RunningService, scheme: str):
 
 
 def test_the_examples_of_the_senders_fit():
-    # Of the documentation of GitHub and of Slack.
+    # From the documentation of GitHub and Slack.
     github = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
     headers = {"x-hub-signature-256": github}
     secret = "It's a Secret to Everybody"

@@ -1,4 +1,4 @@
-"""Signed deliveries, and deliveries that come more than once."""
+"""Signed deliveries and repeated deliveries."""
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
@@ -115,7 +115,7 @@ def refused(service: RunningService, body: bytes, headers: dict[str, str], said:
     assert count(service) == 0
 
 
-# The same delivery again
+# Repeated deliveries
 
 
 def test_a_repeated_delivery_is_the_same_execution(running: RunningService):
@@ -187,7 +187,7 @@ def test_a_repeated_delivery_gets_the_same_answer(service: RunningService):
     service.save(answering(again, hook=node("hook", "webhook", webhookSecret=SECRET)))
     bodies = (b'{"n": 1}', b'{"n": 2}')
     answers = [post(service, content=body, headers=signed(body)) for body in bodies]
-    service.save(hook(webhookSecret=SECRET))  # what runs is what the first delivery saw
+    service.save(hook(webhookSecret=SECRET))  # the version at the first delivery runs
     answers.append(post(service, content=bodies[0], headers=signed(bodies[0])))
     assert [answer.json() for answer in answers] == [{"n": 1, "seen": 1}] * 3
     assert count(service) == 1

@@ -1,4 +1,4 @@
-"""Deliveries: addresses, methods, bodies, limits."""
+"""Webhook deliveries: addresses, methods, bodies and limits."""
 
 import http.client
 import json
@@ -174,7 +174,7 @@ def test_a_longer_body_is_cut_off(running: RunningService, size: int, chunked: b
 
     answer = running.http.post("/api/webhook/w", content=pieces() if chunked else b"x" * size)
     assert answer.status_code == 413
-    # What is announced as too large for any route does not come as far as this one.
+    # A length above the limit of all routes is rejected before the request reaches this route.
     told = f"The body is longer than {MAX_BYTES} bytes (MAX_WEBHOOK_BODY_BYTES)"
     if not chunked and size > 10 * MAX_BYTES:
         told = f"The body is larger than MAX_REQUEST_BODY_BYTES={10 * MAX_BYTES}"
@@ -211,7 +211,7 @@ def test_a_full_queue_is_a_429(tmp_path: Path, gates: Gates):
 # Addresses
 
 
-def test_without_a_webhook_there_is_no_such_address(service: RunningService):
+def test_a_workflow_without_a_webhook_has_no_address(service: RunningService):
     service.save(document(node("start", "trigger"), node("end"), flow=("start -> end",)))
     answer = post(service, {})
     assert answer.status_code == 404
@@ -282,7 +282,7 @@ def test_a_secret_or_token_that_cannot_work_is_refused(
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
     assert "not base64!" not in answer.text
-    assert post(service, {}).status_code == 404  # strangers do not learn the reason
+    assert post(service, {}).status_code == 404  # the response does not contain the reason
     assert count(service) == 0
 
 

@@ -1,4 +1,4 @@
-"""Saving workflows: made, read, changed in the version one knows, listed, deleted."""
+"""Saved workflows: created, read, updated by version, listed and deleted."""
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -145,7 +145,7 @@ def test_an_unknown_workflow_is_a_404_for_every_method(shared_service: RunningSe
 def test_only_a_change_creates_a_version(service: RunningService) -> None:
     tag = create(service, id="w").headers["etag"]
     tags = [tag]
-    for i in range(50):  # many to a millisecond
+    for i in range(50):  # many in one millisecond
         answer = put(service, "w", tags[-1], name=f"Name {i}")
         assert answer.status_code == 200, answer.text
         tags.append(answer.headers["etag"])
@@ -214,7 +214,7 @@ def test_timestamps_increase_after_the_clock_is_set_back(service: RunningService
     assert put(service, "w", name="New").json()["updatedAt"] == "3000-01-01T00:00:00.000Z"
 
 
-# What an update leaves alone
+# Columns that an update does not change
 
 
 def test_columns_of_the_main_project_stay_as_they_are(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A WebSocket client that only authenticates and waits, as the editor's does."""
+"""WebSocket without subscriptions: the client of the editor only authenticates and waits."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The hub: foreign changes, deletions, a database that is not ready."""
+"""Event broadcaster: foreign changes, deletions, and database errors."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -47,7 +47,7 @@ def test_a_client_is_notified_of_a_deleted_execution(
         gates.open("gate")
         rest = list(several)
         mine = [event.data for event in rest if event.data["executionId"] == execution_id]
-        assert mine == [last.data]  # once, however many sweeps come
+        assert mine == [last.data]  # once, after any number of sweeps
         assert rest[-1].type == "execution_complete"
 
 
@@ -139,7 +139,7 @@ def test_an_unexpected_error_does_not_end_the_streams(
     async def fail_once(self: EventFeed, *args: Any) -> Any:
         if not failed:
             failed.append(1)
-            raise ValueError("nobody foresaw this")
+            raise ValueError("an unexpected error")
         return await original(self, *args)
 
     monkeypatch.setattr(EventFeed, "tail", fail_once)

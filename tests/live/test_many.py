@@ -1,4 +1,4 @@
-"""``/api/events`` and organizations: many executions on one connection."""
+"""``/api/events``: many executions, or an organization, on one connection."""
 
 import threading
 
@@ -37,12 +37,12 @@ def test_other_organizations_see_no_data(service: RunningService, gates: Gates) 
         assert [int(e.id or 0) for e in all_seen] == sorted({e.data["position"] for e in all_seen})
         over_there = [hear(client) for _ in seen]
         assert over_there == [event.data for event in seen]
-        # And back again, from a position.
+        # Reconnect with a position.
         after = over_there[3]["position"]
         subscribe(client, organizationId="a", afterSeq=after)
         assert [hear(client) for _ in over_there[4:]] == over_there[4:]
         assert say(client, type="ping") == {"type": "pong"}
-        # An execution's id and an organization that is not its own: nothing of it is told.
+        # The id of an execution with another organization yields no events.
         elsewhere = service.http.get(f"/api/events?executionIds={mine}&organizationId=b")
         assert elsewhere.status_code == 404
 

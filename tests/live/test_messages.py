@@ -1,4 +1,4 @@
-"""What streams say: one envelope and one sequence, whichever way it comes."""
+"""Stream messages: one envelope and one sequence on every transport."""
 
 import json
 from typing import Any
@@ -81,7 +81,7 @@ def test_polling_sse_and_websocket_agree(service: RunningService, gates: Gates, 
     assert [event.type for event in one] == [event.data["type"] for event in one]
     assert [event.data for event in one] == [event.data for event in many] == other
 
-    # Who comes later and reads it all from the journal is told the same as well.
+    # A later client reads the same messages from the journal.
     again = told(service, execution_id, 0)
     assert seqs(again) == list(range(1, len(again) + 1))
     assert [shape(event.data) for event in again][firsts[0]["seq"] :] == [*map(shape, other)]
@@ -172,7 +172,7 @@ def differences(events: list[Told]) -> dict[str, Any]:
     return logs
 
 
-def test_the_node_logs_of_a_stream_come_to_those_of_logs(
+def test_the_node_logs_of_a_stream_equal_those_of_the_logs(
     shared_service: RunningService, gates: Gates
 ) -> None:
     gates.open("gate")

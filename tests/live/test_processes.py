@@ -1,4 +1,4 @@
-"""Real processes: killed in the middle, two on one database, and stopped with streams open."""
+"""Streams of real processes: killed, two on one database, and stopped with open streams."""
 
 import os
 import random
@@ -71,7 +71,7 @@ def test_killed_in_the_middle_the_sequence_has_no_hole(
 
 def test_killed_at_random_moments(process: ServiceProcess, visits: Visits) -> None:
     seed = random.randrange(1_000_000)
-    print(f"seed {seed}")  # shown where the test fails
+    print(f"seed {seed}")  # shown if the test fails
     chance = random.Random(seed)
     process.run_process()
     chain = document(
@@ -145,7 +145,7 @@ def test_streams_end_cleanly_when_the_service_stops(
         assert len(firsts) == 3
         assert big
         process.ask_to_stop()
-        list(single)  # raises where the body does not end as it should
+        list(single)  # raises if the body is incomplete
         list(every)
         for client in (follows, idle):
             with pytest.raises(ConnectionClosed) as closed:

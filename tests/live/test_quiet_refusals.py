@@ -1,4 +1,4 @@
-"""What anybody may send without a key makes no errors in the log, which they could fill with it."""
+"""Requests without a key: cause no errors in the log, so that clients cannot fill it."""
 
 import logging
 import socket
@@ -28,7 +28,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[logging.LogRecord]]:
-    """What uvicorn writes into the log of a service with its own settings."""
+    """Log records of uvicorn, with the settings of the service."""
     monkeypatch.setattr(logging.root, "handlers", logging.root.handlers)
     configure_logging("INFO", "console")
     with records_of("uvicorn.error") as records:
@@ -36,7 +36,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[logging.LogRecord]]
 
 
 def loud(service: RunningService, records: list[logging.LogRecord]) -> list[str]:
-    # It may write when it has answered already; what is asked now is answered after that.
+    # The log record may follow the response; the next response follows the log record.
     assert service.http.get("/").status_code == 200
     return [record.getMessage() for record in records if record.levelno > logging.INFO]
 

@@ -1,4 +1,4 @@
-"""What a handler tells while it runs reaches the clients: progress for good, deltas for now."""
+"""Reports of running handlers: streams deliver recorded progress and transient deltas."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ GO_ON, MAY_END = threading.Event(), threading.Event()
 
 @task(name="teller")
 def handle_teller(node: dict[str, Any], input_data: object) -> dict[str, Any]:
-    """Tells how far it is, and its output piece by piece."""
+    """Report the progress, and publish the output in deltas."""
     GO_ON.wait(20)
     report_progress(40, "two of five")
     send_delta("Hel")
@@ -41,7 +41,7 @@ def service(tmp_path: Path) -> Iterator[RunningService]:
 
 
 def until_both(events: Iterator[Told]) -> list[Told]:
-    """Events up to the one after which both the report and the whole output were told."""
+    """Return the events until the report and the whole output were received."""
     seen: list[Told] = []
     for event in events:
         seen.append(event)
@@ -69,7 +69,7 @@ def test_reports_and_deltas_reach_a_stream_while_the_node_runs(service: RunningS
     assert report.data["logs"][0]["message"] == "two of five"
     for event in seen:
         assert (event.id is None) == (event.type == "node_output_delta")
-    # The report is in the journal, the deltas are not.
+    # The journal contains the report but not the deltas.
     again = told(service, execution_id, afterSeq=0)
     assert deltas(again) == ""
     assert report in again

@@ -1,4 +1,4 @@
-"""Cut off anywhere, a client that comes back gets the rest: nothing twice, nothing missing."""
+"""Reconnecting clients: get every missed event exactly once, wherever they were cut off."""
 
 import random
 from collections.abc import Callable
@@ -40,7 +40,7 @@ BUSY = document(
         "ask -true-> end",
     ),
 )
-"""Parallel branches, retries, a skipped node, one that waits and goes on."""
+"""Run parallel branches, retries, a skipped node and a resumed node."""
 
 
 def run_busy(service: RunningService) -> str:
@@ -52,7 +52,7 @@ def run_busy(service: RunningService) -> str:
 
 
 def run_again(service: RunningService) -> str:
-    """A rerun, whose first events are those of nodes taken over."""
+    """Run an execution again; its first events belong to reused nodes."""
     graph = document(
         node("start", "trigger"),
         node("add", "addField"),
@@ -155,14 +155,14 @@ def test_random_cuts_while_it_runs(
 @pytest.fixture
 def randomly() -> random.Random:
     seed = random.randrange(1_000_000)
-    print(f"seed {seed}")  # shown where the test fails
+    print(f"seed {seed}")  # shown if the test fails
     return random.Random(seed)
 
 
 def some(
     service: RunningService, way: str, execution_id: str, seen: list[Any], most: int
 ) -> list[Any]:
-    """Up to so many messages more, on a connection that is cut after them."""
+    """Return up to ``count`` more messages from a connection that is closed after them."""
     got: list[Any] = []
     if way == "websocket":
         with websocket(service) as client:

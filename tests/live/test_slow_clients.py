@@ -1,4 +1,4 @@
-"""Clients that do not read, that vanish, that come and go: nobody else notices."""
+"""Slow and vanished clients: do not affect other clients."""
 
 import socket
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def hub_of(service: RunningService) -> EventBroadcaster:
 
 
 def wide() -> dict[str, Any]:
-    """A gate, and then hundreds of events with payloads of several KB."""
+    """Return a document whose gate is followed by hundreds of events of several KB."""
     branches = [node(f"b{i}", "addField", addFieldValue=i) for i in range(BRANCHES)]
     nodes = [node("start", "trigger"), node("gate", "gate"), *branches]
     return document(
@@ -36,7 +36,7 @@ def wide() -> dict[str, Any]:
 
 
 def lines_of(client: socket.socket) -> Iterator[str]:
-    """The lines of a chunked answer, to its end."""
+    """Yield the lines of a chunked response."""
     with client.makefile("rb") as answer:
         while answer.readline().strip():  # the headers
             pass
@@ -50,7 +50,7 @@ def lines_of(client: socket.socket) -> Iterator[str]:
 def test_a_client_that_does_not_read_delays_no_other_and_loses_nothing(
     service: RunningService, gates: Gates
 ) -> None:
-    # Else the kernel may buffer every event of a client that does not read: up to 4 MB each.
+    # Otherwise, the kernel may buffer all events of a client that does not read: up to 4 MB.
     service.listening_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     execution_id = service.start(wide(), inputs=PAYLOAD)
     gates.wait_for("gate")
@@ -67,7 +67,7 @@ def test_a_client_that_does_not_read_delays_no_other_and_loses_nothing(
             most = max([most, *(s.size for s in subscriptions(hub))])
         assert most <= QUEUE_SIZE
         reading.recv(timeout=10)
-    wait_until(lambda: [s.lagging for s in subscriptions(hub)] == [True] * 3)  # they do hang
+    wait_until(lambda: [s.lagging for s in subscriptions(hub)] == [True] * 3)  # they are blocked
     assert service.ended(execution_id)["status"] == "completed"
     last = service.poll(execution_id)["seq"]
     assert last > 300
@@ -91,7 +91,7 @@ def test_a_disconnected_client_is_removed_at_once(
     for path in (f"/api/executions/{execution_id}/stream", "/api/events"):
         client = raw(service, path)
         wait_until(lambda: hub.subscription_count == 1)
-        if abruptly:  # no FIN: a reset
+        if abruptly:  # a reset instead of a FIN
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.close()
         wait_until(lambda: hub.subscription_count == 0, 2)
@@ -119,7 +119,7 @@ def test_connections_leave_no_state_behind(service: RunningService, gates: Gates
     assert not hub._tail.is_running
     assert service.app.state.services.database.commit_signal._listeners == ()
     gates.open("gate")
-    events = told(service, execution_id, 0)  # and it goes on working
+    events = told(service, execution_id, 0)  # the stream still works
     assert seqs(events) == list(range(1, service.ended(execution_id)["seq"] + 1))
 
 

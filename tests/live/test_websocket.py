@@ -1,4 +1,4 @@
-"""Talking to the WebSocket: what it answers, and that mistakes do not end the connection."""
+"""WebSocket protocol: responses, and errors that keep the connection open."""
 
 import json
 
@@ -20,14 +20,17 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "30,000 levels": ("[" * 30_000, "should be a JSON object"),
     "no type": ("{}", "should be one of subscribe, unsubscribe, auth, ping"),
     "an unknown type": ('{"type": "listen"}', "should be one of subscribe, unsubscribe"),
-    "a type that is no text": ('{"type": {"a": 1}}', "should be one of subscribe, unsubscribe"),
+    "a type that is not a string": (
+        '{"type": {"a": 1}}',
+        "should be one of subscribe, unsubscribe",
+    ),
     "neither id": ('{"type": "subscribe"}', "either an executionId or an organizationId"),
     "both ids": (
         '{"type": "subscribe", "executionId": "a", "organizationId": "b"}',
         "either an executionId or an organizationId",
     ),
     "an unknown execution": ('{"type": "subscribe", "executionId": "nope"}', "'nope'"),
-    "an id that is no text": ('{"type": "subscribe", "executionId": 7}', "executionId"),
+    "an id that is not a string": ('{"type": "subscribe", "executionId": 7}', "executionId"),
     "an empty id": ('{"type": "subscribe", "executionId": ""}', "executionId"),
     "an id with a lone surrogate": ('{"type": "subscribe", "executionId": "\\ud800"}', "not found"),
     "a NUL": ('{"type": "subscribe", "executionId": "a\\u0000"}', "executionId"),
@@ -84,7 +87,7 @@ def test_one_connection_follows_many(shared_service: RunningService, gates: Gate
         for execution_id in ids:
             subscribe(client, executionId=execution_id, afterSeq=0)
             wait_until(lambda: hear(client)["currentNodeId"] == "gate")
-        subscribe(client, executionId=ids[0])  # once more: it takes the place of the first
+        subscribe(client, executionId=ids[0])  # again: it replaces the first subscription
         assert hear(client)["snapshot"] is True
         answer = say(client, type="unsubscribe", executionId=ids[1])
         assert answer == {"type": "unsubscribed", "executionId": ids[1]}
@@ -94,7 +97,7 @@ def test_one_connection_follows_many(shared_service: RunningService, gates: Gate
             mine = [m["seq"] for m in messages if m["executionId"] == execution_id]
             assert mine == list(range(mine[0], shared_service.ended(execution_id)["seq"] + 1))
         assert ids[1] not in {message["executionId"] for message in messages}
-        assert say(client, type="ping") == {"type": "pong"}  # nothing else was on its way
+        assert say(client, type="ping") == {"type": "pong"}  # no other message was sent
 
 
 def test_too_many_subscriptions_are_refused_and_those_that_ended_do_not_count(
@@ -112,7 +115,7 @@ def test_too_many_subscriptions_are_refused_and_those_that_ended_do_not_count(
         answer = say(client, type="subscribe", organizationId="one more")
         assert answer["type"] == "error"
         assert f"{MAX_SUBSCRIPTIONS} subscriptions" in answer["detail"]
-        subscribe(client, organizationId="o1")  # one of those it has
+        subscribe(client, organizationId="o1")  # an existing subscription
         say(client, type="unsubscribe", organizationId="o2")
         subscribe(client, organizationId="one more")
     wait_until(lambda: followers(shared_service) == 0)

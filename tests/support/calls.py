@@ -20,10 +20,10 @@ CALLS = document(
     node("start", "trigger"), call(), node("end"), flow=("start -> call", "call -> end")
 )
 GREETS = document(
-    node("hear", "trigger"),
+    node("receive", "trigger"),
     node("greet", "addField", addFieldName="greeting", addFieldValue="Hello {{ name }}"),
-    node("say"),
-    flow=("hear -> greet", "greet -> say"),
+    node("reply"),
+    flow=("receive -> greet", "greet -> reply"),
 )
 FAILS = document(node("bad", "raise", message="out of paper"))
 

@@ -1,4 +1,4 @@
-"""What a logger writes, whoever else hears it."""
+"""Log records: captures the records of one logger, in addition to its handlers."""
 
 import logging
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ class _Kept(logging.Handler):
 
 @contextmanager
 def records_of(name: str) -> Iterator[list[logging.LogRecord]]:
-    """The records of a logger, as they come."""
+    """Yield the list of records of a logger; it grows while the block runs."""
     kept, logger = _Kept(), logging.getLogger(name)
     logger.addHandler(kept)
     try:

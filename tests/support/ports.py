@@ -1,4 +1,4 @@
-"""Ports of loopback for servers in processes of their own."""
+"""Loopback ports: reserves ports for servers in other processes."""
 
 import socket
 import sys
@@ -7,12 +7,12 @@ _held: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens, and on which no other test will.
+    """Return a port of 127.0.0.1 that no other test gets.
 
-    Linux gives a port that is merely bound to nobody who asks for any port, nor to a connection
-    that goes out, while a server that names it may still listen on it: servers set SO_REUSEADDR.
-    So it stays ours over all starts of a server, until this process ends. Elsewhere that option
-    means something else, and the port is only likely to be free.
+    Linux assigns a bound port neither to a socket that binds to any port nor to an outgoing
+    connection, but a server with SO_REUSEADDR can still listen on it. The port therefore stays
+    reserved over all starts of a server, until this process ends. On other systems, that option has
+    another meaning, and the port is only likely to be free.
     """
     holder = socket.socket()
     if sys.platform == "linux":

@@ -1,4 +1,4 @@
-"""What every refusal has in common: a problem document, and tables as they were."""
+"""Problem documents: checks the parts that every error response has."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ TABLES = (
 
 
 def row_counts(service: RunningService) -> dict[str, int]:
-    """How many rows each table has."""
+    """Return the number of rows of each table."""
     return {table: service.rows(f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}
 
 
 def problem_of(answer: httpx.Response, status: int = 422) -> dict[str, Any]:
-    """The problem document of an answer, which has everything that every one must have."""
+    """Return the problem document of a response after checking its required fields."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()

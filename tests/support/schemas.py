@@ -1,4 +1,4 @@
-"""Configs made from a JSON Schema: values of every kind that it names, likely and odd."""
+"""Generated configs: values for a JSON Schema, both likely and unusual."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ VALUES = st.recursive(
 
 
 def values(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Values of which most are valid by ``schema``."""
+    """Return a strategy for values; most of them are valid for ``schema``."""
     if "const" in schema:
         return st.just(schema["const"])
     if "enum" in schema:

@@ -1,4 +1,4 @@
-"""Clients of streams: Server-Sent Events read as browsers do, and WebSockets."""
+"""Stream clients: read Server-Sent Events as browsers do, and WebSockets."""
 
 import json
 import socket
@@ -20,7 +20,7 @@ TIMEOUT = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One event of a stream."""
+    """Event of a stream."""
 
     id: str | None
     type: str
@@ -28,7 +28,7 @@ class Told:
 
 
 def parse(lines: Iterator[str]) -> Iterator[Told]:
-    """Events out of lines, by the rules of the HTML standard, as strictly as our own need it."""
+    """Parse events by the rules of the HTML standard; reject unknown fields."""
     fields: dict[str, str] = {}
     for line in lines:
         if not line:
@@ -46,7 +46,7 @@ def parse(lines: Iterator[str]) -> Iterator[Told]:
 def sse(
     service: RunningService, path: str, last: object = None, **query: object
 ) -> Iterator[Iterator[Told]]:
-    """A stream's events as they come; the connection is cut where the block ends."""
+    """Yield the events of a stream; the end of the block closes the connection."""
     headers = {} if last is None else {"Last-Event-ID": str(last)}
     params: Any = query
     url = service.url + path
@@ -58,14 +58,14 @@ def sse(
 def told(
     service: RunningService, execution_id: str, last: object = None, **query: object
 ) -> list[Told]:
-    """Everything that an execution's stream tells, to its end."""
+    """Return all events of the stream of an execution."""
     with sse(service, f"/api/executions/{execution_id}/stream", last, **query) as events:
         return list(events)
 
 
 @contextmanager
 def websocket(service: RunningService) -> Iterator[ClientConnection]:
-    """A WebSocket to the service."""
+    """Open a WebSocket to the service."""
     url = service.url.replace("http://", "ws://") + "/ws"
     client = connect(url, close_timeout=1, max_size=None)
     with client:
@@ -73,18 +73,18 @@ def websocket(service: RunningService) -> Iterator[ClientConnection]:
 
 
 def say(client: Connection, **message: object) -> dict[str, Any]:
-    """Sends a message; gives the answer."""
+    """Send a message; return the response."""
     client.send(json.dumps(message))
     return hear(client)
 
 
 def hear(client: Connection) -> dict[str, Any]:
-    """The next message."""
+    """Return the next message."""
     return json.loads(client.recv(timeout=TIMEOUT))
 
 
 def heard(client: Connection) -> list[dict[str, Any]]:
-    """Messages up to the one that ends an execution."""
+    """Return the messages up to the end of an execution."""
     messages = [hear(client)]
     while messages[-1]["type"] not in ENDS:
         messages.append(hear(client))
@@ -92,16 +92,16 @@ def heard(client: Connection) -> list[dict[str, Any]]:
 
 
 def subscribe(client: ClientConnection, **about: object) -> None:
-    """Subscribes, and hears that it did."""
+    """Subscribe, and wait for the confirmation."""
     assert say(client, type="subscribe", **about)["type"] == "subscribed"
 
 
 def raw(
     service: RunningService, path: str, buffer: int | None = None, **headers: str
 ) -> socket.socket:
-    """A socket on which a request was sent and nothing is read.
+    """Return a socket that has sent a request and reads no response.
 
-    With a small receive ``buffer`` little is on its way to it, as it does not read.
+    A small receive ``buffer`` limits the unread data in the kernel.
     """
     where = urlsplit(service.url)
     client = socket.socket()
@@ -116,12 +116,12 @@ def raw(
 
 
 def shape(message: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What must be the same whichever way a message comes."""
+    """Return the parts of a message that are the same on every transport."""
     nodes = [(log["nodeId"], log["status"], log["attempt"]) for log in message["logs"]]
     return (message["seq"], message["type"], message["status"], nodes, message["progress"])
 
 
 def seqs(events: list[Told]) -> list[int]:
-    """The sequence numbers, which are the ids."""
+    """Return the sequence numbers, which must be the ids."""
     assert all(event.id == str(event.data["seq"]) for event in events)
     return [event.data["seq"] for event in events]

@@ -1,4 +1,4 @@
-"""Calls of webhooks for tests: workflows with one, signatures, and answers of executions."""
+"""Webhook calls: creates workflows with a webhook, signs deliveries and sends them."""
 
 import base64
 import hmac
@@ -17,12 +17,12 @@ SECRET = "whsec_" + base64.b64encode(KEY).decode()
 
 
 def hook(**config: object) -> dict[str, Any]:
-    """A webhook and an output."""
+    """Return a document with a webhook and an output."""
     return document(node("hook", "webhook", **config), node("end"), flow=("hook -> end",))
 
 
 def answering(*between: dict[str, Any], hook: dict[str, Any] | None = None, **response: object):
-    """A webhook, the nodes ``between``, and a webhookResponse, one after another."""
+    """Return a chain of a webhook, the nodes ``between``, and a webhookResponse."""
     config = {f"webhookResponse{key}": value for key, value in response.items()}
     nodes = [hook or node("hook", "webhook"), *between, node("reply", "webhookResponse", **config)]
     ids = [item["id"] for item in nodes]
@@ -31,7 +31,7 @@ def answering(*between: dict[str, Any], hook: dict[str, Any] | None = None, **re
 
 
 def signed(body: bytes, *, message: str = "msg_1", secret: str = SECRET, age: float = 0):
-    """The headers of a delivery signed ``age`` seconds ago."""
+    """Return the headers of a delivery that was signed ``age`` seconds ago."""
     moment = str(int((datetime.now(UTC) - timedelta(seconds=age)).timestamp()))
     key = base64.b64decode(secret.removeprefix("whsec_"))
     made = hmac.digest(key, f"{message}.{moment}.".encode() + body, "sha256")
@@ -43,14 +43,14 @@ def signed(body: bytes, *, message: str = "msg_1", secret: str = SECRET, age: fl
 
 
 def post(service: RunningService, value: object = None, path: str = "w", **more: Any):
-    """A delivery of JSON."""
+    """Deliver JSON."""
     headers = {"Content-Type": "application/json", **more.pop("headers", {})}
     content = more.pop("content", json.dumps(value).encode())
     return service.http.post(f"/api/webhook/{path}", content=content, headers=headers, **more)
 
 
 def received(service: RunningService, answer: httpx.Response) -> Any:
-    """What the webhook node passed on."""
+    """Return the output of the webhook node."""
     assert answer.status_code == 200, answer.text
     done = service.ended(answer.json()["executionId"])
     assert done["status"] == "completed", done["error"]
@@ -58,5 +58,5 @@ def received(service: RunningService, answer: httpx.Response) -> Any:
 
 
 def count(service: RunningService) -> int:
-    """How many executions there are."""
+    """Return the number of executions."""
     return service.rows("SELECT count(*) FROM workflow_executions")[0][0]
