@@ -16,7 +16,7 @@ from tests.support.postgres import Storage, on_both
 from tests.support.probe_nodes import PROBE_TYPES, Gates
 from tests.support.problems import problem_of
 from tests.support.service import RunningService, wait_until
-from tests.support.stream_clients import seqs, sse, told
+from tests.support.stream_clients import seqs, sse, streamed_events
 from tests.support.tcp_proxy import door_to
 
 GATED = document(
@@ -171,7 +171,7 @@ def test_numbers_go_on_where_integers_end(service: RunningService) -> None:
     for execution_id in ids:
         done = service.ended(execution_id)
         assert done["status"] == "completed"
-        events = told(service, execution_id, 0)
+        events = streamed_events(service, execution_id, 0)
         assert seqs(events) == list(range(1, done["seq"] + 1))
         with sse(
             service, "/api/events", events[0].data["position"], executionIds=execution_id

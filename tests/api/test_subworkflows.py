@@ -17,7 +17,7 @@ from tests.support.documents import document, node
 from tests.support.postgres import on_both
 from tests.support.probe_nodes import PROBE_TYPES, Gates
 from tests.support.service import RunningService, wait_until
-from tests.support.stream_clients import sse, told
+from tests.support.stream_clients import sse, streamed_events
 
 # Inputs and outputs
 
@@ -270,7 +270,7 @@ def test_streams_name_the_child_where_the_node_waits_and_ends(
     service.ended(execution_id)
     seen = [
         (log["status"], log["childExecutionId"])
-        for event in told(service, execution_id, last=0)
+        for event in streamed_events(service, execution_id, last=0)
         for log in event.data["logs"]
         if log["nodeId"] == "call"
     ]

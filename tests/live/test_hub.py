@@ -11,7 +11,14 @@ from engine.errors import StorageBusyError
 from tests.support.documents import document, line, node
 from tests.support.probe_nodes import Gates
 from tests.support.service import RunningService, wait_until
-from tests.support.stream_clients import heard, seqs, sse, subscribe, told, websocket
+from tests.support.stream_clients import (
+    messages_until_end,
+    seqs,
+    sse,
+    streamed_events,
+    subscribe,
+    websocket,
+)
 
 GATED = document(node("gate", "gate"), node("end"), flow=("gate -> end",))
 
@@ -43,7 +50,7 @@ def test_a_client_is_notified_of_a_deleted_execution(
         (last,) = list(single)
         assert (last.type, last.id, last.data["deleted"]) == ("execution_error", None, True)
         assert execution_id in last.data["error"]
-        assert heard(client)[-1] == last.data
+        assert messages_until_end(client)[-1] == last.data
         gates.open("gate")
         rest = list(several)
         mine = [event.data for event in rest if event.data["executionId"] == execution_id]
@@ -71,7 +78,7 @@ def test_an_end_set_by_another_program_is_streamed_before_a_worker_records_it(
     assert {event.data["executionId"] for event in rest} == {ids[1]}
     assert rest[-1].type == "execution_cancelled"
     # A client that reconnects gets the events it missed, and the end.
-    again = told(service, ids[0], 1)
+    again = streamed_events(service, ids[0], 1)
     assert [event.data["seq"] for event in again[:-1]] == list(range(2, len(again) + 1))
     assert again[-1].type == "execution_cancelled"
 

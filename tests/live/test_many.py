@@ -5,7 +5,7 @@ import threading
 from tests.support.documents import document, line, node
 from tests.support.probe_nodes import Gates
 from tests.support.service import RunningService, wait_until
-from tests.support.stream_clients import Told, hear, say, sse, subscribe, websocket
+from tests.support.stream_clients import StreamEvent, exchange, receive, sse, subscribe, websocket
 
 GATED = document(node("gate", "gate"), node("end"), flow=("gate -> end",))
 
@@ -21,7 +21,7 @@ def test_other_organizations_see_no_data(service: RunningService, gates: Gates) 
         websocket(service) as client,
     ):
         subscribe(client, organizationId="a")
-        assert next(events).data["executionId"] == hear(client)["executionId"] == mine
+        assert next(events).data["executionId"] == receive(client)["executionId"] == mine
         assert next(others).data["executionId"] == other
         assert {next(every).data["executionId"] for _ in range(2)} == {mine, other}
         nobody = service.start(GATED)
@@ -35,20 +35,20 @@ def test_other_organizations_see_no_data(service: RunningService, gates: Gates) 
         all_seen = until_ended(every, marks[1])
         assert {e.data["executionId"] for e in all_seen} == {mine, other, nobody, *marks}
         assert [int(e.id or 0) for e in all_seen] == sorted({e.data["position"] for e in all_seen})
-        over_there = [hear(client) for _ in seen]
+        over_there = [receive(client) for _ in seen]
         assert over_there == [event.data for event in seen]
         # Reconnect with a position.
         after = over_there[3]["position"]
         subscribe(client, organizationId="a", afterSeq=after)
-        assert [hear(client) for _ in over_there[4:]] == over_there[4:]
-        assert say(client, type="ping") == {"type": "pong"}
+        assert [receive(client) for _ in over_there[4:]] == over_there[4:]
+        assert exchange(client, type="ping") == {"type": "pong"}
         # The id of an execution with another organization yields no events.
         elsewhere = service.http.get(f"/api/events?executionIds={mine}&organizationId=b")
         assert elsewhere.status_code == 404
 
 
-def until_ended(events, execution_id: str) -> list[Told]:
-    seen: list[Told] = []
+def until_ended(events, execution_id: str) -> list[StreamEvent]:
+    seen: list[StreamEvent] = []
     for event in events:
         seen.append(event)
         if event.type == "execution_complete" and event.data["executionId"] == execution_id:
@@ -86,7 +86,7 @@ def test_reconnecting_all_the_while_many_run_misses_nothing(
     clients = [threading.Thread(target=submit) for _ in range(3)]
     for client in clients:
         client.start()
-    seen: list[Told] = []
+    seen: list[StreamEvent] = []
     ended: set[str] = set()
     cut = 0
     while len(ended) < 36:

@@ -11,14 +11,14 @@ from tests.support.postgres import on_both
 from tests.support.probe_nodes import Gates
 from tests.support.service import RunningService
 from tests.support.stream_clients import (
-    Told,
-    hear,
-    heard,
+    StreamEvent,
+    messages_until_end,
+    receive,
     seqs,
     shape,
     sse,
+    streamed_events,
     subscribe,
-    told,
     websocket,
 )
 
@@ -63,7 +63,7 @@ def test_polling_sse_and_websocket_agree(service: RunningService, gates: Gates, 
     ):
         firsts = [next(single).data, next(several).data]
         subscribe(client, executionId=execution_id)
-        firsts.append(hear(client))
+        firsts.append(receive(client))
         assert firsts[0]["snapshot"] is True
         assert firsts[0]["currentNodeId"] == "gate"
         assert firsts[0]["currentNode"]["nodeId"] == "gate"
@@ -75,14 +75,14 @@ def test_polling_sse_and_websocket_agree(service: RunningService, gates: Gates, 
             gates.open("gate")
         one = list(single)
         many = list(several)
-        other = heard(client)
+        other = messages_until_end(client)
     assert [event.id for event in one] == [str(event.data["seq"]) for event in one]
     assert [event.id for event in many] == [str(event.data["position"]) for event in many]
     assert [event.type for event in one] == [event.data["type"] for event in one]
     assert [event.data for event in one] == [event.data for event in many] == other
 
     # A later client reads the same messages from the journal.
-    again = told(service, execution_id, 0)
+    again = streamed_events(service, execution_id, 0)
     assert seqs(again) == list(range(1, len(again) + 1))
     assert [shape(event.data) for event in again][firsts[0]["seq"] :] == [*map(shape, other)]
 
@@ -103,7 +103,7 @@ def test_a_node_has_an_event_for_its_start_and_its_end(
 ) -> None:
     gates.open("gate")
     done = shared_service.run(WAY, inputs={"n": 1})
-    events = told(shared_service, done["executionId"], 0)
+    events = streamed_events(shared_service, done["executionId"], 0)
     nodes = [(log["nodeId"], log["status"]) for event in events for log in event.data["logs"]]
     assert nodes == [
         (i, status) for i in ("start", "gate", "end") for status in ("running", "completed")
@@ -142,11 +142,14 @@ def test_a_large_payload_is_truncated_and_marked(
 ) -> None:
     gates.open("gate")
     done = shared_service.run(WAY, inputs={"text": "x" * 100_000})
-    events = told(shared_service, done["executionId"], 0)
+    events = streamed_events(shared_service, done["executionId"], 0)
     assert max(len(json.dumps(event.data)) for event in events) < 30_000
     (ended,) = (e for e in events if e.data["seq"] == 6)
     assert ended.data["logs"][0]["outputData"]["size"] > 100_000
-    assert told(shared_service, done["executionId"])[0].data["finalOutput"]["size"] > 100_000
+    assert (
+        streamed_events(shared_service, done["executionId"])[0].data["finalOutput"]["size"]
+        > 100_000
+    )
 
 
 def test_a_late_client_gets_the_final_state_and_the_end(
@@ -154,7 +157,7 @@ def test_a_late_client_gets_the_final_state_and_the_end(
 ) -> None:
     gates.open("gate")
     execution_id = shared_service.run(WAY, inputs={"n": 1})["executionId"]
-    (only,) = told(shared_service, execution_id)
+    (only,) = streamed_events(shared_service, execution_id)
     assert (only.type, only.data["snapshot"]) == ("execution_complete", True)
     assert only.data["finalOutput"] == {"n": 1}
     assert [log["status"] for log in only.data["logs"]] == ["completed"] * 3
@@ -162,10 +165,10 @@ def test_a_late_client_gets_the_final_state_and_the_end(
         assert [event.data for event in events] == [only.data]
     with websocket(shared_service) as client:
         subscribe(client, executionId=execution_id)
-        assert hear(client) == only.data
+        assert receive(client) == only.data
 
 
-def differences(events: list[Told]) -> dict[str, Any]:
+def differences(events: list[StreamEvent]) -> dict[str, Any]:
     logs: dict[str, Any] = {}
     for event in events:
         logs |= {log["nodeId"]: log for log in event.data["logs"]}
@@ -177,4 +180,6 @@ def test_the_node_logs_of_a_stream_equal_those_of_the_logs(
 ) -> None:
     gates.open("gate")
     execution_id = shared_service.run(BROKEN)["executionId"]
-    assert differences(told(shared_service, execution_id, 0)) == shared_service.logs(execution_id)
+    assert differences(streamed_events(shared_service, execution_id, 0)) == shared_service.logs(
+        execution_id
+    )

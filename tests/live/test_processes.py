@@ -15,7 +15,17 @@ from tests.support.counting_server import Visits
 from tests.support.crash_harness import ServiceProcess
 from tests.support.documents import document, line, node
 from tests.support.postgres import Storage, on_both
-from tests.support.stream_clients import Told, hear, heard, raw, seqs, shape, sse, subscribe, told
+from tests.support.stream_clients import (
+    StreamEvent,
+    messages_until_end,
+    receive,
+    seqs,
+    shape,
+    sse,
+    streamed_events,
+    subscribe,
+    unread_request,
+)
 from tests.support.stream_clients import websocket as open_websocket
 
 pytestmark = [
@@ -46,7 +56,7 @@ def test_killed_in_the_middle_the_sequence_has_no_hole(
     flow = ("start -> v0", *(f"v{i} -> v{i + 1}" for i in range(5)))
     execution_id = process.start(document(node("start", "trigger"), *chain, flow=flow))
     path = f"/api/executions/{execution_id}/stream"
-    seen: list[Told] = []
+    seen: list[StreamEvent] = []
     for i, gate in enumerate(gates):
         visits.wait_for(execution_id, f"v{i * 3 + 2}")
         with (
@@ -60,13 +70,15 @@ def test_killed_in_the_middle_the_sequence_has_no_hole(
                     process.kill()
         process.run_process()
         visits.open(gate)
-    seen += told(process, execution_id, seen[-1].id)
+    seen += streamed_events(process, execution_id, seen[-1].id)
     assert seqs(seen) == list(range(1, process.poll(execution_id)["seq"] + 1))
     assert seen[-1].type == "execution_complete"
     assert [event.type for event in seen[:-1]] == ["execution_progress"] * (len(seen) - 1)
     statuses = [log["status"] for e in seen for log in e.data["logs"] if log["nodeId"] == "v2"]
     assert statuses == ["running", "cancelled", "running", "completed"]
-    assert [shape(e.data) for e in seen] == [shape(e.data) for e in told(process, execution_id, 0)]
+    assert [shape(e.data) for e in seen] == [
+        shape(e.data) for e in streamed_events(process, execution_id, 0)
+    ]
 
 
 def test_killed_at_random_moments(process: ServiceProcess, visits: Visits) -> None:
@@ -79,7 +91,7 @@ def test_killed_at_random_moments(process: ServiceProcess, visits: Visits) -> No
         flow=tuple(f"v{i} -> v{i + 1}" for i in range(39)),
     )
     execution_id = process.start(chain)
-    seen: list[Told] = []
+    seen: list[StreamEvent] = []
     for _ in range(2):
         until = time.monotonic() + chance.uniform(0.02, 0.3)
         path = f"/api/executions/{execution_id}/stream"
@@ -91,7 +103,7 @@ def test_killed_at_random_moments(process: ServiceProcess, visits: Visits) -> No
         if process.process.poll() is not None:
             process.run_process()
     if seen[-1].type == "execution_progress":
-        seen += told(process, execution_id, seen[-1].id)
+        seen += streamed_events(process, execution_id, seen[-1].id)
     assert seqs(seen) == list(range(1, process.poll(execution_id)["seq"] + 1))
     assert seen[-1].type == "execution_complete"
 
@@ -113,11 +125,11 @@ def test_another_process_runs_it(tmp_path: Path, storage: Storage, visits: Visit
             open_websocket(other) as client,
         ):
             subscribe(client, executionId=execution_id)
-            firsts = [next(events).data, next(every).data, hear(client)]
+            firsts = [next(events).data, next(every).data, receive(client)]
             assert [first["currentNodeId"] for first in firsts] == ["v"] * 3
             visits.open("g")
             rest = [event.data for event in events]
-            assert heard(client) == rest
+            assert messages_until_end(client) == rest
             assert [next(every).data for _ in rest] == rest
         last = runs.poll(execution_id)["seq"]
         assert [event["seq"] for event in rest] == list(range(firsts[0]["seq"] + 1, last + 1))
@@ -141,7 +153,7 @@ def test_streams_end_cleanly_when_the_service_stops(
     ):
         subscribe(follows, organizationId="o")
         subscribe(follows, executionId=execution_id)
-        firsts = [next(single), next(every), hear(follows)]
+        firsts = [next(single), next(every), receive(follows)]
         assert len(firsts) == 3
         assert big
         process.ask_to_stop()
@@ -168,7 +180,7 @@ def test_a_client_that_does_not_read_does_not_hold_up_a_stop(
     )
     done = process.run(wide, inputs={"text": "x" * 8_000})
     path = f"/api/executions/{done['executionId']}/stream?afterSeq=0"
-    with raw(process, path, buffer=4_096) as client:
+    with unread_request(process, path, buffer=4_096) as client:
         client.recv(1)
         process.ask_to_stop()
         assert process.wait_dead() == 0

@@ -15,7 +15,7 @@ from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tasks.registry import NodeTypes
 from tests.support.documents import document, node
 from tests.support.service import RunningService, wait_until
-from tests.support.stream_clients import Told, sse, told
+from tests.support.stream_clients import StreamEvent, sse, streamed_events
 
 GO_ON, MAY_END = threading.Event(), threading.Event()
 
@@ -40,9 +40,9 @@ def service(tmp_path: Path) -> Iterator[RunningService]:
         yield running
 
 
-def until_both(events: Iterator[Told]) -> list[Told]:
+def until_both(events: Iterator[StreamEvent]) -> list[StreamEvent]:
     """Return the events until the report and the whole output were received."""
-    seen: list[Told] = []
+    seen: list[StreamEvent] = []
     for event in events:
         seen.append(event)
         reported = any((e.data.get("currentNode") or {}).get("percentage") == 40 for e in seen)
@@ -51,7 +51,7 @@ def until_both(events: Iterator[Told]) -> list[Told]:
     raise AssertionError(seen)
 
 
-def deltas(events: list[Told]) -> str:
+def deltas(events: list[StreamEvent]) -> str:
     return "".join(e.data["delta"] for e in events if e.type == "node_output_delta")
 
 
@@ -70,7 +70,7 @@ def test_reports_and_deltas_reach_a_stream_while_the_node_runs(service: RunningS
     for event in seen:
         assert (event.id is None) == (event.type == "node_output_delta")
     # The journal contains the report but not the deltas.
-    again = told(service, execution_id, afterSeq=0)
+    again = streamed_events(service, execution_id, afterSeq=0)
     assert deltas(again) == ""
     assert report in again
 

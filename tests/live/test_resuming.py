@@ -10,14 +10,14 @@ from tests.support.documents import document, line, node
 from tests.support.probe_nodes import Gates
 from tests.support.service import RunningService, wait_until
 from tests.support.stream_clients import (
-    Told,
-    hear,
-    heard,
+    StreamEvent,
+    messages_until_end,
+    receive,
     seqs,
     shape,
     sse,
+    streamed_events,
     subscribe,
-    told,
     websocket,
 )
 
@@ -79,7 +79,7 @@ def test_a_client_that_was_cut_off_after_any_event_gets_exactly_the_rest(
     service: RunningService, gates: Gates, run: Callable[[RunningService], str]
 ) -> None:
     execution_id = run(service)
-    events = told(service, execution_id, 0)
+    events = streamed_events(service, execution_id, 0)
     last = events[-1].data["seq"]
     assert seqs(events) == list(range(1, last + 1))
     assert last == service.poll(execution_id)["seq"]
@@ -88,13 +88,15 @@ def test_a_client_that_was_cut_off_after_any_event_gets_exactly_the_rest(
     for known in range(1, last):
         rest = [event.data for event in events[known:]]
         for options in ({"last": known}, {"lastEventId": known}, {"afterSeq": known}):
-            assert [event.data for event in told(service, execution_id, **options)] == rest
+            assert [
+                event.data for event in streamed_events(service, execution_id, **options)
+            ] == rest
         with sse(service, "/api/events", positions[known - 1], executionIds=execution_id) as many:
             assert [event.data for event in many] == rest
     with websocket(service) as client:
         for known in range(1, last):
             subscribe(client, executionId=execution_id, afterSeq=known)
-            assert heard(client) == [event.data for event in events[known:]]
+            assert messages_until_end(client) == [event.data for event in events[known:]]
     for options in ({"last": last}, {"lastEventId": last}, {"afterSeq": last}):
         answer = service.http.get(
             path,
@@ -111,7 +113,7 @@ def test_a_client_that_was_cut_off_after_any_event_gets_exactly_the_rest(
 
 
 def test_the_events_of_a_busy_execution(shared_service: RunningService, gates: Gates) -> None:
-    events = told(shared_service, run_busy(shared_service), 0)
+    events = streamed_events(shared_service, run_busy(shared_service), 0)
     nodes = [(log["nodeId"], log["status"], log["attempt"]) for e in events for log in logs(e)]
     of = {i: [(status, tries) for name, status, tries in nodes if name == i] for i, *_ in nodes}
     assert of["flaky"] == [("running", 1), ("running", 2), ("running", 3), ("completed", 3)]
@@ -121,7 +123,7 @@ def test_the_events_of_a_busy_execution(shared_service: RunningService, gates: G
     assert {e.data["status"] for e in events} == {"pending", "running", "waiting", "completed"}
 
 
-def logs(event: Told) -> list[dict[str, Any]]:
+def logs(event: StreamEvent) -> list[dict[str, Any]]:
     return event.data["logs"]
 
 
@@ -148,7 +150,7 @@ def test_random_cuts_while_it_runs(
     assert [message["seq"] for message in rest] == list(
         range(first["seq"] + 1, service.ended(execution_id)["seq"] + 1)
     )
-    whole = told(service, execution_id, first["seq"])
+    whole = streamed_events(service, execution_id, first["seq"])
     assert [shape(message) for message in rest] == [shape(event.data) for event in whole]
 
 
@@ -169,7 +171,7 @@ def some(
             after = {"afterSeq": seen[-1]["seq"]} if seen else {}
             subscribe(client, executionId=execution_id, **after)
             for _ in range(most):
-                got.append(hear(client))
+                got.append(receive(client))
                 if got[-1]["type"] != "execution_progress":
                     break
         return got
@@ -210,16 +212,16 @@ def test_an_unknown_future_number_results_in_a_snapshot(
 ) -> None:
     execution_id = shared_service.run(line(2))["executionId"]
     header = str(number)
-    (only,) = told(shared_service, execution_id, header)
+    (only,) = streamed_events(shared_service, execution_id, header)
     assert only.data["snapshot"] is True
     with sse(shared_service, "/api/events", header, executionIds=execution_id) as events:
         assert [event.data["snapshot"] for event in events] == [True]
     if number < 2**63:
-        (only,) = told(shared_service, execution_id, afterSeq=number)
+        (only,) = streamed_events(shared_service, execution_id, afterSeq=number)
         assert only.data["snapshot"] is True
         with websocket(shared_service) as client:
             subscribe(client, executionId=execution_id, afterSeq=number)
-            assert heard(client)[0]["snapshot"] is True
+            assert messages_until_end(client)[0]["snapshot"] is True
 
 
 def test_a_deleted_number_results_in_a_snapshot(
@@ -228,9 +230,9 @@ def test_a_deleted_number_results_in_a_snapshot(
     execution_id = shared_service.run(line(3))["executionId"]
     sql = "DELETE FROM orchestrator_events WHERE executionId = ? AND seq <= 5"
     shared_service.write(sql, execution_id)
-    (only,) = told(shared_service, execution_id, 3)
+    (only,) = streamed_events(shared_service, execution_id, 3)
     assert only.data["snapshot"] is True
-    assert seqs(told(shared_service, execution_id, 5))[0] == 6
+    assert seqs(streamed_events(shared_service, execution_id, 5))[0] == 6
 
 
 @pytest.mark.parametrize(

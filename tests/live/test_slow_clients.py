@@ -14,7 +14,14 @@ from database.queries.results import SubscriptionFilter
 from tests.support.documents import document, line, node
 from tests.support.probe_nodes import Gates
 from tests.support.service import RunningService, wait_until
-from tests.support.stream_clients import parse, raw, seqs, subscribe, told, websocket
+from tests.support.stream_clients import (
+    parse,
+    seqs,
+    streamed_events,
+    subscribe,
+    unread_request,
+    websocket,
+)
 
 BRANCHES = 150
 PAYLOAD = {"text": "x" * 6_000}
@@ -55,7 +62,7 @@ def test_a_client_that_does_not_read_delays_no_other_and_loses_nothing(
     execution_id = service.start(wide(), inputs=PAYLOAD)
     gates.wait_for("gate")
     path = f"/api/executions/{execution_id}/stream?afterSeq=0"
-    clients = [raw(service, path, buffer=4_096) for _ in range(3)]
+    clients = [unread_request(service, path, buffer=4_096) for _ in range(3)]
     with websocket(service) as reading:
         hub = hub_of(service)
         wait_until(lambda: hub.subscription_count == 3)
@@ -89,7 +96,7 @@ def test_a_disconnected_client_is_removed_at_once(
     gates.wait_for("gate")
     hub = hub_of(service)
     for path in (f"/api/executions/{execution_id}/stream", "/api/events"):
-        client = raw(service, path)
+        client = unread_request(service, path)
         wait_until(lambda: hub.subscription_count == 1)
         if abruptly:  # a reset instead of a FIN
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -108,8 +115,10 @@ def test_connections_leave_no_state_behind(service: RunningService, gates: Gates
     gates.wait_for("gate")
     hub = hub_of(service)
     for _ in range(30):
-        clients = [raw(service, f"/api/executions/{execution_id}/stream") for _ in range(5)]
-        clients.append(raw(service, "/api/events?organizationId=o"))
+        clients = [
+            unread_request(service, f"/api/executions/{execution_id}/stream") for _ in range(5)
+        ]
+        clients.append(unread_request(service, "/api/events?organizationId=o"))
         for client in clients[:3]:
             client.recv(100)
         for client in clients:
@@ -119,7 +128,7 @@ def test_connections_leave_no_state_behind(service: RunningService, gates: Gates
     assert not hub._tail.is_running
     assert service.app.state.services.database.commit_signal._listeners == ()
     gates.open("gate")
-    events = told(service, execution_id, 0)  # the stream still works
+    events = streamed_events(service, execution_id, 0)  # the stream still works
     assert seqs(events) == list(range(1, service.ended(execution_id)["seq"] + 1))
 
 
@@ -128,7 +137,7 @@ def test_a_subscription_drops_ended_executions(service: RunningService, gates: G
     runs = service.start(document(node("gate", "gate")))
     gates.wait_for("gate")
     hub = hub_of(service)
-    with raw(service, f"/api/events?executionIds={ended},{runs}") as client:
+    with unread_request(service, f"/api/events?executionIds={ended},{runs}") as client:
         wait_until(lambda: hub._subscriptions.execution_ids == {runs})
         gates.open("gate")
         events = list(parse(lines_of(client)))
@@ -144,7 +153,7 @@ def test_an_idle_stream_sends_pings(
     monkeypatch.setattr(broadcaster_module, "PING_INTERVAL_SECONDS", 0.1)
     execution_id = service.start(document(node("gate", "gate")))
     gates.wait_for("gate")
-    with raw(service, f"/api/executions/{execution_id}/stream") as client:
+    with unread_request(service, f"/api/executions/{execution_id}/stream") as client:
         got = b""
         while got.count(b": ping\n\n") < 3:
             got += client.recv(10_000)

@@ -9,7 +9,7 @@ from api.routes.websocket import MAX_SUBSCRIPTIONS
 from tests.support.documents import document, line, node
 from tests.support.probe_nodes import Gates
 from tests.support.service import RunningService, wait_until
-from tests.support.stream_clients import hear, heard, say, subscribe, websocket
+from tests.support.stream_clients import exchange, messages_until_end, receive, subscribe, websocket
 
 MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "no JSON": ("hello", "should be a JSON object"),
@@ -57,17 +57,17 @@ def test_a_mistake_is_answered_and_the_connection_stays(
     sent, why = MISTAKES[mistake]
     with websocket(shared_service) as client:
         client.send(sent)
-        answer = hear(client)
+        answer = receive(client)
         assert answer["type"] == "error"
         assert why in answer["detail"]
-        assert say(client, type="ping") == {"type": "pong"}
+        assert exchange(client, type="ping") == {"type": "pong"}
 
 
 def test_the_error_of_a_subscription_names_what_was_asked_for(
     shared_service: RunningService,
 ) -> None:
     with websocket(shared_service) as client:
-        answer = say(client, type="subscribe", executionId="nope")
+        answer = exchange(client, type="subscribe", executionId="nope")
         assert answer["executionId"] == "nope"
 
 
@@ -86,18 +86,18 @@ def test_one_connection_follows_many(shared_service: RunningService, gates: Gate
     with websocket(shared_service) as client:
         for execution_id in ids:
             subscribe(client, executionId=execution_id, afterSeq=0)
-            wait_until(lambda: hear(client)["currentNodeId"] == "gate")
+            wait_until(lambda: receive(client)["currentNodeId"] == "gate")
         subscribe(client, executionId=ids[0])  # again: it replaces the first subscription
-        assert hear(client)["snapshot"] is True
-        answer = say(client, type="unsubscribe", executionId=ids[1])
+        assert receive(client)["snapshot"] is True
+        answer = exchange(client, type="unsubscribe", executionId=ids[1])
         assert answer == {"type": "unsubscribed", "executionId": ids[1]}
         gates.open("gate")
-        messages = [message for _ in range(4) for message in heard(client)]
+        messages = [message for _ in range(4) for message in messages_until_end(client)]
         for execution_id in (ids[0], *ids[2:]):
             mine = [m["seq"] for m in messages if m["executionId"] == execution_id]
             assert mine == list(range(mine[0], shared_service.ended(execution_id)["seq"] + 1))
         assert ids[1] not in {message["executionId"] for message in messages}
-        assert say(client, type="ping") == {"type": "pong"}  # no other message was sent
+        assert exchange(client, type="ping") == {"type": "pong"}  # no other message was sent
 
 
 def test_too_many_subscriptions_are_refused_and_those_that_ended_do_not_count(
@@ -109,14 +109,14 @@ def test_too_many_subscriptions_are_refused_and_those_that_ended_do_not_count(
             subscribe(client, organizationId=f"o{i}")
         for _ in range(3):
             subscribe(client, executionId=ended)
-            assert len(heard(client)) == 1
+            assert len(messages_until_end(client)) == 1
         wait_until(lambda: followers(shared_service) == MAX_SUBSCRIPTIONS - 1)
         subscribe(client, organizationId="the last")
-        answer = say(client, type="subscribe", organizationId="one more")
+        answer = exchange(client, type="subscribe", organizationId="one more")
         assert answer["type"] == "error"
         assert f"{MAX_SUBSCRIPTIONS} subscriptions" in answer["detail"]
         subscribe(client, organizationId="o1")  # an existing subscription
-        say(client, type="unsubscribe", organizationId="o2")
+        exchange(client, type="unsubscribe", organizationId="o2")
         subscribe(client, organizationId="one more")
     wait_until(lambda: followers(shared_service) == 0)
 
@@ -129,13 +129,13 @@ def test_without_keys_the_organization_in_a_request_is_trusted(
     shared_service: RunningService,
 ) -> None:
     with websocket(shared_service) as client:
-        assert say(client, type="auth", token="anything") == {"type": "authenticated"}
+        assert exchange(client, type="auth", token="anything") == {"type": "authenticated"}
         client.send(json.dumps({"type": "ping", "more": 1}))
         detail = "more: unknown field; accepted are: type"
-        assert hear(client) == {"type": "error", "detail": detail}
+        assert receive(client) == {"type": "error", "detail": detail}
         client.send(json.dumps({"type": "ping"}))
-        assert hear(client) == {"type": "pong"}
+        assert receive(client) == {"type": "pong"}
         client.send(json.dumps({"type": "subscribe", "executionID": "x"}))
-        assert "did you mean 'executionId'?" in hear(client)["detail"]
+        assert "did you mean 'executionId'?" in receive(client)["detail"]
         client.send(json.dumps({"type": "suscribe", "executionId": "x"}))
-        assert "did you mean 'subscribe'?" in hear(client)["detail"]
+        assert "did you mean 'subscribe'?" in receive(client)["detail"]

@@ -19,7 +19,7 @@ TIMEOUT = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StreamEvent:
     """Event of a stream."""
 
     id: str | None
@@ -27,13 +27,13 @@ class Told:
     data: dict[str, Any]
 
 
-def parse(lines: Iterator[str]) -> Iterator[Told]:
+def parse(lines: Iterator[str]) -> Iterator[StreamEvent]:
     """Parse events by the rules of the HTML standard; reject unknown fields."""
     fields: dict[str, str] = {}
     for line in lines:
         if not line:
             if "data" in fields:
-                yield Told(fields.get("id"), fields["event"], json.loads(fields["data"]))
+                yield StreamEvent(fields.get("id"), fields["event"], json.loads(fields["data"]))
             fields = {}
         elif not line.startswith(":"):
             name, _, value = line.partition(": ")
@@ -45,7 +45,7 @@ def parse(lines: Iterator[str]) -> Iterator[Told]:
 @contextmanager
 def sse(
     service: RunningService, path: str, last: object = None, **query: object
-) -> Iterator[Iterator[Told]]:
+) -> Iterator[Iterator[StreamEvent]]:
     """Yield the events of a stream; the end of the block closes the connection."""
     headers = {} if last is None else {"Last-Event-ID": str(last)}
     params: Any = query
@@ -55,9 +55,9 @@ def sse(
         yield parse(answer.iter_lines())
 
 
-def told(
+def streamed_events(
     service: RunningService, execution_id: str, last: object = None, **query: object
-) -> list[Told]:
+) -> list[StreamEvent]:
     """Return all events of the stream of an execution."""
     with sse(service, f"/api/executions/{execution_id}/stream", last, **query) as events:
         return list(events)
@@ -72,31 +72,31 @@ def websocket(service: RunningService) -> Iterator[ClientConnection]:
         yield client
 
 
-def say(client: Connection, **message: object) -> dict[str, Any]:
+def exchange(client: Connection, **message: object) -> dict[str, Any]:
     """Send a message; return the response."""
     client.send(json.dumps(message))
-    return hear(client)
+    return receive(client)
 
 
-def hear(client: Connection) -> dict[str, Any]:
+def receive(client: Connection) -> dict[str, Any]:
     """Return the next message."""
     return json.loads(client.recv(timeout=TIMEOUT))
 
 
-def heard(client: Connection) -> list[dict[str, Any]]:
+def messages_until_end(client: Connection) -> list[dict[str, Any]]:
     """Return the messages up to the end of an execution."""
-    messages = [hear(client)]
+    messages = [receive(client)]
     while messages[-1]["type"] not in ENDS:
-        messages.append(hear(client))
+        messages.append(receive(client))
     return messages
 
 
 def subscribe(client: ClientConnection, **about: object) -> None:
     """Subscribe, and wait for the confirmation."""
-    assert say(client, type="subscribe", **about)["type"] == "subscribed"
+    assert exchange(client, type="subscribe", **about)["type"] == "subscribed"
 
 
-def raw(
+def unread_request(
     service: RunningService, path: str, buffer: int | None = None, **headers: str
 ) -> socket.socket:
     """Return a socket that has sent a request and reads no response.
@@ -121,7 +121,7 @@ def shape(message: Mapping[str, Any]) -> tuple[Any, ...]:
     return (message["seq"], message["type"], message["status"], nodes, message["progress"])
 
 
-def seqs(events: list[Told]) -> list[int]:
+def seqs(events: list[StreamEvent]) -> list[int]:
     """Return the sequence numbers, which must be the ids."""
     assert all(event.id == str(event.data["seq"]) for event in events)
     return [event.data["seq"] for event in events]
