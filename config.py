@@ -257,7 +257,9 @@ class Settings(BaseSettings):
     allowed_hosts: str = ""
     """Host names that are accepted if no keys are set, separated by commas."""
     log_level: Annotated[LogLevel, BeforeValidator(_in_capitals)] = "INFO"
+    """Minimum level of the log: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
     log_format: Literal["console", "json"] = "console"
+    """Format of the log: ``console`` for people, ``json`` for programs."""
 
     @field_validator("*", mode="before")
     @classmethod
