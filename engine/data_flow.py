@@ -28,10 +28,12 @@ def is_live(graph: Graph, connection: Connection, outcome: Outcome) -> bool:
     if outcome.status == NodeStatus.ERROR:
         mode = error_mode(source)
         return mode == OnError.CONTINUE or (mode == OnError.BRANCH and port == ERROR)
-    if port == ERROR or (port is not None and source.type == DISABLED):
+    if port is None:
+        return True
+    if port == ERROR or source.type == DISABLED:
         return False
     branches = branches_of(outcome.result)
-    return port is None or branches is None or port in branches
+    return branches is None or port in branches
 
 
 def passed_value(connection: Connection, outcome: Outcome) -> JsonValue:
@@ -55,12 +57,13 @@ def branches_of(result: Mapping[str, JsonValue]) -> Mapping[str, JsonValue] | No
     ports = result.get(PORT_DATA)
     if ports is True:
         ports = result.get("outputData")
-    if is_object(ports):
+    if ports is not None and is_object(ports):
         return ports
-    sides = {"true": result.get("trueRecords"), "false": result.get("falseRecords")}
-    rows = {side: records for side, records in sides.items() if is_list(records)}
-    if rows:
-        return {side: records for side, records in rows.items() if records}
+    if "trueRecords" in result or "falseRecords" in result:
+        sides = {"true": result.get("trueRecords"), "false": result.get("falseRecords")}
+        rows = {side: records for side, records in sides.items() if is_list(records)}
+        if rows:
+            return {side: records for side, records in rows.items() if records}
     condition = result.get("conditionResult")
     if isinstance(condition, bool):
         return {"true" if condition else "false": result.get("outputData")}

@@ -58,7 +58,7 @@ class NodeInputs:
         seen: set[tuple[str, str | None, str | None]] = set()
         for connection in self.graph.incoming[node_id]:
             port, outcome = connection.output_type, outcomes[connection.source]
-            if port != ERROR and not self.graph.has_several_outputs(connection.source):
+            if port not in (None, ERROR) and not self.graph.has_several_outputs(connection.source):
                 port = port if branches_of(outcome.result) else None
             ends = (connection.source, port, connection.input_port)
             if ends not in seen:

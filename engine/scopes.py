@@ -47,7 +47,7 @@ class ScopeView(Mapping[str, Outcome]):
         self._item = item
 
     def __getitem__(self, node_id: str) -> Outcome:
-        outcome = self._find(node_id)
+        outcome = self._outcomes.get(self._key_of(node_id)) or self._find(node_id)
         if outcome is None:
             raise KeyError(node_id)
         return outcome
@@ -59,14 +59,15 @@ class ScopeView(Mapping[str, Outcome]):
         return sum(1 for _ in self)
 
     def __contains__(self, node_id: object) -> bool:
-        return isinstance(node_id, str) and self._find(node_id) is not None
+        node_id = str(node_id)
+        return self._key_of(node_id) in self._outcomes or self._find(node_id) is not None
 
     def _find(self, node_id: str) -> Outcome | None:
         if self._item is not None and node_id == self._item[0]:
             return self._item[1]
         key = self._key_of(node_id)
         outcome = self._outcomes.get(key)
-        return self._decided.get(key) if outcome is None else outcome
+        return self._decided.get(key) if outcome is None and self._decided else outcome
 
     @property
     def is_complete(self) -> bool:
