@@ -29,7 +29,7 @@ from engine.errors import (
     UnsupportedValueError,
     WorkflowServiceError,
 )
-from engine.problems import MAX_PROBLEMS, and_more
+from engine.problems import MAX_PROBLEMS, format_remaining
 from engine.request_errors import (
     BodyTooLargeError,
     ContentEncodingError,
@@ -143,7 +143,7 @@ async def _on_invalid_request(_request: Request, error: Exception) -> ProblemRes
         {"code": item["type"], "detail": reason, "pointer": _pointer(item["loc"])}
         for item, reason in zip(errors, reasons, strict=True)
     ]
-    detail = "; ".join([*reasons, and_more(more)] if more else reasons)
+    detail = "; ".join([*reasons, format_remaining(more)] if more else reasons)
     counted: dict[str, Any] = {"moreErrors": more} if more else {}
     return problem(
         HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=jsonable_encoder(problems), **counted

@@ -11,13 +11,13 @@ from engine.json_values import (
     Missing,
     as_number,
     as_text,
-    frozen,
+    describe_value,
+    hashable,
     is_list,
     is_object,
     load_json,
     lookup,
     nfc,
-    shown,
 )
 from engine.timestamps import PointInTime, point_in_time
 
@@ -120,7 +120,7 @@ def _same(left: JsonValue, right: JsonValue, as_comparable: Callable[[JsonValue]
     if _is_structure(left) or _is_structure(right):
         left, right = _structure(left), _structure(right)
         if _is_structure(left) and _is_structure(right):
-            return frozen(left) == frozen(right)
+            return hashable(left) == hashable(right)
     return as_comparable(left) == as_comparable(right)
 
 
@@ -149,13 +149,13 @@ def _ordered(
             )
         if left is None:
             raise NodeError(
-                f"{test.operator}: field '{test.field}' is {shown(found)}, which is no number"
+                f"{test.operator}: field '{test.field}' is {describe_value(found)}, which is no number"
                 f"{_hint(found)}",
                 retryable=False,
             )
         if right is None:
             raise NodeError(
-                f"{test.operator}: field '{test.field}' is held against {shown(test.value)}, "
+                f"{test.operator}: field '{test.field}' is held against {describe_value(test.value)}, "
                 "which is no number",
                 retryable=False,
             )
@@ -180,7 +180,7 @@ def _chronological(
         for value, point, verb in ((found, left, "is"), (test.value, right, "is compared with")):
             if point is None:
                 raise NodeError(
-                    f"{test.operator}: field '{test.field}' {verb} {shown(value)}, which is not a "
+                    f"{test.operator}: field '{test.field}' {verb} {describe_value(value)}, which is not a "
                     "date or timestamp in ISO 8601",
                     retryable=False,
                 )

@@ -12,12 +12,12 @@ from engine.errors import InvalidDocumentError, Problem
 from engine.json_values import (
     JsonValue,
     as_text,
+    describe_value,
     is_list,
     is_object,
+    json_error,
     kind_of,
     load_json,
-    shown,
-    why_not_json,
 )
 from engine.limits import DocumentLimits
 
@@ -110,7 +110,7 @@ class Reading:
     document: Document
     """Without connections whose ends, and without nodes whose ids could not be read."""
     problems: tuple[Problem, ...] = ()
-    half_read: frozenset[str] = frozenset()
+    incomplete_nodes: frozenset[str] = frozenset()
     """Pointers of the nodes in ``document`` whose type or config could not be read."""
     has_all_nodes: bool = True
 
@@ -144,7 +144,7 @@ def read_document(data: JsonValue, limits: DocumentLimits | None = None) -> Read
         return _read(data)
     if limits is not None:
         limits.check(data)
-    if reason := why_not_json(data):
+    if reason := json_error(data):
         raise _no_json(reason)
     return _read(data)
 
@@ -156,7 +156,7 @@ def _read(data: JsonValue) -> Reading:
     reader = _Reader(data)
     document = Document(tuple(reader.nodes()), tuple(reader.connections()))
     return Reading(
-        document, tuple(reader.problems), frozenset(reader.half_read), reader.has_all_nodes
+        document, tuple(reader.problems), frozenset(reader.incomplete_nodes), reader.has_all_nodes
     )
 
 
@@ -176,7 +176,7 @@ class _Reader:
 
     data: Mapping[str, JsonValue]
     problems: list[Problem] = field(default_factory=list[Problem])
-    half_read: set[str] = field(default_factory=set[str])
+    incomplete_nodes: set[str] = field(default_factory=set[str])
     has_all_nodes: bool = True
 
     def nodes(self) -> list[Node]:
@@ -224,7 +224,7 @@ class _Reader:
         config, config_pointer = self._config(item, data, pointer, node_id)
         label = item.get("label") or (data or {}).get("label")
         if node_type is None or config is None:
-            self.half_read.add(pointer)
+            self.incomplete_nodes.add(pointer)
         name = label if isinstance(label, str) else node_id
         if len(name) > MAX_LABEL_CHARACTERS:
             name = f"{name[:MAX_LABEL_CHARACTERS]}…"
@@ -247,7 +247,7 @@ class _Reader:
             switch = _SWITCHES.get(as_text(value).strip().casefold())
             if switch is None:
                 detail = f"'disabled' of node '{node_id}' should be true or false"
-                self._refuse(f"{detail}, not {shown(value)}", f"{where}/disabled", node_id)
+                self._refuse(f"{detail}, not {describe_value(value)}", f"{where}/disabled", node_id)
             elif switch:
                 return True
         # A type of one's own may have a setting of that name: only the plain value counts there.

@@ -48,8 +48,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Self
 
-from engine.problems import MAX_PROBLEMS, Problem, listed
-from engine.reasons import fit_for_a_column
+from engine.problems import MAX_PROBLEMS, Problem, format_problems
+from engine.reasons import sanitize_for_storage
 
 
 class WorkflowServiceError(Exception):
@@ -86,7 +86,9 @@ class InvalidRequestError(WorkflowServiceError):
         self.more = more + len(problems) - len(self.problems)
         """Number of further reasons; at least so many if there are nodes that were not checked."""
         self.unchecked_nodes = unchecked_nodes
-        super().__init__(f"{self.summary}: {listed(self.problems, self.more, unchecked_nodes)}")
+        super().__init__(
+            f"{self.summary}: {format_problems(self.problems, self.more, unchecked_nodes)}"
+        )
 
 
 class InvalidDocumentError(InvalidRequestError):
@@ -366,7 +368,7 @@ def describe(error: BaseException) -> str:
         text = str(error).strip()
     except Exception:  # noqa: BLE001 - a handler's own exception class may be broken
         text = ""
-    text = fit_for_a_column(text)
+    text = sanitize_for_storage(text)
     if isinstance(error, NodeError):
         return text or "the handler gave no reason"
     name = type(error).__name__

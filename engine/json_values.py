@@ -113,7 +113,7 @@ def as_text(value: JsonValue) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def frozen(value: JsonValue) -> Hashable:
+def hashable(value: JsonValue) -> Hashable:
     """Return a stand-in for a JSON value that is equal for equal values.
 
     1 is 1.0, and ``True`` is neither. Strings are equal if their composed forms (NFC) are.
@@ -121,9 +121,9 @@ def frozen(value: JsonValue) -> Hashable:
     if isinstance(value, str):
         return ("text", nfc(value))
     if is_object(value):
-        return ("object", frozenset((nfc(name), frozen(inner)) for name, inner in value.items()))
+        return ("object", frozenset((nfc(name), hashable(inner)) for name, inner in value.items()))
     if is_list(value):
-        return ("list", tuple(frozen(item) for item in value))
+        return ("list", tuple(hashable(item) for item in value))
     return (kind_of(value), value)
 
 
@@ -131,7 +131,7 @@ _SHOWN = 80
 """Maximum length of a value in an error message, in characters."""
 
 
-def shown(value: JsonValue) -> str:
+def describe_value(value: JsonValue) -> str:
     """Return a value as an error shows it: strings in quotation marks, long values cut."""
     text = as_text(value) if not isinstance(value, str) else f"'{value}'"
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
@@ -154,7 +154,7 @@ def kind_of(value: object) -> str:
     return type(value).__name__
 
 
-def why_not_json(value: object) -> str | None:
+def json_error(value: object) -> str | None:
     """Why JSON cannot carry ``value``, naming the place, or ``None`` when it can.
 
     Walks with a stack of its own, so that a deep or circular value is an answer, not a crash.
@@ -205,9 +205,9 @@ def dump_json(value: JsonValue, max_depth: int = MAX_DEPTH) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(why_not_json(value) or str(error)) from None
+        raise ValueError(json_error(value) or str(error)) from None
     if not _is_unicode(text):
-        raise ValueError(why_not_json(value))
+        raise ValueError(json_error(value))
     if _may_be_deep(text, max_depth) and _is_deep(value, max_depth):
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     return text

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from engine.json_values import JsonValue, as_text, is_object, kind_of
 from engine.outcome import Outcome
 from engine.status import NodeStatus
-from engine.subworkflow_calls import CALL, ChildResult, call_of, why_no_call
+from engine.subworkflow_calls import CALL, ChildResult, call_error, call_of
 
 PARK = "park"
 """Key of a handler's result. Its value is an object:
@@ -102,14 +102,14 @@ class ParkedRetry:
         return self.resumed or self.until <= now
 
 
-def why_not_parking(result: Mapping[str, JsonValue]) -> str | None:
+def park_error(result: Mapping[str, JsonValue]) -> str | None:
     """Why a handler's result cannot park its node as it says; ``None`` where it can or does not."""
     if PARK not in result:
         return None
     park = result[PARK]
     if not is_object(park):
         return f"'{PARK}' should be an object, not of type {kind_of(park)}"
-    if reason := why_no_call(park.get(CALL)):
+    if reason := call_error(park.get(CALL)):
         return f"'{PARK}.{CALL}' {reason}"
     until = park.get("until")
     if until is None:

@@ -43,15 +43,15 @@ def cut_detail(text: str) -> str:
     return f"{text[:MAX_PROBLEM_CHARACTERS]}…"
 
 
-def and_more(more: int, unchecked_nodes: int = 0) -> str:
+def format_remaining(more: int, unchecked_nodes: int = 0) -> str:
     """Return the end of a list of problems; empty if it is complete."""
     if unchecked_nodes:
         return f"and at least {more} more; {unchecked_nodes} nodes were not checked"
     return f"and {more} more" if more else ""
 
 
-def listed(problems: Iterable[Problem], more: int, unchecked_nodes: int) -> str:
+def format_problems(problems: Iterable[Problem], more: int, unchecked_nodes: int) -> str:
     """Return the details of problems as one text that also counts the others."""
-    end = and_more(more, unchecked_nodes)
+    end = format_remaining(more, unchecked_nodes)
     reasons = [cut_detail(problem.detail) for problem in problems]
     return "; ".join([*reasons, end] if end else reasons)

@@ -4,7 +4,7 @@ MAX_ERROR_CHARS = 4_000
 """Characters of an error's text that are kept; the whole of it is the handler's own to log."""
 
 
-def fit_for_a_column(text: str) -> str:
+def sanitize_for_storage(text: str) -> str:
     """``text`` without what a database refuses (NUL, lone surrogates), cut where it is endless."""
     if len(text) > MAX_ERROR_CHARS:
         text = f"{text[:MAX_ERROR_CHARS]}… ({len(text)} characters)"

@@ -14,12 +14,12 @@ HIDDEN: Mapping[str, JsonValue] = {"hidden": True}
 """Stands for an input, an output or a result."""
 
 
-def hides(node: Node) -> bool:
+def hides_data(node: Node) -> bool:
     """Whether the node's data is not to be readable."""
     return bool(NodeOptions.model_validate(node.config).hide_data) if node.config else False
 
 
-def shown(outcome: Outcome) -> Outcome:
+def redacted(outcome: Outcome) -> Outcome:
     """The outcome of a node that hides its data, for results that people see: it routes as before
     and says nothing.
     """

@@ -85,7 +85,7 @@ def end_event_type(status: str, error: str | None) -> EventType:
     return EventType.COMPLETE
 
 
-def may_become(status: ExecutionStatus) -> list[ExecutionStatus]:
+def allowed_sources(status: ExecutionStatus) -> list[ExecutionStatus]:
     """The statuses from which ``status`` may be entered, for the ``WHERE`` of a guarded write."""
     return [before for before, following in TRANSITIONS.items() if status in following]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from engine.json_values import JsonValue, is_object, kind_of, load_json
 from engine.outcome import Outcome
-from engine.reasons import fit_for_a_column
+from engine.reasons import sanitize_for_storage
 from engine.status import ExecutionStatus, NodeStatus
 
 CALL = "call"
@@ -68,8 +68,8 @@ class ChildResult:
             return f"{child} was cancelled"
         reason = self.error or "it gave no reason"
         if self.status == ExecutionStatus.FAILED:
-            return fit_for_a_column(f"{child} failed: {reason}")
-        return fit_for_a_column(f"{child} ended with the status '{self.status}': {reason}")
+            return sanitize_for_storage(f"{child} failed: {reason}")
+        return sanitize_for_storage(f"{child} ended with the status '{self.status}': {reason}")
 
     def outcome(self, result: Mapping[str, JsonValue]) -> Outcome:
         """How the node that called ends; ``result`` is what its handler returned."""
@@ -96,7 +96,7 @@ def call_of(park: JsonValue) -> Mapping[str, JsonValue] | None:
     return call if is_object(call) else None
 
 
-def why_no_call(call: JsonValue) -> str | None:
+def call_error(call: JsonValue) -> str | None:
     """Why a ``call`` cannot be made as it stands; ``None`` where it can or there is none."""
     if call is None:
         return None

@@ -105,7 +105,7 @@ def _validate(reading: Reading, rules: TypeRules) -> Normalized:
     judged = [
         node
         for node in running.nodes
-        if node.pointer not in reading.half_read and not node.disabled
+        if node.pointer not in reading.incomplete_nodes and not node.disabled
     ]
     problems = ProblemList()
     problems.extend(reading.problems)

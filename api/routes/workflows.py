@@ -32,7 +32,7 @@ from database.records import SavedWorkflow, WorkflowChange
 from database.workflows import version_of
 from engine.errors import InvalidDocumentError, InvalidWorkflowError, Problem
 from engine.json_values import encode_json
-from engine.problems import MAX_PROBLEMS, and_more
+from engine.problems import MAX_PROBLEMS, format_remaining
 from flows.intake.encoding import encode_off_loop
 
 router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=StrictRoute)
@@ -62,7 +62,7 @@ async def validate(
             valid=False,
             errors=_problems(error.problems),
             warnings=_problems(error.warnings),
-            detail=and_more(error.more, error.unchecked_nodes) or None,
+            detail=format_remaining(error.more, error.unchecked_nodes) or None,
             more_errors=error.more or None,
             unchecked_nodes=error.unchecked_nodes or None,
             more_warnings=_more_than_listed(error.warnings),

@@ -14,7 +14,7 @@ from database.executions.node_runs import UNENDED, cancel_node_runs
 from database.foreign_values import text_of
 from database.tables import CLAIMABLE_NOW, children, executions, logs, runs
 from engine.parking import Resumption
-from engine.status import ExecutionStatus, NodeStatus, may_become
+from engine.status import ExecutionStatus, NodeStatus, allowed_sources
 from engine.subworkflow_calls import ChildResult
 
 DELETED = "the execution was deleted"
@@ -185,7 +185,7 @@ def cancel_unowned(connection: Connection, execution_ids: Sequence[str], now: st
         .values(cancelRequestedAt=now, endedAt=now, claimableAt=None)
     )
     cancel_node_runs(connection, execution_ids, now, UNENDED)
-    before = may_become(ExecutionStatus.CANCELLED)
+    before = allowed_sources(ExecutionStatus.CANCELLED)
     connection.execute(
         update(executions)
         .where(executions.c.id.in_(execution_ids), executions.c.status.in_(before))

@@ -34,7 +34,7 @@ from engine.json_encoding import read_stored
 from engine.json_values import JsonValue, encode_json
 from engine.outcome import ERROR_DETAILS, SKIPPED, Outcome
 from engine.parking import ParkedNode, ParkedRetry, Resumption
-from engine.redaction import HIDDEN, hides
+from engine.redaction import HIDDEN, hides_data
 from engine.status import DECIDED, NodeStatus
 
 _CHILD_RESULT_DELIVERED = and_(
@@ -247,7 +247,7 @@ def parked_node(row: Row[*tuple[Any, ...]], encryption: DataEncryption) -> Parke
 
 
 def _input_data(start: NodeStarted) -> str:
-    return encode_json(dict(HIDDEN)) if hides(start.node) else start.input_data
+    return encode_json(dict(HIDDEN)) if hides_data(start.node) else start.input_data
 
 
 def _error_detail(row: Row[*tuple[Any, ...]]) -> dict[str, JsonValue]:

@@ -41,7 +41,7 @@ from database.foreign_values import text_of
 from database.records import Lease
 from database.tables import CLAIMABLE_NOW, executions, fairness, runs
 from engine.errors import ExecutionNotFoundError, LeaseLostError
-from engine.status import ExecutionStatus, has_ended, may_become
+from engine.status import ExecutionStatus, allowed_sources, has_ended
 
 CLOCK_TOLERANCE_SECONDS = 60.0
 """Tolerance for leases whose end was computed by a clock that was ahead, in seconds."""
@@ -149,7 +149,7 @@ class Queue:
     def _set_running(self, connection: Connection, ids: Sequence[str]) -> set[str]:
         """Set the status; executions that another program has ended leave the queue."""
         now = self._now()
-        before = [*may_become(ExecutionStatus.RUNNING), ExecutionStatus.RUNNING]
+        before = [*allowed_sources(ExecutionStatus.RUNNING), ExecutionStatus.RUNNING]
         begun = {
             row.id
             for row in connection.execute(
@@ -322,7 +322,7 @@ def fair_order(wanted: ColumnElement[bool]) -> Select[Any]:
 
 def transition_update(status: ExecutionStatus, execution_id: str, **values: Any) -> Update:
     """Return a guarded update that changes no row for which ``status`` is not allowed."""
-    before: Sequence[ExecutionStatus] = may_become(status)
+    before: Sequence[ExecutionStatus] = allowed_sources(status)
     return (
         update(executions)
         .where(executions.c.id == execution_id, executions.c.status.in_(before))

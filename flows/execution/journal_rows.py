@@ -13,7 +13,7 @@ from engine.limits import DEFAULT_RUN_LIMITS, RunLimits
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome, Outcomes, Step
 from engine.plan import Plan
-from engine.redaction import HIDDEN, hides, shown
+from engine.redaction import HIDDEN, hides_data, redacted
 from engine.status import ExecutionStatus, NodeStatus
 from flows.nodes.result import NodeResult
 from offload import MAX_INLINE_BYTES, check_stop, run_off_loop, run_sized
@@ -138,9 +138,9 @@ class JournalRows:
 
     def _shown(self) -> dict[NodeRunKey, Outcome]:
         return {
-            key: shown(outcome) if self._hides(key) else outcome
+            key: redacted(outcome) if self._hides(key) else outcome
             for key, outcome in self.outcomes.items()
         }
 
     def _hides(self, key: NodeRunKey) -> bool:
-        return hides(self.plan.original_node(key))
+        return hides_data(self.plan.original_node(key))

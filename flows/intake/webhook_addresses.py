@@ -66,7 +66,7 @@ def webhook_nodes(document: str) -> tuple[WebhookNode, ...]:
     for node in reading.document.nodes:
         if node.type != WEBHOOK or node.disabled or node.id in targets:
             continue
-        if node.pointer in reading.half_read:
+        if node.pointer in reading.incomplete_nodes:
             continue
         try:
             found.append(WebhookNode(node.id, WebhookConfig.model_validate(node.config)))

@@ -14,7 +14,7 @@ from engine.loops import FOR_EACH
 from engine.node_run_key import NodeRunKey
 from engine.options import NodeOptions
 from engine.outcome import Outcome, Outcomes
-from engine.redaction import hides
+from engine.redaction import hides_data
 from engine.status import NodeStatus
 from engine.subworkflow_calls import SUBWORKFLOW
 from flows.nodes.prefect_task import OnRetry, run_handler
@@ -76,7 +76,7 @@ class NodeRunner:
         """
         enter_node_run(self._node_run(node.id))
         if reports is not None:
-            reports.hides_output = hides(node)
+            reports.hides_output = hides_data(node)
         node_progress.set(reports)
         options = NodeOptions.model_validate(node.config)
         policy = self.node_types.retry_policy(node.type, options)

@@ -9,9 +9,9 @@ from typing import cast
 from database.executions.inputs import Child
 from engine.errors import NodeError
 from engine.json_encoding import TooLargeError, encode_within
-from engine.json_values import JsonValue, why_not_json
+from engine.json_values import JsonValue, json_error
 from engine.limits import DEFAULT_RUN_LIMITS, RunLimits
-from engine.parking import why_not_parking
+from engine.parking import park_error
 from offload import check_stop
 from tasks.masking import secret_masker
 
@@ -61,7 +61,7 @@ def checked_result(returned: object, limits: RunLimits = DEFAULT_RUN_LIMITS) -> 
     rest: JsonValue = {}
     if result:
         detail, rest = _encoded("result", result, left, limits)
-    if reason := why_not_parking(result):
+    if reason := park_error(result):
         raise NodeError(f"the handler's result cannot park its node: {reason}", retryable=False)
     if secret_masker.contains_json(output_data) or (detail and secret_masker.contains_json(detail)):
         output_data, copy = _encoded("outputData", secret_masker.mask_json(copy), _NO_LIMIT, limits)
@@ -80,7 +80,7 @@ def _encoded(
     except TooLargeError:
         raise limits.result_too_large() from None
     except ValueError as error:
-        reason = why_not_json(value) or str(error)
+        reason = json_error(value) or str(error)
         raise NodeError(f"the handler's {what} is no JSON: {reason}", retryable=False) from None
 
 

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from engine.errors import NodeError
-from engine.json_values import JsonValue, Missing, as_number, frozen, lookup, shown
+from engine.json_values import JsonValue, Missing, as_number, describe_value, hashable, lookup
 from engine.timestamps import point_in_time
 from offload import check_stop
 from tasks.config.base import FormModel, MissingSettingError, NodeConfig, read_config
@@ -191,7 +191,7 @@ def _value(record: Record, field: str) -> JsonValue:
 
 def _key(config: AggregateConfig, record: Record) -> Hashable:
     check_stop()
-    return tuple(frozen(_value(record, field)) for field in config.aggregate_group_by)
+    return tuple(hashable(_value(record, field)) for field in config.aggregate_group_by)
 
 
 def _aggregated(
@@ -297,7 +297,7 @@ def _is_blank(value: JsonValue) -> bool:
 
 def _refusal(aggregation: Aggregation, index: int, value: JsonValue, reason: str) -> NodeError:
     return NodeError(
-        f"record {index}: {aggregation.operation}: field '{aggregation.field}' is {shown(value)}, "
+        f"record {index}: {aggregation.operation}: field '{aggregation.field}' is {describe_value(value)}, "
         f"which {reason}",
         retryable=False,
     )
@@ -305,7 +305,7 @@ def _refusal(aggregation: Aggregation, index: int, value: JsonValue, reason: str
 
 _OPERATIONS: dict[Operation, Callable[[Aggregation, Sequence[_Indexed]], JsonValue]] = {
     Operation.COUNT: lambda _, values: len(values),
-    Operation.COUNT_DISTINCT: lambda _, values: len({frozen(value) for _, value in values}),
+    Operation.COUNT_DISTINCT: lambda _, values: len({hashable(value) for _, value in values}),
     Operation.SUM: _sum,
     Operation.AVG: _average,
     Operation.MIN: _extreme(min),

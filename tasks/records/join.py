@@ -8,7 +8,7 @@ from prefect import task
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from engine.errors import NodeError
-from engine.json_values import JsonValue, Missing, frozen, kind_of, lookup, nfc
+from engine.json_values import JsonValue, Missing, hashable, kind_of, lookup, nfc
 from offload import check_stop
 from tasks.config.base import MissingSettingError, NodeConfig, read_config
 from tasks.config.fields import trimmed
@@ -159,4 +159,4 @@ def _combined(left: Record, right: Record) -> dict[str, JsonValue]:
 def _key(record: Record, path: str) -> Hashable | None:
     """A record's key, ``None`` when it has none and so equals no other, as SQL has it."""
     found = lookup(record, path)
-    return None if found is None or isinstance(found, Missing) else frozen(found)
+    return None if found is None or isinstance(found, Missing) else hashable(found)

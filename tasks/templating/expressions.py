@@ -19,7 +19,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from engine.errors import TemplateError
-from engine.json_values import MISSING, JsonValue, Missing, lookup, why_not_json
+from engine.json_values import MISSING, JsonValue, Missing, json_error, lookup
 from offload import count_read
 from tasks.templating.filters import FILTERS, MissingValue
 
@@ -202,7 +202,7 @@ class _Rewriting:
 
     def rewritten(self, node: nodes.Node, *, leftmost: bool = False) -> nodes.Expr:
         if isinstance(node, nodes.Const):
-            if reason := why_not_json(cast("object", node.value)):
+            if reason := json_error(cast("object", node.value)):
                 raise InvalidExpressionError(f"holds what JSON cannot: {reason}")
             return node
         if isinstance(node, nodes.Filter):

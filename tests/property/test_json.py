@@ -11,7 +11,7 @@ from engine.conditions import Comparison, Operator, holds
 from engine.document import Document, parse_document
 from engine.errors import InvalidDocumentError, NodeError, TemplateError
 from engine.graph import Graph
-from engine.json_values import MISSING, as_number, dump_json, load_json, lookup, why_not_json
+from engine.json_values import MISSING, as_number, dump_json, json_error, load_json, lookup
 from engine.validation import validate
 from tasks.templating.render import render, render_text
 
@@ -91,7 +91,7 @@ documents = st.fixed_dictionaries({"nodes": st.lists(settled_fields, max_size=2)
 def test_a_value_comes_back_from_the_database_as_it_was_stored(value: Any) -> None:
     assert load_json(dump_json(value)) == value
     assert load_json(dump_json(value).encode()) == value
-    assert why_not_json(value) is None
+    assert json_error(value) is None
 
 
 @thorough
@@ -99,7 +99,7 @@ def test_a_value_comes_back_from_the_database_as_it_was_stored(value: Any) -> No
 def test_what_is_stored_can_be_read_and_the_rest_is_refused_with_a_reason(value: Any) -> None:
     text, error = attempt(ValueError, dump_json, value)
 
-    assert why_not_json(value) == (str(error) if error else None)
+    assert json_error(value) == (str(error) if error else None)
     assert error or load_json(text) == value
 
 
@@ -127,7 +127,7 @@ def test_a_document_is_read_or_refused_with_reasons(data: Any) -> None:
         assert all(problem.detail and problem.code for problem in refused.problems)
     else:
         assert isinstance(document, Document)
-        assert isinstance(data, str | bytes) or why_not_json(data) is None
+        assert isinstance(data, str | bytes) or json_error(data) is None
 
 
 @thorough
@@ -180,7 +180,7 @@ def test_a_template_is_filled_or_names_what_is_missing(template: Any, data: Any)
         assert str(error)
         assert not error.retryable
     else:
-        assert why_not_json(filled) is None
+        assert json_error(filled) is None
 
 
 @thorough

@@ -8,7 +8,7 @@ import pytest
 from engine.errors import NodeError
 from engine.json_values import JsonValue
 from engine.outcome import Outcome
-from engine.parking import ParkedNode, Resumption, why_not_parking
+from engine.parking import ParkedNode, Resumption, park_error
 from engine.reasons import MAX_ERROR_CHARS
 from engine.status import NodeStatus
 from engine.subworkflow_calls import ChildResult
@@ -105,7 +105,7 @@ def test_a_node_gives_its_child_up_only_where_that_has_not_ended():
     ],
 )
 def test_a_call_that_cannot_be_made_is_no_parking(asked: JsonValue, reason: str | None):
-    assert why_not_parking({"park": {"call": asked}}) == reason
+    assert park_error({"park": {"call": asked}}) == reason
 
 
 async def test_without_inputs_the_node_s_input_is_the_payload():

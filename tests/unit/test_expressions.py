@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import TemplateError
-from engine.json_values import MISSING, why_not_json
+from engine.json_values import MISSING, json_error
 from tasks.context import NodeRun, enter_node_run
 from tasks.templating.expressions import (
     _ENVIRONMENT,  # pyright: ignore[reportPrivateUsage] - to see what runs
@@ -349,7 +349,7 @@ def test_any_text_is_filled_or_refused_soon(text: str):
         told = list(refusals(template))
         filled = attempt(template)
         assert isinstance(filled, TemplateError) or told == []
-        assert why_not_json(filled) is None or isinstance(filled, TemplateError)
+        assert json_error(filled) is None or isinstance(filled, TemplateError)
     assert time.process_time() - before < 5
 
 

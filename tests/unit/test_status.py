@@ -8,7 +8,7 @@ from engine.status import (
     TRANSITIONS,
     ExecutionStatus,
     NodeStatus,
-    may_become,
+    allowed_sources,
 )
 
 ALLOWED = {
@@ -27,7 +27,7 @@ def test_which_status_may_follow_which(before: ExecutionStatus, after: Execution
     allowed = after in ALLOWED[before]
 
     assert (after in TRANSITIONS[before]) == allowed
-    assert (before in may_become(after)) == allowed
+    assert (before in allowed_sources(after)) == allowed
 
 
 def test_terminal_statuses_never_change_again() -> None:
@@ -44,7 +44,7 @@ def test_every_execution_can_come_to_an_end() -> None:
 
 
 def test_only_a_running_execution_completes() -> None:
-    assert may_become(ExecutionStatus.COMPLETED) == [ExecutionStatus.RUNNING]
+    assert allowed_sources(ExecutionStatus.COMPLETED) == [ExecutionStatus.RUNNING]
 
 
 def test_the_database_s_words() -> None:

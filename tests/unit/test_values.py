@@ -14,10 +14,10 @@ from engine.json_values import (
     as_number,
     as_text,
     dump_json,
+    json_error,
     kind_of,
     load_json,
     lookup,
-    why_not_json,
 )
 
 RECORD = {
@@ -183,7 +183,7 @@ CIRCLE.append(CIRCLE)
 def test_what_json_cannot_carry_is_refused_with_the_reason_and_the_place(
     value: Any, reason: str
 ) -> None:
-    assert why_not_json(value) == reason
+    assert json_error(value) == reason
     with pytest.raises(ValueError, match="^" + reason + "$"):
         dump_json(value)
 
@@ -200,7 +200,7 @@ def test_what_json_cannot_carry_is_refused_with_the_reason_and_the_place(
     ],
 )
 def test_what_json_can_carry_is_written_compactly(value: Any, text: str) -> None:
-    assert why_not_json(value) is None
+    assert json_error(value) is None
     assert dump_json(value) == text
 
 
