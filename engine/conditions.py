@@ -149,14 +149,14 @@ def _ordered(
             )
         if left is None:
             raise NodeError(
-                f"{test.operator}: field '{test.field}' is {describe_value(found)}, which is no number"
-                f"{_hint(found)}",
+                f"{test.operator}: field '{test.field}' is {describe_value(found)}, "
+                f"which is not a number{_hint(found)}",
                 retryable=False,
             )
         if right is None:
             raise NodeError(
-                f"{test.operator}: field '{test.field}' is held against {describe_value(test.value)}, "
-                "which is no number",
+                f"{test.operator}: field '{test.field}' is compared with "
+                f"{describe_value(test.value)}, which is not a number",
                 retryable=False,
             )
         return compare(left, right)
@@ -180,8 +180,8 @@ def _chronological(
         for value, point, verb in ((found, left, "is"), (test.value, right, "is compared with")):
             if point is None:
                 raise NodeError(
-                    f"{test.operator}: field '{test.field}' {verb} {describe_value(value)}, which is not a "
-                    "date or timestamp in ISO 8601",
+                    f"{test.operator}: field '{test.field}' {verb} {describe_value(value)}, "
+                    "which is not a date or timestamp in ISO 8601",
                     retryable=False,
                 )
         return left is not None and right is not None and compare(left, right)

@@ -297,8 +297,8 @@ def _is_blank(value: JsonValue) -> bool:
 
 def _refusal(aggregation: Aggregation, index: int, value: JsonValue, reason: str) -> NodeError:
     return NodeError(
-        f"record {index}: {aggregation.operation}: field '{aggregation.field}' is {describe_value(value)}, "
-        f"which {reason}",
+        f"record {index}: {aggregation.operation}: field '{aggregation.field}' is "
+        f"{describe_value(value)}, which {reason}",
         retryable=False,
     )
 

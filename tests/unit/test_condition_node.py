@@ -175,7 +175,7 @@ async def test_a_test_that_is_not_needed_any_more_is_not_made():
 
 
 async def test_ordering_what_is_no_number_is_an_error_that_names_field_and_value():
-    with pytest.raises(NodeError, match="field 'age' is 'old', which is no number") as raised:
+    with pytest.raises(NodeError, match="field 'age' is 'old', which is not a number") as raised:
         await passes("age", "greaterThan", 18, {"age": "old"})
     assert not raised.value.retryable
 

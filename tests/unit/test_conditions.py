@@ -70,14 +70,14 @@ def test_ordering(operator: str, below: bool, same: bool, above: bool) -> None:
 @pytest.mark.parametrize(
     ("record", "against", "reason"),
     [
-        ({"age": "old"}, 10, "field 'age' is 'old', which is no number"),
-        ({"age": None}, 10, "field 'age' is null, which is no number"),
-        ({"age": True}, 10, "field 'age' is true, which is no number"),
-        ({"age": [1]}, 10, "field 'age' is [1], which is no number"),
-        ({"age": 5}, "ten", "field 'age' is held against 'ten', which is no number"),
-        ({"age": 5}, None, "field 'age' is held against null, which is no number"),
+        ({"age": "old"}, 10, "field 'age' is 'old', which is not a number"),
+        ({"age": None}, 10, "field 'age' is null, which is not a number"),
+        ({"age": True}, 10, "field 'age' is true, which is not a number"),
+        ({"age": [1]}, 10, "field 'age' is [1], which is not a number"),
+        ({"age": 5}, "ten", "field 'age' is compared with 'ten', which is not a number"),
+        ({"age": 5}, None, "field 'age' is compared with null, which is not a number"),
         ({"name": "Ada"}, 10, "the input has no field 'age'"),
-        ({"age": "x" * 99}, 10, f"field 'age' is '{'x' * 79}…, which is no number"),
+        ({"age": "x" * 99}, 10, f"field 'age' is '{'x' * 79}…, which is not a number"),
     ],
 )
 def test_ordering_what_is_no_number_is_an_error_that_names_field_and_value(

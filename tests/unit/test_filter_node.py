@@ -80,7 +80,7 @@ def test_what_is_kept(config: dict[str, Any], data: Any, output: Any):
         (None, "the input is of type null"),
         ("x", "the input is of type text"),
         ([{"n": 1}, [2]], "record 1 is of type list, not an object"),
-        ([{"n": 1}, {"n": "old"}], "record 1: greaterThan: field 'n' is 'old', which is no number"),
+        ([{"n": 1}, {"n": "old"}], "record 1: greaterThan: field 'n' is 'old', which is not a num"),
         ([{"m": 1}], "record 0: greaterThan: the input has no field 'n'"),
     ],
 )
