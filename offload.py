@@ -1,7 +1,7 @@
 """Off-loop work: runs CPU-bound functions in threads, so that event loops stay responsive.
 
-Decision 0022 (``docs/decisions``) says which work belongs here. Python cannot end a thread, so a
-function that runs for long calls ``check_stop`` between its steps: it then ends at the node's
+Decision 0022 (``docs/decisions``) defines the work that belongs here. Python cannot end a thread,
+so a long-running function calls ``check_stop`` between its steps. It then ends at the node's
 timeout and on cancellation.
 """
 
@@ -28,7 +28,7 @@ _stop: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
 
 @dataclass(slots=True)
 class _Inline:
-    """The data that work on an event loop may still read."""
+    """Remaining amount of data that work on an event loop may read."""
 
     left: int
 
@@ -41,7 +41,7 @@ class WorkStoppedError(Exception):
 
 
 def check_stop() -> None:
-    """Raise if the work that this code belongs to was stopped; costs less than a microsecond.
+    """Raise if the work that this code belongs to was stopped; it takes less than a microsecond.
 
     Raises:
         WorkStoppedError: If the awaiting task was cancelled or has timed out.
@@ -52,7 +52,7 @@ def check_stop() -> None:
 
 
 def use_stop_event(event: threading.Event) -> None:
-    """Have ``check_stop`` in the current context raise once ``event`` is set."""
+    """Make ``check_stop`` raise in the current context once ``event`` is set."""
     _stop.set(event)
 
 
@@ -79,12 +79,12 @@ def count_read(size: int) -> None:
 async def run_counted(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return ``function(*args, **kwargs)``: called here while it reads little, else off the loop.
 
-    A template may read more than the input of its node, so the size is not known before. The
+    A template may read more than the input of its node, so the total is not known in advance. The
     function must not have any effect until it returns, because it may be called a second time.
 
     Args:
         size: Number of bytes or characters that are known to be read.
-        function: The work; it calls ``count_read`` for what else it reads.
+        function: The work; it calls ``count_read`` for all other data that it reads.
         *args: Its positional arguments.
         **kwargs: Its keyword arguments.
 

@@ -62,7 +62,7 @@ def _describe(node_types: NodeTypes, node_type: str) -> DescribedType:
             schema={**config.schema, "title": title, "description": description},
             ui_schema={**config.ui_schema, **unset},
         ),
-        off=node_types.why_off(node_type),
+        off=node_types.disabled_reason(node_type),
     )
 
 

@@ -7,8 +7,8 @@ from typing import Any, cast, get_args
 from pydantic import BaseModel
 
 from engine.document_secrets import SecretPath, SecretPaths
-from tasks.config.base import spellings
 from tasks.config.json_schema import describe_config
+from tasks.config.rows import aliases
 from tasks.registry import NodeTypes
 
 _EVERY = "*"
@@ -53,7 +53,7 @@ def _accepted_keys(model: type[BaseModel]) -> dict[str, frozenset[str]]:
     while todo:
         inner = todo.pop()
         for name, field in inner.model_fields.items():
-            accepted = [*spellings(inner, name), name]
+            accepted = [*aliases(inner, name), name]
             keys[accepted[0]] = keys.get(accepted[0], frozenset()) | frozenset(accepted)
             for other in _models_in(field.annotation, *field.metadata):
                 if other not in seen:

@@ -1,4 +1,4 @@
-"""Computing: runs the pure part of a handler on the loop or, where it reads much, off the loop."""
+"""Handler computation: runs the pure part of a handler on or off the event loop, by its size."""
 
 import sys
 from collections.abc import Callable
@@ -17,9 +17,9 @@ async def compute(
 ) -> T:
     """Return ``function(*args, **kwargs)``, without delaying other executions.
 
-    The function runs off the loop if ``data`` is large, or as soon as its templates read much. It
-    must only compute: no effects, because it may be called a second time. In a thread it stops at
-    the node's timeout and on cancellation.
+    The function runs off the loop if ``data`` is large, or as soon as its templates read more than
+    the inline limit. It must not have effects, because it may be called a second time. In a thread
+    it stops at the node's timeout and on cancellation.
 
     Args:
         data: Everything that the function reads: the input of the node, its config.

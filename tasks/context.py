@@ -1,4 +1,4 @@
-"""What a handler may know of the run it is part of, without a change to its signature."""
+"""Node run context: data about the current run that handlers read without a parameter."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -20,7 +20,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class HandlerSettings:
-    """The settings that handlers need; the composition root fills them in."""
+    """Settings of handlers, filled by the composition root."""
 
     openai_api_key: str | None = None
     openai_base_url: str | None = None
@@ -48,27 +48,27 @@ def _no_output(_node_id: str) -> Missing:
 
 @dataclass(frozen=True, slots=True)
 class NodeRun:
-    """One node in one execution. ``execution_id`` is ``None`` when a node is tried out alone."""
+    """One node in one execution. In a preview of a single node, ``execution_id`` is ``None``."""
 
     settings: HandlerSettings = HandlerSettings()
     execution_id: str | None = None
     node_id: str | None = None
     inputs: Callable[[], JsonValue] = dict[str, JsonValue]
-    """What the execution was submitted with; ``{}`` where it was nothing."""
+    """Returns the inputs of the execution, or ``{}``."""
     request: Callable[[], JsonValue | Missing] = Missing
-    """The ``headers``, ``query`` and ``method`` of the delivery that started the execution;
-    ``MISSING`` where no webhook did."""
+    """Returns ``headers``, ``query`` and ``method`` of the execution's webhook request, or
+    ``MISSING``."""
     output_of: Callable[[str], JsonValue | Missing] = _no_output
-    """The output of a node, by its id, that has completed before; ``MISSING`` of any other."""
+    """Returns the output of a completed node by its id, or ``MISSING``."""
     result_of: Callable[[str], JsonValue | Missing] = _no_output
-    """The result of such a node without its output, such as the status and the headers of a
-    response; of a node that failed ``success``, ``message`` and the fields of its error."""
+    """Returns the result of a completed node without its output, for example the status and headers
+    of a response; for a failed node, ``success``, ``message`` and the fields of its error."""
     loop: Callable[[], JsonValue | Missing] = Missing
-    """Inside a loop ``{"item", "index", "number", "count"}``, and ``outer`` where it is in one."""
+    """Returns ``{"item", "index", "number", "count"}`` inside a loop, ``outer`` if nested."""
 
     @property
     def idempotency_key(self) -> str | None:
-        """The same for every attempt of this node run, also after a crash."""
+        """The key that is equal for all attempts of this node run, also after a crash."""
         return f"{self.execution_id}:{self.node_id}" if self.execution_id else None
 
 
@@ -76,10 +76,10 @@ _current: ContextVar[NodeRun | None] = ContextVar("node_run", default=None)
 
 
 def current_node_run() -> NodeRun:
-    """The node run the caller is part of; one with default settings outside of any."""
+    """Return the current node run, or one with default settings outside a node run."""
     return _current.get() or NodeRun()
 
 
 def enter_node_run(run: NodeRun) -> None:
-    """Makes ``run`` the current one in this context, for the caller's own task or thread."""
+    """Set the node run of the caller's task or thread."""
     _current.set(run)

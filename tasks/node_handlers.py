@@ -1,4 +1,4 @@
-"""The registry of node types. A type is added by putting its handler here; see the README."""
+"""Node handlers: the handler and the config of each node type; the README shows how to add one."""
 
 from typing import Any
 
@@ -86,31 +86,31 @@ NODE_CONFIGS: dict[str, type[NodeConfig]] = {
     "subworkflow": SubworkflowConfig,
     "comment": CommentConfig,
 }
-"""The typed config of a node type. A type without one is checked for the common options only."""
+"""The config model of each node type. Without a model, only the common options are checked."""
 
 
 def register(
     node_type: str, handler: Task[..., Any], config: type[NodeConfig] = NodeConfig
 ) -> None:
-    """Adds a node type; its config model describes it to the editor and is what nodes are held to.
+    """Add a node type; its config model describes it to the editor and validates its nodes.
 
     Raises:
-        ValueError: it cannot be added; the message says why.
+        ValueError: If the registration is invalid, or the name belongs to another type.
     """
-    if reason := _why_not(node_type, handler, config):
+    if reason := _registration_error(node_type, handler, config):
         raise ValueError(reason)
     if NODE_HANDLERS.get(node_type, handler) is not handler:
-        raise ValueError(f"there is a node type '{node_type}' already")
+        raise ValueError(f"the node type '{node_type}' is already registered")
     NODE_HANDLERS[node_type] = handler
     NODE_CONFIGS[node_type] = config
 
 
-def _why_not(node_type: object, handler: object, config: object) -> str | None:
-    """What is wrong with a registration: whoever makes it may have no type checker."""
+def _registration_error(node_type: object, handler: object, config: object) -> str | None:
+    """Return why a registration is invalid, because the caller may not use a type checker."""
     if not node_type or not isinstance(node_type, str):
-        return f"{node_type!r} is no name of a node type"
+        return f"{node_type!r} is not a valid node type name"
     if not isinstance(handler, Task):
-        return f"the handler of '{node_type}' is no Prefect task: @task makes it one"
+        return f"the handler of '{node_type}' is not a Prefect task: add @task"
     if not isinstance(config, type) or not issubclass(config, NodeConfig):
-        return f"the config of '{node_type}' is no NodeConfig"
+        return f"the config of '{node_type}' is not a NodeConfig"
     return None

@@ -1,6 +1,6 @@
-"""Node types from outside the tree: modules that a setting names, and installed packages.
+"""Plugins: load node types from the modules of ``NODE_TYPE_MODULES`` and from installed packages.
 
-Either is a module that has a dict ``NODE_HANDLERS`` of its own, or calls ``register``, or both.
+Such a module has its own dict ``NODE_HANDLERS``, or calls ``register``, or both.
 """
 
 import importlib
@@ -21,58 +21,59 @@ from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS, register
 
 log = structlog.get_logger()
 
-ENTRY_POINTS = "workflow_orchestrator.node_types"
-"""The group of entry points under which an installed package names its module."""
+ENTRY_POINT_GROUP = "workflow_orchestrator.node_types"
+"""Entry point group in which an installed package names its module."""
 
 
 class NodePackageError(Exception):
-    """A package's node types cannot be had; the message is one line and names the package."""
+    """The node types of a module cannot be loaded; the message is one line and names its source."""
 
 
 def load_node_packages(modules: Sequence[str]) -> None:
-    """Adds the node types of ``modules`` and of every installed package that says it has some.
+    """Add the node types of ``modules`` and of all installed packages with an entry point.
 
     Raises:
-        NodePackageError: a module cannot be imported, adds nothing, or a type of it is known.
+        NodePackageError: If a module cannot be imported, adds no type, or adds a registered type.
     """
-    here = str(Path.cwd())
-    if modules and here not in sys.path:
-        sys.path.append(here)  # at the end: what lies about there hides no module of ours
+    working_directory = str(Path.cwd())
+    if modules and working_directory not in sys.path:
+        # Appended, so that files in the working directory cannot shadow our modules.
+        sys.path.append(working_directory)
     for name in modules:
         _load(f"NODE_TYPE_MODULES={name}", lambda name=name: importlib.import_module(name))
-    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
+    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
         _load(f"entry point {entry.name} = {entry.value}{_package_of(entry)}", entry.load)
 
 
-def _load(source: str, bring: Callable[[], Any]) -> None:
+def _load(source: str, import_plugin: Callable[[], Any]) -> None:
     before = dict(NODE_HANDLERS)
     try:
-        found = bring()
-        handlers = _handlers_of(found)
-        configs: Mapping[str, type[NodeConfig]] = getattr(found, "NODE_CONFIGS", {})
+        plugin = import_plugin()
+        handlers = _handlers_of(plugin)
+        configs: Mapping[str, type[NodeConfig]] = getattr(plugin, "NODE_CONFIGS", {})
         for node_type, handler in handlers.items():
             _add(node_type, handler, configs)
         added = [name for name, handler in NODE_HANDLERS.items() if before.get(name) is not handler]
         for node_type in added:
             describe_config(NODE_CONFIGS.get(node_type, NodeConfig))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a module does as it is read
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - importing a module may raise any error
         raise NodePackageError(f"{source}: {_one_line(error)}") from None
-    if not added and not handlers and not _has_types(found):
-        raise NodePackageError(f"{source}: it has no NODE_HANDLERS and registers no node type")
+    if not added and not handlers and not _has_types(plugin):
+        raise NodePackageError(f"{source}: it has no NODE_HANDLERS and does not register a type")
     log.info("plugin_loaded", source=source, types=added)
 
 
-def _has_types(found: object) -> bool:
-    """Whether a module that another one has brought in before has registered types."""
-    name = getattr(found, "__name__", "")
+def _has_types(plugin: object) -> bool:
+    """Return whether a module, which another one imported before, has registered types."""
+    name = getattr(plugin, "__name__", "")
     origins = [handler.fn.__module__ for handler in NODE_HANDLERS.values()]
     return any(origin == name or origin.startswith(f"{name}.") for origin in origins)
 
 
-def _handlers_of(found: object) -> Mapping[str, Task[..., Any]]:
-    handlers = getattr(found, "NODE_HANDLERS", {}) if isinstance(found, ModuleType) else found
+def _handlers_of(plugin: object) -> Mapping[str, Task[..., Any]]:
+    handlers = getattr(plugin, "NODE_HANDLERS", {}) if isinstance(plugin, ModuleType) else plugin
     if not isinstance(handlers, Mapping):
-        raise ValueError("NODE_HANDLERS is no dict of handlers by type")  # noqa: TRY004 - told like all else
+        raise ValueError("NODE_HANDLERS is not a dict of handlers by type")  # noqa: TRY004 - reported like all errors
     return cast("Mapping[str, Task[..., Any]]", handlers)
 
 

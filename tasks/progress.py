@@ -1,9 +1,8 @@
-"""What a handler may tell from the inside while it runs: how far it is, and pieces of its output.
+"""Node progress: functions with which a running handler reports its progress and partial output.
 
-Both functions may be called from coroutines, from a synchronous handler's thread, and from
-``asyncio.to_thread``; a thread that a handler starts otherwise is not known to be part of the node.
-They return at once and raise for wrong arguments alone. Outside of an execution, where a node is
-tried out alone or in a test, they do nothing.
+They may be called in coroutines, in the thread of a synchronous handler and in
+``asyncio.to_thread``, but not in other threads that a handler starts. They return immediately and
+raise only for invalid arguments. Outside an execution they do nothing.
 """
 
 import math
@@ -16,86 +15,85 @@ COMPLETE = 100
 
 
 class ProgressSink(Protocol):
-    """Takes what one attempt of a node reports, from any thread; deaf once the attempt is over."""
+    """Receives the reports of one attempt from any thread; ignores them after its end."""
 
     def progress(self, percentage: int | None, message: str | None) -> None:
-        """How far it is; ``None`` leaves that half as it was, ``""`` takes the message back."""
+        """Receive a report; ``None`` keeps the previous value, ``""`` removes the message."""
         ...
 
     def delta(self, text: str, index: int | None, question: int) -> None:
-        """A piece of output; see ``send_delta``."""
+        """Receive a part of the output; see ``send_delta``."""
         ...
 
 
-_attempt: ContextVar[ProgressSink | None] = ContextVar("attempt_reports", default=None)
+_sink: ContextVar[ProgressSink | None] = ContextVar("progress_sink", default=None)
 
 
-def enter_attempt(reports: ProgressSink) -> None:
-    """Has ``reports`` take what is reported in this context."""
-    _attempt.set(reports)
+def enter_attempt(sink: ProgressSink) -> None:
+    """Send the reports of this context to ``sink``."""
+    _sink.set(sink)
 
 
 def report_progress(percentage: float | None = None, message: str | None = None) -> None:
-    """Says how far the node is, for whoever watches the execution.
+    """Report the progress of the node to the clients that follow the execution.
 
-    What is not given stays as it was reported before; an empty message takes the last one back.
-    Call it as often as you like: the last report counts, and about one a second is written.
+    Omitted values keep the previous report; an empty message removes the last one. The function may
+    be called at any rate: the last report counts, and about one report per second is stored.
 
     Args:
-        percentage: 0 to 100, of this node alone; shown as a whole number, rounded down.
-        message: a few words, cut at 500 characters.
+        percentage: Progress of this node from 0 to 100; it is rounded down.
+        message: A short message; it is truncated to 500 characters.
 
     Raises:
-        TypeError: the percentage is no number, or the message no text.
-        ValueError: the percentage is not from 0 to 100.
+        TypeError: If the percentage is not a number, or the message is not a string.
+        ValueError: If the percentage is not from 0 to 100.
     """
     whole = None if percentage is None else _whole(percentage)
-    words = None if message is None else _words(message)
-    attempt = _attempt.get()
-    if attempt is not None and (whole is not None or words is not None):
-        attempt.progress(whole, words)
+    shown = None if message is None else _message_text(message)
+    sink = _sink.get()
+    if sink is not None and (whole is not None or shown is not None):
+        sink.progress(whole, shown)
 
 
 def send_delta(text: str, *, index: int | None = None, question: int = 1) -> None:
-    """Sends a piece of the node's output to those who watch; it is stored nowhere.
+    """Send a part of the node's output to the clients that follow the execution; it is not stored.
 
     Args:
-        text: what has been added since the last call.
-        index: of which of several outputs it is a piece, such as the place of a record in a list.
-        question: counts how often this output was begun; where it grows, what was sent before is
-            to be forgotten.
+        text: The part that was added since the last call.
+        index: Number of the output, if the node has several, such as the index of a record.
+        question: Number of the attempt at this output; a higher number replaces earlier parts.
 
     Raises:
-        TypeError: the piece is no text.
+        TypeError: If the part is not a string.
     """
     _check_text("the text", text)
-    attempt = _attempt.get()
-    if attempt is not None and text:
-        attempt.delta(_visible(text), index, question)
+    sink = _sink.get()
+    if sink is not None and text:
+        sink.delta(_encodable(text), index, question)
 
 
 def _whole(percentage: object) -> int:
-    # A bool is a number to Python, and always a mistake here.
+    # bool is a subclass of int, and always a mistake here.
     if isinstance(percentage, bool) or not isinstance(percentage, Real):
         kind = type(percentage).__name__
         raise TypeError(f"the percentage should be a number from 0 to 100, not of type {kind}")
     number = float(percentage)
-    if not 0 <= number <= COMPLETE:  # not so for NaN either
+    if not 0 <= number <= COMPLETE:  # also rejects NaN
         raise ValueError(f"the percentage should be a number from 0 to 100, not {percentage}")
     return math.floor(number)
 
 
-def _words(message: object) -> str:
+def _message_text(message: object) -> str:
     text = _check_text("the message", message)
-    return _visible(text[:MAX_MESSAGE_CHARS]).replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return _encodable(text[:MAX_MESSAGE_CHARS]).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _check_text(what: str, text: object) -> str:
+def _check_text(name: str, text: object) -> str:
     if not isinstance(text, str):
-        raise TypeError(f"{what} should be a text, not of type {type(text).__name__}")
+        raise TypeError(f"{name} should be a string, not of type {type(text).__name__}")
     return text
 
 
-def _visible(text: str) -> str:
-    """``text`` with what neither a database nor a stream can carry made visible."""
+def _encodable(text: str) -> str:
+    """Return ``text`` with lone surrogates escaped, because databases and streams reject them."""
     return text if text.isascii() else text.encode(errors="backslashreplace").decode()

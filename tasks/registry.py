@@ -1,4 +1,4 @@
-"""What the rest of the service asks about node types."""
+"""Node type registry: config checks, ports and retry policies of all node types."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,55 +16,57 @@ from tasks.config.base import (
     ConfigError,
     NodeConfig,
     config_errors,
+    invalid_templates,
     is_incomplete,
-    refused_templates,
 )
 from tasks.flow.entry import handle_disabled
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 
 DEFAULT_RETRIES = {"http": 2, "llm": 2}
-"""Further attempts of types that depend on others, with exponential backoff."""
+"""Default number of retries of types that call other services, with exponential backoff."""
 DEFAULT_DELAY_SECONDS = 1.0
+"""Default delay before the first retry, in seconds."""
 MAX_BACKOFF_SECONDS = 3_600.0
+"""Maximum delay before a retry, in seconds, unless the first delay is longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and after which delays a node is tried again."""
+    """Number and delays of the retries of a node."""
 
     retries: int | None
-    """Further attempts; ``None`` leaves it to what the handler's own ``@task`` declares."""
+    """Number of retries; ``None`` uses the value that the handler's ``@task`` declares."""
     delays: list[float] = field(default_factory=list[float])
-    """Seconds before each further attempt, one for each."""
+    """Seconds before each retry."""
 
 
 class NodeTypes:
-    """The node types of a registry, read anew at each question, so that types may be added."""
+    """The node types of a registry, which is read at each call, so that types may be added."""
 
     def __init__(
         self,
         handlers: Mapping[str, Task[..., Any]],
         configs: Mapping[str, type[NodeConfig]],
-        off: Mapping[str, str] | None = None,
+        disabled: Mapping[str, str] | None = None,
     ) -> None:
         self._handlers = handlers
         self._configs = configs
-        self._off = off or {}
+        self._disabled = disabled or {}
 
-    def without(self, off: Mapping[str, str]) -> "NodeTypes":
-        """The same types, of which some are known but refused: type → why, after its name."""
-        return NodeTypes(self._handlers, self._configs, {**self._off, **off})
+    def without(self, disabled: Mapping[str, str]) -> "NodeTypes":
+        """Return the same types, of which those in ``disabled`` (type to reason) are rejected."""
+        return NodeTypes(self._handlers, self._configs, {**self._disabled, **disabled})
 
     @property
     def known(self) -> list[str]:
-        """The names of all types, sorted."""
+        """Sorted names of all types."""
         return sorted(self._handlers)
 
     def handler(self, node_type: str) -> Task[..., Any]:
-        """The handler of a type.
+        """Return the handler of a type.
 
         Raises:
-            UnknownNodeTypeError: there is no such type; names the known ones.
+            UnknownNodeTypeError: If the type is not registered.
         """
         if node_type == DISABLED:
             return handle_disabled
@@ -74,12 +76,12 @@ class NodeTypes:
             raise UnknownNodeTypeError(node_type, self.known) from None
 
     def config(self, node_type: str) -> type[NodeConfig]:
-        """The config model of a type: its own, or the one that has the common options only."""
+        """Return the config model of a type, or the model of the common options."""
         return self._configs.get(node_type, NodeConfig)
 
     @property
     def rules(self) -> TypeRules:
-        """The rules of the types for the nodes of a document."""
+        """Rules of the types for the nodes of a document."""
         return TypeRules(self.known, self.check, self.ports, self.is_incomplete)
 
     def ports(self, node_type: str) -> Ports:
@@ -89,21 +91,21 @@ class NodeTypes:
     def is_incomplete(self, node: Node) -> bool:
         """Return whether a node without connections lacks a setting, or the input, that it needs.
 
-        A type that is not registered, or that is off, is a problem of another kind.
+        A type that is not registered, or that is disabled, is a different problem.
         """
-        if node.type not in self._handlers or node.type in self._off:
+        if node.type not in self._handlers or node.type in self._disabled:
             return False
         return is_incomplete(self.config(node.type), node.config)
 
-    def why_off(self, node_type: str) -> str | None:
-        """Why documents with this type are refused here; ``None`` where they are not."""
-        return f"the type {self._off[node_type]}" if node_type in self._off else None
+    def disabled_reason(self, node_type: str) -> str | None:
+        """Return why a type is disabled, or ``None`` if it is enabled."""
+        return f"the type {self._disabled[node_type]}" if node_type in self._disabled else None
 
     def option_defaults(self, node_type: str) -> dict[str, Any]:
-        """What the common options of a type are when a node does not set them, by config key.
+        """Return the defaults of the common options for a type, by config key.
 
         Raises:
-            UnknownNodeTypeError: there is no such type.
+            UnknownNodeTypeError: If the type is not registered.
         """
         retries = self.retry_policy(node_type, NodeOptions()).retries
         return {
@@ -114,25 +116,25 @@ class NodeTypes:
         }
 
     def check(self, node: Node) -> list[Problem]:
-        """Everything that the node's type holds against its config."""
+        """Return all problems of the node's type and config."""
         model = self.config(node.type)
-        faults = [("invalid_config", fault, "") for fault in config_errors(model, node.config)]
-        refused = "has a template that is refused: "
-        templates = refused_templates(model, node.config)
-        faults.extend(("invalid_template", fault, refused) for fault in templates)
-        return [*self._off_problems(node), *(_problem(node, *found) for found in faults)]
+        errors = [("invalid_config", error, "") for error in config_errors(model, node.config)]
+        templates = invalid_templates(model, node.config)
+        prefix = "has an invalid template: "
+        errors.extend(("invalid_template", error, prefix) for error in templates)
+        return [*self._disabled_problems(node), *(_problem(node, *error) for error in errors)]
 
-    def _off_problems(self, node: Node) -> list[Problem]:
-        if (why := self.why_off(node.type)) is None:
+    def _disabled_problems(self, node: Node) -> list[Problem]:
+        if (reason := self.disabled_reason(node.type)) is None:
             return []
-        detail = f"node '{node.id}' ({node.type}): {why}"
+        detail = f"node '{node.id}' ({node.type}): {reason}"
         return [Problem("node_type_disabled", detail, f"{node.pointer}/type", node_id=node.id)]
 
     def retry_policy(self, node_type: str, options: NodeOptions) -> RetryPolicy:
-        """How a node of this type and with these options is tried again.
+        """Return the retry policy of a node with this type and these options.
 
         Raises:
-            UnknownNodeTypeError: there is no such type.
+            UnknownNodeTypeError: If the type is not registered.
         """
         handler = self.handler(node_type)
         retries = options.retries
@@ -149,9 +151,9 @@ class NodeTypes:
         )
 
 
-def _problem(node: Node, code: str, fault: ConfigError, what: str) -> Problem:
-    pointer = "".join(f"/{escape_pointer(step)}" for step in fault.path)
-    detail = f"node '{node.id}' ({node.type}): '{fault.place}' {what}{fault.reason}"
+def _problem(node: Node, code: str, error: ConfigError, prefix: str) -> Problem:
+    pointer = "".join(f"/{escape_pointer(step)}" for step in error.path)
+    detail = f"node '{node.id}' ({node.type}): '{error.path_text}' {prefix}{error.reason}"
     return Problem(code, detail, node.config_pointer + pointer, node_id=node.id)
 
 
@@ -162,9 +164,9 @@ def _default_backoff(node_type: str) -> RetryBackoff:
 def _delays(retries: int, first: float, backoff: RetryBackoff) -> list[float]:
     if backoff == RetryBackoff.FIXED:
         return [first] * retries
-    longest = max(first, MAX_BACKOFF_SECONDS)
-    return [min(first * 2**i, longest) for i in range(retries)]
+    max_delay = max(first, MAX_BACKOFF_SECONDS)
+    return [min(first * 2**i, max_delay) for i in range(retries)]
 
 
 DEFAULT = NodeTypes(NODE_HANDLERS, NODE_CONFIGS)
-"""The types of the service: the built-in ones and whatever else is put into the registry."""
+"""The types of the service: the built-in types and all that are added to the registry."""

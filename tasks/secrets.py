@@ -1,31 +1,30 @@
-"""Secrets as templates reach them: ``{{ secrets.NAME }}``.
+"""Secrets: the values of ``{{ secrets.NAME }}`` in templates.
 
-The composition root gives the values of the settings; where a Prefect server is used, what they do
-not have is asked of its Secret blocks before a node runs.
+The composition root passes the values from the settings. If a Prefect server is configured, other
+secrets are fetched from its Secret blocks before a node runs.
 """
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import cast
 
 import structlog
 
 from engine.errors import NodeError, SecretUnavailableError
-from engine.json_values import MISSING, JsonValue, Missing
+from engine.json_values import MISSING, JsonValue, Missing, is_list, is_object
 from tasks.masking import secret_masker
 
 log = structlog.get_logger()
 
-_NAMED = re.compile(r"\bsecrets(?:\.|\[\s*['\"])([A-Za-z_][A-Za-z0-9_]*)")
+_REFERENCE = re.compile(r"\bsecrets(?:\.|\[\s*['\"])([A-Za-z_][A-Za-z0-9_]*)")
 
 Fetch = Callable[[str], Awaitable[str | None]]
-"""Looks a secret up elsewhere; ``None`` where there is none. Raises when it cannot be asked for."""
+"""Returns a secret from another source, or ``None``; raises if the source is unavailable."""
 
 
 @dataclass(slots=True)
 class Secrets:
-    """The secrets of the service; their values are masked wherever they would be shown."""
+    """The secrets of the service; their values are masked in all output."""
 
     values: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     fetch: Fetch | None = None
@@ -36,24 +35,24 @@ class Secrets:
             secret_masker.add_secret(value)
 
     def get(self, name: str) -> str | Missing:
-        """The value of a secret, or ``MISSING``."""
+        """Return the value of a secret, or ``MISSING``."""
         if name in self.values:
             return self.values[name]
         return self._fetched.get(name, MISSING)
 
     async def prepare(self, config: JsonValue) -> None:
-        """Has what the texts of ``config`` name, as it is now, at hand for ``get``.
+        """Fetch the current values of the secrets that ``config`` names, so that ``get`` has them.
 
         Raises:
-            SecretUnavailableError: one from elsewhere cannot be asked for.
-            NodeError: one from elsewhere is too short to be masked; names it.
+            SecretUnavailableError: If the source of a secret is unavailable.
+            NodeError: If a fetched secret is too short to be masked.
         """
         if self.fetch is None:
             return
-        for name in {name for text in _texts(config) for name in _NAMED.findall(text)}:
+        for name in {name for text in _texts(config) for name in _REFERENCE.findall(text)}:
             if name in self.values:
                 continue
-            value = await self._ask(self.fetch, name)
+            value = await self._fetch(self.fetch, name)
             if value is None:
                 self._fetched.pop(name, None)
                 continue
@@ -63,11 +62,11 @@ class Secrets:
                 raise NodeError(f"the secret '{name}' {error}", retryable=False) from None
             self._fetched[name] = value
 
-    async def _ask(self, fetch: Fetch, name: str) -> str | None:
+    async def _fetch(self, fetch: Fetch, name: str) -> str | None:
         try:
             return await fetch(name)
-        except Exception as error:  # noqa: BLE001 - whatever it is: nobody knows the value
-            # By its type alone: the text may hold what the server sent, and that is not masked yet.
+        except Exception as error:  # noqa: BLE001 - the source may raise any error
+            # Without the message, because it may contain the secret, which is not masked yet.
             log.warning("secret_unavailable", secret=name, error=type(error).__name__)
         raise SecretUnavailableError(name)
 
@@ -76,10 +75,10 @@ def _texts(value: JsonValue) -> Iterator[str]:
     if isinstance(value, str):
         if "secrets" in value:
             yield value
-    elif isinstance(value, Mapping):
-        for key, inner in cast("Mapping[str, JsonValue]", value).items():
+    elif is_object(value):
+        for key, inner in value.items():
             yield from _texts(key)
             yield from _texts(inner)
-    elif isinstance(value, list):
-        for item in cast("list[JsonValue]", value):
+    elif is_list(value):
+        for item in value:
             yield from _texts(item)

@@ -46,7 +46,7 @@ from flows.nodes.retry_policy import (
 )
 from flows.prefect_adapter.runs import require_prefect_context
 from offload import MAX_INLINE_BYTES, run_off_loop, use_stop_event
-from tasks.templating.filters import begin_reading
+from tasks.templating.filters import start_read_budget
 
 OnRetry: TypeAlias = Callable[[int, str], Awaitable[None]]
 """Is told the number of the attempt that failed, from 1, and its error, before the next one."""
@@ -206,7 +206,7 @@ def _checked(function: Callable[..., Any], check: Check) -> Callable[..., Corout
             if attempts is not None:
                 attempts.count()
                 await attempts.prepare()
-            begin_reading()
+            start_read_budget()
             result: object = await function(*args, **kwargs)
             if isinstance(result, State):
                 result = await cast("State[Any]", result).aresult()

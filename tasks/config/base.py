@@ -1,8 +1,8 @@
-"""What the node types' configs share: blank values, spellings, faults in plain words, ports."""
+"""Node configs: base model, readable errors and template helpers of all node types."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, TypeVar, cast
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -16,39 +16,38 @@ from pydantic_core import ErrorDetails
 from typing_extensions import Unpack
 
 from engine.errors import NodeError, TemplateError
-from engine.json_values import JsonValue, as_text, kind_of, load_json
+from engine.json_values import JsonValue, as_text, is_list, is_object, kind_of, load_json
 from engine.options import NodeOptions
 from engine.ports import Port, Ports, ports_of
-from tasks.config.rows import is_blank, row_models, sent_index, spellings, without_blank_rows
-from tasks.templating.render import refusals, render
+from tasks.config.rows import aliases, is_blank, row_models, sent_index, without_blank_rows
+from tasks.templating.render import render, template_errors
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True)]
-"""A name or an address that has no spaces around it. The name of a field may have some: it is a
-plain ``str``."""
+"""A string without surrounding spaces. Names of fields may have them, so they are plain ``str``."""
 
 
 class MissingSettingError(ValueError):
-    """A setting that the other settings make necessary is not set."""
+    """A setting that another setting requires is not set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Templated:
-    """Marks a setting whose texts its handler fills: its expressions are checked beforehand.
+    """Marks a setting whose templates its handler fills, so that a submission checks them.
 
-    It stands in the annotation, ``Annotated[str, TEMPLATED]``: the JSON Schema does not show it.
+    Use it in the annotation: ``Annotated[str, TEMPLATED]``. The JSON Schema does not contain it.
     """
 
     may_be_json: bool = False
-    """Whether a text there is read as JSON first, and the texts inside are the templates."""
+    """Whether a string is parsed as JSON, and the strings inside are the templates."""
 
 
 TEMPLATED = Templated()
 
 
 class FormModel(BaseModel):
-    """Part of a config as forms send it: unknown keys, and nulls and blanks for what is not set."""
+    """Part of a config as forms send it: with unknown keys, and null or blank for unset values."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -59,38 +58,37 @@ class FormModel(BaseModel):
     )
 
     verbatim: ClassVar[frozenset[str]] = frozenset()
-    """Names of the fields whose value may itself be null or a blank text."""
+    """Names of the fields for which null and blank strings are values."""
 
     @model_validator(mode="before")
     @classmethod
     def _blank_is_not_set(cls, data: object) -> object:
-        if not isinstance(data, Mapping):
+        if not is_object(data):
             return data
-        fields = cast("Mapping[str, JsonValue]", data)
-        kept = {spelling for name in cls.verbatim for spelling in spellings(cls, name)}
+        kept = {alias for name in cls.verbatim for alias in aliases(cls, name)}
         rows = row_models(cls)
         return {
             key: without_blank_rows(rows[key], value) if key in rows else value
-            for key, value in fields.items()
+            for key, value in data.items()
             if key in kept or not is_blank(value)
         }
 
 
 @dataclass(frozen=True, slots=True)
 class NodeTypeInfo:
-    """How an editor shows a node type."""
+    """Properties of a node type for an editor."""
 
     category: str = "custom"
-    """Where it lists the type; the service's own are start, call, data, flow, end and note."""
+    """Category in the list of types; built-in ones are start, call, data, flow, end and note."""
     ports: Ports = field(default_factory=Ports)
-    """The inputs and outputs. A connection names an input as its ``inputPort`` and an output as its
-    ``outputType``. The output ``error``, which every type has, is not declared."""
+    """Inputs and outputs; a connection names them as ``inputPort`` and ``outputType``. The output
+    ``error``, which every type has, is not declared."""
 
 
 class NodeConfig(FormModel, NodeOptions):
-    """The config of a node type: its own settings beside those that every node may carry.
+    """The config of a node type: its settings, in addition to the common options of all nodes.
 
-    A subclass may say how an editor shows the type, beside pydantic's own arguments:
+    A subclass may describe the type for an editor, in addition to pydantic's arguments:
     ``class MyConfig(NodeConfig, title="Mine", category="flow", outputs=("true", "false"))``. A port
     is a name, or a ``Port`` with a title and aliases.
     """
@@ -114,7 +112,7 @@ class NodeConfig(FormModel, NodeOptions):
         cls.info = NodeTypeInfo(cls.info.category if category is None else category, ports)
 
     def needs_input(self) -> bool:
-        """Return whether a node with this config can do nothing without an input.
+        """Return whether a node with this config requires an input.
 
         A node that needs an input and has no connections is not part of an execution.
         """
@@ -123,29 +121,29 @@ class NodeConfig(FormModel, NodeOptions):
 
 @dataclass(frozen=True, slots=True)
 class ConfigError:
-    """One thing that is wrong with a config."""
+    """One error in a config."""
 
     path: tuple[str, ...]
-    """Where it stands in the config, in the spelling in which it was sent; the first one when it is
-    missing, and nothing where the config as a whole is meant."""
+    """Keys and indexes of the setting, as sent. A missing setting has its first alias; the path is
+    empty for an error of the whole config."""
     reason: str
-    """Why, as the rest of a sentence: ``is required``."""
+    """The rest of a sentence, such as ``is required``."""
     inside: tuple[str, ...] = ()
-    """The way on inside a text that is read as more, JSON or a list, where no pointer leads."""
+    """The rest of the path inside a string that is parsed as JSON or as a list."""
 
     @property
-    def place(self) -> str:
-        """The path as people write it: ``httpAuth.token``."""
+    def path_text(self) -> str:
+        """The path in dotted form: ``httpAuth.token``."""
         return ".".join((*self.path, *self.inside)) or "config"
 
 
 def config_errors(model: type[BaseModel], config: Mapping[str, JsonValue]) -> list[ConfigError]:
-    """Everything that ``model`` holds against ``config``, in the order of its fields."""
+    """Return all errors of ``config``, in the order of the fields of ``model``."""
     try:
         model.model_validate(config)
     except ValidationError as error:
         return [
-            _fault(model, config, detail)
+            _config_error(model, config, detail)
             for detail in error.errors(include_url=False, include_context=False)
         ]
     return []
@@ -163,52 +161,52 @@ def is_incomplete(model: type[NodeConfig], config: Mapping[str, JsonValue]) -> b
         )
 
 
-def refused_templates(model: type[BaseModel], config: Mapping[str, JsonValue]) -> list[ConfigError]:
-    """The expressions that cannot be filled whatever the input, in what the model's handler fills.
+def invalid_templates(model: type[BaseModel], config: Mapping[str, JsonValue]) -> list[ConfigError]:
+    """Return the templated settings whose expressions are invalid for every input.
 
-    Raises nothing; where the model itself rejects a setting, ``config_errors`` says so.
+    Settings that the model rejects are skipped; ``config_errors`` reports them.
     """
-    faults: list[ConfigError] = []
+    errors: list[ConfigError] = []
     for name, info in model.model_fields.items():
         mark = next((item for item in info.metadata if isinstance(item, Templated)), None)
-        key = _as_sent(model, name, config)
+        key = _sent_key(model, name, config)
         value = config.get(key)
         if mark is None or value is None:
             continue
-        is_text = isinstance(value, str)
+        is_string = isinstance(value, str)
         if mark.may_be_json and isinstance(value, str):
             try:
                 value = load_json(value)
             except ValueError:
                 continue
-        for steps, reason in refusals(value):
-            if is_text:
-                faults.append(ConfigError((key,), reason, steps))
+        for steps, reason in template_errors(value):
+            if is_string:
+                errors.append(ConfigError((key,), reason, steps))
             else:
-                faults.append(ConfigError((key, *steps), reason))
-    return faults
+                errors.append(ConfigError((key, *steps), reason))
+    return errors
 
 
 def read_config(model: type[_ModelT], node: Mapping[str, Any]) -> _ModelT:
-    """The config of a node as its typed model.
+    """Return the config of a node as its typed model.
 
     Raises:
-        NodeError: the model rejects it; names every field and why.
+        NodeError: If the config is invalid; the message names every invalid field.
     """
     config: Mapping[str, JsonValue] = node.get("config") or {}
     try:
         return model.model_validate(config)
     except ValidationError:
-        faults = config_errors(model, config)
-    text = "; ".join(f"'{fault.place}' {fault.reason}" for fault in faults)
+        errors = config_errors(model, config)
+    text = "; ".join(f"'{error.path_text}' {error.reason}" for error in errors)
     raise NodeError(f"the config is not valid: {text}", retryable=False)
 
 
 def fill(setting: str, template: JsonValue, data: JsonValue) -> JsonValue:
-    """``template`` filled from ``data``; an error says which setting the template stands in.
+    """Return ``template`` filled from ``data``; errors name the setting that contains it.
 
     Raises:
-        TemplateError: see ``tasks.templating.render.render``.
+        TemplateError: If ``tasks.templating.render.render`` raises.
     """
     try:
         return render(template, data)
@@ -217,12 +215,12 @@ def fill(setting: str, template: JsonValue, data: JsonValue) -> JsonValue:
 
 
 def fill_text(setting: str, template: str, data: JsonValue) -> str:
-    """As ``fill``, but always a text."""
+    """Return ``fill(setting, template, data)`` as a string."""
     return as_text(fill(setting, template, data))
 
 
 def has_template(text: str) -> bool:
-    """Whether a text may change when it is filled."""
+    """Return whether a string may contain a placeholder."""
     return "{{" in text
 
 
@@ -242,53 +240,53 @@ _PLAIN = {
 }
 
 
-def _fault(
+def _config_error(
     model: type[BaseModel], config: Mapping[str, JsonValue], detail: ErrorDetails
 ) -> ConfigError:
     if not detail["loc"]:
         return ConfigError((), _reason(detail))
     head, *rest = detail["loc"]
-    key = _as_sent(model, str(head), config)
+    key = _sent_key(model, str(head), config)
     path = [key]
     value: JsonValue = config.get(key)
-    if rest and isinstance(rest[0], int) and isinstance(value, list):
-        rest[0] = sent_index(row_models(model).get(key), cast("list[JsonValue]", value), rest[0])
+    if rest and isinstance(rest[0], int) and is_list(value):
+        rest[0] = sent_index(row_models(model).get(key), value, rest[0])
     for position, part in enumerate(rest):
-        # pydantic names the branch of a union as well, which is no place in what was sent; nor is
-        # what a validator made of a text.
+        # A token is None for the branch of a union, and for a value that a validator created,
+        # because neither is part of the sent config.
         token = _token(value, part, is_last=position == len(rest) - 1)
         if token is not None:
             path.append(str(token))
             value = _inside(value, token)
-    in_text = isinstance(config.get(key), str)
-    inside = [str(part) for part in rest[:1] if in_text and isinstance(part, int)]
+    in_string = isinstance(config.get(key), str)
+    inside = [str(part) for part in rest[:1] if in_string and isinstance(part, int)]
     return ConfigError(tuple(path), _reason(detail), tuple(inside))
 
 
 def _token(value: JsonValue, part: str | int, *, is_last: bool) -> str | int | None:
-    """The key or index under which ``part`` stands in ``value``, or would if it were there."""
-    if isinstance(value, list):
+    """Return the key or index of ``part`` in ``value``; a missing last part is unchanged."""
+    if is_list(value):
         return part if isinstance(part, int) else None
-    if not isinstance(value, Mapping) or isinstance(part, int):
+    if not is_object(value) or isinstance(part, int):
         return None
-    keys = cast("Mapping[str, JsonValue]", value).keys()
-    spelt = part if part in keys else next((key for key in keys if to_camel(key) == part), None)
-    return part if spelt is None and is_last else spelt
+    sent = part if part in value else next((key for key in value if to_camel(key) == part), None)
+    return part if sent is None and is_last else sent
 
 
 def _inside(value: JsonValue, token: str | int) -> JsonValue:
-    if isinstance(value, Mapping):
-        return cast("Mapping[str | int, JsonValue]", value).get(token)
-    items = cast("list[JsonValue]", value)
-    return items[cast("int", token)] if cast("int", token) < len(items) else None
+    if is_object(value):
+        return value.get(str(token))
+    if is_list(value) and isinstance(token, int) and token < len(value):
+        return value[token]
+    return None
 
 
-def _as_sent(model: type[BaseModel], key: str, config: Mapping[str, JsonValue]) -> str:
+def _sent_key(model: type[BaseModel], key: str, config: Mapping[str, JsonValue]) -> str:
     for name in model.model_fields:
-        accepted = spellings(model, name)
+        accepted = aliases(model, name)
         if key == name or key in accepted:
-            sent = [spelling for spelling in (*accepted, name) if spelling in config]
-            filled = [spelling for spelling in sent if not is_blank(config[spelling])]
+            sent = [alias for alias in (*accepted, name) if alias in config]
+            filled = [alias for alias in sent if not is_blank(config[alias])]
             return next(iter(filled or sent or accepted))
     return key
 
@@ -296,7 +294,7 @@ def _as_sent(model: type[BaseModel], key: str, config: Mapping[str, JsonValue]) 
 def _reason(detail: ErrorDetails) -> str:
     kind = detail["type"]
     if kind == "string_type":
-        return f"should be a text, not of type {kind_of(detail['input'])}"
+        return f"should be a string, not of type {kind_of(detail['input'])}"
     if kind in _PLAIN:
         return _PLAIN[kind]
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")

@@ -1,4 +1,4 @@
-"""Names of fields in the configs of nodes that work on records."""
+"""Field names: types of the settings that name fields of records."""
 
 from typing import Annotated, cast
 
@@ -12,25 +12,24 @@ _NO_BRACES: dict[str, JsonValue] = {"pattern": r"^(?![\s\S]*\{\{)"}
 _SOME_NAME: dict[str, JsonValue] = {"pattern": r"^(?![\s\S]*\{\{)[\s\S]*\S"}
 
 FieldName = Annotated[str, AfterValidator(no_template), Field(json_schema_extra=_NO_BRACES)]
-"""The name of a field, or the path of one, as it is, with the spaces around it. Templates have
-nothing to be filled from."""
+"""Name or path of a field; surrounding spaces are part of it. It cannot contain templates."""
 
 
 def as_items(value: object) -> object:
-    """The items of a list, or of a text with commas or lines; those left blank are left out.
+    """Return the items of a list, or of a string with commas or lines, without blank ones.
 
-    Of a text the spaces around each item are left out too.
+    The spaces around the items of a string are removed.
     """
     if isinstance(value, str):
         value = [item.strip() for item in value.replace("\n", ",").split(",")]
     if not isinstance(value, list):
-        raise ValueError("should be a list, or a text with commas")  # noqa: TRY004 - pydantic takes no other
+        raise ValueError("should be a list, or a string with commas")  # noqa: TRY004 - pydantic needs a ValueError
     items = cast("list[JsonValue]", value)
     return [item for item in items if item is not None and str(item).strip()]
 
 
 def as_names(value: object) -> object:
-    """The names of ``as_items`` as texts, each once."""
+    """Return the distinct items of ``as_items`` as strings."""
     return list(dict.fromkeys(as_text(item) for item in cast("list[JsonValue]", as_items(value))))
 
 
@@ -49,4 +48,4 @@ FieldNames = Annotated[
     BeforeValidator(as_items, json_schema_input_type=_FormNames),
     AfterValidator(_each_once),
 ]
-"""Names of fields, each once: a list, or a text with commas or lines; a form gives the list."""
+"""Distinct names of fields: a list, or a string with commas or lines; forms send a list."""

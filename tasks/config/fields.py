@@ -10,29 +10,29 @@ from tasks.config.base import has_template
 from tasks.config.json_schema import WIDGET
 
 SECRET: dict[str, JsonValue] = {"writeOnly": True, "format": "password"}
-"""Marks a setting in the JSON Schema as one whose value is not shown again."""
+"""JSON Schema of a setting whose value is never shown."""
 LONG_TEXT: dict[str, JsonValue] = {WIDGET: "textarea"}
 NO_TEMPLATE: dict[str, JsonValue] = {"pattern": r"^(?=[\s\S]*\S)(?![\s\S]*\{\{)"}
-"""Says in the schema that a text names something, as it is: neither blank nor a template."""
+"""JSON Schema of a string that is neither blank nor a template."""
 
 
 def upper(value: object) -> object:
-    """A text in capitals, without the spaces around it; anything else as it is."""
+    """Return a string in upper case without surrounding spaces; other values are unchanged."""
     return value.strip().upper() if isinstance(value, str) else value
 
 
 def lower(value: object) -> object:
-    """Return a text in lower case, without the spaces around it; anything else as it is."""
+    """Return a string in lower case without surrounding spaces; other values are unchanged."""
     return value.strip().lower() if isinstance(value, str) else value
 
 
 def trimmed(value: object) -> object:
-    """A text without the spaces around it; anything else as it is."""
+    """Return a string without surrounding spaces; other values are unchanged."""
     return value.strip() if isinstance(value, str) else value
 
 
 class ProcessingMode(StrEnum):
-    """Whether a list is taken as one input or record by record."""
+    """Whether a list is processed as one input or record by record."""
 
     BATCH = "batch"
     PER_ROW = "perRow"
@@ -42,7 +42,7 @@ Mode = Annotated[ProcessingMode, BeforeValidator(trimmed)]
 
 
 def no_template(field: str) -> str:
-    """A placeholder in a field's name would look for a field of that text, and never find it."""
+    """Reject a placeholder in the name of a field, because such names are not filled."""
     if has_template(field):
         raise ValueError("should be the name of a field, without {{ }}")
     return field

@@ -1,8 +1,8 @@
-"""A config model as JSON Schema draft-07 and as hints for a form library.
+"""Config schema: describes a config model as JSON Schema draft-07 and as hints for a form library.
 
-What pydantic writes is made plainer here, so that strict readers take it: no null for what may be
-left out, nothing of OpenAPI's, and no references but for models that hold themselves. Marks that
-only a form needs (``x-…``) move from the schema into the hints.
+The schema of pydantic is simplified for strict readers: optional settings do not accept null,
+OpenAPI keywords are removed, and only recursive models are referenced. Keywords that only a form
+needs (``x-…``) move from the schema into the hints.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,7 @@ from engine.options import NodeOptions
 DIALECT = "http://json-schema.org/draft-07/schema#"
 
 WIDGET = "x-widget"
-"""Names the form's widget for a field: ``json_schema_extra={WIDGET: "textarea"}``."""
+"""Keyword for the form widget of a field: ``json_schema_extra={WIDGET: "textarea"}``."""
 
 SomeSchema = dict[str, Any]
 
@@ -40,8 +40,8 @@ _ANY_VALUE: SomeSchema = {
         {"type": "array", "title": "List", "items": {"$ref": f"#/definitions/{_VALUE}"}},
     ],
 }
-"""Any JSON value, said so that a form can offer each kind; an empty schema draws no field. A field
-that holds nothing is left out, so that null is among the kinds only further inside."""
+"""Any JSON value as a list of types, because forms show no field for an empty schema. Null is only
+a type of nested values, because an empty field is omitted."""
 _ANY_VALUE_INSIDE = {
     **_ANY_VALUE,
     "anyOf": [*_ANY_VALUE["anyOf"], {"type": "null", "title": "Nothing"}],
@@ -51,24 +51,24 @@ _TYPE_KEYWORDS = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "n
 
 @dataclass(frozen=True, slots=True)
 class ConfigSchema:
-    """What the catalogue tells of a config."""
+    """Description of a config in the node type catalog."""
 
     schema: SomeSchema
-    """JSON Schema draft-07; every field under the spelling that wins."""
+    """JSON Schema draft-07; each field has its first alias."""
     ui_schema: SomeSchema
-    """Hints as react-jsonschema-form reads them: order, widgets."""
+    """Hints for react-jsonschema-form: order and widgets."""
     defaults: dict[str, Any]
-    """The value that each field has when it is not set; fields without one are left out."""
+    """Default of each field that has one."""
     secret_fields: list[str] = field(default_factory=list[str])
-    """JSON pointers into a config; ``*`` stands for every item of a list or every key."""
+    """JSON pointers into a config; ``*`` matches each item of a list and each key."""
 
 
 @cache
 def describe_config(model: type[BaseModel]) -> ConfigSchema:
-    """The schema and the hints of a config model. Shared: do not change what it gives.
+    """Return the schema and hints of a config model; the cached value must not be changed.
 
     Raises:
-        PydanticInvalidForJsonSchema: the model has a field that JSON cannot carry.
+        PydanticInvalidForJsonSchema: If JSON cannot represent a field of the model.
     """
     written: SomeSchema = model.model_json_schema(
         ref_template="#/definitions/{model}", schema_generator=_PlainJsonSchema
@@ -86,7 +86,7 @@ def describe_config(model: type[BaseModel]) -> ConfigSchema:
 
 
 def required_when(needed: str, key: str, value: str, **more: Any) -> SomeSchema:
-    """Says in a schema that ``needed`` must be there when ``key`` has ``value``; ``more`` of it."""
+    """Return a schema that requires ``needed``, with keywords ``more``, if ``key`` is ``value``."""
     return {
         "if": {"properties": {key: {"const": value}}, "required": [key]},
         "then": {"properties": {needed: more}, "required": [needed]},
@@ -94,7 +94,7 @@ def required_when(needed: str, key: str, value: str, **more: Any) -> SomeSchema:
 
 
 class _PlainJsonSchema(GenerateJsonSchema):
-    """pydantic's schema without null for what may be left out, and without OpenAPI's keywords."""
+    """Generates pydantic's schema without null for optional settings and OpenAPI keywords."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
@@ -114,7 +114,7 @@ class _PlainJsonSchema(GenerateJsonSchema):
 
 @dataclass(slots=True)
 class _SchemaInliner:
-    """Puts every definition where it is used; what holds itself is kept as a definition."""
+    """Replaces references by their definitions; recursive definitions are kept."""
 
     definitions: SomeSchema
     kept: SomeSchema = field(default_factory=dict[str, Any])
@@ -124,18 +124,18 @@ class _SchemaInliner:
         reference = schema.pop("$ref", None)
         if isinstance(reference, str):
             name = reference.rpartition("/")[2]
-            if name not in inside and not self._holds_itself(name):
+            if name not in inside and not self._is_recursive(name):
                 return self.without_references({**self.definitions[name], **schema}, inside)
             if name not in self.kept:
                 self.kept[name] = {}
                 self.kept[name] = self.without_references(self.definitions[name], (*inside, name))
-            # Beside a reference draft-07 reads nothing.
-            here = {"$ref": f"#/definitions/{name}"}
-            return {**schema, "allOf": [here]} if schema else here
+            # In allOf, because draft-07 ignores keywords next to a reference.
+            reference = {"$ref": f"#/definitions/{name}"}
+            return {**schema, "allOf": [reference]} if schema else reference
         if "enum" not in schema:
             schema = {key: self._inside(key, value, inside) for key, value in schema.items()}
         if schema.get("type") == "object":
-            _required_texts_are_not_blank(schema)
+            _reject_blank_required_strings(schema)
         return schema
 
     def _inside(self, key: str, value: Any, inside: tuple[str, ...]) -> Any:
@@ -157,20 +157,20 @@ class _SchemaInliner:
             return {**deepcopy(_ANY_VALUE), **schema}
         return schema
 
-    def _holds_itself(self, name: str) -> bool:
-        todo, seen = [name], set[str]()
-        while todo:
-            for found in _references(self.definitions[todo.pop()]):
-                if found == name:
+    def _is_recursive(self, name: str) -> bool:
+        pending, visited = [name], set[str]()
+        while pending:
+            for reference in _references(self.definitions[pending.pop()]):
+                if reference == name:
                     return True
-                if found not in seen:
-                    seen.add(found)
-                    todo.append(found)
+                if reference not in visited:
+                    visited.add(reference)
+                    pending.append(reference)
         return False
 
 
 def plain(text: str) -> str:
-    """A docstring's text on one line, its literals in ordinary quotation marks."""
+    """Return a docstring on one line, with literals in ordinary quotation marks."""
     return " ".join(text.replace("``", "'").split())
 
 
@@ -187,8 +187,8 @@ def _references(schema: object) -> Iterator[str]:
             yield from _references(item)
 
 
-def _required_texts_are_not_blank(schema: SomeSchema) -> None:
-    """A blank text counts as not set, so a required one must have something in it."""
+def _reject_blank_required_strings(schema: SomeSchema) -> None:
+    """Reject blank strings for required settings, because a blank string counts as not set."""
     for key in schema.get("required", ()):
         item = schema.get("properties", {}).get(key, {})
         if item.get("type") == "string" and not {"enum", "const", "pattern"} & item.keys():
@@ -196,7 +196,7 @@ def _required_texts_are_not_blank(schema: SomeSchema) -> None:
 
 
 def _own_fields_first(schema: SomeSchema) -> SomeSchema:
-    """What the type is about comes before what every node may carry."""
+    """Return the schema with the settings of the type before the common options."""
     common = [field.alias or name for name, field in NodeOptions.model_fields.items()]
     properties: SomeSchema = schema.get("properties", {})
     own = {key: item for key, item in properties.items() if key not in common}
@@ -205,7 +205,7 @@ def _own_fields_first(schema: SomeSchema) -> SomeSchema:
 
 
 def _take_hints(schema: SomeSchema) -> SomeSchema:
-    """Takes the marks for forms out of ``schema`` and gives them as hints of the same shape."""
+    """Remove the form keywords from ``schema``, and return them as hints of the same shape."""
     hints: SomeSchema = {}
     widget = schema.pop(WIDGET, None)
     if widget is None and schema.get("format") == "password":

@@ -7,16 +7,16 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 from pydantic import AliasChoices, BaseModel
 
-from engine.json_values import JsonValue
+from engine.json_values import JsonValue, is_list, is_object
 
 _ROW_IDS = frozenset({"id", "_id", "uuid"})
-"""Keys by which an editor tells its rows apart."""
+"""Keys with which an editor identifies rows."""
 IS_BLANK_ROW = "is_blank_row"
-"""The class method by which a row model decides for itself."""
+"""Name of the class method with which a row model replaces the default rule."""
 
 
-def spellings(model: type[BaseModel], name: str) -> list[str]:
-    """The config keys under which a field is accepted, the one that wins first."""
+def aliases(model: type[BaseModel], name: str) -> list[str]:
+    """Return the config keys of a field, in order of precedence."""
     alias = model.model_fields[name].validation_alias
     if isinstance(alias, AliasChoices):
         return [choice for choice in alias.choices if isinstance(choice, str)]
@@ -30,10 +30,7 @@ def is_blank(value: JsonValue) -> bool:
 
 def without_blank_rows(model: type[BaseModel] | None, rows: JsonValue) -> JsonValue:
     """Return the rows of a list without the blank ones; a value that is not a list as it is."""
-    if not isinstance(rows, list):
-        return rows
-    items = cast("list[JsonValue]", rows)
-    return [row for row in items if not is_blank_row(model, row)]
+    return [row for row in rows if not is_blank_row(model, row)] if is_list(rows) else rows
 
 
 def sent_index(model: type[BaseModel] | None, rows: list[JsonValue], index: int) -> int:
@@ -45,21 +42,20 @@ def sent_index(model: type[BaseModel] | None, rows: list[JsonValue], index: int)
 def is_blank_row(model: type[BaseModel] | None, row: JsonValue) -> bool:
     """Return whether a row has no values yet.
 
-    Of a setting that is chosen from a list, the default counts as no value, because a new row has
-    one; so does every choice in a row whose other settings are there and blank.
+    The default of a choice counts as blank, because a new row has it. If the row has other settings
+    and all of them are blank, every choice counts as blank.
     """
-    if is_blank(row) or not isinstance(row, Mapping) or model is None:
+    if not is_object(row) or model is None:
         return is_blank(row)
-    decide = getattr(model, IS_BLANK_ROW, None)
-    fields = cast("Mapping[str, JsonValue]", row)
-    if decide is not None:
-        return bool(decide(fields))
+    rule = getattr(model, IS_BLANK_ROW, None)
+    if rule is not None:
+        return bool(rule(row))
     choices, ids = _choices(model), _ROW_IDS - model.model_fields.keys()
-    values = [value for key, value in fields.items() if key not in {*choices, *ids}]
+    values = [value for key, value in row.items() if key not in {*choices, *ids}]
     if values:
         return all(map(_is_empty, values))
     return all(
-        is_blank(value) or value == choices[key] for key, value in fields.items() if key in choices
+        is_blank(value) or value == choices[key] for key, value in row.items() if key in choices
     )
 
 
@@ -69,7 +65,7 @@ def _is_empty(value: JsonValue) -> bool:
 
 @cache
 def row_models(model: type[BaseModel]) -> Mapping[str, type[BaseModel] | None]:
-    """Return the settings that are lists, by every spelling, with the model of their rows."""
+    """Return the list settings, by each alias, with the model of their rows."""
     verbatim = getattr(model, "verbatim", frozenset[str]())
     found: dict[str, type[BaseModel] | None] = {}
     for name, info in model.model_fields.items():
@@ -82,18 +78,18 @@ def row_models(model: type[BaseModel]) -> Mapping[str, type[BaseModel] | None]:
         row_type = cast("object", row)
         is_model = isinstance(row_type, type) and issubclass(row_type, BaseModel)
         kept = cast("type[BaseModel]", row_type) if is_model else None
-        found.update(dict.fromkeys([*spellings(model, name), name], kept))
+        found.update(dict.fromkeys([*aliases(model, name), name], kept))
     return found
 
 
 @cache
 def _choices(model: type[BaseModel]) -> Mapping[str, JsonValue]:
-    """Return the keys whose value is picked from a list, each with its default."""
+    """Return the keys of choices, each with its default."""
     found: dict[str, JsonValue] = {}
     for name, info in model.model_fields.items():
         kind: Any = info.annotation
         if get_origin(kind) is Literal or (
             isinstance(kind, type) and issubclass(kind, Enum | bool)
         ):
-            found.update(dict.fromkeys([*spellings(model, name), name], info.default))
+            found.update(dict.fromkeys([*aliases(model, name), name], info.default))
     return found

@@ -1,15 +1,15 @@
-"""The condition: tests its input and says which way the run goes."""
+"""condition node: tests its input and selects the outputs that are live."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal
 
 from prefect import task
 from pydantic import BeforeValidator, Field
 
 from engine.conditions import Comparison, Operator, holds_for
 from engine.errors import NodeError
-from engine.json_values import JsonValue, Missing, lookup
+from engine.json_values import JsonValue, Missing, is_list, is_object, lookup
 from offload import count_read
 from tasks.compute import compute
 from tasks.config.base import TEMPLATED, FormModel, NodeConfig, fill, has_template, read_config
@@ -36,66 +36,65 @@ _TestedField = Annotated[str, TEMPLATED, Field(title="Field")]
 
 
 class AdditionalCondition(FormModel, title="Condition"):
-    """One more test of a condition."""
+    """An additional comparison of a condition."""
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"value"})
 
     field: _TestedField
     """The field to test; ``a.b.0.c`` reaches inside. ``loop.item``, or a template."""
     operator: _Operator = Field(default=Operator.EQUALS, title="Comparison")
-    """How the field is held against the value."""
+    """The comparison of the field with the value."""
     value: JsonValue = Field(default=None, title="Value")
-    """What the field is held against; may hold templates."""
+    """The value to compare with; may contain templates."""
 
 
 class ComparisonsConfig(NodeConfig):
-    """The tests that a condition makes, and a filter on each record."""
+    """Comparisons of the input of a condition, or of each record of a filter."""
 
-    __test__ = False  # pytest would take the name for a test class
     verbatim: ClassVar[frozenset[str]] = frozenset({"condition_value"})
 
     condition_field: _TestedField
     """The field to test; ``a.b.0.c`` reaches inside. ``loop.item``, or a template."""
     condition_operator: _Operator = Field(default=Operator.EQUALS, title="Comparison")
-    """How the field is held against the value."""
+    """The comparison of the field with the value."""
     condition_value: Annotated[JsonValue, TEMPLATED] = Field(default=None, title="Value")
-    """What the field is held against; may hold templates."""
+    """The value to compare with; may contain templates."""
     additional_conditions: Annotated[list[AdditionalCondition], TEMPLATED] = Field(
         default_factory=list[AdditionalCondition], title="Further conditions"
     )
-    """Tests beside the first."""
+    """Comparisons in addition to the first one."""
     logical_operator: Annotated[Literal["AND", "OR"], BeforeValidator(upper)] = Field(
         default="AND", title="Combination"
     )
-    """Whether all tests must hold, or one."""
+    """Whether all comparisons must be true, or at least one."""
 
 
 class ConditionConfig(
     ComparisonsConfig, title="Condition", category="flow", outputs=("true", "false")
 ):
-    """Tests its input and picks the way on."""
+    """Tests its input and selects an output."""
 
     processing_mode: Mode = Field(default=ProcessingMode.BATCH, title="Processing")
-    """``perRow`` sorts the records of a list into those that pass and those that do not."""
+    """``perRow`` sends each record of a list to the output ``true`` or ``false``."""
 
 
 @task(name="condition")
 async def handle_condition(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Tests the input, or sorts the records of a list.
+    """Test the input, or each record of a list.
 
-    ``batch``: ``conditionResult`` says which way; ``perRow`` on a list: ``trueRecords`` and
-    ``falseRecords``. ``outputData`` is the input, unchanged, in both.
+    The result has ``conditionResult`` for ``batch``, and ``trueRecords`` and ``falseRecords`` for
+    ``perRow`` on a list. ``outputData`` is the unchanged input.
 
     Raises:
-        NodeError: the config is not valid, or a test cannot be made; names field and value.
+        NodeError: If the config is invalid, or the field and the value cannot be compared.
     """
     return await compute((node, input_data), _condition, node, input_data)
 
 
 def _condition(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     config = read_config(ConditionConfig, node)
-    if config.processing_mode == ProcessingMode.PER_ROW and isinstance(input_data, list):
-        return _sort_records(config, cast("list[JsonValue]", input_data))
+    if config.processing_mode == ProcessingMode.PER_ROW and is_list(input_data):
+        return _test_records(config, input_data)
     passed = _passes(config, _first_record(input_data))
     return {
         "success": True,
@@ -105,46 +104,45 @@ def _condition(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonVal
     }
 
 
-def _sort_records(config: ConditionConfig, records: list[JsonValue]) -> dict[str, JsonValue]:
-    passing, others = sort_records(config, records)
+def _test_records(config: ConditionConfig, records: list[JsonValue]) -> dict[str, JsonValue]:
+    passed, failed = partition_records(config, records)
     return {
         "success": True,
-        "message": f"Condition is true for {len(passing)} of {len(records)} records, "
-        f"false for {len(others)}",
+        "message": f"Condition is true for {len(passed)} of {len(records)} records, "
+        f"false for {len(failed)}",
         "outputData": records,
-        "trueRecords": passing,
-        "falseRecords": others,
+        "trueRecords": passed,
+        "falseRecords": failed,
     }
 
 
-def sort_records(
+def partition_records(
     config: ComparisonsConfig, records: Sequence[JsonValue]
 ) -> tuple[list[JsonValue], list[JsonValue]]:
-    """The records that pass the tests, and those that do not, each in their order.
+    """Return the records that pass the comparisons, and the others, in their order.
 
     Raises:
-        NodeError: a test cannot be made; names record, field and value.
+        NodeError: If a field and a value cannot be compared; the message names the record.
     """
-    passing: list[JsonValue] = []
-    others: list[JsonValue] = []
+    passed: list[JsonValue] = []
+    failed: list[JsonValue] = []
     for index, record in enumerate(records):
         count_read(VALUE_COST)
         try:
-            (passing if _passes(config, record) else others).append(record)
+            (passed if _passes(config, record) else failed).append(record)
         except NodeError as error:
             raise NodeError(f"record {index}: {error}", retryable=False) from None
-    return passing, others
+    return passed, failed
 
 
 def _first_record(data: JsonValue) -> JsonValue:
-    if isinstance(data, list):
-        records = cast("list[JsonValue]", data)
-        return records[0] if records else cast("Mapping[str, JsonValue]", {})
+    if is_list(data):
+        return data[0] if data else {}
     return data
 
 
 def _passes(config: ComparisonsConfig, record: JsonValue) -> bool:
-    # Lazily: a test that is not needed any more must not fail over its value.
+    # Lazily, because a comparison that is not needed must not fail.
     outcomes = _outcomes(config, record)
     return any(outcomes) if config.logical_operator == "OR" else all(outcomes)
 
@@ -152,47 +150,48 @@ def _passes(config: ComparisonsConfig, record: JsonValue) -> bool:
 def _outcomes(config: ComparisonsConfig, record: JsonValue) -> Iterator[bool]:
     first = Comparison(config.condition_field, config.condition_operator, config.condition_value)
     yield _holds("conditionField", "conditionValue", first, record)
-    for index, further in enumerate(config.additional_conditions):
+    for index, condition in enumerate(config.additional_conditions):
         setting = f"additionalConditions.{index}"
-        test = Comparison(further.field, further.operator, further.value)
-        yield _holds(f"{setting}.field", f"{setting}.value", test, record)
+        comparison = Comparison(condition.field, condition.operator, condition.value)
+        yield _holds(f"{setting}.field", f"{setting}.value", comparison, record)
 
 
-def _holds(field_setting: str, value_setting: str, test: Comparison, record: JsonValue) -> bool:
-    found = _found(field_setting, test.field, record)
-    # The editor keeps the value when the operator is changed to one that needs none.
-    unused = test.operator in _WITHOUT_VALUE
-    value = None if unused else fill(value_setting, test.value, record)
-    return holds_for(replace(test, value=value), found)
+def _holds(
+    field_setting: str, value_setting: str, comparison: Comparison, record: JsonValue
+) -> bool:
+    found = _field_value(field_setting, comparison.field, record)
+    # The editor keeps the value when the new operator does not use it.
+    unused = comparison.operator in _WITHOUT_VALUE
+    value = None if unused else fill(value_setting, comparison.value, record)
+    return holds_for(replace(comparison, value=value), found)
 
 
-def _found(setting: str, field: str, record: JsonValue) -> JsonValue | Missing:
+def _field_value(setting: str, field: str, record: JsonValue) -> JsonValue | Missing:
     """Return the value of a tested field.
 
-    A field of the record takes precedence. ``loop.item`` and the like are those of the loop around
-    the node; anything else that templates know is written as a template.
+    A field of the record takes precedence over ``loop.item`` and the other fields of the enclosing
+    loop. All other names of templates must be written as a template.
     """
     if has_template(field):
         return fill(setting, field, record)
     found = lookup(record, field)
     if isinstance(found, Missing) and field.startswith(_LOOP):
-        return _of_loop(field)
+        return _loop_value(field)
     return found
 
 
-def _of_loop(field: str) -> JsonValue | Missing:
-    around = current_node_run().loop()
-    if isinstance(around, Missing):
+def _loop_value(field: str) -> JsonValue | Missing:
+    loop = current_node_run().loop()
+    if not is_object(loop):
         raise NodeError(
-            f"there is no '{field}': the input has no such field, and the node is not inside a "
-            "loop",
+            f"the input has no field '{field}', and the node is not inside a loop",
             retryable=False,
         )
-    loop, path = cast("Mapping[str, JsonValue]", around), field.removeprefix(_LOOP)
-    while path.startswith(_OUTER) and "outer" in loop:
-        loop, path = loop["outer"], path.removeprefix(_OUTER)
+    path = field.removeprefix(_LOOP)
+    while path.startswith(_OUTER) and is_object(outer := loop.get("outer")):
+        loop, path = outer, path.removeprefix(_OUTER)
     found = lookup(loop, path)
-    # A field that an item does not have is missing as in any record; a wrong name is an error.
+    # A missing field of the item is treated like that of a record; another name is an error.
     if isinstance(found, Missing) and path.partition(".")[0] != "item":
         names = ", ".join(sorted(loop))
         raise NodeError(f"the loop has no field '{field}' (it has: {names})", retryable=False)

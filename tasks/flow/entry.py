@@ -1,6 +1,6 @@
-"""Where a run begins and ends: trigger, webhook, manualInput, output, and the comment."""
+"""Entry and pass-through nodes: trigger, manualInput, output, comment and disabled nodes."""
 
-# ruff: noqa: ARG001 - every handler takes a node and an input, whether it needs them or not
+# ruff: noqa: ARG001 - all handlers have the same parameters
 
 from typing import Any, ClassVar
 
@@ -13,11 +13,11 @@ from tasks.config.fields import LONG_TEXT
 
 
 class TriggerConfig(NodeConfig, title="Trigger", category="start", inputs=()):
-    """Starts a run and passes the payload on."""
+    """Starts an execution and passes on its payload."""
 
 
 class ManualInputConfig(NodeConfig, title="Manual input", category="start", inputs=()):
-    """A value typed into the workflow, or given with the execution."""
+    """A value of the workflow, or of the inputs of the execution."""
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"input_var_value"})
 
@@ -26,36 +26,36 @@ class ManualInputConfig(NodeConfig, title="Manual input", category="start", inpu
         title="Name",
         validation_alias=AliasChoices("inputVarName", "manualInputVarName", "variableName"),
     )
-    """The field of the output that holds the value."""
+    """The field of the output that contains the value."""
     input_var_value: JsonValue = Field(
         default=None,
         title="Value",
         validation_alias=AliasChoices("inputVarValue", "manualInputVarValue", "variableValue"),
     )
-    """Any value; a text that is a number becomes that number."""
+    """Any value; a numeric string becomes a number."""
 
 
 class OutputConfig(NodeConfig, title="Output", category="end"):
-    """Marks its input as the result of the run."""
+    """Marks its input as the result of the execution."""
 
 
 class CommentConfig(NodeConfig, title="Comment", category="note"):
-    """A note in the editor; inside a path it passes its input on."""
+    """A note in the editor; inside a path it passes on its input."""
 
     comment_text: str = Field(default="", title="Text", json_schema_extra=LONG_TEXT)
-    """What the note says."""
+    """The text of the note."""
 
 
 @task(name="trigger")
 async def handle_trigger(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Passes its payload on, ``{}`` when there is none."""
+    """Return the payload, or ``{}``."""
     payload: JsonValue = {} if input_data is None else input_data
     return {"success": True, "message": "Workflow triggered", "outputData": payload}
 
 
 @task(name="manualInput")
 async def handle_manual_input(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """``{name: value}``; a text that is a number becomes that number."""
+    """Return ``{name: value}``; a numeric string becomes a number."""
     config = read_config(ManualInputConfig, node)
     value = config.input_var_value
     if isinstance(value, str):
@@ -67,7 +67,7 @@ async def handle_manual_input(node: dict[str, Any], input_data: JsonValue) -> di
 
 @task(name="output")
 async def handle_output(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Passes its input on, marked as the result of the run."""
+    """Return the input, marked as the result of the execution."""
     return {
         "success": True,
         "message": "Output reached",
@@ -78,13 +78,13 @@ async def handle_output(node: dict[str, Any], input_data: JsonValue) -> dict[str
 
 @task(name="comment")
 async def handle_comment(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Passes its input on."""
+    """Return the input."""
     return {"success": True, "message": "Comment passed", "outputData": input_data}
 
 
 @task(name="disabled")
 async def handle_disabled(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Passes its input on, in place of the handler of a node that is disabled."""
+    """Return the input; replaces the handler of a disabled node."""
     return {
         "success": True,
         "message": "The node is disabled: its input passes through",

@@ -1,4 +1,4 @@
-"""The node that calls another workflow and goes on with what comes out of it."""
+"""subworkflow node: runs another workflow and passes on its result."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, cast
@@ -7,14 +7,14 @@ from prefect import task
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 
 from engine.errors import NodeError
-from engine.json_values import JsonValue, kind_of
+from engine.json_values import JsonValue, is_object, kind_of
 from engine.options import TimeLimit
 from engine.parking import PARK
 from engine.subworkflow_calls import CALL
 from tasks.compute import compute
 from tasks.config.base import TEMPLATED, Name, NodeConfig, fill, has_template, read_config
 from tasks.config.fields import NO_TEMPLATE
-from tasks.flow.wait import given_up
+from tasks.flow.wait import timeout_park
 
 _MAX_ID_CHARS = 500
 
@@ -28,10 +28,10 @@ def _is_an_id(text: str) -> str:
 
 
 def _as_inputs(value: object) -> object:
-    """An object, or a template that becomes one."""
+    """Accept an object or a template."""
     if value is None or isinstance(value, Mapping) or (isinstance(value, str) and "{{" in value):
         return cast("object", value)
-    raise ValueError(f"should be an object, or a template that gives one, not a {kind_of(value)}")
+    raise ValueError(f"should be an object, or a template for one, not of type {kind_of(value)}")
 
 
 _FormInputs = (
@@ -41,26 +41,26 @@ _FormInputs = (
 
 
 class SubworkflowConfig(NodeConfig, title="Subworkflow", category="flow"):
-    """Runs another workflow and passes on what comes out of it."""
+    """Runs another workflow and passes on its result."""
 
     subworkflow_id: Annotated[Name, AfterValidator(_is_an_id)] = Field(
         title="Workflow",
         validation_alias=AliasChoices("subworkflowId", "workflowId"),
         json_schema_extra={**NO_TEMPLATE, "maxLength": _MAX_ID_CHARS},
     )
-    """The id of the workflow, which runs as it is saved when the node begins."""
+    """The id of the workflow; the version that is saved when the node starts is run."""
     subworkflow_inputs: Annotated[
         JsonValue, BeforeValidator(_as_inputs, json_schema_input_type=_FormInputs), TEMPLATED
     ] = Field(default=None, title="Inputs")
-    """What its nodes take, by node id; other keys together are its trigger's payload. May hold
-    templates. Without it the input of this node is that payload."""
+    """Inputs of its nodes by node id; all other keys together are the payload of its trigger. May
+    contain templates. By default the input of this node is the payload."""
     timeout_seconds: TimeLimit = Field(default=None, title="Time to end")
-    """Seconds that the other workflow has, up to a year; without it for ever."""
+    """Maximum seconds for the other workflow, up to a year; unlimited by default."""
 
 
 @task(name="subworkflow")
 async def handle_subworkflow(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Says what shall be called; the node then waits for it."""
+    """Return the call; the node is parked until the other workflow ends."""
     return await compute((node, input_data), _subworkflow, node, input_data)
 
 
@@ -71,12 +71,12 @@ def _subworkflow(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonV
         call["payload"] = input_data
     else:
         inputs = fill("subworkflowInputs", config.subworkflow_inputs, input_data)
-        if not isinstance(inputs, Mapping):
+        if not is_object(inputs):
             reason = f"subworkflowInputs: should be an object, not of type {kind_of(inputs)}"
             raise NodeError(reason, retryable=False)
-        call["inputs"] = cast("JsonValue", inputs)
-    late = f"subworkflow '{config.subworkflow_id}' did not end within"
-    limit = given_up(late, config.timeout_seconds, ", and was cancelled")
+        call["inputs"] = inputs
+    message = f"subworkflow '{config.subworkflow_id}' did not end within"
+    limit = timeout_park(message, config.timeout_seconds, ", and was cancelled")
     return {
         "success": True,
         "message": f"Calls the workflow '{config.subworkflow_id}'",

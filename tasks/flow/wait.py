@@ -1,4 +1,4 @@
-"""Nodes that park the execution until a moment, or until somebody answers: wait and approval."""
+"""wait and approval nodes: park the execution until a time, or until it is resumed."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -24,7 +24,7 @@ from tasks.config.base import (
 from tasks.config.json_schema import WIDGET
 
 MAX_WAIT_SECONDS = 10 * 366 * 86_400
-"""Ten years: whoever asks for more means something else."""
+"""Maximum wait, in seconds: ten years, because a longer wait is almost certainly a mistake."""
 
 
 _TEMPLATE: dict[str, Any] = {"type": "string", "title": "Template", "pattern": r"\{\{"}
@@ -36,7 +36,7 @@ _DURATION: dict[str, Any] = {
 }
 _TIMESTAMP: dict[str, Any] = {
     "type": "string",
-    "title": "Moment",
+    "title": "Timestamp",
     "pattern": r"^\s*\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?\s*$",
 }
 _WAIT_TARGET_REQUIRED: dict[str, Any] = {
@@ -48,16 +48,16 @@ _WAIT_TARGET_REQUIRED: dict[str, Any] = {
 class WaitConfig(
     NodeConfig, title="Wait", category="flow", json_schema_extra=_WAIT_TARGET_REQUIRED
 ):
-    """Parks the execution and then passes its input on."""
+    """Parks the execution, and then passes on its input."""
 
     wait_seconds: Annotated[
         str | None, WithJsonSchema({"anyOf": [_DURATION, _TEMPLATE]}), TEMPLATED
     ] = Field(default=None, title="Seconds")
-    """How many seconds to wait; may be a template."""
+    """Seconds to wait; may be a template."""
     wait_until: Annotated[
         str | None, WithJsonSchema({"anyOf": [_TIMESTAMP, _TEMPLATE]}), TEMPLATED
     ] = Field(default=None, title="Until", validate_default=True)
-    """The moment to wait for, ISO 8601, in UTC where it names no zone; may be a template."""
+    """The ISO 8601 timestamp to wait for, by default in UTC; may be a template."""
 
     @field_validator("wait_seconds")
     @classmethod
@@ -68,35 +68,35 @@ class WaitConfig(
 
     @field_validator("wait_until")
     @classmethod
-    def _is_a_moment(cls, text: str | None, info: ValidationInfo) -> str | None:
+    def _is_a_timestamp(cls, text: str | None, info: ValidationInfo) -> str | None:
         if text is None:
             if info.data.get("wait_seconds", "") is None:
                 raise MissingSettingError("or waitSeconds is required")
         elif not has_template(text):
-            _moment(text)
+            _timestamp(text)
         return text
 
 
-_ANSWERS = (
+_OUTPUTS = (
     Port("true", "Approved", ("approved", "approve", "accepted", "accept", "yes", "y", "1")),
     Port("false", "Rejected", ("rejected", "reject", "declined", "denied", "no", "n", "0")),
 )
 
 
-class ApprovalConfig(NodeConfig, title="Approval", category="flow", outputs=_ANSWERS):
-    """Parks the execution until somebody approves or rejects."""
+class ApprovalConfig(NodeConfig, title="Approval", category="flow", outputs=_OUTPUTS):
+    """Parks the execution until a user approves or rejects."""
 
     approval_message: Annotated[str, TEMPLATED] = Field(
         default="", title="Message", json_schema_extra={WIDGET: "textarea"}
     )
-    """What whoever answers is told; may hold templates."""
-    timeout_seconds: TimeLimit = Field(default=None, title="Time to answer")
-    """Seconds that people have, up to a year; without it for ever."""
+    """The message for the user; may contain templates."""
+    timeout_seconds: TimeLimit = Field(default=None, title="Time limit")
+    """Maximum seconds to wait, up to a year; unlimited by default."""
 
 
 @task(name="wait")
 async def handle_wait(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Passes its input on, later."""
+    """Return the input; the node is parked until the time."""
     return await compute((node, input_data), _wait, node, input_data)
 
 
@@ -104,10 +104,10 @@ def _wait(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     config = read_config(WaitConfig, node)
     try:
         if config.wait_seconds is not None:
-            given = as_text(fill("waitSeconds", config.wait_seconds, input_data))
-            until = datetime.now(UTC) + timedelta(seconds=_seconds(given))
+            seconds = _seconds(as_text(fill("waitSeconds", config.wait_seconds, input_data)))
+            until = datetime.now(UTC) + timedelta(seconds=seconds)
         else:
-            until = _moment(fill_text("waitUntil", config.wait_until or "", input_data))
+            until = _timestamp(fill_text("waitUntil", config.wait_until or "", input_data))
     except ValueError as error:
         raise NodeError(f"the wait {error}", retryable=False) from None
     return {
@@ -120,7 +120,7 @@ def _wait(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
 
 @task(name="approval")
 async def handle_approval(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Passes its input on to one side or the other, once somebody answered."""
+    """Return the input; the resumption selects the output ``true`` or ``false``."""
     return await compute((node, input_data), _approval, node, input_data)
 
 
@@ -130,19 +130,22 @@ def _approval(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValu
         "success": True,
         "message": fill_text("approvalMessage", config.approval_message, input_data),
         "outputData": input_data,
-        PARK: {"asks": True, **given_up("nobody answered within", config.timeout_seconds)},
+        PARK: {
+            "asks": True,
+            **timeout_park("no decision within", config.timeout_seconds),
+        },
     }
 
 
-def given_up(what: str, seconds: float | None, then: str = "") -> dict[str, JsonValue]:
-    """The part of a ``park`` that fails the node after a time limit; nothing where there is none.
+def timeout_park(prefix: str, seconds: float | None, suffix: str = "") -> dict[str, JsonValue]:
+    """Return the fields of ``park`` that fail the node after a time limit, or ``{}`` without one.
 
-    ``what`` and ``then`` stand before and behind the seconds in the error.
+    The error consists of ``prefix``, the seconds and ``suffix``.
     """
     if seconds is None:
         return {}
     until = datetime.now(UTC) + timedelta(seconds=seconds)
-    return {"until": until.isoformat(), "fail": f"{what} {seconds:g} s{then}"}
+    return {"until": until.isoformat(), "fail": f"{prefix} {seconds:g} s{suffix}"}
 
 
 def _seconds(text: str) -> float:
@@ -152,9 +155,9 @@ def _seconds(text: str) -> float:
     return float(seconds)
 
 
-def _moment(text: str) -> datetime:
+def _timestamp(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text.strip())
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        timestamp = datetime.fromisoformat(text.strip())
+        return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError(f"should be a moment in ISO 8601, not '{text}'") from None
+        raise ValueError(f"should be an ISO 8601 timestamp, not '{text}'") from None

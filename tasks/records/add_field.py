@@ -8,7 +8,7 @@ from pydantic import AliasChoices, Field
 from engine.json_values import JsonValue
 from tasks.compute import compute
 from tasks.config.base import TEMPLATED, NodeConfig, fill, read_config
-from tasks.records.records import Record, change_records
+from tasks.records.records import Record, map_records
 
 
 class AddFieldConfig(NodeConfig, title="Add field", category="data"):
@@ -21,19 +21,19 @@ class AddFieldConfig(NodeConfig, title="Add field", category="data"):
         title="Name",
         validation_alias=AliasChoices("addFieldName", "fieldName"),
     )
-    """The field's name, taken as it is."""
+    """The name of the field, without templates."""
     add_field_value: Annotated[JsonValue, TEMPLATED] = Field(
         default=None, title="Value", validation_alias=AliasChoices("addFieldValue", "fieldValue")
     )
-    """Any value; may hold templates over the record."""
+    """Any value; may contain templates over the record."""
 
 
 @task(name="addField")
 async def handle_add_field(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """A copy of the object, or of each record of the list, with one more field.
+    """Return a copy of the object, or of each record of the list, with one more field.
 
     Raises:
-        NodeError: the input is neither, a record is no object, or a template's field is missing.
+        NodeError: If the input is not records, or a field of a template is missing.
     """
     return await compute((node, input_data), _add_field, node, input_data)
 
@@ -41,7 +41,7 @@ async def handle_add_field(node: dict[str, Any], input_data: JsonValue) -> dict[
 def _add_field(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     config = read_config(AddFieldConfig, node)
     data: JsonValue = {} if input_data is None else input_data
-    output = change_records(data, lambda record: _extended(config, record))
+    output = map_records(data, lambda record: _with_field(config, record))
     return {
         "success": True,
         "message": f"Field '{config.add_field_name}' added",
@@ -49,6 +49,6 @@ def _add_field(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonVal
     }
 
 
-def _extended(config: AddFieldConfig, record: Record) -> dict[str, JsonValue]:
+def _with_field(config: AddFieldConfig, record: Record) -> dict[str, JsonValue]:
     value = fill("addFieldValue", config.add_field_value, record)
     return {**record, config.add_field_name: value}

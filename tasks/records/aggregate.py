@@ -1,4 +1,4 @@
-"""The aggregate: one record for each group of records, with sums, counts and the like."""
+"""aggregate node: makes one record of each group of records, with sums, counts and others."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation, localcontext
@@ -24,19 +24,24 @@ from offload import check_stop
 from tasks.config.base import FormModel, MissingSettingError, NodeConfig, read_config
 from tasks.config.field_names import FieldName, FieldNames
 from tasks.config.rows import is_blank
-from tasks.records.columns import IfMissing, OnMissing
-from tasks.records.records import OutputLimit, Record, as_records
+from tasks.records.records import (
+    MissingPolicy,
+    OnMissing,
+    OutputLimit,
+    Record,
+    as_records,
+    require_fields,
+)
 
 MAX_GROUP_FIELDS = 20
 MAX_AGGREGATIONS = 100
-_NAMES_SHOWN = 20
 
 _EXACT = Context(prec=5_000, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[Inexact, InvalidOperation])
-"""Digits enough for the sum of any JSON numbers, so that their order cannot matter."""
+"""Enough precision that the sum of any JSON numbers is exact and independent of their order."""
 
 
 class Operation(StrEnum):
-    """What becomes of the values of a group."""
+    """How the values of a group are combined."""
 
     COUNT = "count"
     COUNT_DISTINCT = "countDistinct"
@@ -53,10 +58,10 @@ def _as_operation(value: object) -> object:
     if not isinstance(value, str):
         return value
     head, *rest = value.strip().split("_")
-    spelling = head + "".join(word.capitalize() for word in rest)
-    if spelling not in set(Operation):
-        raise ValueError(f"is '{value}'; known are: {', '.join(Operation)}")
-    return spelling
+    operation = head + "".join(word.capitalize() for word in rest)
+    if operation not in set(Operation):
+        raise ValueError(f"is '{value}'; accepted: {', '.join(Operation)}")
+    return operation
 
 
 _FIELD_REQUIRED: dict[str, Any] = {
@@ -74,11 +79,11 @@ class Aggregation(FormModel, title="Result", json_schema_extra=_FIELD_REQUIRED):
     operation: Annotated[
         Operation, BeforeValidator(_as_operation, json_schema_input_type=Operation)
     ] = Field(default=Operation.COUNT, title="Operation")
-    """What becomes of the values of a group."""
+    """How the values of a group are combined."""
     field: FieldName = Field(default="", title="Field", validate_default=True)
-    """The field with the values, ``a.b`` reaches inside; a ``count`` without it counts records."""
+    """The field with the values; ``a.b`` is a nested field. ``count`` without it counts records."""
     name: FieldName = Field(default="", title="Name", alias="as")
-    """The name of the result; ``sum_total`` for the sum of the field ``total`` without it."""
+    """The name of the result; by default ``sum_total`` for the sum of the field ``total``."""
 
     @field_validator("field")
     @classmethod
@@ -90,7 +95,7 @@ class Aggregation(FormModel, title="Result", json_schema_extra=_FIELD_REQUIRED):
 
     @classmethod
     def is_blank_row(cls, row: Mapping[str, JsonValue]) -> bool:
-        """Return whether a row says nothing; an operation that counts needs nothing else."""
+        """Return whether a row is blank; ``count`` needs no other value."""
         values = [row[key] for key in ("field", "as", "name") if key in row]
         operation = row.get("operation")
         if is_blank(operation):
@@ -100,12 +105,12 @@ class Aggregation(FormModel, title="Result", json_schema_extra=_FIELD_REQUIRED):
 
     @property
     def result_name(self) -> str:
-        """The name of the field that holds the result."""
+        """The name of the field with the result."""
         return self.name or "_".join(filter(None, (self.operation, self.field)))
 
 
 class AggregateConfig(NodeConfig, title="Aggregate", category="data"):
-    """Makes one record of each group of records, with sums, counts and the like."""
+    """Makes one record of each group of records, with sums, counts and other results."""
 
     aggregate_group_by: FieldNames = Field(
         default_factory=list[str],
@@ -114,7 +119,7 @@ class AggregateConfig(NodeConfig, title="Aggregate", category="data"):
         json_schema_extra={"maxItems": MAX_GROUP_FIELDS},
         validation_alias=AliasChoices("aggregateGroupBy", "groupBy"),
     )
-    """The fields whose values make a group, ``a.b`` reaches inside; all is one group without."""
+    """The fields whose values define a group; ``a.b`` is a nested field. Default: one group."""
     aggregate_operations: list[Aggregation] = Field(
         default_factory=list[Aggregation],
         title="Results",
@@ -122,8 +127,10 @@ class AggregateConfig(NodeConfig, title="Aggregate", category="data"):
         validation_alias=AliasChoices("aggregateOperations", "aggregations"),
         validate_default=True,
     )
-    """The fields of the result beside those of the group; the number of records without."""
-    aggregate_missing: IfMissing = Field(default=OnMissing.ERROR, title="Fields that no record has")
+    """The results of each group; by default the number of records."""
+    aggregate_missing: MissingPolicy = Field(
+        default=OnMissing.ERROR, title="Fields that no record has"
+    )
     """``error`` fails; ``ignore`` treats the field as ``null``."""
 
     @field_validator("aggregate_operations")
@@ -135,31 +142,32 @@ class AggregateConfig(NodeConfig, title="Aggregate", category="data"):
         grouped: list[str] = info.data.get("aggregate_group_by", [])
         names = [*grouped, *(aggregation.result_name for aggregation in aggregations)]
         if twice := next(duplicates_everseen(names), None):
-            raise ValueError(f"gives two fields called '{twice}'")
+            raise ValueError(f"creates two fields '{twice}'")
         return aggregations
 
     def needs_input(self) -> bool:
-        """Return that there is nothing to aggregate without an input."""
+        """Return that the node requires an input."""
         return True
 
 
 _Indexed: TypeAlias = tuple[int, JsonValue]
-"""A value, or a record, and its place in the input."""
+"""A value or record with its index in the input."""
 
 
-# No coroutine: it runs in a thread, and a long list holds up no other execution.
+# Not a coroutine, so that it runs in a thread and a long list does not delay other executions.
 @task(name="aggregate")
 def handle_aggregate(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """A list with one record for each group, in the order in which the groups first appear.
+    """Return one record for each group, in the order in which the groups first appear.
 
     Raises:
-        NodeError: the input is no records, no record has a field, or a value does not fit its
-            operation; names record, field and value. Or the output comes to too much.
+        NodeError: If the input is not records, no record has a field, a value does not fit its
+            operation, or the output is too large.
     """
     config = read_config(AggregateConfig, node)
     records = as_records(input_data)
     if config.aggregate_missing == OnMissing.ERROR:
-        _check_fields(config, records)
+        fields = [aggregation.field for aggregation in config.aggregate_operations]
+        require_fields(records, [*config.aggregate_group_by, *filter(None, fields)])
     output: list[JsonValue]
     size = OutputLimit()
     if config.aggregate_group_by:
@@ -172,16 +180,6 @@ def handle_aggregate(node: dict[str, Any], input_data: JsonValue) -> dict[str, J
         "message": f"Aggregated {len(records)} records to {len(output)}",
         "outputData": output,
     }
-
-
-def _check_fields(config: AggregateConfig, records: Sequence[Record]) -> None:
-    fields = [aggregation.field for aggregation in config.aggregate_operations if aggregation.field]
-    for field in [*config.aggregate_group_by, *fields] if records else []:
-        if all(isinstance(lookup(record, field), Missing) for record in records):
-            names = ", ".join(sorted(records[0])[:_NAMES_SHOWN]) or "no fields"
-            raise NodeError(
-                f"no record has a field '{field}' (record 0 has: {names})", retryable=False
-            )
 
 
 def _value(record: Record, field: str) -> JsonValue:
@@ -234,12 +232,12 @@ def _numbers(aggregation: Aggregation, values: Sequence[_Indexed]) -> list[int |
         if number is not None:
             numbers.append(number)
         elif not _is_blank(value):
-            raise _refusal(aggregation, index, value, "is no number")
+            raise _value_error(aggregation, index, value, "is not a number")
     return numbers
 
 
 def _total(numbers: Sequence[int | float]) -> int | Decimal:
-    """The exact sum of the numbers as they are written: of 0.1 and 0.2 it is 0.3."""
+    """Return the exact sum of the decimal numbers: 0.1 and 0.2 result in 0.3."""
     if all(isinstance(number, int) for number in numbers):
         return sum(number for number in numbers if isinstance(number, int))
     with localcontext(_EXACT):
@@ -251,7 +249,7 @@ def _as_float(aggregation: Aggregation, number: Fraction) -> float:
         return float(number)
     except OverflowError:
         raise NodeError(
-            f"the {aggregation.operation} of field '{aggregation.field}' is too large a number",
+            f"the {aggregation.operation} of field '{aggregation.field}' is too large",
             retryable=False,
         ) from None
 
@@ -269,9 +267,9 @@ def _extreme(
         has_numbers = any(number is not None for number in numbers)
         for (index, value), number in zip(filled, numbers, strict=True):
             if number is None and not isinstance(value, str):
-                raise _refusal(aggregation, index, value, "is neither a number nor a text")
+                raise _value_error(aggregation, index, value, "is neither a number nor a string")
             if number is None and has_numbers:
-                raise _refusal(aggregation, index, value, "is no number, as others are")
+                raise _value_error(aggregation, index, value, "is not a number, unlike others")
         return _extreme_text(aggregation, filled, pick)
 
     return run
@@ -280,13 +278,13 @@ def _extreme(
 def _extreme_text(
     aggregation: Aggregation, values: Sequence[_Indexed], pick: Callable[..., Any]
 ) -> JsonValue:
-    """Return the extreme of texts; timestamps compare as points in time."""
+    """Return the extreme of strings; timestamps are compared as points in time."""
     points = [point_in_time(value) for _, value in values]
     if not any(points):
         return pick(value for _, value in values)
     if None in points:
         index, value = values[points.index(None)]
-        raise _refusal(aggregation, index, value, "is not a timestamp, as others are")
+        raise _value_error(aggregation, index, value, "is not a timestamp, unlike others")
     ranked = [(point, value) for point, (_, value) in zip(points, values, strict=True)]
     return pick(ranked, key=itemgetter(0))[1]
 
@@ -295,7 +293,7 @@ def _is_blank(value: JsonValue) -> bool:
     return isinstance(value, str) and not value.strip()
 
 
-def _refusal(aggregation: Aggregation, index: int, value: JsonValue, reason: str) -> NodeError:
+def _value_error(aggregation: Aggregation, index: int, value: JsonValue, reason: str) -> NodeError:
     return NodeError(
         f"record {index}: {aggregation.operation}: field '{aggregation.field}' is "
         f"{describe_value(value)}, which {reason}",

@@ -1,14 +1,23 @@
 """join node: makes one list of two inputs, by concatenation or as a relational join."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator
 from enum import StrEnum
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from prefect import task
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from engine.errors import NodeError
-from engine.json_values import JsonValue, Missing, hashable, kind_of, lookup, nfc
+from engine.json_values import (
+    JsonValue,
+    Missing,
+    hashable,
+    is_list,
+    is_object,
+    kind_of,
+    lookup,
+    nfc,
+)
 from offload import check_stop
 from tasks.config.base import MissingSettingError, NodeConfig, read_config
 from tasks.config.fields import trimmed
@@ -19,14 +28,14 @@ _PORTS = ("A", "B")
 
 
 class JoinStrategy(StrEnum):
-    """How the two inputs of a join become one list."""
+    """How a join combines its two inputs."""
 
     CONCAT = "concat"
     MERGE_BY_KEY = "mergeByKey"
 
 
 class JoinType(StrEnum):
-    """Which records without a match a join by key keeps."""
+    """Which records without a match a join on a key keeps."""
 
     INNER = "inner"
     OUTER = "outer"
@@ -45,7 +54,7 @@ class JoinConfig(
     inputs=("A", "B"),
     json_schema_extra=_JOIN_KEY_REQUIRED,
 ):
-    """Makes one list of two inputs, end to end or by a common key."""
+    """Makes one list of two inputs, by concatenation or on a common key."""
 
     join_strategy: Annotated[JoinStrategy, BeforeValidator(trimmed)] = Field(
         default=JoinStrategy.CONCAT, title="Strategy"
@@ -56,7 +65,7 @@ class JoinConfig(
     )
     """``inner`` drops them, ``left`` keeps those of A, ``outer`` keeps those of both."""
     join_key: str = Field(default="", title="Key", validate_default=True)
-    """The field whose values must be equal; ``a.b`` reaches inside."""
+    """The field whose values must be equal; ``a.b`` is a nested field."""
 
     @field_validator("join_key")
     @classmethod
@@ -66,14 +75,14 @@ class JoinConfig(
         return key
 
 
-# No coroutine: it runs in a thread, and long lists hold up no other execution.
+# Not a coroutine, so that it runs in a thread and long lists do not delay other executions.
 @task(name="join")
 def handle_join(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """One list of the inputs ``{"A": …, "B": …}``, end to end or joined by a key.
+    """Return one list of the inputs ``{"A": …, "B": …}``, concatenated or joined on a key.
 
     Raises:
-        NodeError: the input has other parts, a record to be joined by key is no object, or what is
-            joined by key comes to too much.
+        NodeError: If the input has other ports, a record to be joined on a key is not an object, or
+            the output is too large.
     """
     config = read_config(JoinConfig, node)
     left, right = _by_port(input_data)
@@ -94,41 +103,36 @@ def handle_join(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonVa
 
 
 def _by_port(data: JsonValue) -> tuple[list[JsonValue], list[JsonValue]]:
-    ports = cast("Record", data) if isinstance(data, Mapping) else None
-    if data is not None and (ports is None or (ports and not ports.keys() & set(_PORTS))):
-        raise NodeError(
-            f'a join takes {{"A": …, "B": …}}; the input is {_described(data)}', retryable=False
-        )
-    left, right = (_as_list((ports or {}).get(port)) for port in _PORTS)
+    ports: Record = data if is_object(data) else {}
+    if data is not None and (not is_object(data) or (data and not data.keys() & set(_PORTS))):
+        kind = "an object with neither" if is_object(data) else f"of type {kind_of(data)}"
+        raise NodeError(f'a join needs {{"A": …, "B": …}}; the input is {kind}', retryable=False)
+    left, right = (_as_list(ports.get(port)) for port in _PORTS)
     return left, right
-
-
-def _described(data: JsonValue) -> str:
-    if isinstance(data, Mapping):
-        return "an object with neither"
-    return f"of type {kind_of(data)}"
 
 
 def _as_list(value: JsonValue) -> list[JsonValue]:
     if value is None:
         return []
-    return cast("list[JsonValue]", value) if isinstance(value, list) else [value]
+    return value if is_list(value) else [value]
 
 
 def _records(port: str, items: list[JsonValue]) -> list[Record]:
+    records: list[Record] = []
     for index, item in enumerate(items):
-        if not isinstance(item, Mapping):
+        if not is_object(item):
             raise NodeError(
                 f"record {index} of input {port} is of type {kind_of(item)}, not an object",
                 retryable=False,
             )
-    return cast("list[Record]", items)
+        records.append(item)
+    return records
 
 
 def _merge(
     config: JoinConfig, left: list[Record], right: list[Record]
 ) -> Iterator[dict[str, JsonValue]]:
-    """The relational join: A's order, then what of B is left over."""
+    """Yield the records of the relational join: in the order of A, then the rest of B."""
     by_key: dict[Hashable, list[int]] = {}
     for index, record in enumerate(right):
         check_stop()
@@ -157,6 +161,6 @@ def _combined(left: Record, right: Record) -> dict[str, JsonValue]:
 
 
 def _key(record: Record, path: str) -> Hashable | None:
-    """A record's key, ``None`` when it has none and so equals no other, as SQL has it."""
+    """Return the key of a record; ``None`` equals no other key, as in SQL."""
     found = lookup(record, path)
     return None if found is None or isinstance(found, Missing) else hashable(found)

@@ -1,82 +1,119 @@
 """Records: shared helpers of the nodes that work on lists of objects."""
 
-from collections.abc import Callable, Mapping
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BeforeValidator
 
 from engine.errors import NodeError
-from engine.json_values import JsonValue, kind_of
+from engine.json_values import JsonValue, Missing, is_list, is_object, kind_of, lookup
 from offload import check_stop
+from tasks.config.fields import trimmed
 from tasks.templating.filters import measured, text_limit
 
 Record = Mapping[str, JsonValue]
 """One object of a list, by the names of its fields."""
 
+_MAX_LISTED_NAMES = 20
+
+
+class OnMissing(StrEnum):
+    """Effect of a missing field."""
+
+    ERROR = "error"
+    IGNORE = "ignore"
+
+
+MissingPolicy = Annotated[OnMissing, BeforeValidator(trimmed)]
+
 
 class OutputLimit:
-    """Counts what a node for records makes, as it makes it.
+    """Counts the output of a record node while it is created.
 
-    Few records can become very many: in a join by a key that all have, in columns for each, in
-    copies of a large value.
+    A few records can create a very large output, for example in a join on a key that all share.
     """
 
     def __init__(self) -> None:
-        self._most = self._left = text_limit()
+        self._limit = self._left = text_limit()
 
     def add(self, value: JsonValue) -> None:
-        """Counts a part of the output.
+        """Count a part of the output.
 
         Raises:
-            NodeError: it is too much altogether.
+            NodeError: If the output is too large.
         """
         size = measured(value, self._left)
         self._left -= self._left + 1 if size is None else size
         if self._left < 0:
             raise NodeError(
-                f"the output would have more than {self._most} characters of JSON "
+                f"the output would have more than {self._limit} characters of JSON "
                 "(MAX_NODE_RESULT_BYTES)",
                 retryable=False,
             )
 
 
-def change_records(
-    data: JsonValue, change: Callable[[Record], dict[str, JsonValue]]
+def map_records(
+    data: JsonValue, function: Callable[[Record], dict[str, JsonValue]]
 ) -> dict[str, JsonValue] | list[JsonValue]:
-    """What ``change`` makes of an object, or of each record of a list.
+    """Return ``function(record)`` for an object, or for each record of a list.
 
     Raises:
-        NodeError: the input is neither, a record is no object, ``change`` refuses one, or they
-            come to too much.
+        NodeError: If the input or a record has the wrong type, ``function`` raises, or the output
+            is too large.
     """
-    if isinstance(data, Mapping):
-        return change(cast("Record", data))
-    changed: list[JsonValue] = []
+    if is_object(data):
+        return function(data)
+    output: list[JsonValue] = []
     size = OutputLimit()
     for index, record in enumerate(as_records(data)):
         check_stop()
         try:
-            changed.append(change(record))
+            output.append(function(record))
         except NodeError as error:
             raise NodeError(f"record {index}: {error}", retryable=False) from None
-        size.add(changed[-1])
-    return changed
+        size.add(output[-1])
+    return output
 
 
 def as_records(data: JsonValue) -> list[Record]:
-    """The records of a list; an object counts as a list of one.
+    """Return the records of a list; an object counts as a list with one record.
 
     Raises:
-        NodeError: the input is neither, or a record is no object; says what came and where.
+        NodeError: If the input is neither, or a record is not an object.
     """
-    if isinstance(data, Mapping):
-        return [cast("Record", data)]
-    if not isinstance(data, list):
+    if is_object(data):
+        return [data]
+    if not is_list(data):
         raise NodeError(
             f"an object or a list of objects is needed; the input is of type {kind_of(data)}",
             retryable=False,
         )
-    for index, item in enumerate(cast("list[JsonValue]", data)):
-        if not isinstance(item, Mapping):
+    records: list[Record] = []
+    for index, item in enumerate(data):
+        if not is_object(item):
             raise NodeError(
                 f"record {index} is of type {kind_of(item)}, not an object", retryable=False
             )
-    return cast("list[Record]", data)
+        records.append(item)
+    return records
+
+
+def require_fields(records: Sequence[Record], fields: Iterable[str]) -> None:
+    """Reject a field that no record has.
+
+    Raises:
+        NodeError: If every record lacks one of the fields.
+    """
+    for field in fields if records else ():
+        check_stop()
+        if all(isinstance(lookup(record, field), Missing) for record in records):
+            raise NodeError(
+                f"no record has a field '{field}' (record 0 has: {field_list(records[0])})",
+                retryable=False,
+            )
+
+
+def field_list(record: Record) -> str:
+    """Return the names of the fields of a record for an error message."""
+    return ", ".join(sorted(record)[:_MAX_LISTED_NAMES]) or "no fields"

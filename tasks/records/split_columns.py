@@ -1,23 +1,27 @@
-"""The splitColumns node: sends some columns of every record to output A, and some to output B."""
+"""splitColumns node: sends some columns of every record to output A, and some to output B."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from prefect import task
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from engine.data_flow import PORT_DATA
-from engine.errors import NodeError
-from engine.json_values import JsonValue, Missing, lookup
+from engine.json_values import JsonValue, Missing, is_object, lookup
 from engine.ports import ports_of
 from offload import check_stop
 from tasks.config.base import MissingSettingError, NodeConfig, read_config
 from tasks.config.field_names import FieldNames
-from tasks.records.columns import IfMissing, OnMissing
-from tasks.records.records import OutputLimit, Record, as_records
+from tasks.records.records import (
+    MissingPolicy,
+    OnMissing,
+    OutputLimit,
+    Record,
+    as_records,
+    require_fields,
+)
 
-_NAMES_SHOWN = 20
 _SOME: dict[str, Any] = {"type": "array", "minItems": 1}
 _COLUMNS_REQUIRED: dict[str, Any] = {
     "if": {"not": {"properties": {"columnsOutputA": _SOME}, "required": ["columnsOutputA"]}},
@@ -39,24 +43,24 @@ class SplitColumnsConfig(
     """Sends some columns of every record to output A, and some to output B."""
 
     columns_output_a: FieldNames = Field(default_factory=list[str], title="Columns of output A")
-    """The columns of output A; ``a.b`` reaches inside. Without them the output is not live."""
+    """The columns of output A; ``a.b`` is a nested field. Without columns the output is dead."""
     columns_output_b: FieldNames = Field(
         default_factory=list[str], title="Columns of output B", validate_default=True
     )
     """The columns of output B; a column may be in both."""
-    columns_missing: IfMissing = Field(default=OnMissing.ERROR, title="Columns that no record has")
-    """``error`` fails; ``ignore`` leaves the column out."""
+    columns_missing: MissingPolicy = Field(
+        default=OnMissing.ERROR, title="Columns that no record has"
+    )
+    """``error`` fails; ``ignore`` omits the column."""
 
     @model_validator(mode="before")
     @classmethod
     def _is_not_split_text(cls, data: object) -> object:
-        if not isinstance(data, Mapping):
-            return data
-        fields = cast("Mapping[str, JsonValue]", data)
-        other = next((key for key in _SETTINGS_OF_SPLIT_TEXT if fields.get(key)), None)
-        if other and not (fields.get("columnsOutputA") or fields.get("columnsOutputB")):
-            raise ValueError(f"has '{other}', a setting of the node type 'splitText'")
-        return fields
+        if is_object(data) and not (data.get("columnsOutputA") or data.get("columnsOutputB")):
+            other = next((key for key in _SETTINGS_OF_SPLIT_TEXT if data.get(key)), None)
+            if other:
+                raise ValueError(f"has '{other}', a setting of the node type 'splitText'")
+        return data
 
     @field_validator("columns_output_b")
     @classmethod
@@ -66,11 +70,11 @@ class SplitColumnsConfig(
         return names
 
     def needs_input(self) -> bool:
-        """Return that there is nothing to split without an input."""
+        """Return that the node requires an input."""
         return True
 
 
-# No coroutine: it runs in a thread, so that a long list delays no other execution.
+# Not a coroutine, so that it runs in a thread and a long list does not delay other executions.
 @task(name="splitColumns")
 def handle_split_columns(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Return ``{"A": …, "B": …}``: the columns of the object, or of each record of the list.
@@ -82,7 +86,7 @@ def handle_split_columns(node: dict[str, Any], input_data: JsonValue) -> dict[st
     records = as_records(input_data)
     names = {"A": config.columns_output_a, "B": config.columns_output_b}
     if config.columns_missing == OnMissing.ERROR:
-        _check_columns(records, [name for columns in names.values() for name in columns])
+        require_fields(records, [name for columns in names.values() for name in columns])
     size = OutputLimit()
     output: dict[str, JsonValue] = {
         port: _selected(records, columns, size) for port, columns in names.items() if columns
@@ -95,16 +99,6 @@ def handle_split_columns(node: dict[str, Any], input_data: JsonValue) -> dict[st
         "outputData": output,
         PORT_DATA: True,
     }
-
-
-def _check_columns(records: Sequence[Record], columns: Sequence[str]) -> None:
-    for column in columns if records else ():
-        check_stop()
-        if all(isinstance(lookup(record, column), Missing) for record in records):
-            names = ", ".join(sorted(records[0])[:_NAMES_SHOWN]) or "no fields"
-            raise NodeError(
-                f"no record has a field '{column}' (record 0 has: {names})", retryable=False
-            )
 
 
 def _selected(

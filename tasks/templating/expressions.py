@@ -1,15 +1,15 @@
-"""What stands between ``{{`` and ``}}``: a path, or a path and filters.
+"""Template expressions: the path between ``{{`` and ``}}``, and its filters.
 
-Jinja2 parses, compiles and runs it, in its sandbox. Of Jinja's language only constants, paths and
-the filters of ``tasks.templating.filters`` are accepted: everything else is rejected while the
-syntax tree is checked, before anything runs. Paths are taken out of the tree as well and looked up
-here, in JSON values, so that what Jinja runs gets at no attribute of any Python object.
+Jinja2 parses, compiles and runs an expression in its sandbox. Only constants, paths and the filters
+of ``tasks.templating.filters`` are accepted: the check of the syntax tree rejects everything else
+before anything runs. Paths are replaced by variables and looked up here, in JSON values, so that
+Jinja cannot access attributes of Python objects.
 """
 
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -19,43 +19,43 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from engine.errors import TemplateError
-from engine.json_values import MISSING, JsonValue, Missing, json_error, lookup
+from engine.json_values import MISSING, JsonValue, Missing, is_object, json_error, lookup
 from offload import count_read
 from tasks.templating.filters import FILTERS, MissingValue
 
 MAX_EXPRESSION_CHARS = 1_000
-"""Characters that one expression may have."""
+"""Maximum length of an expression, in characters."""
 MAX_NESTING = 20
-"""Brackets, and filters after one another, that one expression may have."""
+"""Maximum number of brackets and filters in an expression."""
 SECRETS_ROOT = "secrets"
-"""The service's secrets; the only name that no field of the input takes the place of."""
-_KEPT = 2_048
+"""Name of the service's secrets; a field of the input cannot replace it."""
+_CACHE_SIZE = 2_048
 _COMPILATION_COST = 4_096
-"""Characters that a compilation counts as: it takes a third of a millisecond."""
+"""Cost of a compilation, in characters; it takes a third of a millisecond."""
 
 _PLAIN = re.compile(r"""[^'"()\[\]{}|,*/+%~<>=!\\]+""")
-"""A path as it has always been: any field's name, such as ``order-id`` or ``2nd``, and dots."""
+"""A path without brackets: names of fields, such as ``order-id`` or ``2nd``, and dots."""
 
-_WORDS: dict[type[nodes.Node], str] = {
+_NODE_NAMES: dict[type[nodes.Node], str] = {
     nodes.Call: "a call",
     nodes.CondExpr: "if and else",
     nodes.Test: "a test with is",
     nodes.Compare: "a comparison",
-    nodes.Getitem: "what stands in these brackets",
+    nodes.Getitem: "the content of these brackets",
     nodes.BinExpr: "an operator",
     nodes.UnaryExpr: "an operator",
     nodes.Concat: "an operator",
-    nodes.Literal: "a list or an object written out",
+    nodes.Literal: "a literal list or object",
 }
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    """Jinja's sandbox with our filters and nothing else in it."""
-    # Jinja's optimizer would run filters on constants while a workflow is only being checked.
+    """Return Jinja's sandbox with only our filters."""
+    # Not optimized, because Jinja's optimizer would run filters while a workflow is checked.
     environment = ImmutableSandboxedEnvironment(autoescape=False, cache_size=0, optimized=False)
     for table in ("globals", "tests", "filters"):
         cast("dict[str, object]", getattr(environment, table)).clear()
-    cast("dict[str, object]", environment.filters).update(FILTERS)  # pyright: ignore[reportUnknownMemberType] - Jinja does not say what a filter is
+    cast("dict[str, object]", environment.filters).update(FILTERS)  # pyright: ignore[reportUnknownMemberType] - Jinja does not declare the type of filters
     return environment
 
 
@@ -64,7 +64,7 @@ _ENVIRONMENT = _environment()
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A way into JSON values. ``rest`` is dotted text, or keys where it was written in brackets."""
+    """A path into JSON values. ``rest`` is a dotted string, or the keys of a path with brackets."""
 
     text: str
     root: str
@@ -72,24 +72,24 @@ class Path:
 
     @classmethod
     def plain(cls, text: str) -> "Path":
-        """The path that a dotted text is."""
+        """Return the path of a dotted string."""
         root, _, rest = text.partition(".")
         return cls(text, root, rest)
 
-    def reach(self, value: JsonValue) -> JsonValue | Missing:
-        """What lies at the whole path in ``value``."""
+    def lookup_in(self, value: JsonValue) -> JsonValue | Missing:
+        """Return the value at the whole path in ``value``."""
         if isinstance(self.rest, str):
             return lookup(value, self.text)
         return follow(value, (self.root, *self.rest))
 
 
 def follow(value: JsonValue, rest: str | tuple[str, ...]) -> JsonValue | Missing:
-    """What lies at the rest of a path, dotted or as keys, in ``value``; no rest is ``value``."""
+    """Return the value at ``rest`` in ``value``, or ``value`` itself for an empty rest."""
     if isinstance(rest, str):
         return lookup(value, rest) if rest else value
     for key in rest:
-        if isinstance(value, Mapping):
-            value = cast("Mapping[str, JsonValue]", value).get(key, MISSING)
+        if is_object(value):
+            value = value.get(key, MISSING)
         else:
             value = lookup(value, key) if key.isdigit() else MISSING
         if isinstance(value, Missing):
@@ -99,17 +99,17 @@ def follow(value: JsonValue, rest: str | tuple[str, ...]) -> JsonValue | Missing
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled expression: the paths in it, and what Jinja makes of their values."""
+    """A compiled expression: its paths, and the filters that are applied to their values."""
 
     paths: tuple[Path, ...]
     filtered: TemplateExpression | None = None
-    """``None`` where the one path is all there is."""
+    """``None`` if the expression is a single path."""
 
     def value(self, resolve: Callable[[Path], JsonValue | MissingValue]) -> JsonValue:
-        """What it comes to.
+        """Return the value of the expression.
 
         Raises:
-            TemplateError: a field is missing, or a filter cannot take what it was given.
+            TemplateError: If a field is missing, or a filter does not accept its value.
         """
         found: Any
         if self.filtered is None:
@@ -123,34 +123,34 @@ class Expression:
 
 
 class InvalidExpressionError(TemplateError):
-    """The text between the braces is no expression of a template."""
+    """The string between the braces is not a valid expression."""
 
 
-@functools.lru_cache(maxsize=_KEPT)
+@functools.lru_cache(maxsize=_CACHE_SIZE)
 def compile_expression(text: str) -> Expression:
-    """The expression that ``text``, of between ``{{`` and ``}}``, is.
+    """Return the expression of ``text``, the string between ``{{`` and ``}}``.
 
     Raises:
-        InvalidExpressionError: it is none; the message says what is not allowed.
+        InvalidExpressionError: If it is invalid; the message names the invalid part.
     """
     paths, filtered = _read(text)
     return Expression(paths, None if filtered is None else _compiled(filtered))
 
 
 def check_expression(text: str) -> bool:
-    """Whether there are filters in ``text``. Takes a tenth of the time of ``compile_expression``.
+    """Return whether an expression has filters, ten times faster than ``compile_expression``.
 
     Raises:
-        InvalidExpressionError: as there.
+        InvalidExpressionError: If the expression is invalid.
     """
     return _read(text)[1] is not None
 
 
 def _read(text: str) -> tuple[tuple[Path, ...], nodes.Expr | None]:
-    """The paths in an expression, and what is made of them where it is more than one path."""
+    """Return the paths of an expression, and its syntax tree unless it is a single path."""
     text = text.strip()
     if not text:
-        raise InvalidExpressionError("names no field")
+        raise InvalidExpressionError("does not name a field")
     if _PLAIN.fullmatch(text) and len(text) <= MAX_EXPRESSION_CHARS:
         return (_allowed(Path.plain(text)),), None
     if len(text) > MAX_EXPRESSION_CHARS:
@@ -163,11 +163,11 @@ def _read(text: str) -> tuple[tuple[Path, ...], nodes.Expr | None]:
     head = head.strip()
     try:
         if bar and _PLAIN.fullmatch(head):
-            # Jinja would take ``order-id`` for a subtraction, and ``2nd`` for nothing at all.
+            # Replaced by a name, because Jinja would parse ``order-id`` as a subtraction.
             return _parsed(f"head |{chain}", Path.plain(head))
         return _parsed(text, None)
     except TemplateSyntaxError as error:
-        reason = f"is no expression ({error.message})"
+        reason = f"is not a valid expression ({error.message})"
     except RecursionError:
         reason = "is nested too deeply"
     raise InvalidExpressionError(reason)
@@ -178,15 +178,15 @@ def _parsed(source: str, head: Path | None) -> tuple[tuple[Path, ...], nodes.Exp
     parsed = parser.parse_expression()
     if not parser.stream.eos:
         raise TemplateSyntaxError(f"unexpected '{parser.stream.current}'", 1)
-    rewriting = _Rewriting(head)
-    expression = rewriting.rewritten(parsed, leftmost=True)
-    paths = tuple(rewriting.paths)
+    rewriter = _Rewriter(head)
+    expression = rewriter.rewritten(parsed, leftmost=True)
+    paths = tuple(rewriter.paths)
     return paths, None if isinstance(expression, nodes.Name) else expression
 
 
 def _compiled(expression: nodes.Expr) -> TemplateExpression:
     count_read(_COMPILATION_COST)
-    # As Environment.compile_expression does it, which takes a text alone.
+    # The same as Environment.compile_expression, which accepts only a string.
     body: list[nodes.Node] = [nodes.Assign(nodes.Name("result", "store"), expression, lineno=1)]
     template = nodes.Template(body, lineno=1)
     template.set_environment(_ENVIRONMENT)
@@ -194,8 +194,8 @@ def _compiled(expression: nodes.Expr) -> TemplateExpression:
 
 
 @dataclass(slots=True)
-class _Rewriting:
-    """Lets constants and filters through, makes variables of paths, refuses all else."""
+class _Rewriter:
+    """Replaces paths by variables, keeps constants and filters, and rejects everything else."""
 
     head: Path | None
     paths: list[Path] = field(default_factory=list[Path])
@@ -203,16 +203,18 @@ class _Rewriting:
     def rewritten(self, node: nodes.Node, *, leftmost: bool = False) -> nodes.Expr:
         if isinstance(node, nodes.Const):
             if reason := json_error(cast("object", node.value)):
-                raise InvalidExpressionError(f"holds what JSON cannot: {reason}")
+                raise InvalidExpressionError(f"contains a value that is not valid JSON: {reason}")
             return node
         if isinstance(node, nodes.Filter):
             return self._filter(node, leftmost=leftmost)
         path = self.head if leftmost and self.head else _path(node)
         if path is None:
-            kind = next((words for type_, words in _WORDS.items() if isinstance(node, type_)), None)
+            kind = next(
+                (name for type_, name in _NODE_NAMES.items() if isinstance(node, type_)), None
+            )
             raise InvalidExpressionError(
-                f"{kind or 'this'} is not allowed; there are paths and filters only. "
-                "A name of such characters goes into brackets: input['…']"
+                f"{kind or 'this'} is not allowed; use paths and filters. "
+                "Write a name with such characters in brackets: input['…']"
             )
         self.paths.append(_allowed(path))
         return nodes.Name(f"p{len(self.paths) - 1}", "load", lineno=1)
@@ -221,11 +223,11 @@ class _Rewriting:
         function = FILTERS.get(node.name)
         if function is None:
             known = ", ".join(sorted(FILTERS))
-            raise InvalidExpressionError(f"there is no filter '{node.name}'; known are: {known}")
+            raise InvalidExpressionError(f"unknown filter '{node.name}'; known filters: {known}")
         if node.dyn_args is not None or node.dyn_kwargs is not None:
             raise InvalidExpressionError("* and ** are not allowed")
         if node.node is None:
-            raise InvalidExpressionError("a filter needs something before it")
+            raise InvalidExpressionError("a filter needs a value before it")
         try:
             named = {str(pair.key): pair for pair in node.kwargs}
             inspect.signature(function).bind(None, *node.args, **named)
@@ -243,14 +245,14 @@ def _allowed(path: Path) -> Path:
         keys = (path.rest,) if isinstance(path.rest, str) else path.rest
         if len(keys) != 1 or not keys[0].isidentifier() or not keys[0].isascii():
             raise InvalidExpressionError(
-                "of secrets there is secrets.NAME only, letters, digits and _; "
-                "a field called so is input.secrets"
+                "a secret is secrets.NAME, with letters, digits and _; "
+                "a field 'secrets' of the input is input.secrets"
             )
     return path
 
 
 def _path(node: nodes.Node) -> Path | None:
-    """The path that names, dots and brackets around constants are; ``None`` for anything else."""
+    """Return the path of names, dots and constants in brackets; ``None`` for anything else."""
     keys: list[str] = []
     while isinstance(node, nodes.Getattr | nodes.Getitem):
         if isinstance(node, nodes.Getattr):

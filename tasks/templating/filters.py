@@ -1,7 +1,7 @@
-"""The filters of template expressions: ``{{ name | upper }}``. There are no others, and no calls.
+"""Template filters: the fixed set of functions in expressions, such as ``{{ name | upper }}``.
 
-Each takes JSON values and gives one. They are stricter than Jinja's own of the same names: what a
-filter cannot be used on is an error, never an empty text or a zero.
+Each accepts JSON values and returns one. They are stricter than Jinja's filters of the same names:
+an unsuitable value is an error, not an empty string or a zero.
 """
 
 import functools
@@ -23,80 +23,80 @@ from offload import count_read
 from tasks.context import current_node_run
 
 VALUE_COST = 16
-"""Characters that each value counts beyond its own when it is read."""
+"""Cost of reading one value in addition to its own size, in characters."""
 _MAX_DIGITS = 15
 _MAX_FORMAT_CHARS = 100
 _CODE = re.compile("%.")
 _FORMAT = re.compile(r"([^%\0]|%[aAbBdHIjmMpSyYzZfGuVT%])*")
-"""Codes without the widths that some platforms know: ``%999999999Y`` would be a gigabyte."""
+"""Codes without widths, because some platforms would expand ``%999999999Y`` to a gigabyte."""
 
 Filter = Callable[..., object]
 
 
 @dataclass(slots=True)
-class _OutputBudget:
-    """What the templates of one attempt of a node may still read."""
+class _ReadBudget:
+    """Remaining number of characters that the templates of one attempt may read."""
 
     left: int
-    most: int
+    limit: int
 
 
-_work: ContextVar[_OutputBudget | None] = ContextVar("work", default=None)
+_budget: ContextVar[_ReadBudget | None] = ContextVar("read_budget", default=None)
 
 
-def begin_reading() -> None:
-    """Count what the templates of an attempt read from here on."""
-    most = current_node_run().settings.max_template_read_bytes
-    _work.set(_OutputBudget(most, most))
+def start_read_budget() -> None:
+    """Start counting the characters that the templates of an attempt read."""
+    limit = current_node_run().settings.max_template_read_bytes
+    _budget.set(_ReadBudget(limit, limit))
 
 
 def charge(characters: int) -> None:
-    """Count data that a template reads or makes; call it before that is done.
+    """Count data that a template is about to read or create.
 
     Raises:
-        TemplateError: If the templates of the attempt read too much altogether.
+        TemplateError: If the templates of the attempt exceed their limit.
         WorkStoppedError: If the node has timed out or was cancelled.
-        InlineLimitError: If it is too much for the event loop; see ``offload.run_counted``.
+        InlineLimitError: If the data is too large for the event loop; see ``offload.run_counted``.
     """
     count_read(characters)
-    work = _work.get()
-    if work is None:
+    budget = _budget.get()
+    if budget is None:
         return
-    work.left -= characters
-    if work.left < 0:
+    budget.left -= characters
+    if budget.left < 0:
         raise TemplateError(
-            f"the templates of the node would read more than {work.most} bytes "
+            f"the templates of the node would read more than {budget.limit} bytes "
             "(MAX_TEMPLATE_READ_BYTES)"
         )
 
 
 def text_limit() -> int:
-    """Return the maximum length of a text that a template may make."""
+    """Return the maximum length of a string that a template may create."""
     return current_node_run().settings.max_node_result_bytes
 
 
 def too_long(what: str) -> TemplateError:
-    """Return the error of a text that would be too long."""
+    """Return the error for a string that would be too long."""
     return TemplateError(
         f"{what} would have more than {text_limit()} characters (MAX_NODE_RESULT_BYTES)"
     )
 
 
-def measured(value: JsonValue, most: int) -> int | None:
-    """Return about how large a value is, or ``None`` if more than ``most``; the reading counts."""
-    size = size_within(value, min(most, PIECE_CHARACTERS))
-    if size is None and most > PIECE_CHARACTERS:
+def measured(value: JsonValue, limit: int) -> int | None:
+    """Return the approximate size of a value, or ``None`` above ``limit``; count it as read."""
+    size = size_within(value, min(limit, PIECE_CHARACTERS))
+    if size is None and limit > PIECE_CHARACTERS:
         charge(PIECE_CHARACTERS + 1)
-        size = size_within(value, most)
-    charge(most if size is None else size)
+        size = size_within(value, limit)
+    charge(limit if size is None else size)
     return size
 
 
 def text_of(value: JsonValue) -> str:
-    """Return a value as it stands in a text, and count what is read for it.
+    """Return a value as part of a string, and count the reading.
 
     Raises:
-        TemplateError: If it would be too long, or the node has read too much.
+        TemplateError: If the string would be too long, or a limit of reading is exceeded.
     """
     if isinstance(value, str):
         charge(len(value) + VALUE_COST)
@@ -119,52 +119,52 @@ def _encoded(value: JsonValue) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MissingValue:
-    """Stands for a field that is not there, until ``default`` takes its place."""
+    """A missing field; the filter ``default`` replaces it, everything else raises."""
 
     reason: str
 
 
 def default(value: object, fallback: JsonValue = "", empty: JsonValue = False) -> object:  # noqa: FBT002 - as it is called in templates
-    """``fallback`` where there is no such field; with ``true`` also for null and what is empty."""
+    """Return ``fallback`` for a missing field; with ``empty`` also for null or empty values."""
     missing = isinstance(value, MissingValue) or (bool(empty) and not value)
     return fallback if missing else value
 
 
 def upper(value: JsonValue) -> str:
-    """The text in capitals."""
+    """Return the string in upper case."""
     return _plain_text(value).upper()
 
 
 def lower(value: JsonValue) -> str:
-    """The text in small letters."""
+    """Return the string in lower case."""
     return _plain_text(value).lower()
 
 
 def trim(value: JsonValue) -> str:
-    """The text without the blanks around it."""
+    """Return the string without surrounding white space."""
     return _plain_text(value).strip()
 
 
 def json(value: JsonValue) -> str:
-    """The value as JSON, a text in quotation marks: fit to stand inside a hand-written body."""
+    """Return the value as JSON, so that it can be part of a hand-written body."""
     return encode_json(value) if isinstance(value, str) else _encoded(value)
 
 
 def fromjson(value: JsonValue) -> JsonValue:
-    """The value that a text of JSON stands for."""
+    """Return the value of a JSON string."""
     if not isinstance(value, str):
-        raise ValueError(f"takes a text of JSON, not {_described(value)}")  # noqa: TRY004 - told with the filter's name
+        raise ValueError(f"accepts a JSON string, not {_described(value)}")  # noqa: TRY004 - the caller adds the filter's name
     try:
         return load_json(value)
     except ValueError as error:
-        raise ValueError(f"takes a text of JSON, not {_described(value)}: {error}") from None
+        raise ValueError(f"accepts a JSON string, not {_described(value)}: {error}") from None
 
 
 def urlencode(value: JsonValue) -> str:
-    """The text as a part of a URL; an object as a query, ``a=1&b=2``, a list as several values."""
+    """Return a string as part of a URL, or an object as a query; lists repeat their key."""
     if isinstance(value, Mapping):
         if measured(value, text_limit()) is None:
-            raise too_long("the text of the filter 'urlencode'")
+            raise too_long("the string of the filter 'urlencode'")
         fields = cast("Mapping[str, JsonValue]", value)
         return "&".join(
             f"{quote(name, safe='')}={quote(_plain_text(item), safe='')}"
@@ -175,88 +175,84 @@ def urlencode(value: JsonValue) -> str:
 
 
 def length(value: JsonValue) -> int:
-    """Characters of a text, items of a list, fields of an object."""
+    """Return the number of characters, items or fields."""
     if isinstance(value, str | list | Mapping):
         return len(cast("Sized", value))
-    raise ValueError(f"takes a text, a list or an object, not {_described(value)}")
+    raise ValueError(f"accepts a string, a list or an object, not {_described(value)}")
 
 
 def first(value: JsonValue) -> object:
-    """The first item of a list, or character of a text; missing where there is none."""
+    """Return the first item or character; an empty value has none."""
     return _item(value, 0)
 
 
 def last(value: JsonValue) -> object:
-    """The last item of a list, or character of a text; missing where there is none."""
+    """Return the last item or character; an empty value has none."""
     return _item(value, -1)
 
 
 def join(value: JsonValue, between: JsonValue = "") -> str:
-    """The items of a list in one text."""
+    """Return the items of a list as one string."""
     if not isinstance(value, list):
-        raise ValueError(f"takes a list, not {_described(value)}")  # noqa: TRY004 - told with the filter's name
-    glue = as_text(between)
+        raise ValueError(f"accepts a list, not {_described(value)}")  # noqa: TRY004 - the caller adds the filter's name
+    separator = as_text(between)
     texts: list[str] = []
     left = text_limit()
     for items in batched(cast("list[JsonValue]", value), _ITEMS_AT_ONCE):
         charge(VALUE_COST * len(items))
-        more = [text_of(item) if isinstance(item, _SIZED) else as_text(item) for item in items]
-        left -= sum(map(len, more)) + len(glue) * len(more)
+        strings = [text_of(item) if isinstance(item, _SIZED) else as_text(item) for item in items]
+        left -= sum(map(len, strings)) + len(separator) * len(strings)
         if left < 0:
-            raise too_long("the text of the filter 'join'")
-        texts += more
-    return glue.join(texts)
+            raise too_long("the string of the filter 'join'")
+        texts += strings
+    return separator.join(texts)
 
 
 def round_(value: JsonValue, digits: JsonValue = 0) -> int | float:
-    """The number with so many decimals, 0 to 15; a half goes to the even neighbour."""
+    """Return the number with 0 to 15 decimals; halves are rounded to the even neighbor."""
     number = _number(value)
     if not isinstance(digits, int) or not 0 <= digits <= _MAX_DIGITS:
-        raise ValueError(f"takes 0 to {_MAX_DIGITS} as its number of decimals")
+        raise ValueError(f"accepts 0 to {_MAX_DIGITS} decimals")
     return round(number, digits) if digits else round(number)
 
 
 def int_(value: JsonValue) -> int:
-    """The number, or the number that a text is, without its decimals."""
+    """Return the number, or the number in a string, without decimals."""
     return int(_number(value))
 
 
 def date(value: JsonValue, format_: JsonValue = "%Y-%m-%d") -> str:
-    """A date or moment of ISO 8601, written as ``format_`` says, in the zone that it names."""
+    """Return an ISO 8601 date or timestamp in another format, in its own time zone."""
     if not isinstance(format_, str) or len(format_) > _MAX_FORMAT_CHARS:
-        raise ValueError(f"takes a text of up to {_MAX_FORMAT_CHARS} characters as its format")
+        raise ValueError(f"accepts a format of up to {_MAX_FORMAT_CHARS} characters")
     if not _FORMAT.fullmatch(format_):
-        raise ValueError(f"does not know the format '{format_}'")
+        raise ValueError(f"does not support the format '{format_}'")
     try:
-        moment = datetime.fromisoformat(_plain_text(value).strip())
+        timestamp = datetime.fromisoformat(_plain_text(value).strip())
     except ValueError:
-        raise ValueError(f"takes a date or moment in ISO 8601, not {_described(value)}") from None
-    # Some platforms write the year 33 as 33, which is no ISO 8601 any more.
-    years = {"%Y": f"{moment.year:04}", "%G": f"{moment.isocalendar().year:04}"}
-    return moment.strftime(_CODE.sub(lambda code: years.get(code[0], code[0]), format_))
+        raise ValueError(f"accepts an ISO 8601 timestamp, not {_described(value)}") from None
+    # Some platforms format the year 33 as "33", which is not valid ISO 8601.
+    years = {"%Y": f"{timestamp.year:04}", "%G": f"{timestamp.isocalendar().year:04}"}
+    return timestamp.strftime(_CODE.sub(lambda code: years.get(code[0], code[0]), format_))
 
 
 def _item(value: JsonValue, index: int) -> object:
     if not isinstance(value, str | list):
-        raise ValueError(f"takes a list or a text, not {_described(value)}")  # noqa: TRY004 - as above
+        raise ValueError(f"accepts a list or a string, not {_described(value)}")  # noqa: TRY004 - as above
     items = cast("list[JsonValue]", value)
-    return (
-        items[index]
-        if items
-        else MissingValue("there is no item in what 'first' or 'last' was given")
-    )
+    return items[index] if items else MissingValue("the value of 'first' or 'last' is empty")
 
 
 def _plain_text(value: JsonValue) -> str:
     if isinstance(value, list | Mapping) or value is None:
-        raise ValueError(f"takes a text, not {_described(value)}")
+        raise ValueError(f"accepts a string, not {_described(value)}")
     return as_text(value)
 
 
 def _number(value: JsonValue) -> int | float:
     number = as_number(value)
     if number is None:
-        raise ValueError(f"takes a number, not {_described(value)}")
+        raise ValueError(f"accepts a number, not {_described(value)}")
     return number
 
 
@@ -272,7 +268,7 @@ def _described(value: JsonValue) -> str:
 
 
 def _strict(name: str, function: Filter) -> Filter:
-    """``function`` for what is there: a missing field is told, and so is what it cannot take."""
+    """Return ``function`` with errors for missing fields and for values that it does not accept."""
 
     @functools.wraps(function)
     def run(*args: object, **kwargs: object) -> object:
@@ -284,10 +280,10 @@ def _strict(name: str, function: Filter) -> Filter:
             result = function(*args, **kwargs)
         except (ValueError, OverflowError) as error:
             raise TemplateError(f"the filter '{name}' {error}") from None
-        # Filters follow one another, and each ``json`` may double what the one before it gave.
+        # Checked after each filter, because each ``json`` in a chain may double its input.
         if isinstance(result, str):
             if len(result) > text_limit():
-                raise too_long(f"the text of the filter '{name}'")
+                raise too_long(f"the string of the filter '{name}'")
             charge(len(result))
         return result
 
@@ -314,4 +310,4 @@ FILTERS: dict[str, Filter] = {
     "default": default,
     **{name: _strict(name, function) for name, function in _STRICT.items()},
 }
-"""Every filter by its name."""
+"""Filters by name."""

@@ -1,7 +1,7 @@
-"""What the names in templates stand for: fields of the input first, then what is known of the run.
+"""Template scope: resolves the names in templates.
 
-A field of the input wins over a name of the service's, so that a field called ``now`` is that
-field. ``input.`` before a path always means the input.
+Fields of the input take precedence over built-in names: if the input has a field ``now``,
+``{{ now }}`` is that field. The prefix ``input.`` always refers to the input.
 """
 
 import re
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from heapq import nsmallest
 from typing import cast
 
-from engine.json_values import JsonValue, Missing, kind_of
+from engine.json_values import JsonValue, Missing, is_object, kind_of
 from tasks.context import NodeRun
 from tasks.templating.expressions import SECRETS_ROOT, Path, follow
 from tasks.templating.filters import VALUE_COST, MissingValue, charge
@@ -25,17 +25,17 @@ _MAX_LISTED_NAMES = 20
 
 @dataclass(slots=True)
 class TemplateScope:
-    """The names as a template over ``data`` in ``run`` sees them."""
+    """Names that a template can use for the input ``data`` in the node run ``run``."""
 
     data: JsonValue
     run: NodeRun
 
     def resolve(self, path: Path) -> JsonValue | MissingValue:
-        """The value at ``path``, or why there is none."""
+        """Return the value at ``path``, or the reason why it is missing."""
         if path.root == SECRETS_ROOT:
-            # Never the input's: who sends data must not choose what is sent as a secret.
+            # Never a field of the input, because the sender must not choose the secret.
             return self._secret(path)
-        found = path.reach(self.data)
+        found = path.lookup_in(self.data)
         if not isinstance(found, Missing):
             return found
         named = _NAMED.get(path.root)
@@ -53,8 +53,7 @@ class TemplateScope:
         found = follow(inputs, path.rest)
         if isinstance(found, Missing):
             return MissingValue(
-                f"neither has the input a field '{path.text}', nor the inputs of the execution "
-                f"({_fields(inputs)})"
+                f"the inputs of the execution have no field '{path.text}' ({_fields(inputs)})"
             )
         return found
 
@@ -65,8 +64,8 @@ class TemplateScope:
                 f"'{path.text}' should be nodes.<id>.output or nodes.<id>.result, "
                 f"or nodes['<id>'].output"
             )
-        reach = self.run.output_of if part == _OUTPUT else self.run.result_of
-        value = reach(node_id)
+        read = self.run.output_of if part == _OUTPUT else self.run.result_of
+        value = read(node_id)
         if isinstance(value, Missing):
             return MissingValue(
                 f"node '{node_id}' has no {part}: no such node completed before this one"
@@ -78,20 +77,22 @@ class TemplateScope:
 
     def _execution(self, path: Path) -> JsonValue | MissingValue:
         if self.run.execution_id is None:
-            return MissingValue(f"there is no '{path.text}': the node is tried out alone")
+            return MissingValue(
+                f"'{path.text}' is not available: the node runs outside an execution"
+            )
         found = follow({"id": self.run.execution_id}, path.rest)
         if isinstance(found, Missing):
-            return MissingValue(f"there is no '{path.text}'; there is execution.id")
+            return MissingValue(f"'{path.text}' does not exist; use execution.id")
         return found
 
     def _request(self, path: Path) -> JsonValue | MissingValue:
         request = self.run.request()
         if isinstance(request, Missing):
             return MissingValue(
-                f"there is no '{path.text}': no webhook delivery started the execution"
+                f"'{path.text}' is not available: no webhook request started the execution"
             )
         found = follow(request, path.rest)
-        if isinstance(found, Missing):  # names of headers are in lower case there
+        if isinstance(found, Missing):  # names of headers are stored in lower case
             found = follow(request, _in_lower_case(path.rest))
         if not isinstance(found, Missing):
             return found
@@ -104,7 +105,7 @@ class TemplateScope:
     def _loop(self, path: Path) -> JsonValue | MissingValue:
         loop = self.run.loop()
         if isinstance(loop, Missing):
-            return MissingValue(f"there is no '{path.text}': the node is not inside a loop")
+            return MissingValue(f"'{path.text}' is not available: the node is not inside a loop")
         found = follow(loop, path.rest)
         if isinstance(found, Missing):
             return MissingValue(f"the loop has no field '{path.text}' ({_fields(loop)})")
@@ -115,20 +116,20 @@ class TemplateScope:
         value = self.run.settings.secrets.get(name)
         if isinstance(value, Missing):
             return MissingValue(
-                f"there is no secret '{name}': set SECRET_{name} in the environment or in .env, "
+                f"no secret '{name}': set SECRET_{name} in the environment or in .env, "
                 f"or {name} in the file that SECRETS_FILE names"
             )
         return value
 
     def _now(self, path: Path) -> JsonValue | MissingValue:
         if path.rest:
-            return MissingValue(f"there is no '{path.text}'; now is a text")
+            return MissingValue(f"'{path.text}' does not exist; now is a string")
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         return now.replace("+00:00", "Z")
 
 
 _NAMED: dict[str, Callable[[TemplateScope, Path], JsonValue | MissingValue]] = {
-    "input": TemplateScope._input,  # pyright: ignore[reportPrivateUsage] - its own table
+    "input": TemplateScope._input,  # pyright: ignore[reportPrivateUsage] - same module
     "inputs": TemplateScope._inputs,  # pyright: ignore[reportPrivateUsage]
     "nodes": TemplateScope._nodes,  # pyright: ignore[reportPrivateUsage]
     "execution": TemplateScope._execution,  # pyright: ignore[reportPrivateUsage]
@@ -141,7 +142,7 @@ _NAMED: dict[str, Callable[[TemplateScope, Path], JsonValue | MissingValue]] = {
 def _split_node_path(
     rest: str | tuple[str, ...],
 ) -> tuple[str, str | None, str | tuple[str, ...]]:
-    """Return the id in what follows ``nodes.``, the part of the node, and the path into it.
+    """Return the node id, the part and the path of a name that begins with ``nodes.``.
 
     The id may contain dots; the part is ``output``, ``result`` or, for another path, ``None``.
     """
@@ -164,9 +165,8 @@ def _written(rest: str | tuple[str, ...]) -> str:
 
 
 def _fields(data: JsonValue) -> str:
-    if isinstance(data, Mapping):
-        fields = cast("Mapping[str, JsonValue]", data)
-        charge(VALUE_COST * len(fields))
-        names = nsmallest(_MAX_LISTED_NAMES, fields)
+    if is_object(data):
+        charge(VALUE_COST * len(data))
+        names = nsmallest(_MAX_LISTED_NAMES, data)
         return f"it has: {', '.join(names) or 'no fields'}"
     return f"it is of type {kind_of(data)}"

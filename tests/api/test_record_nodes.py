@@ -79,7 +79,7 @@ def test_a_node_for_records_runs_in_the_service(
 def test_the_error_of_the_execution_names_node_record_and_field(shared_service: RunningService):
     done = run(shared_service, node("work", "renameColumns", renameMapping={"nope": "x"}))
     assert done["status"] == "failed"
-    assert done["error"].startswith("Node 'work' failed: record 0: there is no field 'nope'")
+    assert done["error"].startswith("Node 'work' failed: record 0: no field 'nope'")
 
 
 def test_a_config_that_a_node_for_records_rejects_is_refused(shared_service: RunningService):

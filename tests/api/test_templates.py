@@ -113,7 +113,7 @@ def test_invalid_expressions_are_reported_with_the_other_problems(shared_service
     ]
     detail = answer.json()["detail"]
     assert "node 'b' (http): 'httpUrl'" in detail
-    assert "'{{ id | uper }}' at character 10: there is no filter 'uper'" in detail
+    assert "'{{ id | uper }}' at character 10: unknown filter 'uper'" in detail
     assert "'httpBody.deep.1.a/b'" in detail
     assert "'{{ 2 ** 2 }}' at character 26" in detail
 
@@ -152,7 +152,7 @@ def test_a_run_that_fails_names_node_field_and_what_is_missing(shared_service: R
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ("{{ execution.id }}", "the node is tried out alone"),
+        ("{{ execution.id }}", "is not available outside an execution"),
         ("x {{ f() }}", "'{{ f() }}' at character 3: a call is not allowed"),
         ("{{ a | int }}", "addFieldValue: '{{ a | int }}' at character 1: the filter 'int' takes"),
     ],

@@ -66,7 +66,7 @@ def test_a_node_that_no_longer_waits_cannot_be_resumed(service: RunningService) 
 def test_an_approval_without_a_response_fails_at_its_timeout(service: RunningService) -> None:
     done = service.run(document(node("ask", "approval", timeoutSeconds=0.3)))
     assert done["status"] == "failed"
-    assert "nobody answered within 0.3 s" in done["error"]
+    assert "no decision within 0.3 s" in done["error"]
     assert service.logs(done["executionId"])["ask"]["status"] == "error"
 
 

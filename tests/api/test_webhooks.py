@@ -269,9 +269,9 @@ def test_document_errors_are_reported_only_at_the_right_address(service: Running
     [
         ({"webhookSecret": "not base64!"}, "'webhookSecret' should be base64"),
         ({"webhookSecret": "whsec_"}, "'webhookSecret' should be base64"),
-        ({"webhookSecret": [SECRET]}, "'webhookSecret' should be a text"),
+        ({"webhookSecret": [SECRET]}, "'webhookSecret' should be a string"),
         ({"webhookToken": "a/b"}, "'webhookToken' should not contain a slash"),
-        ({"webhookToken": {"a": 1}}, "'webhookToken' should be a text"),
+        ({"webhookToken": {"a": 1}}, "'webhookToken' should be a string"),
     ],
 )
 def test_a_secret_or_token_that_cannot_work_is_refused(

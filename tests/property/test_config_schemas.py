@@ -22,7 +22,7 @@ know. With a template in them both say yes."""
 
 
 AMONG_VALUES = (
-    *("each larger than the one before", " twice", "which stays (", "gives two fields"),
+    *("in ascending order", " twice", "which is kept (", "creates two fields"),
     "is no valid Python",
 )
 """What a schema cannot say either: how values stand to each other, or what is Python."""

@@ -38,7 +38,7 @@ ORDERS = [
 ]
 
 
-def test_groups_come_in_the_order_of_their_first_record():
+def test_groups_have_the_order_of_their_first_record():
     output = aggregate(
         ORDERS,
         aggregateGroupBy=["city"],
@@ -106,27 +106,25 @@ def test_every_operation_is_tested_and_may_be_spelled_with_an_underscore():
 @pytest.mark.parametrize(
     ("operation", "values", "message"),
     [
-        ("sum", [1, "x"], "record 1: sum: field 'v' is 'x', which is no number"),
-        ("sum", [True], "record 0: sum: field 'v' is true, which is no number"),
-        ("avg", [1, None, [2]], r"record 2: avg: field 'v' is \[2\], which is no number"),
-        ("sum", ["007"], "field 'v' is '007', which is no number"),
-        ("min", [1, "x"], "record 1: min: field 'v' is 'x', which is no number, as others are"),
-        ("max", ["x", 1], "record 0: max: field 'v' is 'x', which is no number, as others are"),
+        ("sum", [1, "x"], "record 1: sum: field 'v' is 'x', which is not a number"),
+        ("sum", [True], "record 0: sum: field 'v' is true, which is not a number"),
+        ("avg", [1, None, [2]], r"record 2: avg: field 'v' is \[2\], which is not a number"),
+        ("sum", ["007"], "field 'v' is '007', which is not a number"),
+        ("min", [1, "x"], "record 1: min: field 'v' is 'x', which is not a number, unlike others"),
+        ("max", ["x", 1], "record 0: max: field 'v' is 'x', which is not a number, unlike others"),
         ("max", ["x", False], "record 1: max: field 'v' is false, which is neither a number nor"),
-        ("min", [{}], "record 0: min: field 'v' is {}, which is neither a number nor a text"),
-        ("sum", [1e308, 1e308], "the sum of field 'v' is too large a number"),
-        ("avg", [10**400], "the avg of field 'v' is too large a number"),
+        ("min", [{}], "record 0: min: field 'v' is {}, which is neither a number nor a string"),
+        ("sum", [1e308, 1e308], "the sum of field 'v' is too large"),
+        ("avg", [10**400], "the avg of field 'v' is too large"),
     ],
 )
-def test_a_value_that_does_not_fit_is_named_with_its_record(
-    operation: str, values: list[Any], message: str
-):
+def test_an_invalid_value_is_named_with_its_record(operation: str, values: list[Any], message: str):
     with pytest.raises(NodeError, match=message) as raised:
         one(operation, *values)
     assert not raised.value.retryable
 
 
-def test_the_record_that_is_named_is_the_input_s_not_the_group_s():
+def test_an_error_names_the_index_in_the_input_not_in_the_group():
     data = [{"g": "a", "v": 1}, {"g": "b", "v": 1}, {"g": "a", "v": "x"}]
     with pytest.raises(NodeError, match="record 2: sum"):
         aggregate(data, groupBy="g", aggregations=[{"operation": "sum", "field": "v"}])
@@ -180,13 +178,13 @@ def test_groups(data: Any, config: dict[str, Any], output: Any):
         ([{"g": 1}], "no record has a field 'v'"),
     ],
 )
-def test_what_cannot_be_aggregated_is_an_error(data: Any, message: str):
+def test_invalid_input_of_an_aggregate_is_rejected(data: Any, message: str):
     with pytest.raises(NodeError, match=message) as raised:
         aggregate(data, groupBy="g", aggregations=[{"operation": "sum", "field": "v"}])
     assert not raised.value.retryable
 
 
-def test_fields_that_no_record_has_can_be_let_through():
+def test_missing_fields_can_be_ignored_by_an_aggregate():
     output = aggregate(
         [{}],
         groupBy="g",
@@ -202,28 +200,28 @@ def test_fields_that_no_record_has_can_be_let_through():
         ({"groupBy": "a,a"}, "'groupBy' names 'a' twice"),
         ({"aggregateGroupBy": "{{ a }}"}, "without {{ }}"),
         ({"groupBy": [f"f{i}" for i in range(21)]}, "'groupBy' should have at most 20 items"),
-        ({"groupBy": 5}, "'groupBy' should be a list, or a text with commas"),
-        ({"groupBy": "count"}, "gives two fields called 'count'"),
+        ({"groupBy": 5}, "'groupBy' should be a list, or a string with commas"),
+        ({"groupBy": "count"}, "creates two fields 'count'"),
         (
             {"aggregations": [{"operation": "count"}] * 2},
-            "'aggregations' gives two fields called 'count'",
+            "'aggregations' creates two fields 'count'",
         ),
         (
             {"aggregations": [{"operation": "count"}] * 101},
             "'aggregations' should have at most 100 items",
         ),
-        ({"groupBy": "a", "aggregations": [{"as": "a"}]}, "gives two fields called 'a'"),
+        ({"groupBy": "a", "aggregations": [{"as": "a"}]}, "creates two fields 'a'"),
         ({"aggregations": {}}, "'aggregations' should be a list"),
         ({"aggregations": ["sum"]}, "'aggregations.0' should be an object"),
         ({"aggregations": [{"operation": "sum"}]}, "'aggregations.0.field' is required for sum"),
         (
             {"aggregateOperations": [{"operation": "median", "field": "a"}]},
-            "'aggregateOperations.0.operation' is 'median'; known are: count, countDistinct, sum",
+            "'aggregateOperations.0.operation' is 'median'; accepted: count, countDistinct, sum",
         ),
         ({"aggregateMissing": "x"}, "'aggregateMissing' should be 'error' or 'ignore'"),
     ],
 )
-def test_a_config_that_cannot_aggregate_is_refused(config: dict[str, Any], reason: str):
+def test_an_invalid_aggregate_config_is_rejected(config: dict[str, Any], reason: str):
     node = Node("n1", "aggregate", "N", config, "/nodes/0", "/nodes/0/config")
     (problem,) = DEFAULT.check(node)
     assert reason in problem.detail
@@ -242,7 +240,7 @@ RESULTS = [{"operation": str(name), "field": "v", "as": str(name)} for name in O
 
 
 @given(data=records, seed=st.randoms(use_true_random=False))
-def test_a_group_s_results_are_those_of_a_naive_count(data: list[Any], seed: Any):
+def test_the_results_of_groups_match_a_simple_calculation(data: list[Any], seed: Any):
     output = aggregate(data, groupBy="g", aggregations=RESULTS, aggregateMissing="ignore")
     assert [record["g"] for record in output] == list(dict.fromkeys(row.get("g") for row in data))
     for record in output:
@@ -265,7 +263,7 @@ def test_a_group_s_results_are_those_of_a_naive_count(data: list[Any], seed: Any
     }
 
 
-def test_a_hundred_thousand_records_in_a_thousand_groups():
+def test_a_hundred_thousand_records_are_aggregated_in_a_thousand_groups():
     data = [{"g": i % 1000, "v": i * 0.1} for i in range(100_000)]
     output = aggregate(data, groupBy="g", aggregations=RESULTS)
     assert len(output) == 1000

@@ -122,7 +122,7 @@ async def test_an_error_names_the_line(code: str, reason: str):
     [
         ({}, "'code' is required"),
         ({"code": " "}, "'code' is required"),
-        ({"code": ["1"]}, "'code' should be a text, not of type list"),
+        ({"code": ["1"]}, "'code' should be a string, not of type list"),
         ({"code": "a = = 1"}, "invalid syntax at line 1, position 5"),
         ({"code": "a = 1\n  b"}, "unexpected indent at line 2"),
         ({"code": "return 1"}, "'return' outside function at line 1, position 1"),

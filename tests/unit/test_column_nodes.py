@@ -81,14 +81,14 @@ def refusals(node_type: str, config: dict[str, Any]) -> list[str]:
         ),
     ],
 )
-def test_a_text_becomes_columns(config: dict[str, Any], text: Any, columns: Any):
+def test_a_string_is_split_into_columns(config: dict[str, Any], text: Any, columns: Any):
     if isinstance(columns, list):
         columns = {f"f_{i}": part for i, part in enumerate(columns, 1)}
     assert split({"f": text}, **config) == columns
     assert split([{"f": text}], **config) == [columns]
 
 
-def test_the_columns_stand_where_the_source_was_or_behind_it():
+def test_new_columns_replace_or_follow_the_source():
     record = {"a": 1, "f": "x,y", "z": {"deep": [2]}}
     assert list(split(record)) == ["a", "f_1", "f_2", "z"]
     kept = split(record, splitKeepSource=True)
@@ -96,18 +96,18 @@ def test_the_columns_stand_where_the_source_was_or_behind_it():
     assert kept == {"a": 1, "f": "x,y", "f_1": "x", "f_2": "y", "z": {"deep": [2]}}
 
 
-def test_the_source_stays_unless_it_is_told_to_go():
+def test_the_source_is_kept_by_default():
     config = {"splitColumn": "f"}
     output = NODE_HANDLERS["splitText"].fn({"config": config}, {"f": "x"})["outputData"]
     assert output == {"f": "x", "f_1": "x"}
 
 
-def test_each_record_without_names_has_as_many_columns_as_parts():
+def test_columns_without_names_match_the_number_of_parts():
     assert split([{"f": "a,b"}, {"f": "c"}]) == [{"f_1": "a", "f_2": "b"}, {"f_1": "c"}]
     assert split([]) == []
 
 
-def test_no_text_becomes_more_columns_than_anybody_wants():
+def test_the_number_of_columns_is_limited():
     columns = split({"f": "," * 5_000})
     assert len(columns) == MAX_COLUMNS
     assert columns[f"f_{MAX_COLUMNS}"].startswith(",")
@@ -119,12 +119,20 @@ def test_no_text_becomes_more_columns_than_anybody_wants():
         (None, {}, "an object or a list of objects is needed; the input is of type null"),
         ("x", {}, "the input is of type text"),
         ([{"f": "a"}, 5], {}, "record 1 is of type number, not an object"),
-        ([{"f": "a"}, {"g": 1}], {}, r"record 1: there is no field 'f' \(it has: g\)"),
-        ([{}], {}, r"record 0: there is no field 'f' \(it has: no fields\)"),
-        ([{"f": ["a"]}], {}, "record 0: field 'f' is of type list, not a text"),
-        ({"f": {}}, {}, "field 'f' is of type object, not a text"),
-        ([{"f": "a", "x": 1}], {"splitInto": "x"}, "record 0: there would be two fields 'x'"),
-        ([{"x": 1, "f": "a"}], {"splitInto": "x"}, "record 0: there would be two fields 'x'"),
+        ([{"f": "a"}, {"g": 1}], {}, r"record 1: no field 'f' \(it has: g\)"),
+        ([{}], {}, r"record 0: no field 'f' \(it has: no fields\)"),
+        ([{"f": ["a"]}], {}, "record 0: field 'f' is of type list, not a string"),
+        ({"f": {}}, {}, "field 'f' is of type object, not a string"),
+        (
+            [{"f": "a", "x": 1}],
+            {"splitInto": "x"},
+            "record 0: the output would have two fields 'x'",
+        ),
+        (
+            [{"x": 1, "f": "a"}],
+            {"splitInto": "x"},
+            "record 0: the output would have two fields 'x'",
+        ),
         (
             [{"f": "a"}],
             {"splitInto": "x,y", "splitTooFew": "error"},
@@ -137,15 +145,13 @@ def test_no_text_becomes_more_columns_than_anybody_wants():
         ),
     ],
 )
-def test_what_cannot_be_split_is_an_error_that_names_record_and_field(
-    data: Any, config: dict[str, Any], message: str
-):
+def test_a_split_error_names_record_and_field(data: Any, config: dict[str, Any], message: str):
     with pytest.raises(NodeError, match=message) as raised:
         split(data, **config)
     assert not raised.value.retryable
 
 
-def test_records_without_the_field_can_be_let_through():
+def test_records_without_the_split_field_can_be_ignored():
     data = [{"f": "a,b"}, {"g": 1}]
     assert split(data, splitMissing="ignore", splitInto="x,y") == [
         {"x": "a", "y": "b"},
@@ -162,13 +168,13 @@ def test_records_without_the_field_can_be_let_through():
         ({"splitMode": "regex"}, "'splitMode' should be 'separator', 'whitespace' or 'position'"),
         ({"splitMode": "position"}, "'splitPositions' is required when splitMode is position"),
         ({"splitPositions": "4, x"}, "'splitPositions.1' should be a whole number"),
-        ({"splitPositions": [0]}, "'splitPositions' should be numbers of characters above 0"),
-        ({"splitPositions": [4, 4]}, "each larger than the one before"),
-        ({"splitSeparator": [["x"]]}, "'splitSeparator.0' should be a text, not of type list"),
+        ({"splitPositions": [0]}, "'splitPositions' should be positive numbers of characters"),
+        ({"splitPositions": [4, 4]}, "in ascending order"),
+        ({"splitSeparator": [["x"]]}, "'splitSeparator.0' should be a string, not of type list"),
         ({"splitSeparator": ["x"] * 21}, "'splitSeparator' should have at most 20 items"),
         ({"splitInto": "x,x"}, "'splitInto' names 'x' twice"),
-        ({"splitInto": 5}, "'splitInto' should be a list, or a text with commas"),
-        ({"splitInto": ["f"]}, "'splitInto' names the field that is split, which stays"),
+        ({"splitInto": 5}, "'splitInto' should be a list, or a string with commas"),
+        ({"splitInto": ["f"]}, "'splitInto' names the split field, which is kept"),
         ({"splitLimit": 1001}, "'splitLimit' should be less than or equal to 1000"),
         ({"splitLimit": 0}, "'splitLimit' should be greater than or equal to 1"),
         ({"splitTooFew": "x"}, "'splitTooFew' should be 'null' or 'error'"),
@@ -177,19 +183,19 @@ def test_records_without_the_field_can_be_let_through():
         ({"splitTrim": "x"}, "'splitTrim' should be true or false"),
     ],
 )
-def test_a_config_that_cannot_split_is_refused(config: dict[str, Any], reason: str):
+def test_an_invalid_split_config_is_rejected(config: dict[str, Any], reason: str):
     (told,) = refusals("splitText", {"splitField": "f", **config} if config else {})
     assert reason in told
 
 
 @given(parts=st.lists(st.text(alphabet="ab .,", max_size=4), min_size=1, max_size=5))
-def test_what_was_joined_is_split_again(parts: list[str]):
+def test_a_joined_string_is_split_into_its_parts(parts: list[str]):
     columns = split({"f": "|".join(parts)}, splitSeparator="|", splitTrim=False)
     assert list(columns.values()) == parts
 
 
 @given(text=st.text(alphabet="ab;-", max_size=12), most=st.integers(1, 5))
-def test_merging_loses_no_character(text: str, most: int):
+def test_merging_keeps_every_character(text: str, most: int):
     columns = split({"f": text}, splitSeparator="-", splitTrim=False, splitLimit=most)
     assert len(columns) <= most
     assert "-".join(columns.values()) == text
@@ -214,7 +220,7 @@ def test_merging_loses_no_character(text: str, most: int):
         ({"a": 5}, {"a": None}, {"5": None}),
     ],
 )
-def test_fields_get_other_names_in_the_same_places(mapping: Any, record: Any, renamed: Any):
+def test_renamed_fields_keep_their_order(mapping: Any, record: Any, renamed: Any):
     assert list(rename(record, mapping).items()) == list(renamed.items())
     assert rename([record, record], mapping) == [renamed, renamed]
 
@@ -225,24 +231,24 @@ def test_fields_get_other_names_in_the_same_places(mapping: Any, record: Any, re
         (None, "the input is of type null"),
         (5, "the input is of type number"),
         ([{"a": 1}, None], "record 1 is of type null, not an object"),
-        ([{"a": 1}, {"x": 1, "c": 2}], r"record 1: there is no field 'a' \(it has: c, x\)"),
-        ([{"a": 1, "b": 2}], "record 0: there would be two fields 'b'"),
-        ({"b": 1, "a": 2}, "there would be two fields 'b'"),
+        ([{"a": 1}, {"x": 1, "c": 2}], r"record 1: no field 'a' \(it has: c, x\)"),
+        ([{"a": 1, "b": 2}], "record 0: the output would have two fields 'b'"),
+        ({"b": 1, "a": 2}, "the output would have two fields 'b'"),
         # a path is no name: what lies inside is not reached
-        ({"x": {"a": 1}}, "there is no field 'a'"),
+        ({"x": {"a": 1}}, "no field 'a'"),
     ],
 )
-def test_what_cannot_be_renamed_is_an_error_that_names_record_and_field(data: Any, message: str):
+def test_a_rename_error_names_record_and_field(data: Any, message: str):
     with pytest.raises(NodeError, match=message) as raised:
         rename(data, {"a": "b"})
     assert not raised.value.retryable
 
 
-def test_fields_that_are_not_there_can_be_let_through():
+def test_missing_fields_can_be_ignored_by_a_rename():
     data = [{"mail": 1}, {"eMail": 2}, {}]
     mapping = {"mail": "email", "eMail": "email"}
     assert rename(data, mapping, renameMissing="ignore") == [{"email": 1}, {"email": 2}, {}]
-    with pytest.raises(NodeError, match="record 0: there would be two fields 'email'"):
+    with pytest.raises(NodeError, match="record 0: the output would have two fields 'email'"):
         rename([{"mail": 1, "eMail": 2}], mapping, renameMissing="ignore")
 
 
@@ -251,9 +257,9 @@ def test_fields_that_are_not_there_can_be_let_through():
     [
         ({}, "'renameMapping' is required"),
         ({"renameMapping": ""}, "'renameMapping' is required"),
-        ({"renameMapping": {}}, "'renameMapping' should name a field at least"),
+        ({"renameMapping": {}}, "'renameMapping' should name at least one field"),
         ({"renameMapping": "a"}, "'renameMapping' should be an object of old and new names"),
-        ({"renameMapping": {"a": " "}}, "'renameMapping' gives no new name for 'a'"),
+        ({"renameMapping": {"a": " "}}, "'renameMapping' needs a new name for 'a'"),
         ({"renameMapping": [{"from": "a"}]}, "'renameMapping.0.to' is required"),
         ({"renameMapping": [{"from": "a", "to": "{{ b }}"}]}, "without {{ }}"),
         (
@@ -263,7 +269,7 @@ def test_fields_that_are_not_there_can_be_let_through():
         ({"renameMapping": {"a": "b"}, "renameMissing": "x"}, "should be 'error' or 'ignore'"),
     ],
 )
-def test_a_config_that_cannot_rename_is_refused(config: dict[str, Any], reason: str):
+def test_an_invalid_rename_config_is_rejected(config: dict[str, Any], reason: str):
     (told,) = refusals("renameColumns", config)
     assert reason in told
 
@@ -275,7 +281,7 @@ names = st.sampled_from(["a", "b", "c", "d"])
     record=st.dictionaries(names, st.integers() | st.none()),
     mapping=st.dictionaries(names, st.sampled_from(["p", "q", "r", "s"]), min_size=1),
 )
-def test_renaming_keeps_the_values_and_their_order_or_refuses(
+def test_renaming_keeps_values_and_order_or_is_rejected(
     record: dict[str, Any], mapping: dict[str, str]
 ):
     expected = [mapping.get(name, name) for name in record]

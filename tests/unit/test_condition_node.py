@@ -62,7 +62,7 @@ FAILS: list[tuple[str, Any, Any]] = [
 ]
 
 
-def test_the_tables_hold_every_operator():
+def test_the_test_tables_cover_every_operator():
     assert {row[0] for row in HOLDS} == {row[0] for row in FAILS} == set(Operator)
 
 
@@ -71,13 +71,13 @@ def test_the_tables_hold_every_operator():
     ("operator", "found", "value", "expected"),
     [*((*row, True) for row in HOLDS), *((*row, False) for row in FAILS)],
 )
-async def test_an_operator_holds_in_both_spellings(
+async def test_an_operator_is_accepted_in_both_spellings(
     spell: Any, operator: str, found: Any, value: Any, expected: bool
 ):
     assert await passes("f", spell(operator), value, {"f": found}) is expected
 
 
-async def test_the_operator_is_equals_when_none_is_set():
+async def test_the_default_operator_is_equals():
     config = {"conditionField": "f", "conditionOperator": "", "conditionValue": 1}
     assert (await run(config, {"f": 1}))["conditionResult"] is True
     assert (await run(config, {"f": 2}))["conditionResult"] is False
@@ -104,7 +104,7 @@ async def test_batch_on_an_empty_list_tests_an_empty_object():
     assert await passes("f", "equals", 1, []) is False
 
 
-async def test_a_dotted_field_reaches_inside():
+async def test_a_dotted_field_is_a_nested_field():
     assert await passes("a.b.0.c", "equals", 7, {"a": {"b": [{"c": 7}]}}) is True
 
 
@@ -115,12 +115,12 @@ async def test_the_value_may_be_a_template_over_the_record():
     assert result["trueRecords"] == [{"f": 1, "g": 1}]
 
 
-async def test_a_template_without_its_field_is_an_error_that_names_both():
+async def test_a_missing_template_field_is_named_with_its_setting():
     with pytest.raises(NodeError, match=r"conditionValue: the input has no field 'nope'"):
         await passes("f", "equals", "{{ nope }}", {"f": 5})
 
 
-async def test_an_operator_without_a_value_does_not_look_at_what_the_editor_left_there():
+async def test_an_operator_without_a_value_ignores_a_leftover_value():
     assert await passes("f", "isNotEmpty", "{{ nope }}", {"f": 5}) is True
 
 
@@ -139,7 +139,7 @@ async def test_an_operator_without_a_value_does_not_look_at_what_the_editor_left
         (" ", 1, 1, True),
     ],
 )
-async def test_further_conditions_are_combined(
+async def test_additional_conditions_are_combined(
     combination: str | None, first: int, second: int, expected: bool
 ):
     config = {
@@ -151,7 +151,7 @@ async def test_further_conditions_are_combined(
     assert (await run(config, {"a": first, "b": second}))["conditionResult"] is expected
 
 
-async def test_further_conditions_take_both_spellings_and_default_to_equals():
+async def test_additional_conditions_accept_both_spellings_and_default_to_equals():
     config = {
         "conditionField": "a",
         "conditionValue": 1,
@@ -164,7 +164,7 @@ async def test_further_conditions_take_both_spellings_and_default_to_equals():
     assert (await run(config, {"a": 1, "b": 2, "c": "y"}))["conditionResult"] is False
 
 
-async def test_a_test_that_is_not_needed_any_more_is_not_made():
+async def test_an_unneeded_comparison_is_not_evaluated():
     config = {
         "conditionField": "a",
         "conditionOperator": "isEmpty",
@@ -174,13 +174,13 @@ async def test_a_test_that_is_not_needed_any_more_is_not_made():
     assert (await run(config, {}))["conditionResult"] is True
 
 
-async def test_ordering_what_is_no_number_is_an_error_that_names_field_and_value():
+async def test_an_ordering_error_names_field_and_value():
     with pytest.raises(NodeError, match="field 'age' is 'old', which is not a number") as raised:
         await passes("age", "greaterThan", 18, {"age": "old"})
     assert not raised.value.retryable
 
 
-async def test_per_row_sorts_the_records_of_a_list():
+async def test_per_row_partitions_the_records_of_a_list():
     data = [{"n": 1}, {"n": 5}, {"n": 2}, {"n": 9}]
     config = {
         "conditionField": "n",
@@ -208,7 +208,7 @@ async def test_per_row_on_an_object_behaves_as_batch():
     assert "trueRecords" not in result
 
 
-async def test_per_row_names_the_record_that_cannot_be_tested():
+async def test_a_per_row_error_names_the_record():
     config = {
         "conditionField": "n",
         "conditionOperator": "lessThan",

@@ -160,7 +160,7 @@ def test_a_missing_field_is_empty_and_equal_to_nothing(operator: str, answer: bo
 
 
 @pytest.mark.parametrize("field", ["a.b.0.c", "d.e"])
-def test_a_dotted_field_reaches_inside(field: str) -> None:
+def test_a_dotted_field_is_a_nested_field(field: str) -> None:
     record = {"a": {"b": [{"c": 5}]}, "d.e": 5}
 
     assert holds(Comparison(field, Operator.EQUALS, 5), record)

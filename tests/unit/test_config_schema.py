@@ -8,8 +8,9 @@ from prefect import task
 from pydantic import BaseModel, Field
 
 from flows.node_catalog import DescribedType, catalogue
-from tasks.config.base import FormModel, NodeConfig, spellings
+from tasks.config.base import FormModel, NodeConfig
 from tasks.config.json_schema import WIDGET, describe_config
+from tasks.config.rows import aliases
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tasks.registry import DEFAULT, NodeTypes
 
@@ -73,7 +74,7 @@ def test_the_schema_has_keywords_of_draft_07_only(node_type: str):
 
 
 @pytest.mark.parametrize("node_type", sorted(NODE_CONFIGS))
-def test_what_may_be_left_out_is_not_null(node_type: str):
+def test_optional_settings_are_not_nullable(node_type: str):
     schema = describe_config(NODE_CONFIGS[node_type]).schema
     for field in schema["properties"].values():
         assert {"type": "null"} not in [*field.get("anyOf", ()), field]
@@ -81,15 +82,15 @@ def test_what_may_be_left_out_is_not_null(node_type: str):
 
 
 @pytest.mark.parametrize("node_type", sorted(NODE_CONFIGS))
-def test_the_schema_shows_the_spelling_that_wins_own_fields_first(node_type: str):
+def test_the_schema_lists_first_aliases_and_own_fields_first(node_type: str):
     model = NODE_CONFIGS[node_type]
     keys = list(describe_config(model).schema["properties"])
-    assert set(keys) == {spellings(model, name)[0] for name in model.model_fields}
+    assert set(keys) == {aliases(model, name)[0] for name in model.model_fields}
     assert keys[-len(COMMON) :] == COMMON
 
 
 @pytest.mark.parametrize("node_type", sorted(NODE_CONFIGS))
-def test_the_defaults_are_the_model_s(node_type: str):
+def test_the_defaults_match_the_model(node_type: str):
     config = describe_config(NODE_CONFIGS[node_type])
     for key, field in config.schema["properties"].items():
         assert config.defaults.get(key) == field.get("default")
@@ -145,7 +146,7 @@ def test_hints_have_the_shape_of_the_schema():
 # The catalogue
 
 
-def test_every_type_has_a_place_in_the_editor():
+def test_every_type_has_a_category():
     faces = {item.type: item for item in catalogue(DEFAULT)}
     assert list(faces) == sorted(NODE_HANDLERS)
     assert {item.type for item in faces.values() if item.category == "custom"} == set()
@@ -155,7 +156,7 @@ def test_every_type_has_a_place_in_the_editor():
         assert (faces[entry].inputs, faces[entry].outputs) == ((), ("output",))
 
 
-def test_a_form_shows_what_a_common_option_is_when_it_is_not_set():
+def test_common_options_have_defaults():
     hints = described("http").config.ui_schema
     assert hints["retries"] == {"ui:placeholder": "2"}
     assert hints["retryDelaySeconds"] == {"ui:placeholder": "1"}
@@ -205,7 +206,7 @@ class ShapedConfig(NodeConfig, category="flow", inputs=(), outputs=("yes", "no")
     note: str = Field(default="", json_schema_extra={WIDGET: "textarea"})
 
 
-def test_a_model_that_holds_itself_keeps_a_definition():
+def test_a_recursive_model_keeps_a_definition():
     config = describe_config(ShapedConfig)
     level = config.schema["properties"]["level"]
     assert level["title"] == "Where it begins"
@@ -219,7 +220,7 @@ def test_secrets_inside_lists_and_objects_are_found_at_every_item():
     assert describe_config(ShapedConfig).secret_fields == ["/byName/*/key", "/kinds/*/key"]
 
 
-def test_a_model_says_where_its_type_stands_in_the_editor():
+def test_a_model_defines_the_category_of_its_type():
     types = NodeTypes({"customNode": handle_custom_node}, {"customNode": ShapedConfig})
     found = described("customNode", types)
     assert (found.category, found.inputs, found.outputs) == ("flow", (), ("yes", "no"))

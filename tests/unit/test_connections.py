@@ -19,19 +19,19 @@ class Stream:
 
 async def test_an_address_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(transport, "CONNECTION_ATTEMPT_DELAY_SECONDS", 0.0)
-    given_up: list[str] = []
+    timeout_park: list[str] = []
 
     async def connect(address: str) -> Stream:
         if address == "dead":
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
-                given_up.append(address)
+                timeout_park.append(address)
                 raise
         return Stream(address)
 
     assert (await connect_to_first(["dead", "alive"], connect)).address == "alive"
-    assert given_up == ["dead"]
+    assert timeout_park == ["dead"]
 
 
 async def test_the_next_address_waits_while_the_first_may_still_answer():
@@ -64,14 +64,14 @@ async def test_of_two_that_connect_one_is_closed(monkeypatch: pytest.MonkeyPatch
 
 async def test_a_call_that_is_cancelled_leaves_no_attempt_behind(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(transport, "CONNECTION_ATTEMPT_DELAY_SECONDS", 0.0)
-    both, given_up = asyncio.Barrier(3), list[str]()
+    both, timeout_park = asyncio.Barrier(3), list[str]()
 
     async def connect(address: str) -> Stream:
         try:
             await both.wait()
             await asyncio.Event().wait()
         finally:
-            given_up.append(address)
+            timeout_park.append(address)
         raise AssertionError
 
     call = asyncio.create_task(connect_to_first(["a", "b"], connect))
@@ -79,7 +79,7 @@ async def test_a_call_that_is_cancelled_leaves_no_attempt_behind(monkeypatch: py
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert sorted(given_up) == ["a", "b"]
+    assert sorted(timeout_park) == ["a", "b"]
 
 
 async def test_where_none_connects_the_first_one_s_reason_counts():

@@ -17,7 +17,7 @@ def _no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flows.nodes.progress.secret_masker", Masker())
 
 
-def test_pieces_within_fifty_milliseconds_are_one_message():
+def test_deltas_within_fifty_milliseconds_are_one_message():
     async def handler() -> None:
         for piece in ("a", "b", "c"):
             send_delta(piece)
@@ -37,7 +37,7 @@ def test_pieces_within_fifty_milliseconds_are_one_message():
     }
 
 
-def test_what_is_left_is_sent_before_the_attempt_is_over():
+def test_the_last_delta_is_sent_before_the_attempt_ends():
     async def body() -> None:
         watcher = Watcher()
 
@@ -50,7 +50,7 @@ def test_what_is_left_is_sent_before_the_attempt_is_over():
     run(body())
 
 
-def test_a_flood_of_pieces_keeps_every_character_in_order_in_messages_of_two_kib():
+def test_many_deltas_keep_every_character_in_order_in_messages_of_two_kib():
     pieces = [f"{number} " for number in range(100_000)]
 
     async def handler() -> None:
@@ -66,7 +66,7 @@ def test_a_flood_of_pieces_keeps_every_character_in_order_in_messages_of_two_kib
     assert len(watcher.published) < len(watcher.text) / 1_000
 
 
-def test_pieces_of_several_outputs_are_put_together_each_for_itself():
+def test_deltas_of_several_outputs_are_combined_separately():
     async def handler() -> None:
         for piece in "abc":
             send_delta(piece, index=0)
@@ -77,7 +77,7 @@ def test_pieces_of_several_outputs_are_put_together_each_for_itself():
     assert shown == [("abc", 0, None), ("ABC", 1, None), ("again", 1, 2)]
 
 
-def test_a_listener_that_raises_fails_no_node():
+def test_a_failing_listener_does_not_fail_the_node():
     async def body() -> str:
         watcher = Watcher()
 
@@ -95,7 +95,7 @@ def test_a_listener_that_raises_fails_no_node():
     assert run(body()) == "done"
 
 
-def test_a_secret_that_comes_in_pieces_is_masked_and_nothing_else_is_held_back(
+def test_a_secret_in_several_deltas_is_masked(
     monkeypatch: pytest.MonkeyPatch,
 ):
     masker = Masker()

@@ -25,7 +25,7 @@ from database.tables import (
 from engine.conditions import Operator
 from engine.document import parse_document
 from engine.options import NodeOptions
-from tasks.config.base import spellings
+from tasks.config.rows import aliases
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tasks.registry import DEFAULT, NodeTypes
 from tests.support.documents import document, node
@@ -164,7 +164,7 @@ def test_every_config_key_is_in_its_type_s_section_in_every_spelling(node_type: 
 
 
 def _all_keys(model: Any) -> set[str]:
-    return {key for name in model.model_fields for key in spellings(model, name)}
+    return {key for name in model.model_fields for key in aliases(model, name)}
 
 
 @pytest.mark.parametrize("name", list(NodeOptions.model_fields))

@@ -29,7 +29,7 @@ async def test_an_entry_node_passes_its_payload_on(node_type: str, payload: Any)
 
 
 @pytest.mark.parametrize("node_type", ["trigger", "webhook"])
-async def test_an_entry_node_without_a_payload_gives_an_empty_object(node_type: str):
+async def test_an_entry_node_without_a_payload_returns_an_empty_object(node_type: str):
     assert (await run(node_type))["outputData"] == {}
 
 
@@ -70,13 +70,13 @@ async def test_manual_input_makes_an_object_of_name_and_value(
     assert result["success"] is True
 
 
-async def test_a_number_from_manual_input_is_whole_where_it_was_written_whole():
+async def test_manual_input_keeps_integers():
     value = (await run("manualInput", {"inputVarValue": "25"}))["outputData"]["input"]
     assert type(value) is int
 
 
-async def test_a_wrong_config_is_an_error_that_names_the_setting():
-    with pytest.raises(NodeError, match="'manualInputVarName' should be a text") as raised:
+async def test_an_invalid_config_error_names_the_setting():
+    with pytest.raises(NodeError, match="'manualInputVarName' should be a string") as raised:
         await run("manualInput", {"manualInputVarName": ["x"]})
     assert not raised.value.retryable
 

@@ -21,7 +21,7 @@ from tasks.templating.expressions import (
     compile_expression,
 )
 from tasks.templating.filters import FILTERS, text_limit
-from tasks.templating.render import MAX_FILTERED_PLACEHOLDERS, refusals, render
+from tasks.templating.render import MAX_FILTERED_PLACEHOLDERS, render, template_errors
 
 DATA = {
     "name": " Ada ",
@@ -120,20 +120,20 @@ def _in_an_execution() -> Iterator[None]:
 )
 def test_an_expression_has_its_value(template: str, value: Any):
     assert render(template, DATA) == value
-    assert list(refusals(template)) == []
+    assert list(template_errors(template)) == []
 
 
 @pytest.mark.parametrize("text", ["{% if x %}{# no #}{% endif %}", "{%- raw -%}", "{# {{ #}"])
-def test_statements_and_comments_are_texts(text: str):
+def test_statements_and_comments_are_literals(text: str):
     assert render(text, DATA) == text
-    assert list(refusals(text)) == []
+    assert list(template_errors(text)) == []
 
 
-def test_statements_beside_a_placeholder_stay_as_they_are():
+def test_statements_next_to_a_placeholder_are_unchanged():
     assert render("{% for x in y %}{{ keys }}{# c #}", DATA) == "{% for x in y %}k{# c #}"
 
 
-def test_a_field_of_the_input_wins_over_a_name_of_the_run():
+def test_a_field_of_the_input_takes_precedence_over_a_built_in_name():
     data = {"now": 1, "inputs": {"customer": 2}, "nodes": {"fetch": {"output": 3}}}
 
     assert render("{{ now }} {{ inputs.customer }} {{ nodes.fetch.output }}", data) == "1 2 3"
@@ -152,21 +152,24 @@ def test_a_field_of_the_input_wins_over_a_name_of_the_run():
         ("{{ nodes.fetch.output.gone }}", "the output of node 'fetch' has no field 'gone'"),
         ("{{ nodes.fetch.result }}", "node 'fetch' has no result"),
         ("{{ nodes }}", "should be nodes.<id>.output"),
-        ("{{ inputs.gone }}", "nor the inputs of the execution (it has: customer, now)"),
-        ("{{ execution.status }}", "there is execution.id"),
-        ("{{ now.year }}", "now is a text"),
-        ("{{ none | upper }}", "'upper' takes a text, not a value of type null"),
-        ("{{ rows | trim }}", "'trim' takes a text, not a value of type list"),
-        ("{{ age | length }}", "'length' takes a text, a list or an object"),
-        ("{{ name | int }}", "'int' takes a number, not ' Ada '"),
-        ("{{ age | round(99) }}", "'round' takes 0 to 15"),
-        ("{{ name | date }}", "'date' takes a date or moment in ISO 8601, not ' Ada '"),
-        ("{{ at | date('%999999999Y') }}", "'date' does not know the format"),
-        ("{{ name | join }}", "'join' takes a list"),
-        ("{{ empty | last }}", "there is no item"),
+        (
+            "{{ inputs.gone }}",
+            "the inputs of the execution have no field 'gone' (it has: customer, now)",
+        ),
+        ("{{ execution.status }}", "use execution.id"),
+        ("{{ now.year }}", "now is a string"),
+        ("{{ none | upper }}", "'upper' accepts a string, not a value of type null"),
+        ("{{ rows | trim }}", "'trim' accepts a string, not a value of type list"),
+        ("{{ age | length }}", "'length' accepts a string, a list or an object"),
+        ("{{ name | int }}", "'int' accepts a number, not ' Ada '"),
+        ("{{ age | round(99) }}", "'round' accepts 0 to 15"),
+        ("{{ name | date }}", "'date' accepts an ISO 8601 timestamp, not ' Ada '"),
+        ("{{ at | date('%999999999Y') }}", "'date' does not support the format"),
+        ("{{ name | join }}", "'join' accepts a list"),
+        ("{{ empty | last }}", "the value of 'first' or 'last' is empty"),
     ],
 )
-def test_what_is_missing_or_does_not_fit_is_named(template: str, message: str):
+def test_a_missing_or_unsuitable_value_is_named(template: str, message: str):
     with pytest.raises(TemplateError) as error:
         render(f"so: {template}", DATA)
 
@@ -185,9 +188,9 @@ REFUSED = {
     "cycler.__init__.__globals__['os'].popen('id')": "a call",
     "self._TemplateReference__context": None,
     "name['__class__']['__mro__']": None,
-    "name | attr('__class__')": "there is no filter 'attr'",
-    "name | map('upper')": "there is no filter 'map'",
-    "name | format('x')": "there is no filter 'format'",
+    "name | attr('__class__')": "unknown filter 'attr'",
+    "name | map('upper')": "unknown filter 'map'",
+    "name | format('x')": "unknown filter 'format'",
     "'a' * 10**9": "an operator",
     "2**10**9": "an operator",
     "age + 1": "an operator",
@@ -198,32 +201,32 @@ REFUSED = {
     "'x' in name": "a comparison",
     "'x' if age else 'y'": "if and else",
     "name is defined()": "a test",
-    "rows[0:1]": "in these brackets",
-    "rows[a.b]": "in these brackets",
-    "[1, 2]": "a list or an object",
-    "{'a': 1": "is no expression",
-    "name, age": "is no expression",
-    "('a', 'b')": "a list or an object",
+    "rows[0:1]": "the content of these brackets",
+    "rows[a.b]": "the content of these brackets",
+    "[1, 2]": "a literal list or object",
+    "{'a': 1": "is not a valid expression",
+    "name, age": "is not a valid expression",
+    "('a', 'b')": "a literal list or object",
     "name | upper(1)": "the filter 'upper': too many positional arguments",
     "name | upper(*rows)": "* and **",
     "name | default(**rows)": "* and **",
     "name | default(range(9))": "a call",
-    "name |": "is no expression",
-    "name | | upper": "is no expression",
-    "'open": "is no expression",
-    "name)": "is no expression",
+    "name |": "is not a valid expression",
+    "name | | upper": "is not a valid expression",
+    "'open": "is not a valid expression",
+    "name)": "is not a valid expression",
     "(" * 500 + ")" * 400: "more than 20 brackets",
     "not " * 240 + "(1)": "an operator",
     "name" + " | upper" * (MAX_NESTING + 1): "more than 20",
     "'" + "a" * MAX_EXPRESSION_CHARS + "'": f"more than {MAX_EXPRESSION_CHARS}",
-    "name | default(1e999)": "holds what JSON cannot",
-    "name | default('\\ud800')": "holds what JSON cannot",
-    "": "names no field",
+    "name | default(1e999)": "contains a value that is not valid JSON",
+    "name | default('\\ud800')": "contains a value that is not valid JSON",
+    "": "does not name a field",
 }
 
 
 @pytest.mark.parametrize(("expression", "reason"), REFUSED.items(), ids=lambda text: str(text)[:30])
-def test_everything_else_is_refused_without_data_and_with_it(expression: str, reason: str | None):
+def test_other_expressions_are_rejected_with_and_without_data(expression: str, reason: str | None):
     text = f"so {{{{ {expression} }}}}"
     with pytest.raises(TemplateError) as error:
         render(text, DATA)
@@ -231,13 +234,13 @@ def test_everything_else_is_refused_without_data_and_with_it(expression: str, re
         # It is a path, and leads into JSON alone: there is no such field.
         assert "the input has no field" in str(error.value)
         return
-    ((_, told),) = refusals(text)
+    ((_, told),) = template_errors(text)
     assert told == str(error.value)
     assert reason in told
     assert "at character 4" in told
 
 
-def test_a_name_of_python_s_is_a_field_like_any_other():
+def test_a_python_attribute_is_an_ordinary_field_name():
     assert (
         render("{{ x.__class__ }}{{ x['__init__'] }}", {"x": {"__class__": 1, "__init__": 2}})
         == "12"
@@ -247,17 +250,17 @@ def test_a_name_of_python_s_is_a_field_like_any_other():
             render(f"{{{{ {path} }}}}", DATA)
 
 
-def test_places_of_refusals_lead_into_objects_and_lists():
+def test_errors_have_paths_into_objects_and_lists():
     template = {"a": ["fine", {"b/c": "x {{ 1 + 1 }} {{ 2 ** 2 }}"}], "{{ f() }}": 1}
 
-    assert [(place, reason[:25]) for place, reason in refusals(template)] == [
+    assert [(place, reason[:25]) for place, reason in template_errors(template)] == [
         (("a", "1", "b/c"), "'{{ 1 + 1 }}' at characte"),
         (("a", "1", "b/c"), "'{{ 2 ** 2 }}' at charact"),
         (("{{ f() }}",), "'{{ f() }}' at character "),
     ]
 
 
-def test_what_many_placeholders_come_to_is_bounded():
+def test_the_output_of_many_placeholders_is_limited():
     megabyte = {"x": "y" * 1_000_000, "rows": ["z" * 1_000_000]}
     enough = text_limit() // 1_000_000 + 1
 
@@ -272,13 +275,13 @@ def test_what_many_placeholders_come_to_is_bounded():
         render("{{ rows | join(x) }}", {"rows": [""] * 20, "x": megabyte["x"]})
 
 
-def test_one_value_may_be_as_large_as_it_is():
+def test_the_size_of_a_single_value_is_not_limited():
     large = ["x" * (text_limit() + 1)]
 
     assert render("{{ rows }}", {"rows": large}) is large
 
 
-def test_filters_after_one_another_are_bounded():
+def test_the_output_of_chained_filters_is_limited():
     """Each ``json`` doubles the backslashes of the one before it: 2,000 would be a gigabyte."""
     chain = "| json" * (MAX_NESTING - 1)
 
@@ -287,32 +290,32 @@ def test_filters_after_one_another_are_bounded():
             render(template, {"quotes": '"' * 2_000})
 
 
-def test_nothing_of_an_expression_runs_before_it_is_filled(monkeypatch: pytest.MonkeyPatch):
+def test_an_expression_is_not_evaluated_while_it_is_checked(monkeypatch: pytest.MonkeyPatch):
     ran: list[object] = []
     monkeypatch.setitem(_ENVIRONMENT.filters, "json", ran.append)
 
-    assert list(refusals("{{ 'checked' | json }}")) == []
+    assert list(template_errors("{{ 'checked' | json }}")) == []
     compile_expression("'compiled' | json")
     assert ran == []
     render("{{ 'filled' | json }}", DATA)
     assert ran == ["filled"]
 
 
-def test_placeholders_with_filters_are_counted():
+def test_the_number_of_placeholders_with_filters_is_limited():
     few = "".join(f"{{{{ {i} | json }}}}" for i in range(10))
     many = few * (MAX_FILTERED_PLACEHOLDERS // 10) + "{{ 'one more' | json }}"
     told = f"more than {MAX_FILTERED_PLACEHOLDERS} placeholders with filters"
 
     for template in (many, [few] * (MAX_FILTERED_PLACEHOLDERS // 10) + ["{{ 'one more' | json }}"]):
-        ((_, reason),) = refusals(template)
+        ((_, reason),) = template_errors(template)
         assert told in reason
         with pytest.raises(TemplateError, match=told):
             render(template, DATA | {str(i): i for i in range(10)})
-    assert list(refusals(few * (MAX_FILTERED_PLACEHOLDERS // 10))) == []
-    assert list(refusals("{{ name }}" * MAX_FILTERED_PLACEHOLDERS * 2)) == []
+    assert list(template_errors(few * (MAX_FILTERED_PLACEHOLDERS // 10))) == []
+    assert list(template_errors("{{ name }}" * MAX_FILTERED_PLACEHOLDERS * 2)) == []
 
 
-def test_a_long_text_takes_no_more_memory_than_a_few_copies_of_it():
+def test_a_long_string_needs_the_memory_of_a_few_copies():
     long = "{{ " + "name." * 200_000 + " }}"
     tracemalloc.start()
     try:
@@ -324,7 +327,7 @@ def test_a_long_text_takes_no_more_memory_than_a_few_copies_of_it():
     assert most < 10 * len(long)
 
 
-def test_names_of_filters_are_all_there_is():
+def test_the_filters_are_the_documented_ones():
     names = "date default first fromjson int join json last length lower round trim upper urlencode"
     assert sorted(FILTERS) == names.split()
 
@@ -343,10 +346,10 @@ pieces = st.lists(
 
 @settings(max_examples=300, database=None)
 @given(pieces)
-def test_any_text_is_filled_or_refused_soon(text: str):
+def test_any_string_is_filled_or_rejected_quickly(text: str):
     before = time.process_time()
     for template in (text, f"{{{{{text}}}}}"):
-        told = list(refusals(template))
+        told = list(template_errors(template))
         filled = attempt(template)
         assert isinstance(filled, TemplateError) or told == []
         assert json_error(filled) is None or isinstance(filled, TemplateError)
@@ -360,9 +363,13 @@ def attempt(template: str) -> Any:
         return error
 
 
-def test_an_expression_that_takes_too_many_calls_to_read_is_refused():
+def test_an_expression_that_exceeds_the_recursion_limit_is_rejected():
     def deeper(levels: int) -> list[str]:
-        return deeper(levels - 1) if levels else [r for _, r in refusals("{{ " + text + "(1) }}")]
+        return (
+            deeper(levels - 1)
+            if levels
+            else [r for _, r in template_errors("{{ " + text + "(1) }}")]
+        )
 
     text = "not " * 240
     room = sys.getrecursionlimit() - len(inspect.stack()) - 200

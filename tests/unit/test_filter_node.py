@@ -70,7 +70,7 @@ def test_the_records_that_pass_are_kept_and_counted():
         ),
     ],
 )
-def test_what_is_kept(config: dict[str, Any], data: Any, output: Any):
+def test_the_mode_selects_the_kept_records(config: dict[str, Any], data: Any, output: Any):
     assert kept(data, **config) == output
 
 
@@ -84,13 +84,13 @@ def test_what_is_kept(config: dict[str, Any], data: Any, output: Any):
         ([{"m": 1}], "record 0: greaterThan: the input has no field 'n'"),
     ],
 )
-def test_what_cannot_be_filtered_is_an_error_that_names_record_and_field(data: Any, message: str):
+def test_a_filter_error_names_record_and_field(data: Any, message: str):
     with pytest.raises(NodeError, match=message) as raised:
         run(data, **LARGE)
     assert not raised.value.retryable
 
 
-def test_a_template_that_misses_a_field_is_named_with_its_record():
+def test_a_missing_template_field_is_named_with_its_record():
     with pytest.raises(NodeError, match=r"record 1: conditionValue: .*'m'"):
         run([{"n": 1, "m": 1}, {"n": 1}], conditionField="n", conditionValue="{{ m }}")
 
@@ -107,7 +107,7 @@ def test_a_template_that_misses_a_field_is_named_with_its_record():
         ),
     ],
 )
-def test_a_config_that_cannot_filter_is_refused(config: dict[str, Any], reason: str):
+def test_an_invalid_filter_config_is_rejected(config: dict[str, Any], reason: str):
     node = Node("n1", "filter", "N", config, "/nodes/0", "/nodes/0/config")
     (problem,) = DEFAULT.check(node)
     assert reason in problem.detail
@@ -122,7 +122,7 @@ ORDERINGS = {"greaterThan", "lessThan", "greaterOrEqual", "lessOrEqual", "isBefo
     operator=st.sampled_from(sorted(set(Operator) - ORDERINGS)),
     value=values,
 )
-async def test_keeping_and_dropping_part_the_list_as_a_condition_does(
+async def test_keep_and_drop_partition_the_list_like_a_condition(
     data: list[Any], operator: str, value: Any
 ):
     config = {"conditionField": "n", "conditionOperator": operator, "conditionValue": value}
@@ -144,7 +144,7 @@ def test_the_time_grows_with_the_number_of_records():
 
 
 @pytest.mark.parametrize("node_type", ["splitText", "renameColumns", "filter", "aggregate"])
-def test_the_work_is_done_in_a_thread_so_that_no_other_execution_waits(node_type: str):
+def test_a_filter_runs_in_a_thread(node_type: str):
     # flows/nodes/prefect_task.py gives a thread to each handler that is no coroutine function.
     handler = NODE_HANDLERS[node_type]
     assert not handler.isasync

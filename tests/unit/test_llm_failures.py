@@ -149,7 +149,7 @@ async def test_cancelling_ends_all_calls():
         assert len(server.requests) == 5
 
 
-async def test_a_wrong_config_is_an_error_that_names_the_setting():
+async def test_an_invalid_config_error_names_the_setting():
     error = await failure_of("ok", outputType="enum")
     assert "'enumOptions' is required when outputType is enum" in str(error)
     assert not error.retryable

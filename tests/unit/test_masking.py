@@ -175,19 +175,18 @@ def _secret(number: int) -> str:
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
-def test_fifty_secrets_cost_about_as_much_as_one():
+def test_two_hundred_secrets_cost_about_as_much_as_twenty():
     """One pass finds all secrets; 50 passes over 10 MB took 19 s."""
     text = base64.b64encode(random.Random(1).randbytes(1_500_000)).decode()
-    one, many = Masker(), Masker()
-    one.add_secret(_secret(0))
-    for number in range(50):
-        many.add_secret(_secret(number))
 
-    def seconds(masker: Masker) -> float:
+    def seconds(count: int) -> float:
+        masker = Masker()
+        for number in range(count):
+            masker.add_secret(_secret(number))
         masker.mask("compiled")
         return min(timeit.repeat(lambda: masker.mask(text), number=1, repeat=5))
 
-    assert seconds(many) < 10 * seconds(one)
+    assert seconds(200) < 5 * seconds(20)
 
 
 @pytest.mark.parametrize("shift", range(-9, 3))

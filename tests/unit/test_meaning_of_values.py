@@ -55,10 +55,13 @@ def test_timestamps_compare_as_points_in_time(operation: str, values: list[Any],
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["9", "10", "n/a"], "record 2: max: field 'v' is 'n/a', which is no number, as others"),
-        ([9, "n/a"], "record 1: max: field 'v' is 'n/a', which is no number, as others are"),
+        (
+            ["9", "10", "n/a"],
+            "record 2: max: field 'v' is 'n/a', which is not a number, unlike others",
+        ),
+        ([9, "n/a"], "record 1: max: field 'v' is 'n/a', which is not a number, unlike others"),
         (["2026-03-01", "soon"], "record 1: max: field 'v' is 'soon', which is not a timestamp"),
-        (["2026-03-01", 5], "record 0: max: field 'v' is '2026-03-01', which is no number"),
+        (["2026-03-01", 5], "record 0: max: field 'v' is '2026-03-01', which is not a number"),
     ],
 )
 def test_values_of_two_kinds_have_no_extreme(values: list[Any], message: str):
@@ -268,7 +271,7 @@ async def test_a_name_that_the_loop_does_not_have_is_an_error(field: str):
 
 async def test_outside_of_a_loop_its_item_is_an_error():
     for field in ("loop.item", "{{ loop.item }}"):
-        with pytest.raises(NodeError, match=r"there is no 'loop.item'.*not inside a loop"):
+        with pytest.raises(NodeError, match=r"'loop.item'.*not inside a loop"):
             await passes({}, conditionField=field, conditionValue=1)
 
 
@@ -356,10 +359,16 @@ def test_the_filters_read_json_and_encode_for_urls(template: str, expected: Any)
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("{{ v | fromjson }}", "the filter 'fromjson' takes a text of JSON, not '{oops'"),
-        ("{{ n | fromjson }}", "the filter 'fromjson' takes a text of JSON, not a value of type"),
-        ("{{ l | urlencode }}", "the filter 'urlencode' takes a text, not a value of type list"),
-        ("{{ o | urlencode }}", "the filter 'urlencode' takes a text, not a value of type object"),
+        ("{{ v | fromjson }}", "the filter 'fromjson' accepts a JSON string, not '{oops'"),
+        ("{{ n | fromjson }}", "the filter 'fromjson' accepts a JSON string, not a value of type"),
+        (
+            "{{ l | urlencode }}",
+            "'urlencode' accepts a string, not a value of type list",
+        ),
+        (
+            "{{ o | urlencode }}",
+            "'urlencode' accepts a string, not a value of type object",
+        ),
         ("{{ gone | fromjson }}", "the input has no field 'gone'"),
     ],
 )

@@ -63,7 +63,7 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("node_type", "config"), ACCEPTED)
-def test_accepted(node_type: str, config: dict[str, Any]):
+def test_a_valid_config_is_accepted(node_type: str, config: dict[str, Any]):
     assert check(node_type, config) == []
 
 
@@ -73,7 +73,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("http", {"httpUrl": "example.com"}, "httpUrl", "'httpUrl' should start with http://"),
     ("http", {"httpUrl": "ftp://x"}, "httpUrl", "'httpUrl' should start with http://"),
     ("http", {"httpUrl": "https://"}, "httpUrl", "'httpUrl' should contain a valid host name"),
-    ("http", {"httpUrl": ["x"]}, "httpUrl", "'httpUrl' should be a text, not of type list"),
+    ("http", {"httpUrl": ["x"]}, "httpUrl", "'httpUrl' should be a string, not of type list"),
     ("http", {**HTTP, "httpMethod": "FETCH"}, "httpMethod", "should be 'GET', 'POST', 'PUT'"),
     ("http", {**HTTP, "httpHeaders": "a: b"}, "httpHeaders", "should be an object or a list"),
     ("http", {**HTTP, "httpHeaders": 5}, "httpHeaders", "should be an object or a list"),
@@ -106,7 +106,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("http", {**HTTP, "httpAuth": "bearer"}, "httpAuth", "'httpAuth' should be an object"),
     ("llm", {}, "llmPrompt", "'llmPrompt' is required"),
     ("llm", {"prompt": ""}, "prompt", "'prompt' is required"),
-    ("llm", {"prompt": {}}, "prompt", "'prompt' should be a text"),
+    ("llm", {"prompt": {}}, "prompt", "'prompt' should be a string"),
     ("llm", {**LLM, "llmTemperature": 3}, "llmTemperature", "less than or equal to 2"),
     ("llm", {**LLM, "llmTemperature": "hot"}, "llmTemperature", "should be a number"),
     ("llm", {**LLM, "llmTemperature": "nan"}, "llmTemperature", "should be a number"),
@@ -154,8 +154,8 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
         "joinKey",
         "'joinKey' is required when joinStrategy is mergeByKey",
     ),
-    ("addField", {"fieldName": ["x"]}, "fieldName", "'fieldName' should be a text"),
-    ("manualInput", {"variableName": {}}, "variableName", "'variableName' should be a text"),
+    ("addField", {"fieldName": ["x"]}, "fieldName", "'fieldName' should be a string"),
+    ("manualInput", {"variableName": {}}, "variableName", "'variableName' should be a string"),
     ("output", {"retries": 11}, "retries", "less than or equal to 10"),
     ("output", {"retries": "many"}, "retries", "should be a whole number"),
     ("trigger", {"onError": "ignore"}, "onError", "should be 'stop', 'continue' or 'branch'"),
@@ -163,7 +163,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("node_type", "config", "key", "reason"), REFUSED)
-def test_refused_naming_node_field_and_reason(
+def test_an_invalid_config_is_rejected_with_node_field_and_reason(
     node_type: str, config: dict[str, Any], key: str, reason: str
 ):
     [(pointer, detail)] = check(node_type, config)
@@ -172,7 +172,7 @@ def test_refused_naming_node_field_and_reason(
     assert reason in detail
 
 
-def test_every_problem_of_a_node_is_told_at_once():
+def test_all_problems_of_a_node_are_reported_together():
     problems = check("http", {"httpMethod": "X", "retries": -1, "httpHeaders": 1})
     assert [pointer for pointer, _ in problems] == [
         "retries",
@@ -182,7 +182,7 @@ def test_every_problem_of_a_node_is_told_at_once():
     ]
 
 
-def test_no_problem_shows_a_secret():
+def test_problems_do_not_contain_secrets():
     config = {**HTTP, "httpAuth": {"type": "bearer", "token": ["s3cret"]}}
     [(_, detail)] = check("http", config)
     assert "s3cret" not in detail

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.config.base import NodeConfig
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS, register
-from tasks.plugins import ENTRY_POINTS, NodePackageError, load_node_packages
+from tasks.plugins import ENTRY_POINT_GROUP, NodePackageError, load_node_packages
 from tasks.registry import DEFAULT
 
 PLAIN = """
@@ -60,7 +60,7 @@ def install(directory: Path, name: str, entry: str) -> None:
     info = directory / f"{name}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\nmine = {entry}\n")
+    (info / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\nmine = {entry}\n")
 
 
 def refusal(*modules: str) -> str:
@@ -83,7 +83,7 @@ def test_a_module_registers_a_type_with_its_config(outside: Path):
     assert DEFAULT.config("whisper").__name__ == "WhisperConfig"
 
 
-def test_a_module_may_name_its_configs_beside_its_handlers(outside: Path):
+def test_a_module_may_have_configs_next_to_its_handlers(outside: Path):
     more = 'from tasks.config.base import NodeConfig\nNODE_CONFIGS = {"shout": NodeConfig}\n'
     (outside / "my_nodes.py").write_text(PLAIN + more)
     load_node_packages(["my_nodes"])
@@ -99,7 +99,7 @@ def test_a_module_inside_a_package_and_several_at_once(outside: Path):
     assert {"shout", "whisper"} <= NODE_HANDLERS.keys()
 
 
-def test_a_module_that_another_one_has_brought_in_is_no_fault(outside: Path):
+def test_a_module_that_another_one_imported_is_accepted(outside: Path):
     (outside / "my_nodes.py").write_text(REGISTERED)
     (outside / "my_other.py").write_text(f"import my_nodes\n{PLAIN}")
     load_node_packages(["my_other", "my_nodes"])
@@ -117,7 +117,7 @@ def test_an_installed_package_is_found_by_its_entry_point(outside: Path):
     assert "shout" in DEFAULT.known
 
 
-def test_an_entry_point_may_name_the_dict_itself(outside: Path):
+def test_an_entry_point_may_name_the_handlers_dict(outside: Path):
     install(outside, "pkg_shout", "my_nodes:NODE_HANDLERS")
     (outside / "my_nodes.py").write_text(PLAIN)
     sys.path.append(str(outside))
@@ -139,12 +139,15 @@ def test_a_package_that_cannot_be_loaded_is_named_with_its_version(outside: Path
         ("x = (", "SyntaxError: "),
         ("raise RuntimeError('two\\nlines')", "RuntimeError: two lines"),
         ("import sys; sys.exit(3)", "SystemExit: 3"),
-        ("x = 1", "it has no NODE_HANDLERS and registers no node type"),
-        ("NODE_HANDLERS = ['http']", "NODE_HANDLERS is no dict"),
-        ("NODE_HANDLERS = {'f': lambda node, data: {}}", "the handler of 'f' is no Prefect task"),
-        (PLAIN.replace('"shout":', '"http":'), "there is a node type 'http' already"),
-        (PLAIN.replace('"shout":', "5:"), "5 is no name of a node type"),
-        (PLAIN + "NODE_CONFIGS = {'shout': dict}", "the config of 'shout' is no NodeConfig"),
+        ("x = 1", "it has no NODE_HANDLERS and does not register a type"),
+        ("NODE_HANDLERS = ['http']", "NODE_HANDLERS is not a dict"),
+        (
+            "NODE_HANDLERS = {'f': lambda n, d: {}}",
+            "the handler of 'f' is not a Prefect task",
+        ),
+        (PLAIN.replace('"shout":', '"http":'), "the node type 'http' is already registered"),
+        (PLAIN.replace('"shout":', "5:"), "5 is not a valid node type name"),
+        (PLAIN + "NODE_CONFIGS = {'shout': dict}", "the config of 'shout' is not a NodeConfig"),
         (
             REGISTERED.replace(
                 "    how_low", "    act: __import__('typing').Callable[[], int]\n    how_low"
@@ -153,20 +156,22 @@ def test_a_package_that_cannot_be_loaded_is_named_with_its_version(outside: Path
         ),
     ],
 )
-def test_a_module_that_cannot_be_had_is_told_in_one_line(outside: Path, text: str, reason: str):
+def test_a_module_that_cannot_be_loaded_causes_a_one_line_error(
+    outside: Path, text: str, reason: str
+):
     (outside / "my_nodes.py").write_text(text)
     line = refusal("my_nodes")
     assert line.startswith("NODE_TYPE_MODULES=my_nodes: ")
     assert reason in line
 
 
-def test_a_module_that_is_not_there_is_named(outside: Path):
+def test_a_missing_module_is_named(outside: Path):
     assert refusal("my_typo") == (
         "NODE_TYPE_MODULES=my_typo: ModuleNotFoundError: No module named 'my_typo'"
     )
 
 
-def test_what_lies_in_the_working_directory_hides_no_module_of_ours(outside: Path):
+def test_files_in_the_working_directory_do_not_shadow_modules_of_the_service(outside: Path):
     (outside / "my_nodes.py").write_text(PLAIN)
     load_node_packages(["my_nodes"])
     assert os.path.realpath(sys.path[-1]) == os.path.realpath(outside)
@@ -174,5 +179,5 @@ def test_what_lies_in_the_working_directory_hides_no_module_of_ours(outside: Pat
 
 def test_a_type_is_registered_once():
     register("join", NODE_HANDLERS["join"], config=NODE_CONFIGS["join"])
-    with pytest.raises(ValueError, match="there is a node type 'http' already"):
+    with pytest.raises(ValueError, match="the node type 'http' is already registered"):
         register("http", NODE_HANDLERS["join"])

@@ -63,7 +63,7 @@ async def test_a_custom_type_needs_nothing_but_a_task_in_the_registry(types: Nod
     assert (await handler.fn({"config": {}}, {"a": 1}))["outputData"] == {"a": 1}
 
 
-def test_the_default_registry_sees_what_is_added_later(monkeypatch: pytest.MonkeyPatch):
+def test_the_default_registry_contains_types_that_are_added_later(monkeypatch: pytest.MonkeyPatch):
     assert "customNode" not in DEFAULT.known
     monkeypatch.setitem(NODE_HANDLERS, "customNode", handle_custom_node)
     assert "customNode" in DEFAULT.known
@@ -93,7 +93,7 @@ def test_a_type_without_a_config_model_is_checked_for_the_common_options(types: 
     ],
 )
 @pytest.mark.parametrize("node_type", ["http", "llm"])
-def test_http_and_llm_are_tried_again_twice_with_exponential_backoff_by_default(
+def test_http_and_llm_retry_twice_with_exponential_backoff_by_default(
     types: NodeTypes, node_type: str, config: dict[str, Any], retries: int, delays: list[float]
 ):
     assert policy(types, node_type, **config) == RetryPolicy(retries, delays)
@@ -110,12 +110,12 @@ def test_http_and_llm_are_tried_again_twice_with_exponential_backoff_by_default(
     ],
 )
 @pytest.mark.parametrize("node_type", ["addField", "condition", "customNode"])
-def test_other_types_are_tried_again_as_their_options_or_their_task_say(
+def test_other_types_retry_as_their_options_or_their_task_declare(
     types: NodeTypes, node_type: str, config: dict[str, Any], retries: int, delays: list[float]
 ):
     assert policy(types, node_type, **config) == RetryPolicy(retries, delays)
 
 
-def test_a_delay_alone_goes_with_the_retries_that_the_task_declares(types: NodeTypes):
+def test_a_delay_alone_is_used_with_the_retries_of_the_task(types: NodeTypes):
     assert policy(types, "customNode", retryDelaySeconds=4) == RetryPolicy(3, [4, 4, 4])
     assert policy(types, "addField", retryDelaySeconds=4) == RetryPolicy(0, [])

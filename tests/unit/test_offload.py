@@ -49,5 +49,5 @@ async def test_cancelling_the_caller_stops_the_work():
     assert await asyncio.to_thread(stopped.wait, 10)
 
 
-def test_work_without_a_caller_is_never_stopped():
+def test_work_without_a_caller_is_not_stopped():
     check_stop()

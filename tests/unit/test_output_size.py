@@ -48,7 +48,7 @@ async def output_of(node_type: str) -> Any:
 
 
 @pytest.mark.parametrize("node_type", GROWING)
-async def test_what_grows_beyond_the_bound_is_an_error(
+async def test_an_output_above_the_limit_is_an_error(
     node_type: str, small_results: Callable[[], None]
 ):
     assert await output_of(node_type)
@@ -70,12 +70,12 @@ async def test_the_fields_of_a_group_count_too(
         NODE_HANDLERS["aggregate"].fn({"id": "n", "config": {"groupBy": groups}}, data)
 
 
-def test_a_million_of_the_smallest_records_are_still_taken():
+def test_a_million_small_records_are_accepted():
     size = records.OutputLimit()
     for _ in range(10_000):
         size.add({"a": 1})
     assert (text_limit() - size._left) * 100 <= text_limit()
 
 
-def test_a_join_holds_up_no_other_execution():
+def test_a_join_does_not_delay_other_executions():
     assert not NODE_HANDLERS["join"].isasync

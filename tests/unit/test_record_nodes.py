@@ -74,7 +74,7 @@ async def test_a_value_that_is_added_to_many_records_is_not_shared_by_them():
         ([{"a": 1}, None], "record 1 is of type null, not an object"),
     ],
 )
-async def test_add_field_refuses_what_is_no_object(data: Any, message: str):
+async def test_add_field_rejects_records_that_are_not_objects(data: Any, message: str):
     with pytest.raises(NodeError, match=message) as raised:
         await add({"addFieldName": "b"}, data)
     assert not raised.value.retryable
@@ -105,8 +105,8 @@ async def test_concat_puts_a_before_b_and_counts_an_object_as_a_list_of_one(data
 
 
 @pytest.mark.parametrize("data", [[1], "x", {"x": 1}])
-async def test_a_join_refuses_an_input_that_has_no_ports(data: Any):
-    with pytest.raises(NodeError, match="a join takes"):
+async def test_a_join_rejects_an_input_without_ports(data: Any):
+    with pytest.raises(NodeError, match="a join needs"):
         await join({}, data)
 
 
@@ -123,7 +123,7 @@ RIGHT = [{"k": 3, "m": "b3"}, {"k": 2, "m": "b2"}, {"k": None, "m": "b-null"}]
         ("outer", [LEFT[0], {"k": 2, "n": "a2", "m": "b2"}, LEFT[2], RIGHT[0], RIGHT[2]]),
     ],
 )
-async def test_merge_by_key_keeps_a_s_order_then_what_is_left_of_b(
+async def test_merge_by_key_keeps_the_order_of_a_then_the_rest_of_b(
     join_type: str | None, output: Any
 ):
     assert await join(merging(join_type), {"A": LEFT, "B": RIGHT}) == output
@@ -138,7 +138,7 @@ async def test_merge_by_key_makes_every_pair_of_many_to_many():
     assert pairs == [(1, 1), (1, 2), (2, 1), (2, 2)]
 
 
-async def test_on_equal_field_names_b_wins():
+async def test_b_takes_precedence_for_equal_field_names():
     data = {"A": {"k": 1, "v": "a"}, "B": {"k": 1, "v": "b"}}
     assert await join(merging(), data) == [{"k": 1, "v": "b"}]
 
@@ -166,7 +166,7 @@ async def test_keys_match_when_they_are_equal_as_json(left: Any, right: Any, mat
     assert bool(joined) is match
 
 
-async def test_the_key_may_lie_inside():
+async def test_the_key_may_be_a_nested_field():
     data = {"A": {"user": {"id": 1}, "a": 1}, "B": {"user": {"id": 1}, "b": 1}}
     assert await join(merging(key="user.id"), data) == [{"user": {"id": 1}, "a": 1, "b": 1}]
 
@@ -178,12 +178,12 @@ async def test_the_key_may_lie_inside():
         ({"A": [], "B": "x"}, "record 0 of input B is of type text"),
     ],
 )
-async def test_merge_by_key_names_port_and_index_of_what_is_no_object(data: Any, message: str):
+async def test_a_merge_error_names_port_and_index(data: Any, message: str):
     with pytest.raises(NodeError, match=message):
         await join(merging(), data)
 
 
-async def test_joining_many_records_is_not_a_matter_of_every_pair():
+async def test_a_join_does_not_compare_every_pair():
     size = 50_000  # every pair would be 2.5 thousand million
     data = {"A": [{"k": i, "a": i} for i in range(size)], "B": [{"k": i} for i in range(size)]}
     assert len(await join(merging("outer"), data)) == size

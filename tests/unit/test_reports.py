@@ -50,7 +50,7 @@ def test_the_last_report_is_written_when_the_interval_is_over():
     assert watched(handler).written == [(0.0, 1, None), (1.0, 3, "nearly")]
 
 
-def test_a_message_that_was_cut_within_a_secret_does_not_show_its_beginning():
+def test_a_truncated_secret_in_a_message_is_masked():
     secret_masker.add_secret("an-unfinished-report-s3cret")
 
     async def handler() -> None:
@@ -72,7 +72,7 @@ def test_an_unchanged_report_is_not_written_again():
     assert [row[1:] for row in written] == [(7, "same"), (8, "same")]
 
 
-def test_what_is_not_given_stays_and_an_empty_message_takes_it_back():
+def test_omitted_values_are_kept_and_an_empty_message_removes_the_last_one():
     async def handler() -> None:
         steps: list[dict[str, Any]] = [
             {"percentage": 5},
@@ -98,7 +98,7 @@ def test_nothing_is_written_after_the_node_ended():
     assert [row[1] for row in watched(handler).written] == [1]
 
 
-def test_a_write_that_waited_beyond_the_end_of_the_attempt_is_not_made():
+def test_a_write_that_is_pending_at_the_end_of_the_attempt_is_dropped():
     async def body() -> Watcher:
         watcher = Watcher()
         watcher.hold = asyncio.Event()
@@ -115,7 +115,7 @@ def test_a_write_that_waited_beyond_the_end_of_the_attempt_is_not_made():
     assert run(body()).written == []
 
 
-def test_a_cancelled_handler_that_goes_on_is_not_heard():
+def test_reports_of_a_cancelled_handler_that_continues_are_ignored():
     async def body() -> Watcher:
         watcher = Watcher()
 
@@ -144,7 +144,7 @@ def test_a_cancelled_handler_that_goes_on_is_not_heard():
     assert watcher.text == "before"
 
 
-def test_the_next_attempt_begins_without_a_report_and_the_one_before_is_not_heard():
+def test_a_new_attempt_starts_without_a_report_and_ignores_the_previous_attempt():
     async def body() -> Watcher:
         watcher = Watcher(attempts_before=2)
         late: list[Callable[[], Any]] = []
@@ -172,7 +172,7 @@ def test_the_next_attempt_begins_without_a_report_and_the_one_before_is_not_hear
     assert [(m["attempt"], m["delta"]) for m in watcher.published] == [(3, "one"), (4, "two")]
 
 
-def test_a_second_attempt_keeps_to_the_second_between_writes():
+def test_a_second_attempt_keeps_the_interval_between_writes():
     async def body() -> Watcher:
         watcher = Watcher()
 
@@ -206,7 +206,7 @@ def test_nothing_is_written_once_the_walk_stops_its_nodes():
     assert run(body()).written == []
 
 
-def test_a_write_that_fails_fails_nothing_else():
+def test_a_failed_write_does_not_fail_the_node():
     async def body() -> Watcher:
         watcher = Watcher()
         watcher.error = RuntimeError("the lease is lost")
@@ -226,7 +226,7 @@ def test_a_write_that_fails_fails_nothing_else():
     assert run(body()).written == [(1.0, 2, None)]
 
 
-def test_a_hundred_thousand_reports_from_a_thread_cost_next_to_nothing():
+def test_a_hundred_thousand_reports_from_a_thread_are_cheap():
     took: list[float] = []
 
     def flood() -> None:
@@ -271,19 +271,19 @@ def test_a_percentage_out_of_range_is_an_error_at_the_call(wrong: float):
 
 
 @pytest.mark.parametrize("wrong", ["50", True, Decimal(5), [1], 1j])
-def test_a_percentage_that_is_no_number_is_an_error_that_names_its_type(wrong: Any):
+def test_an_invalid_percentage_error_names_its_type(wrong: Any):
     with pytest.raises(TypeError, match=type(wrong).__name__):
         report_progress(wrong)
 
 
-def test_a_message_or_a_piece_that_is_no_text_is_an_error():
-    with pytest.raises(TypeError, match="message should be a text, not of type int"):
+def test_a_message_or_delta_that_is_not_a_string_is_an_error():
+    with pytest.raises(TypeError, match="message should be a string, not of type int"):
         report_progress(message=5)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="text should be a text, not of type NoneType"):
+    with pytest.raises(TypeError, match="text should be a string, not of type NoneType"):
         send_delta(None)  # type: ignore[arg-type]
 
 
-def test_a_report_is_made_fit_for_the_journal():
+def test_a_report_is_sanitized_for_the_journal():
     async def handler() -> None:
         report_progress(99.99, "x" * 498 + "\0\ud800 and more")
         await asyncio.sleep(0.1)

@@ -36,7 +36,6 @@ def test_columns_go_to_their_outputs(config: dict[str, Any], data: Any, output: 
         ({"columnsOutputB": ["x"]}, "text", "the input is of type text"),
         ({"columnsOutputB": ["x"]}, [1], "record 0 is of type number"),
         ({}, [], "'columnsOutputB' or columnsOutputA is required"),
-        ({"splitField": "a"}, [], "has 'splitField', a setting of the node type 'splitText'"),
         ({"columnsOutputA": ["a", "a"]}, [], "names 'a' twice"),
     ],
 )

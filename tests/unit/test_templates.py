@@ -41,13 +41,13 @@ DATA = {
         ("}} {{ name }} {{", "}} Ada {{"),
     ],
 )
-def test_placeholders_in_a_text_are_filled(template: str, rendered: str) -> None:
+def test_placeholders_in_a_string_are_filled(template: str, rendered: str) -> None:
     assert render(template, DATA) == rendered
 
 
 @pytest.mark.parametrize("field", ["name", "age", "none", "ok", "tags", "a", "a.b.0"])
 @pytest.mark.parametrize("spelling", ["{{%s}}", "{{ %s }}", " {{ %s }}\n"])
-def test_nothing_but_one_placeholder_keeps_the_value_s_type(field: str, spelling: str) -> None:
+def test_a_single_placeholder_keeps_the_type_of_the_value(field: str, spelling: str) -> None:
     expected = {"a.b.0": {"c": 1.5}}.get(field) or DATA.get(field)
 
     assert render(spelling % field, DATA) == expected
@@ -57,11 +57,11 @@ def test_nothing_but_one_placeholder_keeps_the_value_s_type(field: str, spelling
     ("template", "text"),
     [("{{ age }}", "36"), ("{{ none }}", "null"), ("{{ tags }}", '["x","y"]'), ("plain", "plain")],
 )
-def test_where_a_text_is_needed_it_is_one(template: str, text: str) -> None:
+def test_render_text_returns_a_string(template: str, text: str) -> None:
     assert render_text(template, DATA) == text
 
 
-def test_every_text_of_a_config_is_filled_keys_too() -> None:
+def test_all_strings_and_keys_of_a_config_are_filled() -> None:
     config = {
         "url": "https://x/{{ name }}",
         "headers": [{"key": "X-Age", "value": "{{ age }}"}],
@@ -77,7 +77,7 @@ def test_every_text_of_a_config_is_filled_keys_too() -> None:
     }
 
 
-def test_a_template_is_left_as_it_was() -> None:
+def test_the_template_is_not_changed() -> None:
     config = {"list": ["{{ name }}"]}
 
     render(config, DATA)
@@ -85,12 +85,12 @@ def test_a_template_is_left_as_it_was() -> None:
     assert config == {"list": ["{{ name }}"]}
 
 
-def test_what_a_field_holds_is_no_template() -> None:
+def test_the_value_of_a_field_is_not_a_template() -> None:
     assert render("{{ sly }}", DATA) == "{{ name }}"
     assert render("so {{ sly }}", DATA) == "so {{ name }}"
 
 
-def test_a_list_is_entered_by_position() -> None:
+def test_a_path_into_a_list_is_a_position() -> None:
     assert render("{{ 0.id }}", [{"id": 7}]) == 7
 
 
@@ -114,8 +114,8 @@ def test_input_may_stand_before_a_path_or_be_a_field_itself() -> None:
         ("{{ b }}", [1], "the input has no field 'b' (it is of type list)"),
         ("{{ 5 }}", [1], "the input has no field '5' (it is of type list)"),
         ("{{ input.b }}", {"a": 1}, "the input has no field 'input.b' (it has: a)"),
-        ("{{ }}", {"a": 1}, "'{{  }}' at character 1: names no field"),
-        ("a {{}} b", {"a": 1}, "'{{  }}' at character 3: names no field"),
+        ("{{ }}", {"a": 1}, "'{{  }}' at character 1: does not name a field"),
+        ("a {{}} b", {"a": 1}, "'{{  }}' at character 3: does not name a field"),
     ],
 )
 def test_a_missing_field_is_an_error_that_names_it(template: str, data: Any, message: str) -> None:
@@ -125,19 +125,19 @@ def test_a_missing_field_is_an_error_that_names_it(template: str, data: Any, mes
     assert str(error.value) == message
 
 
-def test_a_missing_field_is_found_however_deep_the_template() -> None:
+def test_a_missing_field_is_found_in_nested_templates() -> None:
     with pytest.raises(TemplateError, match="'gone'"):
         render({"a": [{"b": "{{ gone }}"}]}, DATA)
 
 
-def test_another_attempt_does_not_help() -> None:
+def test_a_template_error_is_not_retried() -> None:
     with pytest.raises(TemplateError) as error:
         render("{{ gone }}", DATA)
 
     assert error.value.retryable is False
 
 
-def test_of_many_fields_only_some_are_named() -> None:
+def test_an_error_lists_a_limited_number_of_fields() -> None:
     with pytest.raises(TemplateError) as error:
         render("{{ gone }}", {f"field{i:03}": i for i in range(500)})
 
@@ -145,7 +145,7 @@ def test_of_many_fields_only_some_are_named() -> None:
     assert "field020" not in str(error.value)
 
 
-def test_very_many_openings_without_an_end_stay_as_they_are() -> None:
+def test_many_unclosed_placeholders_are_unchanged() -> None:
     text = "{{ name }}" + "{{ " * 50_000
 
     assert render(text, DATA) == "Ada" + "{{ " * 50_000

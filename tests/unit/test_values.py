@@ -64,7 +64,7 @@ def test_nothing_is_inside_of_what_has_no_fields(value: Any) -> None:
     assert lookup(value, "0") is MISSING
 
 
-def test_a_list_is_entered_by_position() -> None:
+def test_a_path_into_a_list_is_a_position() -> None:
     assert lookup([{"name": "Ada"}], "0.name") == "Ada"
     assert lookup(["a"], "0") == "a"
     assert lookup(["a"], "9" * 30) is MISSING
