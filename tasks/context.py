@@ -11,6 +11,7 @@ from tasks.secrets import Secrets
 __all__ = [
     "HandlerSettings",
     "NodeRun",
+    "ReadBudget",
     "current_node_run",
     "enter_node_run",
     "report_progress",
@@ -46,6 +47,14 @@ def _no_output(_node_id: str) -> Missing:
     return MISSING
 
 
+@dataclass(slots=True)
+class ReadBudget:
+    """Remaining number of characters that the templates of one attempt may read."""
+
+    left: int
+    limit: int
+
+
 @dataclass(frozen=True, slots=True)
 class NodeRun:
     """One node in one execution. In a preview of a single node, ``execution_id`` is ``None``."""
@@ -65,6 +74,8 @@ class NodeRun:
     of a response; for a failed node, ``success``, ``message`` and the fields of its error."""
     loop: Callable[[], JsonValue | Missing] = Missing
     """Returns ``{"item", "index", "number", "count"}`` inside a loop, ``outer`` if nested."""
+    read_budget: ReadBudget | None = None
+    """Limit of the current attempt; ``None`` does not limit templates."""
 
     @property
     def idempotency_key(self) -> str | None:

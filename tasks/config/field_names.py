@@ -1,11 +1,11 @@
 """Field names: types of the settings that name fields of records."""
 
-from typing import Annotated, cast
+from typing import Annotated
 
 from more_itertools import duplicates_everseen
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from engine.json_values import JsonValue, as_text
+from engine.json_values import JsonValue, as_text, is_list
 from tasks.config.fields import no_template
 
 _NO_BRACES: dict[str, JsonValue] = {"pattern": r"^(?![\s\S]*\{\{)"}
@@ -15,22 +15,21 @@ FieldName = Annotated[str, AfterValidator(no_template), Field(json_schema_extra=
 """Name or path of a field; surrounding spaces are part of it. It cannot contain templates."""
 
 
-def as_items(value: object) -> object:
+def as_items(value: object) -> list[JsonValue]:
     """Return the items of a list, or of a string with commas or lines, without blank ones.
 
     The spaces around the items of a string are removed.
     """
     if isinstance(value, str):
         value = [item.strip() for item in value.replace("\n", ",").split(",")]
-    if not isinstance(value, list):
-        raise ValueError("should be a list, or a string with commas")  # noqa: TRY004 - pydantic needs a ValueError
-    items = cast("list[JsonValue]", value)
-    return [item for item in items if item is not None and str(item).strip()]
+    if not is_list(value):
+        raise ValueError("should be a list, or a string with commas")
+    return [item for item in value if item is not None and str(item).strip()]
 
 
-def as_names(value: object) -> object:
+def as_names(value: object) -> list[str]:
     """Return the distinct items of ``as_items`` as strings."""
-    return list(dict.fromkeys(as_text(item) for item in cast("list[JsonValue]", as_items(value))))
+    return list(dict.fromkeys(as_text(item) for item in as_items(value)))
 
 
 def _each_once(names: list[str]) -> list[str]:

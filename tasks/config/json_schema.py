@@ -16,6 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, NoDefault
 from pydantic_core import core_schema
 
 from engine.document import escape_pointer
+from engine.json_values import is_list, is_object
 from engine.options import NodeOptions
 
 DIALECT = "http://json-schema.org/draft-07/schema#"
@@ -175,15 +176,14 @@ def plain(text: str) -> str:
 
 
 def _references(schema: object) -> Iterator[str]:
-    if isinstance(schema, Mapping):
-        fields = cast("SomeSchema", schema)
-        reference = fields.get("$ref")
+    if is_object(schema):
+        reference = schema.get("$ref")
         if isinstance(reference, str):
             yield reference.rpartition("/")[2]
-        for value in fields.values():
+        for value in schema.values():
             yield from _references(value)
-    elif isinstance(schema, list):
-        for item in cast("list[object]", schema):
+    elif is_list(schema):
+        for item in schema:
             yield from _references(item)
 
 

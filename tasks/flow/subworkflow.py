@@ -1,7 +1,6 @@
 """subworkflow node: runs another workflow and passes on its result."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from prefect import task
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
@@ -29,8 +28,8 @@ def _is_an_id(text: str) -> str:
 
 def _as_inputs(value: object) -> object:
     """Accept an object or a template."""
-    if value is None or isinstance(value, Mapping) or (isinstance(value, str) and "{{" in value):
-        return cast("object", value)
+    if value is None or is_object(value) or (isinstance(value, str) and has_template(value)):
+        return value
     raise ValueError(f"should be an object, or a template for one, not of type {kind_of(value)}")
 
 

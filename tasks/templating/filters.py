@@ -6,21 +6,28 @@ an unsuitable value is an error, not an empty string or a zero.
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sized
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import cast
 from urllib.parse import quote
 
 from more_itertools import batched
 
 from engine.errors import TemplateError
 from engine.json_encoding import PIECE_CHARACTERS, TooLargeError, encode_within, size_within
-from engine.json_values import JsonValue, as_number, as_text, encode_json, kind_of, load_json
+from engine.json_values import (
+    JsonValue,
+    as_number,
+    as_text,
+    encode_json,
+    is_list,
+    is_object,
+    kind_of,
+    load_json,
+)
 from offload import count_read
-from tasks.context import current_node_run
+from tasks.context import ReadBudget, current_node_run, enter_node_run
 
 VALUE_COST = 16
 """Cost of reading one value in addition to its own size, in characters."""
@@ -33,21 +40,11 @@ _FORMAT = re.compile(r"([^%\0]|%[aAbBdHIjmMpSyYzZfGuVT%])*")
 Filter = Callable[..., object]
 
 
-@dataclass(slots=True)
-class _ReadBudget:
-    """Remaining number of characters that the templates of one attempt may read."""
-
-    left: int
-    limit: int
-
-
-_budget: ContextVar[_ReadBudget | None] = ContextVar("read_budget", default=None)
-
-
 def start_read_budget() -> None:
     """Start counting the characters that the templates of an attempt read."""
-    limit = current_node_run().settings.max_template_read_bytes
-    _budget.set(_ReadBudget(limit, limit))
+    run = current_node_run()
+    limit = run.settings.max_template_read_bytes
+    enter_node_run(replace(run, read_budget=ReadBudget(limit, limit)))
 
 
 def charge(characters: int) -> None:
@@ -59,7 +56,7 @@ def charge(characters: int) -> None:
         InlineLimitError: If the data is too large for the event loop; see ``offload.run_counted``.
     """
     count_read(characters)
-    budget = _budget.get()
+    budget = current_node_run().read_budget
     if budget is None:
         return
     budget.left -= characters
@@ -101,7 +98,7 @@ def text_of(value: JsonValue) -> str:
     if isinstance(value, str):
         charge(len(value) + VALUE_COST)
         return value
-    return _encoded(value) if isinstance(value, list | Mapping) else as_text(value)
+    return _encoded(value) if is_list(value) or is_object(value) else as_text(value)
 
 
 def _encoded(value: JsonValue) -> str:
@@ -162,22 +159,21 @@ def fromjson(value: JsonValue) -> JsonValue:
 
 def urlencode(value: JsonValue) -> str:
     """Return a string as part of a URL, or an object as a query; lists repeat their key."""
-    if isinstance(value, Mapping):
+    if is_object(value):
         if measured(value, text_limit()) is None:
             raise too_long("the string of the filter 'urlencode'")
-        fields = cast("Mapping[str, JsonValue]", value)
         return "&".join(
             f"{quote(name, safe='')}={quote(_plain_text(item), safe='')}"
-            for name, inner in fields.items()
-            for item in (cast("list[JsonValue]", inner) if isinstance(inner, list) else [inner])
+            for name, inner in value.items()
+            for item in (inner if is_list(inner) else [inner])
         )
     return quote(_plain_text(value), safe="")
 
 
 def length(value: JsonValue) -> int:
     """Return the number of characters, items or fields."""
-    if isinstance(value, str | list | Mapping):
-        return len(cast("Sized", value))
+    if isinstance(value, str) or is_list(value) or is_object(value):
+        return len(value)
     raise ValueError(f"accepts a string, a list or an object, not {_described(value)}")
 
 
@@ -193,12 +189,12 @@ def last(value: JsonValue) -> object:
 
 def join(value: JsonValue, between: JsonValue = "") -> str:
     """Return the items of a list as one string."""
-    if not isinstance(value, list):
-        raise ValueError(f"accepts a list, not {_described(value)}")  # noqa: TRY004 - the caller adds the filter's name
+    if not is_list(value):
+        raise ValueError(f"accepts a list, not {_described(value)}")
     separator = as_text(between)
     texts: list[str] = []
     left = text_limit()
-    for items in batched(cast("list[JsonValue]", value), _ITEMS_AT_ONCE):
+    for items in batched(value, _ITEMS_AT_ONCE):
         charge(VALUE_COST * len(items))
         strings = [text_of(item) if isinstance(item, _SIZED) else as_text(item) for item in items]
         left -= sum(map(len, strings)) + len(separator) * len(strings)
@@ -237,14 +233,13 @@ def date(value: JsonValue, format_: JsonValue = "%Y-%m-%d") -> str:
 
 
 def _item(value: JsonValue, index: int) -> object:
-    if not isinstance(value, str | list):
-        raise ValueError(f"accepts a list or a string, not {_described(value)}")  # noqa: TRY004 - as above
-    items = cast("list[JsonValue]", value)
-    return items[index] if items else MissingValue("the value of 'first' or 'last' is empty")
+    if not isinstance(value, str) and not is_list(value):
+        raise ValueError(f"accepts a list or a string, not {_described(value)}")
+    return value[index] if value else MissingValue("the value of 'first' or 'last' is empty")
 
 
 def _plain_text(value: JsonValue) -> str:
-    if isinstance(value, list | Mapping) or value is None:
+    if is_list(value) or is_object(value) or value is None:
         raise ValueError(f"accepts a string, not {_described(value)}")
     return as_text(value)
 

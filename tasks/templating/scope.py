@@ -5,11 +5,10 @@ Fields of the input take precedence over built-in names: if the input has a fiel
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from heapq import nsmallest
-from typing import cast
 
 from engine.json_values import JsonValue, Missing, is_object, kind_of
 from tasks.context import NodeRun
@@ -87,7 +86,7 @@ class TemplateScope:
 
     def _request(self, path: Path) -> JsonValue | MissingValue:
         request = self.run.request()
-        if isinstance(request, Missing):
+        if not is_object(request):
             return MissingValue(
                 f"'{path.text}' is not available: no webhook request started the execution"
             )
@@ -96,7 +95,7 @@ class TemplateScope:
             found = follow(request, _in_lower_case(path.rest))
         if not isinstance(found, Missing):
             return found
-        headers = cast("Mapping[str, JsonValue]", request)["headers"]
+        headers = request["headers"]
         return MissingValue(
             f"the request has no '{path.text}'; it has request.method, request.query and "
             f"request.headers ({_fields(headers)})"

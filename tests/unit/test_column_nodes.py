@@ -234,7 +234,7 @@ def test_renamed_fields_keep_their_order(mapping: Any, record: Any, renamed: Any
         ([{"a": 1}, {"x": 1, "c": 2}], r"record 1: no field 'a' \(it has: c, x\)"),
         ([{"a": 1, "b": 2}], "record 0: the output would have two fields 'b'"),
         ({"b": 1, "a": 2}, "the output would have two fields 'b'"),
-        # a path is no name: what lies inside is not reached
+        # a path is not a name: nested fields are not renamed
         ({"x": {"a": 1}}, "no field 'a'"),
     ],
 )

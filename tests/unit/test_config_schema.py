@@ -1,4 +1,4 @@
-"""A config model as JSON Schema: draft-07 that strict readers take, with hints for a form."""
+"""Config schema: JSON Schema draft-07 for strict readers, with hints for a form."""
 
 from collections.abc import Iterator
 from typing import Any, Literal

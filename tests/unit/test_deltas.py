@@ -1,4 +1,4 @@
-"""The pieces of output that a handler sends while it runs, in virtual time."""
+"""Deltas of output that a handler sends while it runs, in virtual time."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,7 @@ from tests.support.virtual_time import run
 
 @pytest.fixture(autouse=True)
 def _no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What other tests had the process learn would be kept back where a piece may begin it."""
+    """Use a new masker, because it would hold back prefixes of the secrets of other tests."""
     monkeypatch.setattr("flows.nodes.progress.secret_masker", Masker())
 
 
@@ -82,7 +82,7 @@ def test_a_failing_listener_does_not_fail_the_node():
         watcher = Watcher()
 
         def publish(_execution_id: str, _message: Any) -> None:
-            raise RuntimeError("nobody there")
+            raise RuntimeError("no listener")
 
         watcher.reports.publish = publish
 

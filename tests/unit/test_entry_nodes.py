@@ -51,7 +51,7 @@ async def test_an_entry_node_without_a_payload_returns_an_empty_object(node_type
         ({"inputVarName": " ", "variableName": "c", "inputVarValue": "v"}, {"c": "v"}),
         ({"inputVarName": "", "inputVarValue": "v"}, {"input": "v"}),
         ({}, {"input": None}),
-        # a text that is a number becomes that number
+        # a numeric string becomes a number
         ({"inputVarValue": "25"}, {"input": 25}),
         ({"inputVarValue": " -1.5e1 "}, {"input": -15.0}),
         ({"inputVarValue": "007"}, {"input": "007"}),

@@ -145,7 +145,7 @@ def test_the_time_grows_with_the_number_of_records():
 
 @pytest.mark.parametrize("node_type", ["splitText", "renameColumns", "filter", "aggregate"])
 def test_a_filter_runs_in_a_thread(node_type: str):
-    # flows/nodes/prefect_task.py gives a thread to each handler that is no coroutine function.
+    # flows/nodes/prefect_task.py runs each handler that is not a coroutine function in a thread.
     handler = NODE_HANDLERS[node_type]
     assert not handler.isasync
     assert not inspect.iscoroutinefunction(handler.fn)

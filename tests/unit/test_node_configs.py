@@ -1,4 +1,4 @@
-"""What each node type accepts as its config, and how a refusal reads."""
+"""Node configs: accepted values, and the errors for invalid ones."""
 
 import json
 from typing import Any

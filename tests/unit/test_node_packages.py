@@ -40,7 +40,7 @@ register("whisper", handle_whisper, config=WhisperConfig)
 
 @pytest.fixture(autouse=True)
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working directory with modules of somebody else's, and a registry that is put back."""
+    """Change to a directory for foreign modules, and restore the registry afterwards."""
     handlers, configs, path = dict(NODE_HANDLERS), dict(NODE_CONFIGS), list(sys.path)
     modules = set(sys.modules)
     monkeypatch.chdir(tmp_path)

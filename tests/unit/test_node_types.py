@@ -1,4 +1,4 @@
-"""The registry: known types, custom ones, checks and retries."""
+"""Node type registry: built-in and custom types, checks and retries."""
 
 from typing import Any
 

@@ -40,7 +40,7 @@ def merging(join_type: str | None = None, key: str = "k") -> dict[str, Any]:
         ({"addFieldName": "b", "addFieldValue": 2}, [{"a": 1}, {}], [{"a": 1, "b": 2}, {"b": 2}]),
         ({"addFieldName": "b", "addFieldValue": 2}, [], []),
         ({"addFieldName": "b", "addFieldValue": 2}, None, {"b": 2}),
-        # a template keeps the value's type when it stands alone, and is text elsewhere
+        # a single placeholder keeps the type of the value; otherwise the value is part of a string
         ({"addFieldName": "b", "addFieldValue": "{{ a }}"}, {"a": 1}, {"a": 1, "b": 1}),
         ({"addFieldName": "b", "addFieldValue": "<{{ a }}>"}, {"a": 1}, {"a": 1, "b": "<1>"}),
         ({"addFieldName": "b", "addFieldValue": ["{{ a }}"]}, {"a": 1}, {"a": 1, "b": [1]}),
@@ -50,7 +50,7 @@ def merging(join_type: str | None = None, key: str = "k") -> dict[str, Any]:
             [{"a": 1}, {"a": "x"}],
             [{"a": 1, "b": "1!"}, {"a": "x", "b": "x!"}],
         ),
-        # what is no template stays what it is
+        # other strings are unchanged
         ({"addFieldName": "b", "addFieldValue": "25"}, {}, {"b": "25"}),
     ],
 )

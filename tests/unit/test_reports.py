@@ -1,4 +1,4 @@
-"""How far a handler says it is, in virtual time: throttled, cut to size, never lost."""
+"""Progress reports of handlers, in virtual time: throttled, truncated, never lost."""
 
 import asyncio
 import math
@@ -245,7 +245,7 @@ def test_a_hundred_thousand_reports_from_a_thread_are_cheap():
         return watcher
 
     before = time.monotonic()
-    written = asyncio.run(body()).written  # a thread does not know of virtual time
+    written = asyncio.run(body()).written  # virtual time does not apply to threads
     assert 1 <= len(written) <= 1 + (time.monotonic() - before)
     assert took[0] < 2  # measured: a tenth of that
 

@@ -99,7 +99,7 @@ def test_input_is_the_whole_input(data: Any) -> None:
     assert render("{{ input }}", data) == data
 
 
-def test_input_may_stand_before_a_path_or_be_a_field_itself() -> None:
+def test_input_may_be_a_prefix_or_a_field() -> None:
     assert render("{{ input.name }}", DATA) == "Ada"
     assert render("{{ input }}", {"input": 5}) == 5
 
