@@ -22,7 +22,7 @@ from offload import check_stop
 from tasks.config.base import MissingSettingError, NodeConfig, read_config
 from tasks.config.fields import trimmed
 from tasks.config.json_schema import required_when
-from tasks.records.records import OutputLimit, Record
+from tasks.records.records import OutputLimit, Record, as_objects
 
 _PORTS = ("A", "B")
 
@@ -91,7 +91,8 @@ def handle_join(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonVa
     else:
         joined: list[JsonValue] = []
         size = OutputLimit()
-        for record in _merge(config, _records("A", left), _records("B", right)):
+        records_a, records_b = as_objects(left, " of input A"), as_objects(right, " of input B")
+        for record in _merge(config, records_a, records_b):
             check_stop()
             size.add(record)
             joined.append(record)
@@ -115,18 +116,6 @@ def _as_list(value: JsonValue) -> list[JsonValue]:
     if value is None:
         return []
     return value if is_list(value) else [value]
-
-
-def _records(port: str, items: list[JsonValue]) -> list[Record]:
-    records: list[Record] = []
-    for index, item in enumerate(items):
-        if not is_object(item):
-            raise NodeError(
-                f"record {index} of input {port} is of type {kind_of(item)}, not an object",
-                retryable=False,
-            )
-        records.append(item)
-    return records
 
 
 def _merge(

@@ -89,11 +89,20 @@ def as_records(data: JsonValue) -> list[Record]:
             f"an object or a list of objects is needed; the input is of type {kind_of(data)}",
             retryable=False,
         )
+    return as_objects(data)
+
+
+def as_objects(items: Iterable[JsonValue], source: str = "") -> list[Record]:
+    """Return items that are all objects; ``source`` describes their list in an error.
+
+    Raises:
+        NodeError: If an item is not an object.
+    """
     records: list[Record] = []
-    for index, item in enumerate(data):
+    for index, item in enumerate(items):
         if not is_object(item):
             raise NodeError(
-                f"record {index} is of type {kind_of(item)}, not an object", retryable=False
+                f"record {index}{source} is of type {kind_of(item)}, not an object", retryable=False
             )
         records.append(item)
     return records

@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from prefect import task
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from engine.data_flow import PORT_DATA
-from engine.json_values import JsonValue, Missing, is_object, lookup
+from engine.json_values import JsonValue, Missing, lookup
 from engine.ports import ports_of
 from offload import check_stop
 from tasks.config.base import MissingSettingError, NodeConfig, read_config
@@ -27,9 +27,6 @@ _COLUMNS_REQUIRED: dict[str, Any] = {
     "if": {"not": {"properties": {"columnsOutputA": _SOME}, "required": ["columnsOutputA"]}},
     "then": {"properties": {"columnsOutputB": _SOME}, "required": ["columnsOutputB"]},
 }
-_SETTINGS_OF_SPLIT_TEXT = ("splitField", "splitColumn")
-
-
 _HALVES = tuple(replace(port, passes_when_disabled=True) for port in ports_of("A", "B"))
 
 
@@ -52,15 +49,6 @@ class SplitColumnsConfig(
         default=OnMissing.ERROR, title="Columns that no record has"
     )
     """``error`` fails; ``ignore`` omits the column."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_not_split_text(cls, data: object) -> object:
-        if is_object(data) and not (data.get("columnsOutputA") or data.get("columnsOutputB")):
-            other = next((key for key in _SETTINGS_OF_SPLIT_TEXT if data.get(key)), None)
-            if other:
-                raise ValueError(f"has '{other}', a setting of the node type 'splitText'")
-        return data
 
     @field_validator("columns_output_b")
     @classmethod
