@@ -3,7 +3,7 @@
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test crash check format bench constraints environment
+.PHONY: help run demo test coverage crash check format bench constraints environment
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,12 @@ demo: ## run an example workflow on a database of its own
 
 test: ## run the tests; ARGS="tests/unit -n 0" goes to pytest
 	@./test.sh $(ARGS)
+
+coverage: environment ## measure the branch coverage of engine/ and flows/ by all tests
+	$(PYTHON) -m coverage erase
+	$(PYTHON) -m coverage run -m pytest -n 2 --dist loadfile $(ARGS)
+	$(PYTHON) -m coverage combine --quiet
+	$(PYTHON) -m coverage report
 
 crash: ## kill the service 50 times at random, and at every named point; takes ten minutes
 	@CRASH_ROUNDS=50 ./test.sh -m crash $(ARGS)
