@@ -82,14 +82,14 @@ def test_a_body_that_is_not_an_object_is_rejected(
 
 
 @pytest.mark.parametrize("body", ["", "null"])
-def test_an_empty_body_is_refused(service: RunningService, body: str) -> None:
+def test_an_empty_body_is_rejected(service: RunningService, body: str) -> None:
     assert "the body is empty" in problem_of(post(service, body))["detail"]
 
 
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "garbage", ""]
 )
-def test_another_content_type_is_refused_and_the_right_one_named(
+def test_another_content_type_is_rejected_with_the_right_one(
     service: RunningService, content_type: str
 ) -> None:
     problem = problem_of(post(service, '{"workflowId": "w"}', content_type=content_type))
@@ -135,7 +135,7 @@ def test_every_wrong_field_is_named_with_its_pointer(
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "abc", "1e9", "", "1001", "9" * 30, "NaN", "1.5"])
-def test_a_limit_out_of_range_is_refused(service: RunningService, limit: str) -> None:
+def test_a_limit_out_of_range_is_rejected(service: RunningService, limit: str) -> None:
     problem = problem_of(service.http.get("/api/workflows/w/executions", params={"limit": limit}))
     assert problem["detail"].startswith("limit: ")
 
@@ -192,7 +192,7 @@ def test_a_byte_order_mark_and_a_charset_are_accepted(shared_service: RunningSer
     assert done["finalOutput"] == {"a": "é"}
 
 
-def test_of_a_key_that_comes_twice_the_last_one_row_counts(shared_service: RunningService) -> None:
+def test_the_last_of_two_rows_with_one_key_counts(shared_service: RunningService) -> None:
     shared_service.save(line(2))
     done = accepted(
         shared_service, '{"workflowId": "nope", "workflowId": "w", "inputs": {"a": 1, "a": 2}}'
@@ -240,7 +240,7 @@ def test_inputs_of_a_megabyte_come_out_whole(shared_service: RunningService) -> 
     "strange",
     ["ünïcödé 🎉", "50% ?#&=+", "..", " ", "\\", "\"'`", "x" * 500],
 )
-def test_any_text_may_be_an_id(shared_service: RunningService, strange: str) -> None:
+def test_any_string_may_be_an_id(shared_service: RunningService, strange: str) -> None:
     graph = document(
         node(strange, "manualInput", inputVarName="v"), node("end"), flow=(f"{strange} -> end",)
     )

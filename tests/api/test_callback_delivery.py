@@ -173,7 +173,7 @@ async def test_a_receiver_that_hangs_up_is_tried_again(database: Database) -> No
     assert state.last_error
 
 
-async def test_the_answers_body_is_not_waited_for(database: Database) -> None:
+async def test_the_response_body_is_not_awaited(database: Database) -> None:
     endless = Response(200, b"x" * 100_000, pause=0.5)
     async with serve(endless) as server, sending(database):
         await ended(database, "e", server.url)
@@ -232,7 +232,7 @@ async def count(what: Callable[[], int], least: int) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_many_receivers_that_never_answer_leave_room_for_the_others(
+async def test_unresponsive_receivers_leave_capacity_for_others(
     database: Database,
 ) -> None:
     async with AsyncExitStack() as stack:

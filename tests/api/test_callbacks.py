@@ -187,7 +187,7 @@ async def test_a_rerun_has_a_callback_of_its_own_only(service: RunningService) -
         ["http://a.example/"],
     ],
 )
-def test_an_address_that_cannot_be_called_is_refused(
+def test_an_address_that_cannot_be_called_is_rejected(
     shared_service: RunningService, url: object
 ) -> None:
     shared_service.save(line(2))
@@ -202,7 +202,7 @@ def test_an_address_that_cannot_be_called_is_refused(
     assert shared_service.rows("SELECT count(*) FROM workflow_executions")[0][0] == before
 
 
-def test_an_idempotency_key_stands_for_the_callback_too(shared_service: RunningService) -> None:
+def test_an_idempotency_key_includes_the_callback(shared_service: RunningService) -> None:
     workflow_id = shared_service.save(line(2))
 
     def submit(**body: object) -> tuple[int, str | None]:

@@ -218,7 +218,7 @@ def test_ajv_compiles_every_schema_in_strict_mode(ajv: dict[str, Any]):
     assert ajv["logged"] == []
 
 
-def test_ajv_accepts_and_refuses_what_the_service_does(ajv: dict[str, Any]):
+def test_ajv_and_the_service_accept_the_same_configs(ajv: dict[str, Any]):
     verdicts = ajv["verdicts"]
     for (node_type, config), verdict in zip(REFUSED + CANONICAL, verdicts, strict=True):
         assert (verdict is None) == ((node_type, config) in CANONICAL), (node_type, config, verdict)
@@ -305,7 +305,7 @@ def test_every_field_shows_its_default(page: dict[str, Any], catalogue: list[dic
     assert checked > 12
 
 
-def test_secrets_are_typed_unseen_and_long_texts_have_room(page: dict[str, Any]):
+def test_secret_fields_are_hidden_and_long_text_fields_are_large(page: dict[str, Any]):
     fields = {
         key: field for form in page["forms"].values() for key, field in form["fields"].items()
     }

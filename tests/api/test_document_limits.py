@@ -98,7 +98,7 @@ def test_a_subworkflow_with_too_many_nodes_fails_the_node_that_calls_it(strict: 
     assert strict.logs(ended["executionId"])["call"]["attempt"] == 1
 
 
-def test_a_document_with_as_many_parts_as_allowed_runs(strict: RunningService):
+def test_a_document_with_the_maximum_number_of_parts_runs(strict: RunningService):
     most = document(*(node(f"n{i}") for i in range(NODES)), flow=("n0 -> n1",) * CONNECTIONS)
     assert strict.run(most)["status"] == "completed"
 
@@ -132,7 +132,7 @@ def test_single_node_runs_beyond_the_maximum_are_rejected_until_one_ends(
     wait_until(lambda: preview("fourth").status_code == 200)
 
 
-def test_a_single_node_run_that_fails_leaves_its_place(tmp_path: Path):
+def test_a_failed_preview_releases_its_slot(tmp_path: Path):
     body = {"workflowId": "w", "nodeId": "n", "nodeType": "raise", "node": {"config": {}}}
     with RunningService(tmp_path, PROBE_TYPES, max_concurrent_node_previews=1) as running:
         answers = [running.http.post("/api/nodes/execute", json=body) for _ in range(3)]

@@ -90,7 +90,7 @@ def test_an_example_that_has_no_key_takes_its_error_branch(plain: RunningService
 
 
 @pytest.mark.parametrize(("approved", "payment"), [(True, "paid"), (False, "refused")])
-def test_an_approval_takes_the_branch_of_its_answer(
+def test_an_approval_selects_the_branch_of_its_response(
     plain: RunningService, approved: bool, payment: str
 ) -> None:
     body = {"workflowId": "example-pay", "inputs": {"amount": 7, "name": "Bob"}}

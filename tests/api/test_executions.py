@@ -21,7 +21,7 @@ def test_the_root_reports_that_the_service_runs(shared_service: RunningService) 
     assert body["version"]
 
 
-def test_a_submission_is_answered_with_200_and_where_to_look(
+def test_a_submission_returns_200_and_the_url_of_the_execution(
     shared_service: RunningService,
 ) -> None:
     shared_service.save(line(3), "w-answer", "My workflow")
@@ -41,7 +41,7 @@ def test_a_submission_is_answered_with_200_and_where_to_look(
     assert polled.json()["executionId"] == execution_id
 
 
-def test_the_polling_answer_of_a_completed_execution(shared_service: RunningService) -> None:
+def test_polling_a_completed_execution(shared_service: RunningService) -> None:
     done = shared_service.run(line(12), inputs={"who": "world"})
     assert done["status"] == "completed"
     assert done["error"] is None
@@ -376,7 +376,7 @@ def test_a_handler_that_changes_its_input_affects_no_other_node(
     }
 
 
-def test_the_polling_answer_cuts_large_payloads_and_logs_has_them_whole(
+def test_polling_truncates_large_payloads_and_logs_are_complete(
     shared_service: RunningService,
 ) -> None:
     text = "é" * 20_000

@@ -74,7 +74,7 @@ def test_an_empty_list_skips_the_body(service: RunningService) -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
-def test_as_many_items_are_under_way_as_may_be(
+def test_the_number_of_concurrent_items_is_the_maximum(
     service: RunningService, gates: Gates, at_once: int
 ) -> None:
     held = loop(node("held", "gate"), flow=("each -item-> held",), forEachConcurrency=at_once)
@@ -237,7 +237,7 @@ def test_items_that_are_not_a_list_fail_the_loop_with_their_type(service: Runnin
     assert ended["error"] == "Node 'each' failed: forEachItems is of type text, not a list"
 
 
-def test_a_way_into_the_loop_from_outside_is_refused(service: RunningService) -> None:
+def test_a_connection_into_a_loop_from_outside_is_rejected(service: RunningService) -> None:
     crossing = loop(node("greet"), flow=("each -item-> greet", "start -> greet"))
     answer = service.submit(service.save(crossing))
     assert answer.status_code == 422

@@ -32,7 +32,7 @@ def test_fifty_at_once_with_one_key_are_one_execution(service: RunningService) -
 
 
 @on_both()
-def test_another_body_under_the_same_key_is_refused(service: RunningService) -> None:
+def test_another_body_with_the_same_key_is_rejected(service: RunningService) -> None:
     service.save(line(3))
     assert post(service, "k", inputs={"a": 1, "b": 2}).status_code == 200
     assert post(service, "k", inputs={"b": 2, "a": 1}).status_code == 200
@@ -70,7 +70,7 @@ def test_without_a_key_every_request_is_its_own(service: RunningService) -> None
     assert len({service.submit().json()["executionId"] for _ in range(3)}) == 3
 
 
-def test_a_refused_request_does_not_use_its_key_up(service: RunningService) -> None:
+def test_a_rejected_request_does_not_use_its_key(service: RunningService) -> None:
     service.save("{}")
     assert post(service, "k").status_code == 422
     service.save(line(2))

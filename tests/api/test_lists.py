@@ -86,7 +86,7 @@ def test_a_cursor_of_another_list_is_rejected(shared_service: RunningService) ->
 
 
 @pytest.mark.parametrize("status", ["done", "completed,done", "Completed"])
-def test_an_unknown_status_is_refused_and_the_known_ones_named(
+def test_an_unknown_status_is_rejected_with_the_known_ones(
     shared_service: RunningService, status: str
 ) -> None:
     problem = problem_of(shared_service.http.get("/api/executions", params={"status": status}))
@@ -102,5 +102,5 @@ def test_a_page_has_bounds(shared_service: RunningService, path: str, limit: obj
     assert "limit" in problem_of(answer)["detail"]
 
 
-def test_a_filter_that_no_database_stores_is_refused(shared_service: RunningService) -> None:
+def test_a_filter_that_no_database_can_store_is_rejected(shared_service: RunningService) -> None:
     problem_of(shared_service.http.get("/api/executions", params={"workflowId": "a\0b"}))

@@ -85,7 +85,7 @@ def test_parallel_nodes_are_paged_without_loss_and_without_copies(service: Runni
     assert sorted(found) == sorted(one["id"] for one in nodes)
 
 
-def test_after_the_last_page_only_what_changes_later_comes(service: RunningService):
+def test_after_the_last_page_only_later_changes_are_returned(service: RunningService):
     execution_id = service.run(line(3))["executionId"]
     last = pages(service, execution_id)[-1]
     again = service.http.get(
@@ -94,7 +94,7 @@ def test_after_the_last_page_only_what_changes_later_comes(service: RunningServi
     assert (again["logs"], again["hasMore"]) == ([], False)
 
 
-def test_a_row_that_is_larger_than_a_page_comes_alone_and_in_full(service: RunningService):
+def test_a_row_larger_than_a_page_is_returned_alone_and_complete(service: RunningService):
     text = "y" * 400_000
     execution_id = service.run(line(2), inputs={"text": text})["executionId"]
     found = pages(service, execution_id)
@@ -122,7 +122,7 @@ def test_rows_without_payloads_and_the_payloads_of_one_node(service: RunningServ
     assert service.http.get(path, params={"nodeId": "nope"}).json()["logs"] == []
 
 
-def test_an_ordinary_execution_comes_whole_without_parameters(tmp_path: Path):
+def test_an_ordinary_execution_is_complete_without_parameters(tmp_path: Path):
     with RunningService(tmp_path) as service:
         execution_id = service.run(line(60), inputs={"text": "x" * 9_000})["executionId"]
         answer = service.http.get(f"/api/executions/{execution_id}/logs").json()

@@ -124,7 +124,7 @@ def test_valid_nodes_are_all_checked_however_many_there_are():
     assert [problem.node_id for problem in refused.value.problems] == ["n4999"]
 
 
-def test_inputs_that_nothing_takes_are_counted(shared_service: RunningService):
+def test_unused_inputs_are_counted(shared_service: RunningService):
     graph = {"nodes": [{"id": "a", "type": "manualInput", "config": {"inputVarName": "v"}}]}
     body = {"graph": graph, "inputs": {f"k{i}": 1 for i in range(500)}}
     refused = problem_of(shared_service.http.post("/api/workflows/execute", json=body))
@@ -141,7 +141,7 @@ def test_a_long_name_is_not_sent_back_whole(shared_service: RunningService):
         assert len(answer.content) < 50_000
 
 
-def test_100_000_invalid_nodes_are_answered(tmp_path: Path):
+def test_100_000_invalid_nodes_get_a_response(tmp_path: Path):
     limits: dict[str, Any] = {"max_workflow_nodes": 100_000, "max_request_body_bytes": 20_000_000}
     nodes = [{"id": f"n{i}", "type": "http", "config": {}} for i in range(100_000)]
     connections = [{"id": "c", "fromNodeId": "n0", "toNodeId": "n1"}]

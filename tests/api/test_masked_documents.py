@@ -138,9 +138,7 @@ def test_without_keys_nothing_is_masked(service: RunningService):
         '{"Authorization": "hush", cut off',
     ],
 )
-def test_headers_that_carry_credentials_are_masked_however_they_are_written(
-    guarded: RunningService, headers: Any
-):
+def test_credential_headers_are_masked_in_any_spelling(guarded: RunningService, headers: Any):
     config = {"httpUrl": "https://shop.example", "httpHeaders": headers}
     guarded.save({"nodes": [{"id": "call", "type": "http", "config": config}]})
     shown = read(guarded, "read")
@@ -213,7 +211,7 @@ def test_a_mask_that_is_sent_back_keeps_the_stored_value(guarded: RunningService
     }
 
 
-def test_a_document_that_comes_back_in_the_other_format_keeps_its_secrets(guarded: RunningService):
+def test_a_document_returned_in_the_other_format_keeps_its_secrets(guarded: RunningService):
     guarded.save(MAIN)
     masked = read(guarded, "read").json()["data"]["nodes"]
     nodes = [{"id": it["id"], "type": it["type"], "data": it["config"]} for it in masked]
@@ -322,7 +320,7 @@ def test_a_mask_in_another_field_is_an_ordinary_value(guarded: RunningService):
 # Versions
 
 
-def test_the_masked_form_has_a_tag_of_its_own_that_names_the_same_version(guarded: RunningService):
+def test_the_masked_document_has_a_separate_etag_for_the_same_version(guarded: RunningService):
     guarded.save(MAIN)
     put(guarded, MAIN | {"v": 1})
     shown, full = read(guarded, "read"), read(guarded, "admin")

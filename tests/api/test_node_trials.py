@@ -33,7 +33,7 @@ def test_a_node_is_tried_out_alone_without_an_execution(shared_service: RunningS
         ("gate", {"timeoutSeconds": 0.05}, "timed out"),
     ],
 )
-def test_a_node_that_fails_alone_is_an_answer(
+def test_a_failed_preview_is_a_response(
     shared_service: RunningService, gates: Gates, node_type: str, config: object, reason: str
 ) -> None:
     body = {

@@ -149,13 +149,13 @@ def test_lists_contain_only_the_organization_of_the_caller(two: TwoOrganizations
 
 
 @pytest.mark.parametrize("path", ["/api/executions", "/api/workflows", "/api/events"])
-def test_a_list_of_another_organization_is_refused(two: TwoOrganizations, path: str):
+def test_a_list_of_another_organization_is_rejected(two: TwoOrganizations, path: str):
     for query in ("organizationId=B", "organizationId=A&organizationId=B"):
         detail = problem_of(two.a.get(f"{path}?{query}"), 403)["detail"]
         assert detail == "The key 'a-admin' is not for the organization 'B'"
 
 
-def test_another_organization_in_a_body_is_refused_and_nothing_is_stored(two: TwoOrganizations):
+def test_another_organization_in_a_body_is_rejected_and_nothing_is_stored(two: TwoOrganizations):
     before = two.all.get("/api/workflows?limit=1000").json()
     workflow = {"name": "n", "data": line(2), "organizationId": "B"}
     graph = {"graph": line(2), "organizationId": "B"}

@@ -78,7 +78,7 @@ def resume(service: RunningService, execution_id: str, node_id: str, **body: obj
 
 
 @on_both()
-def test_a_server_that_asks_for_a_long_pause_holds_up_no_other_execution(
+def test_a_long_retry_after_delays_no_other_execution(
     service: RunningService,
 ) -> None:
     busy = document(node("fetch", "busy", after="999999999", retries=2))
@@ -166,7 +166,7 @@ def test_cancelling_ends_a_parked_retry_at_once(service: RunningService, gates: 
     assert gates.runs == ["fetch"]
 
 
-def test_resuming_starts_the_next_attempt_now_and_takes_no_data(service: RunningService) -> None:
+def test_resuming_starts_the_next_attempt_now_without_data(service: RunningService) -> None:
     execution_id = service.start(document(flaky()))
     parked(service, execution_id)
     for body in ({"data": {"a": 1}}, {"approved": False}):
@@ -264,9 +264,7 @@ def test_a_failed_item_closes_the_parked_retry_inside_it(
     assert service.logs(execution_id)["fetch[0]"]["status"] == "cancelled"
 
 
-def test_a_tolerated_failure_comes_after_all_attempts(
-    service: RunningService, at_once: None
-) -> None:
+def test_a_failure_is_tolerated_after_all_attempts(service: RunningService, at_once: None) -> None:
     fetch = flaky(failures=9, retries=1, retryDelaySeconds=0.01, onError="continue")
     done = service.run(document(fetch, node("end"), flow=("fetch -> end",)))
     assert done["status"] == "completed"

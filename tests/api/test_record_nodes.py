@@ -82,7 +82,7 @@ def test_the_error_of_the_execution_names_node_record_and_field(shared_service: 
     assert done["error"].startswith("Node 'work' failed: record 0: no field 'nope'")
 
 
-def test_a_config_that_a_node_for_records_rejects_is_refused(shared_service: RunningService):
+def test_an_invalid_config_of_a_record_node_is_rejected(shared_service: RunningService):
     drawn = document(node("start", "trigger"), node("f", "filter"), flow=("start -> f",))
     answer = shared_service.submit(shared_service.save(drawn, "refused"))
     assert answer.status_code == 422

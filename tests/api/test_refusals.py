@@ -165,7 +165,7 @@ def test_a_document_of_comments_has_no_start(shared_service: RunningService) -> 
     assert reasons(problem) == [("no_entry_node", "/nodes")]
 
 
-def test_a_document_that_only_runs_in_a_circle_is_refused_for_both(
+def test_a_document_that_is_only_a_cycle_is_rejected_for_both_reasons(
     shared_service: RunningService,
 ) -> None:
     graph = document(node("a"), node("b"), flow=("a -> b", "b -> a"))
@@ -226,7 +226,7 @@ def without_trigger(shared_service: RunningService) -> RunningService:
     return shared_service
 
 
-def test_every_input_that_nothing_takes_is_named(without_trigger: RunningService) -> None:
+def test_every_unused_input_is_named(without_trigger: RunningService) -> None:
     before = row_counts(without_trigger)
     inputs = {"number": 1, "numbr": 2, "a/b~c": 3, "": 4, "end": 5, "ключ 🎉": 6}
     problem = problem_of(without_trigger.submit(inputs=inputs))
@@ -243,7 +243,7 @@ def test_webhook_data_needs_a_webhook(shared_service: RunningService) -> None:
     assert reasons(problem) == [("unknown_input", "/inputs/_webhookData")]
 
 
-def test_a_refused_document_is_refused_before_its_inputs_are_looked_at(
+def test_a_document_is_rejected_before_its_inputs_are_checked(
     shared_service: RunningService,
 ) -> None:
     problem = refused(shared_service, document(node("a", "mystery")), inputs={"nope": 1})

@@ -106,7 +106,7 @@ def test_a_running_execution_cannot_be_rerun(service: RunningService, gates: Gat
     ("body", "pointer"),
     [({"fromNodeId": "nope"}, "/fromNodeId"), ({"inputs": {"n0": 1}}, "/inputs/n0")],
 )
-def test_a_rerun_that_does_not_fit_is_refused(
+def test_a_rerun_that_does_not_fit_is_rejected(
     service: RunningService, body: object, pointer: str
 ) -> None:
     first = service.run(line(3))

@@ -150,7 +150,7 @@ def test_an_invalid_child_fails_the_node_with_every_reason(
     assert children(service, done["executionId"]) == []
 
 
-def test_inputs_that_nothing_takes_fail_the_node(service: RunningService) -> None:
+def test_unused_inputs_fail_the_node(service: RunningService) -> None:
     service.save(document(node("n", "manualInput")), "child")
     done = service.run(document(call(subworkflowInputs={"x": 1})))
     assert "nothing takes input 'x'" in done["error"]
@@ -168,7 +168,7 @@ def test_inputs_that_are_not_an_object_fail_the_node(service: RunningService) ->
 @pytest.mark.parametrize(
     "config", [{}, {"subworkflowId": "{{ which }}"}, {"workflowId": "w", "subworkflowInputs": 3}]
 )
-def test_a_call_that_cannot_be_is_refused_with_its_workflow(
+def test_an_invalid_call_is_rejected_with_its_workflow(
     service: RunningService, config: dict[str, object]
 ) -> None:
     service.save(document(node("call", "subworkflow", **config)))

@@ -143,7 +143,7 @@ def test_the_row_itself_has_nothing_to_run(service: RunningService) -> None:
     assert problem["errors"][0]["code"] == "no_entry_node"
 
 
-def test_a_draft_with_an_unknown_type_runs_no_more_unsaved_than_saved(
+def test_a_draft_with_an_unknown_type_runs_neither_saved_nor_unsaved(
     service: RunningService,
 ) -> None:
     assert "nope" in problem_of(run(service, document(node("a", "nope"))))["detail"]

@@ -174,7 +174,7 @@ def test_consequential_errors_are_not_reported(service: RunningService):
     ]
 
 
-def test_a_saved_workflow_is_refused_at_submission_for_the_very_same_reasons(
+def test_a_saved_workflow_is_rejected_at_submission_for_the_same_reasons(
     service: RunningService,
 ):
     for number, drawn in enumerate([MAIN, FLOW, {"nodes": "x"}, "{", {"nodes": []}]):

@@ -104,7 +104,7 @@ def test_a_wait_may_be_cut_short(service: RunningService) -> None:
     "config",
     [{}, {"waitSeconds": -1}, {"waitSeconds": "soon"}, {"waitUntil": "tomorrow"}],
 )
-def test_a_wait_that_cannot_be_is_refused(service: RunningService, config: dict) -> None:
+def test_an_invalid_wait_is_rejected(service: RunningService, config: dict) -> None:
     service.save(document(node("wait", "wait", **config)))
     refused = service.submit()
     assert refused.status_code == 422

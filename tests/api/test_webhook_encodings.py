@@ -94,14 +94,14 @@ def test_each_part_of_a_form_may_name_its_charset(running: RunningService):
         "text/plain; charset=unicode_escape",
     ],
 )
-def test_a_charset_that_is_not_of_the_web_is_refused_by_name(
+def test_a_charset_that_browsers_do_not_support_is_rejected_by_name(
     running: RunningService, content_type: str
 ):
     label = content_type.rpartition("=")[2]
     refused(running, send(running, content_type, b"a=1"), "unknown_charset", f"'{label}'")
 
 
-def test_the_charset_of_a_part_is_refused_too(running: RunningService):
+def test_an_invalid_charset_of_a_part_is_rejected(running: RunningService):
     part = (
         b'--b\r\nContent-Disposition: form-data; name="a"\r\n'
         b"Content-Type: text/plain; charset=punycode\r\n\r\na\r\n--b--\r\n"
@@ -144,7 +144,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_a_hostile_body_is_refused(running: RunningService, what: str):
+def test_a_hostile_body_is_rejected(running: RunningService, what: str):
     content_type, body = HOSTILE[what]
     answer = send(running, content_type, body)
     assert answer.status_code == 422, answer.text
@@ -230,7 +230,7 @@ def test_another_content_coding_is_a_415_that_names_the_known_ones(
         (PACKED[:-8] + b"\0" * 8, "not valid gzip"),
     ],
 )
-def test_a_broken_gzip_body_is_refused(running: RunningService, body: bytes, said: str):
+def test_a_broken_gzip_body_is_rejected(running: RunningService, body: bytes, said: str):
     answer = send(running, "application/json", body, **{"Content-Encoding": "gzip"})
     refused(running, answer, "invalid_content_encoding", said)
 

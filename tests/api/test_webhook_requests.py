@@ -65,7 +65,7 @@ def test_the_request_is_not_part_of_the_payload(service: RunningService):
     assert "s3cret" not in str(stored)
 
 
-def test_a_field_of_the_input_comes_first(service: RunningService):
+def test_a_field_of_the_input_has_precedence(service: RunningService):
     service.save(showing("{{ request }}"))
     answer = post(service, {"request": "mine"}, headers=EVENT)
     assert shown(service, answer.json()["executionId"]) == "mine"

@@ -58,7 +58,7 @@ def test_fields_of_a_list_are_selected_record_by_record(service: RunningService)
 
 
 @on_both()
-def test_texts_statuses_and_headers(service: RunningService):
+def test_response_bodies_statuses_and_headers(service: RunningService):
     headers = {"X-Order": "nr {{ order.id }}", "X-Name": "{{ order.name }}", "Location": "/o/7"}
     service.save(
         answering(Mode="template", Template="Hi {{ n }}", StatusCode="201", Headers=headers)
@@ -121,7 +121,7 @@ def test_nodes_behind_the_response_run(service: RunningService, gates: Gates):
         ({"Headers": "no"}, "should be an object or a list"),
     ],
 )
-def test_a_config_that_cannot_be_answered_with_is_refused(
+def test_a_config_without_a_valid_response_is_rejected(
     service: RunningService, response: dict[str, Any], said: str
 ):
     service.save(answering(**response))
@@ -268,7 +268,7 @@ def test_two_hundred_wait_without_holding_a_thread(tmp_path: Path, gates: Gates)
         wait_until(lambda: hub.subscription_count == 0)
 
 
-def test_a_stop_of_the_service_answers_those_who_wait(tmp_path: Path, gates: Gates):
+def test_a_stop_of_the_service_responds_to_waiting_callers(tmp_path: Path, gates: Gates):
     answers: list[httpx.Response] = []
     with RunningService(tmp_path, PROBE_TYPES) as service:
         service.save(answering(node("held", "gate")))

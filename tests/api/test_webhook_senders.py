@@ -84,7 +84,7 @@ def test_a_bad_signature_starts_nothing(service: RunningService, scheme: str, ch
 
 
 @pytest.mark.parametrize("age", [310, -310])
-def test_a_signature_of_another_time_is_refused_where_a_time_is_signed(
+def test_a_signature_of_another_time_is_rejected_if_the_time_is_signed(
     service: RunningService, scheme: str, age: int
 ):
     answer = post(service, content=BODY, headers=signature(scheme, BODY, age=age))

@@ -88,7 +88,7 @@ def test_a_bad_signature_starts_nothing(
 
 
 @pytest.mark.parametrize("age", [5 * MINUTES + 10, -5 * MINUTES - 10])
-def test_a_good_signature_of_another_time_is_refused(running: RunningService, age: float):
+def test_a_valid_signature_of_another_time_is_rejected(running: RunningService, age: float):
     refused(running, BODY, signed(BODY, age=age), "more than five minutes off")
 
 
@@ -97,7 +97,7 @@ def test_clocks_may_differ_by_less_than_five_minutes(running: RunningService, ag
     assert post(running, content=BODY, headers=signed(BODY, age=age)).status_code == 200
 
 
-def test_another_version_another_secret_or_another_body_is_refused(running: RunningService):
+def test_another_version_secret_or_body_is_rejected(running: RunningService):
     headers = signed(BODY)
     version = headers["webhook-signature"].replace("v1,", "v2,")
     refused(running, BODY, {**headers, "webhook-signature": version}, "version v1")
@@ -182,7 +182,7 @@ def test_an_id_belongs_to_its_webhook(service: RunningService):
 
 
 @on_both()
-def test_a_repeated_delivery_gets_the_same_answer(service: RunningService):
+def test_a_repeated_delivery_gets_the_same_response(service: RunningService):
     again = node("count", "addField", addFieldName="seen", addFieldValue="{{ n }}")
     service.save(answering(again, hook=node("hook", "webhook", webhookSecret=SECRET)))
     bodies = (b'{"n": 1}', b'{"n": 2}')

@@ -42,7 +42,7 @@ def test_every_method_is_a_delivery(running: RunningService, method: str):
     assert got["headers"]["user-agent"].startswith("python-httpx")
 
 
-def test_head_is_a_delivery_without_a_body_in_the_answer(running: RunningService):
+def test_head_is_a_delivery_without_a_response_body(running: RunningService):
     answer = running.http.head("/api/webhook/w")
     assert (answer.status_code, answer.content) == (200, b"")
     assert count(running) == 1
@@ -142,7 +142,7 @@ def test_credentials_of_a_delivery_are_not_stored(running: RunningService):
         ("multipart/form-data; boundary=b", b"no part", "invalid_form", "cannot be read"),
     ],
 )
-def test_a_body_that_is_not_what_it_says_starts_nothing(
+def test_a_body_that_contradicts_its_headers_starts_no_execution(
     running: RunningService, content_type: str, content: bytes, code: str, said: str
 ):
     answer = running.http.post(
@@ -182,7 +182,7 @@ def test_a_longer_body_is_cut_off(running: RunningService, size: int, chunked: b
     assert count(running) == 0
 
 
-def test_an_announced_length_is_refused_before_it_is_sent(running: RunningService):
+def test_a_content_length_above_the_limit_is_rejected_before_the_body(running: RunningService):
     connection = http.client.HTTPConnection(httpx.URL(running.url).netloc.decode(), timeout=10)
     try:
         connection.putrequest("POST", "/api/webhook/w")
@@ -274,7 +274,7 @@ def test_document_errors_are_reported_only_at_the_right_address(service: Running
         ({"webhookToken": {"a": 1}}, "'webhookToken' should be a string"),
     ],
 )
-def test_a_secret_or_token_that_cannot_work_is_refused(
+def test_an_unusable_secret_or_token_is_rejected(
     service: RunningService, config: dict[str, Any], said: str
 ):
     service.save(hook(**config))

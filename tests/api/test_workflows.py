@@ -74,7 +74,7 @@ UNUSABLE += ["orchestrator-inline", "orchestrator-inline:org", 5, "x" * 501]
 
 
 @pytest.mark.parametrize("workflow_id", UNUSABLE)
-def test_an_id_that_no_path_can_hold_is_refused(
+def test_an_id_that_no_path_can_contain_is_rejected(
     shared_service: RunningService, workflow_id: object
 ) -> None:
     before = row_counts(shared_service)

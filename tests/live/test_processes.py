@@ -81,7 +81,7 @@ def test_killed_in_the_middle_the_sequence_has_no_hole(
     ]
 
 
-def test_killed_at_random_moments(process: ServiceProcess, visits: Visits) -> None:
+def test_streams_survive_kills_at_random_times(process: ServiceProcess, visits: Visits) -> None:
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")  # shown if the test fails
     chance = random.Random(seed)

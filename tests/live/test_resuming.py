@@ -260,7 +260,9 @@ def test_an_unknown_execution_is_a_404(shared_service: RunningService, path: str
         ("/api/events?executionIds=" + ",".join(f"e{i}" for i in range(501)), "executionIds"),
     ],
 )
-def test_a_bad_question_is_refused(shared_service: RunningService, path: str, named: str) -> None:
+def test_an_invalid_query_is_rejected(
+    shared_service: RunningService, path: str, named: str
+) -> None:
     answer = shared_service.http.get(path)
     assert answer.status_code == 422
     assert named in answer.text

@@ -51,7 +51,7 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_answered_and_the_connection_stays(
+def test_an_error_gets_a_response_and_the_connection_stays_open(
     shared_service: RunningService, mistake: str
 ) -> None:
     sent, why = MISTAKES[mistake]
@@ -63,7 +63,7 @@ def test_a_mistake_is_answered_and_the_connection_stays(
         assert exchange(client, type="ping") == {"type": "pong"}
 
 
-def test_the_error_of_a_subscription_names_what_was_asked_for(
+def test_the_error_of_a_subscription_names_the_subscription(
     shared_service: RunningService,
 ) -> None:
     with websocket(shared_service) as client:
@@ -100,7 +100,7 @@ def test_one_connection_follows_many(shared_service: RunningService, gates: Gate
         assert exchange(client, type="ping") == {"type": "pong"}  # no other message was sent
 
 
-def test_too_many_subscriptions_are_refused_and_those_that_ended_do_not_count(
+def test_too_many_subscriptions_are_rejected_and_ended_ones_do_not_count(
     shared_service: RunningService, gates: Gates
 ) -> None:
     ended = shared_service.run(line(2))["executionId"]
