@@ -1,4 +1,4 @@
-"""Who may do what: every route, called by everybody."""
+"""Permissions: every route, called with every role."""
 
 import re
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def is_public(method: str, path: str) -> bool:
 
 
 def needed(method: str, path: str) -> Role:
-    """What a route asks for; with it in no table: what its method says."""
+    """Return the role that a route requires: that of the table, or that of its method."""
     return ROUTE_ROLES.get(f"{method} {path}", Role.READ if method in SAFE_METHODS else Role.ADMIN)
 
 
@@ -51,7 +51,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 def ask(service: RunningService, route: tuple[str, str], headers: dict[str, str]) -> httpx.Response:
-    """Calls a route about things that are not there. A stream is not read."""
+    """Call a route with unknown ids, without reading a stream."""
     method, path = route
     url = re.sub(r"{[^}]+}", "nothing-there", path)
     body = b"{}" if method in ("POST", "PUT", "PATCH") else None
@@ -64,7 +64,7 @@ def ask(service: RunningService, route: tuple[str, str], headers: dict[str, str]
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=" ".join)
-def test_every_route_asks_for_a_key_but_health_and_webhooks(
+def test_every_route_except_health_and_webhooks_requires_a_key(
     guarded: RunningService, route: tuple[str, str]
 ):
     wrong = [
@@ -90,7 +90,7 @@ def test_every_route_asks_for_a_key_but_health_and_webhooks(
 
 @pytest.mark.parametrize("name", ["read", "run", "admin", "a-read", "a-run", "a-admin"])
 @pytest.mark.parametrize("route", ROUTES, ids=" ".join)
-def test_every_route_asks_for_its_role(guarded: RunningService, route: tuple[str, str], name: str):
+def test_every_route_requires_its_role(guarded: RunningService, route: tuple[str, str], name: str):
     role = Role[KEYS[name][0].upper()]
     for headers in (as_(name), {"X-API-Key": key_of(name)}):
         answer = ask(guarded, route, headers)
@@ -103,7 +103,7 @@ def test_every_route_asks_for_its_role(guarded: RunningService, route: tuple[str
             assert answer.status_code != 403
 
 
-def test_the_roles_are_as_they_are_meant():
+def test_the_roles_of_the_routes_are_correct():
     wanted = {
         ("GET", "/api/executions"): Role.READ,
         ("POST", "/api/workflows/execute"): Role.RUN,
@@ -120,13 +120,13 @@ def test_the_roles_are_as_they_are_meant():
     assert set(wanted) - set(ROUTES) == {("POST", "/api/what/comes/next")}
 
 
-def test_the_tables_name_routes_that_are_there():
+def test_the_permission_tables_name_existing_routes():
     there = {f"{method} {path}" for method, path in ROUTES}
     assert set(ROUTE_ROLES) <= there
     assert set(TOKEN_ROUTES) <= there
 
 
-def test_what_is_not_there_asks_for_a_key_too_and_in_vain_with_one(guarded: RunningService):
+def test_an_unknown_path_is_a_401_without_a_key_and_a_404_with_one(guarded: RunningService):
     assert guarded.http.get("/api/nothing").status_code == 401
     assert guarded.http.get("/api/nothing", headers=as_("read")).status_code == 404
     assert guarded.http.get("/api/webhook").status_code == 401
@@ -134,20 +134,20 @@ def test_what_is_not_there_asks_for_a_key_too_and_in_vain_with_one(guarded: Runn
     assert guarded.http.post("/api/what/comes/next", headers=as_("admin")).status_code == 404
 
 
-def test_who_has_no_key_is_refused_before_the_body_is_read(guarded: RunningService):
+def test_a_request_without_a_key_is_rejected_before_its_body_is_read(guarded: RunningService):
     answer = guarded.http.post("/api/workflows/execute", content=b"{no json")
     problem_of(answer, 401)
     answer = guarded.http.post("/api/workflows", content=b"{no json", headers=as_("run"))
     problem_of(answer, 403)
 
 
-def test_a_key_does_not_count_in_the_query(guarded: RunningService):
+def test_a_key_in_the_query_is_ignored(guarded: RunningService):
     for path in ("/api/executions", "/api/executions/x/stream"):
         answer = guarded.http.get(path, params={"token": key_of("admin")})
         assert answer.status_code == 401
 
 
-def test_keys_of_a_file_let_in_too(tmp_path: Path):
+def test_keys_of_a_file_are_accepted(tmp_path: Path):
     (tmp_path / "keys").write_text(f"# ours\n{entry_of('run')}\n", encoding="utf-8")
     with RunningService(
         tmp_path, api_keys=entry_of("read"), api_keys_file=tmp_path / "keys"
@@ -159,7 +159,7 @@ def test_keys_of_a_file_let_in_too(tmp_path: Path):
             assert answer.status_code == status
 
 
-def test_the_openapi_document_says_how_to_show_a_key_where_one_is_needed(
+def test_the_openapi_document_describes_credentials_if_keys_are_set(
     guarded: RunningService, service: RunningService
 ):
     told = guarded.http.get("/openapi.json", headers=as_("read")).json()
@@ -173,7 +173,7 @@ def test_the_openapi_document_says_how_to_show_a_key_where_one_is_needed(
     assert "securitySchemes" not in service.http.get("/openapi.json").json()["components"]
 
 
-def test_without_keys_the_service_is_open_whatever_is_shown(service: RunningService):
+def test_without_keys_every_credential_is_accepted(service: RunningService):
     service.save(line(3))
     for headers in ({}, {"Authorization": "Bearer nonsense"}, {"X-API-Key": "x"}):
         answer = service.http.post(
@@ -205,7 +205,7 @@ def test_neither_keys_nor_tokens_are_logged(
     def is_told() -> bool:
         nonlocal told
         told += "".join(capfd.readouterr())
-        return "execution_finished" in told  # which comes after the end of the stream
+        return "execution_finished" in told  # logged after the end of the stream
 
     wait_until(is_told)
     assert token not in told

@@ -1,4 +1,4 @@
-"""The access log, and the paths that browsers and probes request by themselves."""
+"""Access log, and the paths that browsers and health checks request automatically."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -33,14 +33,14 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """The events of the access log."""
+    """Return the events of the access log."""
     monkeypatch.setattr("api.access_log.log", structlog.get_logger("access"))
     with capture_logs() as events:
         yield events
 
 
 def lines_of(events: list[Any], path: str, count: int = 1) -> list[Any]:
-    """The access log's lines of a path, once there are ``count`` of them."""
+    """Return the events of a path, as soon as ``count`` of them are logged."""
 
     def found() -> list[Any]:
         mine = [event for event in events if event.get("path") == path]
@@ -49,7 +49,7 @@ def lines_of(events: list[Any], path: str, count: int = 1) -> list[Any]:
     return wait_until(found)
 
 
-def test_every_rejected_request_has_a_line(guarded: RunningService, logged: list[Any]):
+def test_every_rejected_request_is_logged(guarded: RunningService, logged: list[Any]):
     http, admin = guarded.http, as_("admin")
     large = b"x" * 4_096
     rejected = {
@@ -76,7 +76,7 @@ def test_every_rejected_request_has_a_line(guarded: RunningService, logged: list
     assert key_of("admin") not in str(logged)
 
 
-def test_a_full_queue_a_foreign_host_and_a_foreign_page_have_a_line(
+def test_a_full_queue_and_foreign_hosts_and_pages_are_logged(
     service: RunningService, logged: list[Any]
 ):
     assert service.http.get("/docs", headers={"Host": "evil.example"}).status_code == 421
@@ -90,7 +90,7 @@ def test_a_full_queue_a_foreign_host_and_a_foreign_page_have_a_line(
     assert (line_["method"], line_["status"]) == ("WEBSOCKET", 403)
 
 
-def test_an_error_of_the_service_has_a_line_and_one_traceback(
+def test_an_internal_error_is_logged_with_one_traceback(
     service: RunningService, logged: list[Any], monkeypatch: pytest.MonkeyPatch
 ):
     async def fail(*_: object) -> None:
@@ -102,9 +102,7 @@ def test_an_error_of_the_service_has_a_line_and_one_traceback(
     assert line_["event"] in ("request_failed", "unexpected_error")
 
 
-def test_what_changes_things_has_a_line_and_what_only_reads_has_one_for_debugging(
-    service: RunningService, logged: list[Any]
-):
+def test_writes_are_logged_as_info_and_reads_as_debug(service: RunningService, logged: list[Any]):
     service.save(line(3))
     service.submit()
     (submitted,) = lines_of(logged, "/api/workflows/execute")
@@ -143,19 +141,19 @@ def test_tokens_of_webhooks_and_of_queries_are_not_logged(
         ("/x/api/webhook/w/token", "/x/api/webhook/w/token"),
     ],
 )
-def test_a_path_stays_on_one_line(path: str, shown: str):
+def test_a_logged_path_has_one_line(path: str, shown: str):
     assert logged_path(path) == shown
 
 
-def test_a_long_path_is_cut():
+def test_a_long_path_is_truncated():
     assert len(logged_path("/" + "x" * 10_000)) == MAX_PATH_CHARACTERS + 1
 
 
-# Paths that browsers and probes request by themselves
+# Paths that browsers and health checks request automatically
 
 
 @pytest.mark.parametrize("path", ["/health", "/healthz"])
-def test_probes_get_the_status_without_a_key(guarded: RunningService, path: str):
+def test_health_checks_require_no_key(guarded: RunningService, path: str):
     answer = guarded.http.get(path)
     assert answer.status_code == 200
     assert answer.json()["status"] == "running"

@@ -1,4 +1,4 @@
-"""Pages of other origins, and names that resolve to this machine, in front of a running service."""
+"""Browser protection: pages of other origins, and host names that resolve to this machine."""
 
 import json
 from collections.abc import Iterator
@@ -92,7 +92,7 @@ def test_with_keys_every_host_is_accepted(keyed: RunningService):
         (b"GET http://evil.example/api/webhook/w HTTP/1.1\r\nHost: localhost\r\n", b"404"),
     ],
 )
-def test_a_missing_a_second_and_an_absolute_host(
+def test_missing_repeated_and_absolute_hosts_are_checked(
     shared_service: RunningService, request_line_and_host: bytes, status: bytes
 ):
     answer = raw(shared_service, request_line_and_host + b"Connection: close\r\n\r\n")
@@ -106,7 +106,7 @@ def test_a_websocket_of_a_foreign_host_is_rejected(shared_service: RunningServic
             additional_headers={"Host": "evil.example"},
             proxy=None,
         )
-    # The client sends its own host too; two of them are no valid request.
+    # The client also sends its own host, and a request with two hosts is invalid.
     assert refusal.value.response.status_code in (400, 421)
 
 
@@ -167,7 +167,7 @@ def test_a_page_of_this_machine_and_a_program_without_an_origin_may_change_thing
     assert answer.status_code == 200
 
 
-def test_the_service_s_own_origin_is_that_of_its_host(listed: RunningService):
+def test_the_own_origin_is_that_of_the_host(listed: RunningService):
     listed.save(line(3))
     for origin, host, status in (
         ("https://shop.example", "shop.example", 200),
@@ -215,11 +215,11 @@ def test_a_path_that_only_looks_like_a_webhook_is_not_exempt(
     port = shared_service.url.rpartition(":")[2].encode()
     request = f"POST {path} HTTP/1.1\r\nHost: evil.example:".encode() + port
     answer = raw(shared_service, request + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-    # The first one is a webhook's address for the router as well: there is none of that name.
+    # The router matches the first path as a webhook, whose workflow does not exist.
     assert answer.split(b" ")[1] == (b"404" if ".." in path else b"421")
 
 
-# What a page can read
+# Responses that a page can read
 
 
 def preflight(service: RunningService, origin: str) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""The page for people, ``/docs``: it needs nothing from anywhere else."""
+"""The page ``/docs``: it loads nothing from other servers."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.support.service import RunningService
 NAMED = re.compile(r"""(?:src|href)=["']([^"']+)["']""")
 
 
-def test_the_page_is_whole_without_a_network(shared_service: RunningService) -> None:
+def test_the_docs_page_needs_no_network(shared_service: RunningService) -> None:
     page = shared_service.http.get("/docs")
     assert page.status_code == 200
     assert "https://" not in page.text
@@ -25,19 +25,21 @@ def test_the_page_is_whole_without_a_network(shared_service: RunningService) -> 
     assert re.search(r"url: '/openapi\.json'", page.text)
 
 
-def test_there_is_no_second_page_that_fetches_from_elsewhere(
+def test_redoc_is_not_served(
     shared_service: RunningService,
 ) -> None:
     assert shared_service.http.get("/redoc").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/docs/nothing.js", "/docs/../../api_service.py", "/docs/%2e%2e"])
-def test_only_files_of_the_page_lie_beside_it(shared_service: RunningService, path: str) -> None:
+def test_only_the_files_of_the_docs_page_are_served(
+    shared_service: RunningService, path: str
+) -> None:
     answer = shared_service.http.get(path)
     assert answer.status_code == 404
 
 
-def test_where_keys_are_set_nothing_of_it_is_shown_without_one(tmp_path: Path) -> None:
+def test_the_docs_page_requires_a_key_if_keys_are_set(tmp_path: Path) -> None:
     with RunningService(tmp_path, api_keys=ENTRIES) as guarded:
         for path in ("/docs", "/docs/swagger-ui.css", "/docs/nothing.js"):
             assert guarded.http.get(path).status_code == 401, path

@@ -1,4 +1,4 @@
-"""What every answer carries, how large a request may be, and which pages may call."""
+"""Security headers, maximum body size, and requests of pages of other origins."""
 
 import json
 import socket
@@ -23,7 +23,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
 
 
 def raw(service: RunningService, request: bytes) -> bytes:
-    """The beginning of the answer to what is sent as it is, and left unfinished."""
+    """Send an incomplete request, and return the start of the response."""
     port = int(service.url.rpartition(":")[2])
     with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as client:
         client.sendall(request)
@@ -38,7 +38,7 @@ def raw(service: RunningService, request: bytes) -> bytes:
 HEAD = b"POST /api/workflows HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
-def test_a_body_may_be_as_large_as_the_setting_says_and_no_larger(small: RunningService):
+def test_a_body_may_have_exactly_the_maximum_size(small: RunningService):
     body = json.dumps({"name": "n", "data": {"nodes": [node("a")]}}).encode()
     json_sent = {"Content-Type": "application/json"}
     before = row_counts(small)
@@ -50,22 +50,22 @@ def test_a_body_may_be_as_large_as_the_setting_says_and_no_larger(small: Running
     assert answer.status_code == 201
 
 
-def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(small: RunningService):
+def test_a_large_content_length_is_rejected_before_the_body(small: RunningService):
     answer = raw(small, HEAD + b"Content-Length: 99999999999\r\n\r\n{")
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"application/problem+json" in answer
 
 
-def test_a_body_that_says_no_size_is_cut_off_while_it_comes(small: RunningService):
+def test_a_large_body_without_content_length_is_rejected_while_it_arrives(small: RunningService):
     chunk = b"400\r\n" + b" " * 0x400 + b"\r\n"
     answer = raw(small, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 3)
     assert answer.startswith(b"HTTP/1.1 413 ")
-    # Two of them are within the limit: it waits for the rest.
+    # Two parts are within the limit, so that the service waits for the rest.
     whole = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk + b"2\r\n{}\r\n0\r\n\r\n"
     assert raw(small, whole).startswith(b"HTTP/1.1 422 ")
 
 
-def test_ten_mebibytes_are_the_default(service: RunningService):
+def test_the_default_maximum_is_ten_mebibytes(service: RunningService):
     assert service.settings.max_request_body_bytes == 10 * 1024 * 1024
     document = {"id": "big", "name": "n", "data": line(2) | {"note": "x" * 10_000_000}}
     assert service.http.post("/api/workflows", json=document).status_code == 201
@@ -91,7 +91,7 @@ SAFE = {
 }
 
 
-def test_every_answer_has_the_headers_that_keep_browsers_safe(shared_service: RunningService):
+def test_every_response_has_the_security_headers(shared_service: RunningService):
     service = shared_service
     execution_id = service.start(line(3))
     service.ended(execution_id)
@@ -113,7 +113,7 @@ def test_every_answer_has_the_headers_that_keep_browsers_safe(shared_service: Ru
         assert answer.headers["cache-control"] == cached, path
 
 
-def test_a_fault_of_the_service_has_them_too(
+def test_an_internal_error_has_the_security_headers(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ):
     async def fail(*_: object) -> None:
@@ -138,7 +138,7 @@ def preflight(service: RunningService, origin: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("origins", ["*", "https://editor.example, https://other.example"])
-def test_a_preflight_needs_no_key_and_the_call_itself_does(
+def test_a_preflight_requires_no_key_but_its_request_does(
     tmp_path_factory: pytest.TempPathFactory, origins: str
 ):
     directory = tmp_path_factory.mktemp("cors")
@@ -153,7 +153,7 @@ def test_a_preflight_needs_no_key_and_the_call_itself_does(
         for headers, status in (({}, 401), ({"X-API-Key": key_of("read")}, 200)):
             answer = service.http.get("/api/executions", headers={"Origin": page, **headers})
             assert answer.status_code == status
-            # So that the page can read why.
+            # The page needs these headers to read the error.
             assert answer.headers["access-control-allow-origin"] == allowed
             assert answer.headers.get("access-control-allow-credentials") == credentials
         if origins != "*":

@@ -1,4 +1,4 @@
-"""Methods that a path does not have: a 405 that names those that it has."""
+"""Unsupported methods: a 405 that names the supported ones."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from tests.support.service import RunningService, wait_until
         ("TRACE", "/api/webhook/w", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
     ],
 )
-def test_another_method_is_refused_with_those_that_there_are(
+def test_an_unsupported_method_is_rejected_with_the_supported_ones(
     shared_service: RunningService, method: str, path: str, allowed: str
 ):
     body = {"name": "w", "data": {}} if method == "PUT" else None
@@ -33,16 +33,14 @@ def test_another_method_is_refused_with_those_that_there_are(
 
 
 @pytest.mark.parametrize("path", ["/api/workflows/execute", "/api/workflows/w/executions"])
-def test_a_key_of_an_organization_is_told_so_too(tmp_path: Path, path: str):
+def test_a_key_of_an_organization_receives_the_405_too(tmp_path: Path, path: str):
     with RunningService(tmp_path, api_keys=ENTRIES) as service:
         answer = service.http.put(path, json={"name": "w", "data": {}}, headers=as_("a-admin"))
         problem_of(answer, 405)
 
 
 @pytest.mark.parametrize("approved", [0, 1, "yes", "false", None])
-def test_an_approval_is_given_by_nothing_that_only_looks_like_it(
-    shared_service: RunningService, approved: object
-):
+def test_an_approval_accepts_only_booleans(shared_service: RunningService, approved: object):
     execution_id = shared_service.start(document(node("ask", "approval")))
     wait_until(lambda: shared_service.poll(execution_id)["status"] == "waiting")
     path = f"/api/executions/{execution_id}/nodes/ask/resume"

@@ -1,4 +1,4 @@
-"""What the service says at its start about who may call."""
+"""Start without keys: warnings and errors about clients that could use the service."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from tests.support.access import ENTRIES, key_of
     ("host", "keys", "warnings"),
     [("0.0.0.0", "", 1), ("127.0.0.1", "", 0), ("localhost", "", 0), ("0.0.0.0", ENTRIES, 0)],
 )
-def test_one_line_warns_where_everybody_may_call(
+def test_one_line_warns_if_no_keys_are_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, keys: str, warnings: int
 ):
     monkeypatch.setattr(
@@ -37,7 +37,7 @@ def test_one_line_warns_where_everybody_may_call(
     assert not any(key_of("read") in line for line in process.lines)
 
 
-def test_a_wrong_key_stops_the_start_in_one_line_without_naming_it(tmp_path: Path):
+def test_an_invalid_key_stops_the_start_in_one_line_without_the_key(tmp_path: Path):
     code, line = refusal(tmp_path, API_KEYS=f"page:read:*:{key_of('read')}")
     assert code == 2
     assert line.startswith("Wrong setting: API_KEYS: the last part of 'page' should be ")
@@ -48,7 +48,7 @@ def test_a_wrong_key_stops_the_start_in_one_line_without_naming_it(tmp_path: Pat
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_code_nodes_without_keys_beyond_this_machine_stop_the_start(tmp_path: Path, host: str):
+def test_code_nodes_without_keys_on_a_public_address_stop_the_start(tmp_path: Path, host: str):
     code, line = refusal(tmp_path, API_HOST=host, ENABLE_CODE_NODE="true")
     assert code == 2
     for way_out in ("API_KEYS", "API_HOST=127.0.0.1", "ALLOW_CODE_NODE_WITHOUT_KEYS=true"):
@@ -85,7 +85,7 @@ def test_files_that_others_can_change_stop_the_start_in_one_line(tmp_path: Path)
         assert line.startswith(f"Wrong setting: {setting}: other users can write ")
 
 
-def test_a_command_makes_a_key(tmp_path: Path):
+def test_a_command_creates_a_key(tmp_path: Path):
     command = [sys.executable, SCRIPT, "--new-key", "page", "read", "*"]
     made = subprocess.run(
         command, capture_output=True, text=True, timeout=25, cwd=tmp_path, check=True

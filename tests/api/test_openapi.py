@@ -1,4 +1,4 @@
-"""The OpenAPI document: whole, and true to itself."""
+"""OpenAPI document: complete and consistent."""
 
 import json
 import re
@@ -24,19 +24,19 @@ EVERY_OPERATION = pytest.mark.parametrize(("document", "operation"), ALL)
 
 
 def check(value: Any, schema: dict[str, Any], document: dict[str, Any]) -> None:
-    """``value`` is valid against ``schema``, which may point into the document."""
+    """Check that ``value`` matches ``schema``, which may refer to the document."""
     Draft202012Validator({**schema, "components": document["components"]}).validate(value)
 
 
 def events_of(stream: str) -> list[dict[str, str]]:
-    """The events of a stream's text, by field."""
+    """Return the events of a stream, by field."""
     blocks = [block.splitlines() for block in stream.split("\n\n") if "data: " in block]
     assert blocks
     return [dict(line.split(": ", 1) for line in block) for block in blocks]
 
 
 @EVERY_OPERATION
-def test_every_operation_says_what_it_is_and_how_it_fails(
+def test_every_operation_describes_itself_and_its_errors(
     document: dict[str, Any], operation: Operation
 ):
     told = operation.told
@@ -60,7 +60,7 @@ def test_every_operation_says_what_it_is_and_how_it_fails(
 
 
 @DOCUMENTS
-def test_operations_have_names_that_stay_and_can_be_read(document: dict[str, Any]):
+def test_operation_ids_are_stable_and_readable(document: dict[str, Any]):
     names = [operation.name for operation in operations_of(document)]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z]+([A-Z][a-z]+)*", name) for name in names)
@@ -71,7 +71,7 @@ def test_operations_have_names_that_stay_and_can_be_read(document: dict[str, Any
 def test_every_parameter_is_described_and_only_required_ones_have_an_example(
     document: dict[str, Any], operation: Operation
 ):
-    """Swagger UI sends examples: an optional parameter must not be filled in by itself."""
+    """Swagger UI sends all examples, so that optional parameters must have none."""
     for parameter in operation.told.get("parameters", ()):
         assert parameter["description"]
         examples = examples_of(parameter)
@@ -82,9 +82,7 @@ def test_every_parameter_is_described_and_only_required_ones_have_an_example(
 
 
 @EVERY_OPERATION
-def test_every_request_body_has_examples_that_are_valid(
-    document: dict[str, Any], operation: Operation
-):
+def test_every_request_body_has_valid_examples(document: dict[str, Any], operation: Operation):
     for content in operation.told.get("requestBody", {}).get("content", {}).values():
         examples = examples_of(content)
         assert examples
@@ -93,7 +91,7 @@ def test_every_request_body_has_examples_that_are_valid(
 
 
 @EVERY_OPERATION
-def test_every_answer_that_is_a_success_has_an_example_that_is_valid(
+def test_every_successful_response_has_a_valid_example(
     document: dict[str, Any], operation: Operation
 ):
     for status, answer in operation.told["responses"].items():
@@ -157,14 +155,14 @@ def test_fields_with_known_values_are_enums(
 
 
 @DOCUMENTS
-def test_every_reference_leads_to_a_schema(document: dict[str, Any]):
+def test_every_reference_resolves_to_a_schema(document: dict[str, Any]):
     text = json.dumps(document)
     for name in re.findall(r'"#/components/schemas/(\w+)"', text):
         assert name in document["components"]["schemas"]
     assert "#/$defs" not in text
 
 
-def test_operations_ask_for_a_key_exactly_where_keys_are_set():
+def test_operations_require_a_key_only_if_keys_are_set():
     public = {"getServiceStatus", *(op.name for op in operations_of(KEYED) if "webhook" in op.path)}
     assert {op.name for op in operations_of(KEYED) if "security" not in op.told} == public
     assert not any("security" in operation.told for operation in operations_of(OPEN))
@@ -173,7 +171,7 @@ def test_operations_ask_for_a_key_exactly_where_keys_are_set():
             assert {"401", "403"} <= set(operation.told["responses"])
 
 
-def test_the_examples_name_a_workflow_that_a_new_database_has():
+def test_the_examples_use_a_workflow_of_a_new_database():
     assert (EXAMPLES / "hello-world.json").exists()
     (workflow,) = {
         parameter["example"]

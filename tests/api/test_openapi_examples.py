@@ -1,4 +1,4 @@
-"""What the OpenAPI document shows really works: its requests are accepted, its links lead on."""
+"""Examples of the OpenAPI document: the service accepts each request."""
 
 import itertools
 import json
@@ -34,7 +34,7 @@ HELLO = json.loads((EXAMPLES / "hello-world.json").read_text(encoding="utf-8"))
 
 
 class Shown:
-    """A service with everything that the examples are about, and for each the ids to find it by."""
+    """A service with the resources of the examples, and their ids."""
 
     def __init__(self, service: RunningService) -> None:
         self.service = service
@@ -44,7 +44,7 @@ class Shown:
         service.save(document(node("ask", "approval")), "waits")
 
     def path_of(self, operation: Operation) -> dict[str, str]:
-        """What there is for an operation to work on."""
+        """Create the resources that the operations need."""
         if "webhook" in operation.path:
             return {"workflow_id": "hooked", "token": TOKEN}
         if operation.name == "resumeNode":
@@ -57,7 +57,7 @@ class Shown:
             return {"execution_id": execution_id}
         workflow_id = f"hello-{next(self._numbers)}"
         self.service.save(HELLO["data"], workflow_id)
-        for name in ("Ada", "Grace"):  # enough for a second page
+        for name in ("Ada", "Grace"):  # two pages
             self.service.ended(self.start(workflow_id, inputs={"name": name}))
         return {"workflow_id": workflow_id}
 
@@ -85,7 +85,7 @@ class Shown:
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    """Fresh, with the example workflows, as a new database has them."""
+    """A new service with the example workflows."""
     directory = tmp_path_factory.mktemp("service")
     settings: dict[str, Any] = {
         "webhook_response_timeout_seconds": 0.05,
@@ -96,7 +96,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
 
 
 @pytest.mark.parametrize(("operation", "media_type", "body"), BODIES)
-def test_each_request_that_is_shown_is_accepted(
+def test_each_example_request_is_accepted(
     shown: Shown, operation: Operation, media_type: str, body: Any
 ):
     path = shown.path_of(operation)

@@ -1,4 +1,4 @@
-"""The OpenAPI document of a service with keys, against it: by two callers of one organization."""
+"""OpenAPI document of a service with keys: responses to two callers of one organization."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,18 +20,18 @@ DOCUMENT = document_of(api_keys=ENTRIES)
 
 LEFT_OUT_FOR_READERS = {
     *LEFT_OUT,
-    # Only the GET of this path is open to everybody. Another method is asked for its role first, as
-    # everywhere, and the 403 of that comes before the 405.
+    # Only the GET of this path is public. Other methods require a role, so that a 403 precedes
+    # the 405.
     ("getServiceStatus", "unsupported_method"),
 }
 
 
 def schema_for(name: str, left_out: set[tuple[str, str]]) -> Any:
-    """The document's operations, called with a key; no other is made up beside it."""
+    """The operations of the document, called only with this key."""
     schema = schemathesis.openapi.from_dict(
         DOCUMENT,
         config=config(
-            # Another organization than the key's is asked for, or more than its role allows.
+            # The request is for another organization, or requires another role.
             further=["403"],
             left_out=left_out,
             generation={"with-security-parameters": False},
@@ -62,29 +62,29 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
         yield Known(service, "A")
 
 
-# The service's threads use ``random`` too, which hypothesis takes for a strategy that does.
+# The threads of the service use ``random`` too, which hypothesis reports as a strategy's use.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @for_admin.parametrize()
 @settings(max_examples=8, derandomize=True, database=None)
-def test_an_admin_of_an_organization_is_answered_as_the_document_says(case: Case, known: Known):
+def test_responses_to_an_organization_admin_match_the_document(case: Case, known: Known):
     known.answers_as_told(case)
 
 
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @for_reader.parametrize()
 @settings(max_examples=5, derandomize=True, database=None)
-def test_who_may_only_read_is_answered_as_the_document_says(case: Case, known: Known):
+def test_responses_to_a_reader_match_the_document(case: Case, known: Known):
     known.answers_as_told(case)
 
 
-def test_a_service_that_asks_for_no_key_would_be_noticed(service: RunningService):
+def test_a_service_that_requires_no_key_is_detected(service: RunningService):
     case = for_admin["/api/executions"]["GET"].Case(headers=as_("a-admin"))
     with pytest.raises(FailureGroup) as failed:
         case.call_and_validate(service.url, headers=as_("a-admin"))
     assert {type(failure) for failure in failed.value.exceptions} == {IgnoredAuth}
 
 
-def test_the_document_names_every_way_to_show_who_calls():
+def test_the_document_names_every_kind_of_credential():
     schemes = DOCUMENT["components"]["securitySchemes"]
     assert {name: (it["type"], it.get("in")) for name, it in schemes.items()} == {
         "HTTPBearer": ("http", None),

@@ -1,7 +1,7 @@
-"""The OpenAPI document against the running service: what schemathesis makes up is answered as told.
+"""OpenAPI document: responses to generated requests match it.
 
-Every check of schemathesis is made of every operation, examples and edge cases first. Streams are
-heard to their first words, as most of them never end.
+Schemathesis runs every check with every operation, examples and edge cases first. Only the start of
+a stream is read, because most streams never end.
 """
 
 from collections.abc import Iterator
@@ -36,20 +36,20 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
         yield Known(service)
 
 
-# The service's threads use ``random`` too, which hypothesis takes for a strategy that does.
+# The threads of the service use ``random`` too, which hypothesis reports as a strategy's use.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @schema.parametrize()
 @settings(max_examples=20, derandomize=True, database=None)
-def test_answers_are_as_the_document_says(case: Case, known: Known):
+def test_responses_match_the_document(case: Case, known: Known):
     known.answers_as_told(case)
 
 
-def test_every_operation_is_a_test_of_its_own(request: pytest.FixtureRequest):
+def test_every_operation_is_a_separate_test(request: pytest.FixtureRequest):
     ids = [item.nodeid for item in request.session.items]
     assert len(set(ids)) == len(ids)
 
 
-def test_no_check_is_left_out_without_a_reason():
+def test_no_check_is_excluded_without_a_reason():
     operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     assert len(operations) == len(operations_of(document_of()))
     left_out = {
@@ -62,7 +62,7 @@ def test_no_check_is_left_out_without_a_reason():
     assert len(check_names()) >= 14
 
 
-def test_a_stream_of_an_execution_that_has_ended_ends_as_the_document_says(known: Known):
+def test_the_stream_of_an_ended_execution_matches_the_document(known: Known):
     operation = schema[STREAM]["GET"]
     case = operation.Case(path_parameters={"execution_id": known.ended})
     answer = case.call_and_validate(known.service.url, timeout=10)
@@ -87,7 +87,7 @@ def test_a_stream_of_an_execution_that_has_ended_ends_as_the_document_says(known
         ("/api/events", {"organizationId": ""}, 422),
     ],
 )
-def test_a_stream_that_cannot_be_is_refused_as_the_document_says(
+def test_the_error_of_an_invalid_stream_matches_the_document(
     known: Known, path: str, query: dict[str, str], status: int
 ):
     places = {"execution_id": "nope"} if path == STREAM else {}

@@ -1,4 +1,4 @@
-"""Clients that send a request so slowly that it would never be there: none holds a connection."""
+"""Slow request bodies: rejected after a timeout, without effects."""
 
 import json
 import logging
@@ -44,12 +44,12 @@ def drip(service: RunningService, begun: bytes, byte: bytes, last: bytes | None 
                     if last is not None and answer.endswith(last):
                         return answer
             except TimeoutError:
-                client.sendall(byte)  # it listens still
+                client.sendall(byte)  # the connection is still open
             except ConnectionError:
                 return answer
             else:
                 return answer
-    raise AssertionError(f"it still listens, after {answer!r}")
+    raise AssertionError(f"the connection is still open after {answer!r}")
 
 
 def head(path: str, *lines: str, method: str = "POST") -> bytes:
@@ -66,7 +66,7 @@ PATHS = ("/api/webhook/w", "/api/workflows", "/api/workflows/execute", "/api/nod
 
 @pytest.mark.parametrize("framing", DRIPS)
 @pytest.mark.parametrize("path", PATHS)
-def test_a_body_that_drips_is_a_408(hasty: RunningService, path: str, framing: str):
+def test_a_body_that_arrives_too_slowly_is_a_408(hasty: RunningService, path: str, framing: str):
     before = row_counts(hasty)
     answer = drip(hasty, head(path, framing), DRIPS[framing])
     told, _, body = answer.partition(b"\r\n\r\n")
@@ -82,7 +82,7 @@ def test_a_body_that_drips_is_a_408(hasty: RunningService, path: str, framing: s
     assert row_counts(hasty) == before
 
 
-def test_a_body_that_comes_in_pieces_but_in_time_is_taken(hasty: RunningService):
+def test_a_body_that_arrives_in_pieces_but_in_time_is_accepted(hasty: RunningService):
     def pieces() -> Iterator[bytes]:
         for byte in b'{"name": "n", "data": {"nodes": []}}':
             yield bytes([byte])
@@ -93,14 +93,14 @@ def test_a_body_that_comes_in_pieces_but_in_time_is_taken(hasty: RunningService)
 
 
 def hold(service: RunningService, gates: Gates, name: str) -> str:
-    """The path of an execution whose one node is at the gate of this name."""
+    """Return the path of an execution whose node waits at the gate of this name."""
     service.save(document(node(name, "gate")), name)
     answer = service.submit(name)
     gates.wait_for(name)
     return answer.headers["location"]
 
 
-def test_a_response_that_takes_long_has_no_such_limit(hasty: RunningService, gates: Gates):
+def test_a_long_response_has_no_timeout(hasty: RunningService, gates: Gates):
     path = hold(hasty, gates, "long")
     with hasty.http.stream("GET", f"{path}/stream") as stream:
         lines = stream.iter_lines()
@@ -111,8 +111,8 @@ def test_a_response_that_takes_long_has_no_such_limit(hasty: RunningService, gat
         assert any("execution_complete" in line for line in lines)
 
 
-def test_a_stream_whose_request_never_ends_is_ended(hasty: RunningService, gates: Gates):
-    path = hold(hasty, gates, "heard")
+def test_the_stream_of_an_endless_request_is_ended(hasty: RunningService, gates: Gates):
+    path = hold(hasty, gates, "streamed")
     with records_of("uvicorn.error") as logged:
         answer = drip(hasty, head(f"{path}/stream", SIZED, method="GET"), b" ", LAST_CHUNK)
     assert b"execution_progress" in answer

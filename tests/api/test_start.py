@@ -1,4 +1,4 @@
-"""``python start_service.py``: what stops it is told in one line; else it serves until stopped."""
+"""``python start_service.py``: an error is one line; otherwise it serves until it is stopped."""
 
 import os
 import re
@@ -20,7 +20,7 @@ from tests.support.service import wait_until
 
 SCRIPT = str(ROOT / "start_service.py")
 START_SECONDS = 25.0
-"""Imports take seconds where the machine has other things to do."""
+"""Timeout for the start, because imports need seconds on a busy machine."""
 
 
 def environment(directory: Path, **settings: object) -> dict[str, str]:
@@ -37,7 +37,7 @@ def environment(directory: Path, **settings: object) -> dict[str, str]:
 
 
 def refusal(directory: Path, **settings: object) -> tuple[int, str]:
-    """The exit code and the one line of a start that fails."""
+    """Return the exit code and the line of a failed start."""
     ended = subprocess.run(
         [sys.executable, SCRIPT],
         env=environment(directory, **settings),
@@ -52,13 +52,13 @@ def refusal(directory: Path, **settings: object) -> tuple[int, str]:
     return ended.returncode, line
 
 
-def test_a_wrong_setting(tmp_path: Path) -> None:
+def test_an_invalid_setting_ends_the_start(tmp_path: Path) -> None:
     code, line = refusal(tmp_path, API_PORT="abc", LOG_LEVEL="loud")
     assert code == 2
     assert re.fullmatch(r"Wrong setting: API_PORT='abc': .+; LOG_LEVEL='loud': .+", line)
 
 
-def test_a_port_in_use(tmp_path: Path) -> None:
+def test_a_port_in_use_ends_the_start(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         code, line = refusal(tmp_path, API_PORT=port)
@@ -69,13 +69,13 @@ def test_a_port_in_use(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
-def test_an_address_that_is_not_ours(tmp_path: Path, host: str) -> None:
+def test_a_foreign_address_ends_the_start(tmp_path: Path, host: str) -> None:
     code, line = refusal(tmp_path, API_HOST=host)
     assert code == 1
     assert line.startswith(f"Cannot listen on API_HOST={host} API_PORT=0: ")
 
 
-def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+def test_an_invalid_database_file_ends_the_start(tmp_path: Path) -> None:
     path = tmp_path / "letter.txt"
     path.write_text("Dear Sir or Madam, " * 100, encoding="utf-8")
     code, line = refusal(tmp_path, DATABASE_PATH=path)
@@ -85,7 +85,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith("Dear Sir")
 
 
-def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_directory_ends_the_start(tmp_path: Path) -> None:
     path = tmp_path / "nowhere" / "db.sqlite"
     code, line = refusal(tmp_path, DATABASE_PATH=path)
     assert code == 1
@@ -93,7 +93,7 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     assert "unable to open" in line
 
 
-def test_node_types_that_cannot_be_loaded(tmp_path: Path) -> None:
+def test_a_failing_plugin_ends_the_start(tmp_path: Path) -> None:
     (tmp_path / "my_nodes.py").write_text("import no_such_library\n", encoding="utf-8")
     code, line = refusal(tmp_path, NODE_TYPE_MODULES="my_nodes")
     assert code == 1
@@ -104,7 +104,7 @@ def test_node_types_that_cannot_be_loaded(tmp_path: Path) -> None:
     assert not (tmp_path / "database.sqlite").exists()
 
 
-def test_a_read_only_disk(tmp_path: Path) -> None:
+def test_a_read_only_disk_ends_the_start(tmp_path: Path) -> None:
     with small_disk(tmp_path, 4) as disk:
         disk.make_read_only()
         code, line = refusal(tmp_path, DATABASE_PATH=disk.path / "db.sqlite")
@@ -112,21 +112,21 @@ def test_a_read_only_disk(tmp_path: Path) -> None:
     assert line.startswith("Cannot start with the database")
 
 
-def test_a_database_url_that_is_none_is_told_without_its_password(tmp_path: Path) -> None:
+def test_an_invalid_database_url_is_reported_without_its_password(tmp_path: Path) -> None:
     code, line = refusal(tmp_path, DATABASE_URL="mystery://me:hidden@host/db")
     assert code == 1
     assert line.startswith("Cannot start with the database (DATABASE_URL): ")
     assert "hidden" not in line
 
 
-# And when nothing is wrong
+# Successful starts
 
 
 class Started:
-    """The service as a process of its own."""
+    """The service in a separate process."""
 
     def __init__(self, directory: Path, **settings: object) -> None:
-        # With a relative path of Prefect's home, which is not relative to ``cwd``.
+        # With a relative PREFECT_HOME, which is not relative to ``cwd``.
         home = os.path.relpath(directory / "prefect", ROOT)
         self._process = subprocess.Popen(
             [sys.executable, SCRIPT],
@@ -144,7 +144,7 @@ class Started:
         self.lines.extend(self._process.stderr)
 
     def port(self) -> int:
-        """The port, once it is logged and something answers there."""
+        """Return the port, as soon as it is logged and the service responds."""
         started = '"service_started"'
         wait_until(lambda: any(started in line for line in list(self.lines)), START_SECONDS)
         listening = next(line for line in self.lines if '"listening"' in line)
@@ -153,12 +153,12 @@ class Started:
         return int(found[1])
 
     def stop(self, how: signal.Signals) -> int:
-        """Asks it to stop and gives its exit code."""
+        """Stop the service, and return its exit code."""
         self._process.send_signal(how)
         return self._process.wait(20)
 
     def close(self) -> None:
-        """Ends it in any case."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
         self._reader.join()
@@ -175,7 +175,7 @@ def started(tmp_path: Path) -> Iterator[Started]:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT"])
-def test_it_serves_on_a_free_port_until_it_is_told_to_stop(
+def test_the_service_listens_on_a_free_port_until_it_is_stopped(
     started: Started, tmp_path: Path, how: str
 ) -> None:
     url = f"http://127.0.0.1:{started.port()}"
@@ -197,7 +197,7 @@ NODE_HANDLERS = {{"{name}": handle}}
 """
 
 
-def test_it_runs_node_types_from_a_module_and_from_an_installed_package(tmp_path: Path) -> None:
+def test_node_types_of_modules_and_packages_run(tmp_path: Path) -> None:
     (tmp_path / "my_nodes.py").write_text(OUTSIDE.format(name="shout"), encoding="utf-8")
     info = tmp_path / "site" / "whisper-1.0.dist-info"
     info.mkdir(parents=True)

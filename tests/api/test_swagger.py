@@ -1,4 +1,4 @@
-"""Swagger UI in a real browser: one click tries an operation, and nothing has to be cleared."""
+"""Swagger UI in a real browser: one click tries an operation, without changes to the form."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from tests.support.service import RunningService, wait_until
 
 OPERATIONS = {operation.name: operation for operation in operations_of(document_of())}
 OF_AN_ID = "{"
-"""Part of the path of an operation on something that need not exist."""
+"""Part of the path of an operation whose resource need not exist."""
 
 RECORD_CALLS = """
 const send = window.fetch;
@@ -49,7 +49,7 @@ def test_one_click_on_each_operation_works(tmp_path: Path):
         wait_until(lambda: page.run("return document.querySelectorAll('.opblock').length > 0"))
         page.run(RECORD_CALLS)
         found: dict[str, dict[str, Any]] = {}
-        # The workflow that all examples name is deleted at the end.
+        # The workflow of all examples is deleted at the end.
         for name in sorted(OPERATIONS, key=lambda one: (one.startswith("delete"), one)):
             press(page, name, ".opblock-summary-control")
             press(page, name, ".try-out__btn")

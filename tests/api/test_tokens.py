@@ -1,4 +1,4 @@
-"""Tokens, keys and streams: what a browser may follow, and for how long."""
+"""Tokens, keys and streams: the resources that a browser can access, and for how long."""
 
 import json
 from collections import deque
@@ -67,7 +67,7 @@ def closed_with(socket: Connection) -> int:
 
 
 @on_both("guarded")
-def test_a_token_reads_its_execution_and_says_until_when(guarded: RunningService):
+def test_a_token_reads_its_execution_until_it_expires(guarded: RunningService):
     execution_id = start(guarded)
     answer = guarded.http.post(f"/api/executions/{execution_id}/token", headers=as_("a-read"))
     told = answer.json()
@@ -83,7 +83,7 @@ def test_a_token_reads_its_execution_and_says_until_when(guarded: RunningService
 
 
 @on_both("guarded")
-def test_a_token_opens_nothing_else(guarded: RunningService):
+def test_a_token_cannot_access_other_resources(guarded: RunningService):
     execution_id, other = start(guarded), start(guarded)
     token = bearer(token_for(guarded, execution_id))
     for rest in ("", "/logs", "/stream"):
@@ -103,7 +103,7 @@ def test_a_token_opens_nothing_else(guarded: RunningService):
         problem_of(guarded.http.request(method, closed, headers=token), 403)
 
 
-def test_in_the_query_a_token_opens_the_stream_only(guarded: RunningService):
+def test_a_token_in_the_query_is_accepted_only_by_the_stream(guarded: RunningService):
     execution_id = start(guarded)
     token = {"token": token_for(guarded, execution_id)}
     for rest in ("", "/logs"):
@@ -111,7 +111,7 @@ def test_in_the_query_a_token_opens_the_stream_only(guarded: RunningService):
         problem_of(answer, 401)
 
 
-def test_what_is_no_token_or_no_longer_one_opens_nothing(guarded: RunningService):
+def test_an_invalid_or_expired_token_is_rejected(guarded: RunningService):
     execution_id = start(guarded)
     good = token_for(guarded, execution_id)
     head, body, signature = good.split(".")
@@ -130,13 +130,13 @@ def test_what_is_no_token_or_no_longer_one_opens_nothing(guarded: RunningService
     assert guarded.http.get(path, headers=bearer(good)).status_code == 200
 
 
-def test_there_is_no_token_for_what_is_not_there(guarded: RunningService):
+def test_no_token_is_created_for_an_unknown_execution(guarded: RunningService):
     for name in ("read", "a-read", "b-admin"):
         path = "/api/executions/nothing-there/token"
         problem_of(guarded.http.post(path, headers=as_(name)), 404)
 
 
-def test_a_stream_ends_when_its_token_does(
+def test_a_stream_ends_when_its_token_expires(
     guarded: RunningService, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(broadcaster, "PING_INTERVAL_SECONDS", 0.1)
@@ -151,11 +151,11 @@ def test_a_stream_ends_when_its_token_does(
     problem_of(guarded.http.get(path, params={"token": token}), 401)
 
 
-# Streams of many
+# Streams of many executions
 
 
 @on_both("guarded")
-def test_events_are_one_s_own_without_saying_so(guarded: RunningService, gates: Gates):
+def test_events_are_those_of_the_organization_of_the_key(guarded: RunningService, gates: Gates):
     drawn = document(node("n", "gate", gate="both"), node("end"), flow=("n -> end",))
     of_b, of_a = start(guarded, drawn, "b-admin"), start(guarded, drawn)
     gates.wait_for("both")
@@ -178,7 +178,7 @@ def test_events_are_one_s_own_without_saying_so(guarded: RunningService, gates: 
 
 
 @pytest.mark.parametrize("shown", ["key in a message", "token in a message", "header", "query"])
-def test_a_websocket_tells_who_has_said_who_it_is(guarded: RunningService, shown: str):
+def test_a_websocket_streams_to_an_authenticated_client(guarded: RunningService, shown: str):
     execution_id = start(guarded)
     token = token_for(guarded, execution_id)
     query = f"?token={token}" if shown == "query" else ""
@@ -204,13 +204,15 @@ FIRST = {
 
 
 @pytest.mark.parametrize("first", list(FIRST.values()), ids=list(FIRST))
-def test_a_websocket_that_does_not_say_it_first_is_closed(guarded: RunningService, first: object):
+def test_a_websocket_whose_first_message_is_not_auth_is_closed(
+    guarded: RunningService, first: object
+):
     with socket_of(guarded) as socket:
         socket.send(json.dumps(first))
         assert closed_with(socket) == 4401
 
 
-def test_a_websocket_that_shows_something_wrong_is_closed(guarded: RunningService):
+def test_a_websocket_with_an_invalid_credential_is_closed(guarded: RunningService):
     wrong = signed("x", -1)
     for query, headers in (
         (f"?token={wrong}", None),
@@ -222,14 +224,12 @@ def test_a_websocket_that_shows_something_wrong_is_closed(guarded: RunningServic
             assert closed_with(socket) == 4401
 
 
-def test_a_websocket_that_says_nothing_is_closed(
-    guarded: RunningService, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_silent_websocket_is_closed(guarded: RunningService, monkeypatch: pytest.MonkeyPatch):
     assert websocket.AUTH_TIMEOUT_SECONDS == 10
     monkeypatch.setattr(websocket, "AUTH_TIMEOUT_SECONDS", 0.05)
     with socket_of(guarded) as socket:
         assert closed_with(socket) == 4401
-    # Who has said it may be silent for longer.
+    # An authenticated client may be silent for longer.
     with socket_of(guarded, headers=as_("a-read")) as socket:
         with pytest.raises(TimeoutError):
             socket.recv(0.3)
@@ -238,7 +238,7 @@ def test_a_websocket_that_says_nothing_is_closed(
 
 
 @on_both("guarded")
-def test_on_a_websocket_what_others_have_is_not_there(guarded: RunningService):
+def test_resources_of_other_tenants_are_unknown_on_a_websocket(guarded: RunningService):
     mine, theirs = start(guarded), start(guarded, name="b-admin")
     token = token_for(guarded, mine)
     for query, headers in (("", as_("a-admin")), (f"?token={token}", None)):
@@ -277,7 +277,7 @@ def test_a_websocket_is_closed_when_its_token_expires_unless_it_is_renewed(
             pass
 
 
-def test_who_becomes_somebody_else_on_a_websocket_hears_no_more_of_before(guarded: RunningService):
+def test_another_auth_on_a_websocket_ends_the_earlier_subscriptions(guarded: RunningService):
     execution_id = start(guarded, WAITS)
     subscribe = json.dumps({"type": "subscribe", "executionId": execution_id})
     with socket_of(guarded, headers=as_("a-read")) as socket:
@@ -292,7 +292,7 @@ def test_who_becomes_somebody_else_on_a_websocket_hears_no_more_of_before(guarde
         assert heard(socket)["detail"] == f"Execution '{execution_id}' not found"
 
 
-def test_a_websocket_of_an_origin_that_may_not_call_is_refused(tmp_path_factory: Any):
+def test_a_websocket_of_a_foreign_origin_is_rejected(tmp_path_factory: Any):
     directory = tmp_path_factory.mktemp("origins")
     with RunningService(directory, cors_origins="https://editor.example") as service:
         own = service.url

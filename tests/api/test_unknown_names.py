@@ -1,4 +1,4 @@
-"""Names that are not known: body fields, query parameters, settings, WebSocket messages, ids."""
+"""Unknown and invalid names: body fields, query parameters, settings, messages and ids."""
 
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,13 @@ def test_an_unknown_body_field_is_rejected_with_the_nearest_name(
     assert unknown in problem["detail"]
 
 
-def test_unknown_fields_are_told_with_everything_else_that_is_wrong(shared_service: RunningService):
+def test_unknown_fields_are_reported_with_all_other_errors(shared_service: RunningService):
     body = {"workflowId": 5, "input": {}, "inputs": []}
     problem = problem_of(shared_service.http.post(EXECUTE, json=body))
     assert {e["pointer"] for e in problem["errors"]} == {"/workflowId", "/inputs", "/input"}
 
 
-def test_100_000_unknown_fields_are_answered_shortly(shared_service: RunningService):
+def test_the_error_for_100_000_unknown_fields_is_short(shared_service: RunningService):
     body = {"workflowId": "w", **{f"k{i}": i for i in range(100_000)}}
     answer = shared_service.http.post(EXECUTE, json=body)
     problem = problem_of(answer)
@@ -104,7 +104,7 @@ def test_other_query_parameters_are_ignored(shared_service: RunningService, name
     assert shared_service.http.get("/api/executions", params={name: "1"}).status_code == 200
 
 
-def test_a_delivery_may_have_any_query(shared_service: RunningService):
+def test_a_webhook_request_may_have_any_query(shared_service: RunningService):
     shared_service.save(document(node("hook", "webhook")), "hooked")
     answer = shared_service.http.post("/api/webhook/hooked?limt=3&tokn=4", json={"a": 1})
     assert answer.status_code == 200

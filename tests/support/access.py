@@ -1,4 +1,4 @@
-"""Keys for tests: those of two organizations, A and B, and of all, in each role."""
+"""API keys for tests: of each role, for the organizations A and B and for all."""
 
 from hashlib import sha256
 
@@ -32,7 +32,7 @@ ENTRIES = ",".join(map(entry_of, KEYS))
 
 
 def as_(name: str) -> dict[str, str]:
-    """The headers of a caller with this key."""
+    """Return the headers of a caller with this key."""
     return {"Authorization": f"Bearer {key_of(name)}"}
 
 
@@ -43,13 +43,13 @@ def token_for(service: RunningService, execution_id: str, name: str = "read") ->
 
 
 def caller(service: RunningService, name: str) -> httpx.Client:
-    """A client that shows this key with every request."""
+    """Return a client that sends this key with every request."""
     return httpx.Client(base_url=service.url, headers=as_(name), timeout=30.0)
 
 
 def socket_of(
     service: RunningService, query: str = "", headers: dict[str, str] | None = None
 ) -> ClientConnection:
-    """A WebSocket to the service."""
+    """Open a WebSocket to the service."""
     url = service.url.replace("http:", "ws:") + "/ws" + query
     return connect(url, additional_headers=headers, proxy=None, open_timeout=10, close_timeout=5)

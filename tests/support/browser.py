@@ -52,7 +52,7 @@ class Browser:
 
 @contextmanager
 def browser(directory: Path) -> Iterator[Browser]:
-    """A new browser with an empty profile; skips the test if none is installed."""
+    """Open a browser with an empty profile; skip the test if none is installed."""
     binary = next(filter(None, map(shutil.which, BROWSERS)), None)
     driver = shutil.which("chromedriver")
     if binary is None or driver is None:

@@ -1,4 +1,4 @@
-"""Made-up requests from the OpenAPI document: what is fuzzed, how, and what may be refused."""
+"""Generated requests from the OpenAPI document: configuration, checks, and expected errors."""
 
 import itertools
 from collections.abc import Collection, Iterator, Sequence
@@ -25,10 +25,10 @@ PASSED = document(
 HOOKED = document(node("hook", "webhook"), node("end"), flow=("hook -> end",))
 
 NO_WAY_OUT: dict[str, Any] = {"http_proxy_url": "http://127.0.0.1:9"}
-"""A proxy that is not there: addresses that are made up are not called."""
+"""A proxy that does not exist, so that no generated address is called."""
 
 ALWAYS = ["2xx", "304", "404", "409"]
-"""Answers to a valid request for anything: an id is a text, and need not be there."""
+"""Statuses of valid requests: an id is any string, and its resource need not exist."""
 FURTHER = {
     # A 422 only for the reasons of ``MEANT``.
     "executeWorkflow": ["422"],
@@ -37,20 +37,19 @@ FURTHER = {
     "listWorkflowExecutions": ["422"],
     "getExecutionLogs": ["422"],
     "listWorkflows": ["422"],
-    # 405: 'execute' is no id but a path of its own. 412: the workflow is in another version.
+    # 405: 'execute' is a fixed path, not an id. 412: the workflow has another version.
     "getWorkflow": ["405"],
     "updateWorkflow": ["405", "412", "422"],
     "deleteWorkflow": ["405", "412"],
     "executeNode": ["400"],
     "streamEvents": ["422"],
 }
-"""By ``operationId``: what else a request that is valid by its schema may be answered."""
+"""Further statuses of requests that match the schema, by ``operationId``."""
 LEFT_OUT = {
-    # It asks whether all parameters came from the link, and this one has none: its workflow is
-    # named in the body, which schemathesis also makes up to see what comes of it.
+    # The operation has no path parameter, because its body names the workflow.
     ("validateWorkflow", "ensure_resource_availability"),
 }
-"""Checks that are not made of an operation."""
+"""Checks that are disabled, by operation."""
 MEANT = {
     "executeWorkflow": {"invalid_document", "idempotency_key_reused"},
     "rerunExecution": {"unknown_node"},
@@ -61,16 +60,16 @@ MEANT = {
     "updateWorkflow": {"immutable_field"},
     "streamEvents": {"invalid_query"},
 }
-"""By ``operationId``: why what is valid by its schema may be a 422, since no schema says it."""
+"""Problem codes of a 422 that no schema can express, by ``operationId``."""
 
 
 def document_of(**values: Any) -> dict[str, Any]:
-    """The OpenAPI document of a service with these settings."""
+    """Return the OpenAPI document of a service with these settings."""
     return create_app(Settings(_env_file=None, **values)).openapi()  # pyright: ignore[reportCallIssue]
 
 
 def check_names() -> set[str]:
-    """Every check of this schemathesis."""
+    """Return the names of all checks of schemathesis."""
     load_all_checks()
     return set(CHECKS.get_all_names())
 
@@ -81,7 +80,7 @@ def config(
     left_out: Collection[tuple[str, str]] = LEFT_OUT,
     **more: Any,
 ) -> schemathesis.Config:
-    """Every check, with what a valid request may be answered beyond success."""
+    """Return a configuration with every check, and the accepted statuses of valid requests."""
     allowed = [*ALWAYS, *further]
     accepting = {"positive_data_acceptance": {"expected-statuses": allowed}}
     operations: list[dict[str, Any]] = [
@@ -95,19 +94,19 @@ def config(
         {"include-operation-id": operation, "checks": {check: {"enabled": False}}}
         for operation, check in left_out
     ]
-    declared_links_only = {"stateful": {"inference": {"algorithms": []}}}
+    no_inferred_links = {"stateful": {"inference": {"algorithms": []}}}
     return schemathesis.Config.from_dict(
         {
             "checks": accepting,
             "operations": operations,
-            "phases": declared_links_only,
+            "phases": no_inferred_links,
             **more,
         }
     )
 
 
 def refused_for_what_it_means(_ctx: object, answer: Response, case: Case) -> None:
-    """A check: what is valid by its schema is a 422 only for what no schema can say."""
+    """Check that a request that matches its schema is a 422 only with an expected code."""
     meant_well = case.meta is not None and case.meta.generation.mode.is_positive
     if meant_well and answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
         codes = {error["code"] for error in answer.json()["errors"]}
@@ -115,12 +114,12 @@ def refused_for_what_it_means(_ctx: object, answer: Response, case: Case) -> Non
 
 
 def name_of(operation: Any) -> str:
-    """Its ``operationId``."""
+    """Return the ``operationId`` of an operation."""
     return operation.definition.raw["operationId"]
 
 
-class Hearing(requests.Session):
-    """A session that hears the beginning of a stream, which may never end, and hangs up."""
+class StreamStartSession(requests.Session):
+    """A session that reads only the start of a stream, because it may never end."""
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         answer = super().send(request, **{**kwargs, "stream": True})
@@ -129,17 +128,17 @@ class Hearing(requests.Session):
             answer._content_consumed = True
             answer.close()
         else:
-            assert answer.content is not None  # is read here
+            assert answer.content is not None  # reads the body
         return answer
 
 
 class Known:
-    """A service in which there is something to find, under ids that stay."""
+    """A service with resources under known ids."""
 
     def __init__(self, service: RunningService, organization_id: str | None = None) -> None:
         self.service = service
         self._organization_id = organization_id
-        self._session = Hearing()
+        self._session = StreamStartSession()
         self._save(line(3), "lasting")
         self._save(HOOKED, "hooked")
         self._save(PASSED, "held")
@@ -148,7 +147,7 @@ class Known:
         self.running = self._start_held()
 
     def answers_as_told(self, case: Case) -> None:
-        """Sends a request, as it is and to what is there, and holds the answers to every check."""
+        """Send a request with its own ids and with known ids, and check all responses."""
         made_up = dict(case.path_parameters or {})
         for places in itertools.chain([{}], self._places(case)):  # one after another
             case.path_parameters = {
@@ -168,7 +167,7 @@ class Known:
         return workflow_id
 
     def _start_held(self) -> str:
-        """An execution of which one node runs and one waits for people."""
+        """Start an execution with one running and one waiting node."""
         execution_id = self.service.submit("held").json()["executionId"]
         wait_until(
             lambda: self.service.logs(execution_id).get("ask", {}).get("status") == "waiting"
@@ -176,14 +175,14 @@ class Known:
         return execution_id
 
     def _places(self, case: Case) -> Iterator[dict[str, Any]]:
-        """What to put into the path of ``case``, so that it finds something."""
+        """Yield path parameters for ``case`` with known ids."""
         names = set(case.path_parameters or {})
         label = case.operation.label
         if "execution_id" in names:
             ids = [self.ended, self.running]
             ends = label.endswith(("/cancel", "/resume"))
             if ends:
-                ids[1] = self._start_held()  # nobody can do it to this one again
+                ids[1] = self._start_held()  # the request ends the execution
             for execution_id in ids:
                 yield {"execution_id": execution_id, "node_id": "ask"}
             if ends:
@@ -191,7 +190,7 @@ class Known:
         elif "webhook" in label:
             yield {"workflow_id": "hooked"}
         elif label.startswith(("PUT", "DELETE")):
-            yield {"workflow_id": "execute"}  # a path of its own, with a method of its own
+            yield {"workflow_id": "execute"}  # a fixed path
             yield {"workflow_id": self._save(line(2), "passing")}
         elif "workflow_id" in names:
             yield {"workflow_id": "lasting"}

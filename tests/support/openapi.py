@@ -1,4 +1,4 @@
-"""Reading an OpenAPI document: its operations, its examples, its links."""
+"""OpenAPI reader: the operations of a document and their examples."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Path = dict[str, str]
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation, with the place where it stands."""
+    """One operation, with its method and path."""
 
     method: str
     path: str
@@ -20,7 +20,7 @@ class Operation:
         return self.told["operationId"]
 
     def request_examples(self) -> Iterator[tuple[str, Any]]:
-        """Media type and value."""
+        """Yield the media type and the value of each example of the request body."""
         body = self.told.get("requestBody", {})
         for media_type, content in body.get("content", {}).items():
             for value in examples_of(content):
@@ -36,6 +36,6 @@ def operations_of(document: dict[str, Any]) -> list[Operation]:
 
 
 def examples_of(content: dict[str, Any]) -> list[Any]:
-    """The examples of a parameter, a header or a body."""
+    """Return the examples of a parameter, a header or a body."""
     named = [example["value"] for example in content.get("examples", {}).values()]
     return [content["example"], *named] if "example" in content else named

@@ -1,4 +1,4 @@
-"""The command line of ``start_service.py``: nothing starts unless all of it is understood."""
+"""Command line of ``start_service.py``: an invalid argument starts nothing."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ HEAVY = ["prefect", "fastapi", "sqlalchemy", "pydantic", "uvicorn", "config", "a
 
 @pytest.fixture(autouse=True)
 def starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settings]:
-    """Records the settings of every start, in place of a start; no setting of the user counts."""
+    """Record the settings of every start instead of starting, without the user's settings."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
@@ -67,7 +67,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "named"), WRONG, ids=lambda value: str(value)[:40])
-def test_a_wrong_command_line_starts_nothing_and_is_one_line_that_names_what_is_wrong(
+def test_an_invalid_command_line_starts_nothing_and_is_one_line_that_names_the_argument(
     arguments: list[str],
     named: str,
     starts: list[Settings],
@@ -108,7 +108,7 @@ def test_host_and_port_override_the_settings(
     assert [(settings.api_host, settings.api_port) for settings in starts] == [address]
 
 
-def test_a_setting_that_an_option_overrides_may_be_wrong(
+def test_a_setting_that_an_option_overrides_may_be_invalid(
     starts: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("API_PORT", "abc")
@@ -117,7 +117,7 @@ def test_a_setting_that_an_option_overrides_may_be_wrong(
     assert [settings.api_port for settings in starts] == [9000]
 
 
-def test_an_option_that_cannot_be_used_is_named_as_it_was_given(
+def test_an_invalid_option_is_named_as_it_was_sent(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.undo()
@@ -128,7 +128,7 @@ def test_an_option_that_cannot_be_used_is_named_as_it_was_given(
 
 
 @pytest.mark.parametrize("wrong", [" ", "http://localhost", "localhost:8000", "a b"])
-def test_a_wrong_api_host_is_named(
+def test_an_invalid_api_host_is_named(
     wrong: str,
     starts: list[Settings],
     monkeypatch: pytest.MonkeyPatch,
@@ -141,7 +141,7 @@ def test_a_wrong_api_host_is_named(
 
 
 @pytest.mark.parametrize("option", ["--version", "--help", "-h"])
-def test_help_and_version_import_nothing_that_takes_long(option: str) -> None:
+def test_help_and_version_import_no_slow_modules(option: str) -> None:
     code = (
         "import sys, start_service\n"
         f"code = start_service.main([{option!r}])\n"
@@ -157,7 +157,7 @@ def test_help_and_version_import_nothing_that_takes_long(option: str) -> None:
     assert all(text in ended.stdout for text in shown)
 
 
-def test_a_key_is_made_and_a_misspelled_role_is_corrected(
+def test_a_key_is_created_and_a_misspelled_role_is_corrected(
     starts: list[Settings], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert start_service.main(["--new-key", "shop", "run", "org-7"]) == 0

@@ -1,4 +1,4 @@
-"""``.env.example`` names every setting, with its default and a line that explains it."""
+"""``.env.example`` contains every setting with its default and a description."""
 
 from pathlib import Path
 
@@ -17,11 +17,11 @@ def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def test_it_names_exactly_the_settings():
+def test_the_file_names_exactly_the_settings():
     assert sorted(NAMES) == sorted(name.upper() for name in Settings.model_fields)
 
 
-def test_a_copy_of_it_changes_nothing():
+def test_a_copy_of_the_file_changes_nothing():
     copied = Settings(_env_file=EXAMPLE).model_dump()  # pyright: ignore[reportCallIssue]
     defaults = Settings(_env_file=None).model_dump()  # pyright: ignore[reportCallIssue]
     assert _absolute(copied) == _absolute(defaults)

@@ -1,4 +1,4 @@
-"""Keys in the settings: what is an entry, and what is told of one that is none."""
+"""API keys: valid entries of the settings, and the errors of invalid ones."""
 
 from hashlib import sha256
 from hmac import compare_digest
@@ -28,7 +28,7 @@ def test_entries_of_the_environment_and_of_a_file_count_together(tmp_path: Path)
     assert ring.find(b"a third key") is None
 
 
-def test_without_the_settings_there_are_no_keys():
+def test_without_the_settings_no_keys_exist():
     assert read_keys(None, None) == ApiKeys()
 
 
@@ -49,7 +49,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "why"), WRONG)
-def test_a_wrong_entry_is_told_in_one_line_that_names_no_key(text: str, why: str):
+def test_an_invalid_entry_is_reported_in_one_line_without_the_key(text: str, why: str):
     with pytest.raises(KeysError) as refusal:
         read_keys(text, None)
     told = str(refusal.value)
@@ -60,16 +60,16 @@ def test_a_wrong_entry_is_told_in_one_line_that_names_no_key(text: str, why: str
     assert DIGEST[1:] not in told
 
 
-def test_a_file_that_has_no_entry_or_is_not_there_opens_nothing(tmp_path: Path):
+def test_a_missing_or_empty_key_file_is_rejected(tmp_path: Path):
     empty = tmp_path / "keys"
-    empty.write_text("# nobody yet\n")
+    empty.write_text("# no entry yet\n")
     with pytest.raises(KeysError, match=r"^API_KEYS_FILE: contains no entry"):
         read_keys(None, empty)
     with pytest.raises(KeysError, match=r"^API_KEYS_FILE: .+ cannot be read"):
         read_keys(None, tmp_path / "nothing")
 
 
-def test_every_key_is_compared_in_constant_time_wherever_the_right_one_stands(
+def test_every_key_is_compared_in_constant_time(
     monkeypatch: pytest.MonkeyPatch,
 ):
     compared: list[tuple[str, str]] = []
@@ -87,7 +87,7 @@ def test_every_key_is_compared_in_constant_time_wherever_the_right_one_stands(
         compared.clear()
 
 
-def test_a_new_key_is_random_and_its_entry_lets_it_in(capsys: pytest.CaptureFixture[str]):
+def test_a_new_key_is_random_and_matches_its_entry(capsys: pytest.CaptureFixture[str]):
     made = [new_key("shop", "run", "A") for _ in range(2)]
     assert made[0][0] != made[1][0]
     assert all(len(key) == len("wos_") + 43 for key, _ in made)  # 32 bytes
@@ -102,7 +102,9 @@ def test_a_new_key_is_random_and_its_entry_lets_it_in(capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("arguments", [[], ["page", "read"], ["page", "write", "*"]])
-def test_a_wrong_command_makes_no_key(arguments: list[str], capsys: pytest.CaptureFixture[str]):
+def test_an_invalid_command_creates_no_key(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+):
     assert start_service.print_new_key(arguments) == 2
     told = capsys.readouterr()
     assert (told.out, len(told.err.splitlines())) == ("", 1)

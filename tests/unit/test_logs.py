@@ -1,4 +1,4 @@
-"""Every line of the log is masked and has one format, whoever writes it."""
+"""Every log line is masked and has the same format, from any logger."""
 
 import json
 import os
@@ -15,7 +15,7 @@ LOGGERS = [
     "prefect._internal.x",
     "other.library",
 ]
-# As the service starts: Prefect gives several loggers handlers of their own as it is imported.
+# Like the start of the service: Prefect adds handlers to several loggers at import.
 WRITES = f"""
 import logging
 import sys
@@ -37,7 +37,7 @@ print(shipped.format(logging.makeLogRecord(dict(msg="shipped v3ry-s3cret"))))
 """
 
 
-def test_no_logger_shows_a_secret_or_has_a_format_of_its_own(tmp_path: Path):
+def test_no_logger_shows_a_secret_or_uses_another_format(tmp_path: Path):
     done = subprocess.run(
         [sys.executable, "-c", WRITES, str(tmp_path)],
         cwd=ROOT,

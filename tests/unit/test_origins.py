@@ -1,4 +1,4 @@
-"""Which hosts and origins are accepted, entry by entry."""
+"""Hosts and origins: accepted and rejected values of each kind."""
 
 import pytest
 
@@ -63,7 +63,7 @@ def test_a_host_of_this_machine_or_network(host: str):
 
 
 @pytest.mark.parametrize("host", REJECTED)
-def test_a_host_that_a_dns_server_elsewhere_decides_about(host: str):
+def test_a_host_that_a_foreign_dns_server_resolves(host: str):
     assert not parse_hosts("").allows(parse_authority(host))
 
 
@@ -98,7 +98,7 @@ def test_allowed_hosts(setting: str, host: str, is_allowed: bool):
 @pytest.mark.parametrize(
     "entry", ["https://shop.example", "shop.example/path", "*shop", "a b", "[::1", "shop:99999"]
 )
-def test_a_wrong_allowed_host_is_named(entry: str):
+def test_an_invalid_allowed_host_is_named(entry: str):
     with pytest.raises(ValueError, match="should be a host name") as raised:
         parse_hosts(f"localhost, {entry}")
     assert repr(entry) in str(raised.value)
@@ -146,7 +146,7 @@ def test_cors_origins(setting: str, origin: str, is_allowed: bool, is_listed: bo
 @pytest.mark.parametrize(
     "entry", ["a.example", "https://a.example/path", "https://*.example", "null", "https://"]
 )
-def test_a_wrong_origin_is_named(entry: str):
+def test_an_invalid_origin_is_named(entry: str):
     with pytest.raises(ValueError, match="should be scheme://host") as raised:
         parse_origins(f"https://b.example, {entry}")
     assert repr(entry) in str(raised.value)
@@ -167,5 +167,5 @@ def test_a_wrong_origin_is_named(entry: str):
         ("", "", False),
     ],
 )
-def test_the_service_s_own_origin(origin: str, host: str, own: bool):
+def test_the_own_origin_of_the_service(origin: str, host: str, own: bool):
     assert is_own(origin, parse_authority(host)) == own

@@ -1,4 +1,4 @@
-"""Where secrets come from, and which are refused at start."""
+"""Secrets: their sources, and the ones that are rejected at start."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ def made(**values: Any) -> Settings:
     return Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue]
 
 
-def test_they_come_from_the_environment_then_the_env_file_then_the_secrets_file(
+def test_secrets_of_the_environment_override_the_env_file_and_the_secrets_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / ".env").write_text("SECRET_A=from-dotenv\nSECRET_B=from-dotenv\nOTHER=x\n")
@@ -44,7 +44,7 @@ def test_a_secrets_file_may_be_json(tmp_path: Path):
         (None, "cannot be read"),
     ],
 )
-def test_what_cannot_be_used_stops_the_start_and_is_not_shown(
+def test_an_invalid_secret_stops_the_start_and_is_not_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, message: str
 ):
     if text is not None:
@@ -57,7 +57,7 @@ def test_what_cannot_be_used_stops_the_start_and_is_not_shown(
     assert "\n" not in str(error.value)
 
 
-def test_a_short_data_key_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch):
+def test_a_short_data_key_is_rejected_and_not_shown(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DATA_ENCRYPTION_KEY", "hunter2")
 
     with pytest.raises(SettingsError, match="DATA_ENCRYPTION_KEY: ") as error:

@@ -1,4 +1,4 @@
-"""The settings: defaults that work, and a wrong value that stops the start in one line."""
+"""Settings: working defaults, and invalid values that stop the start with one line."""
 
 from pathlib import Path
 
@@ -71,7 +71,7 @@ FORGED = [
 
 
 @pytest.mark.parametrize(("value", "reason"), FORGED)
-def test_a_wrong_secret_is_one_line_that_names_the_setting_and_does_not_show_it(
+def test_an_invalid_secret_is_one_line_that_names_the_setting_without_its_value(
     monkeypatch: pytest.MonkeyPatch, value: str, reason: str
 ) -> None:
     monkeypatch.setenv("CALLBACK_SIGNING_SECRET", value)
@@ -93,7 +93,7 @@ def test_a_secret_for_tokens_that_is_too_short_is_not_shown(monkeypatch: pytest.
     assert load_settings().token_secret is not None
 
 
-def test_a_file_of_keys_is_looked_for_beside_the_service(monkeypatch: pytest.MonkeyPatch):
+def test_a_relative_key_file_is_next_to_the_service(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("API_KEYS_FILE", "keys.txt")
     assert load_settings().api_keys_file == ROOT / "keys.txt"
     for blank in ("", " "):
@@ -113,7 +113,7 @@ def test_a_secret_may_be_written_with_or_without_its_prefix(
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
-def test_a_wrong_value_is_one_line_that_names_the_setting(
+def test_an_invalid_value_is_one_line_that_names_the_setting(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -124,7 +124,7 @@ def test_a_wrong_value_is_one_line_that_names_the_setting(
     assert "\n" not in line
 
 
-def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_invalid_values_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_PORT", "abc")
     monkeypatch.setenv("LOG_LEVEL", "loud")
     with pytest.raises(SettingsError, match=r"API_PORT='abc': .*; LOG_LEVEL='loud': "):
@@ -135,7 +135,7 @@ def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     "name",
     ["EXECUTION_TIMEOUT_SECONDS", "EXECUTION_RETENTION_DAYS", "EXECUTION_RETENTION_COUNT"],
 )
-def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_blank_value_is_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, " ")
     assert getattr(load_settings(), name.lower()) is None
 
@@ -148,13 +148,13 @@ def test_the_log_level_may_be_written_in_any_case(
     assert load_settings().log_level == value.upper()
 
 
-def test_a_wrong_value_in_the_file_counts_too(tmp_path: Path) -> None:
+def test_an_invalid_value_in_the_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("API_PORT=abc\n", encoding="utf-8")
     with pytest.raises(SettingsError, match="API_PORT='abc'"):
         load_settings()
 
 
-def test_a_file_that_is_no_text_is_said(tmp_path: Path) -> None:
+def test_an_undecodable_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"API_PORT=\xff\xfe\n")
     with pytest.raises(SettingsError, match=r"\.env cannot be read") as raised:
         load_settings()
@@ -164,7 +164,7 @@ def test_a_file_that_is_no_text_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["API_HOST", "DATABASE_PATH", "PREFECT_HOME", "LLM_MODEL", "CORS_ORIGINS"]
 )
-def test_other_variables_of_the_environment_do_not_matter(
+def test_other_environment_variables_are_ignored(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(f"MY_{name}", "whatever")
@@ -183,7 +183,7 @@ def test_relative_paths_start_at_the_services_directory(
 
 
 @pytest.mark.parametrize("name", ["DATABASE_PATH", "PREFECT_HOME"])
-def test_absolute_paths_and_the_home_directory_stay_what_they_are(
+def test_absolute_paths_and_the_home_directory_are_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -195,12 +195,12 @@ def test_absolute_paths_and_the_home_directory_stay_what_they_are(
         assert found[name] == (tmp_path / "here").resolve()
 
 
-def test_the_database_stands_beside_the_services_directory_by_default() -> None:
+def test_the_default_database_is_next_to_the_directory_of_the_service() -> None:
     assert load_settings().database_file == ROOT.parent / "database.sqlite"
     assert load_settings().prefect_home == ROOT / ".prefect"
 
 
-def test_a_wrong_setting_ends_the_start_with_its_own_exit_code(
+def test_an_invalid_setting_ends_the_start_with_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MAX_CONCURRENT_EXECUTIONS", "0")

@@ -1,4 +1,4 @@
-"""Tokens: what they say, and which ones count."""
+"""Execution tokens: their claims, and which of them are valid."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ def at(moment: datetime, secret: str = SECRET) -> Tokens:
     return Tokens(secret, 60, lambda: moment)
 
 
-def test_a_token_says_which_execution_and_until_when():
+def test_a_token_contains_its_execution_and_expiration():
     text, said = TOKENS.issue("e1")
     assert jwt.get_unverified_header(text)["alg"] == "HS256"
     claims = jwt.decode(text, options={"verify_signature": False})
@@ -30,7 +30,7 @@ def test_a_token_says_which_execution_and_until_when():
     assert said.execution_id == "e1"
 
 
-def test_it_counts_until_it_expires_and_at_every_service_with_the_secret():
+def test_a_token_is_valid_until_it_expires_at_every_service_with_the_secret():
     text, said = TOKENS.issue("e1")
     assert at(said.expires_at - timedelta(milliseconds=1)).read(text) == said
     assert at(said.expires_at).read(text) is None
@@ -65,13 +65,13 @@ BAD = {
     "no end": signed(exp=None),
     "no scope": signed(scope=None),
     "another scope": signed(scope="admin"),
-    "an end that is no time": signed(exp=float("1e300")),
+    "an invalid expiration": signed(exp=float("1e300")),
     "no token": "a.b.c",
     "nothing": "",
 }
 
 
 @pytest.mark.parametrize("text", list(BAD.values()), ids=list(BAD))
-def test_what_is_no_token_of_ours_says_nothing(text: str):
+def test_an_invalid_token_is_rejected(text: str):
     assert TOKENS.read(signed()) is not None
     assert TOKENS.read(text) is None
