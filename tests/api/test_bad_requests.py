@@ -64,7 +64,7 @@ def test_an_invalid_json_body_is_rejected_with_the_reason(
 ) -> None:
     body, reason = NO_JSON[name]
     problem = problem_of(post(service, body, path))
-    assert problem["detail"].startswith("the body is no JSON: ")
+    assert problem["detail"].startswith("the body is not valid JSON: ")
     assert reason in problem["detail"]
     assert [error["pointer"] for error in problem["errors"]] == [""]
 

@@ -40,9 +40,9 @@ WRONG = [
     (f"page:write:*:{DIGEST}", "the role of 'page' should be read, run, admin"),
     (f"page:READ:*:{DIGEST}", "the role of 'page'"),
     (f"page:read::{DIGEST}", "the organization of 'page'"),
-    ("page:read:*:wos_a-key-itself", "the last part of 'page' should be the key's SHA-256"),
+    ("page:read:*:wos_a-key-itself", "the last part of 'page' should be the SHA-256"),
     (f"page:read:*:{DIGEST[1:]}", "the last part of 'page'"),
-    (f"page:read:*:{DIGEST},page:run:*:{OTHER}", "two entries 'page'"),
+    (f"page:read:*:{DIGEST},page:run:*:{OTHER}", "two entries have the name 'page'"),
     (f"page:read:*:{DIGEST},shop:run:A:{DIGEST}", "'page' and 'shop' have the same key"),
     (",\n,", "contains no entry"),
 ]

@@ -40,7 +40,7 @@ def test_a_secrets_file_may_be_json(tmp_path: Path):
         ('{"A": 12345}', "the value of 'A' should be a string"),
         ('{"A": ', "is not valid JSON"),
         ("A=abc", "SECRET_A: the value is shorter than 4 characters"),
-        ('{"a b": "hunter2"}', "'a b': its name should have letters, digits and _ only"),
+        ('{"a b": "hunter2"}', "'a b': its name should have only letters, digits and _"),
         (None, "cannot be read"),
     ],
 )
