@@ -23,7 +23,7 @@ from database import tables
 from engine.options import NodeOptions
 from flows.node_catalog import DescribedType, catalogue
 from tasks.config.json_schema import describe_config
-from tasks.config.rows import spellings
+from tasks.config.rows import aliases
 from tasks.registry import DEFAULT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,13 +93,13 @@ def config(node_type: str, _present: str) -> Iterator[str]:
         return
     yield from ("| setting | values | default | meaning |", "| --- | --- | --- | --- |")
     for key, schema in own.items():
-        aliases = [key, *(alias for alias in spellings(model, names[key]) if alias != key)]
+        keys = [key, *(alias for alias in aliases(model, names[key]) if alias != key)]
         default = described.config.defaults.get(key)
         shown = NONE if default in (None, "", [], {}) else f"`{_as_json(default)}`"
         if key in described.config.schema.get("required", ()):
             shown = "required"
         meaning = _quoted(str(schema.get("description", schema.get("title", ""))))
-        named = ", ".join(f"`{name}`" for name in aliases)
+        named = ", ".join(f"`{name}`" for name in keys)
         yield f"| {named} | {_values(schema)} | {shown} | {meaning} |"
 
 

@@ -5,18 +5,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from engine.json_values import MISSING, JsonValue, Missing
-from tasks.progress import report_progress, send_delta
 from tasks.secrets import Secrets
-
-__all__ = [
-    "HandlerSettings",
-    "NodeRun",
-    "ReadBudget",
-    "current_node_run",
-    "enter_node_run",
-    "report_progress",
-    "send_delta",
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from prefect import task
 
 from api.streaming.broadcaster import EventBroadcaster
 from database import Database
-from tasks.context import report_progress, send_delta
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
+from tasks.progress import report_progress, send_delta
 from tasks.registry import NodeTypes
 from tests.support import probe_nodes
 from tests.support.documents import document, node

@@ -10,8 +10,8 @@ import pytest
 from prefect import task
 from websockets.sync.client import connect
 
-from tasks.context import report_progress, send_delta
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
+from tasks.progress import report_progress, send_delta
 from tasks.registry import NodeTypes
 from tests.support.documents import document, node
 from tests.support.service import RunningService, wait_until

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tasks.context import send_delta
 from tasks.masking import Masker
+from tasks.progress import send_delta
 from tests.support.progress_recorder import Watcher, watched
 from tests.support.virtual_time import run
 

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from flows.nodes.progress import AttemptProgress
-from tasks.context import report_progress, send_delta
 from tasks.masking import secret_masker
-from tasks.progress import MAX_MESSAGE_CHARS
+from tasks.progress import MAX_MESSAGE_CHARS, report_progress, send_delta
 from tests.support.progress_recorder import Watcher, watched
 from tests.support.virtual_time import run
 
