@@ -53,6 +53,8 @@ from engine.json_values import encode_json
 from engine.limits import DocumentLimits, RunLimits
 from flows.callbacks.dispatcher import CallbackSettings
 from flows.intake.submissions import SubmissionService
+from flows.nodes.node_runner import NodeRunner
+from flows.nodes.preview import NodePreviews
 from flows.prefect_adapter.environment import is_embedded
 from flows.prefect_adapter.secrets import fetch_secret
 from flows.worker.worker import Worker, WorkerSettings
@@ -106,9 +108,15 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
                 settings.pending_per_organization,
                 settings_of_worker.document_limits,
             )
+            node_runner = NodeRunner(
+                types,
+                settings_of_worker.handler_settings,
+                limits=settings_of_worker.run_limits,
+            )
             app.state.services = Services(
                 database,
                 worker,
+                NodePreviews(worker.submit, node_runner, settings.max_concurrent_node_previews),
                 submissions,
                 broadcaster,
                 settings.lease_seconds,

@@ -10,6 +10,7 @@ from api.bodies.webhook_payload import WebhookLimits
 from api.streaming.broadcaster import EventBroadcaster
 from database import Database
 from flows.intake.submissions import SubmissionService
+from flows.nodes.preview import NodePreviews
 from flows.worker.worker import Worker
 
 
@@ -19,6 +20,7 @@ class Services:
 
     database: Database
     worker: Worker
+    previews: NodePreviews
     submissions: SubmissionService
     broadcaster: EventBroadcaster
     lease_seconds: float

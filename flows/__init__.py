@@ -1,1 +1,1 @@
-"""Carrying executions out: the runner, the walk through the graph, and Prefect around it."""
+"""Flows: accepts executions, runs them as Prefect flows and sends their callbacks."""

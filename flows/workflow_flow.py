@@ -1,4 +1,4 @@
-"""The Prefect flow that every execution runs in."""
+"""Workflow flow: the Prefect flow that runs every execution."""
 
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -20,6 +20,7 @@ from engine.json_values import JsonValue
 from engine.plan import Plan
 from engine.status import ExecutionStatus
 from engine.validation import TypeRules, read_graph
+from flows.execution.context import ExecutorContext
 from flows.execution.executor import Executor
 from flows.execution.signals import ExecutionSignals, StopReason
 from flows.nodes.node_runner import NodeRunner
@@ -32,93 +33,86 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class ExecutionContext:
-    """What a flow run needs to carry one claimed execution, and how far it brought it."""
+    """One claimed execution, the services that its flow run uses, and its outcome."""
 
     lease: Lease
     database: Database
     node_runner: NodeRunner
-    control: ExecutionSignals
+    signals: ExecutionSignals
     publish: Publish = publish_nowhere
     outcome: ExecutionResult | StopReason | None = None
-    """Set when the walk is over; ``None`` while it has not been, or where it never began."""
+    """Set when the executor returns; ``None`` if it did not start or raised an exception."""
     parent_id: str | None = None
-    """The execution that called this one; set with its record."""
+    """The execution that called this one; set when the journal is loaded."""
 
 
-current_execution: ContextVar[ExecutionContext] = ContextVar("carrier")
-"""Set around a flow run by whoever starts it; flow parameters carry ids only."""
+current_execution: ContextVar[ExecutionContext] = ContextVar("execution")
+"""The execution of the current flow run; flow parameters contain ids only."""
 
 
 @flow(name="workflow", validate_parameters=False, persist_result=False)
 async def workflow_flow(execution_id: str) -> State[Any]:
-    """Carries one execution from what its journal has to its end.
+    """Run one execution from the state in its journal to its end.
 
-    The state it returns is for Prefect's eyes; the truth is in the journal.
+    Prefect shows the returned state; the journal contains the authoritative result.
     """
-    carrier = current_execution.get()
+    context = current_execution.get()
     structlog.contextvars.bind_contextvars(execution_id=execution_id)
     try:
-        carrier.outcome = await _carry(carrier)
+        context.outcome = await _run(context)
     except LeaseLostError:
-        carrier.outcome = StopReason.LEASE_LOST
+        context.outcome = StopReason.LEASE_LOST
     except Exception as error:
-        if carrier.control.reason is not None:
+        if context.signals.reason is not None:
             raise
-        # Not a node's failure but ours: it would only come again, so the execution ends here.
+        # A defect of the service occurs again in every attempt, so the execution ends here.
         log.exception("execution_failed_internally")
-        reason = f"The service could not carry the execution out: {describe(error)}"
-        await carrier.database.journal.abandon(carrier.lease, reason)
-        carrier.outcome = ExecutionResult(ExecutionStatus.FAILED, error=reason)
-    return _as_state(carrier.outcome)
+        reason = f"The service could not run the execution: {describe(error)}"
+        await context.database.journal.abandon(context.lease, reason)
+        context.outcome = ExecutionResult(ExecutionStatus.FAILED, error=reason)
+    return _as_state(context.outcome)
 
 
-async def _carry(carrier: ExecutionContext) -> ExecutionResult | StopReason:
-    journal, control = carrier.database.journal, carrier.control
+async def _run(context: ExecutionContext) -> ExecutionResult | StopReason:
+    journal, signals = context.database.journal, context.signals
     record = await retry_while_unavailable(
-        lambda: journal.load(carrier.lease),
-        "execution_load",
-        lambda: control.reason is not None,
+        lambda: journal.load(context.lease), "execution_load", lambda: signals.reason is not None
     )
     if record.cancel_requested:
-        control.stop(StopReason.CANCEL)
-    clock = carrier.database.clock
-    # The walk's own outcomes, so that templates see what has ended by the time they are filled.
-    carrier.parent_id = record.parent_id
+        signals.stop(StopReason.CANCEL)
+    context.parent_id = record.parent_id
     size = len(record.document) + len(record.inputs or "")
-    rules, publish = carrier.node_runner.node_types.rules, carrier.publish
-    most = carrier.node_runner.limits.node_result_bytes
-    plan = await run_sized(size, plan_of, record, rules, most)
-    states = plan.new_states()
-    runner = replace(
-        carrier.node_runner,
+    rules, limits = context.node_runner.node_types.rules, context.node_runner.limits
+    plan = await run_sized(size, plan_of, record, rules, limits.node_result_bytes)
+    loop_states = plan.new_states()
+    node_runner = replace(
+        context.node_runner,
         inputs=record.inputs,
         request=record.request,
+        # The executor updates both objects, so that templates and retries use current values.
         outcomes=record.outcomes,
-        begun=record.attempts,  # the walk's own, which grows with every parked retry
-        loop_around=states.loop_variable,
+        attempts=record.attempts,
+        loop_around=loop_states.loop_variable,
     )
-    walk = Executor(
-        plan,
-        states,
-        record,
-        carrier.lease,
-        journal,
-        runner,
-        control,
-        clock,
-        publish=publish,
-        limits=runner.limits,
+    services = ExecutorContext(
+        lease=context.lease,
+        journal=journal,
+        runner=node_runner,
+        signals=signals,
+        clock=context.database.clock,
+        publish=context.publish,
+        limits=limits,
     )
-    return await walk.run()
+    return await Executor(plan, loop_states, record, services).run()
 
 
 def plan_of(record: JournalState, rules: TypeRules, max_result_bytes: int | None = None) -> Plan:
-    """The plan of an execution, from the definition and the inputs it was submitted with."""
+    """Return the plan of an execution for its stored document and inputs."""
     graph = read_graph(record.document, rules)
     inputs: Mapping[str, JsonValue] = read_stored(record.inputs) if record.inputs else {}
     start = start_as(record.trigger_type, graph, inputs)
     plan = Plan(graph, start, max_result_bytes)
-    # Here, because a large document is planned off the loop.
+    # Computed here, because this function runs outside the event loop for a large document.
     assert plan.counted is not None
     assert plan.scopes.bodies is not None
     return plan
@@ -126,11 +120,11 @@ def plan_of(record: JournalState, rules: TypeRules, max_result_bytes: int | None
 
 def _as_state(outcome: ExecutionResult | StopReason) -> State[Any]:
     if outcome == StopReason.PARKED:
-        return Completed(message="Parked: another flow run goes on with it")
+        return Completed(message="Parked: another flow run continues the execution")
     if isinstance(outcome, StopReason):
-        return Cancelled(message=f"Given back by this service: {outcome}")
+        return Cancelled(message=f"Released by this service: {outcome}")
     if outcome.status == ExecutionStatus.COMPLETED:
-        return Completed(message="The workflow is done")
+        return Completed(message="The workflow completed")
     if outcome.status == ExecutionStatus.CANCELLED:
         return Cancelled(message="Cancelled on request")
     return Failed(message=outcome.error)

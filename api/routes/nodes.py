@@ -62,7 +62,7 @@ async def execute_node(
     """Run one node without storing an execution. The response to a failed node is a 200 too."""
     node = {**request.node, "id": request.node_id, "type": request.node_type}
     await reject_masks(node, "/node", services)
-    preview = await services.worker.preview_node(
+    preview = await services.previews.preview_node(
         request.node_id, request.node_type, request.node, request.input_data
     )
     output = dict(preview.result.result) if preview.result else None

@@ -1,4 +1,4 @@
-"""What a walk writes of its nodes: results as their rows keep them, and the end of it all."""
+"""Journal rows: the results of nodes and of the execution in the form that is stored."""
 
 import sys
 from dataclasses import dataclass
@@ -21,24 +21,24 @@ from offload import MAX_INLINE_BYTES, check_stop, run_off_loop, run_sized
 log = structlog.get_logger()
 
 
-async def encoded(value: JsonValue, most_bytes: int) -> str:
-    """Return a value as JSON text; a large one is encoded off the loop.
+async def encode(value: JsonValue, max_bytes: int) -> str:
+    """Return a value as a JSON string; encode a large value outside the event loop.
 
     Raises:
-        TooLargeError: If the text would be larger than ``most_bytes``.
+        TooLargeError: If the string would be larger than ``max_bytes``.
     """
     if size_within(value, MAX_INLINE_BYTES) is None:
-        return await run_off_loop(_whole, value, most_bytes)
-    return _whole(value, most_bytes)
+        return await run_off_loop(_encode, value, max_bytes)
+    return _encode(value, max_bytes)
 
 
-def _whole(value: JsonValue, most_bytes: int) -> str:
-    return encode_within(value, most_bytes, check_stop, copies=False)[0]
+def _encode(value: JsonValue, max_bytes: int) -> str:
+    return encode_within(value, max_bytes, check_stop, copies=False)[0]
 
 
 @dataclass(frozen=True, slots=True)
 class JournalRows:
-    """The rows of one execution's nodes, sealed where they hide their data."""
+    """Converts the results of one execution; encrypts the data of nodes that hide it."""
 
     plan: Plan
     outcomes: Outcomes
@@ -46,7 +46,7 @@ class JournalRows:
     limits: RunLimits = DEFAULT_RUN_LIMITS
 
     async def stored(self, key: NodeRunKey, result: NodeResult) -> tuple[str, str | None]:
-        """A result as its row keeps it, output and the rest."""
+        """Return the output of a result and the rest of it, as they are stored."""
         if not self._hides(key):
             return result.output_data, result.detail
         size = len(result.output_data) + len(result.detail or "")
@@ -54,18 +54,18 @@ class JournalRows:
             size, self.encryption.encrypt, result.result
         )
 
-    async def resume(
+    async def resumed(
         self,
         key: NodeRunKey,
         outcome: Outcome,
         waited_ms: int | None,
-        abandoned_child: str | None,
-        most_bytes: int,
+        child: str | None,
+        max_bytes: int,
     ) -> NodeEnded:
-        """The end of a node that waited; ``abandoned_child`` is the child it no longer awaits.
+        """Return the row of the end of a waiting node; ``child`` is the execution it waited for.
 
         Raises:
-            TooLargeError: If its output or the rest is larger than ``most_bytes``.
+            TooLargeError: If the output or the rest is larger than ``max_bytes``.
         """
         log.debug("node_resumed", node_id=str(key), status=outcome.status)
         if outcome.status == NodeStatus.ERROR:
@@ -74,26 +74,21 @@ class JournalRows:
                 outcome.status,
                 None,
                 error=outcome.error,
-                abandoned_child=abandoned_child,
+                abandoned_child=child,
                 waited_ms=waited_ms,
             )
         detail = {key: value for key, value in outcome.result.items() if key != "outputData"}
         output = outcome.result.get("outputData")
         result = NodeResult(
-            await encoded(output, most_bytes), await encoded(detail, most_bytes), outcome.result
+            await encode(output, max_bytes), await encode(detail, max_bytes), outcome.result
         )
         stored = await self.stored(key, result)
         return NodeEnded(
-            str(key),
-            outcome.status,
-            None,
-            *stored,
-            abandoned_child=abandoned_child,
-            waited_ms=waited_ms,
+            str(key), outcome.status, None, *stored, abandoned_child=child, waited_ms=waited_ms
         )
 
     def decided(self, step: Step) -> list[NodeOutcomeRecorded]:
-        """The nodes that a step decides without a run. Loops have rows since they began."""
+        """Return the rows of nodes that a step decides without a run; loops have rows already."""
         return [
             *(NodeOutcomeRecorded(self.plan.original_node(key)) for key in step.skip),
             *(
@@ -108,16 +103,16 @@ class JournalRows:
             ),
         ]
 
-    async def ending(
+    async def result(
         self, status: ExecutionStatus, error: str | None = None, *, stored_bytes: int = 0
     ) -> ExecutionResult:
-        """How the execution ends; with its final output where it has completed.
+        """Return the result of the execution, with the final output if it completed.
 
-        Where the final output would make the execution store too much, it ends ``failed``.
+        It is ``failed`` if the final output exceeds the size limit of the execution.
         """
-        return await run_sized(stored_bytes, self._ending, status, error, stored_bytes)
+        return await run_sized(stored_bytes, self._result, status, error, stored_bytes)
 
-    def _ending(
+    def _result(
         self, status: ExecutionStatus, error: str | None, stored_bytes: int
     ) -> ExecutionResult:
         results = {
@@ -128,15 +123,15 @@ class JournalRows:
         final = None
         if status == ExecutionStatus.COMPLETED:
             try:
-                left = self.limits.execution_bytes - stored_bytes
-                final = _whole(self.plan.final_output(self._shown()), left)
+                max_bytes = self.limits.execution_bytes - stored_bytes
+                final = _encode(self.plan.final_output(self._redacted()), max_bytes)
             except TooLargeError:
                 status = ExecutionStatus.FAILED
                 error = str(self.limits.execution_too_large("its final output"))
         progress = self.plan.progress(self.outcomes)
-        return ExecutionResult(status, progress, error, _whole(results, sys.maxsize), final)
+        return ExecutionResult(status, progress, error, _encode(results, sys.maxsize), final)
 
-    def _shown(self) -> dict[NodeRunKey, Outcome]:
+    def _redacted(self) -> dict[NodeRunKey, Outcome]:
         return {
             key: redacted(outcome) if self._hides(key) else outcome
             for key, outcome in self.outcomes.items()

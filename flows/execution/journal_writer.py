@@ -1,7 +1,7 @@
-"""Execution writer: records the steps of one running execution in its journal, one at a time."""
+"""Journal writer: records the steps of one running execution, one transaction at a time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
@@ -9,23 +9,15 @@ from typing import TypeVar
 import structlog
 
 from database.executions.foreign_ends import EndedElsewhereError
-from database.executions.journal import Journal
-from database.executions.journal_records import (
-    ExecutionResult,
-    NodeChanges,
-    NodeEnded,
-    NodeOutcomeRecorded,
-    NodeStarted,
-    RetryLater,
-)
-from database.records import Lease
+from database.executions.journal_records import ExecutionResult, NodeChanges, RetryLater
 from engine.node_run_key import NodeRunKey
 from engine.parking import Resumption
 from engine.tally import Tally
+from flows.execution.context import ExecutorContext
 from flows.execution.protocol import OnRetry
-from flows.execution.signals import ExecutionSignals, StopReason
+from flows.execution.signals import StopReason
 from flows.execution.stored_sizes import StoredSizes
-from flows.nodes.progress import Record, Wanted
+from flows.nodes.progress import IsCurrent, Record
 from flows.storage_retry import retry_while_unavailable
 
 log = structlog.get_logger()
@@ -41,154 +33,133 @@ def _always() -> bool:
 
 
 class JournalWriter:
-    """Writes with the right sequence number, and waits for a database that is busy.
+    """Writes with consecutive sequence numbers, and retries while the database is unavailable.
 
-    The lock keeps the order: a report or a retry of a node may be recorded at the same time as a
-    step of the execution.
+    A lock serializes the writes, because a node may report progress or a retry while a step of the
+    execution is recorded.
     """
 
     def __init__(
-        self,
-        journal: Journal,
-        lease: Lease,
-        seq: int,
-        control: ExecutionSignals,
-        tally: Tally,
-        sizes: StoredSizes,
+        self, context: ExecutorContext, seq: int, tally: Tally, sizes: StoredSizes
     ) -> None:
-        self._journal = journal
+        self._journal = context.journal
+        self._lease = context.lease
+        self._signals = context.signals
+        self._seq = seq
         self._tally = tally
         self._sizes = sizes
-        self._lease = lease
-        self._seq = seq
-        self._control = control
-        self._writing = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def resumptions(self) -> Mapping[NodeRunKey, Resumption]:
-        """Return the resumptions of the nodes that wait."""
-        found = await self._retry_while_unavailable(
-            lambda: self._journal.resumptions(self._lease), "resumption_poll"
-        )
+        """Return the resumptions of the waiting node runs."""
+        found = await self._retry(lambda: self._journal.resumptions(self._lease), "resumption_poll")
         return {NodeRunKey.parse(text): resumption for text, resumption in found.items()}
 
-    async def step(
-        self,
-        current_node_id: str | None,
-        *,
-        ended: Sequence[NodeEnded],
-        decided: Sequence[NodeOutcomeRecorded],
-        started: Sequence[NodeStarted],
-    ) -> None:
+    async def record_step(self, changes: NodeChanges, current_node_id: str | None) -> None:
         """Record a step of the execution, at most MAX_ROWS_PER_TRANSACTION rows at a time.
 
         A crash between two transactions loses nothing, because the plan decides the rest again.
         """
-        async with self._writing:
+        async with self._lock:
             while True:
-                left = MAX_ROWS_PER_TRANSACTION
-                first, ended = ended[:left], ended[left:]
-                left -= len(first)
-                second, decided = decided[:left], decided[left:]
-                left -= len(second)
-                third, started = started[:left], started[left:]
-                await self._step(current_node_id, first, second, third)
-                if not (ended or decided or started):
+                batch, changes = _split(changes)
+                await self._record_batch(batch, current_node_id)
+                if not changes:
                     return
 
-    async def _step(
-        self,
-        current_node_id: str | None,
-        ended: Sequence[NodeEnded],
-        decided: Sequence[NodeOutcomeRecorded],
-        started: Sequence[NodeStarted],
-    ) -> None:
-        self._tally.add((node.node_id, node.status) for node in ended)
-        self._tally.add((node.node.id, node.status) for node in decided)
-        self._sizes.add_rows(len(decided) + len(started))
+    async def _record_batch(self, batch: NodeChanges, current_node_id: str | None) -> None:
+        self._tally.add((node.node_id, node.status) for node in batch.ended)
+        self._tally.add((node.node.id, node.status) for node in batch.decided)
+        self._sizes.add_rows(len(batch.decided) + len(batch.started))
         progress = self._tally.progress(self._sizes.stored)
-        self._seq = await self._retry_while_unavailable(
+        self._seq = await self._retry(
             lambda: self._journal.record_step(
-                self._lease,
-                self._seq,
-                progress,
-                current_node_id,
-                changes=NodeChanges(ended, decided, started),
+                self._lease, self._seq, progress, current_node_id, batch
             ),
             "step_recording",
         )
 
     async def park(self, due: datetime | None) -> None:
         """Record that the execution waits, until ``due`` at the latest."""
-        async with self._writing:
-            await self._retry_while_unavailable(
-                lambda: self._journal.park(self._lease, due), "execution_parking"
-            )
+        async with self._lock:
+            await self._retry(lambda: self._journal.park(self._lease, due), "execution_parking")
 
-    async def finish(
-        self,
-        ending: ExecutionResult,
-        ended: Sequence[NodeEnded],
-        decided: Sequence[NodeOutcomeRecorded],
-    ) -> None:
+    async def finish(self, result: ExecutionResult, changes: NodeChanges) -> None:
         """Record the end of the execution."""
-        if len(ended) + len(decided) > MAX_ROWS_PER_TRANSACTION:
+        if len(changes) > MAX_ROWS_PER_TRANSACTION:
             with suppress(EndedElsewhereError):
-                await self.step(None, ended=ended, decided=decided, started=())
-                ended, decided = (), ()
-        async with self._writing:
-            await self._retry_while_unavailable(
-                lambda: self._journal.finish(
-                    self._lease, self._seq, ending, changes=NodeChanges(ended, decided)
-                ),
+                await self.record_step(changes, None)
+                changes = NodeChanges()
+        async with self._lock:
+            await self._retry(
+                lambda: self._journal.finish(self._lease, self._seq, result, changes),
                 "result_recording",
             )
 
-    async def report(
-        self, node_id: str, percentage: int | None, message: str | None, wanted: Wanted = _always
+    async def record_progress(
+        self,
+        node_id: str,
+        percentage: int | None,
+        message: str | None,
+        is_current: IsCurrent = _always,
     ) -> None:
-        """Record the progress that a node reports, unless ``wanted`` returns false by then."""
-        async with self._writing:
-            if not wanted():
+        """Record the progress of a node, unless ``is_current`` returns false by then."""
+        async with self._lock:
+            if not is_current():
                 return
-            self._seq = await self._retry_while_unavailable(
+            self._seq = await self._retry(
                 lambda: self._journal.record_report(
                     self._lease, self._seq, node_id, percentage, message
                 ),
                 "progress_recording",
             )
 
-    def report_of(self, node_id: str) -> Record:
-        """Return the function that records the reports of one node."""
+    def progress_recorder(self, node_id: str) -> Record:
+        """Return the function that records the progress of one node."""
 
-        async def record(percentage: int | None, message: str | None, wanted: Wanted) -> None:
-            await self.report(node_id, percentage, message, wanted)
+        async def record(
+            percentage: int | None, message: str | None, is_current: IsCurrent
+        ) -> None:
+            await self.record_progress(node_id, percentage, message, is_current)
 
         return record
 
-    def retry_of(self, node_id: str, begun: int, failed: int) -> OnRetry:
+    async def record_retry(self, node_id: str, retry: RetryLater) -> None:
+        """Record the failed attempt of a node run and the number of the next one."""
+        async with self._lock:
+            self._seq = await self._retry(
+                lambda: self._journal.record_retry(self._lease, self._seq, node_id, retry),
+                "retry_recording",
+            )
+
+    def retry_recorder(self, node_id: str, attempts: int, failed: int) -> OnRetry:
         """Return the function that records the retries of one node run.
 
         Args:
             node_id: the key of the node run.
-            begun: the number of attempts before this run of the handler.
-            failed: how many of them failed.
+            attempts: the number of attempts before this run of the handler.
+            failed: the number of those that failed.
         """
 
-        async def write(retry: RetryLater) -> None:
-            async with self._writing:
-                self._seq = await self._retry_while_unavailable(
-                    lambda: self._journal.record_retry(self._lease, self._seq, node_id, retry),
-                    "retry_recording",
-                )
-
-        async def note(attempt: int, error: str) -> None:
-            retry = RetryLater(begun + attempt + 1, failed + attempt, error)
+        async def record(attempt: int, error: str) -> None:
+            retry = RetryLater(attempts + attempt + 1, failed + attempt, error)
             log.info("node_retried", node_id=node_id, attempt=retry.attempt, reason=error)
-            # The node may be cancelled at any await; its write must not break in the middle.
-            await asyncio.shield(asyncio.ensure_future(write(retry)))
+            # Shielded, because a cancellation of the node must not interrupt the transaction.
+            await asyncio.shield(asyncio.ensure_future(self.record_retry(node_id, retry)))
 
-        return note
+        return record
 
-    async def _retry_while_unavailable(self, operation: Callable[[], Awaitable[T]], what: str) -> T:
-        gone = (StopReason.SHUTDOWN, StopReason.LEASE_LOST)
-        return await retry_while_unavailable(operation, what, lambda: self._control.reason in gone)
+    async def _retry(self, operation: Callable[[], Awaitable[T]], name: str) -> T:
+        final = (StopReason.SHUTDOWN, StopReason.LEASE_LOST)
+        return await retry_while_unavailable(operation, name, lambda: self._signals.reason in final)
+
+
+def _split(changes: NodeChanges) -> tuple[NodeChanges, NodeChanges]:
+    """Return the rows of the next transaction and the rest, in the order of their writing."""
+    ended = MAX_ROWS_PER_TRANSACTION
+    decided = max(0, ended - len(changes.ended))
+    started = max(0, decided - len(changes.decided))
+    return (
+        NodeChanges(changes.ended[:ended], changes.decided[:decided], changes.started[:started]),
+        NodeChanges(changes.ended[ended:], changes.decided[decided:], changes.started[started:]),
+    )

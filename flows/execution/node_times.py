@@ -1,4 +1,4 @@
-"""Node times: how long the unfinished node runs of an execution have worked and waited."""
+"""Node times: measures how long node runs work and wait, over all their attempts."""
 
 import time
 from collections.abc import Mapping
@@ -19,21 +19,21 @@ class _Spent:
 
 
 class NodeTimes:
-    """Measures node runs over all their attempts, in milliseconds.
+    """Working and waiting times of the unfinished node runs, in milliseconds.
 
-    The time of an attempt is measured by a clock that nobody sets; a wait may outlive the process,
-    so it lies between two moments of ``clock``.
+    An attempt is measured by the monotonic clock. A wait may last longer than the process, so it
+    is the difference between two timestamps of ``clock``.
     """
 
     def __init__(self, spent: Mapping[NodeRunKey, TimeSpent], clock: Clock) -> None:
         self._clock = clock
         self._spent = {
-            key: _Spent(before.worked_ms, before.waited_ms, before.waiting_since)
-            for key, before in spent.items()
+            key: _Spent(earlier.worked_ms, earlier.waited_ms, earlier.waiting_since)
+            for key, earlier in spent.items()
         }
 
     def start(self, key: NodeRunKey) -> None:
-        """Start to measure an attempt."""
+        """Start the measurement of an attempt."""
         self._spent.setdefault(key, _Spent()).running_since = time.monotonic()
 
     def stop(self, key: NodeRunKey) -> int:
@@ -45,7 +45,7 @@ class NodeTimes:
         return spent.worked_ms
 
     def park(self, key: NodeRunKey) -> str:
-        """Start to measure a wait; return its first moment as text."""
+        """Start the measurement of a wait; return its start as a timestamp."""
         now = self._clock()
         self._spent.setdefault(key, _Spent()).waiting_since = now
         return to_text(now)
@@ -54,7 +54,7 @@ class NodeTimes:
         """End the measurement of a wait.
 
         Returns:
-            The time of all waits; ``None`` if it is not known when this one began.
+            The time of all waits; ``None`` if the start of this one is unknown.
         """
         spent = self._spent.get(key)
         if spent is None or spent.waiting_since is None:

@@ -1,4 +1,4 @@
-"""The nodes of a walk that are parked: when they fall due, and what comes of them then."""
+"""Parked nodes: the waiting node runs of one execution, their due times and their outcomes."""
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from datetime import datetime
@@ -10,7 +10,7 @@ from engine.parking import ParkedNode, ParkedRetry, Resumption
 
 
 class ParkedNodes:
-    """What waits in one execution, by key. ``is_loop`` tells which nodes have a body."""
+    """Waiting node runs, by key. ``is_loop`` returns whether a node has a loop body."""
 
     def __init__(
         self,
@@ -20,7 +20,7 @@ class ParkedNodes:
         self._nodes: dict[NodeRunKey, ParkedNode | ParkedRetry] = {}
         self._is_loop = is_loop
         self.loops: dict[NodeRunKey, Loop] = {}
-        """Those that wait for the items of their loops."""
+        """The loops that wait for their items."""
         for key, node in parked.items():
             self.add(key, node)
 
@@ -30,14 +30,11 @@ class ParkedNodes:
     def __iter__(self) -> Iterator[NodeRunKey]:
         return iter(self._nodes)
 
-    def __reversed__(self) -> Iterator[NodeRunKey]:
-        return reversed(self._nodes)
-
     def __contains__(self, key: object) -> bool:
         return key in self._nodes
 
     def add(self, key: NodeRunKey, node: ParkedNode | ParkedRetry) -> None:
-        """Has a node wait."""
+        """Add a node run that waits from now on."""
         self._nodes[key] = node
         if isinstance(node, ParkedRetry):
             return
@@ -45,22 +42,22 @@ class ParkedNodes:
             self.loops[key] = loop
 
     def take(self, key: NodeRunKey) -> ParkedNode | ParkedRetry:
-        """Takes a node out: it waits no longer."""
+        """Remove a node run that no longer waits."""
         self.loops.pop(key, None)
         return self._nodes.pop(key)
 
     @property
-    def hear(self) -> bool:
-        """Whether one of them may be told to go on; loops are told by nobody."""
+    def can_be_resumed(self) -> bool:
+        """Whether the journal may contain resumptions; loops are never resumed by callers."""
         return len(self._nodes) > len(self.loops)
 
     def next_due(
         self, *, retries: bool = True, queued: Container[NodeRunKey] = ()
     ) -> datetime | None:
-        """When the first of them goes on by itself; ``None`` where none does.
+        """Return the first due time; ``None`` if no node run has one.
 
-        Without ``retries``, the next attempts of parked retries do not count. Those in ``queued``
-        never do: they are due, and wait for another node to end.
+        Without ``retries``, the due times of parked retries do not count. The ones in ``queued``
+        never count, because they are due and wait for another node to end.
         """
         return min(
             (
@@ -72,8 +69,8 @@ class ParkedNodes:
             default=None,
         )
 
-    def tell(self, resumptions: Mapping[NodeRunKey, Resumption]) -> None:
-        """Notes what was said to nodes that wait."""
+    def apply(self, resumptions: Mapping[NodeRunKey, Resumption]) -> None:
+        """Mark the node runs that were resumed; the next ``take_due`` returns them."""
         for key, resumption in resumptions.items():
             parked = self._nodes.get(key)
             if isinstance(parked, ParkedRetry):
@@ -82,11 +79,11 @@ class ParkedNodes:
                 self._nodes[key] = ParkedNode(parked.result, resumption)
 
     def children(self) -> dict[NodeRunKey, str]:
-        """The executions that nodes called and that have not ended, by key."""
-        return {i: child for i, node in self._nodes.items() if (child := node.child_id)}
+        """Return the child executions that node runs wait for, by key."""
+        return {key: child for key, node in self._nodes.items() if (child := node.child_id)}
 
     def take_due(self, now: datetime) -> dict[NodeRunKey, Outcome]:
-        """Takes out what may go on, by the clock or because somebody said so, and how it ends."""
+        """Remove the node runs that are due or resumed; return their outcomes."""
         due = {
             key: node
             for key, node in self._nodes.items()
@@ -97,7 +94,7 @@ class ParkedNodes:
         return {key: node.outcome() for key, node in due.items()}
 
     def due_retries(self, now: datetime) -> tuple[NodeRunKey, ...]:
-        """Return the nodes whose next attempt may start; they stay until they are taken."""
+        """Return the node runs whose next attempt may start, without removing them."""
         return tuple(
             key
             for key, node in self._nodes.items()

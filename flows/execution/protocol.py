@@ -1,4 +1,4 @@
-"""What a walk asks of whoever runs its nodes."""
+"""Node executor protocol: the interface between the executor and the module that runs nodes."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -9,34 +9,35 @@ from flows.nodes.progress import NodeProgress
 from flows.nodes.result import NodeResult
 
 OnRetry = Callable[[int, str], Awaitable[None]]
-"""Told of each attempt that failed and is followed by another: its number, and why it failed."""
+"""Called after an attempt that failed and before the next one, with its number and its error."""
 
 
 class NodeExecutor(Protocol):
-    """Runs nodes; the walk decides which and when."""
+    """Runs nodes; the executor decides which ones and when."""
 
     async def run(
         self,
         node: Node,
         input_data: JsonValue,
         on_retry: OnRetry,
-        reports: NodeProgress,
+        progress: NodeProgress,
         failed: int = 0,
     ) -> NodeResult:
-        """Runs one node with its input, all attempts of it. Raises when it failed.
+        """Run all attempts of one node; return the result of the successful one.
 
         Args:
             node: the node.
             input_data: its input.
-            on_retry: is told of attempts that failed and are followed by another.
-            reports: takes the node's reports.
-            failed: the attempts that failed in earlier runs of the node; they count as retries.
+            on_retry: called before each further attempt.
+            progress: receives the node's progress.
+            failed: number of failed attempts in earlier runs of the node; they count as retries.
 
         Raises:
-            RetryParkedError: If the next attempt is to be made by another call, after a pause.
+            RetryParkedError: If another call must make the next attempt, after a pause.
+            Exception: If the last attempt failed.
         """
         ...
 
     def interrupts(self, node: Node) -> bool:
-        """Whether the node stops when it is cancelled."""
+        """Return whether the node's handler stops when it is cancelled."""
         ...

@@ -1,4 +1,7 @@
-"""Telling a walk what happened outside. It is told, not cut off: no write of it breaks midway."""
+"""Execution signals: stop, drain and resume requests for one running execution.
+
+The executor checks the signals between two steps, so that no transaction is interrupted.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -6,55 +9,55 @@ from enum import StrEnum
 
 
 class StopReason(StrEnum):
-    """Why a walk stops before its plan is done."""
+    """Why an executor stops before its plan is complete."""
 
     CANCEL = "cancel"
-    """Somebody asked for it; the execution ends ``cancelled``."""
+    """A client requested it; the execution ends ``cancelled``."""
     TIMEOUT = "timeout"
-    """It took longer than an execution may; it ends ``failed``."""
+    """EXECUTION_TIMEOUT_SECONDS passed; the execution ends ``failed``."""
     SHUTDOWN = "shutdown"
-    """The service stops; the execution goes back to the queue."""
+    """The service stops; the execution returns to the queue."""
     LEASE_LOST = "lease_lost"
-    """Somebody else decided; nothing more is written."""
+    """Another owner has the execution; nothing more is written."""
     PARKED = "parked"
-    """All that is left waits for a moment or for people; it holds no slot meanwhile."""
+    """Every remaining node waits for a due time or a resumption; the execution needs no slot."""
 
 
 class ExecutionSignals:
-    """One walk's ear, and its voice. Its methods are called in the walk's own loop."""
+    """Signals of one executor, for use in its event loop."""
 
     def __init__(self, on_children_changed: Callable[[], object] = lambda: None) -> None:
         self.on_children_changed = on_children_changed
-        """Says that a step of the walk gave others something to do, once it is recorded."""
+        """Called after a recorded step created or cancelled child executions."""
         self._reason: StopReason | None = None
         self._draining = False
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def stop(self, reason: StopReason) -> None:
-        """Asks the walk to stop now. The first reason given is the one that counts."""
+        """Stop the executor now. The first reason is kept."""
         self._reason = self._reason or reason
-        self._news.set()
+        self._changed.set()
 
     def drain(self) -> None:
-        """Asks the walk to start nothing more, and to stop when what runs has ended."""
+        """Start no more nodes, and stop the executor when the running ones have ended."""
         self._draining = True
-        self._news.set()
+        self._changed.set()
 
     def notify_resumed(self) -> None:
-        """There may be an answer for a node that waits."""
-        self._news.set()
+        """Look for resumptions of waiting nodes in the journal."""
+        self._changed.set()
 
     @property
     def reason(self) -> StopReason | None:
-        """Why the walk shall stop, or ``None``."""
+        """Why the executor must stop, or ``None``."""
         return self._reason
 
     @property
     def draining(self) -> bool:
-        """Whether nothing more shall start."""
+        """Whether no more nodes may start."""
         return self._draining
 
     async def wait_for_signal(self) -> None:
-        """Returns as soon as something happened since the last call."""
-        await self._news.wait()
-        self._news.clear()
+        """Wait until a signal was given since the last call."""
+        await self._changed.wait()
+        self._changed.clear()

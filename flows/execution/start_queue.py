@@ -1,4 +1,4 @@
-"""Start queue: the node runs of one execution that may start when fewer are in flight."""
+"""Start queue: holds ready node runs until their execution may start more of them."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -15,10 +15,11 @@ START_LIMIT_GROWTH_INTERVAL_SECONDS = 0.1
 
 
 class StartQueue:
-    """Lets few node runs start at a time, so that other executions have their turn.
+    """Limits how many node runs start at a time, so that other executions make progress.
 
-    More than MAX_STARTS_PER_STEP are in flight only where they wait for something: none of them
-    ended for a while. Nodes that compute would only delay each other and other executions.
+    More than MAX_STARTS_PER_STEP node runs are in flight only if none of them ended for
+    START_LIMIT_GROWTH_INTERVAL_SECONDS, because then they probably wait for I/O. Nodes that compute
+    would only delay each other and other executions.
     """
 
     def __init__(self, states: LoopStates, outcomes: Outcomes, max_in_flight: int) -> None:
@@ -40,11 +41,11 @@ class StartQueue:
         return key in self._keys
 
     def add_first(self, keys: Iterable[NodeRunKey]) -> None:
-        """Add node runs that were ready before the others, unless they are in the queue."""
+        """Add node runs that start before the others, unless they are in the queue."""
         self._keys.extendleft(key for key in keys if key not in self._keys)
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Remove all node runs."""
         self._keys.clear()
 
     def take(self, in_flight: int) -> list[NodeRunKey]:
@@ -55,11 +56,11 @@ class StartQueue:
         start: list[NodeRunKey] = []
         while self._keys and len(start) < free:
             key = self._keys.popleft()
-            # Its loop may have failed while it was in the queue.
+            # A loop may fail while its items are in the queue.
             if not self._states.is_cancelled_scope(key, self._outcomes):
                 start.append(key)
         return start
 
     def seconds_until_growth(self) -> float | None:
-        """Return after how many seconds more may start; ``None`` if none are in the queue."""
+        """Return the seconds after which more may start; ``None`` if the queue is empty."""
         return START_LIMIT_GROWTH_INTERVAL_SECONDS if self._keys else None

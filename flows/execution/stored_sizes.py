@@ -4,11 +4,11 @@ from database.executions.journal_records import JournalState, NodeEnded
 from engine.limits import RunLimits
 
 ROW_BYTES = 512
-"""Size that each row counts in addition to its data, so that many empty rows count too."""
+"""Size that each row counts in addition to its data, in bytes, because empty rows use space too."""
 
 
 class StoredSizes:
-    """The size of the data of one execution, over restarts."""
+    """Size of the data of one execution, including earlier owners."""
 
     def __init__(self, limits: RunLimits, record: JournalState) -> None:
         self.limits = limits
@@ -19,7 +19,7 @@ class StoredSizes:
         """Count the input of a node.
 
         Raises:
-            NodeError: If the execution would store too much; the input is not counted then.
+            NodeError: If the execution would exceed its limit; the input is not counted then.
         """
         self._add(bytes_of(text), "the input of the node")
 
@@ -27,16 +27,16 @@ class StoredSizes:
         """Count a result. It is stored twice: in its row, and in ``nodeResults`` at the end.
 
         Raises:
-            NodeError: If the execution would store too much; the result is not counted then.
+            NodeError: If the execution would exceed its limit; the result is not counted then.
         """
         self._add(_size_of(ended), "the result of the node")
 
     def count(self, ended: NodeEnded) -> None:
-        """Count a result that is stored in any case; the next node fails if it is too much."""
+        """Count a result that is stored in any case; above the limit, the next node fails."""
         self.stored += _size_of(ended)
 
     def add_rows(self, count: int) -> None:
-        """Count rows without their data; the next node fails if they are too many."""
+        """Count rows without their data; above the limit, the next node fails."""
         self.stored += count * ROW_BYTES
 
     def _add(self, size: int, what: str) -> None:
@@ -50,7 +50,7 @@ def _size_of(ended: NodeEnded) -> int:
 
 
 def bytes_of(text: str | None) -> int:
-    """Return the size of a text in UTF-8."""
+    """Return the size of a string in UTF-8, in bytes."""
     if not text:
         return 0
     return len(text) if text.isascii() else len(text.encode())

@@ -1,13 +1,13 @@
-"""Calling a handler so that it can end its attempt, and nothing else.
+"""Handler isolation: runs a handler so that it can end its attempt, but nothing else.
 
-Two things that a handler may do would reach further:
+Two actions of a handler would affect more than its attempt:
 
-- ``KeyboardInterrupt``, ``SystemExit`` and whatever else is no ``Exception`` would leave the event
-  loop, and with it end the thread of all executions;
-- a handler that swallows its cancellation would never come to its end, timeout or not.
+- ``KeyboardInterrupt``, ``SystemExit`` and other exceptions that do not derive from ``Exception``
+  would end the event loop, and with it the thread of all executions;
+- a handler that suppresses its cancellation would never end, with or without a timeout.
 
-So a handler runs in an asyncio task of its own, which is left behind when it does not stop. What it
-reports counts until then, and not after.
+Therefore a handler runs in a separate asyncio task, which is abandoned if it does not stop. Until
+then, its progress is accepted.
 """
 
 import asyncio
@@ -20,32 +20,35 @@ import anyio
 import structlog
 
 from engine.errors import NodeError
-from flows.nodes.progress import node_progress
+from flows.nodes.attempts import current_attempts
 from tasks.progress import enter_attempt
 
 log = structlog.get_logger()
 
 HANDLER_CANCEL_TIMEOUT_SECONDS = 2.0
-"""How long a handler may take to come to its end after it was cancelled."""
+"""Timeout for a cancelled handler in one attempt, in seconds; after it, the handler is abandoned.
 
-_left_behind: set[asyncio.Task[object]] = set()
-"""An event loop holds its tasks weakly only."""
+The node runs of a cancelled execution share ``NODE_CANCEL_TIMEOUT_SECONDS``, which is longer."""
+
+_abandoned: set[asyncio.Task[object]] = set()
+"""Abandoned handlers, kept here because an event loop has only weak references to its tasks."""
 
 
 def isolated(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Awaitable[Any]]:
-    """``function`` as a coroutine function that raises nothing but what a caller can expect.
+    """Return ``function`` as a coroutine function that raises only exceptions of the attempt.
 
     Raises, when called:
-        NodeError: it exited, interrupted or cancelled itself.
-        asyncio.CancelledError: the surrounding task was cancelled.
-        Exception: what ``function`` raised.
+        NodeError: If the function exits, interrupts the process or cancels itself.
+        asyncio.CancelledError: If the surrounding task was cancelled.
+        Exception: If the function raised it.
     """
 
     @functools.wraps(function)
     async def run(*args: object, **kwargs: object) -> object:
         context = copy_context()
-        reports = node_progress.get()
-        attempt = None if reports is None else reports.begin_attempt()
+        attempts = current_attempts.get()
+        progress = None if attempts is None else attempts.progress
+        attempt = None if progress is None else progress.begin_attempt()
         if attempt is not None:
             context.run(enter_attempt, attempt)
         call = _convert_exit_to_error(function(*args, **kwargs))
@@ -54,7 +57,7 @@ def isolated(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[...,
             await asyncio.wait([handler])
         except asyncio.CancelledError:
             if attempt is not None:
-                attempt.end(cut_off=True)
+                attempt.end(cancelled=True)
             await _stop(handler)
             raise
         if attempt is not None:
@@ -78,21 +81,21 @@ async def _convert_exit_to_error(call: Coroutine[Any, Any, object]) -> object:
 
 
 async def _stop(handler: asyncio.Task[object]) -> None:
-    """Cancels it and waits for its end, but not for ever."""
+    """Cancel a handler and wait for its end, up to HANDLER_CANCEL_TIMEOUT_SECONDS."""
     handler.cancel()
-    # Shielded: a timeout of anyio's cancels again and again while its scope is left.
+    # Shielded, because an anyio timeout cancels repeatedly until its scope ends.
     with anyio.CancelScope(shield=True):
         await asyncio.wait([handler], timeout=HANDLER_CANCEL_TIMEOUT_SECONDS)
     if handler.done():
         _take_result(handler)
         return
     log.warning("handler_cancel_timeout", seconds=HANDLER_CANCEL_TIMEOUT_SECONDS)
-    _left_behind.add(handler)
-    handler.add_done_callback(_left_behind.discard)
+    _abandoned.add(handler)
+    handler.add_done_callback(_abandoned.discard)
     handler.add_done_callback(_take_result)
 
 
 def _take_result(handler: asyncio.Task[object]) -> None:
-    """Nobody wants it; untaken, asyncio would complain of an error."""
+    """Read the result, because asyncio logs exceptions that are never read."""
     if not handler.cancelled():
         handler.exception()

@@ -1,4 +1,4 @@
-"""Running one node: its handler, with the options of its config and of its type."""
+"""Node runner: runs the handler of one node with the options of its config and its type."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -17,16 +17,17 @@ from engine.outcome import Outcome, Outcomes
 from engine.redaction import hides_data
 from engine.status import NodeStatus
 from engine.subworkflow_calls import SUBWORKFLOW
-from flows.nodes.prefect_task import OnRetry, run_handler
-from flows.nodes.progress import NodeProgress, node_progress
+from flows.nodes.attempts import AttemptPolicy, Attempts, OnRetry
+from flows.nodes.prefect_task import run_handler
+from flows.nodes.progress import NodeProgress
 from flows.nodes.result import NodeResult, result_check
 from flows.nodes.subworkflows import SubworkflowCaller
 from offload import MAX_INLINE_BYTES, check_stop, count_read
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tasks.registry import NodeTypes
 
-HAS_OWN_TIME_LIMIT = frozenset({"approval", FOR_EACH, SUBWORKFLOW})
-"""Types whose time limit is for what comes after their handler, which is done at once."""
+HAS_OWN_TIMEOUT = frozenset({"approval", FOR_EACH, SUBWORKFLOW})
+"""Types whose timeout applies to the wait after their handler; the handler itself is immediate."""
 
 
 def _in_no_loop(_key: NodeRunKey) -> Missing:
@@ -35,27 +36,27 @@ def _in_no_loop(_key: NodeRunKey) -> Missing:
 
 @dataclass(frozen=True, slots=True)
 class NodeRunner:
-    """Runs the nodes of one execution, or one node that is tried out alone, as Prefect tasks."""
+    """Runs the nodes of one execution, or of a preview, as Prefect tasks."""
 
     node_types: NodeTypes
     settings: HandlerSettings
     execution_id: str | None = None
     inputs: str | None = None
-    """What the execution was submitted with, as JSON text."""
+    """The inputs of the execution, as a JSON string."""
     request: str | None = None
-    """The request of the webhook delivery that started the execution, as JSON text."""
+    """The webhook request that started the execution, as a JSON string."""
     outcomes: Outcomes = field(default_factory=dict[NodeRunKey, Outcome])
-    """The nodes that are decided; it grows while the execution goes on."""
+    """The outcomes of the nodes; the executor adds new ones."""
     loop_around: Callable[[NodeRunKey], JsonValue | Missing] = _in_no_loop
-    """What templates of a node see as ``loop``."""
+    """Returns the value of ``loop`` in the templates of a node."""
     calls: SubworkflowCaller | None = None
-    """How other workflows are called; a node that is tried out alone calls none."""
+    """Prepares calls of other workflows; a preview has none, and makes no calls."""
     limits: RunLimits = DEFAULT_RUN_LIMITS
-    begun: Mapping[NodeRunKey, int] = field(default_factory=dict[NodeRunKey, int])
-    """The attempts that a node has had before it is run; the walk counts them."""
+    attempts: Mapping[NodeRunKey, int] = field(default_factory=dict[NodeRunKey, int])
+    """Number of earlier attempts of each node; the executor updates it."""
 
     def interrupts(self, node: Node) -> bool:
-        """Whether the node's handler stops when it is cancelled; a synchronous one cannot."""
+        """Return whether the node's handler can be cancelled; a synchronous one cannot."""
         return self.node_types.handler(node.type).isasync
 
     async def run(
@@ -63,45 +64,45 @@ class NodeRunner:
         node: Node,
         input_data: JsonValue,
         on_retry: OnRetry,
-        reports: NodeProgress | None = None,
+        progress: NodeProgress | None = None,
         failed: int = 0,
     ) -> NodeResult:
-        """One node, all its attempts. Call it in an asyncio task of its own.
+        """Run all attempts of one node. Call it in a separate asyncio task.
 
-        ``failed`` attempts were made before, and count for the retries.
+        ``failed`` attempts were made before, and count as retries.
 
         Raises:
-            RetryParkedError: If the next attempt is to be made after a long pause.
-            Exception: what the last attempt raised.
+            RetryParkedError: If the next attempt must be made after a long pause.
+            Exception: If the last attempt failed.
         """
         enter_node_run(self._node_run(node.id))
-        if reports is not None:
-            reports.hides_output = hides_data(node)
-        node_progress.set(reports)
+        if progress is not None:
+            progress.hides_output = hides_data(node)
         options = NodeOptions.model_validate(node.config)
         policy = self.node_types.retry_policy(node.type, options)
-        limit = None if node.type in HAS_OWN_TIME_LIMIT else options.timeout_seconds
+        timeout = None if node.type in HAS_OWN_TIMEOUT else options.timeout_seconds
         result: NodeResult = await run_handler(
             self.node_types.handler(node.type),
             node.as_json(),
             input_data,
-            retries=policy.retries,
-            delays=policy.delays,
-            timeout_seconds=limit,
-            on_retry=on_retry,
+            AttemptPolicy(policy.retries, tuple(policy.delays), timeout),
+            Attempts(
+                on_retry,
+                prepare=partial(self.settings.secrets.prepare, dict(node.config)),
+                progress=progress,
+                failed=failed,
+                max_retry_after_seconds=self.settings.max_retry_after_seconds,
+            ),
             check=result_check(self.limits),
-            prepare=partial(self.settings.secrets.prepare, dict(node.config)),
-            failed=failed,
-            max_retry_after_seconds=self.settings.max_retry_after_seconds,
         )
         if self.calls is None or self.execution_id is None:
             return result
-        attempt = self.begun.get(NodeRunKey.parse(node.id), 0) + 1
+        attempt = self.attempts.get(NodeRunKey.parse(node.id), 0) + 1
         return await self.calls.prepare(self.execution_id, node.id, attempt, result)
 
     def _node_run(self, node_id: str) -> NodeRun:
         key = NodeRunKey.parse(node_id)
-        # Copied when it is asked for, and once: a handler may change what it was given.
+        # Copied on first use, because a handler may change the values.
         return NodeRun(
             self.settings,
             self.execution_id,
@@ -118,14 +119,14 @@ class NodeRunner:
         count_read(len(text))
         return read_stored(text)
 
-    def _output_of(self, seen_from: NodeRunKey, node_id: str) -> JsonValue | Missing:
-        outcome = self._outcome_of(seen_from, node_id)
+    def _output_of(self, caller: NodeRunKey, node_id: str) -> JsonValue | Missing:
+        outcome = self._outcome_of(caller, node_id)
         if outcome is None or outcome.status != NodeStatus.COMPLETED:
             return MISSING
         return _copied(outcome.result.get("outputData"))
 
-    def _result_of(self, seen_from: NodeRunKey, node_id: str) -> JsonValue | Missing:
-        outcome = self._outcome_of(seen_from, node_id)
+    def _result_of(self, caller: NodeRunKey, node_id: str) -> JsonValue | Missing:
+        outcome = self._outcome_of(caller, node_id)
         if outcome is None or outcome.status == NodeStatus.SKIPPED:
             return MISSING
         result = {key: value for key, value in outcome.result.items() if key != "outputData"}
@@ -133,16 +134,16 @@ class NodeRunner:
             result = {"success": False, "message": outcome.error, **result}
         return _copied(result)
 
-    def _outcome_of(self, seen_from: NodeRunKey, node_id: str) -> Outcome | None:
-        """Return how a node ended: its run for the same item, or else outside of that loop."""
-        key, path = NodeRunKey.parse(node_id), seen_from.path
+    def _outcome_of(self, caller: NodeRunKey, node_id: str) -> Outcome | None:
+        """Return the outcome of a node in the same loop item, or else outside the loop."""
+        key, path = NodeRunKey.parse(node_id), caller.path
         while (outcome := self.outcomes.get(key.inside(path))) is None and path:
             path = path[:-1]
         return outcome
 
 
 def _copied(value: JsonValue | Missing) -> JsonValue | Missing:
-    """Return a copy that a handler may change; a large one is not made on an event loop."""
+    """Return a copy that a handler may change; copy a large value outside the event loop."""
     if isinstance(value, Missing):
         return value
     size = size_within(value, MAX_INLINE_BYTES)

@@ -1,18 +1,20 @@
-"""Trying a single node out: now, alone, without an execution."""
+"""Node preview: runs a single node now, without an execution."""
 
-from collections.abc import Mapping
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from prefect import flow
-from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from engine.document import Node, parse_document
-from engine.errors import InvalidDocumentError, describe
+from engine.errors import InvalidDocumentError, TooManyPreviewsError, describe
 from engine.json_encoding import size_within
 from engine.json_values import JsonValue
 from flows.nodes.node_runner import NodeRunner
@@ -23,10 +25,13 @@ from offload import MAX_INLINE_BYTES, run_sized
 
 log = structlog.get_logger()
 
+Submit = Callable[[Callable[[], Coroutine[Any, Any, None]]], Future[None]]
+"""Runs a coroutine in the event loop and the Prefect context of the flows."""
+
 
 @dataclass(slots=True)
 class NodePreview:
-    """A node to try out, and what it gave: a result or an error."""
+    """A previewed node, and its result or its error."""
 
     node: Node
     input_data: JsonValue
@@ -35,27 +40,66 @@ class NodePreview:
     error: str | None = None
 
 
-current_preview: ContextVar[NodePreview] = ContextVar("trial")
-"""Set around the flow run by whoever starts it."""
+current_preview: ContextVar[NodePreview] = ContextVar("preview")
+"""The preview of the current flow run; flow parameters contain ids only."""
 
 
-@flow(name="node-trial", validate_parameters=False, persist_result=False)
+class NodePreviews:
+    """Runs previews, up to ``max_concurrent`` at a time."""
+
+    def __init__(self, submit: Submit, runner: NodeRunner, max_concurrent: int) -> None:
+        self._submit = submit
+        self._runner = runner
+        self._max_concurrent = max_concurrent
+        self._slots = threading.BoundedSemaphore(max_concurrent)
+
+    async def preview_node(
+        self,
+        node_id: str,
+        node_type: str,
+        node: Mapping[str, JsonValue],
+        input_data: JsonValue,
+    ) -> NodePreview:
+        """Run one node; return the preview with its result or its error.
+
+        Raises:
+            UnknownNodeTypeError: If no handler is registered for ``node_type``.
+            TooManyPreviewsError: If MAX_CONCURRENT_NODE_PREVIEWS nodes run already.
+        """
+        preview = await prepare_preview(self._runner, node_id, node_type, node, input_data)
+        if preview.error is not None:
+            return preview
+
+        async def run() -> None:
+            try:
+                await run_preview(preview)
+            finally:
+                # Here, because the node continues to run if the caller is cancelled.
+                self._slots.release()
+
+        if not self._slots.acquire(blocking=False):
+            raise TooManyPreviewsError(self._max_concurrent)
+        await asyncio.wrap_future(self._submit(run))
+        return preview
+
+
+@flow(name="node-preview", validate_parameters=False, persist_result=False)
 async def node_preview_flow(execution_id: str) -> State[Any]:
-    """Runs the current trial's node. There is no execution: ``execution_id`` is the node's id."""
-    trial = current_preview.get()
+    """Run the node of the current preview. ``execution_id`` is the node's id."""
+    preview = current_preview.get()
     try:
-        trial.result = await trial.runner.run(trial.node, trial.input_data, _ignore_retry)
-    except RetryParkedError as later:
-        # A caller waits for the answer, and a pause may take a day.
-        trial.error = (
-            f"{later.reason} (in an execution, the next attempt starts after a pause of "
-            f"{later.pause_seconds:g} s)"
+        preview.result = await preview.runner.run(preview.node, preview.input_data, _ignore_retry)
+    except RetryParkedError as retry:
+        # The caller waits for the response, and the pause may last a day.
+        preview.error = (
+            f"{retry.reason} (in an execution, the next attempt starts after a pause of "
+            f"{retry.pause_seconds:g} s)"
         )
-        return Failed(message=trial.error)
-    except Exception as error:  # noqa: BLE001 - whatever a handler raises is the answer
-        trial.error = describe(error)
-        return Failed(message=trial.error)
-    return Completed(message=f"Node {execution_id} is done")
+        return Failed(message=preview.error)
+    except Exception as error:  # noqa: BLE001 - the error of the handler is the preview's result
+        preview.error = describe(error)
+        return Failed(message=preview.error)
+    return Completed(message=f"Node {execution_id} completed")
 
 
 async def prepare_preview(
@@ -65,46 +109,44 @@ async def prepare_preview(
     node: Mapping[str, JsonValue],
     input_data: JsonValue,
 ) -> NodePreview:
-    """A trial of ``node`` as the editor has it; its error is set where its config is refused.
+    """Return the preview of a node in the editor's format; an invalid config sets its error.
 
     Raises:
-        UnknownNodeTypeError: no handler is registered for ``node_type``.
+        UnknownNodeTypeError: If no handler is registered for ``node_type``.
     """
     runner.node_types.handler(node_type)
     size = size_within(node, MAX_INLINE_BYTES)
     size = MAX_INLINE_BYTES + 1 if size is None else size
-    return await run_sized(size, _prepared, runner, node_id, node_type, node, input_data)
+    document = {"nodes": [{**node, "id": node_id, "type": node_type}]}
+    fallback = Node(node_id, node_type, node_id, {})
+    parsed, error = await run_sized(size, _parse, runner, document, fallback)
+    return NodePreview(parsed, input_data, runner, error=error)
 
 
-def _prepared(
-    runner: NodeRunner,
-    node_id: str,
-    node_type: str,
-    node: Mapping[str, JsonValue],
-    input_data: JsonValue,
-) -> NodePreview:
+def _parse(
+    runner: NodeRunner, document: Mapping[str, JsonValue], fallback: Node
+) -> tuple[Node, str | None]:
+    """Return the node of a document, and the reasons why it is invalid."""
     try:
-        (parsed,) = parse_document({"nodes": [{**node, "id": node_id, "type": node_type}]}).nodes
-        problems = runner.node_types.check(parsed)
+        (node,) = parse_document(document).nodes
+        problems = runner.node_types.check(node)
     except InvalidDocumentError as error:
-        parsed = Node(node_id, node_type, node_id, {})
-        problems = error.problems
-    refused = "; ".join(problem.detail for problem in problems) or None
-    return NodePreview(parsed, input_data, runner, error=refused)
+        node, problems = fallback, error.problems
+    return node, "; ".join(problem.detail for problem in problems) or None
 
 
-async def run_preview(trial: NodePreview, client: PrefectClient) -> None:
-    """Run a trial's node as a flow; the trial then has its result or its error."""
-    current_preview.set(trial)
+async def run_preview(preview: NodePreview) -> None:
+    """Run the node of a preview as a flow; set its result or its error."""
+    current_preview.set(preview)
     try:
-        state = await run_flow(node_preview_flow, trial.node.id, f"try {trial.node.label}", client)
-    except Exception as error:  # noqa: BLE001 - whatever the client raises without a server
+        state = await run_flow(node_preview_flow, preview.node.id, f"try {preview.node.label}")
+    except Exception as error:  # noqa: BLE001 - the client raises many types without a server
         log.warning("node_preview_failed", reason=f"{type(error).__name__}: {error}")
-        trial.error = "the Prefect server (PREFECT_API_URL) cannot be reached; try again"
+        preview.error = "the Prefect server (PREFECT_API_URL) cannot be reached; try again"
     else:
-        if trial.result is None and trial.error is None:  # Prefect ended it
-            trial.error = state.message or "Prefect ended the trial"
+        if preview.result is None and preview.error is None:  # Prefect ended the flow run.
+            preview.error = state.message or "Prefect ended the preview"
 
 
 async def _ignore_retry(_attempt: int, _error: str) -> None:
-    """A trial has no journal."""
+    """Record nothing, because a preview has no journal."""

@@ -1,10 +1,10 @@
-"""Prefect's engines without a Prefect server.
+"""Embedded Prefect client: runs Prefect's engines without a Prefect server.
 
-Why: Prefect's default is to start a server of its own, a second process on a port that is ready
-after 9 to 15 s, loses runs under load and outlives a SIGKILL of ours. All that the engines need of
-a server is a flow run to be created, read and moved from state to state. `EmbeddedPrefectClient`
-does that in memory: no server, no child process, no port, about 3 ms for a flow of one task.
-Flows, tasks, retries, timeouts, hooks and states are Prefect's own.
+By default, Prefect starts a server in a second process, which is ready after 9 to 15 s, loses runs
+under load, and continues to run after a SIGKILL of the service. The engines only need a server to
+create, read and update flow runs. `EmbeddedPrefectClient` does that in memory, without a child
+process or a port, in about 3 ms for a flow of one task. Prefect's engines still provide flows,
+tasks, retries, timeouts, hooks and states.
 """
 
 import asyncio
@@ -40,9 +40,9 @@ _Client = TypeVar("_Client")
 
 
 class PrefectServerNeededError(RuntimeError):
-    """That part of Prefect works only with a Prefect server.
+    """A part of Prefect works only with a Prefect server.
 
-    A ``RuntimeError``, because that is what Prefect's own fallbacks to local defaults catch.
+    It is a ``RuntimeError``, because Prefect catches that type and uses local defaults.
     """
 
     def __init__(self, what: str) -> None:
@@ -50,7 +50,7 @@ class PrefectServerNeededError(RuntimeError):
 
 
 class _RejectingTransport(httpx.AsyncBaseTransport, httpx.BaseTransport):
-    """The last line: whatever finds a way around the methods below ends here."""
+    """Rejects every request that the methods below do not handle."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         raise PrefectServerNeededError(f"{request.method} {request.url.path}")
@@ -60,37 +60,37 @@ class _RejectingTransport(httpx.AsyncBaseTransport, httpx.BaseTransport):
 
 
 def _httpx_settings() -> dict[str, Any]:
-    # Without certificates: loading them takes 20 ms. With a transport given, httpx uses no proxy.
+    # Without certificates, because loading them takes 20 ms. With a transport, httpx uses no proxy.
     return {"transport": _RejectingTransport(), "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
 
 
-def _refuse_the_rest(client_type: type[_Client]) -> type[_Client]:
-    """Has every API method that ``client_type`` does not define say that it needs a server."""
+def _reject_other_methods(client_type: type[_Client]) -> type[_Client]:
+    """Replace every API method that ``client_type`` does not define by one that raises an error."""
     for name in dir(client_type):
         method = inspect.getattr_static(client_type, name)
         if name.startswith("_") or name in vars(client_type) or not inspect.isfunction(method):
             continue
-        setattr(client_type, name, _refusal(name, method))
+        setattr(client_type, name, _rejection(name, method))
     return client_type
 
 
-def _refusal(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    def refuse(*_args: object, **_kwargs: object) -> NoReturn:
+def _rejection(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def reject(*_args: object, **_kwargs: object) -> NoReturn:
         raise PrefectServerNeededError(f"Prefect's {name}()")
 
-    async def refuse_later(*_args: object, **_kwargs: object) -> NoReturn:
-        refuse()
+    async def reject_async(*_args: object, **_kwargs: object) -> NoReturn:
+        reject()
 
-    later = inspect.iscoroutinefunction(method)
-    return functools.wraps(method)(refuse_later if later else refuse)
+    is_async = inspect.iscoroutinefunction(method)
+    return functools.wraps(method)(reject_async if is_async else reject)
 
 
-@_refuse_the_rest
+@_reject_other_methods
 class EmbeddedPrefectClient(PrefectClient):
-    """Keeps the flow runs that go on in memory and forgets them when they end.
+    """Keeps unfinished flow runs in memory and removes them when they end.
 
-    It holds no connection, so it serves any event loop: Prefect's own worker threads use it too.
-    A flow's own ``retries`` do nothing here: with Prefect they are decided by the server.
+    It has no connection, so every event loop can use it, also those of Prefect's worker threads.
+    The ``retries`` of a flow have no effect here, because Prefect's server implements them.
     """
 
     def __init__(self) -> None:
@@ -98,11 +98,11 @@ class EmbeddedPrefectClient(PrefectClient):
         self._flow_runs: dict[UUID, FlowRun] = {}
 
     def __len__(self) -> int:
-        """How many flow runs it holds."""
+        """Return the number of unfinished flow runs."""
         return len(self._flow_runs)
 
     def __bool__(self) -> bool:
-        """Always true; Prefect tests ``if ctx.client``."""
+        """Return true, because Prefect evaluates ``if ctx.client``."""
         return True
 
     @property
@@ -114,15 +114,15 @@ class EmbeddedPrefectClient(PrefectClient):
 
     @_loop.setter
     def _loop(self, _: object) -> None:
-        """Prefect's constructor sets it."""
+        """Ignore the value that Prefect's constructor sets."""
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Nothing to close, and Prefect's services enter it as well."""
+        """Close nothing, because Prefect's services also enter this client."""
 
-    async def create_flow_run(  # pyright: ignore[reportIncompatibleMethodOverride] - the rest by keyword
+    async def create_flow_run(  # pyright: ignore[reportIncompatibleMethodOverride] - other arguments by keyword
         self,
         flow: Flow[..., Any],
         name: str | None = None,
@@ -133,7 +133,7 @@ class EmbeddedPrefectClient(PrefectClient):
         state: State[Any] | None = None,
         **_infrastructure: object,
     ) -> FlowRun:
-        """A new flow run, ``Pending`` or in the given state."""
+        """Create a flow run, ``Pending`` or in the given state."""
         if parent_task_run_id is not None:
             raise PrefectServerNeededError("a flow within a flow")
         run_id = uuid4()
@@ -159,7 +159,7 @@ class EmbeddedPrefectClient(PrefectClient):
         return flow_run
 
     async def read_flow_run(self, flow_run_id: UUID) -> FlowRun:
-        """The flow run, if it still goes on."""
+        """Return an unfinished flow run."""
         flow_run = self._flow_runs.get(flow_run_id)
         if flow_run is None:
             raise PrefectServerNeededError(f"to read flow run {flow_run_id}, which is not running,")
@@ -168,7 +168,7 @@ class EmbeddedPrefectClient(PrefectClient):
     async def update_flow_run(  # pyright: ignore[reportIncompatibleMethodOverride] - by keyword only
         self, flow_run_id: UUID, **changes: Any
     ) -> httpx.Response:
-        """Changes the fields that are given of a flow run that goes on."""
+        """Set fields of an unfinished flow run."""
         flow_run = await self.read_flow_run(flow_run_id)
         for field, value in changes.items():
             if value is not None:
@@ -176,7 +176,7 @@ class EmbeddedPrefectClient(PrefectClient):
         return httpx.Response(204)
 
     async def set_flow_run_name(self, flow_run_id: UUID, name: str) -> httpx.Response:
-        """Renames a flow run that goes on."""
+        """Rename an unfinished flow run."""
         return await self.update_flow_run(flow_run_id, name=name)
 
     async def set_flow_run_state(
@@ -185,7 +185,7 @@ class EmbeddedPrefectClient(PrefectClient):
         state: State[Any],
         force: bool = False,  # noqa: ARG002, FBT001, FBT002 - Prefect's signature
     ) -> OrchestrationResult[Any]:
-        """Accepts every state; after a terminal one the flow run is forgotten."""
+        """Accept every state; remove the flow run after a final one."""
         run_id = flow_run_id if isinstance(flow_run_id, UUID) else UUID(flow_run_id)
         state.state_details.flow_run_id = run_id
         flow_run = self._flow_runs.get(run_id)
@@ -201,24 +201,24 @@ class EmbeddedPrefectClient(PrefectClient):
             status=SetStateStatus.ACCEPT, state=state, details=StateAcceptDetails()
         )
 
-    async def increment_concurrency_slots_with_lease(  # pyright: ignore[reportIncompatibleMethodOverride] - whatever is asked
+    async def increment_concurrency_slots_with_lease(  # pyright: ignore[reportIncompatibleMethodOverride] - arguments do not matter
         self, *_: object, **__: object
     ) -> httpx.Response:
-        """No limits: what Prefect asks for before each task run that has tags."""
+        """Return no limits; Prefect requests them before each task run with tags."""
         return httpx.Response(200, json={"lease_id": str(uuid4()), "limits": []})
 
     async def read_server_default_result_storage(self) -> ServerDefaultResultStorage:
-        """None, so Prefect takes the local one of its settings."""
+        """Return no storage, so that Prefect uses the local one of its settings."""
         return ServerDefaultResultStorage()
 
-    def forget(self, flow_run_id: UUID) -> None:
-        """Drops a flow run that will not go on."""
+    def remove(self, flow_run_id: UUID) -> None:
+        """Remove a flow run."""
         self._flow_runs.pop(flow_run_id, None)
 
 
-@_refuse_the_rest
+@_reject_other_methods
 class EmbeddedSyncPrefectClient(SyncPrefectClient):
-    """For synchronous tasks called within a handler; their engine asks it for nothing."""
+    """Client of synchronous tasks that a handler calls; their engine sends no requests."""
 
     def __init__(self) -> None:
         super().__init__(EMBEDDED_API_URL, httpx_settings=_httpx_settings())
@@ -227,8 +227,8 @@ class EmbeddedSyncPrefectClient(SyncPrefectClient):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing to close."""
+        """Close nothing."""
 
     def read_server_default_result_storage(self) -> ServerDefaultResultStorage:
-        """None, so Prefect takes the local one of its settings."""
+        """Return no storage, so that Prefect uses the local one of its settings."""
         return ServerDefaultResultStorage()

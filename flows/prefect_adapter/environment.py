@@ -1,13 +1,13 @@
-"""Prefect's settings, decided before Prefect is imported: it reads them while it is imported.
+"""Prefect environment: writes Prefect's settings to the environment before Prefect is imported.
 
-Only our own settings say where Prefect's API is. What a user has for Prefect elsewhere (a profile
-with Cloud's URL in ``~/.prefect`` or in ``PREFECT_HOME``, ``prefect.toml``, ``pyproject.toml`` or
-``.env`` in the working directory) has a lower priority than the environment that is written here.
+Only the settings of this service define the URL of Prefect's API. A user's own settings for Prefect
+(a profile in ``~/.prefect`` or in ``PREFECT_HOME``, ``prefect.toml``, ``pyproject.toml`` or
+``.env`` in the working directory) have a lower priority than the environment.
 
-Nothing calls home: no usage statistics (the SDK's and the server's), no version check, no tracing
-labels, no metrics port.
+Prefect sends no usage statistics, checks no versions, adds no tracing labels and opens no metrics
+port.
 
-This module does not import Prefect.
+This module does not import Prefect, because Prefect reads its settings when it is imported.
 """
 
 import logging
@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 EMBEDDED_API_URL = "http://127.0.0.1:1/api"
-"""Where nobody listens. An empty URL would make Prefect start a server of its own."""
+"""A URL without a server. With an empty URL, Prefect would start a server."""
 
 _ALWAYS = {
     "DO_NOT_TRACK": "1",
@@ -25,27 +25,27 @@ _ALWAYS = {
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
     "PREFECT_CLIENT_METRICS_ENABLED": "false",
-    # Two spellings of one setting: Prefect's default profile knows the first, older ones the other.
+    # One setting with two names: the second one is for older versions of Prefect's profile.
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
 }
 
-_SHIP_LOGS = "PREFECT_LOGGING_TO_API_ENABLED"
+_LOGGING_TO_API = "PREFECT_LOGGING_TO_API_ENABLED"
 
 _ENGINE_FILES = tuple(
-    os.path.join("prefect", name)  # noqa: PTH118 - compared with the text of ``LogRecord.pathname``
+    os.path.join("prefect", name)  # noqa: PTH118 - compared with the string ``LogRecord.pathname``
     for name in ("flow_engine.py", "task_engine.py", "transactions.py")
 )
 _RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine")
-_WORTH_READING = ("An error was encountered", "Error encountered")
+_ERROR_MESSAGES = ("An error was encountered", "Error encountered")
 
 
 class _EngineLogFilter(logging.Filter):
-    """Drops what Prefect's engines say of each run; a handler's own lines pass.
+    """Drops the log messages of Prefect's engines about each run; messages of handlers pass.
 
-    Both are logged by the same loggers, so the file of the caller tells them apart. What the
-    engines say of a broken hook or retry condition passes too: nobody else reports it. With
-    ``PREFECT_LOGGING_LEVEL=DEBUG`` everything passes.
+    Both use the same loggers, so the file of the caller distinguishes them. Messages about a
+    failed hook or retry condition also pass, because no other module logs them. With
+    ``PREFECT_LOGGING_LEVEL=DEBUG``, every message passes.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -53,51 +53,52 @@ class _EngineLogFilter(logging.Filter):
             return True
         if logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
             return True
-        return str(record.msg).startswith(_WORTH_READING)
+        return str(record.msg).startswith(_ERROR_MESSAGES)
 
 
 def is_embedded(api_url: str | None) -> bool:
-    """Whether that setting means no Prefect server.
+    """Return whether ``api_url`` means that there is no Prefect server.
 
-    ``EMBEDDED_API_URL`` means it too: `prepare_prefect` writes it to ``PREFECT_API_URL``, the
-    variable that our own setting is read from as well, here or in a child process.
+    ``EMBEDDED_API_URL`` also means that, because `prepare_prefect` writes it to
+    ``PREFECT_API_URL``, from which a child process reads its setting.
     """
     return not api_url or api_url == EMBEDDED_API_URL
 
 
 def prepare_prefect(api_url: str | None, home: Path) -> None:
-    """Writes Prefect's settings to the environment; may be called again, also with other values.
+    """Write Prefect's settings to the environment.
 
-    Call it before anything imports Prefect. Where Prefect is imported already, its process-wide
-    settings are read anew.
+    Call it before Prefect is imported. If Prefect is already imported, its process-wide settings
+    are read again.
 
     Args:
         api_url: the API of a Prefect server (``http://host:4200/api``), or ``None`` for embedded.
-        home: the directory for Prefect's files; made if need be.
+        home: the directory for Prefect's files; it is created if it does not exist.
     """
     home = home.expanduser().resolve()
-    with suppress(OSError):  # A read-only disk: nothing is kept there while results are not.
+    # A read-only disk is sufficient, because Prefect stores no results.
+    with suppress(OSError):
         home.mkdir(parents=True, exist_ok=True)
     embedded = is_embedded(api_url)
     os.environ.update(_ALWAYS)
     os.environ["PREFECT_API_URL"] = EMBEDDED_API_URL if embedded else str(api_url).rstrip("/")
     os.environ["PREFECT_HOME"] = str(home)
-    # A file that is not there: profiles in ``home`` do not count either.
+    # A file that does not exist, so that profiles in ``home`` are ignored.
     os.environ["PREFECT_PROFILES_PATH"] = str(home / "no-profiles.toml")
     os.environ.pop("PREFECT_PROFILE", None)
     if embedded:
-        os.environ[_SHIP_LOGS] = "false"
+        os.environ[_LOGGING_TO_API] = "false"
     else:
-        os.environ.setdefault(_SHIP_LOGS, "false")
+        os.environ.setdefault(_LOGGING_TO_API, "false")
     _silence_engines()
     if "prefect.context" in sys.modules:
-        from prefect.context import refresh_global_settings_context  # noqa: PLC0415 - see above
+        from prefect.context import refresh_global_settings_context  # noqa: PLC0415 - Prefect is imported already
 
         refresh_global_settings_context()
 
 
 def _silence_engines() -> None:
-    """Filters on loggers outlive Prefect's logging setup, which replaces handlers and levels."""
+    """Add filters to the run loggers; Prefect's logging setup replaces only handlers and levels."""
     for name in _RUN_LOGGERS:
         logger = logging.getLogger(name)
         if not any(isinstance(known, _EngineLogFilter) for known in logger.filters):

@@ -1,7 +1,7 @@
-"""Flow runs on Prefect's engines, embedded or with a Prefect server; the same for both.
+"""Flow runs: runs flows on Prefect's engines, embedded or with a Prefect server.
 
-With the address of a Prefect server these functions use Prefect's own client, and its UI shows
-every run; without one they use `EmbeddedPrefectClient`.
+With the URL of a Prefect server, these functions use Prefect's client, and its UI shows every run.
+Without one, they use `EmbeddedPrefectClient`.
 """
 
 import asyncio
@@ -16,10 +16,7 @@ from uuid import UUID
 import anyio
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import (
-    FlowRun,
-    State,
-)
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import AsyncClientContext, SettingsContext, SyncClientContext
 from prefect.events.clients import NullEventsClient
 from prefect.events.worker import EventsWorker
@@ -34,25 +31,29 @@ from flows.prefect_adapter.client import EmbeddedPrefectClient, EmbeddedSyncPref
 from flows.prefect_adapter.environment import EMBEDDED_API_URL, is_embedded
 
 _EVENTS_DRAIN_TIMEOUT_SECONDS = 5.0
+"""Timeout for Prefect's worker threads to send their events."""
+
 _CLEANUP_TIMEOUT_SECONDS = 5.0
+"""Timeout for a request that ends a flow run on a server."""
 
 
 @asynccontextmanager
 async def prefect_context(api_url: str | None) -> AsyncGenerator[PrefectClient, None]:
-    """Everything Prefect's engines look for, for all flows of this event loop.
+    """Set the context that Prefect's engines use for all flows of this event loop.
 
     Enter it once, in the thread and loop of the flows, after `prepare_prefect` with the same
-    ``api_url``; start the flows' tasks inside it, or with a copy of its ``contextvars`` context.
-    The loop should not be the main thread's: there Prefect takes over SIGTERM while a flow runs.
+    ``api_url``. Start the tasks of the flows inside it, or in a copy of its ``contextvars``
+    context. Use another thread than the main thread, because there Prefect replaces the SIGTERM
+    handler while a flow runs.
 
     Yields:
-        the client for `run_flow`.
+        the client, which `run_flow` finds in the context.
 
     Raises:
-        RuntimeError: `prepare_prefect` was not called, or with another ``api_url``.
+        RuntimeError: If `prepare_prefect` was not called with the same ``api_url``.
     """
     embedded = is_embedded(api_url)
-    # A heartbeat is a thread for each flow run, and tells nobody anything without a server.
+    # Without heartbeats, because each is a thread that only informs a server.
     settings = Settings(flows=FlowsSettings(heartbeat_frequency=None)) if embedded else Settings()
     expected = EMBEDDED_API_URL if embedded else str(api_url).rstrip("/")
     if settings.api.url != expected:
@@ -75,43 +76,49 @@ async def prefect_context(api_url: str | None) -> AsyncGenerator[PrefectClient, 
             sync_context = SyncClientContext()
             context = await stack.enter_async_context(AsyncClientContext.get_or_create())
         stack.enter_context(sync_context)
-        # Started here, because it keeps the context it is started in: else a flow run's.
+        # Started here, because it keeps the context of its start, which must not be a flow run's.
         EventsWorker.instance()
         yield context.client
 
 
 async def _drain_events() -> None:
-    """Lets Prefect's worker threads send what they have, for a few seconds."""
-    waiting = EventsWorker.drain_all(timeout=_EVENTS_DRAIN_TIMEOUT_SECONDS, at_exit=False)
-    if inspect.isawaitable(waiting):
-        await waiting
+    """Wait until Prefect's worker threads have sent their events, up to the timeout."""
+    pending = EventsWorker.drain_all(timeout=_EVENTS_DRAIN_TIMEOUT_SECONDS, at_exit=False)
+    if inspect.isawaitable(pending):
+        await pending
 
 
-def require_prefect_context() -> None:
-    """Raises ``RuntimeError`` outside of `prefect_context`: Prefect would look for a server."""
+def require_prefect_context() -> PrefectClient:
+    """Return the client of `prefect_context`.
+
+    Raises:
+        RuntimeError: If the caller is outside of it, because Prefect would start a server then.
+    """
     context = AsyncClientContext.get()
     if context is None or context.client.loop is not asyncio.get_running_loop():
         raise RuntimeError("this must run inside prefect_context(), in its event loop")
+    return context.client
 
 
 def local_result_storage(flow: Flow[..., Any], home: Path) -> None:
-    """Has ``flow`` and its tasks not ask a server where results go. They are not kept anyway.
+    """Set a local result storage, so that ``flow`` requests none from a server.
 
-    The decorator's own ``result_storage`` takes only what a server has saved before.
+    Results are not stored. The decorator's ``result_storage`` accepts only blocks that a server
+    has saved.
     """
     flow.result_storage = _LocalResultStorage(basepath=str(home.resolve() / "results"))
 
 
 class _LocalResultStorage(LocalFileSystem):
-    """Prefect's own, spared the disk: 6 % of an execution's time.
+    """Prefect's local storage without disk access, which took 6 % of the time of an execution.
 
-    Prefect asks twice for the path of every result, kept or not, and resolves it each time.
+    Prefect computes the path of every result twice and resolves it each time.
     """
 
-    _block_type_slug = "workflow-service-results"  # else it would take its parent's place
+    _block_type_slug = "workflow-service-results"  # so that it does not replace its parent class
 
     def _resolve_path(self, path: str) -> Path:
-        if path and path.isalnum():  # as Prefect names results: there is nothing to resolve
+        if path and path.isalnum():  # the format of Prefect's result names needs no resolution
             return Path(f"{self.basepath}/{path}")
         return super()._resolve_path(path)
 
@@ -120,28 +127,25 @@ async def run_flow(
     flow: Flow[..., Any],
     execution_id: str,
     name: str,
-    client: PrefectClient,
     on_created: Callable[[str], Awaitable[None]] | None = None,
 ) -> State[Any]:
-    """Runs ``flow(execution_id=…)`` as a flow run called ``name`` and returns its last state.
+    """Run ``flow(execution_id=…)`` as a flow run called ``name``; return its final state.
 
-    A flow that fails does not raise; neither does Prefect's engine when the server refuses a state
-    or is gone: the state is then ``Crashed``. The journal says what the execution came to.
+    A failed flow raises no exception, and neither does an unavailable Prefect server: the state is
+    ``Crashed`` then. The journal contains the result of the execution.
 
     Args:
-        flow: the flow; it takes ``execution_id`` alone, for its parameters go to the server.
-        execution_id: what it is called with.
-        name: the flow run's name.
-        client: what `prefect_context` gave.
-        on_created: is told the flow run's id before the flow starts; if it raises, the flow does
-            not start.
+        flow: the flow; ``execution_id`` is its only parameter, because a server stores them.
+        execution_id: the argument of the flow.
+        name: the name of the flow run.
+        on_created: called with the id of the flow run before the flow starts; if it raises an
+            exception, the flow does not start.
 
     Raises:
-        asyncio.CancelledError: the surrounding task was cancelled, and the flow did not handle it.
-        Exception: the flow run could not be created (a Prefect server that is not there), or
-            ``on_created`` raised.
+        asyncio.CancelledError: If the surrounding task was cancelled, and the flow did not return.
+        Exception: If the flow run could not be created, or ``on_created`` raised it.
     """
-    require_prefect_context()
+    client = require_prefect_context()
     parameters = {"execution_id": execution_id}
     flow_run = await client.create_flow_run(flow, name=name, parameters=parameters, state=Pending())
     try:
@@ -154,7 +158,7 @@ async def run_flow(
         return await _drive(flow, flow_run, parameters)
     finally:
         if isinstance(client, EmbeddedPrefectClient):
-            client.forget(flow_run.id)
+            client.remove(flow_run.id)
 
 
 async def _drive(flow: Flow[..., Any], flow_run: FlowRun, parameters: dict[str, Any]) -> State[Any]:
@@ -162,17 +166,20 @@ async def _drive(flow: Flow[..., Any], flow_run: FlowRun, parameters: dict[str, 
         state: object = await run_flow_async(
             flow, flow_run=flow_run, parameters=parameters, return_type="state"
         )
-    except (Abort, Pause) as signal:  # Not ``Exception``: they would end the thread's loop.
+    except (
+        Abort,
+        Pause,
+    ) as signal:  # They do not derive from ``Exception``.
         return Crashed(message=f"Prefect's server ended the flow run: {signal}")
-    except Exception as error:  # noqa: BLE001 - whatever the client raises when the server is gone
+    except Exception as error:  # noqa: BLE001 - the client raises many types without a server
         return Crashed(message=f"Prefect's engine failed: {error!r}", data=error)
     if not isinstance(state, State):
-        raise TypeError(f"Prefect returned no state but {type(state).__name__}")
+        raise TypeError(f"Prefect returned {type(state).__name__} instead of a state")
     return cast("State[Any]", state)
 
 
 async def _abandon(client: PrefectClient, flow_run_id: UUID) -> None:
-    """Has a flow run that never starts not stay ``Pending`` on a server for ever."""
+    """Set a flow run that never starts to ``Crashed``, so that it is not pending forever."""
     with (
         anyio.move_on_after(_CLEANUP_TIMEOUT_SECONDS, shield=True),
         suppress(Exception),
@@ -181,13 +188,16 @@ async def _abandon(client: PrefectClient, flow_run_id: UUID) -> None:
         await client.set_flow_run_state(flow_run_id, state, force=True)
 
 
-async def crash_flow_run(client: PrefectClient, flow_run_id: str) -> None:
-    """Marks a flow run whose process died ``Crashed``: on a server it would be running for ever.
+async def crash_flow_run(flow_run_id: str) -> None:
+    """Set the flow run of a crashed process to ``Crashed``, because a server keeps it running.
 
-    A server that is not there is no reason to stop: the journal says how the execution goes.
+    Errors of the server are ignored, because the journal contains the state of the execution.
     """
+    client = require_prefect_context()
     with suppress(Exception):
         flow_run = await client.read_flow_run(UUID(flow_run_id))
         if flow_run.state is None or not flow_run.state.is_final():
-            state = Crashed(message="The process that ran it died; another goes on with it")
+            state = Crashed(
+                message="The process of this flow run crashed; another one continues the execution"
+            )
             await client.set_flow_run_state(flow_run.id, state, force=True)

@@ -1,4 +1,4 @@
-"""Housekeeping beside the executions: in small bites it forgets old ones and settles open calls."""
+"""Maintenance: deletes old executions and repairs orphaned calls, in small batches."""
 
 import asyncio
 
@@ -10,18 +10,28 @@ from engine.errors import StorageError
 log = structlog.get_logger()
 
 DEFAULT_DAYS = 30.0
+"""Maximum age of finished executions in a database that the service created, in days. In any other
+database, everything is kept by default."""
+
 DEFAULT_COUNT = 10_000
-"""What a database of the service's own making keeps; any other keeps everything by default."""
+"""Maximum number of finished executions in a database that the service created."""
+
 MAINTENANCE_INTERVAL_SECONDS = 1.0
+"""Interval between two rounds, in seconds."""
+
 BATCH_PAUSE_SECONDS = 0.05
-"""Between two bites, so that executions get their turn at the database."""
+"""Pause between two batches, in seconds, so that executions can use the database."""
 
 
 async def run_maintenance_forever(
     database: Database, days: float | None, count: int | None
 ) -> None:
-    """Forgets what is older or more than is kept, and tells those who wait for what is no more, for
-    as long as the service runs.
+    """Delete executions beyond the retention limits and repair orphaned calls.
+
+    Args:
+        database: the database.
+        days: the maximum age of finished executions, in days.
+        count: the maximum number of finished executions.
     """
     defaults = days is None and count is None
     while True:
@@ -29,17 +39,17 @@ async def run_maintenance_forever(
             if defaults and await database.retention.created_by_service():
                 days, count = DEFAULT_DAYS, DEFAULT_COUNT
             defaults = False
-            forgotten = 0
+            deleted = 0
             if days is not None or count is not None:
-                while bite := await database.retention.delete_expired(days, count):
-                    forgotten += bite
+                while batch := await database.retention.delete_expired(days, count):
+                    deleted += batch
                     await asyncio.sleep(BATCH_PAUSE_SECONDS)
             more = True
             while more:
                 more = await database.retention.vacuum()
                 await asyncio.sleep(BATCH_PAUSE_SECONDS)
-            if forgotten:
-                log.info("executions_pruned", count=forgotten)
+            if deleted:
+                log.info("executions_pruned", count=deleted)
             await database.retention.delete_expired_keys()
             if settled := await database.child_executions.sweep():
                 log.warning("orphaned_calls_repaired", count=settled)

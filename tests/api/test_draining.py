@@ -19,7 +19,7 @@ def stop_between(service: RunningService, gates: Gates) -> str:
     """Stop the service while both gates run; ``a`` ends first, then ``b``."""
     execution_id = service.start(TWO_BRANCHES)
     gates.wait_for("a", "b")
-    control = service.app.state.services.worker._active[execution_id]
+    control = service.app.state.services.worker._state.active[execution_id]
     service._server.should_exit = True
     wait_until(lambda: control.draining)
     query = "SELECT status FROM execution_logs WHERE executionId=? AND nodeId='a'"

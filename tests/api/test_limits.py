@@ -90,7 +90,7 @@ def test_flows_whose_loop_died_get_a_new_one(tmp_path: Path, gates: Gates) -> No
     with RunningService(tmp_path, PROBE_TYPES, lease_seconds=1) as service:
         execution_id = service.start(GATE)
         gates.wait_for("gate")
-        service.app.state.services.worker._loop.call_soon_threadsafe(die)
+        service.app.state.services.worker._thread.call(die)
         gates.open("gate")
         assert service.ended(execution_id)["status"] == "completed"
         assert service.run(document(node("n", "trigger")))["status"] == "completed"

@@ -319,5 +319,5 @@ def test_with_force_what_runs_is_stopped_and_deleted(service: RunningService, ga
     assert service.http.delete(f"{WORKFLOWS}/w", params={"force": True}).status_code == 204
     problem_of(service.http.get(f"/api/executions/{execution}"), 404)
     assert wait_until(lambda: gates.left) == ["g"]
-    wait_until(lambda: not service.app.state.services.worker._active)
+    wait_until(lambda: not service.app.state.services.worker._state.active)
     assert service.run(line(2))["status"] == "completed"

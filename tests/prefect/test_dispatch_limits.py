@@ -75,6 +75,7 @@ from pathlib import Path
 from flows.prefect_adapter.environment import prepare_prefect
 prepare_prefect(None, Path(sys.argv[1]))
 from prefect import task
+from flows.nodes.attempts import AttemptPolicy, Attempts
 from flows.nodes.prefect_task import run_handler
 from flows.prefect_adapter.runs import prefect_context
 
@@ -88,8 +89,8 @@ async def never(attempt, error):
 async def main():
     async with prefect_context(None):
         try:
-            await run_handler(stuck, {"id": "a"}, None, retries=None, delays=(),
-                              timeout_seconds=0.1, on_retry=never)
+            policy = AttemptPolicy(timeout_seconds=0.1)
+            await run_handler(stuck, {"id": "a"}, None, policy, Attempts(never))
         except Exception as error:
             print(error)
 
@@ -244,8 +245,8 @@ async def test_cancelled_in_the_middle_the_flow_run_ends_cancelled(kind):
             current.uncancel()
             return Cancelled(message="on request")
 
-    async with prefect_context(None) as client:
-        running = asyncio.create_task(run_flow(body, "e", "n", client))
+    async with prefect_context(None):
+        running = asyncio.create_task(run_flow(body, "e", "n"))
         await asyncio.to_thread(started.wait, 10)
         await asyncio.sleep(0.02)
         running.cancel()

@@ -10,6 +10,7 @@ from prefect.utilities import collections
 
 from engine.errors import NodeError
 from flows.nodes import prefect_task
+from flows.nodes.attempts import AttemptPolicy
 from flows.prefect_adapter.runs import prefect_context
 from tests.support.prefect_nodes import NODE, Retries, handle, run, this_task_run
 
@@ -262,9 +263,9 @@ def test_variants_are_made_once():
     async def handler(node, input_data):
         """Never run."""
 
-    first = prefect_task._variant(handler, 2, (1.0,), None, str)
-    assert prefect_task._variant(handler, 2, (1.0,), None, str) is first
-    assert prefect_task._variant(handler, 3, (1.0,), None, str) is not first
+    first = prefect_task._variant(handler, AttemptPolicy(2, (1.0,)), str)
+    assert prefect_task._variant(handler, AttemptPolicy(2, (1.0,)), str) is first
+    assert prefect_task._variant(handler, AttemptPolicy(3, (1.0,)), str) is not first
     assert prefect_task._variant.cache_info().maxsize is not None
 
 

@@ -99,9 +99,9 @@ def close_the_network(monkeypatch):
 
 async def test_the_engines_call_exactly_these_methods(monkeypatch):
     called = record_calls(monkeypatch)
-    async with embedded() as client:
+    async with embedded():
         with tags(f"tag-{uuid4()}"):  # Prefect remembers for 5 s that a tag has no limit
-            state = await run_flow(one_of_each, "e", "n", client)
+            state = await run_flow(one_of_each, "e", "n")
     assert state.is_completed(), state.message
     assert called == {
         "create_flow_run",
@@ -115,9 +115,9 @@ async def test_the_engines_call_exactly_these_methods(monkeypatch):
 async def test_flows_run_with_the_network_closed_and_without_processes(monkeypatch):
     close_the_network(monkeypatch)
     before = threading.active_count()
-    async with embedded() as client:
+    async with embedded():
         for number in range(5):
-            state = await run_flow(one_of_each, f"e{number}", "n", client)
+            state = await run_flow(one_of_each, f"e{number}", "n")
             assert state.is_completed(), state.message
         # Prefect's loop thread, its events worker and one for the set of tags; none for each run.
         assert threading.active_count() - before <= 5
@@ -139,8 +139,8 @@ async def test_a_flow_run_has_the_name_the_id_and_the_parameters_it_was_given():
     async def on_created(flow_run_id):
         seen["told"] = flow_run_id
 
-    async with embedded() as client:
-        await run_flow(named, "e-1", "My workflow e-1", client, on_created)
+    async with embedded():
+        await run_flow(named, "e-1", "My workflow e-1", on_created)
     assert seen["told"] == seen["id"]
     assert (seen["name"], seen["flow"], seen["parameter"], seen["run_count"]) == (
         "My workflow e-1",
@@ -161,7 +161,7 @@ async def test_whatever_becomes_of_a_flow_its_state_is_returned_and_it_is_forgot
         return Cancelled() if execution_id == "cancelled" else Completed()
 
     async with embedded() as client:
-        state = await run_flow(body, ending, "n", client)
+        state = await run_flow(body, ending, "n")
         assert len(client) == 0
     expected = "failed" if ending == "raises" else ending
     assert state.type.value.lower() == expected
@@ -178,7 +178,7 @@ async def test_the_client_holds_no_flow_run_after_two_hundred():
 
     async with embedded() as client:
         for number in range(200):
-            await run_flow(held_flow, str(number), "n", client)
+            await run_flow(held_flow, str(number), "n")
         assert len(client) == 0
     assert set(held) == {1}
 
@@ -204,9 +204,7 @@ async def test_a_hundred_flows_of_ten_tasks_at_once_all_complete():
         assert results == [2 * n for n in range(10)]
 
     async with embedded() as client:
-        states = await asyncio.gather(
-            *(run_flow(many, str(number), "n", client) for number in range(100))
-        )
+        states = await asyncio.gather(*(run_flow(many, str(number), "n") for number in range(100)))
         assert len(client) == 0
     assert all(state.is_completed() for state in states)
 
@@ -225,9 +223,9 @@ async def test_hooks_of_flows_fire():
         if execution_id == "bad":
             raise ValueError("bad")
 
-    async with embedded() as client:
-        await run_flow(hooked, "good", "first", client)
-        await run_flow(hooked, "bad", "second", client)
+    async with embedded():
+        await run_flow(hooked, "good", "first")
+        await run_flow(hooked, "bad", "second")
     assert fired == [("completed", "first", "Completed"), ("failed", "second", "Failed")]
 
 
@@ -261,8 +259,8 @@ async def test_a_handlers_own_log_lines_are_seen_and_the_engines_are_not(caplog)
             await fails()
 
     with caplog.at_level(logging.INFO):
-        async with embedded() as client:
-            await run_flow(speaking, "e-7", "n", client)
+        async with embedded():
+            await run_flow(speaking, "e-7", "n")
     messages = [r.getMessage() for r in caplog.records if r.name.startswith("prefect.")]
     assert [m for m in messages if "hook" not in m] == [
         "flow e-7",
@@ -282,7 +280,7 @@ async def test_cancelled_in_the_middle_and_not_handled_it_is_raised_and_forgotte
         await asyncio.Event().wait()
 
     async with embedded() as client:
-        running = asyncio.create_task(run_flow(endless, "e", "n", client))
+        running = asyncio.create_task(run_flow(endless, "e", "n"))
         await started.wait()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -309,7 +307,7 @@ async def test_a_flow_whose_id_cannot_be_written_down_does_not_start(monkeypatch
 
     async with embedded() as client:
         with pytest.raises(LookupError, match="the lease is lost"):
-            await run_flow(never, "e", "n", client, lost)
+            await run_flow(never, "e", "n", lost)
         assert len(client) == 0
     assert states == ["Crashed"]  # not Pending for ever, where there is a server
 
@@ -321,7 +319,7 @@ async def test_a_server_that_refuses_or_is_gone_makes_a_crashed_state(monkeypatc
 
     async with embedded() as client:
         monkeypatch.setattr(EmbeddedPrefectClient, "set_flow_run_state", refuse)
-        state = await run_flow(one_of_each, "e", "n", client)
+        state = await run_flow(one_of_each, "e", "n")
         assert len(client) == 0
     assert state.is_crashed()
     assert str(error) in (state.message or "")
@@ -354,8 +352,8 @@ async def test_a_flow_within_a_flow_says_that_it_needs_a_server():
     async def outer(execution_id):
         await inner()
 
-    async with embedded() as client:
-        state = await run_flow(outer, "e", "n", client)
+    async with embedded():
+        state = await run_flow(outer, "e", "n")
     assert state.is_failed()
     assert "needs a Prefect server (set PREFECT_API_URL)" in (state.message or "")
 
@@ -363,7 +361,7 @@ async def test_a_flow_within_a_flow_says_that_it_needs_a_server():
 async def test_outside_of_the_context_nothing_looks_for_a_server(monkeypatch):
     close_the_network(monkeypatch)
     with pytest.raises(RuntimeError, match="inside prefect_context"):
-        await run_flow(one_of_each, "e", "n", EmbeddedPrefectClient())
+        await run_flow(one_of_each, "e", "n")
 
 
 def test_in_a_thread_of_its_own_the_process_keeps_its_sigterm_handler():
@@ -375,10 +373,10 @@ def test_in_a_thread_of_its_own_the_process_keeps_its_sigterm_handler():
         return await double(4)
 
     async def main():
-        async with embedded() as client:
+        async with embedded():
             context = contextvars.copy_context()
             # As the runner does it: work comes from elsewhere, with a copy of the context.
-            run = run_flow(threaded, "e", "n", client)
+            run = run_flow(threaded, "e", "n")
             return await asyncio.get_running_loop().create_task(run, context=context)
 
     def mine(*_):

@@ -20,8 +20,8 @@ async def test_a_result_that_is_to_be_kept_lies_in_our_home(tmp_path):
         await outside()
 
     local_result_storage(keeps, tmp_path)
-    async with prefect_context(None) as client:
-        state = await run_flow(keeps, "e1", "keeps", client)
+    async with prefect_context(None):
+        state = await run_flow(keeps, "e1", "keeps")
     assert state.is_failed()
     assert "outside of the base path" in (state.message or "")
     assert any((tmp_path / "results").iterdir())

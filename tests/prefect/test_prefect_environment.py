@@ -71,7 +71,7 @@ async def small(execution_id: str):
 async def main():
     async with prefect_context(None) as client:
         settings = get_current_settings()
-        state = await run_flow(small, "e", "n", client)
+        state = await run_flow(small, "e", "n")
         print(settings.api.url, settings.api.key, state.name)
 
 asyncio.run(main())

@@ -21,6 +21,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from engine.document import Node
 from engine.errors import NodeError
+from flows.nodes.attempts import AttemptPolicy, Attempts
 from flows.nodes.node_runner import NodeRunner
 from flows.nodes.prefect_task import run_handler
 from flows.prefect_adapter.environment import prepare_prefect
@@ -76,11 +77,12 @@ def compute(node, input_data):
 
 @flow(name="workflow", validate_parameters=False, persist_result=False)
 async def workflow(execution_id):
-    options = {"retries": 0, "delays": (), "timeout_seconds": 30, "on_retry": no_retry}
+    policy = AttemptPolicy(retries=0, timeout_seconds=30)
     first = {"id": "n1", "label": "Get the page"}
     try:
-        await run_handler(fetch, first, execution_id, **options)
-        await run_handler(compute, {"id": "n2", "label": "Add up"}, None, **options)
+        await run_handler(fetch, first, execution_id, policy, Attempts(no_retry))
+        second = {"id": "n2", "label": "Add up"}
+        await run_handler(compute, second, None, policy, Attempts(no_retry))
     except NodeError as error:
         return Failed(message=str(error))
     except asyncio.CancelledError:
@@ -136,7 +138,7 @@ async def test_the_server_knows_name_state_and_task_runs(
 
     async with prefect_context(tracked) as client:
         name = f"My workflow {execution_id}"
-        running = asyncio.create_task(run_flow(workflow, execution_id, name, client, on_created))
+        running = asyncio.create_task(run_flow(workflow, execution_id, name, on_created))
         if execution_id == "waits":
             await asyncio.to_thread(waiting.wait, 20)
             running.cancel()
@@ -166,7 +168,7 @@ async def test_the_handlers_log_lines_are_shipped_where_the_user_asks_for_it(
         told.append(flow_run_id)
 
     async with prefect_context(server) as client:
-        await run_flow(workflow, "logs", "logs", client, on_created)
+        await run_flow(workflow, "logs", "logs", on_created)
     async with prefect_context(server) as client:  # leaving it has sent what there was
         logs = LogFilter(flow_run_id=LogFilterFlowRunId(any_=told))
         messages = [line.message for line in await client.read_logs(log_filter=logs)]
@@ -182,7 +184,7 @@ async def test_a_flow_run_that_is_not_started_does_not_stay_pending(tracked):
 
     async with prefect_context(tracked) as client:
         with pytest.raises(LookupError):
-            await run_flow(workflow, "never", "never", client, lost)
+            await run_flow(workflow, "never", "never", lost)
         assert (await client.read_flow_run(told[0])).state_name == "Crashed"
 
 
@@ -212,7 +214,7 @@ async def test_a_secret_block_of_the_server_is_a_secret_and_the_server_is_not_to
 ):
     local_result_storage(with_a_block, tmp_path)
     async with prefect_context(tracked) as client:
-        state = await run_flow(with_a_block, "e", "tells", client)
+        state = await run_flow(with_a_block, "e", "tells")
         assert state.is_completed(), state.message
         run_id = state.state_details.flow_run_id
         assert run_id is not None

@@ -6,6 +6,7 @@ from prefect import flow
 from prefect.context import TaskRunContext
 from prefect.states import Completed
 
+from flows.nodes.attempts import AttemptPolicy, Attempts
 from flows.nodes.prefect_task import run_handler
 from flows.prefect_adapter.runs import prefect_context, run_flow
 
@@ -30,15 +31,19 @@ class Retries(list):
         self.append((attempt, error))
 
 
-async def handle(handler, input_data=None, *, node=NODE, **options):
-    settings = {"retries": None, "delays": (), "timeout_seconds": None, "on_retry": no_retry}
-    return await run_handler(handler, node, input_data, **{**settings, **options})
+async def handle(handler, input_data=None, *, node=NODE, on_retry=no_retry, **options):
+    """Run a handler; ``options`` are fields of the policy and the attempts, and ``check``."""
+    policy = {"delays": tuple(options.pop("delays", ()))}
+    policy |= {key: options.pop(key) for key in ("retries", "timeout_seconds") if key in options}
+    check = {"check": options.pop("check")} if "check" in options else {}
+    attempts = Attempts(on_retry, **options)
+    return await run_handler(handler, node, input_data, AttemptPolicy(**policy), attempts, **check)
 
 
 @asynccontextmanager
 async def a_flow():
     """Runs the functions it is given as bodies of flows, and gives back what they return."""
-    async with prefect_context(None) as client:
+    async with prefect_context(None):
 
         async def run(body):
             results = []
@@ -51,7 +56,7 @@ async def a_flow():
                     results.append(error)
                 return Completed()
 
-            await run_flow(around, "e", "n", client)
+            await run_flow(around, "e", "n")
             if isinstance(results[0], Exception):
                 raise results[0]
             return results[0]

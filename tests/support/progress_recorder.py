@@ -4,9 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from flows.nodes.attempts import Attempts, current_attempts
 from flows.nodes.isolation import isolated
-from flows.nodes.progress import NodeProgress, ProgressReporter, node_progress
+from flows.nodes.progress import NodeProgress, ProgressReporter
 from tests.support.virtual_time import run
+
+
+async def never_retried(attempt: int, error: str) -> None:
+    """Ignore retries, because these tests make none."""
 
 
 class Watcher:
@@ -39,7 +44,7 @@ class Watcher:
         """Runs an attempt as a node's task would."""
 
         async def node() -> Any:
-            node_progress.set(self.node)
+            current_attempts.set(Attempts(never_retried, progress=self.node))
             return await isolated(handler)()  # type: ignore[arg-type]
 
         return await asyncio.create_task(node())

@@ -1,0 +1,24 @@
+"""Executor context: the services that an executor uses, apart from Prefect."""
+
+from dataclasses import dataclass
+
+from database import Clock
+from database.executions.journal import Journal
+from database.records import Lease
+from engine.limits import RunLimits
+from flows.execution.protocol import NodeExecutor
+from flows.execution.signals import ExecutionSignals
+from flows.nodes.progress import Publish
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorContext:
+    """The services and limits of one execution."""
+
+    lease: Lease
+    journal: Journal
+    runner: NodeExecutor
+    signals: ExecutionSignals
+    clock: Clock
+    publish: Publish
+    limits: RunLimits

@@ -1,0 +1,101 @@
+"""Execution run: runs one claimed execution until it ended or its lease is released."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from database.executions.journal_records import ExecutionResult
+from database.executions.queue import ClaimedExecution
+from engine.errors import LeaseLostError, StorageError
+from engine.status import ExecutionStatus
+from flows.execution.signals import StopReason
+from flows.prefect_adapter.runs import crash_flow_run, run_flow
+from flows.storage_retry import retry_while_unavailable
+from flows.workflow_flow import ExecutionContext, current_execution, workflow_flow
+
+log = structlog.get_logger()
+
+PREFECT_RETRY_DELAY_SECONDS = 5.0
+"""Delay before an execution is claimed again whose flow run Prefect could not start, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRun:
+    """One claimed execution. ``run`` sets the outcome of ``context``."""
+
+    claimed: ClaimedExecution
+    context: ExecutionContext
+    max_recovery_attempts: int
+    timeout_seconds: float | None
+    is_stopping: Callable[[], bool]
+    """Returns whether the service stops; the database is not retried then."""
+
+    async def run(self) -> None:
+        """Run the execution as a flow run. Release its lease if it did not end."""
+        claimed, execution_id = self.claimed, self.claimed.lease.execution_id
+        structlog.contextvars.bind_contextvars(execution_id=execution_id)
+        current_execution.set(self.context)
+        log.info("execution_claimed", workflow=claimed.workflow_name)
+        timer = None
+        if self.timeout_seconds is not None:
+            stop, loop = self.context.signals.stop, asyncio.get_running_loop()
+            timer = loop.call_later(self.timeout_seconds, stop, StopReason.TIMEOUT)
+        try:
+            await self._execute()
+        except Exception as error:  # noqa: BLE001 - Prefect failed, and the execution is released
+            log.warning("flow_run_failed", reason=f"{type(error).__name__}: {error}")
+        try:
+            await self._release_unfinished()
+        finally:
+            if timer:
+                timer.cancel()
+
+    async def _execute(self) -> None:
+        claimed, queue = self.claimed, self.context.database.queue
+        if claimed.recoveries >= self.max_recovery_attempts:
+            await self._fail_poisoned()
+            return
+        if claimed.recoveries and claimed.last_flow_run_id:
+            await crash_flow_run(claimed.last_flow_run_id)
+        execution_id = claimed.lease.execution_id
+
+        async def link(flow_run_id: str) -> None:
+            await queue.link_flow_run(claimed.lease, flow_run_id)
+
+        name = f"{claimed.workflow_name} {execution_id}"
+        await run_flow(workflow_flow, execution_id, name, link)
+
+    async def _fail_poisoned(self) -> None:
+        """End an execution that crashed its owners repeatedly, instead of running it again."""
+        error = (
+            f"The service went down {self.claimed.recoveries} times while it ran this execution, "
+            "and no node of it ended in between (MAX_RECOVERY_ATTEMPTS)"
+        )
+        lease, journal = self.claimed.lease, self.context.database.journal
+        await retry_while_unavailable(
+            lambda: journal.abandon(lease, error), "poisoned_execution_failure", self.is_stopping
+        )
+        self.context.outcome = ExecutionResult(ExecutionStatus.FAILED, error=error)
+
+    async def _release_unfinished(self) -> None:
+        """Return the execution to the queue, unless it ended, is parked or has another owner."""
+        outcome = self.context.outcome
+        if isinstance(outcome, ExecutionResult):
+            log.info("execution_finished", status=outcome.status)
+            return
+        if outcome == StopReason.LEASE_LOST:
+            log.warning("lease_lost")
+        if outcome in (StopReason.LEASE_LOST, StopReason.PARKED):
+            return
+        delay = 0.0 if outcome == StopReason.SHUTDOWN else PREFECT_RETRY_DELAY_SECONDS
+        lease, queue = self.claimed.lease, self.context.database.queue
+        try:
+            await retry_while_unavailable(
+                lambda: queue.release(lease, delay), "execution_release", self.is_stopping
+            )
+            log.info("execution_released", delay_seconds=delay)
+        except (LeaseLostError, StorageError) as error:
+            # The lease expires, and another claim continues the execution.
+            log.warning("execution_release_failed", reason=str(error))

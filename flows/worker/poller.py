@@ -1,0 +1,57 @@
+"""Signal poller: delivers cancellations and resumptions from the database to running executions."""
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+
+from database import Database
+from engine.errors import StorageError
+from flows.execution.signals import ExecutionSignals, StopReason
+
+log = structlog.get_logger()
+
+MAX_SETTLE_SHARE = 0.05
+"""Maximum share of the time that is spent on executions which other programs ended: their search
+reads one row for each parked or pending execution."""
+
+
+async def poll_signals_forever(
+    database: Database,
+    owner: str,
+    active: Mapping[str, ExecutionSignals],
+    poll_requested: asyncio.Event,
+    poll_seconds: float,
+) -> None:
+    """Poll the database for signals, at every interval and when ``poll_requested`` is set.
+
+    The signals come from other services, from other programs that write to the database, and from
+    the end of a parent or child execution.
+    """
+    loop = asyncio.get_running_loop()
+    next_settlement = loop.time()
+    while True:
+        try:
+            async with asyncio.timeout(poll_seconds):
+                await poll_requested.wait()
+        except TimeoutError:
+            pass
+        poll_requested.clear()
+        try:
+            if (started := loop.time()) >= next_settlement:
+                if settled := await database.queue.settle_foreign_ends():
+                    log.warning("foreign_ends_settled", count=settled)
+                duration = loop.time() - started
+                next_settlement = started + max(poll_seconds * 0.9, duration / MAX_SETTLE_SHARE)
+            if not active:
+                continue
+            cancelled = await database.queue.cancellations(owner)
+        except StorageError as error:
+            log.warning("database_unavailable", operation="signal_poll", reason=str(error))
+            await asyncio.sleep(poll_seconds)
+            continue
+        for execution_id in cancelled:
+            if signals := active.get(execution_id):
+                signals.stop(StopReason.CANCEL)
+        for signals in list(active.values()):
+            signals.notify_resumed()
