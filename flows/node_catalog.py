@@ -1,4 +1,4 @@
-"""What the editor is told of each node type: its form, its ports, its defaults."""
+"""Node catalog: describes the form, the ports and the defaults of each node type."""
 
 import inspect
 import re
@@ -13,7 +13,7 @@ from tasks.registry import NodeTypes
 
 @dataclass(frozen=True, slots=True)
 class DescribedType:
-    """One node type as the editor needs it."""
+    """Description of one node type for the editor."""
 
     type: str
     title: str
@@ -22,32 +22,32 @@ class DescribedType:
     ports: Ports
     config: ConfigSchema
     off: str | None
-    """Why documents with this type are refused here; ``None`` where they are not."""
+    """The reason why documents with this type are rejected; ``None`` if they are accepted."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The names of the inputs."""
+        """Names of the inputs."""
         return tuple(port.name for port in self.ports.inputs)
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The names of the outputs, without ``error``."""
+        """Names of the outputs, without ``error``."""
         return tuple(port.name for port in self.ports.outputs)
 
 
 def catalogue(node_types: NodeTypes) -> list[DescribedType]:
-    """Every type that has a handler, by name; one without a config model has its common options."""
+    """Return every type with a handler; types without a config model have the common options."""
     return [_describe(node_types, node_type) for node_type in node_types.known]
 
 
 def _describe(node_types: NodeTypes, node_type: str) -> DescribedType:
     handler, model = node_types.handler(node_type), node_types.config(node_type)
-    title = model.model_config.get("title") or _in_words(handler.name)
-    written = None if model is NodeConfig else model.__doc__
-    description = plain(written or _first_paragraph(inspect.getdoc(handler.fn)))
+    title = model.model_config.get("title") or _title_of(handler.name)
+    docstring = None if model is NodeConfig else model.__doc__
+    description = plain(docstring or _first_paragraph(inspect.getdoc(handler.fn)))
     config = describe_config(model)
-    # Where a common option is not set, the form shows what it then is.
-    unset = {
+    # The form shows the default values of common options as placeholders.
+    placeholders = {
         key: {**config.ui_schema.get(key, {}), "ui:placeholder": as_text(value)}
         for key, value in node_types.option_defaults(node_type).items()
     }
@@ -60,14 +60,14 @@ def _describe(node_types: NodeTypes, node_type: str) -> DescribedType:
         config=replace(
             config,
             schema={**config.schema, "title": title, "description": description},
-            ui_schema={**config.ui_schema, **unset},
+            ui_schema={**config.ui_schema, **placeholders},
         ),
         off=node_types.disabled_reason(node_type),
     )
 
 
-def _in_words(name: str) -> str:
-    """``my_custom_node`` and ``myCustomNode`` as a title: ``My custom node``."""
+def _title_of(name: str) -> str:
+    """Return ``My custom node`` for ``my_custom_node`` and ``myCustomNode``."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").replace("-", " ").split()
     return " ".join(words).capitalize()
 

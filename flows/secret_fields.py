@@ -1,4 +1,4 @@
-"""Secret fields: the paths of a config's values that the catalog marks as secret."""
+"""Secret fields: finds the paths of config values that the catalog marks as secret."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -12,14 +12,14 @@ from tasks.config.rows import aliases
 from tasks.registry import NodeTypes
 
 _EVERY = "*"
-"""Every item of a list or key of an object, in the catalog's ``secretFields``."""
+"""Path part for every item of a list or key of an object, in the catalog's ``secretFields``."""
 
 
 def secret_paths(node_types: NodeTypes) -> SecretPaths:
     """Return a function from a node type to its secret paths, custom types included.
 
-    The config of a type that is not known, such as one of a package that is not installed any
-    more, has those of all types.
+    An unknown type, such as one of a package that is no longer installed, has the secret paths of
+    all types.
     """
     known = set(node_types.known)
     all_paths: list[SecretPath] = []
@@ -47,7 +47,7 @@ def _paths_of(model: type[BaseModel]) -> tuple[SecretPath, ...]:
 
 
 def _accepted_keys(model: type[BaseModel]) -> dict[str, frozenset[str]]:
-    """The spellings of every key of a model and of the models inside it, by the catalog's one."""
+    """Return the accepted aliases of every key of a model and its nested models, by catalog key."""
     keys: dict[str, frozenset[str]] = {}
     todo, seen = [model], {model}
     while todo:

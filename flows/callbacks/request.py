@@ -1,7 +1,7 @@
-"""The request that tells a receiver how an execution ended: address, body, signature, answer.
+"""Callback request: builds, signs and sends the request with the result of an execution.
 
-Signed after Standard Webhooks (https://www.standardwebhooks.com): the receiver checks it with the
-library of that name in its own language.
+Requests are signed according to Standard Webhooks (https://www.standardwebhooks.com), for which
+libraries exist in many languages.
 """
 
 import asyncio
@@ -31,39 +31,37 @@ log = structlog.get_logger()
 
 USER_AGENT = f"Workflow-Orchestration-Service/{VERSION}"
 MAX_OUTPUT_CHARS = 256 * 1024
-"""Characters of ``finalOutput``'s JSON that a callback carries; the polling answer has it whole."""
+"""Maximum length of ``finalOutput`` in a callback, in characters; polling returns it completely."""
 
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
 class CallbackResponse:
-    """What the receiver answered to one attempt, or why there is no answer."""
+    """The response of the receiver to one attempt, or the reason why there was none."""
 
     status: int | None = None
     failure: AttemptFailure | None = None
     retry_after: float | None = None
-    """Seconds that the receiver asked to be left alone for."""
+    """Pause that the receiver requested, in seconds."""
 
 
 def check_callback_url(text: str) -> str:
-    """``text``, if it is an address that can be called back.
+    """Return ``text`` if it is a valid callback URL.
 
     Raises:
-        ValueError: it is none; the message says why.
+        ValueError: If it is not valid; the message contains the reason.
     """
     if _CONTROL.search(text):
-        raise ValueError("it has a space or a control character in it")
+        raise ValueError("it contains a space or a control character")
     url = parse_url(text)
     if url.userinfo:
-        raise ValueError(
-            "should hold no user name and no password; sign with CALLBACK_SIGNING_SECRET"
-        )
+        raise ValueError("must not contain a user name or a password; use CALLBACK_SIGNING_SECRET")
     return text
 
 
 def body_of(execution: Execution, workflow_name: str) -> str:
-    """The JSON text of a callback: the same for every attempt."""
+    """Return the JSON body of a callback, which is the same for every attempt."""
     progress = execution.progress
     completed = execution.status == ExecutionStatus.COMPLETED
     return json.dumps(
@@ -99,23 +97,23 @@ def _output(output: Payload | None) -> JsonValue:
     try:
         return load_json(output.text)
     except ValueError:
-        return output.text  # another program changed it
+        return output.text  # another program replaced it by an invalid value
 
 
 def headers_of(
     delivery: CallbackAttempt, body: str, secret: str | None, now: datetime
 ) -> dict[str, str]:
-    """The headers of one attempt. ``webhook-id`` is the same for all attempts of a callback."""
+    """Return the headers of an attempt. All attempts of a callback have the same ``webhook-id``."""
     message_id = f"msg_{delivery.execution_id}"
-    moment = now.astimezone(UTC).replace(microsecond=0)
+    timestamp = now.astimezone(UTC).replace(microsecond=0)
     headers = {
         "Content-Type": "application/json",
         "User-Agent": USER_AGENT,
         "webhook-id": message_id,
-        "webhook-timestamp": str(int(moment.timestamp())),
+        "webhook-timestamp": str(int(timestamp.timestamp())),
     }
     if secret is not None:
-        headers["webhook-signature"] = Webhook(secret).sign(message_id, moment, body)
+        headers["webhook-signature"] = Webhook(secret).sign(message_id, timestamp, body)
     return headers
 
 
@@ -127,22 +125,22 @@ async def send(
     now: datetime,
     calls: HandlerSettings,
 ) -> CallbackResponse:
-    """Makes one attempt; whatever goes wrong is an answer. The answer's body is not read."""
-    # However long an answer says it is: that the callback was taken is all that counts.
-    unread = replace(calls, http_max_response_bytes=sys.maxsize)
+    """Make one attempt; return the response or the error. The body of the response is not read."""
+    # The size limit does not apply, because the body is not read.
+    unlimited = replace(calls, http_max_response_bytes=sys.maxsize)
     try:
         async with (
-            asyncio.timeout(timeout_seconds),  # httpx2 limits each step; a slow head has many
-            new_client(unread, timeout_seconds) as client,
+            asyncio.timeout(timeout_seconds),  # for all steps; httpx2 limits each of them
+            new_client(unlimited, timeout_seconds) as client,
             client.stream(
                 "POST", url, content=body.encode(), headers=dict(headers), follow_redirects=False
             ) as response,
         ):
             return _judge(response, now)
     except (TimeoutError, httpx2.TimeoutException):
-        return CallbackResponse(failure=AttemptFailure(f"no answer within {timeout_seconds:g} s"))
+        return CallbackResponse(failure=AttemptFailure(f"no response within {timeout_seconds:g} s"))
     except NodeError as error:
-        # What the client refuses to call: it would refuse it again.
+        # The client rejected the URL.
         return CallbackResponse(
             failure=AttemptFailure(describe(error), is_final=not error.retryable)
         )
@@ -153,7 +151,9 @@ async def send(
     except Exception as error:
         log.exception("callback_send_failed")
         return CallbackResponse(
-            failure=AttemptFailure(f"the service failed to send it: {type(error).__name__}")
+            failure=AttemptFailure(
+                f"the service failed to send the request: {type(error).__name__}"
+            )
         )
 
 
@@ -161,9 +161,9 @@ def _judge(response: httpx2.Response, now: datetime) -> CallbackResponse:
     status = response.status_code
     if response.is_success:
         return CallbackResponse(status)
-    said = f"the receiver answered {status} {response.reason_phrase}".rstrip()
+    error = f"the receiver answered {status} {response.reason_phrase}".rstrip()
     if response.is_redirect:
-        said += "; redirects are not followed"
+        error += "; redirects are not followed"
     is_final = status == HTTPStatus.GONE
     retry_after = parse_retry_after(response.headers.get("Retry-After"), now)
-    return CallbackResponse(status, AttemptFailure(said, status, is_final), retry_after)
+    return CallbackResponse(status, AttemptFailure(error, status, is_final), retry_after)

@@ -1,4 +1,4 @@
-"""Handler errors: logs where a handler raised an exception that it did not mean to raise."""
+"""Handler errors: logs the traceback of unexpected exceptions of handlers."""
 
 import asyncio
 import traceback
@@ -13,7 +13,7 @@ from tasks.masking import secret_masker
 log = structlog.get_logger()
 
 MAX_TRACEBACK_CHARACTERS = 8_000
-"""Maximum length of a traceback in the log, in characters; its beginning and its end are kept."""
+"""Maximum length of a traceback in the log, in characters; its start and its end are kept."""
 
 MAX_FRAMES = 40
 """Maximum number of frames of a traceback in the log: those nearest to the error."""
@@ -25,20 +25,20 @@ _MARGIN = 1_000
 def log_handler_error(error: BaseException, node: object, skipped_file: str) -> None:
     """Log the traceback of an exception that is not a ``NodeError``, once for an attempt.
 
-    A ``NodeError`` says all that there is to know; any other exception comes from the code.
+    The message of a ``NodeError`` is sufficient; other exceptions are defects of the handler.
 
     Args:
-        error: what the handler raised.
-        node: the node as the handler got it.
-        skipped_file: the file whose frames around the handler are left out.
+        error: the exception of the handler.
+        node: the first argument of the handler.
+        skipped_file: the file whose frames around the handler are omitted.
     """
     if isinstance(error, NodeError | asyncio.CancelledError | GeneratorExit):
         return
-    known = cast("dict[str, Any]", node) if isinstance(node, dict) else {}
+    fields = cast("dict[str, Any]", node) if isinstance(node, dict) else {}
     log.error(
         "handler_raised",
-        node_id=known.get("id"),
-        node_type=known.get("type"),
+        node_id=fields.get("id"),
+        node_type=fields.get("type"),
         exception=traceback_text(error, skipped_file),
     )
 
@@ -50,11 +50,11 @@ def traceback_text(error: BaseException, skipped_file: str = "") -> str:
     text = "".join(lines).strip()
     if len(text) <= MAX_TRACEBACK_CHARACTERS:
         return secret_masker.mask_truncated(text)
-    # A cut may divide a secret, which is not found then: what is next to the cut is left out.
+    # The parts next to the cut are omitted, because the masker does not find a divided secret.
     half = MAX_TRACEBACK_CHARACTERS // 2
-    begin = secret_masker.mask_truncated(text[: half + _MARGIN])
+    start = secret_masker.mask_truncated(text[: half + _MARGIN])
     end = secret_masker.mask_truncated(text[-half - _MARGIN :])
-    return f"{begin[:-_MARGIN]}{_CUT}{end[_MARGIN:]}"
+    return f"{start[:-_MARGIN]}{_CUT}{end[_MARGIN:]}"
 
 
 def _without_outer_frames(frames: TracebackType | None, skipped_file: str) -> TracebackType | None:

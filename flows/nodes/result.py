@@ -1,4 +1,4 @@
-"""What a handler may return, and what becomes of it on its way into the journal."""
+"""Node result: checks the return value of a handler and converts it for the journal."""
 
 import functools
 import sys
@@ -16,36 +16,36 @@ from offload import check_stop
 from tasks.masking import secret_masker
 
 _NO_LIMIT = sys.maxsize
-"""A masked value may be a few bytes larger than the value, which was small enough."""
+"""Limit of a masked value, because masking may add a few bytes to a value within its limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeResult:
-    """A handler's result in the form in which it is stored, and as JSON reads it back.
+    """The result of a handler in its stored form and as parsed JSON.
 
-    Children work with ``result``, never with the handler's own objects: a run that goes on after a
-    crash sees the same values, and no handler can change what another one was given.
+    Other nodes use ``result``, not the handler's objects, so that they see the same values after a
+    crash and no handler can change the values of another one.
     """
 
     output_data: str
     detail: str | None
     result: Mapping[str, JsonValue]
     child: Child | None = None
-    """What the node calls, to be stored with its result."""
+    """The child execution that the node calls; it is stored with the result."""
 
 
 @functools.cache
 def result_check(limits: RunLimits) -> Callable[[object], NodeResult]:
-    """Return the function that checks results, always the same one for the same limits."""
+    """Return the function that checks results; equal limits return the same function."""
     return functools.partial(checked_result, limits=limits)
 
 
 def checked_result(returned: object, limits: RunLimits = DEFAULT_RUN_LIMITS) -> NodeResult:
-    """The result of a handler that returned ``returned``.
+    """Return the result for the return value of a handler.
 
     Raises:
-        NodeError: it is no dict, it reports a failure, JSON cannot carry it, or it is larger than
-            allowed.
+        NodeError: If the value is not a dict, reports a failure, is not valid JSON, or is too
+            large.
     """
     if not isinstance(returned, Mapping):
         kind = type(returned).__name__
@@ -56,11 +56,11 @@ def checked_result(returned: object, limits: RunLimits = DEFAULT_RUN_LIMITS) -> 
         raise NodeError(str(message) if message else "the handler reported a failure")
     output = result.pop("outputData", None)
     output_data, copy = _encoded("outputData", output, limits.node_result_bytes, limits)
-    left = limits.node_result_bytes - len(output_data)
+    max_bytes = limits.node_result_bytes - len(output_data)
     detail: str | None = None
     rest: JsonValue = {}
     if result:
-        detail, rest = _encoded("result", result, left, limits)
+        detail, rest = _encoded("result", result, max_bytes, limits)
     if reason := park_error(result):
         raise NodeError(f"the handler's result cannot park its node: {reason}", retryable=False)
     if secret_masker.contains_json(output_data) or (detail and secret_masker.contains_json(detail)):
@@ -72,27 +72,29 @@ def checked_result(returned: object, limits: RunLimits = DEFAULT_RUN_LIMITS) -> 
 
 
 def _encoded(
-    what: str, value: JsonValue, most_bytes: int, limits: RunLimits
+    name: str, value: JsonValue, max_bytes: int, limits: RunLimits
 ) -> tuple[str, JsonValue]:
-    """Return a part of a result as JSON text, and a copy of it."""
+    """Return a part of a result as a JSON string, and a copy of it."""
     try:
-        return encode_within(value, most_bytes, check_stop)
+        return encode_within(value, max_bytes, check_stop)
     except TooLargeError:
         raise limits.result_too_large() from None
     except ValueError as error:
         reason = json_error(value) or str(error)
-        raise NodeError(f"the handler's {what} is no JSON: {reason}", retryable=False) from None
+        raise NodeError(
+            f"the handler's {name} is not valid JSON: {reason}", retryable=False
+        ) from None
 
 
 def redact_error(error: Exception) -> Exception:
-    """``error`` itself where it gives no secret away, else one that says the same without it."""
-    told = secret_masker.mask_truncated(_whole_text(error))
-    if told == _whole_text(error):
+    """Return ``error`` if it contains no secret, or else a copy of it without the secret."""
+    message = secret_masker.mask_truncated(_message(error))
+    if message == _message(error):
         return error
     if not isinstance(error, NodeError):
-        return NodeError(f"{type(error).__name__}: {told}")
+        return NodeError(f"{type(error).__name__}: {message}")
     return NodeError(
-        told,
+        message,
         retryable=error.retryable,
         retry_after=error.retry_after,
         status_code=error.status_code,
@@ -100,14 +102,14 @@ def redact_error(error: Exception) -> Exception:
 
 
 def error_detail(error: BaseException) -> dict[str, JsonValue]:
-    """Return the fields of an error's data besides ``nodeId`` and ``message``."""
+    """Return the fields of an error's data in addition to ``nodeId`` and ``message``."""
     if isinstance(error, NodeError) and error.status_code is not None:
         return {"statusCode": error.status_code}
     return {}
 
 
-def _whole_text(error: Exception) -> str:
-    """What ``describe`` would begin with, before it is cut."""
+def _message(error: Exception) -> str:
+    """Return the message that ``describe`` shortens."""
     try:
         return str(error).strip()
     except Exception:  # noqa: BLE001 - a handler's own exception class may be broken

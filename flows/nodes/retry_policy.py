@@ -1,4 +1,4 @@
-"""Retries: how long the pause before the next attempt is, and whether it parks the node run."""
+"""Retry policy: computes the pause before the next attempt, and whether it parks the node run."""
 
 import math
 from collections.abc import Sequence
@@ -8,17 +8,17 @@ from prefect.utilities.math import clamped_poisson_interval
 from engine.errors import NodeError
 
 MIN_PARKED_PAUSE_SECONDS = 5.0
-"""Pauses that are longer park the node run: it holds no slot and no thread, and survives a restart.
-Shorter ones stay in the task run, because parking costs two transactions and a flow run."""
+"""Longest pause that does not park the node run, in seconds. A parked node run needs no slot and no
+thread, and continues after a restart, but it costs two transactions and a flow run."""
 
 MAX_PAUSE_SECONDS = 31_536_000.0
-"""Maximum pause before an attempt, in seconds: a year, so that every moment can be written down."""
+"""Maximum pause before an attempt, in seconds: a year, so that every timestamp is valid."""
 
 
 class RetryParkedError(Exception):
-    """An attempt failed, and the next one is made only after a long pause.
+    """An attempt failed, and the next one starts after a long pause.
 
-    It ends the task run. ``failed_attempts`` counts the attempts of this task run.
+    The error ends the task run. ``failed_attempts`` is the number of attempts of this task run.
     """
 
     def __init__(self, failed_attempts: int, pause_seconds: float, reason: str) -> None:
@@ -29,14 +29,11 @@ class RetryParkedError(Exception):
 
 
 Delays = Sequence[float] | float | None
-"""The delays that a task declares."""
+"""The declared delays of a task, in seconds."""
 
 
 def delay_after(delays: Delays, attempt: int, jitter: float | None) -> float:
-    """Return the delay in seconds that a task declares between ``attempt`` and the next one.
-
-    ``delays`` has one for each attempt, the last one repeated.
-    """
+    """Return the declared delay after ``attempt``, in seconds; the last delay is repeated."""
     if isinstance(delays, Sequence):
         delay = delays[min(attempt, len(delays)) - 1] if delays else 0.0
     else:
@@ -47,26 +44,26 @@ def delay_after(delays: Delays, attempt: int, jitter: float | None) -> float:
 
 
 def remaining_delays(delays: Delays, failed: int) -> list[float]:
-    """Return the delays that are left after ``failed`` attempts, and the last one at least."""
+    """Return the delays after the first ``failed`` attempts, or the last delay."""
     if isinstance(delays, Sequence):
         return list(delays[failed:] or delays[-1:])
     return [] if delays is None else [delays]
 
 
 def requested_pause(error: object, max_seconds: float) -> tuple[float, str]:
-    """Return the pause that the other side asked for, and a remark if that was too long.
+    """Return the pause that the server requested, and a remark if it exceeds the maximum.
 
     Args:
-        error: what the attempt raised.
-        max_seconds: the maximum that is granted (``MAX_RETRY_AFTER_SECONDS``).
+        error: the exception of the attempt.
+        max_seconds: the maximum pause (``MAX_RETRY_AFTER_SECONDS``), in seconds.
     """
-    wanted = error.retry_after if isinstance(error, NodeError) else None
-    if wanted is None or math.isnan(wanted) or wanted <= 0:
+    requested = error.retry_after if isinstance(error, NodeError) else None
+    if requested is None or math.isnan(requested) or requested <= 0:
         return 0.0, ""
-    if wanted <= max_seconds:
-        return wanted, ""
+    if requested <= max_seconds:
+        return requested, ""
     remark = (
-        f" (the server asks for a pause of {wanted:.15g} s; the next attempt is made after "
+        f" (the server asks for a pause of {requested:.15g} s; the next attempt is made after "
         f"{max_seconds:g} s, MAX_RETRY_AFTER_SECONDS)"
     )
     return max_seconds, remark

@@ -1,10 +1,10 @@
-"""Calls: what a node says that it calls becomes a submission, or the reason why it cannot be."""
+"""Subworkflow calls: turns the call of a node into a child execution, or rejects it."""
 
 import json
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar, cast
+from typing import cast
 
 from database import Database
 from database.executions.inline_workflows import is_inline_workflow_id
@@ -24,28 +24,27 @@ from flows.storage_retry import retry_while_unavailable
 from offload import run_sized
 from tasks.registry import NodeTypes
 
-T = TypeVar("T")
-
-_NAMESPACE = uuid.UUID("7c2f3f0e-5b0a-4c1e-9d0f-2b1a6f5f7d11")  # any, the same for ever
+_OPERATION = "subworkflow_preparation"
+_NAMESPACE = uuid.UUID("7c2f3f0e-5b0a-4c1e-9d0f-2b1a6f5f7d11")  # arbitrary, but constant
 
 
 @dataclass(frozen=True, slots=True)
 class SubworkflowCaller:
-    """Prepares what the nodes of executions call; stored it is with the parking of the node."""
+    """Prepares child executions; the journal stores them when the calling node is parked."""
 
     database: Database
     node_types: NodeTypes
-    most_deep: int
-    most_of_a_root: int
+    max_depth: int
+    max_executions_per_root: int
     limits: DocumentLimits = DEFAULT_DOCUMENT_LIMITS
 
     async def prepare(
         self, execution_id: str, node_id: str, attempt: int, result: NodeResult
     ) -> NodeResult:
-        """``result`` with the child that it calls, if it calls one.
+        """Return ``result``, with a child execution if it calls a workflow.
 
         Raises:
-            NodeError: it cannot be called; another attempt would fare no better.
+            NodeError: If the workflow cannot be called. Further attempts would fail too.
         """
         park = result.result.get(PARK)
         call = call_of(park)
@@ -53,9 +52,9 @@ class SubworkflowCaller:
             return result
         child_id = str(uuid.uuid5(_NAMESPACE, f"{execution_id}:{node_id}:{attempt}"))
         child = await self._child(execution_id, child_id, call)
-        # The child has its inputs; beside the node they would be there twice.
-        begun = {"workflowId": call["workflowId"], "executionId": child_id}
-        parked = {**cast("Mapping[str, JsonValue]", park), CALL: begun}
+        # Without the inputs, because the child stores them.
+        reference = {"workflowId": call["workflowId"], "executionId": child_id}
+        parked = {**cast("Mapping[str, JsonValue]", park), CALL: reference}
         detail: dict[str, JsonValue] = json.loads(result.detail or "{}")
         return replace(
             result,
@@ -69,20 +68,22 @@ class SubworkflowCaller:
     ) -> Child:
         workflow_id = cast("str", call["workflowId"])
         children, queries = self.database.child_executions, self.database.queries
-        caller = await _retry_while_unavailable(lambda: children.caller(execution_id))
+        caller = await retry_while_unavailable(lambda: children.caller(execution_id), _OPERATION)
         try:
-            workflow = await _retry_while_unavailable(lambda: queries.workflow(workflow_id))
+            workflow = await retry_while_unavailable(
+                lambda: queries.workflow(workflow_id), _OPERATION
+            )
         except WorkflowNotFoundError as error:
-            raise _refusal(str(error)) from None
-        seen = (caller.organization_id, caller.workflow_organization_id)
-        if workflow.organization_id not in seen or is_inline_workflow_id(workflow_id):
-            # What others have is answered like what does not exist.
-            raise _refusal(str(WorkflowNotFoundError(workflow_id)))
-        if caller.depth >= self.most_deep:
-            raise _refusal(await self._too_deep(execution_id, workflow))
-        if caller.called_of_root >= self.most_of_a_root:
-            raise _refusal(
-                f"an execution may lead to {self.most_of_a_root} others by calls "
+            raise _rejection(str(error)) from None
+        visible = (caller.organization_id, caller.workflow_organization_id)
+        if workflow.organization_id not in visible or is_inline_workflow_id(workflow_id):
+            # The error must not reveal that another organization has this workflow.
+            raise _rejection(str(WorkflowNotFoundError(workflow_id)))
+        if caller.depth >= self.max_depth:
+            raise _rejection(await self._too_deep(execution_id, workflow))
+        if caller.called_of_root >= self.max_executions_per_root:
+            raise _rejection(
+                f"an execution may lead to {self.max_executions_per_root} others by calls "
                 f"(MAX_SUBWORKFLOW_EXECUTIONS), and execution {caller.root_id} has"
             )
         try:
@@ -98,7 +99,7 @@ class SubworkflowCaller:
             plan = Plan(graph, start_as(SUBWORKFLOW, graph, inputs))
         except InvalidRequestError as error:
             name = f"'{workflow.name}' ({workflow_id})"
-            raise _refusal(f"workflow {name} cannot be called: {error}") from None
+            raise _rejection(f"workflow {name} cannot be called: {error}") from None
         submission = Submission(
             execution_id=child_id,
             workflow_id=workflow_id,
@@ -112,18 +113,18 @@ class SubworkflowCaller:
         return Child(submission, caller.depth + 1, caller.root_id)
 
     async def _too_deep(self, execution_id: str, workflow: Workflow) -> str:
-        chain = await _retry_while_unavailable(
-            lambda: self.database.child_executions.chain(execution_id)
-        )
-        names = [f"'{name}' ({its_id})" for name, its_id in [*chain, (workflow.name, workflow.id)]]
+        children = self.database.child_executions
+        chain = await retry_while_unavailable(lambda: children.chain(execution_id), _OPERATION)
+        calls = [*chain, (workflow.name, workflow.id)]
+        names = [f"'{name}' ({workflow_id})" for name, workflow_id in calls]
         return (
-            f"workflows may call one another {self.most_deep} deep (MAX_SUBWORKFLOW_DEPTH), "
+            f"workflows may call one another {self.max_depth} deep (MAX_SUBWORKFLOW_DEPTH), "
             f"and this call would go deeper: {' → '.join(names)}"
         )
 
 
 def _inputs(graph: Graph, call: Mapping[str, JsonValue]) -> Mapping[str, JsonValue] | None:
-    """What the child is submitted with: what was said, or the payload for each of its triggers."""
+    """Return the inputs of the child: those of the call, or its payload for each trigger."""
     inputs: Mapping[str, JsonValue] | None = call.get("inputs")
     payload: JsonValue = call.get("payload")
     if inputs is not None or payload is None:
@@ -131,10 +132,5 @@ def _inputs(graph: Graph, call: Mapping[str, JsonValue]) -> Mapping[str, JsonVal
     return {node.id: payload for node in graph.roots if node.type == TRIGGER} or None
 
 
-def _refusal(reason: str) -> NodeError:
+def _rejection(reason: str) -> NodeError:
     return NodeError(reason, retryable=False)
-
-
-async def _retry_while_unavailable(operation: Callable[[], Awaitable[T]]) -> T:
-    """Until the database answers, or the node is cancelled."""
-    return await retry_while_unavailable(operation, "subworkflow_preparation", lambda: False)

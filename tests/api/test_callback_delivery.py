@@ -17,8 +17,8 @@ from database.executions.journal_records import ExecutionResult
 from engine.outcome import Progress
 from engine.status import ExecutionStatus
 from flows.callbacks.dispatcher import (
-    SLOTS,
-    SLOTS_OF_A_HOST,
+    MAX_CONCURRENT_CALLBACKS,
+    MAX_CONCURRENT_CALLBACKS_PER_HOST,
     CallbackSettings,
     dispatch_callbacks_forever,
 )
@@ -188,14 +188,16 @@ async def test_a_callback_to_a_blocked_address_is_abandoned_at_once(database: Da
 
 async def test_a_receiver_that_never_responds_does_not_delay_others(database: Database) -> None:
     async with serve(never) as silent, serve(OK) as server, sending(database, 10.0):
-        for i in range(SLOTS * 3):
+        for i in range(MAX_CONCURRENT_CALLBACKS * 2):
             await ended(database, f"silent{i}", silent.url)
-        await asyncio.wait_for(count(lambda: len(silent.requests), SLOTS_OF_A_HOST), 10)
+        await asyncio.wait_for(
+            count(lambda: len(silent.requests), MAX_CONCURRENT_CALLBACKS_PER_HOST), 10
+        )
         for i in range(20):
             await ended(database, f"e{i}", server.url)
         for i in range(20):
             await until(database, f"e{i}", lambda s: s.delivered_at)
-        assert len(silent.requests) == SLOTS_OF_A_HOST
+        assert len(silent.requests) == MAX_CONCURRENT_CALLBACKS_PER_HOST
 
 
 @pytest.mark.parametrize("when", ["before it is read", "while it is sent"])
@@ -242,9 +244,7 @@ async def test_unresponsive_receivers_leave_capacity_for_others(
             for i, one in enumerate(opened):
                 for k in range(30):
                     await ended(database, f"s{i}-{k}", one.url)
-            await until(
-                database, "s5-0", lambda s: s.last_error
-            )  # all of them are marked as slow now
+            await until(database, "s5-0", lambda s: s.last_error)
             began = asyncio.get_running_loop().time()
             await ended(database, "e", server.url)
             await until(database, "e", lambda s: s.delivered_at)
@@ -254,14 +254,14 @@ async def test_unresponsive_receivers_leave_capacity_for_others(
 async def test_the_time_limit_holds_for_the_whole_attempt(database: Database) -> None:
     async with serve(never) as silent:
         state = await failure(database, silent.url, timeout=0.2)
-    assert state.last_error == "no answer within 0.2 s"
+    assert state.last_error == "no response within 0.2 s"
     assert state.next_attempt_at is not None
 
 
 async def test_a_service_that_stops_hands_back_what_it_was_sending(
     database: Database, monkeypatch: pytest.MonkeyPatch, clock: MovingClock
 ) -> None:
-    monkeypatch.setattr("flows.callbacks.dispatcher.LEAVING_SECONDS", 0.05)
+    monkeypatch.setattr("flows.callbacks.dispatcher.SHUTDOWN_TIMEOUT_SECONDS", 0.05)
     async with serve(never) as silent:
         await ended(database, "e", silent.url)
         async with sending(database):
@@ -269,5 +269,5 @@ async def test_a_service_that_stops_hands_back_what_it_was_sending(
     state = await database.callbacks.status("e")
     assert state is not None
     assert state.next_attempt_at == "2026-01-01T00:00:00.000Z"
-    assert state.last_error == "the service stopped before the answer came"
+    assert state.last_error == "the service stopped before the response arrived"
     assert await database.callbacks.due_by_host() == {silent.url.removeprefix("http://"): 1}

@@ -204,7 +204,7 @@ def _before_callback(_: str) -> None:
 def _after_callback(_: str) -> None:
     from database.executions.callbacks import Callbacks  # noqa: PLC0415 - see ``main``
 
-    for name in ("delivered", "failed"):
+    for name in ("record_delivery", "record_failure"):
         _around(Callbacks, name, lambda *_: True, before=True)
 
 
