@@ -74,7 +74,7 @@ class JournalWriter:
         progress = self._tally.progress(self._sizes.stored)
         self._seq = await self._retry(
             lambda: self._journal.record_step(
-                self._lease, self._seq, progress, current_node_id, batch
+                self._lease, self._seq, progress, current_node_id, changes=batch
             ),
             "step_recording",
         )
@@ -92,7 +92,7 @@ class JournalWriter:
                 changes = NodeChanges()
         async with self._lock:
             await self._retry(
-                lambda: self._journal.finish(self._lease, self._seq, result, changes),
+                lambda: self._journal.finish(self._lease, self._seq, result, changes=changes),
                 "result_recording",
             )
 

@@ -66,7 +66,7 @@ async def prefect_context(api_url: str | None) -> AsyncGenerator[PrefectClient, 
         )
         stack.push_async_callback(_drain_events)
         if embedded:
-            override = EventsWorker._client_override  # pyright: ignore[reportPrivateUsage] - there is no getter
+            override = EventsWorker._client_override  # pyright: ignore[reportPrivateUsage] - Prefect has no getter
             stack.callback(setattr, EventsWorker, "_client_override", override)
             EventsWorker.set_client_override(NullEventsClient)
             sync_context = SyncClientContext.model_construct(client=EmbeddedSyncPrefectClient())

@@ -237,7 +237,7 @@ def test_a_handler_that_ignores_cancellation_does_not_delay_a_stop(
     tmp_path: Path, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(isolation, "HANDLER_CANCEL_TIMEOUT_SECONDS", 0.1)
-    monkeypatch.setattr("flows.worker.worker.LEAVING_SECONDS", 0.5)
+    monkeypatch.setattr("flows.worker.worker.THREAD_JOIN_TIMEOUT_SECONDS", 0.5)
     with RunningService(tmp_path, TYPES) as service:
         execution_id = service.start(document(node("stuck", "deaf")))
         gates.wait_for("stuck")

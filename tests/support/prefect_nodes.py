@@ -1,6 +1,7 @@
 """Running a handler in a flow, for the tests of this directory."""
 
 from contextlib import asynccontextmanager
+from typing import Any
 
 from prefect import flow
 from prefect.context import TaskRunContext
@@ -33,7 +34,7 @@ class Retries(list):
 
 async def handle(handler, input_data=None, *, node=NODE, on_retry=no_retry, **options):
     """Run a handler; ``options`` are fields of the policy and the attempts, and ``check``."""
-    policy = {"delays": tuple(options.pop("delays", ()))}
+    policy: dict[str, Any] = {"delays": tuple(options.pop("delays", ()))}
     policy |= {key: options.pop(key) for key in ("retries", "timeout_seconds") if key in options}
     check = {"check": options.pop("check")} if "check" in options else {}
     attempts = Attempts(on_retry, **options)
