@@ -12,7 +12,7 @@ from tests.support.postgres import Storage
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of this directory is marked; Windows has no such signals."""
+    """Mark all tests of this directory; Windows does not have these signals."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
@@ -25,13 +25,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def visits() -> Iterator[Visits]:
-    """The server that the nodes of this test visit."""
+    """Start the server that the nodes of this test call."""
     with Visits() as server:
         yield server
 
 
 @pytest.fixture
 def process(tmp_path: Path, storage: Storage) -> Iterator[ServiceProcess]:
-    """A service that is not started yet, with a database of its own."""
+    """Return a service with a new database, before its start."""
     with ServiceProcess(tmp_path, **storage) as service:
         yield service

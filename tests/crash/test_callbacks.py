@@ -1,4 +1,4 @@
-"""SIGKILL around callbacks: what has ended is told, if need be twice, and never not at all."""
+"""SIGKILL around callbacks: each result is delivered at least once."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 
 
 class Receiver(ThreadingHTTPServer):
-    """Takes callbacks, and outlives the service."""
+    """Receives callbacks, also while no service runs."""
 
     daemon_threads = True
 
@@ -41,7 +41,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its signature
-        """Says nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def process(tmp_path: Any) -> Iterator[ServiceProcess]:
-    """As a rule a claimed callback is free again after 11 seconds here; now after two."""
+    """Start a service whose claimed callbacks are released after two seconds, not eleven."""
     settings = {"callback_timeout_seconds": 1, "callback_signing_secret": SECRET}
     with ServiceProcess(tmp_path, **settings) as service:
         yield service
@@ -80,7 +80,7 @@ def test_a_kill_between_the_end_and_its_callback_loses_nothing(
     process.run_process()
     wait_until(lambda: callback(process, execution_id)["delivered"])
     assert callback(process, execution_id)["attempts"] == attempts
-    # Who got it twice can tell: the id and the body are the same.
+    # A receiver can detect the repetition, because the id and the body are equal.
     assert len(receiver.got) == sent_before + 1
     assert {message_id for message_id, _ in receiver.got} == {f"msg_{execution_id}"}
     assert all(body == receiver.got[0][1] for _, body in receiver.got)
@@ -92,7 +92,7 @@ def test_a_kill_between_the_end_and_its_callback_loses_nothing(
     assert SECRET not in said
 
 
-def test_retries_go_on_after_a_restart(process: ServiceProcess, receiver: Receiver) -> None:
+def test_retries_continue_after_a_restart(process: ServiceProcess, receiver: Receiver) -> None:
     receiver.status = 500
     process.run_process()
     execution_id = process.start(line(2), callbackUrl=receiver.url)
@@ -107,7 +107,7 @@ def test_retries_go_on_after_a_restart(process: ServiceProcess, receiver: Receiv
     assert len(receiver.got) == 2
 
 
-def test_a_callback_is_given_up_after_a_day(process: ServiceProcess, receiver: Receiver) -> None:
+def test_a_callback_is_abandoned_after_a_day(process: ServiceProcess, receiver: Receiver) -> None:
     receiver.status = 500
     process.run_process()
     execution_id = process.start(line(2), callbackUrl=receiver.url)

@@ -1,4 +1,4 @@
-"""Cancelling what runs, here and through another service."""
+"""Cancellation of running executions, also through another service."""
 
 import asyncio
 from pathlib import Path
@@ -24,7 +24,7 @@ def graph(visits: Visits) -> dict:
 
 @pytest.fixture
 def prefect_states(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the states that flow runs of this process entered."""
+    """Record the state names of the flow runs in this process."""
     names: list[str] = []
     original = EmbeddedPrefectClient.set_flow_run_state
 
@@ -36,7 +36,7 @@ def prefect_states(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_cancelling_hangs_up_at_once_and_nothing_comes_after_it(
+def test_a_cancellation_closes_the_connection_and_starts_no_node(
     tmp_path: Path, visits: Visits, prefect_states: list[str]
 ) -> None:
     with RunningService(tmp_path, PROBE_TYPES) as service:
@@ -49,7 +49,7 @@ def test_cancelling_hangs_up_at_once_and_nothing_comes_after_it(
         wait_until(lambda: prefect_states[-1] == "Cancelled")
         assert prefect_states == ["Running", "Cancelled"]
 
-        # The answer would come now; there is nobody to take it.
+        # The response is sent now, but the connection is closed.
         row = service.rows("SELECT * FROM workflow_executions WHERE id=?", execution_id)
         visits.open("gate")
         assert service.run(document(visits.node("next")))["status"] == "completed"
@@ -62,7 +62,7 @@ def test_cancelling_hangs_up_at_once_and_nothing_comes_after_it(
         }
 
 
-def test_a_synchronous_handler_is_left_behind_and_its_late_result_dropped(
+def test_a_synchronous_handler_is_abandoned_and_its_result_dropped(
     service: RunningService, gates: Gates
 ) -> None:
     execution_id = service.start(document(node("n", "sync"), node("end"), flow=("n -> end",)))
@@ -70,7 +70,7 @@ def test_a_synchronous_handler_is_left_behind_and_its_late_result_dropped(
     service.http.post(f"/api/executions/{execution_id}/cancel")
     done = service.ended(execution_id)
     assert done["status"] == "cancelled"  # while the handler is still blocked
-    gates.open("n")  # the thread comes back now
+    gates.open("n")  # the thread ends now
     assert service.run(document(node("next", "trigger")))["status"] == "completed"
     assert service.poll(execution_id) == done
     assert {i: log["status"] for i, log in service.logs(execution_id).items()} == {"n": "cancelled"}
@@ -96,7 +96,7 @@ def test_cancelling_through_another_service_reaches_the_owner(
         assert other.violations() == []
 
 
-def test_a_cancellation_that_the_owner_did_not_live_to_see_holds_after_the_restart(
+def test_a_cancellation_during_a_crash_holds_after_the_restart(
     process: ServiceProcess, visits: Visits
 ) -> None:
     process.run_process()
@@ -112,7 +112,7 @@ def test_a_cancellation_that_the_owner_did_not_live_to_see_holds_after_the_resta
 
 
 async def request_cancel(process: ServiceProcess, execution_id: str) -> None:
-    """What the cancel call does to the database, and no more."""
+    """Request a cancellation in the database only."""
     database = process.open_database()
     try:
         await database.queue.request_cancel(execution_id)

@@ -1,4 +1,4 @@
-"""The database locked or full, the clock set back, an execution that takes too long."""
+"""Faults: a locked database, a full disk, a clock that is set back, and a timeout."""
 
 import os
 import sqlite3
@@ -20,13 +20,13 @@ HOUR = 3_600.0
 
 
 def line_of_visits(visits: Visits) -> dict:
-    """Three nodes, one after the other; the second one waits at its gate."""
+    """Return a graph of three nodes in sequence; the second one waits at its gate."""
     nodes = [visits.node(i, "gate" if i == "b" else None) for i in "abc"]
     return document(*nodes, flow=("a -> b", "b -> c"))
 
 
 def growing_line_of_visits(visits: Visits) -> dict:
-    """The same, with much to record after the second one."""
+    """Return the same graph with much data to record after the second node."""
     return document(
         *line_of_visits(visits)["nodes"],
         node("grow", "addField", addFieldValue="x" * 200_000),
@@ -34,7 +34,7 @@ def growing_line_of_visits(visits: Visits) -> dict:
     )
 
 
-def test_executions_go_on_after_the_database_was_locked_for_ten_seconds(
+def test_executions_continue_after_the_database_was_locked_for_ten_seconds(
     process: ServiceProcess, visits: Visits
 ) -> None:
     process.run_process()
@@ -44,8 +44,8 @@ def test_executions_go_on_after_the_database_was_locked_for_ten_seconds(
     with closing(sqlite3.connect(process.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         begin = time.monotonic()
-        visits.open("gate")  # what they answer has to be recorded while nobody can
-        # Reads are answered all the while.
+        visits.open("gate")  # the results must be recorded while the database is locked
+        # Reads succeed in the meantime.
         wait_until(
             lambda: process.poll(ids[0]) and time.monotonic() - begin > LOCKED_SECONDS,
             2 * LOCKED_SECONDS,
@@ -62,7 +62,7 @@ def test_executions_go_on_after_the_database_was_locked_for_ten_seconds(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few megabytes; only root can make one."""
+    """Mount a file system of a few megabytes; this requires root."""
     place = tmp_path / "small disk"
     place.mkdir()
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
@@ -104,7 +104,7 @@ def test_executions_wait_while_the_disk_is_full_and_complete_when_there_is_space
 
 
 def fill(path: Path) -> None:
-    """Takes all the space that is left."""
+    """Fill the remaining space."""
     with path.open("wb", buffering=0) as file:
         for size in (65_536, 1_024):
             try:
@@ -114,13 +114,13 @@ def fill(path: Path) -> None:
                 continue
 
 
-def test_a_clock_that_is_set_back_an_hour_keeps_nothing_waiting(
+def test_a_clock_set_back_by_an_hour_delays_nothing(
     process: ServiceProcess, visits: Visits
 ) -> None:
     process.run_process(clock_shift_seconds=HOUR)
     execution_id = process.start(line_of_visits(visits))
     visits.wait_for(execution_id, "b")
-    process.kill()  # its lease ends in an hour by the clock of now
+    process.kill()  # by the new clock, its lease ends in an hour
     process.run_process()
     visits.wait_for(execution_id, "b", 2)  # not in an hour
     visits.open("gate")

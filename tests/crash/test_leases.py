@@ -1,4 +1,4 @@
-"""Two services on one database: an execution has one owner, and a new one when that is gone."""
+"""Leases: two services on one database, and each execution has one owner at a time."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.service import wait_until
 
 @pytest.fixture
 def pair(tmp_path: Path, storage: Storage) -> Iterator[tuple[ServiceProcess, ServiceProcess]]:
-    """Two running services on one database."""
+    """Start two services on one database."""
     with (
         ServiceProcess(tmp_path, **storage) as first,
         ServiceProcess(tmp_path, **storage) as second,
@@ -26,7 +26,7 @@ def pair(tmp_path: Path, storage: Storage) -> Iterator[tuple[ServiceProcess, Ser
 
 
 def held(service: ServiceProcess, visits: Visits) -> str:
-    """Starts an execution in that service, not in another; one that stays at ``b``."""
+    """Start an execution in this service; its node ``b`` waits."""
     nodes = [visits.node("a"), visits.node("b", "gate"), visits.node("c")]
     workflow_id = service.save(document(*nodes, flow=("a -> b", "b -> c")))
     claims = len(service.events("execution_claimed"))
@@ -39,7 +39,7 @@ def held(service: ServiceProcess, visits: Visits) -> str:
 
 
 @on_both()
-def test_a_service_takes_over_what_a_dead_one_left(
+def test_a_service_takes_over_executions_of_a_crashed_one(
     pair: tuple[ServiceProcess, ServiceProcess], visits: Visits
 ) -> None:
     first, second = pair
@@ -54,7 +54,7 @@ def test_a_service_takes_over_what_a_dead_one_left(
     assert second.violations() == []
 
 
-def test_a_service_without_a_free_slot_puts_back_what_a_dead_one_left(
+def test_a_service_without_a_free_slot_requeues_executions_of_a_crashed_one(
     tmp_path: Path, visits: Visits
 ) -> None:
     with (
@@ -77,7 +77,7 @@ def test_a_service_without_a_free_slot_puts_back_what_a_dead_one_left(
         assert (visits.of(left), visits.of(busy)) == ({"n": 2}, {"busy": 1})
 
 
-def test_a_service_that_was_frozen_past_its_lease_writes_nothing_more(
+def test_a_service_frozen_past_its_lease_writes_nothing(
     pair: tuple[ServiceProcess, ServiceProcess], visits: Visits
 ) -> None:
     first, second = pair
@@ -90,18 +90,18 @@ def test_a_service_that_was_frozen_past_its_lease_writes_nothing_more(
     assert second.wait_ended(execution_id) == ["completed"]
     row, nodes = second.row(execution_id), second.node_rows(execution_id)
 
-    first.thaw()  # its own call of ``b`` is answered now, and it would record that
+    first.thaw()  # its call of ``b`` returns now, and must not be recorded
     wait_until(lambda: [e["execution_id"] for e in first.events("lease_lost")] == [execution_id])
     first.wait_ready()
     assert (second.row(execution_id), second.node_rows(execution_id)) == (row, nodes)
     assert visits.of(execution_id) == {"a": 1, "b": 2, "c": 1}
-    # It works on as if nothing had been.
+    # It still runs new executions.
     again = held(first, visits)
     assert first.wait_ended(again) == ["completed"]
     assert first.violations() == []
 
 
-def test_a_frozen_service_that_wakes_up_while_another_one_goes_on_leaves_it_alone(
+def test_a_thawed_service_does_not_interfere_with_the_new_owner(
     pair: tuple[ServiceProcess, ServiceProcess], visits: Visits
 ) -> None:
     first, second = pair
@@ -119,11 +119,11 @@ def test_a_frozen_service_that_wakes_up_while_another_one_goes_on_leaves_it_alon
     assert visits.of(execution_id) == {"a": 1, "b": 2, "c": 1}
 
 
-def test_a_record_that_comes_too_late_is_refused_while_the_new_owner_goes_on(
+def test_a_late_write_is_rejected_while_the_new_owner_continues(
     tmp_path: Path, visits: Visits
 ) -> None:
     with ServiceProcess(tmp_path) as first, ServiceProcess(tmp_path) as second:
-        # Nothing but the guard of its writes tells the first one that its lease ran out.
+        # Only the guard of its writes can detect that the lease of the first service expired.
         first.run_process(no_heartbeat=True)
         late, held_up = visits.node("late", "gate"), visits.node("next", "next gate")
         execution_id = first.start(document(late, held_up, flow=("late -> next",)))
@@ -132,7 +132,7 @@ def test_a_record_that_comes_too_late_is_refused_while_the_new_owner_goes_on(
         second.run_process()
         visits.wait_for(execution_id, "late", 2)
         owner = second.row(execution_id)["owner"]
-        visits.open("gate")  # both are answered, and both would go on
+        visits.open("gate")  # both calls return, and both services would continue
         visits.wait_for(execution_id, "next")
         wait_until(lambda: first.events("lease_lost"))
         row, nodes = second.row(execution_id), second.node_rows(execution_id)
@@ -148,9 +148,7 @@ def test_a_record_that_comes_too_late_is_refused_while_the_new_owner_goes_on(
         assert second.violations() == []
 
 
-def test_a_freeze_that_is_shorter_than_the_lease_goes_unnoticed(
-    tmp_path: Path, visits: Visits
-) -> None:
+def test_a_freeze_shorter_than_the_lease_has_no_effect(tmp_path: Path, visits: Visits) -> None:
     with ServiceProcess(tmp_path, lease_seconds=30 * LEASE_SECONDS) as service:
         service.run_process()
         execution_id = service.start(document(visits.node("b", "gate")))

@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of a loop: items that are done stay done, those under way run again."""
+"""SIGKILL during a loop: completed items are kept, and running items run again."""
 
 import json
 
@@ -10,7 +10,7 @@ from tests.support.documents import document, node
 
 
 def loop(visits: Visits) -> dict:
-    """Two visits for each of four items, two items at once; the second visit of item 2 is gated."""
+    """Return a loop of four items with two calls each; the second call of item 2 is gated."""
     return document(
         node("each", "forEach", forEachItems=["a", "b", "c", "d"], forEachConcurrency=2),
         visits.node("first"),
@@ -30,7 +30,7 @@ def loop(visits: Visits) -> dict:
         "before_record:second[3]",
     ],
 )
-def test_items_that_are_done_do_not_run_again(
+def test_completed_items_do_not_run_again(
     process: ServiceProcess, visits: Visits, point: str
 ) -> None:
     visits.open("g0", "g1", "g3")

@@ -10,7 +10,7 @@ from tests.support.documents import document
 
 
 def graph(visits: Visits) -> dict:
-    """``a``, ``b``, ``c``, and ``beside``, which waits at its gate while they run."""
+    """Return ``a``, ``b``, ``c``, and ``beside``, which waits at its gate while they run."""
     nodes = [visits.node(i) for i in "abc"]
     return document(
         *nodes,
@@ -57,13 +57,13 @@ def test_after_a_kill_only_what_was_in_flight_runs_again(
     for node_id in in_flight:
         assert visits.of(execution_id)[node_id] == visited.get(node_id, 0) + 1
         assert after[node_id]["attempt"] == before[node_id]["attempt"] + 1
-    # Every call had the key of its node run, so the other side can tell a repetition.
+    # Every call had the key of its node run, so the server can detect a repetition.
     assert set(visits.counts) == {f"{execution_id}:{i}" for i in after}
     assert process.row(execution_id)["recoveries"] <= 1
     assert process.violations() == []
 
 
-def test_an_end_that_is_committed_stays_as_it_is(process: ServiceProcess, visits: Visits) -> None:
+def test_a_committed_end_is_final(process: ServiceProcess, visits: Visits) -> None:
     visits.open("side gate")
     process.run_process(kill_at="after_final_write")
     execution_id = process.start_fatal(graph(visits))
@@ -76,9 +76,7 @@ def test_an_end_that_is_committed_stays_as_it_is(process: ServiceProcess, visits
     assert process.violations() == []
 
 
-def test_what_waited_for_a_slot_when_the_service_died_runs_too(
-    tmp_path: Path, visits: Visits
-) -> None:
+def test_pending_executions_run_after_a_crash(tmp_path: Path, visits: Visits) -> None:
     with ServiceProcess(tmp_path, max_concurrent_executions=1) as service:
         service.run_process()
         running = service.start(document(visits.node("n", "gate")))

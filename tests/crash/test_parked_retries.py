@@ -1,4 +1,4 @@
-"""Kills while a retry is parked: the next attempt comes at its time, and no retry is given back."""
+"""SIGKILL while a retry is parked: the next attempt is on time, and retries are not reset."""
 
 from datetime import datetime
 from typing import Any
@@ -16,10 +16,10 @@ HOUR = 3_600
 
 @on_both()
 @pytest.mark.timeout(180)  # it starts three services
-def test_a_retry_that_is_parked_survives_kills_and_keeps_its_count(
+def test_a_parked_retry_survives_kills_and_keeps_its_count(
     process: ServiceProcess,
 ) -> None:
-    """Three attempts in three processes."""
+    """Make three attempts in three processes."""
     url = f"http://127.0.0.1:{free_port()}/"
     call = node(
         "call", "http", httpUrl=url, retries=2, retryDelaySeconds=HOUR, retryBackoff="fixed"

@@ -1,4 +1,4 @@
-"""An execution that brings its process down does so a few times, and takes nobody along."""
+"""Poisoned execution: it crashes the service a limited number of times, and others complete."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from tests.support.documents import document, node
 
 @pytest.mark.timeout(120)  # the service starts four times
 @pytest.mark.parametrize("poison", ["kill", "exit"])
-def test_poison_fails_with_a_reason_and_the_innocent_beside_it_complete(
+def test_a_poisoned_execution_fails_and_others_complete(
     tmp_path: Path, visits: Visits, poison: str
 ) -> None:
     with ServiceProcess(tmp_path, max_recovery_attempts=3) as service:
         service.run_process()
-        # No node of these ends between two crashes: by the counts alone they are as suspicious.
+        # No node of these ends between two crashes, so their counters equal the poisoned one's.
         service.save(document(visits.node("slow", "gate")), "innocent")
         innocent = [service.submit("innocent").json()["executionId"] for _ in range(2)]
         for execution_id in innocent:
@@ -24,11 +24,11 @@ def test_poison_fails_with_a_reason_and_the_innocent_beside_it_complete(
         graph = document(visits.node("fine"), node("bad", poison), flow=("fine -> bad",))
         bad = service.start_fatal(graph)
 
-        # Everybody gets another chance, together; the poison may be quicker than the others.
+        # All run together again; the poisoned one may crash the service before the others end.
         service.start_process().wait_dead(40)
         came = visits.of(innocent[0])["slow"]
 
-        # Then each one alone: the innocent complete, and the poison has nobody to take along.
+        # Then each runs in isolation, so the others complete.
         service.run_process()
         visits.wait_for(innocent[0], "slow", came + 1)
         everyone = [*innocent, bad]
@@ -38,7 +38,7 @@ def test_poison_fails_with_a_reason_and_the_innocent_beside_it_complete(
         service.wait_dead()
         assert [service.row(i)["status"] for i in innocent] == ["completed"] * 2
 
-        # There is no fourth time.
+        # It does not run a fourth time.
         service.run_process()
         assert service.wait_ended(bad) == ["failed"]
         row = service.row(bad)

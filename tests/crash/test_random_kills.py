@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, again and again, with executions in flight all the while.
+"""SIGKILL at random times, repeatedly, while executions run.
 
 ``CRASH_ROUNDS`` says how often; ``make crash`` asks for 50.
 """
@@ -23,7 +23,7 @@ SECONDS_A_ROUND = 10
 
 
 def graph(visits: Visits) -> dict:
-    """Ten visits, some beside each other, and nodes that need nobody."""
+    """Return a graph with ten calls, some of them parallel, and nodes without calls."""
     nodes = [visits.node(f"v{i}") for i in range(10)]
     own = [node("start", "trigger"), node("add", "addField"), node("end")]
     chain = [f"v{i} -> v{i + 2}" for i in range(8)]
@@ -33,7 +33,7 @@ def graph(visits: Visits) -> dict:
 
 
 class Ledger:
-    """What was recorded as completed at each kill, and how often it had been visited by then."""
+    """Completed nodes at each kill, and the number of their calls until then."""
 
     def __init__(self, service: ServiceProcess, visits: Visits) -> None:
         self._service = service
@@ -42,7 +42,7 @@ class Ledger:
         self.rerun = 0
 
     def close_round(self) -> None:
-        """The service is dead: looks at what it left."""
+        """Read the state that the killed service left."""
         counts = self._visits.counts
         rows = self._service.rows("SELECT id, status FROM execution_logs")
         for row in rows:
@@ -52,7 +52,7 @@ class Ledger:
         self.check()
 
     def check(self) -> None:
-        """Nothing that was recorded as completed at a kill came again."""
+        """Check that no completed node was called again."""
         counts = self._visits.counts
         again = {key: n for key, n in self._completed.items() if counts[key] != n}
         assert again == {}
@@ -63,9 +63,9 @@ def test_random_kills_lose_nothing_and_repeat_only_what_was_in_flight(
     tmp_path: Path, visits: Visits
 ) -> None:
     seed = random.randrange(1_000_000)
-    print(f"seed {seed}, {ROUNDS} rounds")  # shown where the test fails
+    print(f"seed {seed}, {ROUNDS} rounds")  # shown if the test fails
     chance = random.Random(seed)
-    # A high limit: nothing here is poison, and a round may be too short for any node to end.
+    # A high limit, because in a short round no node may end.
     settings = {"max_recovery_attempts": 100, "max_concurrent_executions": IN_FLIGHT}
     with ServiceProcess(tmp_path, **settings) as service:
         service.run_process()
@@ -74,7 +74,7 @@ def test_random_kills_lose_nothing_and_repeat_only_what_was_in_flight(
         for _ in range(ROUNDS):
             keep_busy = threading.Thread(target=fill_up, args=(service, workflow_id))
             keep_busy.start()
-            time.sleep(chance.uniform(0.0, 1.5))  # the moment is what is random
+            time.sleep(chance.uniform(0.0, 1.5))  # the time of the kill is random
             service.kill()
             keep_busy.join()
             assert service.violations(service_runs=False) == []
@@ -93,7 +93,7 @@ def test_random_kills_lose_nothing_and_repeat_only_what_was_in_flight(
 
 
 def fill_up(service: ServiceProcess, workflow_id: str) -> None:
-    """Submits until so many are in flight, or the service is dead."""
+    """Submit until the given number is in flight or the service is killed."""
     query = "SELECT count(*) AS n FROM orchestrator_runs WHERE endedAt IS NULL"
     with suppress(httpx.HTTPError):
         while service.rows(query)[0]["n"] < IN_FLIGHT:

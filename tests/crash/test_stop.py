@@ -1,4 +1,4 @@
-"""SIGTERM: nothing is lost, nothing is failed or cancelled by a deploy, and it ends in time."""
+"""SIGTERM: the service ends in time, and no execution is lost, failed or cancelled."""
 
 import signal
 import threading
@@ -28,7 +28,7 @@ def test_nodes_in_flight_finish_and_are_recorded_and_nothing_new_starts(
         service.process.send_signal(number)
         wait_until(lambda: service.events("shutdown_draining"))
         visits.open("gate")
-        assert service.wait_dead() == 0  # it waits for nodes, not for the time
+        assert service.wait_dead() == 0  # it does not wait for the whole grace period
         row, nodes = service.row(execution_id), service.node_rows(execution_id)
         assert (row["status"], row["owner"], row["recoveries"]) == ("pending", None, 0)
         assert {i: n["status"] for i, n in nodes.items()} == {"a": "completed"}
@@ -41,7 +41,7 @@ def test_nodes_in_flight_finish_and_are_recorded_and_nothing_new_starts(
 
 
 @pytest.mark.parametrize("node_type", ["http", "blocking"])
-def test_a_node_that_is_longer_than_the_grace_runs_again_at_the_next_start(
+def test_a_node_that_exceeds_the_grace_period_runs_again_after_the_restart(
     tmp_path: Path, visits: Visits, node_type: str
 ) -> None:
     with ServiceProcess(tmp_path, shutdown_grace_seconds=0.3) as service:
@@ -66,7 +66,7 @@ def test_a_node_that_is_longer_than_the_grace_runs_again_at_the_next_start(
             assert service.wait_ended(execution_id) == ["cancelled"]
 
 
-def test_a_handler_that_swallows_its_cancellation_does_not_keep_the_process(
+def test_a_handler_that_suppresses_its_cancellation_does_not_block_the_stop(
     tmp_path: Path, visits: Visits
 ) -> None:
     with ServiceProcess(tmp_path, shutdown_grace_seconds=0.3) as service:
@@ -79,9 +79,7 @@ def test_a_handler_that_swallows_its_cancellation_does_not_keep_the_process(
         assert service.violations() == []
 
 
-def test_what_was_accepted_as_the_service_stopped_is_not_lost(
-    tmp_path: Path, visits: Visits
-) -> None:
+def test_an_execution_accepted_during_the_stop_is_not_lost(tmp_path: Path, visits: Visits) -> None:
     with ServiceProcess(tmp_path, shutdown_grace_seconds=0.3) as service:
         service.run_process()
         workflow_id = service.save(document(visits.node("n")))
@@ -107,10 +105,10 @@ def test_what_was_accepted_as_the_service_stopped_is_not_lost(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_service_that_has_stopped_waits_for_no_thread(
+def test_a_stopped_service_does_not_wait_for_threads(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    """A thread of an hour runs on, which is no daemon: the interpreter would wait for its end."""
+    """Leave a thread that is not a daemon and that the interpreter would wait for."""
     with ServiceProcess(tmp_path) as service:
         service.run_process(leave_thread=1)
         service.process.send_signal(number)

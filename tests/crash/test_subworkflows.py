@@ -1,4 +1,4 @@
-"""SIGKILL around calls: one child for each, and neither side waits for the other for ever."""
+"""SIGKILL around subworkflow calls: each call has one child, and no execution waits forever."""
 
 import asyncio
 import random
@@ -30,7 +30,7 @@ def child_graph(visits: Visits, gate: str | None = None) -> dict:
 
 
 def execution_of(service: ServiceProcess, workflow_id: str) -> str:
-    """The one execution of a workflow, as soon as there is one."""
+    """Wait for the execution of a workflow; return its id."""
     query = "SELECT id FROM workflow_executions WHERE workflowId=?"
     (row,) = wait_until(lambda: service.rows(query, workflow_id))
     return row["id"]
@@ -79,7 +79,7 @@ def test_a_kill_neither_loses_nor_repeats_a_call(
     assert process.violations() == []
 
 
-def test_what_runs_and_what_waits_for_it_go_on_after_a_kill(
+def test_parents_and_children_continue_after_a_kill(
     process: ServiceProcess, visits: Visits
 ) -> None:
     process.run_process()
@@ -95,13 +95,11 @@ def test_what_runs_and_what_waits_for_it_go_on_after_a_kill(
     assert process.wait_ended(parent, child) == ["completed", "completed"]
     assert visits.of(parent) == {"first": 1, "last": 1}
     assert visits.of(child) == {"a": 1, "b": 2}
-    assert process.row(parent)["recoveries"] == 0  # it was not there when the service died
+    assert process.row(parent)["recoveries"] == 0  # it did not run during the crash
     assert process.violations() == []
 
 
-def test_a_child_that_brings_the_service_down_fails_its_parent_which_is_not_charged(
-    tmp_path: Path, visits: Visits
-) -> None:
+def test_a_child_that_crashes_the_service_fails_its_parent(tmp_path: Path, visits: Visits) -> None:
     with ServiceProcess(tmp_path, max_recovery_attempts=2) as service:
         service.run_process()
         service.save(document(node("bad", "kill")), "child")
@@ -137,7 +135,7 @@ def test_cancelling_a_parent_through_another_service_stops_its_child(
         assert other.violations() == []
 
 
-def test_a_cancellation_that_the_child_s_owner_did_not_live_to_see_holds(
+def test_a_cancellation_during_a_crash_of_the_childs_owner_holds(
     process: ServiceProcess, visits: Visits
 ) -> None:
     process.run_process()

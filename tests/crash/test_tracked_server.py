@@ -1,4 +1,4 @@
-"""A Prefect server that shows the runs: it may go away, and it learns of the service's crashes."""
+"""A Prefect server: it may be unavailable, and it shows crashes of the service."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +16,14 @@ pytestmark = [pytest.mark.prefect_server, pytest.mark.timeout(240)]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """A Prefect server of our own; it ends with the tests."""
+    """Start a Prefect server for these tests."""
     with prefect_server(tmp_path_factory.mktemp("prefect-server")) as running:
         yield running
 
 
 @pytest.fixture
 def service(tmp_path: Path, server: PrefectServer) -> Iterator[ServiceProcess]:
-    """A service that shows its runs there."""
+    """Return a service that uses this server."""
     with ServiceProcess(tmp_path, prefect_api_url=server.api_url) as tracked:
         yield tracked.run_process()
 
@@ -33,7 +33,7 @@ def graph(visits: Visits) -> dict:
     return document(*nodes, flow=("a -> b", "b -> c"))
 
 
-def test_executions_go_on_while_the_prefect_server_is_away(
+def test_executions_continue_without_the_prefect_server(
     server: PrefectServer, service: ServiceProcess, visits: Visits
 ) -> None:
     ids = [service.start(graph(visits)) for _ in range(3)]
@@ -43,7 +43,7 @@ def test_executions_go_on_while_the_prefect_server_is_away(
     visits.open("gate")
     assert service.wait_ended(*ids, seconds=90) == ["completed"] * 3
     assert [visits.of(i) for i in ids] == [{"a": 1, "b": 1, "c": 1}] * 3
-    # What is new waits until the server can be told of it.
+    # New executions wait until the server is available.
     late = service.start(graph(visits))
     assert visits.of(late) == {}
     server.start()

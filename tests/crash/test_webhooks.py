@@ -1,4 +1,4 @@
-"""Callers of webhooks, and a service that dies while they wait."""
+"""Webhook callers that wait for a response while the service crashes."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.webhook_calls import SECRET, answering, count, post, signed
 BODY = b'{"n": 1}'
 
 
-def test_a_sender_that_asks_again_after_a_crash_gets_the_answer(
+def test_a_repeated_delivery_after_a_crash_gets_the_response(
     process: ServiceProcess, visits: Visits
 ) -> None:
     hook = node("hook", "webhook", webhookSecret=SECRET)
@@ -33,7 +33,7 @@ def test_a_sender_that_asks_again_after_a_crash_gets_the_answer(
     assert process.violations() == []
 
 
-def test_a_caller_is_answered_though_another_process_runs_the_execution(
+def test_a_webhook_gets_the_response_of_an_execution_in_another_process(
     tmp_path: Path, visits: Visits
 ) -> None:
     key = {"webhook-id": "m"}

@@ -1,4 +1,4 @@
-"""Prefect reads its settings while it is imported, so they are made here, before the tests are."""
+"""Fixtures of the Prefect tests; Prefect's settings are written before Prefect is imported."""
 
 import tempfile
 from pathlib import Path

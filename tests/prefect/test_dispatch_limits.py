@@ -1,4 +1,4 @@
-"""What a handler cannot do: run on and on, hold up the loop, outlive a cancellation."""
+"""Limits of a handler: timeouts, threads and cancellation."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-async def test_a_handler_that_takes_too_long_is_ended_at_each_attempt(is_async):
+async def test_a_timeout_ends_each_attempt(is_async):
     released = threading.Event()
 
     def blocks(node, input_data):
@@ -50,7 +50,7 @@ async def test_a_handler_that_takes_too_long_is_ended_at_each_attempt(is_async):
     assert retries == [(1, "timed out after 0.1 s")]
 
 
-async def test_a_timeout_of_the_handlers_own_is_its_own_error():
+async def test_a_timeout_error_of_a_handler_is_kept():
     @task
     async def handler(node, input_data):
         raise TimeoutError("the database did not answer")
@@ -59,7 +59,7 @@ async def test_a_timeout_of_the_handlers_own_is_its_own_error():
         await run(lambda: handle(handler, timeout_seconds=5))
 
 
-async def test_a_timeout_that_the_task_declares_counts():
+async def test_the_declared_timeout_of_a_task_applies():
     @task(timeout_seconds=0.05)
     async def handler(node, input_data):
         await asyncio.Event().wait()
@@ -68,7 +68,7 @@ async def test_a_timeout_that_the_task_declares_counts():
         await run(lambda: handle(handler))
 
 
-def test_a_stuck_thread_does_not_keep_the_interpreter_from_exiting(tmp_path):
+def test_a_blocked_thread_does_not_delay_the_exit_of_the_interpreter(tmp_path):
     script = """
 import asyncio, sys, time
 from pathlib import Path
@@ -105,18 +105,18 @@ asyncio.run(main())
         timeout=25,
     )
     assert (done.returncode, done.stdout) == (0, "timed out after 0.1 s\n"), done.stderr
-    assert done.stderr == ""  # no warning about threads, no traceback of the engine
+    assert done.stderr == ""  # neither a warning about threads nor a traceback
 
 
 # Threads
 
 
-async def test_a_synchronous_handler_does_not_hold_up_the_loop():
+async def test_a_synchronous_handler_does_not_block_the_event_loop():
     heard = threading.Event()
 
     @task
     def handler(node, input_data):
-        # It ends only if another coroutine gets its turn meanwhile.
+        # It ends only if another coroutine runs at the same time.
         assert heard.wait(10)
         return "heard"
 
@@ -129,7 +129,7 @@ async def test_a_synchronous_handler_does_not_hold_up_the_loop():
     assert (await run(body))[0] == "heard"
 
 
-async def test_a_synchronous_handler_sees_run_contexts_and_ours(caplog):
+async def test_a_synchronous_handler_has_the_contexts_of_its_run(caplog):
     mine: ContextVar[str] = ContextVar("mine")
 
     @task(name="syncer")
@@ -192,7 +192,7 @@ def cancels():
     ("how", "message"),
     [(exits, "exited with 3"), (cancels, "cancelled itself"), (stops, "StopIteration")],
 )
-async def test_a_handler_cannot_take_the_service_down(how, message, is_async):
+async def test_a_handler_cannot_crash_the_service(how, message, is_async):
     def sync(node, input_data):
         how()
 
@@ -207,11 +207,11 @@ async def test_a_handler_cannot_take_the_service_down(how, message, is_async):
 
 
 LONG_PAUSE = MIN_PARKED_PAUSE_SECONDS
-"""The longest pause that a node makes without being parked."""
+"""Longest pause that does not park the node, in seconds."""
 
 
 @pytest.mark.parametrize("kind", ["async", "sync", "between attempts"])
-async def test_cancelled_in_the_middle_the_flow_run_ends_cancelled(kind):
+async def test_a_cancelled_flow_run_ends_cancelled(kind):
     started, released, ended = threading.Event(), threading.Event(), []
 
     @task
@@ -251,14 +251,14 @@ async def test_cancelled_in_the_middle_the_flow_run_ends_cancelled(kind):
         await asyncio.sleep(0.02)
         running.cancel()
         state = await running
-        # The synchronous handler is still blocked: its end was not awaited.
+        # The synchronous handler is still blocked, because its end was not awaited.
         assert ended == (["handler"] if kind == "async" else [])
         released.set()
     assert state.is_cancelled()
     assert state.message == "on request"
 
 
-async def test_a_cancelled_node_does_not_disturb_the_ones_beside_it():
+async def test_a_cancelled_node_does_not_affect_other_nodes():
     @task
     async def handler(node, input_data):
         if input_data == "waits":

@@ -17,7 +17,7 @@ from tests.support.prefect_nodes import NODE, Retries, handle, run, this_task_ru
 # Arguments and results
 
 
-async def test_a_handler_gets_node_and_input_by_position_and_its_result_comes_back_as_it_is():
+async def test_a_handler_receives_positional_arguments_and_its_result_is_unchanged():
     given = []
 
     @task(name="my_custom_node")
@@ -32,7 +32,7 @@ async def test_a_handler_gets_node_and_input_by_position_and_its_result_comes_ba
     assert given[0][1] is data
 
 
-async def test_arguments_gathered_in_a_tuple_are_unwrapped_too():
+async def test_arguments_collected_in_a_tuple_are_unwrapped():
     @task
     async def handler(*arguments):
         return list(arguments)
@@ -40,7 +40,7 @@ async def test_arguments_gathered_in_a_tuple_are_unwrapped_too():
     assert await run(lambda: handle(handler, {"a": 1})) == [NODE, {"a": 1}]
 
 
-async def test_a_node_is_run_without_a_flow_too():
+async def test_a_node_runs_without_a_flow():
     @task
     def handler(node, input_data):
         return {"outputData": input_data}
@@ -49,7 +49,7 @@ async def test_a_node_is_run_without_a_flow_too():
         assert await handle(handler, 5) == {"outputData": 5}
 
 
-async def test_outside_of_the_context_it_is_refused():
+async def test_a_handler_outside_the_context_is_rejected():
     @task
     async def handler(node, input_data):
         """Never reached."""
@@ -58,7 +58,7 @@ async def test_outside_of_the_context_it_is_refused():
         await handle(handler)
 
 
-async def test_a_state_that_a_handler_returns_counts():
+async def test_a_returned_state_determines_the_result():
     @task
     async def handler(node, input_data):
         if input_data == "fail":
@@ -69,7 +69,7 @@ async def test_a_state_that_a_handler_returns_counts():
         await run(lambda: handle(handler, "fail"))
 
 
-async def test_a_generator_is_refused_in_plain_words():
+async def test_a_generator_is_rejected_with_a_clear_message():
     @task
     async def handler(node, input_data):
         yield 1
@@ -86,7 +86,7 @@ async def test_a_generator_is_refused_in_plain_words():
         ({"id": "a"}, "node (a)"),
     ],
 )
-async def test_the_task_run_is_called_after_the_node(node, name):
+async def test_the_task_run_has_the_name_of_the_node(node, name):
     @task
     async def handler(knoten, data):
         return this_task_run().name
@@ -143,7 +143,7 @@ async def test_the_third_attempt_succeeds_after_the_delays():
     assert times[2] - times[1] >= 0.15
 
 
-async def test_the_last_error_is_raised_and_not_told_to_on_retry():
+async def test_on_retry_is_not_called_for_the_last_error():
     retries = Retries()
 
     @task
@@ -156,7 +156,7 @@ async def test_the_last_error_is_raised_and_not_told_to_on_retry():
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-async def test_an_error_that_another_attempt_cannot_cure_is_final(is_async):
+async def test_an_error_that_is_not_retryable_is_final(is_async):
     def fails(node, input_data):
         raise NodeError("404", retryable=False)
 
@@ -168,7 +168,7 @@ async def test_an_error_that_another_attempt_cannot_cure_is_final(is_async):
         await run(lambda: handle(handler, retries=3, delays=[0]))
 
 
-async def test_the_other_sides_retry_after_is_waited_for_beyond_the_delay():
+async def test_retry_after_extends_the_delay():
     attempts = []
 
     @task
@@ -203,7 +203,7 @@ async def test_retry_after_is_not_added_to_a_longer_delay(monkeypatch):
     assert slept[0] == 0.0
 
 
-async def test_without_options_the_tasks_own_retries_and_condition_count():
+async def test_without_options_the_declared_retries_and_condition_apply():
     asked = []
 
     def condition(_task, task_run, _state):
@@ -221,7 +221,7 @@ async def test_without_options_the_tasks_own_retries_and_condition_count():
     assert retries == [(1, "again")]
 
 
-async def test_what_on_retry_raises_ends_the_attempts_and_is_raised():
+async def test_an_error_in_on_retry_ends_the_attempts():
     attempts = []
 
     @task
@@ -237,7 +237,7 @@ async def test_what_on_retry_raises_ends_the_attempts_and_is_raised():
     assert len(attempts) == 1
 
 
-async def test_parallel_runs_of_one_handler_do_not_mix_up_their_attempts():
+async def test_parallel_runs_of_a_handler_have_separate_attempts():
     @task
     async def handler(node, input_data):
         if this_task_run().run_count <= input_data:
@@ -258,7 +258,7 @@ async def test_parallel_runs_of_one_handler_do_not_mix_up_their_attempts():
     assert told == [[(n + 1, f"of {number}") for n in range(number)] for number in range(4)]
 
 
-def test_variants_are_made_once():
+def test_variants_are_cached():
     @task
     async def handler(node, input_data):
         """Never run."""
@@ -269,7 +269,7 @@ def test_variants_are_made_once():
     assert prefect_task._variant.cache_info().maxsize is not None
 
 
-async def test_hooks_of_handlers_fire_and_see_the_handlers_own_result():
+async def test_hooks_receive_the_result_of_their_handler():
     fired = []
 
     async def completed(_task, task_run, state):

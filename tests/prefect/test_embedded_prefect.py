@@ -1,4 +1,4 @@
-"""The embedded client against the pinned Prefect. An upgrade that asks for more fails here."""
+"""The embedded client with the pinned Prefect; an upgrade that uses more methods fails here."""
 
 import asyncio
 import contextvars
@@ -65,7 +65,7 @@ async def embedded():
 
 
 def record_calls(monkeypatch):
-    """Every method of the client that is called from now on, by name."""
+    """Record the names of the client's methods that are called."""
     called = set()
 
     def recording(name, method):
@@ -83,7 +83,7 @@ def record_calls(monkeypatch):
 
 
 def close_the_network(monkeypatch):
-    """Nothing may connect, resolve, listen or start a process."""
+    """Make connections, name resolution, listening sockets and processes fail."""
 
     def refuse(*args, **kwargs):
         raise AssertionError(f"not in embedded mode: {args!r}")
@@ -100,7 +100,7 @@ def close_the_network(monkeypatch):
 async def test_the_engines_call_exactly_these_methods(monkeypatch):
     called = record_calls(monkeypatch)
     async with embedded():
-        with tags(f"tag-{uuid4()}"):  # Prefect remembers for 5 s that a tag has no limit
+        with tags(f"tag-{uuid4()}"):  # a new tag, because Prefect caches limits for 5 s
             state = await run_flow(one_of_each, "e", "n")
     assert state.is_completed(), state.message
     assert called == {
@@ -119,11 +119,11 @@ async def test_flows_run_with_the_network_closed_and_without_processes(monkeypat
         for number in range(5):
             state = await run_flow(one_of_each, f"e{number}", "n")
             assert state.is_completed(), state.message
-        # Prefect's loop thread, its events worker and one for the set of tags; none for each run.
+        # Prefect's loop thread, its events worker and one for the set of tags, but none per run.
         assert threading.active_count() - before <= 5
 
 
-async def test_a_flow_run_has_the_name_the_id_and_the_parameters_it_was_given():
+async def test_a_flow_run_has_the_given_name_id_and_parameters():
     seen = {}
 
     @lightweight(name="named")
@@ -137,11 +137,11 @@ async def test_a_flow_run_has_the_name_the_id_and_the_parameters_it_was_given():
         )
 
     async def on_created(flow_run_id):
-        seen["told"] = flow_run_id
+        seen["notified"] = flow_run_id
 
     async with embedded():
         await run_flow(named, "e-1", "My workflow e-1", on_created)
-    assert seen["told"] == seen["id"]
+    assert seen["notified"] == seen["id"]
     assert (seen["name"], seen["flow"], seen["parameter"], seen["run_count"]) == (
         "My workflow e-1",
         "named",
@@ -151,7 +151,7 @@ async def test_a_flow_run_has_the_name_the_id_and_the_parameters_it_was_given():
 
 
 @pytest.mark.parametrize("ending", ["raises", "failed", "cancelled", "completed"])
-async def test_whatever_becomes_of_a_flow_its_state_is_returned_and_it_is_forgotten(ending):
+async def test_every_final_state_is_returned_and_the_flow_run_is_removed(ending):
     @lightweight(name="ending")
     async def body(execution_id):
         if execution_id == "raises":
@@ -183,7 +183,7 @@ async def test_the_client_holds_no_flow_run_after_two_hundred():
     assert set(held) == {1}
 
 
-async def test_the_client_itself_forgets_a_flow_run_at_its_last_state():
+async def test_a_final_state_removes_the_flow_run():
     async with embedded() as client:
         flow_run = await client.create_flow_run(one_of_each)
         assert len(client) == 1
@@ -191,7 +191,7 @@ async def test_the_client_itself_forgets_a_flow_run_at_its_last_state():
         assert len(client) == 0
 
 
-async def test_prefects_events_worker_does_not_start_in_a_flow_whose_context_it_would_keep():
+async def test_the_events_worker_starts_outside_of_flow_contexts():
     async with embedded():
         workers = [type(worker) for worker in EventsWorker._instances.values()]
         assert EventsWorker in workers
@@ -209,7 +209,7 @@ async def test_a_hundred_flows_of_ten_tasks_at_once_all_complete():
     assert all(state.is_completed() for state in states)
 
 
-async def test_hooks_of_flows_fire():
+async def test_hooks_of_flows_are_called():
     fired = []
 
     async def completed(_flow, flow_run, state):
@@ -229,7 +229,7 @@ async def test_hooks_of_flows_fire():
     assert fired == [("completed", "first", "Completed"), ("failed", "second", "Failed")]
 
 
-async def test_a_handlers_own_log_lines_are_seen_and_the_engines_are_not(caplog):
+async def test_log_messages_of_handlers_pass_and_those_of_engines_do_not(caplog):
     @task(persist_result=False)
     async def speaks(number):
         get_run_logger().info("async task %s", number)
@@ -271,7 +271,7 @@ async def test_a_handlers_own_log_lines_are_seen_and_the_engines_are_not(caplog)
     assert any("error was encountered while running hook 'broken_hook'" in m for m in messages)
 
 
-async def test_cancelled_in_the_middle_and_not_handled_it_is_raised_and_forgotten():
+async def test_an_unhandled_cancellation_is_raised_and_the_flow_run_is_removed():
     started = asyncio.Event()
 
     @lightweight(name="endless")
@@ -288,7 +288,7 @@ async def test_cancelled_in_the_middle_and_not_handled_it_is_raised_and_forgotte
         assert len(client) == 0
 
 
-async def test_a_flow_whose_id_cannot_be_written_down_does_not_start(monkeypatch):
+async def test_a_flow_whose_id_cannot_be_stored_does_not_start(monkeypatch):
     states = []
     original = EmbeddedPrefectClient.set_flow_run_state
 
@@ -309,11 +309,11 @@ async def test_a_flow_whose_id_cannot_be_written_down_does_not_start(monkeypatch
         with pytest.raises(LookupError, match="the lease is lost"):
             await run_flow(never, "e", "n", lost)
         assert len(client) == 0
-    assert states == ["Crashed"]  # not Pending for ever, where there is a server
+    assert states == ["Crashed"]  # with a server, it would stay pending
 
 
 @pytest.mark.parametrize("error", [Abort("deleted in the UI"), ConnectionError("server is gone")])
-async def test_a_server_that_refuses_or_is_gone_makes_a_crashed_state(monkeypatch, error):
+async def test_an_unavailable_server_results_in_a_crashed_state(monkeypatch, error):
     async def refuse(*_args, **_kwargs):
         raise error
 
@@ -325,8 +325,8 @@ async def test_a_server_that_refuses_or_is_gone_makes_a_crashed_state(monkeypatc
     assert str(error) in (state.message or "")
 
 
-async def test_what_needs_a_server_says_so(monkeypatch):
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")  # no way around either
+async def test_features_of_a_server_raise_a_clear_error(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")  # a proxy must not be used
     async with embedded() as client:
         with pytest.raises(PrefectServerNeededError) as caught:
             await client.read_deployment_by_name("a/b")
@@ -334,7 +334,7 @@ async def test_what_needs_a_server_says_so(monkeypatch):
             "Prefect's read_deployment_by_name() needs a Prefect server (set PREFECT_API_URL)"
         )
         with pytest.raises(PrefectServerNeededError, match="PREFECT_API_URL"):
-            await client._client.get("/health")  # around the methods
+            await client._client.get("/health")  # without the client's methods
         sync_client = get_client(sync_client=True)
         assert isinstance(sync_client, EmbeddedSyncPrefectClient)
         with pytest.raises(PrefectServerNeededError, match="read_flow_runs"):
@@ -343,7 +343,7 @@ async def test_what_needs_a_server_says_so(monkeypatch):
             sync_client._client.get("/health")
 
 
-async def test_a_flow_within_a_flow_says_that_it_needs_a_server():
+async def test_a_nested_flow_raises_an_error_about_the_server():
     @lightweight(name="inner")
     async def inner():
         """Never reached."""
@@ -358,13 +358,13 @@ async def test_a_flow_within_a_flow_says_that_it_needs_a_server():
     assert "needs a Prefect server (set PREFECT_API_URL)" in (state.message or "")
 
 
-async def test_outside_of_the_context_nothing_looks_for_a_server(monkeypatch):
+async def test_a_flow_outside_the_context_starts_no_server(monkeypatch):
     close_the_network(monkeypatch)
     with pytest.raises(RuntimeError, match="inside prefect_context"):
         await run_flow(one_of_each, "e", "n")
 
 
-def test_in_a_thread_of_its_own_the_process_keeps_its_sigterm_handler():
+def test_flows_in_a_thread_keep_the_sigterm_handler():
     handlers = []
 
     @lightweight(name="threaded")
@@ -375,12 +375,12 @@ def test_in_a_thread_of_its_own_the_process_keeps_its_sigterm_handler():
     async def main():
         async with embedded():
             context = contextvars.copy_context()
-            # As the runner does it: work comes from elsewhere, with a copy of the context.
+            # Like the worker, which starts tasks in a copy of the context.
             run = run_flow(threaded, "e", "n")
             return await asyncio.get_running_loop().create_task(run, context=context)
 
     def mine(*_):
-        """Ours."""
+        """The handler that must be kept."""
 
     states = []
     before = signal.signal(signal.SIGTERM, mine)

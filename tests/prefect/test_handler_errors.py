@@ -1,4 +1,4 @@
-"""The log shows where a handler raised an exception that it did not mean to raise."""
+"""The log shows where a handler raised an unexpected exception."""
 
 from contextlib import suppress
 from typing import Any
@@ -30,7 +30,7 @@ def secret(monkeypatch) -> str:
 
 
 async def logged(handler, **options) -> list[Any]:
-    """What the log says of tracebacks while a handler runs to its end."""
+    """Run a handler; return the log lines with tracebacks."""
     with capture_logs() as lines, suppress(Exception, SystemExit):
         await run(lambda: handle(handler, {}, **options))
     return [line for line in lines if line["event"] == "handler_raised"]
@@ -49,7 +49,7 @@ async def test_an_exception_is_logged_with_file_and_line(is_async):
     number = look_up.__code__.co_firstlineno + 1
     assert f'{__file__}", line {number}, in look_up' in line["exception"]
     assert line["exception"].endswith("KeyError: 'nope'")
-    assert line["exception"].count("dispatch_node.py") <= 1  # the thread's own frame
+    assert line["exception"].count("dispatch_node.py") <= 1  # the frame of the thread
 
 
 async def test_each_attempt_is_logged_once():
@@ -62,7 +62,7 @@ async def test_each_attempt_is_logged_once():
     assert len(lines) == 3
 
 
-async def test_a_handler_that_exits_is_logged_too():
+async def test_an_exit_of_a_handler_is_logged():
     @task
     async def handler(node, input_data):
         raise SystemExit(3)
@@ -71,7 +71,7 @@ async def test_a_handler_that_exits_is_logged_too():
     assert line["exception"].endswith("SystemExit: 3")
 
 
-async def test_an_error_that_the_handler_means_is_not_logged():
+async def test_a_node_error_is_not_logged():
     @task
     async def meant(node, input_data):
         raise NodeError("no such customer")
@@ -113,7 +113,7 @@ def test_an_endless_recursion_is_logged_in_a_few_lines():
     assert len(traceback_text(raised.value)) <= MAX_TRACEBACK_CHARACTERS + 10
 
 
-def test_an_exception_without_a_text_is_logged():
+def test_an_exception_without_a_message_is_logged():
     class BrokenError(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no text")

@@ -1,11 +1,11 @@
-"""Results that a handler's task asks Prefect to keep: in the service's own home."""
+"""Results that Prefect persists for a handler are stored in the home of the service."""
 
 from prefect import flow, task
 
 from flows.prefect_adapter.runs import local_result_storage, prefect_context, run_flow
 
 
-async def test_a_result_that_is_to_be_kept_lies_in_our_home(tmp_path):
+async def test_a_persisted_result_is_stored_in_the_home_of_the_service(tmp_path):
     @task(persist_result=True)
     async def kept(number):
         return number

@@ -1,4 +1,4 @@
-"""Prefect's settings are the service's own, whatever the user has for Prefect elsewhere."""
+"""The service defines Prefect's settings and ignores the user's settings for Prefect."""
 
 import os
 import subprocess
@@ -14,19 +14,19 @@ from flows.prefect_adapter.runs import prefect_context
 ROOT = Path(__file__).parents[2]
 
 
-async def test_without_the_preparation_the_context_is_refused():
+async def test_the_context_requires_the_preparation():
     with pytest.raises(RuntimeError, match="prepare_prefect"):
         async with prefect_context("http://127.0.0.1:4200/api"):
             pass
 
 
-def test_the_address_written_for_embedded_still_means_embedded():
+def test_the_written_api_url_means_embedded():
     assert is_embedded(None)
-    assert is_embedded(os.environ["PREFECT_API_URL"])  # as our own settings would read it
+    assert is_embedded(os.environ["PREFECT_API_URL"])  # as the settings of a child process read it
     assert not is_embedded("http://127.0.0.1:4200/api")
 
 
-def test_prepared_after_the_import_it_still_counts(tmp_path):
+def test_a_preparation_after_the_import_applies(tmp_path):
     prepare_prefect("http://127.0.0.1:4299/api/", tmp_path / "a" / "home")
     settings = get_current_settings()
     assert settings.api.url == "http://127.0.0.1:4299/api"
@@ -80,7 +80,7 @@ print(get_current_settings().api.url, "analytics" in str(sys.modules.get("amplit
 
 
 @pytest.mark.parametrize("imported", ["imported-before", "imported-after"])
-def test_a_users_own_prefect_settings_do_not_matter(tmp_path, imported):
+def test_prefect_settings_of_the_user_are_ignored(tmp_path, imported):
     home, service_home, cwd = (tmp_path / name for name in ("home", "service", "cwd"))
     for directory in (home / ".prefect", service_home, cwd):
         directory.mkdir(parents=True)
@@ -109,5 +109,5 @@ def test_a_users_own_prefect_settings_do_not_matter(tmp_path, imported):
     assert lines == [f"{EMBEDDED_API_URL} None Completed", f"{EMBEDDED_API_URL} False"]
     assert "Traceback" not in done.stderr
     assert "Beginning flow run" not in done.stderr
-    # Nothing is written to the user's own directory.
+    # Nothing is written to the user's directory.
     assert [p.name for p in (home / ".prefect").iterdir()] == ["profiles.toml"]

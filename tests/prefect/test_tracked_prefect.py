@@ -1,4 +1,4 @@
-"""With the address of a real Prefect server the same code shows every run there."""
+"""With the URL of a Prefect server, the server shows every run."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.prefect_server, pytest.mark.timeout(180)]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """The API of a Prefect server of our own; it ends with the tests."""
+    """Start a Prefect server for these tests; return its API URL."""
     with prefect_server(tmp_path_factory.mktemp("prefect-server")) as running:
         yield running.api_url
 
@@ -52,7 +52,7 @@ def tracked(server, tmp_path):
 
 
 waiting = threading.Event()
-"""The handler that waits for ever has begun to."""
+"""Set when the waiting handler has started."""
 
 
 async def no_retry(attempt, error):
@@ -103,7 +103,7 @@ def embedded_again(tmp_path):
 
 
 async def recorded(client, flow_run_id, count):
-    """The names and states of the task runs: the server makes them out of events, a bit later."""
+    """Return the names and states of the task runs, which the server creates from events later."""
     of_flow_run = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[flow_run_id]))
     deadline = time.monotonic() + RECORDED_SECONDS
     while True:
@@ -128,7 +128,7 @@ async def recorded(client, flow_run_id, count):
         ("waits", "Cancelled", "Cancelled on request", {"Get the page (n1)": "Crashed"}),
     ],
 )
-async def test_the_server_knows_name_state_and_task_runs(
+async def test_the_server_shows_name_state_and_task_runs(
     tracked, execution_id, state_name, message, tasks
 ):
     told = []
@@ -152,14 +152,12 @@ async def test_the_server_knows_name_state_and_task_runs(
         assert flow_run.state is not None
         assert (flow_run.state.name, flow_run.state.message) == (state_name, message)
         assert await recorded(client, flow_run.id, len(tasks)) == tasks
-        # By default the handlers' log lines stay here.
+        # By default, log messages of handlers are not sent.
         logs = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run.id]))
         assert await client.read_logs(log_filter=logs) == []
 
 
-async def test_the_handlers_log_lines_are_shipped_where_the_user_asks_for_it(
-    server, tmp_path, monkeypatch
-):
+async def test_log_messages_of_handlers_are_sent_if_configured(server, tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_LOGGING_TO_API_ENABLED", "true")
     prepare_prefect(server, tmp_path)
     told = []
@@ -169,10 +167,10 @@ async def test_the_handlers_log_lines_are_shipped_where_the_user_asks_for_it(
 
     async with prefect_context(server) as client:
         await run_flow(workflow, "logs", "logs", on_created)
-    async with prefect_context(server) as client:  # leaving it has sent what there was
+    async with prefect_context(server) as client:  # its exit sends the messages
         logs = LogFilter(flow_run_id=LogFilterFlowRunId(any_=told))
         messages = [line.message for line in await client.read_logs(log_filter=logs)]
-    assert messages == ["fetched"]  # and nothing of the engines'
+    assert messages == ["fetched"]  # and no messages of the engines
 
 
 async def test_a_flow_run_that_is_not_started_does_not_stay_pending(tracked):
@@ -209,9 +207,7 @@ async def with_a_block(execution_id):
 messages: list[str] = []
 
 
-async def test_a_secret_block_of_the_server_is_a_secret_and_the_server_is_not_told_it(
-    tracked, tmp_path
-):
+async def test_a_secret_block_is_masked_and_never_sent_to_the_server(tracked, tmp_path):
     local_result_storage(with_a_block, tmp_path)
     async with prefect_context(tracked) as client:
         state = await run_flow(with_a_block, "e", "tells")
@@ -225,7 +221,7 @@ async def test_a_secret_block_of_the_server_is_a_secret_and_the_server_is_not_to
             run.state is None or not run.state.is_final() for run in runs
         ):
             assert time.monotonic() < deadline
-            await asyncio.sleep(0.2)  # the server records events late
+            await asyncio.sleep(0.2)  # the server records events with a delay
 
     told, missing = messages
     assert told == "refused ***"
