@@ -84,7 +84,7 @@ def get(service: RunningService, path: str, **query: Any) -> Any:
 
 
 def stream(service: RunningService, execution_id: str) -> list[dict[str, Any]]:
-    """The messages of an execution that has ended."""
+    """Return the messages of an ended execution."""
     text = service.http.get(f"/api/executions/{execution_id}/stream").text
     data = [part for part in text.split("\n") if part.startswith("data: ")]
     return [json.loads(part.removeprefix("data: ")) for part in data]
@@ -92,12 +92,10 @@ def stream(service: RunningService, execution_id: str) -> list[dict[str, Any]]:
 
 @on_both()
 @pytest.mark.parametrize("status", ["paused", "success", "RUNNING", ""])
-def test_a_status_that_is_not_known_is_shown_and_counts_as_ended(
-    service: RunningService, status: str
-):
+def test_an_unknown_status_is_returned_and_counts_as_ended(service: RunningService, status: str):
     service.save(line(2))
     add_execution(service, status=status, createdAt="2026-01-01 10:00:00")
-    shown = status or "pending"  # an empty status is one that was never set
+    shown = status or "pending"  # an empty status counts as unset
     answer = get(service, "/api/executions/theirs")
     assert (answer["status"], answer["createdAt"]) == (shown, "2026-01-01 10:00:00")
     assert get(service, "/api/executions")["executions"][-1]["status"] == status
@@ -124,7 +122,7 @@ def test_a_foreign_execution_with_an_error_ends_its_stream_as_an_error(service: 
     [(0.0123, 0.0123), ("12 ms", "12 ms"), ("0.0123", 0.0123), (17, 17), (b"\x31\xff", "1\ufffd"),
      (None, None), (float("inf"), "inf"), (2**60, 2**60)],
 )  # fmt: skip
-def test_a_duration_is_shown_as_it_is_stored(service: RunningService, stored: Any, shown: Any):
+def test_a_duration_is_returned_as_stored(service: RunningService, stored: Any, shown: Any):
     service.save(line(2))
     add_execution(service, status="completed")
     add_log(service, "l1", nodeId="n", status="completed", duration=stored)
@@ -135,7 +133,7 @@ def test_a_duration_is_shown_as_it_is_stored(service: RunningService, stored: An
 
 
 @on_both()
-def test_json_columns_that_are_not_json_are_read_as_text(service: RunningService):
+def test_invalid_json_columns_are_returned_as_strings(service: RunningService):
     service.save(line(2))
     bad = ["not json", "NaN", '{"a": 1e999}', "[" * 300 + "]" * 300]
     add_execution(service, status="completed", finalOutput=bad[1], nodeResults=bad[2])
@@ -150,7 +148,7 @@ def test_json_columns_that_are_not_json_are_read_as_text(service: RunningService
     assert sorted(log["inputData"] for log in message["logs"]) == sorted(bad)
 
 
-def test_log_rows_without_an_id_and_copies_of_rows_are_all_shown(tmp_path: Path):
+def test_log_rows_without_an_id_and_copied_rows_are_all_returned(tmp_path: Path):
     create_main_database(tmp_path / "database.sqlite")  # SQLite allows NULL in a TEXT key
     with RunningService(tmp_path) as service:
         check_pages_of_odd_rows(service)
@@ -173,7 +171,7 @@ def check_pages_of_odd_rows(service: RunningService) -> None:
 
 
 @on_both()
-def test_rows_that_another_program_adds_to_an_execution_do_not_stop_it(service: RunningService):
+def test_rows_of_another_program_do_not_stop_a_rerun_or_the_check(service: RunningService):
     """A rerun, the recovery and the check read the rows of this service only."""
     execution = service.run(line(3))
     execution_id = execution["executionId"]
@@ -190,7 +188,7 @@ def test_rows_that_another_program_adds_to_an_execution_do_not_stop_it(service: 
     assert again.status_code == 200, again.text
 
 
-def test_inputs_that_another_program_replaced_are_named_in_the_error_of_a_rerun(
+def test_a_rerun_reports_inputs_that_another_program_replaced(
     service: RunningService,
 ):
     execution_id = service.run(line(3))["executionId"]
@@ -202,7 +200,7 @@ def test_inputs_that_another_program_replaced_are_named_in_the_error_of_a_rerun(
     assert given.status_code == 422  # the old inputs decide which nodes run again
 
 
-def test_lists_page_through_rows_whose_sort_keys_are_not_text(service: RunningService):
+def test_listings_page_through_rows_whose_sort_keys_are_not_strings(service: RunningService):
     service.save(line(2))
     keys: list[Any] = [
         None,
@@ -229,7 +227,7 @@ def test_lists_page_through_rows_whose_sort_keys_are_not_text(service: RunningSe
 
 
 @on_both()
-def test_a_cursor_that_was_made_up_is_rejected(service: RunningService):
+def test_a_forged_cursor_is_rejected(service: RunningService):
     for parts in (["executions", 5, 0, "x"], ["executions", {"bytes": "?"}, 0, "x"],
                   ["executions", 2**80, 0, "x"], ["executions", None, 0, "x"]):  # fmt: skip
         cursor = base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
@@ -256,7 +254,7 @@ def test_a_main_project_without_the_optional_columns_is_read(tmp_path: Path):
         assert service.run(line(2), inputs={})["status"] == "completed"
 
 
-def test_columns_that_the_main_project_declares_otherwise_are_read(tmp_path: Path):
+def test_columns_with_other_declared_types_are_read(tmp_path: Path):
     ddl = DDL.format(organization_of_workflow="", organization_of_execution="")
     ddl = ddl.replace("duration INTEGER", "duration REAL").replace(
         "createdAt TEXT", "createdAt DATETIME"
@@ -336,7 +334,7 @@ def paths(execution: dict[str, Any]) -> list[str]:
 
 
 def check_stream(http: httpx.Client) -> None:
-    """The first message of the stream comes, whether or not the execution has ended."""
+    """Check that the stream sends a first message, whether or not the execution has ended."""
     with http.stream("GET", "/api/executions/theirs/stream") as answer:
         assert answer.status_code == 200
         text = ""
@@ -348,8 +346,8 @@ def check_stream(http: httpx.Client) -> None:
     json.loads(data, parse_constant=pytest.fail)
 
 
-def test_a_foreign_end_is_told_to_clients_that_follow_many_executions(service: RunningService):
-    """One event with a status that is not known must not stop the streams of all clients."""
+def test_an_unknown_final_status_does_not_stop_a_stream(service: RunningService):
+    """One event with an unknown status must not stop the streams of all clients."""
     execution_id = service.run(line(2))["executionId"]
     service.write("UPDATE orchestrator_events SET status='archived'")
     service.write("UPDATE workflow_executions SET status='archived' WHERE id=?", execution_id)

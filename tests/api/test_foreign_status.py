@@ -1,4 +1,4 @@
-"""Another program writes ``workflow_executions.status`` while this service has the execution."""
+"""Foreign status: another program changes ``workflow_executions.status`` of an execution."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ GATE = document(
 
 @pytest.fixture
 def service(tmp_path: Path, storage: Storage, gates: Gates) -> Iterator[RunningService]:
-    """A service with one slot, whose database holds nothing wrong at the end."""
+    """Start a service with one slot; check the invariants of its database at the end."""
     with RunningService(tmp_path, PROBE_TYPES, max_concurrent_executions=1, **storage) as running:
         yield running
         report = check_database(running.settings.url)
@@ -43,12 +43,12 @@ def row(service: RunningService, execution_id: str) -> dict:
 
 
 def settled(service: RunningService, execution_id: str) -> dict:
-    return wait_until(lambda: (it := row(service, execution_id))["endedAt"] and it)
+    return wait_until(lambda: (found := row(service, execution_id))["endedAt"] and found)
 
 
 def node_statuses(service: RunningService, execution_id: str) -> dict[str, str]:
     rows = service.rows("SELECT * FROM execution_logs WHERE executionId=?", execution_id)
-    return {it["nodeId"]: it["status"] for it in rows}
+    return {log["nodeId"]: log["status"] for log in rows}
 
 
 @on_both()
@@ -101,7 +101,7 @@ def test_a_parked_execution_that_another_program_ends_is_settled(
 
 
 @on_both()
-def test_an_execution_in_the_queue_that_another_program_cancels_never_starts(
+def test_a_queued_execution_that_another_program_cancels_never_starts(
     service: RunningService, gates: Gates
 ) -> None:
     service.start(GATE)
@@ -133,7 +133,7 @@ def test_the_children_of_an_execution_that_another_program_cancels_are_cancelled
 
 
 @on_both()
-def test_a_parent_goes_on_when_another_program_cancels_its_child(
+def test_a_parent_continues_when_another_program_cancels_its_child(
     tmp_path: Path, storage: Storage, gates: Gates
 ) -> None:
     with RunningService(tmp_path, PROBE_TYPES, **storage) as service:
@@ -150,10 +150,10 @@ def test_a_parent_goes_on_when_another_program_cancels_its_child(
 
 @on_both()
 @pytest.mark.parametrize("status", ["cancelled", "failed", "completed"])
-def test_a_step_that_comes_before_the_next_poll_finds_the_end(
+def test_a_step_before_the_next_poll_finds_the_end_by_another_program(
     tmp_path: Path, storage: Storage, gates: Gates, status: str
 ) -> None:
-    """The walk writes while the status is another program's already."""
+    """The executor records a step after another program has set the status."""
     slow = {"poll_interval_seconds": 60.0, **storage}
     with RunningService(tmp_path, PROBE_TYPES, **slow) as service:
         execution_id = service.start(GATE)
@@ -166,7 +166,7 @@ def test_a_step_that_comes_before_the_next_poll_finds_the_end(
 
 
 @on_both()
-def test_a_last_step_that_comes_before_the_next_poll_keeps_the_other_end(
+def test_a_last_step_before_the_next_poll_keeps_the_status_of_another_program(
     tmp_path: Path, storage: Storage, gates: Gates
 ) -> None:
     slow = {"poll_interval_seconds": 60.0, **storage}
@@ -181,7 +181,7 @@ def test_a_last_step_that_comes_before_the_next_poll_keeps_the_other_end(
 
 
 @on_both()
-def test_a_status_that_ends_nothing_does_not_stop_an_execution(
+def test_a_status_that_is_not_terminal_does_not_stop_an_execution(
     service: RunningService, gates: Gates
 ) -> None:
     execution_id = service.start(GATE)
@@ -192,10 +192,10 @@ def test_a_status_that_ends_nothing_does_not_stop_an_execution(
     assert gates.runs == ["work"]
 
 
-def test_a_callback_tells_of_an_end_by_another_program(
+def test_a_callback_is_sent_after_an_end_by_another_program(
     service: RunningService, gates: Gates
 ) -> None:
-    execution_id = service.start(GATE, callbackUrl="http://127.0.0.1:9/told")
+    execution_id = service.start(GATE, callbackUrl="http://127.0.0.1:9/callback")
     gates.wait_for("work")
     set_status(service, execution_id, "cancelled")
     settled(service, execution_id)
@@ -203,7 +203,7 @@ def test_a_callback_tells_of_an_end_by_another_program(
 
 
 @on_both()
-def test_an_execution_that_another_program_deletes_stops(
+def test_an_execution_that_another_program_deletes_is_stopped(
     tmp_path: Path, storage: Storage, gates: Gates
 ) -> None:
     with RunningService(tmp_path, PROBE_TYPES, lease_seconds=1.0, **storage) as service:
@@ -215,7 +215,7 @@ def test_an_execution_that_another_program_deletes_stops(
 
 
 @on_both()
-def test_a_status_that_is_not_known_ends_a_running_and_a_parked_execution(
+def test_an_unknown_status_ends_a_running_and_a_parked_execution(
     tmp_path: Path, storage: Storage, gates: Gates
 ) -> None:
     with RunningService(tmp_path, PROBE_TYPES, **storage) as service:

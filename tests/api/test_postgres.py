@@ -1,6 +1,6 @@
-"""The same service on PostgreSQL: a URL away. What only such a server can do to it.
+"""PostgreSQL: scenarios that only occur with a database server.
 
-Scenarios of other modules run on it too, where they are marked ``on_both``.
+Tests of other modules that are marked ``on_both`` run on PostgreSQL too.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ on_postgres = pytest.mark.parametrize("storage", ["postgresql"], indirect=True)
 
 
 @on_postgres
-def test_many_run_at_once_and_no_file_is_made(service: RunningService) -> None:
+def test_concurrent_executions_complete_without_a_database_file(service: RunningService) -> None:
     service.save(line(5))
     ids = [service.submit(inputs={"a": 1}).json()["executionId"] for _ in range(10)]
     for execution_id in ids:
@@ -43,7 +43,7 @@ def test_many_run_at_once_and_no_file_is_made(service: RunningService) -> None:
 
 
 @on_postgres
-def test_many_call_many_with_few_slots(tmp_path: Path, storage: Storage) -> None:
+def test_nested_calls_complete_with_few_slots(tmp_path: Path, storage: Storage) -> None:
     with RunningService(tmp_path, max_concurrent_executions=4, **storage) as service:
         service.save(document(node("receive", "trigger")), "inner")
         between = document(node("t", "trigger"), call("c", "inner"), flow=("t -> c",))
@@ -59,21 +59,21 @@ def test_many_call_many_with_few_slots(tmp_path: Path, storage: Storage) -> None
 
 
 @on_postgres
-def test_a_server_that_goes_away_and_comes_back_delays_and_loses_nothing(
+def test_a_database_outage_delays_executions_and_loses_nothing(
     tmp_path: Path, storage: Storage, gates: Gates
 ) -> None:
     server = make_url(storage["database_url"])
     with door_to(server.host or "127.0.0.1", server.port or 5432) as door:
-        led = server.set(host="127.0.0.1", port=door.port).render_as_string(hide_password=False)
-        with RunningService(tmp_path, PROBE_TYPES, database_url=led) as service:
+        proxied = server.set(host="127.0.0.1", port=door.port).render_as_string(hide_password=False)
+        with RunningService(tmp_path, PROBE_TYPES, database_url=proxied) as service:
             execution_id = service.start(GATED)
             gates.wait_for("gate")
             with sse(service, f"/api/executions/{execution_id}/stream") as events:
                 first = next(events)
                 door.shut()
                 gates.open("gate")
-                asked = service.http.get(f"/api/executions/{execution_id}")
-                for answer in (service.submit(), asked):
+                polled = service.http.get(f"/api/executions/{execution_id}")
+                for answer in (service.submit(), polled):
                     assert "cannot be reached" in problem_of(answer, 503)["detail"]
                     assert answer.headers["retry-after"] == "2"
                 door.open()
@@ -86,13 +86,13 @@ def test_a_server_that_goes_away_and_comes_back_delays_and_loses_nothing(
             assert violations(service) == []
 
 
-# Values that PostgreSQL does not store, and keys that are too long for it
+# Values that PostgreSQL cannot store, and keys that are too long for it
 
 
 @on_both()
-def test_a_path_with_a_nul_character_names_nothing(service: RunningService) -> None:
-    asked = service.start(document(node("ask", "approval")))
-    wait_until(lambda: service.poll(asked)["status"] == "waiting")
+def test_an_id_with_a_nul_character_is_not_found(service: RunningService) -> None:
+    execution_id = service.start(document(node("ask", "approval")))
+    wait_until(lambda: service.poll(execution_id)["status"] == "waiting")
     for method, path in (
         *(("GET", f"/api/executions/%00{rest}") for rest in ("", "/logs", "/stream")),
         *(("POST", f"/api/executions/%00{rest}") for rest in ("/cancel", "/rerun", "/token")),
@@ -104,11 +104,11 @@ def test_a_path_with_a_nul_character_names_nothing(service: RunningService) -> N
     ):
         problem = problem_of(service.http.request(method, path), 404)
         assert problem["detail"].endswith("'\0' not found"), path
-    resumed = service.http.post(f"/api/executions/{asked}/nodes/%00/resume")
+    resumed = service.http.post(f"/api/executions/{execution_id}/nodes/%00/resume")
     assert "does not wait" in problem_of(resumed, 409)["detail"]
 
 
-UNFIT: dict[str, tuple[str, str]] = {
+INVALID_NODE_IDS: dict[str, tuple[str, str]] = {
     "a NUL character": (
         "a\0b",
         "node id 'a\\x00b' has U+0000; control characters are not accepted",
@@ -117,9 +117,9 @@ UNFIT: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", UNFIT)
-def test_a_node_id_that_fits_into_no_key_is_refused(service: RunningService, name: str) -> None:
-    node_id, reason = UNFIT[name]
+@pytest.mark.parametrize("name", INVALID_NODE_IDS)
+def test_a_node_id_that_cannot_be_a_key_is_rejected(service: RunningService, name: str) -> None:
+    node_id, reason = INVALID_NODE_IDS[name]
     answer = service.http.post(
         "/api/workflows/execute", json={"graph": document(node(node_id, "trigger"))}
     )
@@ -129,7 +129,9 @@ def test_a_node_id_that_fits_into_no_key_is_refused(service: RunningService, nam
 
 
 @on_both()
-def test_the_longest_names_and_a_nul_character_in_a_label_are_kept(service: RunningService) -> None:
+def test_the_longest_names_are_stored_and_a_nul_character_in_a_label_is_replaced(
+    service: RunningService,
+) -> None:
     wide = "".join(chr(0x4E00 + i * 7_919 % 20_000) for i in range(500))  # hard to compress
     labelled: Any = {**node(wide, "trigger"), "label": "a\0b"}
     body = {"graph": document(labelled), "workflowName": wide, "organizationId": wide}
@@ -143,11 +145,13 @@ def test_the_longest_names_and_a_nul_character_in_a_label_are_kept(service: Runn
 
 
 @on_postgres
-def test_what_will_never_be_stored_ends_the_execution_and_says_why(service: RunningService) -> None:
-    asks = document(node("ask", "approval"), node("later"), flow=("ask -> later",))
-    execution_id = service.start(asks)
+def test_a_value_that_cannot_be_stored_fails_the_execution_with_a_reason(
+    service: RunningService,
+) -> None:
+    workflow = document(node("ask", "approval"), node("later"), flow=("ask -> later",))
+    execution_id = service.start(workflow)
     wait_until(lambda: service.poll(execution_id)["status"] == "waiting")
-    # No such id is taken in any more: what is left is what stood there before.
+    # The API rejects such ids, so only an older database can contain them.
     tamper = "UPDATE orchestrator_definitions SET document=replace(document, ?, ?)"
     service.write(tamper, '"later"', '"la\\u0000ter"')
     with capture_logs() as events:
@@ -160,7 +164,7 @@ def test_what_will_never_be_stored_ends_the_execution_and_says_why(service: Runn
 
 
 @on_postgres
-def test_numbers_go_on_where_integers_end(service: RunningService) -> None:
+def test_positions_may_exceed_32_bits(service: RunningService) -> None:
     service.save(line(3))
     for table in ("orchestrator_events", "orchestrator_runs"):
         service.rows(f"SELECT setval('{table}_position_seq', ?)", 2**31 - 2)

@@ -1,4 +1,4 @@
-"""Databases to test on: a SQLite file, and PostgreSQL where a server answers."""
+"""Database fixtures: a SQLite file, and PostgreSQL if a server is reachable."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -13,14 +13,14 @@ from tests.support.postgres import new_postgres_database
 
 @pytest.fixture
 async def postgres_url() -> AsyncIterator[str]:
-    """The URL of a new PostgreSQL database."""
+    """Yield the URL of a new PostgreSQL database."""
     async with new_postgres_database() as url:
         yield url
 
 
 @pytest.fixture
 def clock() -> MovingClock:
-    """A clock that stands still until the test moves it."""
+    """Return a clock that only the test moves."""
     return MovingClock()
 
 
@@ -28,7 +28,7 @@ def clock() -> MovingClock:
 async def database(
     request: pytest.FixtureRequest, tmp_path: Path, clock: MovingClock
 ) -> AsyncIterator[Database]:
-    """A prepared database with one workflow, ``w``."""
+    """Yield a prepared database with one workflow, ``w``."""
     async with AsyncExitStack() as stack:
         url = f"sqlite+aiosqlite:///{tmp_path / 'db.sqlite'}"
         if request.param == "postgresql":

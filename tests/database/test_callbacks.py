@@ -1,4 +1,4 @@
-"""The callbacks' rows: when they are due, who sends them, and when it is enough."""
+"""Callbacks: when they are due, which worker sends them, and when they are abandoned."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ from tests.support.stored_executions import BEGUN
 
 HOUR, DAY = 3_600.0, 86_400.0
 LEASE = 30.0
-SORRY = AttemptFailure("the receiver answered 500", 500)
+FAILURE = AttemptFailure("the receiver returned 500", 500)
 
 
 async def submit(
@@ -57,7 +57,7 @@ async def claim(database: Database, owner: str = "me", host: str = "a.example") 
     return delivery
 
 
-async def test_nothing_is_due_before_the_end(database: Database) -> None:
+async def test_a_callback_is_not_due_before_the_end(database: Database) -> None:
     await submit(database, "e")
     assert await database.callbacks.due_by_host() == {}
     assert await database.callbacks.claim("me", "a.example", LEASE) is None
@@ -67,33 +67,37 @@ async def test_nothing_is_due_before_the_end(database: Database) -> None:
 
 
 @pytest.mark.parametrize("status", [ExecutionStatus.FAILED, ExecutionStatus.CANCELLED])
-async def test_every_end_makes_it_due(database: Database, status: ExecutionStatus) -> None:
+async def test_every_end_makes_the_callback_due(
+    database: Database, status: ExecutionStatus
+) -> None:
     await submit(database, "e")
     await end(database, status)
     assert await database.callbacks.due_by_host() == {"a.example": 1}
 
 
-async def test_it_is_due_when_a_waiting_execution_is_cancelled(database: Database) -> None:
+async def test_a_callback_is_due_when_a_pending_execution_is_cancelled(database: Database) -> None:
     await submit(database, "e")
     await database.queue.request_cancel("e")
     assert await database.callbacks.due_by_host() == {"a.example": 1}
 
 
-async def test_it_is_due_when_the_service_gives_the_execution_up(database: Database) -> None:
+async def test_a_callback_is_due_when_the_execution_is_abandoned(database: Database) -> None:
     await submit(database, "e")
     (run,) = await database.queue.claim("me", 1, LEASE)
-    await database.journal.abandon(run.lease, "it went down too often")
+    await database.journal.abandon(run.lease, "it crashed too often")
     assert await database.callbacks.due_by_host() == {"a.example": 1}
 
 
-async def test_an_execution_without_one_has_no_row(database: Database) -> None:
+async def test_an_execution_without_a_callback_has_no_row(database: Database) -> None:
     await submit(database, "e", None)
     await end(database)
     assert await database.callbacks.due_by_host() == {}
     assert await database.callbacks.status("e") is None
 
 
-async def test_what_is_delivered_is_not_sent_again(database: Database, clock: MovingClock) -> None:
+async def test_a_delivered_callback_is_not_sent_again(
+    database: Database, clock: MovingClock
+) -> None:
     await ended(database)
     delivery = await claim(database)
     assert (delivery.execution_id, delivery.attempt) == ("e", 1)
@@ -102,21 +106,21 @@ async def test_what_is_delivered_is_not_sent_again(database: Database, clock: Mo
     await database.callbacks.record_delivery(delivery, 204)
     clock.advance(2 * DAY)
     assert await database.callbacks.due_by_host() == {}
-    state = await database.callbacks.status("e")
-    assert state is not None
-    assert (state.delivered_at, state.last_status) == ("2026-01-01T00:00:01.000Z", 204)
-    assert (state.attempts, state.next_attempt_at, state.last_error) == (1, None, None)
+    status = await database.callbacks.status("e")
+    assert status is not None
+    assert (status.delivered_at, status.last_status) == ("2026-01-01T00:00:01.000Z", 204)
+    assert (status.attempts, status.next_attempt_at, status.last_error) == (1, None, None)
     assert await database.find_violations(service_runs=True) == []
 
 
-async def test_one_claims_it_and_another_only_after_the_lease(
+async def test_a_callback_is_claimed_again_only_after_the_lease(
     database: Database, clock: MovingClock
 ) -> None:
     await ended(database)
     first = await claim(database, "one")
-    state = await database.callbacks.status("e")
-    assert state is not None
-    assert state.next_attempt_at is None
+    status = await database.callbacks.status("e")
+    assert status is not None
+    assert status.next_attempt_at is None
     assert await database.callbacks.claim("two", "a.example", LEASE) is None
     clock.advance(LEASE - 1)
     assert await database.callbacks.due_by_host() == {}
@@ -125,34 +129,34 @@ async def test_one_claims_it_and_another_only_after_the_lease(
     assert second.attempt == 2
     for late in (
         database.callbacks.record_delivery(first, 200),
-        database.callbacks.record_failure(first, SORRY, 5),
+        database.callbacks.record_failure(first, FAILURE, 5),
     ):
         with pytest.raises(LeaseLostError):
             await late
     await database.callbacks.record_delivery(second, 200)
 
 
-async def test_many_who_claim_at_once_get_each_callback_once(database: Database) -> None:
+async def test_concurrent_claims_return_each_callback_once(database: Database) -> None:
     for i in range(5):
         await ended(database, f"e{i}")
     claims = [database.callbacks.claim(f"s{i}", "a.example", LEASE) for i in range(12)]
-    taken = [delivery.execution_id for delivery in await asyncio.gather(*claims) if delivery]
-    assert sorted(taken) == sorted(set(taken))
-    assert set(taken) == {f"e{i}" for i in range(5)}
+    claimed = [delivery.execution_id for delivery in await asyncio.gather(*claims) if delivery]
+    assert sorted(claimed) == sorted(set(claimed))
+    assert set(claimed) == {f"e{i}" for i in range(5)}
 
 
-async def test_a_failure_is_tried_again_after_its_delay(
+async def test_a_failed_attempt_is_repeated_after_its_delay(
     database: Database, clock: MovingClock
 ) -> None:
     await ended(database)
-    due = await database.callbacks.record_failure(await claim(database), SORRY, 5)
+    due = await database.callbacks.record_failure(await claim(database), FAILURE, 5)
     assert due == "2026-01-01T00:00:05.000Z"
-    state = await database.callbacks.status("e")
-    assert state is not None
-    assert (state.next_attempt_at, state.last_status, state.last_error) == (
+    status = await database.callbacks.status("e")
+    assert status is not None
+    assert (status.next_attempt_at, status.last_status, status.last_error) == (
         due,
         500,
-        "the receiver answered 500",
+        "the receiver returned 500",
     )
     clock.advance(4.9)
     assert await database.callbacks.due_by_host() == {}
@@ -165,22 +169,22 @@ async def test_the_last_attempt_is_made_a_day_after_the_end(
 ) -> None:
     await ended(database)
     clock.advance(DAY - 10)
-    due = await database.callbacks.record_failure(await claim(database), SORRY, HOUR)
+    due = await database.callbacks.record_failure(await claim(database), FAILURE, HOUR)
     assert due == "2026-01-02T00:00:00.000Z"
     clock.advance(10)
-    assert await database.callbacks.record_failure(await claim(database), SORRY, HOUR) is None
-    state = await database.callbacks.status("e")
-    assert state is not None
-    assert (state.abandoned_at, state.next_attempt_at) == ("2026-01-02T00:00:00.000Z", None)
-    assert (state.attempts, state.last_error) == (2, "the receiver answered 500")
+    assert await database.callbacks.record_failure(await claim(database), FAILURE, HOUR) is None
+    status = await database.callbacks.status("e")
+    assert status is not None
+    assert (status.abandoned_at, status.next_attempt_at) == ("2026-01-02T00:00:00.000Z", None)
+    assert (status.attempts, status.last_error) == (2, "the receiver returned 500")
     clock.advance(DAY)
     assert await database.callbacks.due_by_host() == {}
     assert await database.find_violations(service_runs=True) == []
 
 
-async def test_what_no_attempt_can_mend_is_given_up_at_once(database: Database) -> None:
+async def test_a_final_failure_abandons_the_callback_at_once(database: Database) -> None:
     await ended(database)
-    gone = AttemptFailure("the receiver answered 410", 410, is_final=True)
+    gone = AttemptFailure("the receiver returned 410", 410, is_final=True)
     assert await database.callbacks.record_failure(await claim(database), gone, 5) is None
     assert await database.callbacks.due_by_host() == {}
 
@@ -189,13 +193,13 @@ async def test_a_clock_that_is_set_back_keeps_nothing_waiting(
     database: Database, clock: MovingClock
 ) -> None:
     await ended(database)
-    await database.callbacks.record_failure(await claim(database), SORRY, HOUR)
+    await database.callbacks.record_failure(await claim(database), FAILURE, HOUR)
     clock.advance(-30 * DAY)
     assert await database.callbacks.due_by_host() == {"a.example": 1}
     assert (await claim(database)).attempt == 2
 
 
-async def test_hosts_are_told_apart_and_the_oldest_goes_first(
+async def test_hosts_are_separate_and_the_oldest_callback_is_first(
     database: Database, clock: MovingClock
 ) -> None:
     for i, url in enumerate(("http://B.example:81/x", "http://a.example/", "http://a.example/y")):
@@ -209,23 +213,23 @@ async def test_hosts_are_told_apart_and_the_oldest_goes_first(
     assert (await claim(database, host="b.example:81")).execution_id == "e0"
 
 
-async def test_the_state_does_not_show_the_query(database: Database) -> None:
+async def test_the_status_does_not_contain_the_query(database: Database) -> None:
     await ended(database, url="https://a.example/x/y?token=secret#part")
-    state = await database.callbacks.status("e")
-    assert state is not None
-    assert state.url == "https://a.example/x/y"
+    status = await database.callbacks.status("e")
+    assert status is not None
+    assert status.url == "https://a.example/x/y"
     assert (await claim(database)).url.endswith("?token=secret#part")
 
 
-async def test_an_execution_is_forgotten_with_its_callback_and_not_before_it_is_settled(
+async def test_an_execution_is_deleted_with_its_callback_after_the_delivery(
     database: Database, clock: MovingClock
 ) -> None:
     await ended(database, "open")
-    await ended(database, "told", "http://b.example/")
+    await ended(database, "delivered", "http://b.example/")
     await database.callbacks.record_delivery(await claim(database, host="b.example"), 200)
     clock.advance(10)
     assert await database.retention.delete_expired(None, 0) == 1
-    assert await database.callbacks.status("told") is None
+    assert await database.callbacks.status("delivered") is None
     assert await database.callbacks.status("open") is not None
     await database.callbacks.record_delivery(await claim(database), 200)
     assert await database.retention.delete_expired(None, 0) == 1

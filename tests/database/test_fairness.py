@@ -1,4 +1,4 @@
-"""Who is next: organizations take turns, and the queue has an end."""
+"""Fairness: organizations take turns, and the queue has a maximum length."""
 
 import asyncio
 
@@ -21,8 +21,8 @@ async def submit(
     database: Database,
     execution_id: str,
     organization: str | None,
-    most: int | None = None,
-    most_of_one: int | None = None,
+    max_pending: int | None = None,
+    max_of_organization: int | None = None,
 ) -> None:
     submission = Submission(
         execution_id=execution_id,
@@ -33,7 +33,7 @@ async def submit(
         inputs=None,
         total_nodes=1,
     )
-    await database.submissions.submit(submission, most, most_of_one)
+    await database.submissions.submit(submission, max_pending, max_of_organization)
 
 
 async def claim(database: Database, limit: int = 1) -> list[str]:
@@ -57,7 +57,7 @@ async def test_a_late_organization_gets_the_next_free_slot(database: Database) -
     assert await claim(database) == ["a1"]
 
 
-async def test_free_slots_go_round(database: Database) -> None:
+async def test_organizations_take_turns(database: Database) -> None:
     for i in range(6):
         await submit(database, f"a{i}", "A")
     for organization in ("B", None):
@@ -67,54 +67,58 @@ async def test_free_slots_go_round(database: Database) -> None:
     assert await claim(database, 4) == ["B1", "None1", "a2", "a3"]
 
 
-async def test_the_place_in_the_queue_is_the_order_of_claiming(database: Database) -> None:
+async def test_the_position_in_the_queue_is_the_order_of_claims(database: Database) -> None:
     for i in range(3):
         await submit(database, f"a{i}", "A")
     await submit(database, "b0", "B")
     order = ["a0", "b0", "a1", "a2"]
-    for place, execution_id in enumerate(order, start=1):
-        assert await database.queue.position(execution_id, LEASE) == place
+    for position, execution_id in enumerate(order, start=1):
+        assert await database.queue.position(execution_id, LEASE) == position
     assert await claim(database, 9) == order
     assert await database.queue.position("a0", LEASE) is None
 
 
-async def test_a_full_queue_takes_nothing_more_and_stores_nothing(database: Database) -> None:
+async def test_a_full_queue_rejects_submissions_and_stores_nothing(database: Database) -> None:
     for i in range(3):
-        await submit(database, f"e{i}", None, most=3)
+        await submit(database, f"e{i}", None, max_pending=3)
     with pytest.raises(QueueFullError, match="3 executions are waiting"):
-        await submit(database, "e3", None, most=3)
+        await submit(database, "e3", None, max_pending=3)
     assert await claim(database) == ["e0"]
-    await submit(database, "e3", None, most=3)
+    await submit(database, "e3", None, max_pending=3)
 
 
 async def test_an_organization_cannot_fill_the_queue(database: Database) -> None:
     for i in range(2):
-        await submit(database, f"a{i}", "A", most=4, most_of_one=2)
+        await submit(database, f"a{i}", "A", max_pending=4, max_of_organization=2)
     setting = "MAX_PENDING_EXECUTIONS_PER_ORGANIZATION=2"
     with pytest.raises(QueueFullError, match=f"2 executions of the organization 'A' .*{setting}"):
-        await submit(database, "a2", "A", most=4, most_of_one=2)
-    await submit(database, "b0", "B", most=4, most_of_one=2)
-    await submit(database, "none", None, most=4, most_of_one=2)
+        await submit(database, "a2", "A", max_pending=4, max_of_organization=2)
+    await submit(database, "b0", "B", max_pending=4, max_of_organization=2)
+    await submit(database, "none", None, max_pending=4, max_of_organization=2)
     with pytest.raises(
         QueueFullError, match=r"4 executions are waiting .*MAX_PENDING_EXECUTIONS=4"
     ):
-        await submit(database, "b1", "B", most=4, most_of_one=2)
+        await submit(database, "b1", "B", max_pending=4, max_of_organization=2)
     assert await claim(database) == ["a0"]
-    await submit(database, "a2", "A", most=4, most_of_one=2)
+    await submit(database, "a2", "A", max_pending=4, max_of_organization=2)
 
 
-async def test_the_limit_of_an_organization_holds_for_submissions_at_the_same_moment(
+async def test_the_limit_of_an_organization_applies_to_concurrent_submissions(
     database: Database,
 ) -> None:
-    tries = [submit(database, f"a{i}", "A", most=100, most_of_one=3) for i in range(20)]
-    others = [submit(database, f"b{i}", "B", most=100, most_of_one=3) for i in range(3)]
-    outcomes = await asyncio.gather(*tries, *others, return_exceptions=True)
-    refused = [outcome for outcome in outcomes if isinstance(outcome, QueueFullError)]
-    assert len(refused) == 17
-    assert [outcome for outcome in outcomes if outcome not in refused] == [None] * 6
+    submissions = [
+        submit(database, f"a{i}", "A", max_pending=100, max_of_organization=3) for i in range(20)
+    ]
+    others = [
+        submit(database, f"b{i}", "B", max_pending=100, max_of_organization=3) for i in range(3)
+    ]
+    outcomes = await asyncio.gather(*submissions, *others, return_exceptions=True)
+    rejected = [outcome for outcome in outcomes if isinstance(outcome, QueueFullError)]
+    assert len(rejected) == 17
+    assert [outcome for outcome in outcomes if outcome not in rejected] == [None] * 6
 
 
-async def test_owners_that_die_are_counted_until_a_node_ends(
+async def test_crashed_owners_are_counted_until_a_node_ends(
     database: Database, clock: MovingClock
 ) -> None:
     await submit(database, "e", None)
@@ -133,7 +137,7 @@ async def test_owners_that_die_are_counted_until_a_node_ends(
     assert run.recoveries == 1
 
 
-async def test_an_owner_that_gives_work_back_did_not_die(database: Database) -> None:
+async def test_a_released_execution_does_not_count_as_crashed(database: Database) -> None:
     await submit(database, "e", None)
     for _ in range(5):
         (run,) = await database.queue.claim("me", 1, LEASE)
@@ -144,14 +148,14 @@ async def test_an_owner_that_gives_work_back_did_not_die(database: Database) -> 
 async def test_a_clock_that_is_set_back_keeps_nothing_waiting(
     database: Database, clock: MovingClock
 ) -> None:
-    await submit(database, "dead", None)
-    await database.queue.claim("dead owner", 1, LEASE)
+    await submit(database, "expired", None)
+    await database.queue.claim("crashed owner", 1, LEASE)
     clock.advance(-3_600)
     await submit(database, "new", None)
-    assert sorted(await claim(database, 9)) == ["dead", "new"]
+    assert sorted(await claim(database, 9)) == ["expired", "new"]
 
 
-async def test_a_clock_that_is_a_little_behind_takes_nothing_away(
+async def test_a_clock_slightly_behind_does_not_expire_leases(
     database: Database, clock: MovingClock
 ) -> None:
     await submit(database, "e", None)

@@ -1,4 +1,4 @@
-"""A database that is locked, full or read-only: nothing is half-stored, and nothing is lost."""
+"""Storage errors: with a locked, full or read-only database, nothing is lost or half-stored."""
 
 import sqlite3
 import subprocess
@@ -41,7 +41,7 @@ GATED = document(
 
 
 class Lock:
-    """Another process in the middle of a write."""
+    """Another process that has started a write transaction."""
 
     def __init__(self, path: Path) -> None:
         command = [sys.executable, "-c", LOCK, str(path)]
@@ -52,20 +52,20 @@ class Lock:
         assert self._process.stdout.readline() == "locked\n"
 
     def release(self) -> None:
-        """Lets it commit and end."""
+        """Let the process commit and exit."""
         assert self._process.poll() is None
-        self._process.communicate("go on\n", timeout=20)
+        self._process.communicate("commit\n", timeout=20)
         assert self._process.returncode == 0
 
     def close(self) -> None:
-        """Ends it in any case."""
+        """Kill the process."""
         self._process.kill()
         self._process.communicate()
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[Lock]:
-    """Another process holds the write lock."""
+    """Hold the write lock in another process."""
     lock = Lock(path)
     try:
         yield lock
@@ -73,7 +73,7 @@ def locked(path: Path) -> Iterator[Lock]:
         lock.close()
 
 
-def ready_again(events: list[Any], operation: str) -> bool:
+def has_waited(events: list[Any], operation: str) -> bool:
     """Return whether the log contains that ``operation`` had to wait."""
     return any(e["event"] == "database_unavailable" and e["operation"] == operation for e in events)
 
@@ -89,7 +89,7 @@ def integrity(path: Path) -> str:
 # Locked
 
 
-def test_a_lock_of_four_seconds_is_waited_for_and_polling_goes_on(
+def test_writes_wait_for_a_lock_of_four_seconds_and_polling_continues(
     service: RunningService, gates: Gates
 ) -> None:
     running = service.start(GATED)
@@ -98,12 +98,12 @@ def test_a_lock_of_four_seconds_is_waited_for_and_polling_goes_on(
     with locked(service.path) as lock, ThreadPoolExecutor() as pool:
         timer = threading.Timer(4.0, lock.release)
         timer.start()
-        gates.open("gate")  # what runs has something to record now
+        gates.open("gate")  # the execution has a step to record now
         submissions = [pool.submit(service.submit, "other") for _ in range(5)]
         statuses: list[str] = []
         while timer.is_alive():
             answer = service.http.get(f"/api/executions/{running}")
-            if timer.is_alive():  # a reader that waited for the lock would come too late
+            if timer.is_alive():  # a reader that waited for the lock would be late
                 statuses.append(answer.json()["status"])
                 assert not any(submission.done() for submission in submissions)
         assert set(statuses) == {"running"}
@@ -114,60 +114,67 @@ def test_a_lock_of_four_seconds_is_waited_for_and_polling_goes_on(
 
 
 @pytest.fixture
-def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningService]:
-    """A service that waits for a lock half a second only."""
+def short_timeout_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RunningService]:
+    """Start a service with a lock timeout of half a second."""
     monkeypatch.setattr("database.connection.engines.BUSY_TIMEOUT_MS", 500)
     with RunningService(tmp_path, PROBE_TYPES) as running:
         yield running
 
 
-def test_locked_for_longer_submissions_are_put_off_and_executions_wait(
-    impatient: RunningService, gates: Gates
+def test_a_longer_lock_rejects_submissions_and_executions_wait(
+    short_timeout_service: RunningService, gates: Gates
 ) -> None:
-    running = impatient.start(GATED)
+    running = short_timeout_service.start(GATED)
     gates.wait_for("gate")
-    before = row_counts(impatient)
-    with locked(impatient.path) as lock, capture_logs() as events:
+    before = row_counts(short_timeout_service)
+    with locked(short_timeout_service.path) as lock, capture_logs() as events:
         gates.open("gate")
-        wait_until(lambda: ready_again(events, "step_recording"))
-        answer = impatient.submit()
+        wait_until(lambda: has_waited(events, "step_recording"))
+        answer = short_timeout_service.submit()
         assert "busy" in problem_of(answer, 503)["detail"]
         assert int(answer.headers["retry-after"]) > 0
-        assert row_counts(impatient) == before
-        assert impatient.poll(running)["status"] == "running"
+        assert row_counts(short_timeout_service) == before
+        assert short_timeout_service.poll(running)["status"] == "running"
         lock.release()
-        assert impatient.ended(running)["status"] == "completed"
-    assert impatient.run(line(3))["status"] == "completed"
+        assert short_timeout_service.ended(running)["status"] == "completed"
+    assert short_timeout_service.run(line(3))["status"] == "completed"
 
 
-def test_many_that_wait_for_a_lock_wait_together(impatient: RunningService) -> None:
-    impatient.save(line(2))
-    with locked(impatient.path), ThreadPoolExecutor(20) as pool:
+def test_concurrent_writes_wait_for_a_lock_together(short_timeout_service: RunningService) -> None:
+    short_timeout_service.save(line(2))
+    with locked(short_timeout_service.path), ThreadPoolExecutor(20) as pool:
         since = monotonic()
-        assert impatient.submit().status_code == 503
+        assert short_timeout_service.submit().status_code == 503
         alone = monotonic() - since
-        answers = list(pool.map(lambda _: impatient.submit(), range(20)))
+        answers = list(pool.map(lambda _: short_timeout_service.submit(), range(20)))
         together = monotonic() - since - alone
     assert {answer.status_code for answer in answers} == {503}
-    assert together < 10 * alone  # one after another it would be 20
+    assert together < 10 * alone  # in sequence it would be 20
 
 
-def test_cancelling_is_put_off_too(impatient: RunningService, gates: Gates) -> None:
-    running = impatient.start(GATED)
+def test_a_cancellation_is_rejected_while_the_database_is_locked(
+    short_timeout_service: RunningService, gates: Gates
+) -> None:
+    running = short_timeout_service.start(GATED)
     gates.wait_for("gate")
-    with locked(impatient.path) as lock:
-        problem_of(impatient.http.post(f"/api/executions/{running}/cancel"), 503)
+    with locked(short_timeout_service.path) as lock:
+        problem_of(short_timeout_service.http.post(f"/api/executions/{running}/cancel"), 503)
         lock.release()
     gates.open("gate")
-    assert impatient.ended(running)["status"] == "completed"
+    assert short_timeout_service.ended(running)["status"] == "completed"
 
 
-def test_a_single_node_can_be_tried_out_while_the_database_is_locked(
-    impatient: RunningService,
+def test_a_node_preview_runs_while_the_database_is_locked(
+    short_timeout_service: RunningService,
 ) -> None:
     body = {"workflowId": "w", "nodeId": "n", "nodeType": "trigger", "node": {}}
-    with locked(impatient.path):
-        assert impatient.http.post("/api/nodes/execute", json=body).json()["success"] is True
+    with locked(short_timeout_service.path):
+        assert (
+            short_timeout_service.http.post("/api/nodes/execute", json=body).json()["success"]
+            is True
+        )
 
 
 # Full
@@ -175,12 +182,12 @@ def test_a_single_node_can_be_tried_out_while_the_database_is_locked(
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    """A disk of 16 MB."""
+    """Mount a disk of 16 MB."""
     with small_disk(tmp_path, 16) as mounted:
         yield mounted
 
 
-def test_on_a_full_disk_submissions_are_refused_and_executions_wait(
+def test_a_full_disk_rejects_submissions_and_executions_wait(
     disk: Disk, tmp_path: Path, gates: Gates
 ) -> None:
     payload = {"text": "x" * 300_000}
@@ -194,7 +201,7 @@ def test_on_a_full_disk_submissions_are_refused_and_executions_wait(
             assert "full" in problem["detail"]
             assert row_counts(service) == before
             gates.open("gate")
-            wait_until(lambda: ready_again(events, "step_recording"))
+            wait_until(lambda: has_waited(events, "step_recording"))
             answer = service.poll(running)
             assert (answer["status"], answer["currentNodeId"]) == ("running", "gate")
             disk.make_space()
@@ -206,7 +213,7 @@ def test_on_a_full_disk_submissions_are_refused_and_executions_wait(
     assert integrity(disk.path / "database.sqlite") == "ok"
 
 
-# Unusable
+# Unavailable
 
 
 def url_of(path: Path) -> str:
@@ -221,7 +228,7 @@ async def prepare(path: Path) -> None:
         await database.close()
 
 
-async def test_a_read_only_database_is_refused(disk: Disk) -> None:
+async def test_a_read_only_database_is_rejected(disk: Disk) -> None:
     path = disk.path / "db.sqlite"
     await prepare(path)
     disk.make_read_only()
@@ -229,27 +236,27 @@ async def test_a_read_only_database_is_refused(disk: Disk) -> None:
         await prepare(path)
 
 
-async def test_a_read_only_disk_without_a_database_is_refused(disk: Disk) -> None:
+async def test_a_read_only_disk_without_a_database_is_rejected(disk: Disk) -> None:
     disk.make_read_only()
     with pytest.raises(StorageUnavailableError, match="unable to open"):
         await prepare(disk.path / "db.sqlite")
 
 
-async def test_a_directory_is_no_database(tmp_path: Path) -> None:
+async def test_a_directory_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailableError, match="unable to open"):
         await prepare(tmp_path)
 
 
-async def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
+async def test_a_damaged_database_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "db.sqlite"
     await prepare(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:200] + b"\xff" * 8_000 + whole[8_200:])
+    content = path.read_bytes()
+    path.write_bytes(content[:200] + b"\xff" * 8_000 + content[8_200:])
     with pytest.raises(StorageUnavailableError, match="malformed"):
         await prepare(path)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mystery://host/db", "postgresql+nodriver://h/db"])
-def test_a_url_that_names_no_database_is_refused(url: str) -> None:
+def test_a_url_without_a_known_scheme_is_rejected(url: str) -> None:
     with pytest.raises(StorageUnavailableError, match="URL cannot be used"):
         Database(url)

@@ -1,4 +1,4 @@
-"""Files of the service: only their owner reads them, and no other user can change its keys."""
+"""File modes: only the owner reads the service's files and changes its keys."""
 
 import os
 import stat
@@ -30,7 +30,7 @@ def umask(request: pytest.FixtureRequest):
 
 
 async def files_of(path: Path) -> dict[str, int]:
-    """The modes of a database and its companions while it is in use."""
+    """Return the modes of a database and its journal files while it is open."""
     database = Database(f"sqlite+aiosqlite:///{path}")
     try:
         await database.prepare()
@@ -48,7 +48,7 @@ async def test_a_new_database_and_its_companions_are_private(tmp_path: Path, uma
     }
 
 
-async def test_a_database_behind_a_link_that_leads_nowhere_yet_is_private(tmp_path: Path):
+async def test_a_database_behind_a_dangling_link_is_private(tmp_path: Path):
     (tmp_path / "link").mkdir()
     (tmp_path / "real").mkdir()
     (tmp_path / "link" / "database.sqlite").symlink_to(tmp_path / "real" / "data.sqlite")
@@ -64,7 +64,7 @@ async def test_a_database_of_the_main_project_keeps_its_mode(tmp_path: Path, mod
     assert set((await files_of(path)).values()) == {mode}
 
 
-def test_a_file_that_exists_is_neither_emptied_nor_changed(tmp_path: Path):
+def test_an_existing_file_does_not_change(tmp_path: Path):
     (tmp_path / "file").write_text("content")
     (tmp_path / "file").chmod(0o640)
     create_private(tmp_path / "file")
@@ -87,16 +87,16 @@ def test_key_and_secrets_files_that_others_can_write_are_rejected(tmp_path: Path
     keys, secrets = tmp_path / "keys", tmp_path / "secrets"
     keys.write_text(ENTRIES.replace(",", "\n"))
     secrets.write_text("SHOP_KEY=a-long-secret\n")
-    sealed = tmp_path / "database.sqlite.key"
-    sealed.write_bytes(b"a key of enough length")
-    for file in (keys, secrets, sealed):
+    data_key = tmp_path / "database.sqlite.key"
+    data_key.write_bytes(b"a key of enough length")
+    for file in (keys, secrets, data_key):
         file.chmod(mode)
     with pytest.raises(KeysError, match=f"^API_KEYS_FILE: other users can write {keys}"):
         read_keys(None, keys)
     with pytest.raises(SettingsError, match=f"^SECRETS_FILE: other users can write {secrets}"):
         check_files(settings_of(tmp_path, secrets_file=secrets))
     with pytest.raises(
-        SettingsError, match=f"^DATA_ENCRYPTION_KEY .* other users can write {sealed}"
+        SettingsError, match=f"^DATA_ENCRYPTION_KEY .* other users can write {data_key}"
     ):
         check_files(settings_of(tmp_path))
     with pytest.raises(StorageUnavailableError, match="other users can write"):
@@ -115,17 +115,17 @@ def test_key_and_secrets_files_that_only_their_owner_writes_are_read(tmp_path: P
     check_files(settings_of(tmp_path, secrets_file=secrets))
 
 
-def test_a_key_file_that_the_service_makes_is_private(tmp_path: Path, umask: None):
+def test_a_key_file_that_the_service_creates_is_private(tmp_path: Path, umask: None):
     data_encryption_of(settings_of(tmp_path)).encrypt({"outputData": 1})
     assert mode_of(tmp_path / "database.sqlite.key") == 0o600
 
 
 def test_a_dotenv_that_every_user_can_write_is_rejected(tmp_path: Path):
     path, settings = tmp_path / ".env", settings_of(tmp_path)
-    check_files(settings, path)  # there is none
+    check_files(settings, path)  # the file is missing
     path.touch()
     path.chmod(0o666)
     with pytest.raises(SettingsError, match=r"^\.env: other users can write"):
         check_files(settings, path)
-    path.chmod(0o664)  # the group of its own that many systems give each user
+    path.chmod(0o664)  # because many systems give each user a private group
     check_files(settings, path)

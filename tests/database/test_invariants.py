@@ -1,4 +1,4 @@
-"""Each invariant finds what breaks it, and nothing in a database that is as it should be."""
+"""Invariants: each one finds its violation, and nothing in a valid database."""
 
 import os
 import sqlite3
@@ -24,7 +24,7 @@ ENDED, PARKED, PENDING, RUNNING = "ended", "parked", "pending", "running"
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database that a real service left, with executions in four different states."""
+    """Create a database with a real service, with executions in five states."""
     directory = tmp_path_factory.mktemp("invariants")
     with RunningService(directory, PROBE_TYPES) as service:
         ids = {
@@ -56,8 +56,8 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return service.path
 
 
-class change:  # noqa: N801 - reads as the verb it is
-    """A connection to corrupt a database with, as no service would."""
+class change:  # noqa: N801 - used like a function
+    """Connection for changes that a service never makes."""
 
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(path)
@@ -99,7 +99,7 @@ def callback(columns: str, values: str, execution_id: str) -> str:
     )
 
 
-BROKEN_BY = {
+VIOLATIONS = {
     "an execution has one of the known statuses": execution("status='odd'", PARKED),
     "an ended execution has an end time": execution("completedAt=NULL", ENDED),
     "only an ended execution has an end time": run("endedAt='2026'", PARKED),
@@ -174,7 +174,7 @@ BROKEN_BY = {
 
 @pytest.fixture
 def copy(pristine: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be corrupted."""
+    """Copy the database, so that a test can corrupt it."""
     path = tmp_path / "copy.sqlite"
     with closing(sqlite3.connect(pristine)) as source, closing(sqlite3.connect(path)) as target:
         source.backup(target)
@@ -185,8 +185,8 @@ def url_of(path: Path) -> str:
     return f"sqlite+aiosqlite:///{path}"
 
 
-async def broken(path: Path, *, service_runs: bool = True) -> dict[str, str]:
-    """The invariants that do not hold, and of what."""
+async def violations_in(path: Path, *, service_runs: bool = True) -> dict[str, str]:
+    """Return the violated invariants with their subjects."""
     database = Database(url_of(path))
     try:
         found = await database.find_violations(service_runs=service_runs)
@@ -195,43 +195,43 @@ async def broken(path: Path, *, service_runs: bool = True) -> dict[str, str]:
     return {violation.invariant: violation.subject for violation in found}
 
 
-async def test_a_database_as_a_service_leaves_it_holds_every_invariant(copy: Path) -> None:
-    assert await broken(copy) == {}
+async def test_the_database_of_a_service_satisfies_every_invariant(copy: Path) -> None:
+    assert await violations_in(copy) == {}
 
 
-@pytest.mark.parametrize("invariant", BROKEN_BY)
-async def test_a_row_that_breaks_it_is_found_and_named(copy: Path, invariant: str) -> None:
+@pytest.mark.parametrize("invariant", VIOLATIONS)
+async def test_a_row_that_violates_an_invariant_is_reported(copy: Path, invariant: str) -> None:
     with change(copy) as database:
-        assert database.execute(BROKEN_BY[invariant]).rowcount >= 1
-    found = await broken(copy)
+        assert database.execute(VIOLATIONS[invariant]).rowcount >= 1
+    found = await violations_in(copy)
     assert invariant in found
     assert found[invariant].split()[0] in (ENDED, "failed", PARKED, PENDING, RUNNING)
 
 
-async def test_there_is_no_invariant_that_is_not_tried_here(copy: Path) -> None:
-    from database.maintenance import invariants  # noqa: PLC0415 - its private parts, for this test alone
+async def test_every_invariant_is_tested(copy: Path) -> None:
+    from database.maintenance import invariants  # noqa: PLC0415 - reads private functions
 
-    known = {**invariants._statuses(), **invariants._bookkeeping(), **invariants._node_runs()}
-    known |= {**invariants._callbacks(), **invariants._calls(), **invariants._ownership("")}
-    assert set(BROKEN_BY) == set(known)
+    queries = {**invariants._statuses(), **invariants._bookkeeping(), **invariants._node_runs()}
+    queries |= {**invariants._callbacks(), **invariants._calls(), **invariants._ownership("")}
+    assert set(VIOLATIONS) == set(queries)
 
 
-async def test_a_lease_that_ran_out_is_a_fault_only_while_a_service_runs(copy: Path) -> None:
+async def test_an_expired_lease_is_a_violation_only_while_a_service_runs(copy: Path) -> None:
     with change(copy) as database:
-        database.execute(BROKEN_BY["no execution stays running without an owner"])
-    assert await broken(copy, service_runs=False) == {}
-    assert len(await broken(copy)) == 1
+        database.execute(VIOLATIONS["no execution stays running without an owner"])
+    assert await violations_in(copy, service_runs=False) == {}
+    assert len(await violations_in(copy)) == 1
 
 
-async def test_a_service_has_some_seconds_to_take_over(copy: Path) -> None:
-    just_now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+async def test_a_lease_that_just_expired_is_not_a_violation(copy: Path) -> None:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     assert CLAIM_GRACE_SECONDS > 1
     with change(copy) as database:
-        database.execute(run(f"claimableAt='{just_now}'", RUNNING))
-    assert await broken(copy) == {}
+        database.execute(run(f"claimableAt='{now}'", RUNNING))
+    assert await violations_in(copy) == {}
 
 
-async def test_rows_of_the_main_project_are_its_own_business(copy: Path) -> None:
+async def test_rows_of_the_main_project_are_not_checked(copy: Path) -> None:
     with change(copy) as database:
         database.execute("INSERT INTO workflows(id, name, data) VALUES ('theirs', 'x', '{}')")
         database.execute(
@@ -241,20 +241,20 @@ async def test_rows_of_the_main_project_are_its_own_business(copy: Path) -> None
         database.execute(
             "INSERT INTO execution_logs(id, executionId, nodeId) VALUES ('x', 'theirs', 'n')"
         )
-    assert await broken(copy) == {}
+    assert await violations_in(copy) == {}
 
 
-def test_the_check_says_ok(copy: Path) -> None:
+def test_the_check_prints_ok(copy: Path) -> None:
     report = check_database(url_of(copy))
     assert report.exit_code == PASSED
     (line_,) = report.lines
     assert line_.startswith("OK: ")
 
 
-def test_the_check_has_a_line_for_each_violation(copy: Path) -> None:
+def test_the_check_prints_a_line_for_each_violation(copy: Path) -> None:
     with change(copy) as database:
-        database.execute(BROKEN_BY["a failed execution has an error"])
-        database.execute(BROKEN_BY["an ended execution is not claimable"])
+        database.execute(VIOLATIONS["a failed execution has an error"])
+        database.execute(VIOLATIONS["an ended execution is not claimable"])
     report = check_database(url_of(copy))
     assert report.exit_code == BROKEN
     assert sorted(report.lines) == [
@@ -283,15 +283,15 @@ def test_the_check_adds_nothing_to_a_database_that_no_service_has_used(tmp_path:
         assert names.fetchall() == []
 
 
-def test_what_is_no_database_cannot_be_checked(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_cannot_be_checked(tmp_path: Path) -> None:
     path = tmp_path / "text.sqlite"
-    path.write_text("this is no database, whatever it is called " * 50)
+    path.write_text("this is not a database, in spite of its name " * 50)
     report = check_database(url_of(path))
     assert report.exit_code == NOT_CHECKED
     assert "file is not a database" in report.lines[0]
 
 
-def test_the_command_prints_it_and_starts_nothing(copy: Path, tmp_path: Path) -> None:
+def test_the_check_command_prints_the_report_and_starts_nothing(copy: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "DATABASE_PATH": str(copy), "PREFECT_HOME": str(tmp_path / "no")}
     command = [sys.executable, "start_service.py", "--check"]
     done = subprocess.run(

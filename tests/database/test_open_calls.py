@@ -1,4 +1,4 @@
-"""Calls that others interfere with: programs that delete, workflows that go, ends that coincide."""
+"""Open calls: other programs, deleted workflows and concurrent ends interfere with calls."""
 
 import asyncio
 
@@ -21,66 +21,68 @@ from tests.support.call_trees import (
     begin_call,
     calls,
     claim,
-    family,
-    holds,
-    parked_family,
+    invariants_hold,
+    notified_result,
+    parked_parent,
     rows,
+    running_pair,
     status,
     submission,
-    three_generations,
-    told,
+    three_levels,
     waits_for,
     write,
 )
 from tests.support.fake_clock import MovingClock
 from tests.support.stored_executions import BEGUN
 
-# What other programs do
+# Changes by other programs
 
 
-async def test_the_sweep_finds_nothing_where_all_goes_well(database: Database) -> None:
-    await parked_family(database)
+async def test_the_sweep_finds_nothing_without_interference(database: Database) -> None:
+    await parked_parent(database)
     assert await database.child_executions.sweep() == 0
 
 
-async def test_a_node_hears_that_what_it_called_was_deleted(database: Database) -> None:
-    await parked_family(database)
+async def test_a_node_is_notified_of_a_deleted_child(database: Database) -> None:
+    await parked_parent(database)
     await write(database, delete(executions).where(executions.c.id == "child"))
     assert await database.child_executions.sweep() == 1
-    end = await told(database)
+    end = await notified_result(database)
     assert end is not None
     assert end.failure == "subworkflow (execution child) failed: the execution was deleted"
     assert (await claim(database)).execution_id == "parent"
     assert await database.child_executions.sweep() == 0
 
 
-async def test_a_parked_child_that_another_program_ended_is_told_too(database: Database) -> None:
-    child = await parked_family(database)
+async def test_the_parent_is_notified_of_a_parked_child_that_another_program_ended(
+    database: Database,
+) -> None:
+    child = await parked_parent(database)
     await calls(database, child, "grandchild", 2, "parent")
     await database.journal.park(child, None)
     await write(
         database, update(executions).where(executions.c.id == "child").values(status="failed")
     )
-    assert await database.child_executions.sweep() == 2  # and what it called goes on for nobody
-    end = await told(database)
+    assert await database.child_executions.sweep() == 2  # also for the grandchild
+    end = await notified_result(database)
     assert end is not None
     assert end.status == "failed"
     assert await status(database, "grandchild") == "cancelled"
 
 
-async def test_a_child_of_a_parent_that_was_deleted_is_cancelled(database: Database) -> None:
-    child = await parked_family(database)
+async def test_the_child_of_a_deleted_parent_is_cancelled(database: Database) -> None:
+    child = await parked_parent(database)
     await write(database, delete(executions).where(executions.c.id == "parent"))
     assert await database.child_executions.sweep() == 1
     assert await database.queue.cancellations("me") == ["child"]
-    assert await database.child_executions.sweep() == 0  # it is asked once
+    assert await database.child_executions.sweep() == 0  # the cancellation is requested once
     assert (await database.child_executions.caller("child")).depth == 1
     await database.journal.finish(child, BEGUN, CANCELLED)
     await database.child_executions.sweep()
     assert await rows(database, children) == []
 
 
-async def test_a_workflow_that_was_deleted_since_it_was_read_fails_the_call(
+async def test_a_workflow_deleted_after_the_read_fails_the_call(
     database: Database,
 ) -> None:
     await database.submissions.submit(submission("parent"))
@@ -89,13 +91,15 @@ async def test_a_workflow_that_was_deleted_since_it_was_read_fails_the_call(
     ended = [waits_for("child", workflow_id="gone")]
     await database.journal.record_step(parent, seq, BEGINS, "call", NodeChanges(ended=ended))
     await database.journal.park(parent, None)
-    end = await told(database)
+    end = await notified_result(database)
     assert end is not None
     assert "Workflow 'gone' or its organization was deleted" in (end.failure or "")
     assert (await claim(database)).execution_id == "parent"
 
 
-async def test_deleting_a_workflow_tells_and_cancels_whom_it_concerns(database: Database) -> None:
+async def test_deleting_a_workflow_notifies_parents_and_cancels_children(
+    database: Database,
+) -> None:
     await database.workflows.create("other", None, WorkflowChange("Other", "{}"))
     await database.submissions.submit(submission("parent"))
     parent = await claim(database)
@@ -108,22 +112,22 @@ async def test_deleting_a_workflow_tells_and_cancels_whom_it_concerns(database: 
     await database.journal.park(parent, None)
     stopped = await database.workflows.delete("other", force=True)
     assert set(stopped) == {"child", "grandchild"}
-    end = await told(database)
+    end = await notified_result(database)
     assert end is not None
     assert "was deleted" in (end.failure or "")
     assert await database.queue.cancellations("me") == ["grandchild"]
 
 
-async def test_what_has_ended_is_forgotten_each_by_itself(
+async def test_ended_executions_are_deleted_independently_of_their_parents(
     database: Database, clock: MovingClock
 ) -> None:
-    parent, child = await family(database)
+    parent, child = await running_pair(database)
     await database.journal.finish(child, BEGUN, DONE)
     clock.advance(86_400 * 2)
     await database.queue.renew("me", ["parent"], LEASE)
     assert await database.retention.delete_expired(1, None) == 1
     assert list((await database.journal.resumptions(parent)).keys()) == ["call"]
-    assert await holds(database)
+    assert await invariants_hold(database)
     await database.journal.abandon(parent, "enough")
     clock.advance(86_400 * 2)
     assert await database.retention.delete_expired(1, None) == 1
@@ -133,8 +137,8 @@ async def test_what_has_ended_is_forgotten_each_by_itself(
 # Depth
 
 
-async def test_a_chain_names_the_workflows_from_the_outside_in(database: Database) -> None:
-    await three_generations(database)
+async def test_a_chain_names_the_workflows_from_the_top_level(database: Database) -> None:
+    await three_levels(database)
     assert [
         (await database.child_executions.caller(i)).depth for i in ("grandparent", "child")
     ] == [0, 2]
@@ -146,20 +150,20 @@ async def called_of_root(database: Database, execution_id: str) -> tuple[str, in
     return caller.root_id, caller.called_of_root
 
 
-async def test_what_goes_back_to_one_execution_is_counted_for_all_of_them(
+async def test_calls_are_counted_for_the_top_level_execution(
     database: Database,
 ) -> None:
-    await three_generations(database)
+    await three_levels(database)
     for execution_id in ("grandparent", "parent", "child"):
         assert await called_of_root(database, execution_id) == ("grandparent", 2)
     await database.submissions.submit(submission("stranger"))
     assert await called_of_root(database, "stranger") == ("stranger", 0)
 
 
-async def test_forgetting_what_was_called_makes_no_room_for_more_calls(
+async def test_deleted_children_still_count_as_calls(
     database: Database, clock: MovingClock
 ) -> None:
-    child = await three_generations(database)
+    child = await three_levels(database)
     await database.journal.finish(child, BEGUN, DONE)
     await database.journal.abandon(await claim(database), "enough")
     grandparent = await claim(database)
@@ -173,14 +177,14 @@ async def test_forgetting_what_was_called_makes_no_room_for_more_calls(
     assert await database.retention.delete_expired(1, None) == 1
     await database.child_executions.sweep()
     assert await rows(database, children) == []
-    assert await holds(database)
+    assert await invariants_hold(database)
 
 
-# At the same time
+# Concurrent ends
 
 
 @pytest.mark.parametrize("how", ["parks", "fails", "is cancelled"])
-async def test_parent_and_child_may_end_in_the_same_moment(database: Database, how: str) -> None:
+async def test_parent_and_child_may_end_concurrently(database: Database, how: str) -> None:
     for i in range(25):
         parent_id, child_id = f"p{i}", f"c{i}"
         await database.submissions.submit(submission(parent_id))
@@ -208,11 +212,11 @@ async def test_parent_and_child_may_end_in_the_same_moment(database: Database, h
         if how == "parks":
             assert (await claim(database)).execution_id == parent_id
             await database.queue.request_cancel(parent_id)
-    assert await holds(database)
+    assert await invariants_hold(database)
 
 
 @pytest.mark.parametrize("how", ["ends", "is found deleted"])
-async def test_a_parent_that_parks_as_its_child_ends_hears_of_it(
+async def test_a_parent_that_parks_while_its_child_ends_is_notified(
     database: Database, how: str
 ) -> None:
     for i in range(25):
@@ -229,17 +233,16 @@ async def test_a_parent_that_parks_as_its_child_ends_hears_of_it(
         again = await claim(database)
         assert again.execution_id == f"p{i}"
         await database.journal.abandon(again, "enough")
-    rows_ = await rows(database, runs)
-    assert all(row.owner is None for row in rows_)
+    assert all(row.owner is None for row in await rows(database, runs))
 
 
-async def test_an_answer_that_comes_as_the_execution_parks_is_heard(database: Database) -> None:
+async def test_a_resumption_during_parking_is_not_lost(database: Database) -> None:
     for i in range(25):
         await database.submissions.submit(submission(f"p{i}"))
         parent = await claim(database)
         seq = await begin_call(database, parent)
-        asks = [NodeEnded("call", NodeStatus.WAITING, 1, "null", '{"park": {}}')]
-        await database.journal.record_step(parent, seq, BEGINS, "call", NodeChanges(ended=asks))
+        parked = [NodeEnded("call", NodeStatus.WAITING, 1, "null", '{"park": {}}')]
+        await database.journal.record_step(parent, seq, BEGINS, "call", NodeChanges(ended=parked))
         await asyncio.gather(
             database.journal.park(parent, None),
             database.journal.resume(f"p{i}", "call", Resumption()),

@@ -1,4 +1,4 @@
-"""What PostgreSQL undoes is made again; what it refuses for good is told apart from the rest."""
+"""PostgreSQL errors: conflicts are retried, and values that cannot be stored are not."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,14 +31,12 @@ def rename(connection: Connection, workflow_id: str) -> None:
     )
 
 
-async def test_a_change_that_is_undone_in_a_deadlock_is_made_again(
-    database: Database, postgres_url: str
-) -> None:
-    tries: list[str] = []
+async def test_a_change_runs_again_after_a_deadlock(database: Database, postgres_url: str) -> None:
+    attempts: list[str] = []
     begun = asyncio.Event()
 
     def change(connection: Connection) -> None:
-        tries.append("try")
+        attempts.append("attempt")
         rename(connection, "a")
         begun.set()
         rename(connection, "b")
@@ -56,50 +54,48 @@ async def test_a_change_that_is_undone_in_a_deadlock_is_made_again(
     names = await other.fetch("SELECT name FROM workflows ORDER BY id")
     await other.close()
     assert [row["name"] for row in names] == ["ours a", "ours b"]
-    assert tries == ["try", "try"]
+    assert attempts == ["try", "try"]
 
 
 @pytest.mark.parametrize("code", ["40P01", "40001"])
-async def test_a_change_that_is_undone_every_time_is_given_up(
-    database: Database, code: str
-) -> None:
-    tries: list[str] = []
+async def test_a_change_that_always_conflicts_fails(database: Database, code: str) -> None:
+    attempts: list[str] = []
 
     def change(connection: Connection) -> None:
-        tries.append("try")
+        attempts.append("attempt")
         rename(connection, "a")
         connection.execute(
-            text(f"DO $$ BEGIN RAISE EXCEPTION 'undone' USING ERRCODE = '{code}'; END $$")
+            text(f"DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '{code}'; END $$")
         )
 
     with pytest.raises(StorageBusyError):
         await database._access.writer.run(change)
-    assert len(tries) == MAX_ATTEMPTS
+    assert len(attempts) == MAX_ATTEMPTS
     assert (await database.queries.workflow("a")).name == "before"
 
 
 LONG = "".join(sha512(bytes([i])).hexdigest() for i in range(200))
-"""Too long for the key of an index, and hardly to be compressed."""
+"""Too long for the key of an index, and hard to compress."""
 
 
 @pytest.mark.parametrize("value", ["a\0b", LONG], ids=["NUL", "too long"])
-async def test_a_value_that_is_refused_for_good_is_no_fault_that_passes(
+async def test_an_unsupported_value_is_not_a_temporary_error(
     database: Database, value: str
 ) -> None:
-    tries: list[str] = []
+    attempts: list[str] = []
 
     def change(connection: Connection) -> None:
-        tries.append("try")
+        attempts.append("attempt")
         connection.execute(workflows.insert().values(id=value, name="n", data="{}"))
 
     with pytest.raises(UnsupportedValueError, match="The database cannot store a value"):
         await database._access.writer.run(change)
-    assert tries == ["try"]
+    assert attempts == ["attempt"]
 
 
-async def test_a_server_that_is_not_there_is_one_of_the_service_s_errors() -> None:
-    database = Database(f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/none")
-    for asked in (database.is_prepared(), database.prepare()):
+async def test_an_unreachable_server_raises_a_storage_error() -> None:
+    database = Database(f"postgresql+asyncpg://user@127.0.0.1:{free_port()}/none")
+    for operation in (database.is_prepared(), database.prepare()):
         with pytest.raises(StorageError, match="cannot be reached"):
-            await asked
+            await operation
     await database.close()

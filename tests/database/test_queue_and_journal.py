@@ -1,4 +1,4 @@
-"""The queue and the journal, on SQLite and on PostgreSQL: every write is guarded."""
+"""Queue and journal, on SQLite and PostgreSQL: every write is guarded."""
 
 import asyncio
 
@@ -73,7 +73,7 @@ async def test_a_submission_is_pending_until_it_is_claimed(database: Database) -
     assert await status(database, "e1") == ExecutionStatus.RUNNING
 
 
-async def test_a_submission_for_a_workflow_that_is_gone_stores_nothing(database: Database) -> None:
+async def test_a_submission_for_a_deleted_workflow_stores_nothing(database: Database) -> None:
     with pytest.raises(WorkflowNotFoundError):
         await submit(database, "e1", workflow_id="gone")
     with pytest.raises(ExecutionNotFoundError):
@@ -88,9 +88,9 @@ async def test_the_oldest_is_claimed_first_and_nothing_twice(database: Database)
     assert await database.queue.claim("me", 9, LEASE) == []
 
 
-async def test_many_claim_at_once_and_none_gets_what_another_has(database: Database) -> None:
-    for crowd in range(10):
-        submitted = [f"{crowd}-{i}" for i in range(12)]
+async def test_concurrent_claims_return_each_execution_once(database: Database) -> None:
+    for batch in range(10):
+        submitted = [f"{batch}-{i}" for i in range(12)]
         for execution_id in submitted:
             await submit(database, execution_id)
         claims = await asyncio.gather(*(database.queue.claim(f"o{i}", 3, LEASE) for i in range(8)))
@@ -100,18 +100,18 @@ async def test_many_claim_at_once_and_none_gets_what_another_has(database: Datab
         assert sorted(claimed + rest) == sorted(submitted)
 
 
-async def test_what_a_dead_owner_left_is_claimable_when_its_lease_ran_out(
+async def test_the_execution_of_a_crashed_owner_is_claimable_after_its_lease(
     database: Database, clock: MovingClock
 ) -> None:
     await submit(database, "e1")
-    await claim_one(database, "dead")
+    await claim_one(database, "crashed")
     clock.advance(LEASE - 0.001)
     assert await database.queue.claim("me", 1, LEASE) == []
     clock.advance(0.001)
     assert ids(await database.queue.claim("me", 1, LEASE)) == ["e1"]
 
 
-async def test_a_heartbeat_keeps_what_is_held(database: Database, clock: MovingClock) -> None:
+async def test_a_heartbeat_keeps_the_lease(database: Database, clock: MovingClock) -> None:
     await submit(database, "e1")
     await claim_one(database)
     for _ in range(5):
@@ -120,7 +120,7 @@ async def test_a_heartbeat_keeps_what_is_held(database: Database, clock: MovingC
         assert await database.queue.claim("you", 1, LEASE) == []
 
 
-async def test_an_owner_does_not_claim_what_it_carries_already(
+async def test_an_owner_does_not_claim_executions_that_it_runs(
     database: Database, clock: MovingClock
 ) -> None:
     await submit(database, "e1")
@@ -129,11 +129,9 @@ async def test_an_owner_does_not_claim_what_it_carries_already(
     assert await database.queue.claim("me", 1, LEASE, excluding=["e1"]) == []
 
 
-async def test_the_journal_is_what_a_new_owner_goes_on_from(
-    database: Database, clock: MovingClock
-) -> None:
+async def test_a_new_owner_resumes_from_the_journal(database: Database, clock: MovingClock) -> None:
     await submit(database, "e1")
-    lease = await claim_one(database, "dead")
+    lease = await claim_one(database, "crashed")
     seq = await database.journal.record_step(
         lease,
         BEGUN,
@@ -153,7 +151,7 @@ async def test_the_journal_is_what_a_new_owner_goes_on_from(
     )
     clock.advance(2 * LEASE)
     record = await database.journal.load(await claim_one(database, "me"))
-    # The node was cancelled, the execution put back, and claimed again.
+    # The node was cancelled, the execution was requeued and claimed again.
     assert record.seq == seq + 3 == BEGUN + 6
     assert record.inputs == '{"x":1}'
     assert record.document == '{"nodes": []}'
@@ -162,7 +160,7 @@ async def test_the_journal_is_what_a_new_owner_goes_on_from(
     assert record.cancel_requested is False
 
 
-async def test_a_node_that_starts_again_keeps_its_row(database: Database) -> None:
+async def test_a_restarted_node_keeps_its_row(database: Database) -> None:
     await submit(database, "e1")
     lease = await claim_one(database)
     seq = await database.journal.record_step(
@@ -185,7 +183,7 @@ async def test_a_node_that_starts_again_keeps_its_row(database: Database) -> Non
     assert log.input_data.text == '"again"'
 
 
-async def test_a_step_that_was_not_confirmed_may_be_recorded_again(database: Database) -> None:
+async def test_an_unconfirmed_step_may_be_recorded_again(database: Database) -> None:
     await submit(database, "e1")
     lease = await claim_one(database)
     for _ in range(2):
@@ -205,7 +203,7 @@ async def test_a_step_that_was_not_confirmed_may_be_recorded_again(database: Dat
     ]
 
 
-async def test_whoever_lost_the_lease_writes_nothing(
+async def test_an_owner_without_the_lease_writes_nothing(
     database: Database, clock: MovingClock
 ) -> None:
     await submit(database, "e1")
@@ -254,7 +252,7 @@ async def test_a_terminal_status_never_changes_again(
     assert await status(database, "e1") == ending
 
 
-async def test_an_ending_is_all_or_nothing_with_its_last_nodes(database: Database) -> None:
+async def test_the_end_and_the_last_nodes_are_stored_together(database: Database) -> None:
     await submit(database, "e1")
     lease = await claim_one(database)
     started = [NodeStarted(A, "null", 1, resumed=False)]
@@ -279,7 +277,7 @@ async def test_an_ending_is_all_or_nothing_with_its_last_nodes(database: Databas
     assert [(log.node_id, log.status) for log in logs] == [("a", "completed"), ("b", "skipped")]
 
 
-async def test_released_work_comes_back_after_its_delay_in_its_old_place(
+async def test_a_released_execution_returns_to_its_position_after_the_delay(
     database: Database, clock: MovingClock
 ) -> None:
     await submit(database, "e1")
@@ -296,7 +294,7 @@ async def test_released_work_comes_back_after_its_delay_in_its_old_place(
     assert ids(await database.queue.claim("you", 1, LEASE)) == ["e1"]
 
 
-async def test_cancelling_what_runs_is_told_to_its_owner(database: Database) -> None:
+async def test_the_owner_of_a_running_execution_finds_its_cancellation(database: Database) -> None:
     await submit(database, "e1")
     lease = await claim_one(database)
     assert await database.queue.request_cancel("e1") == ExecutionStatus.RUNNING
@@ -306,7 +304,7 @@ async def test_cancelling_what_runs_is_told_to_its_owner(database: Database) -> 
     assert (await database.journal.load(lease)).cancel_requested is True
 
 
-async def test_cancelling_what_nobody_runs_ends_it_at_once(database: Database) -> None:
+async def test_cancelling_an_unowned_execution_ends_it_at_once(database: Database) -> None:
     await submit(database, "e1")
     assert await database.queue.request_cancel("e1") == ExecutionStatus.PENDING
     assert await status(database, "e1") == ExecutionStatus.CANCELLED
@@ -315,7 +313,7 @@ async def test_cancelling_what_nobody_runs_ends_it_at_once(database: Database) -
         await database.queue.request_cancel("nope")
 
 
-async def test_a_failing_change_takes_nobody_elses_with_it(database: Database) -> None:
+async def test_a_failing_change_does_not_affect_other_changes(database: Database) -> None:
     good = [submit(database, f"e{i}") for i in range(10)]
     bad = [submit(database, f"x{i}", workflow_id="gone") for i in range(10)]
     mixed = [job for pair in zip(good, bad, strict=True) for job in pair]
@@ -325,7 +323,7 @@ async def test_a_failing_change_takes_nobody_elses_with_it(database: Database) -
     assert total == len(page.items) == 10
 
 
-async def test_a_definition_is_stored_once_for_all_who_share_it(database: Database) -> None:
+async def test_a_shared_definition_is_stored_once(database: Database) -> None:
     for i in range(3):
         await submit(database, f"e{i}")
     await submit(database, "other", document="{}")

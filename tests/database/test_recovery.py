@@ -1,4 +1,4 @@
-"""What dead owners leave: back into the queue at once, and suspects alone."""
+"""Recovery: executions of crashed owners are requeued at once, and suspects run alone."""
 
 from database import Database
 from database.executions.journal_records import NodeChanges, NodeEnded, NodeStarted
@@ -22,12 +22,14 @@ async def begin_node(database: Database, lease: Lease, seq: int = BEGUN) -> int:
     )
 
 
-async def die_with(database: Database, clock: MovingClock, *execution_ids: str, times: int) -> None:
-    """Submits executions, and has so many owners die with all of them."""
+async def crash_with(
+    database: Database, clock: MovingClock, *execution_ids: str, times: int
+) -> None:
+    """Submit executions, and let this number of owners crash with all of them."""
     for execution_id in execution_ids:
         await submit(database, execution_id)
     for time in range(times):
-        assert len(await database.queue.claim(f"dead {time}", 99, LEASE)) == len(execution_ids)
+        assert len(await database.queue.claim(f"crashed {time}", 99, LEASE)) == len(execution_ids)
         clock.advance(LEASE)
 
 
@@ -35,17 +37,17 @@ async def claim(database: Database, owner: str = "me", limit: int = 9) -> list[C
     return await database.queue.claim(owner, limit, LEASE, isolate_after=SUSPICIOUS)
 
 
-async def test_without_a_free_slot_what_a_dead_owner_left_is_pending_again(
+async def test_executions_of_a_crashed_owner_are_requeued_without_a_free_slot(
     database: Database, clock: MovingClock
 ) -> None:
     await submit(database, "e1")
-    lease = await claim_one(database, "dead")
+    lease = await claim_one(database, "crashed")
     seq = await begin_node(database, lease)
     clock.advance(LEASE)
     assert await database.queue.claim("me", 0, LEASE) == []
     execution = await database.queries.execution("e1")
     assert (execution.status, execution.current_node_id) == (ExecutionStatus.PENDING, None)
-    assert execution.seq == seq + 2  # the node was cancelled, and the execution put back
+    assert execution.seq == seq + 2  # the node was cancelled, and the execution requeued
     (log,) = await database.queries.logs("e1")
     assert (log.status, log.seq) == (NodeStatus.CANCELLED, seq + 1)
     assert await database.find_violations(service_runs=True) == []
@@ -53,22 +55,18 @@ async def test_without_a_free_slot_what_a_dead_owner_left_is_pending_again(
     assert run.recoveries == 1
 
 
-async def test_a_lease_that_its_owner_does_not_carry_is_not_renewed_with_the_others(
-    database: Database, clock: MovingClock
-) -> None:
-    for execution_id in ("carried", "forgotten"):
+async def test_only_the_listed_leases_are_renewed(database: Database, clock: MovingClock) -> None:
+    for execution_id in ("listed", "unlisted"):
         await submit(database, execution_id)
     await database.queue.claim("me", 2, LEASE)
     clock.advance(LEASE / 2)
-    assert await database.queue.renew("me", ["carried"], LEASE) == {"carried"}
+    assert await database.queue.renew("me", ["listed"], LEASE) == {"listed"}
     clock.advance(LEASE / 2)
-    assert ids(await database.queue.claim("you", 9, LEASE)) == ["forgotten"]
+    assert ids(await database.queue.claim("you", 9, LEASE)) == ["unlisted"]
 
 
-async def test_suspects_run_alone_and_one_after_the_other(
-    database: Database, clock: MovingClock
-) -> None:
-    await die_with(database, clock, "s1", "s2", times=SUSPICIOUS)
+async def test_suspects_run_alone_and_one_at_a_time(database: Database, clock: MovingClock) -> None:
+    await crash_with(database, clock, "s1", "s2", times=SUSPICIOUS)
     await submit(database, "new")
     (first,) = await claim(database)
     assert (first.lease.execution_id, first.recoveries) == ("s1", SUSPICIOUS)
@@ -81,12 +79,12 @@ async def test_suspects_run_alone_and_one_after_the_other(
     assert ids(await claim(database)) == ["new"]
 
 
-async def test_while_a_suspect_waits_nothing_else_begins(
+async def test_nothing_else_starts_while_a_suspect_waits(
     database: Database, clock: MovingClock
 ) -> None:
-    await die_with(database, clock, "suspect", times=SUSPICIOUS - 1)
+    await crash_with(database, clock, "suspect", times=SUSPICIOUS - 1)
     await submit(database, "running")
-    await database.queue.claim("about to die", 1, LEASE)
+    await database.queue.claim("about to crash", 1, LEASE)
     (running,) = await database.queue.claim("me", 1, LEASE)
     clock.advance(LEASE)
     await submit(database, "new")
@@ -97,19 +95,17 @@ async def test_while_a_suspect_waits_nothing_else_begins(
     assert ids(await claim(database)) == ["suspect"]
 
 
-async def test_another_service_that_has_nothing_to_do_takes_the_suspect(
-    database: Database, clock: MovingClock
-) -> None:
-    await die_with(database, clock, "suspect", times=SUSPICIOUS)
+async def test_an_idle_service_claims_the_suspect(database: Database, clock: MovingClock) -> None:
+    await crash_with(database, clock, "suspect", times=SUSPICIOUS)
     await submit(database, "new")
     assert ids(await claim(database, "first")) == ["suspect"]
     assert ids(await claim(database, "second")) == ["new"]
 
 
-async def test_a_suspect_of_which_a_node_ends_is_none_any_more(
+async def test_an_execution_is_not_a_suspect_after_a_node_ends(
     database: Database, clock: MovingClock
 ) -> None:
-    await die_with(database, clock, "suspect", times=SUSPICIOUS)
+    await crash_with(database, clock, "suspect", times=SUSPICIOUS)
     await submit(database, "new")
     (run,) = await claim(database)
     seq = await begin_node(database, run.lease, seq=BEGUN + 2)

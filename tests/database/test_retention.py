@@ -1,4 +1,4 @@
-"""Forgetting: what has ended goes, oldest first; what has not, and what is not ours, stays."""
+"""Retention: ended executions are deleted, oldest first; other rows stay."""
 
 import sqlite3
 from pathlib import Path
@@ -45,7 +45,7 @@ async def column(database: Database, sql: str) -> list[object]:
     return await database._access.reader.run(lambda connection: list(connection.scalars(query)))
 
 
-async def test_the_last_ones_are_kept(database: Database, clock: MovingClock) -> None:
+async def test_the_last_executions_are_kept(database: Database, clock: MovingClock) -> None:
     for i in range(6):
         await ended(database, f"e{i}")
         clock.advance(1)
@@ -57,7 +57,7 @@ async def test_the_last_ones_are_kept(database: Database, clock: MovingClock) ->
     assert len(await column(database, "SELECT hash FROM orchestrator_definitions")) == 3
 
 
-async def test_what_is_older_is_forgotten(database: Database, clock: MovingClock) -> None:
+async def test_older_executions_are_deleted(database: Database, clock: MovingClock) -> None:
     await ended(database, "old")
     await waiting(database, "pending")
     clock.advance(2 * DAY)
@@ -73,14 +73,14 @@ async def ended_now(database: Database, execution_id: str) -> None:
     await database.journal.finish(run.lease, BEGUN, ending)
 
 
-async def test_it_forgets_in_bites(database: Database) -> None:
+async def test_retention_deletes_in_batches(database: Database) -> None:
     for i in range(BATCH_SIZE + 3):
         await ended(database, f"e{i}")
     assert await database.retention.delete_expired(None, 0) == BATCH_SIZE
     assert await database.retention.delete_expired(None, 0) == 3
 
 
-async def test_rows_of_the_main_projects_own_are_never_forgotten(tmp_path: Path) -> None:
+async def test_rows_of_the_main_project_are_never_deleted(tmp_path: Path) -> None:
     path = tmp_path / "main.sqlite"
     create_main_database(path)
     database = Database(f"sqlite+aiosqlite:///{path}")
@@ -93,7 +93,7 @@ async def test_rows_of_the_main_projects_own_are_never_forgotten(tmp_path: Path)
     ]
 
 
-async def test_a_file_of_the_services_own_shrinks_again(tmp_path: Path) -> None:
+async def test_a_file_that_the_service_created_shrinks(tmp_path: Path) -> None:
     path = tmp_path / "own.sqlite"
     database = Database(f"sqlite+aiosqlite:///{path}")
     await database.prepare([ExampleWorkflow("w", "A workflow", "{}")])

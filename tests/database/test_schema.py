@@ -1,4 +1,4 @@
-"""Opening databases: the main project's as it is, an empty one, a newer one, and what is none."""
+"""Schema: opens databases of the main project, empty, newer and invalid ones."""
 
 import asyncio
 import sqlite3
@@ -37,7 +37,7 @@ def columns(path: Path, table: str) -> dict[str, tuple[str, int]]:
         connection.close()
 
 
-async def test_an_absent_database_is_created_with_everything_and_the_examples(
+async def test_a_missing_database_is_created_with_examples(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "new.sqlite"
@@ -50,13 +50,13 @@ async def test_an_absent_database_is_created_with_everything_and_the_examples(
     assert await prepare(path) is False
 
 
-async def test_an_empty_file_counts_as_absent(tmp_path: Path) -> None:
+async def test_an_empty_file_counts_as_missing(tmp_path: Path) -> None:
     path = tmp_path / "empty.sqlite"
     path.touch()
     assert await prepare(path) is True
 
 
-async def test_a_main_project_database_keeps_all_it_has(tmp_path: Path) -> None:
+async def test_a_database_of_the_main_project_keeps_its_columns_and_rows(tmp_path: Path) -> None:
     path = tmp_path / "main.sqlite"
     create_main_database(path)
     tables = ("workflows", "workflow_executions", "execution_logs")
@@ -75,7 +75,7 @@ async def test_a_main_project_database_keeps_all_it_has(tmp_path: Path) -> None:
     connection.close()
 
 
-async def test_a_half_made_database_gets_what_is_missing(tmp_path: Path) -> None:
+async def test_missing_tables_and_columns_are_created(tmp_path: Path) -> None:
     path = tmp_path / "half.sqlite"
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE workflows(id TEXT PRIMARY KEY, name TEXT NOT NULL, data TEXT)")
@@ -85,7 +85,7 @@ async def test_a_half_made_database_gets_what_is_missing(tmp_path: Path) -> None
     assert "seq" in columns(path, "execution_logs")
 
 
-async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+async def test_a_database_of_a_newer_version_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "newer.sqlite"
     await prepare(path)
     connection = sqlite3.connect(path)
@@ -96,7 +96,7 @@ async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         await prepare(path)
 
 
-async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_rejected_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "letter.txt"
     path.write_bytes(b"Dear Sir or Madam, " * 100)
     with pytest.raises(StorageUnavailableError, match="file is not a database"):
@@ -104,7 +104,7 @@ async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Pa
     assert path.read_bytes() == b"Dear Sir or Madam, " * 100
 
 
-async def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
+async def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailableError, match="unable to open database file"):
         await prepare(tmp_path / "nowhere" / "db.sqlite")
 
@@ -125,20 +125,20 @@ def test_executions_run_whether_or_not_organizations_exist(
         assert done["status"] == "completed"
 
 
-def test_an_organization_that_the_main_project_does_not_know_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_organization_is_rejected(tmp_path: Path) -> None:
     create_main_database(tmp_path / "database.sqlite", organizations=True, references=True)
     with RunningService(tmp_path) as service:
         service.save(line(2))
-        refused = service.submit(organizationId="org-9")
-        assert refused.status_code == 422
-        assert "org-9" in refused.json()["detail"]
-        assert refused.json()["errors"][0]["pointer"] == "/organizationId"
+        rejected = service.submit(organizationId="org-9")
+        assert rejected.status_code == 422
+        assert "org-9" in rejected.json()["detail"]
+        assert rejected.json()["errors"][0]["pointer"] == "/organizationId"
         assert service.submit(organizationId="org-1").status_code == 200
         rows = service.rows("SELECT organizationId FROM workflow_executions WHERE workflowId='w'")
         assert [row[0] for row in rows] == ["org-1"]
 
 
-def test_rows_of_the_main_projects_own_are_shown_and_left_alone(tmp_path: Path) -> None:
+def test_rows_of_the_main_project_are_returned_and_not_changed(tmp_path: Path) -> None:
     create_main_database(tmp_path / "database.sqlite")
     with RunningService(tmp_path) as service:
         old = service.poll("old-run")
@@ -169,7 +169,7 @@ def test_the_service_and_the_main_project_write_at_the_same_time(tmp_path: Path)
         other.close()
 
 
-async def test_a_closed_database_says_so(tmp_path: Path) -> None:
+async def test_a_closed_database_raises_an_error(tmp_path: Path) -> None:
     database = Database(url_of(tmp_path / "db.sqlite"))
     await database.prepare()
     await database.close()

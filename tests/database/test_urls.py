@@ -1,4 +1,4 @@
-"""``DATABASE_PATH`` takes any path, ``DATABASE_URL`` the forms that people paste from elsewhere."""
+"""Addresses: ``DATABASE_PATH`` accepts any path, ``DATABASE_URL`` the forms of other programs."""
 
 import os
 from pathlib import Path
@@ -55,7 +55,7 @@ def files_of(directory: Path) -> set[Path]:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows forbids some of these names")
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_database_is_made_at_any_path_of_the_file_system(tmp_path: Path, name: str):
+async def test_a_database_is_created_at_any_path(tmp_path: Path, name: str):
     file = file_named(name, tmp_path)
     file.parent.mkdir(parents=True, exist_ok=True)
     before = files_of(tmp_path)
@@ -65,9 +65,9 @@ async def test_a_database_is_made_at_any_path_of_the_file_system(tmp_path: Path,
         assert await database.prepare() is True
     finally:
         await database.close()
-    made = files_of(tmp_path) - before
-    assert file in made
-    assert all(path.name.startswith(file.name) for path in made)  # the file, -wal, -shm
+    created = files_of(tmp_path) - before
+    assert file in created
+    assert all(path.name.startswith(file.name) for path in created)  # the file, -wal, -shm
     assert make_url(given.url).database == str(file)
     encryption = data_encryption_of(given)
     encryption.encrypt({"outputData": 1})
@@ -76,7 +76,7 @@ async def test_a_database_is_made_at_any_path_of_the_file_system(tmp_path: Path,
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows forbids some of these names")
 @pytest.mark.parametrize("name", NAMES)
-def test_a_check_looks_at_that_path(tmp_path: Path, name: str):
+def test_a_check_reads_any_path(tmp_path: Path, name: str):
     file = file_named(name, tmp_path)
     file.parent.mkdir(parents=True, exist_ok=True)
     url = settings(database_path=str(file)).url
@@ -92,7 +92,7 @@ def test_a_check_looks_at_that_path(tmp_path: Path, name: str):
 
 
 def _prepare(url: str) -> None:
-    import asyncio  # noqa: PLC0415 - this test alone has no event loop
+    import asyncio  # noqa: PLC0415 - only this test has no event loop
 
     async def prepare() -> None:
         database = Database(url)
@@ -102,7 +102,7 @@ def _prepare(url: str) -> None:
     asyncio.run(prepare())
 
 
-def test_a_user_that_does_not_exist_is_part_of_a_file_name():
+def test_an_unknown_user_is_part_of_a_file_name():
     given = settings(database_path="~no-such-user/x.sqlite", prefect_home="~no-such-user/p")
     assert given.database_file == ROOT / "~no-such-user/x.sqlite"
     assert given.prefect_home == ROOT / "~no-such-user/p"
@@ -131,7 +131,7 @@ async def test_a_file_that_cannot_be_opened_is_explained(tmp_path: Path, name: s
 
 
 @pytest.mark.parametrize("blank", ["", " "])
-def test_a_path_that_is_blank_is_refused(blank: str):
+def test_a_blank_path_is_rejected(blank: str):
     with pytest.raises(ValueError, match="path of a file"):
         settings(database_path=blank)
 
@@ -153,7 +153,7 @@ def test_every_path_has_a_url(name: str):
     assert read_address(sqlite_url(file)).file == file
 
 
-def test_the_key_file_is_beside_the_file_of_a_sqlite_url(tmp_path: Path):
+def test_the_key_file_is_in_the_directory_of_the_database(tmp_path: Path):
     data_encryption_of(settings(database_url=f"sqlite:///{tmp_path}/x.sqlite")).encrypt(
         {"outputData": 1}
     )
@@ -177,7 +177,7 @@ SQLITE_MISTAKES = [
 
 
 @pytest.mark.parametrize(("text", "advice"), SQLITE_MISTAKES)
-def test_a_path_in_another_form_is_refused_with_the_correct_form(text: str, advice: str):
+def test_a_path_in_another_form_is_rejected_with_the_correct_form(text: str, advice: str):
     with pytest.raises(StorageUnavailableError) as raised:
         read_address(text)
     assert advice in str(raised.value)
@@ -208,7 +208,7 @@ async def test_the_forms_of_a_postgresql_url_work(scheme: str, query: str):
             await database.close()
 
 
-async def test_a_host_that_demands_tls_is_not_used_without_it():
+async def test_a_host_without_tls_is_rejected_if_tls_is_required():
     async with new_postgres_database() as url:
         database = Database(f"{url}?sslmode=require")
         try:
@@ -241,7 +241,7 @@ def test_a_password_may_have_special_characters(credentials: str, password: str)
     assert address.shown == "postgresql://ann@db.example:5433/shop"
 
 
-def test_a_query_may_have_an_at_sign_and_several_hosts_may_be_given():
+def test_a_query_may_contain_an_at_sign_and_several_hosts_are_accepted():
     address = read_address("postgresql://a:1,b:2/shop?application_name=me@home")
     assert address.arguments == {"dsn": "postgresql://a:1,b:2/shop?application_name=me%40home"}
     assert read_address("postgres://[::1]:5432/x").arguments["dsn"] == "postgresql://[::1]:5432/x"

@@ -1,4 +1,4 @@
-"""Executions that call others, straight in the tables."""
+"""Call trees: parents and children that are stored by the journal, without a running service."""
 
 import json
 from collections.abc import Sequence
@@ -53,23 +53,23 @@ async def begin_call(database: Database, lease: Lease) -> int:
 async def calls(
     database: Database, lease: Lease, child_id: str, depth: int = 1, root_id: str | None = None
 ) -> int:
-    """The execution's node begins, and waits for a new child; gives the sequence number then."""
+    """Start the node and park it for a new child; return the sequence number."""
     seq = await begin_call(database, lease)
     ended = [waits_for(child_id, depth, root_id=root_id or lease.execution_id)]
     return await database.journal.record_step(lease, seq, BEGINS, "call", NodeChanges(ended=ended))
 
 
-async def family(database: Database) -> tuple[Lease, Lease]:
-    """An execution that runs and what it called, which runs too."""
+async def running_pair(database: Database) -> tuple[Lease, Lease]:
+    """Create a running execution and a running child; return their leases."""
     await database.submissions.submit(submission("parent"))
     parent = await claim(database)
     await calls(database, parent, "child")
     return parent, await claim(database)
 
 
-async def parked_family(database: Database) -> Lease:
-    """An execution that is parked, and what it called, which runs."""
-    parent, child = await family(database)
+async def parked_parent(database: Database) -> Lease:
+    """Create a parked execution and a running child; return the child's lease."""
+    parent, child = await running_pair(database)
     await database.journal.park(parent, None)
     return child
 
@@ -84,21 +84,23 @@ async def write(database: Database, statement: Any) -> None:
     await database._access.writer.run(lambda connection: connection.execute(statement))
 
 
-async def told(database: Database, node_run_id: str = "parent:call") -> ChildResult | None:
-    found = {row.id: row.resumption for row in await rows(database, logs)}[node_run_id]
-    return None if found is None else Resumption.from_json(json.loads(found)).child
+async def notified_result(
+    database: Database, node_run_id: str = "parent:call"
+) -> ChildResult | None:
+    resumption = {row.id: row.resumption for row in await rows(database, logs)}[node_run_id]
+    return None if resumption is None else Resumption.from_json(json.loads(resumption)).child
 
 
 async def status(database: Database, execution_id: str) -> str:
     return (await database.queries.execution(execution_id)).status
 
 
-async def holds(database: Database) -> bool:
+async def invariants_hold(database: Database) -> bool:
     return await database.find_violations(service_runs=True) == []
 
 
-async def three_generations(database: Database) -> Lease:
-    """A parked grandparent, a parked parent and a child that runs."""
+async def three_levels(database: Database) -> Lease:
+    """Create a parked grandparent, a parked parent and a running child; return its lease."""
     await database.submissions.submit(submission("grandparent"))
     grandparent = await claim(database)
     await calls(database, grandparent, "parent")

@@ -1,7 +1,7 @@
-"""Disks of their own for tests: small ones that fill up, and such that turn read-only.
+"""Test disks: small mounted disks that can be full or read-only.
 
-They are mounted, because permissions do not bind root, and a disk that is full in earnest is no
-mock. Where mounting is not allowed, the test is skipped.
+They are mounted, because root ignores permissions, and a full disk is more realistic than a mock.
+If mounting is not allowed, the test is skipped.
 """
 
 import shutil
@@ -21,7 +21,7 @@ class Disk:
         self._ballast = path / "ballast"
 
     def fill(self) -> None:
-        """Leaves no byte free."""
+        """Fill the disk to the last byte."""
         with self._ballast.open("wb", buffering=0) as file:
             while True:
                 try:
@@ -30,25 +30,25 @@ class Disk:
                     return
 
     def make_space(self) -> None:
-        """Undoes ``fill``."""
+        """Free the space that ``fill`` used."""
         self._ballast.unlink()
 
     def make_read_only(self) -> None:
-        """Nothing can be written any more; nobody may have a file open for writing."""
+        """Remount the disk read-only; no file may be open for writing."""
         _run("mount", "-o", "remount,ro", str(self.path))
 
 
 @contextmanager
 def small_disk(directory: Path, megabytes: int) -> Iterator[Disk]:
-    """A disk of that size at ``directory / "disk"``."""
+    """Mount a disk of this size at ``directory / "disk"``."""
     path = directory / "disk"
     path.mkdir()
     if shutil.which("mount") is None:
-        pytest.skip("there is no mount command here")
+        pytest.skip("the mount command is missing")
     try:
         _run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(path))
     except subprocess.CalledProcessError as error:
-        pytest.skip(f"a disk of its own cannot be mounted here: {error.stderr.strip()}")
+        pytest.skip(f"a disk cannot be mounted: {error.stderr.strip()}")
     try:
         yield Disk(path)
     finally:

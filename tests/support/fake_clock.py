@@ -1,10 +1,10 @@
-"""A clock for tests."""
+"""Fake clock: a clock that only tests move."""
 
 from datetime import UTC, datetime, timedelta
 
 
 class MovingClock:
-    """Stands still until ``advance`` moves it, backwards too."""
+    """Clock that only changes when ``advance`` moves it, also backwards."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -13,5 +13,5 @@ class MovingClock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Moves the clock."""
+        """Move the clock."""
         self.now += timedelta(seconds=seconds)

@@ -1,4 +1,4 @@
-"""The main project's side of the database: its DDL, as the contract gives it."""
+"""Main project: creates its tables with the DDL of the contract, and rows in them."""
 
 import sqlite3
 from pathlib import Path
@@ -28,7 +28,7 @@ _REFERENCE = ", FOREIGN KEY(organizationId) REFERENCES organizations(id) ON DELE
 
 
 def open_as_main_project(path: Path) -> sqlite3.Connection:
-    """A connection as the main project's backend opens it."""
+    """Open a connection with the settings of the main project's backend."""
     connection = sqlite3.connect(path, timeout=5, isolation_level=None)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA journal_mode=WAL")
@@ -40,7 +40,7 @@ def open_as_main_project(path: Path) -> sqlite3.Connection:
 def create_main_database(
     path: Path, *, organizations: bool = False, references: bool = False
 ) -> None:
-    """A database as the main project leaves it, with one workflow, execution and log of its own."""
+    """Create a database of the main project with a workflow, an execution and a log."""
     connection = open_as_main_project(path)
     if organizations:
         connection.execute("CREATE TABLE organizations(id TEXT PRIMARY KEY, name TEXT)")

@@ -1,4 +1,4 @@
-"""What tests of the journal know of every execution."""
+"""Stored executions: facts that tests of the journal share."""
 
 BEGUN = 2
-"""The sequence number of an execution that was accepted and claimed, and of which nothing ran."""
+"""Sequence number of an execution that was stored and claimed, before its first node."""

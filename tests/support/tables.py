@@ -1,4 +1,4 @@
-"""The service's tables by SQL of one's own, whichever database they are in."""
+"""Tables: direct SQL access to the service's database, for SQLite and PostgreSQL."""
 
 import asyncio
 import re
@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 
 
 class Row(Protocol):
-    """A row, which gives its columns by name and by place."""
+    """A row whose columns are read by name or by position."""
 
     def __getitem__(self, key: Any, /) -> Any: ...
 
@@ -23,7 +23,7 @@ class Row(Protocol):
 
 
 class Tables(Protocol):
-    """What somebody does with a connection of his own. SQL is written as for SQLite."""
+    """Access through a separate connection. SQL is written as for SQLite."""
 
     def rows(self, sql: str, *values: object) -> list[Row]: ...
 
@@ -31,7 +31,7 @@ class Tables(Protocol):
 
 
 class SqliteTables:
-    """Those of a file."""
+    """Tables of a SQLite file."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -47,43 +47,44 @@ class SqliteTables:
 
 
 class PostgresTables:
-    """Those of a PostgreSQL database. Not for a thread in which an event loop runs."""
+    """Tables of a PostgreSQL database. Not for a thread with a running event loop."""
 
     def __init__(self, url: str) -> None:
         self._dsn = url.replace("+asyncpg", "")
 
     def rows(self, sql: str, *values: object) -> list[Row]:
-        async def ask() -> list[Row]:
+        async def fetch() -> list[Row]:
             connection = await asyncpg.connect(self._dsn)
             try:
                 return await connection.fetch(in_postgres(sql), *values)
             finally:
                 await connection.close()
 
-        return asyncio.run(ask())
+        return asyncio.run(fetch())
 
     def write(self, sql: str, *values: object) -> None:
         self.rows(sql, *values)
 
 
 def tables_of(url: str) -> Tables:
-    """The tables of the database with this SQLAlchemy URL."""
+    """Return the tables of the database with this SQLAlchemy URL."""
     name = make_url(url).database
     return SqliteTables(str(name)) if url.startswith("sqlite") else PostgresTables(url)
 
 
-_TOLD_APART = re.compile(r"'[^']*'|\"[^\"]*\"|\?|\b[a-z]+[A-Z]\w*")
+_TOKENS = re.compile(r"'[^']*'|\"[^\"]*\"|\?|\b[a-z]+[A-Z]\w*")
 
 
 def in_postgres(sql: str) -> str:
-    """``sql`` with numbered parameters and quoted names, which PostgreSQL else reads in lower
-    case."""
+    """Return ``sql`` with numbered parameters and quoted names, because PostgreSQL converts other
+    names to lower case.
+    """
     numbers = count(1)
 
-    def told(found: re.Match[str]) -> str:
+    def replacement(found: re.Match[str]) -> str:
         text = found[0]
         if text == "?":
             return f"${next(numbers)}"
         return text if text[0] in "'\"" else f'"{text}"'
 
-    return _TOLD_APART.sub(told, sql)
+    return _TOKENS.sub(replacement, sql)

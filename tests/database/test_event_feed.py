@@ -1,4 +1,4 @@
-"""Reading events: in the order of commits, whoever writes at the same time."""
+"""Event feed: events are read in the order of commits, also with concurrent writers."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from database.queries.results import SubscriptionFilter
 from database.tables import definitions, executions, runs
 
 
-async def test_nobody_reads_past_an_event_that_is_still_to_come(database: Database) -> None:
+async def test_readers_do_not_skip_uncommitted_events(database: Database) -> None:
     ids = [f"e{i}" for i in range(8)]
 
     def create(connection) -> None:
@@ -38,9 +38,9 @@ async def test_nobody_reads_past_an_event_that_is_still_to_come(database: Databa
 
     async def read() -> list[tuple[int, str, int]]:
         seen: list[tuple[int, str, int]] = []
-        position, last_look = 0, False
-        while not last_look:
-            last_look = done.is_set()
+        position, is_last_read = 0, False
+        while not is_last_read:
+            is_last_read = done.is_set()
             more = True
             while more:
                 found, position, more = await database.event_feed.read_after(

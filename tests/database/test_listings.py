@@ -1,4 +1,4 @@
-"""Lists in pages: nothing twice, nothing left out, whatever comes and goes between two pages."""
+"""Listings: pages are complete and without duplicates while executions are added and deleted."""
 
 import asyncio
 import time
@@ -31,22 +31,24 @@ async def sql(database: Database, statement: str) -> None:
     await database._access.writer.run(lambda connection: connection.execute(text(statement)))
 
 
-async def walk(database: Database, wanted: ExecutionFilter, limit: int) -> list[str]:
+async def read_all(database: Database, wanted: ExecutionFilter, limit: int) -> list[str]:
     found: list[str] = []
-    place: ExecutionCursor | None = None
+    cursor: ExecutionCursor | None = None
     while True:
-        page = await database.listings.executions(wanted, limit, place)
+        page = await database.listings.executions(wanted, limit, cursor)
         assert len(page.items) <= limit
         found += [item.id for item in page.items]
         if page.end is None:
             return found
-        place = parse_execution_cursor(encode_cursor(page.end))
+        cursor = parse_execution_cursor(encode_cursor(page.end))
 
 
-async def test_newest_first_whatever_the_page(database: Database, clock: MovingClock) -> None:
+async def test_pages_of_any_size_are_sorted_newest_first(
+    database: Database, clock: MovingClock
+) -> None:
     for i in range(9):
         await submit(database, f"e{i}")
-        clock.advance(0.001 if i % 3 else 0)  # some share their millisecond
+        clock.advance(0.001 if i % 3 else 0)  # some have the same millisecond
     await sql(
         database,
         'INSERT INTO workflow_executions(id, "workflowId", status)'
@@ -54,25 +56,25 @@ async def test_newest_first_whatever_the_page(database: Database, clock: MovingC
     )
     expected = [*(f"e{i}" for i in range(8, -1, -1)), "old-1", "old-2"]
     for limit in (1, 2, 3, 5, 10, 11, 12):
-        assert await walk(database, EVERYTHING, limit) == expected
+        assert await read_all(database, EVERYTHING, limit) == expected
     pending = ExecutionFilter(statuses=frozenset({ExecutionStatus.PENDING}))
-    assert await walk(database, pending, 4) == [*expected[:9], "old-2"]
+    assert await read_all(database, pending, 4) == [*expected[:9], "old-2"]
     running = ExecutionFilter(statuses=frozenset({ExecutionStatus.RUNNING}))
-    assert await walk(database, running, 4) == ["old-1"]
-    assert await walk(database, ExecutionFilter(workflow_id="nope"), 4) == []
+    assert await read_all(database, running, 4) == ["old-1"]
+    assert await read_all(database, ExecutionFilter(workflow_id="nope"), 4) == []
 
 
-async def test_filters_are_and(database: Database) -> None:
+async def test_filters_are_combined(database: Database) -> None:
     for i in range(6):
         await submit(database, f"e{i}", "a" if i % 2 else "b")
     await database.queue.request_cancel("e1")
     cancelled = frozenset({ExecutionStatus.CANCELLED, ExecutionStatus.FAILED})
-    assert await walk(database, ExecutionFilter("a", "w"), 2) == ["e5", "e3", "e1"]
-    assert await walk(database, ExecutionFilter("a", "w", cancelled), 2) == ["e1"]
-    assert await walk(database, ExecutionFilter("b", None, cancelled), 2) == []
+    assert await read_all(database, ExecutionFilter("a", "w"), 2) == ["e5", "e3", "e1"]
+    assert await read_all(database, ExecutionFilter("a", "w", cancelled), 2) == ["e1"]
+    assert await read_all(database, ExecutionFilter("b", None, cancelled), 2) == []
 
 
-Steps = st.lists(st.sampled_from(["page", "new", "same moment", "delete"]), max_size=20)
+Steps = st.lists(st.sampled_from(["page", "new", "same time", "delete"]), max_size=20)
 
 
 @settings(
@@ -80,7 +82,7 @@ Steps = st.lists(st.sampled_from(["page", "new", "same moment", "delete"]), max_
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.integers(0, 12), st.integers(1, 4), Steps, st.randoms(use_true_random=False))
-def test_what_was_there_all_along_is_shown_once(
+def test_unchanged_executions_are_listed_once(
     tmp_path: Path, before: int, limit: int, steps: list[str], random
 ) -> None:
     async def scenario() -> None:
@@ -89,29 +91,29 @@ def test_what_was_there_all_along_is_shown_once(
         database = Database(f"sqlite+aiosqlite:///{path}", clock)
         await database.prepare([ExampleWorkflow("w", "A workflow", "{}")])
         await sql(database, "DELETE FROM workflow_executions")
-        there: list[str] = []
+        existing: list[str] = []
         for i in range(before):
-            there.append(f"e{i}")
-            await submit(database, there[-1])
+            existing.append(f"e{i}")
+            await submit(database, existing[-1])
             clock.advance(random.choice([0, 0.001]))
-        stayed, seen, made = set(there), list[str](), 0
-        place: ExecutionCursor | None = None
+        stayed, seen, made = set(existing), list[str](), 0
+        cursor: ExecutionCursor | None = None
         for step in [*steps, *["page"] * (before + len(steps) + 1)]:
             if step == "page":
-                page = await database.listings.executions(EVERYTHING, limit, place)
+                page = await database.listings.executions(EVERYTHING, limit, cursor)
                 seen += [item.id for item in page.items]
-                place = page.end
-                if place is None:
+                cursor = page.end
+                if cursor is None:
                     break
-            elif step == "delete" and there:
-                gone = there.pop(random.randrange(len(there)))
+            elif step == "delete" and existing:
+                gone = existing.pop(random.randrange(len(existing)))
                 stayed.discard(gone)
                 await sql(database, f"DELETE FROM workflow_executions WHERE id='{gone}'")
             elif step != "delete":
                 clock.advance(0.001 if step == "new" else 0)
                 made += 1
-                there.append(f"new{made}")
-                await submit(database, there[-1])
+                existing.append(f"new{made}")
+                await submit(database, existing[-1])
         await database.close()
         assert len(seen) == len(set(seen))
         assert stayed <= set(seen)
@@ -125,7 +127,7 @@ ROWS = 100_000
 
 
 async def fill(database: Database) -> None:
-    """``ROWS`` executions: one organization and one workflow have nearly all, others a few."""
+    """Store ``ROWS`` executions; one organization and one workflow have nearly all of them."""
     postgres = database._url.startswith("postgresql")
     numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<{ROWS})"
     if postgres:
@@ -146,12 +148,12 @@ async def fill(database: Database) -> None:
         await sql(database, "ANALYZE")
 
 
-async def test_a_page_among_a_hundred_thousand_is_quick(database: Database) -> None:
+async def test_a_page_of_a_hundred_thousand_executions_is_fast(database: Database) -> None:
     await fill(database)
     failed = frozenset({ExecutionStatus.FAILED})
     first = await database.listings.executions(EVERYTHING, 1_000)
     begun = time.perf_counter()
-    for _ in range(5):  # as a page would that reads all rows and sorts them
+    for _ in range(5):  # like a page that reads and sorts all rows
         await sql(database, 'SELECT * FROM workflow_executions ORDER BY error, "createdAt"')
     whole = (time.perf_counter() - begun) / 5
     for wanted in (
@@ -163,40 +165,40 @@ async def test_a_page_among_a_hundred_thousand_is_quick(database: Database) -> N
         ExecutionFilter("many", "w", failed),
         ExecutionFilter(statuses=failed),
     ):
-        for place in (None, first.end):
+        for cursor in (None, first.end):
             took: list[float] = []
             for _ in range(5):
                 begun = time.perf_counter()
-                page = await database.listings.executions(wanted, 50, place)
+                page = await database.listings.executions(wanted, 50, cursor)
                 took.append(time.perf_counter() - begun)
             assert page.items
-            assert median(took) < whole / 2, f"{wanted} after {place}: {median(took):.3f} s"
+            assert median(took) < whole / 2, f"{wanted} after {cursor}: {median(took):.3f} s"
 
 
-# Saving, where it depends on the database
+# Saved workflows
 
 
-async def test_of_many_changes_of_one_version_one_is_made(database: Database) -> None:
-    made = await database.workflows.create("mine", None, WorkflowChange("0", "{}"))
-    assert made.updated_at is not None
-    versions = [made.updated_at]
+async def test_one_of_many_concurrent_updates_of_a_version_succeeds(database: Database) -> None:
+    created = await database.workflows.create("mine", None, WorkflowChange("0", "{}"))
+    assert created.updated_at is not None
+    versions = [created.updated_at]
     jobs = [
         database.workflows.update("mine", WorkflowChange(f"n{i}", "{}"), versions)
         for i in range(20)
     ]
     results = await asyncio.gather(*jobs, return_exceptions=True)
-    refused = [result for result in results if isinstance(result, PreconditionFailedError)]
+    rejected = [result for result in results if isinstance(result, PreconditionFailedError)]
     (done,) = (result for result in results if not isinstance(result, BaseException))
-    assert len(refused) == 19
+    assert len(rejected) == 19
     assert await database.workflows.read("mine") == done
     assert done.updated_at is not None
-    assert done.updated_at > made.updated_at  # the clock stands still
+    assert done.updated_at > created.updated_at  # although the clock did not move
 
 
-async def test_a_workflow_goes_with_what_ended_only(database: Database) -> None:
+async def test_a_workflow_with_running_executions_is_not_deleted(database: Database) -> None:
     await submit(database, "e")
     with pytest.raises(WorkflowInUseError, match="1 execution"):
         await database.workflows.delete("w")
     await database.queue.request_cancel("e")
     assert await database.workflows.delete("w") == []
-    assert await walk(database, EVERYTHING, 5) == []
+    assert await read_all(database, EVERYTHING, 5) == []
