@@ -215,27 +215,27 @@ def _take_hints(schema: SomeSchema) -> SomeSchema:
     if widget is not None:
         hints["ui:widget"] = widget
     for key, item in cast("SomeSchema", schema.get("properties", {})).items():
-        if found := _take_hints(item):
-            hints[key] = found
+        if inner := _take_hints(item):
+            hints[key] = inner
     if isinstance(items := schema.get("items"), Mapping) and (
-        found := _take_hints(cast("SomeSchema", items))
+        inner := _take_hints(cast("SomeSchema", items))
     ):
-        hints["items"] = found
+        hints["items"] = inner
     for keyword in ("anyOf", "oneOf"):
         branches = cast("list[SomeSchema]", schema.get(keyword, []))
-        if any(found := [_take_hints(branch) for branch in branches]):
-            hints[keyword] = found
+        if any(inner := [_take_hints(branch) for branch in branches]):
+            hints[keyword] = inner
     return hints
 
 
 def _secrets(schema: SomeSchema, pointer: str = "") -> set[str]:
-    found = {pointer} if schema.get("writeOnly") else set[str]()
+    pointers = {pointer} if schema.get("writeOnly") else set[str]()
     for key, item in cast("SomeSchema", schema.get("properties", {})).items():
-        found |= _secrets(item, f"{pointer}/{escape_pointer(key)}")
+        pointers |= _secrets(item, f"{pointer}/{escape_pointer(key)}")
     for keyword in ("items", "additionalProperties"):
         if isinstance(inner := schema.get(keyword), Mapping):
-            found |= _secrets(cast("SomeSchema", inner), f"{pointer}/*")
+            pointers |= _secrets(cast("SomeSchema", inner), f"{pointer}/*")
     for keyword in ("anyOf", "oneOf", "allOf"):
         for branch in cast("list[SomeSchema]", schema.get(keyword, [])):
-            found |= _secrets(branch, pointer)
-    return found
+            pointers |= _secrets(branch, pointer)
+    return pointers

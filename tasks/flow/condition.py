@@ -159,11 +159,11 @@ def _outcomes(config: ComparisonsConfig, record: JsonValue) -> Iterator[bool]:
 def _holds(
     field_setting: str, value_setting: str, comparison: Comparison, record: JsonValue
 ) -> bool:
-    found = _field_value(field_setting, comparison.field, record)
+    tested = _field_value(field_setting, comparison.field, record)
     # The editor keeps the value when the new operator does not use it.
     unused = comparison.operator in _WITHOUT_VALUE
     value = None if unused else fill(value_setting, comparison.value, record)
-    return holds_for(replace(comparison, value=value), found)
+    return holds_for(replace(comparison, value=value), tested)
 
 
 def _field_value(setting: str, field: str, record: JsonValue) -> JsonValue | Missing:
@@ -174,10 +174,10 @@ def _field_value(setting: str, field: str, record: JsonValue) -> JsonValue | Mis
     """
     if has_template(field):
         return fill(setting, field, record)
-    found = lookup(record, field)
-    if isinstance(found, Missing) and field.startswith(_LOOP):
+    value = lookup(record, field)
+    if isinstance(value, Missing) and field.startswith(_LOOP):
         return _loop_value(field)
-    return found
+    return value
 
 
 def _loop_value(field: str) -> JsonValue | Missing:
@@ -190,9 +190,9 @@ def _loop_value(field: str) -> JsonValue | Missing:
     path = field.removeprefix(_LOOP)
     while path.startswith(_OUTER) and is_object(outer := loop.get("outer")):
         loop, path = outer, path.removeprefix(_OUTER)
-    found = lookup(loop, path)
+    value = lookup(loop, path)
     # A missing field of the item is treated like that of a record; another name is an error.
-    if isinstance(found, Missing) and path.partition(".")[0] != "item":
+    if isinstance(value, Missing) and path.partition(".")[0] != "item":
         names = ", ".join(sorted(loop))
         raise NodeError(f"the loop has no field '{field}' (it has: {names})", retryable=False)
-    return found
+    return value

@@ -183,8 +183,8 @@ def handle_aggregate(node: dict[str, Any], input_data: JsonValue) -> dict[str, J
 
 
 def _value(record: Record, field: str) -> JsonValue:
-    found = lookup(record, field)
-    return None if isinstance(found, Missing) else found
+    value = lookup(record, field)
+    return None if isinstance(value, Missing) else value
 
 
 def _key(config: AggregateConfig, record: Record) -> Hashable:
@@ -209,8 +209,8 @@ def _result(aggregation: Aggregation, group: Sequence[tuple[int, Record]]) -> Js
     if not aggregation.field:
         return len(group)
     check_stop()
-    found = ((index, _value(record, aggregation.field)) for index, record in group)
-    values = [(index, value) for index, value in found if value is not None]
+    indexed = ((index, _value(record, aggregation.field)) for index, record in group)
+    values = [(index, value) for index, value in indexed if value is not None]
     check_stop()
     return _OPERATIONS[aggregation.operation](aggregation, values)
 

@@ -151,5 +151,5 @@ def _combined(left: Record, right: Record) -> dict[str, JsonValue]:
 
 def _key(record: Record, path: str) -> Hashable | None:
     """Return the key of a record; ``None`` equals no other key, as in SQL."""
-    found = lookup(record, path)
-    return None if found is None or isinstance(found, Missing) else hashable(found)
+    key = lookup(record, path)
+    return None if key is None or isinstance(key, Missing) else hashable(key)

@@ -95,9 +95,9 @@ def _selected(
     selected: list[JsonValue] = []
     for record in records:
         check_stop()
-        found = {column: lookup(record, column) for column in columns}
+        values = {column: lookup(record, column) for column in columns}
         part: JsonValue = {
-            column: value for column, value in found.items() if not isinstance(value, Missing)
+            column: value for column, value in values.items() if not isinstance(value, Missing)
         }
         size.add(part)
         selected.append(part)

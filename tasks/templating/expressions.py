@@ -111,15 +111,15 @@ class Expression:
         Raises:
             TemplateError: If a field is missing, or a filter does not accept its value.
         """
-        found: Any
+        value: Any
         if self.filtered is None:
-            found = resolve(self.paths[0])
+            value = resolve(self.paths[0])
         else:
             named = {f"p{i}": resolve(path) for i, path in enumerate(self.paths)}
-            found = cast("object", self.filtered(named))
-        if isinstance(found, MissingValue):
-            raise TemplateError(found.reason)
-        return found
+            value = cast("object", self.filtered(named))
+        if isinstance(value, MissingValue):
+            raise TemplateError(value.reason)
+        return value
 
 
 class InvalidExpressionError(TemplateError):

@@ -34,9 +34,9 @@ class TemplateScope:
         if path.root == SECRETS_ROOT:
             # Never a field of the input, because the sender must not choose the secret.
             return self._secret(path)
-        found = path.lookup_in(self.data)
-        if not isinstance(found, Missing):
-            return found
+        value = path.lookup_in(self.data)
+        if not isinstance(value, Missing):
+            return value
         named = _NAMED.get(path.root)
         return self._no_field(path) if named is None else named(self, path)
 
@@ -44,17 +44,17 @@ class TemplateScope:
         return MissingValue(f"the input has no field '{path.text}' ({_fields(self.data)})")
 
     def _input(self, path: Path) -> JsonValue | MissingValue:
-        found = follow(self.data, path.rest)
-        return self._no_field(path) if isinstance(found, Missing) else found
+        value = follow(self.data, path.rest)
+        return self._no_field(path) if isinstance(value, Missing) else value
 
     def _inputs(self, path: Path) -> JsonValue | MissingValue:
         inputs = self.run.inputs()
-        found = follow(inputs, path.rest)
-        if isinstance(found, Missing):
+        value = follow(inputs, path.rest)
+        if isinstance(value, Missing):
             return MissingValue(
                 f"the inputs of the execution have no field '{path.text}' ({_fields(inputs)})"
             )
-        return found
+        return value
 
     def _nodes(self, path: Path) -> JsonValue | MissingValue:
         node_id, part, rest = _split_node_path(path.rest)
@@ -64,25 +64,25 @@ class TemplateScope:
                 f"or nodes['<id>'].output"
             )
         read = self.run.output_of if part == _OUTPUT else self.run.result_of
-        value = read(node_id)
-        if isinstance(value, Missing):
+        data = read(node_id)
+        if isinstance(data, Missing):
             return MissingValue(
                 f"node '{node_id}' has no {part}: no such node completed before this one"
             )
-        found = follow(value, rest)
-        if isinstance(found, Missing):
+        value = follow(data, rest)
+        if isinstance(value, Missing):
             return MissingValue(f"the {part} of node '{node_id}' has no field '{_written(rest)}'")
-        return found
+        return value
 
     def _execution(self, path: Path) -> JsonValue | MissingValue:
         if self.run.execution_id is None:
             return MissingValue(
                 f"'{path.text}' is not available: the node runs outside an execution"
             )
-        found = follow({"id": self.run.execution_id}, path.rest)
-        if isinstance(found, Missing):
+        value = follow({"id": self.run.execution_id}, path.rest)
+        if isinstance(value, Missing):
             return MissingValue(f"'{path.text}' does not exist; use execution.id")
-        return found
+        return value
 
     def _request(self, path: Path) -> JsonValue | MissingValue:
         request = self.run.request()
@@ -90,11 +90,11 @@ class TemplateScope:
             return MissingValue(
                 f"'{path.text}' is not available: no webhook request started the execution"
             )
-        found = follow(request, path.rest)
-        if isinstance(found, Missing):  # names of headers are stored in lower case
-            found = follow(request, _in_lower_case(path.rest))
-        if not isinstance(found, Missing):
-            return found
+        value = follow(request, path.rest)
+        if isinstance(value, Missing):  # names of headers are stored in lower case
+            value = follow(request, _in_lower_case(path.rest))
+        if not isinstance(value, Missing):
+            return value
         headers = request["headers"]
         return MissingValue(
             f"the request has no '{path.text}'; it has request.method, request.query and "
@@ -105,10 +105,10 @@ class TemplateScope:
         loop = self.run.loop()
         if isinstance(loop, Missing):
             return MissingValue(f"'{path.text}' is not available: the node is not inside a loop")
-        found = follow(loop, path.rest)
-        if isinstance(found, Missing):
+        value = follow(loop, path.rest)
+        if isinstance(value, Missing):
             return MissingValue(f"the loop has no field '{path.text}' ({_fields(loop)})")
-        return found
+        return value
 
     def _secret(self, path: Path) -> JsonValue | MissingValue:
         name = path.rest if isinstance(path.rest, str) else path.rest[0]
@@ -148,8 +148,8 @@ def _split_node_path(
     if isinstance(rest, tuple):
         part = "".join(rest[1:2])
         return ("".join(rest[:1]), part, rest[2:]) if part in _PARTS else ("", None, "")
-    found = _PART.search(rest)
-    return (rest[: found.start()], found[1], rest[found.end() + 1 :]) if found else ("", None, "")
+    match = _PART.search(rest)
+    return (rest[: match.start()], match[1], rest[match.end() + 1 :]) if match else ("", None, "")
 
 
 def _in_lower_case(rest: str | tuple[str, ...]) -> str | tuple[str, ...]:

@@ -24,7 +24,7 @@ def rename(data: Any, mapping: Any, **config: Any) -> Any:
     return NODE_HANDLERS["renameColumns"].fn({"config": config}, data)["outputData"]
 
 
-def refusals(node_type: str, config: dict[str, Any]) -> list[str]:
+def problems_of(node_type: str, config: dict[str, Any]) -> list[str]:
     node = Node("n1", node_type, "N", config, "/nodes/0", "/nodes/0/config")
     return [problem.detail.partition("): ")[2] for problem in DEFAULT.check(node)]
 
@@ -184,8 +184,8 @@ def test_records_without_the_split_field_can_be_ignored():
     ],
 )
 def test_an_invalid_split_config_is_rejected(config: dict[str, Any], reason: str):
-    (told,) = refusals("splitText", {"splitField": "f", **config} if config else {})
-    assert reason in told
+    (problem,) = problems_of("splitText", {"splitField": "f", **config} if config else {})
+    assert reason in problem
 
 
 @given(parts=st.lists(st.text(alphabet="ab .,", max_size=4), min_size=1, max_size=5))
@@ -194,10 +194,10 @@ def test_a_joined_string_is_split_into_its_parts(parts: list[str]):
     assert list(columns.values()) == parts
 
 
-@given(text=st.text(alphabet="ab;-", max_size=12), most=st.integers(1, 5))
-def test_merging_keeps_every_character(text: str, most: int):
-    columns = split({"f": text}, splitSeparator="-", splitTrim=False, splitLimit=most)
-    assert len(columns) <= most
+@given(text=st.text(alphabet="ab;-", max_size=12), limit=st.integers(1, 5))
+def test_merging_keeps_every_character(text: str, limit: int):
+    columns = split({"f": text}, splitSeparator="-", splitTrim=False, splitLimit=limit)
+    assert len(columns) <= limit
     assert "-".join(columns.values()) == text
 
 
@@ -270,8 +270,8 @@ def test_missing_fields_can_be_ignored_by_a_rename():
     ],
 )
 def test_an_invalid_rename_config_is_rejected(config: dict[str, Any], reason: str):
-    (told,) = refusals("renameColumns", config)
-    assert reason in told
+    (problem,) = problems_of("renameColumns", config)
+    assert reason in problem
 
 
 names = st.sampled_from(["a", "b", "c", "d"])

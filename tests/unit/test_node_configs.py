@@ -67,7 +67,7 @@ def test_a_valid_config_is_accepted(node_type: str, config: dict[str, Any]):
     assert check(node_type, config) == []
 
 
-REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
+INVALID: list[tuple[str, dict[str, Any], str, str]] = [
     ("http", {}, "httpUrl", "'httpUrl' is required"),
     ("http", {"httpUrl": "  "}, "httpUrl", "'httpUrl' is required"),
     ("http", {"httpUrl": "example.com"}, "httpUrl", "'httpUrl' should start with http://"),
@@ -162,7 +162,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("node_type", "config", "key", "reason"), REFUSED)
+@pytest.mark.parametrize(("node_type", "config", "key", "reason"), INVALID)
 def test_an_invalid_config_is_rejected_with_node_field_and_reason(
     node_type: str, config: dict[str, Any], key: str, reason: str
 ):
