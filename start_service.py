@@ -265,7 +265,7 @@ def serve(settings: "Settings", sockets: list[socket.socket], *, is_open: bool) 
     from config import SettingsError, misspelled_settings  # noqa: PLC0415
     from engine.errors import StorageError  # noqa: PLC0415
     from logs import configure_logging  # noqa: PLC0415
-    from tasks.plugins import NodePackageError, load_node_packages  # noqa: PLC0415
+    from tasks.plugins import PluginError, load_plugins  # noqa: PLC0415
 
     configure_logging(settings.log_level, settings.log_format)
     misspelled = misspelled_settings()
@@ -273,8 +273,8 @@ def serve(settings: "Settings", sockets: list[socket.socket], *, is_open: bool) 
         hints = [f"{name}: did you mean {known}?" for name, known in misspelled.items()]
         structlog.get_logger().warning("unknown_settings_ignored", names="; ".join(hints))
     try:
-        load_node_packages(settings.node_module_names)
-    except NodePackageError as error:
+        load_plugins(settings.node_module_names)
+    except PluginError as error:
         print(f"Cannot load node types: {error}", file=sys.stderr)
         return 1
     try:

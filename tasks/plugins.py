@@ -25,15 +25,15 @@ ENTRY_POINT_GROUP = "workflow_orchestrator.node_types"
 """Entry point group in which an installed package names its module."""
 
 
-class NodePackageError(Exception):
+class PluginError(Exception):
     """The node types of a module cannot be loaded; the message is one line and names its source."""
 
 
-def load_node_packages(modules: Sequence[str]) -> None:
+def load_plugins(modules: Sequence[str]) -> None:
     """Add the node types of ``modules`` and of all installed packages with an entry point.
 
     Raises:
-        NodePackageError: If a module cannot be imported, adds no type, or adds a registered type.
+        PluginError: If a module cannot be imported, adds no type, or adds a registered type.
     """
     working_directory = str(Path.cwd())
     if modules and working_directory not in sys.path:
@@ -57,9 +57,9 @@ def _load(source: str, import_plugin: Callable[[], Any]) -> None:
         for node_type in added:
             describe_config(NODE_CONFIGS.get(node_type, NodeConfig))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - importing a module may raise any error
-        raise NodePackageError(f"{source}: {_one_line(error)}") from None
+        raise PluginError(f"{source}: {_one_line(error)}") from None
     if not added and not handlers and not _has_types(plugin):
-        raise NodePackageError(f"{source}: it has no NODE_HANDLERS and does not register a type")
+        raise PluginError(f"{source}: it has no NODE_HANDLERS and does not register a type")
     log.info("plugin_loaded", source=source, types=added)
 
 

@@ -1,4 +1,4 @@
-"""The aggregate: one record for each group of records."""
+"""aggregate node: makes one record for each group of records."""
 
 import json
 from fractions import Fraction
@@ -20,7 +20,7 @@ def aggregate(data: Any, **config: Any) -> Any:
 
 
 def one(operation: str, *values: Any) -> Any:
-    """The result of an operation over the values, one a record, and a record without any."""
+    """Return the result of an operation on a record for each value, and a record without one."""
     data = [*({"v": value} for value in values), {"other": 1}]
     (record,) = aggregate(
         data,
@@ -143,9 +143,9 @@ def test_an_error_names_the_index_in_the_input_not_in_the_group():
             {"groupBy": " g ", "aggregations": []},
             [{"g": 1, "count": 1}, {"g": None, "count": 1}],
         ),
-        # a field that is not there is null, and null is a group
+        # a missing field is null, and null is a group
         ([{"g": None, "h": 1}, {"h": 1}], {"groupBy": "g"}, [{"g": None, "count": 2}]),
-        # groups are equal as keys of a join are
+        # groups are compared like the keys of a join
         (
             [{"g": 1}, {"g": "1"}, {"g": 1.0}, {"g": True}],
             {"groupBy": "g"},

@@ -1,4 +1,4 @@
-"""Work on columns: splitText and renameColumns."""
+"""splitText and renameColumns nodes."""
 
 import time
 from typing import Any
@@ -48,7 +48,7 @@ def problems_of(node_type: str, config: dict[str, Any]) -> list[str]:
         ({"splitSeparator": "\\t"}, "a\tb", {"f_1": "a", "f_2": "b"}),
         ({"splitSeparator": "\\n"}, "a\nb", {"f_1": "a", "f_2": "b"}),
         ({"splitSeparator": 0}, "102", {"f_1": "1", "f_2": "2"}),
-        # what means something in a regular expression means nothing here
+        # characters of regular expressions have no special meaning
         ({"splitSeparator": ".*"}, "a.*b.c", {"f_1": "a", "f_2": "b.c"}),
         ({"splitSeparator": [";", ","]}, "a;b,c", {"f_1": "a", "f_2": "b", "f_3": "c"}),
         ({"splitSeparator": ["-", "--"]}, "a--b-c", {"f_1": "a", "f_2": "b", "f_3": "c"}),
@@ -57,7 +57,7 @@ def problems_of(node_type: str, config: dict[str, Any]) -> list[str]:
         ({"splitMode": "position", "splitPositions": "4, 6"}, "20261123", ["2026", "11", "23"]),
         ({"splitMode": "position", "splitPositions": [4, 6]}, "2026", ["2026"]),
         ({"splitMode": "position", "splitPositions": ["2"]}, "", [""]),
-        # other values are split as their text
+        # other values are split as strings
         ({"splitSeparator": "."}, 12.5, {"f_1": "12", "f_2": "5"}),
         ({"splitSeparator": "u"}, True, {"f_1": "tr", "f_2": "e"}),
         # names
@@ -301,4 +301,4 @@ def test_the_time_grows_with_the_number_of_records():
         started = time.process_time()
         assert len(split(part, splitInto="x,y,z")) == len(rename(part, {"f": "h"})) == len(part)
         seconds.append(time.process_time() - started)
-    assert seconds[1] < 50 * seconds[0]  # of processor time; 10 where it grows with the list
+    assert seconds[1] < 50 * seconds[0]  # of processor time; the expected ratio is 10

@@ -1,4 +1,4 @@
-"""The condition: operators in both spellings, combinations, batch and perRow."""
+"""condition node: operators in both spellings, combinations, batch and perRow."""
 
 import re
 from typing import Any

@@ -46,7 +46,7 @@ DRAFT_07 = {
 
 
 def parts(schema: Any) -> Iterator[dict[str, Any]]:
-    """Every schema inside a schema."""
+    """Yield a schema and all schemas inside it."""
     if not isinstance(schema, dict):
         return
     yield schema
@@ -143,7 +143,7 @@ def test_hints_have_the_shape_of_the_schema():
     assert describe_config(NODE_CONFIGS["llm"]).ui_schema["llmPrompt"] == {"ui:widget": "textarea"}
 
 
-# The catalogue
+# The catalog
 
 
 def test_every_type_has_a_category():
@@ -186,7 +186,7 @@ def test_a_handler_without_a_model_is_described_by_its_task():
 
 
 class Level(BaseModel):
-    """A level with levels in it."""
+    """A recursive level."""
 
     name: str = "x"
     below: list["Level"] = Field(default_factory=list["Level"])
@@ -198,7 +198,7 @@ class Kind(FormModel):
 
 
 class ShapedConfig(NodeConfig, category="flow", inputs=(), outputs=("yes", "no")):
-    """All that a model may hold."""
+    """A model with all kinds of fields."""
 
     level: Level | None = Field(default=None, title="Where it begins")
     kinds: list[Kind] = Field(default_factory=list[Kind])

@@ -1,4 +1,4 @@
-"""Where a run begins and ends: trigger, webhook, manualInput, output, comment."""
+"""Entry and pass-through nodes: trigger, webhook, manualInput, output, comment."""
 
 import copy
 import inspect
@@ -39,15 +39,15 @@ async def test_an_entry_node_without_a_payload_returns_an_empty_object(node_type
         ({"inputVarName": "x", "inputVarValue": "v"}, {"x": "v"}),
         ({"manualInputVarName": "x", "manualInputVarValue": "v"}, {"x": "v"}),
         ({"variableName": "x", "variableValue": "v"}, {"x": "v"}),
-        # the first named wins
+        # the first alias takes precedence
         ({"inputVarName": "a", "manualInputVarName": "b", "variableName": "c"}, {"a": None}),
         ({"manualInputVarName": "b", "variableName": "c"}, {"b": None}),
         ({"inputVarValue": 1, "manualInputVarValue": 2, "variableValue": 3}, {"input": 1}),
         ({"manualInputVarValue": 2, "variableValue": 3}, {"input": 2}),
-        # also over one that the editor filled, when it is null or blank itself
+        # also if it is null or blank and the editor filled another one
         ({"inputVarValue": None, "variableValue": "kept"}, {"input": None}),
         ({"inputVarValue": "", "variableValue": "kept"}, {"input": ""}),
-        # a blank name is not set, and the next spelling counts
+        # a blank name counts as not set, so the next alias is used
         ({"inputVarName": " ", "variableName": "c", "inputVarValue": "v"}, {"c": "v"}),
         ({"inputVarName": "", "inputVarValue": "v"}, {"input": "v"}),
         ({}, {"input": None}),
@@ -56,7 +56,7 @@ async def test_an_entry_node_without_a_payload_returns_an_empty_object(node_type
         ({"inputVarValue": " -1.5e1 "}, {"input": -15.0}),
         ({"inputVarValue": "007"}, {"input": "007"}),
         ({"inputVarValue": "nan"}, {"input": "nan"}),
-        # any JSON is a value
+        # any JSON value is accepted
         ({"inputVarValue": {"a": ["1"]}}, {"input": {"a": ["1"]}}),
         ({"inputVarValue": False}, {"input": False}),
         ({"inputVarValue": "{{ not.a.template }}"}, {"input": "{{ not.a.template }}"}),

@@ -15,7 +15,7 @@ from engine.errors import TemplateError
 from engine.json_values import MISSING, json_error
 from tasks.context import NodeRun, enter_node_run
 from tasks.templating.expressions import (
-    _ENVIRONMENT,  # pyright: ignore[reportPrivateUsage] - to see what runs
+    _ENVIRONMENT,  # pyright: ignore[reportPrivateUsage] - to record which filters run
     MAX_EXPRESSION_CHARS,
     MAX_NESTING,
     compile_expression,
@@ -279,7 +279,7 @@ def test_the_size_of_a_single_value_is_not_limited():
 
 
 def test_the_output_of_chained_filters_is_limited():
-    """Each ``json`` doubles the backslashes of the one before it: 2,000 would be a gigabyte."""
+    """Each ``json`` doubles the backslashes of the previous one: 2,000 would create a gigabyte."""
     chain = "| json" * (MAX_NESTING - 1)
 
     for template in (f"{{{{ quotes {chain} }}}}", f"{{{{ quotes {chain} | length }}}}"):

@@ -1,4 +1,4 @@
-"""The filter: keeps the records that pass a condition's tests."""
+"""filter node: keeps or drops the records that pass comparisons."""
 
 import inspect
 import time
@@ -140,7 +140,7 @@ def test_the_time_grows_with_the_number_of_records():
         started = time.process_time()
         assert len(kept(part, **LARGE)) == len(part) - 4
         seconds.append(time.process_time() - started)
-    assert seconds[1] < 50 * seconds[0]  # of processor time; 10 where it grows with the list
+    assert seconds[1] < 50 * seconds[0]  # of processor time; the expected ratio is 10
 
 
 @pytest.mark.parametrize("node_type", ["splitText", "renameColumns", "filter", "aggregate"])

@@ -15,7 +15,7 @@ CONDITION = {"conditionField": "a"}
 
 
 def check(node_type: str, config: dict[str, Any]) -> list[tuple[str, str]]:
-    """Pointer and detail of every problem."""
+    """Return the pointer and detail of every problem."""
     node = Node("n1", node_type, "N", config, "/nodes/0", "/nodes/0/config")
     problems = DEFAULT.check(node)
     assert all((p.code, p.node_id) == ("invalid_config", "n1") for p in problems)

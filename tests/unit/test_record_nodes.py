@@ -1,4 +1,4 @@
-"""Work on records: addField and join."""
+"""addField and join nodes."""
 
 from typing import Any
 
@@ -184,7 +184,7 @@ async def test_a_merge_error_names_port_and_index(data: Any, message: str):
 
 
 async def test_a_join_does_not_compare_every_pair():
-    size = 50_000  # every pair would be 2.5 thousand million
+    size = 50_000  # all pairs would be 2.5 billion
     data = {"A": [{"k": i, "a": i} for i in range(size)], "B": [{"k": i} for i in range(size)]}
     assert len(await join(merging("outer"), data)) == size
 

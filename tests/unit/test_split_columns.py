@@ -1,4 +1,4 @@
-"""The splitColumns node: which columns go to which output."""
+"""splitColumns node: the columns of each output."""
 
 from typing import Any
 

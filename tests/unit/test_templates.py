@@ -1,4 +1,4 @@
-"""Templates: ``{{ field }}`` over a node's input (contract, section 6); see test_expressions."""
+"""Templates: ``{{ field }}`` in configs (contract, section 6); see also test_expressions."""
 
 from typing import Any
 

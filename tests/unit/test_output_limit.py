@@ -1,4 +1,4 @@
-"""Few records can become very many: what nodes for records give is bounded while it is made."""
+"""Output limit: the size of the output of record nodes is limited while it is created."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ GROWING: dict[str, tuple[dict[str, Any], Any]] = {
 
 @pytest.fixture
 def small_results() -> Iterator[Callable[[], None]]:
-    """Sets a small MAX_NODE_RESULT_BYTES when it is called."""
+    """Return a function that sets a small MAX_NODE_RESULT_BYTES."""
     before = current_node_run()
     yield lambda: enter_node_run(NodeRun(HandlerSettings(max_node_result_bytes=20_000)))
     enter_node_run(before)

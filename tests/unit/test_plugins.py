@@ -1,4 +1,4 @@
-"""Node types from outside the tree: modules and installed packages on a real disk."""
+"""Plugins: modules and installed packages on a real disk."""
 
 import os
 import sys
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.config.base import NodeConfig
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS, register
-from tasks.plugins import ENTRY_POINT_GROUP, NodePackageError, load_node_packages
+from tasks.plugins import ENTRY_POINT_GROUP, PluginError, load_plugins
 from tasks.registry import DEFAULT
+from tasks.sdk import NodeConfig
 
 PLAIN = """
 from prefect import task
@@ -22,10 +22,7 @@ async def handle_shout(node, input_data):
 NODE_HANDLERS = {"shout": handle_shout}
 """
 REGISTERED = """
-from prefect import task
-from pydantic import Field
-from tasks.config.base import NodeConfig
-from tasks.node_handlers import register
+from tasks.sdk import Field, NodeConfig, register, task
 
 class WhisperConfig(NodeConfig, title="Whisper"):
     how_low: int = Field(default=1, ge=1, le=3, title="How low")
@@ -56,7 +53,7 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def install(directory: Path, name: str, entry: str) -> None:
-    """A package as pip leaves it, with its entry point."""
+    """Create a package as pip installs it, with its entry point."""
     info = directory / f"{name}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
@@ -64,29 +61,29 @@ def install(directory: Path, name: str, entry: str) -> None:
 
 
 def refusal(*modules: str) -> str:
-    with pytest.raises(NodePackageError) as refused:
-        load_node_packages(modules)
+    with pytest.raises(PluginError) as refused:
+        load_plugins(modules)
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
 
 def test_a_module_of_the_working_directory_adds_its_handlers(outside: Path):
     (outside / "my_nodes.py").write_text(PLAIN)
-    load_node_packages(["my_nodes"])
+    load_plugins(["my_nodes"])
     assert DEFAULT.handler("shout").name == "shout"
     assert DEFAULT.config("shout") is NodeConfig
 
 
 def test_a_module_registers_a_type_with_its_config(outside: Path):
     (outside / "my_nodes.py").write_text(REGISTERED)
-    load_node_packages(["my_nodes"])
+    load_plugins(["my_nodes"])
     assert DEFAULT.config("whisper").__name__ == "WhisperConfig"
 
 
 def test_a_module_may_have_configs_next_to_its_handlers(outside: Path):
     more = 'from tasks.config.base import NodeConfig\nNODE_CONFIGS = {"shout": NodeConfig}\n'
     (outside / "my_nodes.py").write_text(PLAIN + more)
-    load_node_packages(["my_nodes"])
+    load_plugins(["my_nodes"])
     assert NODE_CONFIGS["shout"] is NodeConfig
 
 
@@ -95,14 +92,14 @@ def test_a_module_inside_a_package_and_several_at_once(outside: Path):
     (outside / "my_shop" / "__init__.py").write_text("")
     (outside / "my_shop" / "nodes.py").write_text(PLAIN)
     (outside / "my_other.py").write_text(f"import my_shop.nodes\n{REGISTERED}")
-    load_node_packages(["my_shop.nodes", "my_other", "my_shop.nodes"])
+    load_plugins(["my_shop.nodes", "my_other", "my_shop.nodes"])
     assert {"shout", "whisper"} <= NODE_HANDLERS.keys()
 
 
 def test_a_module_that_another_one_imported_is_accepted(outside: Path):
     (outside / "my_nodes.py").write_text(REGISTERED)
     (outside / "my_other.py").write_text(f"import my_nodes\n{PLAIN}")
-    load_node_packages(["my_other", "my_nodes"])
+    load_plugins(["my_other", "my_nodes"])
     assert {"shout", "whisper"} <= NODE_HANDLERS.keys()
 
 
@@ -113,7 +110,7 @@ def test_an_installed_package_is_found_by_its_entry_point(outside: Path):
     (site / "pkg_shout" / "__init__.py").write_text("")
     (site / "pkg_shout" / "nodes.py").write_text(PLAIN)
     sys.path.append(str(site))
-    load_node_packages([])
+    load_plugins([])
     assert "shout" in DEFAULT.known
 
 
@@ -121,7 +118,7 @@ def test_an_entry_point_may_name_the_handlers_dict(outside: Path):
     install(outside, "pkg_shout", "my_nodes:NODE_HANDLERS")
     (outside / "my_nodes.py").write_text(PLAIN)
     sys.path.append(str(outside))
-    load_node_packages(["my_nodes"])
+    load_plugins(["my_nodes"])
     assert "shout" in DEFAULT.known
 
 
@@ -173,7 +170,7 @@ def test_a_missing_module_is_named(outside: Path):
 
 def test_files_in_the_working_directory_do_not_shadow_modules_of_the_service(outside: Path):
     (outside / "my_nodes.py").write_text(PLAIN)
-    load_node_packages(["my_nodes"])
+    load_plugins(["my_nodes"])
     assert os.path.realpath(sys.path[-1]) == os.path.realpath(outside)
 
 

@@ -106,9 +106,9 @@ def test_a_write_that_is_pending_at_the_end_of_the_attempt_is_dropped():
             report_progress(50)
             await asyncio.sleep(0.1)
 
-        await watcher.attempt(handler)  # the write holds up neither the attempt …
+        await watcher.attempt(handler)  # the pending write does not delay the attempt …
         watcher.hold.set()
-        await watcher.reports.settle()  # … nor is it made once it may
+        await watcher.reports.settle()  # … and is dropped
         return watcher
 
     assert run(body()).written == []
@@ -246,7 +246,7 @@ def test_a_hundred_thousand_reports_from_a_thread_are_cheap():
     before = time.monotonic()
     written = asyncio.run(body()).written  # virtual time does not apply to threads
     assert 1 <= len(written) <= 1 + (time.monotonic() - before)
-    assert took[0] < 2  # measured: a tenth of that
+    assert took[0] < 2  # a tenth of that was measured
 
 
 def test_a_report_after_the_loop_has_closed_is_dropped():
@@ -254,7 +254,7 @@ def test_a_report_after_the_loop_has_closed_is_dropped():
         watcher = Watcher()
         return watcher, watcher.node.begin_attempt()
 
-    watcher, attempt = run(body())  # its thread was left behind
+    watcher, attempt = run(body())  # its thread still runs
     attempt.progress(5, "still here")
     attempt.delta("still here", None, 1)
     assert (watcher.written, watcher.published) == ([], [])
