@@ -1,20 +1,20 @@
-# The habits of this project, one word each.
+# Development commands.
 
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test coverage crash check format bench constraints environment
+.PHONY: help run demo test coverage crash check format docs bench constraints environment
 
-help: ## this list
+help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## start the service
 	@./start.sh
 
-demo: ## run an example workflow on a database of its own
+demo: ## run an example workflow on a temporary database
 	@./start.sh demo
 
-test: ## run the tests; ARGS="tests/unit -n 0" goes to pytest
+test: ## run the tests; ARGS="tests/unit -n 0" is passed to pytest
 	@./test.sh $(ARGS)
 
 coverage: environment ## measure the branch coverage of engine/ and flows/ by all tests
@@ -23,23 +23,26 @@ coverage: environment ## measure the branch coverage of engine/ and flows/ by al
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 
-crash: ## kill the service 50 times at random, and at every named point; takes ten minutes
+crash: ## kill the service 50 times at random and at every named point (ten minutes)
 	@CRASH_ROUNDS=50 ./test.sh -m crash $(ARGS)
 
-check: environment ## lint, format, types, and who imports whom
+check: environment ## run the linter, the format check, the type checker and the import contracts
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m pyright --pythonpath $(PYTHON)
 	.venv/bin/lint-imports --no-logo
 
-format: environment ## put the code into shape
+format: environment ## format the code and apply lint fixes
 	$(PYTHON) -m ruff format
 	$(PYTHON) -m ruff check --fix
+
+docs: environment ## update the tables of the documentation that come from the code
+	$(PYTHON) -m scripts.generate_docs
 
 bench: environment ## measure submissions and executions per second
 	$(PYTHON) -m bench
 
-constraints: ## renew constraints.txt after a change of requirements*.txt (needs uv)
+constraints: ## update constraints.txt after a change of requirements*.txt (needs uv)
 	@grep -hv '^-' requirements.txt requirements-dev.txt \
 		| uv pip compile - --universal --python-version 3.11 --no-header --no-annotate --quiet > .constraints
 	@{ sed -n '/^#/p' constraints.txt; cat .constraints; } > .constraints.new

@@ -1,5 +1,5 @@
 @echo off
-rem Starts the service (start.bat) or another command of start_service.py: start.bat --help
+rem Start the service, or run another command of start_service.py: start.bat --help
 setlocal
 cd /d "%~dp0"
 call scripts\venv.bat requirements.txt || exit /b 1

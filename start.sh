@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts the service (./start.sh) or another command of start_service.py: ./start.sh --help
+# Start the service, or run another command of start_service.py: ./start.sh --help
 set -eu
 
 cd -- "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)"

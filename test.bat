@@ -1,5 +1,5 @@
 @echo off
-rem Runs the tests, two at a time; arguments go to pytest: test.bat tests\unit -n 0
+rem Run the tests in two processes; arguments are passed to pytest: test.bat tests\unit -n 0
 setlocal
 cd /d "%~dp0"
 call scripts\venv.bat requirements-dev.txt || exit /b 1

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the tests, two at a time; arguments go to pytest: ./test.sh tests/unit -n 0
+# Run the tests in two processes; arguments are passed to pytest: ./test.sh tests/unit -n 0
 set -eu
 
 cd -- "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)"

@@ -1,1 +1,1 @@
-"""How fast the service is: ``python -m bench``. ``README.md`` says how to read it."""
+"""Benchmark: measures the speed of the service. ``README.md`` explains the figures."""

@@ -1,4 +1,4 @@
-"""Measures the service and what Prefect does out of the box, in one run: ``python -m bench``."""
+"""Benchmark: measures the service and plain Prefect in one run (``python -m bench``)."""
 
 import argparse
 import sys
@@ -15,14 +15,14 @@ CONCURRENCY = 10
 CLIENTS = 30
 SUBMISSIONS = 300
 WARM_UP = 20
-# Prefect's server takes up to seconds for one of them.
+# One of them can take seconds on Prefect's server.
 BARE_FLOWS = 20
 
 
 def main() -> int:
-    """Prints a table, then the same as a JSON line. Exit codes: 0 measured, 1 it did not work."""
+    """Print a table and a JSON line; return 0, or 1 if the measurement failed."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--executions", type=int, default=400, help="to work off (%(default)s)")
+    parser.add_argument("--executions", type=int, default=400, help="queue length (%(default)s)")
     parser.add_argument("--skip-bare", action="store_true", help="measure the service alone")
     options = parser.parse_args()
     try:
@@ -36,10 +36,10 @@ def main() -> int:
 
 
 def measure(executions: int, *, skip_bare: bool) -> Report:
-    """One run: the service, then bare Prefect, never both at once.
+    """Measure the service, then plain Prefect, never both at the same time.
 
     Raises:
-        BenchError: the service does not start, refuses, or loses an execution.
+        BenchError: If the service does not start, or rejects or loses an execution.
     """
     with tempfile.TemporaryDirectory(prefix="workflow-bench-") as name:
         directory = Path(name)

@@ -1,4 +1,4 @@
-"""Runs ``bare_flow`` in a process of its own and ends it, with the server that it started."""
+"""Plain Prefect: runs ``bare_flow`` in a child process, and ends it with the server it started."""
 
 import json
 import os
@@ -18,7 +18,7 @@ STOP_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """What became of the bare flows."""
+    """Results of the plain flows."""
 
     flows: int
     completed: int
@@ -26,24 +26,24 @@ class Bare:
     ready_in: float | None
     """Seconds until the first flow had run, which includes the start of Prefect's server."""
     seconds: float | None
-    """From then until the last of ``completed``."""
+    """From then until the end of the last completed flow."""
 
     @property
     def per_second(self) -> float | None:
-        """Flows completed a second."""
+        """Completed flows per second."""
         return self.completed / self.seconds if self.seconds and self.completed else None
 
     @property
     def lost(self) -> int:
-        """Flows that had neither completed nor failed when the time was up."""
+        """Flows that had neither completed nor failed at the time limit."""
         return self.flows - self.completed - self.failed
 
 
 def bare_flows(directory: Path, flows: int, concurrency: int) -> Bare:
-    """Runs bare flows on Prefect's own server, for ``LIMIT_SECONDS`` at most."""
-    said = directory / "bare.jsonl"
+    """Run plain flows on Prefect's own server, for at most ``LIMIT_SECONDS``."""
+    output_path = directory / "bare.jsonl"
     begun = time.monotonic()
-    with said.open("wb") as output, (directory / "bare.log").open("wb") as log:
+    with output_path.open("wb") as output, (directory / "bare.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, str(SCRIPT), str(flows), str(concurrency)],
             cwd=directory,
@@ -56,15 +56,15 @@ def bare_flows(directory: Path, flows: int, concurrency: int) -> Bare:
     try:
         process.wait(LIMIT_SECONDS)
     except subprocess.TimeoutExpired:
-        pass  # what it has said so far counts
+        pass  # its output so far counts
     finally:
         _end(process)
-    events = [json.loads(line) for line in said.read_text(encoding="utf-8").splitlines()]
+    events = [json.loads(line) for line in output_path.read_text(encoding="utf-8").splitlines()]
     return summary(events, flows, begun)
 
 
 def summary(events: list[dict[str, Any]], flows: int, begun: float) -> Bare:
-    """What the script said, in figures; ``begun`` is when it was started, of the same clock."""
+    """Return the figures of the script's output; ``begun`` is its start on the same clock."""
     ready = next((event["at"] for event in events if event["event"] == "ready"), None)
     ends = [event for event in events if event["event"] == "ended"]
     completed = [event["at"] for event in ends if event["completed"]]
@@ -78,9 +78,9 @@ def summary(events: list[dict[str, Any]], flows: int, begun: float) -> Bare:
 
 
 def _environment(directory: Path) -> dict[str, str]:
-    """Prefect's defaults: nothing of the user's settings, and nobody is called from outside."""
-    mine = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    return mine | {
+    """Return an environment with Prefect's defaults, without user settings and external calls."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return kept | {
         "PREFECT_HOME": str(directory / "bare-prefect"),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
@@ -94,19 +94,19 @@ def _environment(directory: Path) -> dict[str, str]:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Ends the process and the server, a child of its own that outlives it when it is killed."""
+    """End the process and its child, the server, which would survive a kill of the process."""
     if sys.platform == "win32":
-        # It stops its server on its way out; where it did not get there, both are ended.
+        # The process stops its server at its end; otherwise this command ends both.
         tree = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
         subprocess.run(tree, capture_output=True, check=False)
         process.wait()
         return
     deadline = time.monotonic() + STOP_SECONDS
-    # Its process group, which is named by its pid, holds the two and nobody else.
+    # Its process group, whose id is its pid, contains these two processes only.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
         while time.monotonic() < deadline:
-            process.poll()  # else it would stay in the group as a zombie
+            process.poll()  # otherwise it would remain in the group as a zombie
             os.killpg(process.pid, 0)
             time.sleep(0.1)
         os.killpg(process.pid, signal.SIGKILL)

@@ -1,8 +1,7 @@
-"""The comparison, as a script of its own: what Prefect does out of the box.
+"""Comparison script: runs flows of ten trivial tasks on plain Prefect.
 
-A flow of ten trivial tasks, one after another, as the tutorial writes it, on the server that
-Prefect starts by itself when it is given none. Says on standard output, a JSON line each, when
-the first flow had run (``ready``), and of each flow that ended when and how.
+Prefect starts its own server, because none is configured. The script prints one JSON line when the
+first flow has ended (``ready``), and one for the end of each flow.
 """
 
 import asyncio
@@ -17,39 +16,39 @@ TASKS = 10
 
 @task
 async def add_one(value: int) -> int:
-    """Next to nothing."""
+    """Return the next number."""
     return value + 1
 
 
 @flow
 async def ten_tasks() -> int:
-    """A line of ten."""
+    """Run ten tasks, one after another."""
     value = 0
     for _ in range(TASKS):
         value = await add_one(value)
     return value
 
 
-def say(**event: object) -> None:
-    """One JSON line, at once: whoever listens may end this process at any time."""
+def report(**event: object) -> None:
+    """Print one JSON line without delay, because the parent may end this process at any time."""
     print(json.dumps({"at": time.monotonic(), **event}), flush=True)
 
 
 async def run(flows: int, concurrency: int) -> None:
-    """Runs them, at most ``concurrency`` at once."""
-    places = asyncio.Semaphore(concurrency)
+    """Run the flows, at most ``concurrency`` at the same time."""
+    slots = asyncio.Semaphore(concurrency)
 
     async def one() -> None:
-        async with places:
+        async with slots:
             try:
                 result = await ten_tasks()
             except Exception as error:  # noqa: BLE001 - counted
-                say(event="ended", completed=False, error=repr(error)[:200])
+                report(event="ended", completed=False, error=repr(error)[:200])
             else:
-                say(event="ended", completed=result == TASKS)
+                report(event="ended", completed=result == TASKS)
 
     await ten_tasks()  # starts the server
-    say(event="ready")
+    report(event="ready")
     await asyncio.gather(*(one() for _ in range(flows)))
 
 

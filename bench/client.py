@@ -1,4 +1,4 @@
-"""A small HTTP client: what it costs itself is taken away from what it measures."""
+"""HTTP client: a small one, because its own cost reduces the measured speed."""
 
 import http.client
 import json
@@ -10,12 +10,12 @@ TIMEOUT_SECONDS = 60.0
 
 
 class BenchError(Exception):
-    """The benchmark cannot go on; the message says why, for a person."""
+    """The benchmark cannot continue; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer of the service, and how long it took to come."""
+class Response:
+    """Response of the service, and the time until it arrived."""
 
     status: int
     body: Any
@@ -23,58 +23,58 @@ class Answer:
 
 
 class Client:
-    """One connection that is kept, for one thread."""
+    """Persistent connection for one thread."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def is_up(self) -> bool:
-        """Whether the service answers."""
+        """Return whether the service responds."""
         try:
-            return self._ask("GET", "/", None).status == http.HTTPStatus.OK
+            return self._request("GET", "/", None).status == http.HTTPStatus.OK
         except OSError:
             self.close()
             return False
 
-    def submit(self, workflow_id: str, inputs: object = None) -> Answer:
-        """Posts an execution.
+    def submit(self, workflow_id: str, inputs: object = None) -> Response:
+        """Submit an execution.
 
         Raises:
-            BenchError: it was refused.
+            BenchError: If it was rejected.
         """
         body = {"workflowId": workflow_id, "inputs": inputs}
-        return _accepted(self._ask("POST", "/api/workflows/execute", body))
+        return _accepted(self._request("POST", "/api/workflows/execute", body))
 
-    def deliver(self, workflow_id: str, payload: object) -> Answer:
-        """Sends a delivery to the workflow's webhook.
-
-        Raises:
-            BenchError: it was refused.
-        """
-        return _accepted(self._ask("POST", f"/api/webhook/{workflow_id}", payload))
-
-    def poll(self, execution_id: str) -> Answer:
-        """Asks how an execution stands.
+    def deliver(self, workflow_id: str, payload: object) -> Response:
+        """Send a delivery to the webhook of a workflow.
 
         Raises:
-            BenchError: there is no answer to it.
+            BenchError: If it was rejected.
         """
-        return _accepted(self._ask("GET", f"/api/executions/{execution_id}", None))
+        return _accepted(self._request("POST", f"/api/webhook/{workflow_id}", payload))
 
-    def _ask(self, method: str, path: str, body: object) -> Answer:
+    def poll(self, execution_id: str) -> Response:
+        """Return the state of an execution.
+
+        Raises:
+            BenchError: If the service rejects the request.
+        """
+        return _accepted(self._request("GET", f"/api/executions/{execution_id}", None))
+
+    def _request(self, method: str, path: str, body: object) -> Response:
         text = None if body is None else json.dumps(body).encode()
         begun = time.perf_counter()
         self._connection.request(method, path, text, {"Content-Type": "application/json"})
         response = self._connection.getresponse()
-        answered = response.read()
-        return Answer(response.status, json.loads(answered), time.perf_counter() - begun)
+        content = response.read()
+        return Response(response.status, json.loads(content), time.perf_counter() - begun)
 
 
-def _accepted(answer: Answer) -> Answer:
-    if answer.status != http.HTTPStatus.OK:
-        raise BenchError(f"the service answered {answer.status}: {answer.body}")
-    return answer
+def _accepted(response: Response) -> Response:
+    if response.status != http.HTTPStatus.OK:
+        raise BenchError(f"the service responded {response.status}: {response.body}")
+    return response

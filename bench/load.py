@@ -1,4 +1,4 @@
-"""The load: many submissions at once, polling while they run, and a queue to work off."""
+"""Load: concurrent submissions, polling while they run, and a full queue."""
 
 import random
 import threading
@@ -14,12 +14,12 @@ from bench.service import WORKFLOW, Service
 
 POLLERS = 4
 POLL_PAUSE_SECONDS = 0.02
-PATIENCE_SECONDS = 120.0
+COMPLETION_TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """Many submissions at once, and polling until all of them have completed."""
+    """Concurrent submissions, and polling until all of them have completed."""
 
     seconds: float
     submitting: list[float]
@@ -28,7 +28,7 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """A queue being worked off. ``cpu_seconds`` is what the service computed for ``executions``."""
+    """Execution of a full queue. ``cpu_seconds`` is the processor time for ``executions``."""
 
     executions: int
     seconds: float
@@ -36,13 +36,13 @@ class Throughput:
 
 
 def warm_up(service: Service, executions: int) -> None:
-    """Runs some executions, so that nothing is measured that happens but once."""
+    """Run some executions, so that one-time work is not measured."""
     _submit(service, executions, clients=1)
     _wait_for_all(service)
 
 
 def burst(service: Service, submissions: int, clients: int) -> Burst:
-    """Submits from ``clients`` at once and polls until everything has completed."""
+    """Submit from ``clients`` concurrently, and poll until all executions have completed."""
     before = len(service.completed_at())
     polled = _Polled()
     with _polling(service, polled):
@@ -55,9 +55,9 @@ def burst(service: Service, submissions: int, clients: int) -> Burst:
 
 
 def throughput(service: Service, executions: int, clients: int) -> Throughput:
-    """How fast a queue is worked off that nobody adds to and nobody polls.
+    """Measure the execution of a full queue without submissions and polls.
 
-    What completes while the queue is being filled does not count, nor does that time.
+    The time in which the queue is filled, and its completed executions, do not count.
     """
     before = len(service.completed_at())
     _submit(service, executions, clients)
@@ -65,9 +65,9 @@ def throughput(service: Service, executions: int, clients: int) -> Throughput:
     _wait_for_all(service)
     cpu_after = service.cpu_seconds()
     ended = _none_lost(service, before + executions)
-    since = [moment for text in ended if (moment := datetime.fromisoformat(text)) > filled]
+    since = [end for text in ended if (end := datetime.fromisoformat(text)) > filled]
     if not since:
-        raise BenchError("everything had completed before the queue was full; ask for more")
+        raise BenchError("all executions completed too early; increase --executions")
     return Throughput(
         len(since),
         (since[-1] - filled).total_seconds(),
@@ -78,16 +78,16 @@ def throughput(service: Service, executions: int, clients: int) -> Throughput:
 def _submit(
     service: Service, count: int, clients: int, accepted: "list[str] | None" = None
 ) -> list[float]:
-    """Posts ``count`` executions; the seconds that each answer took."""
+    """Submit ``count`` executions and return the response times, in seconds."""
 
     def post(share: int) -> list[float]:
         seconds: list[float] = []
         with closing(Client(service.port)) as client:
             for _ in range(share):
-                answer = client.submit(WORKFLOW)
-                seconds.append(answer.seconds)
+                response = client.submit(WORKFLOW)
+                seconds.append(response.seconds)
                 if accepted is not None:
-                    accepted.append(answer.body["executionId"])
+                    accepted.append(response.body["executionId"])
         return seconds
 
     shares = [count // clients + (i < count % clients) for i in range(clients)]
@@ -97,7 +97,7 @@ def _submit(
 
 @dataclass(slots=True)
 class _Polled:
-    """What the pollers share; changing and copying a list are atomic."""
+    """Data that the pollers share; changing and copying a list are atomic."""
 
     waiting: list[str] = field(default_factory=list[str])
     seconds: list[float] = field(default_factory=list[float])
@@ -107,7 +107,7 @@ class _Polled:
 
 @contextmanager
 def _polling(service: Service, polled: _Polled) -> Generator[None]:
-    """Polls from some clients of its own, each now this execution and now that, in the block."""
+    """Poll random executions from several clients during the block."""
     pollers = [threading.Thread(target=_poll, args=(service.port, polled)) for _ in range(POLLERS)]
     for poller in pollers:
         poller.start()
@@ -129,9 +129,9 @@ def _poll(port: int, polled: _Polled) -> None:
                 if not unfinished:
                     continue
                 execution_id = random.choice(unfinished)
-                answer = client.poll(execution_id)
-                polled.seconds.append(answer.seconds)
-                if answer.body["completedAt"]:
+                response = client.poll(execution_id)
+                polled.seconds.append(response.seconds)
+                if response.body["completedAt"]:
                     with suppress(ValueError):  # another poller was faster
                         polled.waiting.remove(execution_id)
     except Exception as error:  # noqa: BLE001 - raised again where the block ends
@@ -139,10 +139,12 @@ def _poll(port: int, polled: _Polled) -> None:
 
 
 def _wait_for_all(service: Service) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + COMPLETION_TIMEOUT_SECONDS
     while left := service.unfinished():
         if time.monotonic() > deadline:
-            raise BenchError(f"{left} executions have not ended after {PATIENCE_SECONDS:.0f} s")
+            raise BenchError(
+                f"{left} executions have not ended after {COMPLETION_TIMEOUT_SECONDS:.0f} s"
+            )
         time.sleep(0.05)
 
 

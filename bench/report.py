@@ -1,4 +1,4 @@
-"""What was measured, as a table for people and as one JSON line for programs."""
+"""Report: formats the measurements as a table for people and as one JSON line for programs."""
 
 import json
 import os
@@ -15,7 +15,7 @@ _MS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All figures of one run."""
+    """Figures of one run."""
 
     concurrency: int
     clients: int
@@ -26,7 +26,7 @@ class Report:
     peak_memory_mb: float | None
 
     def figures(self) -> dict[str, Any]:
-        """Every figure by name; times in the unit of the name, ``None`` what is not known."""
+        """Return every figure by name, in the unit of its name; ``None`` if it was not measured."""
         run, bare = self.throughput, self.bare
         ours = run.executions / run.seconds
         theirs = bare.per_second if bare else None
@@ -57,12 +57,12 @@ class Report:
         }
 
     def table(self) -> str:
-        """The figures in a few lines."""
+        """Return the figures as a table."""
         f = self.figures()
         rows = [
-            ("start until GET / answers", f"{f['startSeconds']} s"),
+            ("start until GET / responds", f"{f['startSeconds']} s"),
             (
-                f"{f['submissions']} submissions from {f['clients']} clients at once",
+                f"{f['submissions']} submissions from {f['clients']} clients",
                 f"{f['submissionsPerSecond']}/s, p50 {f['submissionMsP50']} ms, "
                 f"p99 {f['submissionMsP99']} ms",
             ),
@@ -74,7 +74,7 @@ class Report:
                 f"executions of 10 nodes, {f['concurrency']} at once",
                 f"{f['executionsPerSecond']}/s, CPU {f['cpuMsPerExecution']} ms each",
             ),
-            ("bare Prefect flows of 10 tasks, as many at once", self._bare_row(f)),
+            ("plain Prefect flows of 10 tasks, same concurrency", self._bare_row(f)),
             ("ratio", "-" if f["ratio"] is None else f"{f['ratio']} x"),
             ("peak memory of the service", f"{f['peakMemoryMb']} MB"),
         ]
@@ -82,7 +82,7 @@ class Report:
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
     def json_line(self) -> str:
-        """The figures as one line."""
+        """Return the figures as one JSON line."""
         return json.dumps(self.figures())
 
     def _bare_row(self, f: dict[str, Any]) -> str:
@@ -101,5 +101,5 @@ def _percentile(seconds: list[float], percent: int) -> float | None:
 
 
 def _short(value: float | None) -> float | None:
-    """Three digits that count; the rest is noise."""
+    """Return the value with three significant digits."""
     return None if value is None else float(f"{value:.3g}")

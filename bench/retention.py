@@ -1,4 +1,4 @@
-"""How large a database grows that forgets old executions: ``python -m bench.retention``."""
+"""Database size: measures it with retention of old executions (``python -m bench.retention``)."""
 
 import argparse
 import sys
@@ -20,9 +20,9 @@ MAX_RUN_SECONDS = 60.0
 
 
 def main() -> int:
-    """Runs it and prints the figures; fails where the database grew past ``LIMIT_MB``."""
+    """Print the figures; fail if the database exceeded ``LIMIT_MB``."""
     parser = argparse.ArgumentParser(prog="python -m bench.retention", description=__doc__)
-    parser.add_argument("--runs", type=int, default=10_000, help="executions in all (10,000)")
+    parser.add_argument("--runs", type=int, default=10_000, help="number of executions (10,000)")
     runs = parser.parse_args().runs
     settings = {"EXECUTION_RETENTION_COUNT": str(KEPT)}
     with tempfile.TemporaryDirectory(prefix="bench-retention-") as directory:
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def _load(service: Service, runs: int) -> tuple[float, float]:
-    """Runs one execution after another from each client; gives the peak in MB, and seconds."""
+    """Run executions one after another in each client; return the peak in MB and the seconds."""
     node: dict[str, object] = {"id": "value", "type": "manualInput", "label": "value", "config": {}}
     save_workflow(service.database, WORKFLOW, {"nodes": [node], "connections": []})
     left = iter(range(runs))
@@ -53,7 +53,7 @@ def _load(service: Service, runs: int) -> tuple[float, float]:
                         if next(left, None) is None:
                             return
                     _run_one(client)
-        except Exception as error:  # noqa: BLE001 - told by the main thread
+        except Exception as error:  # noqa: BLE001 - raised by the main thread
             failures.append(error)
 
     begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""The service as a process of its own, on a database of its own, and what it costs the machine."""
+"""Service process: starts it on its own database, and measures its processor time and memory."""
 
 import json
 import os
@@ -25,16 +25,16 @@ NODES = 10
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The running service."""
+    """Running service process."""
 
     port: int
     pid: int
     database: Path
     started_in: float
-    """Seconds from the start of its process until ``GET /`` answered."""
+    """Seconds from the start of its process until ``GET /`` responded."""
 
     def completed_at(self) -> list[str]:
-        """When each completed execution ended, in order; as anybody with ``sqlite3`` sees it."""
+        """Return the end of each completed execution, in order, as stored in the database."""
         with closing(sqlite3.connect(self.database, timeout=10)) as connection:
             rows = connection.execute(
                 "SELECT completedAt FROM workflow_executions WHERE status = 'completed' ORDER BY 1"
@@ -42,13 +42,13 @@ class Service:
             return [text for (text,) in rows]
 
     def unfinished(self) -> int:
-        """How many executions have not ended."""
+        """Return the number of unfinished executions."""
         with closing(sqlite3.connect(self.database, timeout=10)) as connection:
             count = "SELECT count(*) FROM workflow_executions WHERE completedAt IS NULL"
             return connection.execute(count).fetchone()[0]
 
     def cpu_seconds(self) -> float | None:
-        """What its process has computed so far, all threads together; ``None`` off Linux."""
+        """Return the processor time of its process so far; ``None`` except on Linux."""
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2]
         except OSError:
@@ -57,7 +57,7 @@ class Service:
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def peak_memory_mb(self) -> float | None:
-        """The most memory that it has held at once; ``None`` off Linux."""
+        """Return its peak memory, in MB; ``None`` except on Linux."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
         except OSError:
@@ -70,7 +70,7 @@ class Service:
 def running_service(
     directory: Path, concurrency: int, settings: Mapping[str, str] | None = None
 ) -> Generator[Service]:
-    """The service with one workflow, a line of ten nodes, while the block runs.
+    """Run the service with one workflow, a chain of ten nodes, during the block.
 
     ``settings`` are environment variables for it, besides those that every benchmark sets.
 
@@ -130,7 +130,7 @@ def _wait_until_up(port: int, process: "subprocess.Popen[bytes]", log: Path) -> 
 
 
 def save_workflow(database: Path, workflow_id: str, document: object) -> None:
-    """As the main project does: into the table."""
+    """Insert the workflow into the table, as the main project does."""
     with closing(sqlite3.connect(database, timeout=10)) as connection, connection:
         connection.execute(
             "INSERT INTO workflows(id, name, data) VALUES (?, ?, ?)",
@@ -139,7 +139,7 @@ def save_workflow(database: Path, workflow_id: str, document: object) -> None:
 
 
 def _line() -> dict[str, Any]:
-    """A trigger, nodes that add a field each, and an output, one after another."""
+    """Return a chain of a trigger, ``addField`` nodes and an output."""
     adding = [
         _node(f"n{i}", "addField", {"addFieldName": f"f{i}", "addFieldValue": i})
         for i in range(NODES - 2)

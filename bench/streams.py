@@ -1,4 +1,4 @@
-"""Measures streams: latency, idle cost, and what 500 of them cost executions."""
+"""Streams: measures their latency, their idle cost, and the cost of 500 of them."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 20.0
 
 
 async def measure(service: Service) -> dict[str, float | int | None]:
-    """All figures, in milliseconds, percent of one core, and ratios."""
+    """Return all figures, in milliseconds, percent of one core, and ratios."""
     await asyncio.to_thread(warm_up, service, 20)
     figures = await _latency(service, "one")
     alone = await asyncio.to_thread(throughput, service, EXECUTIONS, CLIENTS)
@@ -47,7 +47,7 @@ async def measure(service: Service) -> dict[str, float | int | None]:
 
 
 async def _latency(service: Service, name: str) -> dict[str, float | int | None]:
-    """From an event's record to the client, of executions that run one after another."""
+    """Return the latency from an event to the client, for consecutive executions."""
     reader, writer = await _open(service, "/api/events")
     seen: list[float] = []
 
@@ -88,7 +88,7 @@ async def _drain(reader: asyncio.StreamReader) -> None:
 
 
 def main() -> int:
-    """Prints the figures as a JSON line. Exit codes: 0 measured, 1 it did not work."""
+    """Print the figures as a JSON line; return 0, or 1 if the measurement failed."""
     with tempfile.TemporaryDirectory(prefix="workflow-bench-") as name:
         try:
             with running_service(Path(name), 10) as service:

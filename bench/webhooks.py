@@ -1,4 +1,4 @@
-"""How soon the sender of a webhook has its answer: ``python -m bench.webhooks``."""
+"""Webhook latency: measures the time until the response (``python -m bench.webhooks``)."""
 
 import argparse
 import sys
@@ -16,13 +16,13 @@ from bench.service import Service, running_service, save_workflow
 RATE = 50
 CONCURRENCY = 10
 SENDERS = 16
-"""Enough for none to be late as long as an answer takes less than 300 ms."""
+"""Sufficient for punctual deliveries if a response takes less than 300 ms."""
 WORKFLOW = "bench-webhook"
 LIMIT_MS = 20.0
 
 
 def main() -> int:
-    """Runs it and prints the figures; fails where the median is past ``LIMIT_MS``."""
+    """Print the figures; fail if the median exceeds ``LIMIT_MS``."""
     parser = argparse.ArgumentParser(prog="python -m bench.webhooks", description=__doc__)
     parser.add_argument("--seconds", type=int, default=20, help=f"at {RATE} a second (20)")
     seconds = parser.parse_args().seconds
@@ -30,21 +30,22 @@ def main() -> int:
         try:
             with running_service(Path(directory), CONCURRENCY) as service:
                 save_workflow(service.database, WORKFLOW, _document())
-                _deliver(service, RATE)  # the first second warms it up
-                answered, took = _deliver(service, RATE * seconds)
+                _deliver(service, RATE)  # the first second is a warm-up
+                response_times, took = _deliver(service, RATE * seconds)
         except BenchError as error:
             print(f"The benchmark failed: {error}", file=sys.stderr)
             return 1
-    half, late = median(answered) * 1000, quantiles(answered, n=100)[98] * 1000
+    half, late = median(response_times) * 1000, quantiles(response_times, n=100)[98] * 1000
     print(
-        f"{len(answered)} deliveries, {len(answered) / took:.0f} a second, executions beside them"
+        f"{len(response_times)} deliveries with their executions, "
+        f"{len(response_times) / took:.0f} per second"
     )
-    print(f"answer: median {half:.1f} ms (at most {LIMIT_MS:.0f}), p99 {late:.1f} ms")
+    print(f"response: median {half:.1f} ms (at most {LIMIT_MS:.0f}), p99 {late:.1f} ms")
     return 0 if half < LIMIT_MS else 1
 
 
 def _deliver(service: Service, count: int) -> tuple[list[float], float]:
-    """Sends ``count`` deliveries at their moments; the seconds of each answer, and of them all.
+    """Send ``count`` deliveries at their planned times; return each response time and the total.
 
     The seconds count from the moment at which a delivery was due, so that none is flattered by
     having waited for the one before it.
@@ -68,12 +69,12 @@ def _deliver(service: Service, count: int) -> tuple[list[float], float]:
 
     with ThreadPoolExecutor(SENDERS) as pool:
         senders = [pool.submit(send) for _ in range(SENDERS)]
-        answered = [seconds for sender in senders for seconds in sender.result()]
-    return answered, time.perf_counter() - begun
+        response_times = [seconds for sender in senders for seconds in sender.result()]
+    return response_times, time.perf_counter() - begun
 
 
 def _document() -> dict[str, object]:
-    """A webhook, a field that is added, and an output."""
+    """Return a workflow of a webhook, an ``addField`` node and an output."""
     config = {"addFieldName": "seen", "addFieldValue": "{{ number }}"}
     nodes: list[tuple[str, str, dict[str, str]]] = [
         ("hook", "webhook", {}),

@@ -1,4 +1,4 @@
-"""The service at work, from nothing: ``./start.sh demo``, or ``python -m examples.demo``.
+"""Demo: starts the service and runs a workflow (``./start.sh demo``).
 
 Opens a small shop (``examples/shop.py``), starts the service on a database of its own, saves
 ``examples/demo-workflows/morning-report.json`` there and runs it over HTTP, and shows every node as
@@ -31,32 +31,32 @@ from examples.watch import Line, watching
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / "examples" / "demo-workflows" / "morning-report.json"
-"""It calls the shop, which only the demo has: other databases do not get it."""
+"""Calls the shop, which exists only in the demo; other databases do not contain it."""
 
 START_SECONDS = 60.0
-"""How long the service may take to answer: its imports are slow on a cold disk."""
+"""Timeout for the start of the service, in seconds; its imports are slow on a cold disk."""
 RUN_SECONDS = 60.0
-"""How long the workflow, which takes about three seconds, may take."""
+"""Timeout for the workflow, which takes about three seconds."""
 STOP_SECONDS = 20.0
-"""How long the service may take to stop before it is killed."""
+"""Timeout for the stop of the service, before it is killed, in seconds."""
 POLL_SECONDS = 0.1
 
 TERMINAL = frozenset({"completed", "failed", "cancelled"})
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the message says why, for a person."""
+    """The demo cannot continue; the message is the reason."""
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """Run the demo. 0: the workflow completed, 1: it did not, 130: interrupted."""
+    """Run the demo; return 0 if the workflow completed, 1 if not, 130 if interrupted."""
     argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__).parse_args(
         list(arguments)
     )
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # Windows has no SIGHUP
             signal.signal(getattr(signal, name), _leave)
-    # Without this, the units of a report would be cut in a Windows code page.
+    # Otherwise a Windows code page could not print the units of the report.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     console = Console(highlight=False)
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] = ()) -> int:
 
 
 def run(console: Console, database: Path, log: Path) -> int:
-    """Start shop and service, run the workflow, and show where to look further.
+    """Start shop and service, run the workflow, and print further commands.
 
     Raises:
         DemoError: If the workflow does not complete.
@@ -97,19 +97,19 @@ def run(console: Console, database: Path, log: Path) -> int:
 
 @contextmanager
 def _working_directory() -> Generator[Path]:
-    """Create a directory that is removed at the end, with all that is in it."""
+    """Create a directory that is removed at the end with its content."""
     directory = Path(tempfile.mkdtemp(prefix="workflow-demo-"))
     try:
         yield directory
     finally:
-        # A second Ctrl-C must not leave half of it.
+        # A second Ctrl-C must not leave a part of it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
 def running_service(database: Path, log: Path) -> Generator[httpx.Client]:
-    """A client for the service, which runs as a process of its own while the block does.
+    """Yield a client for the service, which runs as a child process during the block.
 
     Raises:
         DemoError: it does not start, or stops answering; quotes the end of its log.
@@ -126,7 +126,7 @@ def running_service(database: Path, log: Path) -> Generator[httpx.Client]:
             stderr=subprocess.STDOUT,
         )
     try:
-        # No proxy of the user's has a say on loopback.
+        # A proxy of the user must not be used for loopback.
         url = f"http://127.0.0.1:{port}"
         with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
             _wait_until_running(client, service, log)
@@ -141,7 +141,7 @@ def running_service(database: Path, log: Path) -> Generator[httpx.Client]:
 def execute(
     client: httpx.Client, console: Console, workflow: dict[str, Any], inputs: dict[str, Any]
 ) -> dict[str, Any]:
-    """Submits the workflow and shows its nodes until it ends; gives the last polling answer.
+    """Submit the workflow, show its nodes until it ends, and return the last polling response.
 
     Raises:
         DemoError: the submission is refused, or the execution takes too long.
@@ -169,7 +169,7 @@ def execute(
 
 
 def _environment(database: Path, port: int) -> dict[str, str]:
-    """The user's environment, with what would lead the service away from the demo overruled."""
+    """Return the user's environment, with overrides for settings that would affect the demo."""
     return os.environ | {
         "API_HOST": "127.0.0.1",
         "API_PORT": str(port),
@@ -206,7 +206,7 @@ def _wait_until_running(
 
 
 def _stop(service: "subprocess.Popen[bytes]") -> None:
-    """Asks the service to end, and sees to it that it has."""
+    """Stop the service, and kill it if it does not end."""
     service.terminate()
     try:
         service.wait(STOP_SECONDS)
@@ -229,7 +229,7 @@ def _end_of(log: Path, lines: int = 20) -> str:
 def _look_further(
     console: Console, client: httpx.Client, database: Path, execution_id: str
 ) -> None:
-    """Print commands for another terminal, and keep the service up until Enter."""
+    """Print commands for another terminal, and keep the service running until Enter."""
     query = (
         "SELECT nodeLabel, status, duration, outputData FROM execution_logs "  # noqa: S608 - shown
         f"WHERE executionId='{execution_id}' ORDER BY timestamp"
@@ -248,7 +248,7 @@ def _look_further(
     ):
         if about:
             console.print(about, style="dim")
-        # One line each, however long, so that it can be copied.
+        # One line each, so that it can be copied.
         console.print(f"  {line}", markup=False, soft_wrap=True)
     console.print("\nEnter ends the demo, and removes its database.", style="bold")
     with suppress(KeyboardInterrupt, EOFError):
@@ -256,7 +256,7 @@ def _look_further(
 
 
 def _leave(signum: int, _frame: FrameType | None) -> NoReturn:
-    """Turns SIGTERM into an exception, so that the service is stopped on the way out."""
+    """Convert SIGTERM into an exception, so that the service is stopped."""
     raise SystemExit(128 + signum)
 
 

@@ -1,4 +1,4 @@
-"""The shop that the demo's workflow asks: a small HTTP server on loopback, slow on purpose."""
+"""Shop: a small, intentionally slow HTTP server on loopback for the demo's workflow."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ STOCK = {"article": "coffee beans, 1 kg", "left": 6, "packSize": 40}
 
 @contextmanager
 def open_shop() -> Generator[str]:
-    """Serves the shop while the block runs; gives its URL, ``http://127.0.0.1:<free port>``."""
+    """Serve the shop during the block; yield its URL, ``http://127.0.0.1:<free port>``."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Shop)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, name="shop", daemon=True)
@@ -38,7 +38,7 @@ def open_shop() -> Generator[str]:
 
 
 def pages_of(url: str) -> dict[str, str]:
-    """Return the addresses of the shop that a workflow begins with, by name."""
+    """Return the URLs of the shop that a workflow starts with, by name."""
     return {
         "orders": f"{url}/orders",
         "customers": f"{url}/customers",
@@ -54,7 +54,7 @@ class _Shop(BaseHTTPRequestHandler):
     server: ThreadingHTTPServer  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_GET(self) -> None:
-        """Answers with what stands at the path, after the time that this takes the shop."""
+        """Respond with the content of the path, after its delay."""
         depot = {
             "depot": "Hamburg",
             "links": {"stock": f"{_url(self.server)}/depots/hamburg/stock"},
@@ -76,4 +76,4 @@ class _Shop(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is fixed
-        """Says nothing: the terminal belongs to the demo."""
+        """Log nothing, because the demo uses the terminal."""

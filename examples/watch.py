@@ -1,4 +1,4 @@
-"""Shows an execution node by node: bars in a terminal, plain lines elsewhere."""
+"""Progress view: shows an execution node by node, as bars in a terminal or as plain lines."""
 
 import time
 from collections.abc import Generator, Mapping
@@ -19,7 +19,7 @@ STYLES = {"completed": "green", "running": "yellow", "error": "red", "cancelled"
 
 @dataclass(slots=True)
 class Line:
-    """What is known of one node."""
+    """State of one node."""
 
     label: str
     status: str = NOT_STARTED
@@ -28,19 +28,19 @@ class Line:
     seen: float = field(default_factory=time.monotonic)
 
     def update(self, status: str, milliseconds: int | None, attempt: int | None) -> None:
-        """Takes over one row of the execution's logs."""
+        """Update the state from one row of the execution's logs."""
         if self.status == NOT_STARTED:
             self.seen = time.monotonic()
         self.status, self.milliseconds, self.attempt = status, milliseconds, attempt or 1
 
     @property
     def word(self) -> str:
-        """Its status, with the number of the attempt from the second on."""
+        """Return the status, with the number of the attempt after the first."""
         return f"{self.status} (attempt {self.attempt})" if self.attempt > 1 else self.status
 
     @property
     def duration(self) -> str:
-        """How long it took, or takes so far."""
+        """Return the duration, so far if the node is running."""
         if self.status == "running":
             return f"{time.monotonic() - self.seen:.1f} s"
         if self.milliseconds is None or self.status == "skipped":
@@ -50,15 +50,15 @@ class Line:
 
 
 class View(Protocol):
-    """Where the lines are shown."""
+    """Output of the lines."""
 
     def show(self, status: str, percentage: int) -> None:
-        """Shows the lines as they are now, and the execution's status and percentage."""
+        """Show the current lines, and the status and percentage of the execution."""
 
 
 @contextmanager
 def watching(console: Console, lines: Mapping[str, Line]) -> Generator[View]:
-    """A view of ``lines``, by node id: live in a terminal, line by line where there is none."""
+    """Yield a view of ``lines`` by node id: live in a terminal, otherwise line by line."""
     if not console.is_terminal:
         yield _Plain(console, lines)
         return

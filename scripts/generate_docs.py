@@ -166,7 +166,7 @@ def _values(schema: Mapping[str, Any]) -> str:
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum")
     if low is not None and high is not None:
-        return f"{'above ' if 'exclusiveMinimum' in schema else ''}{low:g} to {high:,g}"
+        return f"{'above ' if 'exclusiveMinimum' in schema else ''}{low:g} to {high:,.0f}"
     if low is not None:
         return f"{'above' if 'exclusiveMinimum' in schema else 'from'} {low:g}"
     return f"{kind}, secret" if schema.get("writeOnly") else str(kind)

@@ -1,4 +1,4 @@
-"""Every code block of the README and of ``docs/``, run as a reader would, in order."""
+"""Code blocks: every block of the README and of ``docs/`` runs, in order, as a reader runs it."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ RUN = {"console", "python", "json", "js", "toml"}
 README_PYTHON = 4
 
 
-def of(language: str, page: str = "") -> list[Block]:
+def blocks_in(language: str, page: str = "") -> list[Block]:
     return [block for block in BLOCKS if block.language == language and block.page.endswith(page)]
 
 
@@ -39,29 +39,29 @@ def test_every_block_has_a_language_that_a_test_runs_or_a_reason():
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-@pytest.mark.parametrize("page", list(dict.fromkeys(block.page for block in of("console"))))
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("page", list(dict.fromkeys(block.page for block in blocks_in("console"))))
 def test_the_commands_of_a_page_print_what_it_shows(tmp_path: Path, page: str):
     with RunningService(tmp_path) as service:
         reader = Reader(int(service.url.rpartition(":")[2]), service.path)
-        for block in of("console", page):
+        for block in blocks_in("console", page):
             for command, shown in commands_of(block):
-                _type_until_it_agrees(reader, block, command, shown)
+                _run_until_it_matches(reader, block, command, shown)
 
 
-def _type_until_it_agrees(reader: Reader, block: Block, command: str, shown: str) -> None:
-    """Type a command; one that only reads is repeated until the execution is as the page shows."""
+def _run_until_it_matches(reader: Reader, block: Block, command: str, shown: str) -> None:
+    """Run a command; one that only reads is repeated until its output matches the page."""
     differences: list[str | None] = []
 
-    def agrees() -> bool:
-        differences.append(reader.difference(shown, reader.type(command)))
+    def matches() -> bool:
+        differences.append(reader.difference(shown, reader.run(command)))
         return differences[-1] is None
 
     if " -d " in command or " -X " in command or not command.startswith("curl"):
-        assert agrees(), f"{block}: {command}: {differences[-1]}"
+        assert matches(), f"{block}: {command}: {differences[-1]}"
         return
     try:
-        wait_until(agrees)
+        wait_until(matches)
     except AssertionError:
         raise AssertionError(f"{block}: {command}: {differences[-1]}") from None
 
@@ -70,7 +70,7 @@ def _type_until_it_agrees(reader: Reader, block: Block, command: str, shown: str
 
 
 def run(code: str, directory: Path) -> Any:
-    """Return the JSON that ``code`` prints last, in an interpreter of its own."""
+    """Run ``code`` in a separate interpreter and return the JSON that it prints last."""
     ended = subprocess.run(
         [sys.executable, "-c", code],
         cwd=directory,
@@ -102,7 +102,7 @@ def test_the_readme_s_node_type_works_when_it_is_pasted(tmp_path: Path):
         )
     for path in ROOT.glob("*.py"):
         shutil.copy(path, copy)
-    snippets = [block.text for block in of("python", "README.md")]
+    snippets = [block.text for block in blocks_in("python", "README.md")]
     assert len(snippets) == README_PYTHON
     handler, registration, typed, typed_registration = snippets
     custom, registry = copy / "tasks" / "custom.py", copy / "tasks" / "node_handlers.py"
@@ -133,7 +133,7 @@ def executed(block: Block) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "block", [block for block in of("python") if block.page != "README.md"], ids=str
+    "block", [block for block in blocks_in("python") if block.page != "README.md"], ids=str
 )
 def test_a_python_block_runs_when_it_is_pasted(block: Block):
     names = executed(block)
@@ -160,19 +160,19 @@ def test_a_python_block_runs_when_it_is_pasted(block: Block):
 # Data
 
 
-@pytest.mark.parametrize("block", of("json"), ids=str)
+@pytest.mark.parametrize("block", blocks_in("json"), ids=str)
 def test_a_json_block_is_json(block: Block):
     text = without_ellipses(block.text)
     assert json.loads(text if text.lstrip().startswith(("{", "[")) else f"{{{text}}}")
 
 
-@pytest.mark.parametrize("block", of("toml"), ids=str)
+@pytest.mark.parametrize("block", blocks_in("toml"), ids=str)
 def test_a_toml_block_is_toml(block: Block):
     assert tomllib.loads(block.text)
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="there is no node")
-@pytest.mark.parametrize("block", of("js"), ids=str)
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
+@pytest.mark.parametrize("block", blocks_in("js"), ids=str)
 def test_a_js_block_can_be_parsed(block: Block, tmp_path: Path):
     script = tmp_path / "block.mjs"
     script.write_text(block.text, encoding="utf-8")
@@ -183,7 +183,7 @@ def test_a_js_block_can_be_parsed(block: Block, tmp_path: Path):
 # Nodes
 
 
-NODE_BLOCKS = [block for block in of("json") if "/nodes/" in block.page]
+NODE_BLOCKS = [block for block in blocks_in("json") if "/nodes/" in block.page]
 
 
 def node_snippets() -> list[dict[str, Any]]:
@@ -224,14 +224,14 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_a_node_of_the_reference_runs(plain: RunningService, node_id: str):
     snippet = SNIPPETS[node_id]
     body = {"workflowId": "w", "nodeId": node_id, "nodeType": snippet["type"], "node": snippet}
-    answer = plain.http.post(
+    response = plain.http.post(
         "/api/nodes/execute", json={**body, "inputData": INPUTS.get(node_id, {})}
     )
-    assert answer.json().get("success") is True, answer.text
+    assert response.json().get("success") is True, response.text
 
 
 @pytest.mark.parametrize("node_id", sorted(SNIPPETS.keys() - {"prices"}))
 def test_a_node_of_the_reference_is_accepted_in_a_workflow(plain: RunningService, node_id: str):
     graph = {"nodes": [{"id": "a", "type": "trigger"}, SNIPPETS[node_id]], "connections": []}
-    answer = plain.http.post("/api/workflows/validate", json={"graph": graph}).json()
-    assert (answer["valid"], answer["errors"]) == (True, [])
+    response = plain.http.post("/api/workflows/validate", json={"graph": graph}).json()
+    assert (response["valid"], response["errors"]) == (True, [])

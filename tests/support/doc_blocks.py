@@ -1,4 +1,4 @@
-"""The code blocks of the documentation: finding them, running their commands, comparing answers."""
+"""Documentation blocks: finds code blocks, runs their commands, and compares the output."""
 
 import json
 import re
@@ -23,7 +23,7 @@ MEASURED = {"duration", "seq", "position", "nextSeq", "total"}
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: its page, the line where it begins, its language and its text."""
+    """Fenced block: its page, first line, language and text."""
 
     page: str
     line: int
@@ -68,20 +68,20 @@ def _is_complete(command: str) -> bool:
 
 
 def without_ellipses(text: str) -> str:
-    """Return JSON text without the parts that a page leaves out."""
+    """Return JSON text without the ellipses of a page."""
     return re.sub(r"(?<=[\[{])\s*…|,\s*…(?=\s*[\]}])", "", text)
 
 
 @dataclass
 class Reader:
-    """Somebody who types the commands of a page, with the ids that the service really returned."""
+    """Reader of a page: runs its commands with the ids that the service returned."""
 
     port: int
     database: Path
     ids: dict[str, str] = field(default_factory=dict[str, str])
 
-    def type(self, command: str) -> str:
-        """Return what a command prints."""
+    def run(self, command: str) -> str:
+        """Return the output of a command."""
         text = UUID.sub(lambda found: self.ids[found[0]], command)
         text = text.replace("localhost:8000", f"127.0.0.1:{self.port}")
         text = text.replace("../database.sqlite", shlex.quote(str(self.database)))
@@ -107,7 +107,7 @@ class Reader:
         return "\n".join("  ".join(map(str, row)) for row in rows)
 
     def difference(self, shown: str, printed: str) -> str | None:
-        """Return how ``printed`` differs from what the page shows; ids and times may differ."""
+        """Return the first difference between the page and the output; ids and times may differ."""
         if shown.startswith("HTTP/"):
             shown_head, _, shown = shown.partition("\n\n")
             head, _, printed = printed.replace("\r", "").partition("\n\n")

@@ -1,4 +1,4 @@
-"""What the documentation says, held against the code."""
+"""Documentation: its settings, codes, examples and links match the code."""
 
 import re
 from pathlib import Path
@@ -55,7 +55,7 @@ def section(node_type: str) -> str:
 
 
 def anchor(heading: str) -> str:
-    """The anchor that GitHub gives a heading."""
+    """Return the anchor of a heading on GitHub."""
     kept = re.sub(r"[^\w\- ]", "", heading.replace("`", "").strip().lower())
     return kept.replace(" ", "-")
 
@@ -98,7 +98,7 @@ def test_every_setting_is_explained_with_its_default(name: str):
     assert row[1] == (NONE if default in (None, "") else f"`{default}`")
 
 
-def test_the_readme_is_short_enough_to_be_read():
+def test_the_readme_has_fewer_than_150_lines():
     assert len(README.splitlines()) < 150
 
 
@@ -131,7 +131,7 @@ def test_the_readme_s_custom_node_runs_in_the_service(tmp_path: Path):
     assert done["finalOutput"] == {"shout": "HELLO", "over": {"who": "Ada"}}
 
 
-async def test_the_readme_s_typed_config_is_read_and_checked():
+async def test_the_readme_s_typed_config_is_validated():
     names = executed(CUSTOM, TYPED)
     handler, config = names["handle_custom_node"], {"customText": "hello", "howOften": "2"}
     result = await handler.fn({"config": config}, None)
@@ -149,7 +149,7 @@ async def test_the_readme_s_typed_config_is_read_and_checked():
 
 
 @pytest.mark.parametrize("node_type", sorted(NODE_HANDLERS))
-def test_every_type_has_a_section_with_an_example_that_is_valid(node_type: str):
+def test_every_type_has_a_page_with_a_valid_example(node_type: str):
     (example, *_) = blocks(section(node_type), "json")
     (drawn,) = parse_document(f'{{"nodes": [{example}]}}').nodes
     assert drawn.type == node_type
@@ -157,7 +157,7 @@ def test_every_type_has_a_section_with_an_example_that_is_valid(node_type: str):
 
 
 @pytest.mark.parametrize("node_type", sorted(NODE_CONFIGS))
-def test_every_config_key_is_in_its_type_s_section_in_every_spelling(node_type: str):
+def test_every_config_key_and_alias_is_on_its_type_s_page(node_type: str):
     model = NODE_CONFIGS[node_type]
     keys = _all_keys(model) - _all_keys(NodeOptions)
     assert {key for key in keys if f"`{key}`" not in section(node_type)} == set()
@@ -188,7 +188,7 @@ def test_the_examples_of_nodes_use_no_key_that_is_ignored():
 # The interface and the tables
 
 
-def test_every_route_is_in_the_table_of_the_interface_s_page_and_has_a_section():
+def test_every_route_is_in_the_table_and_has_a_section():
     paths = create_app(Settings(_env_file=None)).openapi()["paths"]  # pyright: ignore[reportCallIssue]
     routes = {
         f"{method.upper()} {re.sub(r'{[a-z]+_id}', '{id}', path.replace('node_id', 'nodeId'))}"
@@ -209,7 +209,7 @@ def test_every_status_of_an_error_is_explained(status: int):
     assert f"| {status} |" in ERRORS
 
 
-def test_every_code_of_a_refusal_is_explained():
+def test_every_error_code_is_explained():
     sources = [
         path for part in ("engine", "tasks", "flows") for path in (ROOT / part).rglob("*.py")
     ]
@@ -219,7 +219,7 @@ def test_every_code_of_a_refusal_is_explained():
     assert {code for code in codes if f"| `{code}` |" not in ERRORS} == set()
 
 
-def test_every_column_of_ours_is_explained():
+def test_every_column_of_the_service_is_explained():
     tables = (
         runs,
         definitions,
@@ -241,7 +241,7 @@ def test_every_column_of_ours_is_explained():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_relative_link_leads_somewhere(page: Path):
+def test_every_relative_link_has_a_target(page: Path):
     text = prose(page.read_text(encoding="utf-8"))
     targets = re.findall(r"\]\(([^)\s]+)\)", text)
     targets += re.findall(r"^\[.+?\]: (\S+)", text, re.MULTILINE)
@@ -249,15 +249,15 @@ def test_every_relative_link_leads_somewhere(page: Path):
         if re.match(r"[a-z]+:", target):
             continue
         path, _, fragment = target.partition("#")
-        there = (page.parent / path).resolve() if path else page
-        assert there.exists(), target
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), target
         if fragment:
-            headings = re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
             assert fragment in {anchor(heading) for heading in headings}, target
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_module_that_a_page_names_is_there(page: Path):
+def test_every_module_that_a_page_names_exists(page: Path):
     text = prose(page.read_text(encoding="utf-8"))
     named = re.findall(r"`((?:engine|database|flows|tasks|api|docs|examples)/[\w/.-]+)`", text)
     missing = {name for name in named if not (ROOT / name).exists() and name != "tasks/custom.py"}
@@ -287,7 +287,7 @@ def test_the_index_lists_every_decision_with_its_title():
         assert f"- [{title}]({page.name})" in index, "run make docs"
 
 
-def test_the_examples_of_the_readme_are_workflows_that_are_there():
+def test_the_examples_of_the_readme_exist():
     for name in set(re.findall(r"examples/([\w-]+)\.json", README)):
         assert (ROOT / "examples" / f"{name}.json").exists()
     known = {path.stem for path in (ROOT / "examples").glob("*.json")}
