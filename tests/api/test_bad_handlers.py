@@ -195,12 +195,12 @@ def test_a_handler_that_is_tried_out_alone_cannot_do_more(
     service: RunningService, what: str
 ) -> None:
     body = {"workflowId": "w", "nodeId": "n", "nodeType": "throw"}
-    answer = service.http.post(
+    response = service.http.post(
         "/api/nodes/execute", json={**body, "node": {"config": {"what": what}}}
     )
-    assert answer.status_code == 200
-    assert answer.json()["success"] is False
-    assert answer.json()["error"] == RAISED[what][1]
+    assert response.status_code == 200
+    assert response.json()["success"] is False
+    assert response.json()["error"] == RAISED[what][1]
 
 
 def test_a_handler_that_interrupts_does_not_affect_other_executions(
@@ -259,9 +259,9 @@ def test_ten_megabytes_go_through_and_polling_stays_small(
     execution_id = service.start(graph)
 
     def ended() -> bool:
-        answer = service.http.get(f"/api/executions/{execution_id}")
-        sizes.append(len(answer.content))
-        return answer.json()["status"] == "completed"
+        response = service.http.get(f"/api/executions/{execution_id}")
+        sizes.append(len(response.content))
+        return response.json()["status"] == "completed"
 
     wait_until(ended)
     assert max(sizes) < 100_000

@@ -178,9 +178,9 @@ def test_unknown_routes_and_methods_are_problem_documents(
 
 
 def accepted(service: RunningService, body: str | bytes, **headers: str) -> dict[str, Any]:
-    answer = post(service, body, **headers)
-    assert answer.status_code == 200, answer.text
-    done = service.ended(answer.json()["executionId"])
+    response = post(service, body, **headers)
+    assert response.status_code == 200, response.text
+    done = service.ended(response.json()["executionId"])
     assert done["status"] == "completed"
     return done
 
@@ -246,9 +246,9 @@ def test_any_string_may_be_an_id(shared_service: RunningService, strange: str) -
     )
     graph["connections"][0]["fromNodeId"] = strange  # unchanged, including spaces
     shared_service.save(graph, strange, strange)
-    answer = shared_service.submit(strange, inputs={strange: 5})
-    assert answer.status_code == 200, answer.text
-    execution_id = answer.json()["executionId"]
+    response = shared_service.submit(strange, inputs={strange: 5})
+    assert response.status_code == 200, response.text
+    execution_id = response.json()["executionId"]
     done = shared_service.ended(execution_id)
     assert (done["workflowId"], done["finalOutput"]) == (strange, {"v": 5})
     assert shared_service.logs(execution_id)[strange]["outputData"] == {"v": 5}
@@ -315,7 +315,7 @@ def test_no_body_makes_the_service_fail(
     shared_service: RunningService, body: object, trial: object
 ) -> None:
     for path, value in ((EXECUTE, body), (TRY, trial)):
-        answer = post(shared_service, json.dumps(value), path)
-        assert answer.status_code in (200, 400, 404, 422), answer.text
-        if answer.status_code != 200:
-            problem_of(answer, answer.status_code)
+        response = post(shared_service, json.dumps(value), path)
+        assert response.status_code in (200, 400, 404, 422), response.text
+        if response.status_code != 200:
+            problem_of(response, response.status_code)

@@ -84,8 +84,8 @@ async def until(
         while True:
             state = await database.callbacks.status(execution_id)
             assert state is not None
-            if answer := what(state):
-                return answer
+            if response := what(state):
+                return response
             await asyncio.sleep(0.01)
 
 

@@ -32,9 +32,9 @@ async def told(service: RunningService, execution_id: str) -> dict[str, Any]:
     """Return the execution after its callback was delivered or abandoned."""
 
     def look() -> dict[str, Any] | None:
-        answer = service.poll(execution_id)
-        settled = answer["callback"]["delivered"] or answer["callback"]["abandonedAt"]
-        return answer if settled else None
+        response = service.poll(execution_id)
+        settled = response["callback"]["delivered"] or response["callback"]["abandonedAt"]
+        return response if settled else None
 
     return await asyncio.to_thread(wait_until, look)  # type: ignore[return-value]
 
@@ -56,7 +56,7 @@ async def test_the_receiver_gets_the_final_state_once_and_signed(
     async with serve(OK) as server:
         with RunningService(tmp_path, callback_signing_secret=SECRET, **storage) as service:
             url = f"{server.url}/done?token=hidden"
-            answer = await run(service, line(3), url, inputs={"who": "Ada"})
+            response = await run(service, line(3), url, inputs={"who": "Ada"})
     (request,) = server.requests
     assert (request.method, request.target) == ("POST", "/done?token=hidden")
     assert request.headers["content-type"] == "application/json"
@@ -65,7 +65,7 @@ async def test_the_receiver_gets_the_final_state_once_and_signed(
         "type": "execution_complete",
         "workflowName": "A workflow",
         **{
-            name: answer[name]
+            name: response[name]
             for name in (
                 "executionId",
                 "workflowId",
@@ -81,12 +81,12 @@ async def test_the_receiver_gets_the_final_state_once_and_signed(
         },
     }
     assert request.json["finalOutput"] == {"who": "Ada", "f0": 0}
-    callback = answer["callback"]
+    callback = response["callback"]
     assert callback["url"] == f"{server.url}/done"
     assert (callback["attempts"], callback["delivered"], callback["lastStatus"]) == (1, True, 204)
-    assert callback["deliveredAt"] >= answer["completedAt"]
+    assert callback["deliveredAt"] >= response["completedAt"]
     assert callback["nextAttemptAt"] is callback["abandonedAt"] is callback["lastError"] is None
-    check_signature(request, answer["executionId"])
+    check_signature(request, response["executionId"])
 
 
 def check_signature(request: Request, execution_id: str) -> None:
@@ -105,18 +105,18 @@ def check_signature(request: Request, execution_id: str) -> None:
 
 async def test_without_a_secret_it_is_not_signed(service: RunningService) -> None:
     async with serve(OK) as server:
-        answer = await run(service, line(2), server.url)
+        response = await run(service, line(2), server.url)
     assert "webhook-signature" not in server.last.headers
-    assert server.last.headers["webhook-id"] == f"msg_{answer['executionId']}"
+    assert server.last.headers["webhook-id"] == f"msg_{response['executionId']}"
     assert server.last.headers["webhook-timestamp"].isdigit()
 
 
 async def test_the_callback_of_a_failed_execution_is_sent(service: RunningService) -> None:
     async with serve(OK) as server:
-        answer = await run(service, document(node("bad", "raise")), server.url)
+        response = await run(service, document(node("bad", "raise")), server.url)
     said = server.last.json
     assert (said["type"], said["status"]) == ("execution_error", "failed")
-    assert said["error"] == answer["error"] != ""
+    assert said["error"] == response["error"] != ""
     assert said["finalOutput"] is None
 
 
@@ -154,8 +154,8 @@ async def test_a_large_output_is_truncated_and_marked(service: RunningService) -
 
 async def test_every_string_arrives_unchanged(service: RunningService) -> None:
     async with serve(OK) as server:
-        answer = await run(service, document(node("n", "give", gift="unicode")), server.url)
-    assert server.last.json["finalOutput"] == answer["finalOutput"]
+        response = await run(service, document(node("n", "give", gift="unicode")), server.url)
+    assert server.last.json["finalOutput"] == response["finalOutput"]
 
 
 async def test_a_rerun_has_a_callback_of_its_own_only(service: RunningService) -> None:
@@ -194,11 +194,11 @@ def test_an_address_that_cannot_be_called_is_rejected(
     before = shared_service.rows("SELECT count(*) FROM workflow_executions")[0][0]
     refused = shared_service.submit(callbackUrl=url)
     again = shared_service.http.post("/api/executions/x/rerun", json={"callbackUrl": url})
-    for answer in (refused, again):
-        assert answer.status_code == 422
-        assert answer.json()["detail"].startswith("callbackUrl: ")
-        assert answer.json()["errors"][0]["pointer"] == "/callbackUrl"
-        assert "secret" not in answer.text
+    for response in (refused, again):
+        assert response.status_code == 422
+        assert response.json()["detail"].startswith("callbackUrl: ")
+        assert response.json()["errors"][0]["pointer"] == "/callbackUrl"
+        assert "secret" not in response.text
     assert shared_service.rows("SELECT count(*) FROM workflow_executions")[0][0] == before
 
 
@@ -206,12 +206,12 @@ def test_an_idempotency_key_includes_the_callback(shared_service: RunningService
     workflow_id = shared_service.save(line(2))
 
     def submit(**body: object) -> tuple[int, str | None]:
-        answer = shared_service.http.post(
+        response = shared_service.http.post(
             "/api/workflows/execute",
             json={"workflowId": workflow_id, **body},
             headers={"Idempotency-Key": "key"},
         )
-        return answer.status_code, answer.json().get("executionId")
+        return response.status_code, response.json().get("executionId")
 
     first = submit(callbackUrl="http://127.0.0.1:1/a")
     assert submit(callbackUrl="http://127.0.0.1:1/a") == first
@@ -246,8 +246,8 @@ async def test_neither_secret_nor_query_is_logged(tmp_path: Path) -> None:
 async def test_an_address_where_calls_may_not_go_is_given_up_at_once(tmp_path: Path) -> None:
     async with serve(OK) as server:
         with RunningService(tmp_path, http_allowed_hosts="") as service:
-            answer = await run(service, line(1), server.url)
-    callback = answer["callback"]
+            response = await run(service, line(1), server.url)
+    callback = response["callback"]
     assert callback["abandonedAt"] is not None
     assert callback["attempts"] == 1
     assert "ssrf_blocked" in callback["lastError"]

@@ -82,9 +82,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 @pytest.fixture(scope="module")
 def catalogue(service: RunningService) -> list[dict[str, Any]]:
-    answer = service.http.get("/api/node-types")
-    assert answer.status_code == 200
-    return answer.json()
+    response = service.http.get("/api/node-types")
+    assert response.status_code == 200
+    return response.json()
 
 
 def run(script: str, given: object) -> Any:
@@ -323,8 +323,8 @@ def test_a_form_that_is_filled_in_gives_a_config_that_the_service_accepts(
         form = page["forms"][node_type]
         assert form["faults"] == []
         drawn = {"id": "n", "type": node_type, "config": form["sent"]}
-        answer = service.http.post("/api/workflows/validate", json={"graph": {"nodes": [drawn]}})
-        assert answer.json() == {"valid": True, "errors": [], "warnings": []}, node_type
+        response = service.http.post("/api/workflows/validate", json={"graph": {"nodes": [drawn]}})
+        assert response.json() == {"valid": True, "errors": [], "warnings": []}, node_type
     assert page["forms"]["http"]["sent"]["httpMethod"] == "POST"
     assert page["forms"]["wait"]["sent"]["waitSeconds"] == 90
 

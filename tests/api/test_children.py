@@ -34,8 +34,8 @@ def test_one_slot_is_enough_for_callers_and_called(tmp_path: Path) -> None:
             service.save(document(node("t", "trigger"), inner, flow=("t -> c",)), f"c{depth}")
         service.save(document(node("t", "trigger"), call("c", "c1"), flow=("t -> c",)))
         submitted = [service.submit(inputs={"name": str(i)}) for i in range(4)]
-        for i, answer in enumerate(submitted):
-            done = service.ended(answer.json()["executionId"])
+        for i, response in enumerate(submitted):
+            done = service.ended(response.json()["executionId"])
             assert done["finalOutput"]["c"]["c"]["c"]["greeting"] == f"Hello {i}"
 
 
@@ -107,8 +107,8 @@ def test_cancelling_reaches_a_grandchild(
         child = child_of(service, execution_id)
         wait_until(lambda: service.poll(child)["status"] == "waiting")
         grandchild = child_of(service, child)
-        answer = service.http.post(f"/api/executions/{execution_id}/cancel").json()
-        assert answer["success"] is True
+        response = service.http.post(f"/api/executions/{execution_id}/cancel").json()
+        assert response["success"] is True
         assert service.poll(execution_id)["status"] == "cancelled"
         assert service.poll(child)["status"] == "cancelled"
         assert service.ended(grandchild)["status"] == "cancelled"

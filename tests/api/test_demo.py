@@ -87,14 +87,14 @@ def test_no_file_remains_after_a_signal(tmp_path: Path, how: str, code: int) -> 
 
 
 def test_in_a_terminal_the_printed_commands_work_until_enter(tmp_path: Path) -> None:
-    ours, theirs = os.openpty()
+    terminal, demo_terminal = os.openpty()
     text = ""
     try:
-        with demo(tmp_path, theirs, theirs) as running:
+        with demo(tmp_path, demo_terminal, demo_terminal) as running:
 
             def read() -> bool:
                 nonlocal text
-                text += os.read(ours, 65_536).decode(errors="replace")
+                text += os.read(terminal, 65_536).decode(errors="replace")
                 return "Enter ends the demo" in text
 
             wait_until(read, SECONDS)
@@ -106,9 +106,9 @@ def test_in_a_terminal_the_printed_commands_work_until_enter(tmp_path: Path) -> 
             found = re.search(r'sqlite3 (\S+) "(.+?)"', text)
             assert found
             assert Path(found[1]).is_file()
-            os.write(ours, b"\n")
+            os.write(terminal, b"\n")
             assert running.process.wait(SECONDS) == 0
             assert running.files() == []
     finally:
-        os.close(ours)
-        os.close(theirs)
+        os.close(terminal)
+        os.close(demo_terminal)

@@ -56,17 +56,17 @@ def test_a_document_with_too_many_parts_is_rejected_and_nothing_is_stored(
     before = strict.rows("SELECT count(*) FROM workflow_executions")
     saved = strict.rows("SELECT id, data FROM workflows ORDER BY id")
     if call == "execute":
-        answer = strict.submit()
+        response = strict.submit()
     elif call == "graph":
-        answer = strict.http.post("/api/workflows/execute", json={"graph": large})
+        response = strict.http.post("/api/workflows/execute", json={"graph": large})
     elif call == "save":
-        answer = strict.http.post("/api/workflows", json={"name": "new", "data": large})
+        response = strict.http.post("/api/workflows", json={"name": "new", "data": large})
     else:
-        answer = strict.http.put("/api/workflows/w", json={"name": "new", "data": large})
+        response = strict.http.put("/api/workflows/w", json={"name": "new", "data": large})
 
-    assert answer.status_code == 422
-    assert answer.headers["content-type"] == "application/problem+json"
-    (error,) = answer.json()["errors"]
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    (error,) = response.json()["errors"]
     assert setting in error["detail"]
     prefix = {"execute": "", "graph": "/graph"}.get(call, "/data")
     assert error["pointer"] == f"{prefix}{pointer}"
@@ -80,11 +80,11 @@ def test_validate_reports_too_many_parts_and_nothing_else(
     strict: RunningService, is_saved: bool, large: dict[str, Any], setting: str, pointer: str
 ):
     body = {"workflowId": strict.save(large)} if is_saved else {"graph": large}
-    answer = strict.http.post("/api/workflows/validate", json=body)
+    response = strict.http.post("/api/workflows/validate", json=body)
 
-    assert answer.status_code == 200
-    assert answer.json()["valid"] is False
-    (error,) = answer.json()["errors"]
+    assert response.status_code == 200
+    assert response.json()["valid"] is False
+    (error,) = response.json()["errors"]
     assert setting in error["detail"]
     assert error["pointer"] == pointer
 
@@ -136,4 +136,4 @@ def test_a_failed_preview_releases_its_slot(tmp_path: Path):
     body = {"workflowId": "w", "nodeId": "n", "nodeType": "raise", "node": {"config": {}}}
     with RunningService(tmp_path, PROBE_TYPES, max_concurrent_node_previews=1) as running:
         answers = [running.http.post("/api/nodes/execute", json=body) for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [200] * 3
+    assert [response.status_code for response in answers] == [200] * 3

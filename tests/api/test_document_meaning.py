@@ -43,9 +43,9 @@ def order(yes: Any, no: Any) -> dict[str, Any]:
 
 
 def validated(service: RunningService, graph: Any) -> dict[str, Any]:
-    answer = service.http.post("/api/workflows/validate", json={"graph": graph})
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    response = service.http.post("/api/workflows/validate", json={"graph": graph})
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_only_the_branch_that_was_chosen_runs_whatever_its_handle_is_called(
 
 
 def test_an_unknown_handle_is_rejected_and_nothing_is_stored(service: RunningService):
-    answer = service.submit(service.save(order("maybe", "no")))
-    assert answer.status_code == 422
-    (error,) = answer.json()["errors"]
+    response = service.submit(service.save(order("maybe", "no")))
+    assert response.status_code == 422
+    (error,) = response.json()["errors"]
     assert error == {
         "code": "unknown_port",
         "detail": "connection 'b': node '2' (condition) has no output 'maybe'; known are: true, "
@@ -195,9 +195,9 @@ def test_a_disabled_webhook_has_no_address_and_a_disabled_trigger_starts_nothing
     assert service.http.post("/api/webhook/w", json={"n": 1}).status_code == 404
     assert service.run(off, inputs={"n": 2})["finalOutput"] == {"n": 2}
     off["nodes"][1]["disabled"] = True
-    answer = service.submit(service.save(off))
-    assert answer.status_code == 422
-    assert [(e["code"], e["detail"]) for e in answer.json()["errors"]] == [
+    response = service.submit(service.save(off))
+    assert response.status_code == 422
+    assert [(e["code"], e["detail"]) for e in response.json()["errors"]] == [
         ("no_entry_node", "there is no node to start from: 'hook', 'start' is disabled")
     ]
 
@@ -221,8 +221,8 @@ PRICES = [{"id": 1, "price": 4}, {"id": 2, "price": 3}]
 def test_each_output_of_split_columns_gets_its_columns_of_every_record(service: RunningService):
     execution_id = service.start(SPLIT, inputs={"start": ROWS})
     wait_until(lambda: service.poll(execution_id)["status"] == "waiting")
-    answer = service.http.post(f"/api/executions/{execution_id}/nodes/hold/resume", json={})
-    assert answer.status_code == 200, answer.text
+    response = service.http.post(f"/api/executions/{execution_id}/nodes/hold/resume", json={})
+    assert response.status_code == 200, response.text
     ended = service.ended(execution_id)
     assert ended["finalOutput"] == {"a": [{"id": 1, "name": "Tea"}, {"id": 2, "name": "Jam"}],
                                     "b": PRICES}  # fmt: skip

@@ -12,9 +12,9 @@ TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 def test_the_root_reports_that_the_service_runs(shared_service: RunningService) -> None:
-    answer = shared_service.http.get("/")
-    body = answer.json()
-    assert answer.status_code == 200
+    response = shared_service.http.get("/")
+    body = response.json()
+    assert response.status_code == 200
     assert body["service"] == "Workflow Orchestration Service"
     assert body["status"] == "running"
     assert TIMESTAMP.fullmatch(body["timestamp"])
@@ -25,11 +25,11 @@ def test_a_submission_returns_200_and_the_url_of_the_execution(
     shared_service: RunningService,
 ) -> None:
     shared_service.save(line(3), "w-answer", "My workflow")
-    answer = shared_service.submit("w-answer")
-    body = answer.json()
+    response = shared_service.submit("w-answer")
+    body = response.json()
     execution_id = body.pop("executionId")
-    assert answer.status_code == 200
-    assert answer.headers["location"] == f"/api/executions/{execution_id}"
+    assert response.status_code == 200
+    assert response.headers["location"] == f"/api/executions/{execution_id}"
     assert body == {
         "success": True,
         "status": "pending",
@@ -37,7 +37,7 @@ def test_a_submission_returns_200_and_the_url_of_the_execution(
         "workflowId": "w-answer",
         "workflowName": "My workflow",
     }
-    polled = shared_service.http.get(answer.headers["location"])
+    polled = shared_service.http.get(response.headers["location"])
     assert polled.json()["executionId"] == execution_id
 
 
@@ -242,9 +242,9 @@ def test_a_synchronous_handler_that_hangs_is_left_behind(
 def test_cancelling_stops_a_node_in_the_middle(service: RunningService, gates: Gates) -> None:
     execution_id = service.start(document(GATE, node("end"), flow=("gate -> end",)))
     gates.wait_for("gate")
-    answer = service.http.post(f"/api/executions/{execution_id}/cancel")
-    assert answer.status_code == 200
-    assert answer.json() == {
+    response = service.http.post(f"/api/executions/{execution_id}/cancel")
+    assert response.status_code == 200
+    assert response.json() == {
         "success": True,
         "executionId": execution_id,
         "message": "Cancellation requested",
@@ -277,8 +277,8 @@ def test_cancelling_a_queued_execution(tmp_path, gates: Gates) -> None:
         gates.wait_for("gate")
         waiting = service.submit().json()["executionId"]
         assert service.poll(waiting)["status"] == "pending"
-        answer = service.http.post(f"/api/executions/{waiting}/cancel").json()
-        assert (answer["success"], answer["previousStatus"]) == (True, "pending")
+        response = service.http.post(f"/api/executions/{waiting}/cancel").json()
+        assert (response["success"], response["previousStatus"]) == (True, "pending")
         assert service.poll(waiting)["status"] == "cancelled"
         gates.open("gate")
         assert service.ended(running)["status"] == "completed"
@@ -287,10 +287,10 @@ def test_cancelling_a_queued_execution(tmp_path, gates: Gates) -> None:
 
 def test_cancelling_an_ended_execution_changes_nothing(shared_service: RunningService) -> None:
     done = shared_service.run(line(2))
-    answer = shared_service.http.post(f"/api/executions/{done['executionId']}/cancel")
-    assert answer.status_code == 200
-    assert answer.json()["success"] is False
-    assert answer.json()["previousStatus"] == "completed"
+    response = shared_service.http.post(f"/api/executions/{done['executionId']}/cancel")
+    assert response.status_code == 200
+    assert response.json()["success"] is False
+    assert response.json()["previousStatus"] == "completed"
     assert shared_service.poll(done["executionId"]) == done
 
 
@@ -299,11 +299,11 @@ def test_executions_of_a_workflow_are_listed_newest_first(shared_service: Runnin
     ids = [shared_service.submit("w-list").json()["executionId"] for _ in range(5)]
     for execution_id in ids:
         shared_service.ended(execution_id)
-    answer = shared_service.http.get("/api/workflows/w-list/executions?limit=3").json()
-    assert (answer["workflowId"], answer["workflowName"]) == ("w-list", "Listed")
-    assert answer["total"] == 5
-    assert [row["id"] for row in answer["executions"]] == ids[::-1][:3]
-    assert set(answer["executions"][0]) == {
+    response = shared_service.http.get("/api/workflows/w-list/executions?limit=3").json()
+    assert (response["workflowId"], response["workflowName"]) == ("w-list", "Listed")
+    assert response["total"] == 5
+    assert [row["id"] for row in response["executions"]] == ids[::-1][:3]
+    assert set(response["executions"][0]) == {
         "id",
         "workflowId",
         "status",

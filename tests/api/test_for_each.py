@@ -239,9 +239,9 @@ def test_items_that_are_not_a_list_fail_the_loop_with_their_type(service: Runnin
 
 def test_a_connection_into_a_loop_from_outside_is_rejected(service: RunningService) -> None:
     crossing = loop(node("greet"), flow=("each -item-> greet", "start -> greet"))
-    answer = service.submit(service.save(crossing))
-    assert answer.status_code == 422
-    (problem,) = answer.json()["errors"]
+    response = service.submit(service.save(crossing))
+    assert response.status_code == 422
+    (problem,) = response.json()["errors"]
     assert problem["code"] == "invalid_loop_entry"
     assert problem["connectionId"] == "c3"
     assert problem["pointer"] == "/connections/3"
@@ -263,10 +263,10 @@ def test_a_loop_requests_an_approval_for_each_item(service: RunningService) -> N
             lambda key=waiting: service.logs(execution_id).get(key, {}).get("status") == "waiting"
         )
         wait_until(lambda: service.poll(execution_id)["status"] == "waiting")
-        answer = service.http.post(
+        response = service.http.post(
             f"/api/executions/{execution_id}/nodes/{waiting}/resume", json={"approved": approved}
         )
-        assert answer.status_code == 200, answer.text
+        assert response.status_code == 200, response.text
     ended = service.ended(execution_id)
     assert ended["finalOutput"] == [
         {"name": "Ada", "sent": True},
@@ -279,8 +279,8 @@ def test_a_loop_itself_cannot_be_resumed(service: RunningService, gates: Gates) 
     held = loop(node("held", "gate"), flow=("each -item-> held",))
     execution_id = service.start(held, inputs={"rows": [1]})
     gates.wait_for("held[0]")
-    answer = service.http.post(f"/api/executions/{execution_id}/nodes/each/resume", json={})
-    assert answer.status_code == 409
+    response = service.http.post(f"/api/executions/{execution_id}/nodes/each/resume", json={})
+    assert response.status_code == 409
     gates.open("held[0]")
     assert service.ended(execution_id)["status"] == "completed"
 
@@ -333,8 +333,8 @@ def test_a_rerun_continues_with_the_unfinished_items(service: RunningService, ga
     gates.open("visited[0]", "visited[1]")
     first = service.run(failing_once, inputs={"rows": [{"again": False}, {"again": True}]})
     assert first["status"] == "failed"
-    answer = service.http.post(f"/api/executions/{first['executionId']}/rerun", json={})
-    second = service.ended(answer.json()["executionId"])
+    response = service.http.post(f"/api/executions/{first['executionId']}/rerun", json={})
+    second = service.ended(response.json()["executionId"])
     assert second["status"] == "completed"
     assert second["finalOutput"] == [{"again": False}, {"attempt": 2}]
     assert gates.runs.count("visited[0]") == 1

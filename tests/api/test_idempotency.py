@@ -26,8 +26,8 @@ def test_fifty_at_once_with_one_key_are_one_execution(service: RunningService) -
     service.save(line(3))
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(lambda _: post(service, "k", inputs={"a": 1}), range(50)))
-    assert {answer.status_code for answer in answers} == {200}
-    assert len({answer.json()["executionId"] for answer in answers}) == 1
+    assert {response.status_code for response in answers} == {200}
+    assert len({response.json()["executionId"] for response in answers}) == 1
     assert count(service) == 1
 
 

@@ -60,9 +60,9 @@ def test_data_that_another_writer_stored_as_bytes_is_read(shared_service: Runnin
         "INSERT INTO workflows(id, name, data) VALUES ('blob', 'Blob', ?)",
         b'{"nodes": [{"id": "a", "type": "trigger"}]}',
     )
-    answer = shared_service.submit("blob")
-    assert answer.status_code == 200, answer.text
-    assert shared_service.ended(answer.json()["executionId"])["finalOutput"] == {"a": {}}
+    response = shared_service.submit("blob")
+    assert response.status_code == 200, response.text
+    assert shared_service.ended(response.json()["executionId"])["finalOutput"] == {"a": {}}
 
 
 @pytest.mark.parametrize("kind", ["BLOB", "TEXT"])
@@ -149,12 +149,12 @@ def test_every_reason_is_given_at_once_with_pointers_into_what_was_saved(
             ("invalid_config", f"/nodes/7/{config}/llmPrompt"),
         ]
     )
-    said = {error["code"]: error["detail"] for error in problem["errors"]}
-    assert "'twice' is used 2 times" in said["duplicate_node_id"]
-    assert "connection 'c0' leads to node 'gone'" in said["dangling_connection"]
-    assert "a → b → a" in said["cycle"]
-    assert "'odd' is of unknown type 'mystery'" in said["unknown_node_type"]
-    assert "addField" in said["unknown_node_type"]
+    details = {error["code"]: error["detail"] for error in problem["errors"]}
+    assert "'twice' is used 2 times" in details["duplicate_node_id"]
+    assert "connection 'c0' leads to node 'gone'" in details["dangling_connection"]
+    assert "a → b → a" in details["cycle"]
+    assert "'odd' is of unknown type 'mystery'" in details["unknown_node_type"]
+    assert "addField" in details["unknown_node_type"]
     named = {error.get("nodeId") for error in problem["errors"]}
     assert {"twice", "odd", "fetch", "ask"} <= named
     assert {"c0", "c2"} <= {error.get("connectionId") for error in problem["errors"]}

@@ -50,9 +50,9 @@ BODIES = worst(1_900_000) | {f"more {what}": text for what, text in worst(9_900_
 def test_a_large_body_delays_no_other_request(running: RunningService, what: str):
     at_rest = watch(running.url).worst_request
     with bystander(running.url) as probe:
-        answer = send(running, inputs(BODIES[what]))
+        response = send(running, inputs(BODIES[what]))
     # The callback URL is invalid, so that the service only parses the body.
-    assert answer.status_code == 422, answer.text
+    assert response.status_code == 422, response.text
     assert probe.delays.failures == []
     assert probe.delays.worst_request <= max(
         at_rest * ALLOWED_RATIO, at_rest + ALLOWED_EXTRA_SECONDS
@@ -67,10 +67,10 @@ def test_the_number_of_values_is_a_setting(tmp_path: Path):
         body["inputs"]["start"] = [",[{" * 1_000]  # a string counts once
         assert send(service, json.dumps(body).encode()).status_code == 200
         body["inputs"]["start"] = [[], {}] * 500
-        answer = send(service, json.dumps(body).encode())
-        assert answer.status_code == 422
-        assert [error["code"] for error in answer.json()["errors"]] == ["too_many_values"]
-        assert "MAX_BODY_VALUES" in answer.json()["detail"]
+        response = send(service, json.dumps(body).encode())
+        assert response.status_code == 422
+        assert [error["code"] for error in response.json()["errors"]] == ["too_many_values"]
+        assert "MAX_BODY_VALUES" in response.json()["detail"]
 
 
 def test_a_large_body_is_validated_as_a_small_one(running: RunningService):
@@ -85,8 +85,8 @@ def test_a_large_body_is_validated_as_a_small_one(running: RunningService):
         small, large = (send(running, f"{text}{more}".encode()) for more in ("", padding))
         assert (small.status_code, small.json()) == (large.status_code, large.json())
     text = json.dumps({"workflowId": "w", "inputs": {"start": {"a": 1}}})
-    answer = send(running, f"{text}{padding}".encode())
-    assert running.ended(answer.json()["executionId"])["finalOutput"] == {"a": 1}
+    response = send(running, f"{text}{padding}".encode())
+    assert running.ended(response.json()["executionId"])["finalOutput"] == {"a": 1}
     broken = [send(running, f"{text},{more}".encode()) for more in ("", padding)]
     assert broken[0].status_code == 422
     assert broken[0].json() == broken[1].json()
@@ -105,14 +105,14 @@ def test_a_body_is_read_in_the_charset_that_it_names(
     running: RunningService, content_type: str, encoding: str, size: int
 ):
     text = '{"workflowId": "w", "inputs": {"start": {"city": "Köln"}}}' + " " * size
-    answer = send(running, text.encode(encoding), content_type)
-    assert running.ended(answer.json()["executionId"])["finalOutput"] == {"city": "Köln"}
+    response = send(running, text.encode(encoding), content_type)
+    assert running.ended(response.json()["executionId"])["finalOutput"] == {"city": "Köln"}
 
 
-def refused(answer: httpx.Response, status: int, said: str) -> None:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert said in answer.json()["detail"]
+def refused(response: httpx.Response, status: int, said: str) -> None:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert said in response.json()["detail"]
 
 
 def test_the_headers_of_a_body_are_obeyed(running: RunningService):

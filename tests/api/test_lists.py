@@ -27,11 +27,11 @@ def test_executions_of_all_workflows_come_in_pages(service: RunningService) -> N
         cursor: str | None = ""
         while cursor is not None:
             params = {"limit": 2, "cursor": cursor, **filters}
-            answer = service.http.get("/api/executions", params=params)  # type: ignore[arg-type]
-            assert answer.status_code == 200, answer.text
-            assert all(set(item) == KEYS for item in answer.json()["executions"])
-            found += [item["id"] for item in answer.json()["executions"]]
-            cursor = answer.json()["nextCursor"]
+            response = service.http.get("/api/executions", params=params)  # type: ignore[arg-type]
+            assert response.status_code == 200, response.text
+            assert all(set(item) == KEYS for item in response.json()["executions"])
+            found += [item["id"] for item in response.json()["executions"]]
+            cursor = response.json()["nextCursor"]
         return found
 
     newest = ids[::-1]
@@ -98,8 +98,8 @@ def test_an_unknown_status_is_rejected_with_the_known_ones(
 @pytest.mark.parametrize("limit", [0, 1001, -1, "x"])
 @pytest.mark.parametrize("path", ["/api/executions", "/api/workflows"])
 def test_a_page_has_bounds(shared_service: RunningService, path: str, limit: object) -> None:
-    answer = shared_service.http.get(path, params={"limit": limit})  # type: ignore[arg-type]
-    assert "limit" in problem_of(answer)["detail"]
+    response = shared_service.http.get(path, params={"limit": limit})  # type: ignore[arg-type]
+    assert "limit" in problem_of(response)["detail"]
 
 
 def test_a_filter_that_no_database_can_store_is_rejected(shared_service: RunningService) -> None:

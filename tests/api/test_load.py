@@ -50,8 +50,8 @@ class Poller:
     def percentages(self) -> dict[str, list[int]]:
         """Polled states of each execution, in the order of polling."""
         seen: dict[str, list[int]] = {}
-        for answer in self.answers:
-            body: dict[str, Any] = answer.json()
+        for response in self.answers:
+            body: dict[str, Any] = response.json()
             seen.setdefault(body["executionId"], []).append(body["progress"]["percentage"])
         return seen
 
@@ -63,9 +63,9 @@ def test_a_crowd_is_accepted_at_once_and_loses_nothing(tmp_path: Path) -> None:
         service.save(line(NODES))
 
         def submit(_: int) -> httpx.Response:
-            answer = service.submit()
-            accepted.append(answer.json()["executionId"])
-            return answer
+            response = service.submit()
+            accepted.append(response.json()["executionId"])
+            return response
 
         pollers = [Poller(service.url, accepted, seed) for seed in range(POLLERS)]
         try:
@@ -78,15 +78,15 @@ def test_a_crowd_is_accepted_at_once_and_loses_nothing(tmp_path: Path) -> None:
             for poller in pollers:
                 poller.stop()
 
-        assert {answer.status_code for answer in answers} == {200}
+        assert {response.status_code for response in answers} == {200}
         assert len(set(accepted)) == SUBMISSIONS
         # The service accepted them while the first of them ran.
         assert done_when_all_were_accepted < SUBMISSIONS
 
-        polled = [answer for poller in pollers for answer in poller.answers]
-        assert {answer.status_code for answer in polled} == {200}
+        polled = [response for poller in pollers for response in poller.answers]
+        assert {response.status_code for response in polled} == {200}
         assert len(polled) > polls_until_then > 0
-        assert any(0 < answer.json()["progress"]["percentage"] < 100 for answer in polled)
+        assert any(0 < response.json()["progress"]["percentage"] < 100 for response in polled)
         for poller in pollers:
             for percentages in poller.percentages().values():
                 assert percentages == sorted(percentages)

@@ -31,11 +31,11 @@ def pages(service: RunningService, execution_id: str, **query: Any) -> list[dict
     found: list[dict[str, Any]] = []
     after = 0
     while not found or found[-1]["hasMore"]:
-        answer = service.http.get(
+        response = service.http.get(
             f"/api/executions/{execution_id}/logs", params={**query, "afterSeq": after}
         )
-        assert answer.status_code == 200, answer.text
-        found.append(answer.json())
+        assert response.status_code == 200, response.text
+        found.append(response.json())
         after = found[-1]["nextSeq"]
     return found
 
@@ -125,9 +125,9 @@ def test_rows_without_payloads_and_the_payloads_of_one_node(service: RunningServ
 def test_an_ordinary_execution_is_complete_without_parameters(tmp_path: Path):
     with RunningService(tmp_path) as service:
         execution_id = service.run(line(60), inputs={"text": "x" * 9_000})["executionId"]
-        answer = service.http.get(f"/api/executions/{execution_id}/logs").json()
-        assert (len(answer["logs"]), answer["hasMore"]) == (60, False)
-        assert all("truncated" not in log["outputData"] for log in answer["logs"])
+        response = service.http.get(f"/api/executions/{execution_id}/logs").json()
+        assert (len(response["logs"]), response["hasMore"]) == (60, False)
+        assert all("truncated" not in log["outputData"] for log in response["logs"])
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,9 @@ def test_a_page_that_cannot_be_is_rejected(
     service: RunningService, query: dict[str, Any], reason: str
 ):
     execution_id = service.run(line(2))["executionId"]
-    answer = service.http.get(f"/api/executions/{execution_id}/logs", params=query)
-    assert answer.status_code == 422
-    assert reason in answer.json()["detail"]
+    response = service.http.get(f"/api/executions/{execution_id}/logs", params=query)
+    assert response.status_code == 422
+    assert reason in response.json()["detail"]
 
 
 @BOTH
@@ -163,9 +163,9 @@ def test_node_results_come_when_they_are_requested(service: RunningService):
 def test_an_unknown_include_is_rejected_with_the_valid_ones(service: RunningService):
     execution_id = service.run(line(2))["executionId"]
     path = f"/api/executions/{execution_id}"
-    answer = service.http.get(path, params={"include": "nodeResults,inputs"})
-    assert answer.status_code == 422
-    assert "'nodeResults'" in answer.json()["detail"]
+    response = service.http.get(path, params={"include": "nodeResults,inputs"})
+    assert response.status_code == 422
+    assert "'nodeResults'" in response.json()["detail"]
     for query in ("include=", "include=nodeResults,", "include=x&" * 2_000):
         assert service.http.get(f"{path}?{query}").status_code == 422
 
@@ -173,11 +173,11 @@ def test_an_unknown_include_is_rejected_with_the_valid_ones(service: RunningServ
 def test_results_that_are_too_large_are_truncated_and_marked(service: RunningService):
     text = "z" * 150_000
     execution_id = service.run(line(3), inputs={"text": text})["executionId"]
-    answer = service.http.get(
+    response = service.http.get(
         f"/api/executions/{execution_id}", params={"include": "nodeResults"}
     ).json()
     for name in ("finalOutput", "nodeResults"):
-        shown = answer[name]
+        shown = response[name]
         assert shown["truncated"] is True
         assert shown["size"] > len(shown["preview"]) == LIMITS["max_response_characters"]
 

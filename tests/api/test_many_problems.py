@@ -43,35 +43,35 @@ def test_the_first_errors_are_listed_and_the_others_counted(
     shared_service: RunningService, kind: str
 ):
     graph = graph_of(INVALID[kind])
-    answer = shared_service.http.post("/api/workflows/validate", json={"graph": graph}).json()
-    assert answer["valid"] is False
-    assert len(answer["errors"]) == MAX_PROBLEMS
-    assert answer["moreErrors"] >= MANY - MAX_PROBLEMS - 1
-    assert answer["detail"] == f"and {answer['moreErrors']} more"
+    response = shared_service.http.post("/api/workflows/validate", json={"graph": graph}).json()
+    assert response["valid"] is False
+    assert len(response["errors"]) == MAX_PROBLEMS
+    assert response["moreErrors"] >= MANY - MAX_PROBLEMS - 1
+    assert response["detail"] == f"and {response['moreErrors']} more"
     refused = problem_of(shared_service.http.post("/api/workflows/execute", json={"graph": graph}))
     assert len(refused["errors"]) == MAX_PROBLEMS
-    assert refused["moreErrors"] == answer["moreErrors"]
-    assert refused["detail"].endswith(f"; and {answer['moreErrors']} more")
+    assert refused["moreErrors"] == response["moreErrors"]
+    assert refused["detail"].endswith(f"; and {response['moreErrors']} more")
     assert all(error["pointer"].startswith("/graph/") for error in refused["errors"])
     saved = shared_service.http.post("/api/workflows", json={"name": "n", "data": graph})
     assert saved.status_code == 201
     assert len(saved.json()["errors"]) == MAX_PROBLEMS
-    assert saved.json()["moreErrors"] == answer["moreErrors"]
+    assert saved.json()["moreErrors"] == response["moreErrors"]
 
 
 def test_a_hundred_errors_are_all_there_is_to_say(shared_service: RunningService):
     graph = graph_of(INVALID["unknown types"], MAX_PROBLEMS)
-    answer = shared_service.http.post("/api/workflows/validate", json={"graph": graph}).json()
-    assert len(answer["errors"]) == MAX_PROBLEMS
-    assert "moreErrors" not in answer
+    response = shared_service.http.post("/api/workflows/validate", json={"graph": graph}).json()
+    assert len(response["errors"]) == MAX_PROBLEMS
+    assert "moreErrors" not in response
 
 
 def test_warnings_are_counted_like_errors(shared_service: RunningService):
     nodes = [{"id": f"n{i}", "type": "http", "config": {}} for i in range(300)]
     graph = {"nodes": [{"id": "start", "type": "trigger"}, *nodes], "connections": []}
-    answer = shared_service.http.post("/api/workflows/validate", json={"graph": graph}).json()
-    assert answer["valid"] is True
-    assert (len(answer["warnings"]), answer["moreWarnings"]) == (MAX_PROBLEMS, 200)
+    response = shared_service.http.post("/api/workflows/validate", json={"graph": graph}).json()
+    assert response["valid"] is True
+    assert (len(response["warnings"]), response["moreWarnings"]) == (MAX_PROBLEMS, 200)
 
 
 def refusal_of(configs: list[dict[str, Any]]) -> tuple[InvalidDocumentError, int]:
@@ -136,9 +136,9 @@ def test_a_long_name_is_not_sent_back_whole(shared_service: RunningService):
     name = "x" * 2_000_000
     graph = {"nodes": [{"id": name, "type": name}, {"id": name, "type": name}], "connections": []}
     for body in ({"graph": graph}, {"graph": {"nodes": []}, "inputs": {name: 1}}, {name: 1}):
-        answer = shared_service.http.post("/api/workflows/execute", json=body)
-        assert answer.status_code == 422
-        assert len(answer.content) < 50_000
+        response = shared_service.http.post("/api/workflows/execute", json=body)
+        assert response.status_code == 422
+        assert len(response.content) < 50_000
 
 
 def test_100_000_invalid_nodes_get_a_response(tmp_path: Path):
@@ -147,7 +147,7 @@ def test_100_000_invalid_nodes_get_a_response(tmp_path: Path):
     connections = [{"id": "c", "fromNodeId": "n0", "toNodeId": "n1"}]
     with RunningService(tmp_path, **limits) as service:
         graph = {"nodes": nodes, "connections": connections}
-        answer = service.http.post("/api/workflows/validate", json={"graph": graph}).json()
+        response = service.http.post("/api/workflows/validate", json={"graph": graph}).json()
     # All but the two connected nodes are neither connected nor configured: warnings.
-    assert len(answer["errors"]) == 2
-    assert (len(answer["warnings"]), answer["moreWarnings"]) == (100, 99_898)
+    assert len(response["errors"]) == 2
+    assert (len(response["warnings"]), response["moreWarnings"]) == (100, 99_898)

@@ -89,9 +89,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 def read(service: RunningService, name: str, workflow_id: str = "w") -> httpx.Response:
-    answer = service.http.get(f"/api/workflows/{workflow_id}", headers=as_(name))
-    assert answer.status_code == 200, answer.text
-    return answer
+    response = service.http.get(f"/api/workflows/{workflow_id}", headers=as_(name))
+    assert response.status_code == 200, response.text
+    return response
 
 
 def put(
@@ -186,9 +186,9 @@ def test_no_other_response_shows_a_secret(guarded: RunningService):
         http.post("/api/workflows/execute", json={"workflowId": "w"}, headers=as_("run")),
         http.put("/api/workflows/w", json={"name": "n", "data": {}}, headers=as_("run")),
     ]
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 422, 403]
-    for answer in answers:
-        assert "hush" not in answer.text
+    assert [response.status_code for response in answers] == [200, 200, 200, 422, 403]
+    for response in answers:
+        assert "hush" not in response.text
 
 
 # Masks in requests
@@ -198,13 +198,13 @@ def test_no_other_response_shows_a_secret(guarded: RunningService):
 def test_a_mask_that_is_sent_back_keeps_the_stored_value(guarded: RunningService, document: Any):
     guarded.save(document)
     shown = read(guarded, "run")
-    answer = put(guarded, shown.json()["data"], shown.headers["etag"])
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["data"] == document
+    response = put(guarded, shown.json()["data"], shown.headers["etag"])
+    assert response.status_code == 200, response.text
+    assert response.json()["data"] == document
     assert stored(guarded) == document
     changed = shown.json()["data"]
     changed["nodes"][0]["label"] = "New"
-    assert put(guarded, changed, answer.headers["etag"]).status_code == 200
+    assert put(guarded, changed, response.headers["etag"]).status_code == 200
     assert stored(guarded) == {
         **document,
         "nodes": [{**document["nodes"][0], "label": "New"}, *document["nodes"][1:]],
@@ -269,7 +269,7 @@ def test_a_mask_without_a_stored_value_is_rejected(
     guarded: RunningService, node: dict[str, Any], pointer: str
 ):
     guarded.save(MAIN)
-    for answer, where in (
+    for response, where in (
         (put(guarded, {"nodes": [node]}), f"/data/nodes/0/{pointer}"),
         (
             guarded.http.post(
@@ -286,7 +286,7 @@ def test_a_mask_without_a_stored_value_is_rejected(
             f"/graph/nodes/0/{pointer}",
         ),
     ):
-        (error,) = problem_of(answer, 422)["errors"]
+        (error,) = problem_of(response, 422)["errors"]
         assert (error["code"], error["pointer"]) == ("masked_value", where)
         assert error["nodeId"] == node["id"]
         assert MASK in error["detail"]
@@ -305,8 +305,8 @@ def test_a_single_node_is_not_run_with_a_mask(guarded: RunningService):
             }
         },
     }
-    answer = guarded.http.post("/api/nodes/execute", json=body, headers=as_("run"))
-    (error,) = problem_of(answer, 422)["errors"]
+    response = guarded.http.post("/api/nodes/execute", json=body, headers=as_("run"))
+    (error,) = problem_of(response, 422)["errors"]
     assert error["pointer"] == "/node/config/httpAuth/token"
 
 

@@ -15,12 +15,12 @@ def test_a_node_is_tried_out_alone_without_an_execution(shared_service: RunningS
         "node": {"config": {"addFieldName": "a", "addFieldValue": "{{ b }}"}},
         "inputData": {"b": 3},
     }
-    answer = shared_service.http.post("/api/nodes/execute", json=body)
-    assert answer.status_code == 200
-    assert answer.json()["success"] is True
-    assert (answer.json()["nodeId"], answer.json()["nodeType"]) == ("n1", "addField")
-    assert answer.json()["output"]["outputData"] == {"b": 3, "a": 3}
-    assert answer.json()["message"]
+    response = shared_service.http.post("/api/nodes/execute", json=body)
+    assert response.status_code == 200
+    assert response.json()["success"] is True
+    assert (response.json()["nodeId"], response.json()["nodeType"]) == ("n1", "addField")
+    assert response.json()["output"]["outputData"] == {"b": 3, "a": 3}
+    assert response.json()["message"]
     assert shared_service.rows("SELECT count(*) FROM workflow_executions")[0][0] == before
 
 
@@ -42,16 +42,16 @@ def test_a_failed_preview_is_a_response(
         "nodeType": node_type,
         "node": {"config": config},
     }
-    answer = shared_service.http.post("/api/nodes/execute", json=body)
-    assert answer.status_code == 200
-    assert answer.json()["success"] is False
-    assert reason in answer.json()["error"]
+    response = shared_service.http.post("/api/nodes/execute", json=body)
+    assert response.status_code == 200
+    assert response.json()["success"] is False
+    assert reason in response.json()["error"]
 
 
 def test_a_node_of_unknown_type_alone_is_a_400(shared_service: RunningService) -> None:
     body = {"workflowId": "w", "nodeId": "n", "nodeType": "nope", "node": {}}
-    answer = shared_service.http.post("/api/nodes/execute", json=body)
-    assert answer.status_code == 400
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert "'nope'" in answer.json()["detail"]
-    assert "addField" in answer.json()["detail"]
+    response = shared_service.http.post("/api/nodes/execute", json=body)
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "'nope'" in response.json()["detail"]
+    assert "addField" in response.json()["detail"]

@@ -29,12 +29,12 @@ class TwoOrganizations:
         for organization, client in (("A", self.a), ("B", self.b), ("none", self.all)):
             body = {"id": f"of-{organization}", "name": organization, "data": WAITS}
             assert client.post("/api/workflows", json=body).status_code == 201
-            answer = client.post(
+            response = client.post(
                 "/api/workflows/execute",
                 json={"workflowId": f"of-{organization}"},
                 headers={"Idempotency-Key": "same"},
             )
-            self.executions[organization] = answer.json()["executionId"]
+            self.executions[organization] = response.json()["executionId"]
         for execution_id in self.executions.values():
             path = f"/api/executions/{execution_id}"
             wait_until(lambda path=path: self.all.get(path).json()["status"] == "waiting")
@@ -76,11 +76,11 @@ def test_the_executions_of_others_are_not_there(
     two: TwoOrganizations, method: str, rest: str, whose: str
 ):
     body = {} if method == "POST" else None
-    told = []
+    details = []
     for execution_id in (two.executions[whose], "nothing-there"):
-        answer = two.a.request(method, f"/api/executions/{execution_id}{rest}", json=body)
-        told.append(problem_of(answer, 404)["detail"].replace(execution_id, "…"))
-    assert told == ["Execution '…' not found"] * 2
+        response = two.a.request(method, f"/api/executions/{execution_id}{rest}", json=body)
+        details.append(problem_of(response, 404)["detail"].replace(execution_id, "…"))
+    assert details == ["Execution '…' not found"] * 2
     before = two.all.get(f"/api/executions/{two.executions[whose]}").json()
     assert (before["status"], before["cancelRequested"]) == ("waiting", False)
 
@@ -91,27 +91,27 @@ def test_the_workflows_of_others_are_not_there(
     two: TwoOrganizations, method: str, rest: str, whose: str
 ):
     body = {"name": "mine now", "data": {}} if method == "PUT" else None
-    told = []
+    details = []
     for workflow_id in (f"of-{whose}", "nothing-there"):
-        answer = two.a.request(method, f"/api/workflows/{workflow_id}{rest}", json=body)
-        told.append(problem_of(answer, 404)["detail"].replace(workflow_id, "…"))
-    assert told == ["Workflow '…' not found"] * 2
+        response = two.a.request(method, f"/api/workflows/{workflow_id}{rest}", json=body)
+        details.append(problem_of(response, 404)["detail"].replace(workflow_id, "…"))
+    assert details == ["Workflow '…' not found"] * 2
     assert two.all.get(f"/api/workflows/of-{whose}").json()["name"] == whose
 
 
 @pytest.mark.parametrize("whose", ["B", "none"])
 def test_the_workflows_of_others_do_not_run(two: TwoOrganizations, whose: str):
-    answer = two.a.post("/api/workflows/execute", json={"workflowId": f"of-{whose}"})
-    assert problem_of(answer, 404)["detail"] == f"Workflow 'of-{whose}' not found"
+    response = two.a.post("/api/workflows/execute", json={"workflowId": f"of-{whose}"})
+    assert problem_of(response, 404)["detail"] == f"Workflow 'of-{whose}' not found"
 
 
 @pytest.mark.parametrize("whose", ["B", "none"])
 def test_the_workflows_of_others_are_not_validated(two: TwoOrganizations, whose: str):
-    said = {"workflowId": f"of-{whose}"}
-    answer = two.a.post("/api/workflows/validate", json=said)
-    assert problem_of(answer, 404)["detail"] == f"Workflow 'of-{whose}' not found"
-    mine = two.a.post("/api/workflows/validate", json={"workflowId": "of-A"})
-    assert mine.json() == {"valid": True, "errors": [], "warnings": []}
+    claim = {"workflowId": f"of-{whose}"}
+    response = two.a.post("/api/workflows/validate", json=claim)
+    assert problem_of(response, 404)["detail"] == f"Workflow 'of-{whose}' not found"
+    own = two.a.post("/api/workflows/validate", json={"workflowId": "of-A"})
+    assert own.json() == {"valid": True, "errors": [], "warnings": []}
 
 
 def test_an_execution_of_a_webhook_has_the_organization_of_its_workflow(
@@ -120,15 +120,15 @@ def test_an_execution_of_a_webhook_has_the_organization_of_its_workflow(
     hook = document(node("hook", "webhook"), node("end"), flow=("hook -> end",))
     body = {"id": "hook-of-B", "name": "n", "data": hook}
     assert two.b.post("/api/workflows", json=body).status_code == 201
-    answer = two.service.http.post("/api/webhook/hook-of-B", json={})
-    path = f"/api/executions/{answer.json()['executionId']}"
+    response = two.service.http.post("/api/webhook/hook-of-B", json={})
+    path = f"/api/executions/{response.json()['executionId']}"
     assert two.b.get(path).json()["organizationId"] == "B"
     assert two.a.get(path).status_code == 404
 
 
 def test_a_key_reads_its_organization_and_an_unrestricted_key_reads_all(two: TwoOrganizations):
-    for client, mine in ((two.a, {"A"}), (two.b, {"B"}), (two.all, {"A", "B", "none"})):
-        for organization in mine:
+    for client, own in ((two.a, {"A"}), (two.b, {"B"}), (two.all, {"A", "B", "none"})):
+        for organization in own:
             execution_id = two.executions[organization]
             assert client.get(f"/api/executions/{execution_id}").status_code == 200
             assert client.get(f"/api/workflows/of-{organization}").status_code == 200
@@ -136,9 +136,9 @@ def test_a_key_reads_its_organization_and_an_unrestricted_key_reads_all(two: Two
 
 def test_lists_contain_only_the_organization_of_the_caller(two: TwoOrganizations):
     def listed(client: Any, path: str, key: str) -> set[str]:
-        answer = client.get(path)
-        assert answer.status_code == 200, answer.text
-        return {item["organizationId"] for item in answer.json()[key]}
+        response = client.get(path)
+        assert response.status_code == 200, response.text
+        return {item["organizationId"] for item in response.json()[key]}
 
     for query in ("", "?organizationId=", "?organizationId=A"):
         assert listed(two.a, f"/api/executions{query}", "executions") == {"A"}
@@ -170,9 +170,9 @@ def test_another_organization_in_a_body_is_rejected_and_nothing_is_stored(two: T
 
 
 def test_a_created_workflow_belongs_to_the_organization_of_the_caller(two: TwoOrganizations):
-    for said in ({}, {"organizationId": "A"}):
-        answer = two.a.post("/api/workflows/execute", json={"graph": line(2), **said})
-        execution_id = answer.json()["executionId"]
+    for claim in ({}, {"organizationId": "A"}):
+        response = two.a.post("/api/workflows/execute", json={"graph": line(2), **claim})
+        execution_id = response.json()["executionId"]
         assert two.a.get(f"/api/executions/{execution_id}").json()["organizationId"] == "A"
         assert two.b.get(f"/api/executions/{execution_id}").status_code == 404
     done = wait_until(lambda: two.a.get(f"/api/executions/{execution_id}").json()["completedAt"])
@@ -185,8 +185,8 @@ def test_a_created_workflow_belongs_to_the_organization_of_the_caller(two: TwoOr
 def test_an_idempotency_key_of_another_organization_reveals_nothing(two: TwoOrganizations):
     assert len(set(two.executions.values())) == 3  # all of them with the key "same"
     again = {"workflowId": "of-A"}
-    answer = two.a.post("/api/workflows/execute", json=again, headers={"Idempotency-Key": "same"})
-    assert answer.json()["executionId"] == two.executions["A"]
+    response = two.a.post("/api/workflows/execute", json=again, headers={"Idempotency-Key": "same"})
+    assert response.json()["executionId"] == two.executions["A"]
     sent = {"headers": {"Idempotency-Key": "graph"}, "json": {"graph": line(2)}}
     ids = [c.post("/api/workflows/execute", **sent).json()["executionId"] for c in (two.a, two.b)]
     assert ids[0] != ids[1]
@@ -198,11 +198,11 @@ def test_the_list_and_the_count_contain_only_executions_of_the_caller(two: TwoOr
     ids = {}
     for organization in ("A", "B"):
         run = {"workflowId": "shared", "organizationId": organization}
-        answer = two.all.post("/api/workflows/execute", json=run)
-        ids[organization] = answer.json()["executionId"]
+        response = two.all.post("/api/workflows/execute", json=run)
+        ids[organization] = response.json()["executionId"]
     path = "/api/workflows/shared/executions"
-    mine, every = two.a.get(path).json(), two.all.get(path).json()
-    assert ([item["id"] for item in mine["executions"]], mine["total"]) == ([ids["A"]], 1)
+    own, every = two.a.get(path).json(), two.all.get(path).json()
+    assert ([item["id"] for item in own["executions"]], own["total"]) == ([ids["A"]], 1)
     assert ({item["id"] for item in every["executions"]}, every["total"]) == (
         set(ids.values()),
         2,

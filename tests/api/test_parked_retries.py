@@ -156,8 +156,8 @@ def test_the_retries_that_a_handler_declares_park_the_node_too(
 def test_cancelling_ends_a_parked_retry_at_once(service: RunningService, gates: Gates) -> None:
     execution_id = service.start(document(flaky()))
     parked(service, execution_id)
-    answer = service.http.post(f"/api/executions/{execution_id}/cancel").json()
-    assert (answer["success"], answer["previousStatus"]) == (True, "waiting")
+    response = service.http.post(f"/api/executions/{execution_id}/cancel").json()
+    assert (response["success"], response["previousStatus"]) == (True, "waiting")
     assert service.poll(execution_id)["status"] == "cancelled"
     log = service.logs(execution_id)["fetch"]
     assert (log["status"], log["waitingSince"]) == ("cancelled", None)
@@ -299,20 +299,20 @@ def test_a_rerun_starts_with_all_retries(service: RunningService, at_once: None)
     """The new execution runs the failed node with all retries of its config."""
     failed = service.run(document(flaky(failures=3, retries=1, retryDelaySeconds=0.01)))
     assert failed["status"] == "failed"
-    answer = service.http.post(f"/api/executions/{failed['executionId']}/rerun").json()
-    assert service.ended(answer["executionId"])["status"] == "completed"
-    assert service.logs(answer["executionId"])["fetch"]["attempt"] == 2
+    response = service.http.post(f"/api/executions/{failed['executionId']}/rerun").json()
+    assert service.ended(response["executionId"])["status"] == "completed"
+    assert service.logs(response["executionId"])["fetch"]["attempt"] == 2
 
 
 def test_a_node_that_runs_alone_does_not_wait_for_a_long_pause(
     service: RunningService, gates: Gates
 ) -> None:
-    answer = service.http.post(
+    response = service.http.post(
         "/api/nodes/execute",
         json={"workflowId": "w", "nodeId": "fetch", "nodeType": "flaky", "node": flaky()},
     ).json()
-    assert answer["success"] is False
-    assert answer["error"] == (
+    assert response["success"] is False
+    assert response["error"] == (
         "RuntimeError: attempt 1 went wrong (in an execution, the next attempt starts after a "
         "pause of 3600 s)"
     )

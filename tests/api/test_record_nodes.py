@@ -84,6 +84,6 @@ def test_the_error_of_the_execution_names_node_record_and_field(shared_service: 
 
 def test_an_invalid_config_of_a_record_node_is_rejected(shared_service: RunningService):
     drawn = document(node("start", "trigger"), node("f", "filter"), flow=("start -> f",))
-    answer = shared_service.submit(shared_service.save(drawn, "refused"))
-    assert answer.status_code == 422
-    assert "node 'f' (filter): 'conditionField' is required" in answer.json()["detail"]
+    response = shared_service.submit(shared_service.save(drawn, "refused"))
+    assert response.status_code == 422
+    assert "node 'f' (filter): 'conditionField' is required" in response.json()["detail"]

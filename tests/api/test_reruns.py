@@ -19,11 +19,11 @@ BRANCHES = document(
 
 
 def rerun(service: RunningService, execution_id: str, **body: object) -> dict[str, Any]:
-    answer = service.http.post(f"/api/executions/{execution_id}/rerun", json=body)
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["location"] == f"/api/executions/{answer.json()['executionId']}"
-    assert answer.json()["rerunOf"] == execution_id
-    return service.ended(answer.json()["executionId"])
+    response = service.http.post(f"/api/executions/{execution_id}/rerun", json=body)
+    assert response.status_code == 200, response.text
+    assert response.headers["location"] == f"/api/executions/{response.json()['executionId']}"
+    assert response.json()["rerunOf"] == execution_id
+    return service.ended(response.json()["executionId"])
 
 
 @on_both()

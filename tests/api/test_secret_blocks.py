@@ -51,13 +51,13 @@ def test_a_delivery_whose_secret_cannot_be_read_is_a_503(
 ):
     service.save(hook(webhookSecret="{{ secrets.HOOK }}"))
     before = row_counts(service)
-    answer = deliver(service)
-    problem = problem_of(answer, 503)
+    response = deliver(service)
+    problem = problem_of(response, 503)
     detail = "The signature cannot be checked now; send the delivery again later"
     assert problem["detail"] == detail  # only the log contains the name of the secret
-    told = {"code": "secret_unavailable", "detail": detail, "pointer": ""}
-    assert problem["errors"] == [told]
-    assert answer.headers["retry-after"] == "2"
+    expected = {"code": "secret_unavailable", "detail": detail, "pointer": ""}
+    assert problem["errors"] == [expected]
+    assert response.headers["retry-after"] == "2"
     assert row_counts(service) == before
     # Repeated deliveries, after the server has started.
     blocks.value = SECRET
@@ -65,7 +65,7 @@ def test_a_delivery_whose_secret_cannot_be_read_is_a_503(
     # Neither the response nor the log repeats the server's error, which may contain the secret.
     logged = "".join(capfd.readouterr())
     assert AWAY in logged
-    assert CANARY not in logged + answer.text
+    assert CANARY not in logged + response.text
     assert "Traceback" not in logged
 
 
@@ -89,12 +89,12 @@ def test_a_node_whose_secret_is_missing_fails_with_its_name(
     assert AWAY in done["error"]
     assert "uses" in done["error"]
     assert CANARY not in done["error"]
-    answer = service.http.post(
+    response = service.http.post(
         "/api/nodes/execute",
         json={"workflowId": "w", "nodeId": "n", "nodeType": "addField", "node": USES},
     )
-    assert answer.status_code == 200
-    assert (answer.json()["success"], answer.json()["error"]) == (False, AWAY)
+    assert response.status_code == 200
+    assert (response.json()["success"], response.json()["error"]) == (False, AWAY)
 
 
 def test_each_retry_reads_the_secret_again(service: RunningService, blocks: Blocks):
@@ -107,9 +107,9 @@ def test_each_retry_reads_the_secret_again(service: RunningService, blocks: Bloc
 
 def test_a_missing_block_does_not_prevent_submission(service: RunningService, blocks: Blocks):
     service.save(document(USES, node("end"), flow=("uses -> end",)))
-    answer = service.submit(callbackUrl="http://127.0.0.1:9/callback")
-    assert answer.status_code == 200
-    done = service.ended(answer.json()["executionId"])
+    response = service.submit(callbackUrl="http://127.0.0.1:9/callback")
+    assert response.status_code == 200
+    done = service.ended(response.json()["executionId"])
     assert AWAY in done["error"]
     assert blocks.asked == 1  # only by the node
 
@@ -117,14 +117,14 @@ def test_a_missing_block_does_not_prevent_submission(service: RunningService, bl
 def test_a_preview_without_the_prefect_server_fails_with_the_reason(tmp_path: Path):
     away = f"http://127.0.0.1:{free_port()}/api"
     with RunningService(tmp_path, prefect_api_url=away) as service:
-        answer = service.http.post(
+        response = service.http.post(
             "/api/nodes/execute",
             json={"workflowId": "w", "nodeId": "n", "nodeType": "output", "node": {}},
         )
     prepare_prefect(None, tmp_path)
-    assert answer.status_code == 200
-    assert answer.json()["success"] is False
-    assert "the Prefect server (PREFECT_API_URL) cannot be reached" in answer.json()["error"]
+    assert response.status_code == 200
+    assert response.json()["success"] is False
+    assert "the Prefect server (PREFECT_API_URL) cannot be reached" in response.json()["error"]
 
 
 async def test_a_silent_server_is_abandoned_after_the_timeout(

@@ -102,13 +102,13 @@ def prefect_files(service: RunningService) -> list[Path]:
 
 
 def spellings(secret: str) -> list[bytes]:
-    told = [secret, json.dumps(secret)[1:-1], quote(secret), quote(secret, safe=""), secret[:9]]
-    told += [base64.b64encode(f"{user}:{secret}".encode()).decode()[8:24] for user in ("", "u")]
-    told += [base64.b64encode(secret.encode()).decode()[:12], secret.upper(), secret[-9:]]
-    told += [secret.encode().hex()[:24], secret.encode().hex().upper()[:24]]
+    forms = [secret, json.dumps(secret)[1:-1], quote(secret), quote(secret, safe=""), secret[:9]]
+    forms += [base64.b64encode(f"{user}:{secret}".encode()).decode()[8:24] for user in ("", "u")]
+    forms += [base64.b64encode(secret.encode()).decode()[:12], secret.upper(), secret[-9:]]
+    forms += [secret.encode().hex()[:24], secret.encode().hex().upper()[:24]]
     first, rest = base64.encodebytes(b"x" * MIDST + secret.encode()).decode().splitlines()
-    told += [first[-6:], rest[:12]]
-    return [text.encode() for text in told]
+    forms += [first[-6:], rest[:12]]
+    return [text.encode() for text in forms]
 
 
 TYPES = NodeTypes({**NODE_HANDLERS, **PROBES, "leak": handle_leak}, NODE_CONFIGS)

@@ -21,8 +21,8 @@ KEY = "sk-proj-4f9a8c7e6d5b3a2918"
 
 async def refuse_and_echo(request: Request) -> Response:
     """Return 401 and the key, as some servers do for a wrong key."""
-    said = f"Incorrect key in '{request.headers['authorization']}'; it was {KEY[:12]}…"
-    return Response.of({"error": {"message": said}}, 401)
+    message = f"Incorrect key in '{request.headers['authorization']}'; it was {KEY[:12]}…"
+    return Response.of({"error": {"message": message}}, 401)
 
 
 @pytest.mark.usefixtures("restored_logging")

@@ -92,9 +92,9 @@ def test_a_single_node_alone_has_the_same_limit(limited: RunningService):
         "nodeType": "give",
         "node": {"config": {"gift": "10 MB"}},
     }
-    answer = limited.http.post("/api/nodes/execute", json=body).json()
-    assert answer["success"] is False
-    assert "MAX_NODE_RESULT_BYTES" in answer["error"]
+    response = limited.http.post("/api/nodes/execute", json=body).json()
+    assert response["success"] is False
+    assert "MAX_NODE_RESULT_BYTES" in response["error"]
 
 
 def test_many_small_results_are_too_much_for_an_execution(limited: RunningService):

@@ -229,10 +229,10 @@ def test_a_preview_of_a_subworkflow_call_describes_the_call(service: RunningServ
         "node": call(subworkflowInputs={"name": "{{ who }}"}),
         "inputData": {"who": "Ada"},
     }
-    answer = service.http.post("/api/nodes/execute", json=body).json()
-    assert answer["success"] is True
+    response = service.http.post("/api/nodes/execute", json=body).json()
+    assert response["success"] is True
     said = {"workflowId": "child", "inputs": {"name": "Ada"}}
-    assert answer["output"]["park"] == {"call": said}
+    assert response["output"]["park"] == {"call": said}
     assert service.rows("SELECT * FROM workflow_executions") == []
 
 
@@ -346,8 +346,8 @@ def test_only_workflows_of_the_same_organization_can_be_called(
 
 def test_the_rows_of_unsaved_documents_cannot_be_called(service: RunningService) -> None:
     graph = document(call(workflow_id="orchestrator-inline"))
-    answer = service.http.post("/api/workflows/execute", json={"graph": graph}).json()
-    error = service.ended(answer["executionId"])["error"]
+    response = service.http.post("/api/workflows/execute", json={"graph": graph}).json()
+    error = service.ended(response["executionId"])["error"]
     assert "Workflow 'orchestrator-inline' not found" in error
 
 

@@ -99,11 +99,11 @@ def test_invalid_expressions_are_reported_with_the_other_problems(shared_service
         node("c", "llm", prompt="{{ ok }} {{ a + b }}"),
         flow=("a -> b",),
     )
-    answer = shared_service.submit(shared_service.save(drawn))
+    response = shared_service.submit(shared_service.save(drawn))
 
-    assert answer.status_code == 422
-    told = [(e["code"], e["nodeId"], e["pointer"]) for e in answer.json()["errors"]]
-    assert sorted(told) == [
+    assert response.status_code == 422
+    problems = [(e["code"], e["nodeId"], e["pointer"]) for e in response.json()["errors"]]
+    assert sorted(problems) == [
         ("invalid_config", "b", "/nodes/1/config/httpMethod"),
         ("invalid_template", "b", "/nodes/1/config/httpBody/deep/1/a~1b"),
         ("invalid_template", "b", "/nodes/1/config/httpBody/deep/1/a~1b"),
@@ -111,7 +111,7 @@ def test_invalid_expressions_are_reported_with_the_other_problems(shared_service
         ("invalid_template", "b", "/nodes/1/config/httpUrl"),
         ("invalid_template", "c", "/nodes/2/config/prompt"),
     ]
-    detail = answer.json()["detail"]
+    detail = response.json()["detail"]
     assert "node 'b' (http): 'httpUrl'" in detail
     assert "'{{ id | uper }}' at character 10: unknown filter 'uper'" in detail
     assert "'httpBody.deep.1.a/b'" in detail
@@ -121,9 +121,9 @@ def test_invalid_expressions_are_reported_with_the_other_problems(shared_service
 def test_a_pointer_is_of_the_spelling_that_was_sent(shared_service: RunningService):
     data = {"label": "Add", "fieldName": "x", "fieldValue": {"y": "{{ f(1) }}"}}
     drawn = {"nodes": [{"id": "n", "type": "addField", "data": data}], "edges": []}
-    answer = shared_service.submit(shared_service.save(drawn))
+    response = shared_service.submit(shared_service.save(drawn))
 
-    (error,) = answer.json()["errors"]
+    (error,) = response.json()["errors"]
     assert (error["code"], error["pointer"]) == (
         "invalid_template",
         "/nodes/0/data/fieldValue/y",
@@ -162,9 +162,9 @@ def test_a_previewed_node_returns_the_same(
 ):
     shared_service.save(document(node("n")))
     body = {"workflowId": "w", "nodeId": "n", "nodeType": "addField", "inputData": {"a": "b"}}
-    answer = shared_service.http.post(
+    response = shared_service.http.post(
         "/api/nodes/execute", json={**body, "node": add("n", value)}
     ).json()
 
-    assert answer["success"] is False
-    assert expected in answer["error"]
+    assert response["success"] is False
+    assert expected in response["error"]

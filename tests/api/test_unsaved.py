@@ -25,17 +25,17 @@ def run(service: RunningService, graph: object, key: str | None = None, **body: 
 
 
 def listed(service: RunningService, path: str = "/api/workflows", **filters: str) -> list[Any]:
-    answer = service.http.get(path, params=filters)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["workflows" if path == "/api/workflows" else "executions"]
+    response = service.http.get(path, params=filters)
+    assert response.status_code == 200, response.text
+    return response.json()["workflows" if path == "/api/workflows" else "executions"]
 
 
 def test_a_document_runs_unsaved(service: RunningService) -> None:
     before = listed(service)
-    answer = run(service, line(3), inputs={"a": 1}, workflowName="A try")
-    body = answer.json()
-    assert answer.status_code == 200
-    assert answer.headers["location"] == f"/api/executions/{body['executionId']}"
+    response = run(service, line(3), inputs={"a": 1}, workflowName="A try")
+    body = response.json()
+    assert response.status_code == 200
+    assert response.headers["location"] == f"/api/executions/{body['executionId']}"
     assert (body["workflowId"], body["workflowName"]) == ("orchestrator-inline", "A try")
     done = service.ended(body["executionId"])
     assert (done["status"], done["finalOutput"]) == ("completed", {"a": 1, "f0": 0})
@@ -53,9 +53,9 @@ def test_an_invalid_document_is_rejected_with_pointers_into_the_body(
 ) -> None:
     before = row_counts(service)
     errors = problem_of(run(service, FLOW))["errors"]
-    told = {(error["code"], error["pointer"]) for error in errors}
-    assert ("dangling_connection", "/graph/edges/0") in told
-    assert ("invalid_config", "/graph/nodes/0/data/httpUrl") in told
+    found = {(error["code"], error["pointer"]) for error in errors}
+    assert ("dangling_connection", "/graph/edges/0") in found
+    assert ("invalid_config", "/graph/nodes/0/data/httpUrl") in found
     assert problem_of(run(service, {}))["errors"][0]["pointer"] == "/graph"
     refused = problem_of(run(service, line(2), inputs={"start": 1, "x": 2, "end": 3}))
     assert refused["errors"][0]["pointer"].startswith("/inputs/")
@@ -89,7 +89,7 @@ def test_a_key_is_one_execution_of_one_document(service: RunningService) -> None
 
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(post, range(20)))
-    assert len({answer.json()["executionId"] for answer in answers}) == 1
+    assert len({response.json()["executionId"] for response in answers}) == 1
     swapped = dict(reversed(line(3).items()))
     same = run(service, swapped, "k", inputs={"a": 1})
     assert same.json()["executionId"] == answers[0].json()["executionId"]
@@ -115,9 +115,9 @@ def test_each_organization_has_a_row_of_its_own(tmp_path: Path) -> None:
         assert row_counts(service) == before
         for _ in range(2):
             kept = run(service, line(2)).json()["executionId"]
-            answer = run(service, line(2), organizationId="org-1").json()
-            assert answer["workflowId"] == "orchestrator-inline:org-1"
-            assert service.ended(answer["executionId"])["organizationId"] == "org-1"
+            response = run(service, line(2), organizationId="org-1").json()
+            assert response["workflowId"] == "orchestrator-inline:org-1"
+            assert service.ended(response["executionId"])["organizationId"] == "org-1"
             service.ended(kept)
         rows = service.rows("SELECT id, organizationId FROM workflows WHERE id LIKE 'orch%'")
         assert {tuple(row) for row in rows} == {

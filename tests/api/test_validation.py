@@ -16,9 +16,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 def errors(service: RunningService, **body: Any) -> list[dict[str, str]]:
-    answer = service.http.post("/api/workflows/validate", json=body)
-    assert answer.status_code == 200, answer.text
-    found = answer.json()
+    response = service.http.post("/api/workflows/validate", json=body)
+    assert response.status_code == 200, response.text
+    found = response.json()
     assert set(found) == {"valid", "errors", "warnings"}
     assert found["valid"] == (found["errors"] == [])
     return found["errors"]
@@ -196,9 +196,9 @@ def test_a_workflow_that_can_run_is_valid_and_nothing_is_stored(service: Running
 
 
 def test_an_unknown_workflow_is_a_404(service: RunningService):
-    answer = service.http.post("/api/workflows/validate", json={"workflowId": "nope"})
-    assert answer.status_code == 404
-    assert answer.json()["detail"] == "Workflow 'nope' not found"
+    response = service.http.post("/api/workflows/validate", json={"workflowId": "nope"})
+    assert response.status_code == 404
+    assert response.json()["detail"] == "Workflow 'nope' not found"
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_an_unknown_workflow_is_a_404(service: RunningService):
 def test_a_request_that_names_no_workflow_or_two_is_a_422(
     service: RunningService, body: dict[str, Any], reason: str
 ):
-    answer = service.http.post("/api/workflows/validate", json=body)
-    assert answer.status_code == 422
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert reason in answer.json()["detail"]
+    response = service.http.post("/api/workflows/validate", json=body)
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    assert reason in response.json()["detail"]

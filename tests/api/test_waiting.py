@@ -39,8 +39,8 @@ def test_an_approval_selects_the_branch(
     assert seen["progress"]["percentage"] == 25  # type: ignore[index]
     log = service.logs(execution_id)["ask"]
     assert log["status"] == "waiting"
-    answer = resume(service, execution_id, "ask", approved=approved, data={"by": "Ada"})
-    assert answer.status_code == 200
+    response = resume(service, execution_id, "ask", approved=approved, data={"by": "Ada"})
+    assert response.status_code == 200
     done = service.ended(execution_id)
     assert done["finalOutput"] == {"amount": 12, "by": "Ada"}
     logs = service.logs(execution_id)
@@ -142,8 +142,8 @@ def test_a_waiting_execution_holds_no_slot(tmp_path: Path, gates: Gates) -> None
 def test_a_waiting_execution_is_cancelled_at_once(service: RunningService) -> None:
     execution_id = service.start(document(node("ask", "approval")))
     waiting(service, execution_id)
-    answer = service.http.post(f"/api/executions/{execution_id}/cancel").json()
-    assert (answer["success"], answer["previousStatus"]) == (True, "waiting")
+    response = service.http.post(f"/api/executions/{execution_id}/cancel").json()
+    assert (response["success"], response["previousStatus"]) == (True, "waiting")
     assert service.poll(execution_id)["status"] == "cancelled"
     assert service.logs(execution_id)["ask"]["status"] == "cancelled"
 

@@ -29,10 +29,10 @@ def send(service: RunningService, content_type: str | None, content: bytes, **he
     return service.http.post("/api/webhook/w", content=content, headers={**given, **headers})
 
 
-def refused(service: RunningService, answer: httpx.Response, code: str, said: str) -> None:
-    assert answer.status_code == 422, answer.text
-    assert [error["code"] for error in answer.json()["errors"]] == [code]
-    assert said in answer.json()["detail"]
+def refused(service: RunningService, response: httpx.Response, code: str, said: str) -> None:
+    assert response.status_code == 422, response.text
+    assert [error["code"] for error in response.json()["errors"]] == [code]
+    assert said in response.json()["detail"]
     assert count(service) == 0
 
 
@@ -67,8 +67,8 @@ def test_a_body_is_read_in_the_charset_that_it_names(
 @pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16le", "gb18030"])
 def test_json_is_read_in_the_charset_that_it_names(running: RunningService, charset: str):
     body = json.dumps({"city": "Köln"}, ensure_ascii=False).encode(charset)
-    answer = send(running, f"application/json; charset={charset}", body)
-    assert received(running, answer) == {"city": "Köln"}
+    response = send(running, f"application/json; charset={charset}", body)
+    assert received(running, response) == {"city": "Köln"}
 
 
 def test_each_part_of_a_form_may_name_its_charset(running: RunningService):
@@ -79,8 +79,8 @@ def test_each_part_of_a_form_may_name_its_charset(running: RunningService):
         b'--b\r\nContent-Disposition: form-data; name="c"\r\n'
         b"Content-Transfer-Encoding: base64\r\n\r\n9g==\r\n--b--\r\n"
     )
-    answer = send(running, "multipart/form-data; boundary=b; charset=latin1", parts)
-    assert received(running, answer)["body"] == {"a": "ö", "b": "ö", "c": "ö"}
+    response = send(running, "multipart/form-data; boundary=b; charset=latin1", parts)
+    assert received(running, response)["body"] == {"a": "ö", "b": "ö", "c": "ö"}
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_an_invalid_charset_of_a_part_is_rejected(running: RunningService):
         b'--b\r\nContent-Disposition: form-data; name="a"\r\n'
         b"Content-Type: text/plain; charset=punycode\r\n\r\na\r\n--b--\r\n"
     )
-    answer = send(running, "multipart/form-data; boundary=b", part)
-    refused(running, answer, "unknown_charset", "'punycode'")
-    answer = send(running, FORM, b"_charset_=punycode&a=1")
-    refused(running, answer, "unknown_charset", "'punycode'")
+    response = send(running, "multipart/form-data; boundary=b", part)
+    refused(running, response, "unknown_charset", "'punycode'")
+    response = send(running, FORM, b"_charset_=punycode&a=1")
+    refused(running, response, "unknown_charset", "'punycode'")
 
 
 def test_a_form_field_that_is_not_in_its_charset_is_named(running: RunningService):
@@ -146,10 +146,10 @@ HOSTILE = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_hostile_body_is_rejected(running: RunningService, what: str):
     content_type, body = HOSTILE[what]
-    answer = send(running, content_type, body)
-    assert answer.status_code == 422, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert len(answer.content) < 1_000
+    response = send(running, content_type, body)
+    assert response.status_code == 422, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert len(response.content) < 1_000
     assert count(running) == 0
 
 
@@ -187,11 +187,11 @@ def test_the_limits_of_forms_are_settings(tmp_path: Any):
     with RunningService(tmp_path, max_webhook_form_fields=2) as service:
         service.save(hook())
         assert send(service, FORM, b"a=1&b=2").status_code == 200
-        answer = send(service, FORM, b"a=1&b=2&c=3")
-        assert (answer.status_code, "MAX_WEBHOOK_FORM_FIELDS" in answer.text) == (422, True)
+        response = send(service, FORM, b"a=1&b=2&c=3")
+        assert (response.status_code, "MAX_WEBHOOK_FORM_FIELDS" in response.text) == (422, True)
         files = dict.fromkeys("abc", ("f", b"x"))
-        answer = service.http.post("/api/webhook/w", files=files)
-        assert (answer.status_code, "MAX_WEBHOOK_FORM_FIELDS" in answer.text) == (422, True)
+        response = service.http.post("/api/webhook/w", files=files)
+        assert (response.status_code, "MAX_WEBHOOK_FORM_FIELDS" in response.text) == (422, True)
 
 
 # Content codings
@@ -206,18 +206,18 @@ def test_a_gzip_body_is_unpacked(running: RunningService, coding: str):
 
 @pytest.mark.parametrize("coding", ["", "identity", "none", "utf-8"])
 def test_a_body_that_is_not_coded_is_read(running: RunningService, coding: str):
-    answer = send(running, "application/json", b'{"a": 1}', **{"Content-Encoding": coding})
-    assert received(running, answer) == {"a": 1}
+    response = send(running, "application/json", b'{"a": 1}', **{"Content-Encoding": coding})
+    assert received(running, response) == {"a": 1}
 
 
 @pytest.mark.parametrize("coding", ["br", "deflate", "zstd", "gzip, gzip", "aes128gcm", "x" * 500])
 def test_another_content_coding_is_a_415_that_names_the_known_ones(
     running: RunningService, coding: str
 ):
-    answer = send(running, "application/json", b"{}", **{"Content-Encoding": coding})
-    assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "gzip, identity")
-    assert coding[:80] in answer.json()["detail"]
-    assert "gzip and identity" in answer.json()["detail"]
+    response = send(running, "application/json", b"{}", **{"Content-Encoding": coding})
+    assert (response.status_code, response.headers["accept-encoding"]) == (415, "gzip, identity")
+    assert coding[:80] in response.json()["detail"]
+    assert "gzip and identity" in response.json()["detail"]
     assert count(running) == 0
 
 
@@ -231,16 +231,16 @@ def test_another_content_coding_is_a_415_that_names_the_known_ones(
     ],
 )
 def test_a_broken_gzip_body_is_rejected(running: RunningService, body: bytes, said: str):
-    answer = send(running, "application/json", body, **{"Content-Encoding": "gzip"})
-    refused(running, answer, "invalid_content_encoding", said)
+    response = send(running, "application/json", body, **{"Content-Encoding": "gzip"})
+    refused(running, response, "invalid_content_encoding", said)
 
 
 @pytest.mark.parametrize("members", [1, 10_000])
 def test_a_small_body_does_not_become_a_large_one(running: RunningService, members: int):
     bomb = gzip.compress(b"a" * (200 * MAX_BYTES // members)) * members
     headers = {"Content-Encoding": "gzip"}
-    answer = send(running, "text/plain", bomb, **headers)
-    assert (answer.status_code, "MAX_WEBHOOK_BODY_BYTES" in answer.text) == (413, True)
+    response = send(running, "text/plain", bomb, **headers)
+    assert (response.status_code, "MAX_WEBHOOK_BODY_BYTES" in response.text) == (413, True)
     assert count(running) == 0
 
 
@@ -279,9 +279,9 @@ def test_half_a_surrogate_pair_is_accepted_wherever_a_body_is_json(running: Runn
     json_type = {"Content-Type": "application/json"}
 
     def call(method: str, path: str, text: str) -> httpx.Response:
-        answer = running.http.request(method, path, content=text.encode(), headers=json_type)
-        assert answer.status_code in (200, 201), answer.text
-        return answer
+        response = running.http.request(method, path, content=text.encode(), headers=json_type)
+        assert response.status_code in (200, 201), response.text
+        return response
 
     body = f'{{"workflowId": "w", "inputs": {{"hook": {half}}}}}'
     execution = call("POST", "/api/workflows/execute", body).json()["executionId"]

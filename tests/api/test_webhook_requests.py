@@ -30,9 +30,9 @@ def shown(service: RunningService, execution_id: str) -> Any:
 
 
 def deliver(service: RunningService, **more: Any) -> str:
-    answer = post(service, {"a": 1}, "w?page=2&t=x&t=y", headers=EVENT, **more)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["executionId"]
+    response = post(service, {"a": 1}, "w?page=2&t=x&t=y", headers=EVENT, **more)
+    assert response.status_code == 200, response.text
+    return response.json()["executionId"]
 
 
 @on_both()
@@ -67,8 +67,8 @@ def test_the_request_is_not_part_of_the_payload(service: RunningService):
 
 def test_a_field_of_the_input_has_precedence(service: RunningService):
     service.save(showing("{{ request }}"))
-    answer = post(service, {"request": "mine"}, headers=EVENT)
-    assert shown(service, answer.json()["executionId"]) == "mine"
+    response = post(service, {"request": "mine"}, headers=EVENT)
+    assert shown(service, response.json()["executionId"]) == "mine"
 
 
 def test_a_rerun_has_the_request_too(service: RunningService):
@@ -111,6 +111,6 @@ def test_a_header_that_was_not_sent_is_named(service: RunningService):
 
 def test_a_form_has_a_request_too(service: RunningService):
     service.save(showing("{{ request.headers['content-type'] }}"))
-    answer: httpx.Response = service.http.post("/api/webhook/w", data={"a": "1"})
+    response: httpx.Response = service.http.post("/api/webhook/w", data={"a": "1"})
     form = "application/x-www-form-urlencoded"
-    assert shown(service, answer.json()["executionId"]) == form
+    assert shown(service, response.json()["executionId"]) == form

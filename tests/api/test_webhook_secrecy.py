@@ -53,10 +53,10 @@ def test_every_wrong_address_is_the_404_of_an_unknown_workflow(service: RunningS
     data, path = CASES[case]
     unknown = post(service, {}, path)
     service.save(data)
-    answer = post(service, {}, path)
-    assert (answer.status_code, answer.json()) == (404, unknown.json())
-    assert answer.json()["detail"] == "Workflow 'w' not found"
-    assert set(answer.headers) == set(unknown.headers)
+    response = post(service, {}, path)
+    assert (response.status_code, response.json()) == (404, unknown.json())
+    assert response.json()["detail"] == "Workflow 'w' not found"
+    assert set(response.headers) == set(unknown.headers)
     assert count(service) == 0
 
 
@@ -77,8 +77,8 @@ def test_a_document_that_cannot_run_is_reported_to_senders_with_the_secret(servi
     assert post(service, path="w/t", content=b"{}").status_code == 401
     forged = {**signed(b"{}"), "webhook-signature": "v1,AAAA"}
     assert "httpUrl" not in post(service, path="w/t", content=b"{}", headers=forged).text
-    answer = post(service, path="w/t", content=b"{}", headers=signed(b"{}"))
-    assert (answer.status_code, "'httpUrl' is required" in answer.text) == (422, True)
+    response = post(service, path="w/t", content=b"{}", headers=signed(b"{}"))
+    assert (response.status_code, "'httpUrl' is required" in response.text) == (422, True)
     assert count(service) == 0
 
 

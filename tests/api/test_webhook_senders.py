@@ -40,8 +40,8 @@ def scheme(request: pytest.FixtureRequest, service: RunningService) -> str:
 
 
 def test_a_signed_delivery_is_accepted(service: RunningService, scheme: str):
-    answer = post(service, content=BODY, headers=signature(scheme, BODY))
-    assert received(service, answer) == json.loads(BODY)
+    response = post(service, content=BODY, headers=signature(scheme, BODY))
+    assert received(service, response) == json.loads(BODY)
 
 
 def test_the_examples_of_the_senders_fit():
@@ -77,9 +77,9 @@ def test_a_bad_signature_starts_nothing(service: RunningService, scheme: str, ch
         }
     if change == "standard":
         headers = {"webhook-id": "a", "webhook-timestamp": "1", "webhook-signature": "v1,a"}
-    answer = post(service, content=body, headers=headers)
-    assert answer.status_code == 401, answer.text
-    assert SECRETS[scheme] not in answer.text
+    response = post(service, content=body, headers=headers)
+    assert response.status_code == 401, response.text
+    assert SECRETS[scheme] not in response.text
     assert count(service) == 0
 
 
@@ -87,17 +87,17 @@ def test_a_bad_signature_starts_nothing(service: RunningService, scheme: str, ch
 def test_a_signature_of_another_time_is_rejected_if_the_time_is_signed(
     service: RunningService, scheme: str, age: int
 ):
-    answer = post(service, content=BODY, headers=signature(scheme, BODY, age=age))
-    assert answer.status_code == (200 if scheme == "github" else 401)
-    assert scheme == "github" or "five minutes" in answer.json()["detail"]
+    response = post(service, content=BODY, headers=signature(scheme, BODY, age=age))
+    assert response.status_code == (200 if scheme == "github" else 401)
+    assert scheme == "github" or "five minutes" in response.json()["detail"]
 
 
 def test_a_repeated_delivery_is_the_same_execution(service: RunningService, scheme: str):
     def deliver(body: bytes, age: int, delivery: str) -> str:
         headers = signature(scheme, body, age=age, delivery=delivery)
-        answer = post(service, content=body, headers=headers)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["executionId"]
+        response = post(service, content=body, headers=headers)
+        assert response.status_code == 200, response.text
+        return response.json()["executionId"]
 
     first = deliver(BODY, 0, "d-1")
     assert deliver(BODY, 5, "d-1") == first
@@ -133,5 +133,5 @@ def test_a_config_that_cannot_check_signatures_is_rejected(
     service: RunningService, config: dict[str, Any], said: str
 ):
     service.save(hook(**config))
-    answer = service.submit()
-    assert (answer.status_code, said in answer.json()["detail"]) == (422, True), answer.text
+    response = service.submit()
+    assert (response.status_code, said in response.json()["detail"]) == (422, True), response.text

@@ -23,8 +23,8 @@ def running(service: RunningService) -> RunningService:
 
 
 def test_a_signed_delivery_is_taken(running: RunningService):
-    answer = post(running, content=BODY, headers=signed(BODY))
-    assert received(running, answer) == {"paid": "ö"}
+    response = post(running, content=BODY, headers=signed(BODY))
+    assert received(running, response) == {"paid": "ö"}
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def test_a_secret_of_the_service_may_be_named(tmp_path: Path, monkeypatch: pytes
     with RunningService(tmp_path) as service:
         for name in ("GONE", "NO_KEY"):
             service.save(hook(webhookSecret=f"{{{{ secrets.{name} }}}}"))
-            said = "it cannot be verified; see the log of the service"
-            refused(service, BODY, signed(BODY), said)
+            reason = "it cannot be verified; see the log of the service"
+            refused(service, BODY, signed(BODY), reason)
 
         for text in ("{{ secrets.HOOK | lower }}", "{{ input.x }}", "whsec_{{ secrets.HOOK }}"):
             service.save(hook(webhookSecret=text))
@@ -61,8 +61,8 @@ def test_one_good_signature_among_others_is_enough(running: RunningService):
     other = signed(BODY, secret="b3RoZXI=")["webhook-signature"]
     for others in (f"v1a,abc {good}", f"{other} {good}", f"nonsense v1,é= {good}", f"{good} v1"):
         raw = others.encode("latin-1")
-        answer = post(running, content=BODY, headers={**headers, "webhook-signature": raw})
-        assert answer.status_code == 200, answer.text
+        response = post(running, content=BODY, headers={**headers, "webhook-signature": raw})
+        assert response.status_code == 200, response.text
     assert count(running) == 1
 
 
@@ -81,10 +81,10 @@ def test_one_good_signature_among_others_is_enough(running: RunningService):
     ],
 )
 def test_a_bad_signature_starts_nothing(
-    running: RunningService, change: dict[str, str | None], said: str
+    running: RunningService, change: dict[str, str | None], reason: str
 ):
     headers = {k: v for k, v in {**signed(BODY), **change}.items() if v is not None}
-    refused(running, BODY, headers, said)
+    refused(running, BODY, headers, reason)
 
 
 @pytest.mark.parametrize("age", [5 * MINUTES + 10, -5 * MINUTES - 10])
@@ -106,12 +106,12 @@ def test_another_version_secret_or_body_is_rejected(running: RunningService):
     refused(running, b"\xff", headers, "version v1")
 
 
-def refused(service: RunningService, body: bytes, headers: dict[str, str], said: str) -> None:
-    answer = post(service, content=body, headers=headers)
-    assert answer.status_code == 401, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert any(part in answer.json()["detail"] for part in said.split("|")), answer.text
-    assert SECRET not in answer.text
+def refused(service: RunningService, body: bytes, headers: dict[str, str], reason: str) -> None:
+    response = post(service, content=body, headers=headers)
+    assert response.status_code == 401, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert any(part in response.json()["detail"] for part in reason.split("|")), response.text
+    assert SECRET not in response.text
     assert count(service) == 0
 
 
@@ -137,8 +137,8 @@ def test_thirty_repeats_at_once_are_one_execution(running: RunningService):
     headers = signed(BODY)
     with ThreadPoolExecutor(30) as pool:
         answers = list(pool.map(lambda _: post(running, content=BODY, headers=headers), range(30)))
-    assert {answer.status_code for answer in answers} == {200}
-    assert len({answer.json()["executionId"] for answer in answers}) == 1
+    assert {response.status_code for response in answers} == {200}
+    assert len({response.json()["executionId"] for response in answers}) == 1
     assert count(running) == 1
 
 
@@ -157,8 +157,8 @@ def test_an_id_may_be_longer_than_a_key_of_the_database(service: RunningService)
     service.save(hook())
     ids = [sha512(bytes([i])).hexdigest() * 40 for i in (1, 2, 1)]
     answers = [post(service, {}, headers={"webhook-id": long}) for long in ids]
-    assert {answer.status_code for answer in answers} == {200}
-    first, second, third = (answer.json()["executionId"] for answer in answers)
+    assert {response.status_code for response in answers} == {200}
+    first, second, third = (response.json()["executionId"] for response in answers)
     assert first == third != second
 
 
@@ -189,5 +189,5 @@ def test_a_repeated_delivery_gets_the_same_response(service: RunningService):
     answers = [post(service, content=body, headers=signed(body)) for body in bodies]
     service.save(hook(webhookSecret=SECRET))  # the version at the first delivery runs
     answers.append(post(service, content=bodies[0], headers=signed(bodies[0])))
-    assert [answer.json() for answer in answers] == [{"n": 1, "seen": 1}] * 3
+    assert [response.json() for response in answers] == [{"n": 1, "seen": 1}] * 3
     assert count(service) == 1

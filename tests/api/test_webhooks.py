@@ -24,10 +24,10 @@ def running(service: RunningService) -> RunningService:
 
 
 def test_a_json_object_is_the_payload_as_it_is(running: RunningService):
-    answer = post(running, {"order": {"id": 7}, "a": None}, params={"q": "1"})
-    assert set(answer.json()) == {"success", "executionId"}
-    assert answer.json()["success"] is True
-    assert received(running, answer) == {"order": {"id": 7}, "a": None}
+    response = post(running, {"order": {"id": 7}, "a": None}, params={"q": "1"})
+    assert set(response.json()) == {"success", "executionId"}
+    assert response.json()["success"] is True
+    assert received(running, response) == {"order": {"id": 7}, "a": None}
     (row,) = running.rows("SELECT triggerType, inputs FROM workflow_executions")
     assert row["triggerType"] == "webhook"
     assert json.loads(row["inputs"]) == {"hook": {"order": {"id": 7}, "a": None}}
@@ -35,16 +35,18 @@ def test_a_json_object_is_the_payload_as_it_is(running: RunningService):
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_every_method_is_a_delivery(running: RunningService, method: str):
-    answer = running.http.request(method, "/api/webhook/w?a=1&b=x&b=y&c=", headers={"X-Some": "x"})
-    got = received(running, answer)
+    response = running.http.request(
+        method, "/api/webhook/w?a=1&b=x&b=y&c=", headers={"X-Some": "x"}
+    )
+    got = received(running, response)
     assert (got["body"], got["method"]) == (None, method)
     assert got["query"] == {"a": "1", "b": ["x", "y"], "c": ""}
     assert got["headers"]["user-agent"].startswith("python-httpx")
 
 
 def test_head_is_a_delivery_without_a_response_body(running: RunningService):
-    answer = running.http.head("/api/webhook/w")
-    assert (answer.status_code, answer.content) == (200, b"")
+    response = running.http.head("/api/webhook/w")
+    assert (response.status_code, response.content) == (200, b"")
     assert count(running) == 1
 
 
@@ -80,20 +82,20 @@ def test_bodies_by_content_type(
     running: RunningService, content_type: str | None, content: bytes, expected: Any
 ):
     headers = {} if content_type is None else {"Content-Type": content_type}
-    answer = running.http.post("/api/webhook/w", content=content, headers=headers)
-    got = received(running, answer)
+    response = running.http.post("/api/webhook/w", content=content, headers=headers)
+    got = received(running, response)
     if "form" in str(content_type):
         expected = {"a": "1", "b": ["x", "ö"], "c": ""}
     assert (got if expected == {"a": 1} else got["body"]) == expected
 
 
 def test_a_form_with_parts_keeps_its_files(running: RunningService):
-    answer = running.http.post(
+    response = running.http.post(
         "/api/webhook/w",
         data={"name": "Ada", "tag": ["x", "y"]},
         files={"cv": ("cv.bin", b"\xff\x00", "application/octet-stream")},
     )
-    assert received(running, answer)["body"] == {
+    assert received(running, response)["body"] == {
         "name": "Ada",
         "tag": ["x", "y"],
         "cv": {
@@ -119,10 +121,10 @@ def test_credentials_of_a_delivery_are_not_stored(running: RunningService):
         "X-GitLab-Token": "s3cret",
         "X-Telegram-Bot-Api-Secret-Token": "s3cret",
     }
-    answer = running.http.post(
+    response = running.http.post(
         "/api/webhook/w", headers={**secrets, "X-Event": "paid", "Content-Type": "text/plain"}
     )
-    assert received(running, answer)["headers"]["x-event"] == "paid"
+    assert received(running, response)["headers"]["x-event"] == "paid"
     everything = [tuple(row) for row in running.rows("SELECT * FROM workflow_executions")]
     everything += [tuple(row) for row in running.rows("SELECT * FROM execution_logs")]
     assert "s3cret" not in str(everything)
@@ -145,13 +147,13 @@ def test_credentials_of_a_delivery_are_not_stored(running: RunningService):
 def test_a_body_that_contradicts_its_headers_starts_no_execution(
     running: RunningService, content_type: str, content: bytes, code: str, said: str
 ):
-    answer = running.http.post(
+    response = running.http.post(
         "/api/webhook/w", content=content, headers={"Content-Type": content_type}
     )
-    assert answer.status_code == 422, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert [error["code"] for error in answer.json()["errors"]] == [code]
-    assert said in answer.json()["detail"]
+    assert response.status_code == 422, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert [error["code"] for error in response.json()["errors"]] == [code]
+    assert said in response.json()["detail"]
     assert count(running) == 0
 
 
@@ -159,10 +161,10 @@ def test_a_body_that_contradicts_its_headers_starts_no_execution(
 
 
 def test_one_mebibyte_is_read(running: RunningService):
-    answer = running.http.post(
+    response = running.http.post(
         "/api/webhook/w", content=b"x" * MAX_BYTES, headers={"Content-Type": "text/plain"}
     )
-    assert len(received(running, answer)["body"]) == MAX_BYTES
+    assert len(received(running, response)["body"]) == MAX_BYTES
 
 
 @pytest.mark.parametrize("size", [MAX_BYTES + 1, 20 * MAX_BYTES])
@@ -172,13 +174,13 @@ def test_a_longer_body_is_cut_off(running: RunningService, size: int, chunked: b
         for start in range(0, size, 65_536):
             yield b"x" * min(65_536, size - start)
 
-    answer = running.http.post("/api/webhook/w", content=pieces() if chunked else b"x" * size)
-    assert answer.status_code == 413
+    response = running.http.post("/api/webhook/w", content=pieces() if chunked else b"x" * size)
+    assert response.status_code == 413
     # A length above the limit of all routes is rejected before the request reaches this route.
-    told = f"The body is longer than {MAX_BYTES} bytes (MAX_WEBHOOK_BODY_BYTES)"
+    detail = f"The body is longer than {MAX_BYTES} bytes (MAX_WEBHOOK_BODY_BYTES)"
     if not chunked and size > 10 * MAX_BYTES:
-        told = f"The body is larger than MAX_REQUEST_BODY_BYTES={10 * MAX_BYTES}"
-    assert answer.json()["detail"] == told
+        detail = f"The body is larger than MAX_REQUEST_BODY_BYTES={10 * MAX_BYTES}"
+    assert response.json()["detail"] == detail
     assert count(running) == 0
 
 
@@ -213,9 +215,9 @@ def test_a_full_queue_is_a_429(tmp_path: Path, gates: Gates):
 
 def test_a_workflow_without_a_webhook_has_no_address(service: RunningService):
     service.save(document(node("start", "trigger"), node("end"), flow=("start -> end",)))
-    answer = post(service, {})
-    assert answer.status_code == 404
-    assert answer.json()["detail"] == "Workflow 'w' not found"
+    response = post(service, {})
+    assert response.status_code == 404
+    assert response.json()["detail"] == "Workflow 'w' not found"
     assert post(service, {}, "nope").json()["detail"] == "Workflow 'nope' not found"
     service.save(
         document(node("start", "trigger"), node("inner", "webhook"), flow=("start -> inner",))
@@ -227,8 +229,8 @@ def test_a_workflow_without_a_webhook_has_no_address(service: RunningService):
 def test_a_token_is_the_last_part_of_the_address(service: RunningService):
     service.save(hook(webhookToken="t0ken ü"))
     answers = [post(service, {}, path) for path in ("w", "w/t0ken", "w/wrong", "w/t0ken ü/")]
-    assert [answer.status_code for answer in answers[:3]] == [404] * 3
-    assert {answer.json()["detail"] for answer in answers[:3]} == {"Workflow 'w' not found"}
+    assert [response.status_code for response in answers[:3]] == [404] * 3
+    assert {response.json()["detail"] for response in answers[:3]} == {"Workflow 'w' not found"}
     assert count(service) == 0
     assert received(service, post(service, {"a": 1}, "w/t0ken ü")) == {"a": 1}
     service.save(hook())
@@ -247,9 +249,9 @@ def test_each_token_fires_its_own_webhook_alone(service: RunningService):
     arrows = [f"{name} -> end-{name}" for name in (*names, "start")]
     service.save(document(*hooks, *ends, *also, flow=tuple(arrows)))
     for path, fired in (("w", "open"), ("w/t1", "one"), ("w/2", "two")):
-        answer = post(service, {"for": fired}, path)
-        assert received(service, answer) == {"for": fired}
-        logs = service.logs(answer.json()["executionId"])
+        response = post(service, {"for": fired}, path)
+        assert received(service, response) == {"for": fired}
+        logs = service.logs(response.json()["executionId"])
         ran = {i for i, log in logs.items() if log["status"] == "completed"}
         assert ran == {fired, f"end-{fired}", "value"}
 
@@ -258,9 +260,9 @@ def test_document_errors_are_reported_only_at_the_right_address(service: Running
     broken = [node("hook", "webhook", webhookToken="t"), node("http", "http")]
     service.save(document(*broken, flow=("hook -> http",)))
     assert post(service, {}, "w/other").status_code == 404
-    answer = post(service, {}, "w/t")
-    assert answer.status_code == 422
-    assert "'httpUrl' is required" in answer.json()["detail"]
+    response = post(service, {}, "w/t")
+    assert response.status_code == 422
+    assert "'httpUrl' is required" in response.json()["detail"]
     assert count(service) == 0
 
 
@@ -278,10 +280,10 @@ def test_an_unusable_secret_or_token_is_rejected(
     service: RunningService, config: dict[str, Any], said: str
 ):
     service.save(hook(**config))
-    answer = service.submit()
-    assert answer.status_code == 422
-    assert said in answer.json()["detail"]
-    assert "not base64!" not in answer.text
+    response = service.submit()
+    assert response.status_code == 422
+    assert said in response.json()["detail"]
+    assert "not base64!" not in response.text
     assert post(service, {}).status_code == 404  # the response does not contain the reason
     assert count(service) == 0
 

@@ -59,10 +59,10 @@ def test_a_workflow_is_made_read_and_run_as_it_was_sent(
 
 def test_a_draft_is_saved_and_its_problems_are_returned(service: RunningService) -> None:
     drawn = document(node("a", "nope"), flow=("a -> gone",))
-    answer = create(service, id="draft", data=drawn)
-    assert answer.status_code == 201
-    assert answer.json()["valid"] is False
-    told = {(error["code"], error["pointer"]) for error in answer.json()["errors"]}
+    response = create(service, id="draft", data=drawn)
+    assert response.status_code == 201
+    assert response.json()["valid"] is False
+    told = {(error["code"], error["pointer"]) for error in response.json()["errors"]}
     assert ("dangling_connection", "/data/connections/0") in told
     assert ("unknown_node_type", "/data/nodes/0/type") in told
     assert put(service, "draft", data={}).json()["valid"] is False
@@ -121,9 +121,9 @@ def test_reserved_names_cannot_be_workflow_ids(
     shared_service: RunningService, method: str, name: str
 ) -> None:
     body = {"name": "n", "data": {}}
-    answer = shared_service.http.request(method, f"{WORKFLOWS}/{name}", json=body)
-    problem_of(answer, 405)
-    assert answer.headers["allow"] == "POST"
+    response = shared_service.http.request(method, f"{WORKFLOWS}/{name}", json=body)
+    problem_of(response, 405)
+    assert response.headers["allow"] == "POST"
 
 
 def test_an_id_is_given_once(service: RunningService) -> None:
@@ -146,9 +146,9 @@ def test_only_a_change_creates_a_version(service: RunningService) -> None:
     tag = create(service, id="w").headers["etag"]
     tags = [tag]
     for i in range(50):  # many in one millisecond
-        answer = put(service, "w", tags[-1], name=f"Name {i}")
-        assert answer.status_code == 200, answer.text
-        tags.append(answer.headers["etag"])
+        response = put(service, "w", tags[-1], name=f"Name {i}")
+        assert response.status_code == 200, response.text
+        tags.append(response.headers["etag"])
     assert tags == sorted(set(tags))
     assert put(service, "w", tags[-1], name="Name 49").headers["etag"] == tags[-1]
     assert put(service, "w", name="Name 49", data=line(3)).headers["etag"] > tags[-1]
@@ -179,8 +179,8 @@ def test_of_many_who_change_one_version_at_once_one_does(service: RunningService
     tag = create(service, id="w").headers["etag"]
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda i: put(service, "w", tag, name=f"Name {i}"), range(20)))
-    assert sorted(answer.status_code for answer in answers) == [200] + [412] * 19
-    (won,) = (answer.json() for answer in answers if answer.status_code == 200)
+    assert sorted(response.status_code for response in answers) == [200] + [412] * 19
+    (won,) = (response.json() for response in answers if response.status_code == 200)
     assert service.http.get(f"{WORKFLOWS}/w").json()["name"] == won["name"]
 
 
@@ -188,9 +188,9 @@ def test_an_unchanged_version_is_a_304(service: RunningService) -> None:
     tag = create(service, id="w").headers["etag"]
     path = f"{WORKFLOWS}/w"
     for known in (tag, f"W/{tag}", f'"x", {tag}', "*"):
-        answer = service.http.get(path, headers={"If-None-Match": known})
-        assert (answer.status_code, answer.content) == (304, b"")
-        assert answer.headers["etag"] == tag
+        response = service.http.get(path, headers={"If-None-Match": known})
+        assert (response.status_code, response.content) == (304, b"")
+        assert response.headers["etag"] == tag
     assert service.http.get(path, headers={"If-None-Match": '"x"'}).status_code == 200
 
 
@@ -245,11 +245,11 @@ def test_a_required_column_of_the_main_project_is_reported(tmp_path: Path) -> No
     )
     other.close()
     with RunningService(tmp_path) as service:
-        for answer in (
+        for response in (
             create(service),
             service.http.post(f"{WORKFLOWS}/execute", json={"graph": line(2)}),
         ):
-            assert "workflows.owner" in problem_of(answer, 503)["detail"]
+            assert "workflows.owner" in problem_of(response, 503)["detail"]
 
 
 # Lists

@@ -53,8 +53,8 @@ def test_a_client_is_notified_of_a_deleted_execution(
         assert messages_until_end(client)[-1] == last.data
         gates.open("gate")
         rest = list(several)
-        mine = [event.data for event in rest if event.data["executionId"] == execution_id]
-        assert mine == [last.data]  # once, after any number of sweeps
+        of_deleted = [event.data for event in rest if event.data["executionId"] == execution_id]
+        assert of_deleted == [last.data]  # once, after any number of sweeps
         assert rest[-1].type == "execution_complete"
 
 
@@ -169,12 +169,12 @@ def test_log_pages_after_a_number_complete_a_copy(service: RunningService, gates
     known, differences = 0, 0
     while True:
         status = service.poll(execution_id)["status"]
-        answer = service.http.get(path, params={"afterSeq": known}).json()
-        assert answer["nextSeq"] >= known
-        assert all(known < log["seq"] <= answer["nextSeq"] for log in answer["logs"])
-        copy |= {log["nodeId"]: log for log in answer["logs"]}
-        differences += len(answer["logs"])
-        known = answer["nextSeq"]
+        response = service.http.get(path, params={"afterSeq": known}).json()
+        assert response["nextSeq"] >= known
+        assert all(known < log["seq"] <= response["nextSeq"] for log in response["logs"])
+        copy |= {log["nodeId"]: log for log in response["logs"]}
+        differences += len(response["logs"])
+        known = response["nextSeq"]
         whole = service.http.get(path).json()
         if whole["nextSeq"] == known:
             assert copy == {log["nodeId"]: log for log in whole["logs"]}

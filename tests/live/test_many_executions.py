@@ -11,7 +11,7 @@ GATED = document(node("gate", "gate"), node("end"), flow=("gate -> end",))
 
 
 def test_other_organizations_see_no_data(service: RunningService, gates: Gates) -> None:
-    mine = service.start(GATED, organizationId="a")
+    own = service.start(GATED, organizationId="a")
     other = service.start(GATED, organizationId="b")
     gates.wait_for("gate")
     with (
@@ -21,19 +21,19 @@ def test_other_organizations_see_no_data(service: RunningService, gates: Gates) 
         websocket(service) as client,
     ):
         subscribe(client, organizationId="a")
-        assert next(events).data["executionId"] == receive(client)["executionId"] == mine
+        assert next(events).data["executionId"] == receive(client)["executionId"] == own
         assert next(others).data["executionId"] == other
-        assert {next(every).data["executionId"] for _ in range(2)} == {mine, other}
+        assert {next(every).data["executionId"] for _ in range(2)} == {own, other}
         nobody = service.start(GATED)
         gates.open("gate")
-        for execution_id in (mine, other, nobody):
+        for execution_id in (own, other, nobody):
             service.ended(execution_id)
         marks = [service.run(GATED, organizationId=i)["executionId"] for i in "ab"]
         seen = until_ended(events, marks[0])
-        assert {e.data["executionId"] for e in seen} == {mine, marks[0]}
+        assert {e.data["executionId"] for e in seen} == {own, marks[0]}
         assert {e.data["executionId"] for e in until_ended(others, marks[1])} == {other, marks[1]}
         all_seen = until_ended(every, marks[1])
-        assert {e.data["executionId"] for e in all_seen} == {mine, other, nobody, *marks}
+        assert {e.data["executionId"] for e in all_seen} == {own, other, nobody, *marks}
         assert [int(e.id or 0) for e in all_seen] == sorted({e.data["position"] for e in all_seen})
         over_there = [receive(client) for _ in seen]
         assert over_there == [event.data for event in seen]
@@ -43,7 +43,7 @@ def test_other_organizations_see_no_data(service: RunningService, gates: Gates) 
         assert [receive(client) for _ in over_there[4:]] == over_there[4:]
         assert exchange(client, type="ping") == {"type": "pong"}
         # The id of an execution with another organization yields no events.
-        elsewhere = service.http.get(f"/api/events?executionIds={mine}&organizationId=b")
+        elsewhere = service.http.get(f"/api/events?executionIds={own}&organizationId=b")
         assert elsewhere.status_code == 404
 
 

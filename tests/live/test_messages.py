@@ -121,11 +121,11 @@ def test_the_framing_and_the_headers(shared_service: RunningService, gates: Gate
     awkward = {"text": "one\ntwo\r\nthree\r\u2028\u2029\u0085 ключ 🎉\n\nid: 9\n\ndata: x"}
     done = shared_service.run(WAY, inputs=awkward)
     path = f"{shared_service.url}/api/executions/{done['executionId']}/stream"
-    with httpx.stream("GET", path, params={"afterSeq": 0}) as answer:
-        text = answer.read().decode("utf-8")
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    assert answer.headers["cache-control"] == "no-cache"
-    assert answer.headers["x-accel-buffering"] == "no"
+    with httpx.stream("GET", path, params={"afterSeq": 0}) as response:
+        text = response.read().decode("utf-8")
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.headers["cache-control"] == "no-cache"
+    assert response.headers["x-accel-buffering"] == "no"
     first, *frames, rest = text.split("\n\n")
     assert first == "retry: 2000"
     assert rest == ""

@@ -62,9 +62,9 @@ def run_again(service: RunningService) -> str:
     )
     failed = service.run(graph)
     assert failed["status"] == "failed"
-    answer = service.http.post(f"/api/executions/{failed['executionId']}/rerun", json={})
-    assert answer.status_code == 200, answer.text
-    done = service.ended(answer.json()["executionId"])
+    response = service.http.post(f"/api/executions/{failed['executionId']}/rerun", json={})
+    assert response.status_code == 200, response.text
+    done = service.ended(response.json()["executionId"])
     assert done["status"] == "completed"
     assert service.logs(done["executionId"])["add"]["reusedFrom"] == failed["executionId"]
     return done["executionId"]
@@ -98,18 +98,18 @@ def test_a_client_that_was_cut_off_after_any_event_gets_exactly_the_rest(
             subscribe(client, executionId=execution_id, afterSeq=known)
             assert messages_until_end(client) == [event.data for event in events[known:]]
     for options in ({"last": last}, {"lastEventId": last}, {"afterSeq": last}):
-        answer = service.http.get(
+        response = service.http.get(
             path,
             headers={"Last-Event-ID": str(options.pop("last"))} if "last" in options else {},
             params=options,
         )
-        assert (answer.status_code, answer.content) == (204, b"")
-    answer = service.http.get(
+        assert (response.status_code, response.content) == (204, b"")
+    response = service.http.get(
         "/api/events",
         params={"executionIds": execution_id},
         headers={"Last-Event-ID": str(positions[-1])},
     )
-    assert (answer.status_code, answer.content) == (204, b"")
+    assert (response.status_code, response.content) == (204, b"")
 
 
 def test_the_events_of_a_busy_execution(shared_service: RunningService, gates: Gates) -> None:
@@ -197,10 +197,10 @@ def test_a_foreign_last_event_id_is_ignored(
     execution_id = shared_service.run(line(2))["executionId"]
     path = f"/api/executions/{execution_id}/stream"
     headers = [(b"Last-Event-ID", header.encode())]
-    answer = shared_service.http.get(path, headers=headers)
-    assert answer.status_code == 200
-    assert answer.text.count("data: ") == 1
-    assert '"snapshot":true' in answer.text.replace(" ", "")
+    response = shared_service.http.get(path, headers=headers)
+    assert response.status_code == 200
+    assert response.text.count("data: ") == 1
+    assert '"snapshot":true' in response.text.replace(" ", "")
     both = shared_service.http.get(path, headers=headers, params={"lastEventId": 3})
     assert "id: 4\n" in both.text
     assert "id: 3\n" not in both.text
@@ -244,10 +244,10 @@ def test_a_deleted_number_results_in_a_snapshot(
     ],
 )
 def test_an_unknown_execution_is_a_404(shared_service: RunningService, path: str) -> None:
-    answer = shared_service.http.get(path)
-    assert answer.status_code == 404
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert "'nope'" in answer.json()["detail"]
+    response = shared_service.http.get(path)
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "'nope'" in response.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -263,6 +263,6 @@ def test_an_unknown_execution_is_a_404(shared_service: RunningService, path: str
 def test_an_invalid_query_is_rejected(
     shared_service: RunningService, path: str, named: str
 ) -> None:
-    answer = shared_service.http.get(path)
-    assert answer.status_code == 422
-    assert named in answer.text
+    response = shared_service.http.get(path)
+    assert response.status_code == 422
+    assert named in response.text

@@ -44,13 +44,13 @@ def wide() -> dict[str, Any]:
 
 def lines_of(client: socket.socket) -> Iterator[str]:
     """Yield the lines of a chunked response."""
-    with client.makefile("rb") as answer:
-        while answer.readline().strip():  # the headers
+    with client.makefile("rb") as response:
+        while response.readline().strip():  # the headers
             pass
         body = b""
-        while size := int(answer.readline(), 16):
-            body += answer.read(size)
-            assert answer.readline() == b"\r\n"
+        while size := int(response.readline(), 16):
+            body += response.read(size)
+            assert response.readline() == b"\r\n"
     yield from body.decode("utf-8").split("\n")
 
 

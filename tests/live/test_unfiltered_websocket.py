@@ -26,9 +26,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 def start(service: RunningService, workflow_id: str) -> str:
     with caller(service, "admin") as client:
-        answer = client.post("/api/workflows/execute", json={"workflowId": workflow_id})
-    assert answer.status_code == 200
-    return answer.json()["executionId"]
+        response = client.post("/api/workflows/execute", json={"workflowId": workflow_id})
+    assert response.status_code == 200
+    return response.json()["executionId"]
 
 
 def test_without_keys_a_client_receives_every_execution(service: RunningService):
@@ -71,12 +71,12 @@ def test_a_key_receives_the_executions_it_may_access(
 
 
 def test_a_token_receives_its_one_execution(guarded: RunningService):
-    mine = start(guarded, "A")
-    token = token_for(guarded, mine)
+    own = start(guarded, "A")
+    token = token_for(guarded, own)
     with socket_of(guarded) as client:
         exchange(client, type="auth", token=token)
         start(guarded, "A")
-        assert {message["executionId"] for message in messages_until_end(client)} == {mine}
+        assert {message["executionId"] for message in messages_until_end(client)} == {own}
         assert exchange(client, type="ping") == {"type": "pong"}
 
 

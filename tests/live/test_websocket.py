@@ -57,9 +57,9 @@ def test_an_error_gets_a_response_and_the_connection_stays_open(
     sent, why = MISTAKES[mistake]
     with websocket(shared_service) as client:
         client.send(sent)
-        answer = receive(client)
-        assert answer["type"] == "error"
-        assert why in answer["detail"]
+        response = receive(client)
+        assert response["type"] == "error"
+        assert why in response["detail"]
         assert exchange(client, type="ping") == {"type": "pong"}
 
 
@@ -67,8 +67,8 @@ def test_the_error_of_a_subscription_names_the_subscription(
     shared_service: RunningService,
 ) -> None:
     with websocket(shared_service) as client:
-        answer = exchange(client, type="subscribe", executionId="nope")
-        assert answer["executionId"] == "nope"
+        response = exchange(client, type="subscribe", executionId="nope")
+        assert response["executionId"] == "nope"
 
 
 def test_a_message_that_is_too_big_ends_the_connection(shared_service: RunningService) -> None:
@@ -89,13 +89,13 @@ def test_one_connection_follows_many(shared_service: RunningService, gates: Gate
             wait_until(lambda: receive(client)["currentNodeId"] == "gate")
         subscribe(client, executionId=ids[0])  # again: it replaces the first subscription
         assert receive(client)["snapshot"] is True
-        answer = exchange(client, type="unsubscribe", executionId=ids[1])
-        assert answer == {"type": "unsubscribed", "executionId": ids[1]}
+        response = exchange(client, type="unsubscribe", executionId=ids[1])
+        assert response == {"type": "unsubscribed", "executionId": ids[1]}
         gates.open("gate")
         messages = [message for _ in range(4) for message in messages_until_end(client)]
         for execution_id in (ids[0], *ids[2:]):
-            mine = [m["seq"] for m in messages if m["executionId"] == execution_id]
-            assert mine == list(range(mine[0], shared_service.ended(execution_id)["seq"] + 1))
+            numbers = [m["seq"] for m in messages if m["executionId"] == execution_id]
+            assert numbers == list(range(numbers[0], shared_service.ended(execution_id)["seq"] + 1))
         assert ids[1] not in {message["executionId"] for message in messages}
         assert exchange(client, type="ping") == {"type": "pong"}  # no other message was sent
 
@@ -112,9 +112,9 @@ def test_too_many_subscriptions_are_rejected_and_ended_ones_do_not_count(
             assert len(messages_until_end(client)) == 1
         wait_until(lambda: followers(shared_service) == MAX_SUBSCRIPTIONS - 1)
         subscribe(client, organizationId="the last")
-        answer = exchange(client, type="subscribe", organizationId="one more")
-        assert answer["type"] == "error"
-        assert f"{MAX_SUBSCRIPTIONS} subscriptions" in answer["detail"]
+        response = exchange(client, type="subscribe", organizationId="one more")
+        assert response["type"] == "error"
+        assert f"{MAX_SUBSCRIPTIONS} subscriptions" in response["detail"]
         subscribe(client, organizationId="o1")  # an existing subscription
         exchange(client, type="unsubscribe", organizationId="o2")
         subscribe(client, organizationId="one more")

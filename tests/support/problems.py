@@ -20,11 +20,11 @@ def row_counts(service: RunningService) -> dict[str, int]:
     return {table: service.rows(f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}
 
 
-def problem_of(answer: httpx.Response, status: int = 422) -> dict[str, Any]:
+def problem_of(response: httpx.Response, status: int = 422) -> dict[str, Any]:
     """Return the problem document of a response after checking its required fields."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
     assert {"type", "title", "status", "detail"} <= set(problem)
     assert problem["status"] == status
     assert isinstance(problem["detail"], str)

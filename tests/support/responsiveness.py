@@ -138,9 +138,9 @@ class Bystander:
 
     def _execution(self) -> None:
         body = {"graph": SMALL, "inputs": {"a": "text"}}
-        answer = self._client.post("/api/workflows/execute", json=body)
-        assert answer.status_code == 200, answer.text
-        path = f"/api/executions/{answer.json()['executionId']}"
+        response = self._client.post("/api/workflows/execute", json=body)
+        assert response.status_code == 200, response.text
+        path = f"/api/executions/{response.json()['executionId']}"
         deadline = time.monotonic() + PROBE_TIMEOUT_SECONDS
         while (execution := self._client.get(path).json())["status"] not in ENDED:
             assert time.monotonic() < deadline, "a small execution does not end"

@@ -50,9 +50,9 @@ def sse(
     headers = {} if last is None else {"Last-Event-ID": str(last)}
     params: Any = query
     url = service.url + path
-    with httpx.stream("GET", url, headers=headers, params=params, timeout=TIMEOUT) as answer:
-        assert answer.status_code == 200, answer.read()
-        yield parse(answer.iter_lines())
+    with httpx.stream("GET", url, headers=headers, params=params, timeout=TIMEOUT) as response:
+        assert response.status_code == 200, response.read()
+        yield parse(response.iter_lines())
 
 
 def streamed_events(
