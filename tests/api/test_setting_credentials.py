@@ -83,6 +83,6 @@ def test_a_model_server_that_echoes_the_key_shows_it_nowhere(
 def test_every_credential_of_the_settings_is_masked(
     settings: dict[str, Any], text: str, masked: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(secret_masker, "_known", frozenset[str]())
+    monkeypatch.setattr(secret_masker, "_encodings", frozenset[str]())
     mask_credentials(Settings(_env_file=None, **settings))  # pyright: ignore[reportCallIssue]
     assert secret_masker.mask(f"it is {text}.") == f"it is {masked}."
