@@ -1,4 +1,4 @@
-"""The guard in the running service: its defaults, and the settings on their way to the nodes."""
+"""SSRF guard in a running service: its defaults, and settings that reach the nodes."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from tests.support.ports import free_port
 from tests.support.service import RunningService
 
 
-def test_a_node_cannot_call_the_service_it_runs_in(tmp_path: Path):
+def test_a_node_cannot_call_its_own_service(tmp_path: Path):
     with RunningService(tmp_path, http_allowed_hosts=None) as service:
         drawn = document(node("inside", "http", httpUrl=f"{service.url}/"))
         done = service.run(drawn)
@@ -24,7 +24,7 @@ def test_a_node_cannot_call_the_service_it_runs_in(tmp_path: Path):
     assert done["status"] == "failed"
     assert "ssrf_blocked" in done["error"]
     assert "HTTP_ALLOWED_HOSTS=127.0.0.1:" in done["error"]
-    assert log["attempt"] == 1  # http nodes are tried again, but not for this
+    assert log["attempt"] == 1  # http nodes retry, but not after this error
     assert "ssrf_blocked" in trial["error"]
 
 

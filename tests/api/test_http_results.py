@@ -44,7 +44,7 @@ def test_later_nodes_read_status_and_headers(shared_service: RunningService):
         ("nodes.call.statusCode", "should be nodes.<id>.output or nodes.<id>.result"),
     ],
 )
-def test_a_part_that_is_not_there_is_an_error_that_names_it(
+def test_a_missing_part_is_an_error_that_names_it(
     shared_service: RunningService, name: str, reason: str
 ):
     drawn = document(
@@ -75,7 +75,7 @@ def test_an_error_without_a_response_has_no_status(shared_service: RunningServic
 
 
 @on_both()
-def test_both_are_there_after_a_restart(tmp_path: Path, storage: Storage):
+def test_status_and_headers_are_available_after_a_restart(tmp_path: Path, storage: Storage):
     with RunningService(tmp_path, **storage) as service:
         drawn = document(
             http("good", f"{service.url}/"),

@@ -17,7 +17,7 @@ from tests.support.probe_nodes import PROBE_TYPES, Gates
 from tests.support.problems import problem_of
 from tests.support.service import RunningService, wait_until
 from tests.support.stream_clients import seqs, sse, streamed_events
-from tests.support.tcp_proxy import door_to
+from tests.support.tcp_proxy import tcp_proxy_to
 
 GATED = document(
     node("start", "trigger"),
@@ -63,20 +63,20 @@ def test_a_database_outage_delays_executions_and_loses_nothing(
     tmp_path: Path, storage: Storage, gates: Gates
 ) -> None:
     server = make_url(storage["database_url"])
-    with door_to(server.host or "127.0.0.1", server.port or 5432) as door:
-        proxied = server.set(host="127.0.0.1", port=door.port).render_as_string(hide_password=False)
-        with RunningService(tmp_path, PROBE_TYPES, database_url=proxied) as service:
+    with tcp_proxy_to(server.host or "127.0.0.1", server.port or 5432) as proxy:
+        url = server.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+        with RunningService(tmp_path, PROBE_TYPES, database_url=url) as service:
             execution_id = service.start(GATED)
             gates.wait_for("gate")
             with sse(service, f"/api/executions/{execution_id}/stream") as events:
                 first = next(events)
-                door.shut()
+                proxy.close()
                 gates.open("gate")
                 polled = service.http.get(f"/api/executions/{execution_id}")
                 for answer in (service.submit(), polled):
                     assert "cannot be reached" in problem_of(answer, 503)["detail"]
                     assert answer.headers["retry-after"] == "2"
-                door.open()
+                proxy.open()
                 rest = list(events)
             done = service.ended(execution_id)
             assert (done["status"], done["error"]) == ("completed", None)

@@ -1,10 +1,10 @@
-"""The table of hostile URLs: what people try, and why it must not work."""
+"""Table of hostile URLs, with the reason why the SSRF guard rejects each of them."""
 
 from typing import NamedTuple
 
 
 class Hostile(NamedTuple):
-    """A URL, and the words of the refusal; ``""`` where it is no URL at all."""
+    """A URL, and the reason of its rejection; ``""`` if it is not a valid URL."""
 
     url: str
     why: str
@@ -46,7 +46,7 @@ HOSTILE = [
     Hostile("http://[2001:db8::1]/", RESERVED, "documentation, IPv6"),
     Hostile("http://[3fff::1]/", RESERVED, "documentation, IPv6"),
     Hostile("http://[4000::1]/", RESERVED, "no unicast range yet"),
-    # Where clouds hand out credentials
+    # Addresses at which clouds publish credentials
     Hostile("http://169.254.169.254/latest/meta-data/", METADATA, "AWS, Google, Azure, and others"),
     Hostile("http://169.254.170.2/v2/credentials", METADATA, "AWS, containers"),
     Hostile("http://100.100.100.200/latest/meta-data/", METADATA, "Alibaba"),
@@ -54,7 +54,7 @@ HOSTILE = [
     Hostile("http://192.0.0.192/", METADATA, "Oracle"),
     Hostile("http://[fd00:ec2::254]/", METADATA, "AWS, IPv6"),
     Hostile("http://[fd20:ce::254]/", METADATA, "Google, IPv6"),
-    # Other spellings of an IPv4 address
+    # Other notations of an IPv4 address
     Hostile("http://2130706433/", LOOPBACK, "one decimal number"),
     Hostile("http://017700000001/", LOOPBACK, "one octal number"),
     Hostile("http://0x7f000001/", LOOPBACK, "one hexadecimal number"),
@@ -99,7 +99,7 @@ HOSTILE = [
     Hostile("http://mixed.example/", PRIVATE, "one address of two is private"),
     Hostile("http://mixed-six.example/", PRIVATE, "a public IPv4 and a private IPv6 address"),
     Hostile("http://metadata.google.internal/", METADATA, "Google's name for it"),
-    # What looks like another host
+    # URLs that appear to have another host
     Hostile("http://public.example@127.0.0.1/", LOOPBACK, "the host stands after the @"),
     Hostile("http://public.example:80@127.0.0.1:80/", LOOPBACK, "a port as a password"),
     Hostile("http://public.example%40127.0.0.1/", "", "an escaped @"),

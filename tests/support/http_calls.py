@@ -1,4 +1,4 @@
-"""Calls of the http node, against a real server on loopback."""
+"""Runs the http node with a real server on loopback."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,31 +15,31 @@ OK = Response.of({"ok": True})
 
 async def call(url: str, data: Any = None, **config: Any) -> Any:
     run = current_node_run()
-    settings = replace(run.settings, http_allowed_hosts="127.0.0.1")  # where the servers are
+    settings = replace(run.settings, http_allowed_hosts="127.0.0.1")  # the servers of the tests
     enter_node_run(replace(run, settings=settings))
     node = {"id": "n1", "type": "http", "config": {"httpUrl": url, **config}}
     return await NODE_HANDLERS["http"].fn(node, data)
 
 
-async def sent(data: Any = None, path: str = "/", **config: Any) -> Request:
-    """What the server receives of one call."""
+async def sent_request(data: Any = None, path: str = "/", **config: Any) -> Request:
+    """Return the request that a server receives."""
     async with serve(OK) as server:
         await call(server.url + path, data, **config)
         return server.last
 
 
-async def answer(response: Response, **config: Any) -> Any:
+async def result_for(response: Response, **config: Any) -> Any:
     async with serve(response) as server:
         return await call(server.url, **config)
 
 
-async def failure(response: Response, **config: Any) -> NodeError:
+async def error_for(response: Response, **config: Any) -> NodeError:
     with pytest.raises(NodeError) as raised:
-        await answer(response, **config)
+        await result_for(response, **config)
     return raised.value
 
 
-async def refused(url: str, data: Any = None, **config: Any) -> NodeError:
+async def call_error(url: str, data: Any = None, **config: Any) -> NodeError:
     with pytest.raises(NodeError) as raised:
         await call(url, data, **config)
     return raised.value

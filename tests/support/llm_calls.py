@@ -1,4 +1,4 @@
-"""Calls of the llm node, against a real server on loopback that speaks chat completions."""
+"""Runs the llm node with a real chat completion server on loopback."""
 
 from typing import Any
 
@@ -11,33 +11,33 @@ from tests.support.llm_server import serve_replies
 from tests.support.servers import Handler, Request, Response, ScriptedServer
 
 
-async def ask(
+async def run_llm(
     server: ScriptedServer | str, data: Any = None, key: str | None = "sk-1", **config: Any
 ) -> Any:
-    """Runs the node against a server, or against a base URL."""
+    """Run the node with a server, or with a base URL."""
     url = server if isinstance(server, str) else f"{server.url}/v1"
     enter_node_run(NodeRun(HandlerSettings(openai_api_key=key, openai_base_url=url)))
     node = {"id": "n1", "type": "llm", "config": {"llmPrompt": "Say it", **config}}
     return await NODE_HANDLERS["llm"].fn(node, data)
 
 
-async def reply_to(
+async def llm_result_for(
     replies: str | list[str | Response] | Handler, data: Any = None, **config: Any
 ) -> Any:
     async with serve_replies(replies) as server:
-        return await ask(server, data, **config)
+        return await run_llm(server, data, **config)
 
 
-async def failure_of(
+async def llm_error_for(
     replies: str | list[str | Response] | Handler, data: Any = None, **config: Any
 ) -> NodeError:
     with pytest.raises(NodeError) as raised:
-        await reply_to(replies, data, **config)
+        await llm_result_for(replies, data, **config)
     return raised.value
 
 
-async def sent(data: Any = None, **config: Any) -> Request:
-    """What the model server receives of one call."""
+async def sent_request(data: Any = None, **config: Any) -> Request:
+    """Return the request that the model server receives."""
     async with serve_replies("ok") as server:
-        await ask(server, data, **config)
+        await run_llm(server, data, **config)
         return server.last

@@ -1,4 +1,4 @@
-"""A server on loopback that speaks chat completions, with the replies that a test gives it."""
+"""A chat completion server on loopback with scripted replies."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ def completion(
     finish_reason: str = "stop",
     tokens: tuple[int, int] = (7, 3),
 ) -> Response:
-    """A chat completion with one choice; ``tokens`` are those of the prompt and of the reply."""
+    """Return a completion with one choice; ``tokens`` are the counts of prompt and reply."""
     return Response.of(
         {
             "id": "chatcmpl-1",
@@ -40,12 +40,12 @@ def completion(
 
 
 BREAK = object()
-"""In place of a piece: the connection is lost here."""
+"""A part at which the connection is lost."""
 DONE = b"data: [DONE]\n\n"
 
 
 def chunk(content: Any = None, finish_reason: str | None = None, **more: Any) -> dict[str, Any]:
-    """One chunk of a streamed completion; ``more`` stands beside its choices."""
+    """Return one chunk of a streamed completion; ``more`` contains further fields."""
     delta = {} if content is None else {"content": content}
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
     return {
@@ -61,9 +61,9 @@ def chunk(content: Any = None, finish_reason: str | None = None, **more: Any) ->
 def streamed(
     *parts: Any, finish_reason: str | None = "stop", tokens: tuple[int, int] | None = (7, 3)
 ) -> Response:
-    """A completion in chunks, as OpenAI sends it.
+    """Return a completion in chunks, in the form of OpenAI.
 
-    A part is a text, a whole chunk, ``BREAK``, or an ``asyncio.Event`` that is waited for.
+    A part is a string, a whole chunk, ``BREAK``, or an ``asyncio.Event`` to wait for.
     """
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -92,7 +92,7 @@ def _event(value: Any) -> bytes:
 
 
 def messages_of(request: Request) -> list[dict[str, str]]:
-    """The conversation that a request carried."""
+    """Return the messages of a request."""
     return request.json["messages"]
 
 
@@ -100,13 +100,13 @@ def messages_of(request: Request) -> list[dict[str, str]]:
 async def serve_replies(
     replies: str | list[str | Response] | Handler,
 ) -> AsyncGenerator[ScriptedServer]:
-    """A running server: one reply for all calls, one after the other, or a function's answers."""
-    answer: Handler | Response | list[Response]
+    """Run a server: one reply for all requests, one reply each, or the responses of a function."""
+    responses: Handler | Response | list[Response]
     if isinstance(replies, str):
-        answer = completion(replies)
+        responses = completion(replies)
     elif callable(replies):
-        answer = replies
+        responses = replies
     else:
-        answer = [completion(reply) if isinstance(reply, str) else reply for reply in replies]
-    async with serve(answer) as server:
+        responses = [completion(reply) if isinstance(reply, str) else reply for reply in replies]
+    async with serve(responses) as server:
         yield server

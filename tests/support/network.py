@@ -1,4 +1,4 @@
-"""What the guard's tests put in place of the network: names, and connections that lead nowhere."""
+"""Simulated network for tests of the SSRF guard: names, and connections that always fail."""
 
 import asyncio
 import socket
@@ -16,26 +16,26 @@ PUBLIC_SIX = "2606:2800:21f:cb07:6820:80da:af6b:8b2c"
 
 
 class Network:
-    """The names that resolve, who asked for them, and where connections were to be made."""
+    """Simulated names, with a record of resolved names and of connection attempts."""
 
     def __init__(self, names: dict[str, Sequence[Sequence[str]]]) -> None:
-        self._answers = {name: list(answers) for name, answers in names.items()}
-        self.asked: list[str] = []
+        self._results = {name: list(results) for name, results in names.items()}
+        self.resolved: list[str] = []
         self.connected: list[str] = []
 
     def resolve(self, host: Any, port: Any, *args: int) -> Any:
-        """As ``socket.getaddrinfo``. A name's answers come in turn; the last one stays."""
-        self.asked.append(host)
-        answers = self._answers.get(host.rstrip(".").lower())
-        if answers is None:
-            # Spellings of addresses are the system's own matter, and need no name server.
+        """Replace ``socket.getaddrinfo``: return the results of a name in order, then the last."""
+        self.resolved.append(host)
+        results = self._results.get(host.rstrip(".").lower())
+        if results is None:
+            # The system parses literal addresses without a name server.
             family, kind, protocol, flags = (*args, 0, 0, 0, 0)[:4]
             return _getaddrinfo(host, port, family, kind, protocol, flags | socket.AI_NUMERICHOST)
-        found = answers.pop(0) if len(answers) > 1 else answers[0]
+        found = results.pop(0) if len(results) > 1 else results[0]
         return [entry for address in found for entry in _getaddrinfo(address, port, *args)]
 
     async def connect(self, remote_host: str, *_args: Any, **_kwargs: Any) -> Any:
-        """As ``anyio.connect_tcp``, with which all connections of httpx2 begin."""
+        """Replace ``anyio.connect_tcp``, with which httpx2 connects."""
         self.connected.append(remote_host)
         raise ConnectionRefusedError
 
@@ -45,31 +45,31 @@ _getaddrinfo = socket.getaddrinfo
 
 @contextmanager
 def no_network(**names: Sequence[Sequence[str]]) -> Iterator[Network]:
-    """Names resolve as given, in Python's spelling (``_`` for ``.``); no connection is made."""
+    """Simulate names, with ``_`` instead of ``.``, and reject all connections."""
     with resolving(**names) as network, patch("anyio.connect_tcp", network.connect):
         yield network
 
 
 @contextmanager
 def resolving(**names: Sequence[Sequence[str]]) -> Iterator[Network]:
-    """Names resolve as given; connections are real."""
-    network = Network({name.replace("_", "."): answers for name, answers in names.items()})
+    """Simulate names, with real connections."""
+    network = Network({name.replace("_", "."): results for name, results in names.items()})
     with patch("socket.getaddrinfo", network.resolve):
         yield network
 
 
 async def get(url: str, **settings: Any) -> Any:
-    """What an ``http`` node gives for ``url`` with the service's own defaults, or with settings."""
+    """Return the result of an ``http`` node for ``url``, with default settings or these."""
 
-    async def run() -> Any:  # in a context of its own
+    async def run() -> Any:  # in a separate context
         enter_node_run(NodeRun(HandlerSettings(**settings)))
         return await NODE_HANDLERS["http"].fn({"type": "http", "config": {"httpUrl": url}}, None)
 
     return await asyncio.create_task(run())
 
 
-async def refusal(url: str, **settings: Any) -> NodeError:
-    """The error with which a call fails."""
+async def get_error(url: str, **settings: Any) -> NodeError:
+    """Return the error of a call."""
     try:
         result = await get(url, **settings)
     except NodeError as error:

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that answers as a test tells it to and remembers what it was sent."""
+"""An HTTP server on loopback with scripted responses, which records its requests."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client sent; header names are in lower case."""
+    """A recorded request; header names are in lower case."""
 
     method: str
     target: str
@@ -22,7 +22,7 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The target without its query, as it was written."""
+        """The target without its query, not decoded."""
         return urlsplit(self.target).path
 
     @property
@@ -38,37 +38,37 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What the server answers."""
+    """A response of the server."""
 
     status: int = 200
     body: bytes | str = b""
     headers: dict[str, str] = field(default_factory=dict[str, str])
     pause: float = 0
-    """Seconds before each byte of the body; 0 sends it in one piece."""
+    """Delay before each byte of the body, in seconds; 0 sends it in one piece."""
     pieces: "Callable[[], AsyncIterator[bytes]] | None" = None
-    """The body as it comes, chunked; where it raises ``ConnectionError`` the connection breaks."""
+    """The body in chunks; the connection breaks if it raises ``ConnectionError``."""
 
     @classmethod
     def of(cls, value: Any, status: int = 200, **headers: str) -> "Response":
-        """A JSON answer; header names are written with underscores."""
+        """Return a JSON response; underscores in header names mean dashes."""
         named = {name.replace("_", "-"): text for name, text in headers.items()}
         return cls(status, json.dumps(value), {"Content-Type": "application/json", **named})
 
 
 Handler = Callable[[Request], Awaitable[Response | None]]
-"""Answers a request; ``None`` closes the connection without an answer."""
+"""Returns the response to a request; ``None`` closes the connection without a response."""
 
 
 @dataclass(slots=True)
 class ScriptedServer:
-    """The server's address, and the requests so far."""
+    """The port of a running server, and its requests."""
 
     port: int
     requests: list[Request] = field(default_factory=list[Request])
 
     @property
     def url(self) -> str:
-        """The server's origin, without a slash at the end."""
+        """The origin of the server, without a final slash."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -78,21 +78,21 @@ class ScriptedServer:
 
 
 @asynccontextmanager
-async def serve(answer: Handler | Response | list[Response]) -> AsyncGenerator[ScriptedServer]:
-    """A running server: one answer for all requests, one after the other, or a function's.
+async def serve(responses: Handler | Response | list[Response]) -> AsyncGenerator[ScriptedServer]:
+    """Run a server: one response for all requests, one response each, or those of a function.
 
-    What goes wrong in the server itself, such as a request too many, fails the test at its end.
+    An error in the server itself, for example an unexpected request, fails the test at its end.
     """
-    script = iter(cast("list[Response]", answer)) if isinstance(answer, list) else None
+    script = iter(cast("list[Response]", responses)) if isinstance(responses, list) else None
     failures: list[Exception] = []
     connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def respond(request: Request) -> Response | None:
         if script is not None:
-            return next(script, Response(500, "the test gave no answer for this request"))
-        if isinstance(answer, Response):
-            return answer
-        return await cast("Handler", answer)(request)
+            return next(script, Response(500, "the test has no response for this request"))
+        if isinstance(responses, Response):
+            return responses
+        return await cast("Handler", responses)(request)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -102,8 +102,8 @@ async def serve(answer: Handler | Response | list[Response]) -> AsyncGenerator[S
             if response is not None:
                 await _write(writer, request, response)
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # a client may go away at any moment
-        except Exception as error:  # noqa: BLE001 - raised again where the test sees it
+            pass  # a client may disconnect at any time
+        except Exception as error:  # noqa: BLE001 - raised again at the end of the test
             failures.append(error)
         writer.close()
 
@@ -121,18 +121,18 @@ async def serve(answer: Handler | Response | list[Response]) -> AsyncGenerator[S
             task.cancel()
             writer.transport.abort()
         await asyncio.gather(*connections, return_exceptions=True)
-        await asyncio.sleep(0)  # the turn of the loop in which the transports let go
+        await asyncio.sleep(0)  # the transports close in this iteration of the loop
         if failures:
             raise failures[0]
 
 
 @contextmanager
-def serving(answer: Handler) -> Iterator[str]:
-    """Run a server in a thread with a loop of its own; yield its address."""
+def serving(handler: Handler) -> Iterator[str]:
+    """Run a server in a thread with a separate loop; yield its URL."""
     ready, stop, address = threading.Event(), threading.Event(), [""]
 
     async def run() -> None:
-        async with serve(answer) as server:
+        async with serve(handler) as server:
             address[0] = server.url
             ready.set()
             await asyncio.to_thread(stop.wait)
@@ -148,7 +148,7 @@ def serving(answer: Handler) -> Iterator[str]:
 
 
 async def never(_request: Request) -> Response:
-    """A handler that never answers."""
+    """Wait forever: a handler that never responds."""
     await asyncio.Event().wait()
     raise AssertionError
 
@@ -160,8 +160,8 @@ async def _read(reader: asyncio.StreamReader) -> Request:
     headers: dict[str, str] = {}
     for row in rest:
         name, _, value = row.partition(":")
-        known = headers.get(name.lower())
-        headers[name.lower()] = f"{known}, {value.strip()}" if known else value.strip()
+        previous = headers.get(name.lower())
+        headers[name.lower()] = f"{previous}, {value.strip()}" if previous else value.strip()
     body = await reader.readexactly(int(headers.get("content-length", "0")))
     return Request(method, target, headers, body)
 
@@ -175,8 +175,8 @@ async def _write(writer: asyncio.StreamWriter, request: Request, response: Respo
     headers = {"Content-Length": str(len(body)), "Connection": "close", **response.headers}
     if response.status == HTTPStatus.NO_CONTENT:
         headers.pop("Content-Length")
-    known = response.status in set(HTTPStatus)
-    phrase = HTTPStatus(response.status).phrase if known else ""
+    is_standard = response.status in set(HTTPStatus)
+    phrase = HTTPStatus(response.status).phrase if is_standard else ""
     head = f"HTTP/1.1 {response.status} {phrase}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     writer.write(head.encode() + b"\r\n")

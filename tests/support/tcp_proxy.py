@@ -1,4 +1,4 @@
-"""A way to a server that can be shut: connections break, and new ones are refused."""
+"""TCP proxy that can be closed: connections break, and new ones are rejected."""
 
 import asyncio
 import threading
@@ -8,73 +8,75 @@ from contextlib import contextmanager, suppress
 from tests.support.ports import free_port
 
 
-class AuthMiddleware:
-    """An address on loopback that leads to another one for as long as it is open."""
+class TcpProxy:
+    """Forwards connections on loopback to another address while it is open."""
 
     def __init__(self, host: str, port: int) -> None:
         self.port = free_port()
-        self._behind = (host, port)
+        self._target = (host, port)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="door", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="tcp-proxy", daemon=True
+        )
         self._server: asyncio.Server | None = None
-        self._through: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
-        """Lets connections through, from now on."""
+        """Accept connections from now on."""
         asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(10)
 
-    def shut(self) -> None:
-        """Breaks those that are there, and refuses new ones."""
-        asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(10)
+    def close(self) -> None:
+        """Break the current connections, and reject new ones."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
 
     async def _open(self) -> None:
-        self._server = await asyncio.start_server(self._pass, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
 
-    async def _shut(self) -> None:
+    async def _close(self) -> None:
         if self._server is not None:
             self._server.close()
-        for task in self._through:
+        for task in self._connections:
             task.cancel()
-        await asyncio.gather(*self._through, return_exceptions=True)
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._through.add(task)
-        task.add_done_callback(self._through.discard)
-        inside, outside = await asyncio.open_connection(*self._behind)
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        target_reader, target_writer = await asyncio.open_connection(*self._target)
         try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(_copy(reader, outside))
-                both.create_task(_copy(inside, writer))
+            async with asyncio.TaskGroup() as directions:
+                directions.create_task(_copy(reader, target_writer))
+                directions.create_task(_copy(target_reader, writer))
         except asyncio.CancelledError:
             pass
         finally:
             writer.transport.abort()
-            outside.transport.abort()
+            target_writer.transport.abort()
 
     def start(self) -> None:
-        """From now on it can be opened."""
+        """Start the thread of the proxy."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Shuts it for good."""
-        self.shut()
+        """Close the proxy and stop its thread."""
+        self.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
 
 
 @contextmanager
-def door_to(host: str, port: int) -> Iterator[AuthMiddleware]:
-    """One that is open at first; it is there while the block runs."""
-    door = AuthMiddleware(host, port)
-    door.start()
+def tcp_proxy_to(host: str, port: int) -> Iterator[TcpProxy]:
+    """Run an open proxy for the duration of the block."""
+    proxy = TcpProxy(host, port)
+    proxy.start()
     try:
-        door.open()
-        yield door
+        proxy.open()
+        yield proxy
     finally:
-        door.stop()
+        proxy.stop()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -71,7 +71,7 @@ def test_an_invalid_byte_is_an_error_or_the_replacement_character(label: str):
 @given(st.sampled_from(WEB_CHARSETS), st.binary(max_size=40))
 def test_bytes_become_text_that_a_database_stores_or_are_rejected(name: str, data: bytes):
     replaced = known(name).decode(data, "replace")
-    replaced.encode()  # no half of a surrogate pair
+    replaced.encode()  # raises for half of a surrogate pair
     try:
         assert known(name).decode(data) == replaced
     except UnicodeDecodeError:
@@ -80,7 +80,7 @@ def test_bytes_become_text_that_a_database_stores_or_are_rejected(name: str, dat
 
 @thorough
 @given(st.sampled_from(["utf-8", "utf-16le", "gb18030"]), st.text(max_size=40))
-def test_text_comes_back_from_an_encoding_of_all_characters(name: str, text: str):
+def test_all_characters_survive_encoding_and_decoding(name: str, text: str):
     data = b"".join(codecs.iterencode([text], name))
     if not data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         assert known(name).decode(data) == text
@@ -92,7 +92,7 @@ def test_a_sequence_across_two_pieces_is_one_character():
     assert known("gb18030").decode(text.encode("gb18030")) == text
 
 
-def test_decoding_stops_when_its_caller_is_gone():
+def test_decoding_stops_when_its_caller_is_cancelled():
     stopped = threading.Event()
     stopped.set()
 

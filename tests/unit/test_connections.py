@@ -1,4 +1,4 @@
-"""Which of a host's addresses is connected to, and what becomes of the others."""
+"""Connections to a host with several addresses: order, delay and cancellation."""
 
 import asyncio
 
@@ -17,7 +17,9 @@ class Stream:
         self.closed = True
 
 
-async def test_an_address_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch):
+async def test_an_unresponsive_address_does_not_delay_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+):
     monkeypatch.setattr(transport, "CONNECTION_ATTEMPT_DELAY_SECONDS", 0.0)
     timeout_park: list[str] = []
 
@@ -34,7 +36,7 @@ async def test_an_address_that_does_not_answer_holds_nobody_up(monkeypatch: pyte
     assert timeout_park == ["dead"]
 
 
-async def test_the_next_address_waits_while_the_first_may_still_answer():
+async def test_the_next_address_is_tried_after_a_delay():
     tried: list[str] = []
 
     async def connect(address: str) -> Stream:
@@ -45,7 +47,7 @@ async def test_the_next_address_waits_while_the_first_may_still_answer():
     assert tried == ["first"]
 
 
-async def test_of_two_that_connect_one_is_closed(monkeypatch: pytest.MonkeyPatch):
+async def test_a_surplus_connection_is_closed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(transport, "CONNECTION_ATTEMPT_DELAY_SECONDS", 0.0)
     both, made = asyncio.Barrier(2), list[Stream]()
 
@@ -62,7 +64,7 @@ async def test_of_two_that_connect_one_is_closed(monkeypatch: pytest.MonkeyPatch
     ]
 
 
-async def test_a_call_that_is_cancelled_leaves_no_attempt_behind(monkeypatch: pytest.MonkeyPatch):
+async def test_a_cancelled_call_leaves_no_connection_attempt(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(transport, "CONNECTION_ATTEMPT_DELAY_SECONDS", 0.0)
     both, timeout_park = asyncio.Barrier(3), list[str]()
 
@@ -82,7 +84,7 @@ async def test_a_call_that_is_cancelled_leaves_no_attempt_behind(monkeypatch: py
     assert sorted(timeout_park) == ["a", "b"]
 
 
-async def test_where_none_connects_the_first_one_s_reason_counts():
+async def test_the_error_of_the_first_address_is_raised():
     async def connect(address: str) -> Stream:
         raise ConnectionRefusedError(address)
 

@@ -1,4 +1,4 @@
-"""The guard at work: hostile URLs from the table, redirects, names that change their minds."""
+"""SSRF guard: hostile URLs from the table, redirects, and names that change their address."""
 
 import asyncio
 import socket
@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from tests.support.hostile_urls import HOSTILE, Hostile
-from tests.support.network import PUBLIC, PUBLIC_SIX, get, no_network, refusal, resolving
+from tests.support.network import PUBLIC, PUBLIC_SIX, get, get_error, no_network, resolving
 from tests.support.ports import free_port
 from tests.support.servers import Response, serve
 
@@ -25,7 +25,7 @@ OK = Response.of({"ok": True})
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: ascii(hostile.url))
 async def test_the_table_of_hostile_urls(hostile: Hostile):
     with no_network(**NAMES) as network:
-        error = await refusal(hostile.url)
+        error = await get_error(hostile.url)
     assert network.connected == []
     assert not error.retryable
     if hostile.why:
@@ -40,7 +40,7 @@ async def test_the_table_of_hostile_urls_as_redirects(hostile: Hostile):
     hop = Response(302, headers={"Location": hostile.url.replace("\r\n", "%0d%0a")})
     async with serve(hop) as server:
         with resolving(**NAMES):
-            error = await refusal(server.url, http_allowed_hosts=f"127.0.0.1:{server.port}")
+            error = await get_error(server.url, http_allowed_hosts=f"127.0.0.1:{server.port}")
         assert len(server.requests) == 1
     if hostile.why:
         assert "ssrf_blocked" in str(error)
@@ -53,7 +53,7 @@ async def test_the_table_of_hostile_urls_as_redirects(hostile: Hostile):
 )
 async def test_a_server_on_loopback_is_not_reached(host: str):
     async with serve(OK) as server:
-        error = await refusal(f"http://{host}:{server.port}/")
+        error = await get_error(f"http://{host}:{server.port}/")
         assert server.requests == []
     assert "ssrf_blocked" in str(error)
     assert "a loopback address" in str(error)
@@ -62,27 +62,27 @@ async def test_a_server_on_loopback_is_not_reached(host: str):
 async def test_a_redirect_from_an_open_server_to_a_closed_one_is_not_followed():
     async with serve(OK) as inside:
         async with serve(Response(302, headers={"Location": f"{inside.url}/secret"})) as outside:
-            error = await refusal(outside.url, http_allowed_hosts=f"127.0.0.1:{outside.port}")
+            error = await get_error(outside.url, http_allowed_hosts=f"127.0.0.1:{outside.port}")
             assert len(outside.requests) == 1
         assert inside.requests == []
     assert f"HTTP_ALLOWED_HOSTS=127.0.0.1:{inside.port}" in str(error)
 
 
-async def test_the_address_that_was_checked_is_the_one_that_is_called():
-    """Rebinding: the name is public when it is looked at, and loopback from then on."""
+async def test_the_checked_address_is_called():
+    """DNS rebinding: the name is public when it is checked, and loopback afterwards."""
     with no_network(rebind_example=[[PUBLIC], ["127.0.0.1"]]) as network:
-        error = await refusal("http://rebind.example/")
-    assert network.asked == ["rebind.example"]
+        error = await get_error("http://rebind.example/")
+    assert network.resolved == ["rebind.example"]
     assert network.connected == [PUBLIC]
     assert "refused" in str(error)
 
 
-async def test_a_name_that_turns_private_between_two_requests_is_blocked_then():
+async def test_a_redirect_to_a_name_with_a_new_private_address_is_blocked():
     async with serve(Response(302, headers={"Location": "http://rebind.example/"})) as server:
         with resolving(rebind_example=[["10.0.0.1"]]):
-            error = await refusal(server.url, http_allowed_hosts=f"127.0.0.1:{server.port}")
+            error = await get_error(server.url, http_allowed_hosts=f"127.0.0.1:{server.port}")
     assert "ssrf_blocked" in str(error)
-    assert "10.0.0.1" not in str(error)  # what an inner name server knows stays inside
+    assert "10.0.0.1" not in str(error)  # private addresses are not revealed
 
 
 @pytest.mark.parametrize(
@@ -104,18 +104,18 @@ async def test_a_name_that_turns_private_between_two_requests_is_blocked_then():
 )
 async def test_public_addresses_are_called(url: str, address: str):
     with no_network(**NAMES) as network:
-        error = await refusal(url)
+        error = await get_error(url)
     assert address in network.connected
     assert "refused" in str(error)
     assert error.retryable
 
 
-# What stays as it was
+# Unaffected behavior
 
 
-async def test_the_next_address_is_tried_when_the_first_refuses():
+async def test_the_next_address_is_tried_if_the_first_rejects_the_connection():
     async with serve(OK) as server:
-        # Nothing listens on the second loopback address.
+        # No server uses the second loopback address.
         with resolving(two_example=[["127.0.0.2", "127.0.0.1"]]):
             url = f"http://two.example:{server.port}/"
             result = await get(url, http_allowed_hosts="two.example")
@@ -123,15 +123,15 @@ async def test_the_next_address_is_tried_when_the_first_refuses():
     assert server.last.headers["host"] == f"two.example:{server.port}"
 
 
-async def test_all_addresses_refuse():
+async def test_a_call_fails_if_all_addresses_reject_the_connection():
     with resolving(two_example=[["127.0.0.2", "127.0.0.1"]]):
         url = f"http://two.example:{free_port()}/"
-        error = await refusal(url, http_allowed_hosts="two.example")
+        error = await get_error(url, http_allowed_hosts="two.example")
     assert "the connection was refused" in str(error)
     assert error.retryable
 
 
-async def test_a_certificate_is_asked_for_by_the_name_and_not_by_the_address():
+async def test_the_server_name_of_tls_is_the_host_name():
     greeting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -142,20 +142,20 @@ async def test_a_certificate_is_asked_for_by_the_name_and_not_by_the_address():
     async with server:
         port = server.sockets[0].getsockname()[1]
         with resolving(named_example=[["127.0.0.1"]]):
-            await refusal(f"https://named.example:{port}/", http_allowed_hosts="named.example")
-    assert b"named.example" in greeting.result()  # SNI, in the clear
+            await get_error(f"https://named.example:{port}/", http_allowed_hosts="named.example")
+    assert b"named.example" in greeting.result()  # SNI is not encrypted
 
 
-async def test_a_name_that_does_not_resolve_is_not_called_blocked(monkeypatch: pytest.MonkeyPatch):
+async def test_an_unresolvable_name_is_not_reported_as_blocked(monkeypatch: pytest.MonkeyPatch):
     def unknown(*_args: object, **_kwargs: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
     monkeypatch.setattr("socket.getaddrinfo", unknown)
-    error = await refusal("http://nowhere.example/")
+    error = await get_error("http://nowhere.example/")
     assert "the host name cannot be resolved" in str(error)
     assert error.retryable
 
 
-async def test_a_name_that_no_resolver_takes_does_not_resolve():
-    error = await refusal(f"http://{'a' * 64}.example/")
+async def test_an_invalid_name_is_reported_as_unresolvable():
+    error = await get_error(f"http://{'a' * 64}.example/")
     assert "the host name cannot be resolved" in str(error)

@@ -1,4 +1,4 @@
-"""The http node's requests: forms, an empty body, and headers that a workflow may not set."""
+"""Requests of the http node: forms, an empty body, and forbidden headers."""
 
 from base64 import b64encode
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from engine.document import Node
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tasks.registry import DEFAULT
-from tests.support.http_calls import OK, call, refused, sent
+from tests.support.http_calls import OK, call, call_error, sent_request
 from tests.support.servers import Response, serve
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -17,7 +17,7 @@ MULTIPART = {"Content-Type": "multipart/form-data"}
 
 async def test_an_object_is_sent_as_a_form_if_its_content_type_is_that_of_one():
     body = {"grant_type": "client_credentials", "scope": "a b&c"}
-    request = await sent(httpMethod="POST", httpHeaders=FORM, httpBody=body)
+    request = await sent_request(httpMethod="POST", httpHeaders=FORM, httpBody=body)
     assert request.body == b"grant_type=client_credentials&scope=a+b%26c"
     assert request.headers["content-type"] == "application/x-www-form-urlencoded"
 
@@ -40,19 +40,19 @@ async def test_an_object_is_sent_as_a_form_if_its_content_type_is_that_of_one():
 async def test_the_values_of_a_form(body: Any, form: bytes):
     types = {"content-TYPE": " Application/X-WWW-Form-URLencoded ; charset=utf-8"}
     data = {"n": "k", "v": "x & y"}
-    request = await sent(data, httpMethod="POST", httpHeaders=types, httpBody=body)
+    request = await sent_request(data, httpMethod="POST", httpHeaders=types, httpBody=body)
     assert request.body == form
 
 
 async def test_the_input_is_sent_as_a_form_too():
-    request = await sent({"a": "b c"}, httpMethod="POST", httpHeaders=FORM)
+    request = await sent_request({"a": "b c"}, httpMethod="POST", httpHeaders=FORM)
     assert request.body == b"a=b+c"
 
 
 @pytest.mark.parametrize("headers", [FORM, MULTIPART])
 @pytest.mark.parametrize("body", [[1], 5, True])
-async def test_what_has_no_fields_is_no_form(headers: dict[str, str], body: Any):
-    error = await refused(
+async def test_a_value_without_fields_is_rejected_as_a_form(headers: dict[str, str], body: Any):
+    error = await call_error(
         "http://127.0.0.1/", httpMethod="POST", httpHeaders=headers, httpBody=body
     )
     assert "httpBody should be an object or a string for the Content-Type" in str(error)
@@ -67,7 +67,7 @@ async def test_a_form_with_parts_has_fields_and_files():
         "file": {"base64": b64encode(pdf).decode(), "contentType": "application/pdf"},
         "scan": {"encoding": "base64", "data": b64encode(b"x").decode(), "fileName": "s.bin"},
     }
-    request = await sent(httpMethod="POST", httpHeaders=MULTIPART, httpBody=body)
+    request = await sent_request(httpMethod="POST", httpHeaders=MULTIPART, httpBody=body)
     kind, _, boundary = request.headers["content-type"].partition("; boundary=")
     assert kind == "multipart/form-data"
     parts = request.body.split(b"--" + boundary.encode())
@@ -85,14 +85,14 @@ async def test_a_form_with_parts_has_fields_and_files():
 
 async def test_a_boundary_that_is_set_stays():
     headers = {"Content-Type": "multipart/form-data; boundary=abc"}
-    request = await sent(httpMethod="POST", httpHeaders=headers, httpBody={"a": "b"})
+    request = await sent_request(httpMethod="POST", httpHeaders=headers, httpBody={"a": "b"})
     assert request.headers["content-type"] == "multipart/form-data; boundary=abc"
     assert request.body.startswith(b"--abc\r\n")
 
 
 async def test_a_file_that_is_not_base64_is_an_error_that_names_the_field():
     body = {"f": {"base64": "no base64!"}}
-    error = await refused(
+    error = await call_error(
         "http://127.0.0.1/", httpMethod="POST", httpHeaders=MULTIPART, httpBody=body
     )
     assert "field 'f' is not valid base64" in str(error)
@@ -100,7 +100,7 @@ async def test_a_file_that_is_not_base64_is_an_error_that_names_the_field():
 
 @pytest.mark.parametrize("config", [{}, {"httpBody": {"a": 1}}])
 async def test_a_post_without_a_body(config: dict[str, Any]):
-    request = await sent({"a": 1}, httpMethod="POST", httpBodyMode=" None ", **config)
+    request = await sent_request({"a": 1}, httpMethod="POST", httpBodyMode=" None ", **config)
     assert request.body == b""
     assert request.headers["content-length"] == "0"
     assert "content-type" not in request.headers
@@ -118,7 +118,7 @@ ODD = ["X A", "X-Ä", "Tran\u017ffer-Encoding", ":authority", "X-A:", "X-A\r\nHo
 
 @pytest.mark.parametrize("name", [*MANAGED, *ODD])
 @pytest.mark.parametrize("as_table", [False, True])
-def test_a_header_that_no_workflow_may_set_is_refused_at_submission(name: str, as_table: bool):
+def test_a_forbidden_header_is_rejected_at_submission(name: str, as_table: bool):
     headers: Any = [{"key": name, "value": "4"}] if as_table else {name: "4"}
     config = {"httpUrl": "http://x", "httpHeaders": headers}
     problems = DEFAULT.check(Node("n", "http", "N", config))
@@ -128,9 +128,9 @@ def test_a_header_that_no_workflow_may_set_is_refused_at_submission(name: str, a
 
 
 @pytest.mark.parametrize("name", [*MANAGED, *ODD])
-async def test_such_a_name_from_a_template_is_refused_before_anything_is_sent(name: str):
+async def test_a_forbidden_header_of_a_template_is_rejected_before_the_request(name: str):
     async with serve(OK) as server:
-        error = await refused(server.url, {"n": name}, httpHeaders={"{{ n }}": "4"})
+        error = await call_error(server.url, {"n": name}, httpHeaders={"{{ n }}": "4"})
         assert server.requests == []
     assert "httpHeaders" in str(error)
     assert not error.retryable
@@ -139,29 +139,31 @@ async def test_such_a_name_from_a_template_is_refused_before_anything_is_sent(na
 @pytest.mark.parametrize(
     "name", ["Content-Length", "Proxy-Authorization", "Host", "X A", "{{ n }}"]
 )
-def test_such_a_name_does_not_authenticate(name: str):
+def test_a_forbidden_header_cannot_authenticate(name: str):
     auth = {"type": "header", "name": name, "value": "k"}
     problems = DEFAULT.check(Node("n", "http", "N", {"httpUrl": "http://x", "httpAuth": auth}))
     assert [problem.code for problem in problems] == ["invalid_config"]
 
 
 @pytest.mark.parametrize("value", ["a\r\nX: 1", "a\nb", "a\0b", "a\x7fb", "a\x1bb"])
-async def test_a_value_with_a_control_character_is_refused(value: str):
+async def test_a_value_with_a_control_character_is_rejected(value: str):
     config = {"httpUrl": "http://x", "httpHeaders": {"X-A": value}}
     assert DEFAULT.check(Node("n", "http", "N", config))
     async with serve(OK) as server:
         for auth in (None, {"type": "bearer", "token": "{{ v }}"}):
             headers = {} if auth else {"X-A": "b{{ v }}c"}
-            error = await refused(server.url, {"v": value}, httpHeaders=headers, httpAuth=auth)
+            error = await call_error(server.url, {"v": value}, httpHeaders=headers, httpAuth=auth)
             assert "control character" in str(error)
         assert server.requests == []
 
 
-async def test_a_host_of_its_own_needs_a_setting():
+async def test_another_host_header_requires_a_setting():
     async with serve(OK) as server:
         own = {"Host": server.url.removeprefix("http://")}
         await call(server.url, httpHeaders=own)
-        error = await refused(server.url, {"h": "other.example"}, httpHeaders={"hOst": "{{ h }}"})
+        error = await call_error(
+            server.url, {"h": "other.example"}, httpHeaders={"hOst": "{{ h }}"}
+        )
         assert "HTTP_ALLOW_HOST_HEADER=true" in str(error)
         assert not error.retryable
         assert len(server.requests) == 1
@@ -178,7 +180,7 @@ async def test_a_body_is_not_sent_to_another_origin(status: int):
     async with serve(OK) as other:
         moved = Response(status, headers={"Location": f"{other.url}/x"})
         async with serve(moved) as home:
-            error = await refused(home.url, {"a": 1}, httpMethod="POST")
+            error = await call_error(home.url, {"a": 1}, httpMethod="POST")
         assert other.requests == []
     assert f"redirects to another origin, {other.url}/x, and the body is not sent there" in str(
         error
@@ -187,11 +189,11 @@ async def test_a_body_is_not_sent_to_another_origin(status: int):
 
 
 @pytest.mark.parametrize(("method", "status"), [("PUT", 301), ("PATCH", 308), ("DELETE", 307)])
-async def test_that_holds_for_every_method_that_keeps_its_body(method: str, status: int):
+async def test_no_method_sends_its_body_to_another_origin(method: str, status: int):
     async with serve(OK) as other:
         moved = Response(status, headers={"Location": f"{other.url}/x"})
         async with serve(moved) as home:
-            await refused(home.url, httpMethod=method, httpBody={"a": 1})
+            await call_error(home.url, httpMethod=method, httpBody={"a": 1})
         assert other.requests == []
 
 
@@ -232,7 +234,7 @@ async def test_a_redirect_within_the_origin_keeps_body_and_credentials():
         assert server.last.headers["x-api-key"] == "k"
 
 
-async def test_credentials_do_not_come_back_after_a_visit_elsewhere():
+async def test_credentials_are_not_restored_after_a_redirect_to_another_origin():
     async with serve(OK) as home:
         back = Response(302, headers={"Location": f"{home.url}/back"})
         async with serve(back) as other:

@@ -1,4 +1,4 @@
-"""What the handlers' HTTP clients share: one TLS context, addresses, words for failures."""
+"""HTTP clients of handlers: one TLS context, URLs, and descriptions of errors."""
 
 import socket
 import ssl
@@ -26,7 +26,7 @@ def test_the_tls_context_is_made_once():
     assert ssl_context().verify_mode == ssl.CERT_REQUIRED
 
 
-async def test_clients_do_not_read_the_certificates_anew(monkeypatch: pytest.MonkeyPatch):
+async def test_clients_share_the_tls_context(monkeypatch: pytest.MonkeyPatch):
     ssl_context()
 
     def refuse(*_args: object, **_kwargs: object) -> None:
@@ -74,7 +74,7 @@ def test_a_url_is_shown_without_query_and_credentials(url: str, shown: str):
 @pytest.mark.parametrize(
     "url", ["", "x", "//h", "ftp://h", "file:///etc", "http://", "http://a b", "http://h:x/"]
 )
-def test_what_cannot_be_called_is_no_url(url: str):
+def test_a_url_that_is_not_callable_is_rejected(url: str):
     with pytest.raises(ValueError, match=r"^should |^is not a valid URL"):
         parse_url(url)
 
@@ -92,7 +92,7 @@ def _caused(inner: BaseException) -> httpx2.ConnectError:
     [
         (_caused(ConnectionRefusedError()), "the connection was refused"),
         (_caused(socket.gaierror(-2, "…")), "the host name cannot be resolved"),
-        (_caused(ConnectionResetError()), "the connection was closed before the answer came"),
+        (_caused(ConnectionResetError()), "the connection was closed before the response arrived"),
         (_caused(ssl.SSLCertVerificationError()), "the certificate is not trusted"),
         (httpx2.ReadError(""), "read error"),
         (httpx2.ReadError("what happened"), "what happened"),
@@ -100,11 +100,11 @@ def _caused(inner: BaseException) -> httpx2.ConnectError:
         (ExceptionGroup("", [ConnectionRefusedError()]), "the connection was refused"),
     ],
 )
-def test_a_failure_has_a_reason_in_words(error: BaseException, reason: str):
+def test_every_error_has_a_description(error: BaseException, reason: str):
     assert describe_error(error).startswith(reason)
 
 
-def test_errors_that_caused_each_other_come_to_an_end():
+def test_a_cycle_of_causes_is_described():
     first, second = OSError(""), OSError("second")
     first.__cause__, second.__cause__ = second, first
     assert describe_error(first) == "second"

@@ -1,4 +1,4 @@
-"""The http node's responses: packings, encodings, binary data, and odd headers."""
+"""Responses of the http node: content codings, charsets, binary data, and unusual headers."""
 
 import asyncio
 import base64
@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tasks.http.client import MAX_RETRY_AFTER_SECONDS
-from tests.support.http_calls import answer, call, failure, refused
-from tests.support.llm_calls import failure_of
-from tests.support.network import get, refusal
+from tests.support.http_calls import call, call_error, error_for, result_for
+from tests.support.llm_calls import llm_error_for
+from tests.support.network import get, get_error
 from tests.support.servers import Response, serve
 
 PUNYCODE = {"Content-Type": "text/plain; charset=punycode"}
@@ -21,23 +21,23 @@ SLOW = b"a-" + b"b9" * 500_000
 
 
 async def test_a_charset_that_is_not_of_the_web_is_not_used():
-    result = await answer(Response(200, SLOW, PUNYCODE))
+    result = await result_for(Response(200, SLOW, PUNYCODE))
     assert result["outputData"] == {"response": SLOW.decode()}
 
 
 @pytest.mark.parametrize("status", [400, 500])
-async def test_neither_is_it_for_the_message_of_a_failure(status: int):
-    error = await failure(Response(status, SLOW, PUNYCODE))
+async def test_another_charset_is_not_used_for_an_error_message(status: int):
+    error = await error_for(Response(status, SLOW, PUNYCODE))
     assert str(error).endswith(": " + SLOW[:500].decode())
 
 
 @pytest.mark.parametrize("status", [400, 500])
-async def test_nor_for_the_message_of_a_model_server(status: int):
-    error = await failure_of([Response(status, SLOW, PUNYCODE)])
+async def test_another_charset_is_not_used_for_the_message_of_a_model_server(status: int):
+    error = await llm_error_for([Response(status, SLOW, PUNYCODE)])
     assert f"returned {status}: a-b9b9" in str(error)
 
 
-async def test_reading_a_body_ends_at_the_node_s_timeout(monkeypatch: pytest.MonkeyPatch):
+async def test_parsing_a_body_stops_at_the_timeout_of_the_node(monkeypatch: pytest.MonkeyPatch):
     reading = asyncio.Event()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -54,7 +54,7 @@ async def test_reading_a_body_ends_at_the_node_s_timeout(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("tasks.http.node.read_response", endless)
     async with serve(Response(200, b"x" * 100_000)) as server:
-        error = await refused(server.url, timeoutSeconds=0.5)
+        error = await call_error(server.url, timeoutSeconds=0.5)
         assert "no complete response within 0.5 s" in str(error)
         await stopped.wait()
         stopped.clear()
@@ -67,7 +67,7 @@ async def test_reading_a_body_ends_at_the_node_s_timeout(monkeypatch: pytest.Mon
         await stopped.wait()
 
 
-# Packings
+# Content codings
 
 TEXT = b'{"a": "0123456789"}' + b" " * 100_000
 
@@ -107,7 +107,7 @@ def raw(body: bytes) -> bytes:
     ],
 )
 @pytest.mark.parametrize("chunk", [None, 7])
-async def test_a_body_is_read_however_it_is_packed(encoding: str, body: bytes, chunk: int | None):
+async def test_every_form_of_encoded_body_is_decoded(encoding: str, body: bytes, chunk: int | None):
     async def pieces() -> AsyncIterator[bytes]:
         step = chunk or len(body)
         for at in range(0, min(len(body), 700), step):
@@ -117,43 +117,43 @@ async def test_a_body_is_read_however_it_is_packed(encoding: str, body: bytes, c
     response = Response(200, body, {"Content-Encoding": encoding})
     if chunk:
         response = Response(200, b"", {"Content-Encoding": encoding}, pieces=pieces)
-    assert (await answer(response))["outputData"] == {"a": "0123456789"}
+    assert (await result_for(response))["outputData"] == {"a": "0123456789"}
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "deflate, gzip"])
 @pytest.mark.parametrize("missing", [1, 8, 60])
-async def test_a_truncated_body_is_an_error_that_is_retried(encoding: str, missing: int):
+async def test_a_truncated_body_is_a_retryable_error(encoding: str, missing: int):
     body = TEXT + bytes(range(256)) * 10
     packed = zlib.compress(body) if encoding.startswith("deflate") else zipped(body)
     packed = zipped(packed) if "," in encoding else packed
-    error = await failure(Response(200, packed[:-missing], {"Content-Encoding": encoding}))
+    error = await error_for(Response(200, packed[:-missing], {"Content-Encoding": encoding}))
     assert "the response is truncated" in str(error)
     assert error.retryable
 
 
-async def test_a_second_member_that_is_truncated_is_an_error_too():
+async def test_a_truncated_second_member_is_an_error():
     body = zipped(TEXT) + zipped(TEXT)[:-10]
-    error = await failure(Response(200, body, {"Content-Encoding": "gzip"}))
+    error = await error_for(Response(200, body, {"Content-Encoding": "gzip"}))
     assert "the response is truncated" in str(error)
 
 
 async def test_an_empty_body_is_not_truncated():
-    result = await answer(Response(200, b"", {"Content-Encoding": "gzip"}))
+    result = await result_for(Response(200, b"", {"Content-Encoding": "gzip"}))
     assert result["outputData"] == {"response": ""}
 
 
-async def test_a_bomb_between_two_layers_does_not_go_off():
-    # Empty members only: 200 MB of gzip that are nothing, in less than 1 MB.
+async def test_a_decompression_bomb_between_two_codings_is_limited():
+    # Only empty members: 200 MB of gzip that decode to nothing, in less than 1 MB.
     packer = zlib.compressobj(wbits=31)
     empty = gzip.compress(b"", mtime=0) * 50_000
     bomb = b"".join([packer.compress(empty) for _ in range(200)]) + packer.flush()
     response = Response(200, bomb, {"Content-Encoding": "gzip, gzip"})
     async with serve(response) as server:
-        error = await refusal(server.url, http_allowed_hosts="127.0.0.1")
+        error = await get_error(server.url, http_allowed_hosts="127.0.0.1")
     assert "larger than 10485760 bytes (HTTP_MAX_RESPONSE_BYTES)" in str(error)
 
 
-# Encodings and binary data
+# Charsets and binary data
 
 RUSSIAN = "Привет"
 RSS = f'<?xml version="1.0" encoding="windows-1251"?><t>{RUSSIAN}</t>'
@@ -207,7 +207,7 @@ async def test_text_is_read_in_the_encoding_that_is_declared(
     content_type: str, body: bytes, text: str
 ):
     headers = {"Content-Type": content_type} if content_type else {}
-    assert (await answer(Response(200, body, headers)))["outputData"] == {"response": text}
+    assert (await result_for(Response(200, body, headers)))["outputData"] == {"response": text}
 
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
@@ -228,27 +228,27 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
         ("application/x-unknown; a=b", b"\0\1"),
     ],
 )
-async def test_what_is_no_text_comes_as_base64(content_type: str, body: bytes):
+async def test_binary_data_is_returned_as_base64(content_type: str, body: bytes):
     headers = {"Content-Type": content_type} if content_type else {}
-    assert (await answer(Response(200, body, headers)))["outputData"] == {
+    assert (await result_for(Response(200, body, headers)))["outputData"] == {
         "base64": base64.b64encode(body).decode(),
         "contentType": content_type or "application/octet-stream",
         "size": len(body),
     }
 
 
-async def test_text_is_text_if_the_node_says_so():
+async def test_binary_data_is_text_if_the_node_requires_text():
     response = Response(200, b"%PDF-1.4", {"Content-Type": "application/pdf"})
-    result = await answer(response, httpResponseType="text")
+    result = await result_for(response, httpResponseType="text")
     assert result["outputData"] == {"response": "%PDF-1.4"}
 
 
-async def test_a_failure_with_a_binary_body_is_told_by_its_status():
-    error = await failure(Response(404, PNG, {"Content-Type": "image/png"}))
+async def test_an_error_with_a_binary_body_names_the_status_only():
+    error = await error_for(Response(404, PNG, {"Content-Type": "image/png"}))
     assert str(error).endswith("returned 404 Not Found")
 
 
-async def test_json_of_ten_megabytes_is_read():
+async def test_ten_megabytes_of_json_are_parsed():
     rows = [{"id": i, "name": "Zoë", "n": [i, None, 1.5]} for i in range(100_000)]
     body = json.dumps({"rows": rows})
     async with serve(Response(200, body, {"Content-Type": "application/json"})) as server:
@@ -256,7 +256,7 @@ async def test_json_of_ten_megabytes_is_read():
     assert result["outputData"] == {"rows": rows}
 
 
-# Odd headers
+# Unusual headers
 
 ODD_DELAYS = [
     "Thu, 01 Jan 99999999999999999999 00:00:00 GMT",
@@ -267,8 +267,8 @@ ODD_DELAYS = [
 
 
 @pytest.mark.parametrize("value", ODD_DELAYS)
-async def test_a_retry_after_that_is_none_leaves_the_429(value: str):
-    error = await failure(Response(429, "slow down", {"Retry-After": value}))
+async def test_an_invalid_retry_after_is_ignored(value: str):
+    error = await error_for(Response(429, "slow down", {"Retry-After": value}))
     assert "returned 429" in str(error)
     assert (error.retryable, error.retry_after, error.status_code) == (True, None, 429)
 
@@ -277,7 +277,7 @@ async def test_a_retry_after_that_is_none_leaves_the_429(value: str):
     "value", ["999999999", "9" * 18, "Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59"]
 )
 async def test_a_retry_after_in_the_far_future_is_a_delay_that_can_be_added_to_a_date(value: str):
-    error = await failure(Response(429, "", {"Retry-After": value}))
+    error = await error_for(Response(429, "", {"Retry-After": value}))
     assert error.retry_after == MAX_RETRY_AFTER_SECONDS
 
 
@@ -299,5 +299,5 @@ async def test_a_retry_after_in_the_far_future_is_a_delay_that_can_be_added_to_a
     ids=lambda headers: next(iter(headers)),
 )
 async def test_odd_headers_do_not_matter(headers: dict[str, str]):
-    result = await answer(Response(200, "text", headers))
+    result = await result_for(Response(200, "text", headers))
     assert result["outputData"] == {"response": "text"}

@@ -1,4 +1,4 @@
-"""The http node, against a real server on loopback: what it sends."""
+"""Requests of the http node, sent to a real server on loopback."""
 
 import base64
 from typing import Any
@@ -7,14 +7,14 @@ import pytest
 
 from tasks.context import NodeRun, enter_node_run
 from tasks.masking import secret_masker
-from tests.support.http_calls import OK, call, refused, sent
+from tests.support.http_calls import OK, call, call_error, sent_request
 from tests.support.servers import Response, serve
 
 # The request
 
 
 async def test_the_method_is_get_without_a_body_unless_another_is_set():
-    request = await sent({"a": 1})
+    request = await sent_request({"a": 1})
     assert (request.method, request.path, request.body) == ("GET", "/", b"")
     assert "content-type" not in request.headers
 
@@ -22,61 +22,63 @@ async def test_the_method_is_get_without_a_body_unless_another_is_set():
 @pytest.mark.parametrize(
     "method", ["get", "POST", "Put", "PATCH", "DELETE", "HEAD", "OPTIONS", " post "]
 )
-async def test_methods_are_taken_in_any_case(method: str):
-    assert (await sent(httpMethod=method)).method == method.strip().upper()
+async def test_methods_are_accepted_in_any_case(method: str):
+    assert (await sent_request(httpMethod=method)).method == method.strip().upper()
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 @pytest.mark.parametrize("data", [{"a": "é"}, [1], "text", 0, False])
 async def test_writing_methods_send_the_input_as_json_by_default(method: str, data: Any):
-    request = await sent(data, httpMethod=method)
+    request = await sent_request(data, httpMethod=method)
     assert request.json == data
     assert request.headers["content-type"] == "application/json"
 
 
-async def test_there_is_no_body_when_there_is_no_input():
-    request = await sent(None, httpMethod="POST")
+async def test_without_an_input_no_body_is_sent():
+    request = await sent_request(None, httpMethod="POST")
     assert request.body == b""
     assert "content-type" not in request.headers
 
 
 @pytest.mark.parametrize("blank", [None, "", "  "])
-async def test_a_body_that_is_blank_is_not_set(blank: str | None):
-    assert (await sent({"a": 1}, httpMethod="POST", httpBody=blank)).json == {"a": 1}
+async def test_a_blank_body_counts_as_missing(blank: str | None):
+    assert (await sent_request({"a": 1}, httpMethod="POST", httpBody=blank)).json == {"a": 1}
 
 
 async def test_an_object_as_body_is_sent_as_json_with_its_templates_filled():
     body = {"name": "{{ name }}", "tags": ["{{ tag }}!"], "{{ tag }}": 1, "n": None}
-    request = await sent({"name": {"first": "Zoë"}, "tag": "x"}, httpMethod="POST", httpBody=body)
+    request = await sent_request(
+        {"name": {"first": "Zoë"}, "tag": "x"}, httpMethod="POST", httpBody=body
+    )
     assert request.json == {"name": {"first": "Zoë"}, "tags": ["x!"], "x": 1, "n": None}
     assert request.headers["content-type"] == "application/json"
 
 
-async def test_a_text_as_body_is_sent_as_it_is_without_a_content_type():
-    request = await sent({"name": "Zoë"}, httpMethod="POST", httpBody="Hello {{ name }}!")
+async def test_a_string_body_is_sent_unchanged_without_a_content_type():
+    request = await sent_request({"name": "Zoë"}, httpMethod="POST", httpBody="Hello {{ name }}!")
     assert request.body == "Hello Zoë!".encode()
     assert "content-type" not in request.headers
 
 
-async def test_a_text_that_is_json_is_sent_as_it_is_and_called_json():
-    request = await sent({"n": 5}, httpMethod="POST", httpBody='{ "n": {{ n }} }')
+async def test_a_string_body_of_json_is_sent_unchanged_as_json():
+    request = await sent_request({"n": 5}, httpMethod="POST", httpBody='{ "n": {{ n }} }')
     assert request.body == b'{ "n": 5 }'
     assert request.headers["content-type"] == "application/json"
 
 
 async def test_a_content_type_that_is_set_stays():
     headers = {"content-TYPE": "application/x-ndjson"}
-    request = await sent(None, httpMethod="POST", httpBody='{"a":1}', httpHeaders=headers)
+    request = await sent_request(None, httpMethod="POST", httpBody='{"a":1}', httpHeaders=headers)
     assert request.headers["content-type"] == "application/x-ndjson"
 
 
 async def test_a_body_of_one_placeholder_keeps_the_value():
-    request = await sent({"rows": [1, 2]}, httpMethod="POST", httpBody="{{ rows }}")
+    request = await sent_request({"rows": [1, 2]}, httpMethod="POST", httpBody="{{ rows }}")
     assert request.json == [1, 2]
 
 
 async def test_a_body_that_is_set_is_sent_with_any_method():
-    assert (await sent(httpMethod="DELETE", httpBody={"a": 1})).json == {"a": 1}
+    assert (await sent_request(httpMethod="DELETE", httpBody={"a": 1})).json == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -88,15 +90,15 @@ async def test_a_body_that_is_set_is_sent_with_any_method():
     ],
     ids=["object", "table", "text"],
 )
-async def test_headers_come_as_an_object_or_as_a_table(headers: Any):
-    request = await sent({"one": "1 é"}, httpHeaders=headers)
+async def test_headers_are_an_object_or_a_table(headers: Any):
+    request = await sent_request({"one": "1 é"}, httpHeaders=headers)
     assert request.headers["x-one"] == "1 é"
     assert request.headers["x-two"] == "2"
 
 
-async def test_rows_without_a_name_or_a_value_are_left_out():
+async def test_rows_without_a_name_or_a_value_are_ignored():
     rows = [{"key": "", "value": "x"}, {"key": "X-A", "value": None}, {"key": "X-B", "value": ""}]
-    request = await sent(httpHeaders=rows, httpQuery=rows)
+    request = await sent_request(httpHeaders=rows, httpQuery=rows)
     assert "x-a" not in request.headers
     assert request.headers["x-b"] == ""
     assert request.query == [("X-B", "")]
@@ -110,22 +112,22 @@ async def test_rows_without_a_name_or_a_value_are_left_out():
         ({"X-Ä": "1"}, "'X-Ä' is not a valid header name"),
     ],
 )
-async def test_what_cannot_be_a_header_is_refused_before_it_is_sent(headers: Any, message: str):
+async def test_an_invalid_header_is_rejected_before_the_request(headers: Any, message: str):
     async with serve(OK) as server:
-        error = await refused(server.url, {"v": "a\r\nHost: evil"}, httpHeaders=headers)
+        error = await call_error(server.url, {"v": "a\r\nHost: evil"}, httpHeaders=headers)
         assert server.requests == []
     assert message in str(error)
     assert not error.retryable
 
 
 async def test_templates_in_the_url_are_filled():
-    request = await sent({"id": 7, "q": "é b"}, path="/users/{{ id }}?q={{ q }}")
+    request = await sent_request({"id": 7, "q": "é b"}, path="/users/{{ id }}?q={{ q }}")
     assert request.path == "/users/7"
     assert request.query == [("q", "é b")]
 
 
-async def test_the_literal_part_of_a_url_stays_as_it_is_written():
-    request = await sent({"q": "a b"}, path="/x%2Fy/{{ q }}?z={{ q }}&w=1+2&flag")
+async def test_the_literal_part_of_a_url_does_not_change():
+    request = await sent_request({"q": "a b"}, path="/x%2Fy/{{ q }}?z={{ q }}&w=1+2&flag")
     assert request.target == "/x%2Fy/a%20b?z=a%20b&w=1+2&flag"
 
 
@@ -144,7 +146,7 @@ async def test_the_literal_part_of_a_url_stays_as_it_is_written():
 )
 async def test_the_query_is_added_to_that_of_the_url_and_encoded(query: Any):
     data = {"q": "a&b=ü c", "list": [1, "x"]}
-    request = await sent(data, path="/p?first=%2F", httpQuery=query)
+    request = await sent_request(data, path="/p?first=%2F", httpQuery=query)
     assert request.target.startswith("/p?first=%2F&")
     assert request.query == [
         ("first", "/"),
@@ -171,7 +173,7 @@ async def test_a_template_without_its_field_is_an_error_that_names_setting_and_f
 ):
     url = config.get("httpUrl", "http://127.0.0.1/")
     rest = {key: value for key, value in config.items() if key != "httpUrl"}
-    error = await refused(url, {}, **rest)
+    error = await call_error(url, {}, **rest)
     assert str(error).startswith(f"{setting}: the input has no field 'nope'")
     assert not error.retryable
 
@@ -186,8 +188,8 @@ async def test_a_template_without_its_field_is_an_error_that_names_setting_and_f
         ("", "should start with http:// or https://"),
     ],
 )
-async def test_a_filled_url_that_cannot_be_called_is_refused(rendered: str, message: str):
-    error = await refused("{{ url }}", {"url": rendered})
+async def test_a_filled_url_that_is_not_callable_is_rejected(rendered: str, message: str):
+    error = await call_error("{{ url }}", {"url": rendered})
     assert str(error).startswith("httpUrl ")
     assert message in str(error)
     assert not error.retryable
@@ -198,24 +200,24 @@ async def test_a_filled_url_that_cannot_be_called_is_refused(rendered: str, mess
 
 async def test_bearer_authentication():
     auth = {"type": "Bearer", "token": "{{ t }}"}
-    assert (await sent({"t": "s3"}, httpAuth=auth)).headers["authorization"] == "Bearer s3"
+    assert (await sent_request({"t": "s3"}, httpAuth=auth)).headers["authorization"] == "Bearer s3"
 
 
 async def test_basic_authentication():
     auth = {"type": "basic", "username": "ann", "password": "pä:ss"}
-    header = (await sent(httpAuth=auth)).headers["authorization"]
+    header = (await sent_request(httpAuth=auth)).headers["authorization"]
     assert base64.b64decode(header.removeprefix("Basic ")).decode() == "ann:pä:ss"
 
 
-async def test_authentication_by_a_header_takes_the_place_of_a_header_of_that_name():
+async def test_header_authentication_replaces_a_header_of_the_same_name():
     auth = {"type": "header", "name": "X-API-Key", "value": "k{{ n }}"}
-    request = await sent({"n": 1}, httpAuth=auth, httpHeaders={"x-api-key": "old"})
+    request = await sent_request({"n": 1}, httpAuth=auth, httpHeaders={"x-api-key": "old"})
     assert request.headers["x-api-key"] == "k1"
 
 
 @pytest.mark.parametrize("auth", [None, {}, {"type": ""}, {"type": "none"}, {"type": None}, ""])
 async def test_no_authentication(auth: Any):
-    assert "authorization" not in (await sent(httpAuth=auth)).headers
+    assert "authorization" not in (await sent_request(httpAuth=auth)).headers
 
 
 @pytest.mark.parametrize(
@@ -225,7 +227,7 @@ async def test_no_authentication(auth: Any):
         ({"type": "bearer", "token": "k"}, "authorization"),
     ],
 )
-async def test_a_redirect_to_another_origin_does_not_take_the_secret_along(
+async def test_a_redirect_to_another_origin_does_not_receive_the_secret(
     auth: dict[str, Any], header: str
 ):
     async with serve(OK) as other:
@@ -237,7 +239,7 @@ async def test_a_redirect_to_another_origin_does_not_take_the_secret_along(
         assert header not in other.last.headers
 
 
-async def test_a_redirect_to_another_origin_takes_no_credentials_of_the_table_along():
+async def test_a_redirect_to_another_origin_receives_no_credential_headers():
     secret_masker.add_secret("s3cret-of-the-table")
     headers = {"X-Api-Key": "typed", "X-Shop": "v1 s3cret-of-the-table", "X-Trace": "t"}
     async with serve(OK) as other:
@@ -264,21 +266,21 @@ def _run_of_an_execution() -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-async def test_writing_methods_carry_the_key_of_the_node_run(method: str):
+async def test_writing_methods_send_the_idempotency_key(method: str):
     _run_of_an_execution()
-    assert (await sent(httpMethod=method)).headers["idempotency-key"] == "e1:n1"
+    assert (await sent_request(httpMethod=method)).headers["idempotency-key"] == "e1:n1"
 
 
-async def test_reading_methods_carry_no_key():
+async def test_reading_methods_send_no_idempotency_key():
     _run_of_an_execution()
-    assert "idempotency-key" not in (await sent(httpMethod="GET")).headers
+    assert "idempotency-key" not in (await sent_request(httpMethod="GET")).headers
 
 
-async def test_the_user_s_own_key_stays():
+async def test_an_idempotency_key_of_the_config_is_kept():
     _run_of_an_execution()
-    request = await sent(httpMethod="POST", httpHeaders={"idempotency-KEY": "mine"})
+    request = await sent_request(httpMethod="POST", httpHeaders={"idempotency-KEY": "mine"})
     assert request.headers["idempotency-key"] == "mine"
 
 
-async def test_a_node_that_is_tried_out_alone_sends_no_key():
-    assert "idempotency-key" not in (await sent(httpMethod="POST")).headers
+async def test_a_previewed_node_sends_no_idempotency_key():
+    assert "idempotency-key" not in (await sent_request(httpMethod="POST")).headers

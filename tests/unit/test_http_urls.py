@@ -1,4 +1,4 @@
-"""The http node's URL: a value changes its own part, and the literal text names the server."""
+"""URLs of the http node: a value changes only its part, and the literal text names the server."""
 
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from engine.document import Node
 from tasks.http.url_templates import fill_url
 from tasks.registry import DEFAULT
-from tests.support.http_calls import OK, call, refused, sent
+from tests.support.http_calls import OK, call, call_error, sent_request
 from tests.support.servers import serve
 
 
@@ -36,17 +36,17 @@ from tests.support.servers import serve
     ],
 )
 async def test_a_value_is_encoded_for_its_position(template: str, data: Any, target: str):
-    assert (await sent({"n": data}, path=template)).target == target
+    assert (await sent_request({"n": data}, path=template)).target == target
 
 
 @pytest.mark.parametrize(
     "template",
     ["/a/{{ n }}/b", "/a/{{ n }}", "/a/{{ n }}{{ m }}/b", "/a/.{{ m }}/b", "/{{ n }};v=1"],
 )
-async def test_a_value_does_not_climb_in_the_path(template: str):
+async def test_a_value_cannot_address_a_parent_path(template: str):
     async with serve(OK) as server:
         data = {"n": ".", "m": "."} if "m" in template else {"n": ".."}
-        error = await refused(server.url + template, data)
+        error = await call_error(server.url + template, data)
         assert server.requests == []
     assert "would remove another segment" in str(error)
     assert not error.retryable
@@ -75,41 +75,41 @@ HOST_FROM_DATA = [
 
 
 @pytest.mark.parametrize("template", HOST_FROM_DATA)
-def test_a_url_whose_host_would_come_from_data_is_refused_at_submission(template: str):
+def test_a_url_whose_host_is_data_is_rejected_at_submission(template: str):
     problems = DEFAULT.check(Node("n", "http", "N", {"httpUrl": template}))
     assert [(problem.code, problem.node_id) for problem in problems] == [("invalid_config", "n")]
     assert "'httpUrl' should " in problems[0].detail
 
 
 @pytest.mark.parametrize("template", HOST_FROM_DATA)
-async def test_such_a_url_is_not_called_either(template: str):
+async def test_a_url_whose_host_is_data_is_not_called(template: str):
     async with serve(OK) as server:
         auth = {"type": "bearer", "token": "s3cret"}
         data = {"p": f"@127.0.0.1:{server.port}/x", "q": ""}
-        await refused(template, data, httpAuth=auth)
+        await call_error(template, data, httpAuth=auth)
         data = {"p": f"127.0.0.1:{server.port}", "q": ""}
-        await refused(template, data, httpAuth=auth)
+        await call_error(template, data, httpAuth=auth)
         assert server.requests == []
 
 
 @pytest.mark.parametrize("template", ["{{ links.stock }}", "  {{ links.stock | trim }}  "])
-async def test_a_whole_url_may_come_from_data(template: str):
+async def test_a_whole_url_may_be_data(template: str):
     async with serve(OK) as server:
         await call(template, {"links": {"stock": f"{server.url}/stock?a=b c&d=%20"}})
         assert server.last.target == "/stock?a=b%20c&d=%20"
 
 
-async def test_the_port_may_come_from_data_if_it_is_one():
+async def test_a_valid_port_may_be_data():
     async with serve(OK) as server:
         await call("http://127.0.0.1:{{ port }}/x", {"port": server.port})
         assert server.last.path == "/x"
         for port in (f"{server.port}@evil.example", "80/x", "", "-1", "٣", "999999"):
-            error = await refused("http://127.0.0.1:{{ port }}/x", {"port": port})
+            error = await call_error("http://127.0.0.1:{{ port }}/x", {"port": port})
             assert "port of digits" in str(error)
         assert len(server.requests) == 1
 
 
-async def test_user_and_password_may_come_from_data():
+async def test_user_and_password_may_be_data():
     async with serve(OK) as server:
         url = f"http://{{{{ u }}}}:{{{{ p }}}}@127.0.0.1:{server.port}/"
         await call(url, {"u": "ann@x:y", "p": "a/b@evil.example"})
@@ -117,10 +117,10 @@ async def test_user_and_password_may_come_from_data():
         assert server.last.headers["host"] == f"127.0.0.1:{server.port}"
 
 
-async def test_a_url_that_becomes_too_long_is_an_error_that_says_so():
-    error = await refused("http://127.0.0.1/{{ n }}", {"n": "x" * 70_000})
+async def test_a_url_that_becomes_too_long_is_an_error():
+    error = await call_error("http://127.0.0.1/{{ n }}", {"n": "x" * 70_000})
     assert "should have at most 65536 characters" in str(error)
-    error = await refused("http://127.0.0.1/", {"n": "x" * 70_000}, httpQuery={"n": "{{ n }}"})
+    error = await call_error("http://127.0.0.1/", {"n": "x" * 70_000}, httpQuery={"n": "{{ n }}"})
     assert "httpQuery" in str(error)
 
 
@@ -159,7 +159,7 @@ POSITIONS = (
 @given(st.sampled_from(POSITIONS), VALUES)
 def test_a_value_changes_no_other_part(template: str, value: str):
     if value in {".", ".."} and "/{{ v }}/" in template:
-        return  # see test_a_value_does_not_climb_in_the_path
+        return  # see test_a_value_cannot_address_a_parent_path
     url = fill_url("httpUrl", template, {"v": value})
     got, plain = urlsplit(str(url)), urlsplit(template.replace("{{ v }}", "@"))
     assert (got.scheme, got.hostname, got.port) == ("http", "h.example", 8080)
@@ -180,7 +180,7 @@ def test_a_value_changes_no_other_part(template: str, value: str):
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(VALUES, VALUES)
-async def test_a_server_receives_each_value_in_its_place(segment: str, value: str):
+async def test_a_server_receives_each_value_at_its_position(segment: str, value: str):
     if segment in {".", ".."}:
         return
     async with serve(OK) as server:

@@ -1,4 +1,4 @@
-"""What the operator opens, what the errors say, and proxies."""
+"""SSRF guard settings: allowed hosts, private networks, error messages, and proxies."""
 
 import pytest
 
@@ -6,9 +6,9 @@ import start_service
 from api_service import worker_settings
 from config import Settings, SettingsError
 from tasks.http.ssrf_guard import AllowedHost, parse_allowed_hosts
-from tests.support.llm_calls import ask
+from tests.support.llm_calls import run_llm
 from tests.support.llm_server import serve_replies
-from tests.support.network import PUBLIC, get, no_network, refusal, resolving
+from tests.support.network import PUBLIC, get, get_error, no_network, resolving
 from tests.support.ports import free_port
 from tests.support.servers import Response, serve
 
@@ -17,9 +17,9 @@ OK = Response.of({"ok": True})
 # The error
 
 
-async def test_the_error_says_what_why_and_how_to_allow_it():
+async def test_the_error_names_the_host_the_reason_and_the_settings():
     with no_network(intranet_example=[["10.1.2.3"]]):
-        error = await refusal("https://intranet.example/?key=secret")
+        error = await get_error("https://intranet.example/?key=secret")
     assert str(error) == (
         "GET https://intranet.example/: ssrf_blocked: calls may not go to 'intranet.example', "
         "which is a private address. Whoever runs the service can allow it with "
@@ -30,12 +30,12 @@ async def test_the_error_says_what_why_and_how_to_allow_it():
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "10.0.0.1", "127.1", "224.0.0.1"])
-async def test_what_the_error_advises_helps(host: str):
+async def test_the_setting_that_the_error_names_allows_the_address(host: str):
     with no_network() as network:
-        error = await refusal(f"http://{host}:8080/")
+        error = await get_error(f"http://{host}:8080/")
         advice = str(error).partition("HTTP_ALLOWED_HOSTS=")[2].partition(",")[0].rstrip(".")
         assert network.connected == []
-        await refusal(f"http://{host}:8080/", http_allowed_hosts=advice)
+        await get_error(f"http://{host}:8080/", http_allowed_hosts=advice)
         assert len(network.connected) == 1
 
 
@@ -45,18 +45,18 @@ async def test_what_the_error_advises_helps(host: str):
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.1.1", "100.64.0.1", "[fd00::1]"]
 )
-async def test_private_networks_can_be_opened(host: str):
+async def test_private_networks_can_be_allowed(host: str):
     with no_network() as network:
-        await refusal(f"http://{host}/", http_allow_private_networks=True)
+        await get_error(f"http://{host}/", http_allow_private_networks=True)
     assert len(network.connected) == 1
 
 
 @pytest.mark.parametrize(
     "host", ["169.254.169.254", "100.100.100.200", "[fd00:ec2::254]", "0.0.0.0", "224.0.0.1"]
 )
-async def test_what_is_no_network_of_anybodys_stays_closed_then(host: str):
+async def test_other_special_addresses_stay_blocked(host: str):
     with no_network() as network:
-        error = await refusal(f"http://{host}/", http_allow_private_networks=True)
+        error = await get_error(f"http://{host}/", http_allow_private_networks=True)
     assert network.connected == []
     assert "ssrf_blocked" in str(error)
     assert "HTTP_ALLOW_PRIVATE_NETWORKS" not in str(error)
@@ -109,14 +109,14 @@ NAMES = {
         ("bücher.example", "http://xn--bcher-kva.example/", True),
     ],
 )
-async def test_what_is_opened_is_open_and_nothing_else(allowed: str, url: str, is_open: bool):
+async def test_only_allowed_hosts_are_reachable(allowed: str, url: str, is_open: bool):
     with no_network(**NAMES) as network:
-        error = await refusal(url, http_allowed_hosts=allowed)
+        error = await get_error(url, http_allowed_hosts=allowed)
     assert bool(network.connected) == is_open
     assert ("ssrf_blocked" in str(error)) != is_open
 
 
-def test_the_entries_are_read():
+def test_entries_are_parsed():
     assert parse_allowed_hosts("") == ()
     assert parse_allowed_hosts("a.example:1, *.b") == (
         AllowedHost(name="a.example", port=1),
@@ -147,7 +147,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("entry", WRONG)
-def test_a_wrong_entry_is_one_line_that_names_it(entry: str):
+def test_an_invalid_entry_is_one_line_that_names_it(entry: str):
     with pytest.raises(SettingsError) as raised:
         worker_settings(Settings(_env_file=None, http_allowed_hosts=f"ok.example,{entry}"))  # pyright: ignore[reportCallIssue]
     line = str(raised.value)
@@ -155,7 +155,7 @@ def test_a_wrong_entry_is_one_line_that_names_it(entry: str):
     assert "\n" not in line
 
 
-def test_a_wrong_entry_ends_the_start_before_the_database_is_touched(
+def test_an_invalid_entry_stops_the_start_before_the_database_is_created(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path
 ):
     monkeypatch.setattr("logs.configure_logging", lambda *_args: None)
@@ -173,7 +173,7 @@ def test_a_wrong_entry_ends_the_start_before_the_database_is_touched(
     assert not database.exists()
 
 
-def test_a_wrong_proxy_is_named_without_its_password():
+def test_an_invalid_proxy_is_named_without_its_password():
     settings = Settings(_env_file=None, http_proxy_url="ann:hidden@proxy:3128")  # pyright: ignore[reportCallIssue]
     with pytest.raises(SettingsError, match=r"^HTTP_PROXY_URL ") as raised:
         worker_settings(settings)
@@ -185,22 +185,22 @@ def test_a_wrong_proxy_is_named_without_its_password():
     assert "hidden" not in repr(good)
 
 
-# The model's server
+# The model server
 
 
-async def test_the_operator_s_model_server_is_open_to_llm_nodes_alone():
+async def test_only_llm_nodes_reach_the_configured_model_server():
     async with serve_replies("ok") as server:
-        result = await ask(server)
+        result = await run_llm(server)
         assert result["llmResponse"] == "ok"
-        error = await refusal(server.url, openai_base_url=f"{server.url}/v1")
+        error = await get_error(server.url, openai_base_url=f"{server.url}/v1")
         assert "ssrf_blocked" in str(error)
 
 
-async def test_a_model_server_s_redirect_is_guarded_too():
+async def test_a_redirect_of_a_model_server_is_checked():
     async with serve(OK) as inside:
         async with serve(Response(307, headers={"Location": f"{inside.url}/v1"})) as outside:
             with pytest.raises(Exception, match="ssrf_blocked") as raised:
-                await ask(outside)
+                await run_llm(outside)
         assert inside.requests == []
     assert not raised.value.retryable  # type: ignore[attr-defined]
     assert str(raised.value).startswith("the model server at 127.0.0.1: ")
@@ -220,29 +220,29 @@ async def test_public_hosts_are_called_through_the_proxy():
 
 @pytest.mark.parametrize("host", ["10.0.0.1", "localhost", "intranet.example", "2130706433"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_the_proxy_is_asked_for_nothing_that_is_closed(scheme: str, host: str):
+async def test_the_proxy_receives_no_request_for_a_blocked_address(scheme: str, host: str):
     names = {"localhost": [["127.0.0.1"]], "intranet_example": [["10.0.0.2"]]}
     async with serve(OK) as proxy:
         with resolving(**names):
-            error = await refusal(f"{scheme}://{host}/", http_proxy_url=proxy.url)
+            error = await get_error(f"{scheme}://{host}/", http_proxy_url=proxy.url)
         assert proxy.requests == []
     assert "ssrf_blocked" in str(error)
 
 
-async def test_what_only_the_proxy_can_resolve_is_left_to_the_proxy():
+async def test_the_proxy_receives_names_that_only_it_can_resolve():
     async with serve(OK) as proxy:
         with resolving():
             await get("http://outside.example/", http_proxy_url=proxy.url)
             assert len(proxy.requests) == 1
             for name in ("intranet", "printer.local", "metadata.google.internal", "x.localhost."):
-                error = await refusal(f"http://{name}/", http_proxy_url=proxy.url)
+                error = await get_error(f"http://{name}/", http_proxy_url=proxy.url)
                 assert "a name of private networks" in str(error)
             assert len(proxy.requests) == 1
             await get("http://intranet/", http_proxy_url=proxy.url, http_allowed_hosts="intranet")
             assert len(proxy.requests) == 2
 
 
-async def test_what_the_operator_opened_is_called_directly():
+async def test_allowed_hosts_are_called_directly():
     proxy = f"http://127.0.0.1:{free_port()}"
     async with serve(OK) as server:
         await get(server.url, http_proxy_url=proxy, http_allowed_hosts="127.0.0.1")
@@ -250,10 +250,10 @@ async def test_what_the_operator_opened_is_called_directly():
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
-async def test_proxies_of_the_environment_are_not_taken(monkeypatch: pytest.MonkeyPatch, name: str):
+async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch, name: str):
     async with serve(OK) as proxy, serve_replies("ok") as model, serve(OK) as server:
         monkeypatch.setenv(name, proxy.url)
         await get(server.url, http_allowed_hosts="127.0.0.1")
-        await ask(model)
+        await run_llm(model)
         assert (len(server.requests), len(model.requests)) == (1, 1)
         assert proxy.requests == []

@@ -1,4 +1,4 @@
-"""Nobody makes an HTTP client, or a connection, of their own: the guard would not see it."""
+"""Modules create no HTTP client or connection of their own, because the guard would miss it."""
 
 import ast
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKERS = {"tasks/http/client.py", "tasks/http/transport.py"}
-# Prefect's own client, which speaks to the operator's Prefect server or to nobody.
+# Prefect's own client, which calls only the operator's Prefect server.
 KNOWN = {"flows/prefect_adapter/client.py": {"httpx.AsyncBaseTransport", "httpx.BaseTransport"}}
 
 LIBRARIES = {
@@ -33,7 +33,7 @@ METHODS = {"create_connection", "create_datagram_endpoint", "sock_connect"}
 
 
 def own_clients(source: str) -> list[str]:
-    """What a module names that could call out by itself, whatever it is imported as."""
+    """Return the names in a module that could send requests, under any import name."""
     found: list[str] = []
     names: dict[str, str] = {}
     tree = ast.parse(source)
@@ -84,12 +84,12 @@ MODULES = sorted(
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_module_makes_a_client_of_its_own(path: Path):
+def test_no_module_creates_another_client(path: Path):
     found = set(own_clients(path.read_text(encoding="utf-8")))
     assert found - KNOWN.get(path.relative_to(ROOT).as_posix(), set()) == set()
 
 
-def test_all_modules_are_looked_at():
+def test_all_modules_are_searched():
     names = {path.relative_to(ROOT).as_posix() for path in MODULES}
     assert {"tasks/http/node.py", "tasks/llm/client.py", "flows/nodes/prefect_task.py"} <= names
     assert all((ROOT / maker).exists() for maker in MAKERS)
@@ -120,7 +120,7 @@ def test_all_modules_are_looked_at():
         "from openai import OpenAI",
     ],
 )
-def test_it_would_be_found(source: str):
+def test_another_client_is_found(source: str):
     assert own_clients(source)
 
 
@@ -135,5 +135,5 @@ def test_it_would_be_found(source: str):
         "def f(client): client.get('/x')",
     ],
 )
-def test_what_calls_nobody_is_left_alone(source: str):
+def test_a_module_without_requests_is_ignored(source: str):
     assert own_clients(source) == []

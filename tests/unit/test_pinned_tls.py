@@ -1,4 +1,4 @@
-"""Connections to a checked address are verified for the name, by real handshakes."""
+"""TLS of pinned connections: the certificate is verified for the name, by real handshakes."""
 
 import asyncio
 import ssl
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tasks.context import HandlerSettings
 from tasks.http.client import new_client, new_openai_transport
 from tasks.http.transport import ssl_context
-from tests.support.network import get, refusal, resolving
+from tests.support.network import get, get_error, resolving
 
 NAME = "shop.example"
 
@@ -37,7 +37,7 @@ class Authority:
         return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def server_context(self, directory: Path, host: str) -> ssl.SSLContext:
-        """What a server needs that is ``host``, a name or an address."""
+        """Return the TLS context of a server ``host``, a name or an address."""
         key = ec.generate_private_key(ec.SECP256R1())
         try:
             names: x509.GeneralName = x509.IPAddress(ip_address(host))
@@ -76,7 +76,7 @@ def authority() -> Authority:
 
 @pytest.fixture
 def _trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service's own context, which knows one authority more."""
+    """Return the context of the service, with an additional authority."""
     context = ssl_context.__wrapped__()
     context.load_verify_locations(cadata=authority.pem)
     monkeypatch.setattr("tasks.http.transport.ssl_context", lambda: context)
@@ -84,7 +84,7 @@ def _trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def serving(context: ssl.SSLContext) -> AsyncGenerator[str]:
-    """The URL of an HTTPS server on loopback, by its name."""
+    """Yield the URL of an HTTPS server on loopback, with its name."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -99,7 +99,7 @@ async def serving(context: ssl.SSLContext) -> AsyncGenerator[str]:
 
 
 @pytest.mark.usefixtures("_trusted")
-async def test_a_certificate_for_the_name_is_taken(authority: Authority, tmp_path: Path):
+async def test_a_certificate_for_the_name_is_accepted(authority: Authority, tmp_path: Path):
     async with serving(authority.server_context(tmp_path, NAME)) as url:
         result = await get(url, http_allowed_hosts=NAME)
         settings = HandlerSettings(http_allowed_hosts=NAME)
@@ -113,11 +113,11 @@ async def test_a_certificate_for_the_name_is_taken(authority: Authority, tmp_pat
 @pytest.mark.parametrize(
     "host", ["other.example", "127.0.0.1", "sub.shop.example", "*.example.com"]
 )
-async def test_a_certificate_for_another_name_or_for_the_address_is_not(
+async def test_a_certificate_for_another_name_or_for_the_address_is_rejected(
     authority: Authority, tmp_path: Path, host: str
 ):
     async with serving(authority.server_context(tmp_path, host)) as url:
-        error = await refusal(url, http_allowed_hosts=NAME)
+        error = await get_error(url, http_allowed_hosts=NAME)
         settings = HandlerSettings(http_allowed_hosts=NAME)
         async with new_client(settings, 5) as client:
             with pytest.raises(httpx2.ConnectError):
@@ -128,7 +128,9 @@ async def test_a_certificate_for_another_name_or_for_the_address_is_not(
     assert "the certificate is not trusted: Hostname mismatch" in str(error)
 
 
-async def test_a_certificate_of_an_unknown_authority_is_not(authority: Authority, tmp_path: Path):
+async def test_a_certificate_of_an_unknown_authority_is_rejected(
+    authority: Authority, tmp_path: Path
+):
     async with serving(authority.server_context(tmp_path, NAME)) as url:
-        error = await refusal(url, http_allowed_hosts=NAME)
+        error = await get_error(url, http_allowed_hosts=NAME)
     assert "the certificate is not trusted: unable to get local issuer" in str(error)

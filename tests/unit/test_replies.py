@@ -1,4 +1,4 @@
-"""What a model's reply must be, and how it is read."""
+"""Reply types: instructions to a model, and parsing of its replies."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ OPTIONS = ["Positive", "Negative", "n/a"]
         ("text", "HTML has no tag </think>", "HTML has no tag </think>"),
     ],
 )
-def test_a_reply_of_the_type_is_read(output_type: str, reply: str, value: Any):
+def test_a_reply_of_the_type_is_parsed(output_type: str, reply: str, value: Any):
     read = reply_type(OutputType(output_type), OPTIONS).read(reply)
     assert read == value
     assert type(read) is type(value)
@@ -79,12 +79,12 @@ def test_a_reply_of_the_type_is_read(output_type: str, reply: str, value: Any):
         ("json", '```json\n{"a": 1\n```'),
     ],
 )
-def test_a_reply_of_another_type_is_none(output_type: str, reply: str):
-    with pytest.raises(ValueError):  # noqa: PT011 - the text is for nobody
+def test_a_reply_of_another_type_is_rejected(output_type: str, reply: str):
+    with pytest.raises(ValueError):  # noqa: PT011 - no user reads the message
         reply_type(OutputType(output_type), OPTIONS).read(reply)
 
 
-def test_the_model_is_told_every_type_but_text():
+def test_every_type_except_text_has_an_instruction():
     told = {kind: reply_type(kind, OPTIONS).instruction for kind in OutputType}
     assert {kind for kind, text in told.items() if text is None} == {OutputType.TEXT}
     assert "Positive, Negative, n/a" in (told[OutputType.ENUM] or "")

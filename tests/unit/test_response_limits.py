@@ -1,4 +1,4 @@
-"""How much of an answer is read: endless ones, bombs, and bodies that are packed."""
+"""Limits of responses: endless bodies, decompression bombs, and content codings."""
 
 import asyncio
 import gzip
@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.http_calls import answer
-from tests.support.llm_calls import failure_of
-from tests.support.network import get, refusal
+from tests.support.http_calls import result_for
+from tests.support.llm_calls import llm_error_for
+from tests.support.network import get, get_error
 from tests.support.servers import Response, serve
 
 LIMIT = 1_000_000
@@ -20,7 +20,7 @@ OPEN = {"http_allowed_hosts": "127.0.0.1", "http_max_response_bytes": LIMIT}
 
 @asynccontextmanager
 async def endless(head: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """A server whose answer has no end, and the event of its client's going away."""
+    """Yield the URL of a server whose response has no end, and the event of a disconnect."""
     gone = asyncio.Event()
 
     async def send_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,9 +42,9 @@ async def endless(head: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
 
 
 @pytest.mark.parametrize("head", ["200 OK", "404 Not Found", "302 Found\r\nLocation: /again"])
-async def test_an_endless_answer_is_cut_off(head: str):
+async def test_an_endless_response_is_limited(head: str):
     async with endless(head) as (url, gone):
-        error = await refusal(url, **OPEN)
+        error = await get_error(url, **OPEN)
         await gone.wait()  # the connection is closed at once
     assert "the response is larger than 1000000 bytes (HTTP_MAX_RESPONSE_BYTES)" in str(error)
     assert not error.retryable
@@ -52,7 +52,7 @@ async def test_an_endless_answer_is_cut_off(head: str):
 
 @pytest.mark.parametrize(("size", "fits"), [(LIMIT, True), (LIMIT + 1, False)])
 @pytest.mark.parametrize("packed", [True, False])
-async def test_the_limit_is_exact_and_counts_what_is_unpacked(size: int, fits: bool, packed: bool):
+async def test_the_limit_is_exact_and_counts_decoded_bytes(size: int, fits: bool, packed: bool):
     body = b"x" * size
     headers = {"Content-Encoding": "gzip"} if packed else {}
     async with serve(
@@ -61,11 +61,11 @@ async def test_the_limit_is_exact_and_counts_what_is_unpacked(size: int, fits: b
         if fits:
             assert (await get(server.url, **OPEN))["outputData"] == {"response": body.decode()}
         else:
-            assert "larger than 1000000 bytes" in str(await refusal(server.url, **OPEN))
+            assert "larger than 1000000 bytes" in str(await get_error(server.url, **OPEN))
 
 
 def _bomb(layers: int) -> bytes:
-    """256 MiB of zeros, packed ``layers`` times."""
+    """Return 256 MiB of zeros, compressed ``layers`` times."""
     packer = zlib.compressobj(wbits=31)
     bomb = b"".join([packer.compress(bytes(1 << 20)) for _ in range(256)]) + packer.flush()
     for _ in range(layers - 1):
@@ -74,14 +74,14 @@ def _bomb(layers: int) -> bytes:
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-async def test_a_bomb_does_not_go_off(layers: int):
+async def test_a_decompression_bomb_is_limited(layers: int):
     bomb = _bomb(layers)
     assert len(bomb) < 300_000
     headers = {"Content-Encoding": ", ".join(["gzip"] * layers)}
     async with serve(Response(200, bomb, headers)) as server:
         tracemalloc.start()
         try:
-            error = await refusal(server.url, **OPEN)
+            error = await get_error(server.url, **OPEN)
             most = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -89,10 +89,10 @@ async def test_a_bomb_does_not_go_off(layers: int):
     assert most < 8_000_000
 
 
-async def test_an_answer_that_is_packed_again_and_again_is_not_read():
+async def test_a_response_with_too_many_codings_is_rejected():
     headers = {"Content-Encoding": ", ".join(["gzip"] * 5)}
     async with serve(Response(200, b"x", headers)) as server:
-        error = await refusal(server.url, **OPEN)
+        error = await get_error(server.url, **OPEN)
     assert "has 5 content codings, more than 4" in str(error)
 
 
@@ -116,7 +116,7 @@ TEXT = b"0123456789" * 50_000
         ("", TEXT),
     ],
 )
-async def test_what_is_packed_is_unpacked(encoding: str, body: bytes):
+async def test_accepted_codings_are_decoded(encoding: str, body: bytes):
     async with serve(Response(200, body, {"Content-Encoding": encoding})) as server:
         result = await get(server.url, **OPEN)
         assert server.last.headers["accept-encoding"] == "gzip, deflate"
@@ -135,53 +135,53 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("encoding", UNKNOWN)
-async def test_a_packing_that_is_not_known_is_an_error_that_names_it(encoding: str):
+async def test_an_unsupported_coding_is_an_error_that_names_it(encoding: str):
     body = gzip.compress(b"packed already", mtime=0)
     async with serve(Response(200, body, {"Content-Encoding": encoding})) as server:
-        error = await refusal(server.url, **OPEN)
+        error = await get_error(server.url, **OPEN)
     assert f"the response has the content coding '{UNKNOWN[encoding]}'" in str(error)
     assert "gzip, deflate" in str(error)
     assert not error.retryable
 
 
-async def test_what_has_no_body_is_not_packed_whatever_it_says():
+async def test_the_coding_of_an_empty_body_is_ignored():
     packed = {"Content-Encoding": "br"}
-    result = await answer(Response(200, b"packed", packed), httpMethod="HEAD")
+    result = await result_for(Response(200, b"packed", packed), httpMethod="HEAD")
     assert (result["statusCode"], result["outputData"]) == (200, {"response": ""})
     async with serve(Response(200, b"", packed)) as server:
         assert (await get(server.url, **OPEN))["outputData"] == {"response": ""}
 
 
-async def test_a_failure_is_told_by_its_status_whatever_its_body_is_packed_as():
+async def test_an_error_status_is_reported_despite_an_unsupported_coding():
     packed = {"Content-Encoding": "br", "Retry-After": "7"}
     async with serve(Response(503, b"packed", packed)) as server:
-        error = await refusal(server.url, **OPEN)
+        error = await get_error(server.url, **OPEN)
     assert str(error) == f"GET {server.url}/ returned 503 Service Unavailable"
     assert (error.retryable, error.retry_after) == (True, 7)
 
 
-async def test_a_redirect_is_followed_whatever_its_body_is_packed_as():
+async def test_a_redirect_is_followed_despite_an_unsupported_coding():
     hop = Response(302, b"packed", {"Content-Encoding": "br", "Location": "/there"})
     async with serve([hop, Response(200, "there")]) as server:
         assert (await get(server.url, **OPEN))["outputData"] == {"response": "there"}
 
 
-async def test_a_model_s_answer_in_a_packing_that_is_not_known_is_an_error_too():
-    answer = Response(200, b"packed", {"Content-Encoding": "br"})
-    error = await failure_of([answer])
+async def test_an_unsupported_coding_of_a_model_server_is_an_error():
+    result_for = Response(200, b"packed", {"Content-Encoding": "br"})
+    error = await llm_error_for([result_for])
     assert "the model server at 127.0.0.1: the response has the content coding 'br'" in str(error)
     assert not error.retryable
 
 
-async def test_an_answer_that_is_not_packed_as_it_says_is_an_error():
+async def test_a_body_that_is_not_in_its_declared_coding_is_an_error():
     async with serve(Response(200, b"abc", {"Content-Encoding": "gzip"})) as server:
-        error = await refusal(server.url, **OPEN)
+        error = await get_error(server.url, **OPEN)
     assert "the response is not valid gzip" in str(error)
     assert error.retryable
 
 
-async def test_the_limit_holds_for_models_too():
-    error = await failure_of("x" * 11_000_000)
+async def test_the_limit_applies_to_model_servers():
+    error = await llm_error_for("x" * 11_000_000)
     assert "larger than 10485760 bytes" in str(error)
     assert not error.retryable
 
@@ -190,6 +190,6 @@ async def test_the_number_of_redirects_is_a_setting():
     hop = Response(302, headers={"Location": "/again"})
     for most in (0, 2):
         async with serve(hop) as server:
-            error = await refusal(server.url, **OPEN, http_max_redirects=most)
+            error = await get_error(server.url, **OPEN, http_max_redirects=most)
             assert len(server.requests) == most + 1
         assert f"redirected more than {most} times" in str(error)

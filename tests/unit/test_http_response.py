@@ -1,4 +1,4 @@
-"""The http node, against a real server on loopback: what it makes of the answer."""
+"""Results and errors of the http node for responses of a real server on loopback."""
 
 import asyncio
 import json
@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
-from tests.support.http_calls import OK, answer, call, failure, refused
+from tests.support.http_calls import OK, call, call_error, error_for, result_for
 from tests.support.ports import free_port
 from tests.support.servers import Request, Response, never, serve
 
-# The answer
+# The response
 
 
 async def test_the_result_has_status_and_headers():
-    result = await answer(Response.of({"a": 1}, 201, X_Request_Id="r1"))
+    result = await result_for(Response.of({"a": 1}, 201, X_Request_Id="r1"))
     assert result["success"] is True
     assert result["outputData"] == {"a": 1}
     assert result["statusCode"] == 201
@@ -39,7 +39,7 @@ TEXT = {"Content-Type": "text/plain"}
         (Response(200, "not json", JSON), {"response": "not json"}),
         (Response(200, "[NaN]", JSON), {"response": "[NaN]"}),
         (Response(200, "", JSON), {"response": ""}),
-        # no JSON by its type, but by its looks
+        # JSON by its content, not by its type
         (Response(200, ' {"a": 1}', TEXT), {"a": 1}),
         (Response(200, "[1]"), [1]),
         (Response(200, "{no json", TEXT), {"response": "{no json"}),
@@ -47,7 +47,7 @@ TEXT = {"Content-Type": "text/plain"}
         (Response(200, "grüß", TEXT), {"response": "grüß"}),
         (Response(200, "", TEXT), {"response": ""}),
         (Response(204), {"response": ""}),
-        # charsets: the one that is named, UTF-8 for one that does not exist or is none of text
+        # charsets: the declared one; UTF-8 for an unknown one or one that does not decode text
         (
             Response(
                 200, "grüß".encode("latin-1"), {"Content-Type": "text/plain; charset=latin-1"}
@@ -60,7 +60,7 @@ TEXT = {"Content-Type": "text/plain"}
             Response(200, "grüß", {"Content-Type": "text/plain; charset=idna"}),
             {"response": "grüß"},
         ),
-        # what is no character becomes a stand-in
+        # invalid bytes become U+FFFD
         (Response(200, b"\xff", TEXT), {"response": "\ufffd"}),
         (
             Response(200, rb"\ud800", {"Content-Type": "text/plain; charset=unicode-escape"}),
@@ -68,38 +68,36 @@ TEXT = {"Content-Type": "text/plain"}
         ),
     ],
 )
-async def test_the_answer_is_json_where_it_is_json_and_text_elsewhere(
-    response: Response, output: Any
-):
-    assert (await answer(response))["outputData"] == output
+async def test_a_json_body_is_parsed_and_another_is_text(response: Response, output: Any):
+    assert (await result_for(response))["outputData"] == output
 
 
 async def test_head_has_no_body():
-    result = await answer(Response(200, '{"a": 1}', JSON), httpMethod="HEAD")
+    result = await result_for(Response(200, '{"a": 1}', JSON), httpMethod="HEAD")
     assert result["outputData"] == {"response": ""}
     assert result["headers"]["content-length"] == "8"
 
 
 async def test_text_is_not_read_as_json():
-    result = await answer(Response(200, '{"a": 1}', JSON), httpResponseType="text")
+    result = await result_for(Response(200, '{"a": 1}', JSON), httpResponseType="text")
     assert result["outputData"] == {"response": '{"a": 1}'}
 
 
-async def test_json_is_read_whatever_it_is_called():
-    result = await answer(Response(200, "5", TEXT), httpResponseType="json")
+async def test_json_is_parsed_regardless_of_its_content_type():
+    result = await result_for(Response(200, "5", TEXT), httpResponseType="json")
     assert result["outputData"] == 5
 
 
 @pytest.mark.parametrize("body", ["<html>", "", "[NaN]"])
-async def test_json_that_is_none_is_an_error(body: str):
-    error = await failure(Response(200, body, TEXT), httpResponseType="json")
+async def test_invalid_json_is_an_error(body: str):
+    error = await error_for(Response(200, body, TEXT), httpResponseType="json")
     assert "that is not JSON (httpResponseType)" in str(error)
     assert not error.retryable
 
 
-async def test_json_of_an_answer_that_can_have_no_body_is_null():
-    assert (await answer(Response(204), httpResponseType="json"))["outputData"] is None
-    result = await answer(Response(200), httpResponseType="json", httpMethod="HEAD")
+async def test_json_of_a_response_without_a_body_is_null():
+    assert (await result_for(Response(204), httpResponseType="json"))["outputData"] is None
+    result = await result_for(Response(200), httpResponseType="json", httpMethod="HEAD")
     assert result["outputData"] is None
 
 
@@ -109,65 +107,65 @@ async def test_json_of_an_answer_that_can_have_no_body_is_null():
 @pytest.mark.parametrize("status", [400, 401, 404, 408, 409, 410, 422])
 async def test_a_4xx_is_an_error_at_once_with_the_first_500_characters_of_the_body(status: int):
     body = "ü" * 500 + "X" * 100
-    error = await failure(Response(status, body))
+    error = await error_for(Response(status, body))
     assert not error.retryable
     assert f"returned {status} " in str(error)
     assert str(error).endswith(": " + "ü" * 500)
 
 
 async def test_a_4xx_without_a_body():
-    error = await failure(Response(404), httpMethod="HEAD")
+    error = await error_for(Response(404), httpMethod="HEAD")
     assert str(error).endswith("returned 404 Not Found")
 
 
 async def test_a_429_is_retried_after_the_seconds_that_the_server_names():
-    error = await failure(Response(429, "slow down", {"Retry-After": "17"}))
+    error = await error_for(Response(429, "slow down", {"Retry-After": "17"}))
     assert error.retryable
     assert error.retry_after == 17
     assert "slow down" in str(error)
 
 
 async def test_a_429_is_retried_after_the_date_that_the_server_names():
-    error = await failure(Response(429, "", {"Retry-After": "Sat, 01 Jan 2000 00:00:00 GMT"}))
+    error = await error_for(Response(429, "", {"Retry-After": "Sat, 01 Jan 2000 00:00:00 GMT"}))
     assert error.retryable
-    assert error.retry_after == 0  # that date is past
+    assert error.retry_after == 0  # the date is in the past
 
 
-async def test_a_429_without_a_delay_leaves_it_to_the_node():
-    error = await failure(Response(429))
+async def test_a_429_without_a_delay_uses_the_delay_of_the_node():
+    error = await error_for(Response(429))
     assert error.retryable
     assert error.retry_after is None
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 async def test_a_5xx_is_retried(status: int):
-    error = await failure(Response(status, "down", {"Retry-After": "3"}))
+    error = await error_for(Response(status, "down", {"Retry-After": "3"}))
     assert error.retryable
     assert error.retry_after == 3
     assert f"returned {status}" in str(error)
     assert str(error).endswith(": down")
 
 
-async def test_a_refused_connection_is_retried_and_told_without_query_and_credentials():
+async def test_a_rejected_connection_is_retryable_and_its_message_redacted():
     port = free_port()
-    error = await refused(f"http://ann:secret@127.0.0.1:{port}/path?key=secret")
+    error = await call_error(f"http://ann:secret@127.0.0.1:{port}/path?key=secret")
     assert str(error) == f"GET http://127.0.0.1:{port}/path: the connection was refused"
     assert error.retryable
 
 
-async def test_a_host_that_does_not_exist_is_retried_and_told():
-    error = await refused("http://does-not-exist.invalid/x")
+async def test_an_unknown_host_is_retryable():
+    error = await call_error("http://does-not-exist.invalid/x")
     assert error.retryable
     assert str(error).startswith("GET http://does-not-exist.invalid/x: ")
     assert not str(error).endswith(": ")
 
 
-async def test_a_connection_that_closes_without_an_answer_is_retried_and_told():
+async def test_a_connection_that_closes_without_a_response_is_retryable():
     async def hang_up(_request: Request) -> None:
         return None
 
     async with serve(hang_up) as server:
-        error = await refused(f"{server.url}/x")
+        error = await call_error(f"{server.url}/x")
     assert error.retryable
     assert str(error).startswith(f"GET {server.url}/x: ")
     assert "without sending a response" in str(error)
@@ -175,7 +173,7 @@ async def test_a_connection_that_closes_without_an_answer_is_retried_and_told():
 
 async def test_a_slow_server_is_a_timeout_that_names_the_limit():
     async with serve(never) as server:
-        error = await refused(server.url, timeoutSeconds=0.05)
+        error = await call_error(server.url, timeoutSeconds=0.05)
     assert error.retryable
     assert str(error) == f"GET {server.url}/: no complete response within 0.05 s"
 
@@ -183,12 +181,12 @@ async def test_a_slow_server_is_a_timeout_that_names_the_limit():
 async def test_the_limit_comes_from_the_settings_when_the_node_has_none():
     enter_node_run(NodeRun(HandlerSettings(http_timeout_seconds=0.06)))
     async with serve(never) as server:
-        error = await refused(server.url)
+        error = await call_error(server.url)
     assert "within 0.06 s" in str(error)
 
 
-async def test_the_limit_is_for_the_whole_answer_not_for_each_piece_of_it():
-    error = await failure(Response(200, "x" * 1000, pause=0.01), timeoutSeconds=0.2)
+async def test_the_timeout_applies_to_the_whole_response():
+    error = await error_for(Response(200, "x" * 1000, pause=0.01), timeoutSeconds=0.2)
     assert "no complete response within 0.2 s" in str(error)
 
 
@@ -208,7 +206,7 @@ async def test_cancelling_ends_the_call():
 
 
 async def test_a_broken_encoding_is_an_error_with_a_reason():
-    error = await failure(Response(200, b"no gzip", {"Content-Encoding": "gzip"}))
+    error = await error_for(Response(200, b"no gzip", {"Content-Encoding": "gzip"}))
     assert error.retryable
     assert not str(error).endswith(": ")
 
@@ -230,18 +228,18 @@ async def test_ten_redirects_are_followed_and_an_eleventh_is_an_error():
     async with serve([hop] * 10 + [OK]) as server:
         assert (await call(server.url))["statusCode"] == 200
     async with serve(hop) as server:
-        error = await refused(server.url)
+        error = await call_error(server.url)
         assert len(server.requests) == 11
     assert "redirected more than 10 times" in str(error)
     assert not error.retryable
 
 
 async def test_a_redirect_to_something_else_than_http_is_an_error():
-    error = await failure(Response(302, headers={"Location": "ftp://host/x"}))
+    error = await error_for(Response(302, headers={"Location": "ftp://host/x"}))
     assert not error.retryable
     assert "ftp" in str(error)
 
 
-async def test_an_answer_that_is_not_modified_is_an_answer():
-    result = await answer(Response(304))
+async def test_a_304_is_a_success():
+    result = await result_for(Response(304))
     assert result["statusCode"] == 304
