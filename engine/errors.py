@@ -330,7 +330,7 @@ class AddressBlockedError(NodeError):
     def __init__(self, host: str, kind: str, remedy: str) -> None:
         super().__init__(
             f"ssrf_blocked: calls may not go to '{host}', which is {kind}. "
-            f"Whoever runs the service can allow it with {remedy}.",
+            f"The operator can allow it with {remedy}.",
             retryable=False,
         )
 

@@ -26,15 +26,15 @@ def encode_body(body: JsonValue, headers: httpx2.Headers) -> bytes:
     Raises:
         NodeError: If the type is that of a form, and the body is neither an object nor a string.
     """
-    wanted = media_type(headers.get(_CONTENT_TYPE, ""))
-    if wanted in {FORM, MULTIPART} and not isinstance(body, str):
+    type_ = media_type(headers.get(_CONTENT_TYPE, ""))
+    if type_ in {FORM, MULTIPART} and not isinstance(body, str):
         if not is_object(body):
             raise NodeError(
-                f"httpBody should be an object or a string for the Content-Type {wanted}, "
+                f"httpBody should be an object or a string for the Content-Type {type_}, "
                 f"not of type {kind_of(body)}",
                 retryable=False,
             )
-        if wanted == FORM:
+        if type_ == FORM:
             return urlencode(list(_form_fields(body))).encode()
         return _multipart(body, headers)
     text = body if isinstance(body, str) else to_json(body)

@@ -109,9 +109,9 @@ class Body:
         for start, name in _UNMARKED_XML:
             if head.startswith(start):
                 return Charset(name)
-        found = _XML.match(head) or _CSS.match(head)
-        if found is None and ("html" in media_type(self.content_type) or _HTML.match(head)):
-            found = _META.search(head)
-        charset = find_charset(found[1].decode("ascii")) if found else None
+        declaration = _XML.match(head) or _CSS.match(head)
+        if declaration is None and ("html" in media_type(self.content_type) or _HTML.match(head)):
+            declaration = _META.search(head)
+        charset = find_charset(declaration[1].decode("ascii")) if declaration else None
         # A document whose declaration is readable as ASCII is not in UTF-16.
         return UTF_8 if charset is not None and charset.name.startswith("utf-16") else charset

@@ -187,10 +187,10 @@ class SsrfGuard:
             AddressBlockedError: If one of the addresses is blocked.
             OSError: If the name cannot be resolved.
         """
-        found = await resolve(host, port)
-        for address in found:
+        addresses = await resolve(host, port)
+        for address in addresses:
             self._is_public(host, port, address)
-        return [str(address) for address in found]
+        return [str(address) for address in addresses]
 
     async def use_proxy(self, host: str, port: int) -> bool:
         """Return whether requests to ``host`` use the proxy.
@@ -202,7 +202,7 @@ class SsrfGuard:
             AddressBlockedError: If one of the addresses is blocked.
         """
         try:
-            found = await resolve(host, port)
+            addresses = await resolve(host, port)
         except OSError:
             name = host.rstrip(".").lower()
             private = "." not in name or name.endswith(_PRIVATE_SUFFIXES)
@@ -212,7 +212,7 @@ class SsrfGuard:
             if private and not allowed:
                 raise _blocked(host, port, AddressKind.PRIVATE_NAME) from None
             return True
-        public = [self._is_public(host, port, address) for address in found]  # checks all of them
+        public = [self._is_public(host, port, address) for address in addresses]  # checks all
         return all(public)
 
     def _is_public(self, host: str, port: int, address: Address) -> bool:
@@ -250,10 +250,11 @@ async def resolve(host: str, port: int) -> list[Address]:
     if literal is not None:
         return [literal]
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        loop = asyncio.get_running_loop()
+        entries = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError:  # a label that is empty or too long for any name
         raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from None
-    addresses = [_sockaddr(*entry[4]) for entry in found]
+    addresses = [_sockaddr(*entry[4]) for entry in entries]
     if not addresses:
         raise socket.gaierror(socket.EAI_NONAME, "no address")
     return list(dict.fromkeys(addresses))

@@ -52,13 +52,13 @@ class _Parts:
     literals: Sequence[str]
     """The text before, between and after the placeholders."""
     placeholders: Sequence[str]
-    found: re.Match[str]
+    match: re.Match[str]
     """The parts of the URL with a mark for each placeholder."""
 
     def is_port(self, index: int) -> bool:
         """Return whether the placeholder with this number is the port."""
         position = sum(len(text) + 1 for text in self.literals[: index + 1]) - 1
-        start, end = self.found.span("port")
+        start, end = self.match.span("port")
         return start <= position < end
 
 
@@ -92,7 +92,7 @@ def fill_url(setting: str, template: str, data: JsonValue) -> httpx2.URL:
     text = _joined(parts.literals, encoded)
     if len(text) > MAX_URL_CHARACTERS:
         raise ValueError(f"should have at most {MAX_URL_CHARACTERS} characters, not {len(text)}")
-    url, literal = parse_url(text), parse_url(_example(parts.found.string, parts))
+    url, literal = parse_url(text), parse_url(_example(parts.match.string, parts))
     if (url.scheme, url.host, url.userinfo.count(b":")) != (
         literal.scheme,
         literal.host,
@@ -107,22 +107,22 @@ def _parts(template: str) -> _Parts:
     if any(_MARK in text for text in literals):
         raise ValueError("should not contain a control character")
     skeleton = _MARK.join(literals)
-    found = _URL.fullmatch(skeleton)
-    if found is None:
+    match = _URL.fullmatch(skeleton)
+    if match is None:
         if placeholders and not skeleton.partition("://")[0].isalpha():
             raise ValueError(_LITERAL_HOST)
         raise ValueError("should start with http:// or https://")
-    port = found["port"]
-    if _MARK in found["host"] or (_MARK in port and (port != _MARK or not found["colon"])):
+    port = match["port"]
+    if _MARK in match["host"] or (_MARK in port and (port != _MARK or not match["colon"])):
         raise ValueError(_LITERAL_HOST)
-    parts = _Parts(literals, placeholders, found)
+    parts = _Parts(literals, placeholders, match)
     parse_url(_example(skeleton, parts) if placeholders else template)
     return parts
 
 
 def _example(skeleton: str, parts: _Parts) -> str:
     """Return the URL with a harmless value for each placeholder."""
-    start, end = parts.found.span("port")
+    start, end = parts.match.span("port")
     port = skeleton[start:end].replace(_MARK, "1")
     return (skeleton[:start] + port + skeleton[end:]).replace(_MARK, "x")
 
@@ -152,8 +152,8 @@ def _check_dots(parts: _Parts, encoded: Sequence[str]) -> None:
         ValueError: If a value results in such a segment.
     """
     values = iter(encoded)
-    before, path = parts.found.start("path"), parts.found["path"]
-    for _ in range(parts.found.string.count(_MARK, 0, before)):
+    before, path = parts.match.start("path"), parts.match["path"]
+    for _ in range(parts.match.string.count(_MARK, 0, before)):
         next(values)
     for segment in path.split("/"):
         marks = segment.count(_MARK)

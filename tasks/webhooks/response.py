@@ -194,8 +194,8 @@ def _parsed(value: JsonValue) -> JsonValue:
 def _selected(fields: list[str], record: JsonValue) -> dict[str, JsonValue]:
     selected: dict[str, JsonValue] = {}
     for field in fields:
-        found = lookup(record, field)
-        if isinstance(found, Missing):
+        value = lookup(record, field)
+        if isinstance(value, Missing):
             if is_object(record):
                 fields_text = ", ".join(sorted(record)[:_MAX_SHOWN_FIELDS])
                 hint = f"it has: {fields_text or 'no fields'}"
@@ -203,7 +203,7 @@ def _selected(fields: list[str], record: JsonValue) -> dict[str, JsonValue]:
                 hint = f"it is of type {kind_of(record)}"
             message = f"webhookResponseFields: the input has no field '{field}' ({hint})"
             raise NodeError(message, retryable=False)
-        selected[field] = found
+        selected[field] = value
     return selected
 
 

@@ -86,8 +86,8 @@ def is_key(text: str, scheme: SignatureScheme = SignatureScheme.STANDARD) -> boo
 
 def named_secret(text: str) -> str | None:
     """Return the name if ``text`` is ``{{ secrets.NAME }}``, or ``None`` for a literal secret."""
-    found = _NAMED.fullmatch(text)
-    return None if found is None else found[1]
+    match = _NAMED.fullmatch(text)
+    return None if match is None else match[1]
 
 
 def verify(

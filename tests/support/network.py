@@ -31,8 +31,8 @@ class Network:
             # The system parses literal addresses without a name server.
             family, kind, protocol, flags = (*args, 0, 0, 0, 0)[:4]
             return _getaddrinfo(host, port, family, kind, protocol, flags | socket.AI_NUMERICHOST)
-        found = results.pop(0) if len(results) > 1 else results[0]
-        return [entry for address in found for entry in _getaddrinfo(address, port, *args)]
+        addresses = results.pop(0) if len(results) > 1 else results[0]
+        return [entry for address in addresses for entry in _getaddrinfo(address, port, *args)]
 
     async def connect(self, remote_host: str, *_args: Any, **_kwargs: Any) -> Any:
         """Replace ``anyio.connect_tcp``, with which httpx2 connects."""

@@ -21,19 +21,19 @@ async def test_an_unresponsive_address_does_not_delay_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(transport, "CONNECTION_ATTEMPT_DELAY_SECONDS", 0.0)
-    timeout_park: list[str] = []
+    cancelled: list[str] = []
 
     async def connect(address: str) -> Stream:
         if address == "dead":
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
-                timeout_park.append(address)
+                cancelled.append(address)
                 raise
         return Stream(address)
 
     assert (await connect_to_first(["dead", "alive"], connect)).address == "alive"
-    assert timeout_park == ["dead"]
+    assert cancelled == ["dead"]
 
 
 async def test_the_next_address_is_tried_after_a_delay():
@@ -49,16 +49,16 @@ async def test_the_next_address_is_tried_after_a_delay():
 
 async def test_a_surplus_connection_is_closed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(transport, "CONNECTION_ATTEMPT_DELAY_SECONDS", 0.0)
-    both, made = asyncio.Barrier(2), list[Stream]()
+    both, connections = asyncio.Barrier(2), list[Stream]()
 
     async def connect(address: str) -> Stream:
         await both.wait()
-        made.append(Stream(address))
-        return made[-1]
+        connections.append(Stream(address))
+        return connections[-1]
 
     kept = await connect_to_first(["a", "b"], connect)
-    assert len(made) == 2
-    assert sorted((stream is kept, stream.closed) for stream in made) == [
+    assert len(connections) == 2
+    assert sorted((stream is kept, stream.closed) for stream in connections) == [
         (False, True),
         (True, False),
     ]
@@ -66,14 +66,14 @@ async def test_a_surplus_connection_is_closed(monkeypatch: pytest.MonkeyPatch):
 
 async def test_a_cancelled_call_leaves_no_connection_attempt(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(transport, "CONNECTION_ATTEMPT_DELAY_SECONDS", 0.0)
-    both, timeout_park = asyncio.Barrier(3), list[str]()
+    both, cancelled = asyncio.Barrier(3), list[str]()
 
     async def connect(address: str) -> Stream:
         try:
             await both.wait()
             await asyncio.Event().wait()
         finally:
-            timeout_park.append(address)
+            cancelled.append(address)
         raise AssertionError
 
     call = asyncio.create_task(connect_to_first(["a", "b"], connect))
@@ -81,7 +81,7 @@ async def test_a_cancelled_call_leaves_no_connection_attempt(monkeypatch: pytest
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert sorted(timeout_park) == ["a", "b"]
+    assert sorted(cancelled) == ["a", "b"]
 
 
 async def test_the_error_of_the_first_address_is_raised():

@@ -82,19 +82,19 @@ async def test_streaming_and_token_counts_are_requested_only_for_streams():
     assert with_stream == without
 
 
-REFUSALS = [
+REJECTED = [
     Response.of({"error": {"message": "Unknown parameter: 'stream_options'."}}, 400),
     Response.of({"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs"}]}, 422),
 ]
 
 
-@pytest.mark.parametrize("refusal", REFUSALS, ids=["400", "422"])
+@pytest.mark.parametrize("rejected", REJECTED, ids=["400", "422"])
 async def test_a_server_that_rejects_stream_options_receives_none(
-    refusal: Response, deltas: Deltas
+    rejected: Response, deltas: Deltas
 ):
     enter_attempt(deltas)
     replies: list[str | Response] = [
-        refusal,
+        rejected,
         streamed("about 5", tokens=None),
         streamed("5", tokens=None),
     ]
@@ -107,8 +107,8 @@ async def test_a_server_that_rejects_stream_options_receives_none(
 
 
 async def test_another_rejected_request_is_not_repeated(deltas: Deltas):
-    refused = Response.of({"error": {"message": "Bad temperature"}}, 400)
-    error = await broken(deltas, [refused])  # a second request would be a 500
+    rejected = Response.of({"error": {"message": "Bad temperature"}}, 400)
+    error = await broken(deltas, [rejected])  # a second request would be a 500
     assert "returned 400: Bad temperature" in str(error)
     assert not error.retryable
 

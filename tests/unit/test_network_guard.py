@@ -22,7 +22,7 @@ async def test_the_error_names_the_host_the_reason_and_the_settings():
         error = await get_error("https://intranet.example/?key=secret")
     assert str(error) == (
         "GET https://intranet.example/: ssrf_blocked: calls may not go to 'intranet.example', "
-        "which is a private address. Whoever runs the service can allow it with "
+        "which is a private address. The operator can allow it with "
         "HTTP_ALLOWED_HOSTS=intranet.example:443, "
         "or HTTP_ALLOW_PRIVATE_NETWORKS=true for all private networks."
     )

@@ -85,6 +85,6 @@ def test_a_reply_of_another_type_is_rejected(output_type: str, reply: str):
 
 
 def test_every_type_except_text_has_an_instruction():
-    told = {kind: reply_type(kind, OPTIONS).instruction for kind in OutputType}
-    assert {kind for kind, text in told.items() if text is None} == {OutputType.TEXT}
-    assert "Positive, Negative, n/a" in (told[OutputType.ENUM] or "")
+    instructions = {kind: reply_type(kind, OPTIONS).instruction for kind in OutputType}
+    assert {kind for kind, text in instructions.items() if text is None} == {OutputType.TEXT}
+    assert "Positive, Negative, n/a" in (instructions[OutputType.ENUM] or "")
