@@ -1,6 +1,5 @@
 """Webhook response node: defines the response to the caller of the execution's webhook."""
 
-import re
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -26,21 +25,19 @@ from tasks.config.base import (
     Templated,
     fill,
     fill_text,
-    has_template,
     read_config,
 )
 from tasks.config.field_names import as_names
 from tasks.config.fields import trimmed
 from tasks.config.json_schema import required_when
-from tasks.http.config import Pair, as_pairs
+from tasks.http.config import RequestHeader, as_pairs
+from tasks.http.headers import check_header_value
 
 REPLY = "webhookReply"
 """Key of the response in the result: ``{"status", "headers": [[name, value]], "body"}``."""
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _MAX_SHOWN_FIELDS = 20
 _NAME_PATTERN = schema_pattern()
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class ResponseMode(StrEnum):
@@ -51,7 +48,7 @@ class ResponseMode(StrEnum):
     TEMPLATE = "template"
 
 
-class ResponseHeader(Pair, title="Header"):
+class ResponseHeader(RequestHeader, title="Header"):
     """One header of the response."""
 
     key: str = Field(default="", title="Name", json_schema_extra={"pattern": _NAME_PATTERN})
@@ -59,20 +56,11 @@ class ResponseHeader(Pair, title="Header"):
 
     @field_validator("key")
     @classmethod
-    def _is_a_name(cls, name: str) -> str:
+    def _can_be_set(cls, name: str) -> str:
         name = name.strip()
-        if name and not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"'{name}' is not a valid header name")
         if name and not is_permitted(name):
             raise ValueError(f"header '{name}' is not permitted in a response; {EXPLANATION}")
         return name
-
-    @field_validator("value")
-    @classmethod
-    def _is_one_line(cls, value: JsonValue) -> JsonValue:
-        if isinstance(value, str) and not has_template(value) and _CONTROL.search(value):
-            raise ValueError("the value of a header cannot contain a control character")
-        return value
 
 
 _FormNames = list[Annotated[str, Field(title="Field", pattern=r"\S")]]
@@ -210,8 +198,7 @@ def _selected(fields: list[str], record: JsonValue) -> dict[str, JsonValue]:
 def _header_value(row: ResponseHeader, data: JsonValue) -> str:
     setting = f"webhookResponseHeaders '{row.key}'"
     text = as_text(row.value) if not isinstance(row.value, str) else row.value
-    filled = fill_text(setting, text, data).strip()
-    if _CONTROL.search(filled):
-        message = f"{setting}: the value would contain a control character"
-        raise NodeError(message, retryable=False)
-    return filled
+    try:
+        return check_header_value(row.key, fill_text(setting, text, data))
+    except ValueError as error:
+        raise NodeError(f"{setting}: {error}", retryable=False) from None

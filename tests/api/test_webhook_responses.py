@@ -116,8 +116,11 @@ def test_nodes_behind_the_response_run(service: RunningService, gates: Gates):
         ({"Headers": {"Clear-Site-Data": '"*"'}}, "header 'Clear-Site-Data' is not permitted"),
         ({"Headers": '[{"key": "Alt-Svc", "value": "x"}]'}, "header 'Alt-Svc' is not permitted"),
         ({"Headers": {"Set-Cookie": "{{ a }}"}}, "header 'Set-Cookie' is not permitted"),
-        ({"Headers": {"X Y": "1"}}, "'X Y' is not a valid header name"),
-        ({"Headers": {"X": "a\r\nSet-Cookie: b"}}, "cannot contain a control character"),
+        ({"Headers": {"X Y": "1"}}, "header 'X Y' is not permitted"),
+        (
+            {"Headers": {"X": "a\r\nSet-Cookie: b"}},
+            "would contain a line break",
+        ),
         ({"Headers": "no"}, "should be an object or a list"),
     ],
 )
@@ -134,7 +137,10 @@ def test_a_config_without_a_valid_response_is_rejected(
 @pytest.mark.parametrize(
     ("response", "said"),
     [
-        ({"Headers": {"X": "{{ evil }}"}}, "would contain a control character"),
+        (
+            {"Headers": {"X": "{{ evil }}"}},
+            "would contain a line break",
+        ),
         ({"Mode": "selected", "Fields": "nope"}, "no field 'nope' (it has: evil)"),
         ({"Mode": "template", "Template": "{{ nope }}"}, "webhookResponseTemplate: "),
     ],
