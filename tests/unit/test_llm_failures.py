@@ -129,7 +129,7 @@ async def test_a_slow_server_is_a_timeout_that_names_the_limit():
 )
 async def test_a_response_that_is_not_a_completion_is_an_error(garbage: Response):
     error = await llm_error_for([garbage])
-    assert "no completion" in str(error)
+    assert "not a completion" in str(error)
 
 
 async def test_cancelling_ends_all_requests():
