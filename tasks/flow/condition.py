@@ -41,7 +41,7 @@ class AdditionalCondition(FormModel, title="Condition"):
     verbatim: ClassVar[frozenset[str]] = frozenset({"value"})
 
     field: _TestedField
-    """The field to test; ``a.b.0.c`` reaches inside. ``loop.item``, or a template."""
+    """The field to test, such as ``a.b.0.c`` or ``loop.item``; may be a template."""
     operator: _Operator = Field(default=Operator.EQUALS, title="Comparison")
     """The comparison of the field with the value."""
     value: JsonValue = Field(default=None, title="Value")
@@ -54,7 +54,7 @@ class ComparisonsConfig(NodeConfig):
     verbatim: ClassVar[frozenset[str]] = frozenset({"condition_value"})
 
     condition_field: _TestedField
-    """The field to test; ``a.b.0.c`` reaches inside. ``loop.item``, or a template."""
+    """The field to test, such as ``a.b.0.c`` or ``loop.item``; may be a template."""
     condition_operator: _Operator = Field(default=Operator.EQUALS, title="Comparison")
     """The comparison of the field with the value."""
     condition_value: Annotated[JsonValue, TEMPLATED] = Field(default=None, title="Value")

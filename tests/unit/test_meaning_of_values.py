@@ -119,7 +119,7 @@ async def test_only_timestamps_are_before_or_after(found: Any, value: Any, messa
 
 
 async def test_ordering_timestamps_as_numbers_names_the_operators_for_them():
-    with pytest.raises(NodeError, match="is no number; isBefore and isAfter compare timestamps"):
+    with pytest.raises(NodeError, match="is not a number; isBefore and isAfter compare timestamps"):
         await compared("2026-03-01", "greaterThan", "2026-02-01")
 
 
