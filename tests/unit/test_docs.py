@@ -25,6 +25,8 @@ from database.tables import (
 from engine.conditions import Operator
 from engine.document import parse_document
 from engine.options import NodeOptions
+from flows.execution.running_nodes import NODE_CANCEL_TIMEOUT_SECONDS
+from flows.nodes.isolation import HANDLER_CANCEL_TIMEOUT_SECONDS
 from tasks.config.rows import aliases
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tasks.registry import DEFAULT, NodeTypes
@@ -170,6 +172,15 @@ def _all_keys(model: Any) -> set[str]:
 @pytest.mark.parametrize("name", list(NodeOptions.model_fields))
 def test_every_common_option_is_explained(name: str):
     assert f"| `{NodeOptions.model_fields[name].alias}` |" in EXECUTION
+
+
+def test_the_time_that_a_handler_has_to_stop_is_stated_on_one_page():
+    text = " ".join(EXECUTION.split())
+    assert f"the attempt is abandoned after {HANDLER_CANCEL_TIMEOUT_SECONDS:g} seconds" in text
+    assert f"waits at most {NODE_CANCEL_TIMEOUT_SECONDS:g} seconds in total" in text
+    others = [page for page in PAGES if page.name not in {"execution.md", "CHANGELOG.md"}]
+    stated = r"attempt is abandoned after|(?:swallow|suppress)\w* [^.]{0,80}\d+ s(?:econds)?\b"
+    assert [page.name for page in others if re.search(stated, page.read_text("utf-8"))] == []
 
 
 @pytest.mark.parametrize("operator", list(Operator))
