@@ -136,7 +136,7 @@ def failed(service: RunningService, bad: dict[str, Any]) -> str:
     return reason
 
 
-GIFTS = {
+RESULTS = {
     "no dict": "returned list, not a dict",
     "nothing": "returned NoneType, not a dict",
     "NaN": "nan is no JSON number at x.1",
@@ -154,11 +154,11 @@ GIFTS = {
 }
 
 
-@pytest.mark.parametrize("gift", GIFTS)
+@pytest.mark.parametrize("gift", RESULTS)
 def test_a_result_that_cannot_be_stored_is_the_nodes_failure(
     service: RunningService, gift: str
 ) -> None:
-    assert GIFTS[gift] in failed(service, node("bad", "give", gift=gift))
+    assert RESULTS[gift] in failed(service, node("bad", "give", gift=gift))
 
 
 @pytest.mark.parametrize("gift", ["no output", "unicode", "scalar"])
@@ -167,7 +167,7 @@ def test_an_unusual_result_that_can_be_stored_is_accepted(
 ) -> None:
     done = service.run(with_others(node("bad", "give", gift=gift)))
     assert done["status"] == "completed"
-    assert done["finalOutput"] == probe_nodes.GIFTS[gift].get("outputData")
+    assert done["finalOutput"] == probe_nodes.RESULTS[gift].get("outputData")
 
 
 @pytest.mark.parametrize("kind", ["throw", "throwInThread"])

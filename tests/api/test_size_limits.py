@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.documents import document, node
 from tests.support.postgres import Storage, on_both
-from tests.support.probe_nodes import GIFTS, PROBE_TYPES, Gates
+from tests.support.probe_nodes import PROBE_TYPES, RESULTS, Gates
 from tests.support.service import RunningService, wait_until
 
 RESULT_BYTES = 100_000
@@ -18,7 +18,7 @@ EXECUTION_BYTES = 1_000_000
 _shared: Any = ["a text that is there once"]
 for _ in range(40):
     _shared = [_shared, _shared]
-GIFTS["a list that is shared"] = {"success": True, "outputData": _shared}
+RESULTS["a list that is shared"] = {"success": True, "outputData": _shared}
 
 
 @pytest.fixture(scope="module")

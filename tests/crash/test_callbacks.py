@@ -86,10 +86,10 @@ def test_a_kill_between_the_end_and_its_callback_loses_nothing(
     assert all(body == receiver.got[0][1] for _, body in receiver.got)
     assert receiver.got[0][1]["type"] == "execution_complete"
     assert process.violations() == []
-    said = process.log.read_text()
-    assert "callback_delivered" in said
-    assert "in-the-query" not in said
-    assert SECRET not in said
+    log_text = process.log.read_text()
+    assert "callback_delivered" in log_text
+    assert "in-the-query" not in log_text
+    assert SECRET not in log_text
 
 
 def test_retries_continue_after_a_restart(process: ServiceProcess, receiver: Receiver) -> None:

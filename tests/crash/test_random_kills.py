@@ -1,6 +1,6 @@
 """SIGKILL at random times, repeatedly, while executions run.
 
-``CRASH_ROUNDS`` says how often; ``make crash`` asks for 50.
+``CRASH_ROUNDS`` is the number of rounds; ``make crash`` sets it to 50.
 """
 
 import os

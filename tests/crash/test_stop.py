@@ -87,8 +87,8 @@ def test_an_execution_accepted_during_the_stop_is_not_lost(tmp_path: Path, visit
 
         def submit_until_it_is_gone() -> None:
             with suppress(httpx.HTTPError):
-                while (answer := service.submit(workflow_id)).status_code == 200:
-                    accepted.append(answer.json()["executionId"])
+                while (response := service.submit(workflow_id)).status_code == 200:
+                    accepted.append(response.json()["executionId"])
 
         client = threading.Thread(target=submit_until_it_is_gone)
         client.start()
@@ -113,5 +113,5 @@ def test_a_stopped_service_does_not_wait_for_threads(
         service.run_process(leave_thread=1)
         service.process.send_signal(number)
         assert service.wait_dead() == 0
-        said = service.log.read_text()
-        assert said.index("service_stopped") < said.index("exit functions have run")
+        log_text = service.log.read_text()
+        assert log_text.index("service_stopped") < log_text.index("exit functions have run")

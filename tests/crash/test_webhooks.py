@@ -27,8 +27,8 @@ def test_a_repeated_delivery_after_a_crash_gets_the_response(
     process.wait_dead()
 
     process.run_process()
-    answer = post(process, content=BODY, headers=signed(BODY))
-    assert (answer.status_code, answer.json()) == (201, {"n": 1})
+    response = post(process, content=BODY, headers=signed(BODY))
+    assert (response.status_code, response.json()) == (201, {"n": 1})
     assert count(process) == 1
     assert process.violations() == []
 

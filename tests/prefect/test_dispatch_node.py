@@ -244,18 +244,18 @@ async def test_parallel_runs_of_a_handler_have_separate_attempts():
             raise NodeError(f"of {input_data}")
         return input_data
 
-    told = [Retries() for _ in range(4)]
+    retries = [Retries() for _ in range(4)]
 
     async def body():
         return await asyncio.gather(
             *(
-                handle(handler, number, retries=4, delays=[0.01], on_retry=told[number].note)
+                handle(handler, number, retries=4, delays=[0.01], on_retry=retries[number].note)
                 for number in range(4)
             )
         )
 
     assert await run(body) == [0, 1, 2, 3]
-    assert told == [[(n + 1, f"of {number}") for n in range(number)] for number in range(4)]
+    assert retries == [[(n + 1, f"of {number}") for n in range(number)] for number in range(4)]
 
 
 def test_variants_are_cached():

@@ -131,10 +131,10 @@ async def recorded(client, flow_run_id, count):
 async def test_the_server_shows_name_state_and_task_runs(
     tracked, execution_id, state_name, message, tasks
 ):
-    told = []
+    flow_run_ids = []
 
     async def on_created(flow_run_id):
-        told.append(flow_run_id)
+        flow_run_ids.append(flow_run_id)
 
     async with prefect_context(tracked) as client:
         name = f"My workflow {execution_id}"
@@ -145,7 +145,7 @@ async def test_the_server_shows_name_state_and_task_runs(
         state = await running
         assert state.name == state_name
 
-        by_id = FlowRunFilter(id=FlowRunFilterId(any_=told))
+        by_id = FlowRunFilter(id=FlowRunFilterId(any_=flow_run_ids))
         [flow_run] = await client.read_flow_runs(flow_run_filter=by_id)
         assert flow_run.name == name
         assert flow_run.parameters == {"execution_id": execution_id}
@@ -160,48 +160,48 @@ async def test_the_server_shows_name_state_and_task_runs(
 async def test_log_messages_of_handlers_are_sent_if_configured(server, tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_LOGGING_TO_API_ENABLED", "true")
     prepare_prefect(server, tmp_path)
-    told = []
+    flow_run_ids = []
 
     async def on_created(flow_run_id):
-        told.append(flow_run_id)
+        flow_run_ids.append(flow_run_id)
 
     async with prefect_context(server) as client:
         await run_flow(workflow, "logs", "logs", on_created)
     async with prefect_context(server) as client:  # its exit sends the messages
-        logs = LogFilter(flow_run_id=LogFilterFlowRunId(any_=told))
+        logs = LogFilter(flow_run_id=LogFilterFlowRunId(any_=flow_run_ids))
         messages = [line.message for line in await client.read_logs(log_filter=logs)]
     assert messages == ["fetched"]  # and no messages of the engines
 
 
 async def test_a_flow_run_that_is_not_started_does_not_stay_pending(tracked):
-    told = []
+    flow_run_ids = []
 
     async def lost(flow_run_id):
-        told.append(flow_run_id)
+        flow_run_ids.append(flow_run_id)
         raise LookupError("the lease is lost")
 
     async with prefect_context(tracked) as client:
         with pytest.raises(LookupError):
             await run_flow(workflow, "never", "never", lost)
-        assert (await client.read_flow_run(told[0])).state_name == "Crashed"
+        assert (await client.read_flow_run(flow_run_ids[0])).state_name == "Crashed"
 
 
-@task(name="tells")
-async def tells(node, input_data):
-    raise NodeError(f"refused {fill('key', node['config']['key'], input_data)}", retryable=False)
+@task(name="rejecting")
+async def rejecting(node, input_data):
+    raise NodeError(f"rejected {fill('key', node['config']['key'], input_data)}", retryable=False)
 
 
 @flow(name="workflow", validate_parameters=False, persist_result=False)
 async def with_a_block(execution_id):
     await Secret(value="c4n4ry-of-a-block").save("shop-key", overwrite=True)  # pyright: ignore
-    types = NodeTypes({"tells": tells}, {})
+    types = NodeTypes({"rejecting": rejecting}, {})
     runner = NodeRunner(types, HandlerSettings(secrets=Secrets({}, fetch_secret)), execution_id)
     for name in ("SHOP_KEY", "GONE"):
-        node = Node("n", "tells", "Tell", {"key": f"{{{{ secrets.{name} }}}}"})
-        with pytest.raises(NodeError) as told:
+        node = Node("n", "rejecting", "Reject", {"key": f"{{{{ secrets.{name} }}}}"})
+        with pytest.raises(NodeError) as raised:
             await asyncio.create_task(runner.run(node, None, no_retry))
-        messages.append(str(told.value))
-    return Completed(message="told")
+        messages.append(str(raised.value))
+    return Completed(message="done")
 
 
 messages: list[str] = []
@@ -210,7 +210,7 @@ messages: list[str] = []
 async def test_a_secret_block_is_masked_and_never_sent_to_the_server(tracked, tmp_path):
     local_result_storage(with_a_block, tmp_path)
     async with prefect_context(tracked) as client:
-        state = await run_flow(with_a_block, "e", "tells")
+        state = await run_flow(with_a_block, "e", "rejecting")
         assert state.is_completed(), state.message
         run_id = state.state_details.flow_run_id
         assert run_id is not None
@@ -223,9 +223,9 @@ async def test_a_secret_block_is_masked_and_never_sent_to_the_server(tracked, tm
             assert time.monotonic() < deadline
             await asyncio.sleep(0.2)  # the server records events with a delay
 
-    told, missing = messages
-    assert told == "refused ***"
+    rejected, missing = messages
+    assert rejected == "rejected ***"
     assert "no secret 'GONE'" in missing
     shown = "".join(run.model_dump_json() for run in runs)
-    assert "refused ***" in shown
+    assert "rejected ***" in shown
     assert "c4n4ry" not in shown

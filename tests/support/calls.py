@@ -1,4 +1,4 @@
-"""Executions that call others, for tests."""
+"""Subworkflow calls: workflows that call others, and queries about their executions."""
 
 import sqlite3
 from contextlib import closing
@@ -9,7 +9,7 @@ from tests.support.documents import document, node
 from tests.support.service import RunningService, wait_until
 
 NEVER = 60.0
-"""Seconds between two polls of a service that is to hear of everything without one."""
+"""Poll interval of a service whose notifications must arrive without a poll, in seconds."""
 
 
 def call(node_id: str = "call", workflow_id: str = "child", **config: object) -> dict[str, Any]:
@@ -29,24 +29,24 @@ FAILS = document(node("bad", "raise", message="out of paper"))
 
 
 def children(service: RunningService, parent_id: str) -> list[dict[str, Any]]:
-    """What an execution called, the first call first."""
-    answer = service.http.get("/api/executions", params={"parentExecutionId": parent_id})
-    return answer.json()["executions"][::-1]
+    """Return the children of an execution, in the order of the calls."""
+    response = service.http.get("/api/executions", params={"parentExecutionId": parent_id})
+    return response.json()["executions"][::-1]
 
 
 def child_of(service: RunningService, parent_id: str) -> str:
-    """The one execution that it called, as soon as there is one."""
+    """Wait for the only child of an execution; return its id."""
     (child,) = wait_until(lambda: children(service, parent_id))
     return child["id"]
 
 
 def violations(service: RunningService) -> list[str]:
-    """What the service's own check finds."""
+    """Return the violations that the service's check finds."""
     return [line for line in check_database(service.settings.url).lines if line[:3] != "OK:"]
 
 
 def delete_elsewhere(service: RunningService, execution_id: str, *, enforces: bool) -> None:
-    """What the main project does, whether or not its connection enforces foreign keys."""
+    """Delete an execution like the main project, with or without enforced foreign keys."""
     tables = ("orchestrator_runs", "orchestrator_events", "execution_logs")
     with closing(sqlite3.connect(service.path, timeout=10)) as connection, connection:
         connection.execute(f"PRAGMA foreign_keys={int(enforces)}")

@@ -1,6 +1,6 @@
-"""An HTTP server that counts who comes, by idempotency key, and holds answers back at gates.
+"""Counting server: counts HTTP requests by idempotency key and delays responses at gates.
 
-Nodes of the type ``http`` visit it. It outlives the service, so it knows what really ran.
+Nodes of the type ``http`` call it. It is not part of the service, so it shows which nodes ran.
 """
 
 import json
@@ -19,7 +19,7 @@ from tests.support.service import wait_until
 
 
 class Visits:
-    """What came to the server, and which gates are open."""
+    """Requests to the server, and its open gates."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -43,51 +43,51 @@ class Visits:
         self._server.server_close()
 
     def node(self, node_id: str, gate: str | None = None, **config: object) -> dict[str, Any]:
-        """A node that comes here, and is answered when ``gate`` is open."""
+        """Return a node that calls this server; the response waits until ``gate`` is open."""
         url = f"{self.url}/?gate={gate}" if gate else self.url
         return node(
             node_id, "http", **{"httpUrl": url, "httpMethod": "POST", "retries": 0, **config}
         )
 
     def open(self, *gates: str) -> None:
-        """Answers who waits at these gates, and whoever comes later."""
+        """Send the responses that wait at these gates, now and in the future."""
         with self._lock:
             self._open.update(gates)
 
     def is_open(self, gate: str) -> bool:
-        """Whether ``gate`` is open."""
+        """Return whether ``gate`` is open."""
         with self._lock:
             return gate in self._open
 
     @property
     def counts(self) -> dict[str, int]:
-        """How often each idempotency key came."""
+        """Return the number of requests by idempotency key."""
         with self._lock:
             return dict(self._counts)
 
     @property
     def gone(self) -> dict[str, int]:
-        """How often each idempotency key left before it was answered."""
+        """Return the number of closed connections without a response by idempotency key."""
         with self._lock:
             return dict(self._gone)
 
     def of(self, execution_id: str) -> dict[str, int]:
-        """How often each node of an execution came."""
+        """Return the number of requests by node of an execution."""
         prefix = f"{execution_id}:"
         return {k.removeprefix(prefix): n for k, n in self.counts.items() if k.startswith(prefix)}
 
     def wait_for(self, execution_id: str, node_id: str, times: int = 1) -> None:
-        """Waits until a node of an execution has come so often."""
+        """Wait until a node of an execution has made this number of requests."""
         wait_until(lambda: self.of(execution_id).get(node_id, 0) >= times)
 
-    def come(self, key: str) -> int:
-        """Counts a visit."""
+    def count(self, key: str) -> int:
+        """Count a request."""
         with self._lock:
             self._counts[key] += 1
             return self._counts[key]
 
     def leave(self, key: str) -> None:
-        """Counts one who left unanswered."""
+        """Count a connection that was closed before the response."""
         with self._lock:
             self._gone[key] += 1
 
@@ -102,7 +102,7 @@ def _handler_for(visits: Visits) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             key = self.headers.get("Idempotency-Key", "none")
-            times = visits.come(key)
+            times = visits.count(key)
             for gate in parse_qs(urlsplit(self.path).query).get("gate", []):
                 while not visits.is_open(gate):
                     if _hung_up(self.connection):
@@ -116,17 +116,17 @@ def _handler_for(visits: Visits) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its signature
-            """Says nothing."""
+            """Log nothing."""
 
         def handle(self) -> None:
-            with suppress(OSError):  # a service that was killed takes no answer
+            with suppress(OSError):  # a killed service receives no response
                 super().handle()
 
     return Handler
 
 
 def _hung_up(connection: socket.socket) -> bool:
-    """Whether the other side closes the connection within the next moment."""
+    """Return whether the client has closed the connection."""
     readable, _, _ = select.select([connection], [], [], 0.01)
     try:
         return bool(readable) and connection.recv(1, socket.MSG_PEEK) == b""

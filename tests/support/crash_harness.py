@@ -1,4 +1,4 @@
-"""The service in a process of its own, to be killed, frozen and started again."""
+"""Crash harness: runs the service in a process that tests can kill, freeze and restart."""
 
 import asyncio
 import json
@@ -21,21 +21,21 @@ from tests.support.ports import free_port
 from tests.support.service import RunningService, wait_until
 
 START_SECONDS = 40.0
-"""Imports take seconds where many processes start at once."""
+"""Timeout for the start of the service, in seconds; imports are slow if many processes start."""
 LEASE_SECONDS = 1.0
-"""As short as the setting allows."""
+"""Duration of leases, in seconds: the minimum that the setting accepts."""
 TAKEN_OVER_SECONDS = LEASE_SECONDS + 5.0
-"""Within this time somebody owns what a dead service left; the service promises it."""
+"""Maximum time until another service owns the executions of a crashed one, in seconds."""
 
 
 class ServiceProcess(RunningService):
-    """What ``RunningService`` is, in a process group of its own, started by ``launcher``.
+    """A ``RunningService`` in a separate process group, started by ``launcher``.
 
-    Several may share one directory, and with it the database. ``log`` is what they all said.
+    Several services may share one directory, and with it the database and the log file.
     """
 
     def __init__(self, directory: Path, **settings: object) -> None:
-        # Not the base's: that one would run the service here.
+        # Without the constructor of the base class, which runs the service in this process.
         self.path = directory / "database.sqlite"
         self.database_url = str(settings.get("database_url", f"sqlite+aiosqlite:///{self.path}"))
         self.log = directory / "service.log"
@@ -58,8 +58,9 @@ class ServiceProcess(RunningService):
     # Starting and ending
 
     def start_process(self, **tampering: object) -> Self:
-        """Starts it, without waiting until it answers; ``launcher`` says what may be tampered with:
-        ``kill_at="after_claim"``.
+        """Start the service without waiting for it.
+
+        ``launcher`` documents the faults of ``tampering``, such as ``kill_at="after_claim"``.
         """
         ours = {name.upper() for name in Settings.model_fields}
         inherited = {
@@ -81,11 +82,11 @@ class ServiceProcess(RunningService):
         return self
 
     def run_process(self, **tampering: object) -> Self:
-        """Starts it and waits until it answers."""
+        """Start the service and wait until it responds."""
         return self.start_process(**tampering).wait_ready()
 
     def wait_ready(self) -> Self:
-        """Waits until it answers."""
+        """Wait until the service responds."""
 
         def answers() -> bool:
             assert self.process.poll() is None, f"it did not start:\n{self.log.read_text()}"
@@ -98,34 +99,34 @@ class ServiceProcess(RunningService):
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """The process that was started last."""
+        """Return the process that was started last."""
         assert self._process is not None, "it was never started"
         return self._process
 
     def kill(self) -> None:
-        """SIGKILL, now."""
+        """Send SIGKILL."""
         self.process.kill()
         self.process.wait(10)
 
     def ask_to_stop(self) -> None:
-        """SIGTERM."""
+        """Send SIGTERM."""
         self.process.terminate()
 
     def wait_dead(self, seconds: float = 20.0) -> int:
-        """The exit code, once it has ended by itself or by a kill point."""
+        """Wait for the end of the process; return the exit code."""
         return self.process.wait(seconds)
 
     def stop(self, seconds: float = 20.0) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM; return the exit code."""
         self.ask_to_stop()
         return self.wait_dead(seconds)
 
     def freeze(self) -> None:
-        """SIGSTOP."""
+        """Send SIGSTOP."""
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> Self:
@@ -143,10 +144,10 @@ class ServiceProcess(RunningService):
             self._process.wait(10)
         self.http.close()
 
-    # Looking at what it did
+    # Queries
 
     def start_fatal(self, document: object, **body: object) -> str:
-        """As ``start``, where the service may be dead before it answers; waits until it is."""
+        """Start an execution that kills the service; wait for the end of the process."""
         workflow_id = self.save(document)
         with suppress(httpx.HTTPError):
             self.submit(workflow_id, **body)
@@ -157,7 +158,7 @@ class ServiceProcess(RunningService):
         return row["executionId"]
 
     def row(self, execution_id: str) -> dict[str, Any]:
-        """The execution and its bookkeeping, straight from the database."""
+        """Return the rows of the execution from the database."""
         (row,) = self.rows(
             "SELECT * FROM workflow_executions AS e JOIN orchestrator_runs AS r"
             " ON r.executionId = e.id WHERE e.id = ?",
@@ -166,18 +167,18 @@ class ServiceProcess(RunningService):
         return dict(row)
 
     def node_rows(self, execution_id: str) -> dict[str, dict[str, Any]]:
-        """The rows of its nodes by node id, straight from the database."""
+        """Return the rows of its nodes from the database, by node id."""
         rows = self.rows("SELECT * FROM execution_logs WHERE executionId = ?", execution_id)
         return {row["nodeId"]: dict(row) for row in rows}
 
     def wait_for_status(self, execution_id: str, status: str, seconds: float = 20.0) -> float:
-        """Waits for a status in the table; how long that took."""
+        """Wait for a status in the database; return the duration in seconds."""
         begin = time.monotonic()
         wait_until(lambda: self.row(execution_id)["status"] == status, seconds)
         return time.monotonic() - begin
 
     def wait_ended(self, *execution_ids: str, seconds: float = 30.0) -> list[str]:
-        """The statuses of executions, straight from the database, once all have ended."""
+        """Wait for the end of the executions; return their statuses from the database."""
         ended = ("completed", "failed", "cancelled")
 
         def statuses() -> list[str] | None:
@@ -187,11 +188,11 @@ class ServiceProcess(RunningService):
         return wait_until(statuses, seconds) or []
 
     def open_database(self) -> Database:
-        """The database, in this process; to be closed."""
+        """Open the database in this process; the caller closes it."""
         return Database(self.database_url)
 
     def violations(self, *, service_runs: bool = True) -> list[str]:
-        """What the service's own check finds in the database."""
+        """Return the violations that the service's check finds in the database."""
 
         async def check() -> list[str]:
             database = self.open_database()
@@ -204,7 +205,7 @@ class ServiceProcess(RunningService):
         return asyncio.run(check())
 
     def events(self, name: str) -> list[Mapping[str, Any]]:
-        """The events of that name in the log."""
+        """Return the log events with this name."""
         lines = self.log.read_text(encoding="utf-8").splitlines()
         found = [json.loads(line) for line in lines if line.startswith("{")]
         return [event for event in found if event.get("event") == name]

@@ -1,19 +1,18 @@
 """Starts the real service for crash tests: ``python -m tests.support.launcher``.
 
-From outside of the product it adds node types that misbehave, moves the clock by
-``CLOCK_SHIFT_SECONDS``, has leases not be renewed by the heartbeat where ``NO_HEARTBEAT`` is set,
-starts a thread that the interpreter would wait for where ``LEAVE_THREAD`` is set,
-and has the process killed at the point that ``KILL_AT`` names:
+It adds faulty node types, moves the clock by ``CLOCK_SHIFT_SECONDS``, disables the heartbeat if
+``NO_HEARTBEAT`` is set, and starts a non-daemon thread if ``LEAVE_THREAD`` is set. It kills the
+process at the point that ``KILL_AT`` names:
 
-- ``after_claim``: executions are claimed, nothing of them has started;
+- ``after_claim``: executions are claimed, and none has started;
 - ``after_start:NODE``: the node is recorded as running, its handler has not been called;
-- ``before_record:NODE``: its handler has returned, nothing of that is recorded;
+- ``before_record:NODE``: its handler has returned, and its result is not recorded;
 - ``within_record:NODE``: its end is written, in a transaction that is not committed;
-- ``after_record:NODE``: its end is committed, nobody knows yet;
-- ``within_final_write``: the execution's end is written, and not committed;
-- ``after_final_write``: it is committed;
-- ``before_callback``: a callback is claimed, nothing of it is sent;
-- ``after_callback``: the receiver has answered, nothing of that is recorded.
+- ``after_record:NODE``: its end is committed, and no client has read it;
+- ``within_final_write``: the end of the execution is written, but not committed;
+- ``after_final_write``: the end of the execution is committed;
+- ``before_callback``: a callback is claimed, and no request is sent;
+- ``after_callback``: the receiver has responded, and the response is not recorded.
 """
 
 import asyncio
@@ -32,12 +31,12 @@ from flows.prefect_adapter.environment import prepare_prefect
 
 
 def die(*_: object) -> None:
-    """What a power cut does to a process."""
+    """Kill this process, like a power failure."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main() -> int:
-    """Prepares the process and starts the service in it."""
+    """Prepare the process and start the service."""
     settings = load_settings()
     prepare_prefect(settings.prefect_api_url, settings.prefect_home)
     add_node_types()
@@ -57,7 +56,7 @@ def main() -> int:
 
 
 def shift_clock(seconds: float) -> None:
-    """Has the service believe that it is so much later."""
+    """Set the clock of the service forward."""
     import api_service  # noqa: PLC0415 - see ``main``
 
     def clock() -> datetime:
@@ -68,7 +67,7 @@ def shift_clock(seconds: float) -> None:
 
 
 def stop_heartbeat() -> None:
-    """Has the runner believe that every lease is renewed: it learns of a loss only as it writes."""
+    """Renew no leases but report success, so that the worker detects a loss only when it writes."""
     from database.executions.queue import Queue  # noqa: PLC0415 - see ``main``
 
     async def renew(
@@ -80,7 +79,7 @@ def stop_heartbeat() -> None:
 
 
 def add_node_types() -> None:
-    """Node types that no service should have."""
+    """Add faulty node types."""
     from prefect import task  # noqa: PLC0415 - see ``main``
 
     from tasks.node_handlers import NODE_HANDLERS  # noqa: PLC0415
@@ -104,7 +103,7 @@ def add_node_types() -> None:
 
     @task(name="blocking")
     def blocking(node: dict[str, Any], input_data: object) -> dict[str, Any]:
-        time.sleep(3_600)  # a library that knows nothing of asyncio
+        time.sleep(3_600)  # like a library without asyncio
         return {}
 
     NODE_HANDLERS.update(kill=kill, exit=exit_, stubborn=stubborn, blocking=blocking)
@@ -116,20 +115,20 @@ def add_node_types() -> None:
 def _around(
     owner: Any,
     name: str,
-    meant: Callable[[dict[str, Any], Any], bool],
+    matches: Callable[[dict[str, Any], Any], bool],
     *,
     before: bool = False,
 ) -> None:
-    """Kills the process before or after an asynchronous method, where ``meant`` says so."""
+    """Kill the process before or after an asynchronous method if ``matches`` returns true."""
     original = getattr(owner, name)
 
     async def method(*args: Any, **kwargs: Any) -> Any:
-        if before and meant(kwargs, None):
+        if before and matches(kwargs, None):
             die()
-        answer = await original(*args, **kwargs)
-        if not before and meant(kwargs, answer):
+        result = await original(*args, **kwargs)
+        if not before and matches(kwargs, result):
             die()
-        return answer
+        return result
 
     setattr(owner, name, method)
 
@@ -147,20 +146,20 @@ def _after_claim(_: str) -> None:
 def _after_start(node_id: str) -> None:
     from database.executions.journal import Journal  # noqa: PLC0415 - see ``main``
 
-    def meant(kwargs: dict[str, Any], _: object) -> bool:
+    def matches(kwargs: dict[str, Any], _: object) -> bool:
         return any(start.node.id == node_id for start in kwargs["changes"].started)
 
-    _around(Journal, "record_step", meant)
+    _around(Journal, "record_step", matches)
 
 
 def _record(node_id: str, *, before: bool) -> None:
     from database.executions.journal import Journal  # noqa: PLC0415 - see ``main``
 
-    def meant(kwargs: dict[str, Any], _: object) -> bool:
+    def matches(kwargs: dict[str, Any], _: object) -> bool:
         return _names(node_id, kwargs["changes"].ended)
 
     for name in ("record_step", "finish"):
-        _around(Journal, name, meant, before=before)
+        _around(Journal, name, matches, before=before)
 
 
 def _within_record(node_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Running a handler in a flow, for the tests of this directory."""
+"""Prefect nodes: runs handlers in flows for the Prefect tests."""
 
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,18 +15,18 @@ NODE = {"id": "n1", "type": "custom", "label": "My node", "config": {}}
 
 
 def this_task_run():
-    """The task run that the caller is part of."""
+    """Return the task run of the caller."""
     context = TaskRunContext.get()
     assert context is not None
     return context.task_run
 
 
 async def no_retry(attempt, error):
-    raise AssertionError(f"attempt {attempt} is made again: {error}")
+    raise AssertionError(f"a retry follows attempt {attempt}: {error}")
 
 
 class Retries(list):
-    """What ``on_retry`` was told."""
+    """The arguments of the calls of ``on_retry``."""
 
     async def note(self, attempt, error):
         self.append((attempt, error))
@@ -43,7 +43,7 @@ async def handle(handler, input_data=None, *, node=NODE, on_retry=no_retry, **op
 
 @asynccontextmanager
 async def a_flow():
-    """Runs the functions it is given as bodies of flows, and gives back what they return."""
+    """Yield a function that runs its argument as the body of a flow and returns its result."""
     async with prefect_context(None):
 
         async def run(body):

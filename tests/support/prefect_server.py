@@ -1,4 +1,4 @@
-"""A real Prefect server in a process of its own."""
+"""Prefect server: a real server in a separate process."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ START_SECONDS = 90.0
 
 
 class PrefectServer:
-    """A real server that can be stopped and started again; its history is in a file."""
+    """A server that can be stopped and restarted; its history is stored in a file."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -27,7 +27,7 @@ class PrefectServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
-        """Starts it and waits until it is healthy."""
+        """Start the server and wait until it is healthy."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT")}
         environment |= {
             "PREFECT_HOME": str(self._home),
@@ -57,22 +57,22 @@ class PrefectServer:
         return False
 
     def stop(self) -> None:
-        """Takes it away at once."""
+        """Kill the server."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(20)
             self._process = None
 
     def state_of(self, flow_run_id: str) -> str:
-        """The name of a flow run's state."""
-        answer = httpx.get(f"{self.api_url}/flow_runs/{flow_run_id}", timeout=10)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["state"]["name"]
+        """Return the name of a flow run's state."""
+        response = httpx.get(f"{self.api_url}/flow_runs/{flow_run_id}", timeout=10)
+        assert response.status_code == 200, response.text
+        return response.json()["state"]["name"]
 
 
 @contextmanager
 def prefect_server(home: Path) -> Iterator[PrefectServer]:
-    """One that is healthy; it ends with the block, and also when it does not start."""
+    """Yield a healthy server; end it after the block, and also if it does not start."""
     server = PrefectServer(home)
     try:
         yield server.start()

@@ -1,4 +1,4 @@
-"""Node types that only tests have: gates that a test opens, and handlers that misbehave."""
+"""Probe nodes: node types for tests, with gates that a test opens and faulty handlers."""
 
 import asyncio
 import threading
@@ -13,50 +13,50 @@ from tasks.registry import NodeTypes
 
 
 class Gates:
-    """Named gates: a ``gate`` node says that it is there, and waits until the test opens it."""
+    """Named gates: a ``gate`` node reports that it has started and waits until the gate is open."""
 
     def __init__(self) -> None:
         self._entered: dict[str, threading.Event] = {}
         self._opened: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
         self.runs: list[str] = []
-        """The gates in the order in which nodes came to them."""
+        """The gates in the order in which nodes started to wait."""
         self.left: list[str] = []
-        """The gates whose nodes were cancelled while they waited."""
+        """The gates whose nodes were cancelled."""
 
     def _event(self, events: dict[str, threading.Event], name: str) -> threading.Event:
         with self._lock:
             return events.setdefault(name, threading.Event())
 
     def enter(self, name: str) -> None:
-        """A node is at its gate."""
+        """Record that a node waits at its gate."""
         with self._lock:
             self.runs.append(name)
         self._event(self._entered, name).set()
 
     def is_open(self, name: str) -> bool:
-        """Whether the node may go on."""
+        """Return whether the gate is open."""
         return self._event(self._opened, name).is_set()
 
     def open(self, *names: str) -> None:
-        """Lets the nodes at these gates go on."""
+        """Open these gates."""
         for name in names:
             self._event(self._opened, name).set()
 
     def wait_for(self, *names: str) -> None:
-        """Waits until a node is at each of these gates."""
+        """Wait until a node waits at each of these gates."""
         for name in names:
-            assert self._event(self._entered, name).wait(20), f"no node came to gate {name}"
+            assert self._event(self._entered, name).wait(20), f"no node waits at gate {name}"
 
 
 gates = Gates()
-"""The gates of the test that runs; ``fresh_gates`` gives it new ones."""
+"""The gates of the current test; ``fresh_gates`` replaces them."""
 
 
 @contextmanager
 def fresh_gates() -> Iterator[Gates]:
-    """New gates, all opened at the end, so that no node waits for ever."""
-    global gates  # noqa: PLW0603 - handlers have no other way to the test's object
+    """Create new gates; open all of them at the end, so that no node waits forever."""
+    global gates  # noqa: PLW0603 - handlers need access to the object of the test
     gates = Gates()
     yield gates
     everything = set(gates.runs)
@@ -65,13 +65,13 @@ def fresh_gates() -> Iterator[Gates]:
 
 @task(name="gate")
 async def handle_gate(node: dict[str, Any], input_data: object) -> dict[str, Any]:
-    """Waits at the gate of ``config.gate`` or of the node's id."""
+    """Wait at the gate of ``config.gate`` or of the node id."""
     name = node["config"].get("gate", node["id"])
     mine = gates
     mine.enter(name)
     try:
         while not mine.is_open(name):
-            await asyncio.sleep(0.005)  # between two looks at the gate
+            await asyncio.sleep(0.005)  # between two checks of the gate
     except asyncio.CancelledError:
         mine.left.append(name)
         raise
@@ -80,13 +80,13 @@ async def handle_gate(node: dict[str, Any], input_data: object) -> dict[str, Any
 
 @task(name="raise")
 async def handle_raise(node: dict[str, Any], input_data: object) -> dict[str, Any]:
-    """Fails with ``config.message``."""
+    """Fail with ``config.message``."""
     raise RuntimeError(node["config"].get("message", "it went wrong"))
 
 
 @task(name="flaky")
 async def handle_flaky(node: dict[str, Any], input_data: object) -> dict[str, Any]:
-    """Fails ``config.failures`` times, counted by the gate's name, and then works."""
+    """Fail ``config.failures`` times, counted by the name of the gate, and then succeed."""
     name = node["config"].get("name", node["id"])
     gates.enter(name)
     attempt = gates.runs.count(name)
@@ -97,20 +97,20 @@ async def handle_flaky(node: dict[str, Any], input_data: object) -> dict[str, An
 
 @task(name="give")
 async def handle_give(node: dict[str, Any], input_data: object) -> object:
-    """Returns what ``GIFTS`` holds under ``config.gift``: anything a handler may return."""
-    return GIFTS[node["config"]["gift"]]
+    """Return the value of ``RESULTS`` for ``config.gift``."""
+    return RESULTS[node["config"]["gift"]]
 
 
 @task(name="mutate")
 async def handle_mutate(node: dict[str, Any], input_data: dict[str, Any]) -> dict[str, Any]:
-    """Changes its input in place, which no handler should."""
+    """Change the input in place, which handlers must not do."""
     input_data["changedBy"] = node["id"]
     return {"success": True, "outputData": input_data}
 
 
 @task(name="sync")
 def handle_sync(node: dict[str, Any], input_data: object) -> dict[str, Any]:
-    """A handler that is no coroutine function; waits at its gate like ``gate``."""
+    """Wait at the gate in a synchronous handler."""
     name = node["config"].get("gate", node["id"])
     mine = gates
     mine.enter(name)
@@ -118,7 +118,7 @@ def handle_sync(node: dict[str, Any], input_data: object) -> dict[str, Any]:
     return {"success": True, "outputData": {"thread": threading.current_thread().name}}
 
 
-GIFTS: dict[str, Any] = {
+RESULTS: dict[str, Any] = {
     "no dict": ["a", "list"],
     "nothing": None,
     "NaN": {"success": True, "outputData": {"x": [1.0, float("nan")]}},
@@ -139,11 +139,11 @@ GIFTS: dict[str, Any] = {
 
 _circle: dict[str, Any] = {}
 _circle["me"] = _circle
-GIFTS["a circle"] = {"success": True, "outputData": _circle}
+RESULTS["a circle"] = {"success": True, "outputData": _circle}
 _deep: list[Any] = []
 for _ in range(5_000):
     _deep = [_deep]
-GIFTS["deep"] = {"success": True, "outputData": _deep}
+RESULTS["deep"] = {"success": True, "outputData": _deep}
 
 PROBES = {
     "gate": handle_gate,
@@ -155,4 +155,4 @@ PROBES = {
 }
 
 PROBE_TYPES = NodeTypes({**NODE_HANDLERS, **PROBES}, NODE_CONFIGS)
-"""The service's node types and the probes."""
+"""The node types of the service and the probes."""

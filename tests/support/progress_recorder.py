@@ -1,4 +1,4 @@
-"""What one node's reports become, outside of a service."""
+"""Progress recorder: records the progress of one node without a service."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,8 +14,8 @@ async def never_retried(attempt: int, error: str) -> None:
     """Ignore retries, because these tests make none."""
 
 
-class Watcher:
-    """Keeps what one node's reports become."""
+class ProgressRecorder:
+    """Records the written progress and the published deltas of one node."""
 
     def __init__(self, attempts_before: int = 0) -> None:
         self.loop = asyncio.get_running_loop()
@@ -31,17 +31,17 @@ class Watcher:
         self.published.append({**message, "at": self.loop.time()})
 
     async def record(
-        self, percentage: int | None, message: str | None, wanted: Callable[[], bool]
+        self, percentage: int | None, message: str | None, is_current: Callable[[], bool]
     ) -> None:
         if self.hold is not None:
             await self.hold.wait()
         if self.error is not None:
             raise self.error
-        if wanted():
+        if is_current():
             self.written.append((round(self.loop.time(), 3), percentage, message))
 
     async def attempt(self, handler: Callable[[], Awaitable[Any]]) -> Any:
-        """Runs an attempt as a node's task would."""
+        """Run an attempt like the task of a node."""
 
         async def node() -> Any:
             current_attempts.set(Attempts(never_retried, progress=self.node))
@@ -54,11 +54,13 @@ class Watcher:
         return "".join(message["delta"] for message in self.published)
 
 
-def watched(handler: Callable[[], Awaitable[Any]], attempts_before: int = 0) -> Watcher:
-    """Runs one attempt, and on for a while; gives what came of its reports."""
+def record_attempt(
+    handler: Callable[[], Awaitable[Any]], attempts_before: int = 0
+) -> ProgressRecorder:
+    """Run one attempt and the loop for ten more seconds; return the recorder."""
 
-    async def body() -> Watcher:
-        watcher = Watcher(attempts_before)
+    async def body() -> ProgressRecorder:
+        watcher = ProgressRecorder(attempts_before)
         await watcher.attempt(handler)
         await asyncio.sleep(10)
         await watcher.reports.settle()

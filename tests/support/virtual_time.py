@@ -1,4 +1,4 @@
-"""An event loop whose time passes when there is nothing to do: seconds cost nothing."""
+"""Virtual time: an event loop whose clock jumps to the next timer, so that tests do not wait."""
 
 import asyncio
 import selectors
@@ -13,13 +13,13 @@ class _Selector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None:
-            return super().select(5)  # another thread is to wake it
+            return super().select(5)  # another thread wakes the loop
         self.loop.now += timeout
         return super().select(0)
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Its ``time`` starts at 0 and jumps to the next timer."""
+    """An event loop whose ``time`` starts at 0 and jumps to the next timer."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -32,6 +32,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs ``coroutine`` to its end in virtual time."""
+    """Run a coroutine in virtual time; return its result."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(coroutine)

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.masking import Masker
 from tasks.progress import send_delta
-from tests.support.progress_recorder import Watcher, watched
+from tests.support.progress_recorder import ProgressRecorder, record_attempt
 from tests.support.virtual_time import run
 
 
@@ -25,7 +25,7 @@ def test_deltas_within_fifty_milliseconds_are_one_message():
         await asyncio.sleep(0.5)
         send_delta("d")
 
-    published = watched(handler).published
+    published = record_attempt(handler).published
     assert [m["delta"] for m in published] == ["abc", "d"]
     assert published[0] == {
         "type": "node_output_delta",
@@ -39,7 +39,7 @@ def test_deltas_within_fifty_milliseconds_are_one_message():
 
 def test_the_last_delta_is_sent_before_the_attempt_ends():
     async def body() -> None:
-        watcher = Watcher()
+        watcher = ProgressRecorder()
 
         async def handler() -> None:
             send_delta("all")
@@ -60,7 +60,7 @@ def test_many_deltas_keep_every_character_in_order_in_messages_of_two_kib():
                 await asyncio.sleep(0.01)
         send_delta("x" * 10_000)
 
-    watcher = watched(handler)
+    watcher = record_attempt(handler)
     assert watcher.text == "".join(pieces) + "x" * 10_000
     assert max(len(m["delta"]) for m in watcher.published) <= 2_048
     assert len(watcher.published) < len(watcher.text) / 1_000
@@ -73,13 +73,15 @@ def test_deltas_of_several_outputs_are_combined_separately():
             send_delta(piece.upper(), index=1)
         send_delta("again", index=1, question=2)
 
-    shown = [(m["delta"], m.get("index"), m.get("question")) for m in watched(handler).published]
+    shown = [
+        (m["delta"], m.get("index"), m.get("question")) for m in record_attempt(handler).published
+    ]
     assert shown == [("abc", 0, None), ("ABC", 1, None), ("again", 1, 2)]
 
 
 def test_a_failing_listener_does_not_fail_the_node():
     async def body() -> str:
-        watcher = Watcher()
+        watcher = ProgressRecorder()
 
         def publish(_execution_id: str, _message: Any) -> None:
             raise RuntimeError("no listener")
@@ -107,5 +109,5 @@ def test_a_secret_in_several_deltas_is_masked(
             send_delta(piece)
             await asyncio.sleep(0.2)
 
-    published = watched(handler).published
+    published = record_attempt(handler).published
     assert [m["delta"] for m in published] == ["the key is ", "***, and ", "s3cond of all"]

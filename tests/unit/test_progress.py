@@ -14,7 +14,7 @@ import pytest
 from flows.nodes.progress import AttemptProgress
 from tasks.masking import secret_masker
 from tasks.progress import MAX_MESSAGE_CHARS, report_progress, send_delta
-from tests.support.progress_recorder import Watcher, watched
+from tests.support.progress_recorder import ProgressRecorder, record_attempt
 from tests.support.virtual_time import run
 
 # Progress
@@ -27,7 +27,7 @@ def test_the_first_report_is_written_at_once_then_one_a_second_and_always_the_la
             await asyncio.sleep(0.1)
         await asyncio.sleep(2)
 
-    written = watched(handler).written
+    written = record_attempt(handler).written
     assert [moment for moment, *_ in written[:4]] == [0.0, 1.0, 2.0, 3.0]
     assert [row[1] for row in written[:3]] == [
         0,
@@ -46,7 +46,7 @@ def test_the_last_report_is_written_when_the_interval_is_over():
         report_progress(3, "nearly")
         await asyncio.sleep(5)
 
-    assert watched(handler).written == [(0.0, 1, None), (1.0, 3, "nearly")]
+    assert record_attempt(handler).written == [(0.0, 1, None), (1.0, 3, "nearly")]
 
 
 def test_a_truncated_secret_in_a_message_is_masked():
@@ -56,7 +56,7 @@ def test_a_truncated_secret_in_a_message_is_masked():
         report_progress(1, "." * (MAX_MESSAGE_CHARS - 20) + "an-unfinished-report-s3cret")
         await asyncio.sleep(1)
 
-    assert watched(handler).written == [(0.0, 1, "." * (MAX_MESSAGE_CHARS - 20) + "***")]
+    assert record_attempt(handler).written == [(0.0, 1, "." * (MAX_MESSAGE_CHARS - 20) + "***")]
 
 
 def test_an_unchanged_report_is_not_written_again():
@@ -67,7 +67,7 @@ def test_an_unchanged_report_is_not_written_again():
         report_progress(8)
         await asyncio.sleep(0.1)
 
-    written = watched(handler).written
+    written = record_attempt(handler).written
     assert [row[1:] for row in written] == [(7, "same"), (8, "same")]
 
 
@@ -84,7 +84,7 @@ def test_omitted_values_are_kept_and_an_empty_message_removes_the_last_one():
             report_progress(**given)
             await asyncio.sleep(1.5)
 
-    rows = [row[1:] for row in watched(handler).written]
+    rows = [row[1:] for row in record_attempt(handler).written]
     assert rows == [(5, None), (5, "a"), (9, "a"), (9, None)]
 
 
@@ -94,12 +94,12 @@ def test_nothing_is_written_after_the_node_ended():
         await asyncio.sleep(0.5)
         report_progress(99)
 
-    assert [row[1] for row in watched(handler).written] == [1]
+    assert [row[1] for row in record_attempt(handler).written] == [1]
 
 
 def test_a_write_that_is_pending_at_the_end_of_the_attempt_is_dropped():
-    async def body() -> Watcher:
-        watcher = Watcher()
+    async def body() -> ProgressRecorder:
+        watcher = ProgressRecorder()
         watcher.hold = asyncio.Event()
 
         async def handler() -> None:
@@ -115,8 +115,8 @@ def test_a_write_that_is_pending_at_the_end_of_the_attempt_is_dropped():
 
 
 def test_reports_of_a_cancelled_handler_that_continues_are_ignored():
-    async def body() -> Watcher:
-        watcher = Watcher()
+    async def body() -> ProgressRecorder:
+        watcher = ProgressRecorder()
 
         async def handler() -> None:
             report_progress(1)
@@ -144,8 +144,8 @@ def test_reports_of_a_cancelled_handler_that_continues_are_ignored():
 
 
 def test_a_new_attempt_starts_without_a_report_and_ignores_the_previous_attempt():
-    async def body() -> Watcher:
-        watcher = Watcher(attempts_before=2)
+    async def body() -> ProgressRecorder:
+        watcher = ProgressRecorder(attempts_before=2)
         late: list[Callable[[], Any]] = []
 
         async def first() -> None:
@@ -172,8 +172,8 @@ def test_a_new_attempt_starts_without_a_report_and_ignores_the_previous_attempt(
 
 
 def test_a_second_attempt_keeps_the_interval_between_writes():
-    async def body() -> Watcher:
-        watcher = Watcher()
+    async def body() -> ProgressRecorder:
+        watcher = ProgressRecorder()
 
         async def quick() -> None:
             report_progress(10)
@@ -190,8 +190,8 @@ def test_a_second_attempt_keeps_the_interval_between_writes():
 
 
 def test_nothing_is_written_once_the_walk_stops_its_nodes():
-    async def body() -> Watcher:
-        watcher = Watcher()
+    async def body() -> ProgressRecorder:
+        watcher = ProgressRecorder()
 
         async def handler() -> None:
             await asyncio.sleep(0.1)
@@ -206,8 +206,8 @@ def test_nothing_is_written_once_the_walk_stops_its_nodes():
 
 
 def test_a_failed_write_does_not_fail_the_node():
-    async def body() -> Watcher:
-        watcher = Watcher()
+    async def body() -> ProgressRecorder:
+        watcher = ProgressRecorder()
         watcher.error = RuntimeError("the lease is lost")
 
         async def handler() -> str:
@@ -237,8 +237,8 @@ def test_a_hundred_thousand_reports_from_a_thread_are_cheap():
     async def handler() -> None:
         await asyncio.to_thread(flood)
 
-    async def body() -> Watcher:
-        watcher = Watcher()
+    async def body() -> ProgressRecorder:
+        watcher = ProgressRecorder()
         await watcher.attempt(handler)
         await watcher.reports.settle()
         return watcher
@@ -250,8 +250,8 @@ def test_a_hundred_thousand_reports_from_a_thread_are_cheap():
 
 
 def test_a_report_after_the_loop_has_closed_is_dropped():
-    async def body() -> tuple[Watcher, AttemptProgress]:
-        watcher = Watcher()
+    async def body() -> tuple[ProgressRecorder, AttemptProgress]:
+        watcher = ProgressRecorder()
         return watcher, watcher.node.begin_attempt()
 
     watcher, attempt = run(body())  # its thread still runs
@@ -287,7 +287,7 @@ def test_a_report_is_sanitized_for_the_journal():
         report_progress(99.99, "x" * 498 + "\0\ud800 and more")
         await asyncio.sleep(0.1)
 
-    ((_, percentage, message),) = watched(handler).written
+    ((_, percentage, message),) = record_attempt(handler).written
     assert percentage == 99
     assert message == "x" * 498 + "\N{REPLACEMENT CHARACTER}" + "\\ud800"
 

@@ -1,4 +1,4 @@
-"""The tests leave no files in the temporary directory, in one process and in several."""
+"""Temporary files: the tests leave none, in one process and in several."""
 
 import os
 import subprocess
@@ -9,8 +9,8 @@ import pytest
 
 from config import ROOT
 
-SOME = ["tests/unit/test_status.py", "tests/prefect/test_prefect_environment.py"]
-"""The second one makes a home for Prefect while it is collected."""
+SELECTED_TESTS = ["tests/unit/test_status.py", "tests/prefect/test_prefect_environment.py"]
+"""The second file creates a home for Prefect when it is collected."""
 
 
 @pytest.mark.timeout(300)
@@ -24,7 +24,7 @@ def test_a_session_removes_all_its_temporary_files(
     environment = {name: value for name, value in os.environ.items() if name not in names}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", processes]
     ended = subprocess.run(
-        [*command, "-k", selected, *SOME],
+        [*command, "-k", selected, *SELECTED_TESTS],
         cwd=ROOT,
         env={**environment, "TMPDIR": str(temporary)},
         capture_output=True,
