@@ -21,7 +21,7 @@ class DescribedType:
     category: str
     ports: Ports
     config: ConfigSchema
-    off: str | None
+    disabled_reason: str | None
     """The reason why documents with this type are rejected; ``None`` if they are accepted."""
 
     @property
@@ -35,7 +35,7 @@ class DescribedType:
         return tuple(port.name for port in self.ports.outputs)
 
 
-def catalogue(node_types: NodeTypes) -> list[DescribedType]:
+def describe_node_types(node_types: NodeTypes) -> list[DescribedType]:
     """Return every type with a handler; types without a config model have the common options."""
     return [_describe(node_types, node_type) for node_type in node_types.known]
 
@@ -62,7 +62,7 @@ def _describe(node_types: NodeTypes, node_type: str) -> DescribedType:
             schema={**config.schema, "title": title, "description": description},
             ui_schema={**config.ui_schema, **placeholders},
         ),
-        off=node_types.disabled_reason(node_type),
+        disabled_reason=node_types.disabled_reason(node_type),
     )
 
 

@@ -37,13 +37,13 @@ def secret_paths(node_types: NodeTypes) -> SecretPaths:
 @cache
 def _paths_of(model: type[BaseModel]) -> tuple[SecretPath, ...]:
     keys = _accepted_keys(model)
-    found: list[SecretPath] = []
+    paths: list[SecretPath] = []
     for pointer in describe_config(model).secret_fields:
         names = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
-        found.append(
+        paths.append(
             tuple(None if name == _EVERY else keys.get(name, frozenset({name})) for name in names)
         )
-    return tuple(found)
+    return tuple(paths)
 
 
 def _accepted_keys(model: type[BaseModel]) -> dict[str, frozenset[str]]:

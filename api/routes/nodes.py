@@ -18,7 +18,7 @@ from api.schemas.nodes import (
 from engine.json_encoding import encode_within, size_within
 from engine.json_values import JsonValue
 from engine.ports import ERROR_PORT, Port
-from flows.node_catalog import catalogue
+from flows.node_catalog import describe_node_types
 from offload import MAX_INLINE_BYTES, check_stop, run_off_loop
 
 router = APIRouter(prefix="/api", tags=["nodes"], route_class=StrictRoute)
@@ -40,9 +40,9 @@ async def list_node_types(services: ServicesDep) -> list[NodeTypeResponse]:
             ui_schema=described.config.ui_schema,
             defaults=described.config.defaults,
             secret_fields=described.config.secret_fields,
-            disabled_reason=described.off,
+            disabled_reason=described.disabled_reason,
         )
-        for described in catalogue(services.submissions.node_types)
+        for described in describe_node_types(services.submissions.node_types)
     ]
 
 

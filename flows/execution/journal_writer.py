@@ -14,10 +14,10 @@ from engine.node_run_key import NodeRunKey
 from engine.parking import Resumption
 from engine.tally import Tally
 from flows.execution.context import ExecutorContext
-from flows.execution.protocol import OnRetry
 from flows.execution.signals import StopReason
 from flows.execution.stored_sizes import StoredSizes
 from flows.nodes.progress import IsCurrent, Record
+from flows.nodes.retry_policy import OnRetry
 from flows.storage_retry import retry_while_unavailable
 
 log = structlog.get_logger()

@@ -1,15 +1,12 @@
 """Node executor protocol: the interface between the executor and the module that runs nodes."""
 
-from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from engine.document import Node
 from engine.json_values import JsonValue
 from flows.nodes.progress import NodeProgress
 from flows.nodes.result import NodeResult
-
-OnRetry = Callable[[int, str], Awaitable[None]]
-"""Called after an attempt that failed and before the next one, with its number and its error."""
+from flows.nodes.retry_policy import OnRetry
 
 
 class NodeExecutor(Protocol):

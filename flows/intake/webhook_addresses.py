@@ -62,17 +62,17 @@ def webhook_nodes(document: str) -> tuple[WebhookNode, ...]:
     except InvalidDocumentError:
         return ()
     targets = {connection.target for connection in reading.document.connections}
-    found: list[WebhookNode] = []
+    nodes: list[WebhookNode] = []
     for node in reading.document.nodes:
         if node.type != WEBHOOK or node.disabled or node.id in targets:
             continue
         if node.pointer in reading.incomplete_nodes:
             continue
         try:
-            found.append(WebhookNode(node.id, WebhookConfig.model_validate(node.config)))
+            nodes.append(WebhookNode(node.id, WebhookConfig.model_validate(node.config)))
         except ValidationError:
             continue  # it has no address, and callers must not learn the reason
-    return tuple(found)
+    return tuple(nodes)
 
 
 def matching(nodes: Sequence[WebhookNode], token: str | None) -> WebhookNode | None:

@@ -8,10 +8,7 @@ from typing import TypeAlias
 from prefect.context import TaskRunContext
 
 from flows.nodes.progress import NodeProgress
-from flows.nodes.retry_policy import RetryParkedError
-
-OnRetry: TypeAlias = Callable[[int, str], Awaitable[None]]
-"""Called with the number of the failed attempt, from 1, and its error, before the next attempt."""
+from flows.nodes.retry_policy import OnRetry, RetryParkedError
 
 Prepare: TypeAlias = Callable[[], Awaitable[None]]
 """Loads what an attempt needs; if it raises an exception, the attempt failed."""

@@ -17,10 +17,11 @@ from engine.outcome import Outcome, Outcomes
 from engine.redaction import hides_data
 from engine.status import NodeStatus
 from engine.subworkflow_calls import SUBWORKFLOW
-from flows.nodes.attempts import AttemptPolicy, Attempts, OnRetry
+from flows.nodes.attempts import AttemptPolicy, Attempts
 from flows.nodes.prefect_task import run_handler
 from flows.nodes.progress import NodeProgress
 from flows.nodes.result import NodeResult, result_check
+from flows.nodes.retry_policy import OnRetry
 from flows.nodes.subworkflows import SubworkflowCaller
 from offload import MAX_INLINE_BYTES, check_stop, count_read
 from tasks.context import HandlerSettings, NodeRun, enter_node_run

@@ -1,7 +1,8 @@
 """Retry policy: computes the pause before the next attempt, and whether it parks the node run."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 from prefect.utilities.math import clamped_poisson_interval
 
@@ -13,6 +14,10 @@ thread, and continues after a restart, but it costs two transactions and a flow 
 
 MAX_PAUSE_SECONDS = 31_536_000.0
 """Maximum pause before an attempt, in seconds: a year, so that every timestamp is valid."""
+
+
+OnRetry: TypeAlias = Callable[[int, str], Awaitable[None]]
+"""Called with the number of the failed attempt, from 1, and its error, before the next attempt."""
 
 
 class RetryParkedError(Exception):

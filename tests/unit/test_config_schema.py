@@ -7,7 +7,7 @@ import pytest
 from prefect import task
 from pydantic import BaseModel, Field
 
-from flows.node_catalog import DescribedType, catalogue
+from flows.node_catalog import DescribedType, describe_node_types
 from tasks.config.base import FormModel, NodeConfig
 from tasks.config.json_schema import WIDGET, describe_config
 from tasks.config.rows import aliases
@@ -62,7 +62,7 @@ def parts(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def described(node_type: str, types: NodeTypes = DEFAULT) -> DescribedType:
-    (found,) = [item for item in catalogue(types) if item.type == node_type]
+    (found,) = [item for item in describe_node_types(types) if item.type == node_type]
     return found
 
 
@@ -147,7 +147,7 @@ def test_hints_have_the_shape_of_the_schema():
 
 
 def test_every_type_has_a_category():
-    faces = {item.type: item for item in catalogue(DEFAULT)}
+    faces = {item.type: item for item in describe_node_types(DEFAULT)}
     assert list(faces) == sorted(NODE_HANDLERS)
     assert {item.type for item in faces.values() if item.category == "custom"} == set()
     assert faces["condition"].outputs == faces["approval"].outputs == ("true", "false")

@@ -12,7 +12,7 @@ from engine.inputs import start_manually
 from engine.ports import Port, ports_of
 from engine.scope_plan import ScopePlan
 from engine.validation import read_and_validate
-from flows.node_catalog import catalogue
+from flows.node_catalog import describe_node_types
 from tasks.config.base import NodeConfig
 from tasks.registry import DEFAULT, NodeTypes
 from tests.support.documents import document, node
@@ -233,7 +233,7 @@ def test_an_alias_that_two_ports_have_names_neither():
 
 
 def test_the_catalogue_lists_the_ports_of_types_of_one_s_own_too():
-    (listed,) = (item for item in catalogue(ALL) if item.type == "route")
+    (listed,) = (item for item in describe_node_types(ALL) if item.type == "route")
     assert (listed.inputs, listed.outputs) == (("left", "right"), ("paid", "open"))
     assert listed.ports.outputs[0] == Port("paid", "Paid", ("settled",))
 
