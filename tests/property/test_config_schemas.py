@@ -23,7 +23,7 @@ know. With a template in them both say yes."""
 
 AMONG_VALUES = (
     *("in ascending order", " twice", "which is kept (", "creates two fields"),
-    "is no valid Python",
+    "is not valid Python",
 )
 """What a schema cannot say either: how values stand to each other, or what is Python."""
 
