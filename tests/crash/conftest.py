@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.counting_server import Visits
+from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import ServiceProcess
 from tests.support.postgres import Storage
 
@@ -24,9 +24,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def visits() -> Iterator[Visits]:
+def visits() -> Iterator[CallCounter]:
     """Start the server that the nodes of this test call."""
-    with Visits() as server:
+    with CallCounter() as server:
         yield server
 
 

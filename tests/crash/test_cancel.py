@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import StorageBusyError
 from flows.prefect_adapter.client import EmbeddedPrefectClient
-from tests.support.counting_server import Visits
+from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import ServiceProcess
 from tests.support.documents import document, node
 from tests.support.probe_nodes import PROBE_TYPES, Gates
 from tests.support.service import RunningService, wait_until
 
 
-def graph(visits: Visits) -> dict:
+def graph(visits: CallCounter) -> dict:
     return document(
         visits.node("before"),
         visits.node("held", "gate"),
@@ -37,7 +38,7 @@ def prefect_states(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_cancellation_closes_the_connection_and_starts_no_node(
-    tmp_path: Path, visits: Visits, prefect_states: list[str]
+    tmp_path: Path, visits: CallCounter, prefect_states: list[str]
 ) -> None:
     with RunningService(tmp_path, PROBE_TYPES) as service:
         execution_id = service.start(graph(visits))
@@ -77,7 +78,7 @@ def test_a_synchronous_handler_is_abandoned_and_its_result_dropped(
 
 
 def test_cancelling_through_another_service_reaches_the_owner(
-    tmp_path: Path, visits: Visits
+    tmp_path: Path, visits: CallCounter
 ) -> None:
     poll_seconds = 0.5
     with (
@@ -97,13 +98,15 @@ def test_cancelling_through_another_service_reaches_the_owner(
 
 
 def test_a_cancellation_during_a_crash_holds_after_the_restart(
-    process: ServiceProcess, visits: Visits
+    process: ServiceProcess, visits: CallCounter
 ) -> None:
     process.run_process()
     execution_id = process.start(graph(visits))
     visits.wait_for(execution_id, "held")
     process.freeze()
-    asyncio.run(request_cancel(process, execution_id))
+    while not asyncio.run(request_cancel(process, execution_id)):
+        process.thaw()
+        process.freeze()
     process.kill()
     process.run_process()
     assert process.wait_ended(execution_id) == ["cancelled"]
@@ -111,10 +114,14 @@ def test_a_cancellation_during_a_crash_holds_after_the_restart(
     assert process.violations() == []
 
 
-async def request_cancel(process: ServiceProcess, execution_id: str) -> None:
-    """Request a cancellation in the database only."""
+async def request_cancel(process: ServiceProcess, execution_id: str) -> bool:
+    """Request a cancellation in the database only, unless the frozen service has locked it."""
     database = process.open_database()
     try:
         await database.queue.request_cancel(execution_id)
+    except StorageBusyError:
+        return False
+    else:
+        return True
     finally:
         await database.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.counting_server import Visits
+from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import ServiceProcess
 from tests.support.documents import document, node
 from tests.support.service import wait_until
@@ -19,13 +19,13 @@ LOCKED_SECONDS = 10.0
 HOUR = 3_600.0
 
 
-def line_of_visits(visits: Visits) -> dict:
+def line_of_visits(visits: CallCounter) -> dict:
     """Return a graph of three nodes in sequence; the second one waits at its gate."""
     nodes = [visits.node(i, "gate" if i == "b" else None) for i in "abc"]
     return document(*nodes, flow=("a -> b", "b -> c"))
 
 
-def growing_line_of_visits(visits: Visits) -> dict:
+def growing_line_of_visits(visits: CallCounter) -> dict:
     """Return the same graph with much data to record after the second node."""
     return document(
         *line_of_visits(visits)["nodes"],
@@ -35,7 +35,7 @@ def growing_line_of_visits(visits: Visits) -> dict:
 
 
 def test_executions_continue_after_the_database_was_locked_for_ten_seconds(
-    process: ServiceProcess, visits: Visits
+    process: ServiceProcess, visits: CallCounter
 ) -> None:
     process.run_process()
     ids = [process.start(line_of_visits(visits)) for _ in range(3)]
@@ -77,7 +77,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_executions_wait_while_the_disk_is_full_and_complete_when_there_is_space(
-    small_disk: Path, tmp_path: Path, visits: Visits
+    small_disk: Path, tmp_path: Path, visits: CallCounter
 ) -> None:
     with ServiceProcess(small_disk, prefect_home=tmp_path / "prefect") as service:
         service.log = tmp_path / "service.log"  # on the other disk
@@ -115,7 +115,7 @@ def fill(path: Path) -> None:
 
 
 def test_a_clock_set_back_by_an_hour_delays_nothing(
-    process: ServiceProcess, visits: Visits
+    process: ServiceProcess, visits: CallCounter
 ) -> None:
     process.run_process(clock_shift_seconds=HOUR)
     execution_id = process.start(line_of_visits(visits))
@@ -130,7 +130,7 @@ def test_a_clock_set_back_by_an_hour_delays_nothing(
 
 
 def test_an_execution_that_takes_too_long_fails_and_names_the_running_nodes(
-    tmp_path: Path, visits: Visits
+    tmp_path: Path, visits: CallCounter
 ) -> None:
     with ServiceProcess(tmp_path, execution_timeout_seconds=1) as service:
         service.run_process()

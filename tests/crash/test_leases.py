@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.counting_server import Visits
+from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import LEASE_SECONDS, TAKEN_OVER_SECONDS, ServiceProcess
 from tests.support.documents import document
 from tests.support.postgres import Storage, on_both
@@ -25,7 +25,7 @@ def pair(tmp_path: Path, storage: Storage) -> Iterator[tuple[ServiceProcess, Ser
         yield first, second
 
 
-def held(service: ServiceProcess, visits: Visits) -> str:
+def held(service: ServiceProcess, visits: CallCounter) -> str:
     """Start an execution in this service; its node ``b`` waits."""
     nodes = [visits.node("a"), visits.node("b", "gate"), visits.node("c")]
     workflow_id = service.save(document(*nodes, flow=("a -> b", "b -> c")))
@@ -40,7 +40,7 @@ def held(service: ServiceProcess, visits: Visits) -> str:
 
 @on_both()
 def test_a_service_takes_over_executions_of_a_crashed_one(
-    pair: tuple[ServiceProcess, ServiceProcess], visits: Visits
+    pair: tuple[ServiceProcess, ServiceProcess], visits: CallCounter
 ) -> None:
     first, second = pair
     execution_id = held(first, visits)
@@ -55,7 +55,7 @@ def test_a_service_takes_over_executions_of_a_crashed_one(
 
 
 def test_a_service_without_a_free_slot_requeues_executions_of_a_crashed_one(
-    tmp_path: Path, visits: Visits
+    tmp_path: Path, visits: CallCounter
 ) -> None:
     with (
         ServiceProcess(tmp_path, max_concurrent_executions=1) as first,
@@ -78,7 +78,7 @@ def test_a_service_without_a_free_slot_requeues_executions_of_a_crashed_one(
 
 
 def test_a_service_frozen_past_its_lease_writes_nothing(
-    pair: tuple[ServiceProcess, ServiceProcess], visits: Visits
+    pair: tuple[ServiceProcess, ServiceProcess], visits: CallCounter
 ) -> None:
     first, second = pair
     execution_id = held(first, visits)
@@ -102,7 +102,7 @@ def test_a_service_frozen_past_its_lease_writes_nothing(
 
 
 def test_a_thawed_service_does_not_interfere_with_the_new_owner(
-    pair: tuple[ServiceProcess, ServiceProcess], visits: Visits
+    pair: tuple[ServiceProcess, ServiceProcess], visits: CallCounter
 ) -> None:
     first, second = pair
     execution_id = held(first, visits)
@@ -120,7 +120,7 @@ def test_a_thawed_service_does_not_interfere_with_the_new_owner(
 
 
 def test_a_late_write_is_rejected_while_the_new_owner_continues(
-    tmp_path: Path, visits: Visits
+    tmp_path: Path, visits: CallCounter
 ) -> None:
     with ServiceProcess(tmp_path) as first, ServiceProcess(tmp_path) as second:
         # Only the guard of its writes can detect that the lease of the first service expired.
@@ -148,7 +148,7 @@ def test_a_late_write_is_rejected_while_the_new_owner_continues(
         assert second.violations() == []
 
 
-def test_a_freeze_shorter_than_the_lease_has_no_effect(tmp_path: Path, visits: Visits) -> None:
+def test_a_freeze_shorter_than_the_lease_has_no_effect(tmp_path: Path, visits: CallCounter) -> None:
     with ServiceProcess(tmp_path, lease_seconds=30 * LEASE_SECONDS) as service:
         service.run_process()
         execution_id = service.start(document(visits.node("b", "gate")))
@@ -162,7 +162,7 @@ def test_a_freeze_shorter_than_the_lease_has_no_effect(tmp_path: Path, visits: V
 
 
 def test_two_services_share_the_work_and_do_nothing_twice(
-    pair: tuple[ServiceProcess, ServiceProcess], visits: Visits
+    pair: tuple[ServiceProcess, ServiceProcess], visits: CallCounter
 ) -> None:
     first, second = pair
     graph = document(visits.node("a"), visits.node("b"), flow=("a -> b",))

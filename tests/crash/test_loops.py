@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from tests.support.counting_server import Visits
+from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import ServiceProcess
 from tests.support.documents import document, node
 
 
-def loop(visits: Visits) -> dict:
+def loop(visits: CallCounter) -> dict:
     """Return a loop of four items with two calls each; the second call of item 2 is gated."""
     return document(
         node("each", "forEach", forEachItems=["a", "b", "c", "d"], forEachConcurrency=2),
@@ -31,7 +31,7 @@ def loop(visits: Visits) -> dict:
     ],
 )
 def test_completed_items_do_not_run_again(
-    process: ServiceProcess, visits: Visits, point: str
+    process: ServiceProcess, visits: CallCounter, point: str
 ) -> None:
     visits.open("g0", "g1", "g3")
     if point.endswith("[0]"):

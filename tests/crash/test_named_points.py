@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.counting_server import Visits
+from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import ServiceProcess
 from tests.support.documents import document
 
 
-def graph(visits: Visits) -> dict:
+def graph(visits: CallCounter) -> dict:
     """Return ``a``, ``b``, ``c``, and ``beside``, which waits at its gate while they run."""
     nodes = [visits.node(i) for i in "abc"]
     return document(
@@ -33,7 +33,11 @@ def graph(visits: Visits) -> dict:
     ],
 )
 def test_after_a_kill_only_what_was_in_flight_runs_again(
-    process: ServiceProcess, visits: Visits, point: str, completed: set[str], in_flight: set[str]
+    process: ServiceProcess,
+    visits: CallCounter,
+    point: str,
+    completed: set[str],
+    in_flight: set[str],
 ) -> None:
     if "beside" not in in_flight:
         visits.open("side gate")
@@ -63,7 +67,7 @@ def test_after_a_kill_only_what_was_in_flight_runs_again(
     assert process.violations() == []
 
 
-def test_a_committed_end_is_final(process: ServiceProcess, visits: Visits) -> None:
+def test_a_committed_end_is_final(process: ServiceProcess, visits: CallCounter) -> None:
     visits.open("side gate")
     process.run_process(kill_at="after_final_write")
     execution_id = process.start_fatal(graph(visits))
@@ -76,7 +80,7 @@ def test_a_committed_end_is_final(process: ServiceProcess, visits: Visits) -> No
     assert process.violations() == []
 
 
-def test_pending_executions_run_after_a_crash(tmp_path: Path, visits: Visits) -> None:
+def test_pending_executions_run_after_a_crash(tmp_path: Path, visits: CallCounter) -> None:
     with ServiceProcess(tmp_path, max_concurrent_executions=1) as service:
         service.run_process()
         running = service.start(document(visits.node("n", "gate")))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.counting_server import Visits
+from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import ServiceProcess
 from tests.support.documents import document, node
 
@@ -12,7 +12,7 @@ from tests.support.documents import document, node
 @pytest.mark.timeout(120)  # the service starts four times
 @pytest.mark.parametrize("poison", ["kill", "exit"])
 def test_a_poisoned_execution_fails_and_others_complete(
-    tmp_path: Path, visits: Visits, poison: str
+    tmp_path: Path, visits: CallCounter, poison: str
 ) -> None:
     with ServiceProcess(tmp_path, max_recovery_attempts=3) as service:
         service.run_process()

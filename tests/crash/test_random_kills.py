@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.counting_server import Visits
+from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import ServiceProcess
 from tests.support.documents import document, node
 
@@ -22,7 +22,7 @@ IN_FLIGHT = 20
 SECONDS_A_ROUND = 10
 
 
-def graph(visits: Visits) -> dict:
+def graph(visits: CallCounter) -> dict:
     """Return a graph with ten calls, some of them parallel, and nodes without calls."""
     nodes = [visits.node(f"v{i}") for i in range(10)]
     own = [node("start", "trigger"), node("add", "addField"), node("end")]
@@ -35,7 +35,7 @@ def graph(visits: Visits) -> dict:
 class Ledger:
     """Completed nodes at each kill, and the number of their calls until then."""
 
-    def __init__(self, service: ServiceProcess, visits: Visits) -> None:
+    def __init__(self, service: ServiceProcess, visits: CallCounter) -> None:
         self._service = service
         self._visits = visits
         self._completed: dict[str, int] = {}
@@ -60,7 +60,7 @@ class Ledger:
 
 @pytest.mark.timeout(30 + SECONDS_A_ROUND * ROUNDS)
 def test_random_kills_lose_nothing_and_repeat_only_what_was_in_flight(
-    tmp_path: Path, visits: Visits
+    tmp_path: Path, visits: CallCounter
 ) -> None:
     seed = random.randrange(1_000_000)
     print(f"seed {seed}, {ROUNDS} rounds")  # shown if the test fails

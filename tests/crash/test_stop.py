@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.counting_server import Visits
+from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import ServiceProcess
 from tests.support.documents import document, node
 from tests.support.service import wait_until
@@ -18,7 +18,7 @@ GRACE_SECONDS = 300.0
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_nodes_in_flight_finish_and_are_recorded_and_nothing_new_starts(
-    tmp_path: Path, visits: Visits, number: signal.Signals
+    tmp_path: Path, visits: CallCounter, number: signal.Signals
 ) -> None:
     with ServiceProcess(tmp_path, shutdown_grace_seconds=GRACE_SECONDS) as service:
         service.run_process()
@@ -42,7 +42,7 @@ def test_nodes_in_flight_finish_and_are_recorded_and_nothing_new_starts(
 
 @pytest.mark.parametrize("node_type", ["http", "blocking"])
 def test_a_node_that_exceeds_the_grace_period_runs_again_after_the_restart(
-    tmp_path: Path, visits: Visits, node_type: str
+    tmp_path: Path, visits: CallCounter, node_type: str
 ) -> None:
     with ServiceProcess(tmp_path, shutdown_grace_seconds=0.3) as service:
         service.run_process()
@@ -67,7 +67,7 @@ def test_a_node_that_exceeds_the_grace_period_runs_again_after_the_restart(
 
 
 def test_a_handler_that_suppresses_its_cancellation_does_not_block_the_stop(
-    tmp_path: Path, visits: Visits
+    tmp_path: Path, visits: CallCounter
 ) -> None:
     with ServiceProcess(tmp_path, shutdown_grace_seconds=0.3) as service:
         service.run_process()
@@ -79,7 +79,9 @@ def test_a_handler_that_suppresses_its_cancellation_does_not_block_the_stop(
         assert service.violations() == []
 
 
-def test_an_execution_accepted_during_the_stop_is_not_lost(tmp_path: Path, visits: Visits) -> None:
+def test_an_execution_accepted_during_the_stop_is_not_lost(
+    tmp_path: Path, visits: CallCounter
+) -> None:
     with ServiceProcess(tmp_path, shutdown_grace_seconds=0.3) as service:
         service.run_process()
         workflow_id = service.save(document(visits.node("n")))

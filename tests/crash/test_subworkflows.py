@@ -10,13 +10,13 @@ import httpx
 import pytest
 
 from tests.support.calls import call
-from tests.support.counting_server import Visits
+from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import ServiceProcess
 from tests.support.documents import document, node
 from tests.support.service import wait_until
 
 
-def parent_graph(visits: Visits) -> dict:
+def parent_graph(visits: CallCounter) -> dict:
     return document(
         visits.node("first"),
         call("call", "child"),
@@ -25,7 +25,7 @@ def parent_graph(visits: Visits) -> dict:
     )
 
 
-def child_graph(visits: Visits, gate: str | None = None) -> dict:
+def child_graph(visits: CallCounter, gate: str | None = None) -> dict:
     return document(visits.node("a"), visits.node("b", gate), flow=("a -> b",))
 
 
@@ -52,7 +52,7 @@ def execution_of(service: ServiceProcess, workflow_id: str) -> str:
     ],
 )
 def test_a_kill_neither_loses_nor_repeats_a_call(
-    process: ServiceProcess, visits: Visits, point: str, called: bool, completed: set[str]
+    process: ServiceProcess, visits: CallCounter, point: str, called: bool, completed: set[str]
 ) -> None:
     process.run_process(kill_at=point)
     process.save(child_graph(visits), "child")
@@ -80,7 +80,7 @@ def test_a_kill_neither_loses_nor_repeats_a_call(
 
 
 def test_parents_and_children_continue_after_a_kill(
-    process: ServiceProcess, visits: Visits
+    process: ServiceProcess, visits: CallCounter
 ) -> None:
     process.run_process()
     process.save(child_graph(visits, "gate"), "child")
@@ -99,7 +99,9 @@ def test_parents_and_children_continue_after_a_kill(
     assert process.violations() == []
 
 
-def test_a_child_that_crashes_the_service_fails_its_parent(tmp_path: Path, visits: Visits) -> None:
+def test_a_child_that_crashes_the_service_fails_its_parent(
+    tmp_path: Path, visits: CallCounter
+) -> None:
     with ServiceProcess(tmp_path, max_recovery_attempts=2) as service:
         service.run_process()
         service.save(document(node("bad", "kill")), "child")
@@ -118,7 +120,7 @@ def test_a_child_that_crashes_the_service_fails_its_parent(tmp_path: Path, visit
 
 
 def test_cancelling_a_parent_through_another_service_stops_its_child(
-    tmp_path: Path, visits: Visits
+    tmp_path: Path, visits: CallCounter
 ) -> None:
     with ServiceProcess(tmp_path) as owner, ServiceProcess(tmp_path) as other:
         owner.run_process()
@@ -136,7 +138,7 @@ def test_cancelling_a_parent_through_another_service_stops_its_child(
 
 
 def test_a_cancellation_during_a_crash_of_the_childs_owner_holds(
-    process: ServiceProcess, visits: Visits
+    process: ServiceProcess, visits: CallCounter
 ) -> None:
     process.run_process()
     process.save(child_graph(visits, "never"), "child")
@@ -161,7 +163,7 @@ def test_a_cancellation_during_a_crash_of_the_childs_owner_holds(
 
 
 @pytest.mark.timeout(120)
-def test_kills_at_random_leave_one_child_for_each_call(tmp_path: Path, visits: Visits) -> None:
+def test_kills_at_random_leave_one_child_for_each_call(tmp_path: Path, visits: CallCounter) -> None:
     parents = 8
     with ServiceProcess(tmp_path, max_recovery_attempts=20, max_concurrent_executions=4) as service:
         service.run_process()

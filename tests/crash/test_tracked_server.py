@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.counting_server import Visits
+from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import ServiceProcess
 from tests.support.documents import document
 from tests.support.prefect_server import PrefectServer, prefect_server
@@ -28,13 +28,13 @@ def service(tmp_path: Path, server: PrefectServer) -> Iterator[ServiceProcess]:
         yield tracked.run_process()
 
 
-def graph(visits: Visits) -> dict:
+def graph(visits: CallCounter) -> dict:
     nodes = [visits.node("a"), visits.node("b", "gate"), visits.node("c")]
     return document(*nodes, flow=("a -> b", "b -> c"))
 
 
 def test_executions_continue_without_the_prefect_server(
-    server: PrefectServer, service: ServiceProcess, visits: Visits
+    server: PrefectServer, service: ServiceProcess, visits: CallCounter
 ) -> None:
     ids = [service.start(graph(visits)) for _ in range(3)]
     for execution_id in ids:
@@ -54,7 +54,7 @@ def test_executions_continue_without_the_prefect_server(
 
 
 def test_after_a_kill_the_stale_flow_run_is_crashed_and_the_new_one_is_linked(
-    server: PrefectServer, service: ServiceProcess, visits: Visits
+    server: PrefectServer, service: ServiceProcess, visits: CallCounter
 ) -> None:
     execution_id = service.start(graph(visits))
     visits.wait_for(execution_id, "b")
@@ -75,7 +75,7 @@ def test_after_a_kill_the_stale_flow_run_is_crashed_and_the_new_one_is_linked(
 
 
 def test_a_graceful_stop_ends_the_flow_run_and_it_stays_as_it_ended(
-    server: PrefectServer, service: ServiceProcess, visits: Visits
+    server: PrefectServer, service: ServiceProcess, visits: CallCounter
 ) -> None:
     execution_id = service.start(graph(visits))
     visits.wait_for(execution_id, "b")

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.counting_server import Visits
+from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import ServiceProcess
 from tests.support.documents import node
 from tests.support.webhook_calls import SECRET, answering, count, post, signed
@@ -15,7 +15,7 @@ BODY = b'{"n": 1}'
 
 
 def test_a_repeated_delivery_after_a_crash_gets_the_response(
-    process: ServiceProcess, visits: Visits
+    process: ServiceProcess, visits: CallCounter
 ) -> None:
     hook = node("hook", "webhook", webhookSecret=SECRET)
     template = {"n": "{{ n }}"}
@@ -34,7 +34,7 @@ def test_a_repeated_delivery_after_a_crash_gets_the_response(
 
 
 def test_a_webhook_gets_the_response_of_an_execution_in_another_process(
-    tmp_path: Path, visits: Visits
+    tmp_path: Path, visits: CallCounter
 ) -> None:
     key = {"webhook-id": "m"}
     with ServiceProcess(tmp_path) as runs, ServiceProcess(tmp_path) as asked:

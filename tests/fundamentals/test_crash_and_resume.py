@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.counting_server import Visits
+from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import ServiceProcess
 from tests.support.documents import document
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL"
 @pytest.mark.timeout(60)
 def test_an_execution_survives_the_death_of_its_process(tmp_path: Path) -> None:
     """After SIGKILL, only the node that was running is executed again."""
-    with Visits() as server, ServiceProcess(tmp_path) as service:
+    with CallCounter() as server, ServiceProcess(tmp_path) as service:
         graph = document(server.node("a"), server.node("b", gate="open"), flow=("a -> b",))
         service.run_process()
         execution_id = service.start(graph)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.counting_server import Visits
+from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import ServiceProcess
 from tests.support.documents import document, line, node
 from tests.support.postgres import Storage, on_both
@@ -36,8 +36,8 @@ pytestmark = [
 
 
 @pytest.fixture
-def visits() -> Iterator[Visits]:
-    with Visits() as server:
+def visits() -> Iterator[CallCounter]:
+    with CallCounter() as server:
         yield server
 
 
@@ -48,7 +48,7 @@ def process(tmp_path: Path, storage: Storage) -> Iterator[ServiceProcess]:
 
 
 def test_killed_in_the_middle_the_sequence_has_no_hole(
-    process: ServiceProcess, visits: Visits
+    process: ServiceProcess, visits: CallCounter
 ) -> None:
     process.run_process()
     gates = ("one", "two")
@@ -81,7 +81,9 @@ def test_killed_in_the_middle_the_sequence_has_no_hole(
     ]
 
 
-def test_streams_survive_kills_at_random_times(process: ServiceProcess, visits: Visits) -> None:
+def test_streams_survive_kills_at_random_times(
+    process: ServiceProcess, visits: CallCounter
+) -> None:
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")  # shown if the test fails
     chance = random.Random(seed)
@@ -109,7 +111,7 @@ def test_streams_survive_kills_at_random_times(process: ServiceProcess, visits: 
 
 
 @on_both()
-def test_another_process_runs_it(tmp_path: Path, storage: Storage, visits: Visits) -> None:
+def test_another_process_runs_it(tmp_path: Path, storage: Storage, visits: CallCounter) -> None:
     with (
         ServiceProcess(tmp_path, max_concurrent_executions=2, **storage) as runs,
         ServiceProcess(tmp_path, **storage) as other,
@@ -137,7 +139,7 @@ def test_another_process_runs_it(tmp_path: Path, storage: Storage, visits: Visit
 
 
 def test_streams_end_cleanly_when_the_service_stops(
-    process: ServiceProcess, visits: Visits
+    process: ServiceProcess, visits: CallCounter
 ) -> None:
     process._settings["shutdown_grace_seconds"] = 0
     process.run_process()
@@ -169,7 +171,7 @@ def test_streams_end_cleanly_when_the_service_stops(
 
 
 def test_a_client_that_does_not_read_does_not_hold_up_a_stop(
-    process: ServiceProcess, visits: Visits
+    process: ServiceProcess, visits: CallCounter
 ) -> None:
     process._settings["shutdown_grace_seconds"] = 0
     process.run_process()

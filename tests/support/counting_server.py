@@ -18,7 +18,7 @@ from tests.support.documents import node
 from tests.support.service import wait_until
 
 
-class Visits:
+class CallCounter:
     """Requests to the server, and its open gates."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
-def _handler_for(visits: Visits) -> type[BaseHTTPRequestHandler]:
+def _handler_for(visits: CallCounter) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
