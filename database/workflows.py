@@ -6,6 +6,7 @@ An update of a row that the main project wrote only changes ``name``, ``data``, 
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -134,14 +135,8 @@ class SavedWorkflows:
                 .where(workflows.c.id == workflow_id)
                 .values(name=change.name, data=change.data, tags=tags, updatedAt=updated_at)
             )
-            return SavedWorkflow(
-                before.id,
-                before.organization_id,
-                change.name,
-                change.data,
-                tags,
-                before.created_at,
-                updated_at,
+            return replace(
+                before, name=change.name, data=change.data, tags=tags, updated_at=updated_at
             )
 
         return await self._writer.run(write)

@@ -106,8 +106,10 @@ def notify_parents(connection: Connection, execution_ids: Collection[str], now: 
         for row in rows
     }
     for child in unnotified:
-        gone = ChildResult(child.executionId, None, ExecutionStatus.FAILED, DELETED)
-        notify_node(connection, child.nodeRunId, child.parentId, ends.get(child.executionId, gone))
+        deleted = ChildResult(child.executionId, None, ExecutionStatus.FAILED, DELETED)
+        notify_node(
+            connection, child.nodeRunId, child.parentId, ends.get(child.executionId, deleted)
+        )
     connection.execute(
         update(children)
         .where(children.c.executionId.in_([child.executionId for child in unnotified]))

@@ -113,11 +113,11 @@ class Submissions:
     ) -> str:
         now = self._now()
         if submission.idempotency is not None:
-            known = self._register_key(
+            existing = self._register_key(
                 connection, submission.idempotency, submission.execution_id, now
             )
-            if known is not None:
-                return known
+            if existing is not None:
+                return existing
         _require_capacity(
             connection, submission.organization_id, max_pending, max_pending_of_organization
         )

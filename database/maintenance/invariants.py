@@ -139,48 +139,48 @@ def _bookkeeping() -> dict[str, Select[Any]]:
 
 
 def _node_runs() -> dict[str, Select[*tuple[Any, ...]]]:
-    mine = (
+    every_row = (
         select(logs.c.executionId, logs.c.nodeId)
         .join(runs, runs.c.executionId == logs.c.executionId)
         .join(executions, executions.c.id == logs.c.executionId)
         .where(_HAS_KNOWN_STATUS)
     )
-    every, mine = mine, mine.where(logs.c.startSeq.is_not(None))
+    own_rows = every_row.where(logs.c.startSeq.is_not(None))
     node_status = logs.c.status
     return {
         "a node has one row in an execution": (
-            every.with_only_columns(logs.c.executionId, logs.c.nodeId)
+            every_row.with_only_columns(logs.c.executionId, logs.c.nodeId)
             .group_by(logs.c.executionId, logs.c.nodeId)
             .having(func.count() > 1)
         ),
-        "a node run has one of the known statuses": mine.where(
+        "a node run has one of the known statuses": own_rows.where(
             or_(node_status.is_(None), node_status.not_in(list(NodeStatus)))
         ),
-        "no node runs or waits in an execution that ended": mine.where(
+        "no node runs or waits in an execution that ended": own_rows.where(
             _ENDED, node_status.in_([NodeStatus.RUNNING, NodeStatus.WAITING])
         ),
-        "a node runs only in an execution that runs": mine.where(
+        "a node runs only in an execution that runs": own_rows.where(
             node_status == NodeStatus.RUNNING,
             executions.c.status != ExecutionStatus.RUNNING,
         ),
-        "a completed node has its output": mine.where(
+        "a completed node has its output": own_rows.where(
             node_status == NodeStatus.COMPLETED, logs.c.outputData.is_(None)
         ),
-        "a failed node has an error": mine.where(
+        "a failed node has an error": own_rows.where(
             node_status == NodeStatus.ERROR, func.coalesce(logs.c.error, "") == ""
         ),
-        "a node that waits for its next attempt has its time and the last error": mine.where(
+        "a node that waits for its next attempt has its time and the last error": own_rows.where(
             node_status == NodeStatus.WAITING,
             logs.c.resultDetail.is_(None),
             or_(logs.c.waitUntil.is_(None), func.coalesce(logs.c.lastError, "") == ""),
         ),
-        "only a waiting node has a waiting time": mine.where(
+        "only a waiting node has a waiting time": own_rows.where(
             node_status != NodeStatus.WAITING, logs.c.waitingSince.is_not(None)
         ),
-        "a node run that has not ended has no end time": mine.where(
+        "a node run that has not ended has no end time": own_rows.where(
             node_status.in_([NodeStatus.RUNNING, NodeStatus.WAITING]), logs.c.endedAt.is_not(None)
         ),
-        "no row is newer than its execution": mine.where(logs.c.seq > runs.c.seq),
+        "no row is newer than its execution": own_rows.where(logs.c.seq > runs.c.seq),
         "the events of an execution have no gap": (
             _OWN.join(events, events.c.executionId == executions.c.id)
             .group_by(executions.c.id, runs.c.seq)
@@ -205,27 +205,27 @@ def _node_runs() -> dict[str, Select[*tuple[Any, ...]]]:
 
 
 def _callbacks() -> dict[str, Select[Any]]:
-    mine = _OWN.join(callbacks, callbacks.c.executionId == executions.c.id)
+    notified = _OWN.join(callbacks, callbacks.c.executionId == executions.c.id)
     due, sender = callbacks.c.dueAt, callbacks.c.owner
     delivered, abandoned = callbacks.c.deliveredAt, callbacks.c.abandonedAt
     settled = or_(delivered.is_not(None), abandoned.is_not(None))
     return {
-        "a callback is due, delivered or abandoned only if its execution has ended": mine.where(
+        "a callback is due, delivered or abandoned only if its execution has ended": notified.where(
             not_(_ENDED), or_(due.is_not(None), settled)
         ),
-        "the callback of an ended execution is due, delivered or abandoned": mine.where(
+        "the callback of an ended execution is due, delivered or abandoned": notified.where(
             _ENDED, due.is_(None), not_(settled)
         ),
-        "a callback that is delivered or abandoned is not due": mine.where(
+        "a callback that is delivered or abandoned is not due": notified.where(
             settled, due.is_not(None)
         ),
-        "a callback is not both delivered and abandoned": mine.where(
+        "a callback is not both delivered and abandoned": notified.where(
             delivered.is_not(None), abandoned.is_not(None)
         ),
-        "a callback with an owner is due when its lease ends": mine.where(
+        "a callback with an owner is due when its lease ends": notified.where(
             sender.is_not(None), or_(due.is_(None), callbacks.c.attempts == 0)
         ),
-        "a delivered callback was sent": mine.where(
+        "a delivered callback was sent": notified.where(
             delivered.is_not(None), callbacks.c.attempts == 0
         ),
     }

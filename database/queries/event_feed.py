@@ -1,6 +1,7 @@
 """Event feed: reads new events and snapshots of executions for subscribers."""
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, case, func, select
@@ -8,8 +9,6 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, 
 from database.connection.reader import Reader
 from database.foreign_values import (
     cut,
-    integer_of,
-    number_of,
     payload_of,
     required_text_of,
     short_text_of,
@@ -20,9 +19,9 @@ from database.queries.executions import (
     CURRENT,
     current_node,
     current_node_columns,
-    has_current_progress,
     is_row_of,
-    question_of,
+    log_columns,
+    node_log,
     read_execution,
     read_logs,
 )
@@ -46,31 +45,36 @@ MAX_SNAPSHOTS = 500
 
 _ENDED = (NodeStatus.COMPLETED, NodeStatus.ERROR, NodeStatus.CANCELLED, NodeStatus.WAITING)
 _IS_END = and_(events.c.nodeId.is_(None), events.c.status.not_in(sorted(OPEN)))
+_IS_WAITING = and_(events.c.nodeStatus == NodeStatus.WAITING, logs.c.status == NodeStatus.WAITING)
+_FROM_EVENT = [
+    events.c.nodeId,
+    events.c.nodeStatus.label("status"),
+    events.c.attempt,
+    events.c.seq,
+    events.c.lastError,
+    events.c.nodePercentage,
+    events.c.nodeMessage,
+    case((_IS_WAITING, logs.c.resultDetail)).label("question"),
+]
+"""Columns of a node run that are read from the event, because the row may have changed since."""
+_FROM_EVENT_KEYS = {column.key for column in _FROM_EVENT}
 _EVENTS = (
     select(
-        events,
+        events.c.position,
+        events.c.executionId,
+        events.c.at,
+        events.c.status.label("executionStatus"),
+        events.c.currentNodeId,
+        events.c.completedNodes,
+        events.c.failedNodes,
+        events.c.skippedNodes,
         executions.c.workflowId,
         executions.c.organizationId,
         runs.c.totalNodes,
-        logs.c.nodeType,
-        logs.c.nodeLabel,
-        logs.c.timestamp,
-        logs.c.duration,
-        logs.c.waitUntil,
-        logs.c.reusedFrom,
-        logs.c.childExecutionId,
-        logs.c.startedAt,
-        logs.c.endedAt,
-        logs.c.waitedMs,
-        logs.c.waitingSince,
+        *_FROM_EVENT,
+        *(c for c in log_columns(PAYLOAD_PREVIEW_CHARS) if c.key not in _FROM_EVENT_KEYS),
         logs.c.status.label("statusNow"),
-        logs.c.error.label("nodeError"),
-        cut(logs.c.inputData, PAYLOAD_PREVIEW_CHARS).label("input"),
-        size_of(logs.c.inputData).label("inputSize"),
-        cut(logs.c.outputData, PAYLOAD_PREVIEW_CHARS).label("output"),
-        size_of(logs.c.outputData).label("outputSize"),
-        case((events.c.nodeStatus == NodeStatus.WAITING, logs.c.resultDetail)).label("question"),
-        case((_IS_END, executions.c.error)).label("error"),
+        case((_IS_END, executions.c.error)).label("executionError"),
         case((_IS_END, cut(executions.c.finalOutput, PAYLOAD_PREVIEW_CHARS))).label("final"),
         case((_IS_END, size_of(executions.c.finalOutput))).label("finalSize"),
         *current_node_columns(),
@@ -249,47 +253,28 @@ def _event(row: Row[*tuple[Any, ...]]) -> Event:
         execution_id=row.executionId,
         workflow_id=required_text_of(row.workflowId),
         organization_id=text_of(row.organizationId),
-        status=text_of(row.status) or ExecutionStatus.PENDING,
+        status=text_of(row.executionStatus) or ExecutionStatus.PENDING,
         current_node_id=text_of(row.currentNodeId),
         current_node=current_node(row),
         progress=Progress(
             row.totalNodes or 0, row.completedNodes, row.failedNodes, row.skippedNodes
         ),
         log=None if row.nodeId is None else _log(row),
-        error=short_text_of(row.error),
+        error=short_text_of(row.executionError),
         final_output=payload_of(row.final, row.finalSize, PAYLOAD_PREVIEW_CHARS),
     )
 
 
 def _log(row: Row[*tuple[Any, ...]]) -> NodeLog:
     """Return the node run at the time of the event, without later values of its row."""
-    is_current = row.nodeStatus == row.statusNow
-    ended = is_current and row.nodeStatus in _ENDED
-    waits = row.nodeStatus == NodeStatus.WAITING
-    reports_progress = has_current_progress(row.nodeType, row.nodeStatus)
-    return NodeLog(
-        node_id=row.nodeId,
-        node_type=text_of(row.nodeType),
-        node_label=text_of(row.nodeLabel),
-        status=text_of(row.nodeStatus),
-        input_data=payload_of(row.input, row.inputSize, PAYLOAD_PREVIEW_CHARS),
-        output_data=payload_of(row.output, row.outputSize, PAYLOAD_PREVIEW_CHARS)
-        if ended
-        else None,
-        error=short_text_of(row.nodeError) if ended else None,
-        last_error=text_of(row.lastError),
-        duration=number_of(row.duration) if ended else None,
-        timestamp=text_of(row.timestamp),
-        started_at=text_of(row.startedAt),
-        ended_at=text_of(row.endedAt) if ended else None,
-        waited_ms=integer_of(row.waitedMs) if is_current else None,
-        waiting_since=text_of(row.waitingSince) if waits and is_current else None,
-        attempt=integer_of(row.attempt) or 1,
-        seq=row.seq,
-        wait_until=text_of(row.waitUntil) if waits and is_current else None,
-        reused_from=row.reusedFrom,
-        child_execution_id=None if row.nodeStatus == NodeStatus.RUNNING else row.childExecutionId,
-        percentage=row.nodePercentage if reports_progress else None,
-        message=(row.nodeMessage if reports_progress else None)
-        or question_of(row.question if is_current else None),
-    )
+    log = node_log(row, PAYLOAD_PREVIEW_CHARS)
+    is_current = row.status == row.statusNow
+    if is_current and row.status in _ENDED:
+        log = replace(log, error=short_text_of(log.error))
+    else:
+        log = replace(log, output_data=None, error=None, duration=None, ended_at=None)
+    if not is_current:
+        log = replace(log, waited_ms=None, wait_until=None)
+    if not is_current or row.status != NodeStatus.WAITING:
+        log = replace(log, waiting_since=None)
+    return replace(log, child_execution_id=None) if row.status == NodeStatus.RUNNING else log

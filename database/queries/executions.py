@@ -357,7 +357,7 @@ def _logs_query(last: int | None, cut_at: int | None) -> Select[*tuple[Any, ...]
 def node_log(row: Row[*tuple[Any, ...]], cut_at: int | None) -> NodeLog:
     """Return the node run of a row whose payloads were read up to ``cut_at`` characters."""
     node_type, status = text_of(row.nodeType), text_of(row.status)
-    reports_progress = has_current_progress(node_type, status)
+    reports_progress = _has_current_progress(node_type, status)
     return NodeLog(
         node_id=text_of(row.nodeId),
         node_type=node_type,
@@ -380,17 +380,17 @@ def node_log(row: Row[*tuple[Any, ...]], cut_at: int | None) -> NodeLog:
         child_execution_id=text_of(row.childExecutionId),
         percentage=integer_of(row.nodePercentage) if reports_progress else None,
         message=(text_of(row.nodeMessage) if reports_progress else None)
-        or question_of(row.question),
+        or _question_of(row.question),
     )
 
 
-def has_current_progress(node_type: str | None, status: str | None) -> bool:
+def _has_current_progress(node_type: str | None, status: str | None) -> bool:
     """Return whether the last reported progress of a node run is current."""
     waits_for_items = status == NodeStatus.WAITING and node_type == FOR_EACH
     return waits_for_items or status == NodeStatus.RUNNING
 
 
-def question_of(detail: object) -> str | None:
+def _question_of(detail: object) -> str | None:
     """Return the question of a waiting node from its handler's result."""
     message = object_of(detail).get("message")
     return None if message is None else text_of(message)

@@ -83,7 +83,7 @@ def _create_logs() -> None:
 
 def _add_to_logs() -> None:
     inspector = sa.inspect(op.get_bind())
-    there = {column["name"] for column in inspector.get_columns("execution_logs")}
+    existing = {column["name"] for column in inspector.get_columns("execution_logs")}
     for name, kind in (
         ("attempt", sa.Integer),
         ("lastError", sa.Text),
@@ -94,7 +94,7 @@ def _add_to_logs() -> None:
         ("resumption", sa.Text),
         ("takenFrom", sa.Text),
     ):
-        if name not in there:
+        if name not in existing:
             op.add_column("execution_logs", sa.Column(name, kind))
     # Polling and cascading deletes select rows by execution.
     for table, column in (("execution_logs", "executionId"), ("workflow_executions", "workflowId")):
@@ -146,13 +146,13 @@ def _create_runs() -> None:
         sqlite_autoincrement=True,
     )
     for name, column in (("claimable", "claimableAt"), ("owned", "owner")):
-        there = sa.text(f'"{column}" IS NOT NULL')
+        is_set = sa.text(f'"{column}" IS NOT NULL')
         op.create_index(
             f"orchestrator_runs_{name}",
             "orchestrator_runs",
             [column],
-            sqlite_where=there,
-            postgresql_where=there,
+            sqlite_where=is_set,
+            postgresql_where=is_set,
         )
     op.create_index("orchestrator_runs_ended", "orchestrator_runs", ["endedAt"])
     op.create_index("orchestrator_runs_definition", "orchestrator_runs", ["definitionHash"])

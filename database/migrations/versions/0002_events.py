@@ -9,9 +9,11 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """Add a table of the service and two nullable columns."""
-    there = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("execution_logs")}
+    existing = {
+        column["name"] for column in sa.inspect(op.get_bind()).get_columns("execution_logs")
+    }
     for name, kind in (("nodePercentage", sa.Integer), ("nodeMessage", sa.Text)):
-        if name not in there:
+        if name not in existing:
             op.add_column("execution_logs", sa.Column(name, kind))
     op.create_table(
         "orchestrator_events",

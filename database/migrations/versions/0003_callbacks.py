@@ -28,12 +28,12 @@ def upgrade() -> None:
         sa.Column("deliveredAt", sa.Text),
         sa.Column("givenUpAt", sa.Text),
     )
-    there = sa.text('"dueAt" IS NOT NULL')
+    is_set = sa.text('"dueAt" IS NOT NULL')
     for name, columns in (("due", ["dueAt", "host"]), ("of_host", ["host", "dueAt"])):
         op.create_index(
             f"orchestrator_callbacks_{name}",
             "orchestrator_callbacks",
             columns,
-            sqlite_where=there,
-            postgresql_where=there,
+            sqlite_where=is_set,
+            postgresql_where=is_set,
         )

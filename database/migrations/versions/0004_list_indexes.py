@@ -14,9 +14,9 @@ REPLACED = f"orchestrator_{TABLE}_workflowId"
 
 def upgrade() -> None:
     """Add three indexes and drop one that the third replaces."""
-    there = {index["name"] for index in sa.inspect(op.get_bind()).get_indexes(TABLE)}
+    existing = {index["name"] for index in sa.inspect(op.get_bind()).get_indexes(TABLE)}
     op.create_index("orchestrator_executions_created", TABLE, [CREATED])
     op.create_index("orchestrator_executions_organization", TABLE, ["organizationId", CREATED])
     op.create_index("orchestrator_executions_workflow", TABLE, ["workflowId", CREATED])
-    if REPLACED in there:
+    if REPLACED in existing:
         op.drop_index(REPLACED, TABLE)

@@ -9,8 +9,10 @@ down_revision = "0004"
 
 def upgrade() -> None:
     """Add a table of the service and a nullable column."""
-    there = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("execution_logs")}
-    if "childExecutionId" not in there:
+    existing = {
+        column["name"] for column in sa.inspect(op.get_bind()).get_columns("execution_logs")
+    }
+    if "childExecutionId" not in existing:
         op.add_column("execution_logs", sa.Column("childExecutionId", sa.Text))
     op.create_table(
         "orchestrator_children",

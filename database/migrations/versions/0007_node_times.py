@@ -9,7 +9,9 @@ down_revision = "0006"
 
 def upgrade() -> None:
     """Add nullable columns."""
-    there = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("execution_logs")}
+    existing = {
+        column["name"] for column in sa.inspect(op.get_bind()).get_columns("execution_logs")
+    }
     for name, kind in (
         ("startedAt", sa.Text),
         ("endedAt", sa.Text),
@@ -17,5 +19,5 @@ def upgrade() -> None:
         ("waitingSince", sa.Text),
         ("failedAttempts", sa.Integer),
     ):
-        if name not in there:
+        if name not in existing:
             op.add_column("execution_logs", sa.Column(name, kind))
