@@ -21,7 +21,7 @@ from api_service import create_app
 from config import Settings
 from database import tables
 from engine.options import NodeOptions
-from flows.node_catalog import DescribedType, catalogue
+from flows.node_catalog import DescribedType, describe_node_types
 from tasks.config.json_schema import describe_config
 from tasks.config.rows import aliases
 from tasks.registry import DEFAULT
@@ -31,6 +31,8 @@ NONE = "\N{EN DASH}"
 MAX_BRANCHES = 4
 """Maximum number of alternatives of a value that a table lists."""
 _BLOCK = re.compile(r"(<!-- generated: (\w+) ?(\w*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+CODE_PARTS = ("api", "engine", "flows", "tasks")
+"""Packages that create errors with codes."""
 _METHODS = ("get", "post", "put", "delete")
 
 
@@ -75,7 +77,7 @@ def settings(_argument: str, _present: str) -> Iterator[str]:
 def types(_argument: str, _present: str) -> Iterator[str]:
     """Yield every node type with its category and its description."""
     yield from ("| type | category | purpose |", "| --- | --- | --- |")
-    for described in catalogue(DEFAULT):
+    for described in describe_node_types(DEFAULT):
         link, purpose = f"[`{described.type}`]({described.type}.md)", _quoted(described.description)
         yield f"| {link} | {described.category} | {purpose} |"
 
@@ -113,7 +115,7 @@ def options(_argument: str, _present: str) -> Iterator[str]:
 def ports(_argument: str, _present: str) -> Iterator[str]:
     """Yield the ports of the types that have several inputs or outputs."""
     yield from ("| type | port | other names |", "| --- | --- | --- |")
-    for described in catalogue(DEFAULT):
+    for described in describe_node_types(DEFAULT):
         for kind, group in (("input", described.ports.inputs), ("output", described.ports.outputs)):
             for port in group if len(group) > 1 else ():
                 aliases = ", ".join(f"`{alias}`" for alias in port.aliases)
@@ -136,6 +138,18 @@ def columns(table_name: str, present: str) -> Iterator[str]:
         yield f"| `{name}` | {kind} | {meanings.get(name, 'TODO')} |"
 
 
+def codes(_argument: str, present: str) -> Iterator[str]:
+    """Yield the error codes of the code; their meanings are written by hand and kept."""
+    paths = [path for part in CODE_PARTS for path in sorted((ROOT / part).rglob("*.py"))]
+    source = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+    meanings = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", present, re.MULTILINE))
+    kept = [code for code in meanings if f'"{code}"' in source]
+    new = set(re.findall(r'Problem\(\s*"([a-z_]+)"', source)).difference(kept)
+    yield from ("| code | meaning |", "| --- | --- |")
+    for code in (*kept, *sorted(new)):
+        yield f"| `{code}` | {meanings.get(code, 'TODO')} |"
+
+
 def operations(_argument: str, _present: str) -> Iterator[str]:
     """Yield every operation of the HTTP interface."""
     yield from ("| call | `operationId` | purpose |", "| --- | --- | --- |")
@@ -150,7 +164,7 @@ def operations(_argument: str, _present: str) -> Iterator[str]:
 
 
 def _described(node_type: str) -> DescribedType:
-    return next(each for each in catalogue(DEFAULT) if each.type == node_type)
+    return next(each for each in describe_node_types(DEFAULT) if each.type == node_type)
 
 
 def _values(schema: Mapping[str, Any]) -> str:
@@ -209,7 +223,7 @@ TABLES: dict[str, Callable[[str, str], Iterator[str]]] = {
     function.__name__: function
     for function in (
         *(decisions, packages, modules, settings, types),
-        *(config, options, ports, columns, operations),
+        *(config, options, ports, columns, codes, operations),
     )
 }
 """Name of a table -> function that yields its lines from its argument and its present text."""
