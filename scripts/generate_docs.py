@@ -143,7 +143,8 @@ def codes(_argument: str, present: str) -> Iterator[str]:
     paths = [path for part in CODE_PARTS for path in sorted((ROOT / part).rglob("*.py"))]
     source = "\n".join(path.read_text(encoding="utf-8") for path in paths)
     meanings = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", present, re.MULTILINE))
-    kept = [code for code in meanings if f'"{code}"' in source]
+    computed = [code for code in meanings if code.rpartition("_")[0] + "_{" in source]
+    kept = [code for code in meanings if f'"{code}"' in source or code in computed]
     new = set(re.findall(r'Problem\(\s*"([a-z_]+)"', source)).difference(kept)
     yield from ("| code | meaning |", "| --- | --- |")
     for code in (*kept, *sorted(new)):
