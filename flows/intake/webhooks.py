@@ -27,8 +27,8 @@ from tasks.webhooks.signatures import (
     SignatureScheme,
     delivery_id,
     has_id_in_body,
-    is_key,
-    named_secret,
+    is_valid_key,
+    secret_name_of,
     verify,
 )
 
@@ -149,7 +149,7 @@ class WebhookIntake:
             WebhookSecretUnavailableError: If the secret cannot be read now.
             SignatureError: If the secret does not exist or is not a valid key.
         """
-        name = named_secret(text)
+        name = secret_name_of(text)
         if name is None:
             return text
         try:
@@ -161,7 +161,7 @@ class WebhookIntake:
             log.warning("webhook_secret_invalid", workflow_id=workflow.id, reason=str(error))
             raise SignatureError(_UNUSABLE_SECRET_MESSAGE) from None
         value = self.secrets.get(name)
-        if not isinstance(value, Missing) and is_key(value, scheme):
+        if not isinstance(value, Missing) and is_valid_key(value, scheme):
             return value
         log.warning("webhook_secret_invalid", workflow_id=workflow.id, secret=name)
         raise SignatureError(_UNUSABLE_SECRET_MESSAGE)

@@ -6,14 +6,9 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from engine.json_values import JsonValue, is_list, is_object, load_json
 from tasks.config.base import TEMPLATED, FormModel, Name, NodeConfig, Templated, has_template
-from tasks.config.fields import SECRET, trimmed, upper
+from tasks.config.fields import SECRET, lower, trimmed, upper
 from tasks.http.headers import HEADER_NAME_PATTERN, HOST, check_header_name, check_header_value
 from tasks.http.url_templates import URL_PATTERN, check_url_template
-
-
-def lowered(value: object) -> object:
-    """Return a string in lower case without surrounding spaces, and any other value unchanged."""
-    return value.strip().lower() if isinstance(value, str) else value
 
 
 class Pair(FormModel, title="Row"):
@@ -166,7 +161,7 @@ class HttpConfig(NodeConfig, title="HTTP request", category="call"):
     http_body: Annotated[JsonValue, TEMPLATED] = Field(default=None, title="Body")
     """Any JSON value; may contain templates. Without a body, POST, PUT and PATCH send the input. An
     object is sent as a form if the header ``Content-Type`` is that of a form."""
-    http_body_mode: Annotated[Literal["auto", "none"], BeforeValidator(lowered)] = Field(
+    http_body_mode: Annotated[Literal["auto", "none"], BeforeValidator(lower)] = Field(
         default="auto", title="Send a body"
     )
     """``none`` sends no body, regardless of the method, the body and the input."""

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from engine.json_values import JsonValue
 from tasks.config.base import NodeConfig
 from tasks.config.fields import SECRET, lower
-from tasks.webhooks.signatures import SignatureScheme, usable_secret, usable_token
+from tasks.webhooks.signatures import SignatureScheme, check_secret, check_token
 
 _BASE64 = r"(whsec_)?(([A-Za-z0-9+/]{4})+([A-Za-z0-9+/]{2,3})?|[A-Za-z0-9+/]{2,3})=*"
 _TEXT_OR_NAME = (
@@ -40,7 +40,7 @@ class WebhookConfig(
 ):
     """Starts an execution when a request arrives, and passes the received data on."""
 
-    webhook_token: Annotated[str | None, AfterValidator(usable_token)] = Field(
+    webhook_token: Annotated[str | None, AfterValidator(check_token)] = Field(
         default=None, title="Token", repr=False, json_schema_extra={**SECRET, "pattern": "^[^/]*$"}
     )
     """The last part of the webhook's address; requests without it are rejected."""
@@ -62,7 +62,7 @@ class WebhookConfig(
         if scheme is None:  # the scheme is invalid, which is an error of its own
             return secret
         if secret is not None:
-            return usable_secret(secret, scheme)
+            return check_secret(secret, scheme)
         if scheme != SignatureScheme.STANDARD:
             raise ValueError(f"is required when webhookSignature is {scheme}")
         return None

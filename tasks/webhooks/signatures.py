@@ -53,7 +53,7 @@ _ID_IN_BODY = {SignatureScheme.STRIPE: "id", SignatureScheme.SLACK: "event_id"}
 _ID_IN_HEADER = {SignatureScheme.STANDARD: ID, SignatureScheme.GITHUB: GITHUB_ID}
 
 
-def usable_token(text: str | None) -> str | None:
+def check_token(text: str | None) -> str | None:
     """Return ``text`` without surrounding spaces, if it can be the last part of an address.
 
     Raises:
@@ -64,18 +64,18 @@ def usable_token(text: str | None) -> str | None:
     return None if text is None else text.strip()
 
 
-def usable_secret(text: str, scheme: SignatureScheme = SignatureScheme.STANDARD) -> str:
+def check_secret(text: str, scheme: SignatureScheme = SignatureScheme.STANDARD) -> str:
     """Return ``text``, if it is a valid secret of this scheme, or names one.
 
     Raises:
         ValueError: If it is not; the message does not contain the secret.
     """
-    if named_secret(text) is None:
+    if secret_name_of(text) is None:
         _key(text, scheme)
     return text
 
 
-def is_key(text: str, scheme: SignatureScheme = SignatureScheme.STANDARD) -> bool:
+def is_valid_key(text: str, scheme: SignatureScheme = SignatureScheme.STANDARD) -> bool:
     """Return whether ``text`` is a valid key of this scheme."""
     try:
         _key(text, scheme)
@@ -84,7 +84,7 @@ def is_key(text: str, scheme: SignatureScheme = SignatureScheme.STANDARD) -> boo
     return True
 
 
-def named_secret(text: str) -> str | None:
+def secret_name_of(text: str) -> str | None:
     """Return the name if ``text`` is ``{{ secrets.NAME }}``, or ``None`` for a literal secret."""
     match = _NAMED.fullmatch(text)
     return None if match is None else match[1]
@@ -115,7 +115,7 @@ def verify(
         _verify_stripe(key, body, headers, now)
     elif scheme == SignatureScheme.SLACK:
         _require(headers, SLACK_SIGNATURE, SLACK_TIMESTAMP)
-        timestamp = _recent(headers[SLACK_TIMESTAMP], SLACK_TIMESTAMP, now)
+        timestamp = _signed_timestamp(headers[SLACK_TIMESTAMP], SLACK_TIMESTAMP, now)
         expected = f"v0={_hex(key, b'v0:' + timestamp + b':' + body)}"
         _compare([headers[SLACK_SIGNATURE].strip()], expected, f"{SLACK_SIGNATURE} is not valid")
     else:
@@ -140,7 +140,7 @@ def has_id_in_body(scheme: SignatureScheme) -> bool:
 
 def _verify_standard(key: bytes, body: bytes, headers: Mapping[str, str], now: float) -> None:
     _require(headers, ID, TIMESTAMP, SIGNATURE)
-    timestamp = _recent(headers[TIMESTAMP], TIMESTAMP, now)
+    timestamp = _signed_timestamp(headers[TIMESTAMP], TIMESTAMP, now)
     signed = headers[ID].encode("latin-1", "replace") + b"." + timestamp + b"." + body
     expected = hmac.new(key, signed, sha256).digest()
     is_valid = False
@@ -161,7 +161,7 @@ def _verify_stripe(key: bytes, body: bytes, headers: Mapping[str, str], now: flo
     _require(headers, STRIPE_SIGNATURE)
     items = [item.strip().partition("=") for item in headers[STRIPE_SIGNATURE].split(",")]
     timestamp = next((value for name, _, value in items if name == "t"), "")
-    signed = _recent(timestamp, f"t in {STRIPE_SIGNATURE}", now) + b"." + body
+    signed = _signed_timestamp(timestamp, f"t in {STRIPE_SIGNATURE}", now) + b"." + body
     given = [value for name, _, value in items if name == "v1"]
     _compare(given, _hex(key, signed), f"no signature v1 in {STRIPE_SIGNATURE} is valid")
 
@@ -172,7 +172,7 @@ def _require(headers: Mapping[str, str], *names: str) -> None:
         raise SignatureError(f"the delivery has no {' and no '.join(missing)}")
 
 
-def _recent(text: str, name: str, now: float) -> bytes:
+def _signed_timestamp(text: str, name: str, now: float) -> bytes:
     """Return the bytes of a signed timestamp.
 
     Raises:
