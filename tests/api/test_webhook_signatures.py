@@ -67,7 +67,7 @@ def test_one_good_signature_among_others_is_enough(running: RunningService):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "reason"),
     [
         ({"webhook-signature": None}, "no webhook-signature"),
         ({"webhook-id": None, "webhook-timestamp": None}, "no webhook-id and no webhook-timestamp"),
