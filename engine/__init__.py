@@ -1,4 +1,1 @@
-"""The pure core: what a workflow means.
-
-Standard library and pydantic only; the import contract enforces it.
-"""
+"""The pure core: documents, plans and JSON values, on the standard library and pydantic only."""

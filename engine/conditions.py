@@ -1,4 +1,4 @@
-"""The tests of a condition: operators over JSON values, and their combination with AND or OR."""
+"""Conditions: comparisons of JSON values, combined with AND or OR."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from engine.timestamps import PointInTime, point_in_time
 
 
 class Operator(StrEnum):
-    """How a field is held against a value."""
+    """Comparison of a field with a value."""
 
     EQUALS = "equals"
     NOT_EQUALS = "notEquals"
@@ -43,25 +43,23 @@ class Operator(StrEnum):
     IS_AFTER = "isAfter"
 
     @classmethod
-    def parse(cls, spelling: str) -> "Operator":
-        """The operator of a spelling, ``greaterThan`` or ``greater_than``.
+    def parse(cls, name: str) -> "Operator":
+        """Return the operator with a name such as ``greaterThan`` or ``greater_than``.
 
         Raises:
-            ValueError: there is none; the message names the known ones.
+            ValueError: If it does not exist; the message contains the operators.
         """
-        head, *rest = spelling.strip().split("_")
+        head, *rest = name.strip().split("_")
         try:
             return cls(head + "".join(word.capitalize() for word in rest))
         except ValueError:
             known = ", ".join(cls)
-            raise ValueError(f"unknown operator '{spelling}'; known are: {known}") from None
+            raise ValueError(f"unknown operator '{name}'; known are: {known}") from None
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One test: the field at a dotted path, an operator, and the value to hold it against."""
-
-    __test__ = False  # pytest would take the name for a test class
+    """The comparison of the field at a dotted path with a value."""
 
     field: str
     operator: Operator
@@ -69,26 +67,26 @@ class Comparison:
 
 
 def holds_all(tests: Sequence[Comparison], record: JsonValue) -> bool:
-    """Whether every test holds; stops at the first that does not."""
+    """Return whether all comparisons hold; stop at the first that does not."""
     return all(holds(test, record) for test in tests)
 
 
 def holds_any(tests: Sequence[Comparison], record: JsonValue) -> bool:
-    """Whether some test holds; stops at the first that does."""
+    """Return whether any comparison holds; stop at the first that does."""
     return any(holds(test, record) for test in tests)
 
 
 def holds(test: Comparison, record: JsonValue) -> bool:
-    """Whether one test holds for ``record``. A missing field is empty and equal to nothing.
+    """Return whether a comparison holds. A missing field is empty and not equal to any value.
 
     Raises:
-        NodeError: an ordering of something that is no number; names field and value.
+        NodeError: If values that are not numbers are ordered; the error names field and value.
     """
     return holds_for(test, lookup(record, test.field))
 
 
 def holds_for(test: Comparison, found: JsonValue | Missing) -> bool:
-    """Return whether a test holds for the value of its field.
+    """Return whether a comparison holds for the value of its field.
 
     Raises:
         NodeError: See ``holds``.

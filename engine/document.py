@@ -1,8 +1,8 @@
-"""The workflow document: read from either spelling into one form.
+"""Workflow document: reads either format into one form.
 
-Two editors write it: the main project's (``nodes`` with ``config``, ``connections``) and React
-Flow's ``toObject()`` (``nodes`` with ``data``, ``edges``). Everything behind this module sees
-``Document`` only, and JSON pointers back into the spelling that was sent.
+The editor of the main project writes ``nodes`` with ``config`` and ``connections``. React Flow's
+``toObject()`` writes ``nodes`` with ``data`` and ``edges``. The other modules use ``Document``,
+with JSON pointers into the document as it was sent.
 """
 
 from collections.abc import Mapping
@@ -39,20 +39,20 @@ PREVIEW_KEYS = frozenset(
         "llmResponse",
     }
 )
-"""Keys of a React Flow node's ``data`` that are no config of its type."""
+"""Keys of a React Flow node's ``data`` that do not belong to its config."""
 
 
 MAX_LABEL_CHARACTERS = 500
-"""Maximum length of a label in logs; a longer one is cut, because each node run stores it."""
+"""Maximum length of a label in logs, in characters; each node run stores it."""
 OUTPUT_KEYS = ("outputType", "fromPort", "sourceHandle")
-"""The keys under which a connection may name the output that it leaves by."""
+"""The keys under which a connection may name its output port."""
 INPUT_KEYS = ("inputPort", "toPort", "targetHandle")
 _SWITCHES = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node of a workflow, normalised."""
+    """One node of a workflow."""
 
     id: str
     type: str
@@ -61,34 +61,33 @@ class Node:
     pointer: str = ""
     """JSON pointer to the node in the document as it was sent."""
     config_pointer: str = ""
-    """JSON pointer to where its config stands."""
+    """JSON pointer to its config."""
     disabled: bool = False
-    """Whether it does nothing and passes its input on."""
+    """Whether it only passes its input on."""
     declared_type: str = ""
     """The type in the document, if the run uses another one: see ``engine.normalization``."""
 
     @property
     def shown_type(self) -> str:
-        """The type as logs and errors show it: that of the document."""
+        """The type in the document, for logs and errors."""
         return self.declared_type or self.type
 
     def as_json(self) -> dict[str, JsonValue]:
-        """The node as handlers get it: ``{"id", "type", "label", "config"}``."""
+        """Return the node as handlers get it: ``{"id", "type", "label", "config"}``."""
         return {"id": self.id, "type": self.type, "label": self.label, "config": dict(self.config)}
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A way from one node's output to another node's input."""
+    """A connection from one node's output to another node's input."""
 
     id: str
     source: str
     target: str
     output_type: str | None = None
-    """The name of the output that it leaves by. In a graph it is a port of the node's type, or
-    ``None`` for the whole output."""
+    """The name of its output; in a graph a port of the source's type, or ``None`` for all of it."""
     input_port: str | None = None
-    """The name of the input that it enters; in a graph a port, or ``None`` if it names none."""
+    """The name of its input; in a graph a port of the target's type, or ``None``."""
     pointer: str = ""
     output_pointer: str = field(default="", compare=False)
     """JSON pointer to the name of the output."""
@@ -97,7 +96,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A workflow as the engine sees it: nodes and connections in the order of the document."""
+    """The nodes and connections of a workflow, in the order of the document."""
 
     nodes: tuple[Node, ...]
     connections: tuple[Connection, ...]
@@ -105,21 +104,21 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What could be read of a document, and what is wrong with the shape of the rest."""
+    """The readable part of a document, and the problems of the other parts."""
 
     document: Document
-    """Without connections whose ends, and without nodes whose ids could not be read."""
+    """Without the nodes whose ids and the connections whose ends are unreadable."""
     problems: tuple[Problem, ...] = ()
     incomplete_nodes: frozenset[str] = frozenset()
-    """Pointers of the nodes in ``document`` whose type or config could not be read."""
+    """Pointers of the nodes in ``document`` whose type or config is unreadable."""
     has_all_nodes: bool = True
 
 
 def parse_document(data: JsonValue) -> Document:
-    """The document of ``workflows.data``: JSON text, or the value itself.
+    """Return the document of ``workflows.data``, which is JSON text or a value.
 
     Raises:
-        InvalidDocumentError: it is no JSON, or its parts have the wrong shape; names every one.
+        InvalidDocumentError: If it is not valid JSON, or parts of it have the wrong shape.
     """
     reading = read_document(data)
     if reading.problems:
@@ -128,24 +127,23 @@ def parse_document(data: JsonValue) -> Document:
 
 
 def read_document(data: JsonValue, limits: DocumentLimits | None = None) -> Reading:
-    """As much of a document as can be read, and every fault in the shape of its parts.
+    """Return the readable part of a document, and the problems of the other parts.
 
     Raises:
-        InvalidDocumentError: there are no parts: it is no JSON, or no object; or there are more
-            than ``limits`` allow.
+        InvalidDocumentError: If it is not a JSON object, or has more parts than ``limits`` allow.
     """
     if isinstance(data, str | bytes):
         try:
             data = load_json(data)
         except ValueError as error:
-            raise _no_json(str(error)) from None
+            raise _invalid_json(str(error)) from None
         if limits is not None:
             limits.check(data)
         return _read(data)
     if limits is not None:
         limits.check(data)
     if reason := json_error(data):
-        raise _no_json(reason)
+        raise _invalid_json(reason)
     return _read(data)
 
 
@@ -160,19 +158,19 @@ def _read(data: JsonValue) -> Reading:
     )
 
 
-def _no_json(reason: str) -> InvalidDocumentError:
-    detail = f"the document is no JSON: {reason}"
+def _invalid_json(reason: str) -> InvalidDocumentError:
+    detail = f"the document is not valid JSON: {reason}"
     return InvalidDocumentError([Problem("invalid_json", detail, "")])
 
 
 def escape_pointer(token: str) -> str:
-    """One token of a JSON pointer, escaped as RFC 6901 asks."""
+    """Return one token of a JSON pointer, escaped according to RFC 6901."""
     return token.replace("~", "~0").replace("/", "~1")
 
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads the parts of one document and gathers what is wrong with them."""
+    """Reads the parts of one document and collects their problems."""
 
     data: Mapping[str, JsonValue]
     problems: list[Problem] = field(default_factory=list[Problem])
@@ -204,16 +202,16 @@ class _Reader:
         items = self.data.get(key)
         if items is None:
             if key == "nodes":
-                self._refuse("the document has no 'nodes'", "")
+                self._reject("the document has no 'nodes'", "")
             return []
         if not is_list(items):
-            self._refuse(f"'{key}' is of type {kind_of(items)}, not a list", f"/{key}")
+            self._reject(f"'{key}' is of type {kind_of(items)}, not a list", f"/{key}")
             return []
         return items
 
     def _node(self, item: JsonValue, pointer: str) -> Node | None:
         if not is_object(item):
-            self._refuse(f"a node is of type {kind_of(item)}, not an object", pointer)
+            self._reject(f"a node is of type {kind_of(item)}, not an object", pointer)
             return None
         node_id = self._name(item, "id", "a node", pointer)
         if node_id is None:
@@ -228,7 +226,7 @@ class _Reader:
         name = label if isinstance(label, str) else node_id
         if len(name) > MAX_LABEL_CHARACTERS:
             name = f"{name[:MAX_LABEL_CHARACTERS]}…"
-        name = name.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL stores no NUL
+        name = name.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL rejects NUL.
         disabled = self._disabled(item, data, config, pointer, node_id)
         return Node(node_id, node_type or "", name, config or {}, pointer, config_pointer, disabled)
 
@@ -247,10 +245,10 @@ class _Reader:
             switch = _SWITCHES.get(as_text(value).strip().casefold())
             if switch is None:
                 detail = f"'disabled' of node '{node_id}' should be true or false"
-                self._refuse(f"{detail}, not {describe_value(value)}", f"{where}/disabled", node_id)
+                self._reject(f"{detail}, not {describe_value(value)}", f"{where}/disabled", node_id)
             elif switch:
                 return True
-        # A type of one's own may have a setting of that name: only the plain value counts there.
+        # Another node type may have a setting of that name, so only ``true`` counts there.
         return (config or {}).get("disabled") is True
 
     def _config(
@@ -265,7 +263,7 @@ class _Reader:
                 if is_object(config):
                     return config, f"{where}/config"
                 detail = f"the config of node '{node_id}' is of type {kind_of(config)}"
-                self._refuse(f"{detail}, not an object", f"{where}/config", node_id=node_id)
+                self._reject(f"{detail}, not an object", f"{where}/config", node_id=node_id)
                 return None, ""
         if data is not None:
             own = {key: value for key, value in data.items() if key not in PREVIEW_KEYS}
@@ -273,26 +271,26 @@ class _Reader:
         return {}, f"{pointer}/config"
 
     def _connection(
-        self, item: JsonValue, pointer: str, position: str, spellings: tuple[tuple[str, str], ...]
+        self, item: JsonValue, pointer: str, position: str, end_keys: tuple[tuple[str, str], ...]
     ) -> Connection | None:
         if not is_object(item):
-            self._refuse(f"a connection is of type {kind_of(item)}, not an object", pointer)
+            self._reject(f"a connection is of type {kind_of(item)}, not an object", pointer)
             return None
         raw_id = item.get("id")
-        known = isinstance(raw_id, str | int) and not isinstance(raw_id, bool)
-        connection_id = str(raw_id) if known else position
+        is_valid = isinstance(raw_id, str | int) and not isinstance(raw_id, bool)
+        connection_id = str(raw_id) if is_valid else position
         ends: list[str | None] = []
-        for keys in spellings:
+        for keys in end_keys:
             key = next((key for key in keys if item.get(key) is not None), keys[0])
-            what = f"connection '{connection_id}'"
-            ends.append(self._name(item, key, what, pointer, connection_id=connection_id))
+            owner = f"connection '{connection_id}'"
+            ends.append(self._name(item, key, owner, pointer, connection_id=connection_id))
         source, target = ends
-        leaves = self._port(item, OUTPUT_KEYS, connection_id, pointer)
-        enters = self._port(item, INPUT_KEYS, connection_id, pointer)
+        output = self._port(item, OUTPUT_KEYS, connection_id, pointer)
+        input_ = self._port(item, INPUT_KEYS, connection_id, pointer)
         if source is None or target is None:
             return None
         return Connection(
-            connection_id, source, target, leaves[0], enters[0], pointer, leaves[1], enters[1]
+            connection_id, source, target, output[0], input_[0], pointer, output[1], input_[1]
         )
 
     def _port(
@@ -315,7 +313,7 @@ class _Reader:
             if isinstance(value, str | int | float):
                 return str(value), where
             detail = f"the '{key}' of connection '{connection_id}' is of type {kind_of(value)}"
-            self._refuse(f"{detail}, not a text", where, connection_id=connection_id)
+            self._reject(f"{detail}, not a string", where, connection_id=connection_id)
             return None, where
         return None, pointer
 
@@ -328,7 +326,7 @@ class _Reader:
         node_id: str | None = None,
         connection_id: str | None = None,
     ) -> str | None:
-        """An id or a type: a text, or a whole number taken as its text."""
+        """Return an id or a type, which is a string or an integer; ``None`` if it is invalid."""
         value = fields.get(key)
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
@@ -337,11 +335,11 @@ class _Reader:
         if value is None or value == "":
             detail = f"{owner} has no '{key}'"
         else:
-            detail = f"the '{key}' of {owner} is of type {kind_of(value)}, not a text"
-        self._refuse(detail, f"{pointer}/{key}", node_id, connection_id)
+            detail = f"the '{key}' of {owner} is of type {kind_of(value)}, not a string"
+        self._reject(detail, f"{pointer}/{key}", node_id, connection_id)
         return None
 
-    def _refuse(
+    def _reject(
         self,
         detail: str,
         pointer: str,

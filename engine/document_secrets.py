@@ -1,22 +1,21 @@
-"""Secrets in workflow documents: masks them, and puts stored values back where a mask was sent.
+"""Document secrets: masks secrets in workflow documents and restores masked values.
 
 A secret field is named by its path in a config. Each step of a path is the set of accepted
-spellings of a key, or ``None`` for every item of a list or every key of an object. The document
-may be in either format, and its parts may have the wrong shape: a value that cannot be read as
-its type asks is masked as a whole.
+keys, or ``None`` for every item of a list or every key of an object. The document may be in either
+format, and its parts may have the wrong shape: a value with the wrong type is masked as a whole.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeGuard
 
 from engine.credential_headers import is_credential_header
 from engine.document import escape_pointer
 from engine.errors import Problem
-from engine.json_values import JsonValue, encode_json, load_json
+from engine.json_values import JsonValue, encode_json, is_list, is_object, load_json
 from engine.masking import MASK
 
 Step = frozenset[str] | None
@@ -24,11 +23,11 @@ SecretPath = tuple[Step, ...]
 SecretPaths = Callable[[str], Sequence[SecretPath]]
 """Returns the secret paths of a node type."""
 
-_Place = tuple[str | int, ...]
+_Path = tuple[str | int, ...]
 _HEADERS = re.compile(r"headers$", re.IGNORECASE)
 _VALUE: SecretPath = (frozenset({"value"}),)
 _CONFIGS: tuple[tuple[str, ...], ...] = (("config",), ("data", "config"), ("data",), ())
-"""Where a node's config is stored, the first one has precedence; last the node itself."""
+"""Keys of a node under which its config may be stored, in order of precedence."""
 
 
 def mask_document(document: JsonValue, paths: SecretPaths) -> JsonValue:
@@ -38,52 +37,54 @@ def mask_document(document: JsonValue, paths: SecretPaths) -> JsonValue:
     """
     if document is None:
         return None
-    if not isinstance(document, Mapping):
+    if not is_object(document):
         return MASK
     for node in _nodes(document):
         for config, _ in _configs(node.fields):
             _mask(config, paths(node.type))
-    return cast("JsonValue", document)
+    return document
 
 
 def find_masks(document: JsonValue, paths: SecretPaths, pointer: str = "") -> list[Problem]:
     """Return a problem for every secret of ``document`` that is a mask instead of a value."""
     found: dict[str, Problem] = {}
     for node, config, prefix in _all_configs(document):
-        for place in _places(config, paths(node.type)):
-            if _value_at(config, place) == MASK:
-                where = f"{pointer}{node.pointer}{_pointer((*prefix, *place))}"
-                found.setdefault(where, _problem(node, place, where))
+        for path in _secret_paths(config, paths(node.type)):
+            if _value_at(config, path) == MASK:
+                where = f"{pointer}{node.pointer}{_pointer((*prefix, *path))}"
+                found.setdefault(where, _problem(node, path, where))
     return list(found.values())
 
 
 def restore_masked(sent: JsonValue, stored: JsonValue, paths: SecretPaths) -> list[Problem]:
     """Replace every mask in ``sent`` by the value that ``stored`` has for that node and field.
 
-    Items of lists are found by what else they contain, because an editor may insert or move them.
+    Items of lists are found by their other fields, because an editor may insert or move them.
     ``sent`` is changed in place.
 
     Returns:
         A problem for every mask without a stored value.
     """
-    known: dict[str, list[_Rows]] = {}
+    stored_rows: dict[str, list[_Rows]] = {}
     for node, config, _ in _all_configs(stored):
-        known.setdefault(node.id, []).append(_Rows(config, paths(node.type)))
+        stored_rows.setdefault(node.id, []).append(_Rows(config, paths(node.type)))
     problems: dict[str, Problem] = {}
     for node, config, prefix in _all_configs(sent):
         secrets = paths(node.type)
-        masked = [it for it in _places(config, secrets) if _value_at(config, it) == MASK]
+        masked = [
+            path for path in _secret_paths(config, secrets) if _value_at(config, path) == MASK
+        ]
         rows = _Rows(config, secrets) if masked else None
-        for place in masked:
+        for path in masked:
             value = None
-            for candidate in known.get(node.id, ()):
+            for candidate in stored_rows.get(node.id, ()):
                 if rows is not None and value is None:
-                    value = _counterpart(place, rows, candidate, secrets)
+                    value = _counterpart(path, rows, candidate, secrets)
             if value is None or value == MASK:
-                where = f"{node.pointer}{_pointer((*prefix, *place))}"
-                problems.setdefault(where, _problem(node, place, where))
+                where = f"{node.pointer}{_pointer((*prefix, *path))}"
+                problems.setdefault(where, _problem(node, path, where))
             else:
-                _put(config, place, deepcopy(value))
+                _put(config, path, deepcopy(value))
     return list(problems.values())
 
 
@@ -96,31 +97,29 @@ class _Node:
 
 
 def _nodes(document: JsonValue) -> Iterator[_Node]:
-    """Every object with a ``type``, wherever it is in the document."""
+    """Yield every object with a ``type`` at any position in the document."""
     todo: list[tuple[Any, str]] = [(document, "")]
     while todo:
         value, pointer = todo.pop()
-        if isinstance(value, dict):
-            fields = cast("dict[str, Any]", value)
-            if isinstance(kind := fields.get("type"), str | int):
-                yield _Node(str(fields.get("id")), str(kind), pointer, fields)
+        if _is_dict(value):
+            if isinstance(node_type := value.get("type"), str | int):
+                yield _Node(str(value.get("id")), str(node_type), pointer, value)
             todo.extend(
-                (cast("object", item), f"{pointer}/{escape_pointer(key)}")
-                for key, item in reversed(fields.items())
-                if isinstance(item, dict | list)
+                (item, f"{pointer}/{escape_pointer(key)}")
+                for key, item in reversed(value.items())
+                if _is_dict(item) or is_list(item)
             )
-        elif isinstance(value, list):
-            items = cast("list[Any]", value)
-            todo.extend((items[at], f"{pointer}/{at}") for at in reversed(range(len(items))))
+        elif is_list(value):
+            todo.extend((value[at], f"{pointer}/{at}") for at in reversed(range(len(value))))
 
 
 def _configs(node: dict[str, Any]) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
     for prefix in _CONFIGS:
         holder: Any = node
         for key in prefix:
-            holder = cast("dict[str, Any]", holder).get(key) if isinstance(holder, dict) else None
-        if isinstance(holder, dict):
-            yield cast("dict[str, Any]", holder), prefix
+            holder = holder.get(key) if _is_dict(holder) else None
+        if _is_dict(holder):
+            yield holder, prefix
 
 
 def _all_configs(document: JsonValue) -> Iterator[tuple[_Node, dict[str, Any], tuple[str, ...]]]:
@@ -130,83 +129,78 @@ def _all_configs(document: JsonValue) -> Iterator[tuple[_Node, dict[str, Any], t
 
 
 def _mask(config: dict[str, Any], paths: Sequence[SecretPath]) -> None:
-    for place in list(_places(config, paths)):
-        _put(config, place, MASK)
+    for path in list(_secret_paths(config, paths)):
+        _put(config, path, MASK)
 
 
-def _places(config: dict[str, Any], paths: Sequence[SecretPath]) -> Iterator[_Place]:
-    """Where secrets are in a config, each place once."""
-    found: dict[_Place, None] = {}
-    for path in paths:
-        found.update(dict.fromkeys(_along(config, path, ())))
+def _secret_paths(config: dict[str, Any], paths: Sequence[SecretPath]) -> Iterator[_Path]:
+    """Return the paths of the secrets in a config, without duplicates."""
+    found: dict[_Path, None] = {}
+    for pattern in paths:
+        found.update(dict.fromkeys(_along(config, pattern, ())))
     for key, value in config.items():
         if _HEADERS.search(key):
             found.update(dict.fromkeys(_credentials(value, (key,))))
-    # A place inside of another one is masked with it.
-    return (place for place in found if not any(place[:at] in found for at in range(len(place))))
+    # A path inside another one is masked with it.
+    return (path for path in found if not any(path[:at] in found for at in range(len(path))))
 
 
-def _along(value: Any, path: SecretPath, place: _Place) -> Iterator[_Place]:
-    if not path:
+def _along(value: Any, pattern: SecretPath, path: _Path) -> Iterator[_Path]:
+    if not pattern:
         if not _is_blank(value):
-            yield place
+            yield path
         return
-    step, *rest = path
-    if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        keys = fields.keys() if step is None else fields.keys() & step
+    step, *rest = pattern
+    if _is_dict(value):
+        keys = value.keys() if step is None else value.keys() & step
         for key in keys:
-            yield from _along(fields[key], tuple(rest), (*place, key))
-    elif isinstance(value, list):
-        items = cast("list[Any]", value)
-        following = tuple(rest) if step is None else path
-        for at, item in enumerate(items):
-            yield from _along(item, following, (*place, at))
-    elif place and isinstance(value, str) and not _is_blank(value):
-        yield place  # such as a table that a form sends as JSON text
+            yield from _along(value[key], tuple(rest), (*path, key))
+    elif is_list(value):
+        following = tuple(rest) if step is None else pattern
+        for at, item in enumerate(value):
+            yield from _along(item, following, (*path, at))
+    elif path and isinstance(value, str) and not _is_blank(value):
+        yield path  # For example a table that a form sends as JSON text.
 
 
-def _credentials(value: Any, place: _Place) -> Iterator[_Place]:
-    """Values of headers that carry credentials, in an object, in rows, or in JSON text."""
-    if isinstance(value, dict):
-        for key, item in cast("dict[str, Any]", value).items():
+def _credentials(value: Any, path: _Path) -> Iterator[_Path]:
+    """Yield the paths of credential headers in an object, in rows, or in JSON text."""
+    if _is_dict(value):
+        for key, item in value.items():
             if is_credential_header(key) and not _is_blank(item):
-                yield (*place, key)
-    elif isinstance(value, list):
-        for at, row in enumerate(cast("list[Any]", value)):
-            if not isinstance(row, dict):
-                continue
-            fields = cast("dict[str, Any]", row)
-            name = fields.get("key") or fields.get("name")
+                yield (*path, key)
+    elif is_list(value):
+        for at, row in enumerate(value):
+            name = (row.get("key") or row.get("name")) if _is_dict(row) else None
             if isinstance(name, str) and is_credential_header(name.strip()):
-                yield from _along(fields, _VALUE, (*place, at))
+                yield from _along(row, _VALUE, (*path, at))
     elif isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             inner = load_json(value)
         except ValueError:
-            yield place
+            yield path
             return
-        if any(True for _ in _credentials(inner, place)):
-            yield place
+        if any(True for _ in _credentials(inner, path)):
+            yield path
     elif value == MASK:
-        yield place  # of such a text that was masked
+        yield path  # A JSON text that was masked.
 
 
 class _Rows:
     """The items of the lists of a config, compared without their secrets.
 
-    Each list is read once, so that a config with many secret rows costs no more than its size.
+    Each list is read once, so that the cost is linear in the size of the config.
     """
 
     def __init__(self, config: dict[str, Any], paths: Sequence[SecretPath]) -> None:
         self.config = config
-        self.shown = deepcopy(config)
-        _mask(self.shown, paths)
+        self.masked = deepcopy(config)
+        _mask(self.masked, paths)
         self._keys: dict[int, list[tuple[str, int]]] = {}
         self._positions: dict[int, dict[tuple[str, int], int]] = {}
 
     def keys(self, items: list[Any]) -> list[tuple[str, int]]:
-        """Return the text of each item, and how many equal ones come before it."""
+        """Return the JSON text of each item and the number of equal items before it."""
         if id(items) not in self._keys:
             seen: Counter[str] = Counter()
             keys: list[tuple[str, int]] = []
@@ -219,68 +213,75 @@ class _Rows:
         return self._keys[id(items)]
 
     def position(self, items: list[Any], key: tuple[str, int]) -> int | None:
-        """Return where the item with this key is."""
+        """Return the position of the item with this key."""
         self.keys(items)
         return self._positions[id(items)].get(key)
 
 
-def _counterpart(place: _Place, sent: _Rows, stored: _Rows, paths: Sequence[SecretPath]) -> Any:
-    """The stored value of a place; ``None`` if there is none."""
-    here: Any = sent.shown
-    there: Any = stored.config
-    there_shown: Any = stored.shown
-    for depth, token in enumerate(place):
+def _counterpart(path: _Path, sent: _Rows, stored: _Rows, paths: Sequence[SecretPath]) -> Any:
+    """Return the stored value at a path, or ``None``."""
+    sent_value: Any = sent.masked
+    value: Any = stored.config
+    masked_value: Any = stored.masked
+    for depth, token in enumerate(path):
         at: int | str | None
         if isinstance(token, int):
-            if not isinstance(there, list) or not isinstance(there_shown, list):
+            if not (_is_container(value, list) and _is_container(masked_value, list)):
                 return None
-            items = cast("list[Any]", there_shown)
-            at = stored.position(items, sent.keys(here)[token])
-            if at is None and len(items) == len(here):
-                at = token  # the row was edited in another field
+            at = stored.position(masked_value, sent.keys(sent_value)[token])
+            if at is None and len(masked_value) == len(sent_value):
+                at = token  # The row was edited in another field.
         else:
-            at = _same_key(there, token, paths, depth)
+            at = _same_key(value, token, paths, depth)
         if at is None:
             return None
-        here, there = here[token], cast("Any", there)[at]
-        if isinstance(there_shown, dict | list):
-            there_shown = cast("Any", there_shown)[at]
-    return None if _is_blank(there) else there
+        sent_value, value = sent_value[token], value[at]
+        if _is_container(masked_value, (dict, list)):
+            masked_value = masked_value[at]
+    return None if _is_blank(value) else value
 
 
 def _same_key(stored: Any, key: str, paths: Sequence[SecretPath], depth: int) -> str | None:
-    if not isinstance(stored, dict):
+    if not _is_dict(stored):
         return None
-    fields = cast("dict[str, Any]", stored)
-    if key in fields:
+    if key in stored:
         return key
     steps = {step for path in paths if len(path) > depth and (step := path[depth]) is not None}
-    others = [other for step in steps if key in step for other in sorted(step) if other in fields]
+    others = [other for step in steps if key in step for other in sorted(step) if other in stored]
     if not others:
-        others = [other for other in fields if other.lower() == key.lower()]  # a header's name
+        # The names of headers are case-insensitive.
+        others = [other for other in stored if other.lower() == key.lower()]
     return others[0] if others else None
 
 
-def _value_at(config: Any, place: _Place) -> Any:
-    for token in place:
+def _value_at(config: Any, path: _Path) -> Any:
+    for token in path:
         config = config[token]
     return config
 
 
-def _put(config: Any, place: _Place, value: Any) -> None:
-    _value_at(config, place[:-1])[place[-1]] = value
+def _put(config: Any, path: _Path, value: Any) -> None:
+    _value_at(config, path[:-1])[path[-1]] = value
+
+
+def _is_dict(value: object) -> TypeGuard[dict[str, JsonValue]]:
+    return isinstance(value, dict)
+
+
+def _is_container(value: object, types: type | tuple[type, ...]) -> bool:
+    return isinstance(value, types)
 
 
 def _is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _pointer(place: Sequence[str | int]) -> str:
-    return "".join(f"/{escape_pointer(str(token))}" for token in place)
+def _pointer(path: Sequence[str | int]) -> str:
+    return "".join(f"/{escape_pointer(str(token))}" for token in path)
 
 
-def _problem(node: _Node, place: _Place, pointer: str) -> Problem:
-    field = ".".join(map(str, place))
+def _problem(node: _Node, path: _Path, pointer: str) -> Problem:
+    field = ".".join(map(str, path))
     detail = (
         f"node '{node.id}' ({node.type}): '{field}' is the mask '{MASK}', and no value is stored "
         "for it; send the value"

@@ -1,46 +1,47 @@
-"""Every error the service raises on purpose.
+"""Errors that the service raises on purpose.
 
 WorkflowServiceError
 ├── NotFoundError
 │   ├── WorkflowNotFoundError
 │   └── ExecutionNotFoundError
-├── SignatureError *               a delivery is not from whom it should be, or not from now
+├── SignatureError *
 ├── WebhookSecretUnavailableError *
 ├── BodyTooLargeError *
 ├── ContentEncodingError *
-├── InvalidRequestError                 the caller sent something that cannot be accepted
+├── InvalidRequestError          the request cannot be accepted
 │   ├── InvalidDocumentError
 │   ├── InvalidInputsError
 │   ├── InvalidWorkflowError
 │   ├── InvalidCursorError
 │   ├── InvalidBodyError *
-│   └── UnknownOrganizationError
+│   ├── UnknownOrganizationError
 │   └── IdempotencyKeyReusedError
-├── ForbiddenError              the caller may not ask for it
+├── ForbiddenError
 ├── UnknownNodeTypeError
-├── ConflictError                what is asked for does not fit how things stand
+├── ConflictError                the request conflicts with the current state
 │   ├── StillRunningError
 │   ├── NotWaitingError
 │   ├── WaitingForChildError
+│   ├── RetryTakesNoDataError
 │   ├── WorkflowExistsError
 │   └── WorkflowInUseError
-├── PreconditionFailedError        it is not in the version any more that the caller knows
-├── QueueFullError               too many executions wait; try again later
-├── LeaseLostError               somebody else decided; the writer stops
-├── StorageError                 it may work later
-│   ├── StorageBusyError         locked longer than the busy timeout
-│   ├── StorageFullError         no space left
-│   └── StorageUnavailableError     not a database, read-only, newer than the code
-├── UnsupportedValueError        it will never work: the database cannot hold the value
-└── NodeError                    a node's handler failed
-    ├── AddressBlockedError      a call would have gone where calls may not go
+├── PreconditionFailedError
+├── QueueFullError
+├── TooManyPreviewsError
+├── LeaseLostError               another worker owns the execution; the writer stops
+├── StorageError                 a later attempt may succeed
+│   ├── StorageBusyError
+│   ├── StorageFullError
+│   └── StorageUnavailableError
+├── UnsupportedValueError        no later attempt can succeed
+└── NodeError                    a handler failed
+    ├── AddressBlockedError
     ├── ResponseTooLargeError
-    ├── SecretUnavailableError   it is kept elsewhere, and nobody answers there
+    ├── SecretUnavailableError
     └── TemplateError
 
-The errors marked with * are in ``engine/request_errors.py``.
-
-HTTP statuses are given to them in one place, ``api/errors.py``.
+The errors marked with * are in ``engine/request_errors.py``. ``api/errors.py`` maps errors to HTTP
+statuses.
 """
 
 import math
@@ -57,34 +58,34 @@ class WorkflowServiceError(Exception):
 
 
 class NotFoundError(WorkflowServiceError):
-    """There is nothing of that id."""
+    """The resource does not exist."""
 
 
 class WorkflowNotFoundError(NotFoundError):
-    """There is no workflow of that id."""
+    """The workflow does not exist."""
 
     def __init__(self, workflow_id: str) -> None:
         super().__init__(f"Workflow '{workflow_id}' not found")
 
 
 class ExecutionNotFoundError(NotFoundError):
-    """There is no execution of that id."""
+    """The execution does not exist."""
 
     def __init__(self, execution_id: str) -> None:
         super().__init__(f"Execution '{execution_id}' not found")
 
 
 class InvalidRequestError(WorkflowServiceError):
-    """What was sent cannot be accepted; ``problems`` holds the first ``MAX_PROBLEMS`` reasons."""
+    """The request is invalid; ``problems`` contains the first ``MAX_PROBLEMS`` reasons."""
 
-    summary = "The request is refused"
+    summary = "The request is invalid"
 
     def __init__(
         self, problems: Sequence[Problem], more: int = 0, unchecked_nodes: int = 0
     ) -> None:
         self.problems = list(problems[:MAX_PROBLEMS])
         self.more = more + len(problems) - len(self.problems)
-        """Number of further reasons; at least so many if there are nodes that were not checked."""
+        """Number of further reasons; a minimum if some nodes were not checked."""
         self.unchecked_nodes = unchecked_nodes
         super().__init__(
             f"{self.summary}: {format_problems(self.problems, self.more, unchecked_nodes)}"
@@ -107,7 +108,7 @@ class InvalidDocumentError(InvalidRequestError):
         self.warnings = list(warnings)
 
     def within(self, pointer: str) -> Self:
-        """The same refusal of a document that was sent at ``pointer`` of a larger one."""
+        """Return the error of a document that was sent at ``pointer`` of a request."""
         return type(self)(
             [replace(problem, pointer=f"{pointer}{problem.pointer}") for problem in self.problems],
             [replace(problem, pointer=f"{pointer}{problem.pointer}") for problem in self.warnings],
@@ -117,39 +118,39 @@ class InvalidDocumentError(InvalidRequestError):
 
 
 class InvalidInputsError(InvalidRequestError):
-    """Nothing in the workflow takes some of the inputs."""
+    """The inputs do not match the workflow."""
 
     summary = "The inputs do not fit the workflow"
 
 
 class InvalidWorkflowError(InvalidRequestError):
-    """A workflow cannot be saved as it was sent."""
+    """The workflow cannot be saved."""
 
     summary = "The workflow cannot be saved"
 
 
 class InvalidCursorError(InvalidRequestError):
-    """The cursor is none that this list has given."""
+    """The cursor was not issued by this list."""
 
     summary = "The cursor cannot be used"
 
     def __init__(self) -> None:
-        detail = "'cursor' is no 'nextCursor' of this list"
+        detail = "'cursor' is not a valid 'nextCursor' of this list"
         super().__init__([Problem("invalid_cursor", detail, "")])
 
 
 class UnknownOrganizationError(InvalidRequestError):
-    """The database knows no organization of that id."""
+    """The organization does not exist."""
 
-    summary = "The organization is not known"
+    summary = "The organization does not exist"
 
     def __init__(self, organization_id: str) -> None:
-        detail = f"there is no organization '{organization_id}'"
+        detail = f"organization '{organization_id}' does not exist"
         super().__init__([Problem("unknown_organization", detail, "/organizationId")])
 
 
 class IdempotencyKeyReusedError(InvalidRequestError):
-    """The idempotency key stands for another request."""
+    """The idempotency key belongs to another request."""
 
     summary = "The Idempotency-Key was used before"
 
@@ -159,92 +160,92 @@ class IdempotencyKeyReusedError(InvalidRequestError):
 
 
 class ForbiddenError(WorkflowServiceError):
-    """The caller's key or token is not for what the request names."""
+    """The caller's credential does not allow the request."""
 
 
 class ConflictError(WorkflowServiceError):
-    """What is asked for does not fit how things stand now."""
+    """The request conflicts with the current state of the resource."""
 
 
 class StillRunningError(ConflictError):
-    """The execution has not ended."""
+    """The execution has not finished."""
 
     def __init__(self, execution_id: str, status: str) -> None:
         super().__init__(
-            f"Execution '{execution_id}' is {status}; it can be run again once it ended"
+            f"Execution '{execution_id}' is {status}; it can be rerun after it has finished"
         )
 
 
 class NotWaitingError(ConflictError):
-    """The node does not wait, or does not wait any more."""
+    """The node is not waiting."""
 
     def __init__(self, node_id: str, status: str | None) -> None:
         now = f"is {status}" if status else "has not been reached"
-        super().__init__(f"Node '{node_id}' does not wait: it {now}")
+        super().__init__(f"Node '{node_id}' is not waiting: it {now}")
 
 
 class WaitingForChildError(ConflictError):
-    """The node waits for the execution that it called, and for nobody's answer."""
+    """The node waits for the execution that it called and cannot be resumed."""
 
     def __init__(self, node_id: str, child_id: str) -> None:
         super().__init__(
-            f"Node '{node_id}' waits for the execution '{child_id}' that it called, and goes on "
-            "when that has ended; to end it earlier, cancel it"
+            f"Node '{node_id}' waits for the execution '{child_id}' that it called, and "
+            "continues when that has finished; to end the wait, cancel that execution"
         )
 
 
 class RetryTakesNoDataError(ConflictError):
-    """The node waits for its next attempt, which takes no answer."""
+    """The node waits for its next attempt, which accepts no data."""
 
     def __init__(self, node_id: str) -> None:
         super().__init__(
-            f"Node '{node_id}' waits for its next attempt and takes no 'data' and no 'approved': "
-            "resume it without them to start the attempt now"
+            f"Node '{node_id}' waits for its next attempt and accepts neither 'data' nor "
+            "'approved'; resume it without them to start the attempt now"
         )
 
 
 class WorkflowExistsError(ConflictError):
-    """There is a workflow of that id."""
+    """The workflow already exists."""
 
     def __init__(self, workflow_id: str) -> None:
-        super().__init__(f"There is a workflow '{workflow_id}' already")
+        super().__init__(f"Workflow '{workflow_id}' already exists")
 
 
 class WorkflowInUseError(ConflictError):
-    """Executions of the workflow have not ended; they would go with it."""
+    """The workflow has executions that have not finished."""
 
     def __init__(self, workflow_id: str, executions: int) -> None:
-        some = "1 execution" if executions == 1 else f"{executions} executions"
+        number = "1 execution" if executions == 1 else f"{executions} executions"
         verb = "has" if executions == 1 else "have"
         super().__init__(
-            f"{some} of workflow '{workflow_id}' {verb} not ended, and would be deleted with it; "
-            "wait for them, cancel them, or delete with '?force=true'"
+            f"{number} of workflow '{workflow_id}' {verb} not finished and would be deleted with "
+            "it; wait for them, cancel them, or delete with '?force=true'"
         )
 
 
 class PreconditionFailedError(WorkflowServiceError):
-    """The workflow is not in the version any more that the caller knows."""
+    """The workflow has changed since the caller read it."""
 
     def __init__(self, workflow_id: str, version: str) -> None:
         self.version = version
         super().__init__(
-            f"Workflow '{workflow_id}' is not in the version that 'If-Match' names; "
-            f'it is in version "{version}" now'
+            f"Workflow '{workflow_id}' does not have the version that 'If-Match' names; "
+            f'its current version is "{version}"'
         )
 
 
 class QueueFullError(WorkflowServiceError):
-    """As many executions wait as may; nothing was stored."""
+    """The queue is full; nothing was stored."""
 
     def __init__(self, waiting: int, setting: str, organization_id: str | None = None) -> None:
         whose = "" if organization_id is None else f" of the organization '{organization_id}'"
-        some = "1 execution" if waiting == 1 else f"{waiting} executions"
+        number = "1 execution" if waiting == 1 else f"{waiting} executions"
         verb = "is" if waiting == 1 else "are"
-        super().__init__(f"{some}{whose} {verb} waiting already ({setting}); try again later")
+        super().__init__(f"{number}{whose} {verb} already waiting ({setting}); try again later")
 
 
 class TooManyPreviewsError(WorkflowServiceError):
-    """Too many single nodes run at the same time; the node was not started."""
+    """Too many node previews are running; the node was not started."""
 
     def __init__(self, most: int) -> None:
         super().__init__(
@@ -254,45 +255,45 @@ class TooManyPreviewsError(WorkflowServiceError):
 
 
 class UnknownNodeTypeError(WorkflowServiceError):
-    """No handler is registered for that node type."""
+    """The node type has no handler."""
 
     def __init__(self, node_type: str, known: list[str]) -> None:
         super().__init__(f"Unknown node type '{node_type}'; known are: {', '.join(known)}")
 
 
 class LeaseLostError(WorkflowServiceError):
-    """The execution is no longer this service's: it was ended, deleted or taken over."""
+    """The worker does not own the execution any longer; it finished, was deleted or taken over."""
 
     def __init__(self, execution_id: str) -> None:
         super().__init__(f"The lease of execution '{execution_id}' is lost")
 
 
 class StorageError(WorkflowServiceError):
-    """The database did not do what was asked; nothing was half-stored."""
+    """The database did not execute the operation; the transaction was rolled back."""
 
 
 class StorageBusyError(StorageError):
-    """The database is locked by another writer; try again in a moment."""
+    """Another writer locks the database; a later attempt may succeed."""
 
 
 class StorageFullError(StorageError):
-    """The disk that holds the database is full; nothing was stored."""
+    """The disk of the database is full; nothing was stored."""
 
 
 class StorageUnavailableError(StorageError):
-    """The database cannot be used as it is; the message says why and what to do."""
+    """The database is unusable; the message contains the reason and the remedy."""
 
 
 class UnsupportedValueError(WorkflowServiceError):
-    """The database cannot hold a value; nothing was stored, and trying again is in vain."""
+    """The database cannot store a value; a retry cannot succeed."""
 
 
 class NodeError(WorkflowServiceError):
     """A node failed. Handlers raise it with the reason as its message.
 
-    ``retryable`` says whether another attempt may succeed; ``retry_after`` is the minimum delay in
-    seconds before it that the other side requested, a finite number that is not negative, or
-    ``None``; ``status_code`` is the HTTP status with which another service answered.
+    ``retryable``: whether another attempt may succeed. ``retry_after``: the minimum delay before it
+    that the server requested, in seconds; not negative. ``status_code``: the HTTP status of the
+    response of another service.
     """
 
     def __init__(
@@ -310,7 +311,7 @@ class NodeError(WorkflowServiceError):
 
 
 def _finite_delay(seconds: object) -> float | None:
-    """Return a delay that can be computed with: handlers may pass what a server sent."""
+    """Return a finite delay; the value may come from a server."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         return None
     try:
@@ -321,10 +322,10 @@ def _finite_delay(seconds: object) -> float | None:
 
 
 class AddressBlockedError(NodeError):
-    """A call would have gone where calls may not go; nothing was sent.
+    """The request to an address was blocked; nothing was sent.
 
-    ``host`` is the host as the call names it. Where a name leads is said by ``kind`` alone: what a
-    resolver inside a network knows is nobody's business outside.
+    The message contains ``host`` as the request names it and only the ``kind`` of its address,
+    because the addresses of an internal network are confidential.
     """
 
     def __init__(self, host: str, kind: str, remedy: str) -> None:
@@ -336,7 +337,7 @@ class AddressBlockedError(NodeError):
 
 
 class ResponseTooLargeError(NodeError):
-    """The answer to a call is larger than ``HTTP_MAX_RESPONSE_BYTES``; the rest was not read."""
+    """The response is larger than ``HTTP_MAX_RESPONSE_BYTES``; the rest was not read."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
@@ -346,30 +347,30 @@ class ResponseTooLargeError(NodeError):
 
 
 class SecretUnavailableError(NodeError):
-    """The Prefect server that may keep a secret cannot be asked for it. Never shows a value."""
+    """The Prefect server that stores a secret is unavailable."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"the secret '{name}' cannot be had now: the Prefect server cannot be asked for it"
+            f"the secret '{name}' is unavailable: the Prefect server cannot be reached"
         )
         self.problems = [Problem("secret_unavailable", str(self), "")]
 
 
 class TemplateError(NodeError):
-    """A template names a field that the input does not have, or is no template."""
+    """A template is invalid, or names a field that the input does not have."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=False)
 
 
 def describe(error: BaseException) -> str:
-    """The reason of a failure for people, fit for any column; a stranger is named by its type."""
+    """Return the reason of a failure, with the type of errors that are not ``NodeError``."""
     try:
         text = str(error).strip()
-    except Exception:  # noqa: BLE001 - a handler's own exception class may be broken
+    except Exception:  # noqa: BLE001 - the exception class of a handler may be broken
         text = ""
     text = sanitize_for_storage(text)
     if isinstance(error, NodeError):
-        return text or "the handler gave no reason"
+        return text or "the handler returned no reason"
     name = type(error).__name__
     return f"{name}: {text}" if text else name

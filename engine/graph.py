@@ -1,4 +1,4 @@
-"""The graph of a document: who feeds whom, where a run begins, what it can reach."""
+"""Graph: the nodes and connections of a document, indexed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Graph:
 
     @cached_property
     def nodes(self) -> dict[str, Node]:
-        """The nodes that take part in a run, by id, in document order."""
+        """The nodes of a run, by id, in document order."""
         joined = {c.source for c in self.document.connections}
         joined |= {c.target for c in self.document.connections}
         return {
@@ -44,7 +44,7 @@ class Graph:
 
     @cached_property
     def incoming(self) -> dict[str, list[Connection]]:
-        """Connections by the node they lead to, in document order."""
+        """Connections by target, in document order."""
         index: dict[str, list[Connection]] = {node_id: [] for node_id in self.nodes}
         for connection in self.document.connections:
             index[connection.target].append(connection)
@@ -52,7 +52,7 @@ class Graph:
 
     @cached_property
     def outgoing(self) -> dict[str, list[Connection]]:
-        """Connections by the node they come from, in document order."""
+        """Connections by source, in document order."""
         index: dict[str, list[Connection]] = {node_id: [] for node_id in self.nodes}
         for connection in self.document.connections:
             index[connection.source].append(connection)
@@ -68,11 +68,11 @@ class Graph:
         return len(self.ports(self.nodes[node_id].type).outputs) > 1
 
     def is_entry(self, node: Node) -> bool:
-        """Return whether a node runs at a root only if it is fired. A disabled one never is."""
+        """Return whether a node runs at a root only if it is fired. Disabled ones are not."""
         return node.shown_type in ENTRY_TYPES
 
     def reachable(self, starts: Iterable[str]) -> set[str]:
-        """The ids of ``starts`` and of everything downstream of them."""
+        """Return the ids of ``starts`` and of all nodes downstream of them."""
         seen = set(starts)
         todo = list(seen)
         while todo:

@@ -1,4 +1,4 @@
-"""The ``inputs`` of a request: which node takes what, and which entry nodes they fire."""
+"""Inputs: assigns the ``inputs`` of a request to nodes and fires entry nodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,30 +10,29 @@ from engine.json_values import JsonValue, is_object, kind_of
 
 MANUAL_INPUT = "manualInput"
 INPUT_VALUE = "inputVarValue"
-"""The config key of a ``manualInput`` that a value from the request takes the place of."""
+"""Config key of a ``manualInput`` that a value of the request replaces."""
 WEBHOOK_DATA = "_webhookData"
-"""The key of ``inputs`` whose value is the payload of the webhook nodes."""
+"""Key of ``inputs`` whose value is the payload of the webhook nodes."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunStart:
-    """How a run begins."""
+    """The start of a run."""
 
     fired: frozenset[str]
-    """Entry nodes at the roots that run; the others are skipped."""
+    """The entry nodes at the roots that run; the others are skipped."""
     payloads: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
-    """What an entry node passes on, by node id."""
+    """The outputs of entry nodes, by node id."""
     values: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
-    """What a ``manualInput`` takes in place of its configured value, by node id."""
+    """The values that replace the configured ones of ``manualInput`` nodes, by node id."""
 
 
 def start_manually(graph: Graph, inputs: Mapping[str, JsonValue] | None) -> RunStart:
-    """How an execution that a person or a program asked for begins.
+    """Return the start of an execution that a request submits.
 
     Raises:
-        InvalidInputsError: a key that no node takes; names every one.
+        InvalidInputsError: If no node accepts a key; the error names every such key.
     """
-    given = dict(inputs or {})
     roots = {node.id: node for node in graph.roots if node.type in ENTRY_TYPES}
     triggers = [node_id for node_id, node in roots.items() if node.type == TRIGGER]
     webhooks = [node_id for node_id, node in roots.items() if node.type == WEBHOOK]
@@ -43,7 +42,7 @@ def start_manually(graph: Graph, inputs: Mapping[str, JsonValue] | None) -> RunS
     values: dict[str, JsonValue] = {}
     loose: dict[str, JsonValue] = {}
     problems: list[Problem] = []
-    for key, value in given.items():
+    for key, value in (inputs or {}).items():
         node = nodes.get(key)
         if node is None and key == WEBHOOK_DATA and webhooks:
             continue
@@ -54,10 +53,10 @@ def start_manually(graph: Graph, inputs: Mapping[str, JsonValue] | None) -> RunS
         elif node is not None and node.id in roots:
             payloads[key] = value
         else:
-            problems.append(_untaken(key, node))
-    if WEBHOOK_DATA in given and WEBHOOK_DATA not in nodes:
+            problems.append(_unknown_input(key, node))
+    if inputs and WEBHOOK_DATA in inputs and WEBHOOK_DATA not in nodes:
         for node_id in webhooks:
-            payloads.setdefault(node_id, given[WEBHOOK_DATA])
+            payloads.setdefault(node_id, inputs[WEBHOOK_DATA])
     if loose:
         problems.extend(_add_loose(loose, triggers, payloads))
     if problems:
@@ -67,21 +66,21 @@ def start_manually(graph: Graph, inputs: Mapping[str, JsonValue] | None) -> RunS
 
 
 def start_by_webhook(
-    graph: Graph,  # noqa: ARG001 - asked the same way as start_manually
+    graph: Graph,  # noqa: ARG001 - same parameters as start_manually
     node_id: str,
     payload: JsonValue,
 ) -> RunStart:
-    """How an execution that a webhook delivery started begins: that node alone is fired."""
+    """Return the start of an execution by a webhook request, which fires only that node."""
     return RunStart(frozenset({node_id}), {node_id: payload})
 
 
 def start_as(trigger: str, graph: Graph, inputs: Mapping[str, JsonValue] | None) -> RunStart:
-    """How an execution begins that was asked for by ``trigger``, its ``triggerType``.
+    """Return the start of an execution with this ``triggerType``.
 
-    The ``inputs`` of a webhook delivery are its payload by the id of the node that is fired.
+    The ``inputs`` of a webhook request are its payload by the id of the fired node.
 
     Raises:
-        InvalidInputsError: see ``start_manually``.
+        InvalidInputsError: See ``start_manually``.
     """
     if trigger == WEBHOOK and inputs is not None and len(inputs) == 1:
         ((node_id, payload),) = inputs.items()
@@ -92,7 +91,7 @@ def start_as(trigger: str, graph: Graph, inputs: Mapping[str, JsonValue] | None)
 def _add_loose(
     loose: dict[str, JsonValue], triggers: list[str], payloads: dict[str, JsonValue]
 ) -> list[Problem]:
-    """Puts the keys that are no node's id into every trigger's payload; by-id fields win."""
+    """Add keys that are not node ids to every trigger's payload; fields by id have precedence."""
     problems: list[Problem] = []
     for node_id in triggers:
         own = payloads.get(node_id, {})
@@ -112,11 +111,12 @@ def _add_loose(
     return problems
 
 
-def _untaken(key: str, node: Node | None) -> Problem:
+def _unknown_input(key: str, node: Node | None) -> Problem:
     pointer = f"/inputs/{escape_pointer(key)}"
     if node is not None:
-        why = "which is disabled" if node.disabled else "which takes no input"
+        why = "which is disabled" if node.disabled else "which accepts no input"
         detail = f"input '{key}' names a node of type '{node.shown_type}', {why}"
         return Problem("unknown_input", detail, pointer, node.id)
-    missing = "webhook node" if key == WEBHOOK_DATA else "node of that id, and no trigger"
-    return Problem("unknown_input", f"nothing takes input '{key}': there is no {missing}", pointer)
+    why = "no webhook node" if key == WEBHOOK_DATA else "neither this node nor a trigger"
+    detail = f"no node accepts input '{key}': the workflow has {why}"
+    return Problem("unknown_input", detail, pointer)

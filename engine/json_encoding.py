@@ -2,7 +2,7 @@
 
 One call of the C encoder or parser holds the interpreter lock until it returns: seconds for the
 largest results. A piece takes a few milliseconds. ``tick`` is called between two pieces; it raises
-where the work is not needed any more.
+an exception if the result is no longer needed.
 """
 
 import json
@@ -25,7 +25,7 @@ MAX_PARTS_PER_CALL = 500_000
 _BATCH = 4_096
 _SCALARS = {int, float, bool, type(None)}
 _MIN_CHARS = 2
-"""Characters of the shortest value and the comma behind it."""
+"""Length of the shortest value and the comma after it, in characters."""
 
 
 class TooLargeError(ValueError):
@@ -33,16 +33,16 @@ class TooLargeError(ValueError):
 
 
 def _no_tick() -> None:
-    """Nothing can stop the work."""
+    """Do nothing: the work cannot be stopped."""
 
 
-def size_within(value: object, most: int) -> int | None:
-    """Return about how many characters ``value`` has as JSON, or ``None`` if more than ``most``.
+def size_within(value: object, max_size: int) -> int | None:
+    """Return the approximate length of ``value`` as JSON; ``None`` if it exceeds ``max_size``.
 
-    Looks at no more of the value than ``most`` characters of it, so that a small ``most`` takes no
-    time. A number counts as one digit, so the result may be too small, never too large.
+    Reads at most ``max_size`` characters, so that a small limit costs little. A number counts as
+    one digit, so the result may be too small, never too large.
     """
-    left = most
+    left = max_size
     stack: list[object] = [value]
     while stack:
         item = stack.pop()
@@ -71,32 +71,32 @@ def size_within(value: object, most: int) -> int | None:
             left -= _MIN_CHARS
         if left < 0:
             return None
-    return most - left
+    return max_size - left
 
 
 def encode_within(
-    value: JsonValue, most_bytes: int, tick: Tick = _no_tick, *, copies: bool = True
+    value: JsonValue, max_bytes: int, tick: Tick = _no_tick, *, copies: bool = True
 ) -> tuple[str, JsonValue]:
     """Return ``value`` as JSON text, and a copy of it as JSON reads it back.
 
     Args:
-        value: what a handler returned, or a part of it.
-        most_bytes: maximum size of the text in UTF-8.
-        tick: called between two pieces.
-        copies: whether the copy is needed; it is ``None`` otherwise.
+        value: The result of a handler, or a part of it.
+        max_bytes: Maximum size of the text in UTF-8.
+        tick: Is called between two pieces.
+        copies: Whether the copy is needed; it is ``None`` otherwise.
 
     Raises:
         TooLargeError: If the text would be larger.
         ValueError: If JSON cannot represent the value; the message says why and where.
     """
-    encoding = _Encoding(most_bytes, tick, copies)
+    encoding = _Encoding(max_bytes, tick, copies)
     copy = encoding.put(value, 0)
     return "".join(encoding.pieces), copy
 
 
 @dataclass(slots=True)
 class _Encoding:
-    """The text of one value while it is made."""
+    """The text of one value while it is built."""
 
     left: int
     tick: Tick
@@ -156,7 +156,7 @@ class _Encoding:
 
 
 def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
-    """Put neighbours together as long as they are small; a large item is a batch of its own."""
+    """Yield batches of adjacent small items, and each large item as a separate batch."""
     remaining = iter(items)
     while batch := list(islice(remaining, _BATCH)):
         yield from _halves(batch)

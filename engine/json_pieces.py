@@ -13,22 +13,22 @@ from engine.json_values import DECODER, MAX_DEPTH, JsonValue, check_json, load_j
 from engine.surrogates import replace_lone_surrogates
 
 WINDOW_CHARACTERS = 65_536
-"""Number of characters that the C scanner sees in one call, longer strings aside."""
+"""Maximum number of characters that one call of the C scanner reads, except longer strings."""
 
 _NUMBER_BREAK_CHARACTERS = 3
 """Length of the longest part of a number, ``e+`` and what follows, that is not a number itself."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-# It is not in the annotations of the standard library.
+# The annotations of the standard library do not contain it.
 _scan_once = cast("Callable[[str, int], tuple[JsonValue, int]]", getattr(DECODER, "scan_once"))  # noqa: B009 - see above
 
 
-def load_json_in_pieces(text: str, between: Callable[[], object]) -> JsonValue:
+def load_json_in_pieces(text: str, tick: Callable[[], object]) -> JsonValue:
     """Return the value of a JSON text, exactly as ``load_json``.
 
     Args:
         text: The text, of any length.
-        between: Is called between two pieces; an exception from it ends the reading.
+        tick: Is called between two pieces; an exception from it ends the reading.
 
     Raises:
         ValueError: If the text is not valid JSON; the message contains the position.
@@ -38,7 +38,7 @@ def load_json_in_pieces(text: str, between: Callable[[], object]) -> JsonValue:
     text = replace_lone_surrogates(text)
     if text.startswith("\ufeff"):
         raise JSONDecodeError("Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0)
-    reader = _Reader(text, between)
+    reader = _Reader(text, tick)
     try:
         value, at = reader.value(reader.after_space(0), 0)
     except RecursionError:
@@ -46,17 +46,17 @@ def load_json_in_pieces(text: str, between: Callable[[], object]) -> JsonValue:
     at = reader.after_space(at)
     if at != len(text):
         raise JSONDecodeError("Extra data", text, at)
-    between()
+    tick()
     check_json(text, value)
     return value
 
 
 class _Reader:
-    """A position in a text, and the part of the text that the C scanner sees."""
+    """A window of a text, which the C scanner reads."""
 
-    def __init__(self, text: str, between: Callable[[], object]) -> None:
+    def __init__(self, text: str, tick: Callable[[], object]) -> None:
         self._text = text
-        self._between = between
+        self._tick = tick
         self._base = 0
         self._window = text[:WINDOW_CHARACTERS]
 
@@ -66,17 +66,17 @@ class _Reader:
         return at if found is None else found.end()
 
     def value(self, at: int, depth: int) -> tuple[JsonValue, int]:
-        """Return the value that starts at ``at``, and the position behind it.
+        """Return the value that starts at ``at``, and the position after it.
 
         Raises:
-            ValueError: If there is none.
+            ValueError: If the text is not valid JSON there.
         """
         found = self._scan(at)
         if found is not None:
             return found
         if depth > MAX_DEPTH:
             raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
-        self._between()
+        self._tick()
         opening = self._text[at : at + 1]
         if opening == "[":
             return self._list(at, depth)
@@ -101,7 +101,7 @@ class _Reader:
                 value, end = _scan_once(self._window, offset)
             except (StopIteration, ValueError):
                 value, end = None, len(self._window) + 1
-            # A number such as 1.5e+3 may continue behind the window, although "1" can be read.
+            # A number such as 1.5e+3 may continue after the window, although "1" can be read.
             is_last = self._base + len(self._window) == len(self._text)
             if end <= len(self._window) - (0 if is_last else _NUMBER_BREAK_CHARACTERS):
                 return value, self._base + end
@@ -110,7 +110,7 @@ class _Reader:
             offset = self._move_to(at)
 
     def _move_to(self, at: int) -> int:
-        self._between()
+        self._tick()
         self._base = at
         self._window = self._text[at : at + WINDOW_CHARACTERS]
         return 0
@@ -162,7 +162,7 @@ class _Reader:
                 return fields, at
 
     def _separator(self, at: int, closing: str) -> tuple[int, bool]:
-        """Return the position behind a comma or a closing bracket, and whether it is a bracket."""
+        """Return the position after a comma or a closing bracket, and whether it is a bracket."""
         at = self.after_space(at)
         found = self._text[at : at + 1]
         if found == closing:
@@ -172,10 +172,11 @@ class _Reader:
         return self.after_space(at + 1), False
 
     def _batch(self, at: int, opening: str, closing: str) -> tuple[JsonValue, int]:
-        """Return the complete elements of a window, or ``None``, and the position behind them.
+        """Return the complete elements of a window, or ``None``, and the position after them.
 
         The elements between two commas of one container are a container too. If a comma of an inner
-        container or of a string is taken, the brackets or quotes do not match, and there is none.
+        container or of a string is chosen, the part is invalid, because brackets or quotes do not
+        match.
         """
         self._move_to(at)
         window = self._window

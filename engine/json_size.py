@@ -13,9 +13,9 @@ def has_more_values(text: str, limit: int, tick: Callable[[], object]) -> bool:
     white space counts twice.
 
     Args:
-        text: The text; an invalid one has some number too.
+        text: The text, which may be invalid.
         limit: The limit.
-        tick: Is called between two pieces of the text.
+        tick: Is called between two pieces of the text, so that other threads run.
     """
     if _count(text) < limit:  # an upper bound, because strings may contain commas
         return False

@@ -1,4 +1,4 @@
-"""JSON values: paths into them, numbers among them, and whether a value is one at all."""
+"""JSON values: reads fields and numbers, and checks, encodes and decodes values."""
 
 import json
 import math
@@ -10,17 +10,17 @@ from unicodedata import normalize
 from engine.surrogates import replace_lone_surrogates
 
 JsonValue = Any
-"""A JSON value: ``dict`` with text keys, ``list``, ``str``, ``int``, finite ``float``, ``bool`` or
-``None``."""
+"""A JSON value: ``dict`` with string keys, ``list``, ``str``, ``int``, finite ``float``, ``bool``
+or ``None``."""
 
 MAX_DEPTH = 200
-"""How many arrays and objects may be nested: far above real data, far below the stack's end."""
+"""Maximum number of nested arrays and objects; far below the limit of the stack."""
 
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _MAX_NUMBER_CHARS = 300
 _INDEX = re.compile(r"\d{1,9}", re.ASCII)
 _TOO_LARGE = 10**4300
-"""Python neither reads nor writes integers of more digits than these."""
+"""Smallest integer that Python neither reads nor writes, because of its number of digits."""
 
 
 class Missing:
@@ -31,7 +31,7 @@ class Missing:
 
 
 MISSING = Missing()
-"""What ``lookup`` answers where there is no such field; ``None`` is a value."""
+"""Result of ``lookup`` for a missing field; ``None`` is a value."""
 
 
 def is_object(value: object) -> TypeGuard[Mapping[str, JsonValue]]:
@@ -45,10 +45,10 @@ def is_list(value: object) -> TypeGuard[list[JsonValue]]:
 
 
 def lookup(value: JsonValue, path: str) -> JsonValue | Missing:
-    """The value at a dotted path such as ``a.b.0.c``, or ``MISSING``.
+    """Return the value at a dotted path such as ``a.b.0.c``, or ``MISSING``.
 
-    A field whose own name holds dots is found first, so that ``{"a.b": 1}`` answers to ``a.b``.
-    Names that are written with other Unicode characters and look the same are equal (NFC).
+    A field whose name contains dots has precedence: ``a.b`` finds the value in ``{"a.b": 1}``.
+    Names are equal if their composed forms (NFC) are.
     """
     found, rest = value, path
     while True:
@@ -84,10 +84,10 @@ def nfc(text: str) -> str:
 
 
 def as_number(value: JsonValue) -> int | float | None:
-    """The number that ``value`` is, or ``None``.
+    """Return ``value`` as a number, or ``None`` if it is not a number.
 
-    A text is one when it is written as JSON writes numbers: ``"25"`` and ``" -1.5e3 "`` are,
-    ``"007"``, ``"1_000"``, ``"nan"`` and ``True`` are not.
+    Strings in the form of JSON numbers are numbers: ``"25"`` and ``" -1.5e3 "``, but not ``"007"``,
+    ``"1_000"``, ``"nan"`` and ``True``.
     """
     if isinstance(value, bool):
         return None
@@ -107,14 +107,14 @@ def as_number(value: JsonValue) -> int | float | None:
 
 
 def as_text(value: JsonValue) -> str:
-    """``value`` as it stands in a text: a text as it is, everything else as compact JSON."""
+    """Return a string unchanged and every other value as compact JSON."""
     if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def hashable(value: JsonValue) -> Hashable:
-    """Return a stand-in for a JSON value that is equal for equal values.
+    """Return a hashable value that is equal for equal JSON values.
 
     1 is 1.0, and ``True`` is neither. Strings are equal if their composed forms (NFC) are.
     """
@@ -138,7 +138,7 @@ def describe_value(value: JsonValue) -> str:
 
 
 def kind_of(value: object) -> str:
-    """The JSON name of a value's type, for messages."""
+    """Return the JSON name of a value's type, for error messages."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -146,7 +146,7 @@ def kind_of(value: object) -> str:
     if isinstance(value, int | float):
         return "number"
     if isinstance(value, str):
-        return "text"
+        return "string"
     if isinstance(value, Mapping):
         return "object"
     if isinstance(value, list | tuple):
@@ -155,9 +155,9 @@ def kind_of(value: object) -> str:
 
 
 def json_error(value: object) -> str | None:
-    """Why JSON cannot carry ``value``, naming the place, or ``None`` when it can.
+    """Return why and where JSON cannot represent ``value``; ``None`` if it can.
 
-    Walks with a stack of its own, so that a deep or circular value is an answer, not a crash.
+    It does not recurse, so that a deep or circular value does not exhaust the stack.
     """
     stack: list[tuple[object, str, int]] = [(value, "", 0)]
     while stack:
@@ -182,25 +182,25 @@ def json_error(value: object) -> str | None:
 
 def _flaw(item: object) -> str | None:
     if isinstance(item, str):
-        return None if _is_unicode(item) else "a text that is not valid Unicode"
+        return None if _is_unicode(item) else "a string that is not valid Unicode"
     if isinstance(item, int):
         return None if -_TOO_LARGE < item < _TOO_LARGE else "a number of more than 4300 digits"
     if isinstance(item, float):
-        return None if math.isfinite(item) else f"{item} is no JSON number"
+        return None if math.isfinite(item) else f"{item} is not a JSON number"
     return None if item is None else f"a value of type {type(item).__name__}"
 
 
 def _flaw_of_key(key: object) -> str | None:
     if not isinstance(key, str | int | float | None):
         return f"an object key of type {type(key).__name__}"
-    return None if _flaw(key) is None else "an object key that JSON cannot carry"
+    return None if _flaw(key) is None else "an object key that JSON cannot represent"
 
 
 def dump_json(value: JsonValue, max_depth: int = MAX_DEPTH) -> str:
-    """``value`` as JSON text for a column; fast for what JSON can carry.
+    """Return ``value`` as JSON text that a database can store.
 
     Raises:
-        ValueError: JSON cannot carry it; the message says why and where.
+        ValueError: If JSON cannot represent it; the message contains the reason and the path.
     """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -214,24 +214,25 @@ def dump_json(value: JsonValue, max_depth: int = MAX_DEPTH) -> str:
 
 
 def encode_json(value: JsonValue) -> str:
-    """``value``, made of what was checked before, as JSON text."""
+    """Return ``value``, which was checked before, as JSON text."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def load_json(text: str | bytes) -> JsonValue:
-    """JSON text as a value, as strict as RFC 8259: no ``NaN``, no ``Infinity``, bounded depth.
+    """Return the value of a JSON text, as strict as RFC 8259, with limited depth.
 
-    A number that would become infinite (``1e999``) is refused too: no column could store it. Half
-    of a surrogate pair becomes U+FFFD. For a large text use ``load_json_in_pieces``.
+    ``NaN``, ``Infinity`` and numbers that would become infinite (``1e999``) are rejected, because
+    databases cannot store them. A lone surrogate becomes U+FFFD. For a large text use
+    ``load_json_in_pieces``.
 
     Raises:
-        ValueError: it is no JSON; the message says where it breaks.
+        ValueError: If the text is not valid JSON; the message contains the position.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")
     text = replace_lone_surrogates(text)
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(text, parse_constant=_reject_constant, parse_float=_finite)
     except RecursionError:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
     check_json(text, value)
@@ -248,23 +249,23 @@ def check_json(text: str, value: JsonValue) -> None:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON value")
+def _reject_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
-        raise ValueError(f"{digits[:40]} is too large a number")
+        raise ValueError(f"{digits[:40]} is too large for a number")
     return number
 
 
-DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+DECODER = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_finite)
 """The decoder of one JSON value, as strict as ``load_json``."""
 
 
 def _is_unicode(text: str) -> bool:
-    """False for a lone surrogate, which no database stores."""
+    """Return false if there is a lone surrogate, which databases reject."""
     if text.isascii():
         return True
     try:

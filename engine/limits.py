@@ -1,4 +1,4 @@
-"""Size limits: the settings that the engine, the walk and the handlers apply to sizes."""
+"""Size limits of documents, node results and executions."""
 
 from dataclasses import dataclass
 
@@ -30,11 +30,11 @@ class DocumentLimits:
         problems = [
             Problem(
                 f"too_many_{what}",
-                f"the document has {count} {what}, the maximum is {most} ({setting})",
+                f"the document has {count} {what}, the maximum is {maximum} ({setting})",
                 f"/{key}",
             )
-            for key, (what, most, setting) in limits.items()
-            if (count := _length(document.get(key))) > most
+            for key, (what, maximum, setting) in limits.items()
+            if (count := _length(document.get(key))) > maximum
         ]
         if problems:
             raise InvalidDocumentError(problems)

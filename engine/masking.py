@@ -1,4 +1,4 @@
-"""The mask that replaces a secret, and headers with it in place of credentials."""
+"""Masking: replaces the values of credential headers by the mask."""
 
 from collections.abc import Mapping
 

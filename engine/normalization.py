@@ -1,7 +1,7 @@
-"""Normalization: the graph that runs, made of a document as it was read.
+"""Normalization: creates the graph that runs from a document as it was read.
 
 Ports get their declared names. Duplicate connections, React Flow's groups, comments and disabled
-nodes without connections, and nodes that are neither connected nor configured are left out. A
+nodes without connections, and nodes that are neither connected nor configured are removed. A
 disabled node becomes one that passes its input on.
 """
 
@@ -16,7 +16,7 @@ from engine.ports import PortsOf, UnknownPortError, any_ports
 from engine.problem_lists import config_key
 
 GROUP = "group"
-"""React Flow's frame around nodes. A registered node type of that name takes precedence."""
+"""React Flow's frame around nodes. A registered node type of that name has precedence."""
 _KEPT_WHEN_DISABLED = "hideData"
 
 IsIncomplete = Callable[[Node], bool]
@@ -24,13 +24,13 @@ IsIncomplete = Callable[[Node], bool]
 
 
 def never_incomplete(_node: Node) -> bool:
-    """Return that a node has all settings."""
+    """Return false: a node has all settings."""
     return False
 
 
 @dataclass(slots=True)
 class Normalized:
-    """A document's graph, and the problems that came up."""
+    """The graph of a document, and its problems."""
 
     graph: Graph
     problems: list[Problem] = field(default_factory=list[Problem])
@@ -38,16 +38,16 @@ class Normalized:
 
 
 def _once_for_each_config(is_incomplete: IsIncomplete) -> IsIncomplete:
-    """Return the same question, answered from memory for equal configs of one type."""
-    known: dict[tuple[str, str], bool] = {}
+    """Return a function that checks equal configs of one type once."""
+    results: dict[tuple[str, str], bool] = {}
 
-    def ask(node: Node) -> bool:
+    def check(node: Node) -> bool:
         key = (node.type, config_key(node.config))
-        if key not in known:
-            known[key] = is_incomplete(node)
-        return known[key]
+        if key not in results:
+            results[key] = is_incomplete(node)
+        return results[key]
 
-    return ask
+    return check
 
 
 def normalize(
@@ -73,7 +73,7 @@ def normalize(
     graph = Graph(
         Document(
             tuple(
-                _passing(node) if node.disabled else node
+                _pass_through(node) if node.disabled else node
                 for node in document.nodes
                 if node.id not in groups and node.id not in unused
             ),
@@ -146,7 +146,7 @@ def _unused(
 ) -> frozenset[str]:
     """Return the nodes that are neither connected nor configured.
 
-    If nothing would be left to run, they count, so that the document is rejected with the reasons.
+    If no other node could run, return none of them, so that validation reports their problems.
     """
     connected = {c.source for c in document.connections} | {c.target for c in document.connections}
     alone = [node for node in document.nodes if node.id not in connected and node.id not in groups]
@@ -169,7 +169,7 @@ def _warning(node: Node, groups: Collection[str]) -> Problem:
     return Problem("unused_node", detail, node.pointer, node.id)
 
 
-def _passing(node: Node) -> Node:
-    """Return a disabled node as the run sees it."""
-    config = {key: it for key, it in node.config.items() if key == _KEPT_WHEN_DISABLED}
+def _pass_through(node: Node) -> Node:
+    """Return a disabled node in the form that passes its input on."""
+    config = {key: value for key, value in node.config.items() if key == _KEPT_WHEN_DISABLED}
     return replace(node, type=DISABLED, declared_type=node.type, config=config)

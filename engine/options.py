@@ -1,4 +1,4 @@
-"""What every node may carry in its ``config``, whatever its type."""
+"""Node options: the settings of every node's ``config``, independent of its type."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -8,18 +8,18 @@ from pydantic.alias_generators import to_camel
 
 
 class OnError(StrEnum):
-    """What becomes of the run when the node fails."""
+    """How the run continues after the node fails."""
 
     STOP = "stop"
     """Nothing new starts, nodes in flight finish, the execution is ``failed``."""
     CONTINUE = "continue"
-    """The children get ``{"error": {…}}`` and the run goes on."""
+    """The following nodes get ``{"error": {…}}``, and the run continues."""
     BRANCH = "branch"
     """Only connections of output type ``error`` are live."""
 
 
 class RetryBackoff(StrEnum):
-    """How the delay before a further attempt grows."""
+    """Growth of the delay before further attempts."""
 
     FIXED = "fixed"
     EXPONENTIAL = "exponential"
@@ -30,17 +30,17 @@ def _none_if_blank(value: object) -> object:
 
 
 BlankIsNone = BeforeValidator(_none_if_blank)
-"""An emptied form field arrives as ``""``; it means that nothing was set."""
+"""Reads a blank string, which a form sends for an empty field, as ``None``."""
 
 _Retries = Annotated[int, Field(ge=0, le=10)]
 _Delay = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 _Timeout = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 TimeLimit = Annotated[_Timeout | None, BlankIsNone]
-"""Seconds, up to a year; ``None`` is no limit."""
+"""Timeout in seconds, up to a year; ``None`` disables it."""
 
 
 class NodeOptions(BaseModel):
-    """Retries, time limit and error mode of a node. ``None`` leaves it to the node's type."""
+    """Retries, timeout and error mode of a node. With ``None`` the node's type decides."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -60,9 +60,9 @@ class NodeOptions(BaseModel):
     )
     """``exponential`` doubles the delay from attempt to attempt."""
     timeout_seconds: TimeLimit = Field(default=None, title="Time limit")
-    """Seconds that one attempt may take, up to a year."""
+    """Maximum duration of one attempt in seconds, up to a year."""
     on_error: Annotated[OnError | None, BlankIsNone] = Field(default=None, title="On failure")
-    """What a failure means: ``stop`` ends the run, ``continue`` goes on with the error as output,
-    ``branch`` goes on where connections of type ``error`` lead. Without it: ``stop``."""
+    """After a failure, ``stop`` (the default) ends the run, ``continue`` uses the error as output,
+    and ``branch`` follows the connections of type ``error``."""
     hide_data: Annotated[bool | None, BlankIsNone] = Field(default=None, title="Hide its data")
-    """Whether the node's input and output are kept unreadable, and shown as hidden."""
+    """Whether the node's input and output are encrypted and shown as hidden."""

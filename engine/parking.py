@@ -1,7 +1,6 @@
-"""Parked nodes: a handler that has nothing to do until a moment or a person says so.
+"""Parking: nodes that wait without a thread, until a time or a resumption.
 
-A handler parks its node by returning ``park`` beside its ``outputData``; the execution holds no
-thread, task or slot then. This module decides what comes of the node when it goes on.
+A handler parks its node by returning ``park`` in addition to its ``outputData``.
 """
 
 from collections.abc import Mapping
@@ -16,30 +15,30 @@ from engine.subworkflow_calls import CALL, ChildResult, call_error, call_of
 PARK = "park"
 """Key of a handler's result. Its value is an object:
 
-- ``until``: ISO 8601 with a time zone, when the node goes on by itself; absent: never;
-- ``fail``: the error with which it ends then, where somebody should have answered before;
-- ``asks``: true where the answer picks the connections ``true`` or ``false``;
-- ``call``: another workflow's execution that is waited for, see ``engine.subworkflow_calls``.
+- ``until``: ISO 8601 with a time zone, the end of the wait; without it, only a resumption ends it;
+- ``fail``: the error of the node if it was not resumed before ``until``;
+- ``asks``: true if the resumption selects the connections ``true`` or ``false``;
+- ``call``: the execution of another workflow to wait for, see ``engine.subworkflow_calls``.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """What ``resume`` said of a parked node, or how the child that it waits for ended."""
+    """The data of ``resume`` for a parked node, or the result of the child that it waits for."""
 
     approved: bool = True
     data: Mapping[str, JsonValue] | None = None
     child: ChildResult | None = None
 
     def as_json(self) -> dict[str, JsonValue]:
-        """As the journal keeps it."""
+        """Return the form that the journal stores."""
         if self.child is not None:
             return {"child": self.child.as_json()}
         return {"approved": self.approved, "data": None if self.data is None else dict(self.data)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, JsonValue]) -> "Resumption":
-        """What ``as_json`` gave."""
+        """Return the resumption of a value that ``as_json`` returned."""
         if is_object(child := value.get("child")):
             return cls(child=ChildResult.from_json(child))
         return cls(bool(value.get("approved", True)), value.get("data"))
@@ -47,31 +46,31 @@ class Resumption:
 
 @dataclass(frozen=True, slots=True)
 class ParkedNode:
-    """A node run that waits. ``result`` is what its handler returned."""
+    """A node run that waits. ``result`` is the one of its handler."""
 
     result: Mapping[str, JsonValue]
     resumption: Resumption | None = None
 
     @property
     def until(self) -> datetime | None:
-        """When it goes on by itself; ``None``: only by a resumption."""
+        """The end of the wait; ``None`` if only a resumption ends it."""
         until = _parking(self.result).get("until")
         return datetime.fromisoformat(until) if isinstance(until, str) else None
 
     @property
     def child_id(self) -> str | None:
-        """The execution that it waits for, where that has not ended yet."""
+        """The execution that it waits for, if that has not finished."""
         call = call_of(self.result.get(PARK))
         if call is None or self.resumption is not None:
             return None
         return call.get("executionId")
 
     def is_due(self, now: datetime) -> bool:
-        """Whether it may go on."""
+        """Return whether the wait is over."""
         return self.resumption is not None or (self.until is not None and self.until <= now)
 
     def outcome(self) -> Outcome:
-        """How a node that is due ends: with its data, or failed where nobody answered in time."""
+        """Return the outcome of a node that is due; it may be a failure if it was not resumed."""
         result = {key: value for key, value in self.result.items() if key != PARK}
         failure = _parking(self.result).get("fail")
         if self.resumption is None:
@@ -92,10 +91,10 @@ class ParkedRetry:
 
     until: datetime
     resumed: bool = False
-    """Whether ``resume`` asked for the attempt before that moment."""
+    """Whether ``resume`` requested the attempt before ``until``."""
 
     child_id = None
-    """An attempt that failed called no execution."""
+    """A failed attempt has no child."""
 
     def is_due(self, now: datetime) -> bool:
         """Return whether the next attempt may start."""
@@ -103,7 +102,7 @@ class ParkedRetry:
 
 
 def park_error(result: Mapping[str, JsonValue]) -> str | None:
-    """Why a handler's result cannot park its node as it says; ``None`` where it can or does not."""
+    """Return why the ``park`` of a result is invalid; ``None`` if it is valid or missing."""
     if PARK not in result:
         return None
     park = result[PARK]
@@ -115,17 +114,19 @@ def park_error(result: Mapping[str, JsonValue]) -> str | None:
     if until is None:
         return None
     try:
-        moment = datetime.fromisoformat(until) if isinstance(until, str) else None
-        if moment is not None and moment.tzinfo is not None:
-            moment.astimezone(UTC)
+        timestamp = datetime.fromisoformat(until) if isinstance(until, str) else None
+        if timestamp is not None and timestamp.tzinfo is not None:
+            timestamp.astimezone(UTC)
             return None
     except (ValueError, OverflowError):
         pass
-    return f"'{PARK}.until' should be a moment in ISO 8601 with a time zone, not {as_text(until)}"
+    return (
+        f"'{PARK}.until' should be a timestamp in ISO 8601 with a time zone, not {as_text(until)}"
+    )
 
 
 def is_parking(result: Mapping[str, JsonValue]) -> bool:
-    """Whether a handler's result parks its node."""
+    """Return whether a handler's result parks its node."""
     return isinstance(result.get(PARK), Mapping)
 
 
@@ -134,7 +135,7 @@ def _parking(result: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
 
 
 def _merged(output: JsonValue, data: Mapping[str, JsonValue] | None) -> JsonValue:
-    """What a resumption brought, put into what the node had."""
+    """Return the output of a node with the data of its resumption."""
     if data is None:
         return output
     if output is None:

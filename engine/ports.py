@@ -1,7 +1,7 @@
 """Ports: the named inputs and outputs of a node type, and the names that connections use for them.
 
-A node type declares its ports once, with its config model. The validation, the plan and the
-catalogue read that declaration.
+A node type declares its ports once, with its config model. Validation, plan and node
+catalog read that declaration.
 """
 
 import re
@@ -34,7 +34,7 @@ class Port:
     aliases: tuple[str, ...] = ()
     """Other names that connections may use. Upper and lower case are equal."""
     is_default: bool = False
-    """Whether a connection that names no output leaves by this one."""
+    """Whether a connection without a port uses this one."""
     passes_when_disabled: bool = False
     """Whether a disabled node passes its input to this output. If no output is marked, the first
     one is used."""
@@ -93,23 +93,23 @@ class Ports:
     outputs: tuple[Port, ...] = (Port("output", "Output"),)
 
     def input_named(self, name: str | None) -> str | None:
-        """Return the input that a connection's name means; ``None`` if there is no choice.
+        """Return the input that a connection names; ``None`` if the type has a single input.
 
         Raises:
-            UnknownPortError: If the type has several inputs and none of that name.
+            UnknownPortError: If the type has several inputs, but not this one.
         """
         if len(self.inputs) < 2 or not name or not name.strip():  # noqa: PLR2004
             return None
         return _named(self.inputs, name)
 
     def output_named(self, name: str | None) -> str | None:
-        """Return the output that a connection's name means; ``None`` for the whole output.
+        """Return the output that a connection names; ``None`` for the whole output.
 
         ``true`` and ``false`` also have a meaning for a type with a single output, because its
         handler may return ``conditionResult``.
 
         Raises:
-            UnknownPortError: If the type has several outputs and none of that name.
+            UnknownPortError: If the type has several outputs, but not this one.
         """
         if not name or not name.strip():
             return next((port.name for port in self.outputs if port.is_default), None)
@@ -120,7 +120,7 @@ class Ports:
         return _names((_STANDARD["true"], _STANDARD["false"])).get(_normal(name))
 
     def passing(self) -> frozenset[str | None]:
-        """Return the outputs by which the input of a disabled node leaves."""
+        """Return the outputs to which a disabled node passes its input."""
         marked = [port.name for port in self.outputs if port.passes_when_disabled]
         if len(self.outputs) < 2:  # noqa: PLR2004
             marked = ["true", "false"]
@@ -132,12 +132,12 @@ PortsOf = Callable[[str], Ports]
 
 
 def any_ports(_node_type: str) -> Ports:
-    """Return the ports of a type that declares none: one input, one output."""
+    """Return one input and one output, for a type without declared ports."""
     return Ports()
 
 
 class UnknownPortError(ValueError):
-    """A node type has several ports, and none of the name that a connection uses."""
+    """A node type has several ports, but not the one that a connection names."""
 
     def __init__(self, known: Iterable[Port]) -> None:
         super().__init__("unknown port")
@@ -154,7 +154,7 @@ def _named(ports: tuple[Port, ...], name: str) -> str:
 
 @lru_cache(maxsize=256)
 def _names(ports: tuple[Port, ...]) -> dict[str, str]:
-    """Return the port of each name and alias; a name that fits two ports is left out."""
+    """Return the port of each name and alias, without names that two ports have."""
     found: dict[str, str] = {}
     ambiguous: set[str] = set()
     for port in ports:

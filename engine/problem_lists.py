@@ -59,11 +59,11 @@ class ConfigChecks:
         """Add the problems of the nodes' configs to ``problems``."""
         for node in nodes:
             key = (node.type, config_key(node.config))
-            known = self._counts.get(key)
-            if known == 0:
+            count = self._counts.get(key)
+            if count == 0:
                 continue
-            if problems.is_full and known is not None:
-                problems.count += known
+            if problems.is_full and count is not None:
+                problems.count += count
                 continue
             if problems.is_full and self._further >= MAX_FURTHER_CHECKS:
                 self.unchecked += 1
@@ -75,5 +75,5 @@ class ConfigChecks:
 
 
 def config_key(config: Mapping[str, Any]) -> str:
-    """Return a text that equal configs share."""
+    """Return a string that is equal for equal configs."""
     return json.dumps(config, sort_keys=True, default=repr)

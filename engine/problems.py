@@ -1,4 +1,4 @@
-"""Problems: the reasons why a document or an input is rejected, as errors list them."""
+"""Problems: the reasons why a document or an input is rejected."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One reason why a document or an input is refused.
+    """One reason why a document or an input is rejected.
 
-    ``pointer`` is a JSON pointer (RFC 6901) into what was sent, in the spelling that was sent.
+    ``pointer`` is a JSON pointer (RFC 6901) into the request as it was sent.
     """
 
     code: str
@@ -18,26 +18,23 @@ class Problem:
     connection_id: str | None = None
 
     def as_json(self) -> dict[str, str]:
-        """The contract's shape: ``{code, detail, pointer, nodeId?, connectionId?}``.
-
-        Texts are cut after ``MAX_PROBLEM_CHARACTERS``.
-        """
-        answer = {"code": self.code, "detail": self.detail, "pointer": self.pointer}
+        """Return ``{code, detail, pointer, nodeId?, connectionId?}``, with long strings cut."""
+        fields = {"code": self.code, "detail": self.detail, "pointer": self.pointer}
         if self.node_id is not None:
-            answer["nodeId"] = self.node_id
+            fields["nodeId"] = self.node_id
         if self.connection_id is not None:
-            answer["connectionId"] = self.connection_id
-        return {name: cut_detail(text) for name, text in answer.items()}
+            fields["connectionId"] = self.connection_id
+        return {name: cut_detail(text) for name, text in fields.items()}
 
 
 MAX_PROBLEMS = 100
 """Maximum number of problems that an error lists; the others are counted."""
 MAX_PROBLEM_CHARACTERS = 1_000
-"""Maximum length of each text of a problem in a response, in characters."""
+"""Maximum length of each string of a problem in a response, in characters."""
 
 
 def cut_detail(text: str) -> str:
-    """Return a text of a problem as responses show it: a long one is cut."""
+    """Return a string of a problem, cut to ``MAX_PROBLEM_CHARACTERS``."""
     if len(text) <= MAX_PROBLEM_CHARACTERS:
         return text
     return f"{text[:MAX_PROBLEM_CHARACTERS]}…"
@@ -51,7 +48,7 @@ def format_remaining(more: int, unchecked_nodes: int = 0) -> str:
 
 
 def format_problems(problems: Iterable[Problem], more: int, unchecked_nodes: int) -> str:
-    """Return the details of problems as one text that also counts the others."""
+    """Return the details of problems as one string, with the number of the others."""
     end = format_remaining(more, unchecked_nodes)
     reasons = [cut_detail(problem.detail) for problem in problems]
     return "; ".join([*reasons, end] if end else reasons)

@@ -1,4 +1,4 @@
-"""Nodes with ``hideData``: what is shown in place of what they work with."""
+"""Redaction: replaces the data of nodes with ``hideData`` by a placeholder."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,23 +11,21 @@ from engine.outcome import Outcome
 from engine.status import NodeStatus
 
 HIDDEN: Mapping[str, JsonValue] = {"hidden": True}
-"""Stands for an input, an output or a result."""
+"""Placeholder for an input, an output or a result."""
 
 
 def hides_data(node: Node) -> bool:
-    """Whether the node's data is not to be readable."""
+    """Return whether the data of a node must not be readable."""
     return bool(NodeOptions.model_validate(node.config).hide_data) if node.config else False
 
 
 def redacted(outcome: Outcome) -> Outcome:
-    """The outcome of a node that hides its data, for results that people see: it routes as before
-    and says nothing.
-    """
+    """Return an outcome without its data; its live connections stay the same."""
     if outcome.status != NodeStatus.COMPLETED:
         return outcome
     result: dict[str, JsonValue] = {"outputData": dict(HIDDEN)}
-    if isinstance(went := outcome.result.get("conditionResult"), bool):
-        result["conditionResult"] = went
+    if isinstance(condition := outcome.result.get("conditionResult"), bool):
+        result["conditionResult"] = condition
     if isinstance(outcome.result.get(PORT_DATA), bool | Mapping):
         live = branches_of(outcome.result) or {}
         result[PORT_DATA] = {port: dict(HIDDEN) for port in live}

@@ -1,33 +1,33 @@
-"""Errors of requests and webhook deliveries whose sender or body cannot be accepted."""
+"""Request errors: the sender or the body of a request is invalid."""
 
 from engine.errors import InvalidRequestError, Problem, WorkflowServiceError
 
 
 class SignatureError(WorkflowServiceError):
-    """A delivery is not signed, or not with the webhook's secret, or not just now."""
+    """The signature of a webhook request is missing, wrong or too old."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The signature is refused: {reason}")
+        super().__init__(f"The signature is invalid: {reason}")
 
 
 class WebhookSecretUnavailableError(WorkflowServiceError):
-    """The secret of a webhook cannot be read now. The log names it, because callers may not."""
+    """The secret of a webhook is unavailable. Only the log names it, because it is confidential."""
 
     def __init__(self) -> None:
-        detail = "The signature cannot be checked now; send the delivery again later"
+        detail = "The signature cannot be checked now; send the request again later"
         super().__init__(detail)
         self.problems = [Problem("secret_unavailable", detail, "")]
 
 
 class BodyTooLargeError(WorkflowServiceError):
-    """The body, unpacked, is larger than a setting allows."""
+    """The decoded body is larger than a setting allows."""
 
     def __init__(self, max_bytes: int, setting: str) -> None:
         super().__init__(f"The body is longer than {max_bytes} bytes ({setting})")
 
 
 class ContentEncodingError(WorkflowServiceError):
-    """The body has a ``Content-Encoding`` that the service does not read."""
+    """The ``Content-Encoding`` of the body is not supported."""
 
     def __init__(self, encoding: str) -> None:
         super().__init__(
@@ -36,7 +36,7 @@ class ContentEncodingError(WorkflowServiceError):
 
 
 class InvalidBodyError(InvalidRequestError):
-    """The body of a delivery is not what its content type says."""
+    """The body does not match its content type."""
 
     summary = "The body cannot be read"
 

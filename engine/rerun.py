@@ -38,7 +38,7 @@ def reused_runs(
     the loop runs again.
 
     A rerun of an execution in which every node completed, without a named node and a changed
-    input, reuses nothing, because there is no node from which it could continue.
+    input, reuses nothing, because no node is left from which it could continue.
     """
     loops = Loops(graph)
     named = {loops.outermost(node_id) for node_id in changed}

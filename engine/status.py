@@ -1,23 +1,23 @@
-"""The statuses of executions and node runs, and which may follow which."""
+"""Statuses of executions and node runs, and their transitions."""
 
 from enum import StrEnum
 
 
 class ExecutionStatus(StrEnum):
-    """What ``workflow_executions.status`` may say."""
+    """Values of ``workflow_executions.status``."""
 
     PENDING = "pending"
     """Accepted and stored; waits for a free slot."""
     RUNNING = "running"
-    """Claimed by a service that holds its lease."""
+    """Claimed by a worker that holds its lease."""
     WAITING = "waiting"
     """Parked on a long wait; holds no slot."""
     COMPLETED = "completed"
     """Every node that could run has ended, and nothing stopped the run."""
     FAILED = "failed"
-    """A node failed and its ``onError`` is ``stop``, or the execution could not be carried out."""
+    """A node failed and its ``onError`` is ``stop``, or the execution failed internally."""
     CANCELLED = "cancelled"
-    """Stopped on request; nothing of it runs any more."""
+    """Stopped on request."""
 
 
 TRANSITIONS: dict[ExecutionStatus, frozenset[ExecutionStatus]] = {
@@ -40,7 +40,7 @@ TRANSITIONS: dict[ExecutionStatus, frozenset[ExecutionStatus]] = {
     ExecutionStatus.FAILED: frozenset(),
     ExecutionStatus.CANCELLED: frozenset(),
 }
-"""Which status may follow which. ``running`` → ``pending`` is the way back into the queue."""
+"""Allowed transitions. ``running`` → ``pending`` returns an execution to the queue."""
 
 TERMINAL: frozenset[ExecutionStatus] = frozenset(
     status for status, following in TRANSITIONS.items() if not following
@@ -55,7 +55,7 @@ OPEN: frozenset[ExecutionStatus] = frozenset(ExecutionStatus) - TERMINAL
 def has_ended(status: str) -> bool:
     """Return whether an execution with this status has ended; an unknown status counts as ended.
 
-    Other programs write statuses that this service does not know, such as ``paused``.
+    Other programs write statuses that this service does not use, for example ``paused``.
     """
     return status not in OPEN
 
@@ -86,21 +86,21 @@ def end_event_type(status: str, error: str | None) -> EventType:
 
 
 def allowed_sources(status: ExecutionStatus) -> list[ExecutionStatus]:
-    """The statuses from which ``status`` may be entered, for the ``WHERE`` of a guarded write."""
+    """Return the statuses before ``status``, for the ``WHERE`` of a guarded update."""
     return [before for before, following in TRANSITIONS.items() if status in following]
 
 
 class NodeStatus(StrEnum):
-    """What ``execution_logs.status`` may say of a node run."""
+    """Values of ``execution_logs.status``."""
 
     RUNNING = "running"
     """Its handler has been started."""
     COMPLETED = "completed"
     """Its handler returned a result."""
     ERROR = "error"
-    """Its handler raised, timed out or reported a failure, and no attempt is left."""
+    """Its handler raised, timed out or reported a failure, in the last attempt."""
     CANCELLED = "cancelled"
-    """Stopped in the middle because the execution was cancelled."""
+    """Stopped because the execution was cancelled."""
     SKIPPED = "skipped"
     """Every connection into it is dead, or it is an entry node that was not fired."""
     WAITING = "waiting"

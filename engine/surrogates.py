@@ -1,7 +1,7 @@
 r"""Lone surrogates: replaces halves of surrogate pairs, which no database stores.
 
-JavaScript cuts texts between the two halves of a pair and writes the half that is left as an
-escape (``"hi \ud83d"``). RFC 8259 (section 8.2) allows that, so it is valid JSON.
+JavaScript cuts strings between the two halves of a pair and writes the remaining half as an escape
+(``"hi \ud83d"``). RFC 8259 (section 8.2) allows that, so it is valid JSON.
 """
 
 import re
@@ -15,7 +15,7 @@ _ESCAPE = re.compile(
 
 
 def replace_lone_surrogates(text: str) -> str:
-    """Return a JSON text in which U+FFFD stands for every half of a surrogate pair.
+    """Return a JSON text in which U+FFFD replaces every lone half of a surrogate pair.
 
     Both halves of a pair that is written as two escapes stay.
     """

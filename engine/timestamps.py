@@ -18,7 +18,7 @@ PointInTime = tuple[int, str]
 def point_in_time(value: object) -> PointInTime | None:
     """Return the point in time of an ISO 8601 date or timestamp; ``None`` for anything else.
 
-    A date is the midnight at its beginning. A timestamp without a zone is in UTC. Every digit of
+    A date is midnight at the start of the day. A timestamp without a zone is in UTC. Every digit of
     the fraction counts, so that timestamps of any precision compare.
     """
     found = _TIMESTAMP.fullmatch(value.strip()) if isinstance(value, str) else None

@@ -1,4 +1,4 @@
-"""Whether a document can run: every reason against it, at once."""
+"""Validation: finds all reasons why a document cannot run."""
 
 import re
 from collections import Counter
@@ -24,10 +24,10 @@ from engine.ports import PortsOf, any_ports
 from engine.problem_lists import ConfigChecks, ProblemList
 
 MAX_CYCLES = 100
-"""How many cycles of one document are named; enough to see, and bounded however tangled it is."""
+"""Maximum number of cycles of a document that an error lists."""
 
 MAX_NODE_ID_CHARS = 500
-"""Characters. PostgreSQL takes keys of 2,704 bytes, and that of a node run holds more than this."""
+"""Maximum length of a node id, in characters; PostgreSQL limits keys to 2,704 bytes."""
 
 _CONTROL = re.compile(r"[\u0000-\u001f\u007f-\u009f\u2028\u2029]")
 _LINE_BREAKS = "\r\n\u0085\u2028\u2029"
@@ -42,10 +42,10 @@ _NO_GRAPH = frozenset(
         "cycle",
     }
 )
-"""Problems with which it cannot be said where a loop begins and ends."""
+"""Problems because of which loops have no defined body."""
 
 ConfigCheck = Callable[[Node], Iterable[Problem]]
-"""Says what a node type holds against a node's config."""
+"""Returns the problems of a node's config."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,10 @@ def validate(
     check: ConfigCheck,
     ports: PortsOf = any_ports,
 ) -> Graph:
-    """The graph of a document that can run.
+    """Return the graph of a document that can run.
 
     Raises:
-        InvalidDocumentError: it cannot; ``problems`` holds every reason.
+        InvalidDocumentError: If it cannot run; ``problems`` contains the reasons.
     """
     return _validate(Reading(document), TypeRules(known_types, check, ports)).graph
 
@@ -86,13 +86,13 @@ def read_and_validate(
     rules: TypeRules,
     limits: DocumentLimits = DEFAULT_DOCUMENT_LIMITS,
 ) -> Normalized:
-    """As ``validate``, of a document as it was sent: JSON text, or the value itself.
+    """Validate a document as it was sent, as JSON text or as a value.
 
-    What has the wrong shape is told together with what is wrong with the rest; only what would
-    follow from it is not.
+    The error contains the problems of the parts with a wrong shape and those of the other parts,
+    but not the problems that result from a wrong shape.
 
     Raises:
-        InvalidDocumentError: it cannot run; ``problems`` holds every reason.
+        InvalidDocumentError: If it cannot run; ``problems`` contains the reasons.
     """
     return _validate(read_document(data, limits), rules)
 
@@ -102,24 +102,24 @@ def _validate(reading: Reading, rules: TypeRules) -> Normalized:
     normalized = normalize(document, rules.known, rules.ports, rules.is_incomplete)
     graph = normalized.graph
     running = graph.document
-    judged = [
+    readable = [
         node
         for node in running.nodes
         if node.pointer not in reading.incomplete_nodes and not node.disabled
     ]
     problems = ProblemList()
     problems.extend(reading.problems)
-    problems.extend(_unfit_ids(document))
+    problems.extend(_invalid_ids(document))
     problems.extend(_duplicate_ids(document))
     if reading.has_all_nodes:
         problems.extend(_dangling_connections(document))
     problems.extend(normalized.problems)
     problems.extend(_cycles(document))
     if not reading.problems:
-        problems.extend(_no_start(running))
-    problems.extend(_unknown_types(judged, rules.known))
+        problems.extend(_no_entry(running))
+    problems.extend(_unknown_types(readable, rules.known))
     checks = ConfigChecks(rules.check)
-    checks.run((node for node in judged if node.type in rules.known), problems)
+    checks.run((node for node in readable if node.type in rules.known), problems)
     if not problems.codes & _NO_GRAPH:
         problems.extend(Loops(graph).problems())
     if problems.count:
@@ -129,8 +129,8 @@ def _validate(reading: Reading, rules: TypeRules) -> Normalized:
     return normalized
 
 
-def _unfit_ids(document: Document) -> Iterable[Problem]:
-    """Ids that not every database can keep as part of a key."""
+def _invalid_ids(document: Document) -> Iterable[Problem]:
+    """Yield the problems of ids that a database cannot store as part of a key."""
     for node in document.nodes:
         detail = None
         if len(node.id) > MAX_NODE_ID_CHARS:
@@ -158,18 +158,16 @@ def _duplicate_ids(document: Document) -> Iterable[Problem]:
 def _dangling_connections(document: Document) -> Iterable[Problem]:
     known = {node.id for node in document.nodes}
     for connection in document.connections:
-        for end, node_id in (("from", connection.source), ("to", connection.target)):
+        for end, node_id in (("source", connection.source), ("target", connection.target)):
             if node_id not in known:
-                detail = (
-                    f"connection '{connection.id}' leads {end} node '{node_id}', which is not there"
-                )
+                detail = f"connection '{connection.id}' has the unknown {end} '{node_id}'"
                 yield Problem(
                     "dangling_connection", detail, connection.pointer, None, connection.id
                 )
 
 
 def _cycles(document: Document) -> Iterable[Problem]:
-    """One problem for each connection that closes a cycle; without those there is none left."""
+    """Yield a problem for each connection that closes a cycle."""
     for connection, cycle in islice(_closing(document.connections), MAX_CYCLES):
         names = " → ".join(cycle)
         yield Problem(
@@ -182,10 +180,9 @@ def _cycles(document: Document) -> Iterable[Problem]:
 
 
 def _closing(connections: Iterable[Connection]) -> Iterable[tuple[Connection, list[str]]]:
-    """The connections that lead back, each with its cycle in running order, the first node again
-    at the end.
+    """Yield the connections that close a cycle, each with its cycle from a node back to the same.
 
-    Walks depth-first with a stack of its own: each connection once, however long the path.
+    A depth-first search without recursion, which visits each connection once.
     """
     outgoing: dict[str, list[Connection]] = {}
     fed: set[str] = set()
@@ -198,11 +195,11 @@ def _closing(connections: Iterable[Connection]) -> Iterable[tuple[Connection, li
             continue
         path = {start: iter(outgoing[start])}
         while path:
-            here = next(reversed(path))
-            connection = next(path[here], None)
+            current = next(reversed(path))
+            connection = next(path[current], None)
             if connection is None:
-                del path[here]
-                done.add(here)
+                del path[current]
+                done.add(current)
             elif connection.target in path:
                 names = list(path)
                 yield connection, [*names[names.index(connection.target) :], connection.target]
@@ -210,7 +207,7 @@ def _closing(connections: Iterable[Connection]) -> Iterable[tuple[Connection, li
                 path[connection.target] = iter(outgoing.get(connection.target, ()))
 
 
-def _no_start(document: Document) -> Iterable[Problem]:
+def _no_entry(document: Document) -> Iterable[Problem]:
     fed = {connection.target for connection in document.connections}
     feeding = {connection.source for connection in document.connections}
     roots = [
@@ -218,10 +215,10 @@ def _no_start(document: Document) -> Iterable[Problem]:
         for node in document.nodes
         if node.id not in fed and (node.type not in (COMMENT, DISABLED) or node.id in feeding)
     ]
-    off = [node.id for node in roots if node.disabled and node.shown_type in ENTRY_TYPES]
-    if len(off) == len(roots):
-        why = f": {', '.join(map(repr, off))} is disabled" if off else ""
-        yield Problem("no_entry_node", f"there is no node to start from{why}", "/nodes")
+    disabled = [node.id for node in roots if node.disabled and node.shown_type in ENTRY_TYPES]
+    if len(disabled) == len(roots):
+        why = f": {', '.join(map(repr, disabled))} is disabled" if disabled else ""
+        yield Problem("no_entry_node", f"the workflow has no entry node{why}", "/nodes")
 
 
 def _unknown_types(nodes: Iterable[Node], known_types: Collection[str]) -> Iterable[Problem]:

@@ -342,15 +342,15 @@ _DETAILS = {
     404: f"Execution '{EXECUTION}' not found",
     405: "Method Not Allowed",
     408: "The body did not arrive within REQUEST_BODY_TIMEOUT_SECONDS=60",
-    409: f"Execution '{EXECUTION}' is running; it can be run again once it ended",
-    412: "Workflow 'greeting' is not in the version that 'If-Match' names; read it again",
+    409: f"Execution '{EXECUTION}' is running; it can be rerun after it has finished",
+    412: "Workflow 'greeting' does not have the version that 'If-Match' names; read it again",
     421: (
         "The host 'shop.example' is not accepted while no API keys are set: use localhost or an IP "
         "address, list the name in ALLOWED_HOSTS, or set API_KEYS"
     ),
     413: "The body is larger than MAX_REQUEST_BODY_BYTES=10485760",
     422: "the workflow cannot run: it has no entry node",
-    429: "5000 executions are waiting already (MAX_PENDING_EXECUTIONS); try again later",
+    429: "5000 executions are already waiting (MAX_PENDING_EXECUTIONS); try again later",
     503: "The database is busy",
     507: "The disk is full",
 }

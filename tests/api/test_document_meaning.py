@@ -198,7 +198,7 @@ def test_a_disabled_webhook_has_no_address_and_a_disabled_trigger_starts_nothing
     response = service.submit(service.save(off))
     assert response.status_code == 422
     assert [(e["code"], e["detail"]) for e in response.json()["errors"]] == [
-        ("no_entry_node", "there is no node to start from: 'hook', 'start' is disabled")
+        ("no_entry_node", "the workflow has no entry node: 'hook', 'start' is disabled")
     ]
 
 

@@ -234,7 +234,7 @@ def test_a_loop_reports_the_number_of_finished_items(service: RunningService, ga
 def test_items_that_are_not_a_list_fail_the_loop_with_their_type(service: RunningService) -> None:
     ended = service.run(GREET, inputs={"rows": "Ada"})
     assert ended["status"] == "failed"
-    assert ended["error"] == "Node 'each' failed: forEachItems is of type text, not a list"
+    assert ended["error"] == "Node 'each' failed: forEachItems is of type string, not a list"
 
 
 def test_a_connection_into_a_loop_from_outside_is_rejected(service: RunningService) -> None:

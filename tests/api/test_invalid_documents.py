@@ -34,10 +34,10 @@ NO_DOCUMENT = {
     "null": ("null", "invalid_document", "of type null, not an object"),
     "a list": ("[]", "invalid_document", "of type list, not an object"),
     "a number": ("5", "invalid_document", "of type number, not an object"),
-    "a text": ('"{}"', "invalid_document", "of type text, not an object"),
+    "a text": ('"{}"', "invalid_document", "of type string, not an object"),
     "no nodes": ("{}", "invalid_document", "has no 'nodes'"),
     "nodes null": ('{"nodes": null}', "invalid_document", "has no 'nodes'"),
-    "an empty list of nodes": ('{"nodes": []}', "no_entry_node", "no node to start from"),
+    "an empty list of nodes": ('{"nodes": []}', "no_entry_node", "the workflow has no entry node"),
     "300 levels": ("[" * 300 + "]" * 300, "invalid_json", "deeper than 200 levels"),
     "100,000 levels": ("[" * 100_000, "invalid_json", "deeper than 200 levels"),
     "NaN": ('{"nodes": [NaN]}', "invalid_json", "NaN"),
@@ -151,7 +151,7 @@ def test_every_reason_is_given_at_once_with_pointers_into_what_was_saved(
     )
     details = {error["code"]: error["detail"] for error in problem["errors"]}
     assert "'twice' is used 2 times" in details["duplicate_node_id"]
-    assert "connection 'c0' leads to node 'gone'" in details["dangling_connection"]
+    assert "connection 'c0' has the unknown target 'gone'" in details["dangling_connection"]
     assert "a → b → a" in details["cycle"]
     assert "'odd' is of unknown type 'mystery'" in details["unknown_node_type"]
     assert "addField" in details["unknown_node_type"]

@@ -105,7 +105,7 @@ def test_an_id_with_a_nul_character_is_not_found(service: RunningService) -> Non
         problem = problem_of(service.http.request(method, path), 404)
         assert problem["detail"].endswith("'\0' not found"), path
     resumed = service.http.post(f"/api/executions/{execution_id}/nodes/%00/resume")
-    assert "does not wait" in problem_of(resumed, 409)["detail"]
+    assert "is not waiting" in problem_of(resumed, 409)["detail"]
 
 
 INVALID_NODE_IDS: dict[str, tuple[str, str]] = {

@@ -18,7 +18,7 @@ from tests.support.webhook_calls import SECRET, hook, post, received, signed
 
 BODY = b'{"order":7}'
 CANARY = "c4n4ry-in-an-error"
-AWAY = "the secret 'HOOK' cannot be had now: the Prefect server cannot be asked for it"
+AWAY = "the secret 'HOOK' is unavailable: the Prefect server cannot be reached"
 
 
 class Blocks:
@@ -53,7 +53,7 @@ def test_a_delivery_whose_secret_cannot_be_read_is_a_503(
     before = row_counts(service)
     response = deliver(service)
     problem = problem_of(response, 503)
-    detail = "The signature cannot be checked now; send the delivery again later"
+    detail = "The signature cannot be checked now; send the request again later"
     assert problem["detail"] == detail  # only the log contains the name of the secret
     expected = {"code": "secret_unavailable", "detail": detail, "pointer": ""}
     assert problem["errors"] == [expected]

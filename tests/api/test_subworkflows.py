@@ -153,7 +153,7 @@ def test_an_invalid_child_fails_the_node_with_every_reason(
 def test_unused_inputs_fail_the_node(service: RunningService) -> None:
     service.save(document(node("n", "manualInput")), "child")
     done = service.run(document(call(subworkflowInputs={"x": 1})))
-    assert "nothing takes input 'x'" in done["error"]
+    assert "no node accepts input 'x'" in done["error"]
 
 
 def test_inputs_that_are_not_an_object_fail_the_node(service: RunningService) -> None:
@@ -162,7 +162,7 @@ def test_inputs_that_are_not_an_object_fail_the_node(service: RunningService) ->
         node("start", "trigger"), call(subworkflowInputs="{{ name }}"), flow=("start -> call",)
     )
     done = service.run(graph, inputs={"name": "Ada"})
-    assert "subworkflowInputs: should be an object, not of type text" in done["error"]
+    assert "subworkflowInputs: should be an object, not of type string" in done["error"]
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_credentials_of_a_delivery_are_not_stored(running: RunningService):
     ("content_type", "content", "code", "said"),
     [
         ("application/json", b'{"a": ', "invalid_json", "the body is not valid JSON"),
-        ("application/json", b'{"a": NaN}', "invalid_json", "NaN is no JSON value"),
+        ("application/json", b'{"a": NaN}', "invalid_json", "NaN is not a JSON value"),
         ("application/json", b"\xff", "invalid_json", "not valid UTF-8 at byte 0"),
         ("application/json", b"[" * 200 + b"]" * 200, "invalid_body", "nested deeper"),
         ("application/x-www-form-urlencoded", b"&".join([b"a=1"] * 1001), "invalid_form", "1000"),

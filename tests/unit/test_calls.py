@@ -55,7 +55,7 @@ def test_a_completed_child_s_output_is_the_node_s():
         ),
         (
             ChildResult("c", "Print", "failed"),
-            "subworkflow 'Print' (execution c) failed: it gave no reason",
+            "subworkflow 'Print' (execution c) failed: no reason is known",
         ),
         (ChildResult("c", "Print", "cancelled"), "subworkflow 'Print' (execution c) was cancelled"),
         (ChildResult("c", None, "failed", "gone"), "subworkflow (execution c) failed: gone"),
@@ -91,10 +91,10 @@ def test_a_node_gives_its_child_up_only_where_that_has_not_ended():
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        ("w", "'park.call' should be an object, not of type text"),
-        ({}, "'park.call' should have a 'workflowId' that is a text"),
-        ({"workflowId": 7}, "'park.call' should have a 'workflowId' that is a text"),
-        ({"workflowId": "a\0b"}, "'park.call' should have a 'workflowId' that is a text"),
+        ("w", "'park.call' should be an object, not of type string"),
+        ({}, "'park.call' should have a 'workflowId' that is a string"),
+        ({"workflowId": 7}, "'park.call' should have a 'workflowId' that is a string"),
+        ({"workflowId": "a\0b"}, "'park.call' should have a 'workflowId' that is a string"),
         (
             {"workflowId": "w", "inputs": [1]},
             "'park.call' should have 'inputs' that are an object, not of type list",

@@ -117,7 +117,7 @@ def test_the_number_of_columns_is_limited():
     ("data", "config", "message"),
     [
         (None, {}, "an object or a list of objects is needed; the input is of type null"),
-        ("x", {}, "the input is of type text"),
+        ("x", {}, "the input is of type string"),
         ([{"f": "a"}, 5], {}, "record 1 is of type number, not an object"),
         ([{"f": "a"}, {"g": 1}], {}, r"record 1: no field 'f' \(it has: g\)"),
         ([{}], {}, r"record 0: no field 'f' \(it has: no fields\)"),

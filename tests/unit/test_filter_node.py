@@ -78,7 +78,7 @@ def test_the_mode_selects_the_kept_records(config: dict[str, Any], data: Any, ou
     ("data", "message"),
     [
         (None, "the input is of type null"),
-        ("x", "the input is of type text"),
+        ("x", "the input is of type string"),
         ([{"n": 1}, [2]], "record 1 is of type list, not an object"),
         ([{"n": 1}, {"n": "old"}], "record 1: greaterThan: field 'n' is 'old', which is not a num"),
         ([{"m": 1}], "record 0: greaterThan: the input has no field 'n'"),

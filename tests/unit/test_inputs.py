@@ -106,14 +106,20 @@ def test_a_manual_input_takes_its_value_wherever_it_stands() -> None:
 
 def test_a_key_that_is_no_node_s_id_needs_a_trigger() -> None:
     assert untaken(MANUAL, {"x": 1}) == [
-        ("/inputs/x", "nothing takes input 'x': there is no node of that id, and no trigger")
+        (
+            "/inputs/x",
+            "no node accepts input 'x': the workflow has neither this node nor a trigger",
+        )
     ]
     assert untaken(WEBHOOK, {"x": 1})[0][0] == "/inputs/x"
 
 
 def test_webhook_data_needs_a_webhook() -> None:
     assert untaken(TRIGGER, {"_webhookData": {}}) == [
-        ("/inputs/_webhookData", "nothing takes input '_webhookData': there is no webhook node")
+        (
+            "/inputs/_webhookData",
+            "no node accepts input '_webhookData': the workflow has no webhook node",
+        )
     ]
 
 
@@ -128,7 +134,7 @@ def test_webhook_data_needs_a_webhook() -> None:
 )
 def test_a_node_that_takes_no_input_cannot_be_named(nodes: str, ways: str, kind: str) -> None:
     assert untaken(nodes, {"a": 1}, ways) == [
-        ("/inputs/a", f"input 'a' names a node of type '{kind}', which takes no input")
+        ("/inputs/a", f"input 'a' names a node of type '{kind}', which accepts no input")
     ]
 
 

@@ -68,7 +68,7 @@ async def test_a_value_that_is_added_to_many_records_is_not_shared_by_them():
     ("data", "message"),
     [
         (5, "the input is of type number"),
-        ("x", "the input is of type text"),
+        ("x", "the input is of type string"),
         (True, "the input is of type boolean"),
         ([{"a": 1}, 5], "record 1 is of type number, not an object"),
         ([{"a": 1}, None], "record 1 is of type null, not an object"),
@@ -175,7 +175,7 @@ async def test_the_key_may_be_a_nested_field():
     ("data", "message"),
     [
         ({"A": [{"k": 1}, 5], "B": []}, "record 1 of input A is of type number"),
-        ({"A": [], "B": "x"}, "record 0 of input B is of type text"),
+        ({"A": [], "B": "x"}, "record 0 of input B is of type string"),
     ],
 )
 async def test_a_merge_error_names_port_and_index(data: Any, message: str):

@@ -26,9 +26,9 @@ def only_problem(data: Any) -> Problem:
         ("{", "Expecting property name"),
         ('{"nodes": [}', "Expecting value"),
         ('{"nodes": []} x', "Extra data"),
-        ('{"nodes": [NaN]}', "NaN is no JSON value"),
-        ('{"nodes": [-Infinity]}', "-Infinity is no JSON value"),
-        ('{"nodes": [1e999]}', "1e999 is too large a number"),
+        ('{"nodes": [NaN]}', "NaN is not a JSON value"),
+        ('{"nodes": [-Infinity]}', "-Infinity is not a JSON value"),
+        ('{"nodes": [1e999]}', "1e999 is too large for a number"),
         (b'{"nodes": ["\xff"]}', "can't decode byte 0xff"),
         pytest.param("[" * 201 + "]" * 201, "nested deeper than 200 levels", id="too deep"),
         pytest.param("[" * 100_000, "nested deeper than 200 levels", id="far too deep"),
@@ -54,7 +54,7 @@ def nested(levels: int) -> list[Any]:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ({"nodes": [{"id": float("nan")}]}, "nan is no JSON number at nodes.0.id"),
+        ({"nodes": [{"id": float("nan")}]}, "nan is not a JSON number at nodes.0.id"),
         ({"nodes": nested(200)}, "nested deeper than 200 levels"),
         ({"nodes": nested(5_000)}, "nested deeper than 200 levels"),
         ({"nodes": {"a set"}}, "a value of type set at nodes"),
@@ -92,18 +92,18 @@ NODE = {"id": "a", "type": "http"}
         ({"nodes": [{"id": "", "type": "http"}]}, "a node has no 'id'", "/nodes/0/id"),
         (
             {"nodes": [{"id": 1.5, "type": "http"}]},
-            "the 'id' of a node is of type number, not a text",
+            "the 'id' of a node is of type number, not a string",
             "/nodes/0/id",
         ),
         (
             {"nodes": [{"id": True, "type": "http"}]},
-            "the 'id' of a node is of type boolean, not a text",
+            "the 'id' of a node is of type boolean, not a string",
             "/nodes/0/id",
         ),
         ({"nodes": [{"id": "a"}]}, "node 'a' has no 'type'", "/nodes/0/type"),
         (
             {"nodes": [{"id": "a", "type": ["http"]}]},
-            "the 'type' of node 'a' is of type list, not a text",
+            "the 'type' of node 'a' is of type list, not a string",
             "/nodes/0/type",
         ),
         (
@@ -113,12 +113,12 @@ NODE = {"id": "a", "type": "http"}
         ),
         (
             {"nodes": [{**NODE, "data": {"config": "x"}}]},
-            "the config of node 'a' is of type text, not an object",
+            "the config of node 'a' is of type string, not an object",
             "/nodes/0/data/config",
         ),
         (
             {"nodes": [NODE], "connections": "x"},
-            "'connections' is of type text, not a list",
+            "'connections' is of type string, not a list",
             "/connections",
         ),
         ({"nodes": [NODE], "edges": {}}, "'edges' is of type object, not a list", "/edges"),
@@ -144,7 +144,7 @@ NODE = {"id": "a", "type": "http"}
         ),
         (
             {"nodes": [NODE], "edges": [{"id": "k", "source": "a", "target": {}}]},
-            "the 'target' of connection 'k' is of type object, not a text",
+            "the 'target' of connection 'k' is of type object, not a string",
             "/edges/0/target",
         ),
     ],

@@ -33,7 +33,7 @@ def test_columns_go_to_their_outputs(config: dict[str, Any], data: Any, output: 
     ("config", "data", "message"),
     [
         ({"columnsOutputB": ["x"]}, [{"a": 1}], r"no record has a field 'x' \(record 0 has: a\)"),
-        ({"columnsOutputB": ["x"]}, "text", "the input is of type text"),
+        ({"columnsOutputB": ["x"]}, "text", "the input is of type string"),
         ({"columnsOutputB": ["x"]}, [1], "record 0 is of type number"),
         ({}, [], "'columnsOutputB' or columnsOutputA is required"),
         ({"columnsOutputA": ["a", "a"]}, [], "names 'a' twice"),

@@ -88,8 +88,8 @@ def test_a_number_and_its_text_are_the_same_id() -> None:
 @pytest.mark.parametrize(
     ("way", "detail"),
     [
-        ("a>gone", "connection 'a>gone' leads to node 'gone', which is not there"),
-        ("gone>a", "connection 'gone>a' leads from node 'gone', which is not there"),
+        ("a>gone", "connection 'a>gone' has the unknown target 'gone'"),
+        ("gone>a", "connection 'gone>a' has the unknown source 'gone'"),
     ],
 )
 def test_a_connection_to_a_node_that_is_not_there(way: str, detail: str) -> None:
@@ -175,7 +175,7 @@ def test_a_diamond_is_no_cycle() -> None:
 def test_no_node_to_start_from(nodes: dict[str, str], ways: str) -> None:
     found = [p for p in problems(document(nodes, ways)) if p.code != "cycle"]
 
-    assert found == [Problem("no_entry_node", "there is no node to start from", "/nodes")]
+    assert found == [Problem("no_entry_node", "the workflow has no entry node", "/nodes")]
 
 
 def test_an_unknown_type_names_the_known_ones() -> None:
