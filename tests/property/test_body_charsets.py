@@ -1,4 +1,4 @@
-"""Bodies of deliveries in any charset and content coding: what is sent is what the node gets."""
+"""Webhook bodies in every charset and content coding reach the node unchanged."""
 
 import asyncio
 import gzip
@@ -56,7 +56,7 @@ def test_a_form_comes_back_in_every_charset(fields: dict[str, str], label: str, 
 
 @OFTEN
 @given(texts, st.sampled_from(LABELS))
-def test_json_and_texts_come_back_in_every_charset(text: str, label: str):
+def test_json_and_text_are_decoded_in_every_charset(text: str, label: str):
     body = encoded(json.dumps({"a": text}, ensure_ascii=False), label)
     if body is not None:
         kind = f"application/json; charset={label}"

@@ -1,4 +1,4 @@
-"""What a config's JSON Schema accepts, the service accepts, and the other way round."""
+"""The JSON Schema of a config accepts exactly the configs that the service accepts."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ AMONG_VALUES = (
     *("in ascending order", " twice", "which is kept (", "creates two fields"),
     "is not valid Python",
 )
-"""What a schema cannot say either: how values stand to each other, or what is Python."""
+"""Rules that a schema cannot express: relations between values, and Python code."""
 
 
 def _within_reach(model: type[NodeConfig], config: dict[str, Any]) -> list[ConfigError]:
@@ -59,7 +59,7 @@ def test_a_config_that_is_valid_by_the_schema_is_accepted(node_type: str, data: 
 @pytest.mark.parametrize("node_type", sorted(NODE_CONFIGS))
 @OFTEN
 @given(data=st.data())
-def test_a_config_that_is_refused_is_not_valid_by_the_schema(node_type: str, data: st.DataObject):
+def test_a_rejected_config_is_invalid_by_the_schema(node_type: str, data: st.DataObject):
     model = NODE_CONFIGS[node_type]
     schema = describe_config(model).schema
     config = data.draw(st.fixed_dictionaries({}, optional=_loose(schema)))
@@ -71,9 +71,7 @@ def test_a_config_that_is_refused_is_not_valid_by_the_schema(node_type: str, dat
 @pytest.mark.parametrize("node_type", sorted(NODE_CONFIGS))
 @OFTEN
 @given(data=st.data())
-def test_what_the_service_makes_of_a_config_is_valid_by_the_schema(
-    node_type: str, data: st.DataObject
-):
+def test_a_normalized_config_is_valid_by_the_schema(node_type: str, data: st.DataObject):
     model = NODE_CONFIGS[node_type]
     schema = describe_config(model).schema
     config = data.draw(values(schema))

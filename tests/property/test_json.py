@@ -1,4 +1,4 @@
-"""What holds for any JSON: values, documents, templates and paths never surprise their caller."""
+"""Properties of JSON values, documents, templates and paths."""
 
 import json
 from collections.abc import Callable
@@ -73,7 +73,7 @@ nearly_documents = st.fixed_dictionaries(
 
 
 def attempt(kind: type[Exception], call: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
-    """What a call answers and no error, or nothing and its error of that kind."""
+    """Return the result of a call without an error, or no result with its error of that type."""
     try:
         return call(*args), None
     except kind as error:
@@ -96,7 +96,7 @@ def test_a_value_comes_back_from_the_database_as_it_was_stored(value: Any) -> No
 
 @thorough
 @given(anything)
-def test_what_is_stored_can_be_read_and_the_rest_is_refused_with_a_reason(value: Any) -> None:
+def test_storable_values_can_be_read_and_others_are_rejected_with_a_reason(value: Any) -> None:
     text, error = attempt(ValueError, dump_json, value)
 
     assert json_error(value) == (str(error) if error else None)
@@ -119,7 +119,7 @@ def test_reading_json_raises_nothing_but_value_error(text: str | bytes) -> None:
     | documents.map(lambda data: json.dumps(data, default=repr))
     | st.text()
 )
-def test_a_document_is_read_or_refused_with_reasons(data: Any) -> None:
+def test_a_document_is_read_or_rejected_with_reasons(data: Any) -> None:
     document, refused = attempt(InvalidDocumentError, parse_document, data)
 
     if refused:
@@ -132,7 +132,7 @@ def test_a_document_is_read_or_refused_with_reasons(data: Any) -> None:
 
 @thorough
 @given(nearly_documents)
-def test_a_document_that_is_read_is_valid_or_refused_with_pointers_into_it(data: Any) -> None:
+def test_a_readable_document_is_valid_or_rejected_with_pointers_into_it(data: Any) -> None:
     graph, refused = attempt(
         InvalidDocumentError,
         lambda: validate(parse_document(data), {"a", "b", "comment"}, lambda _: []),
@@ -185,7 +185,7 @@ def test_a_template_is_filled_or_names_what_is_missing(template: Any, data: Any)
 
 @thorough
 @given(templates, inputs)
-def test_a_template_rendered_as_text_is_a_text(template: str, data: Any) -> None:
+def test_a_template_rendered_as_text_is_a_string(template: str, data: Any) -> None:
     filled, error = attempt(TemplateError, render_text, template, data)
 
     assert error or isinstance(filled, str)
@@ -193,13 +193,13 @@ def test_a_template_rendered_as_text_is_a_text(template: str, data: Any) -> None
 
 @thorough
 @given(json_values.filter(lambda value: "{{" not in json.dumps(value)), inputs)
-def test_what_holds_no_placeholder_is_left_as_it_is(template: Any, data: Any) -> None:
+def test_a_value_without_placeholders_is_not_changed(template: Any, data: Any) -> None:
     assert render(template, data) == template
 
 
 @thorough
 @given(texts, json_values)
-def test_what_a_field_holds_is_not_taken_for_a_template(prefix: str, value: Any) -> None:
+def test_the_value_of_a_field_is_not_rendered_as_a_template(prefix: str, value: Any) -> None:
     data = {"field": "{{ field }}", "other": value}
     prefix = prefix.replace("{", "")
 
@@ -212,7 +212,7 @@ paths = st.lists(st.sampled_from(["a", "b", "0", "1", "", "-1", "²", "9" * 30])
 
 @thorough
 @given(inputs | anything, texts | paths.map(".".join))
-def test_every_path_has_an_answer_in_every_value(value: Any, path: str) -> None:
+def test_every_path_can_be_looked_up_in_every_value(value: Any, path: str) -> None:
     found = lookup(value, path)
 
     assert found is MISSING or contains(value, found)
@@ -258,6 +258,6 @@ def test_a_test_holds_or_does_not_or_is_a_node_error(
 
 @thorough
 @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))
-def test_a_number_written_as_text_is_that_number(number: float) -> None:
+def test_a_number_in_a_string_is_that_number(number: float) -> None:
     assert as_number(json.dumps(number)) == number
     assert as_number(f" {number} ") == number

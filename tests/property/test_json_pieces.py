@@ -1,4 +1,4 @@
-"""Large JSON texts: what is read in pieces is exactly what is read at once."""
+"""Large JSON texts: reading in pieces returns the same values as reading at once."""
 
 import json
 import re
@@ -45,9 +45,7 @@ def test_the_value_is_the_same(value: Any, window: int, indent: int | None, asci
 
 @MANY
 @given(VALUES, st.integers(2, 40), st.data())
-def test_a_text_that_is_broken_anywhere_is_refused_as_before(
-    value: Any, window: int, data: st.DataObject
-):
+def test_invalid_json_is_rejected_with_the_same_error(value: Any, window: int, data: st.DataObject):
     text = json.dumps(value)
     at = data.draw(st.integers(0, len(text)))
     insert = data.draw(
@@ -83,7 +81,7 @@ def test_a_text_that_is_broken_anywhere_is_refused_as_before(
     ],
 )
 @pytest.mark.parametrize("window", [4, 7, 30])
-def test_odd_texts_are_read_or_refused_as_before(text: str, window: int):
+def test_unusual_texts_are_read_or_rejected_with_the_same_error(text: str, window: int):
     try:
         expected = load_json(text)
     except ValueError as refused:

@@ -1,8 +1,8 @@
-"""What holds for every loop, whatever its body and in whatever order the runs of its nodes end.
+"""Properties of loops, for every body and every order in which node runs end.
 
-The oracle of ``simulated_runs`` says how the body would go for each item by itself, with the loop
-as a node that brings the item; the loop must come to just that, over any number of items, with any
-number of them at once, and whenever it is begun anew.
+The oracle of ``simulated_runs`` predicts the run of the body for each item alone, with the loop as
+a node whose output is the item. The loop must have the same results for any number of items, any
+concurrency, and after restarts.
 """
 
 import random
@@ -94,7 +94,7 @@ def _inside(kind: str) -> str:
 
 @dataclass
 class LoopDriver:
-    """Carries a loop out as the walk does, in the order that ``rng`` picks."""
+    """Executes a loop like the executor, in the order that ``rng`` selects."""
 
     case: LoopCase
     rng: random.Random
@@ -105,7 +105,7 @@ class LoopDriver:
     most_at_once: int = 0
 
     def drive(self, *, kills: int = 0) -> "LoopDriver":
-        """To the end; ``kills`` times all that is in flight is lost and begun anew."""
+        """Run to the end; ``kills`` times, all node runs in flight are lost and started again."""
         self.plan = self.case.plan()
         self._take(self.plan.ready(self.outcomes, self.begun))
         while self.in_flight:
@@ -151,21 +151,21 @@ class LoopDriver:
         self.most_at_once = max(self.most_at_once, len(under_way))
 
 
-def what_it_comes_to(case: Case) -> Any:
-    """One item's result: as ``finalOutput``, but a single leaf is its data, and no object."""
+def expected_item_output(case: Case) -> Any:
+    """Return one item's result: like ``finalOutput``, but the output of a single leaf."""
     found = fates(case)
-    comes_to = expected_final_output(case, found)
+    output = expected_final_output(case, found)
     has_output = any(
         case.nodes[i].type == "output" and fate == "completed" for i, fate in found.items()
     )
-    if has_output or len(comes_to) != 1:
-        return comes_to
-    return next(iter(comes_to.values()))
+    if has_output or len(output) != 1:
+        return output
+    return next(iter(output.values()))
 
 
 @thorough
 @given(loop_cases(), seeds, st.integers(0, 3))
-def test_each_item_goes_as_if_it_were_alone_however_often_it_is_begun_anew(
+def test_each_item_runs_independently_of_others_and_of_restarts(
     case: LoopCase, seed: int, kills: int
 ) -> None:
     run = LoopDriver(case, random.Random(seed)).drive(kills=kills)
@@ -177,7 +177,7 @@ def test_each_item_goes_as_if_it_were_alone_however_often_it_is_begun_anew(
             assert run.outcomes[key].status == found[node_id]
             if found[node_id] != "skipped":
                 assert run.inputs[key] == expected_input(alone, node_id, found)
-    assert run.outcomes["end"].result["outputData"] == [what_it_comes_to(c) for c in case.items]
+    assert run.outcomes["end"].result["outputData"] == [expected_item_output(c) for c in case.items]
     assert run.begun == {}
 
 

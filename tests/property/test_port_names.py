@@ -1,4 +1,4 @@
-"""Names of ports: another spelling of a port gives the same run, and no other name is accepted."""
+"""Port names: aliases of a port result in the same run, and other names are rejected."""
 
 from typing import Any
 
@@ -70,7 +70,7 @@ def drawn(node_type: str, names: list[Any], key: str) -> dict[str, Any]:
 
 
 def run_of(node_type: str, names: list[Any], key: str) -> Any:
-    """What follows from the node, and the inputs of all nodes that start."""
+    """Return the step after the node, and the inputs of the nodes that start."""
     graph = read_and_validate(drawn(node_type, names, key), DEFAULT.rules).graph
     plan = PlannedRun(graph)
     outcomes = {"it": OUTCOMES.get(node_type, done({"x": 1}))}

@@ -1,4 +1,4 @@
-"""A document is refused exactly for what a naive look at it finds."""
+"""A document is rejected for exactly the problems that a naive check finds."""
 
 from itertools import pairwise
 from typing import Any
@@ -64,7 +64,7 @@ def expected_codes(nodes: Nodes, ways: Ways) -> set[str]:
 
 @thorough
 @given(few_nodes, few_ways)
-def test_a_document_is_refused_for_every_reason_there_is_and_for_no_other(
+def test_a_document_is_rejected_for_exactly_the_reasons_that_exist(
     nodes: Nodes, ways: Ways
 ) -> None:
     assert {problem.code for problem in problems(nodes, ways)} == expected_codes(nodes, ways)
@@ -72,7 +72,7 @@ def test_a_document_is_refused_for_every_reason_there_is_and_for_no_other(
 
 @thorough
 @given(few_nodes, few_ways)
-def test_a_problem_points_at_what_it_names(nodes: Nodes, ways: Ways) -> None:
+def test_a_problem_points_at_the_part_that_it_names(nodes: Nodes, ways: Ways) -> None:
     for problem in problems(nodes, ways):
         _, key, *rest = [*problem.pointer.split("/"), "", ""]
         if problem.connection_id is not None:

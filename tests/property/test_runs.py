@@ -1,4 +1,4 @@
-"""What holds for every run, whatever the workflow and in whatever order its nodes end."""
+"""Properties of runs, for every workflow and every order in which nodes end."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,7 +54,7 @@ def test_a_node_starts_once_all_connections_into_it_are_decided_and_one_is_live(
 
 @thorough
 @given(any_case, seeds)
-def test_a_node_is_skipped_only_when_all_is_dead_or_it_is_an_entry_that_nobody_fired(
+def test_a_node_is_skipped_only_without_live_connections_or_as_an_unfired_entry(
     case: Case, seed: int
 ) -> None:
     run = Driver(case, seed).drive()
@@ -90,7 +90,7 @@ def test_after_a_failure_that_stops_nothing_new_starts(case: Case, seed: int) ->
 
 @thorough
 @given(any_case, seeds)
-def test_a_node_gets_what_its_live_connections_bring(case: Case, seed: int) -> None:
+def test_a_node_gets_the_data_of_its_live_connections(case: Case, seed: int) -> None:
     run = Driver(case, seed).drive()
 
     for node_id, data in run.inputs.items():
@@ -156,7 +156,7 @@ def test_planning_step_by_step_is_planning_from_nothing(case: Case, seed: int) -
 
 @thorough
 @given(going_on, seeds, seeds, st.data())
-def test_a_run_that_goes_on_after_a_crash_ends_as_one_that_never_stopped(
+def test_a_run_that_continues_after_a_crash_ends_like_an_uninterrupted_one(
     case: Case, seed: int, seed_after: int, data: st.DataObject
 ) -> None:
     driver = Driver(case, seed)
@@ -173,7 +173,7 @@ def test_a_run_that_goes_on_after_a_crash_ends_as_one_that_never_stopped(
 
 @thorough
 @given(any_case, seeds)
-def test_progress_counts_what_the_run_can_reach_and_never_falls(case: Case, seed: int) -> None:
+def test_progress_counts_reachable_nodes_and_never_decreases(case: Case, seed: int) -> None:
     driver = Driver(case, seed)
     driver.begin()
     counted = reachable(case)

@@ -1,4 +1,4 @@
-"""A thousand hostile URLs: every closed range in every spelling; and public addresses beside."""
+"""A thousand hostile URLs: every blocked range in every notation, and public addresses."""
 
 import asyncio
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network

@@ -1,6 +1,6 @@
 """Plans for tests, drawn in one line, and how their nodes may end.
 
-Workflows are spelled ``"t:trigger a:http"`` and ``"t>a c>true>b a>j.A"``: the second connection
+Workflows are written as ``"t:trigger a:http"`` and ``"t>a c>true>b a>j.A"``: the second connection
 leaves ``c`` at ``true``, the third enters ``j`` at port ``A``.
 """
 

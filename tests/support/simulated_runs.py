@@ -43,7 +43,7 @@ class DrawnNode:
     ends: str
     """``completes``, ``fails``, ``true``, ``false`` or ``rows:<true records>:<false records>``."""
     shape: str
-    """What kind of output it has: ``object``, ``list`` or ``text``."""
+    """The type of its output: ``object``, ``list`` or ``text``."""
 
     @property
     def output(self) -> Any:
@@ -57,7 +57,7 @@ class DrawnNode:
         return [f"{self.id} {side} {i}" for i in range(int(trues if side == "true" else falses))]
 
     def outcome(self) -> Outcome:
-        """What the engine is told when the node's handler ends."""
+        """Return the outcome of the node."""
         if self.ends == "fails":
             return Outcome(NodeStatus.ERROR, error=f"{self.id} broke")
         result: dict[str, Any] = {"success": True, "outputData": self.output}
@@ -211,7 +211,7 @@ def is_dead(case: Case, way: Way, fate: str) -> bool:
 
 
 def fates(case: Case) -> dict[str, str]:
-    """How every node ends, were the failures that stop a run to kill only what follows them."""
+    """Return how every node would end if a failure only skipped the nodes after it."""
     part, fired = taking_part(case), fired_entries(case)
     found: dict[str, str] = {}
     while len(found) < len(part):
@@ -231,7 +231,7 @@ def fates(case: Case) -> dict[str, str]:
 
 
 def flowing(case: Case, way: Way, fate: str) -> Any:
-    """What a live connection brings."""
+    """Return the data that a live connection passes on."""
     source = case.nodes[way.source]
     if fate == "error":
         return {"error": {"nodeId": source.id, "message": f"{source.id} broke"}}
@@ -300,7 +300,7 @@ def expected_final_output(case: Case, found: Mapping[str, str]) -> Any:
 
 
 def reachable(case: Case) -> set[str]:
-    """What the run can reach, comments aside: what progress counts."""
+    """Return the nodes that count for the progress."""
     fired, seen = fired_entries(case), set[str]()
     while True:
         more = {
@@ -319,7 +319,7 @@ def reachable(case: Case) -> set[str]:
 
 @dataclass
 class Run:
-    """What happened in one driven run."""
+    """The history of one run."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     """In the order in which the nodes were decided."""
@@ -336,7 +336,7 @@ class Run:
 
 
 class Driver:
-    """Carries a case out in the order that ``rng`` picks, at most ``slots`` nodes at once."""
+    """Runs a case in the order that ``rng`` selects, at most ``slots`` nodes at the same time."""
 
     def __init__(self, case: Case, seed: int, *, plan: ScopePlan | None = None) -> None:
         self.case = case
@@ -348,19 +348,19 @@ class Driver:
         self.in_flight: list[str] = []
 
     def begin(self, outcomes: Mapping[str, Outcome] | None = None) -> None:
-        """Asks ``ready``, as a fresh run and a recovered one do."""
+        """Call ``ready``, like a new run and a recovered one."""
         self.run.outcomes.update(outcomes or {})
         self._take(self.plan.ready(self.run.outcomes))
 
     def drive(self, outcomes: Mapping[str, Outcome] | None = None) -> Run:
-        """From ``begin`` to the end."""
+        """Run from ``begin`` to the end."""
         self.begin(outcomes)
         while self.advance():
             pass
         return self.run
 
     def advance(self) -> bool:
-        """Starts some nodes, ends some; ``False`` when there is nothing left to do."""
+        """Start some nodes and end some; return ``False`` when the run is over."""
         while self.queued and len(self.in_flight) < self.slots and not self.run.stopped_by:
             node_id = self.queued.pop(self.rng.randrange(len(self.queued)))
             self.in_flight.append(node_id)
@@ -396,5 +396,5 @@ class Driver:
 
 
 def first(count: int, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
-    """The first ``count`` outcomes, as a journal holds them after a crash."""
+    """Return the first ``count`` outcomes, as a journal contains them after a crash."""
     return dict(list(outcomes.items())[:count])

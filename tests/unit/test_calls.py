@@ -1,4 +1,4 @@
-"""Calls: what a handler may ask for, and what comes of the node when its child has ended."""
+"""Subworkflow calls: valid calls, and the outcome of the node when its child has finished."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,7 +35,7 @@ def ended(end: ChildResult) -> Outcome:
     return ParkedNode(WAITS, Resumption(child=end)).outcome()
 
 
-def test_a_completed_child_s_output_is_the_node_s():
+def test_the_output_of_a_completed_child_is_the_output_of_the_node():
     outcome = ended(ChildResult("c", "Print", "completed", None, '{"pages": [1, 2]}'))
     assert outcome.status == NodeStatus.COMPLETED
     assert outcome.result == {
@@ -72,7 +72,7 @@ def test_an_error_does_not_grow_without_end_from_child_to_parent():
     assert len(error) < MAX_ERROR_CHARS + 100
 
 
-def test_what_a_child_said_reads_back_as_it_was_written():
+def test_the_result_of_a_child_survives_storage():
     said = Resumption(child=ChildResult("c", "Print", "failed", "out of paper", None))
     assert Resumption.from_json(said.as_json()) == said
 
@@ -104,16 +104,16 @@ def test_a_node_gives_its_child_up_only_where_that_has_not_ended():
         (None, None),
     ],
 )
-def test_a_call_that_cannot_be_made_is_no_parking(asked: JsonValue, reason: str | None):
+def test_an_invalid_call_does_not_park_the_node(asked: JsonValue, reason: str | None):
     assert park_error({"park": {"call": asked}}) == reason
 
 
-async def test_without_inputs_the_node_s_input_is_the_payload():
+async def test_without_inputs_the_input_of_the_node_is_the_payload():
     result = await call({"subworkflowId": " w "}, [1, 2])
     assert result["park"] == {"call": {"workflowId": "w", "payload": [1, 2]}}
 
 
-async def test_inputs_are_filled_from_the_node_s_input():
+async def test_inputs_are_filled_from_the_input_of_the_node():
     config = {"subworkflowId": "w", "subworkflowInputs": {"to": "{{ name }}", "all": "{{ input }}"}}
     result = await call(config, {"name": "Ada"})
     inputs = {"to": "Ada", "all": {"name": "Ada"}}

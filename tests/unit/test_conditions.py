@@ -41,7 +41,7 @@ def holds_for(value: Any, operator: str, against: Any = None) -> bool:
         ({"a": 1}, {"a": 2}, False),
     ],
 )
-def test_equals_compares_numbers_as_numbers_and_all_else_as_text(
+def test_equals_compares_numbers_as_numbers_and_other_values_as_strings(
     value: Any, against: Any, equal: bool
 ) -> None:
     assert holds_for(value, "equals", against) == equal
@@ -80,7 +80,7 @@ def test_ordering(operator: str, below: bool, same: bool, above: bool) -> None:
         ({"age": "x" * 99}, 10, f"field 'age' is '{'x' * 79}…, which is not a number"),
     ],
 )
-def test_ordering_what_is_no_number_is_an_error_that_names_field_and_value(
+def test_ordering_values_that_are_not_numbers_is_an_error_that_names_field_and_value(
     operator: str, record: Any, against: Any, reason: str
 ) -> None:
     with pytest.raises(NodeError) as error:
@@ -133,7 +133,9 @@ def test_ordering_what_is_no_number_is_an_error_that_names_field_and_value(
         ("isNumber", None, None, False),
     ],
 )
-def test_what_an_operator_says(operator: str, value: Any, against: Any, answer: bool) -> None:
+def test_an_operator_compares_a_field_with_a_value(
+    operator: str, value: Any, against: Any, answer: bool
+) -> None:
     assert holds_for(value, operator, against) == answer
     if operator in NEGATIONS:
         assert holds_for(value, NEGATIONS[operator], against) == (not answer)
@@ -184,7 +186,7 @@ def test_there_are_sixteen() -> None:
 
 
 @pytest.mark.parametrize("spelling", ["", "equal", "==", "GREATER_THAN", "_equals", "is__empty_x"])
-def test_an_unknown_operator_is_refused_naming_the_known_ones(spelling: str) -> None:
+def test_an_unknown_operator_is_rejected_with_the_accepted_ones(spelling: str) -> None:
     with pytest.raises(ValueError, match=r"known are: equals, notEquals, .*isNumber") as error:
         Operator.parse(spelling)
 
@@ -213,7 +215,7 @@ def test_and_and_or(tests: list[Comparison], every: bool, some: bool) -> None:
     assert holds_any(tests, {"a": 1}) == some
 
 
-def test_once_the_answer_is_known_nothing_more_is_tested() -> None:
+def test_comparisons_stop_when_the_result_is_known() -> None:
     assert not holds_all([NO, BROKEN], {"a": 1})
     assert holds_any([YES, BROKEN], {"a": 1})
     with pytest.raises(NodeError):

@@ -1,4 +1,4 @@
-"""The one list of credential headers: what it hides, what it leaves, and that all use it."""
+"""Credential headers: headers that are hidden, headers that are not, and the users of the list."""
 
 import pytest
 

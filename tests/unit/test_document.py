@@ -1,4 +1,4 @@
-"""The workflow document: two spellings are read into one form (contract, section 4)."""
+"""The workflow document: both formats are read into one form (contract, section 4)."""
 
 import json
 from typing import Any
@@ -65,7 +65,7 @@ def only_connection(key: str = "connections", **fields: Any) -> Connection:
     return connection
 
 
-def test_the_main_project_s_spelling_is_read() -> None:
+def test_the_format_of_the_main_project_is_read() -> None:
     document = parse_document(MAIN)
 
     assert document.nodes[1] == Node(
@@ -74,7 +74,7 @@ def test_the_main_project_s_spelling_is_read() -> None:
     assert document.connections[1] == Connection("k2", "c", "j", "true", "A", "/connections/1")
 
 
-def test_react_flow_s_spelling_means_the_same() -> None:
+def test_the_format_of_react_flow_means_the_same() -> None:
     assert meaning(parse_document(REACT_FLOW)) == meaning(parse_document(MAIN))
 
 
@@ -184,7 +184,7 @@ def test_a_node_without_a_label_is_called_by_its_id(fields: dict[str, Any], labe
     assert only_node(**fields).label == label
 
 
-def test_ids_may_be_any_text() -> None:
+def test_ids_may_be_any_string() -> None:
     name = "Prüfung ✓/~ 'x'"
 
     document = parse_document(
@@ -197,7 +197,7 @@ def test_ids_may_be_any_text() -> None:
     assert document.nodes[0].id == document.connections[0].source == name
 
 
-def test_a_whole_number_is_taken_for_its_text() -> None:
+def test_an_integer_id_is_read_as_a_string() -> None:
     document = parse_document(
         {
             "nodes": [{"id": 1, "type": "http"}, {"id": "2", "type": "http"}],

@@ -1,4 +1,4 @@
-"""How a run begins: which entry nodes fire, and who takes which input (contract, section 5)."""
+"""Start of a run: fired entry nodes and the inputs of nodes (contract, section 5)."""
 
 from typing import Any
 
@@ -87,7 +87,7 @@ def test_an_entry_node_that_is_fed_by_another_is_not_fired() -> None:
         ("t:trigger _webhookData:webhook", {"_webhookData": 1}, {"_webhookData": 1}),
     ],
 )
-def test_who_gets_which_payload(
+def test_payloads_are_assigned_to_entry_nodes(
     nodes: str, inputs: dict[str, Any], payloads: dict[str, Any]
 ) -> None:
     start = start_manually(graph(nodes), inputs)
@@ -96,7 +96,7 @@ def test_who_gets_which_payload(
     assert start.values == {}
 
 
-def test_a_manual_input_takes_its_value_wherever_it_stands() -> None:
+def test_a_manual_input_gets_its_value_at_any_position() -> None:
     start = start_manually(
         graph("t:trigger m:manualInput n:manualInput", "t>m"), {"m": 5, "n": None}
     )
@@ -104,7 +104,7 @@ def test_a_manual_input_takes_its_value_wherever_it_stands() -> None:
     assert start == RunStart(frozenset("t"), {}, {"m": 5, "n": None})
 
 
-def test_a_key_that_is_no_node_s_id_needs_a_trigger() -> None:
+def test_a_key_that_is_not_a_node_id_needs_a_trigger() -> None:
     assert untaken(MANUAL, {"x": 1}) == [
         (
             "/inputs/x",
@@ -138,7 +138,7 @@ def test_a_node_that_takes_no_input_cannot_be_named(nodes: str, ways: str, kind:
     ]
 
 
-def test_loose_keys_cannot_join_a_payload_that_is_no_object() -> None:
+def test_other_keys_cannot_be_added_to_a_payload_that_is_not_an_object() -> None:
     assert untaken(TRIGGER, {"t": [1], "x": 1}) == [
         (
             "/inputs/x",

@@ -100,7 +100,7 @@ def test_the_depth_counts_from_the_outside_also_inside_of_a_large_value(depth: i
 
 
 @pytest.mark.parametrize("flaw", [math.nan, math.inf, "\ud800", object(), {1, 2}, b"x"])
-def test_what_json_cannot_hold_is_found_inside_a_large_value(flaw: object):
+def test_a_value_that_json_cannot_represent_is_found_inside_a_large_value(flaw: object):
     with pytest.raises(ValueError):  # noqa: PT011 - the message is the caller's
         encode_within({"a": ["x"] * MANY, "b": [flaw]}, ENOUGH)
 

@@ -1,4 +1,4 @@
-"""Loops in a graph: what belongs to them, what is refused, what fails, and what a rerun keeps."""
+"""Loops: bodies, invalid loops, failures and reruns."""
 
 from typing import Any
 
@@ -98,13 +98,13 @@ EACH = node("each", FOR_EACH)
         ),
     ],
 )
-def test_what_cannot_be_a_loop_is_refused(
+def test_an_invalid_loop_is_rejected(
     nodes: list[dict[str, Any]], connections: list[dict[str, Any]], refused: list[str]
 ) -> None:
     assert refusal(nodes, connections) == refused
 
 
-def test_ids_may_end_in_brackets_where_there_are_no_loops() -> None:
+def test_ids_may_end_in_brackets_in_a_workflow_without_loops() -> None:
     document = parse_document({"nodes": [node("a[1]"), node("b[2]")], "connections": [
         way("a[1]", "b[2]"),
     ]})  # fmt: skip
@@ -125,7 +125,7 @@ def test_a_loop_begins_as_many_items_as_may_be_under_way() -> None:
     assert plan.node_input("a[1]", outcomes) == 1
 
 
-def test_a_failed_item_ends_the_loop_and_nothing_of_it_starts_any_more() -> None:
+def test_a_failed_item_ends_the_loop_and_no_further_item_starts() -> None:
     plan = PlannedRun(LOOP)
     outcomes: dict[str, Outcome] = {"t": done({})}
     loops = begun(3, concurrency=2)
@@ -142,7 +142,7 @@ def test_a_failed_item_ends_the_loop_and_nothing_of_it_starts_any_more() -> None
     assert plan.is_cancelled_scope("b[0]", outcomes)
 
 
-def test_where_the_others_go_on_a_failed_item_makes_room() -> None:
+def test_with_continue_a_failed_item_lets_the_next_one_start() -> None:
     plan = PlannedRun(LOOP)
     outcomes: dict[str, Outcome] = {"t": done({})}
     loops = begun(3, continues_on_error=True)
@@ -154,7 +154,7 @@ def test_where_the_others_go_on_a_failed_item_makes_room() -> None:
     assert plan.states.progress_of(NodeRunKey("each")) == (1, 3)
 
 
-def test_begun_anew_a_failed_item_that_came_out_of_order_takes_nobodys_place() -> None:
+def test_after_a_restart_an_item_that_failed_out_of_order_occupies_no_slot() -> None:
     outcomes: dict[str, Outcome] = {"t": done({}), "a[2]": failed()}
     step = PlannedRun(LOOP).ready(outcomes, begun(4, concurrency=2, continues_on_error=True))
     assert step.start == ("a[0]", "a[1]")
@@ -201,7 +201,7 @@ WHOLE = {"a[0]": done(1), "b[0]": done(1), "a": done(), "b": done(), "each": don
         (FIRST | WHOLE | {"end": done()}, "a", set(), {"t"}),
     ],
 )
-def test_a_rerun_keeps_what_the_items_of_a_failed_loop_have(
+def test_a_rerun_reuses_the_completed_runs_of_a_failed_loop(
     outcomes: dict[str, Outcome], from_node_id: str | None, changed: set[str], kept: set[str]
 ) -> None:
     reused = reused_runs(LOOP, by_key(outcomes), from_node_id, changed)

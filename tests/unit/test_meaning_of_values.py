@@ -1,4 +1,4 @@
-"""Values mean what they say: numbers, timestamps, names with spaces, Unicode, blank rows."""
+"""Values in configs and records: numbers, timestamps, names with spaces, Unicode, blank rows."""
 
 from typing import Any
 
@@ -98,7 +98,7 @@ def test_values_of_two_kinds_have_no_extreme(values: list[Any], message: str):
         ("2026-03-01", "isAfter", "2026-03-01T00:00Z", False),
     ],
 )
-async def test_a_comparison_is_one_of_values_not_of_texts(
+async def test_a_comparison_compares_values_not_strings(
     found: Any, operator: str, value: Any, expected: bool
 ):
     assert await compared(found, operator, value) is expected
@@ -171,7 +171,7 @@ async def test_a_name_keeps_its_spaces_in_every_other_node():
     assert render("{{ input['Price '] }}", SPACED[0]) == "5"
 
 
-def test_names_in_a_text_with_commas_have_no_spaces_around_them():
+def test_names_in_a_string_with_commas_are_stripped():
     config = {"columnsOutputA": " a , b\nc"}
     assert run("splitColumns", config, {"a": 1, "b": 2, "c": 3})["outputData"] == {
         "A": {"a": 1, "b": 2, "c": 3}
@@ -372,6 +372,6 @@ def test_the_filters_read_json_and_encode_for_urls(template: str, expected: Any)
         ("{{ gone | fromjson }}", "the input has no field 'gone'"),
     ],
 )
-def test_the_filters_reject_what_they_cannot_take(template: str, message: str):
+def test_the_filters_reject_values_that_they_do_not_support(template: str, message: str):
     with pytest.raises(NodeError, match=message):
         render(template, {"v": "{oops", "n": 5, "l": ["a"], "o": {"a": {"b": 1}}})

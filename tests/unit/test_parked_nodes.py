@@ -1,4 +1,4 @@
-"""When parked nodes go on."""
+"""Parked nodes and the time at which they continue."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +13,7 @@ def parked(**retries: ParkedRetry) -> ParkedNodes:
     return ParkedNodes(retries, lambda _: False)
 
 
-def test_a_retry_is_due_at_its_moment_or_when_it_is_resumed() -> None:
+def test_a_retry_is_due_at_its_time_or_when_it_is_resumed() -> None:
     nodes = parked(now=ParkedRetry(NOW), later=ParkedRetry(LATER), asked=ParkedRetry(LATER))
     assert nodes.due_retries(NOW) == ("now",)
     nodes.tell({"asked": Resumption()})
@@ -21,7 +21,7 @@ def test_a_retry_is_due_at_its_moment_or_when_it_is_resumed() -> None:
     assert nodes.take_due(LATER) == {}
 
 
-def test_a_retry_that_waits_for_other_nodes_to_end_wakes_nobody() -> None:
+def test_a_retry_in_the_queue_does_not_wake_the_executor() -> None:
     """Else the walk would look again and again, without a pause, until a node ends."""
     nodes = parked(now=ParkedRetry(NOW), later=ParkedRetry(LATER))
     assert nodes.next_due() == NOW

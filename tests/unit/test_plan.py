@@ -1,4 +1,4 @@
-"""How a run goes: what starts, what is skipped, what is live (contract, section 5)."""
+"""Plan: nodes that start and are skipped, and live connections (contract, section 5)."""
 
 from typing import Any
 
@@ -67,12 +67,12 @@ def test_the_lower_node_of_a_diamond_runs_once_though_both_sides_end_together() 
     assert plan(*DIAMOND).after(["a", "b"], {i: done() for i in "tab"}) == ScopeStep(("c",))
 
 
-def test_a_run_that_goes_on_after_a_crash_starts_what_was_in_flight_and_nothing_twice() -> None:
+def test_a_run_that_continues_after_a_crash_starts_only_the_nodes_in_flight() -> None:
     assert plan(*DIAMOND).ready({"t": done(), "a": done()}) == ScopeStep(("b",))
 
 
 @pytest.mark.parametrize("ended", [{}, {"t": done()}, {i: done() for i in "tab"}])
-def test_asking_again_gives_the_same_answer(ended: dict[str, Outcome]) -> None:
+def test_planning_twice_returns_the_same_step(ended: dict[str, Outcome]) -> None:
     run = plan(*DIAMOND)
 
     assert run.ready(ended) == run.ready(ended)
@@ -118,7 +118,7 @@ def test_which_connections_are_live(on_error: str, outcome: Outcome, live: str) 
     assert [way.target for way in ways if run.is_live(way, outcome)] == live.split()
 
 
-def test_an_approval_s_answer_picks_the_side() -> None:
+def test_the_decision_of_an_approval_selects_the_connections() -> None:
     run = plan("p:approval yes:http no:http", "p>true>yes p>false>no")
 
     assert run.after(["p"], {"p": WENT_FALSE}) == ScopeStep(("no",), ("yes",))
@@ -192,7 +192,7 @@ def test_a_node_with_a_label_is_named_by_it() -> None:
     assert describe_failure(document.nodes[0], "HTTP 404") == "Node 'Fetch' (a) failed: HTTP 404"
 
 
-def test_with_continue_the_children_get_the_error_and_the_run_goes_on() -> None:
+def test_with_continue_the_following_nodes_get_the_error() -> None:
     run = plan("a:http b:http", "a>b", a={"onError": "continue"})
     outcomes = {"a": failed("HTTP 500")}
 

@@ -1,4 +1,4 @@
-"""How a run goes: what flows, what it comes to, how far it is (contract, section 5)."""
+"""Plan: inputs of nodes, final output and progress (contract, section 5)."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def test_an_entry_node_gets_its_payload(payload: Any) -> None:
     assert ScopePlan(drawn, RunStart(frozenset("t"), {"t": payload})).node_input("t", {}) == payload
 
 
-def test_a_manual_input_s_value_stands_in_its_config() -> None:
+def test_the_value_of_a_manual_input_is_in_its_config() -> None:
     drawn = graph("m:manualInput", m={"inputVarName": "x", "inputVarValue": 1})
 
     given = ScopePlan(drawn, start_manually(drawn, {"m": 5}))
@@ -37,7 +37,7 @@ def test_a_manual_input_s_value_stands_in_its_config() -> None:
 
 
 @pytest.mark.parametrize("output", [{"x": 1}, [1, 2], "text", 5, False, None])
-def test_one_live_connection_brings_its_parent_s_output(output: Any) -> None:
+def test_one_live_connection_passes_on_the_output_of_its_source(output: Any) -> None:
     assert plan("a:http b:http", "a>b").node_input("b", {"a": done(output)}) == output
 
 
@@ -126,7 +126,7 @@ def test_a_join_gets_its_inputs_by_port(ways: str, brought: dict[str, Any]) -> N
     assert run.node_input("j", outcomes) == brought
 
 
-def test_react_flow_s_handles_are_a_join_s_ports() -> None:
+def test_the_handles_of_react_flow_are_the_ports_of_a_join() -> None:
     drawn = normalize(
         parse_document(
             {
@@ -146,7 +146,7 @@ def test_react_flow_s_handles_are_a_join_s_ports() -> None:
     assert run.node_input("j", {"a": done("a"), "b": done("b")}) == {"A": "b", "B": "a"}
 
 
-# --- what it comes to -------------------------------------------------------------------------
+# --- final output -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_react_flow_s_handles_are_a_join_s_ports() -> None:
         "none: the leaves",
         "none: lone nodes",
         "none reached: where the run ended",
-        "what was skipped is no leaf",
+        "a skipped node is not a leaf",
     ],
 )
 def test_the_final_output(nodes: str, ways: str, outcomes: dict[str, Outcome], output: Any) -> None:
@@ -233,14 +233,14 @@ def test_an_output_node_that_failed_was_not_reached() -> None:
         "both sides of a condition",
     ],
 )
-def test_progress_counts_what_the_run_can_reach(nodes: str, ways: str, counted: str) -> None:
+def test_progress_counts_reachable_nodes(nodes: str, ways: str, counted: str) -> None:
     run = plan(nodes, ways)
 
     assert run.counted == set(counted.split())
     assert progress_of(run, {}) == Progress(len(counted.split()), 0, 0, 0)
 
 
-def test_progress_tells_completed_failed_and_skipped_apart() -> None:
+def test_progress_counts_completed_failed_and_skipped_nodes() -> None:
     run = plan("t:trigger w:webhook c:condition a:http b:http note:comment", "t>c c>a c>b t>note")
     outcomes = {
         "t": done(),
@@ -268,7 +268,7 @@ def test_progress_tells_completed_failed_and_skipped_apart() -> None:
         (Progress(3, 1, 0, 0), True, 100),
     ],
 )
-def test_the_percentage_counts_what_is_done_and_is_100_only_when_finished(
+def test_the_percentage_counts_decided_nodes_and_is_100_only_when_finished(
     progress: Progress, finished: bool, percentage: int
 ) -> None:
     assert progress.percentage(finished=finished) == percentage

@@ -138,7 +138,7 @@ def test_an_unknown_port_is_rejected(node_type: str, key: str, name: Any, detail
 
 
 @pytest.mark.parametrize("name", [["true"], {"id": "true"}])
-def test_a_port_name_that_is_not_a_text_is_rejected(name: Any):
+def test_a_port_name_that_is_not_a_string_is_rejected(name: Any):
     with pytest.raises(InvalidDocumentError) as refused:
         read_and_validate(drawn("condition", "sourceHandle", name), ALL.rules)
     (problem,) = refused.value.problems
@@ -164,7 +164,7 @@ def route_graph(*flow: str) -> Graph:
     return read_and_validate(document(*nodes, node("r", "route"), flow=flow), ALL.rules).graph
 
 
-def test_several_inputs_of_a_type_of_one_s_own_arrive_by_port():
+def test_several_inputs_of_a_custom_type_arrive_by_port():
     graph = route_graph("a -> r:RIGHT", "b -> r", "c -> r:right")
     plan = ScopePlan(graph, start_manually(graph, None))
     outcomes = {"a": done([1]), "b": done({"x": 1}), "c": done(3)}
@@ -217,7 +217,7 @@ def test_a_connection_that_is_there_again_brings_nothing(flow: tuple[str, ...]):
 
 
 @pytest.mark.parametrize("ports", [("a", "A"), ("error",), (" ",), ("ok", Port("ok"))])
-def test_ports_that_connections_could_not_tell_apart_are_rejected(ports: tuple[Any, ...]):
+def test_ports_with_ambiguous_names_are_rejected(ports: tuple[Any, ...]):
     with pytest.raises(ValueError, match=r"port|output"):
         ports_of(*ports)
 
@@ -232,7 +232,7 @@ def test_an_alias_that_two_ports_have_names_neither():
         ports.output_named("same")
 
 
-def test_the_catalogue_lists_the_ports_of_types_of_one_s_own_too():
+def test_the_catalog_lists_the_ports_of_custom_types():
     (listed,) = (item for item in describe_node_types(ALL) if item.type == "route")
     assert (listed.inputs, listed.outputs) == (("left", "right"), ("paid", "open"))
     assert listed.ports.outputs[0] == Port("paid", "Paid", ("settled",))

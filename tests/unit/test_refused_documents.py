@@ -1,4 +1,4 @@
-"""The workflow document: what is refused, with every reason at once (contract, section 4)."""
+"""Invalid workflow documents are rejected with all reasons (contract, section 4)."""
 
 from typing import Any
 
@@ -34,9 +34,7 @@ def only_problem(data: Any) -> Problem:
         pytest.param("[" * 100_000, "nested deeper than 200 levels", id="far too deep"),
     ],
 )
-def test_what_is_no_json_is_refused_with_the_place_where_it_breaks(
-    text: str | bytes, reason: str
-) -> None:
+def test_invalid_json_is_rejected_with_the_position(text: str | bytes, reason: str) -> None:
     problem = only_problem(text)
 
     assert problem.code == "invalid_json"
@@ -61,7 +59,7 @@ def nested(levels: int) -> list[Any]:
     ],
     ids=["NaN", "deep", "very deep", "no JSON at all"],
 )
-def test_a_value_that_json_cannot_carry_is_refused_too(value: Any, reason: str) -> None:
+def test_a_value_that_json_cannot_represent_is_rejected(value: Any, reason: str) -> None:
     problem = only_problem(value)
 
     assert (problem.code, problem.pointer) == ("invalid_json", "")
@@ -176,7 +174,7 @@ def test_every_part_of_the_wrong_shape_is_named_at_once() -> None:
     ]
 
 
-def test_the_error_s_message_holds_every_reason() -> None:
+def test_the_error_message_contains_every_reason() -> None:
     with pytest.raises(InvalidDocumentError) as refused:
         parse_document({"nodes": [7, {"type": "http"}]})
 
@@ -195,10 +193,10 @@ def test_the_error_s_message_holds_every_reason() -> None:
         ),
     ],
 )
-def test_the_shape_of_a_problem_in_an_answer(problem: Problem, shape: dict[str, str]) -> None:
+def test_the_shape_of_a_problem_in_a_response(problem: Problem, shape: dict[str, str]) -> None:
     assert problem.as_json() == shape
 
 
 @pytest.mark.parametrize(("token", "escaped"), [("a/b", "a~1b"), ("a~b", "a~0b"), ("~1", "~01")])
-def test_a_pointer_s_tokens_are_escaped(token: str, escaped: str) -> None:
+def test_tokens_of_pointers_are_escaped(token: str, escaped: str) -> None:
     assert escape_pointer(token) == escaped

@@ -1,4 +1,4 @@
-"""Statuses and which may follow which (contract, section 2)."""
+"""Statuses and their transitions (contract, section 2)."""
 
 import pytest
 
@@ -47,7 +47,7 @@ def test_only_a_running_execution_completes() -> None:
     assert allowed_sources(ExecutionStatus.COMPLETED) == [ExecutionStatus.RUNNING]
 
 
-def test_the_database_s_words() -> None:
+def test_status_values_match_the_database() -> None:
     assert [str(status) for status in ExecutionStatus] == [
         "pending",
         "running",

@@ -1,4 +1,4 @@
-"""A document that cannot run is refused with every reason at once (contract, section 4)."""
+"""A document that cannot run is rejected with all reasons (contract, section 4)."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -54,7 +54,7 @@ def cycles(ways: str) -> list[Problem]:
     ],
     ids=["one node", "no entry node", "diamond", "twice the same way", "note", "note in the path"],
 )
-def test_what_can_run_becomes_a_graph(nodes: dict[str, str], ways: str) -> None:
+def test_a_valid_document_becomes_a_graph(nodes: dict[str, str], ways: str) -> None:
     graph = validate(parse_document(document(nodes, ways)), KNOWN, nothing_against)
 
     assert isinstance(graph, Graph)
@@ -79,7 +79,7 @@ def test_duplicate_ids() -> None:
     )
 
 
-def test_a_number_and_its_text_are_the_same_id() -> None:
+def test_a_number_and_its_string_are_the_same_id() -> None:
     data = {"nodes": [{"id": 1, "type": "http"}, {"id": "1", "type": "http"}]}
 
     assert [p.code for p in problems(data)] == ["duplicate_node_id"]
@@ -118,7 +118,7 @@ def test_a_cycle_names_its_nodes_in_running_order_and_the_connection_that_closes
     assert (cycle.pointer, cycle.node_id, cycle.connection_id) == ("/connections/3", "a", "c>a")
 
 
-def test_what_closes_a_cycle_is_judged_from_where_the_run_starts() -> None:
+def test_the_closing_connection_of_a_cycle_depends_on_the_entry_node() -> None:
     (cycle,) = cycles("b>a a>b t>a")
 
     assert cycle.detail.endswith("a → b → a")
@@ -156,7 +156,7 @@ def test_without_the_connections_named_no_cycle_is_left() -> None:
     validate(parse_document(document(nodes, left)), KNOWN, nothing_against)
 
 
-def test_a_diamond_is_no_cycle() -> None:
+def test_a_diamond_is_not_a_cycle() -> None:
     nodes = {"t": "trigger", **dict.fromkeys("abc", "http")}
 
     validate(parse_document(document(nodes, "t>a t>b a>c b>c t>c")), KNOWN, nothing_against)
@@ -197,7 +197,7 @@ def without_url(node: Node) -> Iterable[Problem]:
         yield Problem("invalid_config", f"node '{node.id}' lacks httpUrl", pointer, node.id)
 
 
-def test_what_a_type_holds_against_a_config_is_a_reason() -> None:
+def test_config_problems_of_a_type_are_reasons() -> None:
     nodes = [
         {"id": "a", "type": "http", "config": {}},
         {"id": "b", "type": "http", "config": {"httpUrl": "u"}},

@@ -1,4 +1,4 @@
-"""JSON values: paths into them, numbers among them, and what JSON can carry."""
+"""JSON values: paths, numbers, and values that JSON cannot represent."""
 
 import decimal
 import math
@@ -53,13 +53,13 @@ def test_a_dotted_path_reaches_inside(path: str, value: Any) -> None:
     "path",
     ["", "b", "A", "a.x", "a.b.2", "a.b.-1", "a.b.x", "a.b.0.c.d", "n.x", "a.b.1.", "list.²", ".a"],
 )
-def test_what_is_not_there_is_missing_which_is_not_null(path: str) -> None:
+def test_a_missing_field_is_not_null(path: str) -> None:
     assert lookup(RECORD, path) is MISSING
     assert repr(MISSING) == "MISSING"
 
 
 @pytest.mark.parametrize("value", [None, True, 5, 1.5, "text", [], {}])
-def test_nothing_is_inside_of_what_has_no_fields(value: Any) -> None:
+def test_values_without_fields_contain_nothing(value: Any) -> None:
     assert lookup(value, "a") is MISSING
     assert lookup(value, "0") is MISSING
 
@@ -94,7 +94,7 @@ def test_a_very_deep_path_does_not_exhaust_the_stack() -> None:
         (str(10**30), 10**30),
     ],
 )
-def test_a_number_or_a_text_that_is_one(value: Any, number: float) -> None:
+def test_numbers_and_numeric_strings_are_numbers(value: Any, number: float) -> None:
     assert as_number(value) == number
 
 
@@ -106,7 +106,7 @@ def test_a_number_or_a_text_that_is_one(value: Any, number: float) -> None:
         *(True, False, None, [], {}, [5], math.nan, math.inf, MISSING),
     ],
 )
-def test_what_is_no_number(value: Any) -> None:
+def test_other_values_are_not_numbers(value: Any) -> None:
     assert as_number(value) is None
 
 
@@ -127,7 +127,7 @@ def test_whole_numbers_stay_whole() -> None:
         ({"a": {"b": 1}}, '{"a":{"b":1}}'),
     ],
 )
-def test_a_value_in_a_text(value: Any, text: str) -> None:
+def test_a_value_in_a_string(value: Any, text: str) -> None:
     assert as_text(value) == text
 
 
@@ -180,7 +180,7 @@ CIRCLE.append(CIRCLE)
         (CIRCLE, "nested deeper than 200 levels"),
     ],
 )
-def test_what_json_cannot_carry_is_refused_with_the_reason_and_the_place(
+def test_a_value_that_json_cannot_represent_is_rejected_with_reason_and_path(
     value: Any, reason: str
 ) -> None:
     assert json_error(value) == reason
@@ -199,7 +199,7 @@ def test_what_json_cannot_carry_is_refused_with_the_reason_and_the_place(
         pytest.param("[" * 500, '"' + "[" * 500 + '"', id="brackets in a text"),
     ],
 )
-def test_what_json_can_carry_is_written_compactly(value: Any, text: str) -> None:
+def test_json_is_written_compactly(value: Any, text: str) -> None:
     assert json_error(value) is None
     assert dump_json(value) == text
 
@@ -212,7 +212,7 @@ def test_values_may_be_nested_to_the_limit_and_no_deeper() -> None:
         load_json(f"[{text}]")
 
 
-def test_a_value_that_only_looks_like_an_object_is_refused_by_name() -> None:
+def test_a_value_that_only_looks_like_an_object_is_rejected_by_type() -> None:
     with pytest.raises(ValueError, match="mappingproxy"):
         dump_json(MappingProxyType({}))
 
@@ -247,6 +247,6 @@ def test_json_is_read(text: str | bytes, value: Any) -> None:
         *(b"\xff", b'"\xed\xa0\x80"', b""),
     ],
 )
-def test_what_is_no_json_is_a_value_error(text: str | bytes) -> None:
+def test_invalid_json_is_a_value_error(text: str | bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         load_json(text)
