@@ -138,7 +138,7 @@ def test_a_value_in_a_string(value: Any, text: str) -> None:
         (True, "boolean"),
         (5, "number"),
         (1.5, "number"),
-        ("", "text"),
+        ("", "string"),
         ({}, "object"),
         ([], "list"),
         ((), "list"),
