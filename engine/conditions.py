@@ -66,32 +66,32 @@ class Comparison:
     value: JsonValue = None
 
 
-def holds_all(tests: Sequence[Comparison], record: JsonValue) -> bool:
+def holds_all(comparisons: Sequence[Comparison], record: JsonValue) -> bool:
     """Return whether all comparisons hold; stop at the first that does not."""
-    return all(holds(test, record) for test in tests)
+    return all(holds(comparison, record) for comparison in comparisons)
 
 
-def holds_any(tests: Sequence[Comparison], record: JsonValue) -> bool:
+def holds_any(comparisons: Sequence[Comparison], record: JsonValue) -> bool:
     """Return whether any comparison holds; stop at the first that does."""
-    return any(holds(test, record) for test in tests)
+    return any(holds(comparison, record) for comparison in comparisons)
 
 
-def holds(test: Comparison, record: JsonValue) -> bool:
+def holds(comparison: Comparison, record: JsonValue) -> bool:
     """Return whether a comparison holds. A missing field is empty and not equal to any value.
 
     Raises:
         NodeError: If values that are not numbers are ordered; the error names field and value.
     """
-    return holds_for(test, lookup(record, test.field))
+    return holds_for(comparison, lookup(record, comparison.field))
 
 
-def holds_for(test: Comparison, found: JsonValue | Missing) -> bool:
+def holds_for(comparison: Comparison, found: JsonValue | Missing) -> bool:
     """Return whether a comparison holds for the value of its field.
 
     Raises:
         NodeError: See ``holds``.
     """
-    return _COMPARISONS[test.operator](test, found)
+    return _COMPARISONS[comparison.operator](comparison, found)
 
 
 def _text(value: JsonValue | Missing) -> str:
@@ -107,8 +107,8 @@ def _folded(value: JsonValue | Missing) -> str:
     return nfc(_text(value).casefold())
 
 
-def _equals(test: Comparison, found: JsonValue | Missing) -> bool:
-    return not isinstance(found, Missing) and _same(found, test.value, _text)
+def _equals(comparison: Comparison, found: JsonValue | Missing) -> bool:
+    return not isinstance(found, Missing) and _same(found, comparison.value, _text)
 
 
 def _same(left: JsonValue, right: JsonValue, as_comparable: Callable[[JsonValue], str]) -> bool:
@@ -139,22 +139,23 @@ def _structure(value: JsonValue) -> JsonValue:
 def _ordered(
     compare: Callable[[float, float], bool],
 ) -> Callable[[Comparison, JsonValue | Missing], bool]:
-    def run(test: Comparison, found: JsonValue | Missing) -> bool:
-        left, right = as_number(found), as_number(test.value)
+    def run(comparison: Comparison, found: JsonValue | Missing) -> bool:
+        left, right = as_number(found), as_number(comparison.value)
         if isinstance(found, Missing):
             raise NodeError(
-                f"{test.operator}: the input has no field '{test.field}'", retryable=False
+                f"{comparison.operator}: the input has no field '{comparison.field}'",
+                retryable=False,
             )
         if left is None:
             raise NodeError(
-                f"{test.operator}: field '{test.field}' is {describe_value(found)}, "
+                f"{comparison.operator}: field '{comparison.field}' is {describe_value(found)}, "
                 f"which is not a number{_hint(found)}",
                 retryable=False,
             )
         if right is None:
             raise NodeError(
-                f"{test.operator}: field '{test.field}' is compared with "
-                f"{describe_value(test.value)}, which is not a number",
+                f"{comparison.operator}: field '{comparison.field}' is compared with "
+                f"{describe_value(comparison.value)}, which is not a number",
                 retryable=False,
             )
         return compare(left, right)
@@ -169,17 +170,21 @@ def _hint(found: JsonValue) -> str:
 def _chronological(
     compare: Callable[[PointInTime, PointInTime], bool],
 ) -> Callable[[Comparison, JsonValue | Missing], bool]:
-    def run(test: Comparison, found: JsonValue | Missing) -> bool:
+    def run(comparison: Comparison, found: JsonValue | Missing) -> bool:
         if isinstance(found, Missing):
             raise NodeError(
-                f"{test.operator}: the input has no field '{test.field}'", retryable=False
+                f"{comparison.operator}: the input has no field '{comparison.field}'",
+                retryable=False,
             )
-        left, right = point_in_time(found), point_in_time(test.value)
-        for value, point, verb in ((found, left, "is"), (test.value, right, "is compared with")):
+        left, right = point_in_time(found), point_in_time(comparison.value)
+        for value, point, verb in (
+            (found, left, "is"),
+            (comparison.value, right, "is compared with"),
+        ):
             if point is None:
                 raise NodeError(
-                    f"{test.operator}: field '{test.field}' {verb} {describe_value(value)}, "
-                    "which is not a date or timestamp in ISO 8601",
+                    f"{comparison.operator}: field '{comparison.field}' {verb} "
+                    f"{describe_value(value)}, which is not a date or timestamp in ISO 8601",
                     retryable=False,
                 )
         return left is not None and right is not None and compare(left, right)
@@ -187,40 +192,40 @@ def _chronological(
     return run
 
 
-def _contains(test: Comparison, found: JsonValue | Missing) -> bool:
+def _contains(comparison: Comparison, found: JsonValue | Missing) -> bool:
     if is_list(found):
-        return any(_same(item, test.value, _folded) for item in found)
+        return any(_same(item, comparison.value, _folded) for item in found)
     if isinstance(found, Missing) or found is None:
         return False
-    return _folded(test.value) in _folded(found)
+    return _folded(comparison.value) in _folded(found)
 
 
-def _starts_with(test: Comparison, found: JsonValue | Missing) -> bool:
-    return found is not MISSING and _folded(found).startswith(_folded(test.value))
+def _starts_with(comparison: Comparison, found: JsonValue | Missing) -> bool:
+    return found is not MISSING and _folded(found).startswith(_folded(comparison.value))
 
 
-def _ends_with(test: Comparison, found: JsonValue | Missing) -> bool:
-    return found is not MISSING and _folded(found).endswith(_folded(test.value))
+def _ends_with(comparison: Comparison, found: JsonValue | Missing) -> bool:
+    return found is not MISSING and _folded(found).endswith(_folded(comparison.value))
 
 
-def _is_empty(_test: Comparison, found: JsonValue | Missing) -> bool:
+def _is_empty(_comparison: Comparison, found: JsonValue | Missing) -> bool:
     if found is None or isinstance(found, Missing):
         return True
     return (isinstance(found, str) or _is_structure(found)) and len(found) == 0
 
 
-def _is_text(_test: Comparison, found: JsonValue | Missing) -> bool:
+def _is_text(_comparison: Comparison, found: JsonValue | Missing) -> bool:
     return isinstance(found, str) and as_number(found) is None
 
 
-def _is_number(_test: Comparison, found: JsonValue | Missing) -> bool:
+def _is_number(_comparison: Comparison, found: JsonValue | Missing) -> bool:
     return as_number(found) is not None
 
 
 def _negated(
     run: Callable[[Comparison, JsonValue | Missing], bool],
 ) -> Callable[[Comparison, JsonValue | Missing], bool]:
-    return lambda test, found: not run(test, found)
+    return lambda comparison, found: not run(comparison, found)
 
 
 _COMPARISONS: dict[Operator, Callable[[Comparison, JsonValue | Missing], bool]] = {

@@ -12,7 +12,7 @@ OUTPUT = "output"
 def final_output(graph: Graph, outcomes: ScopeOutcomes) -> JsonValue:
     """Return the data of the output node that completed, or of several by node id.
 
-    If there is none, return the outputs of the leaves by node id.
+    If no output node completed, return the outputs of the leaves by node id.
     """
     completed = _output_nodes(graph, outcomes)
     if len(completed) == 1:

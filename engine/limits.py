@@ -16,7 +16,7 @@ class DocumentLimits:
     """Maximum number of connections (MAX_WORKFLOW_CONNECTIONS)."""
 
     def check(self, document: JsonValue) -> None:
-        """Check the number of parts of a document, which takes no time whatever its size.
+        """Check the number of parts of a document in constant time.
 
         Raises:
             InvalidDocumentError: If the document has too many nodes or connections; the error
