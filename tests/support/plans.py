@@ -94,6 +94,9 @@ class PlannedRun:
     def node_input(self, key: str, outcomes: Mapping[str, Outcome]) -> Any:
         return self.plan.node_input(NodeRunKey.parse(key), by_key(outcomes), self.states)
 
+    def final_output(self, outcomes: Mapping[str, Outcome]) -> Any:
+        return self.plan.final_output(by_key(outcomes))
+
     def failure(self, outcomes: Mapping[str, Outcome]) -> str | None:
         return self.plan.failure(by_key(outcomes))
 

@@ -68,7 +68,7 @@ def test_a_value_that_json_cannot_represent_is_rejected(value: Any, reason: str)
 
 @pytest.mark.parametrize(
     ("data", "kind"),
-    [(None, "null"), ([], "list"), (5, "number"), (True, "boolean"), ('"text"', "text")],
+    [(None, "null"), ([], "list"), (5, "number"), (True, "boolean"), ('"text"', "string")],
 )
 def test_a_document_is_an_object(data: Any, kind: str) -> None:
     problem = only_problem(data)
