@@ -20,13 +20,13 @@ from tests.support.service import RunningService, wait_until
 
 def every_route() -> list[tuple[str, str]]:
     app = create_app(Settings(_env_file=None))  # pyright: ignore[reportCallIssue]
-    found = [
+    routes = [
         (method, str(route.path))
         for route in iter_route_contexts(app.routes)
         for method in sorted(route.methods or ())
     ]
-    assert len(found) > 20
-    return found
+    assert len(routes) > 20
+    return routes
 
 
 ROUTES = every_route()
@@ -56,11 +56,11 @@ def ask(service: RunningService, route: tuple[str, str], headers: dict[str, str]
     url = re.sub(r"{[^}]+}", "nothing-there", path)
     body = b"{}" if method in ("POST", "PUT", "PATCH") else None
     sent = {**headers, "Content-Type": "application/json"}
-    with service.http.stream(method, url, headers=sent, content=body) as answer:
-        if answer.headers.get("content-type", "").startswith("text/event-stream"):
-            return answer
-        answer.read()
-        return answer
+    with service.http.stream(method, url, headers=sent, content=body) as response:
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            return response
+        response.read()
+        return response
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=" ".join)
@@ -76,14 +76,14 @@ def test_every_route_except_health_and_webhooks_requires_a_key(
     ]
     nothing = [{}, {"Authorization": f"Basic {key_of('admin')}"}]
     for headers in (*nothing, *wrong):
-        answer = ask(guarded, route, headers)
+        response = ask(guarded, route, headers)
         if is_public(*route):
-            assert answer.status_code not in (401, 403)
+            assert response.status_code not in (401, 403)
         elif route[0] == "HEAD":
-            assert answer.status_code == 401
+            assert response.status_code == 401
         else:
-            assert "key" in problem_of(answer, 401)["detail"]
-            challenge = answer.headers["www-authenticate"]
+            assert "key" in problem_of(response, 401)["detail"]
+            challenge = response.headers["www-authenticate"]
             assert challenge.startswith("Bearer")
             assert ("invalid_token" in challenge) == (headers in wrong)
 
@@ -93,14 +93,14 @@ def test_every_route_except_health_and_webhooks_requires_a_key(
 def test_every_route_requires_its_role(guarded: RunningService, route: tuple[str, str], name: str):
     role = Role[KEYS[name][0].upper()]
     for headers in (as_(name), {"X-API-Key": key_of(name)}):
-        answer = ask(guarded, route, headers)
-        assert answer.status_code not in (401, 500)
+        response = ask(guarded, route, headers)
+        assert response.status_code not in (401, 500)
         if role < needed(*route) and not is_public(*route):
-            detail = problem_of(answer, 403)["detail"]
+            detail = problem_of(response, 403)["detail"]
             assert f"requires the role '{needed(*route).name.lower()}'" in detail
             assert name in detail
         else:
-            assert answer.status_code != 403
+            assert response.status_code != 403
 
 
 def test_the_roles_of_the_routes_are_correct():
@@ -121,9 +121,9 @@ def test_the_roles_of_the_routes_are_correct():
 
 
 def test_the_permission_tables_name_existing_routes():
-    there = {f"{method} {path}" for method, path in ROUTES}
-    assert set(ROUTE_ROLES) <= there
-    assert set(TOKEN_ROUTES) <= there
+    existing = {f"{method} {path}" for method, path in ROUTES}
+    assert set(ROUTE_ROLES) <= existing
+    assert set(TOKEN_ROUTES) <= existing
 
 
 def test_an_unknown_path_is_a_401_without_a_key_and_a_404_with_one(guarded: RunningService):
@@ -135,16 +135,16 @@ def test_an_unknown_path_is_a_401_without_a_key_and_a_404_with_one(guarded: Runn
 
 
 def test_a_request_without_a_key_is_rejected_before_its_body_is_read(guarded: RunningService):
-    answer = guarded.http.post("/api/workflows/execute", content=b"{no json")
-    problem_of(answer, 401)
-    answer = guarded.http.post("/api/workflows", content=b"{no json", headers=as_("run"))
-    problem_of(answer, 403)
+    response = guarded.http.post("/api/workflows/execute", content=b"{no json")
+    problem_of(response, 401)
+    response = guarded.http.post("/api/workflows", content=b"{no json", headers=as_("run"))
+    problem_of(response, 403)
 
 
 def test_a_key_in_the_query_is_ignored(guarded: RunningService):
     for path in ("/api/executions", "/api/executions/x/stream"):
-        answer = guarded.http.get(path, params={"token": key_of("admin")})
-        assert answer.status_code == 401
+        response = guarded.http.get(path, params={"token": key_of("admin")})
+        assert response.status_code == 401
 
 
 def test_keys_of_a_file_are_accepted(tmp_path: Path):
@@ -155,32 +155,32 @@ def test_keys_of_a_file_are_accepted(tmp_path: Path):
         service.save(line(3))
         body = {"workflowId": "w"}
         for name, status in (("read", 403), ("run", 200), ("admin", 401)):
-            answer = service.http.post("/api/workflows/execute", json=body, headers=as_(name))
-            assert answer.status_code == status
+            response = service.http.post("/api/workflows/execute", json=body, headers=as_(name))
+            assert response.status_code == status
 
 
 def test_the_openapi_document_describes_credentials_if_keys_are_set(
     guarded: RunningService, service: RunningService
 ):
-    told = guarded.http.get("/openapi.json", headers=as_("read")).json()
+    document = guarded.http.get("/openapi.json", headers=as_("read")).json()
     assert {"HTTPBearer", "APIKeyHeader", "ExecutionToken"} == set(
-        told["components"]["securitySchemes"]
+        document["components"]["securitySchemes"]
     )
-    read = told["paths"]["/api/executions/{execution_id}"]["get"]
+    read = document["paths"]["/api/executions/{execution_id}"]["get"]
     assert read["security"] == [{"HTTPBearer": []}, {"APIKeyHeader": []}]
     assert {"401", "403", "413"} <= set(read["responses"])
-    assert "security" not in told["paths"]["/"]["get"]
+    assert "security" not in document["paths"]["/"]["get"]
     assert "securitySchemes" not in service.http.get("/openapi.json").json()["components"]
 
 
 def test_without_keys_every_credential_is_accepted(service: RunningService):
     service.save(line(3))
     for headers in ({}, {"Authorization": "Bearer nonsense"}, {"X-API-Key": "x"}):
-        answer = service.http.post(
+        response = service.http.post(
             "/api/workflows/execute", json={"workflowId": "w"}, headers=headers
         )
-        assert answer.status_code == 200
-    path = f"/api/executions/{answer.json()['executionId']}"
+        assert response.status_code == 200
+    path = f"/api/executions/{response.json()['executionId']}"
     assert service.http.get(path, params={"token": "x"}).status_code == 200
     assert service.http.post(f"{path}/token").status_code == 200
     with socket_of(service) as socket:
@@ -193,20 +193,20 @@ def test_neither_keys_nor_tokens_are_logged(
 ):
     guarded.save(line(3))
     with caller(guarded, "run") as client:
-        answer = client.post("/api/workflows/execute", json={"workflowId": "w"})
-    execution_id = answer.json()["executionId"]
+        response = client.post("/api/workflows/execute", json={"workflowId": "w"})
+    execution_id = response.json()["executionId"]
     token = token_for(guarded, execution_id)
-    for shown in (token, token + "x"):
+    for credential in (token, token + "x"):
         path = f"/api/executions/{execution_id}/stream"
-        with guarded.http.stream("GET", path, params={"token": shown}) as answer:
-            answer.read()
-    told = ""
+        with guarded.http.stream("GET", path, params={"token": credential}) as response:
+            response.read()
+    output = ""
 
-    def is_told() -> bool:
-        nonlocal told
-        told += "".join(capfd.readouterr())
-        return "execution_finished" in told  # logged after the end of the stream
+    def is_logged() -> bool:
+        nonlocal output
+        output += "".join(capfd.readouterr())
+        return "execution_finished" in output  # logged after the end of the stream
 
-    wait_until(is_told)
-    assert token not in told
-    assert key_of("run") not in told
+    wait_until(is_logged)
+    assert token not in output
+    assert key_of("run") not in output

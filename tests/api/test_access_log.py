@@ -42,11 +42,11 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 def lines_of(events: list[Any], path: str, count: int = 1) -> list[Any]:
     """Return the events of a path, as soon as ``count`` of them are logged."""
 
-    def found() -> list[Any]:
-        mine = [event for event in events if event.get("path") == path]
-        return mine if len(mine) >= count else []
+    def logged() -> list[Any]:
+        matching = [event for event in events if event.get("path") == path]
+        return matching if len(matching) >= count else []
 
-    return wait_until(found)
+    return wait_until(logged)
 
 
 def test_every_rejected_request_is_logged(guarded: RunningService, logged: list[Any]):
@@ -64,8 +64,8 @@ def test_every_rejected_request_is_logged(guarded: RunningService, logged: list[
             "/api/nodes/execute", json={}, headers=admin
         ),
     }
-    for (method, path, status), answer in rejected.items():
-        assert answer.status_code == status, path
+    for (method, path, status), response in rejected.items():
+        assert response.status_code == status, path
         (line_,) = lines_of(logged, path)
         assert line_["event"] == "request_rejected"
         assert (line_["method"], line_["status"]) == (method, status)
@@ -129,7 +129,7 @@ def test_tokens_of_webhooks_and_of_queries_are_not_logged(
 
 
 @pytest.mark.parametrize(
-    ("path", "shown"),
+    ("path", "expected"),
     [
         ("/api/executions/a b", "/api/executions/a%20b"),
         ("/a\nlevel=error forged", "/a%0Alevel=error%20forged"),
@@ -141,8 +141,8 @@ def test_tokens_of_webhooks_and_of_queries_are_not_logged(
         ("/x/api/webhook/w/token", "/x/api/webhook/w/token"),
     ],
 )
-def test_a_logged_path_has_one_line(path: str, shown: str):
-    assert logged_path(path) == shown
+def test_a_logged_path_has_one_line(path: str, expected: str):
+    assert logged_path(path) == expected
 
 
 def test_a_long_path_is_truncated():
@@ -154,17 +154,17 @@ def test_a_long_path_is_truncated():
 
 @pytest.mark.parametrize("path", ["/health", "/healthz"])
 def test_health_checks_require_no_key(guarded: RunningService, path: str):
-    answer = guarded.http.get(path)
-    assert answer.status_code == 200
-    assert answer.json()["status"] == "running"
+    response = guarded.http.get(path)
+    assert response.status_code == 200
+    assert response.json()["status"] == "running"
     head = guarded.http.head(path)
     assert (head.status_code, head.content) == (200, b"")
     problem_of(guarded.http.post(path), 405)
 
 
 def test_a_browser_that_requests_an_icon_gets_no_error(guarded: RunningService):
-    answer = guarded.http.get("/favicon.ico")
-    assert (answer.status_code, answer.content) == (204, b"")
+    response = guarded.http.get("/favicon.ico")
+    assert (response.status_code, response.content) == (204, b"")
 
 
 @pytest.mark.parametrize("path", ["/nothing-there", "/api", "/api/v1/executions", "/swagger"])
@@ -174,4 +174,4 @@ def test_the_404_of_an_unknown_path_names_the_documentation(service: RunningServ
 
 def test_the_404_of_an_unknown_id_names_the_id(service: RunningService):
     detail = problem_of(service.http.get("/api/executions/none"), 404)["detail"]
-    assert detail == "Execution 'none' not found"
+    assert detail == "Execution 'none' not logged"

@@ -49,8 +49,8 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
 def test_a_foreign_host_is_rejected_while_no_keys_are_set(
     shared_service: RunningService, path: str
 ):
-    answer = shared_service.http.get(path, headers={"Host": "evil.example"})
-    detail = problem_of(answer, 421)["detail"]
+    response = shared_service.http.get(path, headers={"Host": "evil.example"})
+    detail = problem_of(response, 421)["detail"]
     assert "'evil.example'" in detail
     assert "ALLOWED_HOSTS" in detail
     assert "API_KEYS" in detail
@@ -95,8 +95,8 @@ def test_with_keys_every_host_is_accepted(keyed: RunningService):
 def test_missing_repeated_and_absolute_hosts_are_checked(
     shared_service: RunningService, request_line_and_host: bytes, status: bytes
 ):
-    answer = raw(shared_service, request_line_and_host + b"Connection: close\r\n\r\n")
-    assert answer.split(b" ")[1] == status
+    response = raw(shared_service, request_line_and_host + b"Connection: close\r\n\r\n")
+    assert response.split(b" ")[1] == status
 
 
 def test_a_websocket_of_a_foreign_host_is_rejected(shared_service: RunningService):
@@ -125,8 +125,8 @@ def test_a_page_of_a_foreign_origin_changes_nothing(
             sent = {"Origin": origin, **headers}
             if content_type:
                 sent["Content-Type"] = content_type
-            answer = service.http.request(method, path, headers=sent, content=b"{}")
-            detail = problem_of(answer, 403)["detail"]
+            response = service.http.request(method, path, headers=sent, content=b"{}")
+            detail = problem_of(response, 403)["detail"]
             assert "CORS_ORIGINS" in detail
             assert f"'{origin}'" in detail
         assert row_counts(service) == before
@@ -136,8 +136,8 @@ def test_a_rerun_without_a_body_and_a_form_post_of_a_foreign_page_change_nothing
     service: RunningService,
 ):
     done = service.run(line(3))["executionId"]
-    answer = service.http.post(f"/api/executions/{done}/rerun", headers={"Origin": EVIL})
-    problem_of(answer, 403)
+    response = service.http.post(f"/api/executions/{done}/rerun", headers={"Origin": EVIL})
+    problem_of(response, 403)
     form = service.http.post(
         "/api/workflows/execute", data={"workflowId": "w"}, headers={"Origin": EVIL}
     )
@@ -163,8 +163,8 @@ def test_a_page_of_this_machine_and_a_program_without_an_origin_may_change_thing
 ):
     service.save(line(3))
     sent = {} if origin is None else {"Origin": service.url if origin == "own" else origin}
-    answer = service.http.post("/api/workflows/execute", json={"workflowId": "w"}, headers=sent)
-    assert answer.status_code == 200
+    response = service.http.post("/api/workflows/execute", json={"workflowId": "w"}, headers=sent)
+    assert response.status_code == 200
 
 
 def test_the_own_origin_is_that_of_the_host(listed: RunningService):
@@ -175,12 +175,12 @@ def test_the_own_origin_is_that_of_the_host(listed: RunningService):
         ("https://shop.example", "localhost:8000", 403),
         ("https://evil.example", "shop.example", 403),
     ):
-        answer = listed.http.post(
+        response = listed.http.post(
             "/api/workflows/execute",
             json={"workflowId": "w"},
             headers={"Origin": origin, "Host": host},
         )
-        assert answer.status_code == status, (origin, host)
+        assert response.status_code == status, (origin, host)
 
 
 @pytest.mark.parametrize("origin", [EVIL, "null"])
@@ -200,10 +200,10 @@ def test_a_websocket_of_a_foreign_page_is_rejected(shared_service: RunningServic
 def test_webhooks_are_called_from_every_page_and_under_every_name(service: RunningService):
     service.save(HOOK, "hooked")
     sent = {"Origin": EVIL, "Host": "hooks.example"}
-    answer = service.http.post("/api/webhook/hooked", json={"id": 7}, headers=sent)
-    assert answer.status_code == 200
-    assert answer.headers["access-control-allow-origin"] == "*"
-    assert "access-control-allow-credentials" not in answer.headers
+    response = service.http.post("/api/webhook/hooked", json={"id": 7}, headers=sent)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-credentials" not in response.headers
     asked = {**sent, "Access-Control-Request-Method": "POST"}
     assert service.http.options("/api/webhook/hooked", headers=asked).status_code == 200
 
@@ -214,9 +214,9 @@ def test_a_path_that_only_looks_like_a_webhook_is_not_exempt(
 ):
     port = shared_service.url.rpartition(":")[2].encode()
     request = f"POST {path} HTTP/1.1\r\nHost: evil.example:".encode() + port
-    answer = raw(shared_service, request + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    response = raw(shared_service, request + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     # The router matches the first path as a webhook, whose workflow does not exist.
-    assert answer.split(b" ")[1] == (b"404" if ".." in path else b"421")
+    assert response.split(b" ")[1] == (b"404" if ".." in path else b"421")
 
 
 # Responses that a page can read
@@ -235,24 +235,24 @@ def preflight(service: RunningService, origin: str) -> httpx.Response:
 def test_pages_of_this_machine_are_allowed_without_credentials(
     shared_service: RunningService, origin: str
 ):
-    for answer in (
+    for response in (
         preflight(shared_service, origin),
         shared_service.http.get("/api/executions", headers={"Origin": origin}),
     ):
-        assert answer.status_code == 200
-        assert answer.headers["access-control-allow-origin"] == origin
-        assert "access-control-allow-credentials" not in answer.headers
-        assert "Origin" in answer.headers["vary"]
+        assert response.status_code == 200
+        assert response.headers["access-control-allow-origin"] == origin
+        assert "access-control-allow-credentials" not in response.headers
+        assert "Origin" in response.headers["vary"]
 
 
 def test_listed_pages_may_send_credentials(listed: RunningService):
-    for answer in (
+    for response in (
         preflight(listed, LISTED),
         listed.http.get("/api/executions", headers={"Origin": LISTED}),
         listed.http.get("/api/executions/none", headers={"Origin": LISTED}),
     ):
-        assert answer.headers["access-control-allow-origin"] == LISTED
-        assert answer.headers["access-control-allow-credentials"] == "true"
+        assert response.headers["access-control-allow-origin"] == LISTED
+        assert response.headers["access-control-allow-credentials"] == "true"
     local = listed.http.get("/", headers={"Origin": LOCAL})
     assert "access-control-allow-credentials" not in local.headers
 
@@ -261,12 +261,12 @@ def test_any_page_is_allowed_if_the_setting_says_so_and_never_with_credentials(t
     with RunningService(tmp_path, cors_origins=f"*, {LISTED}") as service:
         service.save(line(3))
         for origin in (EVIL, LISTED, "null"):
-            answer = service.http.post(
+            response = service.http.post(
                 "/api/workflows/execute", json={"workflowId": "w"}, headers={"Origin": origin}
             )
-            assert answer.status_code == 200
-            assert answer.headers["access-control-allow-origin"] == "*"
-            assert "access-control-allow-credentials" not in answer.headers
+            assert response.status_code == 200
+            assert response.headers["access-control-allow-origin"] == "*"
+            assert "access-control-allow-credentials" not in response.headers
         assert service.http.get("/", headers={"Host": "evil.example"}).status_code == 421
 
 
@@ -275,9 +275,9 @@ def test_a_foreign_page_reads_nothing_and_its_preflight_names_the_setting(
 ):
     refused = preflight(shared_service, EVIL)
     assert "CORS_ORIGINS" in problem_of(refused, 403)["detail"]
-    for answer in (refused, shared_service.http.get("/", headers={"Origin": EVIL})):
-        assert "access-control-allow-origin" not in answer.headers
-        assert "Origin" in answer.headers["vary"]
+    for response in (refused, shared_service.http.get("/", headers={"Origin": EVIL})):
+        assert "access-control-allow-origin" not in response.headers
+        assert "Origin" in response.headers["vary"]
 
 
 def test_every_error_reaches_the_page_that_caused_it(
@@ -292,7 +292,7 @@ def test_every_error_reaches_the_page_that_caused_it(
         page = {"Origin": LISTED}
         admin, reader = {**page, **as_("admin")}, {**page, **as_("read")}
         http = service.http
-        answers = {
+        responses = {
             500: http.get("/api/executions", headers=admin),
             401: http.get("/api/executions", headers=page),
             403: http.post("/api/workflows/execute", json={}, headers=reader),
@@ -301,23 +301,23 @@ def test_every_error_reaches_the_page_that_caused_it(
             413: http.post("/api/workflows", content=b"x" * 4_096, headers=admin),
             422: http.post("/api/workflows", json={}, headers=admin),
         }
-        for status, answer in answers.items():
-            problem_of(answer, status)
-            assert answer.headers["access-control-allow-origin"] == LISTED, status
+        for status, response in responses.items():
+            problem_of(response, status)
+            assert response.headers["access-control-allow-origin"] == LISTED, status
         slow = f"POST /api/webhook/w HTTP/1.1\r\nHost: x\r\nOrigin: {LISTED}\r\n"
-        answer = raw(service, slow.encode() + b"Content-Length: 9\r\n\r\n{")
-        assert answer.startswith(b"HTTP/1.1 408 ")
-        assert f"access-control-allow-origin: {LISTED}".encode() in answer.lower()
+        response = raw(service, slow.encode() + b"Content-Length: 9\r\n\r\n{")
+        assert response.startswith(b"HTTP/1.1 408 ")
+        assert f"access-control-allow-origin: {LISTED}".encode() in response.lower()
 
 
 def test_a_rejected_host_reaches_the_page_that_used_it(shared_service: RunningService):
     sent = {"Origin": LOCAL, "Host": "evil.example"}
-    for answer in (
+    for response in (
         shared_service.http.get("/", headers=sent),
         shared_service.http.options("/", headers={**sent, "Access-Control-Request-Method": "PUT"}),
     ):
-        problem_of(answer, 421)
-        assert answer.headers["access-control-allow-origin"] == LOCAL
+        problem_of(response, 421)
+        assert response.headers["access-control-allow-origin"] == LOCAL
 
 
 @pytest.mark.parametrize("name", ["cors_origins", "allowed_hosts"])

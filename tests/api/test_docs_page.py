@@ -35,8 +35,8 @@ def test_redoc_is_not_served(
 def test_only_the_files_of_the_docs_page_are_served(
     shared_service: RunningService, path: str
 ) -> None:
-    answer = shared_service.http.get(path)
-    assert answer.status_code == 404
+    response = shared_service.http.get(path)
+    assert response.status_code == 404
 
 
 def test_the_docs_page_requires_a_key_if_keys_are_set(tmp_path: Path) -> None:

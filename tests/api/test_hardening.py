@@ -27,12 +27,12 @@ def raw(service: RunningService, request: bytes) -> bytes:
     port = int(service.url.rpartition(":")[2])
     with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as client:
         client.sendall(request)
-        answer = b""
-        while b"\r\n\r\n" not in answer:
+        response = b""
+        while b"\r\n\r\n" not in response:
             got = client.recv(65_536)
-            assert got, answer
-            answer += got
-        return answer
+            assert got, response
+            response += got
+        return response
 
 
 HEAD = b"POST /api/workflows HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -42,24 +42,26 @@ def test_a_body_may_have_exactly_the_maximum_size(small: RunningService):
     body = json.dumps({"name": "n", "data": {"nodes": [node("a")]}}).encode()
     json_sent = {"Content-Type": "application/json"}
     before = row_counts(small)
-    answer = small.http.post("/api/workflows", content=body.ljust(MAX_BYTES + 1), headers=json_sent)
+    response = small.http.post(
+        "/api/workflows", content=body.ljust(MAX_BYTES + 1), headers=json_sent
+    )
     detail = f"The body is larger than MAX_REQUEST_BODY_BYTES={MAX_BYTES}"
-    assert problem_of(answer, 413)["detail"] == detail
+    assert problem_of(response, 413)["detail"] == detail
     assert row_counts(small) == before
-    answer = small.http.post("/api/workflows", content=body.ljust(MAX_BYTES), headers=json_sent)
-    assert answer.status_code == 201
+    response = small.http.post("/api/workflows", content=body.ljust(MAX_BYTES), headers=json_sent)
+    assert response.status_code == 201
 
 
 def test_a_large_content_length_is_rejected_before_the_body(small: RunningService):
-    answer = raw(small, HEAD + b"Content-Length: 99999999999\r\n\r\n{")
-    assert answer.startswith(b"HTTP/1.1 413 ")
-    assert b"application/problem+json" in answer
+    response = raw(small, HEAD + b"Content-Length: 99999999999\r\n\r\n{")
+    assert response.startswith(b"HTTP/1.1 413 ")
+    assert b"application/problem+json" in response
 
 
 def test_a_large_body_without_content_length_is_rejected_while_it_arrives(small: RunningService):
     chunk = b"400\r\n" + b" " * 0x400 + b"\r\n"
-    answer = raw(small, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 3)
-    assert answer.startswith(b"HTTP/1.1 413 ")
+    response = raw(small, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 3)
+    assert response.startswith(b"HTTP/1.1 413 ")
     # Two parts are within the limit, so that the service waits for the rest.
     whole = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk + b"2\r\n{}\r\n0\r\n\r\n"
     assert raw(small, whole).startswith(b"HTTP/1.1 422 ")
@@ -76,10 +78,10 @@ def test_the_default_maximum_is_ten_mebibytes(service: RunningService):
 def test_nesting_is_limited(small: RunningService):
     deep = b"[" * 201 + b"]" * 201
     body = b'{"name": "n", "data": {"nodes": ' + deep + b"}}"
-    answer = small.http.post(
+    response = small.http.post(
         "/api/workflows", content=body, headers={"Content-Type": "application/json"}
     )
-    problem_of(answer, 422)
+    problem_of(response, 422)
 
 
 # Headers
@@ -107,10 +109,10 @@ def test_every_response_has_the_security_headers(shared_service: RunningService)
         ("/api/workflows/w", 200, "no-cache"),
         (f"/api/executions/{execution_id}/stream", 200, "no-cache"),
     ):
-        answer = service.http.get(path)
-        assert answer.status_code == status
-        assert {name: answer.headers.get(name) for name in SAFE} == SAFE, path
-        assert answer.headers["cache-control"] == cached, path
+        response = service.http.get(path)
+        assert response.status_code == status
+        assert {name: response.headers.get(name) for name in SAFE} == SAFE, path
+        assert response.headers["cache-control"] == cached, path
 
 
 def test_an_internal_error_has_the_security_headers(
@@ -120,9 +122,9 @@ def test_an_internal_error_has_the_security_headers(
         raise RuntimeError("on purpose")
 
     monkeypatch.setattr("database.queries.listings.Listings.executions", fail)
-    answer = service.http.get("/api/executions")
-    problem_of(answer, 500)
-    assert {name: answer.headers.get(name) for name in SAFE} == SAFE
+    response = service.http.get("/api/executions")
+    problem_of(response, 500)
+    assert {name: response.headers.get(name) for name in SAFE} == SAFE
 
 
 # Pages of other origins
@@ -145,19 +147,19 @@ def test_a_preflight_requires_no_key_but_its_request_does(
     page = "https://editor.example"
     allowed = "*" if origins == "*" else page
     with RunningService(directory, api_keys=ENTRIES, cors_origins=origins) as service:
-        told = preflight(service, page)
-        assert told["access-control-allow-origin"] == allowed
-        assert "authorization" in told["access-control-allow-headers"]
+        headers = preflight(service, page)
+        assert headers["access-control-allow-origin"] == allowed
+        assert "authorization" in headers["access-control-allow-headers"]
         credentials = None if origins == "*" else "true"
-        assert told.get("access-control-allow-credentials") == credentials
+        assert headers.get("access-control-allow-credentials") == credentials
         for headers, status in (({}, 401), ({"X-API-Key": key_of("read")}, 200)):
-            answer = service.http.get("/api/executions", headers={"Origin": page, **headers})
-            assert answer.status_code == status
+            response = service.http.get("/api/executions", headers={"Origin": page, **headers})
+            assert response.status_code == status
             # The page needs these headers to read the error.
-            assert answer.headers["access-control-allow-origin"] == allowed
-            assert answer.headers.get("access-control-allow-credentials") == credentials
+            assert response.headers["access-control-allow-origin"] == allowed
+            assert response.headers.get("access-control-allow-credentials") == credentials
         if origins != "*":
             assert "access-control-allow-origin" not in preflight(service, "https://evil.example")
             sent = {"Origin": "https://evil.example", **as_("read")}
-            answer = service.http.get("/api/executions", headers=sent)
-            assert "access-control-allow-origin" not in answer.headers
+            response = service.http.get("/api/executions", headers=sent)
+            assert "access-control-allow-origin" not in response.headers

@@ -27,16 +27,16 @@ def test_an_unsupported_method_is_rejected_with_the_supported_ones(
     shared_service: RunningService, method: str, path: str, allowed: str
 ):
     body = {"name": "w", "data": {}} if method == "PUT" else None
-    answer = shared_service.http.request(method, path, json=body)
-    problem_of(answer, 405)
-    assert answer.headers["allow"] == allowed
+    response = shared_service.http.request(method, path, json=body)
+    problem_of(response, 405)
+    assert response.headers["allow"] == allowed
 
 
 @pytest.mark.parametrize("path", ["/api/workflows/execute", "/api/workflows/w/executions"])
 def test_a_key_of_an_organization_receives_the_405_too(tmp_path: Path, path: str):
     with RunningService(tmp_path, api_keys=ENTRIES) as service:
-        answer = service.http.put(path, json={"name": "w", "data": {}}, headers=as_("a-admin"))
-        problem_of(answer, 405)
+        response = service.http.put(path, json={"name": "w", "data": {}}, headers=as_("a-admin"))
+        problem_of(response, 405)
 
 
 @pytest.mark.parametrize("approved", [0, 1, "yes", "false", None])
@@ -44,6 +44,6 @@ def test_an_approval_accepts_only_booleans(shared_service: RunningService, appro
     execution_id = shared_service.start(document(node("ask", "approval")))
     wait_until(lambda: shared_service.poll(execution_id)["status"] == "waiting")
     path = f"/api/executions/{execution_id}/nodes/ask/resume"
-    answer = shared_service.http.post(path, json={"approved": approved})
-    assert "approved" in problem_of(answer, 422)["detail"]
+    response = shared_service.http.post(path, json={"approved": approved})
+    assert "approved" in problem_of(response, 422)["detail"]
     assert shared_service.poll(execution_id)["status"] == "waiting"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.test_start import SCRIPT, Started, environment, refusal
+from tests.api.test_start import SCRIPT, Started, environment, failed_start
 from tests.support.access import ENTRIES, key_of
 
 
@@ -27,29 +27,29 @@ def test_one_line_warns_if_no_keys_are_set(
     process = Started(tmp_path)
     try:
         process.port()
-        told = [json.loads(line) for line in process.lines if '"authentication_disabled"' in line]
+        warned = [json.loads(line) for line in process.lines if '"authentication_disabled"' in line]
     finally:
         process.close()
-    assert len(told) == warnings
-    for line in told:
+    assert len(warned) == warnings
+    for line in warned:
         assert line["level"] == "warning"
         assert "API_KEYS" in line["hint"]
     assert not any(key_of("read") in line for line in process.lines)
 
 
 def test_an_invalid_key_stops_the_start_in_one_line_without_the_key(tmp_path: Path):
-    code, line = refusal(tmp_path, API_KEYS=f"page:read:*:{key_of('read')}")
+    code, line = failed_start(tmp_path, API_KEYS=f"page:read:*:{key_of('read')}")
     assert code == 2
     assert line.startswith("Wrong setting: API_KEYS: the last part of 'page' should be ")
     assert key_of("read") not in line
-    code, line = refusal(tmp_path, API_KEYS_FILE=tmp_path / "nothing")
+    code, line = failed_start(tmp_path, API_KEYS_FILE=tmp_path / "nothing")
     assert (code, line.startswith("Wrong setting: API_KEYS_FILE: ")) == (2, True)
     assert not (tmp_path / "database.sqlite").exists()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_code_nodes_without_keys_on_a_public_address_stop_the_start(tmp_path: Path, host: str):
-    code, line = refusal(tmp_path, API_HOST=host, ENABLE_CODE_NODE="true")
+    code, line = failed_start(tmp_path, API_HOST=host, ENABLE_CODE_NODE="true")
     assert code == 2
     for way_out in ("API_KEYS", "API_HOST=127.0.0.1", "ALLOW_CODE_NODE_WITHOUT_KEYS=true"):
         assert way_out in line
@@ -80,18 +80,18 @@ def test_files_that_others_can_change_stop_the_start_in_one_line(tmp_path: Path)
     for setting, text in (("API_KEYS_FILE", ENTRIES), ("SECRETS_FILE", "SHOP_KEY=long-enough")):
         (tmp_path / "file").write_text(text, encoding="utf-8")
         (tmp_path / "file").chmod(0o666)
-        code, line = refusal(tmp_path, **{setting: tmp_path / "file"})
+        code, line = failed_start(tmp_path, **{setting: tmp_path / "file"})
         assert code == 2
         assert line.startswith(f"Wrong setting: {setting}: other users can write ")
 
 
 def test_a_command_creates_a_key(tmp_path: Path):
     command = [sys.executable, SCRIPT, "--new-key", "page", "read", "*"]
-    made = subprocess.run(
+    completed = subprocess.run(
         command, capture_output=True, text=True, timeout=25, cwd=tmp_path, check=True
     )
-    assert made.stderr == ""
-    first, second = made.stdout.splitlines()
+    assert completed.stderr == ""
+    first, second = completed.stdout.splitlines()
     assert first.rpartition(" ")[2].startswith("wos_")
     assert second.rpartition(" ")[2].startswith("page:read:*:")
     assert list(tmp_path.iterdir()) == []

@@ -39,23 +39,27 @@ def events_of(stream: str) -> list[dict[str, str]]:
 def test_every_operation_describes_itself_and_its_errors(
     document: dict[str, Any], operation: Operation
 ):
-    told = operation.told
-    assert told["summary"]
-    assert told["description"]
-    assert len(told["tags"]) == 1
-    assert set(told["tags"]) <= {tag["name"] for tag in document["tags"]}
-    failures = {status: said for status, said in told["responses"].items() if int(status) >= 400}
+    definition = operation.definition
+    assert definition["summary"]
+    assert definition["description"]
+    assert len(definition["tags"]) == 1
+    assert set(definition["tags"]) <= {tag["name"] for tag in document["tags"]}
+    failures = {
+        status: response
+        for status, response in definition["responses"].items()
+        if int(status) >= 400
+    }
     assert failures
-    for status, answer in failures.items():
+    for status, response in failures.items():
         if operation.method == "HEAD":
-            assert "content" not in answer
+            assert "content" not in response
             continue
-        assert set(answer["content"]) == {PROBLEM}
-        assert answer["content"][PROBLEM]["schema"] == {
+        assert set(response["content"]) == {PROBLEM}
+        assert response["content"][PROBLEM]["schema"] == {
             "$ref": "#/components/schemas/ProblemDetails"
         }
-        (example,) = examples_of(answer["content"][PROBLEM])
-        check(example, answer["content"][PROBLEM]["schema"], document)
+        (example,) = examples_of(response["content"][PROBLEM])
+        check(example, response["content"][PROBLEM]["schema"], document)
         assert example["status"] == int(status)
 
 
@@ -72,7 +76,7 @@ def test_every_parameter_is_described_and_only_required_ones_have_an_example(
     document: dict[str, Any], operation: Operation
 ):
     """Swagger UI sends all examples, so that optional parameters must have none."""
-    for parameter in operation.told.get("parameters", ()):
+    for parameter in operation.definition.get("parameters", ()):
         assert parameter["description"]
         examples = examples_of(parameter)
         assert bool(examples) == parameter.get("required", False), parameter["name"]
@@ -83,7 +87,7 @@ def test_every_parameter_is_described_and_only_required_ones_have_an_example(
 
 @EVERY_OPERATION
 def test_every_request_body_has_valid_examples(document: dict[str, Any], operation: Operation):
-    for content in operation.told.get("requestBody", {}).get("content", {}).values():
+    for content in operation.definition.get("requestBody", {}).get("content", {}).values():
         examples = examples_of(content)
         assert examples
         for example in examples:
@@ -94,15 +98,15 @@ def test_every_request_body_has_valid_examples(document: dict[str, Any], operati
 def test_every_successful_response_has_a_valid_example(
     document: dict[str, Any], operation: Operation
 ):
-    for status, answer in operation.told["responses"].items():
-        for header in answer.get("headers", {}).values():
+    for status, response in operation.definition["responses"].items():
+        for header in response.get("headers", {}).values():
             for example in examples_of(header):
                 check(example, header["schema"], document)
         if status in ("204", "304"):
-            assert "content" not in answer
+            assert "content" not in response
         elif int(status) < 400 and operation.method != "HEAD":
-            assert answer["content"]
-            for content in answer["content"].values():
+            assert response["content"]
+            for content in response["content"].values():
                 examples = examples_of(content)
                 assert examples, status
                 for example in examples:
@@ -146,8 +150,10 @@ def test_fields_with_known_values_are_enums(
 ):
     """A union of an enum and a string could not be narrowed by generated TypeScript."""
     schemas = document["components"]["schemas"]
-    found = schemas[schema]["properties"][field]
-    branches = [one for one in found.get("anyOf", [found]) if one != {"type": "null"}]
+    field_schema = schemas[schema]["properties"][field]
+    branches = [
+        branch for branch in field_schema.get("anyOf", [field_schema]) if branch != {"type": "null"}
+    ]
     (branch,) = branches
     enum = schemas[branch["$ref"].rsplit("/", 1)[1]]
     assert sorted(enum["enum"]) == sorted(values)
@@ -164,11 +170,11 @@ def test_every_reference_resolves_to_a_schema(document: dict[str, Any]):
 
 def test_operations_require_a_key_only_if_keys_are_set():
     public = {"getServiceStatus", *(op.name for op in operations_of(KEYED) if "webhook" in op.path)}
-    assert {op.name for op in operations_of(KEYED) if "security" not in op.told} == public
-    assert not any("security" in operation.told for operation in operations_of(OPEN))
+    assert {op.name for op in operations_of(KEYED) if "security" not in op.definition} == public
+    assert not any("security" in operation.definition for operation in operations_of(OPEN))
     for operation in operations_of(KEYED):
         if operation.name not in public:
-            assert {"401", "403"} <= set(operation.told["responses"])
+            assert {"401", "403"} <= set(operation.definition["responses"])
 
 
 def test_the_examples_use_a_workflow_of_a_new_database():
@@ -176,7 +182,7 @@ def test_the_examples_use_a_workflow_of_a_new_database():
     (workflow,) = {
         parameter["example"]
         for operation in operations_of(OPEN)
-        for parameter in operation.told.get("parameters", ())
+        for parameter in operation.definition.get("parameters", ())
         if parameter["name"] == "workflow_id"
     }
     assert workflow == "example-hello-world"

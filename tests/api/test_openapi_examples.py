@@ -33,7 +33,7 @@ SILENT = document(
 HELLO = json.loads((EXAMPLES / "hello-world.json").read_text(encoding="utf-8"))
 
 
-class Shown:
+class ExampleService:
     """A service with the resources of the examples, and their ids."""
 
     def __init__(self, service: RunningService) -> None:
@@ -84,7 +84,7 @@ class Shown:
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExampleService]:
     """A new service with the example workflows."""
     directory = tmp_path_factory.mktemp("service")
     settings: dict[str, Any] = {
@@ -92,21 +92,23 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         "max_concurrent_executions": 100,  # those of ``SILENT`` never end
     }
     with fresh_gates(), RunningService(directory, PROBE_TYPES, **settings) as service:
-        yield Shown(service)
+        yield ExampleService(service)
 
 
 @pytest.mark.parametrize(("operation", "media_type", "body"), BODIES)
 def test_each_example_request_is_accepted(
-    shown: Shown, operation: Operation, media_type: str, body: Any
+    examples: ExampleService, operation: Operation, media_type: str, body: Any
 ):
-    path = shown.path_of(operation)
-    answer = shown.ask(operation, path, body, media_type)
-    (success,) = [int(status) for status in operation.told["responses"] if status in ("200", "201")]
-    assert answer.status_code == success, answer.text
-    told = answer.json()
+    path = examples.path_of(operation)
+    response = examples.ask(operation, path, body, media_type)
+    (success,) = [
+        int(status) for status in operation.definition["responses"] if status in ("200", "201")
+    ]
+    assert response.status_code == success, response.text
+    result = response.json()
     if operation.name == "executeNode":
-        assert told["output"]["outputData"] == {"name": "Ada", "greeting": "Hello, Ada!"}
+        assert result["output"]["outputData"] == {"name": "Ada", "greeting": "Hello, Ada!"}
     if operation.name == "executeWorkflow":
-        execution = shown.service.ended(told["executionId"])
+        execution = examples.service.ended(result["executionId"])
         assert execution["status"] == "completed"
         assert "Hello, Ada!" in str(execution["finalOutput"])

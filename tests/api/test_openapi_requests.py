@@ -65,9 +65,9 @@ def test_no_check_is_excluded_without_a_reason():
 def test_the_stream_of_an_ended_execution_matches_the_document(known: Known):
     operation = schema[STREAM]["GET"]
     case = operation.Case(path_parameters={"execution_id": known.ended})
-    answer = case.call_and_validate(known.service.url, timeout=10)
-    assert answer.headers["content-type"] == ["text/event-stream; charset=utf-8"]
-    events = answer.text.split("\n\n")
+    response = case.call_and_validate(known.service.url, timeout=10)
+    assert response.headers["content-type"] == ["text/event-stream; charset=utf-8"]
+    events = response.text.split("\n\n")
     assert "event: execution_complete" in events[-2]
     last = events[-2].split("id: ")[1].split("\n")[0]
     case = operation.Case(
@@ -97,5 +97,5 @@ def test_the_error_of_an_invalid_stream_matches_the_document(
 
 @pytest.mark.parametrize("path", ["/api/executions/nope/stream", "/api/events"])
 def test_a_stream_is_only_read(known: Known, path: str):
-    answer = known.service.http.post(path)
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+    response = known.service.http.post(path)
+    assert (response.status_code, response.headers["allow"]) == (405, "GET")

@@ -27,29 +27,29 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
         yield service
 
 
-def drip(service: RunningService, begun: bytes, byte: bytes, last: bytes | None = None) -> bytes:
-    """Send ``begun``, and then ``byte`` repeatedly until the service closes the connection.
+def drip(service: RunningService, start: bytes, byte: bytes, last: bytes | None = None) -> bytes:
+    """Send ``start``, and then ``byte`` repeatedly until the service closes the connection.
 
     Returns the whole response, or its part up to ``last``.
     """
     port = int(service.url.rpartition(":")[2])
     with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as client:
-        client.sendall(begun)
+        client.sendall(start)
         client.settimeout(BETWEEN_SECONDS)
-        answer = b""
+        response = b""
         for _ in range(200):
             try:
                 while piece := client.recv(65_536):
-                    answer += piece
-                    if last is not None and answer.endswith(last):
-                        return answer
+                    response += piece
+                    if last is not None and response.endswith(last):
+                        return response
             except TimeoutError:
                 client.sendall(byte)  # the connection is still open
             except ConnectionError:
-                return answer
+                return response
             else:
-                return answer
-    raise AssertionError(f"the connection is still open after {answer!r}")
+                return response
+    raise AssertionError(f"the connection is still open after {response!r}")
 
 
 def head(path: str, *lines: str, method: str = "POST") -> bytes:
@@ -68,9 +68,9 @@ PATHS = ("/api/webhook/w", "/api/workflows", "/api/workflows/execute", "/api/nod
 @pytest.mark.parametrize("path", PATHS)
 def test_a_body_that_arrives_too_slowly_is_a_408(hasty: RunningService, path: str, framing: str):
     before = row_counts(hasty)
-    answer = drip(hasty, head(path, framing), DRIPS[framing])
-    told, _, body = answer.partition(b"\r\n\r\n")
-    status, *lines = told.decode().lower().split("\r\n")
+    response = drip(hasty, head(path, framing), DRIPS[framing])
+    header_lines, _, body = response.partition(b"\r\n\r\n")
+    status, *lines = header_lines.decode().lower().split("\r\n")
     assert status == "http/1.1 408 request timeout"
     assert {"content-type: application/problem+json", "connection: close"} <= set(lines)
     assert json.loads(body) == {
@@ -88,16 +88,16 @@ def test_a_body_that_arrives_in_pieces_but_in_time_is_accepted(hasty: RunningSer
             yield bytes([byte])
 
     sent = {"Content-Type": "application/json"}
-    answer = hasty.http.post("/api/workflows", content=pieces(), headers=sent)
-    assert answer.status_code == 201, answer.text
+    response = hasty.http.post("/api/workflows", content=pieces(), headers=sent)
+    assert response.status_code == 201, response.text
 
 
 def hold(service: RunningService, gates: Gates, name: str) -> str:
     """Return the path of an execution whose node waits at the gate of this name."""
     service.save(document(node(name, "gate")), name)
-    answer = service.submit(name)
+    response = service.submit(name)
     gates.wait_for(name)
-    return answer.headers["location"]
+    return response.headers["location"]
 
 
 def test_a_long_response_has_no_timeout(hasty: RunningService, gates: Gates):
@@ -114,7 +114,7 @@ def test_a_long_response_has_no_timeout(hasty: RunningService, gates: Gates):
 def test_the_stream_of_an_endless_request_is_ended(hasty: RunningService, gates: Gates):
     path = hold(hasty, gates, "streamed")
     with records_of("uvicorn.error") as logged:
-        answer = drip(hasty, head(f"{path}/stream", SIZED, method="GET"), b" ", LAST_CHUNK)
-    assert b"execution_progress" in answer
-    assert b"execution_complete" not in answer
+        response = drip(hasty, head(f"{path}/stream", SIZED, method="GET"), b" ", LAST_CHUNK)
+    assert b"execution_progress" in response
+    assert b"execution_complete" not in response
     assert [record.getMessage() for record in logged if record.levelno >= logging.ERROR] == []

@@ -36,7 +36,7 @@ def environment(directory: Path, **settings: object) -> dict[str, str]:
     return {**others, **{name: str(value) for name, value in own.items()}}
 
 
-def refusal(directory: Path, **settings: object) -> tuple[int, str]:
+def failed_start(directory: Path, **settings: object) -> tuple[int, str]:
     """Return the exit code and the line of a failed start."""
     ended = subprocess.run(
         [sys.executable, SCRIPT],
@@ -53,7 +53,7 @@ def refusal(directory: Path, **settings: object) -> tuple[int, str]:
 
 
 def test_an_invalid_setting_ends_the_start(tmp_path: Path) -> None:
-    code, line = refusal(tmp_path, API_PORT="abc", LOG_LEVEL="loud")
+    code, line = failed_start(tmp_path, API_PORT="abc", LOG_LEVEL="loud")
     assert code == 2
     assert re.fullmatch(r"Wrong setting: API_PORT='abc': .+; LOG_LEVEL='loud': .+", line)
 
@@ -61,7 +61,7 @@ def test_an_invalid_setting_ends_the_start(tmp_path: Path) -> None:
 def test_a_port_in_use_ends_the_start(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        code, line = refusal(tmp_path, API_PORT=port)
+        code, line = failed_start(tmp_path, API_PORT=port)
     assert code == 1
     assert line.startswith(f"Cannot listen on API_HOST=127.0.0.1 API_PORT={port}: ")
     assert "in use" in line
@@ -70,7 +70,7 @@ def test_a_port_in_use_ends_the_start(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
 def test_a_foreign_address_ends_the_start(tmp_path: Path, host: str) -> None:
-    code, line = refusal(tmp_path, API_HOST=host)
+    code, line = failed_start(tmp_path, API_HOST=host)
     assert code == 1
     assert line.startswith(f"Cannot listen on API_HOST={host} API_PORT=0: ")
 
@@ -78,7 +78,7 @@ def test_a_foreign_address_ends_the_start(tmp_path: Path, host: str) -> None:
 def test_an_invalid_database_file_ends_the_start(tmp_path: Path) -> None:
     path = tmp_path / "letter.txt"
     path.write_text("Dear Sir or Madam, " * 100, encoding="utf-8")
-    code, line = refusal(tmp_path, DATABASE_PATH=path)
+    code, line = failed_start(tmp_path, DATABASE_PATH=path)
     assert code == 1
     assert line.startswith(f"Cannot start with the database ({path}): ")
     assert "file is not a database" in line
@@ -87,7 +87,7 @@ def test_an_invalid_database_file_ends_the_start(tmp_path: Path) -> None:
 
 def test_a_missing_directory_ends_the_start(tmp_path: Path) -> None:
     path = tmp_path / "nowhere" / "db.sqlite"
-    code, line = refusal(tmp_path, DATABASE_PATH=path)
+    code, line = failed_start(tmp_path, DATABASE_PATH=path)
     assert code == 1
     assert str(path) in line
     assert "unable to open" in line
@@ -95,7 +95,7 @@ def test_a_missing_directory_ends_the_start(tmp_path: Path) -> None:
 
 def test_a_failing_plugin_ends_the_start(tmp_path: Path) -> None:
     (tmp_path / "my_nodes.py").write_text("import no_such_library\n", encoding="utf-8")
-    code, line = refusal(tmp_path, NODE_TYPE_MODULES="my_nodes")
+    code, line = failed_start(tmp_path, NODE_TYPE_MODULES="my_nodes")
     assert code == 1
     assert line == (
         "Cannot load node types: NODE_TYPE_MODULES=my_nodes: "
@@ -107,13 +107,13 @@ def test_a_failing_plugin_ends_the_start(tmp_path: Path) -> None:
 def test_a_read_only_disk_ends_the_start(tmp_path: Path) -> None:
     with small_disk(tmp_path, 4) as disk:
         disk.make_read_only()
-        code, line = refusal(tmp_path, DATABASE_PATH=disk.path / "db.sqlite")
+        code, line = failed_start(tmp_path, DATABASE_PATH=disk.path / "db.sqlite")
     assert code == 1
     assert line.startswith("Cannot start with the database")
 
 
 def test_an_invalid_database_url_is_reported_without_its_password(tmp_path: Path) -> None:
-    code, line = refusal(tmp_path, DATABASE_URL="mystery://me:hidden@host/db")
+    code, line = failed_start(tmp_path, DATABASE_URL="mystery://me:hidden@host/db")
     assert code == 1
     assert line.startswith("Cannot start with the database (DATABASE_URL): ")
     assert "hidden" not in line
@@ -148,9 +148,9 @@ class Started:
         started = '"service_started"'
         wait_until(lambda: any(started in line for line in list(self.lines)), START_SECONDS)
         listening = next(line for line in self.lines if '"listening"' in line)
-        found = re.search(r'"port": (\d+)', listening)
-        assert found
-        return int(found[1])
+        match = re.search(r'"port": (\d+)', listening)
+        assert match
+        return int(match[1])
 
     def stop(self, how: signal.Signals) -> int:
         """Stop the service, and return its exit code."""
@@ -211,8 +211,8 @@ def test_node_types_of_modules_and_packages_run(tmp_path: Path) -> None:
         assert {"shout", "whisper", "http"} <= known
         for name in ("shout", "whisper"):
             body = {"workflowId": "w", "nodeId": "n", "nodeType": name, "node": {}}
-            answer = httpx.post(f"{url}/api/nodes/execute", json=body, timeout=20).json()
-            assert answer["output"]["outputData"] == name
+            response = httpx.post(f"{url}/api/nodes/execute", json=body, timeout=20).json()
+            assert response["output"]["outputData"] == name
     finally:
         process.close()
 

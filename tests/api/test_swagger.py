@@ -48,20 +48,20 @@ def test_one_click_on_each_operation_works(tmp_path: Path):
         page.open(f"{service.url}/docs")
         wait_until(lambda: page.run("return document.querySelectorAll('.opblock').length > 0"))
         page.run(RECORD_CALLS)
-        found: dict[str, dict[str, Any]] = {}
+        calls: dict[str, dict[str, Any]] = {}
         # The workflow of all examples is deleted at the end.
         for name in sorted(OPERATIONS, key=lambda one: (one.startswith("delete"), one)):
             press(page, name, ".opblock-summary-control")
             press(page, name, ".try-out__btn")
             press(page, name, ".execute")
-            count = len(found)
+            count = len(calls)
             wait_until(lambda count=count: page.run("return window.calls.length") > count)
-            found[name] = page.run("return window.calls.at(-1)")
+            calls[name] = page.run("return window.calls.at(-1)")
             press(page, name, ".opblock-summary-control")  # many open blocks are slow
-        for name, call in found.items():
+        for name, call in calls.items():
             status = call["status"]
             may_be_missing = OF_AN_ID in OPERATIONS[name].path and status == 404
             assert 200 <= status < 300 or may_be_missing, (name, call)
-        created = {name for name, call in found.items() if 200 <= call["status"] < 300}
+        created = {name for name, call in calls.items() if 200 <= call["status"] < 300}
         assert {"executeWorkflow", "listExecutions", "createWorkflow", "updateWorkflow"} <= created
         assert {"getWorkflow", "streamEvents", "executeNode", "deleteWorkflow"} <= created

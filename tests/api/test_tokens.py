@@ -38,9 +38,9 @@ def guarded(
 
 def start(service: RunningService, drawn: object = None, name: str = "a-run") -> str:
     with caller(service, name) as client:
-        answer = client.post("/api/workflows/execute", json={"graph": drawn or line(3)})
-    assert answer.status_code == 200, answer.text
-    return answer.json()["executionId"]
+        response = client.post("/api/workflows/execute", json={"graph": drawn or line(3)})
+    assert response.status_code == 200, response.text
+    return response.json()["executionId"]
 
 
 def signed(execution_id: str, seconds: float, **other: object) -> str:
@@ -52,7 +52,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def heard(socket: Connection) -> dict[str, Any]:
+def receive(socket: Connection) -> dict[str, Any]:
     return json.loads(socket.recv(10))
 
 
@@ -69,16 +69,16 @@ def closed_with(socket: Connection) -> int:
 @on_both("guarded")
 def test_a_token_reads_its_execution_until_it_expires(guarded: RunningService):
     execution_id = start(guarded)
-    answer = guarded.http.post(f"/api/executions/{execution_id}/token", headers=as_("a-read"))
-    told = answer.json()
-    assert set(told) == {"token", "executionId", "expiresAt"}
-    left = datetime.fromisoformat(told["expiresAt"]) - datetime.now(UTC)
+    response = guarded.http.post(f"/api/executions/{execution_id}/token", headers=as_("a-read"))
+    body = response.json()
+    assert set(body) == {"token", "executionId", "expiresAt"}
+    left = datetime.fromisoformat(body["expiresAt"]) - datetime.now(UTC)
     assert timedelta(seconds=890) < left <= timedelta(seconds=900)
-    assert answer.headers["cache-control"] == "no-store"
+    assert response.headers["cache-control"] == "no-store"
     path = f"/api/executions/{execution_id}"
     for rest in ("", "/logs", "/stream"):
-        assert guarded.http.get(path + rest, headers=bearer(told["token"])).status_code == 200
-    streamed = guarded.http.get(f"{path}/stream", params={"token": told["token"]})
+        assert guarded.http.get(path + rest, headers=bearer(body["token"])).status_code == 200
+    streamed = guarded.http.get(f"{path}/stream", params={"token": body["token"]})
     assert "event: execution_complete" in streamed.text
 
 
@@ -87,8 +87,8 @@ def test_a_token_cannot_access_other_resources(guarded: RunningService):
     execution_id, other = start(guarded), start(guarded)
     token = bearer(token_for(guarded, execution_id))
     for rest in ("", "/logs", "/stream"):
-        answer = guarded.http.get(f"/api/executions/{other}{rest}", headers=token)
-        assert problem_of(answer, 404)["detail"] == f"Execution '{other}' not found"
+        response = guarded.http.get(f"/api/executions/{other}{rest}", headers=token)
+        assert problem_of(response, 404)["detail"] == f"Execution '{other}' not found"
     path = f"/api/executions/{execution_id}"
     for method, closed in (
         ("POST", f"{path}/cancel"),
@@ -107,8 +107,8 @@ def test_a_token_in_the_query_is_accepted_only_by_the_stream(guarded: RunningSer
     execution_id = start(guarded)
     token = {"token": token_for(guarded, execution_id)}
     for rest in ("", "/logs"):
-        answer = guarded.http.get(f"/api/executions/{execution_id}{rest}", params=token)
-        problem_of(answer, 401)
+        response = guarded.http.get(f"/api/executions/{execution_id}{rest}", params=token)
+        problem_of(response, 401)
 
 
 def test_an_invalid_or_expired_token_is_rejected(guarded: RunningService):
@@ -143,8 +143,8 @@ def test_a_stream_ends_when_its_token_expires(
     execution_id = start(guarded, WAITS)
     token = signed(execution_id, 3)
     path = f"/api/executions/{execution_id}/stream"
-    with guarded.http.stream("GET", path, params={"token": token}) as answer:
-        text = "".join(answer.iter_text())
+    with guarded.http.stream("GET", path, params={"token": token}) as response:
+        text = "".join(response.iter_text())
     assert guarded.http.get("/").status_code == 200  # the stream ended, not the service
     assert ": ping" in text
     assert "execution_complete" not in text
@@ -159,38 +159,38 @@ def test_events_are_those_of_the_organization_of_the_key(guarded: RunningService
     drawn = document(node("n", "gate", gate="both"), node("end"), flow=("n -> end",))
     of_b, of_a = start(guarded, drawn, "b-admin"), start(guarded, drawn)
     gates.wait_for("both")
-    with caller(guarded, "a-read") as client, client.stream("GET", "/api/events") as answer:
-        lines = answer.iter_lines()
+    with caller(guarded, "a-read") as client, client.stream("GET", "/api/events") as response:
+        lines = response.iter_lines()
         next(line for line in lines if of_a in line)
         gates.open("both")
-        told = []
+        events = []
         for text in lines:
-            told.append(text)
+            events.append(text)
             if text.startswith("event: execution_complete"):
                 break
-    assert not any(of_b in text for text in told)
+    assert not any(of_b in text for text in events)
     with caller(guarded, "a-read") as client:
-        answer = client.get("/api/events", params={"executionIds": f"{of_a},{of_b}"})
-    assert problem_of(answer, 404)["detail"] == f"Execution '{of_b}' not found"
+        response = client.get("/api/events", params={"executionIds": f"{of_a},{of_b}"})
+    assert problem_of(response, 404)["detail"] == f"Execution '{of_b}' not found"
 
 
 # The WebSocket
 
 
-@pytest.mark.parametrize("shown", ["key in a message", "token in a message", "header", "query"])
-def test_a_websocket_streams_to_an_authenticated_client(guarded: RunningService, shown: str):
+@pytest.mark.parametrize("source", ["key in a message", "token in a message", "header", "query"])
+def test_a_websocket_streams_to_an_authenticated_client(guarded: RunningService, source: str):
     execution_id = start(guarded)
     token = token_for(guarded, execution_id)
-    query = f"?token={token}" if shown == "query" else ""
-    headers = as_("a-read") if shown == "header" else None
+    query = f"?token={token}" if source == "query" else ""
+    headers = as_("a-read") if source == "header" else None
     with socket_of(guarded, query, headers) as socket:
-        if shown.endswith("message"):
-            said = token if shown.startswith("token") else key_of("a-read")
-            socket.send(json.dumps({"type": "auth", "token": said}))
-            assert heard(socket) == {"type": "authenticated"}
+        if source.endswith("message"):
+            credential = token if source.startswith("token") else key_of("a-read")
+            socket.send(json.dumps({"type": "auth", "token": credential}))
+            assert receive(socket) == {"type": "authenticated"}
         socket.send(json.dumps({"type": "subscribe", "executionId": execution_id}))
-        assert heard(socket) == {"type": "subscribed", "executionId": execution_id}
-        while (message := heard(socket))["type"] != "execution_complete":
+        assert receive(socket) == {"type": "subscribed", "executionId": execution_id}
+        while (message := receive(socket))["type"] != "execution_complete":
             assert message["executionId"] == execution_id
 
 
@@ -234,7 +234,7 @@ def test_a_silent_websocket_is_closed(guarded: RunningService, monkeypatch: pyte
         with pytest.raises(TimeoutError):
             socket.recv(0.3)
         socket.send('{"type": "ping"}')
-        assert heard(socket) == {"type": "pong"}
+        assert receive(socket) == {"type": "pong"}
 
 
 @on_both("guarded")
@@ -245,16 +245,16 @@ def test_resources_of_other_tenants_are_unknown_on_a_websocket(guarded: RunningS
         with socket_of(guarded, query, headers) as socket:
             for execution_id in (theirs, "nothing-there"):
                 socket.send(json.dumps({"type": "subscribe", "executionId": execution_id}))
-                assert heard(socket) == {
+                assert receive(socket) == {
                     "type": "error",
                     "detail": f"Execution '{execution_id}' not found",
                     "executionId": execution_id,
                 }
             socket.send(json.dumps({"type": "subscribe", "organizationId": "B"}))
-            answer = heard(socket)
-            assert (answer["type"], answer["organizationId"]) == ("error", "B")
+            response = receive(socket)
+            assert (response["type"], response["organizationId"]) == ("error", "B")
             socket.send(json.dumps({"type": "subscribe", "executionId": mine}))
-            assert heard(socket)["type"] == "subscribed"
+            assert receive(socket)["type"] == "subscribed"
 
 
 def test_a_websocket_is_closed_when_its_token_expires_unless_it_is_renewed(
@@ -267,13 +267,13 @@ def test_a_websocket_is_closed_when_its_token_expires_unless_it_is_renewed(
     with socket_of(guarded, query) as renewed, socket_of(guarded, query) as left:
         for socket in (renewed, left):
             socket.send(subscribe)
-            assert heard(socket)["type"] == "subscribed"
+            assert receive(socket)["type"] == "subscribed"
         renewed.send(json.dumps({"type": "auth", "token": signed(execution_id, 60)}))
         assert closed_with(left) == 4401
         with caller(guarded, "a-run") as client:
             path = f"/api/executions/{execution_id}/nodes/ask/resume"
             assert client.post(path, json={}).status_code == 200
-        while heard(renewed)["type"] != "execution_complete":
+        while receive(renewed)["type"] != "execution_complete":
             pass
 
 
@@ -282,14 +282,14 @@ def test_another_auth_on_a_websocket_ends_the_earlier_subscriptions(guarded: Run
     subscribe = json.dumps({"type": "subscribe", "executionId": execution_id})
     with socket_of(guarded, headers=as_("a-read")) as socket:
         socket.send(subscribe)
-        assert heard(socket)["type"] == "subscribed"
+        assert receive(socket)["type"] == "subscribed"
         socket.send(json.dumps({"type": "auth", "token": key_of("b-admin")}))
-        while heard(socket)["type"] != "authenticated":
+        while receive(socket)["type"] != "authenticated":
             pass
         with caller(guarded, "a-run") as client:
             client.post(f"/api/executions/{execution_id}/cancel")
         socket.send(subscribe)
-        assert heard(socket)["detail"] == f"Execution '{execution_id}' not found"
+        assert receive(socket)["detail"] == f"Execution '{execution_id}' not found"
 
 
 def test_a_websocket_of_a_foreign_origin_is_rejected(tmp_path_factory: Any):
@@ -299,7 +299,7 @@ def test_a_websocket_of_a_foreign_origin_is_rejected(tmp_path_factory: Any):
         for origin in ("https://editor.example", own):
             with socket_of(service, headers={"Origin": origin}) as socket:
                 socket.send('{"type": "ping"}')
-                assert heard(socket) == {"type": "pong"}
+                assert receive(socket) == {"type": "pong"}
         for origin in ("https://evil.example", "null", "https://editor.example.evil.example"):
             with pytest.raises(InvalidStatus) as refusal:
                 socket_of(service, headers={"Origin": origin})

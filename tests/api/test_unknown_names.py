@@ -42,8 +42,8 @@ def test_an_unknown_body_field_is_rejected_with_the_nearest_name(
     meant: str | None,
 ):
     execution_id = shared_service.run(line(2))["executionId"]
-    answer = shared_service.http.request(method, path.format(execution_id), json=body)
-    problem = problem_of(answer)
+    response = shared_service.http.request(method, path.format(execution_id), json=body)
+    problem = problem_of(response)
     errors = {error["pointer"]: error["detail"] for error in problem["errors"]}
     assert f"/{unknown}" in errors
     expected = f"did you mean '{meant}'?" if meant else "accepted are: "
@@ -59,9 +59,9 @@ def test_unknown_fields_are_reported_with_all_other_errors(shared_service: Runni
 
 def test_the_error_for_100_000_unknown_fields_is_short(shared_service: RunningService):
     body = {"workflowId": "w", **{f"k{i}": i for i in range(100_000)}}
-    answer = shared_service.http.post(EXECUTE, json=body)
-    problem = problem_of(answer)
-    assert len(answer.content) < 100_000
+    response = shared_service.http.post(EXECUTE, json=body)
+    problem = problem_of(response)
+    assert len(response.content) < 100_000
     assert "more unknown fields" in problem["detail"]
 
 
@@ -93,9 +93,10 @@ def test_a_misspelled_query_parameter_is_rejected_with_the_valid_one(
     shared_service: RunningService, path: str, name: str, meant: str
 ):
     execution_id = shared_service.run(line(2))["executionId"]
-    answer = shared_service.http.get(path.format(execution_id), params={name: "3"})
+    response = shared_service.http.get(path.format(execution_id), params={name: "3"})
     assert (
-        f"unknown query parameter '{name}'; did you mean '{meant}'?" in problem_of(answer)["detail"]
+        f"unknown query parameter '{name}'; did you mean '{meant}'?"
+        in problem_of(response)["detail"]
     )
 
 
@@ -106,8 +107,8 @@ def test_other_query_parameters_are_ignored(shared_service: RunningService, name
 
 def test_a_webhook_request_may_have_any_query(shared_service: RunningService):
     shared_service.save(document(node("hook", "webhook")), "hooked")
-    answer = shared_service.http.post("/api/webhook/hooked?limt=3&tokn=4", json={"a": 1})
-    assert answer.status_code == 200
+    response = shared_service.http.post("/api/webhook/hooked?limt=3&tokn=4", json={"a": 1})
+    assert response.status_code == 200
 
 
 def test_misspelled_settings_are_found_and_others_are_not(
@@ -154,11 +155,11 @@ def test_a_parked_node_with_any_accepted_id_can_be_resumed(
     execution_id = shared_service.start(document(node(name, "approval")))
     wait_until(lambda: shared_service.poll(execution_id)["status"] == "waiting")
     encoded = quote(name, safe="").replace(".", "%2E")
-    answer = shared_service.http.post(
+    response = shared_service.http.post(
         f"/api/executions/{execution_id}/nodes/{encoded}/resume", json={}
     )
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["nodeId"] == name
+    assert response.status_code == 200, response.text
+    assert response.json()["nodeId"] == name
     assert shared_service.ended(execution_id)["status"] == "completed"
 
 
@@ -178,8 +179,8 @@ def test_a_stored_workflow_with_a_slash_in_its_id_runs_but_has_no_path(
     shared_service: RunningService, path: str
 ):
     shared_service.save(line(2), "a/b")
-    answer = shared_service.submit("a/b")
-    assert shared_service.ended(answer.json()["executionId"])["workflowId"] == "a/b"
+    response = shared_service.submit("a/b")
+    assert shared_service.ended(response.json()["executionId"])["workflowId"] == "a/b"
     problem_of(shared_service.http.get(f"/api/workflows/a%2Fb{path}"), 404)
 
 

@@ -37,9 +37,9 @@ def as_(name: str) -> dict[str, str]:
 
 
 def token_for(service: RunningService, execution_id: str, name: str = "read") -> str:
-    answer = service.http.post(f"/api/executions/{execution_id}/token", headers=as_(name))
-    assert answer.status_code == 200, answer.text
-    return answer.json()["token"]
+    response = service.http.post(f"/api/executions/{execution_id}/token", headers=as_(name))
+    assert response.status_code == 200, response.text
+    return response.json()["token"]
 
 
 def caller(service: RunningService, name: str) -> httpx.Client:

@@ -37,9 +37,9 @@ class Browser:
         self._session = session
 
     def _call(self, path: str, body: dict[str, Any]) -> Any:
-        answer = self._http.post(f"/session/{self._session}/{path}", json=body)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["value"]
+        response = self._http.post(f"/session/{self._session}/{path}", json=body)
+        assert response.status_code == 200, response.text
+        return response.json()["value"]
 
     def open(self, url: str) -> None:
         """Load a page."""
@@ -75,9 +75,9 @@ def browser(directory: Path) -> Iterator[Browser]:
                     "args": [*FLAGS, f"--user-data-dir={directory / 'profile'}"],
                 }
                 wanted = {"alwaysMatch": {"goog:chromeOptions": options}}
-                answer = http.post("/session", json={"capabilities": wanted})
-                assert answer.status_code == 200, answer.text
-                session = answer.json()["value"]["sessionId"]
+                response = http.post("/session", json={"capabilities": wanted})
+                assert response.status_code == 200, response.text
+                session = response.json()["value"]["sessionId"]
                 try:
                     yield Browser(http, session)
                 finally:

@@ -105,11 +105,11 @@ def config(
     )
 
 
-def refused_for_what_it_means(_ctx: object, answer: Response, case: Case) -> None:
+def refused_for_what_it_means(_ctx: object, response: Response, case: Case) -> None:
     """Check that a request that matches its schema is a 422 only with an expected code."""
     meant_well = case.meta is not None and case.meta.generation.mode.is_positive
-    if meant_well and answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
-        codes = {error["code"] for error in answer.json()["errors"]}
+    if meant_well and response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
+        codes = {error["code"] for error in response.json()["errors"]}
         assert codes <= MEANT[name_of(case.operation)]
 
 
@@ -122,14 +122,14 @@ class StreamStartSession(requests.Session):
     """A session that reads only the start of a stream, because it may never end."""
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        answer = super().send(request, **{**kwargs, "stream": True})
-        if answer.headers.get("content-type", "").startswith("text/event-stream"):
-            answer._content = next(answer.iter_content(None), b"")
-            answer._content_consumed = True
-            answer.close()
+        response = super().send(request, **{**kwargs, "stream": True})
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            response._content = next(response.iter_content(None), b"")
+            response._content_consumed = True
+            response.close()
         else:
-            assert answer.content is not None  # reads the body
-        return answer
+            assert response.content is not None  # reads the body
+        return response
 
 
 class Known:

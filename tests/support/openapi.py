@@ -13,15 +13,15 @@ class Operation:
 
     method: str
     path: str
-    told: dict[str, Any]
+    definition: dict[str, Any]
 
     @property
     def name(self) -> str:
-        return self.told["operationId"]
+        return self.definition["operationId"]
 
     def request_examples(self) -> Iterator[tuple[str, Any]]:
         """Yield the media type and the value of each example of the request body."""
-        body = self.told.get("requestBody", {})
+        body = self.definition.get("requestBody", {})
         for media_type, content in body.get("content", {}).items():
             for value in examples_of(content):
                 yield media_type, value
@@ -29,9 +29,9 @@ class Operation:
 
 def operations_of(document: dict[str, Any]) -> list[Operation]:
     return [
-        Operation(method.upper(), path, told)
+        Operation(method.upper(), path, definition)
         for path, methods in document["paths"].items()
-        for method, told in methods.items()
+        for method, definition in methods.items()
     ]
 
 

@@ -50,14 +50,14 @@ WRONG = [
 
 @pytest.mark.parametrize(("text", "why"), WRONG)
 def test_an_invalid_entry_is_reported_in_one_line_without_the_key(text: str, why: str):
-    with pytest.raises(KeysError) as refusal:
+    with pytest.raises(KeysError) as error:
         read_keys(text, None)
-    told = str(refusal.value)
-    assert told.startswith("API_KEYS: ")
-    assert why in told
-    assert "\n" not in told
-    assert "wos_a-key-itself" not in told
-    assert DIGEST[1:] not in told
+    message = str(error.value)
+    assert message.startswith("API_KEYS: ")
+    assert why in message
+    assert "\n" not in message
+    assert "wos_a-key-itself" not in message
+    assert DIGEST[1:] not in message
 
 
 def test_a_missing_or_empty_key_file_is_rejected(tmp_path: Path):
@@ -88,9 +88,9 @@ def test_every_key_is_compared_in_constant_time(
 
 
 def test_a_new_key_is_random_and_matches_its_entry(capsys: pytest.CaptureFixture[str]):
-    made = [new_key("shop", "run", "A") for _ in range(2)]
-    assert made[0][0] != made[1][0]
-    assert all(len(key) == len("wos_") + 43 for key, _ in made)  # 32 bytes
+    keys = [new_key("shop", "run", "A") for _ in range(2)]
+    assert keys[0][0] != keys[1][0]
+    assert all(len(key) == len("wos_") + 43 for key, _ in keys)  # 32 bytes
 
     assert start_service.print_new_key(["page", "read", "*"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -106,5 +106,5 @@ def test_an_invalid_command_creates_no_key(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ):
     assert start_service.print_new_key(arguments) == 2
-    told = capsys.readouterr()
-    assert (told.out, len(told.err.splitlines())) == ("", 1)
+    output = capsys.readouterr()
+    assert (output.out, len(output.err.splitlines())) == ("", 1)

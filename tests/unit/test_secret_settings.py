@@ -9,7 +9,7 @@ import config
 from config import Settings, SettingsError, load_secrets, load_settings
 
 
-def made(**values: Any) -> Settings:
+def settings_with(**values: Any) -> Settings:
     return Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue]
 
 
@@ -21,7 +21,7 @@ def test_secrets_of_the_environment_override_the_env_file_and_the_secrets_file(
     monkeypatch.setattr(config, "ROOT", tmp_path)
     monkeypatch.setenv("SECRET_A", "from-environment")
 
-    assert load_secrets(made(secrets_file=tmp_path / "more")) == {
+    assert load_secrets(settings_with(secrets_file=tmp_path / "more")) == {
         "A": "from-environment",
         "B": "from-dotenv",
         "C": "from # $file",
@@ -31,7 +31,10 @@ def test_secrets_of_the_environment_override_the_env_file_and_the_secrets_file(
 def test_a_secrets_file_may_be_json(tmp_path: Path):
     (tmp_path / "secrets").write_text('{"A": "one\\nline", "B": "two-2"}')
 
-    assert load_secrets(made(secrets_file=tmp_path / "secrets")) == {"A": "one\nline", "B": "two-2"}
+    assert load_secrets(settings_with(secrets_file=tmp_path / "secrets")) == {
+        "A": "one\nline",
+        "B": "two-2",
+    }
 
 
 @pytest.mark.parametrize(

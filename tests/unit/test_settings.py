@@ -205,10 +205,10 @@ def test_an_invalid_setting_ends_the_start_with_exit_code_2(
 ) -> None:
     monkeypatch.setenv("MAX_CONCURRENT_EXECUTIONS", "0")
     assert start_service.main() == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("Wrong setting: MAX_CONCURRENT_EXECUTIONS='0': ")
-    assert told.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("Wrong setting: MAX_CONCURRENT_EXECUTIONS='0': ")
+    assert output.err.count("\n") == 1
 
 
 def test_secrets_are_not_shown() -> None:
