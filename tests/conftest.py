@@ -1,5 +1,6 @@
 """Fixtures that most tests share."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 from schemathesis.pytest.plugin import SchemathesisFunction
 
 from tests.support.postgres import Storage, drop_templates, storage_on
@@ -68,6 +70,16 @@ def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running
     """One running service for all tests of a module that do not affect each other."""
     with RunningService(tmp_path_factory.mktemp("service"), PROBE_TYPES) as running:
         yield running
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """Restore the logging configuration after a test that changes it."""
+    root = logging.getLogger()
+    handlers, level, config = root.handlers, root.level, structlog.get_config()
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.configure(**config)
 
 
 @pytest.fixture

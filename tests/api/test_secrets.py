@@ -3,7 +3,6 @@
 import base64
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -59,16 +58,6 @@ def _secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     secrets_file = tmp_path / "secrets.json"
     secrets_file.write_text(json.dumps({"PIN": PIN}))
     monkeypatch.setenv("SECRETS_FILE", str(secrets_file))
-
-
-@pytest.fixture
-def restored_logging() -> Iterator[None]:
-    """Restore the logging configuration."""
-    root = logging.getLogger()
-    handlers, level, config = root.handlers, root.level, structlog.get_config()
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.configure(**config)
 
 
 def surfaces(service: RunningService, capsys: pytest.CaptureFixture[str]) -> dict[str, bytes]:
@@ -153,7 +142,6 @@ def test_a_secret_is_found_nowhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], storage: Storage, log_format: Any
 ):
     configure_logging("DEBUG", log_format)
-    structlog.configure(cache_logger_on_first_use=False)  # otherwise, it would affect later tests
     file = tmp_path / "secrets.json"
     with (
         serving(echo) as url,

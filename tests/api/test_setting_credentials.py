@@ -11,7 +11,7 @@ from credentials import mask_credentials
 from engine.masking import MASK
 from logs import configure_logging
 from tasks.masking import secret_masker
-from tests.api.test_secrets import restored_logging, surfaces  # noqa: F401 - a fixture
+from tests.api.test_secrets import surfaces
 from tests.support.documents import document, node
 from tests.support.servers import Request, Response, serving
 from tests.support.service import RunningService

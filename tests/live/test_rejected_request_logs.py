@@ -27,9 +27,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 @pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[logging.LogRecord]]:
+def logged(restored_logging: None) -> Iterator[list[logging.LogRecord]]:
     """Log records of uvicorn, with the settings of the service."""
-    monkeypatch.setattr(logging.root, "handlers", logging.root.handlers)
     configure_logging("INFO", "console")
     with records_of("uvicorn.error") as records:
         yield records
