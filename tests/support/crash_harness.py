@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,10 +13,11 @@ from typing import Any, Self
 
 import httpx
 
-from config import ROOT, Settings
+from config import Settings
 from database import Database
 from tests.support.ports import free_port
 from tests.support.service import RunningService, wait_until
+from tests.support.warm_processes import WarmProcess
 
 START_SECONDS = 40.0
 """Timeout for the start of the service, in seconds; imports are slow if many processes start."""
@@ -42,7 +41,7 @@ class ServiceProcess(RunningService):
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.http = httpx.Client(base_url=self.url, timeout=30.0)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: WarmProcess | None = None
         self._settings = {
             "api_host": "127.0.0.1",
             "api_port": port,
@@ -70,15 +69,7 @@ class ServiceProcess(RunningService):
         }
         settings = {name.upper(): str(value) for name, value in self._settings.items()}
         extra = {name.upper(): str(value) for name, value in tampering.items()}
-        with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.launcher"],
-                cwd=ROOT,
-                env={**inherited, **settings, **extra},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._process = WarmProcess({**inherited, **settings, **extra}, self.log)
         return self
 
     def run_process(self, **tampering: object) -> Self:
@@ -98,7 +89,7 @@ class ServiceProcess(RunningService):
         return self
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> WarmProcess:
         """Return the process that was started last."""
         assert self._process is not None, "it was never started"
         return self._process
