@@ -14,6 +14,7 @@ from schemathesis.pytest.plugin import SchemathesisFunction
 
 from tests.support.postgres import Storage, drop_templates, storage_on
 from tests.support.probe_nodes import PROBE_TYPES, Gates, fresh_gates
+from tests.support.reused_service import ReusedService
 from tests.support.service import RunningService
 
 # Without deadlines, because the duration of an example depends on the load of the machine.
@@ -58,11 +59,25 @@ def storage(request: pytest.FixtureRequest) -> Iterator[Storage]:
         yield settings
 
 
+@pytest.fixture(scope="module")
+def reused_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReusedService]:
+    """The service that the tests of a module use one after the other."""
+    reused = ReusedService(tmp_path_factory.mktemp("reused"))
+    yield reused
+    reused.stop()
+
+
 @pytest.fixture
-def service(tmp_path: Path, storage: Storage) -> Iterator[RunningService]:
-    """A running service with its own empty database."""
-    with RunningService(tmp_path, PROBE_TYPES, **storage) as running:
-        yield running
+def service(
+    tmp_path: Path, storage: Storage, reused_service: ReusedService
+) -> Iterator[RunningService]:
+    """A running service with an empty database."""
+    if storage:
+        with RunningService(tmp_path, PROBE_TYPES, **storage) as running:
+            yield running
+    else:
+        yield reused_service.take()
+        reused_service.put_back()
 
 
 @pytest.fixture(scope="module")

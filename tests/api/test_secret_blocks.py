@@ -36,9 +36,10 @@ class Blocks:
 
 
 @pytest.fixture
-def blocks(service: RunningService) -> Blocks:
+def blocks(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> Blocks:
     elsewhere = Blocks()
-    service.app.state.services.worker.secrets.fetch = elsewhere.fetch
+    secrets = service.app.state.services.worker.secrets
+    monkeypatch.setattr(secrets, "fetch", elsewhere.fetch)
     return elsewhere
 
 

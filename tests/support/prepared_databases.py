@@ -23,12 +23,13 @@ async def prepare(url: str) -> None:
 def copy_prepared_sqlite(path: Path) -> None:
     """Create a migrated SQLite file at ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(_prepared_sqlite(), path)
+    shutil.copyfile(prepared_sqlite(), path)
     path.chmod(0o600)  # the mode of files that the service creates
 
 
 @cache
-def _prepared_sqlite() -> Path:
+def prepared_sqlite() -> Path:
+    """Return the path of a migrated SQLite file; do not change it."""
     path = Path(tempfile.mkdtemp(prefix="prepared-")) / "database.sqlite"
     # In another thread, because the caller's thread may already run an event loop.
     with ThreadPoolExecutor(1) as thread:

@@ -106,6 +106,11 @@ class RunningService:
         self.http.close()
         self.listening_socket.close()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the service runs and has not been stopped."""
+        return self._thread.is_alive() and not self._server.should_exit
+
     # Requests of a client
 
     def save(self, document: object, workflow_id: str = "w", name: str = "A workflow") -> str:
