@@ -19,7 +19,7 @@ test: ## run the tests; ARGS="tests/unit -n 0" is passed to pytest
 
 coverage: environment ## measure the branch coverage of engine/ and flows/ by all tests
 	$(PYTHON) -m coverage erase
-	$(PYTHON) -m coverage run -m pytest -n 2 --dist loadfile $(ARGS)
+	$(PYTHON) -m coverage run -m pytest -n 3 --dist loadfile $(ARGS)
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 

@@ -9,6 +9,9 @@ import pytest
 from database import Database, ExampleWorkflow
 from tests.support.fake_clock import MovingClock
 from tests.support.postgres import new_postgres_database
+from tests.support.prepared_databases import copy_prepared_sqlite
+
+EXAMPLES = (ExampleWorkflow("w", "A workflow", "{}"),)
 
 
 @pytest.fixture
@@ -30,10 +33,11 @@ async def database(
 ) -> AsyncIterator[Database]:
     """Yield a prepared database with one workflow, ``w``."""
     async with AsyncExitStack() as stack:
-        url = f"sqlite+aiosqlite:///{tmp_path / 'db.sqlite'}"
         if request.param == "postgresql":
-            url = await stack.enter_async_context(new_postgres_database())
+            url = await stack.enter_async_context(new_postgres_database(EXAMPLES))
+        else:
+            url = f"sqlite+aiosqlite:///{tmp_path / 'db.sqlite'}"
+            copy_prepared_sqlite(tmp_path / "db.sqlite", EXAMPLES)
         database = Database(url, clock)
         stack.push_async_callback(database.close)
-        await database.prepare([ExampleWorkflow("w", "A workflow", "{}")])
         yield database

@@ -10,28 +10,28 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.support.prepared_databases import prepare
+from tests.support.prepared_databases import DEFAULT_EXAMPLES, Examples, prepare
 
 Storage = dict[str, Any]
 """Settings that name the database of a service; by default, a SQLite file in its directory."""
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 
-_templates: list[str] = []
-"""Names of the migrated databases of this process; at most one."""
+_templates: dict[Examples, str] = {}
+"""Names of the migrated databases of this process, by the workflows in them."""
 
 
 @asynccontextmanager
-async def new_postgres_database(*, prepared: bool = False) -> AsyncIterator[str]:
+async def new_postgres_database(examples: Examples | None = None) -> AsyncIterator[str]:
     """Yield the URL of a new PostgreSQL database, and drop it afterwards; skip without a server.
 
-    A ``prepared`` database is a copy of a migrated one, so that the service starts sooner.
+    With ``examples``, it is a copy of a migrated database with these workflows.
     """
     try:
         server = await asyncpg.connect(POSTGRES, timeout=3)
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
         pytest.skip(f"no PostgreSQL server at TEST_POSTGRES_URL: {error}")
     try:
-        template = f" TEMPLATE {await _template(server)}" if prepared else ""
+        template = "" if examples is None else f" TEMPLATE {await _template(server, examples)}"
         name = _new_name()
         await server.execute(f"CREATE DATABASE {name}{template}")
         try:
@@ -42,13 +42,13 @@ async def new_postgres_database(*, prepared: bool = False) -> AsyncIterator[str]
         await server.close()
 
 
-async def _template(server: asyncpg.Connection) -> str:
-    if not _templates:
+async def _template(server: asyncpg.Connection, examples: Examples) -> str:
+    if examples not in _templates:
         name = _new_name()
         await server.execute(f"CREATE DATABASE {name}")
-        _templates.append(name)
-        await prepare(_url(name))
-    return _templates[0]
+        _templates[examples] = name
+        await prepare(_url(name), examples)
+    return _templates[examples]
 
 
 def drop_templates() -> None:
@@ -57,8 +57,8 @@ def drop_templates() -> None:
     async def drop() -> None:
         server = await asyncpg.connect(POSTGRES, timeout=3)
         try:
-            while _templates:
-                await server.execute(f"DROP DATABASE {_templates.pop()} WITH (FORCE)")
+            for name in _templates.values():
+                await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
         finally:
             await server.close()
 
@@ -87,7 +87,7 @@ def storage_on(request: pytest.FixtureRequest) -> Iterator[Storage]:
         yield {}
         return
     with asyncio.Runner() as runner:
-        database = new_postgres_database(prepared=True)
+        database = new_postgres_database(DEFAULT_EXAMPLES)
         url = runner.run(database.__aenter__())
         try:
             yield {"database_url": url}

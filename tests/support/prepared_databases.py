@@ -8,30 +8,36 @@ from functools import cache
 from pathlib import Path
 
 from api_service import example_workflows
-from database import Database
+from database import Database, ExampleWorkflow
+
+Examples = tuple[ExampleWorkflow, ...]
+"""Workflows of a new database."""
+
+DEFAULT_EXAMPLES: Examples = tuple(example_workflows())
+"""The workflows that the service adds to a new database."""
 
 
-async def prepare(url: str) -> None:
+async def prepare(url: str, examples: Examples) -> None:
     """Migrate a new database, as the service does when it starts."""
     database = Database(url)
     try:
-        await database.prepare(example_workflows())
+        await database.prepare(examples)
     finally:
         await database.close()
 
 
-def copy_prepared_sqlite(path: Path) -> None:
+def copy_prepared_sqlite(path: Path, examples: Examples = DEFAULT_EXAMPLES) -> None:
     """Create a migrated SQLite file at ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(prepared_sqlite(), path)
+    shutil.copyfile(prepared_sqlite(examples), path)
     path.chmod(0o600)  # the mode of files that the service creates
 
 
 @cache
-def prepared_sqlite() -> Path:
+def prepared_sqlite(examples: Examples = DEFAULT_EXAMPLES) -> Path:
     """Return the path of a migrated SQLite file; do not change it."""
     path = Path(tempfile.mkdtemp(prefix="prepared-")) / "database.sqlite"
     # In another thread, because the caller's thread may already run an event loop.
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, prepare(f"sqlite+aiosqlite:///{path}")).result()
+        thread.submit(asyncio.run, prepare(f"sqlite+aiosqlite:///{path}", examples)).result()
     return path
