@@ -174,4 +174,4 @@ def test_the_404_of_an_unknown_path_names_the_documentation(service: RunningServ
 
 def test_the_404_of_an_unknown_id_names_the_id(service: RunningService):
     detail = problem_of(service.http.get("/api/executions/none"), 404)["detail"]
-    assert detail == "Execution 'none' not logged"
+    assert detail == "Execution 'none' not found"
