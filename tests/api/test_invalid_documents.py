@@ -29,7 +29,7 @@ def reasons(problem: dict[str, Any]) -> Pointed:
 # Values that are not documents
 
 NO_DOCUMENT = {
-    "empty": ("", "invalid_json", "no JSON"),
+    "empty": ("", "invalid_json", "not valid JSON"),
     "no JSON": ("{nope", "invalid_json", "double quotes"),
     "null": ("null", "invalid_document", "of type null, not an object"),
     "a list": ("[]", "invalid_document", "of type list, not an object"),

@@ -130,7 +130,7 @@ def test_the_failure_of_a_child_is_a_failure_of_the_node(
     ("saved", "reasons"),
     [
         (None, ["Workflow 'child' not found"]),
-        ("no JSON", ["'A workflow' (child) cannot be called", "no JSON"]),
+        ("no JSON", ["'A workflow' (child) cannot be called", "not valid JSON"]),
         (
             document(node("a", "nope"), node("b", "http")),
             ["cannot be called", "unknown type 'nope'", "'httpUrl' is required"],

@@ -130,7 +130,7 @@ async def test_a_time_limit_is_the_child_s():
 
 async def test_a_field_that_is_missing_fails_without_another_attempt():
     with pytest.raises(NodeError, match="subworkflowInputs") as failure:
-        await call({"subworkflowId": "w", "subworkflowInputs": {"to": "{{ nobody }}"}}, {})
+        await call({"subworkflowId": "w", "subworkflowInputs": {"to": "{{ missing }}"}}, {})
     assert failure.value.retryable is False
 
 
