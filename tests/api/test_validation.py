@@ -126,6 +126,7 @@ def test_graph_errors_point_into_both_formats(
     found = {error["code"]: error for error in errors(service, graph=drawn)}
     assert {code: error["pointer"] for code, error in found.items()} == {
         "duplicate_node_id": "/nodes/1/id",
+        "invalid_node_id": "/nodes/2/id",
         "dangling_connection": f"/{key}/2",
         "cycle": f"/{key}/1",
         "no_entry_node": "/nodes",
