@@ -31,7 +31,7 @@ def test_a_retry_in_the_queue_does_not_wake_the_executor() -> None:
     assert nodes.next_due(queued=[NodeRunKey("now"), NodeRunKey("later")]) is None
 
 
-def test_where_no_attempt_may_start_only_other_nodes_count() -> None:
+def test_without_retries_only_other_nodes_count() -> None:
     wait = ParkedNode({"park": {"until": LATER.isoformat()}})
-    nodes = ParkedNodes({"retry": ParkedRetry(NOW), "wait": wait}, lambda _: False)
+    nodes = ParkedNodes(by_key({"retry": ParkedRetry(NOW), "wait": wait}), lambda _: False)
     assert nodes.next_due(retries=False) == LATER
