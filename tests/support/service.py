@@ -1,6 +1,7 @@
 """Running service for tests: serves the real application on a real port, with its own database."""
 
 import json
+import os
 import socket
 import tempfile
 import threading
@@ -49,7 +50,9 @@ def _prepare_prefect_once(settings: Settings) -> None:
     """Prepare Prefect unless it is prepared for these settings: reading its settings is slow."""
     current = get_current_settings()
     url = settings.prefect_api_url or EMBEDDED_API_URL
-    if (current.home, current.api.url) != (settings.prefect_home, url):
+    is_prepared = (current.home, current.api.url) == (settings.prefect_home, url)
+    # A test that removes the settings of the environment removes those of Prefect too.
+    if not is_prepared or "PREFECT_API_URL" not in os.environ:
         prepare_prefect(settings.prefect_api_url, settings.prefect_home)
 
 
