@@ -57,7 +57,7 @@ class _EngineLogFilter(logging.Filter):
 
 
 def is_embedded(api_url: str | None) -> bool:
-    """Return whether ``api_url`` means that there is no Prefect server.
+    """Return whether ``api_url`` means that Prefect runs without a server.
 
     ``EMBEDDED_API_URL`` also means that, because `prepare_prefect` writes it to
     ``PREFECT_API_URL``, from which a child process reads its setting.

@@ -50,7 +50,7 @@ NO_JSON = {
     "100,000 levels": (inputs("[" * 100_000 + "]" * 100_000), "nested deeper than 200 levels"),
     "100,000 objects": ('{"a":' * 100_000, "nested deeper than 200 levels"),
     "5,000 digits": (inputs("9" * 5_000), "4300 digits"),
-    "bytes that are no UTF-8": (b'{"workflowId": "\xff\xfe"}', "decode"),
+    "bytes that are not UTF-8": (b'{"workflowId": "\xff\xfe"}', "decode"),
     "UTF-16": ('{"workflowId": "w"}'.encode("utf-16"), "decode"),
     "gzip": (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03garbage", "decode"),
     "a raw control character": (b'{"workflowId": "a\x00b"}', "control character"),

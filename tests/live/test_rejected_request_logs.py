@@ -79,7 +79,7 @@ NONSENSE = {
     "no HTTP": [b"\x16\x03\x01 hello\r\n\r\n"],
     "another upgrade": [HANDSHAKE.replace(b"websocket", b"h2c")],
     "a handshake without a key": [HANDSHAKE.replace(b"Sec-WebSocket-Key", b"X")],
-    "a text that is no UTF-8": [HANDSHAKE, b"\x81\x81\0\0\0\0\xff"],
+    "a message that is not UTF-8": [HANDSHAKE, b"\x81\x81\0\0\0\0\xff"],
     "a frame that is none": [HANDSHAKE, b"\xff\x81\0\0\0\0\xff"],
 }
 

@@ -101,7 +101,7 @@ def test_none_of_a_thousand_hostile_urls_gets_through():
 
     call()
     assert len(blocked) + len(refused) >= 1_000
-    assert len(blocked) >= 500  # the rest is no URL to httpx2, such as those with a zone
+    assert len(blocked) >= 500  # httpx2 rejects the rest as URLs, such as those with a zone
 
 
 def any_unicast() -> st.SearchStrategy[IPv4Address | IPv6Address]:

@@ -1,4 +1,4 @@
-"""What the benchmark makes of what it measured."""
+"""Benchmark: the figures that it computes from its measurements."""
 
 import json
 from typing import Any
@@ -39,7 +39,7 @@ def test_the_ratio_compares_what_completed_in_a_second() -> None:
 
 
 @pytest.mark.parametrize("bare", [None, Bare(20, 0, 0, None, None), Bare(20, 0, 20, 12.0, None)])
-def test_without_a_bare_flow_there_is_no_ratio(bare: Bare | None) -> None:
+def test_the_ratio_needs_a_bare_flow(bare: Bare | None) -> None:
     measured = report(bare)
     assert measured.figures()["ratio"] is None
     assert "executions of 10 nodes" in measured.table()

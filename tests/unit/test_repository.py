@@ -1,4 +1,4 @@
-"""What the project promises about its own files."""
+"""Repository: promises that the project makes about its own files."""
 
 import ast
 import json
@@ -21,7 +21,7 @@ REQUIREMENTS = ["requirements.txt", "requirements-dev.txt"]
 
 
 def _files() -> list[Path]:
-    """What is tracked or about to be; of a copy without git, what does not look generated."""
+    """Return the tracked and new files; without git, all files that are not generated."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
