@@ -9,6 +9,8 @@ from tests.support.attacks import ATTACKS, Target, hostile_server, settings_of
 from tests.support.crash_harness import ServiceProcess
 from tests.support.responsiveness import Delays, bystander, watch
 
+ATTEMPTS = 3
+
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
@@ -31,8 +33,13 @@ def at_rest(target: Target) -> Delays:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_uninvolved_client_is_not_delayed_by(name: str, target: Target, at_rest: Delays):
-    with bystander(str(target.http.base_url)) as probe:
-        ATTACKS[name](target)
+    # The best of three, because other processes may delay one attempt. An attack that blocks the
+    # service does so in each attempt.
+    for attempt in range(1, ATTEMPTS + 1):
+        with bystander(str(target.http.base_url)) as probe:
+            ATTACKS[name](target)
+        if attempt == ATTEMPTS or probe.delays.is_close_to(at_rest):
+            break
     probe.delays.assert_close_to(at_rest)
 
 

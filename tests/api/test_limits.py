@@ -18,7 +18,7 @@ def test_a_full_queue_is_a_429_with_retry_after(tmp_path: Path, gates: Gates) ->
         refused = service.submit()
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) > 0
-        assert "2 executions are waiting" in refused.json()["detail"]
+        assert "2 executions are already waiting" in refused.json()["detail"]
         assert len(service.rows("SELECT id FROM workflow_executions")) == 3
         assert [service.poll(i)["queuePosition"] for i in [running, *waiting]] == [None, 1, 2]
         gates.open("gate")

@@ -109,8 +109,8 @@ def test_a_long_delay_of_the_config_parks_the_node_and_the_next_attempt_complete
     assert log["waitedMs"] >= 300
     assert log["startedAt"] == log["timestamp"]
     span = datetime.fromisoformat(log["endedAt"]) - datetime.fromisoformat(log["startedAt"])
-    assert span.total_seconds() * 1000 >= log["waitedMs"]
-    assert log["duration"] < log["waitedMs"]
+    rounding_ms = 2
+    assert log["duration"] + log["waitedMs"] <= span.total_seconds() * 1000 + rounding_ms
 
 
 def test_the_retries_are_counted_over_all_pauses(service: RunningService, at_once: None) -> None:

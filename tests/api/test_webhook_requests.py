@@ -98,7 +98,7 @@ def test_the_request_survives_a_restart(tmp_path: Path):
 def test_request_is_undefined_without_a_delivery(service: RunningService):
     done = service.run(showing("{{ request.method }}"))
     assert done["status"] == "failed"
-    assert "no webhook delivery started the execution" in done["error"]
+    assert "no webhook request started the execution" in done["error"]
 
 
 def test_a_header_that_was_not_sent_is_named(service: RunningService):

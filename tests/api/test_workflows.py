@@ -304,7 +304,7 @@ def test_a_workflow_with_running_executions_is_not_deleted(
     execution = service.submit("w").json()["executionId"]
     gates.wait_for("g")
     detail = problem_of(service.http.delete(f"{WORKFLOWS}/w"), 409)["detail"]
-    assert detail.startswith("1 execution of workflow 'w' has not ended")
+    assert detail.startswith("1 execution of workflow 'w' has not finished")
     assert "force=true" in detail
     gates.open("g")
     assert service.ended(execution)["status"] == "completed"

@@ -81,7 +81,7 @@ async def test_the_position_in_the_queue_is_the_order_of_claims(database: Databa
 async def test_a_full_queue_rejects_submissions_and_stores_nothing(database: Database) -> None:
     for i in range(3):
         await submit(database, f"e{i}", None, max_pending=3)
-    with pytest.raises(QueueFullError, match="3 executions are waiting"):
+    with pytest.raises(QueueFullError, match="3 executions are already waiting"):
         await submit(database, "e3", None, max_pending=3)
     assert await claim(database) == ["e0"]
     await submit(database, "e3", None, max_pending=3)
@@ -96,7 +96,7 @@ async def test_an_organization_cannot_fill_the_queue(database: Database) -> None
     await submit(database, "b0", "B", max_pending=4, max_of_organization=2)
     await submit(database, "none", None, max_pending=4, max_of_organization=2)
     with pytest.raises(
-        QueueFullError, match=r"4 executions are waiting .*MAX_PENDING_EXECUTIONS=4"
+        QueueFullError, match=r"4 executions are already waiting .*MAX_PENDING_EXECUTIONS=4"
     ):
         await submit(database, "b1", "B", max_pending=4, max_of_organization=2)
     assert await claim(database) == ["a0"]

@@ -67,6 +67,14 @@ class Delays:
         """Longest time from the submission of a small execution to its end."""
         return max(self.executions)
 
+    def is_close_to(self, at_rest: "Delays") -> bool:
+        """Return whether ``assert_close_to`` passes with its default limits."""
+        try:
+            self.assert_close_to(at_rest)
+        except AssertionError:
+            return False
+        return True
+
     def assert_close_to(
         self,
         at_rest: "Delays",

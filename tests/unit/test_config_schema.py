@@ -224,6 +224,6 @@ def test_a_model_defines_the_category_of_its_type():
     types = NodeTypes({"customNode": handle_custom_node}, {"customNode": ShapedConfig})
     found = described("customNode", types)
     assert (found.category, found.inputs, found.outputs) == ("flow", (), ("yes", "no"))
-    assert found.description == "All that a model may hold."
+    assert found.description == "A model with all kinds of fields."
     assert found.title == "My custom node"
     assert NodeConfig.info.category == "custom"

@@ -152,7 +152,10 @@ def test_a_field_of_the_input_takes_precedence_over_a_built_in_name():
         ("{{ nodes.fetch.output.gone }}", "the output of node 'fetch' has no field 'gone'"),
         ("{{ nodes.fetch.result }}", "node 'fetch' has no result"),
         ("{{ nodes }}", "should be nodes.<id>.output"),
-        ("{{ inputs.gone }}", "nor the inputs of the execution (it has: customer, now)"),
+        (
+            "{{ inputs.gone }}",
+            "the inputs of the execution have no field 'inputs.gone' (it has: customer, now)",
+        ),
         ("{{ execution.status }}", "use execution.id"),
         ("{{ now.year }}", "now is a string"),
         ("{{ none | upper }}", "'upper' accepts a string, not a value of type null"),
