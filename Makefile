@@ -3,7 +3,7 @@
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test coverage crash check format docs bench constraints environment
+.PHONY: help run demo test thorough coverage crash check format docs bench constraints environment
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ demo: ## run an example workflow on a temporary database
 
 test: ## run the tests; ARGS="tests/unit -n 0" is passed to pytest
 	@./test.sh $(ARGS)
+
+thorough: ## run the tests with more generated examples and more random kills
+	@TEST_EXAMPLES_FACTOR=1 CRASH_ROUNDS=20 ./test.sh $(ARGS)
 
 coverage: environment ## measure the branch coverage of engine/ and flows/ by all tests
 	$(PYTHON) -m coverage erase

@@ -7,10 +7,11 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from tests.support.documents import document, line, node
+from tests.support.generated import examples
 from tests.support.problems import problem_of, row_counts
 from tests.support.service import RunningService
 
@@ -305,11 +306,7 @@ trials = st.fixed_dictionaries(
 
 # Threads of the service use ``random`` too; hypothesis would blame the strategy for it.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
-@settings(
-    max_examples=100,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(body=executions | json_values, trial=trials | json_values)
 def test_no_body_makes_the_service_fail(
     shared_service: RunningService, body: object, trial: object

@@ -10,11 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from database.check import PASSED, check_database
 from tests.support.documents import line
+from tests.support.generated import examples
 from tests.support.main_project import DDL, create_main_database
 from tests.support.postgres import on_both
 from tests.support.service import RunningService, wait_until
@@ -278,9 +279,7 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
-@settings(
-    max_examples=60, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     execution=rows_of["execution"],
     logs=st.lists(rows_of["log"], max_size=3),

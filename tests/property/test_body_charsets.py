@@ -6,15 +6,16 @@ import json
 from typing import Any
 from urllib.parse import quote_from_bytes
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from api.bodies.webhook_payload import Message, WebhookLimits
 from charsets import find_charset
 from engine.errors import WorkflowServiceError
 from engine.json_values import dump_json
+from tests.support.generated import examples
 
-OFTEN = settings(max_examples=200, database=None, deadline=None)
+OFTEN = examples(200)
 LABELS = ("utf-8", "ISO-8859-1", "windows-1251", "shift_jis", "gb18030", "koi8-r", "euc-kr", "big5")
 ENCODERS = {"ISO-8859-1": "cp1252", "shift_jis": "cp932", "euc-kr": "cp949", "big5": "big5hkscs"}
 MARKS = ("\ufeff", "\ufffe", "\xef\xbb\xbf", "\xff\xfe", "\xfe\xff")

@@ -3,19 +3,17 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from tasks.config.base import ConfigError, NodeConfig, config_errors, has_template
 from tasks.config.json_schema import describe_config
 from tasks.node_handlers import NODE_CONFIGS
+from tests.support.generated import examples
 from tests.support.schemas import values
 
-OFTEN = settings(
-    max_examples=60,
-    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
-)
+OFTEN = examples(60, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 BEYOND_A_SCHEMA = ("httpUrl", "waitUntil")
 """Of these a schema sees the outline only: whether there is such a host or such a day it does not
 know. With a template in them both say yes."""

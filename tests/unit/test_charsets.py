@@ -6,15 +6,16 @@ import threading
 
 import pytest
 import webencodings
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from webencodings.labels import LABELS
 
 from charsets import UTF_8, Charset, find_charset, parameter_of
 from offload import WorkStoppedError, use_stop_event
+from tests.support.generated import examples
 
 WEB_CHARSETS = sorted({name for name in LABELS.values() if find_charset(name)})
-thorough = settings(max_examples=200, database=None)
+thorough = examples(200)
 
 
 def known(label: str) -> Charset:

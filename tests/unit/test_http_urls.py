@@ -4,12 +4,13 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from engine.document import Node
 from tasks.http.url_templates import fill_url
 from tasks.registry import DEFAULT
+from tests.support.generated import examples
 from tests.support.http_calls import OK, call, call_error, sent_request
 from tests.support.servers import serve
 
@@ -155,7 +156,7 @@ POSITIONS = (
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@examples(300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(POSITIONS), VALUES)
 def test_a_value_changes_no_other_part(template: str, value: str):
     if value in {".", ".."} and "/{{ v }}/" in template:
@@ -178,7 +179,7 @@ def test_a_value_changes_no_other_part(template: str, value: str):
     assert parts(got) == expected
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@examples(25, suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES, VALUES)
 async def test_a_server_receives_each_value_at_its_position(segment: str, value: str):
     if segment in {".", ".."}:
