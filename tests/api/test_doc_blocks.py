@@ -94,7 +94,7 @@ print(json.dumps([model and model.__name__, result]))
 
 
 @pytest.mark.timeout(90)
-def test_the_readme_s_node_type_works_when_it_is_pasted(tmp_path: Path):
+def test_the_node_type_of_the_readme_works_when_it_is_pasted(tmp_path: Path):
     copy = tmp_path / "copy"
     for package in ("api", "database", "engine", "flows", "tasks"):
         shutil.copytree(

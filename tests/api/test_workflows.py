@@ -175,7 +175,7 @@ def test_a_change_of_a_version_that_is_gone_changes_nothing(service: RunningServ
 
 
 @on_both()
-def test_of_many_who_change_one_version_at_once_one_does(service: RunningService) -> None:
+def test_one_of_many_changes_of_one_version_succeeds(service: RunningService) -> None:
     tag = create(service, id="w").headers["etag"]
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda i: put(service, "w", tag, name=f"Name {i}"), range(20)))

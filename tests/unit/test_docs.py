@@ -109,7 +109,7 @@ def test_the_python_of_the_readme_compiles(snippet: str):
     compiled(snippet)
 
 
-def test_the_readme_s_custom_node_has_the_shape_of_the_contract():
+def test_the_custom_node_of_the_readme_has_the_shape_of_the_contract():
     assert '@task(name="my_custom_node")' in CUSTOM
     assert (
         "async def handle_custom_node(node: dict, input_data: dict | None) -> dict:\n"
@@ -120,7 +120,7 @@ def test_the_readme_s_custom_node_has_the_shape_of_the_contract():
     assert '"customNode": handle_custom_node,' in REGISTRATION
 
 
-def test_the_readme_s_custom_node_runs_in_the_service(tmp_path: Path):
+def test_the_custom_node_of_the_readme_runs_in_the_service(tmp_path: Path):
     drawn = document(
         node("start", "trigger"),
         node("mine", "customNode", text="hello"),
@@ -133,7 +133,7 @@ def test_the_readme_s_custom_node_runs_in_the_service(tmp_path: Path):
     assert done["finalOutput"] == {"shout": "HELLO", "over": {"who": "Ada"}}
 
 
-async def test_the_readme_s_typed_config_is_validated():
+async def test_the_typed_config_of_the_readme_is_validated():
     names = executed(CUSTOM, TYPED)
     handler, config = names["handle_custom_node"], {"customText": "hello", "howOften": "2"}
     result = await handler.fn({"config": config}, None)
@@ -159,7 +159,7 @@ def test_every_type_has_a_page_with_a_valid_example(node_type: str):
 
 
 @pytest.mark.parametrize("node_type", sorted(NODE_CONFIGS))
-def test_every_config_key_and_alias_is_on_its_type_s_page(node_type: str):
+def test_every_config_key_and_alias_is_on_the_page_of_its_type(node_type: str):
     model = NODE_CONFIGS[node_type]
     keys = _all_keys(model) - _all_keys(NodeOptions)
     assert {key for key in keys if f"`{key}`" not in section(node_type)} == set()

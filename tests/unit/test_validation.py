@@ -60,7 +60,7 @@ def test_a_valid_document_becomes_a_graph(nodes: dict[str, str], ways: str) -> N
     assert isinstance(graph, Graph)
 
 
-def test_a_graph_knows_who_feeds_whom() -> None:
+def test_a_graph_knows_the_inputs_of_each_node() -> None:
     nodes = {"t": "trigger", "a": "http", "b": "http", "note": "comment"}
     graph = validate(parse_document(document(nodes, "t>b t>a a>b")), KNOWN, nothing_against)
 
