@@ -112,7 +112,9 @@ def _prepare_sqlite(connection: sqlite3.Connection) -> None:
     connection.text_factory = _decode  # because other programs may store invalid UTF-8
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")  # affects only an empty file
+    if cursor.execute("PRAGMA page_count").fetchone() == (0,):
+        # Only an empty file accepts it; on another one it waits for the write lock for nothing.
+        cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")

@@ -113,6 +113,24 @@ def test_writes_wait_for_a_lock_of_four_seconds_and_polling_continues(
         assert service.ended(execution_id)["status"] == "completed"
 
 
+async def test_a_new_reader_does_not_wait_for_the_lock_of_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "database.sqlite"
+    url = f"sqlite+aiosqlite:///{path}"
+    writer = Database(url)
+    await writer.prepare()
+    await writer.close()
+    # A connection that needed the lock would fail at once.
+    monkeypatch.setattr("database.connection.engines.BUSY_TIMEOUT_MS", 0)
+    with locked(path):
+        reader = Database(url)
+        try:
+            assert await reader.is_prepared()
+        finally:
+            await reader.close()
+
+
 @pytest.fixture
 def short_timeout_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
