@@ -12,6 +12,7 @@ from schemathesis.openapi.checks import IgnoredAuth
 
 from tests.support.access import ENTRIES, as_
 from tests.support.fuzzing import LEFT_OUT, NO_WAY_OUT, Known, config, document_of
+from tests.support.generated import FACTOR
 from tests.support.probe_nodes import PROBE_TYPES, fresh_gates
 from tests.support.service import RunningService
 
@@ -65,14 +66,14 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
 # The threads of the service use ``random`` too, which hypothesis reports as a strategy's use.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @for_admin.parametrize()
-@settings(max_examples=8, derandomize=True, database=None)
+@settings(max_examples=round(8 * FACTOR), derandomize=True, database=None)
 def test_responses_to_an_organization_admin_match_the_document(case: Case, known: Known):
     known.answers_as_told(case)
 
 
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @for_reader.parametrize()
-@settings(max_examples=5, derandomize=True, database=None)
+@settings(max_examples=round(5 * FACTOR), derandomize=True, database=None)
 def test_responses_to_a_reader_match_the_document(case: Case, known: Known):
     known.answers_as_told(case)
 

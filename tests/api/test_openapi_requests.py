@@ -21,6 +21,7 @@ from tests.support.fuzzing import (
     document_of,
     name_of,
 )
+from tests.support.generated import FACTOR
 from tests.support.openapi import operations_of
 from tests.support.probe_nodes import PROBE_TYPES, fresh_gates
 from tests.support.service import RunningService
@@ -39,7 +40,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
 # The threads of the service use ``random`` too, which hypothesis reports as a strategy's use.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @schema.parametrize()
-@settings(max_examples=20, derandomize=True, database=None)
+@settings(max_examples=round(20 * FACTOR), derandomize=True, database=None)
 def test_responses_match_the_document(case: Case, known: Known):
     known.answers_as_told(case)
 
