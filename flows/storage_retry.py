@@ -27,16 +27,20 @@ async def retry_while_unavailable(
     operation: Callable[[], Awaitable[T]],
     name: str,
     give_up: Callable[[], bool] = _never,
+    *,
+    first_pause: float = INITIAL_BACKOFF_SECONDS,
+    max_pause: float = MAX_STORAGE_BACKOFF_SECONDS,
 ) -> T:
     """Return the result of ``operation``; repeat it until it succeeds or ``give_up()`` is true.
 
     ``operation`` is one transaction: a failed attempt stored nothing. Only ``StorageError`` leads
-    to another attempt. ``name`` is the operation's name in the log.
+    to another attempt. ``name`` is the operation's name in the log. The pause, in seconds, doubles
+    from ``first_pause`` to ``max_pause``.
 
     Raises:
         StorageError: If ``give_up()`` is true after a failed attempt.
     """
-    delay = INITIAL_BACKOFF_SECONDS
+    delay = first_pause
     while True:
         try:
             return await operation()
@@ -46,4 +50,4 @@ async def retry_while_unavailable(
             reason = str(error)
             log.warning("database_unavailable", operation=name, retry_in=delay, reason=reason)
         await asyncio.sleep(delay)
-        delay = min(delay * 2, MAX_STORAGE_BACKOFF_SECONDS)
+        delay = min(delay * 2, max_pause)

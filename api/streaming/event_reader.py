@@ -1,19 +1,15 @@
 """Event reader: reads events and snapshots for clients, and retries while the database is busy."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
-
-import structlog
 
 from api.streaming.messages import Message, of_deleted, of_snapshot
 from database.queries.event_feed import EventFeed
 from database.queries.results import Event, ExecutionSnapshot, SubscriptionFilter
-from engine.errors import ExecutionNotFoundError, StorageError
+from engine.errors import ExecutionNotFoundError
 from engine.status import has_ended
+from flows.storage_retry import retry_while_unavailable
 from offload import run_sized
-
-log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -73,12 +69,10 @@ class EventReader:
         return await self._retry_while_unavailable(lambda: self._feed.statuses(execution_ids))
 
     async def _retry_while_unavailable(self, read: Callable[[], Awaitable[T]]) -> T:
-        while True:
-            try:
-                return await read()
-            except StorageError as error:
-                log.warning("database_unavailable", doing="reading events", reason=str(error))
-                await asyncio.sleep(self._retry_seconds)
+        pause = self._retry_seconds
+        return await retry_while_unavailable(
+            read, "reading events", first_pause=pause, max_pause=pause
+        )
 
 
 async def snapshot_messages(

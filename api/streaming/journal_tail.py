@@ -75,7 +75,9 @@ class JournalTail:
                         await self._sweep()
                         next_sweep = self._loop.time() + SWEEP_INTERVAL_SECONDS
                 except StorageError as error:
-                    log.warning("database_unavailable", doing="reading events", reason=str(error))
+                    log.warning(
+                        "database_unavailable", operation="reading events", reason=str(error)
+                    )
                 except Exception:  # the streams of all clients depend on this loop
                     log.exception("event_feed_failed")
                 with suppress(TimeoutError):
