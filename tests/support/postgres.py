@@ -1,64 +1,111 @@
-"""PostgreSQL for tests: creates a new database for each test, if a server responds."""
+"""PostgreSQL for tests: an empty or a prepared database for each test, if a server responds.
+
+A test with a prepared database gets the emptied database of an earlier test. Its deletion would
+force a checkpoint of the server, which takes longer than most tests.
+"""
 
 import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import chain
 from typing import Any
 
 import asyncpg
 import pytest
 
+from tests.support.postgres_content import Content
 from tests.support.prepared_databases import DEFAULT_EXAMPLES, Examples, prepare
 
 Storage = dict[str, Any]
 """Settings that name the database of a service; by default, a SQLite file in its directory."""
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 
-_templates: dict[Examples, str] = {}
-"""Names of the migrated databases of this process, by the workflows in them."""
+_templates: dict[Examples, tuple[str, Content]] = {}
+"""Names and contents of the migrated databases of this process, by the workflows in them."""
+
+_emptied: dict[Examples, list[str]] = {}
+"""Names of the databases that no test uses and that equal the template of these workflows."""
 
 
 @asynccontextmanager
 async def new_postgres_database(examples: Examples | None = None) -> AsyncIterator[str]:
-    """Yield the URL of a new PostgreSQL database, and drop it afterwards; skip without a server.
+    """Yield the URL of a PostgreSQL database that no other test uses; skip without a server.
 
-    With ``examples``, it is a copy of a migrated database with these workflows.
+    With ``examples``, it is a migrated database with these workflows.
     """
     try:
         server = await asyncpg.connect(POSTGRES, timeout=3)
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
         pytest.skip(f"no PostgreSQL server at TEST_POSTGRES_URL: {error}")
     try:
-        template = "" if examples is None else f" TEMPLATE {await _template(server, examples)}"
-        name = _new_name()
-        await server.execute(f"CREATE DATABASE {name}{template}")
-        try:
-            yield _url(name)
-        finally:
-            await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        if examples is None:
+            name = await _create(server)
+            try:
+                yield _url(name)
+            finally:
+                await _drop(server, name)
+        else:
+            template, content = await _template(server, examples)
+            emptied = _emptied.setdefault(examples, [])
+            name = emptied.pop() if emptied else await _create(server, template)
+            try:
+                yield _url(name)
+            finally:
+                if await _is_restored(server, name, content):
+                    emptied.append(name)
+                else:
+                    await _drop(server, name)
     finally:
         await server.close()
 
 
-async def _template(server: asyncpg.Connection, examples: Examples) -> str:
+async def _create(server: asyncpg.Connection, template: str | None = None) -> str:
+    name = f"workflow_service_test_{uuid.uuid4().hex[:12]}"
+    await server.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+    return name
+
+
+async def _drop(server: asyncpg.Connection, name: str) -> None:
+    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _template(server: asyncpg.Connection, examples: Examples) -> tuple[str, Content]:
     if examples not in _templates:
-        name = _new_name()
-        await server.execute(f"CREATE DATABASE {name}")
-        _templates[examples] = name
+        name = await _create(server)
         await prepare(_url(name), examples)
+        connection = await asyncpg.connect(_dsn(name))
+        try:
+            _templates[examples] = name, await Content.read(connection)
+        finally:
+            await connection.close()
     return _templates[examples]
 
 
+async def _is_restored(server: asyncpg.Connection, name: str, content: Content) -> bool:
+    """Restore the content of a database, and return whether that was possible."""
+    try:
+        await server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+        )
+        connection = await asyncpg.connect(_dsn(name))
+        try:
+            return await content.restore(connection)
+        finally:
+            await connection.close()
+    except (OSError, asyncpg.PostgresError):  # a test has changed the database
+        return False
+
+
 def drop_templates() -> None:
-    """Drop the migrated databases of this process."""
+    """Drop the prepared databases of this process."""
 
     async def drop() -> None:
         server = await asyncpg.connect(POSTGRES, timeout=3)
         try:
-            for name in _templates.values():
-                await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            for name in (*(name for name, _ in _templates.values()), *chain(*_emptied.values())):
+                await _drop(server, name)
         finally:
             await server.close()
 
@@ -66,13 +113,12 @@ def drop_templates() -> None:
         asyncio.run(drop())
 
 
-def _new_name() -> str:
-    return f"workflow_service_test_{uuid.uuid4().hex[:12]}"
+def _dsn(name: str) -> str:
+    return f"{POSTGRES.rsplit('/', 1)[0]}/{name}"
 
 
 def _url(name: str) -> str:
-    base = POSTGRES.rsplit("/", 1)[0].replace("postgresql://", "postgresql+asyncpg://")
-    return f"{base}/{name}"
+    return _dsn(name).replace("postgresql://", "postgresql+asyncpg://")
 
 
 def on_both(fixture: str = "storage") -> pytest.MarkDecorator:

@@ -1,0 +1,73 @@
+"""PostgreSQL content: the schema and the rows of a database, which a later test restores."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import asyncpg
+
+_CATALOGS = (
+    *("pg_attribute", "pg_attrdef", "pg_class", "pg_constraint", "pg_index", "pg_namespace"),
+    *("pg_proc", "pg_trigger"),
+)
+_VERSION = " UNION ALL ".join(
+    f"SELECT '{catalog}', count(*), sum(hashtext(xmin::text)) FROM {catalog}"
+    for catalog in _CATALOGS
+)
+"""Rows of the catalogs and a checksum of the transactions that wrote them: a change of the schema
+writes a row of a catalog, and a copy of a database keeps the transactions of its template."""
+
+_TABLES = """
+SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Version of the schema, rows of the tables and positions of the sequences of a database."""
+
+    version: list[asyncpg.Record]
+    rows: Mapping[str, str]
+    """Rows of each table, as a JSON array."""
+    positions: dict[str, int | None]
+    """Last value of each sequence; ``None`` if it has not been used."""
+
+    @classmethod
+    async def read(cls, connection: asyncpg.Connection) -> Self:
+        """Read the content of a database."""
+        tables = await connection.fetch(_TABLES)
+        rows: dict[str, str] = {
+            table: await connection.fetchval(
+                f"SELECT coalesce(json_agg(t), '[]') FROM \"{table}\" AS t"
+            )
+            for (table,) in tables
+        }
+        return cls(await connection.fetch(_VERSION), rows, await _positions(connection))
+
+    async def restore(self, connection: asyncpg.Connection) -> bool:
+        """Write the rows again; return whether the schema is the same."""
+        if await connection.fetch(_VERSION) != self.version:
+            return False
+        # Without foreign keys, so that the order of the tables does not matter.
+        await connection.execute("SET session_replication_role = replica")
+        async with connection.transaction():
+            for table, rows in self.rows.items():
+                await connection.execute(f'DELETE FROM "{table}"')
+                if rows != "[]":
+                    records = f'json_populate_recordset(NULL::"{table}", $1)'
+                    insert = f'INSERT INTO "{table}" SELECT * FROM {records}'
+                    await connection.execute(insert, rows)
+            for sequence, position in self.positions.items():
+                await connection.execute(
+                    "SELECT setval($1::regclass, coalesce($2, 1), $2 IS NOT NULL)",
+                    f'"{sequence}"',
+                    position,
+                )
+        return True
+
+
+async def _positions(connection: asyncpg.Connection) -> dict[str, int | None]:
+    found = await connection.fetch(
+        "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'public'"
+    )
+    return dict(found)
