@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.support.calls import call, violations
 from tests.support.documents import document, line, node
+from tests.support.incompressible import incompressible
 from tests.support.postgres import Storage, on_both
 from tests.support.probe_nodes import PROBE_TYPES, Gates
 from tests.support.problems import problem_of
@@ -132,11 +133,11 @@ def test_a_node_id_that_cannot_be_a_key_is_rejected(service: RunningService, nam
 def test_the_longest_names_are_stored_and_a_nul_character_in_a_label_is_replaced(
     service: RunningService,
 ) -> None:
-    wide = "".join(chr(0x4E00 + i * 7_919 % 20_000) for i in range(500))  # hard to compress
+    wide = incompressible(500, wide=True)
     labelled: Any = {**node(wide, "trigger"), "label": "a\0b"}
     body = {"graph": document(labelled), "workflowName": wide, "organizationId": wide}
     answer = service.http.post(
-        "/api/workflows/execute", json=body, headers={"Idempotency-Key": "k" * 255}
+        "/api/workflows/execute", json=body, headers={"Idempotency-Key": incompressible(255)}
     )
     assert answer.status_code == 200, answer.text
     done = service.ended(answer.json()["executionId"])

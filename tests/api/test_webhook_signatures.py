@@ -2,12 +2,12 @@
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha512
 from pathlib import Path
 
 import pytest
 
 from tests.support.documents import document, node
+from tests.support.incompressible import MAX_INDEX_ENTRY_BYTES, incompressible
 from tests.support.postgres import on_both
 from tests.support.service import RunningService
 from tests.support.webhook_calls import KEY, SECRET, answering, count, hook, post, received, signed
@@ -155,7 +155,7 @@ def test_an_id_counts_without_a_secret_too_and_after_a_restart(tmp_path: Path):
 @on_both()
 def test_an_id_may_be_longer_than_a_key_of_the_database(service: RunningService):
     service.save(hook())
-    ids = [sha512(bytes([i])).hexdigest() * 40 for i in (1, 2, 1)]
+    ids = [incompressible(2 * MAX_INDEX_ENTRY_BYTES, seed) for seed in (1, 2, 1)]
     answers = [post(service, {}, headers={"webhook-id": long}) for long in ids]
     assert {response.status_code for response in answers} == {200}
     first, second, third = (response.json()["executionId"] for response in answers)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from hashlib import sha512
 
 import asyncpg
 import pytest
@@ -12,6 +11,7 @@ from database import Database, ExampleWorkflow
 from database.connection.writer import MAX_ATTEMPTS
 from database.tables import workflows
 from engine.errors import StorageBusyError, StorageError, UnsupportedValueError
+from tests.support.incompressible import MAX_INDEX_ENTRY_BYTES, incompressible
 from tests.support.ports import free_port
 
 EXAMPLES = [ExampleWorkflow(i, "before", "{}") for i in ("a", "b")]
@@ -74,11 +74,9 @@ async def test_a_change_that_always_conflicts_fails(database: Database, code: st
     assert (await database.queries.workflow("a")).name == "before"
 
 
-LONG = "".join(sha512(bytes([i])).hexdigest() for i in range(200))
-"""Too long for the key of an index, and hard to compress."""
-
-
-@pytest.mark.parametrize("value", ["a\0b", LONG], ids=["NUL", "too long"])
+@pytest.mark.parametrize(
+    "value", ["a\0b", incompressible(2 * MAX_INDEX_ENTRY_BYTES)], ids=["NUL", "too long"]
+)
 async def test_an_unsupported_value_is_not_a_temporary_error(
     database: Database, value: str
 ) -> None:

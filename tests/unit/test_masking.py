@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from engine.masking import MASK, masked_headers
 from offload import WorkStoppedError, use_stop_event
-from tasks.masking import Masker
+from tasks.masking import Masker, _encodings
 
 CANARY = 'c4n4ry/+ "quoted" ü\\&%'
 
@@ -139,6 +139,16 @@ def test_a_suffix_with_which_a_secret_may_begin_is_pending(secrets: list[str], t
     prefixes = [i for i in range(1, len(text) + 1) if any(s.startswith(text[-i:]) for s in secrets)]
     assert pending >= max(prefixes, default=0)
     assert pending <= len(text)
+
+
+def test_every_encoding_is_pending_until_its_last_character():
+    value = 'p\u00e4ss w/rd%"+\nsecond line of it'
+    masker = Masker()
+    masker.add_secret(value)
+    encodings = set(_encodings(value))
+    assert {value, quote(value, safe=""), base64.b64encode(value.encode()).decode()} <= encodings
+    for encoding in encodings:
+        assert masker.pending_suffix(f"\0{encoding[:-1]}") == len(encoding) - 1
 
 
 def test_other_suffixes_are_not_pending(masker: Masker):

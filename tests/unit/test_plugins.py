@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -178,3 +179,11 @@ def test_a_type_is_registered_once():
     register("join", NODE_HANDLERS["join"], config=NODE_CONFIGS["join"])
     with pytest.raises(ValueError, match="the node type 'http' is already registered"):
         register("http", NODE_HANDLERS["join"])
+
+
+@pytest.mark.parametrize("name", ["", None, 5])
+def test_a_type_without_a_name_is_rejected(name: Any):
+    known = set(NODE_HANDLERS)
+    with pytest.raises(ValueError, match="is not a valid node type name"):
+        register(name, NODE_HANDLERS["join"])
+    assert set(NODE_HANDLERS) == known
