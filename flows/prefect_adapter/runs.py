@@ -23,8 +23,7 @@ from prefect.events.worker import EventsWorker
 from prefect.exceptions import Abort, Pause
 from prefect.filesystems import LocalFileSystem
 from prefect.flow_engine import run_flow_async
-from prefect.settings import Profile, Settings
-from prefect.settings.models.flows import FlowsSettings
+from prefect.settings import Profile, get_current_settings
 from prefect.states import Crashed, Pending
 
 from flows.prefect_adapter.client import EmbeddedPrefectClient, EmbeddedSyncPrefectClient
@@ -53,8 +52,12 @@ async def prefect_context(api_url: str | None) -> AsyncGenerator[PrefectClient, 
         RuntimeError: If `prepare_prefect` was not called with the same ``api_url``.
     """
     embedded = is_embedded(api_url)
-    # Without heartbeats, because each is a thread that only informs a server.
-    settings = Settings(flows=FlowsSettings(heartbeat_frequency=None)) if embedded else Settings()
+    # A copy of those that `prepare_prefect` made Prefect read, because reading them takes 100 ms.
+    settings = get_current_settings()
+    if embedded:
+        # Without heartbeats, because each is a thread that only informs a server.
+        flows = settings.flows.model_copy(update={"heartbeat_frequency": None})
+        settings = settings.model_copy(update={"flows": flows})
     expected = EMBEDDED_API_URL if embedded else str(api_url).rstrip("/")
     if settings.api.url != expected:
         raise RuntimeError("prepare_prefect() must be called first, with the same api_url")

@@ -5,6 +5,7 @@ from hashlib import sha256
 import httpx
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.http_clients import client_of
 from tests.support.service import RunningService
 
 KEYS = {
@@ -44,7 +45,7 @@ def token_for(service: RunningService, execution_id: str, name: str = "read") ->
 
 def caller(service: RunningService, name: str) -> httpx.Client:
     """Return a client that sends this key with every request."""
-    return httpx.Client(base_url=service.url, headers=as_(name), timeout=30.0)
+    return client_of(service.url, headers=as_(name))
 
 
 def socket_of(

@@ -15,6 +15,7 @@ import httpx
 
 from config import Settings
 from database import Database
+from tests.support.http_clients import client_of
 from tests.support.ports import free_port
 from tests.support.service import RunningService, wait_until
 from tests.support.warm_processes import WarmProcess
@@ -40,7 +41,7 @@ class ServiceProcess(RunningService):
         self.log = directory / "service.log"
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.http = httpx.Client(base_url=self.url, timeout=30.0)
+        self.http = client_of(self.url)
         self._process: WarmProcess | None = None
         self._settings = {
             "api_host": "127.0.0.1",

@@ -21,6 +21,7 @@ from config import Settings
 from engine.status import TERMINAL
 from flows.prefect_adapter.environment import EMBEDDED_API_URL, prepare_prefect
 from tasks.registry import DEFAULT, NodeTypes
+from tests.support.http_clients import client_of
 from tests.support.prepared_databases import copy_prepared_sqlite
 from tests.support.tables import Row, tables_of
 
@@ -81,7 +82,7 @@ class RunningService:
         self.listening_socket = socket.socket(*tcp)
         self.listening_socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listening_socket.getsockname()[1]}"
-        self.http = httpx.Client(base_url=self.url, timeout=30.0)
+        self.http = client_of(self.url)
 
     def __enter__(self) -> Self:
         if self.settings.database_url is None and not self.path.exists():
