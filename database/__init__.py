@@ -33,6 +33,7 @@ from database.queries.event_feed import EventFeed
 from database.queries.executions import ExecutionQueries
 from database.queries.listings import Listings
 from database.queries.log_pages import LogPages
+from database.queries.polls import Polls
 from database.queries.webhook_responses import WebhookResponses
 from database.schema import ExampleWorkflow, is_prepared, prepare_schema
 from database.workflows import SavedWorkflows
@@ -85,6 +86,7 @@ class Database:
         self.queue = Queue(reader, writer, clock)
         self.journal = Journal(reader, writer, clock, self._encryption)
         self.queries = ExecutionQueries(reader, self._encryption)
+        self.polls = Polls(reader, self.queue)
         self.log_pages = LogPages(reader)
         self.event_feed = EventFeed(reader)
         self.listings = Listings(reader)

@@ -27,7 +27,7 @@ from api.auth.origins import (
 from api.errors import problem
 
 WEBHOOKS = "/api/webhook/"
-EXPOSED_HEADERS = ("ETag", "Location", "Retry-After")
+EXPOSED_HEADERS = ("ETag", "Location", "Preference-Applied", "Retry-After")
 """Response headers that pages of allowed origins can read."""
 _EVERY_ORIGIN = r"[\s\S]*"
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")

@@ -72,9 +72,18 @@ def _header(description: str, example: str, *, required: bool = True) -> dict[st
 
 _LOCATION = _header("The path of the new resource.", "/api/executions/54e8b2c5")
 _ETAG = _header("The version of the workflow.", '"2026-11-23T10:12:00.123Z"')
+_STATE = _header("The version of the state.", 'W/"9c1f0e4b7d2a6f3351c08e92"')
+_STARTED = {
+    "Location": _LOCATION,
+    "Preference-Applied": _header(
+        "The applied `Prefer`, if the execution ended in time.", "wait=10", required=False
+    ),
+}
 _HEADERS: dict[tuple[str, str], dict[str, Any]] = {
-    ("executeWorkflow", "200"): {"Location": _LOCATION},
-    ("rerunExecution", "200"): {"Location": _LOCATION},
+    ("executeWorkflow", "200"): _STARTED,
+    ("rerunExecution", "200"): _STARTED,
+    ("getExecution", "200"): {"ETag": _STATE},
+    ("getExecution", "304"): {"ETag": _STATE},
     ("createWorkflow", "201"): {"Location": _LOCATION, "ETag": _ETAG},
     ("getWorkflow", "200"): {"ETag": _ETAG},
     ("getWorkflow", "304"): {"ETag": _ETAG},

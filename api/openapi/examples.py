@@ -331,6 +331,8 @@ PARAMETERS: dict[str, tuple[str, Any]] = {
     ),
     "if-match": ("The `ETag` that the workflow must have, or `*`.", f'"{_VERSION}"'),
     "if-none-match": ("The `ETag` that the client already has, or `*`.", f'"{_VERSION}"'),
+    "prefer": ("`wait=N`: wait up to N seconds for the end.", "wait=10"),
+    "waitSeq": ("The `seq` of the last response.", 7),
     "force": ("Also cancel and delete executions that have not ended.", False),
 }
 """Descriptions and examples by name; the description of an operation takes precedence."""

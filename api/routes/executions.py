@@ -1,15 +1,24 @@
 """Execution routes: submit, poll, cancel, rerun and resume executions."""
 
+from http import HTTPStatus
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BeforeValidator, Field
 
 from api.auth.tenancy import TenantScopeDep
 from api.bodies.json_responses import encoded
 from api.bodies.strict_json import StrictRoute
 from api.dependencies import ServicesDep
+from api.etags import IfNoneMatch
 from api.masked_documents import reject_masks
+from api.preferences import Prefer
+from api.routes.execution_states import (
+    MAX_WAIT_SEQ_SECONDS,
+    ended_response,
+    state_response,
+    wait_for_change,
+)
 from api.schemas.base import ProblemDetails
 from api.schemas.executions import (
     CancelResponse,
@@ -24,18 +33,14 @@ from api.schemas.executions import (
     TokenResponse,
 )
 from api.schemas.listings import MAX_STATUSES, split_names
-from api.schemas.payloads import PAYLOAD_PREVIEW_CHARS
-from api.schemas.views import execution_json, execution_response, log_page_json
+from api.schemas.views import log_page_json
 from database import to_text
 from database.queries.log_pages import LogPageRequest
-from database.records import Payload
 from engine.errors import InvalidInputsError, Problem
 from engine.parking import Resumption
-from engine.status import ExecutionStatus, has_ended
+from engine.status import has_ended
 from flows.intake.submissions import SubmissionRequest
 
-RECENT_LOG_COUNT = 10
-"""Number of node runs in the response to a poll."""
 MAX_SEQ = 2**31 - 1
 LOG_CHARS_ESTIMATE = 500
 """Approximate size of a node run in a response without its payloads, in characters."""
@@ -46,6 +51,10 @@ Include = Annotated[
     BeforeValidator(split_names),
 ]
 AfterSeq = Annotated[int, Query(alias="afterSeq", ge=0, le=MAX_SEQ)]
+WaitSeq = Annotated[
+    int | None,
+    Query(alias="waitSeq", ge=0, le=MAX_SEQ, description="Wait until `seq` is larger than this."),
+]
 PageLimit = Annotated[
     int | None,
     Query(ge=1, description="Maximum size of a page; by default `MAX_LOGS_PAGE_SIZE`."),
@@ -64,16 +73,22 @@ router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
 @router.post(
     "/workflows/execute",
     operation_id="executeWorkflow",
+    response_model=ExecuteResponse | ExecutionResponse,
     responses={status: {"model": ProblemDetails} for status in (404, 422, 429)},
 )
 async def execute(
     request: ExecuteRequest,
+    http_request: Request,
     services: ServicesDep,
     scope: TenantScopeDep,
     response: Response,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
-) -> ExecuteResponse:
-    """Store an execution and return immediately. It runs in the background."""
+    prefer: Prefer = None,
+) -> ExecuteResponse | Response:
+    """Store an execution and return immediately. It runs in the background.
+
+    With `Prefer: wait=N`, the response is that of `getExecution` if the execution ends in time.
+    """
     organization_id = scope.organization(request.organization_id)
     submission = SubmissionRequest(
         organization_id, request.inputs, idempotency_key, request.callback_url
@@ -87,7 +102,12 @@ async def execute(
         assert request.workflow_id is not None  # the schema requires one of the two
         await scope.require_workflow(request.workflow_id)
         receipt = await services.submissions.submit(request.workflow_id, submission)
-    response.headers["Location"] = f"/api/executions/{receipt.execution_id}"
+    location = f"/api/executions/{receipt.execution_id}"
+    ended = await ended_response(http_request, services, receipt.execution_id, prefer)
+    if ended is not None:
+        ended.headers["Location"] = location
+        return ended
+    response.headers["Location"] = location
     return ExecuteResponse(
         execution_id=receipt.execution_id,
         workflow_id=receipt.workflow_id,
@@ -99,36 +119,29 @@ async def execute(
     "/executions/{execution_id}",
     operation_id="getExecution",
     response_model=ExecutionResponse,
-    responses={404: {"model": ProblemDetails}, 422: {"model": ProblemDetails}},
+    responses={
+        HTTPStatus.NOT_MODIFIED: {"description": "The client already has this state"},
+        404: {"model": ProblemDetails},
+        422: {"model": ProblemDetails},
+    },
 )
 async def get_execution(
     execution_id: str,
+    request: Request,
     services: ServicesDep,
     include: Include = [],  # noqa: B006 - FastAPI copies defaults
+    wait_seq: WaitSeq = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Return the state of an execution: status, progress, its last node runs and its output."""
-    max_characters = services.max_response_characters
-    with_results = "nodeResults" in include
-    execution, logs = await services.database.queries.execution_with_logs(
-        execution_id,
-        last=RECENT_LOG_COUNT,
-        cut_at=PAYLOAD_PREVIEW_CHARS,
-        output_characters=max_characters,
-        results_characters=max_characters if with_results else 0,
-    )
-    position = None
-    if execution.status == ExecutionStatus.PENDING:
-        position = await services.database.queue.position(execution_id, services.lease_seconds)
-    callback = await services.database.callbacks.status(execution_id)
-    payloads = [payload for log in logs for payload in (log.input_data, log.output_data)]
-    size = _characters(execution.final_output, execution.node_results, *payloads)
-    return await encoded(
-        size,
-        lambda: execution_json(
-            execution_response(execution, logs, position, callback),
-            execution,
-            with_results=with_results,
-        ),
+    """Return the state of an execution: status, progress, its last node runs and its output.
+
+    With `waitSeq`, the response arrives when the sequence number `seq` of the execution is larger,
+    or when it has ended, after 30 seconds at the latest.
+    """
+    if wait_seq is not None:
+        await wait_for_change(request, services, execution_id, MAX_WAIT_SEQ_SECONDS, wait_seq)
+    return await state_response(
+        services, execution_id, with_results="nodeResults" in include, if_none_match=if_none_match
     )
 
 
@@ -177,10 +190,6 @@ def _page_size(limit: int | None, maximum: int) -> int:
     return maximum if limit is None else limit
 
 
-def _characters(*payloads: Payload | None) -> int:
-    return sum(len(payload.text) for payload in payloads if payload is not None)
-
-
 @router.post(
     "/executions/{execution_id}/cancel",
     operation_id="cancelExecution",
@@ -202,20 +211,31 @@ async def cancel(execution_id: str, services: ServicesDep) -> CancelResponse:
 @router.post(
     "/executions/{execution_id}/rerun",
     operation_id="rerunExecution",
+    response_model=RerunResponse | ExecutionResponse,
     responses={status: {"model": ProblemDetails} for status in (404, 409, 422, 429)},
 )
 async def rerun(
     execution_id: str,
     services: ServicesDep,
     response: Response,
+    http_request: Request,
     request: RerunRequest | None = None,
-) -> RerunResponse:
-    """Run an execution again, and reuse results that do not depend on the chosen node."""
+    prefer: Prefer = None,
+) -> RerunResponse | Response:
+    """Run an execution again, and reuse results that do not depend on the chosen node.
+
+    With `Prefer: wait=N`, the response is that of `getExecution` if the execution ends in time.
+    """
     body = request or RerunRequest()
     receipt = await services.submissions.rerun(
         execution_id, body.from_node_id, body.inputs, body.callback_url
     )
-    response.headers["Location"] = f"/api/executions/{receipt.execution_id}"
+    location = f"/api/executions/{receipt.execution_id}"
+    ended = await ended_response(http_request, services, receipt.execution_id, prefer)
+    if ended is not None:
+        ended.headers["Location"] = location
+        return ended
+    response.headers["Location"] = location
     return RerunResponse(
         execution_id=receipt.execution_id,
         workflow_id=receipt.workflow_id,

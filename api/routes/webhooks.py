@@ -109,8 +109,10 @@ async def _receive(
     node_response = await _response_in_time(services, receipt.execution_id)
     if node_response is not None:
         return await _to_http(node_response)
-    statuses = await services.database.event_feed.statuses({receipt.execution_id})
-    status = statuses.get(receipt.execution_id)
+    try:
+        status = (await services.database.queries.execution(receipt.execution_id)).status
+    except ExecutionNotFoundError:
+        status = None
     if status not in _STATUSES_WITHOUT_ERROR:
         return _failed_without_response(receipt.execution_id, status)
     return JSONResponse({**accepted, "status": status}, HTTPStatus.ACCEPTED)

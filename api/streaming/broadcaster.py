@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 
 from api.streaming.event_reader import EventReader
+from api.streaming.execution_waits import ExecutionWaits
 from api.streaming.journal_tail import JournalTail
 from api.streaming.messages import Message, of_event
 from api.streaming.subscription import Subscription
@@ -29,7 +30,10 @@ class EventBroadcaster:
         self._loop = asyncio.get_running_loop()
         self._reader = EventReader(self._feed, poll_interval_seconds)
         self._subscriptions = SubscriptionIndex()
-        self._tail = JournalTail(database, self._reader, self._subscriptions, poll_interval_seconds)
+        self._waits = ExecutionWaits()
+        self._tail = JournalTail(
+            database, self._reader, self._subscriptions, self._waits, poll_interval_seconds
+        )
         self._closing = False
 
     @property
@@ -41,6 +45,11 @@ class EventBroadcaster:
     def subscription_count(self) -> int:
         """The number of open subscriptions."""
         return len(list(self._subscriptions))
+
+    @property
+    def wait_count(self) -> int:
+        """The number of requests that wait for a change."""
+        return len(self._waits)
 
     def publish(self, execution_id: str, body: Mapping[str, JsonValue]) -> None:
         """Send a message that the journal does not contain to the clients of an execution."""
@@ -55,6 +64,7 @@ class EventBroadcaster:
         self._closing = True
         for subscription in self._subscriptions:
             subscription.close()
+        self._waits.close()
 
     async def position(self) -> int:
         """See ``EventFeed.last_position``."""
@@ -94,8 +104,32 @@ class EventBroadcaster:
                         self._subscriptions.remove_execution(subscription, message.execution_id)
         finally:
             self._subscriptions.remove(subscription)
-            if self._subscriptions.is_empty:
-                self._tail.stop()
+            self._stop_unused_tail()
+
+    async def wait(self, execution_id: str, after_seq: int | None, timeout_seconds: float) -> None:
+        """Wait until the sequence number of an execution exceeds ``after_seq``, or until its end.
+
+        Returns earlier if the execution is deleted or the service shuts down, and at the timeout.
+        Without ``after_seq`` it waits for the end only.
+        """
+        wait = self._waits.add(execution_id, after_seq)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_seconds):
+                    await self._tail.start()
+                    # Read after the start, so that no change is missed.
+                    changes = await self._reader.last_changes([execution_id])
+                    if execution_id not in changes:
+                        return
+                    wait.notify(changes[execution_id])
+                    await wait.done
+        finally:
+            self._waits.remove(wait)
+            self._stop_unused_tail()
+
+    def _stop_unused_tail(self) -> None:
+        if self._subscriptions.is_empty and not self._waits:
+            self._tail.stop()
 
     async def _messages(
         self, subscription: Subscription, open_ids: set[str], after: int | None

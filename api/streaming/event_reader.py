@@ -5,9 +5,13 @@ from typing import TypeVar
 
 from api.streaming.messages import Message, of_deleted, of_snapshot
 from database.queries.event_feed import EventFeed
-from database.queries.results import Event, ExecutionSnapshot, SubscriptionFilter
+from database.queries.results import (
+    Event,
+    ExecutionChange,
+    ExecutionSnapshot,
+    SubscriptionFilter,
+)
 from engine.errors import ExecutionNotFoundError
-from engine.status import has_ended
 from flows.storage_retry import retry_while_unavailable
 from offload import run_sized
 
@@ -42,8 +46,8 @@ class EventReader:
         """Return those of these executions that have ended or were deleted."""
         if not execution_ids:
             return set()
-        statuses = await self._statuses(execution_ids)
-        return {i for i in execution_ids if i not in statuses or has_ended(statuses[i])}
+        changes = await self.last_changes(execution_ids)
+        return {i for i in execution_ids if i not in changes or changes[i].has_ended}
 
     async def snapshots(self, selection: SubscriptionFilter) -> tuple[list[Message], int]:
         """Return messages with the state of the executions, and the position that they cover.
@@ -58,15 +62,16 @@ class EventReader:
                     lambda chosen=selection: self._feed.snapshots(chosen)
                 )
             except ExecutionNotFoundError:  # deleted since the client subscribed
-                existing = frozenset(await self._statuses(requested))
+                existing = frozenset(await self.last_changes(requested))
                 deleted = sorted(requested - existing)
                 selection = SubscriptionFilter(existing, selection.organization_id)
             else:
                 messages = await snapshot_messages(snapshots, position)
                 return [*map(of_deleted, deleted), *messages], position
 
-    async def _statuses(self, execution_ids: Collection[str]) -> dict[str, str]:
-        return await self._retry_while_unavailable(lambda: self._feed.statuses(execution_ids))
+    async def last_changes(self, execution_ids: Collection[str]) -> dict[str, ExecutionChange]:
+        """Return the last changes of those of these executions that exist."""
+        return await self._retry_while_unavailable(lambda: self._feed.last_changes(execution_ids))
 
     async def _retry_while_unavailable(self, read: Callable[[], Awaitable[T]]) -> T:
         pause = self._retry_seconds

@@ -10,12 +10,12 @@ from contextlib import suppress
 import structlog
 
 from api.streaming.event_reader import PAGE_SIZE, EventReader, snapshot_messages
+from api.streaming.execution_waits import ExecutionWaits
 from api.streaming.messages import of_deleted, of_event
 from api.streaming.subscription_index import SubscriptionIndex
 from database import Database
 from database.queries.results import SubscriptionFilter
 from engine.errors import ExecutionNotFoundError, StorageError
-from engine.status import has_ended
 
 log = structlog.get_logger()
 
@@ -31,12 +31,14 @@ class JournalTail:
         database: Database,
         reader: EventReader,
         subscriptions: SubscriptionIndex,
+        waits: ExecutionWaits,
         poll_interval_seconds: float,
     ) -> None:
         self._feed = database.event_feed
         self._commit_signal = database.commit_signal
         self._reader = reader
         self._subscriptions = subscriptions
+        self._waits = waits
         self._poll_interval_seconds = poll_interval_seconds
         self._loop = asyncio.get_running_loop()
         self._committed = asyncio.Event()
@@ -99,22 +101,29 @@ class JournalTail:
         self._committed.clear()
         has_more = True
         while has_more:
-            events, position, has_more = await self._feed.tail(
+            changes, events, position, has_more = await self._feed.tail(
                 position, self._subscriptions.is_wanted, PAGE_SIZE
             )
+            for change in changes:
+                self._waits.notify(change)
             for event in events:
                 self._subscriptions.dispatch(of_event(event), event.organization_id)
         return position
 
     async def _sweep(self) -> None:
         """Push the ends and deletions of executions that another program changed."""
-        execution_ids = self._subscriptions.execution_ids
+        execution_ids = self._subscriptions.execution_ids | self._waits.execution_ids
         if not execution_ids:
             return
-        statuses = await self._feed.statuses(execution_ids)
-        for execution_id in execution_ids - statuses.keys():
+        changes = await self._feed.last_changes(execution_ids)
+        for change in changes.values():
+            self._waits.notify(change)
+        for execution_id in execution_ids - changes.keys():
+            self._waits.notify_deleted(execution_id)
             self._subscriptions.push_to_execution(of_deleted(execution_id))
-        ended = {i for i in execution_ids if i in statuses and has_ended(statuses[i])}
+        ended = {
+            i for i in self._subscriptions.execution_ids if i in changes and changes[i].has_ended
+        }
         # The event of a recent end may not be dispatched yet, so that the next sweep checks again.
         for execution_id in ended & self._recently_ended:
             with suppress(ExecutionNotFoundError):  # deleted now; the next sweep detects it

@@ -29,6 +29,7 @@ _MAKE_DUE = (
     .where(callbacks.c.deliveredAt.is_(None), callbacks.c.abandonedAt.is_(None))
     .values(dueAt=bindparam("now"))
 )
+_CALLBACK = select(callbacks).where(callbacks.c.executionId == bindparam("execution"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,16 +216,20 @@ class Callbacks:
 
     async def status(self, execution_id: str) -> CallbackStatus | None:
         """Return the status of an execution's callback; ``None`` if it has no callback."""
-        query = select(callbacks).where(callbacks.c.executionId == execution_id)
-        row = await self._reader.run(lambda connection: connection.execute(query).first())
-        if row is None:
-            return None
-        return CallbackStatus(
-            url=re.sub(r"[?#].*", "", row.url),
-            attempts=row.attempts,
-            delivered_at=row.deliveredAt,
-            next_attempt_at=row.dueAt if row.owner is None else None,
-            abandoned_at=row.abandonedAt,
-            last_status=row.lastStatus,
-            last_error=row.lastError,
-        )
+        return await self._reader.run(lambda connection: callback_status(connection, execution_id))
+
+
+def callback_status(connection: Connection, execution_id: str) -> CallbackStatus | None:
+    """Return the status of an execution's callback; ``None`` if it has no callback."""
+    row = connection.execute(_CALLBACK, {"execution": execution_id}).first()
+    if row is None:
+        return None
+    return CallbackStatus(
+        url=re.sub(r"[?#].*", "", row.url),
+        attempts=row.attempts,
+        delivered_at=row.deliveredAt,
+        next_attempt_at=row.dueAt if row.owner is None else None,
+        abandoned_at=row.abandonedAt,
+        last_status=row.lastStatus,
+        last_error=row.lastError,
+    )

@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Subquery,
     Update,
     and_,
     case,
@@ -300,24 +301,44 @@ class Queue:
 
     async def position(self, execution_id: str, lease_seconds: float) -> int | None:
         """Return the position in the queue, from 1; ``None`` if the execution is not queued."""
-        order = fair_order(self._is_claimable(lease_seconds))
-        waiting = await self._reader.run(lambda connection: list(connection.scalars(order)))
-        return waiting.index(execution_id) + 1 if execution_id in waiting else None
+        return await self._reader.run(
+            lambda connection: self.read_position(connection, execution_id, lease_seconds)
+        )
+
+    def read_position(
+        self, connection: Connection, execution_id: str, lease_seconds: float
+    ) -> int | None:
+        """Return the position in the queue; see ``position``."""
+        waiting = _fairly_ranked(self._is_claimable(lease_seconds))
+        number = func.row_number().over(order_by=_fair_key(waiting)).label("number")
+        numbered = (
+            select(waiting.c.executionId, number)
+            .outerjoin(fairness, fairness.c.organization == waiting.c.organization)
+            .subquery()
+        )
+        own = numbered.c.executionId == execution_id
+        return connection.scalar(select(numbered.c.number).where(own))
 
 
 def fair_order(wanted: ColumnElement[bool]) -> Select[Any]:
     """Return executions in the order of claims: organizations take turns, oldest first."""
-    rank = func.row_number().over(partition_by=runs.c.organization, order_by=runs.c.position)
-    waiting = (
-        select(runs.c.executionId, runs.c.organization, runs.c.position, rank.label("rank"))
-        .where(wanted)
-        .subquery()
-    )
+    waiting = _fairly_ranked(wanted)
     return (
         select(waiting.c.executionId)
         .outerjoin(fairness, fairness.c.organization == waiting.c.organization)
-        .order_by(waiting.c.rank, func.coalesce(fairness.c.lastServed, 0), waiting.c.position)
+        .order_by(*_fair_key(waiting))
     )
+
+
+def _fairly_ranked(wanted: ColumnElement[bool]) -> Subquery:
+    """Return executions with their rank within their organization."""
+    rank = func.row_number().over(partition_by=runs.c.organization, order_by=runs.c.position)
+    columns = (runs.c.executionId, runs.c.organization, runs.c.position, rank.label("rank"))
+    return select(*columns).where(wanted).subquery()
+
+
+def _fair_key(waiting: Subquery) -> list[ColumnElement[Any]]:
+    return [waiting.c.rank, func.coalesce(fairness.c.lastServed, 0), waiting.c.position]
 
 
 def transition_update(status: ExecutionStatus, execution_id: str, **values: Any) -> Update:

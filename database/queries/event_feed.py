@@ -25,11 +25,17 @@ from database.queries.executions import (
     read_execution,
     read_logs,
 )
-from database.queries.results import Event, ExecutionSnapshot, NodeLog, SubscriptionFilter
+from database.queries.results import (
+    Event,
+    ExecutionChange,
+    ExecutionSnapshot,
+    NodeLog,
+    SubscriptionFilter,
+)
 from database.tables import events, executions, logs, runs
 from engine.errors import ExecutionNotFoundError
 from engine.outcome import Progress
-from engine.status import OPEN, ExecutionStatus, NodeStatus
+from engine.status import OPEN, ExecutionStatus, NodeStatus, has_ended
 
 PAYLOAD_PREVIEW_CHARS = 8_192
 """Maximum length of a payload's JSON in an event, in characters."""
@@ -88,10 +94,15 @@ _EVENTS = (
     .limit(bindparam("most"))
 )
 _CHANGED = (
-    select(events.c.executionId, executions.c.organizationId)
+    select(
+        events.c.executionId,
+        executions.c.organizationId,
+        func.max(events.c.seq).label("seq"),
+        func.max(case((_IS_END, 1), else_=0)).label("isEnd"),
+    )
     .join(executions, executions.c.id == events.c.executionId)
     .where(events.c.position > bindparam("after"), events.c.position <= bindparam("top"))
-    .distinct()
+    .group_by(events.c.executionId, executions.c.organizationId)
 )
 _TOP = select(func.coalesce(func.max(events.c.position), 0))
 
@@ -120,22 +131,27 @@ class EventFeed:
 
     async def tail(
         self, position: int, wanted: Callable[[str, str | None], bool], limit: int
-    ) -> tuple[list[Event], int, bool]:
-        """Return events like ``read_after``, of the executions for which ``wanted`` returns true.
+    ) -> tuple[list[ExecutionChange], list[Event], int, bool]:
+        """Return changes, and events of the executions for which ``wanted`` returns true.
 
         This is for pollers whose position is close to the last event, because it reads the keys of
         all new events. ``wanted`` gets id and organization, in another thread.
+
+        Returns:
+            The last change of every execution after ``position``; then as ``read_after``.
         """
 
-        def read(connection: Connection) -> tuple[list[Event], int, bool]:
+        def read(
+            connection: Connection,
+        ) -> tuple[list[ExecutionChange], list[Event], int, bool]:
             top = _last_position(connection)
-            changed = connection.execute(_CHANGED, {"after": position, "top": top}).all()
-            ids = [
-                row.executionId for row in changed if wanted(row.executionId, row.organizationId)
-            ]
+            rows = connection.execute(_CHANGED, {"after": position, "top": top}).all()
+            changes = [ExecutionChange(row.executionId, row.seq, bool(row.isEnd)) for row in rows]
+            ids = [row.executionId for row in rows if wanted(row.executionId, row.organizationId)]
             if not ids:
-                return [], top, False
-            return _after(connection, position, [events.c.executionId.in_(ids)], limit)
+                return changes, [], top, False
+            selected = [events.c.executionId.in_(ids)]
+            return changes, *_after(connection, position, selected, limit)
 
         return await self._reader.run(read)
 
@@ -185,13 +201,20 @@ class EventFeed:
 
         return await self._reader.run(read)
 
-    async def statuses(self, execution_ids: Collection[str]) -> dict[str, str]:
-        """Return the statuses of those of these executions that exist."""
-        query = select(executions.c.id, executions.c.status).where(
-            executions.c.id.in_(execution_ids)
+    async def last_changes(self, execution_ids: Collection[str]) -> dict[str, ExecutionChange]:
+        """Return the last changes of those of these executions that exist."""
+        query = (
+            select(executions.c.id, executions.c.status, runs.c.seq)
+            .outerjoin(runs, runs.c.executionId == executions.c.id)
+            .where(executions.c.id.in_(execution_ids))
         )
         rows = await self._reader.run(lambda connection: connection.execute(query).all())
-        return {row.id: text_of(row.status) or ExecutionStatus.PENDING for row in rows}
+        return {
+            row.id: ExecutionChange(
+                row.id, row.seq or 0, has_ended(text_of(row.status) or ExecutionStatus.PENDING)
+            )
+            for row in rows
+        }
 
 
 def _after(

@@ -149,30 +149,6 @@ class ExecutionQueries:
             raise ExecutionNotFoundError(execution_id)
         return text_of(row.organizationId)
 
-    async def execution_with_logs(
-        self,
-        execution_id: str,
-        *,
-        last: int | None = None,
-        cut_at: int | None = None,
-        output_characters: int = 0,
-        results_characters: int = 0,
-    ) -> tuple[Execution, list[NodeLog]]:
-        """Return an execution and its node runs from one snapshot; see ``logs``.
-
-        ``output_characters`` and ``results_characters`` limit ``final_output`` and
-        ``node_results``.
-
-        Raises:
-            ExecutionNotFoundError: If the execution does not exist.
-        """
-        return await self._reader.run(
-            lambda connection: (
-                read_execution(connection, execution_id, output_characters, results_characters),
-                read_logs(connection, execution_id, last, cut_at),
-            )
-        )
-
     async def past_run(self, execution_id: str) -> FinishedExecution:
         """Return an execution for a rerun.
 
@@ -253,7 +229,11 @@ def read_execution(
     output_characters: int = 0,
     results_characters: int = 0,
 ) -> Execution:
-    """Return an execution; see ``ExecutionQueries.execution_with_logs``."""
+    """Return an execution; ``output_characters`` and ``results_characters`` limit its payloads.
+
+    Raises:
+        ExecutionNotFoundError: If the execution does not exist.
+    """
     query = _execution_query(output_characters, results_characters)
     row = connection.execute(query, {"execution": execution_id}).first()
     if row is None:

@@ -60,6 +60,15 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutionChange:
+    """The last change of an execution; ``seq`` is its sequence number."""
+
+    execution_id: str
+    seq: int
+    has_ended: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FinishedExecution:
     """An execution that a rerun repeats; ``document`` and ``inputs`` are JSON."""
 

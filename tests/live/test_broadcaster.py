@@ -102,7 +102,7 @@ def end_elsewhere(service: RunningService, execution_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "question", ["last_position", "snapshots", "read_after", "tail", "statuses"]
+    "question", ["last_position", "snapshots", "read_after", "tail", "last_changes"]
 )
 def test_a_failed_query_is_repeated(
     service: RunningService,

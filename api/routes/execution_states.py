@@ -1,0 +1,136 @@
+"""Execution states: the responses to polls, and to requests that wait for a change."""
+
+import asyncio
+from http import HTTPStatus
+
+from fastapi import Request, Response
+
+from api.auth.callers import Caller
+from api.bodies.json_responses import encoded
+from api.dependencies import Services
+from api.etags import matches_version
+from api.preferences import wait_seconds
+from api.schemas.payloads import PAYLOAD_PREVIEW_CHARS
+from api.schemas.views import execution_json, execution_response
+from database.queries.polls import PolledState, PollRequest
+from engine.errors import ExecutionNotFoundError, StorageError
+from engine.status import has_ended
+
+RECENT_LOG_COUNT = 10
+"""Number of node runs in the response to a poll."""
+MAX_WAIT_SEQ_SECONDS = 30
+"""Maximum time that a poll waits for a later sequence number, in seconds."""
+
+
+async def state_response(
+    services: Services,
+    execution_id: str,
+    *,
+    with_results: bool = False,
+    if_none_match: list[str] | None = None,
+) -> Response:
+    """Return the response to a poll; a 304 if the client already has this state.
+
+    Raises:
+        ExecutionNotFoundError: If the execution does not exist.
+    """
+    poll = await services.database.polls.read(
+        _poll_request(services, execution_id, if_none_match, with_results=with_results)
+    )
+    # Weak, because another program can change its own columns without a change of the version.
+    headers = {"ETag": f'W/"{poll.version}"', "Cache-Control": "no-cache"}
+    if poll.state is None:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    response = await _encoded_state(poll.state, with_results=with_results)
+    response.headers.update(headers)
+    return response
+
+
+async def ended_response(
+    request: Request, services: Services, execution_id: str, prefer: list[str] | None
+) -> Response | None:
+    """Return the state of a new execution if it ends within the time that the client prefers.
+
+    Returns ``None`` otherwise, also if the state cannot be read.
+    """
+    seconds = wait_seconds(prefer)
+    if not seconds:
+        return None
+    try:
+        await wait_for_change(request, services, execution_id, seconds)
+        poll = await services.database.polls.read(_poll_request(services, execution_id, None))
+    except (ExecutionNotFoundError, StorageError):
+        return None  # the execution was accepted, so that an error would be wrong
+    if poll.state is None or not has_ended(poll.state.execution.status):
+        return None
+    response = await _encoded_state(poll.state, with_results=False)
+    response.headers["Preference-Applied"] = f"wait={seconds}"
+    return response
+
+
+async def wait_for_change(
+    request: Request,
+    services: Services,
+    execution_id: str,
+    seconds: float,
+    after_seq: int | None = None,
+) -> None:
+    """Wait until the execution has ended, or its sequence number is above ``after_seq``.
+
+    Returns after ``seconds`` at the latest, and earlier if the client disconnects, its token
+    expires, or the service shuts down.
+    """
+    caller: Caller = request.scope["caller"]
+    if caller.expires_at is not None:
+        left = (caller.expires_at - services.database.clock()).total_seconds()
+        seconds = max(0.0, min(seconds, left))
+    tasks = [
+        asyncio.ensure_future(services.broadcaster.wait(execution_id, after_seq, seconds)),
+        asyncio.ensure_future(_disconnect(request)),
+    ]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    """Wait until the client disconnects."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _poll_request(
+    services: Services,
+    execution_id: str,
+    if_none_match: list[str] | None,
+    *,
+    with_results: bool = False,
+) -> PollRequest:
+    return PollRequest(
+        execution_id,
+        services.lease_seconds,
+        last=RECENT_LOG_COUNT,
+        cut_at=PAYLOAD_PREVIEW_CHARS,
+        output_characters=services.max_response_characters,
+        results_characters=services.max_response_characters if with_results else 0,
+        is_known=lambda version: matches_version(if_none_match, version),
+    )
+
+
+async def _encoded_state(state: PolledState, *, with_results: bool) -> Response:
+    execution = state.execution
+    payloads = [payload for log in state.logs for payload in (log.input_data, log.output_data)]
+    payloads += [execution.final_output, execution.node_results]
+    return await encoded(
+        sum(len(payload.text) for payload in payloads if payload is not None),
+        lambda: execution_json(
+            execution_response(execution, state.logs, state.queue_position, state.callback),
+            execution,
+            with_results=with_results,
+        ),
+    )
