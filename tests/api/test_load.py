@@ -12,9 +12,10 @@ import httpx
 import pytest
 
 from tests.support.documents import line
+from tests.support.generated import FACTOR
 from tests.support.service import RunningService, wait_until
 
-SUBMISSIONS = 300
+SUBMISSIONS = round(300 * FACTOR)
 CLIENTS = 30
 NODES = 10
 POLLERS = 3
@@ -67,6 +68,7 @@ def test_a_crowd_is_accepted_at_once_and_loses_nothing(tmp_path: Path) -> None:
             accepted.append(response.json()["executionId"])
             return response
 
+        begun = time.monotonic()
         pollers = [Poller(service.url, accepted, seed) for seed in range(POLLERS)]
         try:
             with ThreadPoolExecutor(CLIENTS) as clients:
@@ -74,6 +76,7 @@ def test_a_crowd_is_accepted_at_once_and_loses_nothing(tmp_path: Path) -> None:
             done_when_all_were_accepted = service.rows(COMPLETED)[0][0]
             polls_until_then = sum(len(poller.answers) for poller in pollers)
             wait_until(lambda: service.rows(COMPLETED)[0][0] == SUBMISSIONS, seconds=100)
+            seconds = time.monotonic() - begun
         finally:
             for poller in pollers:
                 poller.stop()
@@ -90,7 +93,8 @@ def test_a_crowd_is_accepted_at_once_and_loses_nothing(tmp_path: Path) -> None:
         for poller in pollers:
             for percentages in poller.percentages().values():
                 assert percentages == sorted(percentages)
-        assert statistics.median(s for poller in pollers for s in poller.seconds) < 1
+        # A poll does not wait for the executions.
+        assert statistics.median(s for poller in pollers for s in poller.seconds) < seconds / 10
 
         (rows,) = service.rows(
             "SELECT count(*) AS rows, count(DISTINCT executionId) AS executions,"

@@ -12,7 +12,7 @@ from schemathesis.openapi.checks import IgnoredAuth
 
 from tests.support.access import ENTRIES, as_
 from tests.support.fuzzing import LEFT_OUT, NO_WAY_OUT, Known, config, document_of
-from tests.support.generated import FACTOR
+from tests.support.generated import FACTOR, IS_THOROUGH
 from tests.support.probe_nodes import PROBE_TYPES, fresh_gates
 from tests.support.service import RunningService
 
@@ -35,6 +35,8 @@ def schema_for(name: str, left_out: set[tuple[str, str]]) -> Any:
             # The request is for another organization, or requires another role.
             further=["403"],
             left_out=left_out,
+            # Those of the service without keys are the same, except for the keys.
+            edge_cases=IS_THOROUGH,
             generation={"with-security-parameters": False},
         ),
     )

@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import httpx
 import pytest
 
 from tests.support.documents import document, node
+from tests.support.generated import IS_THOROUGH
 from tests.support.postgres import on_both
 from tests.support.probe_nodes import PROBE_TYPES, Gates
 from tests.support.service import RunningService, wait_until
 from tests.support.webhook_calls import answering, count, post
 
+CALLERS = 200 if IS_THOROUGH else 80
 SENT = {"order": {"id": 7, "name": 'An "ö"'}, "n": 2}
 
 
@@ -167,8 +170,10 @@ def test_an_execution_that_ends_badly_while_its_caller_waits_is_an_error(
         service.save(answering(node("held", "gate")))
         with ThreadPoolExecutor(1) as pool:
             call = pool.submit(post, service, {})
-            gates.wait_for("held")
+            wait_until(lambda: count(service) == 1)
             (row,) = service.rows("SELECT id FROM workflow_executions")
+            if ending != "timed out":  # the time may be over before the node starts
+                gates.wait_for("held")
             if ending == "cancelled":
                 service.http.post(f"/api/executions/{row['id']}/cancel")
             elif ending == "deleted":
@@ -246,28 +251,32 @@ def test_a_response_after_the_timeout_is_a_202_and_the_execution_continues(
 
 def test_a_caller_that_goes_away_changes_nothing(service: RunningService, gates: Gates):
     service.save(answering(node("held", "gate")))
-    with pytest.raises(httpx.ReadTimeout):
-        post(service, {"n": 1}, headers={"webhook-id": "m"}, timeout=0.5)
+    caller = HTTPConnection(service.url.removeprefix("http://"))
+    headers = {"webhook-id": "m", "Content-Type": "application/json"}
+    caller.request("POST", "/api/webhook/w", b'{"n": 1}', headers)
     gates.wait_for("held")
+    caller.close()
     gates.open("held")
     (row,) = service.rows("SELECT id FROM workflow_executions")
     assert service.ended(row["id"])["status"] == "completed"
     assert post(service, {"n": 1}, headers={"webhook-id": "m"}).status_code == 200
 
 
-def test_two_hundred_wait_without_holding_a_thread(tmp_path: Path, gates: Gates):
-    with RunningService(tmp_path, PROBE_TYPES, max_concurrent_executions=300) as service:
+def test_many_callers_wait_without_holding_a_thread(tmp_path: Path, gates: Gates):
+    with RunningService(tmp_path, PROBE_TYPES, max_concurrent_executions=CALLERS) as service:
         service.save(answering(node("held", "gate")))
         before = threading.active_count()
         limits = httpx.Limits(max_connections=None)
         with (
-            ThreadPoolExecutor(200) as pool,
-            httpx.Client(base_url=service.url, timeout=30, limits=limits) as client,
+            ThreadPoolExecutor(CALLERS) as pool,
+            httpx.Client(base_url=service.url, timeout=60, limits=limits) as client,
         ):
-            calls = [pool.submit(client.post, "/api/webhook/w", json={"n": i}) for i in range(200)]
+            calls = [
+                pool.submit(client.post, "/api/webhook/w", json={"n": i}) for i in range(CALLERS)
+            ]
             hub = service.app.state.services.broadcaster
-            wait_until(lambda: hub.subscription_count == 200)
-            assert threading.active_count() - before <= 200 + 10  # created by the callers
+            wait_until(lambda: hub.subscription_count == CALLERS)
+            assert threading.active_count() - before <= CALLERS + 10  # created by the callers
             gates.open("held")
             answers = [call.result() for call in calls]
         assert {answer.status_code for answer in answers} == {200}

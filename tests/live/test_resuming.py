@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.documents import document, line, node
+from tests.support.generated import IS_THOROUGH
 from tests.support.probe_nodes import Gates
 from tests.support.service import RunningService, wait_until
 from tests.support.stream_clients import (
@@ -70,6 +71,7 @@ def run_again(service: RunningService) -> str:
     return done["executionId"]
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("storage", "run"),
     [("sqlite", run_busy), ("sqlite", run_again), ("postgresql", run_again)],
@@ -87,7 +89,8 @@ def test_a_client_that_was_cut_off_after_any_event_gets_exactly_the_rest(
     positions = [event.data["position"] for event in events]
     for known in range(1, last):
         rest = [event.data for event in events[known:]]
-        for options in ({"last": known}, {"lastEventId": known}, {"afterSeq": known}):
+        ways = ({"last": known}, {"lastEventId": known}, {"afterSeq": known})
+        for options in ways if IS_THOROUGH else ways[known % 3 :][:1]:
             assert [
                 event.data for event in streamed_events(service, execution_id, **options)
             ] == rest

@@ -1,7 +1,12 @@
-"""Generated requests from the OpenAPI document: configuration, checks, and expected errors."""
+"""Generated requests from the OpenAPI document: configuration, checks, and expected errors.
+
+An ordinary run sends each generated request once, with its own ids and with the ids of existing
+resources in turn. A thorough run sends it with all of them.
+"""
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -14,6 +19,7 @@ from schemathesis.core.transport import Response
 from api_service import create_app
 from config import Settings
 from tests.support.documents import document, line, node
+from tests.support.generated import IS_THOROUGH
 from tests.support.service import RunningService, wait_until
 
 PASSED = document(
@@ -78,6 +84,7 @@ def config(
     *,
     further: Sequence[str] = (),
     left_out: Collection[tuple[str, str]] = LEFT_OUT,
+    edge_cases: bool = True,
     **more: Any,
 ) -> schemathesis.Config:
     """Return a configuration with every check, and the accepted statuses of valid requests."""
@@ -94,14 +101,12 @@ def config(
         {"include-operation-id": operation, "checks": {check: {"enabled": False}}}
         for operation, check in left_out
     ]
-    no_inferred_links = {"stateful": {"inference": {"algorithms": []}}}
+    phases = {
+        "stateful": {"inference": {"algorithms": []}},  # no inferred links
+        "coverage": {"enabled": edge_cases},
+    }
     return schemathesis.Config.from_dict(
-        {
-            "checks": accepting,
-            "operations": operations,
-            "phases": no_inferred_links,
-            **more,
-        }
+        {"checks": accepting, "operations": operations, "phases": phases, **more}
     )
 
 
@@ -139,6 +144,8 @@ class Known:
         self.service = service
         self._organization_id = organization_id
         self._session = StreamStartSession()
+        self._turns = defaultdict[str, Iterator[int]](itertools.count)
+        self._passing: list[str] = []
         self._save(line(3), "lasting")
         self._save(HOOKED, "hooked")
         self._save(PASSED, "held")
@@ -147,9 +154,13 @@ class Known:
         self.running = self._start_held()
 
     def answers_as_told(self, case: Case) -> None:
-        """Send a request with its own ids and with known ids, and check all responses."""
+        """Send a request with its own ids or with known ids, and check all responses."""
         made_up = dict(case.path_parameters or {})
-        for places in itertools.chain([{}], self._places(case)):  # one after another
+        choices = [dict[str, str], *self._places(case)]
+        if not IS_THOROUGH:
+            choices = [choices[next(self._turns[case.operation.label]) % len(choices)]]
+        for choose in choices:
+            places = choose()
             case.path_parameters = {
                 name: places.get(name, value) for name, value in made_up.items()
             }
@@ -158,6 +169,9 @@ class Known:
                 session=self._session,
                 additional_checks=[refused_for_what_it_means],
             )
+        for execution_id in self._passing:
+            self.service.http.post(f"/api/executions/{execution_id}/cancel")
+        self._passing.clear()
 
     def _save(self, workflow: dict[str, Any], workflow_id: str) -> str:
         self.service.save(workflow, workflow_id)
@@ -174,23 +188,31 @@ class Known:
         )
         return execution_id
 
-    def _places(self, case: Case) -> Iterator[dict[str, Any]]:
-        """Yield path parameters for ``case`` with known ids."""
+    def _start_passing(self) -> str:
+        """Start an execution for one request, which may end it."""
+        self._passing.append(self._start_held())
+        return self._passing[-1]
+
+    def _places(self, case: Case) -> list[Callable[[], dict[str, str]]]:
+        """Return functions that return path parameters for ``case`` with known ids."""
         names = set(case.path_parameters or {})
         label = case.operation.label
         if "execution_id" in names:
-            ids = [self.ended, self.running]
             ends = label.endswith(("/cancel", "/resume"))
-            if ends:
-                ids[1] = self._start_held()  # the request ends the execution
-            for execution_id in ids:
-                yield {"execution_id": execution_id, "node_id": "ask"}
-            if ends:
-                self.service.http.post(f"/api/executions/{ids[1]}/cancel")
-        elif "webhook" in label:
-            yield {"workflow_id": "hooked"}
-        elif label.startswith(("PUT", "DELETE")):
-            yield {"workflow_id": "execute"}  # a fixed path
-            yield {"workflow_id": self._save(line(2), "passing")}
-        elif "workflow_id" in names:
-            yield {"workflow_id": "lasting"}
+            return [
+                lambda: {"execution_id": self.ended, "node_id": "ask"},
+                lambda: {
+                    "execution_id": self._start_passing() if ends else self.running,
+                    "node_id": "ask",
+                },
+            ]
+        if "webhook" in label:
+            return [lambda: {"workflow_id": "hooked"}]
+        if label.startswith(("PUT", "DELETE")):
+            return [
+                lambda: {"workflow_id": "execute"},  # a fixed path
+                lambda: {"workflow_id": self._save(line(2), "passing")},
+            ]
+        if "workflow_id" in names:
+            return [lambda: {"workflow_id": "lasting"}]
+        return []

@@ -6,7 +6,9 @@ from typing import Any
 from hypothesis import settings
 
 FACTOR = float(os.environ.get("TEST_EXAMPLES_FACTOR", "0.4"))
-"""Factor on the number of examples; ``make thorough`` sets 1."""
+"""Factor on the number of examples; ``make thorough`` sets 1, before a release."""
+
+IS_THOROUGH = FACTOR >= 1
 
 MIN_EXAMPLES = 20
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import httpx
 
+from tests.support.http_clients import client_of
+
 ALLOWED_RATIO = 10.0
 """Ratio of the worst delay during an attack to the worst delay at rest that still passes."""
 
@@ -75,6 +77,11 @@ class Delays:
             return False
         return True
 
+    def assert_requests_close_to(self, at_rest: "Delays") -> None:
+        """Fail if a probe failed, or ``GET /`` waited much longer than at rest."""
+        assert self.failures == []
+        _assert_close("GET /", self.worst_request, at_rest.worst_request)
+
     def assert_close_to(
         self,
         at_rest: "Delays",
@@ -87,8 +94,18 @@ class Delays:
             ("GET /", self.worst_request, at_rest.worst_request),
             ("a small execution", self.worst_execution, at_rest.worst_execution),
         ):
-            most = max(calm * ratio, calm + extra_seconds)
-            assert mine <= most, f"{kind} took {mine:.2f} s, at rest {calm:.2f} s"
+            _assert_close(kind, mine, calm, ratio, extra_seconds)
+
+
+def _assert_close(
+    kind: str,
+    mine: float,
+    calm: float,
+    ratio: float = ALLOWED_RATIO,
+    extra_seconds: float = ALLOWED_EXTRA_SECONDS,
+) -> None:
+    most = max(calm * ratio, calm + extra_seconds)
+    assert mine <= most, f"{kind} took {mine:.2f} s, at rest {calm:.2f} s"
 
 
 class Bystander:
@@ -96,8 +113,8 @@ class Bystander:
 
     def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
         self.delays = Delays()
-        self._client = httpx.Client(
-            base_url=url, headers=headers, timeout=PROBE_TIMEOUT_SECONDS, trust_env=False
+        self._client = client_of(
+            url, headers=headers, timeout=PROBE_TIMEOUT_SECONDS, trust_env=False
         )
         self._stop = threading.Event()
         self._threads = [

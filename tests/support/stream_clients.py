@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 from websockets.sync.client import ClientConnection, connect
 from websockets.sync.connection import Connection
 
+from tests.support.http_clients import client_of
 from tests.support.service import RunningService
 
 ENDS = ("execution_complete", "execution_cancelled", "execution_error")
@@ -49,8 +49,10 @@ def sse(
     """Yield the events of a stream; the end of the block closes the connection."""
     headers = {} if last is None else {"Last-Event-ID": str(last)}
     params: Any = query
-    url = service.url + path
-    with httpx.stream("GET", url, headers=headers, params=params, timeout=TIMEOUT) as response:
+    with (
+        client_of(service.url, timeout=TIMEOUT) as http,
+        http.stream("GET", path, headers=headers, params=params) as response,
+    ):
         assert response.status_code == 200, response.read()
         yield parse(response.iter_lines())
 
