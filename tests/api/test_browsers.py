@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -286,8 +287,8 @@ def test_every_error_reaches_the_page_that_caused_it(
     async def fail(*_: object) -> None:
         raise RuntimeError("on purpose")
 
-    limits = {"max_request_body_bytes": 2_048, "request_body_timeout_seconds": 0.3}
-    with RunningService(tmp_path, api_keys=ENTRIES, cors_origins=LISTED, **limits) as service:
+    settings: dict[str, Any] = {"api_keys": ENTRIES, "cors_origins": LISTED}
+    with RunningService(tmp_path, max_request_body_bytes=2_048, **settings) as service:
         monkeypatch.setattr("database.queries.listings.Listings.executions", fail)
         page = {"Origin": LISTED}
         admin, reader = {**page, **as_("admin")}, {**page, **as_("read")}
@@ -304,6 +305,7 @@ def test_every_error_reaches_the_page_that_caused_it(
         for status, response in responses.items():
             problem_of(response, status)
             assert response.headers["access-control-allow-origin"] == LISTED, status
+    with RunningService(tmp_path, request_body_timeout_seconds=0.1, **settings) as service:
         slow = f"POST /api/webhook/w HTTP/1.1\r\nHost: x\r\nOrigin: {LISTED}\r\n"
         response = raw(service, slow.encode() + b"Content-Length: 9\r\n\r\n{")
         assert response.startswith(b"HTTP/1.1 408 ")

@@ -82,13 +82,13 @@ def test_a_body_that_arrives_too_slowly_is_a_408(hasty: RunningService, path: st
     assert row_counts(hasty) == before
 
 
-def test_a_body_that_arrives_in_pieces_but_in_time_is_accepted(hasty: RunningService):
+def test_a_body_that_arrives_in_pieces_but_in_time_is_accepted(shared_service: RunningService):
     def pieces() -> Iterator[bytes]:
         for byte in b'{"name": "n", "data": {"nodes": []}}':
             yield bytes([byte])
 
     sent = {"Content-Type": "application/json"}
-    response = hasty.http.post("/api/workflows", content=pieces(), headers=sent)
+    response = shared_service.http.post("/api/workflows", content=pieces(), headers=sent)
     assert response.status_code == 201, response.text
 
 
