@@ -10,6 +10,7 @@ from database import Database, ExampleWorkflow
 from tests.support.fake_clock import MovingClock
 from tests.support.postgres import new_postgres_database
 from tests.support.prepared_databases import copy_prepared_sqlite
+from tests.support.two_workers import DatabaseWorker, Workers
 
 EXAMPLES = (ExampleWorkflow("w", "A workflow", "{}"),)
 
@@ -41,3 +42,13 @@ async def database(
         database = Database(url, clock)
         stack.push_async_callback(database.close)
         yield database
+
+
+@pytest.fixture
+async def workers(database: Database, clock: MovingClock) -> AsyncIterator[Workers]:
+    """Yield two workers of different processes that share one database."""
+    second = Database(database._url, clock)
+    try:
+        yield DatabaseWorker("first", database), DatabaseWorker("second", second)
+    finally:
+        await second.close()

@@ -26,8 +26,11 @@ FAILED = ExecutionResult(ExecutionStatus.FAILED, Progress(1, 0, 1, 0), "out of p
 CANCELLED = ExecutionResult(ExecutionStatus.CANCELLED, BEGINS)
 
 
-def submission(execution_id: str, workflow_id: str = "w") -> Submission:
-    return Submission(execution_id, workflow_id, "A workflow", None, "{}", None, 1)
+def submission(execution_id: str, workflow_id: str = "w", **values: Any) -> Submission:
+    organization_id = values.pop("organization_id", None)
+    return Submission(
+        execution_id, workflow_id, "A workflow", organization_id, "{}", None, 1, **values
+    )
 
 
 async def claim(database: Database, owner: str = "me") -> Lease:
