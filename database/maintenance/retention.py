@@ -61,7 +61,7 @@ class Retention:
             The number of deleted executions; if it is ``BATCH_SIZE``, more may follow.
         """
 
-        def write(connection: Connection) -> int:
+        def read(connection: Connection) -> list[str]:
             ids: list[str] = []
             ended = select(runs.c.executionId).where(
                 runs.c.endedAt.is_not(None), runs.c.executionId.not_in(_PENDING_CALLBACKS)
@@ -76,11 +76,16 @@ class Retention:
                 newest_first = ended.order_by(runs.c.endedAt.desc(), runs.c.position.desc())
                 beyond = newest_first.offset(count).limit(BATCH_SIZE - len(ids))
                 ids += connection.execute(beyond).scalars()
+            return list(dict.fromkeys(ids))
+
+        def write(connection: Connection) -> int:
+            ids = read(connection)
             if ids:
-                delete_executions(connection, list(dict.fromkeys(ids)))
+                delete_executions(connection, ids)
             return len(ids)
 
-        return await self._writer.run(write)
+        # Reads first, so that an idle service does not take the write lock.
+        return await self._writer.run(write) if await self._reader.run(read) else 0
 
     async def delete_expired_keys(self) -> None:
         """Delete idempotency keys that are older than ``IDEMPOTENCY_KEY_TTL_HOURS``."""
@@ -103,18 +108,23 @@ class Retention:
         """
 
         def write(connection: Connection) -> bool:
-            if connection.dialect.name != "sqlite":
-                return False
-            free = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
-            shrinks = connection.exec_driver_sql("PRAGMA auto_vacuum").scalar_one() == INCREMENTAL
-            if not shrinks or free < PAGES_PER_VACUUM:
+            if not _can_shrink(connection):
                 return False
             # One page at a time, because Python's driver executes one step of such a statement.
             for _ in range(PAGES_PER_VACUUM // 2):
                 connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
             return True
 
-        return await self._writer.run(write)
+        # Reads first, so that an idle service does not take the write lock.
+        return await self._reader.run(_can_shrink) and await self._writer.run(write)
+
+
+def _can_shrink(connection: Connection) -> bool:
+    if connection.dialect.name != "sqlite":
+        return False
+    shrinks = connection.exec_driver_sql("PRAGMA auto_vacuum").scalar_one() == INCREMENTAL
+    free = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
+    return shrinks and free >= PAGES_PER_VACUUM
 
 
 def delete_executions(connection: Connection, ids: Sequence[str] | Select[tuple[str]]) -> None:
