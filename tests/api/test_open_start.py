@@ -4,37 +4,30 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.api.test_start import SCRIPT, Started, environment, failed_start
+from tests.api.test_start import SCRIPT, START_SECONDS, failed_start, started
 from tests.support.access import ENTRIES, key_of
+
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.mark.parametrize(
     ("host", "keys", "warnings"),
     [("0.0.0.0", "", 1), ("127.0.0.1", "", 0), ("localhost", "", 0), ("0.0.0.0", ENTRIES, 0)],
 )
-def test_one_line_warns_if_no_keys_are_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, keys: str, warnings: int
-):
-    monkeypatch.setattr(
-        "tests.api.test_start.environment",
-        lambda directory, **settings: environment(
-            directory, **settings, API_HOST=host, API_KEYS=keys
-        ),
-    )
-    process = Started(tmp_path)
-    try:
+def test_one_line_warns_if_no_keys_are_set(tmp_path: Path, host: str, keys: str, warnings: int):
+    with started(tmp_path, API_HOST=host, API_KEYS=keys) as process:
         process.port()
-        warned = [json.loads(line) for line in process.lines if '"authentication_disabled"' in line]
-    finally:
-        process.close()
+        lines = process.lines
+    warned = [json.loads(line) for line in lines if '"authentication_disabled"' in line]
     assert len(warned) == warnings
     for line in warned:
         assert line["level"] == "warning"
         assert "API_KEYS" in line["hint"]
-    assert not any(key_of("read") in line for line in process.lines)
+    assert not any(key_of("read") in line for line in lines)
 
 
 def test_an_invalid_key_stops_the_start_in_one_line_without_the_key(tmp_path: Path):
@@ -67,13 +60,10 @@ def test_code_nodes_without_keys_on_a_public_address_stop_the_start(tmp_path: Pa
     ids=["on loopback", "with keys", "confirmed"],
 )
 def test_code_nodes_start_on_loopback_with_keys_or_when_confirmed(
-    tmp_path: Path, settings: dict[str, str]
+    tmp_path: Path, settings: dict[str, Any]
 ):
-    process = Started(tmp_path, ENABLE_CODE_NODE="true", **settings)
-    try:
+    with started(tmp_path, ENABLE_CODE_NODE="true", **settings) as process:
         assert process.port() > 0
-    finally:
-        process.close()
 
 
 def test_files_that_others_can_change_stop_the_start_in_one_line(tmp_path: Path):
@@ -88,7 +78,7 @@ def test_files_that_others_can_change_stop_the_start_in_one_line(tmp_path: Path)
 def test_a_command_creates_a_key(tmp_path: Path):
     command = [sys.executable, SCRIPT, "--new-key", "page", "read", "*"]
     completed = subprocess.run(
-        command, capture_output=True, text=True, timeout=25, cwd=tmp_path, check=True
+        command, capture_output=True, text=True, timeout=START_SECONDS, cwd=tmp_path, check=True
     )
     assert completed.stderr == ""
     first, second = completed.stdout.splitlines()

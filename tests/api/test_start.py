@@ -6,8 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -17,10 +17,12 @@ import start_service
 from config import ROOT, Settings
 from tests.support.disks import small_disk
 from tests.support.service import wait_until
+from tests.support.warm_processes import WarmProcess
 
 SCRIPT = str(ROOT / "start_service.py")
-START_SECONDS = 25.0
-"""Timeout for the start, because imports need seconds on a busy machine."""
+pytestmark = pytest.mark.timeout(180)
+START_SECONDS = 120.0
+"""Timeout for the start, because imports take long on a busy machine."""
 
 
 def environment(directory: Path, **settings: object) -> dict[str, str]:
@@ -37,14 +39,26 @@ def environment(directory: Path, **settings: object) -> dict[str, str]:
 
 
 def failed_start(directory: Path, **settings: object) -> tuple[int, str]:
-    """Return the exit code and the line of a failed start."""
+    """Return the exit code and the line of a failed start, with modules that are imported."""
+    if os.name == "nt":  # has no fork
+        return failed_command(directory, **settings)
+    log = directory / "printed"
+    process = WarmProcess(environment(directory, **settings), log, "start_service", directory)
+    code = process.wait(START_SECONDS)
+    (line,) = log.read_text(encoding="utf-8").splitlines()
+    log.unlink()
+    return code, line
+
+
+def failed_command(directory: Path, **settings: object) -> tuple[int, str]:
+    """Return the exit code and the line of a failed start by the command."""
     ended = subprocess.run(
         [sys.executable, SCRIPT],
         env=environment(directory, **settings),
         cwd=directory,
         capture_output=True,
         text=True,
-        timeout=25,
+        timeout=START_SECONDS,
         check=False,
     )
     assert ended.stdout == ""
@@ -53,7 +67,7 @@ def failed_start(directory: Path, **settings: object) -> tuple[int, str]:
 
 
 def test_an_invalid_setting_ends_the_start(tmp_path: Path) -> None:
-    code, line = failed_start(tmp_path, API_PORT="abc", LOG_LEVEL="loud")
+    code, line = failed_command(tmp_path, API_PORT="abc", LOG_LEVEL="loud")
     assert code == 2
     assert re.fullmatch(r"Wrong setting: API_PORT='abc': .+; LOG_LEVEL='loud': .+", line)
 
@@ -123,30 +137,31 @@ def test_an_invalid_database_url_is_reported_without_its_password(tmp_path: Path
 
 
 class Started:
-    """The service in a separate process."""
+    """The service in a separate process: started by the command, or with imported modules."""
 
-    def __init__(self, directory: Path, **settings: object) -> None:
+    def __init__(self, directory: Path, *, by_command: bool = False, **settings: object) -> None:
         # With a relative PREFECT_HOME, which is not relative to ``cwd``.
         home = os.path.relpath(directory / "prefect", ROOT)
-        self._process = subprocess.Popen(
-            [sys.executable, SCRIPT],
-            env=environment(directory, PREFECT_HOME=home, LOG_FORMAT="json", **settings),
-            cwd=directory,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        variables = environment(directory, PREFECT_HOME=home, LOG_FORMAT="json", **settings)
+        self._log = directory / "printed"
+        self._process: WarmProcess | subprocess.Popen[bytes]
+        if by_command or os.name == "nt":  # Windows has no fork
+            with self._log.open("wb") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, SCRIPT], env=variables, cwd=directory, stderr=log
+                )
+        else:
+            self._process = WarmProcess(variables, self._log, "start_service", directory)
 
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        self.lines.extend(self._process.stderr)
+    @property
+    def lines(self) -> list[str]:
+        """The logged lines."""
+        return self._log.read_text(encoding="utf-8").splitlines() if self._log.exists() else []
 
     def port(self) -> int:
         """Return the port, as soon as it is logged and the service responds."""
         started = '"service_started"'
-        wait_until(lambda: any(started in line for line in list(self.lines)), START_SECONDS)
+        wait_until(lambda: any(started in line for line in self.lines), START_SECONDS)
         listening = next(line for line in self.lines if '"listening"' in line)
         match = re.search(r'"port": (\d+)', listening)
         assert match
@@ -160,30 +175,29 @@ class Started:
     def close(self) -> None:
         """Kill the process."""
         self._process.kill()
-        self._process.wait()
-        self._reader.join()
-        assert self._process.stderr is not None
-        self._process.stderr.close()
+        self._process.wait(20)
 
 
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[Started]:
-    process = Started(tmp_path)
-    yield process
-    process.close()
+@contextmanager
+def started(directory: Path, *, by_command: bool = False, **settings: object) -> Iterator[Started]:
+    """Start the service in a separate process; kill it at the end."""
+    process = Started(directory, by_command=by_command, **settings)
+    try:
+        yield process
+    finally:
+        process.close()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT"])
-def test_the_service_listens_on_a_free_port_until_it_is_stopped(
-    started: Started, tmp_path: Path, how: str
-) -> None:
-    url = f"http://127.0.0.1:{started.port()}"
-    assert wait_until(lambda: _status(url)) == "running"
-    assert (tmp_path / "database.sqlite").exists()
-    assert (tmp_path / "prefect").is_dir()
-    assert started.stop(getattr(signal, how)) == 0
-    assert not any("Traceback" in line for line in started.lines)
+def test_the_service_listens_on_a_free_port_until_it_is_stopped(tmp_path: Path, how: str) -> None:
+    with started(tmp_path, by_command=how == "SIGTERM") as process:
+        url = f"http://127.0.0.1:{process.port()}"
+        assert wait_until(lambda: _status(url)) == "running"
+        assert (tmp_path / "database.sqlite").exists()
+        assert (tmp_path / "prefect").is_dir()
+        assert process.stop(getattr(signal, how)) == 0
+        assert not any("Traceback" in line for line in process.lines)
 
 
 OUTSIDE = """
@@ -204,8 +218,8 @@ def test_node_types_of_modules_and_packages_run(tmp_path: Path) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: whisper\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[workflow_orchestrator.node_types]\nw = whisper\n")
     (tmp_path / "site" / "whisper.py").write_text(OUTSIDE.format(name="whisper"), encoding="utf-8")
-    process = Started(tmp_path, NODE_TYPE_MODULES=" my_nodes, ", PYTHONPATH=tmp_path / "site")
-    try:
+    modules = {"NODE_TYPE_MODULES": " my_nodes, ", "PYTHONPATH": tmp_path / "site"}
+    with started(tmp_path, by_command=True, **modules) as process:
         url = f"http://127.0.0.1:{process.port()}"
         known = {item["type"] for item in httpx.get(f"{url}/api/node-types").json()}
         assert {"shout", "whisper", "http"} <= known
@@ -213,8 +227,6 @@ def test_node_types_of_modules_and_packages_run(tmp_path: Path) -> None:
             body = {"workflowId": "w", "nodeId": "n", "nodeType": name, "node": {}}
             response = httpx.post(f"{url}/api/nodes/execute", json=body, timeout=20).json()
             assert response["output"]["outputData"] == name
-    finally:
-        process.close()
 
 
 def _status(url: str) -> str | None:

@@ -6,6 +6,7 @@ once, and then forks a child for each request that it reads from its input.
 """
 
 import atexit
+import importlib
 import json
 import os
 import signal
@@ -27,9 +28,21 @@ POLL_INTERVAL_SECONDS = 0.005
 class WarmProcess:
     """A child of the warm parent; has the methods of ``subprocess.Popen`` that tests use."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        log: Path,
+        module: str = "tests.support.launcher",
+        directory: Path = ROOT,
+    ) -> None:
+        """Run ``main`` of ``module`` in ``directory``; ``log`` gets its output and its errors."""
         self._parent = _warm_parent()
-        self.pid = self._parent.fork(environment, log)
+        self.pid = self._parent.fork(
+            environment=dict(environment),
+            log=str(log),
+            module=module,
+            directory=str(directory),
+        )
 
     def poll(self) -> int | None:
         """Return the exit code, negative for a signal; ``None`` while the process runs."""
@@ -80,9 +93,9 @@ class _WarmParent:
         self._requests, self._responses = self._process.stdin, self._process.stdout
         atexit.register(self.close)
 
-    def fork(self, environment: Mapping[str, str], log: Path) -> int:
-        """Start a child and return its process id."""
-        return self._request(environment=dict(environment), log=str(log))["pid"]
+    def fork(self, **arguments: object) -> int:
+        """Start a child with these arguments of ``_run``, and return its process id."""
+        return self._request(**arguments)["pid"]
 
     def exit_code(self, pid: int) -> int | None:
         """Return the exit code of a child; ``None`` while it runs."""
@@ -125,7 +138,7 @@ def main() -> None:
         if request:
             pid = os.fork()
             if pid == 0:
-                _run_service(request["environment"], request["log"])
+                _run(**request)
             response: dict[str, Any] = {"pid": pid}
         else:
             response = {"ended": dict(_ended_children())}
@@ -144,11 +157,11 @@ def _ended_children() -> list[tuple[int, int]]:
         ended.append((pid, os.waitstatus_to_exitcode(status)))
 
 
-def _run_service(environment: dict[str, str], log: str) -> None:
+def _run(environment: dict[str, str], log: str, module: str, directory: str) -> None:
     from start_service import exit_process  # noqa: PLC0415 - see ``main``
-    from tests.support import launcher  # noqa: PLC0415
 
     try:
+        os.chdir(directory)
         os.setsid()
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -156,7 +169,7 @@ def _run_service(environment: dict[str, str], log: str) -> None:
         os.dup2(output, 2)
         os.environ.clear()
         os.environ.update(environment)
-        exit_process(launcher.main)
+        exit_process(importlib.import_module(module).main)
     finally:
         os._exit(70)  # only if the service could not be started
 
