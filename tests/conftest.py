@@ -5,7 +5,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import hypothesis
 import pytest
@@ -68,16 +67,10 @@ def reused_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReusedS
 
 
 @pytest.fixture
-def service(
-    tmp_path: Path, storage: Storage, reused_service: ReusedService
-) -> Iterator[RunningService]:
+def service(storage: Storage, reused_service: ReusedService) -> Iterator[RunningService]:
     """A running service with an empty database."""
-    if storage:
-        with RunningService(tmp_path, PROBE_TYPES, **storage) as running:
-            yield running
-    else:
-        yield reused_service.take()
-        reused_service.put_back()
+    with reused_service.lend(storage) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from database.check import check_database
 from tests.support.documents import document, node
 from tests.support.postgres import Storage, on_both
 from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.reused_service import ReusedService
 from tests.support.service import RunningService, wait_until
 
 GATE = document(
@@ -20,13 +21,20 @@ GATE = document(
 )
 
 
+@pytest.fixture(scope="module")
+def reused_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReusedService]:
+    """The service of ``service``, with one slot."""
+    reused = ReusedService(tmp_path_factory.mktemp("one-slot"), max_concurrent_executions=1)
+    yield reused
+    reused.stop()
+
+
 @pytest.fixture
-def service(tmp_path: Path, storage: Storage, gates: Gates) -> Iterator[RunningService]:
-    """Start a service with one slot; check the invariants of its database at the end."""
-    with RunningService(tmp_path, PROBE_TYPES, max_concurrent_executions=1, **storage) as running:
-        yield running
-        report = check_database(running.settings.url)
-        assert report.exit_code == 0, report.lines
+def service(service: RunningService, gates: Gates) -> Iterator[RunningService]:
+    """Check the invariants of the database of the service at the end."""
+    yield service
+    report = check_database(service.settings.url)
+    assert report.exit_code == 0, report.lines
 
 
 def set_status(service: RunningService, execution_id: str, status: str) -> None:
@@ -210,7 +218,8 @@ def test_an_execution_that_another_program_deletes_is_stopped(
         execution_id = service.start(GATE)
         gates.wait_for("work")
         service.write("DELETE FROM workflow_executions WHERE id=?", execution_id)
-        wait_until(lambda: gates.left == ["work"])
+        # More than once if the short lease was lost on a busy machine.
+        wait_until(lambda: set(gates.left) == {"work"})
         assert service.http.get(f"/api/executions/{execution_id}").status_code == 404
 
 

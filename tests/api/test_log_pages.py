@@ -8,22 +8,20 @@ from typing import Any
 import pytest
 
 from tests.support.documents import document, line, node
-from tests.support.postgres import Storage, on_both, storage_on
+from tests.support.postgres import on_both
+from tests.support.reused_service import ReusedService
 from tests.support.service import RunningService
 
 PAYLOAD = "x" * 30_000
 LIMITS: dict[str, Any] = {"max_logs_page_size": 20, "max_response_characters": 100_000}
 
 
-@pytest.fixture
-def service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RunningService]:
-    """Run a service with small limits."""
-    storage: Storage
-    with storage_on(request) as storage, RunningService(tmp_path, **LIMITS, **storage) as running:
-        yield running
-
-
-BOTH = on_both("service")
+@pytest.fixture(scope="module")
+def reused_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReusedService]:
+    """The service of ``service``, with small limits."""
+    reused = ReusedService(tmp_path_factory.mktemp("limited"), **LIMITS)
+    yield reused
+    reused.stop()
 
 
 def pages(service: RunningService, execution_id: str, **query: Any) -> list[dict[str, Any]]:
@@ -44,7 +42,7 @@ def rows(found: list[dict[str, Any]]) -> list[str]:
     return [log["nodeId"] for page in found for log in page["logs"]]
 
 
-@BOTH
+@on_both()
 def test_pages_of_payloads_are_bounded_and_contain_every_row_once(service: RunningService):
     execution = service.run(line(10), inputs={"text": PAYLOAD})
     execution_id = execution["executionId"]
@@ -66,7 +64,7 @@ def service_rows(service: RunningService, execution_id: str) -> Iterator[str]:
         yield row[0]
 
 
-@BOTH
+@on_both()
 def test_a_page_has_at_most_limit_rows_in_the_order_of_start(service: RunningService):
     execution_id = service.run(line(10))["executionId"]
     first = service.http.get(f"/api/executions/{execution_id}/logs", params={"limit": 3}).json()
@@ -102,7 +100,7 @@ def test_a_row_larger_than_a_page_is_returned_alone_and_complete(service: Runnin
     assert found[1]["logs"][0]["outputData"]["text"] == text
 
 
-@BOTH
+@on_both()
 def test_rows_without_payloads_and_the_payloads_of_one_node(service: RunningService):
     execution_id = service.run(line(10), inputs={"text": PAYLOAD})["executionId"]
     path = f"/api/executions/{execution_id}/logs"
@@ -148,7 +146,7 @@ def test_a_page_that_cannot_be_is_rejected(
     assert reason in response.json()["detail"]
 
 
-@BOTH
+@on_both()
 def test_node_results_come_when_they_are_requested(service: RunningService):
     execution_id = service.run(line(3), inputs={"a": 1})["executionId"]
     path = f"/api/executions/{execution_id}"

@@ -18,6 +18,7 @@ from tests.support import probe_nodes
 from tests.support.documents import document, node
 from tests.support.postgres import Storage, on_both
 from tests.support.probe_nodes import PROBES, Gates
+from tests.support.reused_service import ReusedService
 from tests.support.service import RunningService, wait_until
 
 LONG = 3_600
@@ -50,11 +51,19 @@ OWN = {"busy": handle_busy, "own": handle_own, "stuck": handle_stuck}
 TYPES = NodeTypes({**NODE_HANDLERS, **PROBES, **OWN}, NODE_CONFIGS)
 
 
+@pytest.fixture(scope="module")
+def reused_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReusedService]:
+    """The service of ``service``, with the node types of this module and two slots."""
+    directory = tmp_path_factory.mktemp("two-slots")
+    reused = ReusedService(directory, TYPES, max_concurrent_executions=2)
+    yield reused
+    reused.stop()
+
+
 @pytest.fixture
-def service(tmp_path: Path, storage: Storage, gates: Gates) -> Iterator[RunningService]:
-    """Run a service with the node types of this module and two slots."""
-    with RunningService(tmp_path, TYPES, max_concurrent_executions=2, **storage) as running:
-        yield running
+def service(service: RunningService, gates: Gates) -> RunningService:
+    """The service, with fresh gates."""
+    return service
 
 
 @pytest.fixture

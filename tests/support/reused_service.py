@@ -1,48 +1,69 @@
 """Reused service: one running service for the tests of a module, emptied after each test.
 
-A start takes longer than most tests. A service that a test leaves in another state than it found
-it in, such as with a running execution, is stopped, and the next test gets a new one.
+A start and a stop take longer than most tests. After a test, the service ends the work that it can
+end. A service that a test leaves in another state than it found it in, such as with a waiting node,
+is stopped, and the next test gets a new one.
 """
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from api.dependencies import Services
+from tasks.registry import NodeTypes
+from tests.support.postgres import Storage
 from tests.support.prepared_databases import prepared_sqlite
 from tests.support.probe_nodes import PROBE_TYPES
 from tests.support.service import RunningService, wait_until
 
-_OPEN_WORK = (
-    "SELECT 1 FROM workflow_executions"
-    " WHERE status NOT IN ('completed', 'failed', 'cancelled') OR status IS NULL",
+_RUNNING = (
+    "SELECT 1 FROM workflow_executions WHERE status IN ('pending', 'running')",
     "SELECT 1 FROM orchestrator_runs WHERE endedAt IS NULL OR owner IS NOT NULL",
+)
+"""Queries that return a row if the service works."""
+
+_LEFT = (
+    "SELECT 1 FROM workflow_executions WHERE status IS NULL"
+    " OR status NOT IN ('pending', 'running', 'completed', 'failed', 'cancelled')",
     "SELECT 1 FROM orchestrator_callbacks WHERE deliveredAt IS NULL AND abandonedAt IS NULL",
 )
-"""Queries that return a row if the service may still write."""
+"""Queries that return a row if the service may work later."""
+
+_END_SECONDS = 2.0
+"""Timeout for the end of the work that a test has left, in seconds."""
 
 
 class ReusedService:
-    """The service of a module. ``take`` and ``put_back`` it for each test."""
+    """The service of a module, which ``lend`` yields to each test."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self, directory: Path, node_types: NodeTypes = PROBE_TYPES, **settings: object
+    ) -> None:
         self._directory = directory
+        self._node_types = node_types
+        self._settings = settings
         self._count = 0
         self._service: RunningService | None = None
 
-    def take(self) -> RunningService:
-        """Return a running service with an empty database."""
+    @contextmanager
+    def lend(self, storage: Storage) -> Iterator[RunningService]:
+        """Yield the service with an empty database, or a new service on another storage."""
+        if storage:
+            with self._new_service(**storage) as service:
+                yield service
+            return
         if self._service is None:
-            self._count += 1
-            directory = self._directory / str(self._count)
-            directory.mkdir()
-            self._service = RunningService(directory, PROBE_TYPES).__enter__()
-        return self._service
-
-    def put_back(self) -> None:
-        """Empty the database of the service, or stop the service if it cannot be reused."""
-        if self._service is not None and not _is_reusable(self._service):
+            self._service = self._new_service().__enter__()
+        yield self._service
+        if not _is_reusable(self._service):
             self.stop()
+
+    def _new_service(self, **storage: object) -> RunningService:
+        self._count += 1
+        directory = self._directory / str(self._count)
+        directory.mkdir()
+        return RunningService(directory, self._node_types, **self._settings, **storage)
 
     def stop(self) -> None:
         """Stop the service."""
@@ -56,29 +77,38 @@ def _is_reusable(service: RunningService) -> bool:
         return False
     try:
         with closing(sqlite3.connect(service.path, isolation_level=None)) as connection:
-            return _is_intact(connection) and _becomes_idle(service) and _is_emptied(connection)
+            return (
+                _is_intact(connection)
+                and _becomes_idle(service, connection)
+                and _is_emptied(connection)
+            )
     except sqlite3.Error:  # a test has damaged the file
         return False
 
 
 def _is_intact(connection: sqlite3.Connection) -> bool:
-    """Return whether the schema is that of a new database, and all work has ended."""
+    """Return whether the schema is that of a new database."""
     connection.execute("ATTACH ? AS prepared", (str(prepared_sqlite()),))
     schema = "SELECT type, name, sql FROM {}.sqlite_master ORDER BY type, name"
     found = connection.execute(schema.format("main")).fetchall()
-    return found == connection.execute(schema.format("prepared")).fetchall() and not any(
-        connection.execute(query).fetchone() for query in _OPEN_WORK
-    )
+    return found == connection.execute(schema.format("prepared")).fetchall()
 
 
-def _becomes_idle(service: RunningService) -> bool:
+def _becomes_idle(service: RunningService, connection: sqlite3.Connection) -> bool:
     services: Services = service.app.state.services
 
+    def finds(*queries: str) -> bool:
+        return any(connection.execute(query).fetchone() for query in queries)
+
     def is_idle() -> bool:
-        return not (services.broadcaster.subscription_count or services.worker._state.active)
+        return not (
+            services.broadcaster.subscription_count
+            or services.worker._state.active
+            or finds(*_RUNNING)
+        )
 
     try:
-        return wait_until(is_idle, 1)
+        return not finds(*_LEFT) and wait_until(is_idle, _END_SECONDS) and not finds(*_LEFT)
     except AssertionError:
         return False
 
