@@ -1,6 +1,9 @@
-"""Fixtures that most tests share."""
+"""Configuration of pytest: temporary files, generated examples and the order of the tests.
 
-import logging
+The fixtures are in a plugin, ``tests/support/fixtures.py``, because they import the service: this
+takes three seconds, and the process that only distributes the tests does not need them.
+"""
+
 import os
 import shutil
 import tempfile
@@ -8,13 +11,9 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
-import structlog
 from schemathesis.pytest.plugin import SchemathesisFunction
 
-from tests.support.postgres import Storage, drop_templates, storage_on
-from tests.support.probe_nodes import PROBE_TYPES, Gates, fresh_gates
-from tests.support.reused_service import ReusedService
-from tests.support.service import RunningService
+from tests.support.file_order import put_long_files_first
 
 # Without deadlines, because the duration of an example depends on the load of the machine.
 hypothesis.settings.register_profile(
@@ -32,66 +31,30 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     tempfile.tempdir = None  # the next use of a temporary file reads the environment again
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the fixtures in each process that runs tests; let ``put_long_files_first`` sort."""
+    config.option.loadscopereorder = False  # an option of pytest-xdist
+    is_worker = hasattr(config, "workerinput")
+    if is_worker or not config.getoption("numprocesses", None):
+        config.pluginmanager.import_plugin("tests.support.fixtures")
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_unconfigure() -> None:
-    """Delete template databases and temporary files; ``--basetemp`` keeps those of tests."""
-    drop_templates()
+    """Delete temporary files; ``--basetemp`` keeps those of tests."""
     if _TEMPORARY is not None:
         shutil.rmtree(_TEMPORARY, ignore_errors=True)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests that schemathesis generates from one function distinct ids.
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Give the tests that schemathesis generates from one function distinct ids; sort the files.
 
-    Their names differ, but under this pytest they have the same id, and xdist silently runs only
-    one of several tests with the same id.
+    The names of these tests differ, but under this pytest they have the same id, and xdist
+    silently runs only one of several tests with the same id.
     """
     for item in items:
         if isinstance(item, SchemathesisFunction):
             item._id = item.id.with_params(item.operation_label)
-
-
-@pytest.fixture
-def storage(request: pytest.FixtureRequest) -> Iterator[Storage]:
-    """The database of the test's services: SQLite, or each in turn with ``on_both``."""
-    with storage_on(request) as settings:
-        yield settings
-
-
-@pytest.fixture(scope="module")
-def reused_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReusedService]:
-    """The service that the tests of a module use one after the other."""
-    reused = ReusedService(tmp_path_factory.mktemp("reused"))
-    yield reused
-    reused.stop()
-
-
-@pytest.fixture
-def service(storage: Storage, reused_service: ReusedService) -> Iterator[RunningService]:
-    """A running service with an empty database."""
-    with reused_service.lend(storage) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """One running service for all tests of a module that do not affect each other."""
-    with RunningService(tmp_path_factory.mktemp("service"), PROBE_TYPES) as running:
-        yield running
-
-
-@pytest.fixture
-def restored_logging() -> Iterator[None]:
-    """Restore the logging configuration after a test that changes it."""
-    root = logging.getLogger()
-    handlers, level, config = root.handlers, root.level, structlog.get_config()
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.configure(**config)
-
-
-@pytest.fixture
-def gates() -> Iterator[Gates]:
-    """The gates of this test."""
-    with fresh_gates() as test_gates:
-        yield test_gates
+    yield  # pytest-randomly shuffles the tests
+    put_long_files_first(items)

@@ -1,0 +1,63 @@
+"""Fixtures that most tests share: a plugin of pytest, which ``tests/conftest.py`` loads."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from tests.support.postgres import Storage, drop_templates, storage_on
+from tests.support.probe_nodes import PROBE_TYPES, Gates, fresh_gates
+from tests.support.reused_service import ReusedService
+from tests.support.service import RunningService
+
+
+def pytest_unconfigure() -> None:
+    """Delete the template databases of this process."""
+    drop_templates()
+
+
+@pytest.fixture
+def storage(request: pytest.FixtureRequest) -> Iterator[Storage]:
+    """The database of the test's services: SQLite, or each in turn with ``on_both``."""
+    with storage_on(request) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def reused_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReusedService]:
+    """The service that the tests of a module use one after the other."""
+    reused = ReusedService(tmp_path_factory.mktemp("reused"))
+    yield reused
+    reused.stop()
+
+
+@pytest.fixture
+def service(storage: Storage, reused_service: ReusedService) -> Iterator[RunningService]:
+    """A running service with an empty database."""
+    with reused_service.lend(storage) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """One running service for all tests of a module that do not affect each other."""
+    with RunningService(tmp_path_factory.mktemp("service"), PROBE_TYPES) as running:
+        yield running
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """Restore the logging configuration after a test that changes it."""
+    root = logging.getLogger()
+    handlers, level, config = root.handlers, root.level, structlog.get_config()
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.configure(**config)
+
+
+@pytest.fixture
+def gates() -> Iterator[Gates]:
+    """The gates of this test."""
+    with fresh_gates() as test_gates:
+        yield test_gates
