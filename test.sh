@@ -6,5 +6,8 @@ cd -- "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)"
 requirements=requirements-dev.txt
 . ./scripts/venv.sh
 
+# Keep compiled modules: otherwise, each process of the tests compiles all of them again.
+unset PYTHONDONTWRITEBYTECODE
+
 # More processes than cores, because much of the suite waits. The tests of a file share a service.
 exec "$venv_python" -m pytest -n 3 --dist loadfile "$@"
