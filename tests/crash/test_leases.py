@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.counting_server import CallCounter
-from tests.support.crash_harness import LEASE_SECONDS, TAKEN_OVER_SECONDS, ServiceProcess
+from tests.support.crash_harness import LEASE_SECONDS, ServiceProcess
 from tests.support.documents import document
 from tests.support.postgres import Storage, on_both
 from tests.support.service import wait_until
@@ -46,7 +46,7 @@ def test_a_service_takes_over_executions_of_a_crashed_one(
     execution_id = held(first, visits)
     owner = first.row(execution_id)["owner"]
     first.kill()
-    wait_until(lambda: second.row(execution_id)["owner"] not in (None, owner), TAKEN_OVER_SECONDS)
+    wait_until(lambda: second.row(execution_id)["owner"] not in (None, owner))
     visits.wait_for(execution_id, "b", 2)
     visits.open("gate")
     assert second.wait_ended(execution_id) == ["completed"]
@@ -68,7 +68,7 @@ def test_a_service_without_a_free_slot_requeues_executions_of_a_crashed_one(
         busy = second.start(document(visits.node("busy", "busy gate")))
         visits.wait_for(busy, "busy")
         first.kill()
-        second.wait_for_status(left, "pending", TAKEN_OVER_SECONDS)
+        second.wait_for_status(left, "pending")
         assert second.node_rows(left)["n"]["status"] == "cancelled"
         assert second.poll(left)["queuePosition"] == 1
         assert second.violations() == []
@@ -84,7 +84,7 @@ def test_a_service_frozen_past_its_lease_writes_nothing(
     execution_id = held(first, visits)
     owner = first.row(execution_id)["owner"]
     first.freeze()
-    wait_until(lambda: second.row(execution_id)["owner"] not in (None, owner), TAKEN_OVER_SECONDS)
+    wait_until(lambda: second.row(execution_id)["owner"] not in (None, owner))
     visits.wait_for(execution_id, "b", 2)
     visits.open("gate")
     assert second.wait_ended(execution_id) == ["completed"]

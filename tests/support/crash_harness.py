@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -24,8 +23,6 @@ START_SECONDS = 40.0
 """Timeout for the start of the service, in seconds; imports are slow if many processes start."""
 LEASE_SECONDS = 1.0
 """Duration of leases, in seconds: the minimum that the setting accepts."""
-TAKEN_OVER_SECONDS = LEASE_SECONDS + 5.0
-"""Maximum time until another service owns the executions of a crashed one, in seconds."""
 
 
 class ServiceProcess(RunningService):
@@ -163,11 +160,9 @@ class ServiceProcess(RunningService):
         rows = self.rows("SELECT * FROM execution_logs WHERE executionId = ?", execution_id)
         return {row["nodeId"]: dict(row) for row in rows}
 
-    def wait_for_status(self, execution_id: str, status: str, seconds: float = 20.0) -> float:
-        """Wait for a status in the database; return the duration in seconds."""
-        begin = time.monotonic()
-        wait_until(lambda: self.row(execution_id)["status"] == status, seconds)
-        return time.monotonic() - begin
+    def wait_for_status(self, execution_id: str, status: str) -> None:
+        """Wait for a status in the database."""
+        wait_until(lambda: self.row(execution_id)["status"] == status)
 
     def wait_ended(self, *execution_ids: str, seconds: float = 30.0) -> list[str]:
         """Wait for the end of the executions; return their statuses from the database."""
