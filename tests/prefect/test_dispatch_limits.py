@@ -102,7 +102,7 @@ asyncio.run(main())
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=25,
+        timeout=55,
     )
     assert (done.returncode, done.stdout) == (0, "timed out after 0.1 s\n"), done.stderr
     assert done.stderr == ""  # neither a warning about threads nor a traceback

@@ -1,10 +1,17 @@
-"""Prefect server: a real server in a separate process."""
+"""Prefect server: a real server in a separate process.
+
+The migrations of a new database take half of the start, so that the first server of the session
+leaves a copy of its database for the others, also for those of other test processes.
+"""
 
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +20,7 @@ import httpx
 from tests.support.ports import free_port
 from tests.support.service import wait_until
 
-START_SECONDS = 90.0
+START_SECONDS = 150.0
 
 
 class PrefectServer:
@@ -21,6 +28,7 @@ class PrefectServer:
 
     def __init__(self, home: Path) -> None:
         self._home = home
+        self._database = home / "prefect.db"
         self._log = home / "server.log"
         self._port = free_port()
         self.api_url = f"http://127.0.0.1:{self._port}/api"
@@ -28,12 +36,13 @@ class PrefectServer:
 
     def start(self) -> Self:
         """Start the server and wait until it is healthy."""
+        prepared = Path(tempfile.gettempdir()) / "prepared-prefect.db"
+        if prepared.exists() and not self._database.exists():
+            shutil.copyfile(prepared, self._database)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT")}
         environment |= {
             "PREFECT_HOME": str(self._home),
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": (
-                f"sqlite+aiosqlite:///{self._home / 'prefect.db'}"
-            ),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self._database}",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_UI_ENABLED": "false",
             "DO_NOT_TRACK": "1",
@@ -47,7 +56,19 @@ class PrefectServer:
                 stderr=subprocess.STDOUT,
             )
         wait_until(self._is_healthy, START_SECONDS)
+        if not prepared.exists():
+            self._copy_database(prepared)
         return self
+
+    def _copy_database(self, target: Path) -> None:
+        """Copy the database, which the server uses; other processes see the whole copy only."""
+        unfinished = self._home / "copy.db"
+        with (
+            closing(sqlite3.connect(self._database)) as source,
+            closing(sqlite3.connect(unfinished)) as copy,
+        ):
+            source.backup(copy)
+        unfinished.replace(target)
 
     def _is_healthy(self) -> bool:
         assert self._process is not None
