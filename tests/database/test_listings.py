@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
@@ -18,6 +18,7 @@ from database.records import WorkflowChange
 from engine.errors import PreconditionFailedError, WorkflowInUseError
 from engine.status import ExecutionStatus
 from tests.support.fake_clock import MovingClock
+from tests.support.generated import examples
 
 EVERYTHING = ExecutionFilter()
 
@@ -77,10 +78,7 @@ async def test_filters_are_combined(database: Database) -> None:
 Steps = st.lists(st.sampled_from(["page", "new", "same time", "delete"]), max_size=20)
 
 
-@settings(
-    max_examples=40,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 12), st.integers(1, 4), Steps, st.randoms(use_true_random=False))
 def test_unchanged_executions_are_listed_once(
     tmp_path: Path, before: int, limit: int, steps: list[str], random

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.conditions import Comparison, Operator, holds
@@ -14,8 +14,9 @@ from engine.graph import Graph
 from engine.json_values import MISSING, as_number, dump_json, json_error, load_json, lookup
 from engine.validation import validate
 from tasks.templating.render import render, render_text
+from tests.support.generated import examples
 
-thorough = settings(max_examples=100, database=None)
+thorough = examples(100)
 
 texts = st.text(max_size=8)  # no surrogates: hypothesis leaves them out by itself
 scalars = (

@@ -6,15 +6,16 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import json_pieces
 from engine.json_pieces import load_json_in_pieces
 from engine.json_values import load_json
 from offload import WorkStoppedError
+from tests.support.generated import examples
 
-MANY = settings(max_examples=300)
+MANY = examples(300)
 TEXTS = st.text(st.sampled_from('ab,:"\\[]{}é\n '), max_size=6)
 VALUES = st.recursive(
     st.none()

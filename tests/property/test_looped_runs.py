@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.document import parse_document
@@ -19,6 +19,7 @@ from engine.outcome import SKIPPED, Outcome
 from engine.status import NodeStatus
 from engine.validation import validate
 from tasks.registry import DEFAULT
+from tests.support.generated import examples
 from tests.support.plans import PlannedRun, TextStep, by_key
 from tests.support.simulated_runs import (
     TYPES,
@@ -32,7 +33,7 @@ from tests.support.simulated_runs import (
 )
 
 EACH = "each"
-thorough = settings(max_examples=150, database=None)
+thorough = examples(150)
 seeds = st.integers(0, 2**32 - 1)
 
 

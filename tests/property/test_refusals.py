@@ -3,14 +3,15 @@
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.document import parse_document
 from engine.errors import InvalidDocumentError, Problem
 from engine.validation import validate
+from tests.support.generated import examples
 
-thorough = settings(max_examples=200, database=None)
+thorough = examples(200)
 
 KNOWN = ("http", "trigger", "comment")
 Nodes = list[tuple[str, str]]

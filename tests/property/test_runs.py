@@ -1,12 +1,13 @@
 """Properties of runs, for every workflow and every order in which nodes end."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.document import Connection
 from engine.outcome import Outcome
 from engine.scope_plan import ScopePlan
 from engine.status import DECIDED, NodeStatus
+from tests.support.generated import examples
 from tests.support.plans import progress_of
 from tests.support.simulated_runs import (
     Case,
@@ -21,7 +22,7 @@ from tests.support.simulated_runs import (
     taking_part,
 )
 
-thorough = settings(max_examples=200, database=None)
+thorough = examples(200)
 seeds = st.integers(0, 2**32 - 1)
 going_on = cases(stopping=False)
 any_case = cases(stopping=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import TemplateError
@@ -22,6 +22,7 @@ from tasks.templating.expressions import (
 )
 from tasks.templating.filters import FILTERS, text_limit
 from tasks.templating.render import MAX_FILTERED_PLACEHOLDERS, render, template_errors
+from tests.support.generated import examples
 
 DATA = {
     "name": " Ada ",
@@ -344,7 +345,7 @@ pieces = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=300, database=None)
+@examples(300)
 @given(pieces)
 def test_any_string_is_filled_or_rejected_quickly(text: str):
     before = time.process_time()

@@ -2,10 +2,11 @@
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.json_encoding import (
@@ -17,6 +18,7 @@ from engine.json_encoding import (
 )
 from engine.json_values import MAX_DEPTH, encode_json
 from offload import WorkStoppedError
+from tests.support.generated import examples
 
 ENOUGH = 10**9
 MANY = 100_000
@@ -24,22 +26,26 @@ DOUBLED: Any = ["x"]
 for _ in range(60):
     DOUBLED = [DOUBLED, DOUBLED]  # shared, so that it takes no memory: 2**60 texts
 
-LARGE = {
-    "numbers": list(range(MANY)),
-    "floats": [i / 7 for i in range(MANY)],
-    "empty lists": [[] for _ in range(MANY)],
-    "records": [{"id": i, "name": f"é {i}", "none": None, "t": (1, 2)} for i in range(MANY // 10)],
-    "keys": {f"key {i}": i for i in range(MANY)},
-    "keys of other types": {"a": {i: {None: i, True: "x" * 90} for i in range(MANY // 50)}},
-    "a text": {"a": ["é" * PIECE_CHARACTERS * 2]},
-    "large among small": [1, {"a": list(range(MANY))}, "b", ["c" * MANY], {}],
-    "nested": {"a": {"b": {"c": [[list(range(MANY))], {"d": ["x"] * MANY}]}}},
-    "big numbers": [10**30] * (MANY // 10),
+LARGE: dict[str, Callable[[], Any]] = {
+    "numbers": lambda: list(range(MANY)),
+    "floats": lambda: [i / 7 for i in range(MANY)],
+    "empty lists": lambda: [[] for _ in range(MANY)],
+    "records": lambda: [
+        {"id": i, "name": f"é {i}", "none": None, "t": (1, 2)} for i in range(MANY // 10)
+    ],
+    "keys": lambda: {f"key {i}": i for i in range(MANY)},
+    "keys of other types": lambda: {"a": {i: {None: i, True: "x" * 90} for i in range(MANY // 50)}},
+    "a text": lambda: {"a": ["é" * PIECE_CHARACTERS * 2]},
+    "large among small": lambda: [1, {"a": list(range(MANY))}, "b", ["c" * MANY], {}],
+    "nested": lambda: {"a": {"b": {"c": [[list(range(MANY))], {"d": ["x"] * MANY}]}}},
+    "big numbers": lambda: [10**30] * (MANY // 10),
 }
+"""Functions that create large values, because every test process imports this module."""
 
 
-@pytest.mark.parametrize("value", LARGE.values(), ids=LARGE)
-def test_a_large_value_is_encoded_and_copied_like_a_small_one(value: Any):
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_value_is_encoded_and_copied_like_a_small_one(name: str):
+    value = LARGE[name]()
     text, copy = encode_within(value, ENOUGH)
 
     assert text == encode_json(value)
@@ -63,7 +69,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-@settings(max_examples=200)
+@examples(200)
 def test_any_value_is_encoded_as_the_standard_library_does(value: Any):
     text, copy = encode_within(value, ENOUGH)
     assert text == encode_json(value)
@@ -76,10 +82,12 @@ def test_any_value_is_encoded_as_the_standard_library_does(value: Any):
 def test_a_value_that_is_shared_many_times_is_measured_without_being_spread_out():
     assert size_within(DOUBLED, PIECE_CHARACTERS) is None
     with pytest.raises(TooLargeError):
-        encode_within(DOUBLED, 1_000_000)
+        encode_within(DOUBLED, 4 * PIECE_CHARACTERS)
 
 
-def test_a_circle_ends():
+def test_a_circle_ends(monkeypatch: pytest.MonkeyPatch):
+    # Each of the 200 levels is measured up to this size.
+    monkeypatch.setattr("engine.json_encoding.PIECE_CHARACTERS", 1_000)
     circle: list[Any] = []
     circle.append(circle)
     with pytest.raises(ValueError, match="nested deeper"):
@@ -114,12 +122,12 @@ def test_the_work_stops_between_two_pieces():
             raise WorkStoppedError("stopped")
 
     with pytest.raises(WorkStoppedError):
-        encode_within(LARGE["records"], ENOUGH, tick)
+        encode_within(LARGE["records"](), ENOUGH, tick)
     assert len(calls) == 4
 
 
 def test_a_text_of_very_many_values_is_read_like_any_other(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("engine.json_encoding.MAX_PARTS_PER_CALL", 10)
-    for value in LARGE.values():
-        text = encode_json(value)
+    for create in LARGE.values():
+        text = encode_json(create())
         assert read_stored(text) == json.loads(text)

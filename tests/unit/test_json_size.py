@@ -4,11 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.json_size import has_more_values
 from offload import WorkStoppedError
+from tests.support.generated import examples
 
 TEXTS = st.text(st.sampled_from('a,[{"\\]}'), max_size=5)
 VALUES = st.recursive(
@@ -23,7 +24,7 @@ def number_of(value: Any) -> int:
     return 1 + sum(number_of(item) for item in inside)
 
 
-@settings(max_examples=300, database=None, deadline=None)
+@examples(300)
 @given(VALUES, st.booleans())
 def test_every_value_counts_once_and_strings_do_not_matter(value: Any, indented: bool):
     text = json.dumps(value, indent=1 if indented else None)
