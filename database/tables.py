@@ -1,19 +1,10 @@
 """Tables: three tables of the main project, and the tables of the service.
 
-Columns of the main project that the service neither reads nor writes are not listed.
+Only the columns that statements name are listed. The migrations define the keys, the defaults and
+the indexes. Columns of the main project that the service neither reads nor writes are left out.
 """
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    Table,
-    Text,
-    UniqueConstraint,
-)
+from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text
 
 metadata = MetaData()
 
@@ -36,10 +27,10 @@ executions = Table(
     "workflow_executions",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("workflowId", Text, ForeignKey("workflows.id", ondelete="CASCADE"), nullable=False),
+    Column("workflowId", Text, nullable=False),
     Column("organizationId", Text),
-    Column("status", Text, server_default="pending"),
-    Column("triggerType", Text, server_default="manual"),
+    Column("status", Text),
+    Column("triggerType", Text),
     Column("inputs", Text),
     Column("currentNodeId", Text),
     Column("nodeResults", Text),
@@ -54,12 +45,7 @@ logs = Table(
     "execution_logs",
     metadata,
     Column("id", Text, primary_key=True),
-    Column(
-        "executionId",
-        Text,
-        ForeignKey("workflow_executions.id", ondelete="CASCADE"),
-        nullable=False,
-    ),
+    Column("executionId", Text, nullable=False),
     Column("nodeId", Text),
     Column("nodeType", Text),
     Column("nodeLabel", Text),
@@ -113,32 +99,24 @@ runs = Table(
     "orchestrator_runs",
     metadata,
     Column("position", _Number, primary_key=True, autoincrement=True),
-    Column(
-        "executionId",
-        Text,
-        ForeignKey("workflow_executions.id", ondelete="CASCADE"),
-        nullable=False,
-        unique=True,
-    ),
-    Column("organization", Text, nullable=False, server_default=""),
-    Column("definitionHash", Text, ForeignKey("orchestrator_definitions.hash"), nullable=False),
+    Column("executionId", Text, nullable=False),
+    Column("organization", Text, nullable=False),
+    Column("definitionHash", Text, nullable=False),
     Column("workflowName", Text, nullable=False),
-    Column("seq", Integer, nullable=False, server_default="0"),
+    Column("seq", Integer, nullable=False),
     Column("totalNodes", Integer, nullable=False),
-    Column("completedNodes", Integer, nullable=False, server_default="0"),
-    Column("failedNodes", Integer, nullable=False, server_default="0"),
-    Column("skippedNodes", Integer, nullable=False, server_default="0"),
+    Column("completedNodes", Integer, nullable=False),
+    Column("failedNodes", Integer, nullable=False),
+    Column("skippedNodes", Integer, nullable=False),
     Column("storedBytes", BigInteger),
     Column("owner", Text),
     Column("claimableAt", Text),
-    Column("recoveries", Integer, nullable=False, server_default="0"),
+    Column("recoveries", Integer, nullable=False),
     Column("cancelRequestedAt", Text),
     Column("flowRunId", Text),
     Column("rerunOf", Text),
     Column("endedAt", Text),
     Column("endedElsewhere", Integer),
-    # A position is never reused, so that "oldest first" is also true after deletions.
-    sqlite_autoincrement=True,
 )
 """The service's record of one execution: its position in the queue, its lease and its progress.
 
@@ -152,12 +130,7 @@ that the execution has stored, which MAX_EXECUTION_BYTES limits."""
 requests = Table(
     "orchestrator_requests",
     metadata,
-    Column(
-        "executionId",
-        Text,
-        ForeignKey("workflow_executions.id", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    Column("executionId", Text, primary_key=True),
     Column("request", Text, nullable=False),
 )
 """Request of the webhook delivery that started an execution, or that started the execution which it
@@ -167,12 +140,7 @@ events = Table(
     "orchestrator_events",
     metadata,
     Column("position", _Number, primary_key=True, autoincrement=True),
-    Column(
-        "executionId",
-        Text,
-        ForeignKey("workflow_executions.id", ondelete="CASCADE"),
-        nullable=False,
-    ),
+    Column("executionId", Text, nullable=False),
     Column("seq", Integer, nullable=False),
     Column("at", Text, nullable=False),
     Column("status", Text),
@@ -186,8 +154,6 @@ events = Table(
     Column("lastError", Text),
     Column("nodePercentage", Integer),
     Column("nodeMessage", Text),
-    UniqueConstraint("executionId", "seq", name="orchestrator_events_of_execution"),
-    sqlite_autoincrement=True,
 )
 """Events, one for each change. The events of an execution are numbered 1, 2, 3 … without gaps.
 
@@ -197,21 +163,6 @@ their commits."""
 
 CLAIMABLE_NOW = ""
 """Value of ``claimableAt`` that sorts before every timestamp."""
-
-Index(
-    "orchestrator_runs_claimable",
-    runs.c.claimableAt,
-    sqlite_where=runs.c.claimableAt.is_not(None),
-    postgresql_where=runs.c.claimableAt.is_not(None),
-)
-Index(
-    "orchestrator_runs_owned",
-    runs.c.owner,
-    sqlite_where=runs.c.owner.is_not(None),
-    postgresql_where=runs.c.owner.is_not(None),
-)
-Index("orchestrator_runs_ended", runs.c.endedAt)
-Index("orchestrator_runs_definition", runs.c.definitionHash)
 
 fairness = Table(
     "orchestrator_fairness",
@@ -224,15 +175,10 @@ fairness = Table(
 callbacks = Table(
     "orchestrator_callbacks",
     metadata,
-    Column(
-        "executionId",
-        Text,
-        ForeignKey("workflow_executions.id", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    Column("executionId", Text, primary_key=True),
     Column("host", Text, nullable=False),
     Column("url", Text, nullable=False),
-    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("attempts", Integer, nullable=False),
     Column("dueAt", Text),
     Column("owner", Text),
     Column("lastAttemptAt", Text),
@@ -247,26 +193,11 @@ callbacks = Table(
 Otherwise it is the time from which any worker may send the callback; while ``owner`` sends it, this
 is the end of the lease. ``host`` is the host of ``url`` with its port."""
 
-Index(
-    "orchestrator_callbacks_due",
-    callbacks.c.dueAt,
-    callbacks.c.host,
-    sqlite_where=callbacks.c.dueAt.is_not(None),
-    postgresql_where=callbacks.c.dueAt.is_not(None),
-)
-Index(
-    "orchestrator_callbacks_of_host",
-    callbacks.c.host,
-    callbacks.c.dueAt,
-    sqlite_where=callbacks.c.dueAt.is_not(None),
-    postgresql_where=callbacks.c.dueAt.is_not(None),
-)
-
 children = Table(
     "orchestrator_children",
     metadata,
     Column("executionId", Text, primary_key=True),
-    Column("parentId", Text, ForeignKey("workflow_executions.id", ondelete="SET NULL")),
+    Column("parentId", Text),
     Column("nodeRunId", Text, nullable=False),
     Column("depth", Integer, nullable=False),
     Column("rootId", Text, nullable=False),
@@ -280,15 +211,6 @@ child must be notified. ``nodeRunId`` is the ``id`` of the node's row in ``execu
 execution; it is not a foreign key either, because rows are counted by it. ``notifiedAt`` is set by
 the transaction that ends the child and notifies the waiting node. ``parentId`` is ``NULL`` if the
 parent was deleted."""
-
-Index("orchestrator_children_of_parent", children.c.parentId)
-Index("orchestrator_children_of_root", children.c.rootId)
-Index(
-    "orchestrator_children_unnotified",
-    children.c.executionId,
-    sqlite_where=children.c.notifiedAt.is_(None),
-    postgresql_where=children.c.notifiedAt.is_(None),
-)
 
 idempotency_keys = Table(
     "orchestrator_idempotency_keys",
