@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from api.auth.browsers import WEBHOOKS
 from api.errors import ProblemResponse
-from api.openapi.examples import PARAMETERS, REQUESTS, RESPONSES, problem_example
+from api.openapi.examples import PARAMETERS, REQUESTS
 from api.schemas.streams import ExecutionMessage
 
 TAGS = [
@@ -22,7 +22,7 @@ TAGS = [
     {"name": "webhooks", "description": "Requests from other programs that start executions."},
 ]
 DESCRIPTION = """\
-Every operation has examples. Optional parameters have none, so that an operation can be tried
+Every request body has examples. Optional parameters have none, so that an operation can be tried
 without changes. Errors are problem documents (RFC 9457).
 """
 STORAGE_ERROR_STATUSES = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
@@ -41,7 +41,6 @@ _TOKEN_SECURITY = {
     "name": "token",
     "description": "A token for this execution, for browsers, which cannot set headers.",
 }
-_WEBHOOK = "receiveWebhook"
 _EVENTS = "text/event-stream"
 _MESSAGE = "ExecutionMessage"
 _EVENT = {
@@ -60,23 +59,17 @@ _EVENT = {
 """An event of a stream, as an ``itemSchema`` of OpenAPI 3.2, which FastAPI uses too."""
 
 
-def _header(description: str, example: str, *, required: bool = True) -> dict[str, Any]:
-    schema = {"type": "string"}
-    return {
-        "description": description,
-        "required": required,
-        "schema": schema,
-        "example": example,
-    }
+def _header(description: str, *, required: bool = True) -> dict[str, Any]:
+    return {"description": description, "required": required, "schema": {"type": "string"}}
 
 
-_LOCATION = _header("The path of the new resource.", "/api/executions/54e8b2c5")
-_ETAG = _header("The version of the workflow.", '"2026-11-23T10:12:00.123Z"')
-_STATE = _header("The version of the state.", 'W/"9c1f0e4b7d2a6f3351c08e92"')
+_LOCATION = _header("The path of the new resource.")
+_ETAG = _header("The version of the workflow.")
+_STATE = _header("The version of the state.")
 _STARTED = {
     "Location": _LOCATION,
     "Preference-Applied": _header(
-        "The applied `Prefer`, if the execution ended in time.", "wait=10", required=False
+        "The applied `Prefer`, if the execution ended in time.", required=False
     ),
 }
 _HEADERS: dict[tuple[str, str], dict[str, Any]] = {
@@ -89,14 +82,14 @@ _HEADERS: dict[tuple[str, str], dict[str, Any]] = {
     ("getWorkflow", "304"): {"ETag": _ETAG},
     ("updateWorkflow", "200"): {"ETag": _ETAG},
 }
-_RETRY = {"Retry-After": _header("Seconds after which the client can retry.", "2")}
+_RETRY = {"Retry-After": _header("Seconds after which the client can retry.")}
 _ERROR_HEADERS = {
-    HTTPStatus.METHOD_NOT_ALLOWED: {"Allow": _header("The methods that the path has.", "GET")},
+    HTTPStatus.METHOD_NOT_ALLOWED: {"Allow": _header("The methods that the path has.")},
     HTTPStatus.TOO_MANY_REQUESTS: _RETRY,
     HTTPStatus.SERVICE_UNAVAILABLE: _RETRY,
     HTTPStatus.INSUFFICIENT_STORAGE: _RETRY,
 }
-_CHALLENGE = {"WWW-Authenticate": _header("The scheme of the credential.", "Bearer")}
+_CHALLENGE = {"WWW-Authenticate": _header("The scheme of the credential.")}
 
 
 class OpenApiApp(FastAPI):
@@ -153,8 +146,9 @@ def _describe_parameter(parameter: dict[str, Any]) -> None:
             schema.update(branch)
     if schema.get("default", ...) is None:
         del schema["default"]
-    description, example = PARAMETERS[parameter["name"]]
-    parameter.setdefault("description", description)
+    description, example = PARAMETERS.get(parameter["name"], (None, None))
+    if description is not None:
+        parameter.setdefault("description", description)
     # Swagger UI sends the examples, and those of optional parameters match no stored data.
     if parameter.get("required"):
         parameter["example"] = example
@@ -168,25 +162,17 @@ def _add_request_examples(operation: dict[str, Any]) -> None:
 
 
 def _describe_response(operation: dict[str, Any], status: str, response: dict[str, Any]) -> None:
-    name: str = operation["operationId"]
-    if name.startswith(_WEBHOOK):
-        name = _WEBHOOK
     if int(status) >= HTTPStatus.BAD_REQUEST:
         error = HTTPStatus(int(status))
         response["description"] = error.phrase
-        example = problem_example(error, error.phrase)
-        response["content"] = {ProblemResponse.media_type: {"schema": _PROBLEM, "example": example}}
+        response["content"] = {ProblemResponse.media_type: {"schema": _PROBLEM}}
         if error is HTTPStatus.UNAUTHORIZED and "security" in operation:
             response["headers"] = _CHALLENGE
         elif error in _ERROR_HEADERS:
             response["headers"] = _ERROR_HEADERS[error]
         return
-    if (name, status) in _HEADERS:
-        response["headers"] = _HEADERS[name, status]
-    example = RESPONSES.get(name, {}).get(status)
-    for media_type, content in response.get("content", {}).items():
-        if media_type == _EVENTS:
-            del content["schema"]  # describes a string, but the stream has events
-            content["itemSchema"] = _EVENT
-        if example is not None:
-            content["example"] = example
+    if headers := _HEADERS.get((operation["operationId"], status)):
+        response["headers"] = headers
+    if stream := response.get("content", {}).get(_EVENTS):
+        del stream["schema"]  # describes a string, but the stream has events
+        stream["itemSchema"] = _EVENT

@@ -28,7 +28,10 @@ PING = b": ping\n\n"
 
 router = APIRouter(prefix="/api", tags=["live"])
 
-LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
+LastEventId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", description="The `id` of the last event that was received."),
+]
 LastEventIdInQuery = Annotated[
     int | None,
     Query(
@@ -122,7 +125,10 @@ async def stream_execution(
 async def stream_events(
     services: ServicesDep,
     scope: TenantScopeDep,
-    organization_id: Annotated[str | None, Query(alias="organizationId", min_length=1)] = None,
+    organization_id: Annotated[
+        str | None,
+        Query(alias="organizationId", min_length=1, description="Only its executions."),
+    ] = None,
     execution_ids: Annotated[
         str | None, Query(alias="executionIds", description="Separated by commas.")
     ] = None,

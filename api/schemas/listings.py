@@ -34,14 +34,18 @@ MAX_STATUSES = 50
 
 _Short = Annotated[str, Field(max_length=500, json_schema_extra={"pattern": WITHOUT_NUL})]
 _Filter = Annotated[_Short | None, AfterValidator(without_nul), AfterValidator(_empty_is_none)]
-OrganizationFilter = Annotated[_Filter, Query(alias="organizationId")]
-WorkflowFilter = Annotated[_Filter, Query(alias="workflowId")]
+OrganizationFilter = Annotated[
+    _Filter, Query(alias="organizationId", description="Only resources of this organization.")
+]
+WorkflowFilter = Annotated[
+    _Filter, Query(alias="workflowId", description="Only executions of this workflow.")
+]
 ParentFilter = Annotated[
     _Filter,
     Query(alias="parentExecutionId", description="Only executions that this execution called."),
 ]
 """Filters of lists; an empty string does not filter."""
-Limit = Annotated[int, Query(ge=1, le=1_000)]
+Limit = Annotated[int, Query(ge=1, le=1_000, description="Maximum size of a page.")]
 _Long = Annotated[str, Field(max_length=4_000)]
 Cursor = Annotated[
     _Long | None,

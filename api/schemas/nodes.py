@@ -10,19 +10,11 @@ from api.schemas.base import ApiModel, Name, RequestModel
 class NodeExecuteRequest(RequestModel):
     """A single node to run immediately. ``node`` is the node of the editor."""
 
-    workflow_id: Name = Field(examples=["example-hello-world"])
-    node_id: Name = Field(examples=["say"])
-    node_type: Name = Field(examples=["addField"])
-    node: dict[str, Any] = Field(
-        examples=[
-            {
-                "id": "say",
-                "type": "addField",
-                "config": {"addFieldName": "greeting", "addFieldValue": "hello"},
-            }
-        ]
-    )
-    input_data: Any = Field(default=None, examples=[{"who": "world"}])
+    workflow_id: Name
+    node_id: Name
+    node_type: Name
+    node: dict[str, Any]
+    input_data: Any = None
 
 
 class NodeExecuteResponse(ApiModel):

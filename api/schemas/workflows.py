@@ -41,11 +41,8 @@ class WorkflowContent(RequestModel):
     A document that cannot run is saved too. A response can be sent back as a request.
     """
 
-    name: Name = Field(examples=["My workflow"])
-    data: dict[str, Any] = Field(
-        description="The document: `nodes`, `connections` or `edges`.",
-        examples=[{"nodes": [{"id": "start", "type": "trigger"}], "connections": []}],
-    )
+    name: Name
+    data: dict[str, Any] = Field(description="The document: `nodes`, `connections` or `edges`.")
     tags: Tags | None = None
     created_at: _ReadOnly = None
     updated_at: _ReadOnly = None
@@ -109,7 +106,7 @@ class ValidateRequest(RequestModel):
 
     model_config = ConfigDict(json_schema_extra=WORKFLOW_OR_GRAPH)
 
-    workflow_id: Name | None = Field(default=None, examples=["example-hello-world"])
+    workflow_id: Name | None = None
     graph: dict[str, Any] | None = Field(default=None, description="A document that is not saved.")
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -28,13 +29,6 @@ def check(value: Any, schema: dict[str, Any], document: dict[str, Any]) -> None:
     Draft202012Validator({**schema, "components": document["components"]}).validate(value)
 
 
-def events_of(stream: str) -> list[dict[str, str]]:
-    """Return the events of a stream, by field."""
-    blocks = [block.splitlines() for block in stream.split("\n\n") if "data: " in block]
-    assert blocks
-    return [dict(line.split(": ", 1) for line in block) for block in blocks]
-
-
 @EVERY_OPERATION
 def test_every_operation_describes_itself_and_its_errors(
     document: dict[str, Any], operation: Operation
@@ -58,9 +52,7 @@ def test_every_operation_describes_itself_and_its_errors(
         assert response["content"][PROBLEM]["schema"] == {
             "$ref": "#/components/schemas/ProblemDetails"
         }
-        (example,) = examples_of(response["content"][PROBLEM])
-        check(example, response["content"][PROBLEM]["schema"], document)
-        assert example["status"] == int(status)
+        assert response["description"] == HTTPStatus(int(status)).phrase
 
 
 @DOCUMENTS
@@ -95,26 +87,15 @@ def test_every_request_body_has_valid_examples(document: dict[str, Any], operati
 
 
 @EVERY_OPERATION
-def test_every_successful_response_has_a_valid_example(
-    document: dict[str, Any], operation: Operation
-):
+def test_every_successful_response_has_a_schema(document: dict[str, Any], operation: Operation):
     for status, response in operation.definition["responses"].items():
-        for header in response.get("headers", {}).values():
-            for example in examples_of(header):
-                check(example, header["schema"], document)
         if status in ("204", "304"):
             assert "content" not in response
         elif int(status) < 400 and operation.method != "HEAD":
             assert response["content"]
-            for content in response["content"].values():
-                examples = examples_of(content)
-                assert examples, status
-                for example in examples:
-                    if "itemSchema" in content:
-                        for event in events_of(example):
-                            check(event, content["itemSchema"], document)
-                    else:
-                        check(example, content["schema"], document)
+            for media_type, content in response["content"].items():
+                key = "itemSchema" if media_type == "text/event-stream" else "schema"
+                assert set(content) == {key}, status
 
 
 @DOCUMENTS
