@@ -3,15 +3,14 @@
 Error messages never contain a part of an address that may contain a password.
 """
 
-import difflib
 import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from urllib.parse import unquote
 
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
 from engine.errors import StorageUnavailableError
 
@@ -24,37 +23,8 @@ ACCEPTED = (
 )
 _POSTGRES = ("postgresql", "postgres", "postgresql+asyncpg")
 _SQLITE = ("sqlite", "sqlite+aiosqlite", "sqlite+pysqlite")
-
-_MAX_SQLITE_PATH_BYTES = 511
-"""Maximum length of a path in SQLite, which is lower than that of file systems, in bytes."""
-_MAX_SUFFIX_BYTES = len("-journal")
-"""Maximum length of the suffix that SQLite adds to the names of its journal files, in bytes."""
-_MAX_NAME_BYTES = 255
-
-_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_LIBPQ_PARAMETERS = [
-    *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslpassword", "sslnegotiation"),
-    *("ssl_min_protocol_version", "ssl_max_protocol_version", "target_session_attrs"),
-    *("host", "port", "passfile", "service", "krbsrvname", "gsslib"),
-]
-"""Parameters that asyncpg parses in an address."""
-_SERVER_SETTINGS = [
-    *("application_name", "options", "search_path", "timezone", "statement_timeout"),
-    *("lock_timeout", "idle_in_transaction_session_timeout"),
-]
-_SECONDS = {
-    "connect_timeout": "timeout",
-    "timeout": "timeout",
-    "command_timeout": "command_timeout",
-}
-_SIZES = ("statement_cache_size", "prepared_statement_cache_size")
-_OTHERS = ("ssl", "schema", "pgbouncer")
-PARAMETERS = sorted([*_LIBPQ_PARAMETERS, *_SERVER_SETTINGS, *_SECONDS, *_SIZES, *_OTHERS])
-
-_PORT = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::\d{0,5})?")
-_WITHOUT_CREDENTIALS = re.compile(
-    r"[^:/?@,]*(?::\d+)?(?:,[^:/?@,]*(?::\d+)?)*(?:/[^:/?@]*)?\?\w+=.*", re.DOTALL
-)
+_SSL_MODES = {"true": "require", "false": "disable"}
+"""Values of ``ssl``, which other programs use instead of ``sslmode``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +51,7 @@ def read_address(text: str) -> Address:
     scheme = scheme.lower()
     try:
         if separator and scheme in _POSTGRES:
-            return _read_postgres(rest)
+            return _read_postgres(text)
         if separator and scheme in _SQLITE:
             return _read_sqlite(rest)
         raise ValueError(_scheme_error(text))  # noqa: TRY301 - all messages get one prefix
@@ -94,11 +64,6 @@ def is_sqlite(text: str) -> bool:
     return text.strip().lower().startswith("sqlite")
 
 
-def sqlite_url(file: Path) -> str:
-    """Return the URL of a file with any name."""
-    return f"sqlite:///{quote(str(file), safe=' +/')}"
-
-
 def open_failure_reason(file: Path) -> str | None:
     """Return why SQLite cannot open ``file`` for writing; ``None`` if no reason is found."""
     try:
@@ -108,11 +73,6 @@ def open_failure_reason(file: Path) -> str | None:
             return f"the directory '{file.parent}' does not exist; create it first"
     except OSError as error:  # a part of the path is too long, or not readable
         return f"{error.strerror}"
-    if len(os.fsencode(file)) > _MAX_SQLITE_PATH_BYTES:
-        return f"SQLite opens paths of at most {_MAX_SQLITE_PATH_BYTES} bytes"
-    if len(os.fsencode(file.name)) > _MAX_NAME_BYTES - _MAX_SUFFIX_BYTES:
-        most = _MAX_NAME_BYTES - _MAX_SUFFIX_BYTES
-        return f"the name of the file has more than {most} bytes, and SQLite adds suffixes to it"
     return None
 
 
@@ -124,11 +84,6 @@ def _scheme_error(text: str) -> str:
         if re.search(r"[/.]", path) and "@" not in path and (separator or "=" not in path):
             forms = f"write DATABASE_URL=sqlite:///{path} or DATABASE_PATH={path}"
             return f"'{text}' is not a URL of a database; for this file {forms}"
-    known = [*_POSTGRES, *_SQLITE]
-    if re.fullmatch(r"[A-Za-z][\w+.-]{0,40}", scheme) and text[len(scheme) :].startswith("://"):
-        near = difflib.get_close_matches(scheme.lower(), known, 1)
-        hint = f" (did you mean {near[0]}://?)" if near else ""
-        return f"the form '{scheme}://' is not supported{hint}; {ACCEPTED}"
     return f"the value is not a URL of a database; {ACCEPTED}"
 
 
@@ -156,81 +111,41 @@ def local_path(text: str, directory: Path) -> Path:
     return Path(os.path.realpath(directory / os.path.expanduser(text)))  # noqa: PTH111
 
 
-def _read_postgres(rest: str) -> Address:
-    credentials, hosts, database, query = _split(rest)
-    user, _, password = credentials.partition(":")
-    if not all(map(_PORT.fullmatch, hosts.split(","))):
+def _read_postgres(text: str) -> Address:
+    """Return the address of a server. asyncpg parses the parameters, as libpq does.
+
+    A parameter that asyncpg does not know is a setting of the session, which the server checks.
+    """
+    try:
+        url = make_url(text)
+    except ValueError:  # its message contains a part of the address
         raise ValueError(
             "the port is not a number; if the password has special characters, write them "
             "percent-encoded (: as %3A, / as %2F, @ as %40)"
-        )
-    arguments = _arguments_of(query)
-    passed = urlencode(arguments.pop("dsn"))
-    name = unquote(database)
-    arguments["dsn"] = f"postgresql://{hosts}/{quote(name, safe='')}" + (passed and f"?{passed}")
-    for argument, value in (("user", unquote(user)), ("password", unquote(password))):
-        if value:
-            arguments[argument] = value
-    shown = f"{unquote(user)}@{hosts}/{name}" if user else f"{hosts}/{name}"
-    return Address(URL.create("postgresql+asyncpg"), f"postgresql://{shown}", None, arguments)
-
-
-def _split(rest: str) -> tuple[str, str, str, str]:
-    """Return credentials, hosts, database and query. A password may contain ``/?#``."""
-    credentials = ""
-    if "@" in rest and not _WITHOUT_CREDENTIALS.fullmatch(rest):
-        credentials, _, rest = rest.partition("@")
-    location, _, query = rest.partition("?")
-    if "@" in location:
+        ) from None
+    if "@" in f"{url.host}{url.database}":
         raise ValueError(
             "there is more than one '@'; write special characters of the user name and the "
             "password percent-encoded (@ as %40, : as %3A, / as %2F, ? as %3F, % as %25)"
         )
-    hosts, _, database = location.partition("/")
-    return credentials, hosts, database, query
-
-
-def _arguments_of(query: str) -> dict[str, Any]:
-    """Return arguments for asyncpg; ``dsn`` is the list of parameters for its address."""
-    passed: list[tuple[str, str]] = []
-    arguments: dict[str, Any] = {"dsn": passed}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name in _SECONDS:
-            arguments[_SECONDS[name]] = _number(name, value, float) or None
-        elif name in _SIZES:
-            arguments[name] = _number(name, value, int)
-        elif name == "pgbouncer":
-            arguments |= dict.fromkeys(_SIZES, 0) if value.lower() == "true" else {}
-        elif name in {"ssl", "sslmode"}:
-            passed.append(("sslmode", _ssl_mode(name, value)))
-        elif name == "schema":
-            passed.append(("search_path", value))
-        elif name in _LIBPQ_PARAMETERS or name in _SERVER_SETTINGS:
-            passed.append((name, value))
-        else:
-            near = difflib.get_close_matches(name.lower(), PARAMETERS, 1)
-            hint = f"did you mean '{near[0]}'?" if near else "remove it."
+    server = URL.create("postgresql", host=url.host, port=url.port, database=url.database)
+    shown = server.set(username=url.username).render_as_string()
+    query = dict(url.query)
+    arguments: dict[str, Any] = {}
+    if (seconds := query.pop("connect_timeout", None)) is not None:
+        if not str(seconds).isdecimal():
             raise ValueError(
-                f"the parameter '{name}' is not supported: {hint} "
-                f"Supported are {', '.join(PARAMETERS)}"
+                f"the parameter 'connect_timeout' has the value {seconds!r}, not a number"
             )
-    return arguments
-
-
-def _ssl_mode(name: str, value: str) -> str:
-    mode = {"true": "require", "1": "require", "false": "disable", "0": "disable"}.get(value, value)
-    if mode not in _SSL_MODES:
-        raise ValueError(
-            f"the parameter '{name}' has the value '{value}'; accepted are {', '.join(_SSL_MODES)}"
-        )
-    return mode
-
-
-def _number(name: str, value: str, kind: type[int] | type[float]) -> float:
-    try:
-        number = kind(value)
-        if 0 <= number < 10**9:
-            return number
-    except ValueError:
-        pass
-    raise ValueError(f"the parameter '{name}' has the value '{value}', not a number")
+        arguments["timeout"] = float(str(seconds)) or None
+    if query.pop("pgbouncer", None) == "true":
+        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+    if (schema := query.pop("schema", None)) is not None:
+        query["search_path"] = schema
+    if (ssl := query.pop("ssl", None)) is not None:
+        query["sslmode"] = _SSL_MODES.get(str(ssl), ssl)
+    arguments["dsn"] = server.set(query=query).render_as_string()
+    for argument, value in (("user", url.username), ("password", url.password)):
+        if value:
+            arguments[argument] = value
+    return Address(URL.create("postgresql+asyncpg"), shown, None, arguments)
