@@ -6,11 +6,9 @@ they respond immediately.
 
 import asyncio
 import atexit
-import difflib
 import gc
 import ipaddress
 import os
-import re
 import signal
 import socket
 import sys
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 COMMAND = "start.bat" if os.name == "nt" else "./start.sh"
 MAX_PORT = 65_535
-MAX_PORT_DIGITS = 5
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells."""
 
@@ -52,8 +49,6 @@ def main(arguments: Sequence[str] = ()) -> int:
     try:
         code = command_line.main(list(arguments), prog_name=COMMAND, standalone_mode=False)
     except click.ClickException as error:
-        if isinstance(error, click.NoSuchOption) and not error.possibilities:
-            error = _with_long_options(error, arguments)
         message = " ".join(error.format_message().split())
         end = "" if message.endswith((".", "?", "?)")) else "."
         print(f"Error: {message}{end} See {COMMAND} --help", file=sys.stderr)
@@ -61,32 +56,6 @@ def main(arguments: Sequence[str] = ()) -> int:
     except click.Abort:
         return INTERRUPTED
     return code if isinstance(code, int) else 0
-
-
-def _with_long_options(error: click.NoSuchOption, arguments: Sequence[str]) -> click.NoSuchOption:
-    """Return the error for ``-port``, because click reads it as the options -p, -o, …."""
-    for argument in arguments:
-        name = argument.partition("=")[0]
-        if name != error.option_name and re.match(f"{re.escape(error.option_name)}\\w", name):
-            known = [option for parameter in command_line.params for option in parameter.opts]
-            return click.NoSuchOption(name, possibilities=known, ctx=error.ctx)
-    return error
-
-
-def _require_port(
-    _context: click.Context, _parameter: click.Parameter, port: str | None
-) -> int | None:
-    """Return the value of ``--port`` as a number."""
-    if port is None:
-        return None
-    if not (
-        port.isascii()
-        and port.isdecimal()
-        and len(port) <= MAX_PORT_DIGITS
-        and int(port) <= MAX_PORT
-    ):
-        raise click.BadParameter(f"{port!r} is not a number from 0 to {MAX_PORT}")
-    return int(port)
 
 
 def _require_host(
@@ -116,7 +85,7 @@ def _require_host(
 )
 @click.option(
     "--port",
-    callback=_require_port,
+    type=click.IntRange(0, MAX_PORT),
     metavar="PORT",
     help="Use this port, not API_PORT; 0: any free one.",
 )
@@ -145,7 +114,7 @@ def command_line(
     if context.invoked_subcommand:
         return 0
     if new_key:
-        return print_new_key(new_key)
+        return print_new_key(*new_key)
     return start(host, port, check=check)
 
 
@@ -306,22 +275,14 @@ def serve(settings: "Settings", sockets: list[socket.socket], *, is_open: bool) 
     return 0 if server.started else 1
 
 
-def print_new_key(arguments: Sequence[str]) -> int:
+def print_new_key(name: str, role: str, organization: str) -> int:
     """Print a new key and its entry for the settings. Exit code 0: created, 2: invalid values."""
-    from api.auth.api_keys import ROLES, KeysError, new_key  # noqa: PLC0415 - --help does not need it
+    from api.auth.api_keys import KeysError, new_key  # noqa: PLC0415 - --help does not need it
 
-    try:
-        name, role, organization = arguments
-    except ValueError:
-        usage = f"{COMMAND} --new-key NAME {'|'.join(ROLES)} ORGANIZATION|'*'"
-        print(f"Usage: {usage}", file=sys.stderr)
-        return 2
     try:
         key, entry = new_key(name, role, organization)
     except KeysError as error:
-        matches = [] if role in ROLES else difflib.get_close_matches(role.lower(), ROLES, 1)
-        hint = f". Did you mean '{matches[0]}'?" if matches else ""
-        print(f"{error}{hint}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return 2
     print(f"The key, which is not stored anywhere: {key}")
     print(f"Its entry for API_KEYS, or a line of the file of API_KEYS_FILE: {entry}")

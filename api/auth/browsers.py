@@ -18,11 +18,9 @@ from api.auth.origins import (
     Authority,
     Hosts,
     Origins,
-    decoded_path,
     is_own,
     parse_authority,
     shown,
-    split_target,
 )
 from api.errors import problem
 
@@ -69,22 +67,17 @@ class BrowserProtectionMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        scope = _in_origin_form(scope)
         headers = Headers(scope=scope)
         if scope["type"] == "websocket":
             await self._checked(scope, receive, send)
             return
         cors = self._cors_for(scope, headers)
-        is_preflight = (
-            scope["method"] == "OPTIONS"
-            and "origin" in headers
-            and "access-control-request-method" in headers
-        )
-        if is_preflight and cors is not self._foreign and self._host_rejection(scope) is None:
+        if (
+            _is_preflight(scope, headers)
+            and cors is not self._foreign
+            and self._host_rejection(scope) is None
+        ):
             await cors(scope, receive, send)
-        elif is_preflight:
-            rejection = self._host_rejection(scope) or _origin_rejection(headers["origin"])
-            await cors.simple_response(_with_rejection(scope, rejection), receive, send, headers)
         else:
             await cors.simple_response(scope, receive, send, headers)
 
@@ -101,8 +94,7 @@ class BrowserProtectionMiddleware:
         return self._any if _is_webhook(scope) else self._foreign
 
     async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
-        rejection = scope.pop(_REJECTION, None) or self._rejection(scope)
-        await (rejection or self._app)(scope, receive, send)
+        await (self._rejection(scope) or self._app)(scope, receive, send)
 
     def _rejection(self, scope: Scope) -> ASGIApp | None:
         if _is_webhook(scope):
@@ -110,12 +102,18 @@ class BrowserProtectionMiddleware:
         rejection = self._host_rejection(scope)
         if rejection is not None:
             return rejection
-        if scope["type"] == "http" and scope["method"] in _SAFE_METHODS:
+        headers = Headers(scope=scope)
+        is_safe = scope["type"] == "http" and scope["method"] in _SAFE_METHODS
+        if is_safe and not _is_preflight(scope, headers):
             return None
         own = _authority(scope)
-        for origin in Headers(scope=scope).getlist("origin"):
+        for origin in headers.getlist("origin"):
             if not self._rules.origins.allows(origin) and not is_own(origin, own):
-                return _origin_rejection(origin)
+                return problem(
+                    HTTPStatus.FORBIDDEN,
+                    f"Pages of the origin '{shown(origin)}' may not call this service: "
+                    "CORS_ORIGINS does not allow it",
+                )
         return None
 
     def _host_rejection(self, scope: Scope) -> ASGIApp | None:
@@ -131,19 +129,9 @@ class BrowserProtectionMiddleware:
         )
 
 
-_REJECTION = "browser_rejection"
-
-
-def _with_rejection(scope: Scope, rejection: ASGIApp) -> Scope:
-    return {**scope, _REJECTION: rejection}
-
-
-def _origin_rejection(origin: str) -> ASGIApp:
-    return problem(
-        HTTPStatus.FORBIDDEN,
-        f"Pages of the origin '{shown(origin)}' may not call this service: "
-        "CORS_ORIGINS does not allow it",
-    )
+def _is_preflight(scope: Scope, headers: Headers) -> bool:
+    is_requested = "origin" in headers and "access-control-request-method" in headers
+    return scope["method"] == "OPTIONS" and is_requested
 
 
 def _is_webhook(scope: Mapping[str, Any]) -> bool:
@@ -154,19 +142,3 @@ def _authority(scope: Scope) -> Authority | None:
     """Return the ``Host`` of a request; ``None`` if it is missing, repeated or invalid."""
     values = Headers(scope=scope).getlist("host")
     return parse_authority(values[0]) if len(values) == 1 else None
-
-
-def _in_origin_form(scope: Scope) -> Scope:
-    """Return the request with a target such as ``http://host/path`` split into host and path."""
-    split = split_target(scope.get("raw_path") or b"")
-    if split is None:
-        return scope
-    authority, raw_path = split
-    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
-    host = (b"host", authority.encode("latin-1"))
-    return {
-        **scope,
-        "headers": [host, *headers],
-        "raw_path": raw_path,
-        "path": decoded_path(raw_path),
-    }

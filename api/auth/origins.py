@@ -2,10 +2,8 @@
 
 import ipaddress
 import re
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 ANY = "*"
 MAX_SHOWN_CHARACTERS = 200
@@ -17,8 +15,6 @@ _AUTHORITY = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)(?:%[\w.~-]+)?\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>\d{0,5}))?",
     re.ASCII,
 )
-_NUMERIC_IPV4 = re.compile(r"(?:0x[0-9a-f]+|\d+)(?:\.(?:0x[0-9a-f]+|\d+))*", re.ASCII)
-_ABSOLUTE_FORM = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)(.*)", re.DOTALL)
 _LOOPBACK_NAMES = ("localhost", "localhost.localdomain")
 _LOCAL_ORIGIN = re.compile(r"https?://(?:localhost|127\.0\.0\.1)(?::\d{1,5})?", re.ASCII)
 _ORIGIN = re.compile(
@@ -26,7 +22,7 @@ _ORIGIN = re.compile(
     r"(?::(?P<port>\d{1,5}|\*))?",
     re.ASCII,
 )
-_ALLOWED_HOST = "a host name, '*.suffix', an IP address or '*', with or without ':port'"
+_ALLOWED_HOST = "a host name, '*.suffix' or '*', without a port"
 _ALLOWED_ORIGIN = "scheme://host, scheme://host:port, scheme://host:* or '*'"
 
 
@@ -36,7 +32,6 @@ class Authority:
 
     host: str
     port: str = ""
-    is_ipv6: bool = False
 
     @property
     def is_local(self) -> bool:
@@ -44,9 +39,9 @@ class Authority:
 
         True for loopback names, IP addresses and names without a dot.
         """
-        if self.is_ipv6 or "." not in self.host or self.host in _LOOPBACK_NAMES:
+        if "." not in self.host or self.host in _LOOPBACK_NAMES:
             return True
-        return self.host.endswith(".localhost") or _is_ipv4(self.host)
+        return self.host.endswith(".localhost") or _is_address(self.host)
 
 
 def parse_authority(text: str | None) -> Authority | None:
@@ -57,50 +52,36 @@ def parse_authority(text: str | None) -> Authority | None:
     port = (match["port"] or "").lstrip("0")
     if match["v6"] is not None:
         try:
-            return Authority(ipaddress.IPv6Address(match["v6"]).compressed, port, is_ipv6=True)
+            return Authority(ipaddress.IPv6Address(match["v6"]).compressed, port)
         except ValueError:
             return None
     host = match["name"].lower().removesuffix(".")
     return Authority(host, port) if all(host.split(".")) else None
 
 
-def _is_ipv4(host: str) -> bool:
-    """Return whether a host is an IPv4 address, also in forms such as ``127.1`` and ``0x7f.1``."""
-    if _NUMERIC_IPV4.fullmatch(host) is None:
-        return False
+def _is_address(host: str) -> bool:
     try:
-        socket.inet_aton(host)
-    except OSError:
+        ipaddress.ip_address(host)
+    except ValueError:
         return False
     return True
-
-
-def split_target(raw_path: bytes) -> tuple[str, bytes] | None:
-    """Return authority and path of a request target in absolute form; ``None`` for another form.
-
-    RFC 9112, section 3.2.2: a server accepts this form, and the target takes precedence over the
-    ``Host`` header.
-    """
-    match = _ABSOLUTE_FORM.fullmatch(raw_path)
-    return None if match is None else (match[1].decode("latin-1"), match[2] or b"/")
-
-
-def decoded_path(raw_path: bytes) -> str:
-    """Return a decoded path, as servers pass it to applications."""
-    return unquote(raw_path.decode("latin-1"))
 
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
     """The hosts of ``ALLOWED_HOSTS``, in addition to those that are always allowed."""
 
-    entries: Sequence[Authority] = ()
+    entries: frozenset[str] = frozenset()
+    """Names in lower case, suffixes such as ``*.shop.example``, and ``*`` for every name."""
 
     def allows(self, authority: Authority | None) -> bool:
         """Return whether a request may name this host."""
         if authority is None:
             return False
-        return authority.is_local or any(_matches(entry, authority) for entry in self.entries)
+        host = authority.host
+        if authority.is_local or ANY in self.entries or host in self.entries:
+            return True
+        return any(host.endswith(entry[1:]) for entry in self.entries if entry[0] == ANY)
 
 
 def parse_hosts(text: str) -> Hosts:
@@ -109,34 +90,13 @@ def parse_hosts(text: str) -> Hosts:
     Raises:
         ValueError: If an entry is invalid; the message names it and the accepted forms.
     """
-    entries: list[Authority] = []
+    entries: set[str] = set()
     for entry in _entries(text):
-        if entry == ANY:
-            entries.append(Authority(ANY))
-            continue
-        below = "*." if entry.startswith("*.") else ""
-        try:
-            name = entry.removeprefix(below).encode("idna" if not entry.isascii() else "ascii")
-        except UnicodeError:
-            name = b""
-        parsed = parse_authority(name.decode())
-        if parsed is None or (below and parsed.is_ipv6):
+        name = parse_authority(entry.removeprefix("*."))
+        if entry != ANY and (name is None or name.port):
             raise ValueError(f"{entry!r} should be {_ALLOWED_HOST}")
-        entries.append(Authority(below + parsed.host, parsed.port, is_ipv6=parsed.is_ipv6))
-    return Hosts(tuple(entries))
-
-
-def _matches(entry: Authority, requested: Authority) -> bool:
-    if entry.port and entry.port != requested.port:
-        # Clients leave out the port that is the default of their scheme.
-        is_default = not requested.port and entry.port in DEFAULT_PORTS.values()
-        if not is_default:
-            return False
-    if entry.host == ANY:
-        return True
-    if entry.host.startswith("*."):
-        return requested.host.endswith(entry.host[1:])
-    return entry.host == requested.host
+        entries.add(entry.lower().removesuffix("."))
+    return Hosts(frozenset(entries))
 
 
 @dataclass(frozen=True, slots=True)

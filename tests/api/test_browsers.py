@@ -86,14 +86,12 @@ def test_with_keys_every_host_is_accepted(keyed: RunningService):
         (b"GET / HTTP/1.1\r\nHost:\r\n", b"421"),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n", b"400"),
         (b"GET / HTTP/1.1\r\n", b"400"),
-        (b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n", b"421"),
-        (b"GET http://localhost@evil.example/ HTTP/1.1\r\nHost: localhost\r\n", b"421"),
-        (b"GET http://localhost:8000/ HTTP/1.1\r\nHost: localhost:8000\r\n", b"200"),
-        (b"GET http://localhost HTTP/1.1\r\nHost: localhost\r\n", b"200"),
+        (b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n", b"404"),
+        (b"GET http://localhost:8000/ HTTP/1.1\r\nHost: evil.example\r\n", b"421"),
         (b"GET http://evil.example/api/webhook/w HTTP/1.1\r\nHost: localhost\r\n", b"404"),
     ],
 )
-def test_missing_repeated_and_absolute_hosts_are_checked(
+def test_missing_and_repeated_hosts_and_absolute_targets_are_rejected(
     shared_service: RunningService, request_line_and_host: bytes, status: bytes
 ):
     response = raw(shared_service, request_line_and_host + b"Connection: close\r\n\r\n")

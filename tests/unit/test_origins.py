@@ -14,8 +14,6 @@ ACCEPTED = [
     "localhost.localdomain",
     "127.0.0.1",
     "127.0.0.1:8000",
-    "127.1:8000",
-    "0x7f.1",
     "192.168.1.20:8000",
     "[::1]:8000",
     "[fe80::1%25eth0]:8000",
@@ -82,11 +80,8 @@ def test_a_missing_host():
         ("*.shop.example", "www.shop.example", True),
         ("*.shop.example", "shop.example", False),
         ("*.shop.example", "evilshop.example", False),
-        ("shop.example:8000", "shop.example:8000", True),
-        ("shop.example:8000", "shop.example:8001", False),
-        ("shop.example:443", "shop.example", True),
-        ("shop.example:8000", "shop.example", False),
-        ("bücher.example", "xn--bcher-kva.example", True),
+        ("SHOP.example.", "shop.example", True),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example", True),
         ("*", "evil.example", True),
         ("*", "not valid", False),
     ],
@@ -96,7 +91,8 @@ def test_allowed_hosts(setting: str, host: str, is_allowed: bool):
 
 
 @pytest.mark.parametrize(
-    "entry", ["https://shop.example", "shop.example/path", "*shop", "a b", "[::1", "shop:99999"]
+    "entry",
+    ["https://shop.example", "shop.example/path", "*shop", "a b", "[::1", "shop:99999", "shop:80"],
 )
 def test_an_invalid_allowed_host_is_named(entry: str):
     with pytest.raises(ValueError, match="should be a host name") as raised:
