@@ -3,7 +3,7 @@
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 T = TypeVar("T", bound="DataclassInstance")
+V = TypeVar("V")
 
 EXAMPLES = ROOT / "examples"
 
@@ -217,14 +218,8 @@ def browser_rules(settings: Settings, *, is_open: bool) -> BrowserRules:
     Raises:
         SettingsError: If ``CORS_ORIGINS`` or ``ALLOWED_HOSTS`` has an invalid entry.
     """
-    try:
-        origins = parse_origins(settings.cors_origins)
-    except ValueError as error:
-        raise SettingsError(f"CORS_ORIGINS: {error}") from None
-    try:
-        hosts = parse_hosts(settings.allowed_hosts)
-    except ValueError as error:
-        raise SettingsError(f"ALLOWED_HOSTS: {error}") from None
+    origins = _checked("CORS_ORIGINS: ", parse_origins, settings.cors_origins)
+    hosts = _checked("ALLOWED_HOSTS: ", parse_hosts, settings.allowed_hosts)
     return BrowserRules(origins, hosts if is_open else None)
 
 
@@ -234,6 +229,10 @@ def worker_settings(settings: Settings) -> WorkerSettings:
     Raises:
         SettingsError: If one of them is invalid.
     """
+    hosts, proxy = settings.http_allowed_hosts or "", _revealed(settings.http_proxy_url)
+    _checked(f"HTTP_ALLOWED_HOSTS={hosts!r}: ", parse_allowed_hosts, hosts)
+    if proxy is not None:
+        _checked("HTTP_PROXY_URL ", parse_url, proxy)  # not its value, which may have a password
     handlers = _settings_for(
         HandlerSettings,
         settings,
@@ -242,8 +241,8 @@ def worker_settings(settings: Settings) -> WorkerSettings:
             load_secrets(settings),
             None if is_embedded(settings.prefect_api_url) else fetch_secret,
         ),
-        http_allowed_hosts=_checked_hosts(settings.http_allowed_hosts),
-        http_proxy_url=_checked_proxy(settings.http_proxy_url),
+        http_allowed_hosts=hosts,
+        http_proxy_url=proxy,
     )
     return _settings_for(
         WorkerSettings,
@@ -286,38 +285,26 @@ def data_encryption_of(settings: Settings) -> DataEncryption:
     )
 
 
-def _checked_hosts(hosts: str | None) -> str:
-    if hosts is None:
-        return ""
+def _checked(name: str, parse: Callable[[str], V], text: str) -> V:
+    """Return the parsed value of a setting.
+
+    Raises:
+        SettingsError: If it is invalid. The message begins with ``name``.
+    """
     try:
-        parse_allowed_hosts(hosts)
+        return parse(text)
     except ValueError as error:
-        raise SettingsError(f"HTTP_ALLOWED_HOSTS={hosts!r}: {error}") from None
-    return hosts
-
-
-def _checked_proxy(url: SecretStr | None) -> str | None:
-    if url is None:
-        return None
-    try:
-        parse_url(url.get_secret_value())
-    except ValueError as error:  # the value may contain a password
-        raise SettingsError(f"HTTP_PROXY_URL {error}") from None
-    return url.get_secret_value()
+        raise SettingsError(f"{name}{error}") from None
 
 
 def example_workflows() -> list[ExampleWorkflow]:
     """Return the workflows of ``examples/``, which a new database contains."""
-    examples: list[ExampleWorkflow] = []
-    for path in sorted(EXAMPLES.glob("*.json")):
-        example = json.loads(path.read_text(encoding="utf-8"))
-        tags = example.get("tags")
-        examples.append(
-            ExampleWorkflow(
-                example["id"],
-                example["name"],
-                encode_json(example["data"]),
-                None if tags is None else encode_json(tags),
-            )
+    files = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(EXAMPLES.glob("*.json"))
+    ]
+    return [
+        ExampleWorkflow(
+            file["id"], file["name"], encode_json(file["data"]), encode_json(file["tags"])
         )
-    return examples
+        for file in files
+    ]

@@ -1,6 +1,6 @@
 """Error responses (RFC 9457): maps every error to an HTTP status and a problem document."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -9,9 +9,10 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, compile_path
 
-from api.methods import allowed_methods
 from engine.document import escape_pointer
 from engine.errors import (
     ConflictError,
@@ -176,6 +177,24 @@ async def _on_http_exception(request: Request, error: Exception) -> ProblemRespo
     if error.status_code == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
         detail = "There is nothing at this path; '/docs' lists all paths"
     return problem(error.status_code, detail, headers)
+
+
+def allowed_methods(routes: Iterable[BaseRoute], path: str) -> list[str]:
+    """Return the methods for the ``Allow`` header of a 405 (RFC 9110, section 10.2.1).
+
+    They are those of all routes with the template of the first one that matches ``path``. Starlette
+    uses the first route only, but here each method of a path is a separate route.
+    """
+    template: str | None = None
+    methods: set[str] = set()
+    for route in iter_route_contexts(list(routes)):
+        if route.path is None or not route.methods:
+            continue
+        if template is None and compile_path(route.path)[0].match(path):
+            template = route.path
+        if route.path == template:
+            methods |= route.methods
+    return sorted(methods)
 
 
 async def _on_unexpected(request: Request, error: Exception) -> ProblemResponse:

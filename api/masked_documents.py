@@ -15,7 +15,6 @@ from engine.errors import (
     InvalidDocumentError,
     InvalidRequestError,
     InvalidWorkflowError,
-    PreconditionFailedError,
 )
 from engine.json_pieces import load_json_in_pieces
 from engine.json_values import JsonValue, encode_json
@@ -23,9 +22,6 @@ from engine.masking import MASK
 from flows.intake.encoding import encode_off_loop
 from flows.secret_fields import secret_paths
 from offload import check_stop, run_sized
-
-MAX_ATTEMPTS = 5
-"""Maximum number of attempts to save masks while other clients change the same workflow."""
 
 
 async def shown_document(text: str, caller: Caller, services: Services) -> tuple[JsonValue, bool]:
@@ -68,25 +64,16 @@ async def update_keeping_secrets(
 
     Raises:
         InvalidWorkflowError: If a mask has no stored value.
-        PreconditionFailedError: If its current version is not in ``versions``.
+        PreconditionFailedError: If its current version is not in ``versions``, or if another client
+            has changed it since it was read.
         StorageError: If nothing was stored.
     """
-    workflows = services.database.workflows
-    attempts = 0
-    while True:
-        attempts += 1
-        update, expected = change, versions
-        if MASK in change.data and (versions is None or version_of(stored) in versions):
-            data = await _with_stored_secrets(change.data, stored.data, services)
-            if data != change.data:
-                # The update fails if the secrets have changed since they were read.
-                update, expected = replace(change, data=data), {version_of(stored)}
-        try:
-            return await workflows.update(stored.id, update, expected)
-        except PreconditionFailedError:
-            if expected is versions or versions is not None or attempts == MAX_ATTEMPTS:
-                raise
-        stored = await workflows.read(stored.id)
+    if MASK in change.data and (versions is None or version_of(stored) in versions):
+        data = await _with_stored_secrets(change.data, stored.data, services)
+        if data != change.data:
+            # The update fails if the secrets have changed since they were read.
+            change, versions = replace(change, data=data), {version_of(stored)}
+    return await services.database.workflows.update(stored.id, change, versions)
 
 
 async def _with_stored_secrets(sent: str, stored: str, services: Services) -> str:

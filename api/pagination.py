@@ -1,9 +1,8 @@
 """Pagination: cursors that stand for a position in a list, as opaque strings."""
 
 import base64
-import binascii
-from dataclasses import asdict
-from typing import Any, Literal, cast
+from dataclasses import asdict, fields
+from typing import Any, TypeVar, cast
 
 from database.queries.results import ExecutionCursor, StoredValue, WorkflowCursor
 from engine.errors import InvalidCursorError
@@ -16,46 +15,35 @@ MAX_POSITION = 2**63 - 1
 _BYTES = "bytes"
 """Key of a value that is stored as bytes, in base64."""
 
-Kind = Literal["executions", "workflows"]
+C = TypeVar("C", ExecutionCursor, WorkflowCursor)
+
+_KINDS: dict[type, str] = {ExecutionCursor: "executions", WorkflowCursor: "workflows"}
 
 
 def encode_cursor(cursor: ExecutionCursor | WorkflowCursor | None) -> str | None:
     """Return a cursor as a string; ``None`` after the last page."""
     if cursor is None:
         return None
-    kind: Kind = "executions" if isinstance(cursor, ExecutionCursor) else "workflows"
-    text = encode_json([kind, *map(_encoded, asdict(cursor).values())])
+    text = encode_json([_KINDS[type(cursor)], *map(_encoded, asdict(cursor).values())])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def parse_execution_cursor(cursor: str | None) -> ExecutionCursor | None:
-    """Return the cursor of a list of executions.
+def parse_cursor(kind: type[C], cursor: str | None) -> C | None:
+    """Return the cursor of a list of this kind; ``None`` for the first page.
 
     Raises:
         InvalidCursorError: If it was not issued by such a list.
     """
-    match _decode(cursor):
-        case None:
-            return None
-        case ["executions", created, int(position), execution] if 0 <= position <= MAX_POSITION:
-            return ExecutionCursor(_decoded(created), int(position), _decoded(execution))
-        case _:
-            raise InvalidCursorError
-
-
-def parse_workflow_cursor(cursor: str | None) -> WorkflowCursor | None:
-    """Return the cursor of a list of workflows.
-
-    Raises:
-        InvalidCursorError: If it was not issued by such a list.
-    """
-    match _decode(cursor):
-        case None:
-            return None
-        case ["workflows", created, workflow]:
-            return WorkflowCursor(_decoded(created), _decoded(workflow))
-        case _:
-            raise InvalidCursorError
+    if cursor is None:
+        return None
+    name, *parts = _decode(cursor) or [None]
+    values = {field.name: _decoded(part) for field, part in zip(fields(kind), parts, strict=False)}
+    position = values.get("position", 0)
+    if name != _KINDS[kind] or len(parts) != len(fields(kind)):
+        raise InvalidCursorError
+    if not isinstance(position, int) or position < 0:
+        raise InvalidCursorError
+    return kind(**cast("dict[str, Any]", values))
 
 
 def _encoded(value: StoredValue) -> JsonValue:
@@ -77,14 +65,12 @@ def _decoded(value: JsonValue) -> StoredValue:
             raise InvalidCursorError
 
 
-def _decode(cursor: str | None) -> list[Any] | None:
-    if cursor is None:
-        return None
+def _decode(cursor: str) -> list[Any]:
     try:
         data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         text = data.decode()
         value = load_json(text)
-    except (binascii.Error, ValueError):
+    except ValueError:  # also ``binascii.Error``
         raise InvalidCursorError from None
     # The service never issues lone surrogates, which ``load_json`` replaces.
     if not isinstance(value, list) or replace_lone_surrogates(text) != text:

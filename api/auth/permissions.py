@@ -6,6 +6,7 @@ A route that no table of this module lists requires a key. If it changes state, 
 
 import re
 from collections.abc import Iterable
+from functools import cache
 
 from starlette.routing import compile_path
 
@@ -41,48 +42,39 @@ QUERY_TOKEN_ROUTES = ("GET /api/executions/{execution_id}/stream",)
 """Routes that accept ``?token=``, because browsers open them without headers."""
 
 
-class _RouteMatcher:
-    """Matches paths with routes such as ``GET /path/{name}``, as the application's router does."""
-
-    def __init__(self, routes: Iterable[str]) -> None:
-        self._patterns = [(route, *self._compile(route)) for route in routes]
-
-    @staticmethod
-    def _compile(route: str) -> tuple[str, re.Pattern[str]]:
-        method, path = route.split(" ")
-        return method, compile_path(path)[0]
-
-    def find(self, method: str, path: str) -> str | None:
-        for route, accepted, pattern in self._patterns:
-            if accepted in ("*", method) and pattern.match(path):
-                return route
-        return None
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    """Return the pattern with which the application's router matches a path."""
+    return compile_path(path)[0]
 
 
-_PUBLIC_ROUTES = _RouteMatcher(PUBLIC_ROUTES)
-_ROUTE_ROLES = _RouteMatcher(ROUTE_ROLES)
-_TOKEN_ROUTES = _RouteMatcher(TOKEN_ROUTES)
-_QUERY_TOKEN_ROUTES = _RouteMatcher(QUERY_TOKEN_ROUTES)
+def _find(routes: Iterable[str], method: str, path: str) -> str | None:
+    """Return the first of these routes, such as ``GET /path/{name}``, that matches a request."""
+    for route in routes:
+        accepted, _, template = route.partition(" ")
+        if accepted in ("*", method) and _pattern(template).match(path):
+            return route
+    return None
 
 
 def is_public(method: str, path: str) -> bool:
     """Return whether a request requires no key."""
-    return _PUBLIC_ROUTES.find(method, path) is not None
+    return _find(PUBLIC_ROUTES, method, path) is not None
 
 
 def accepts_token(method: str, path: str) -> bool:
     """Return whether a request may use a token for one execution."""
-    return _TOKEN_ROUTES.find(method, path) is not None
+    return _find(TOKEN_ROUTES, method, path) is not None
 
 
 def accepts_query_token(method: str, path: str) -> bool:
     """Return whether a request may have its token in the query."""
-    return _QUERY_TOKEN_ROUTES.find(method, path) is not None
+    return _find(QUERY_TOKEN_ROUTES, method, path) is not None
 
 
 def required_role(method: str, path: str) -> Role:
     """Return the role that a request requires."""
     if method in SAFE_METHODS:
         return Role.READ
-    route = _ROUTE_ROLES.find(method, path)
+    route = _find(ROUTE_ROLES, method, path)
     return Role.ADMIN if route is None else ROUTE_ROLES[route]

@@ -4,7 +4,7 @@ The functions are CPU-bound. Callers run them off the event loop for a large bod
 """
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import unquote_to_bytes
@@ -12,8 +12,8 @@ from urllib.parse import unquote_to_bytes
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
-from api.bodies.text import charset_of, decoded, known_charset
-from charsets import UTF_8, Charset, parameter_of
+from api.bodies.text import charset_of, decoded
+from charsets import UTF_8, Charset
 from engine.json_values import JsonValue
 from engine.request_errors import InvalidBodyError
 from offload import check_stop
@@ -23,9 +23,6 @@ MULTIPART = "multipart/form-data"
 FIELDS_SETTING = "MAX_WEBHOOK_FORM_FIELDS"
 
 _INVALID = "invalid_form"
-_CHARSET_FIELD = b"_charset_"
-"""Field in which browsers send the charset of a form (HTML, section 4.10.21.4)."""
-_MAX_LABEL_BYTES = 40
 _PIECE_BYTES = 65_536
 _STEP = 256
 """Number of fields between two calls of ``check_stop``."""
@@ -44,9 +41,7 @@ def read_urlencoded(body: bytes, content_type: str, max_fields: int) -> dict[str
         raise _too_many(max_fields)
     pairs = [item.replace(b"+", b" ").partition(b"=") for item in body.split(b"&") if item]
     raw = [(unquote_to_bytes(name), unquote_to_bytes(value)) for name, _, value in pairs]
-    if parameter_of(content_type, "charset") is None:
-        charset = _charset_field(raw) or charset
-    return _gathered(
+    return fields_of(
         (_name(name, charset), _text(value, name, charset)) for name, value in _stoppable(raw)
     )
 
@@ -82,11 +77,7 @@ def read_multipart(
     if body and not collected.is_whole:
         reason = "it ends before its last boundary"
         raise InvalidBodyError(_INVALID, f"the form cannot be read: {reason}")
-    fields = [part for part in collected.parts if isinstance(part, Field)]
-    named = [(part.field_name or b"", part.value or b"") for part in fields]
-    if parameter_of(content_type, "charset") is None:
-        charset = _charset_field(named) or charset
-    return _gathered(
+    return fields_of(
         (_name(part.field_name or b"", charset), _part(part, charset)) for part in collected.parts
     )
 
@@ -128,13 +119,6 @@ def _too_many(max_fields: int) -> InvalidBodyError:
     return InvalidBodyError(_INVALID, detail)
 
 
-def _charset_field(fields: list[tuple[bytes, bytes]]) -> Charset | None:
-    label = next((value for name, value in fields if name == _CHARSET_FIELD), b"")
-    if not label or len(label) > _MAX_LABEL_BYTES:
-        return None
-    return known_charset(label.decode("latin-1"))
-
-
 def _name(name: bytes, charset: Charset) -> str:
     return decoded(name, charset, "the name of a form field", _INVALID)
 
@@ -151,11 +135,7 @@ def _stoppable(items: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]
         yield item
 
 
-def _gathered(items: Iterator[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-    return fields_of(list(items))
-
-
-def fields_of(items: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+def fields_of(items: Iterable[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     """Return pairs as an object; a repeated name has a list of values."""
     gathered: dict[str, list[JsonValue]] = {}
     for name, value in items:

@@ -8,13 +8,7 @@ from api.schemas.base import ApiModel
 from offload import run_sized
 
 
-class EncodedJson(Response):
-    """A response whose body is already JSON."""
-
-    media_type = "application/json"
-
-
-async def encoded(size: int, encode: Callable[[], bytes]) -> EncodedJson:
+async def encoded(size: int, encode: Callable[[], bytes]) -> Response:
     """Return a response with the body that ``encode`` returns.
 
     Args:
@@ -22,9 +16,9 @@ async def encoded(size: int, encode: Callable[[], bytes]) -> EncodedJson:
             ``MAX_INLINE_BYTES`` it runs in a thread.
         encode: Creates the body; it must not use the event loop.
     """
-    return EncodedJson(await run_sized(size, encode))
+    return Response(await run_sized(size, encode), media_type="application/json")
 
 
-async def encoded_model(size: int, build: Callable[[], ApiModel]) -> EncodedJson:
+async def encoded_model(size: int, build: Callable[[], ApiModel]) -> Response:
     """Return a response with the model that ``build`` returns; see ``encoded``."""
     return await encoded(size, lambda: build().model_dump_json(by_alias=True).encode())

@@ -84,15 +84,8 @@ def charset_of(content_type: str, default: Charset = UTF_8) -> Charset:
         InvalidBodyError: If the charset is not in the WHATWG Encoding Standard.
     """
     label = parameter_of(content_type, "charset")
-    return default if label is None else known_charset(label)
-
-
-def known_charset(label: str) -> Charset:
-    """Return the charset with this label.
-
-    Raises:
-        InvalidBodyError: If the charset is not in the WHATWG Encoding Standard.
-    """
+    if label is None:
+        return default
     charset = find_charset(label)
     if charset is None:
         detail = (

@@ -97,7 +97,7 @@ def _received(message: Message) -> Received:
     value, is_json = _value(media_type, content_type, body, limits)
     request: dict[str, JsonValue] = {
         "headers": masked_headers(message.headers),
-        "query": fields_of(list(message.query)),
+        "query": fields_of(message.query),
         "method": message.method,
     }
     payload = _described(message, value, request)

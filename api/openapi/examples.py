@@ -42,14 +42,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
             "inputs": {"name": "Ada"},
         },
     },
-    "rerunExecution": {
-        "from where it failed": {},
-        "from a node": {"fromNodeId": "greeting", "inputs": {"name": "Grace"}},
-    },
-    "resumeNode": {
-        "approved": {"approved": True, "data": {"by": "Ada"}},
-        "declined": {"approved": False},
-    },
+    "rerunExecution": {"from a node": {"fromNodeId": "greeting", "inputs": {"name": "Grace"}}},
+    "resumeNode": {"approved": {"approved": True, "data": {"by": "Ada"}}},
     "validateWorkflow": {
         "saved workflow": {"workflowId": _WORKFLOW},
         "unsaved document": {"graph": _REACT_FLOW},

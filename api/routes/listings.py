@@ -6,7 +6,7 @@ from api.auth.tenancy import TenantScopeDep
 from api.bodies.json_responses import encoded_model
 from api.bodies.strict_json import StrictRoute
 from api.dependencies import ServicesDep
-from api.pagination import encode_cursor, parse_execution_cursor
+from api.pagination import encode_cursor, parse_cursor
 from api.schemas.base import ProblemDetails
 from api.schemas.listings import (
     Cursor,
@@ -18,7 +18,7 @@ from api.schemas.listings import (
     WorkflowExecutionsResponse,
     WorkflowFilter,
 )
-from database.queries.results import ExecutionFilter
+from database.queries.results import ExecutionCursor, ExecutionFilter
 
 router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
 
@@ -49,7 +49,7 @@ async def list_executions(  # noqa: PLR0913, PLR0917 - one parameter for each fi
         organization_id, workflow_id, frozenset(status), parent_execution_id
     )
     page = await services.database.listings.executions(
-        row_filter, limit, parse_execution_cursor(cursor)
+        row_filter, limit, parse_cursor(ExecutionCursor, cursor)
     )
     size = EXECUTION_CHARS_ESTIMATE * len(page.items)
     return await encoded_model(
@@ -75,7 +75,7 @@ async def list_workflow_executions(
 ) -> Response:
     """List the executions of a workflow."""
     workflow, page, total = await services.database.listings.executions_of(
-        workflow_id, limit, parse_execution_cursor(cursor), scope.organization(None)
+        workflow_id, limit, parse_cursor(ExecutionCursor, cursor), scope.organization(None)
     )
     size = EXECUTION_CHARS_ESTIMATE * len(page.items)
     return await encoded_model(

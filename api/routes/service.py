@@ -2,14 +2,25 @@
 
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import Literal
 
 from fastapi import APIRouter, Response
 
-from api.schemas.service import ServiceStatus
+from api.schemas.base import ApiModel
 from database import to_text
 from version import VERSION
 
 router = APIRouter(tags=["service"])
+
+
+class ServiceStatus(ApiModel):
+    """``GET /``."""
+
+    service: str = "Workflow Orchestration Service"
+    status: Literal["running"] = "running"
+    version: str
+    timestamp: str
+    docs: str = "/docs"
 
 
 @router.get("/", operation_id="getServiceStatus")

@@ -14,7 +14,7 @@ from api.bodies.strict_json import StrictRoute
 from api.dependencies import Services, ServicesDep
 from api.etags import MASKED, IfMatch, IfNoneMatch, etag, matches_version, required_versions
 from api.masked_documents import reject_masks, shown_document, update_keeping_secrets
-from api.pagination import encode_cursor, parse_workflow_cursor
+from api.pagination import encode_cursor, parse_cursor
 from api.schemas.base import ProblemDetails
 from api.schemas.listings import Cursor, Limit, OrganizationFilter
 from api.schemas.workflows import (
@@ -28,6 +28,7 @@ from api.schemas.workflows import (
     WorkflowResponse,
     WorkflowsResponse,
 )
+from database.queries.results import WorkflowCursor
 from database.records import SavedWorkflow, WorkflowChange
 from database.workflows import version_of
 from engine.errors import InvalidDocumentError, InvalidWorkflowError, Problem
@@ -95,7 +96,7 @@ async def list_workflows(
     """List workflows without their documents, newest first."""
     organization_id = scope.organization(organization_id)
     page = await services.database.listings.workflows(
-        organization_id, limit, parse_workflow_cursor(cursor)
+        organization_id, limit, parse_cursor(WorkflowCursor, cursor)
     )
     return WorkflowsResponse.of_fields(
         {"workflows": page.items, "next_cursor": encode_cursor(page.end)}

@@ -17,6 +17,8 @@ from pydantic import (
     ModelWrapValidatorHandler,
     StrictStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -71,20 +73,6 @@ Name = Annotated[
     Field(min_length=1, max_length=500, json_schema_extra={"pattern": ONE_LINE}),
     AfterValidator(without_control_characters),
 ]
-
-WORKFLOW_OR_GRAPH: dict[str, Any] = {
-    "oneOf": [
-        {
-            "required": ["workflowId"],
-            "properties": {"workflowId": {"type": "string"}, "graph": {"type": "null"}},
-        },
-        {
-            "required": ["graph"],
-            "properties": {"workflowId": {"type": "null"}, "graph": {"type": "object"}},
-        },
-    ]
-}
-"""JSON Schema of a body with either a saved workflow or a document."""
 
 
 class ApiModel(BaseModel):
@@ -149,6 +137,52 @@ class RequestModel(ApiModel):
             others = error.errors(include_url=False, include_context=False)
             errors = [*(_error(e["type"], e["msg"], e["loc"]) for e in others), *errors]
         raise ValidationError.from_exception_data(cls.__name__, errors)
+
+
+class WorkflowOrGraph(RequestModel):
+    """A body that names a saved workflow or contains a document."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {
+                    "required": ["workflowId"],
+                    "properties": {"workflowId": {"type": "string"}, "graph": {"type": "null"}},
+                },
+                {
+                    "required": ["graph"],
+                    "properties": {"workflowId": {"type": "null"}, "graph": {"type": "object"}},
+                },
+            ]
+        }
+    )
+
+    # Before ``workflow_id``, whose validator reads it.
+    graph: dict[str, Any] | None = Field(
+        default=None, description="A document that is not saved, instead of `workflowId`."
+    )
+    workflow_id: Name | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _add_workflow_id(cls, data: Any) -> Any:
+        # The validator below does not run for a default, so that the key is added.
+        if isinstance(data, dict) and "workflow_id" not in data:
+            return {"workflowId": None, **cast("dict[str, Any]", data)}
+        return cast("Any", data)
+
+    @field_validator("workflow_id")
+    @classmethod
+    def _require_exactly_one(cls, workflow_id: str | None, info: ValidationInfo) -> str | None:
+        if "graph" not in info.data:
+            return workflow_id  # it is invalid, and has its own error
+        if workflow_id is None and info.data["graph"] is None:
+            raise PydanticCustomError("missing", "Field required, or 'graph' instead")
+        if workflow_id is not None and info.data["graph"] is not None:
+            raise PydanticCustomError(
+                "mutually_exclusive", "'workflowId' and 'graph' exclude each other"
+            )
+        return workflow_id
 
 
 def nearest(name: str, known: Collection[str], min_likeness: float) -> str | None:

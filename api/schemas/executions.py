@@ -1,20 +1,10 @@
 """Execution schemas: submission, state, logs, cancel, rerun and resume."""
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictStr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field, StrictBool, StrictStr, ValidationInfo, field_validator
 
-from api.schemas.base import WORKFLOW_OR_GRAPH, ApiModel, Name, RequestModel
+from api.schemas.base import ApiModel, Name, RequestModel, WorkflowOrGraph
 from api.schemas.known_values import AnyExecutionStatus, AnyNodeStatus
 from api.schemas.payloads import payload_preview
 from database.records import Payload
@@ -28,16 +18,9 @@ CallbackUrl = Annotated[
 ]
 
 
-class ExecuteRequest(RequestModel):
+class ExecuteRequest(WorkflowOrGraph):
     """A saved workflow or a document to run, with its inputs."""
 
-    model_config = ConfigDict(json_schema_extra=WORKFLOW_OR_GRAPH)
-
-    # Before ``workflow_id``, whose validator reads it.
-    graph: dict[str, Any] | None = Field(
-        default=None, description="A document to run without saving it, instead of `workflowId`."
-    )
-    workflow_id: Name | None = Field(default=None, examples=["example-hello-world"])
     workflow_name: Name | None = Field(
         default=None, description="The name of an execution of `graph` in lists."
     )
@@ -48,27 +31,6 @@ class ExecuteRequest(RequestModel):
     callback_url: CallbackUrl | None = Field(
         default=None, description="Receives the final state by POST when the execution has ended."
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _add_workflow_id(cls, data: Any) -> Any:
-        # The validator below does not run for a default, so that the key is added.
-        if isinstance(data, dict) and "workflow_id" not in data:
-            return {"workflowId": None, **cast("dict[str, Any]", data)}
-        return cast("Any", data)
-
-    @field_validator("workflow_id")
-    @classmethod
-    def _require_exactly_one(cls, workflow_id: str | None, info: ValidationInfo) -> str | None:
-        if "graph" not in info.data:
-            return workflow_id  # it is invalid, and has its own error
-        if workflow_id is None and info.data["graph"] is None:
-            raise PydanticCustomError("missing", "Field required, or 'graph' instead")
-        if workflow_id is not None and info.data["graph"] is not None:
-            raise PydanticCustomError(
-                "mutually_exclusive", "'workflowId' and 'graph' exclude each other"
-            )
-        return workflow_id
 
 
 class ExecuteResponse(ApiModel):

@@ -1,11 +1,11 @@
 """Workflow schemas: saved workflows, their lists, and the validation of documents."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from api.schemas.base import ONE_LINE, WORKFLOW_OR_GRAPH, ApiModel, Name, RequestModel
+from api.schemas.base import ONE_LINE, ApiModel, Name, RequestModel, WorkflowOrGraph
 from database.executions.inline_workflows import is_inline_workflow_id
 from database.foreign_values import json_of
 
@@ -101,21 +101,8 @@ class WorkflowsResponse(ApiModel):
     next_cursor: str | None
 
 
-class ValidateRequest(RequestModel):
+class ValidateRequest(WorkflowOrGraph):
     """A saved workflow or a document to validate."""
-
-    model_config = ConfigDict(json_schema_extra=WORKFLOW_OR_GRAPH)
-
-    workflow_id: Name | None = None
-    graph: dict[str, Any] | None = Field(default=None, description="A document that is not saved.")
-
-    @model_validator(mode="after")
-    def _require_exactly_one(self) -> Self:
-        if (self.workflow_id is None) == (self.graph is None):
-            raise PydanticCustomError(
-                "exactly_one_required", "exactly one of 'workflowId' and 'graph' is required"
-            )
-        return self
 
 
 class DocumentProblemResponse(ApiModel):

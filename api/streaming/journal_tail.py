@@ -46,11 +46,6 @@ class JournalTail:
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._recently_ended: set[str] = set()
 
-    @property
-    def is_running(self) -> bool:
-        """Whether the task was started and not stopped."""
-        return self._task is not None
-
     async def start(self) -> None:
         """Start the task if necessary, and wait until it has read its first position."""
         if self._task is None or self._task.done():

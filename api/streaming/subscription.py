@@ -15,25 +15,12 @@ class Subscription:
 
     def __init__(self, selection: SubscriptionFilter) -> None:
         self.selection = selection
+        self.closed = False
+        """Whether the service closed the subscription."""
+        self.lagging = False
+        """Whether messages were dropped since the last ``catch_up``."""
         self._queue: deque[Message] = deque()
         self._changed = asyncio.Event()
-        self._lagging = False
-        self._closed = False
-
-    @property
-    def closed(self) -> bool:
-        """Whether the service closed the subscription."""
-        return self._closed
-
-    @property
-    def lagging(self) -> bool:
-        """Whether messages were dropped since the last ``catch_up``."""
-        return self._lagging
-
-    @property
-    def size(self) -> int:
-        """The number of queued messages."""
-        return len(self._queue)
 
     def push(self, message: Message) -> None:
         """Queue a message, or drop all messages if the queue is full. Never waits."""
@@ -46,26 +33,26 @@ class Subscription:
     def mark_lagging(self) -> None:
         """Drop the queued messages, so that the client reads them from the journal."""
         self._queue.clear()
-        self._lagging = True
+        self.lagging = True
 
     def catch_up(self) -> None:
         """Mark the dropped messages as read; call it before reading the journal."""
-        self._lagging = False
+        self.lagging = False
 
     def close(self) -> None:
         """End the stream of the client immediately."""
-        self._closed = True
+        self.closed = True
         self._changed.set()
 
     async def next(self, timeout_seconds: float) -> Message | None:
         """Return the next message; ``None`` after the timeout, if closed, or if ``lagging``."""
-        if not self._queue and not self._closed and not self._lagging:
+        if not self._queue and not self.closed and not self.lagging:
             self._changed.clear()
             try:
                 async with asyncio.timeout(timeout_seconds):
                     await self._changed.wait()
             except TimeoutError:
                 return None
-        if self._closed or self._lagging or not self._queue:
+        if self.closed or self.lagging or not self._queue:
             return None
         return self._queue.popleft()

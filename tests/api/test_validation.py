@@ -205,8 +205,8 @@ def test_an_unknown_workflow_is_a_404(service: RunningService):
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ({}, "exactly one of 'workflowId' and 'graph' is required"),
-        ({"workflowId": "w", "graph": {}}, "exactly one of 'workflowId' and 'graph' is required"),
+        ({}, "workflowId: Field required, or 'graph' instead"),
+        ({"workflowId": "w", "graph": {}}, "'workflowId' and 'graph' exclude each other"),
         ({"graph": []}, "graph: "),
         ({"graph": "{}"}, "graph: "),
         ({"workflowId": 5}, "workflowId: "),

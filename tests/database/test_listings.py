@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from api.pagination import encode_cursor, parse_execution_cursor
+from api.pagination import encode_cursor, parse_cursor
 from database import Database, ExampleWorkflow
 from database.executions.inputs import Submission
 from database.queries.results import ExecutionCursor, ExecutionFilter
@@ -41,7 +41,7 @@ async def read_all(database: Database, wanted: ExecutionFilter, limit: int) -> l
         found += [item.id for item in page.items]
         if page.end is None:
             return found
-        cursor = parse_execution_cursor(encode_cursor(page.end))
+        cursor = parse_cursor(ExecutionCursor, encode_cursor(page.end))
 
 
 async def test_pages_of_any_size_are_sorted_newest_first(

@@ -71,7 +71,7 @@ def test_a_client_that_does_not_read_delays_no_other_and_loses_nothing(
         most = 0
         gates.open("gate")
         while service.poll(execution_id)["status"] == "running":
-            most = max([most, *(s.size for s in subscriptions(hub))])
+            most = max([most, *(len(s._queue) for s in subscriptions(hub))])
         assert most <= QUEUE_SIZE
         reading.recv(timeout=10)
     wait_until(lambda: [s.lagging for s in subscriptions(hub)] == [True] * 3)  # they are blocked
@@ -109,7 +109,7 @@ def test_a_disconnected_client_is_removed_at_once(
         wait_until(lambda: hub.subscription_count == 1)
         client.socket.shutdown(socket.SHUT_RDWR)
         wait_until(lambda: hub.subscription_count == 0)
-    wait_until(lambda: not hub._tail.is_running)
+    wait_until(lambda: not hub._tail._task)
 
 
 def test_connections_leave_no_state_behind(service: RunningService, gates: Gates) -> None:
@@ -127,7 +127,7 @@ def test_connections_leave_no_state_behind(service: RunningService, gates: Gates
             client.close()
     wait_until(lambda: hub.subscription_count == 0)
     assert hub._subscriptions.is_empty
-    assert not hub._tail.is_running
+    assert not hub._tail._task
     signal = service.app.state.services.database.commit_signal
     wait_until(lambda: signal._listeners == ())  # the cancelled task removes its listener
     gates.open("gate")
@@ -174,4 +174,4 @@ def test_transient_messages_are_dropped_for_slow_clients() -> None:
     assert not slow.lagging
     slow.push(Message("e", {"type": "t"}, position=QUEUE_SIZE))
     assert slow.lagging
-    assert slow.size == 0
+    assert not slow._queue
