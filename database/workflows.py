@@ -32,7 +32,7 @@ from engine.errors import (
     WorkflowInUseError,
     WorkflowNotFoundError,
 )
-from engine.json_values import encode_json, load_json
+from engine.json_values import encode_json
 from engine.status import OPEN, ExecutionStatus
 
 _SERVICE_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
@@ -114,7 +114,7 @@ class SavedWorkflows:
     async def update(
         self, workflow_id: str, change: WorkflowChange, versions: Versions = None
     ) -> SavedWorkflow:
-        """Store ``change`` and return the workflow. A change without a difference stores nothing.
+        """Store ``change`` and return the workflow.
 
         Raises:
             WorkflowNotFoundError: If the workflow does not exist.
@@ -126,9 +126,6 @@ class SavedWorkflows:
             before = _find(connection, workflow_id, lock=True)
             _require_version(before, versions)
             tags = before.tags if change.keep_tags else change.tags
-            same_tags = change.keep_tags or _same_json(before.tags, tags)
-            if before.name == change.name and same_tags and _same_json(before.data, change.data):
-                return before
             updated_at = self._next_timestamp(before.updated_at)
             connection.execute(
                 update(workflows)
@@ -223,13 +220,3 @@ def _require_version(workflow: SavedWorkflow, versions: Versions) -> None:
     version = version_of(workflow)
     if versions is not None and version not in versions:
         raise PreconditionFailedError(workflow.id, version)
-
-
-def _same_json(before: str | None, after: str | None) -> bool:
-    """Return whether two strings contain the same JSON value."""
-    if before is None or after is None or before == after:
-        return before == after
-    try:
-        return encode_json(load_json(before)) == encode_json(load_json(after))
-    except ValueError:
-        return False

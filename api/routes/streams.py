@@ -12,7 +12,6 @@ from starlette.types import Send
 from api.auth.tenancy import TenantScopeDep
 from api.dependencies import ServicesDep
 from api.schemas.base import ProblemDetails
-from api.streaming.broadcaster import EventBroadcaster
 from api.streaming.expiry import has_expired, take_until
 from api.streaming.messages import Message
 from database.queries.results import SubscriptionFilter
@@ -102,7 +101,7 @@ async def stream_execution(
     if last_seq is not None:
         if has_ended(execution.status) and last_seq == execution.seq > 0:
             return Response(status_code=204)
-        after = await services.broadcaster.resume_at(execution_id, last_seq)
+        after = await services.database.event_feed.position_after(execution_id, last_seq)
     selection = SubscriptionFilter(frozenset({execution_id}))
     clock = services.database.clock
     events = services.broadcaster.subscribe(selection, after)
@@ -154,8 +153,9 @@ async def stream_events(
                 execution_id, execution.organization_id
             ):
                 raise ExecutionNotFoundError(execution_id)
-    last_position = _last_id(last_event_id, last_event_id_in_query, None)
-    after = await _valid_position(services.broadcaster, last_position)
+    after = _last_id(last_event_id, last_event_id_in_query, None)
+    if after is not None and after > await services.database.event_feed.last_position():
+        after = None  # it is the position of another journal
     if ids and after is not None and await services.broadcaster.is_complete(ids, after):
         return Response(status_code=204)
     events = services.broadcaster.subscribe(SubscriptionFilter(ids, organization_id), after)
@@ -167,10 +167,3 @@ def _last_id(header: str | None, query: int | None, after_seq: int | None) -> in
     if header is not None and header.isascii() and header.isdigit():
         return int(header) if len(header) < len(str(MAX_POSITION)) else MAX_POSITION
     return after_seq if query is None else query
-
-
-async def _valid_position(broadcaster: EventBroadcaster, position: int | None) -> int | None:
-    """Return the position; ``None`` if it is that of another journal."""
-    if position is None or position > await broadcaster.position():
-        return None
-    return position

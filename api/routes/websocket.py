@@ -197,13 +197,14 @@ class WebSocketSession:
         """
         if command.execution_id is not None:
             # Called even without ``afterSeq``, because it raises if the execution does not exist.
-            position = await self.broadcaster.resume_at(
+            position = await self.database.event_feed.position_after(
                 command.execution_id, command.after_seq or 0
             )
             return None if command.after_seq is None else position
-        if command.after_seq is None or command.after_seq > await self.broadcaster.position():
+        if command.after_seq is None:
             return None
-        return command.after_seq
+        last = await self.database.event_feed.last_position()
+        return command.after_seq if command.after_seq <= last else None
 
     async def _unsubscribe(self, command: Unsubscribe) -> None:
         self._has_subscribed = True

@@ -12,8 +12,7 @@ from api.streaming.event_reader import EventReader
 from api.streaming.execution_waits import ExecutionWaits
 from api.streaming.journal_tail import JournalTail
 from api.streaming.messages import Message, of_event
-from api.streaming.subscription import Subscription
-from api.streaming.subscription_index import SubscriptionIndex
+from api.streaming.subscription import Subscription, SubscriptionIndex
 from database import Database
 from database.queries.results import SubscriptionFilter
 from engine.json_values import JsonValue
@@ -34,12 +33,8 @@ class EventBroadcaster:
         self._tail = JournalTail(
             database, self._reader, self._subscriptions, self._waits, poll_interval_seconds
         )
-        self._closing = False
-
-    @property
-    def closing(self) -> bool:
+        self.closing = False
         """Whether the service is shutting down."""
-        return self._closing
 
     @property
     def subscription_count(self) -> int:
@@ -61,18 +56,10 @@ class EventBroadcaster:
 
     def close(self) -> None:
         """End every stream now, and every stream that is opened later."""
-        self._closing = True
+        self.closing = True
         for subscription in self._subscriptions:
             subscription.close()
         self._waits.close()
-
-    async def position(self) -> int:
-        """See ``EventFeed.last_position``."""
-        return await self._feed.last_position()
-
-    async def resume_at(self, execution_id: str, seq: int) -> int | None:
-        """See ``EventFeed.position_after``."""
-        return await self._feed.position_after(execution_id, seq)
 
     async def is_complete(self, execution_ids: frozenset[str], position: int) -> bool:
         """Return whether these executions have ended, with no event after ``position``."""
@@ -90,7 +77,7 @@ class EventBroadcaster:
         Yields ``None`` after ``PING_INTERVAL_SECONDS`` without a message. Close it to stop early.
         """
         subscription = Subscription(selection)
-        if self._closing:
+        if self.closing:
             subscription.close()
         open_ids = set(selection.execution_ids or ())
         self._subscriptions.add(subscription)

@@ -12,7 +12,7 @@ import structlog
 from api.streaming.event_reader import PAGE_SIZE, EventReader, snapshot_messages
 from api.streaming.execution_waits import ExecutionWaits
 from api.streaming.messages import of_deleted, of_event
-from api.streaming.subscription_index import SubscriptionIndex
+from api.streaming.subscription import SubscriptionIndex
 from database import Database
 from database.queries.results import SubscriptionFilter
 from engine.errors import ExecutionNotFoundError, StorageError

@@ -2,7 +2,6 @@
 
 import functools
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,7 @@ def open_engine(url: str) -> AsyncEngine:
 
 def open_reading_engine(url: str) -> Engine:
     """Return an engine for the threads that read a SQLite file."""
-    return _open_sqlite(url, READ_POOL_SIZE, _begin_reading)
+    return _open_sqlite(url, READ_POOL_SIZE, "BEGIN")
 
 
 def open_writing_engine(url: str) -> Engine:
@@ -79,10 +78,10 @@ def open_writing_engine(url: str) -> Engine:
     A transaction takes the write lock when it begins, because a transaction that reads first fails
     without waiting if another writer commits before it takes the lock.
     """
-    return _open_sqlite(url, 1, _begin_writing)
+    return _open_sqlite(url, 1, "BEGIN IMMEDIATE")
 
 
-def _open_sqlite(url: str, connections: int, begin: Callable[[Connection], None]) -> Engine:
+def _open_sqlite(url: str, connections: int, begin: str) -> Engine:
     address = read_address(url)
     engine = create_engine(address.url, pool_size=connections, max_overflow=0)
     file = address.file or Path()
@@ -103,7 +102,11 @@ def _open_sqlite(url: str, connections: int, begin: Callable[[Connection], None]
         return connection
 
     event.listen(engine, "do_connect", connect)
-    event.listen(engine, "begin", begin)
+
+    def start_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine, "begin", start_transaction)
     return engine
 
 
@@ -126,14 +129,6 @@ def _prepare_sqlite(connection: sqlite3.Connection) -> None:
 
 def _decode(text: bytes) -> str:
     return text.decode(errors="replace")
-
-
-def _begin_reading(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
-
-
-def _begin_writing(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 class byte_length(FunctionElement[int]):  # noqa: N801 - named like the functions of SQL

@@ -54,6 +54,8 @@ class AttemptFailure:
     status: int | None = None
     is_final: bool = False
     """Whether the service makes no further attempt."""
+    retry_after: float | None = None
+    """Pause that the receiver requested, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)

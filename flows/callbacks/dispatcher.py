@@ -18,7 +18,7 @@ import structlog
 from database import Database
 from database.executions.callbacks import AttemptFailure, CallbackAttempt
 from engine.errors import ExecutionNotFoundError, LeaseLostError, StorageError
-from flows.callbacks.request import MAX_OUTPUT_CHARS, CallbackResponse, body_of, headers_of, send
+from flows.callbacks.request import MAX_OUTPUT_CHARS, body_of, headers_of, send
 from flows.storage_retry import retry_while_unavailable
 from tasks.context import HandlerSettings
 
@@ -169,25 +169,25 @@ class _CallbackDispatcher:
             log.exception("callback_dispatch_failed")
 
     async def _deliver(self, delivery: CallbackAttempt, host: str) -> None:
+        fields = {"host": host, "attempt": delivery.attempt}
         try:
-            response = await self._attempt(delivery)
+            result = await self._attempt(delivery)
         except asyncio.CancelledError:
             stopped = AttemptFailure("the service stopped before the response arrived")
             await self._callbacks.record_failure(delivery, stopped, 0)
             raise
-        fields = {"host": host, "attempt": delivery.attempt, "status": response.status}
-        if response.failure is None:
-            status = response.status or 0
-            await self._record(lambda: self._callbacks.record_delivery(delivery, status))
-            log.info("callback_delivered", **fields)
+        if isinstance(result, int):
+            await self._record(lambda: self._callbacks.record_delivery(delivery, result))
+            log.info("callback_delivered", **fields, status=result)
             return
-        failure, first = response.failure, self._settings.first_delay_seconds
-        delay = delay_after(delivery.attempt, first, response.retry_after)
-        due = await self._record(lambda: self._callbacks.record_failure(delivery, failure, delay))
+        first = self._settings.first_delay_seconds
+        delay = delay_after(delivery.attempt, first, result.retry_after)
+        due = await self._record(lambda: self._callbacks.record_failure(delivery, result, delay))
         event = "callback_abandoned" if due is None else "callback_failed"
-        log.warning(event, **fields, reason=failure.error, next_attempt_at=due)
+        reason = result.error
+        log.warning(event, **fields, status=result.status, reason=reason, next_attempt_at=due)
 
-    async def _attempt(self, delivery: CallbackAttempt) -> CallbackResponse:
+    async def _attempt(self, delivery: CallbackAttempt) -> int | AttemptFailure:
         execution = await self._database.queries.execution(delivery.execution_id, MAX_OUTPUT_CHARS)
         now = self._database.clock()
         body = body_of(execution, delivery.workflow_name)

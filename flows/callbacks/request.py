@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 
@@ -34,16 +34,6 @@ MAX_OUTPUT_CHARS = 256 * 1024
 """Maximum length of ``finalOutput`` in a callback, in characters; polling returns it completely."""
 
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]")
-
-
-@dataclass(frozen=True, slots=True)
-class CallbackResponse:
-    """The response of the receiver to one attempt, or the reason why there was none."""
-
-    status: int | None = None
-    failure: AttemptFailure | None = None
-    retry_after: float | None = None
-    """Pause that the receiver requested, in seconds."""
 
 
 def check_callback_url(text: str) -> str:
@@ -124,8 +114,8 @@ async def send(
     timeout_seconds: float,
     now: datetime,
     calls: HandlerSettings,
-) -> CallbackResponse:
-    """Make one attempt; return the response or the error. The body of the response is not read."""
+) -> int | AttemptFailure:
+    """Make one attempt; return the status of a success. The body of the response is not read."""
     # The size limit does not apply, because the body is not read.
     unlimited = replace(calls, http_max_response_bytes=sys.maxsize)
     try:
@@ -138,32 +128,24 @@ async def send(
         ):
             return _judge(response, now)
     except (TimeoutError, httpx2.TimeoutException):
-        return CallbackResponse(failure=AttemptFailure(f"no response within {timeout_seconds:g} s"))
-    except NodeError as error:
-        # The client rejected the URL.
-        return CallbackResponse(
-            failure=AttemptFailure(describe(error), is_final=not error.retryable)
-        )
+        return AttemptFailure(f"no response within {timeout_seconds:g} s")
+    except NodeError as error:  # the client rejected the URL
+        return AttemptFailure(describe(error), is_final=not error.retryable)
     except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL) as error:
-        return CallbackResponse(failure=AttemptFailure(describe_error(error), is_final=True))
+        return AttemptFailure(describe_error(error), is_final=True)
     except httpx2.HTTPError as error:
-        return CallbackResponse(failure=AttemptFailure(describe_error(error)))
+        return AttemptFailure(describe_error(error))
     except Exception as error:
         log.exception("callback_send_failed")
-        return CallbackResponse(
-            failure=AttemptFailure(
-                f"the service failed to send the request: {type(error).__name__}"
-            )
-        )
+        return AttemptFailure(f"the service failed to send the request: {type(error).__name__}")
 
 
-def _judge(response: httpx2.Response, now: datetime) -> CallbackResponse:
+def _judge(response: httpx2.Response, now: datetime) -> int | AttemptFailure:
     status = response.status_code
     if response.is_success:
-        return CallbackResponse(status)
+        return status
     error = f"the receiver answered {status} {response.reason_phrase}".rstrip()
     if response.is_redirect:
         error += "; redirects are not followed"
-    is_final = status == HTTPStatus.GONE
     retry_after = parse_retry_after(response.headers.get("Retry-After"), now)
-    return CallbackResponse(status, AttemptFailure(error, status, is_final), retry_after)
+    return AttemptFailure(error, status, status == HTTPStatus.GONE, retry_after)

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import cast
+from typing import Any, cast
 
 from database import Database
 from database.executions.inline_workflows import INLINE_WORKFLOW_NAME, inline_workflow_id
@@ -89,11 +89,7 @@ class SubmissionService:
         body: list[JsonValue] = [workflow_id, inputs]
         if request.callback_url is not None:
             body.append({"callbackUrl": request.callback_url})
-        key = await _key(request, body)
-        if key and (known := await self.database.submissions.find_by_key(key)):
-            return SubmissionReceipt(known, workflow.id, workflow.name)
-        graph = await self.check_in_thread(workflow.data)
-        return await self._store_manual(workflow, graph, request, key)
+        return await self._submit(workflow, request, body)
 
     async def submit_inline(
         self, document: Mapping[str, JsonValue], name: str | None, request: SubmissionRequest
@@ -115,37 +111,30 @@ class SubmissionService:
         body = {"graph": dict(document), "workflowName": name, "inputs": inputs}
         if request.callback_url is not None:
             body["callbackUrl"] = request.callback_url
+        try:
+            return await self._submit(workflow, request, body, unsaved=True)
+        except InvalidDocumentError as error:
+            raise error.within("/graph") from None
+
+    async def _submit(
+        self,
+        workflow: Workflow,
+        request: SubmissionRequest,
+        body: JsonValue,
+        *,
+        unsaved: bool = False,
+    ) -> SubmissionReceipt:
+        """Store a manual execution, unless ``body`` was sent with the same key before."""
         key = await _key(request, body)
         if key and (known := await self.database.submissions.find_by_key(key)):
             return SubmissionReceipt(known, workflow.id, workflow.name)
-        try:
-            graph = await self.check_in_thread(text)
-        except InvalidDocumentError as error:
-            raise error.within("/graph") from None
-        return await self._store_manual(workflow, graph, request, key)
-
-    async def _store_manual(
-        self,
-        workflow: Workflow,
-        graph: Graph,
-        request: SubmissionRequest,
-        key: IdempotencyKey | None,
-    ) -> SubmissionReceipt:
+        graph = await self.check_in_thread(workflow.data)
         inputs = request.inputs
         plan = Plan(graph, start_manually(graph, inputs))
-        submission = Submission(
-            execution_id=str(uuid.uuid4()),
-            workflow_id=workflow.id,
-            workflow_name=workflow.name,
-            organization_id=request.organization_id,
-            document=workflow.data,
-            inputs=None if inputs is None else await encode_off_loop(dict(inputs)),
-            total_nodes=len(plan.counted),
-            unsaved=workflow.id == inline_workflow_id(request.organization_id),
-            idempotency=key,
-            callback_url=request.callback_url,
-        )
-        return await self._store(submission)
+        text = None if inputs is None else await encode_off_loop(dict(inputs))
+        more = {"unsaved": unsaved, "idempotency": key, "callback_url": request.callback_url}
+        workflow = replace(workflow, organization_id=request.organization_id)
+        return await self._store(workflow, plan, text, **more)
 
     async def rerun(
         self,
@@ -179,21 +168,16 @@ class SubmissionService:
         changed = changed_by_inputs(start_as(past.trigger_type, graph, previous), start)
         kept = reused_runs(graph, past.outcomes, from_node_id, changed)
         plan = Plan(graph, start)
-        submission = Submission(
-            execution_id=str(uuid.uuid4()),
-            workflow_id=past.workflow_id,
-            workflow_name=past.workflow_name,
-            organization_id=past.organization_id,
-            document=past.document,
-            inputs=past.inputs if inputs is None else await encode_off_loop(dict(inputs)),
-            total_nodes=len(plan.counted),
+        return await self._store(
+            Workflow(past.workflow_id, past.workflow_name, past.document, past.organization_id),
+            plan,
+            past.inputs if inputs is None else await encode_off_loop(dict(inputs)),
             callback_url=callback_url,
             trigger_type=trigger,
             rerun_of=execution_id,
             reused_nodes=tuple(map(str, kept)),
             progress=plan.progress(kept),
         )
-        return await self._store(submission)
 
     async def submit_delivery(
         self,
@@ -213,19 +197,14 @@ class SubmissionService:
             StorageError: If the database is unavailable; nothing is stored.
         """
         plan = Plan(graph, start_by_webhook(graph, node_id, payload))
-        submission = Submission(
-            execution_id=str(uuid.uuid4()),
-            workflow_id=workflow.id,
-            workflow_name=workflow.name,
-            organization_id=workflow.organization_id,
-            document=workflow.data,
-            inputs=await encode_off_loop({node_id: payload}),
-            total_nodes=len(plan.counted),
+        return await self._store(
+            workflow,
+            plan,
+            await encode_off_loop({node_id: payload}),
             trigger_type=WEBHOOK,
             request=await encode_off_loop(dict(request)),
             idempotency=key,
         )
-        return await self._store(submission)
 
     async def resume(self, execution_id: str, node_id: str, resumption: Resumption) -> None:
         """Resume a waiting node.
@@ -237,14 +216,27 @@ class SubmissionService:
         await self.database.journal.resume(execution_id, node_id, resumption)
         self.worker.notify_resumed(execution_id)
 
-    async def _store(self, submission: Submission) -> SubmissionReceipt:
+    async def _store(
+        self, workflow: Workflow, plan: Plan, inputs: str | None, **more: Any
+    ) -> SubmissionReceipt:
+        """Store an execution with the fields ``more`` of its submission, and wake the worker."""
+        submission = Submission(
+            execution_id=str(uuid.uuid4()),
+            workflow_id=workflow.id,
+            workflow_name=workflow.name,
+            organization_id=workflow.organization_id,
+            document=workflow.data,
+            inputs=inputs,
+            total_nodes=len(plan.counted),
+            **more,
+        )
         execution_id = await self.database.submissions.submit(
             submission,
             self.max_pending_executions,
             self.max_pending_executions_per_organization,
         )
         self.worker.wake()
-        return SubmissionReceipt(execution_id, submission.workflow_id, submission.workflow_name)
+        return SubmissionReceipt(execution_id, workflow.id, workflow.name)
 
     def check(self, document: JsonValue) -> Graph:
         """Return the graph of a valid document.
