@@ -47,7 +47,6 @@ from api.streaming.broadcaster import EventBroadcaster
 from config import ROOT, Settings, SettingsError, load_secrets
 from credentials import mask_credentials
 from database import Database, ExampleWorkflow, utc_now
-from database.connection.urls import read_address
 from database.encryption import DataEncryption
 from engine.json_values import encode_json
 from engine.limits import DocumentLimits, RunLimits
@@ -58,6 +57,7 @@ from flows.nodes.preview import NodePreviews
 from flows.prefect_adapter.environment import is_embedded
 from flows.prefect_adapter.secrets import fetch_secret
 from flows.worker.worker import Worker, WorkerSettings
+from start_checks import key_file_of
 from tasks.code.node import CODE_NODE_DISABLED_MESSAGE
 from tasks.context import HandlerSettings
 from tasks.http.client import parse_url
@@ -278,11 +278,7 @@ def _revealed(secret: SecretStr | None) -> str | None:
 
 def data_encryption_of(settings: Settings) -> DataEncryption:
     """Return the encryption of hidden data. Its key file is next to the database."""
-    file = read_address(settings.url).file
-    return DataEncryption(
-        _revealed(settings.data_encryption_key),
-        None if file is None else file.with_name(f"{file.name}.key"),
-    )
+    return DataEncryption(_revealed(settings.data_encryption_key), key_file_of(settings))
 
 
 def _checked(name: str, parse: Callable[[str], V], text: str) -> V:

@@ -61,15 +61,12 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
 }
 """Statuses of error classes; the most specific class of an error applies."""
 
-RETRYABLE_ERRORS = (
-    StorageError,
-    QueueFullError,
-    TooManyPreviewsError,
-    SecretUnavailableError,
-    WebhookSecretUnavailableError,
+RETRYABLE_STATUSES = (
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.INSUFFICIENT_STORAGE,
 )
-"""Errors whose responses have ``Retry-After``."""
-
+"""Statuses of responses that have ``Retry-After``."""
 RETRY_AFTER_SECONDS = "2"
 SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -116,7 +113,7 @@ async def _on_service_error(_request: Request, error: Exception) -> ProblemRespo
     status = status_of(error)
     if isinstance(error, StorageError):
         log.warning("storage_error", reason=str(error))
-    headers = {"Retry-After": RETRY_AFTER_SECONDS} if isinstance(error, RETRYABLE_ERRORS) else None
+    headers = {"Retry-After": RETRY_AFTER_SECONDS} if status in RETRYABLE_STATUSES else None
     if isinstance(error, ContentEncodingError):
         headers = {"Accept-Encoding": "gzip, identity"}  # RFC 9110, section 15.5.16
     if isinstance(

@@ -4,7 +4,7 @@ The functions are CPU-bound. Callers run them off the event loop for a large bod
 """
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import unquote_to_bytes
@@ -24,8 +24,6 @@ FIELDS_SETTING = "MAX_WEBHOOK_FORM_FIELDS"
 
 _INVALID = "invalid_form"
 _PIECE_BYTES = 65_536
-_STEP = 256
-"""Number of fields between two calls of ``check_stop``."""
 
 
 def read_urlencoded(body: bytes, content_type: str, max_fields: int) -> dict[str, JsonValue]:
@@ -41,9 +39,7 @@ def read_urlencoded(body: bytes, content_type: str, max_fields: int) -> dict[str
         raise _too_many(max_fields)
     pairs = [item.replace(b"+", b" ").partition(b"=") for item in body.split(b"&") if item]
     raw = [(unquote_to_bytes(name), unquote_to_bytes(value)) for name, _, value in pairs]
-    return fields_of(
-        (_name(name, charset), _text(value, name, charset)) for name, value in _stoppable(raw)
-    )
+    return fields_of((_name(name, charset), _text(value, name, charset)) for name, value in raw)
 
 
 def read_multipart(
@@ -126,13 +122,6 @@ def _name(name: bytes, charset: Charset) -> str:
 def _text(value: bytes, name: bytes, charset: Charset) -> str:
     shown = name[:80].decode("utf-8", "replace")
     return decoded(value, charset, f"the form field '{shown}'", _INVALID)
-
-
-def _stoppable(items: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-    for position, item in enumerate(items):
-        if position % _STEP == 0:
-            check_stop()
-        yield item
 
 
 def fields_of(items: Iterable[tuple[str, JsonValue]]) -> dict[str, JsonValue]:

@@ -77,15 +77,9 @@ async def read_message(request: Request, limits: WebhookLimits) -> Message:
             raise BodyTooLargeError(max_bytes, BYTES_SETTING)
         pieces.append(piece)
     query = request.query_params.multi_items()
-    return Message(request.method, _headers_of(request), query, b"".join(pieces), limits)
-
-
-def _headers_of(request: Request) -> dict[str, str]:
-    """Return the headers; the values of a repeated name are joined."""
-    values: dict[str, list[str]] = {}
-    for name, value in request.headers.items():
-        values.setdefault(name, []).append(value)
-    return {name: ", ".join(joined) for name, joined in values.items()}
+    names = request.headers.keys()
+    headers = {name: ", ".join(request.headers.getlist(name)) for name in names}
+    return Message(request.method, headers, query, b"".join(pieces), limits)
 
 
 def _received(message: Message) -> Received:

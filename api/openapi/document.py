@@ -6,9 +6,10 @@ from typing import Any
 from fastapi import FastAPI
 
 from api.auth.browsers import WEBHOOKS
-from api.errors import ProblemResponse
+from api.errors import RETRYABLE_STATUSES, ProblemResponse
 from api.openapi.examples import PARAMETERS, REQUESTS
 from api.schemas.streams import ExecutionMessage
+from engine.status import EventType
 
 TAGS = [
     {"name": "service", "description": "The service itself."},
@@ -47,7 +48,7 @@ _EVENT = {
     "type": "object",
     "required": ["event", "id", "data"],
     "properties": {
-        "event": {"$ref": "#/components/schemas/EventType"},
+        "event": {"type": "string", "enum": [*map(str, EventType)]},
         "id": {"type": "string", "pattern": "^[0-9]+$"},
         "data": {
             "type": "string",
@@ -85,9 +86,7 @@ _HEADERS: dict[tuple[str, str], dict[str, Any]] = {
 _RETRY = {"Retry-After": _header("Seconds after which the client can retry.")}
 _ERROR_HEADERS = {
     HTTPStatus.METHOD_NOT_ALLOWED: {"Allow": _header("The methods that the path has.")},
-    HTTPStatus.TOO_MANY_REQUESTS: _RETRY,
-    HTTPStatus.SERVICE_UNAVAILABLE: _RETRY,
-    HTTPStatus.INSUFFICIENT_STORAGE: _RETRY,
+    **dict.fromkeys(RETRYABLE_STATUSES, _RETRY),
 }
 _CHALLENGE = {"WWW-Authenticate": _header("The scheme of the credential.")}
 
