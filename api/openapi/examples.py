@@ -20,17 +20,6 @@ _GRAPH: dict[str, Any] = {
     ],
     "connections": [{"id": "c1", "fromNodeId": "start", "toNodeId": "greet"}],
 }
-_REACT_FLOW = {
-    "nodes": [
-        {
-            "id": "ask",
-            "type": "llm",
-            "position": {"x": 0, "y": 0},
-            "data": {"label": "Ask", "prompt": "", "retries": 99},
-        }
-    ],
-    "edges": [],
-}
 _SAVED: dict[str, Any] = {"name": "Greeting", "data": _GRAPH, "tags": ["greetings"]}
 
 REQUESTS: dict[str, dict[str, Any]] = {
@@ -46,19 +35,16 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "resumeNode": {"approved": {"approved": True, "data": {"by": "Ada"}}},
     "validateWorkflow": {
         "saved workflow": {"workflowId": _WORKFLOW},
-        "unsaved document": {"graph": _REACT_FLOW},
+        "unsaved document": {"graph": _GRAPH},
     },
-    "createWorkflow": {
-        "with a new id": _SAVED,
-        "with an id of your own": {**_SAVED, "id": "greeting"},
-    },
+    "createWorkflow": {"with a new id": _SAVED},
     "updateWorkflow": {"another name": {**_SAVED, "name": "A friendly greeting"}},
     "executeNode": {
         "addField": {
             "workflowId": _WORKFLOW,
-            "nodeId": "n1",
+            "nodeId": "greet",
             "nodeType": "addField",
-            "node": {"config": {"addFieldName": "greeting", "addFieldValue": "Hello, {{ name }}!"}},
+            "node": _GRAPH["nodes"][1],
             "inputData": {"name": "Ada"},
         }
     },

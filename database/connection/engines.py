@@ -5,13 +5,21 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Insert, Integer, Table, create_engine, event
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Insert,
+    LargeBinary,
+    Table,
+    cast,
+    create_engine,
+    event,
+    func,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
 from database.connection.urls import open_failure_reason, read_address
 from engine.errors import (
@@ -131,22 +139,11 @@ def _decode(text: bytes) -> str:
     return text.decode(errors="replace")
 
 
-class byte_length(FunctionElement[int]):  # noqa: N801 - named like the functions of SQL
-    """Length of a string in UTF-8, in bytes."""
-
-    type = Integer()
-    inherit_cache = True
-    name = "byte_length"
-
-
-@compiles(byte_length, "postgresql")
-def _octet_length(element: byte_length, compiler: SQLCompiler, **options: Any) -> str:
-    return f"octet_length({compiler.process(element.clauses, **options)})"
-
-
-@compiles(byte_length)
-def _length_of_blob(element: byte_length, compiler: SQLCompiler, **options: Any) -> str:
-    return f"length(CAST({compiler.process(element.clauses, **options)} AS BLOB))"
+def byte_length(connection: Connection, column: ColumnElement[Any]) -> ColumnElement[int]:
+    """Return the length of a string in UTF-8, in bytes."""
+    if connection.dialect.name == "postgresql":
+        return func.octet_length(column)
+    return func.length(cast(column, LargeBinary))
 
 
 def insert_or_ignore(connection: Connection, table: Table) -> Insert:

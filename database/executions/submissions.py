@@ -263,7 +263,8 @@ def _copy_reused_nodes(
         )
     own_rows = logs.c.executionId == submission.execution_id
     columns = (logs.c.inputData, logs.c.outputData, logs.c.resultDetail, logs.c.outputData)
-    size = sum((func.coalesce(func.sum(byte_length(c)), 0) for c in columns), literal(0))
+    sizes = (func.sum(byte_length(connection, column)) for column in columns)
+    size = sum((func.coalesce(size, 0) for size in sizes), literal(0))
     connection.execute(
         update(runs)
         .where(runs.c.executionId == submission.execution_id)
