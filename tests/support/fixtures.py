@@ -10,6 +10,7 @@ from tests.support.postgres import Storage, drop_templates, storage_on
 from tests.support.probe_nodes import PROBE_TYPES, Gates, fresh_gates
 from tests.support.reused_service import ReusedService
 from tests.support.service import RunningService
+from tests.support.two_services import ServicePair, two_services
 
 
 def pytest_unconfigure() -> None:
@@ -44,6 +45,18 @@ def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running
     """One running service for all tests of a module that do not affect each other."""
     with RunningService(tmp_path_factory.mktemp("service"), PROBE_TYPES) as running:
         yield running
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def service_pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServicePair]:
+    """Two services on one database for all tests of a module; see ``two_services``."""
+    with (
+        storage_on(request) as settings,
+        two_services(tmp_path_factory.mktemp("pair"), **settings) as pair,
+    ):
+        yield pair
 
 
 @pytest.fixture
