@@ -1,8 +1,9 @@
 """Workflow flow: the Prefect flow that runs every execution."""
 
+import asyncio
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -40,6 +41,8 @@ class ExecutionContext:
     node_runner: NodeRunner
     signals: ExecutionSignals
     publish: Publish = publish_nowhere
+    deferral_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Shared by the executions of an event loop; see ``DeferredSteps``."""
     outcome: ExecutionResult | StopReason | None = None
     """Set when the executor returns; ``None`` if it did not start or raised an exception."""
     parent_id: str | None = None
@@ -102,6 +105,7 @@ async def _run(context: ExecutionContext) -> ExecutionResult | StopReason:
         clock=context.database.clock,
         publish=context.publish,
         limits=limits,
+        deferral_turn=context.deferral_turn,
     )
     return await Executor(plan, loop_states, record, services).run()
 

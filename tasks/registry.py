@@ -79,6 +79,10 @@ class NodeTypes:
         """Return the config model of a type, or the model of the common options."""
         return self._configs.get(node_type, NodeConfig)
 
+    def is_pure(self, node_type: str) -> bool:
+        """Return whether the handler of a type has no effect outside; see ``NodeTypeInfo``."""
+        return node_type == DISABLED or self.config(node_type).info.pure
+
     @property
     def rules(self) -> TypeRules:
         """Rules of the types for the nodes of a document."""

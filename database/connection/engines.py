@@ -146,13 +146,9 @@ def byte_length(connection: Connection, column: ColumnElement[Any]) -> ColumnEle
     return func.length(cast(column, LargeBinary))
 
 
-def insert_or_ignore(connection: Connection, table: Table) -> Insert:
-    """Return an ``INSERT`` that skips existing rows, in the dialect of the database."""
-    return _insert_or_ignore(connection.dialect.name, table)
-
-
 @functools.cache
-def _insert_or_ignore(dialect: str, table: Table) -> Insert:
+def insert_or_ignore(dialect: str, table: Table) -> Insert:
+    """Return an ``INSERT`` that skips existing rows, for the dialect with this name."""
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     return insert(table).on_conflict_do_nothing()
 

@@ -95,7 +95,7 @@ def _start(connection: Connection, lease: Lease, node_run_id: str, child: Child,
         "depth": child.depth,
         "rootId": child.root_id,
     }
-    if connection.execute(insert_or_ignore(connection, children), row).rowcount != 1:
+    if connection.execute(insert_or_ignore(connection.dialect.name, children), row).rowcount != 1:
         return
     connection.execute(
         update(logs)

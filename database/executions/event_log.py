@@ -4,13 +4,30 @@ The statements copy an event from the changed rows, so that both are always equa
 of nodes before the status of the execution changes, because each event contains that status.
 """
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Integer, Text, and_, bindparam, select, text, update
+from sqlalchemy import (
+    Connection,
+    Insert,
+    Integer,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    func,
+    select,
+    text,
+    update,
+)
 
 from database.connection.commit_signal import HAS_EVENTS
 from database.connection.engines import insert_or_ignore
+from database.executions.journal_records import RecordedStep
+from database.records import Lease
 from database.tables import events, executions, logs, runs
+from engine.status import NodeStatus
 
 _ORDER_LOCK = 7_205_759_404  # differs from the number of the migration lock
 
@@ -41,6 +58,72 @@ _NODE_EVENTS = (
     .join(logs, and_(logs.c.executionId == runs.c.executionId, logs.c.id == bindparam("row")))
     .where(runs.c.executionId == bindparam("execution"))
 )
+_STEP_EVENTS = (
+    select(
+        runs.c.executionId,
+        bindparam("change", type_=Integer).label("seq"),
+        bindparam("now", type_=Text).label("at"),
+        executions.c.status,
+        bindparam("current", type_=Text).label("currentNodeId"),
+        func.coalesce(bindparam("completed", type_=Integer), runs.c.completedNodes),
+        func.coalesce(bindparam("failed", type_=Integer), runs.c.failedNodes),
+        func.coalesce(bindparam("skipped", type_=Integer), runs.c.skippedNodes),
+        logs.c.nodeId,
+        bindparam("node_status", type_=Text).label("nodeStatus"),
+        func.coalesce(bindparam("tries", type_=Integer), logs.c.attempt),
+        logs.c.lastError,
+        logs.c.nodePercentage,
+        logs.c.nodeMessage,
+    )
+    .join(executions, executions.c.id == runs.c.executionId)
+    .join(logs, and_(logs.c.executionId == runs.c.executionId, logs.c.id == bindparam("row")))
+    .where(runs.c.executionId == bindparam("execution"))
+)
+_NODE_COLUMNS = ("executionId", "seq", "at", *(c.name for c in (*_FROM_EXECUTION, *_FROM_NODE)))
+
+
+def step_event(
+    lease: Lease,
+    seq: int,
+    step: RecordedStep,
+    row: str,
+    status: NodeStatus,
+    attempt: int | None,
+) -> dict[str, object]:
+    """Return the event of one change in a step, for ``append_step_events``.
+
+    ``row`` is the id of the changed row. ``attempt`` is ``None`` if the row contains it.
+    """
+    progress = step.progress
+    return {
+        "execution": lease.execution_id,
+        "change": seq,
+        "now": step.at,
+        "current": step.current_node_id,
+        "completed": progress.completed if progress else None,
+        "failed": progress.failed if progress else None,
+        "skipped": progress.skipped if progress else None,
+        "row": row,
+        "node_status": status,
+        "tries": attempt,
+    }
+
+
+def append_step_events(connection: Connection, steps: Sequence[dict[str, object]]) -> None:
+    """Append the events of ``step_event``.
+
+    They contain the state after their own step, because a row may contain the state after a later
+    step of the same transaction.
+    """
+    if steps:
+        _lock_event_order(connection)
+        connection.execute(_insert_selected(connection.dialect.name, _STEP_EVENTS), steps)
+
+
+@functools.cache
+def _insert_selected(dialect: str, query: Select[Any]) -> Insert:
+    # If a commit was not confirmed, the same write runs again and finds these events.
+    return insert_or_ignore(dialect, events).from_select(_NODE_COLUMNS, query)
 
 
 def append_node_events(
@@ -50,11 +133,8 @@ def append_node_events(
     if not changes:
         return
     _lock_event_order(connection)
-    columns = ["executionId", "seq", "at", *(c.name for c in (*_FROM_EXECUTION, *_FROM_NODE))]
-    # If a commit was not confirmed, the same write runs again and finds these events.
-    statement = insert_or_ignore(connection, events).from_select(columns, _NODE_EVENTS)
     connection.execute(
-        statement,
+        _insert_selected(connection.dialect.name, _NODE_EVENTS),
         [
             {"execution": execution_id, "change": seq, "row": row, "now": now}
             for seq, row in changes

@@ -36,7 +36,7 @@ def is_saved() -> ColumnElement[bool]:
 def ensure_inline_workflow(connection: Connection, organization_id: str | None, now: str) -> None:
     """Create the row of an organization if it does not exist."""
     connection.execute(
-        insert_or_ignore(connection, workflows),
+        insert_or_ignore(connection.dialect.name, workflows),
         {
             "id": inline_workflow_id(organization_id),
             "organizationId": organization_id,

@@ -4,7 +4,8 @@ Each method is one state change in one transaction. It starts with a guard, whic
 of the owner. If this changes no row, the method raises ``LeaseLostError`` and writes nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
@@ -32,16 +33,16 @@ from database.executions.journal_records import (
     ExecutionResult,
     JournalState,
     NodeChanges,
+    RecordedStep,
     RetryLater,
 )
 from database.executions.journal_state import build_journal_state
 from database.executions.node_runs import (
     UNENDED,
-    begin_nodes,
     cancel_node_runs,
-    end_nodes,
     is_own_row,
     row_id,
+    write_node_runs,
 )
 from database.executions.resumptions import is_resumed, read_resumptions, resume_node
 from database.foreign_values import text_of
@@ -199,11 +200,13 @@ class Journal:
         self,
         lease: Lease,
         seq: int,
-        progress: Progress,
+        progress: Progress | None,
         current_node_id: str | None,
         changes: NodeChanges,
     ) -> int:
         """Record which node runs ended, were decided or started, in one transaction.
+
+        ``progress`` and ``current_node_id`` are the state after the last of the steps.
 
         Returns:
             The new sequence number of the execution; every changed row took one.
@@ -212,21 +215,21 @@ class Journal:
             LeaseLostError: If the execution was taken over or deleted.
             EndedElsewhereError: If another program has ended the execution.
         """
-        after = seq + len(changes)
+        after, own = seq + len(changes), replace(changes, earlier=())
 
         def write(connection: Connection) -> None:
             now = to_text(self._clock())
             cancel_abandoned_children(connection, changes.ended, now)
-            self._guard(connection, lease, after, progress, progressed=bool(changes.ended))
-            reached = end_nodes(connection, lease, seq, changes.ended, now)
-            begin_nodes(connection, lease, reached, changes, now)
+            ended = bool(changes.ended) or any(step.changes.ended for step in changes.earlier)
+            self._guard(connection, lease, after, progress, progressed=ended)
             running = connection.execute(
                 _SET_CURRENT_NODE, {"execution": lease.execution_id, "current": current_node_id}
             )
             if running.rowcount != 1:
                 raise _lost_lease_error(connection, lease)
+            step = RecordedStep(now, own, progress, current_node_id)
+            write_node_runs(connection, lease, seq, [*changes.earlier, step])
             start_children(connection, lease, changes.ended, now)
-            _append_events(connection, lease, seq, changes.node_ids, now)
 
         await self._writer.run(write)
         return after
@@ -255,7 +258,8 @@ class Journal:
                 .where(logs.c.id == row_id(lease, node_id))
                 .values(seq=seq + 1, **values)
             )
-            _append_events(connection, lease, seq, [node_id], to_text(self._clock()))
+            rows = [(seq + 1, row_id(lease, node_id))]
+            append_node_events(connection, lease.execution_id, rows, to_text(self._clock()))
 
         await self._writer.run(write)
         return seq + 1
@@ -279,9 +283,8 @@ class Journal:
         def write(connection: Connection) -> None:
             lock_relatives(connection, [lease.execution_id])
             self._guard(connection, lease, seq + len(changes), ending.progress)
-            reached = end_nodes(connection, lease, seq, changes.ended, now)
-            begin_nodes(connection, lease, reached, changes, now)
-            _append_events(connection, lease, seq, changes.node_ids, now)
+            step = RecordedStep(now, replace(changes, earlier=()), ending.progress)
+            write_node_runs(connection, lease, seq, [*changes.earlier, step])
             self._end_execution(connection, lease, ending, now)
 
         await self._writer.run(write)
@@ -361,11 +364,3 @@ def _lost_lease_error(connection: Connection, lease: Lease) -> LeaseLostError:
     """Return the error for an owned execution that was ended or deleted by another program."""
     ended = was_ended(connection, lease.execution_id)
     return (EndedElsewhereError if ended else LeaseLostError)(lease.execution_id)
-
-
-def _append_events(
-    connection: Connection, lease: Lease, seq: int, node_ids: Sequence[str], now: str
-) -> None:
-    """Append an event for each of these node runs; their rows have the numbers after ``seq``."""
-    rows = [(number, row_id(lease, i)) for number, i in enumerate(node_ids, start=seq + 1)]
-    append_node_events(connection, lease.execution_id, rows, now)

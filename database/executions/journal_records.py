@@ -86,20 +86,32 @@ class NodeEnded:
 
 @dataclass(frozen=True, slots=True)
 class NodeChanges:
-    """Node runs that one transaction changes. Their rows and events are numbered in this order."""
+    """Node runs that one step changes. Their rows and events are numbered in this order.
+
+    The changes of the earlier steps are written in the same transaction, before the others.
+    """
 
     ended: Sequence[NodeEnded] = ()
     decided: Sequence[NodeOutcomeRecorded] = ()
     started: Sequence[NodeStarted] = ()
-
-    @property
-    def node_ids(self) -> list[str]:
-        """Ids of the changed nodes, in the order of their sequence numbers."""
-        ended = [node.node_id for node in self.ended]
-        return ended + [change.node.id for change in (*self.decided, *self.started)]
+    earlier: Sequence["RecordedStep"] = ()
+    """Deferred steps. The node runs that start in them are new, and none of them is parked."""
 
     def __len__(self) -> int:
-        return len(self.ended) + len(self.decided) + len(self.started)
+        own = len(self.ended) + len(self.decided) + len(self.started)
+        return own + sum(len(step.changes) for step in self.earlier)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedStep:
+    """One step of an execution: its changes, and the state of the execution after it."""
+
+    at: str
+    """Time of the step, as a timestamp."""
+    changes: NodeChanges
+    progress: Progress | None = None
+    """``None`` keeps the stored progress."""
+    current_node_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

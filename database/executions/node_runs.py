@@ -3,7 +3,7 @@
 The callers append the events of the changes; see ``event_log``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,8 +24,8 @@ from sqlalchemy import (
 
 from database.connection.engines import insert_or_ignore
 from database.encryption import DataEncryption
-from database.executions.event_log import append_node_events
-from database.executions.journal_records import NodeChanges, NodeEnded, NodeStarted, TimeSpent
+from database.executions.event_log import append_node_events, append_step_events, step_event
+from database.executions.journal_records import NodeEnded, NodeStarted, RecordedStep, TimeSpent
 from database.foreign_values import json_of, object_of, text_of
 from database.records import Lease
 from database.tables import logs, runs
@@ -100,63 +100,112 @@ _CANCEL = (
 )
 
 
-def end_nodes(
-    connection: Connection, lease: Lease, seq: int, ended: Sequence[NodeEnded], now: str
-) -> int:
-    """End or park node runs; return the sequence number after them."""
-    if ended:
-        connection.execute(
-            _END_NODE,
-            [
-                {
-                    "row": row_id(lease, node.node_id),
-                    "ends": node.status,
-                    "output": node.output_data,
-                    "detail": node.detail,
-                    "reason": node.error,
-                    "took": node.duration,
-                    "until": node.wait_until,
-                    "at": None if node.status == NodeStatus.WAITING else now,
-                    "waited": node.waited_ms,
-                    "since": node.waiting_since,
-                    "tries": node.retry.attempt if node.retry else None,
-                    "failed": node.retry.failed_attempts if node.retry else None,
-                    "failure": node.retry.error if node.retry else None,
-                    "change": seq + i,
-                }
-                for i, node in enumerate(ended, start=1)
-            ],
-        )
-    return seq + len(ended)
-
-
-def begin_nodes(
-    connection: Connection, lease: Lease, seq: int, changes: NodeChanges, now: str
+def write_node_runs(
+    connection: Connection, lease: Lease, seq: int, steps: Sequence[RecordedStep]
 ) -> None:
-    """Write the rows of nodes that are decided without a run, and of nodes that start."""
-    new: list[dict[str, object]] = []
-    restarts: list[dict[str, object]] = []
-    next_attempts: list[dict[str, object]] = []
-    for number, node in enumerate(changes.decided, start=seq + 1):
-        row = _new_row(lease, node.node, node.status, number, now)
-        new.append({**row, "outputData": node.output_data, "error": node.error})
-    for number, start in enumerate(changes.started, start=seq + len(changes.decided) + 1):
-        values = {"row": row_id(lease, start.node.id), "tries": start.attempt, "change": number}
+    """Write the rows of the node runs that these steps change, and append the events.
+
+    The changes take the numbers after ``seq``. A node run that starts and ends in these steps is
+    one new row.
+    """
+    rows = _ChangedRows(lease)
+    events: list[dict[str, object]] = []
+    for step in steps:
+        for node_id, status, attempt in rows.add(seq + len(events), step):
+            number = seq + len(events) + 1
+            events.append(step_event(lease, number, step, row_id(lease, node_id), status, attempt))
+    rows.write(connection)
+    append_step_events(connection, events)
+
+
+class _ChangedRows:
+    """The rows of ``execution_logs`` that one transaction changes, by statement."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._new: dict[str, dict[str, object]] = {}
+        self._ends: list[dict[str, object]] = []
+        self._restarts: list[dict[str, object]] = []
+        self._next_attempts: list[dict[str, object]] = []
+
+    def add(self, seq: int, step: RecordedStep) -> Iterator[tuple[str, NodeStatus, int | None]]:
+        """Add the changes of a step, with numbers after ``seq``.
+
+        Yields:
+            The node id, the status and the attempt of each change; ``None`` keeps the attempt.
+        """
+        changes = step.changes
+        for node in changes.ended:
+            seq += 1
+            self._end(node, seq, step.at)
+            yield node.node_id, node.status, None
+        for decided in changes.decided:
+            seq += 1
+            row = _new_row(self._lease, decided.node, decided.status, seq, step.at)
+            row |= {"outputData": decided.output_data, "error": decided.error}
+            self._new[decided.node.id] = row
+            yield decided.node.id, decided.status, None
+        for start in changes.started:
+            seq += 1
+            self._start(start, seq, step.at)
+            yield start.node.id, NodeStatus.RUNNING, start.attempt
+
+    def write(self, connection: Connection) -> None:
+        """Execute one statement for each kind of change."""
+        if self._ends:
+            connection.execute(_END_NODE, self._ends)
+        if self._new:
+            # If a commit was not confirmed, the same write runs again and finds these rows.
+            insert = insert_or_ignore(connection.dialect.name, logs)
+            connection.execute(insert, list(self._new.values()))
+        if self._restarts:
+            connection.execute(_RESTART, self._restarts)
+        if self._next_attempts:
+            connection.execute(_NEXT_ATTEMPT, self._next_attempts)
+
+    def _end(self, node: NodeEnded, seq: int, at: str) -> None:
+        ended_at = None if node.status == NodeStatus.WAITING else at
+        if (row := self._new.get(node.node_id)) is not None:
+            row |= {
+                "status": node.status,
+                "outputData": node.output_data,
+                "resultDetail": node.detail,
+                "error": node.error,
+                "duration": node.duration,
+                "endedAt": ended_at,
+                "seq": seq,
+            }
+            return
+        self._ends.append(
+            {
+                "row": row_id(self._lease, node.node_id),
+                "ends": node.status,
+                "output": node.output_data,
+                "detail": node.detail,
+                "reason": node.error,
+                "took": node.duration,
+                "until": node.wait_until,
+                "at": ended_at,
+                "waited": node.waited_ms,
+                "since": node.waiting_since,
+                "tries": node.retry.attempt if node.retry else None,
+                "failed": node.retry.failed_attempts if node.retry else None,
+                "failure": node.retry.error if node.retry else None,
+                "change": seq,
+            }
+        )
+
+    def _start(self, start: NodeStarted, seq: int, at: str) -> None:
+        node_id = start.node.id
+        values = {"row": row_id(self._lease, node_id), "tries": start.attempt, "change": seq}
         if start.was_parked:
-            next_attempts.append({**values, "waited": start.waited_ms})
+            self._next_attempts.append({**values, "waited": start.waited_ms})
         elif start.resumed:
-            restarts.append({**values, "input": _input_data(start), "at": now})
+            self._restarts.append({**values, "input": _input_data(start), "at": at})
         else:
-            row = _new_row(lease, start.node, NodeStatus.RUNNING, number, now)
-            begun = {"inputData": _input_data(start), "attempt": start.attempt, "startedAt": now}
-            new.append({**row, **begun})
-    if new:
-        # If a commit was not confirmed, the same write runs again and finds these rows.
-        connection.execute(insert_or_ignore(connection, logs), new)
-    if restarts:
-        connection.execute(_RESTART, restarts)
-    if next_attempts:
-        connection.execute(_NEXT_ATTEMPT, next_attempts)
+            row = _new_row(self._lease, start.node, NodeStatus.RUNNING, seq, at)
+            row |= {"inputData": _input_data(start), "attempt": start.attempt, "startedAt": at}
+            self._new[node_id] = row
 
 
 IN_FLIGHT = (NodeStatus.RUNNING,)
@@ -291,4 +340,7 @@ def _new_row(lease: Lease, node: Node, status: NodeStatus, seq: int, now: str) -
         "error": None,
         "attempt": None,
         "startedAt": None,
+        "resultDetail": None,
+        "duration": None,
+        "endedAt": None,
     }

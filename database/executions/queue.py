@@ -173,7 +173,7 @@ class Queue:
         served = {organization: turn for turn, organization in enumerate(organizations, last + 1)}
         for organization, turn in served.items():
             connection.execute(
-                insert_or_ignore(connection, fairness),
+                insert_or_ignore(connection.dialect.name, fairness),
                 {"organization": organization, "lastServed": 0},
             )
             connection.execute(

@@ -134,7 +134,7 @@ class Submissions:
             )
         )
         inserted = connection.execute(
-            insert_or_ignore(connection, idempotency_keys),
+            insert_or_ignore(connection.dialect.name, idempotency_keys),
             {
                 "organization": key.organization,
                 "key": key.key,
@@ -189,7 +189,7 @@ def insert_execution(connection: Connection, submission: Submission, now: str) -
         ensure_inline_workflow(connection, submission.organization_id, now)
     digest = sha256(submission.document.encode()).hexdigest()
     connection.execute(
-        insert_or_ignore(connection, definitions),
+        insert_or_ignore(connection.dialect.name, definitions),
         {"hash": digest, "document": submission.document, "createdAt": now},
     )
     connection.execute(

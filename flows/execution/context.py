@@ -1,6 +1,7 @@
 """Executor context: the services that an executor uses, apart from Prefect."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from database import Clock
 from database.executions.journal import Journal
@@ -22,3 +23,5 @@ class ExecutorContext:
     clock: Clock
     publish: Publish
     limits: RunLimits
+    deferral_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Shared by the executions of an event loop; see ``DeferredSteps``."""

@@ -21,7 +21,7 @@ from engine.loop_states import LoopStates
 from engine.node_run_key import NodeRunKey
 from engine.outcome import SKIPPED, Outcome, Step
 from engine.plan import Plan
-from engine.status import ExecutionStatus, NodeStatus
+from engine.status import DECIDED, ExecutionStatus, NodeStatus
 from engine.tally import Tally
 from flows.execution.context import ExecutorContext
 from flows.execution.journal_rows import JournalRows
@@ -72,6 +72,7 @@ class Executor:
         finally:
             await self._running.cancel_all()
             await self._running.settle_progress()
+            await self._writer.close()
 
     async def _run(self) -> ExecutionResult | StopReason:
         plan, loop_states = self._plan, self._state.loop_states
@@ -100,7 +101,10 @@ class Executor:
                 if not held_back and (stopped or not parked):
                     return await self._finish(ended, step)
                 await self._record(ended, step)
-                return StopReason.SHUTDOWN if held_back else await self._park()
+                if held_back:
+                    await self._writer.flush()
+                    return StopReason.SHUTDOWN
+                return await self._park()
             self._running.launch(await self._record(ended, step, start))
             ended = await self._next_ended(retrying=retrying)
             keys = [NodeRunKey.parse(node.node_id) for node in ended]
@@ -188,7 +192,8 @@ class Executor:
         self, ended: Sequence[NodeEnded], step: Step, start: Sequence[NodeRunKey] = ()
     ) -> list[NodeStart]:
         """Record a step; return the node runs that start, with their inputs."""
-        if not ended and not start and not step.skip and not step.decided:
+        nothing = not ended and not start and not step.skip and not step.decided
+        if nothing and not self._writer.must_flush:
             return []
         starts = [await self._starts.prepare(key) for key in start]
         unfinished = [*self._state.parked, *self._running.keys(), *start]
@@ -196,7 +201,9 @@ class Executor:
         changes = NodeChanges(ended, self._rows.decided(step), started)
         current = str(unfinished[-1]) if unfinished else None
         try:
-            await self._writer.record_step(changes, current)
+            await self._writer.record_step(
+                changes, current, pure=self._is_pure(changes), alone=not self._running
+            )
         except EndedElsewhereError:
             # Treated as a cancellation, which records the step together with the end.
             self._unrecorded = (ended, replace(step, start=()))
@@ -207,6 +214,18 @@ class Executor:
         for key, percentage, message in self._loop_progress.due(list(self._state.parked.loops)):
             await self._writer.record_progress(str(key), percentage, message)
         return starts
+
+    def _is_pure(self, changes: NodeChanges) -> bool:
+        """Return whether a crash may undo this step, so that it may be recorded with a later one.
+
+        All node runs that ended and that start are pure. Those that start are new, and those that
+        ended are not parked.
+        """
+        plan, is_pure = self._plan, self._context.runner.is_pure
+        return all(
+            node.status in DECIDED and is_pure(plan.node(NodeRunKey.parse(node.node_id)))
+            for node in changes.ended
+        ) and all(not start.resumed and is_pure(start.node) for start in changes.started)
 
     async def _park(self) -> ExecutionResult | StopReason:
         due = self._state.parked.next_due()
@@ -235,6 +254,7 @@ class Executor:
             return reason
         if reason == StopReason.SHUTDOWN:
             await self._record(ended, Step())
+            await self._writer.flush()
             return reason
         known = {node.node_id for node in ended}
         cancelled = [self._running.cancelled(key) for key in in_flight if str(key) not in known]

@@ -38,3 +38,7 @@ class NodeExecutor(Protocol):
     def interrupts(self, node: Node) -> bool:
         """Return whether the node's handler stops when it is cancelled."""
         ...
+
+    def is_pure(self, node: Node) -> bool:
+        """Return whether the node's handler has no effect outside, so that it may run twice."""
+        ...

@@ -60,6 +60,10 @@ class NodeRunner:
         """Return whether the node's handler can be cancelled; a synchronous one cannot."""
         return self.node_types.handler(node.type).isasync
 
+    def is_pure(self, node: Node) -> bool:
+        """Return whether the node's handler has no effect outside."""
+        return self.node_types.is_pure(node.type)
+
     async def run(
         self,
         node: Node,

@@ -93,6 +93,8 @@ class WorkerState:
     claims_ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set after the last claim of a worker that stops."""
     drained: asyncio.Event = field(default_factory=asyncio.Event)
+    deferral_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the execution that has deferred steps; see ``DeferredSteps``."""
 
     def on_children_changed(self) -> None:
         """Claim and poll now, because an execution created, cancelled or resumed others."""
@@ -250,7 +252,12 @@ class Worker:
             limits=settings.run_limits,
         )
         context = ExecutionContext(
-            claimed.lease, self._database, node_runner, signals, self._publish
+            claimed.lease,
+            self._database,
+            node_runner,
+            signals,
+            self._publish,
+            state.deferral_turn,
         )
         run = ExecutionRun(
             claimed,

@@ -83,6 +83,9 @@ class NodeTypeInfo:
     ports: Ports = field(default_factory=Ports)
     """Inputs and outputs; a connection names them as ``inputPort`` and ``outputType``. The output
     ``error``, which every type has, is not declared."""
+    pure: bool = False
+    """Whether the handler only computes its result and has no effect outside, such as a request.
+    The service may record several such nodes together, and a crash may repeat them."""
 
 
 class NodeConfig(FormModel, NodeOptions):
@@ -90,7 +93,8 @@ class NodeConfig(FormModel, NodeOptions):
 
     A subclass may describe the type for an editor, in addition to pydantic's arguments:
     ``class MyConfig(NodeConfig, title="Mine", category="flow", outputs=("true", "false"))``. A port
-    is a name, or a ``Port`` with a title and aliases.
+    is a name, or a ``Port`` with a title and aliases. ``pure=True`` declares that the handler has
+    no effect outside; see ``NodeTypeInfo``. A subclass does not inherit it.
     """
 
     info: ClassVar[NodeTypeInfo] = NodeTypeInfo()
@@ -101,6 +105,7 @@ class NodeConfig(FormModel, NodeOptions):
         category: str | None = None,
         inputs: tuple[str | Port, ...] | None = None,
         outputs: tuple[str | Port, ...] | None = None,
+        pure: bool = False,
         **settings: Unpack[ConfigDict],
     ) -> None:
         super().__init_subclass__(**settings)
@@ -109,7 +114,8 @@ class NodeConfig(FormModel, NodeOptions):
             ports = replace(ports, inputs=ports_of(*inputs))
         if outputs is not None:
             ports = replace(ports, outputs=ports_of(*outputs))
-        cls.info = NodeTypeInfo(cls.info.category if category is None else category, ports)
+        category = cls.info.category if category is None else category
+        cls.info = NodeTypeInfo(category, ports, pure)
 
     def needs_input(self) -> bool:
         """Return whether a node with this config requires an input.

@@ -70,7 +70,7 @@ class ComparisonsConfig(NodeConfig):
 
 
 class ConditionConfig(
-    ComparisonsConfig, title="Condition", category="flow", outputs=("true", "false")
+    ComparisonsConfig, title="Condition", category="flow", outputs=("true", "false"), pure=True
 ):
     """Tests its input and selects an output."""
 

@@ -12,11 +12,11 @@ from tasks.config.base import NodeConfig, read_config
 from tasks.config.fields import LONG_TEXT
 
 
-class TriggerConfig(NodeConfig, title="Trigger", category="start", inputs=()):
+class TriggerConfig(NodeConfig, title="Trigger", category="start", inputs=(), pure=True):
     """Starts an execution and passes on its payload."""
 
 
-class ManualInputConfig(NodeConfig, title="Manual input", category="start", inputs=()):
+class ManualInputConfig(NodeConfig, title="Manual input", category="start", inputs=(), pure=True):
     """A value of the workflow, or of the inputs of the execution."""
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"input_var_value"})
@@ -35,11 +35,11 @@ class ManualInputConfig(NodeConfig, title="Manual input", category="start", inpu
     """Any value; a numeric string becomes a number."""
 
 
-class OutputConfig(NodeConfig, title="Output", category="end"):
+class OutputConfig(NodeConfig, title="Output", category="end", pure=True):
     """Marks its input as the result of the execution."""
 
 
-class CommentConfig(NodeConfig, title="Comment", category="note"):
+class CommentConfig(NodeConfig, title="Comment", category="note", pure=True):
     """A note in the editor; inside a path it passes on its input."""
 
     comment_text: str = Field(default="", title="Text", json_schema_extra=LONG_TEXT)

@@ -11,7 +11,7 @@ from tasks.config.base import TEMPLATED, NodeConfig, fill, read_config
 from tasks.records.records import Record, map_records
 
 
-class AddFieldConfig(NodeConfig, title="Add field", category="data"):
+class AddFieldConfig(NodeConfig, title="Add field", category="data", pure=True):
     """Adds a field to the input, or to each record of a list."""
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"add_field_value"})

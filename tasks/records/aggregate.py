@@ -109,7 +109,7 @@ class Aggregation(FormModel, title="Result", json_schema_extra=_FIELD_REQUIRED):
         return self.name or "_".join(filter(None, (self.operation, self.field)))
 
 
-class AggregateConfig(NodeConfig, title="Aggregate", category="data"):
+class AggregateConfig(NodeConfig, title="Aggregate", category="data", pure=True):
     """Makes one record of each group of records, with sums, counts and other results."""
 
     aggregate_group_by: FieldNames = Field(

@@ -84,7 +84,11 @@ _POSITIONS_REQUIRED = required_when(
 
 
 class SplitTextConfig(
-    NodeConfig, title="Split text", category="data", json_schema_extra=_POSITIONS_REQUIRED
+    NodeConfig,
+    title="Split text",
+    category="data",
+    json_schema_extra=_POSITIONS_REQUIRED,
+    pure=True,
 ):
     """Splits the string in one field into several fields."""
 
@@ -310,7 +314,7 @@ _FormRenamings = (
 )
 
 
-class RenameColumnsConfig(NodeConfig, title="Rename columns", category="data"):
+class RenameColumnsConfig(NodeConfig, title="Rename columns", category="data", pure=True):
     """Renames fields."""
 
     rename_mapping: Annotated[

@@ -20,7 +20,7 @@ class FilterMode(StrEnum):
     DROP = "drop"
 
 
-class FilterConfig(ComparisonsConfig, title="Filter", category="data"):
+class FilterConfig(ComparisonsConfig, title="Filter", category="data", pure=True):
     """Keeps the records of a list that pass comparisons, or drops them."""
 
     filter_mode: Annotated[FilterMode, BeforeValidator(trimmed)] = Field(

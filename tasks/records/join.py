@@ -52,6 +52,7 @@ class JoinConfig(
     title="Join",
     category="data",
     inputs=("A", "B"),
+    pure=True,
     json_schema_extra=_JOIN_KEY_REQUIRED,
 ):
     """Makes one list of two inputs, by concatenation or on a common key."""

@@ -35,6 +35,7 @@ class SplitColumnsConfig(
     title="Split columns",
     category="data",
     outputs=_HALVES,
+    pure=True,
     json_schema_extra=_COLUMNS_REQUIRED,
 ):
     """Sends some columns of every record to output A, and some to output B."""

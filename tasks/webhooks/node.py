@@ -36,6 +36,7 @@ class WebhookConfig(
     title="Webhook",
     category="start",
     inputs=(),
+    pure=True,
     json_schema_extra=_SECRET_REQUIRED,
 ):
     """Starts an execution when a request arrives, and passes the received data on."""

@@ -165,15 +165,14 @@ def _record(node_id: str, *, before: bool) -> None:
 def _within_record(node_id: str) -> None:
     from database.executions import journal  # noqa: PLC0415 - see ``main``
 
-    original = journal.end_nodes
+    original = journal.write_node_runs
 
-    def end_nodes(connection: Any, lease: Any, seq: int, ended: Any, now: str) -> int:
-        reached = original(connection, lease, seq, ended, now)
-        if _names(node_id, ended):
+    def write_node_runs(connection: Any, lease: Any, seq: int, steps: Any) -> None:
+        original(connection, lease, seq, steps)
+        if any(_names(node_id, step.changes.ended) for step in steps):
             die()
-        return reached
 
-    journal.end_nodes = end_nodes
+    journal.write_node_runs = write_node_runs
 
 
 def _within_final_write(_: str) -> None:
