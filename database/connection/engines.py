@@ -2,6 +2,7 @@
 
 import functools
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +150,12 @@ def byte_length(connection: Connection, column: ColumnElement[Any]) -> ColumnEle
 @functools.cache
 def insert_or_ignore(dialect: str, table: Table) -> Insert:
     """Return an ``INSERT`` that skips existing rows, for the dialect with this name."""
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return insert(table).on_conflict_do_nothing()
+    return insert_of(dialect)(table).on_conflict_do_nothing()
+
+
+def insert_of(dialect: str) -> Callable[[Table], postgresql.Insert | sqlite.Insert]:
+    """Return the function that builds an ``INSERT`` for the dialect with this name."""
+    return postgresql.insert if dialect == "postgresql" else sqlite.insert
 
 
 def is_foreign_key_violation(error: IntegrityError) -> bool:

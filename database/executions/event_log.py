@@ -82,6 +82,22 @@ _STEP_EVENTS = (
 _NODE_COLUMNS = ("executionId", "seq", "at", *(c.name for c in (*_FROM_EXECUTION, *_FROM_NODE)))
 
 
+_IDS = bindparam("ids", type_=Text, expanding=True)
+_TAKE_NUMBERS = update(runs).where(runs.c.executionId.in_(_IDS)).values(seq=runs.c.seq + 1)
+_EXECUTION_EVENTS = events.insert().from_select(
+    ["executionId", "seq", "at", *(column.name for column in _FROM_EXECUTION)],
+    select(
+        runs.c.executionId,
+        runs.c.seq,
+        bindparam("now", type_=Text).label("at"),
+        *_FROM_EXECUTION,
+    )
+    .join(executions, executions.c.id == runs.c.executionId)
+    .where(runs.c.executionId.in_(_IDS))
+    .order_by(runs.c.position),
+)
+
+
 def step_event(
     lease: Lease,
     seq: int,
@@ -147,22 +163,9 @@ def append_execution_events(connection: Connection, execution_ids: Sequence[str]
     if not execution_ids:
         return
     _lock_event_order(connection)
-    connection.execute(
-        update(runs).where(runs.c.executionId.in_(execution_ids)).values(seq=runs.c.seq + 1)
-    )
-    changed = (
-        select(
-            runs.c.executionId,
-            runs.c.seq,
-            bindparam("now", now, type_=Text).label("at"),
-            *_FROM_EXECUTION,
-        )
-        .join(executions, executions.c.id == runs.c.executionId)
-        .where(runs.c.executionId.in_(execution_ids))
-        .order_by(runs.c.position)
-    )
-    columns = ["executionId", "seq", "at", *(column.name for column in _FROM_EXECUTION)]
-    connection.execute(events.insert().from_select(columns, changed))
+    values = {"ids": list(execution_ids)}
+    connection.execute(_TAKE_NUMBERS, values)
+    connection.execute(_EXECUTION_EVENTS, {**values, "now": now})
 
 
 def _lock_event_order(connection: Connection) -> None:

@@ -4,19 +4,21 @@ Every write is guarded by the status and the owner that it expects. If it change
 worker was faster.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
-    Select,
-    Subquery,
+    Insert,
+    Text,
     Update,
     and_,
+    bindparam,
     case,
+    exists,
     func,
     or_,
     select,
@@ -24,11 +26,12 @@ from sqlalchemy import (
 )
 
 from database.clock import Clock, to_text
-from database.connection.engines import insert_or_ignore
+from database.connection.engines import insert_of
 from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.executions.completion import cancel_unowned, lock_relatives
 from database.executions.event_log import append_execution_events
+from database.executions.fair_order import fair_order, fair_position
 from database.executions.foreign_ends import (
     HAS_ENDED,
     has_foreign_ends,
@@ -46,6 +49,62 @@ from engine.status import ExecutionStatus, allowed_sources, has_ended
 
 CLOCK_TOLERANCE_SECONDS = 60.0
 """Tolerance for leases whose end was computed by a clock that was ahead, in seconds."""
+
+
+# Statements are built once, because building one takes longer than the database needs for it.
+_NOW = bindparam("now", type_=Text)
+_IS_WAITING = and_(runs.c.owner.is_(None), runs.c.claimableAt <= _NOW)
+_IS_ABANDONED = and_(
+    # Not "is not null", so that SQLite uses the index of owned executions.
+    runs.c.owner > "",
+    # A lease that ends too far in the future counts as expired, because its owner took it before
+    # the clock was set back.
+    or_(runs.c.claimableAt <= _NOW, runs.c.claimableAt > bindparam("beyond", type_=Text)),
+)
+_ABANDONED = and_(_IS_ABANDONED, runs.c.executionId.not_in(bindparam("excluded", expanding=True)))
+_CLAIMABLE = select(
+    exists(select(runs.c.position).where(_ABANDONED)).label("abandoned"),
+    exists(select(runs.c.position).where(_IS_WAITING)).label("waiting"),
+)
+_CLAIM = (
+    update(runs)
+    .where(runs.c.executionId.in_(bindparam("ids", expanding=True)), _IS_WAITING)
+    .values(owner=bindparam("holder"), claimableAt=bindparam("until"))
+    .returning(
+        runs.c.executionId,
+        runs.c.organization,
+        runs.c.workflowName,
+        runs.c.recoveries,
+        runs.c.flowRunId,
+    )
+)
+_SET_RUNNING = (
+    update(executions)
+    .where(executions.c.id.in_(bindparam("ids", expanding=True)))
+    .where(
+        executions.c.status.in_(
+            [*allowed_sources(ExecutionStatus.RUNNING), ExecutionStatus.RUNNING]
+        )
+    )
+    .values(
+        status=ExecutionStatus.RUNNING,
+        startedAt=func.coalesce(executions.c.startedAt, bindparam("now", type_=Text)),
+    )
+    .returning(executions.c.id)
+)
+_POSITION = fair_position(or_(runs.c.claimableAt <= _NOW, _IS_ABANDONED))
+_CLAIM_ORDER = fair_order(_IS_WAITING).limit(bindparam("most"))
+_LINK_FLOW_RUN = (
+    update(runs)
+    .where(runs.c.executionId == bindparam("execution"), runs.c.owner == bindparam("holder"))
+    .values(flowRunId=bindparam("flow_run"))
+)
+_CANCELLATIONS = (
+    select(runs.c.executionId)
+    .outerjoin(executions, executions.c.id == runs.c.executionId)
+    .where(runs.c.owner == bindparam("holder"))
+    .where(or_(runs.c.cancelRequestedAt.is_not(None), executions.c.id.is_(None), HAS_ENDED))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +130,9 @@ class Queue:
     def _now(self, seconds: float = 0) -> str:
         return to_text(self._clock() + timedelta(seconds=seconds))
 
-    def _is_claimable(self, lease_seconds: float) -> ColumnElement[bool]:
-        return or_(runs.c.claimableAt <= self._now(), self._is_abandoned(lease_seconds))
-
-    def _is_abandoned(self, lease_seconds: float) -> ColumnElement[bool]:
-        """Return the condition for owned executions whose lease expired.
-
-        A lease that ends too far in the future counts as expired, because its owner took it before
-        the clock was set back.
-        """
+    def _times(self, lease_seconds: float) -> dict[str, object]:
         beyond = self._now(2 * lease_seconds + CLOCK_TOLERANCE_SECONDS)
-        return and_(
-            # Not "is not null", so that SQLite uses the index of owned executions.
-            runs.c.owner > "",
-            or_(runs.c.claimableAt <= self._now(), runs.c.claimableAt > beyond),
-        )
+        return {"now": self._now(), "beyond": beyond}
 
     async def claim(
         self,
@@ -103,33 +150,30 @@ class Queue:
         heartbeat is late. An execution with ``isolate_after`` recoveries runs alone; see
         ``recovery.isolate_suspects``.
         """
-        abandoned = and_(self._is_abandoned(lease_seconds), runs.c.executionId.not_in(excluding))
-        waiting = and_(runs.c.owner.is_(None), runs.c.claimableAt <= self._now())
+        times = self._times(lease_seconds)
+        excluded = {"excluded": list(excluding)}
         # Reads first, so that an idle service does not take the write lock.
-        wanted = or_(abandoned, waiting) if limit else abandoned
-        first = select(runs.c.position).where(wanted).limit(1)
-        if await self._reader.run(lambda connection: connection.scalar(first)) is None:
+        found = await self._reader.run(
+            lambda connection: connection.execute(_CLAIMABLE, {**times, **excluded}).one()
+        )
+        if not found.abandoned and not (limit and found.waiting):
             return []
 
         def write(connection: Connection) -> list[ClaimedExecution]:
-            requeue_expired(connection, abandoned, self._now())
-            claimable, count = waiting, limit
+            times = self._times(lease_seconds)
+            if found.abandoned:
+                requeue_expired(connection, _ABANDONED, {**times, **excluded})
+            order, count = _CLAIM_ORDER, limit
             if isolate_after is not None:
-                claimable, most = isolate_suspects(connection, owner, waiting, isolate_after)
-                count = limit if most is None else min(limit, most)
-            ids = connection.scalars(fair_order(claimable).limit(count)).all()
-            updated = connection.execute(
-                update(runs)
-                .where(runs.c.executionId.in_(ids), claimable)
-                .values(owner=owner, claimableAt=self._now(lease_seconds))
-                .returning(
-                    runs.c.executionId,
-                    runs.c.organization,
-                    runs.c.workflowName,
-                    runs.c.recoveries,
-                    runs.c.flowRunId,
-                )
-            )
+                wanted, count = isolate_suspects(connection, owner, times, isolate_after, limit)
+                if wanted is not None:
+                    order = fair_order(wanted).limit(bindparam("most"))
+            ids = connection.scalars(order, {**times, "most": count}).all()
+            if not ids:
+                return []
+            until = self._now(lease_seconds)
+            values = {**times, "ids": ids, "holder": owner, "until": until}
+            updated = connection.execute(_CLAIM, values)
             claimed = sorted(updated, key=lambda row: ids.index(row.executionId))
             begun = self._set_running(connection, [row.executionId for row in claimed])
             append_execution_events(connection, [row.executionId for row in claimed], self._now())
@@ -150,37 +194,17 @@ class Queue:
     def _set_running(self, connection: Connection, ids: Sequence[str]) -> set[str]:
         """Set the status; executions that another program has ended leave the queue."""
         now = self._now()
-        before = [*allowed_sources(ExecutionStatus.RUNNING), ExecutionStatus.RUNNING]
-        begun = {
-            row.id
-            for row in connection.execute(
-                update(executions)
-                .where(executions.c.id.in_(ids), executions.c.status.in_(before))
-                .values(
-                    status=ExecutionStatus.RUNNING,
-                    startedAt=func.coalesce(executions.c.startedAt, now),
-                )
-                .returning(executions.c.id)
-            )
-        }
+        begun = set(connection.scalars(_SET_RUNNING, {"ids": list(ids), "now": now}))
         if ended := set(ids) - begun:
             settle(connection, ended, now)
         return begun
 
     def _record_turns(self, connection: Connection, organizations: Sequence[str]) -> None:
         """Record which organizations were served, in this order; the last time counts."""
-        last = connection.scalar(select(func.coalesce(func.max(fairness.c.lastServed), 0))) or 0
-        served = {organization: turn for turn, organization in enumerate(organizations, last + 1)}
-        for organization, turn in served.items():
-            connection.execute(
-                insert_or_ignore(connection.dialect.name, fairness),
-                {"organization": organization, "lastServed": 0},
-            )
-            connection.execute(
-                update(fairness)
-                .where(fairness.c.organization == organization)
-                .values(lastServed=turn)
-            )
+        served = dict.fromkeys(reversed(organizations))
+        if served:
+            rows = [{"organization": organization} for organization in reversed(served)]
+            connection.execute(_take_turn(connection.dialect.name), rows)
 
     async def renew(
         self, owner: str, execution_ids: Sequence[str], lease_seconds: float
@@ -206,13 +230,9 @@ class Queue:
 
         Another service requested their cancellation, or another program ended them.
         """
-        query = (
-            select(runs.c.executionId)
-            .outerjoin(executions, executions.c.id == runs.c.executionId)
-            .where(runs.c.owner == owner)
-            .where(or_(runs.c.cancelRequestedAt.is_not(None), executions.c.id.is_(None), HAS_ENDED))
+        return await self._reader.run(
+            lambda connection: list(connection.scalars(_CANCELLATIONS, {"holder": owner}))
         )
-        return await self._reader.run(lambda connection: list(connection.scalars(query)))
 
     async def settle_foreign_ends(self) -> int:
         """Settle unowned executions that another program has ended; return their number."""
@@ -259,11 +279,8 @@ class Queue:
         """Record which Prefect flow run executes the execution."""
 
         def write(connection: Connection) -> None:
-            connection.execute(
-                update(runs)
-                .where(runs.c.executionId == lease.execution_id, runs.c.owner == lease.owner)
-                .values(flowRunId=flow_run_id)
-            )
+            values = {"execution": lease.execution_id, "holder": lease.owner}
+            connection.execute(_LINK_FLOW_RUN, {**values, "flow_run": flow_run_id})
 
         await self._writer.run(write)
 
@@ -309,36 +326,18 @@ class Queue:
         self, connection: Connection, execution_id: str, lease_seconds: float
     ) -> int | None:
         """Return the position in the queue; see ``position``."""
-        waiting = _fairly_ranked(self._is_claimable(lease_seconds))
-        number = func.row_number().over(order_by=_fair_key(waiting)).label("number")
-        numbered = (
-            select(waiting.c.executionId, number)
-            .outerjoin(fairness, fairness.c.organization == waiting.c.organization)
-            .subquery()
-        )
-        own = numbered.c.executionId == execution_id
-        return connection.scalar(select(numbered.c.number).where(own))
+        return connection.scalar(_POSITION, {**self._times(lease_seconds), "id": execution_id})
 
 
-def fair_order(wanted: ColumnElement[bool]) -> Select[Any]:
-    """Return executions in the order of claims: organizations take turns, oldest first."""
-    waiting = _fairly_ranked(wanted)
-    return (
-        select(waiting.c.executionId)
-        .outerjoin(fairness, fairness.c.organization == waiting.c.organization)
-        .order_by(*_fair_key(waiting))
+@functools.cache
+def _take_turn(dialect: str) -> Insert:
+    """Return the statement that makes an organization the one that was served last."""
+    last = select(func.coalesce(func.max(fairness.c.lastServed), 0) + 1).scalar_subquery()
+    statement = insert_of(dialect)(fairness).values(
+        organization=bindparam("organization"), lastServed=last
     )
-
-
-def _fairly_ranked(wanted: ColumnElement[bool]) -> Subquery:
-    """Return executions with their rank within their organization."""
-    rank = func.row_number().over(partition_by=runs.c.organization, order_by=runs.c.position)
-    columns = (runs.c.executionId, runs.c.organization, runs.c.position, rank.label("rank"))
-    return select(*columns).where(wanted).subquery()
-
-
-def _fair_key(waiting: Subquery) -> list[ColumnElement[Any]]:
-    return [waiting.c.rank, func.coalesce(fairness.c.lastServed, 0), waiting.c.position]
+    served = {"lastServed": statement.excluded.lastServed}
+    return statement.on_conflict_do_update(index_elements=["organization"], set_=served)
 
 
 def transition_update(status: ExecutionStatus, execution_id: str, **values: Any) -> Update:

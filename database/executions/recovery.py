@@ -1,9 +1,18 @@
 """Recovery: requeues executions of crashed owners and runs suspected executions alone."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Text,
+    and_,
+    bindparam,
+    exists,
+    select,
+    update,
+)
 
 from database.executions.event_log import append_execution_events
 from database.executions.node_runs import cancel_node_runs
@@ -11,26 +20,18 @@ from database.tables import CLAIMABLE_NOW, executions, runs
 from engine.status import ExecutionStatus
 
 
-def requeue_expired(connection: Connection, abandoned: ColumnElement[bool], now: str) -> None:
+def requeue_expired(
+    connection: Connection, abandoned: ColumnElement[bool], times: Mapping[str, object]
+) -> None:
     """Set expired executions to ``pending``, whether or not a worker has a free slot.
 
     ``recoveries`` grows by 1. Running nodes are logged as ``cancelled``; they run again with the
-    execution.
+    execution. ``times`` has the parameters of the condition ``abandoned`` and ``now``.
     """
-    ids: Sequence[str] = (
-        connection.execute(
-            update(runs)
-            .where(abandoned)
-            .values(
-                owner=None,
-                claimableAt=CLAIMABLE_NOW,
-                recoveries=runs.c.recoveries + 1,
-            )
-            .returning(runs.c.executionId)
-        )
-        .scalars()
-        .all()
-    )
+    requeue = update(runs).where(abandoned).returning(runs.c.executionId)
+    values = {"owner": None, "claimableAt": CLAIMABLE_NOW, "recoveries": runs.c.recoveries + 1}
+    ids = connection.scalars(requeue.values(values), times).all()
+    now = str(times["now"])
     if not ids:
         return
     cancel_node_runs(connection, ids, now)
@@ -42,10 +43,24 @@ def requeue_expired(connection: Connection, abandoned: ColumnElement[bool], now:
     append_execution_events(connection, ids, now)
 
 
+_WAITING = and_(runs.c.owner.is_(None), runs.c.claimableAt <= bindparam("now", type_=Text))
+_SUSPECT = runs.c.recoveries >= bindparam("suspect_after", type_=Integer)
+_OWNED = runs.c.owner == bindparam("holder", type_=Text)
+_SUSPECTS = select(
+    exists(select(runs.c.position).where(_OWNED)).label("owned"),
+    exists(select(runs.c.position).where(_OWNED, _SUSPECT)).label("owned_suspect"),
+    exists(select(runs.c.position).where(_WAITING, _SUSPECT)).label("waiting_suspect"),
+)
+
+
 def isolate_suspects(
-    connection: Connection, owner: str, waiting: ColumnElement[bool], isolate_after: int
-) -> tuple[ColumnElement[bool], int | None]:
-    """Return which ``waiting`` executions the owner may claim, and how many; ``None`` is unlimited.
+    connection: Connection,
+    owner: str,
+    times: Mapping[str, object],
+    isolate_after: int,
+    limit: int,
+) -> tuple[ColumnElement[bool] | None, int]:
+    """Return which waiting executions the owner may claim, and how many; ``None`` is all of them.
 
     When a process crashes, ``recoveries`` grows for every execution that it ran, so the cause is
     unknown. An execution with ``isolate_after`` recoveries is a suspect and runs alone: while a
@@ -53,14 +68,10 @@ def isolate_suspects(
     claims the suspect and nothing else, until the suspect or a node of it ends. If the process
     crashes again, the suspect is the cause, and the other executions continue.
     """
-    suspect = runs.c.recoveries >= isolate_after
-    owned = runs.c.owner == owner
-    suspect_waits = _any(connection, and_(waiting, suspect))
-    if _any(connection, and_(owned, suspect)) or (suspect_waits and _any(connection, owned)):
-        return waiting, 0
-    return (and_(waiting, suspect), 1) if suspect_waits else (waiting, None)
-
-
-def _any(connection: Connection, condition: ColumnElement[bool]) -> bool:
-    found: Select[Any] = select(runs.c.position).where(condition).limit(1)
-    return connection.execute(found).first() is not None
+    values = {**times, "suspect_after": isolate_after, "holder": owner}
+    found = connection.execute(_SUSPECTS, values).one()
+    if found.owned_suspect or (found.waiting_suspect and found.owned):
+        return None, 0
+    if found.waiting_suspect:
+        return and_(_WAITING, runs.c.recoveries >= isolate_after), min(limit, 1)
+    return None, limit
