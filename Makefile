@@ -3,7 +3,7 @@
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test thorough coverage crash check format docs bench constraints environment
+.PHONY: help run demo test thorough coverage mutants record crash check format docs bench constraints environment
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,12 @@ coverage: environment ## measure the branch coverage of engine/ and flows/ by al
 	$(PYTHON) -m coverage run -m pytest -n 3 --dist loadfile $(ARGS)
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
+
+record: environment ## store which lines each test reaches, for `make mutants` (half an hour)
+	$(PYTHON) -m scripts.mutants record -- $(ARGS)
+
+mutants: environment ## try SAMPLE random mutants of the packages, chosen by SEED; needs a recording
+	$(PYTHON) -m scripts.mutants run --seed $(or $(SEED),1) --sample $(or $(SAMPLE),100) $(ARGS)
 
 crash: ## kill the service 50 times at random and at every named point (ten minutes)
 	@CRASH_ROUNDS=50 ./test.sh -m crash $(ARGS)

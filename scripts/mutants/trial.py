@@ -1,0 +1,178 @@
+"""Trial: runs the tests that reach a mutant, in a copy of the checkout that contains it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Self
+
+from scripts.mutants.places import KEPT, ROOT
+from scripts.mutants.selection import file_of
+
+NO_TESTS = 5
+"""Exit code of pytest if it has run no test."""
+SLOWEST_FACTOR = 8
+"""Factor by which a trial may take longer than its tests took when they were recorded."""
+START_SECONDS = 240
+"""Duration that a trial may take in addition, because the machine may be busy."""
+LAST_RESORTS = {
+    "database/executions/": ("tests/crash/test_named_points.py", "tests/crash/test_leases.py"),
+    "flows/execution/": ("tests/crash/test_named_points.py", "tests/crash/test_poison.py"),
+    "flows/prefect_adapter/": ("tests/prefect",),
+    "flows/worker/": ("tests/crash/test_leases.py", "tests/crash/test_stop.py"),
+    "tasks/code/": ("tests/unit/test_code_node.py", "tests/unit/test_code_limits.py"),
+}
+"""Tests that run lines of a folder in other processes, where they are not recorded."""
+
+
+def _last_resorts(path: str) -> tuple[str, ...]:
+    return next((files for folder, files in LAST_RESORTS.items() if path.startswith(folder)), ())
+
+
+class Outcome(StrEnum):
+    """The result of a trial."""
+
+    KILLED = "killed"
+    TIMED_OUT = "timed out"
+    SURVIVED = "survived"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a trial, the test that failed, the number of tests, and their files."""
+
+    outcome: Outcome
+    test: str | None
+    selected: int
+    files: Sequence[str] = ()
+
+
+class Copy:
+    """A copy of the checkout with a warm process that runs tests in it."""
+
+    def __init__(self, number: int) -> None:
+        self.directory = KEPT / "copies" / str(number)
+        self._selection = KEPT / f"selection-{number}.json"
+        self._log = KEPT / f"pytest-{number}.log"
+        self._version = 0
+
+    def __enter__(self) -> Self:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        shutil.rmtree(self.directory, ignore_errors=True)
+        for name in filter(None, listed.stdout.split("\0")):
+            if (ROOT / name).is_file():
+                (self.directory / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, self.directory / name)
+        self._warm = subprocess.Popen(
+            [sys.executable, "-m", "scripts.mutants.warm"],
+            cwd=self.directory,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._receive()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._warm.communicate()
+
+    def try_code(self, path: str, code: str, tests: Sequence[str], seconds: float) -> Verdict:
+        """Return the verdict about a changed module.
+
+        Args:
+            path: The module.
+            code: Its changed source.
+            tests: The ids of the tests that reach the change, in their order.
+            seconds: The recorded duration of these tests.
+        """
+        original = (self.directory / path).read_text(encoding="utf-8")
+        self._write(path, code)
+        try:
+            verdict = self._run(list(tests), seconds)
+            while not self._is_due_to_change(path, original, code, verdict):
+                tests = [test for test in tests if test != verdict.test]
+                verdict = self._run(tests, seconds)
+            if verdict.outcome == Outcome.SURVIVED and (files := _last_resorts(path)):
+                last = self._run(None, START_SECONDS, files)
+                if self._is_due_to_change(path, original, code, last):
+                    verdict = replace(last, selected=len(tests))
+        finally:
+            self._write(path, original)
+        return verdict
+
+    def _is_due_to_change(self, path: str, original: str, code: str, verdict: Verdict) -> bool:
+        """Return whether the test that failed passes without the change.
+
+        A test may also fail because the machine is busy. A trial that fails before
+        its first test fails at an import of the changed module.
+
+        Raises:
+            RuntimeError: If the tests cannot be imported without the change either.
+        """
+        if verdict.outcome != Outcome.KILLED:
+            return True
+        self._write(path, original)
+        again = self._run([verdict.test] if verdict.test else [], START_SECONDS, verdict.files)
+        self._write(path, code)
+        if verdict.test is None and again.outcome != Outcome.SURVIVED:
+            raise RuntimeError(f"{self._log} describes why the tests of {path} do not start")
+        return again.outcome == Outcome.SURVIVED
+
+    def _write(self, path: str, code: str) -> None:
+        """Write a module with a new time, so that Python does not use bytecode of another one."""
+        file = self.directory / path
+        file.write_text(code, encoding="utf-8")
+        self._version += 1
+        os.utime(file, (self._version, self._version))
+
+    def _run(self, tests: list[str] | None, seconds: float, files: Sequence[str] = ()) -> Verdict:
+        """Run tests; ``None`` means all tests of the files."""
+        failed = self._selection.with_suffix(".failed")
+        failed.unlink(missing_ok=True)
+        self._selection.write_text(json.dumps(tests), encoding="utf-8")
+        files = files or sorted({file_of(test) for test in tests or ()})
+        if not files:
+            return Verdict(Outcome.SURVIVED, None, 0)
+        code = self._request(
+            files=list(files),
+            log=str(self._log),
+            selection=str(self._selection),
+            seconds=START_SECONDS + SLOWEST_FACTOR * seconds,
+        )["code"]
+        test = failed.read_text(encoding="utf-8") if failed.exists() else None
+        if code is None:
+            outcome = Outcome.TIMED_OUT
+        elif code in (0, NO_TESTS):
+            outcome = Outcome.SURVIVED
+        else:
+            outcome = Outcome.KILLED
+        return Verdict(outcome, test, len(tests or ()), files)
+
+    def _request(self, **request: object) -> dict[str, Any]:
+        assert self._warm.stdin is not None
+        self._warm.stdin.write(json.dumps(request) + "\n")
+        self._warm.stdin.flush()
+        return self._receive()
+
+    def _receive(self) -> dict[str, Any]:
+        assert self._warm.stdout is not None
+        line = self._warm.stdout.readline()
+        if not line:
+            raise RuntimeError("the warm process has ended; its output is above")
+        return json.loads(line)
