@@ -1,8 +1,9 @@
 """Handler computation: runs the pure part of a handler on or off the event loop, by its size."""
 
 import sys
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from engine.json_encoding import encode_within, size_within
 from engine.json_values import JsonValue
@@ -33,6 +34,23 @@ async def compute(
     size = size_within(data, MAX_INLINE_BYTES)
     size = MAX_INLINE_BYTES + 1 if size is None else size
     return await run_counted(size, function, *args, **kwargs)
+
+
+def computed(
+    function: Callable[[dict[str, Any], JsonValue], T],
+) -> Callable[[dict[str, Any], JsonValue], Coroutine[Any, Any, T]]:
+    """Return an async handler that runs the handler ``function`` with ``compute``."""
+
+    @wraps(function)
+    async def handler(node: dict[str, Any], input_data: JsonValue) -> T:
+        return await compute((node, input_data), function, node, input_data)
+
+    return handler
+
+
+def success(message: str, output: JsonValue, **fields: JsonValue) -> dict[str, JsonValue]:
+    """Return the result of a handler: ``outputData`` and further fields."""
+    return {"success": True, "message": message, "outputData": output, **fields}
 
 
 def to_json(value: JsonValue) -> str:

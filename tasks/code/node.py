@@ -17,17 +17,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from prefect import task
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, field_validator
 
 from engine.errors import NodeError
 from engine.json_values import JsonValue, encode_json, is_object, load_json
 from tasks.code import runner
+from tasks.compute import success
 from tasks.config.base import NodeConfig, read_config
-from tasks.config.fields import LONG_TEXT, ProcessingMode, trimmed
+from tasks.config.fields import LONG_TEXT, Mode
 from tasks.context import HandlerSettings, current_node_run
 
 RUNNER = Path(runner.__file__).resolve()
@@ -50,9 +51,7 @@ class CodeConfig(NodeConfig, title="Code", category="data"):
 
     code: str = Field(title="Python", max_length=MAX_CODE_CHARS, json_schema_extra=LONG_TEXT)
     """An expression over ``input``, or statements that end with one or assign ``output``."""
-    processing_mode: Annotated[ProcessingMode, BeforeValidator(trimmed)] = Field(
-        default=ProcessingMode.BATCH, title="Processing"
-    )
+    processing_mode: Mode = Field(default="batch", title="Processing")
     """``perRow`` runs it for each record of a list."""
 
     @field_validator("code")
@@ -89,16 +88,11 @@ async def handle_code(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
         "code": config.code,
         "input": input_data,
         "inputs": run.inputs(),
-        "perRow": config.processing_mode == ProcessingMode.PER_ROW,
+        "perRow": config.processing_mode == "perRow",
     }
     async with _slot():
         result = await _run(request, _limits(config, run.settings))
-    return {
-        "success": True,
-        "message": "Code executed",
-        "outputData": result["output"],
-        "stdout": result["stdout"],
-    }
+    return success("Code executed", result["output"], stdout=result["stdout"])
 
 
 def _limits(config: CodeConfig, settings: HandlerSettings) -> _ResourceLimits:

@@ -11,9 +11,9 @@ from engine.conditions import Comparison, Operator, holds_for
 from engine.errors import NodeError
 from engine.json_values import JsonValue, Missing, is_list, is_object, lookup
 from offload import count_read
-from tasks.compute import compute
+from tasks.compute import computed, success
 from tasks.config.base import TEMPLATED, FormModel, NodeConfig, fill, has_template, read_config
-from tasks.config.fields import Mode, ProcessingMode, upper
+from tasks.config.fields import Mode, upper
 from tasks.context import current_node_run
 from tasks.templating.filters import VALUE_COST
 
@@ -74,12 +74,13 @@ class ConditionConfig(
 ):
     """Tests its input and selects an output."""
 
-    processing_mode: Mode = Field(default=ProcessingMode.BATCH, title="Processing")
+    processing_mode: Mode = Field(default="batch", title="Processing")
     """``perRow`` sends each record of a list to the output ``true`` or ``false``."""
 
 
 @task(name="condition")
-async def handle_condition(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+@computed
+def handle_condition(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Test the input, or each record of a list.
 
     The result has ``conditionResult`` for ``batch``, and ``trueRecords`` and ``falseRecords`` for
@@ -88,32 +89,15 @@ async def handle_condition(node: dict[str, Any], input_data: JsonValue) -> dict[
     Raises:
         NodeError: If the config is invalid, or the field and the value cannot be compared.
     """
-    return await compute((node, input_data), _condition, node, input_data)
-
-
-def _condition(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     config = read_config(ConditionConfig, node)
-    if config.processing_mode == ProcessingMode.PER_ROW and is_list(input_data):
-        return _test_records(config, input_data)
-    passed = _passes(config, _first_record(input_data))
-    return {
-        "success": True,
-        "message": f"Condition is {str(passed).lower()}",
-        "outputData": input_data,
-        "conditionResult": passed,
-    }
-
-
-def _test_records(config: ConditionConfig, records: list[JsonValue]) -> dict[str, JsonValue]:
-    passed, failed = partition_records(config, records)
-    return {
-        "success": True,
-        "message": f"Condition is true for {len(passed)} of {len(records)} records, "
-        f"false for {len(failed)}",
-        "outputData": records,
-        "trueRecords": passed,
-        "falseRecords": failed,
-    }
+    if config.processing_mode == "perRow" and is_list(input_data):
+        true, false = partition_records(config, input_data)
+        message = f"Condition is true for {len(true)} of {len(input_data)} records"
+        message += f", false for {len(false)}"
+        return success(message, input_data, trueRecords=true, falseRecords=false)
+    first: JsonValue = next(iter(input_data), {}) if is_list(input_data) else input_data
+    passed = _passes(config, first)
+    return success(f"Condition is {str(passed).lower()}", input_data, conditionResult=passed)
 
 
 def partition_records(
@@ -133,12 +117,6 @@ def partition_records(
         except NodeError as error:
             raise NodeError(f"record {index}: {error}", retryable=False) from None
     return passed, failed
-
-
-def _first_record(data: JsonValue) -> JsonValue:
-    if is_list(data):
-        return data[0] if data else {}
-    return data
 
 
 def _passes(config: ComparisonsConfig, record: JsonValue) -> bool:

@@ -8,6 +8,7 @@ from prefect import task
 from pydantic import AliasChoices, Field
 
 from engine.json_values import JsonValue, as_number
+from tasks.compute import success
 from tasks.config.base import NodeConfig, read_config
 from tasks.config.fields import LONG_TEXT
 
@@ -49,8 +50,7 @@ class CommentConfig(NodeConfig, title="Comment", category="note", pure=True):
 @task(name="trigger")
 async def handle_trigger(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Return the payload, or ``{}``."""
-    payload: JsonValue = {} if input_data is None else input_data
-    return {"success": True, "message": "Workflow triggered", "outputData": payload}
+    return success("Workflow triggered", {} if input_data is None else input_data)
 
 
 @task(name="manualInput")
@@ -62,31 +62,22 @@ async def handle_manual_input(node: dict[str, Any], input_data: JsonValue) -> di
         number = as_number(value)
         value = value if number is None else number
     name = config.input_var_name
-    return {"success": True, "message": f"Input '{name}' set", "outputData": {name: value}}
+    return success(f"Input '{name}' set", {name: value})
 
 
 @task(name="output")
 async def handle_output(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Return the input, marked as the result of the execution."""
-    return {
-        "success": True,
-        "message": "Output reached",
-        "outputData": input_data,
-        "isFinal": True,
-    }
+    return success("Output reached", input_data, isFinal=True)
 
 
 @task(name="comment")
 async def handle_comment(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Return the input."""
-    return {"success": True, "message": "Comment passed", "outputData": input_data}
+    return success("Comment passed", input_data)
 
 
 @task(name="disabled")
 async def handle_disabled(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Return the input; replaces the handler of a disabled node."""
-    return {
-        "success": True,
-        "message": "The node is disabled: its input passes through",
-        "outputData": input_data,
-    }
+    return success("The node is disabled: its input passes through", input_data)

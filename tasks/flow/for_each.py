@@ -1,7 +1,6 @@
 """forEach node: runs its body once for each item of a list."""
 
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from prefect import task
 from pydantic import BeforeValidator, Field
@@ -11,7 +10,7 @@ from engine.json_values import JsonValue, is_list, kind_of
 from engine.loops import IN_LOOP
 from engine.options import TimeLimit
 from engine.parking import PARK
-from tasks.compute import compute
+from tasks.compute import computed, success
 from tasks.config.base import TEMPLATED, NodeConfig, fill, read_config
 from tasks.config.fields import trimmed
 from tasks.flow.wait import timeout_park
@@ -21,13 +20,6 @@ MAX_ITEMS = 10_000
 MAX_CONCURRENCY = 100
 
 
-class ItemError(StrEnum):
-    """Effect of a failed item on the others."""
-
-    STOP = "stop"
-    CONTINUE = "continue"
-
-
 class ForEachConfig(NodeConfig, title="For each", category="flow", outputs=("item", "done")):
     """Runs the nodes behind its ``item`` output once for each item of a list."""
 
@@ -35,8 +27,8 @@ class ForEachConfig(NodeConfig, title="For each", category="flow", outputs=("ite
     """The list, or a template for it; by default the input is the list."""
     for_each_concurrency: int = Field(default=1, ge=1, le=MAX_CONCURRENCY, title="At once")
     """Maximum number of items that run at the same time, 1 to 100; 1 runs them one by one."""
-    for_each_on_error: Annotated[ItemError, BeforeValidator(trimmed)] = Field(
-        default=ItemError.STOP, title="When an item fails"
+    for_each_on_error: Annotated[Literal["stop", "continue"], BeforeValidator(trimmed)] = Field(
+        default="stop", title="When an item fails"
     )
     """``stop`` fails the loop; ``continue`` runs the others and adds the error to the results."""
     timeout_seconds: TimeLimit = Field(default=None, title="Time for all items")
@@ -48,16 +40,13 @@ class ForEachConfig(NodeConfig, title="For each", category="flow", outputs=("ite
 
 
 @task(name="forEach")
-async def handle_for_each(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+@computed
+def handle_for_each(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Start the loop; its output is the list of the results of the items.
 
     Raises:
         NodeError: If the value is not a list, or the list is too long.
     """
-    return await compute((node, input_data), _for_each, node, input_data)
-
-
-def _for_each(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     config = read_config(ForEachConfig, node)
     items = input_data
     if config.for_each_items is not None:
@@ -73,9 +62,5 @@ def _for_each(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValu
         raise NodeError(reason, retryable=False)
     loop_args = {"concurrency": config.for_each_concurrency, "onError": config.for_each_on_error}
     limit = timeout_park("the items took longer than", config.timeout_seconds)
-    return {
-        "success": True,
-        "message": "Runs for 1 item" if count == 1 else f"Runs for {count} items",
-        "outputData": items,
-        PARK: {IN_LOOP: loop_args, **limit},
-    }
+    message = "Runs for 1 item" if count == 1 else f"Runs for {count} items"
+    return success(message, items, **{PARK: {IN_LOOP: loop_args, **limit}})

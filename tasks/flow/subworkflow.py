@@ -10,7 +10,7 @@ from engine.json_values import JsonValue, is_object, kind_of
 from engine.options import TimeLimit
 from engine.parking import PARK
 from engine.subworkflow_calls import CALL
-from tasks.compute import compute
+from tasks.compute import computed, success
 from tasks.config.base import TEMPLATED, Name, NodeConfig, fill, has_template, read_config
 from tasks.config.fields import NO_TEMPLATE
 from tasks.flow.wait import timeout_park
@@ -58,12 +58,9 @@ class SubworkflowConfig(NodeConfig, title="Subworkflow", category="flow"):
 
 
 @task(name="subworkflow")
-async def handle_subworkflow(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+@computed
+def handle_subworkflow(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Return the call; the node is parked until the other workflow ends."""
-    return await compute((node, input_data), _subworkflow, node, input_data)
-
-
-def _subworkflow(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     config = read_config(SubworkflowConfig, node)
     call: dict[str, JsonValue] = {"workflowId": config.subworkflow_id}
     if config.subworkflow_inputs is None:
@@ -76,9 +73,5 @@ def _subworkflow(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonV
         call["inputs"] = inputs
     message = f"subworkflow '{config.subworkflow_id}' did not end within"
     limit = timeout_park(message, config.timeout_seconds, ", and was cancelled")
-    return {
-        "success": True,
-        "message": f"Calls the workflow '{config.subworkflow_id}'",
-        "outputData": None,
-        PARK: {CALL: call, **limit},
-    }
+    park = {CALL: call, **limit}
+    return success(f"Calls the workflow '{config.subworkflow_id}'", None, **{PARK: park})

@@ -11,7 +11,7 @@ from engine.json_values import JsonValue, as_number, as_text
 from engine.options import TimeLimit
 from engine.parking import PARK
 from engine.ports import Port
-from tasks.compute import compute
+from tasks.compute import computed, success
 from tasks.config.base import (
     TEMPLATED,
     MissingSettingError,
@@ -95,12 +95,9 @@ class ApprovalConfig(NodeConfig, title="Approval", category="flow", outputs=_OUT
 
 
 @task(name="wait")
-async def handle_wait(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+@computed
+def handle_wait(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Return the input; the node is parked until the time."""
-    return await compute((node, input_data), _wait, node, input_data)
-
-
-def _wait(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     config = read_config(WaitConfig, node)
     try:
         if config.wait_seconds is not None:
@@ -110,31 +107,18 @@ def _wait(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
             until = _timestamp(fill_text("waitUntil", config.wait_until or "", input_data))
     except ValueError as error:
         raise NodeError(f"the wait {error}", retryable=False) from None
-    return {
-        "success": True,
-        "message": f"Waits until {until.isoformat(timespec='seconds')}",
-        "outputData": input_data,
-        PARK: {"until": until.isoformat()},
-    }
+    message = f"Waits until {until.isoformat(timespec='seconds')}"
+    return success(message, input_data, **{PARK: {"until": until.isoformat()}})
 
 
 @task(name="approval")
-async def handle_approval(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+@computed
+def handle_approval(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Return the input; the resumption selects the output ``true`` or ``false``."""
-    return await compute((node, input_data), _approval, node, input_data)
-
-
-def _approval(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     config = read_config(ApprovalConfig, node)
-    return {
-        "success": True,
-        "message": fill_text("approvalMessage", config.approval_message, input_data),
-        "outputData": input_data,
-        PARK: {
-            "asks": True,
-            **timeout_park("no decision within", config.timeout_seconds),
-        },
-    }
+    message = fill_text("approvalMessage", config.approval_message, input_data)
+    park = {"asks": True, **timeout_park("no decision within", config.timeout_seconds)}
+    return success(message, input_data, **{PARK: park})
 
 
 def timeout_park(prefix: str, seconds: float | None, suffix: str = "") -> dict[str, JsonValue]:

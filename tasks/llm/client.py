@@ -17,7 +17,6 @@ from engine.errors import NodeError
 from engine.json_values import JsonValue, as_text, is_list, is_object
 from tasks.compute import compute, to_json
 from tasks.config.base import fill_text
-from tasks.config.fields import ProcessingMode
 from tasks.context import HandlerSettings
 from tasks.http.client import describe_error, new_openai_transport, parse_retry_after, parse_url
 from tasks.llm.config import LlmConfig
@@ -138,7 +137,7 @@ class _LlmConversation:
         self, client: openai.AsyncOpenAI, data: JsonValue
     ) -> tuple[JsonValue, Usage]:
         """Return the response for the whole input, and its tokens."""
-        if self.config.llm_processing_mode != ProcessingMode.PER_ROW or not is_list(data):
+        if self.config.llm_processing_mode != "perRow" or not is_list(data):
             return await self._value(client, data)
         records = enumerate(data)
         values: dict[int, tuple[JsonValue, Usage]] = {}

@@ -1,24 +1,16 @@
 """Config of the ``llm`` node."""
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field
 
 from engine.json_values import as_text, is_list
-from tasks.config.base import TEMPLATED, MissingSettingError, Name, NodeConfig
-from tasks.config.fields import LONG_TEXT, Mode, ProcessingMode, trimmed
+from tasks.config.base import TEMPLATED, Name, NodeConfig
+from tasks.config.fields import LONG_TEXT, Mode, required_for, trimmed
 from tasks.config.json_schema import required_when
 
-
-class OutputType(StrEnum):
-    """Required type of a model's reply."""
-
-    TEXT = "text"
-    NUMBER = "number"
-    DATE = "date"
-    ENUM = "enum"
-    JSON = "json"
+OutputType = Literal["text", "number", "date", "enum", "json"]
+"""Required type of a model's reply."""
 
 
 def as_options(value: object) -> object:
@@ -66,21 +58,16 @@ class LlmConfig(
     llm_max_tokens: int | None = Field(default=None, title="Maximum length", ge=1)
     """Maximum number of tokens of a reply."""
     output_type: Annotated[OutputType, BeforeValidator(trimmed)] = Field(
-        default=OutputType.TEXT, title="Type of the reply"
+        default="text", title="Type of the reply"
     )
     """The type of the reply; a reply of another type is requested once more."""
     enum_options: Annotated[
-        list[str], BeforeValidator(as_options, json_schema_input_type=_FormOptions)
+        list[str],
+        BeforeValidator(as_options, json_schema_input_type=_FormOptions),
+        required_for("outputType", "enum"),
     ] = Field(default_factory=list[str], title="Options", validate_default=True)
     """The permitted replies for the type ``enum``."""
-    llm_processing_mode: Mode = Field(default=ProcessingMode.BATCH, title="Processing")
+    llm_processing_mode: Mode = Field(default="batch", title="Processing")
     """``perRow`` sends one request for each record of a list."""
     llm_stream: bool = Field(default=False, title="Stream the reply")
     """Whether streams of the execution contain the reply piece by piece."""
-
-    @field_validator("enum_options")
-    @classmethod
-    def _options_of_an_enum(cls, options: list[str], info: ValidationInfo) -> list[str]:
-        if info.data.get("output_type") == OutputType.ENUM and not options:
-            raise MissingSettingError("is required when outputType is enum")
-        return options

@@ -35,7 +35,7 @@ async def handle_llm(node: dict[str, Any], input_data: JsonValue) -> dict[str, J
         "message": f"{result.model} replied",
         "outputData": {
             "response": result.response,
-            "outputType": config.output_type.value,
+            "outputType": config.output_type,
             "inputData": input_data,
         },
         "llmResponse": result.response,

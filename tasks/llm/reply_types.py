@@ -32,34 +32,14 @@ class ReplyType:
 
 def reply_type(output_type: OutputType, options: Sequence[str] = ()) -> ReplyType:
     """Return the type of reply of a config; ``options`` are those of an ``enum``."""
-    if output_type == OutputType.NUMBER:
-        return ReplyType(
-            "one number",
-            "Reply with one number in digits and nothing else: no unit, no thousands separator, "
-            "a point before decimals.",
-            _read_number,
-        )
-    if output_type == OutputType.DATE:
-        return ReplyType(
-            "one ISO 8601 date",
-            "Reply with one date and nothing else, in ISO 8601: YYYY-MM-DD, or "
-            "YYYY-MM-DDThh:mm:ssZ when the time matters.",
-            _read_date,
-        )
-    if output_type == OutputType.ENUM:
-        listed = ", ".join(options)
-        return ReplyType(
-            f"one of: {listed}",
-            f"Reply with exactly one of these and nothing else: {listed}",
-            lambda text: _read_option(text, options),
-        )
-    if output_type == OutputType.JSON:
-        return ReplyType(
-            "one JSON value",
-            "Reply with one JSON value and nothing else: no explanation, no code fence.",
-            _read_json,
-        )
-    return ReplyType("text", None, _read_text)
+    if output_type != "enum":
+        return _REPLY_TYPES[output_type]
+    listed = ", ".join(options)
+    return ReplyType(
+        f"one of: {listed}",
+        f"Reply with exactly one of these and nothing else: {listed}",
+        lambda text: _read_option(text, options),
+    )
 
 
 def without_thinking(text: str) -> str:
@@ -131,3 +111,25 @@ def _read_json(text: str) -> JsonValue:
         except ValueError:
             continue
     raise ValueError("the reply is not one JSON value")
+
+
+_REPLY_TYPES: dict[str, ReplyType] = {
+    "text": ReplyType("text", None, _read_text),
+    "number": ReplyType(
+        "one number",
+        "Reply with one number in digits and nothing else: no unit, no thousands separator, "
+        "a point before decimals.",
+        _read_number,
+    ),
+    "date": ReplyType(
+        "one ISO 8601 date",
+        "Reply with one date and nothing else, in ISO 8601: YYYY-MM-DD, or "
+        "YYYY-MM-DDThh:mm:ssZ when the time matters.",
+        _read_date,
+    ),
+    "json": ReplyType(
+        "one JSON value",
+        "Reply with one JSON value and nothing else: no explanation, no code fence.",
+        _read_json,
+    ),
+}

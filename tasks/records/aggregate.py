@@ -21,14 +21,15 @@ from engine.errors import NodeError
 from engine.json_values import JsonValue, Missing, as_number, describe_value, hashable, lookup
 from engine.timestamps import point_in_time
 from offload import check_stop
-from tasks.config.base import FormModel, MissingSettingError, NodeConfig, read_config
-from tasks.config.field_names import FieldName, FieldNames
+from tasks.compute import success
+from tasks.config.base import FormModel, MissingSettingError, read_config
+from tasks.config.fields import FieldName, FieldNames
 from tasks.config.rows import is_blank
 from tasks.records.records import (
     MissingPolicy,
-    OnMissing,
     OutputLimit,
     Record,
+    RecordsConfig,
     as_records,
     require_fields,
 )
@@ -109,7 +110,7 @@ class Aggregation(FormModel, title="Result", json_schema_extra=_FIELD_REQUIRED):
         return self.name or "_".join(filter(None, (self.operation, self.field)))
 
 
-class AggregateConfig(NodeConfig, title="Aggregate", category="data", pure=True):
+class AggregateConfig(RecordsConfig, title="Aggregate", pure=True):
     """Makes one record of each group of records, with sums, counts and other results."""
 
     aggregate_group_by: FieldNames = Field(
@@ -128,9 +129,7 @@ class AggregateConfig(NodeConfig, title="Aggregate", category="data", pure=True)
         validate_default=True,
     )
     """The results of each group; by default the number of records."""
-    aggregate_missing: MissingPolicy = Field(
-        default=OnMissing.ERROR, title="Fields that no record has"
-    )
+    aggregate_missing: MissingPolicy = Field(default="error", title="Fields that no record has")
     """``error`` fails; ``ignore`` treats the field as ``null``."""
 
     @field_validator("aggregate_operations")
@@ -144,10 +143,6 @@ class AggregateConfig(NodeConfig, title="Aggregate", category="data", pure=True)
         if twice := next(duplicates_everseen(names), None):
             raise ValueError(f"creates two fields '{twice}'")
         return aggregations
-
-    def needs_input(self) -> bool:
-        """Return that the node requires an input."""
-        return True
 
 
 _Indexed: TypeAlias = tuple[int, JsonValue]
@@ -165,7 +160,7 @@ def handle_aggregate(node: dict[str, Any], input_data: JsonValue) -> dict[str, J
     """
     config = read_config(AggregateConfig, node)
     records = as_records(input_data)
-    if config.aggregate_missing == OnMissing.ERROR:
+    if config.aggregate_missing == "error":
         fields = [aggregation.field for aggregation in config.aggregate_operations]
         require_fields(records, [*config.aggregate_group_by, *filter(None, fields)])
     output: list[JsonValue]
@@ -175,11 +170,7 @@ def handle_aggregate(node: dict[str, Any], input_data: JsonValue) -> dict[str, J
         output = [_aggregated(config, group, size) for group in groups.values()]
     else:
         output = [_aggregated(config, list(enumerate(records)), size)]
-    return {
-        "success": True,
-        "message": f"Aggregated {len(records)} records to {len(output)}",
-        "outputData": output,
-    }
+    return success(f"Aggregated {len(records)} records to {len(output)}", output)
 
 
 def _value(record: Record, field: str) -> JsonValue:

@@ -1,36 +1,25 @@
 """filter node: keeps or drops the records that pass comparisons."""
 
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from prefect import task
 from pydantic import BeforeValidator, Field
 
 from engine.json_values import JsonValue
+from tasks.compute import success
 from tasks.config.base import read_config
 from tasks.config.fields import trimmed
 from tasks.flow.condition import ComparisonsConfig, partition_records
-from tasks.records.records import as_records
+from tasks.records.records import RecordsConfig, as_records
 
 
-class FilterMode(StrEnum):
-    """Whether the records that pass are kept or dropped."""
-
-    KEEP = "keep"
-    DROP = "drop"
-
-
-class FilterConfig(ComparisonsConfig, title="Filter", category="data", pure=True):
+class FilterConfig(RecordsConfig, ComparisonsConfig, title="Filter", pure=True):
     """Keeps the records of a list that pass comparisons, or drops them."""
 
-    filter_mode: Annotated[FilterMode, BeforeValidator(trimmed)] = Field(
-        default=FilterMode.KEEP, title="Records that pass"
+    filter_mode: Annotated[Literal["keep", "drop"], BeforeValidator(trimmed)] = Field(
+        default="keep", title="Records that pass"
     )
     """``keep`` keeps the records that pass; ``drop`` keeps the others."""
-
-    def needs_input(self) -> bool:
-        """Return that the node requires an input."""
-        return True
 
 
 # Not a coroutine, so that it runs in a thread and a long list does not delay other executions.
@@ -44,12 +33,7 @@ def handle_filter(node: dict[str, Any], input_data: JsonValue) -> dict[str, Json
     config = read_config(FilterConfig, node)
     records = as_records(input_data)
     kept, dropped = partition_records(config, records)
-    if config.filter_mode == FilterMode.DROP:
+    if config.filter_mode == "drop":
         kept, dropped = dropped, kept
-    return {
-        "success": True,
-        "message": f"Kept {len(kept)} of {len(records)} records",
-        "outputData": kept,
-        "keptCount": len(kept),
-        "droppedCount": len(dropped),
-    }
+    message = f"Kept {len(kept)} of {len(records)} records"
+    return success(message, kept, keptCount=len(kept), droppedCount=len(dropped))

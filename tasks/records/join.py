@@ -1,11 +1,10 @@
 """join node: makes one list of two inputs, by concatenation or as a relational join."""
 
 from collections.abc import Hashable, Iterator
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from prefect import task
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field
 
 from engine.errors import NodeError
 from engine.json_values import (
@@ -19,27 +18,13 @@ from engine.json_values import (
     nfc,
 )
 from offload import check_stop
-from tasks.config.base import MissingSettingError, NodeConfig, read_config
-from tasks.config.fields import trimmed
+from tasks.compute import success
+from tasks.config.base import NodeConfig, read_config
+from tasks.config.fields import required_for, trimmed
 from tasks.config.json_schema import required_when
 from tasks.records.records import OutputLimit, Record, as_objects
 
 _PORTS = ("A", "B")
-
-
-class JoinStrategy(StrEnum):
-    """How a join combines its two inputs."""
-
-    CONCAT = "concat"
-    MERGE_BY_KEY = "mergeByKey"
-
-
-class JoinType(StrEnum):
-    """Which records without a match a join on a key keeps."""
-
-    INNER = "inner"
-    OUTER = "outer"
-    LEFT = "left"
 
 
 _JOIN_KEY_REQUIRED = required_when(
@@ -57,23 +42,18 @@ class JoinConfig(
 ):
     """Makes one list of two inputs, by concatenation or on a common key."""
 
-    join_strategy: Annotated[JoinStrategy, BeforeValidator(trimmed)] = Field(
-        default=JoinStrategy.CONCAT, title="Strategy"
+    join_strategy: Annotated[Literal["concat", "mergeByKey"], BeforeValidator(trimmed)] = Field(
+        default="concat", title="Strategy"
     )
     """``concat`` puts A before B; ``mergeByKey`` merges the records whose keys are equal."""
-    join_type: Annotated[JoinType, BeforeValidator(trimmed)] = Field(
-        default=JoinType.INNER, title="Records without a match"
+    join_type: Annotated[Literal["inner", "outer", "left"], BeforeValidator(trimmed)] = Field(
+        default="inner", title="Records without a match"
     )
     """``inner`` drops them, ``left`` keeps those of A, ``outer`` keeps those of both."""
-    join_key: str = Field(default="", title="Key", validate_default=True)
+    join_key: Annotated[str, required_for("joinStrategy", "mergeByKey")] = Field(
+        default="", title="Key", validate_default=True
+    )
     """The field whose values must be equal; ``a.b`` is a nested field."""
-
-    @field_validator("join_key")
-    @classmethod
-    def _key_of_a_merge(cls, key: str, info: ValidationInfo) -> str:
-        if info.data.get("join_strategy") == JoinStrategy.MERGE_BY_KEY and not key:
-            raise MissingSettingError("is required when joinStrategy is mergeByKey")
-        return key
 
 
 # Not a coroutine, so that it runs in a thread and long lists do not delay other executions.
@@ -87,7 +67,7 @@ def handle_join(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonVa
     """
     config = read_config(JoinConfig, node)
     left, right = _by_port(input_data)
-    if config.join_strategy == JoinStrategy.CONCAT:
+    if config.join_strategy == "concat":
         joined = [*left, *right]
     else:
         joined: list[JsonValue] = []
@@ -97,11 +77,8 @@ def handle_join(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonVa
             check_stop()
             size.add(record)
             joined.append(record)
-    return {
-        "success": True,
-        "message": f"Joined {len(left)} and {len(right)} records to {len(joined)}",
-        "outputData": joined,
-    }
+    message = f"Joined {len(left)} and {len(right)} records to {len(joined)}"
+    return success(message, joined)
 
 
 def _by_port(data: JsonValue) -> tuple[list[JsonValue], list[JsonValue]]:
@@ -136,9 +113,9 @@ def _merge(
         matched.update(matches)
         for index in matches:
             yield _combined(record, right[index])
-        if not matches and config.join_type != JoinType.INNER:
+        if not matches and config.join_type != "inner":
             yield dict(record)
-    if config.join_type == JoinType.OUTER:
+    if config.join_type == "outer":
         yield from (dict(record) for i, record in enumerate(right) if i not in matched)
 
 

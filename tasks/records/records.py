@@ -1,14 +1,14 @@
 """Records: shared helpers of the nodes that work on lists of objects."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
 from engine.errors import NodeError
 from engine.json_values import JsonValue, Missing, is_list, is_object, kind_of, lookup
 from offload import check_stop
+from tasks.config.base import NodeConfig
 from tasks.config.fields import trimmed
 from tasks.templating.filters import measured, text_limit
 
@@ -18,14 +18,16 @@ Record = Mapping[str, JsonValue]
 _MAX_LISTED_NAMES = 20
 
 
-class OnMissing(StrEnum):
-    """Effect of a missing field."""
-
-    ERROR = "error"
-    IGNORE = "ignore"
+MissingPolicy = Annotated[Literal["error", "ignore"], BeforeValidator(trimmed)]
+"""Effect of a missing field."""
 
 
-MissingPolicy = Annotated[OnMissing, BeforeValidator(trimmed)]
+class RecordsConfig(NodeConfig, category="data"):
+    """Base of the configs of nodes that require records as their input."""
+
+    def needs_input(self) -> bool:
+        """Return that the node requires an input."""
+        return True
 
 
 class OutputLimit:

@@ -11,13 +11,14 @@ from engine.data_flow import PORT_DATA
 from engine.json_values import JsonValue, Missing, lookup
 from engine.ports import ports_of
 from offload import check_stop
-from tasks.config.base import MissingSettingError, NodeConfig, read_config
-from tasks.config.field_names import FieldNames
+from tasks.compute import success
+from tasks.config.base import MissingSettingError, read_config
+from tasks.config.fields import FieldNames
 from tasks.records.records import (
     MissingPolicy,
-    OnMissing,
     OutputLimit,
     Record,
+    RecordsConfig,
     as_records,
     require_fields,
 )
@@ -31,9 +32,8 @@ _HALVES = tuple(replace(port, passes_when_disabled=True) for port in ports_of("A
 
 
 class SplitColumnsConfig(
-    NodeConfig,
+    RecordsConfig,
     title="Split columns",
-    category="data",
     outputs=_HALVES,
     pure=True,
     json_schema_extra=_COLUMNS_REQUIRED,
@@ -46,9 +46,7 @@ class SplitColumnsConfig(
         default_factory=list[str], title="Columns of output B", validate_default=True
     )
     """The columns of output B; a column may be in both."""
-    columns_missing: MissingPolicy = Field(
-        default=OnMissing.ERROR, title="Columns that no record has"
-    )
+    columns_missing: MissingPolicy = Field(default="error", title="Columns that no record has")
     """``error`` fails; ``ignore`` omits the column."""
 
     @field_validator("columns_output_b")
@@ -57,10 +55,6 @@ class SplitColumnsConfig(
         if not names and info.data.get("columns_output_a") == []:
             raise MissingSettingError("or columnsOutputA is required")
         return names
-
-    def needs_input(self) -> bool:
-        """Return that the node requires an input."""
-        return True
 
 
 # Not a coroutine, so that it runs in a thread and a long list does not delay other executions.
@@ -74,7 +68,7 @@ def handle_split_columns(node: dict[str, Any], input_data: JsonValue) -> dict[st
     config = read_config(SplitColumnsConfig, node)
     records = as_records(input_data)
     names = {"A": config.columns_output_a, "B": config.columns_output_b}
-    if config.columns_missing == OnMissing.ERROR:
+    if config.columns_missing == "error":
         require_fields(records, [name for columns in names.values() for name in columns])
     size = OutputLimit()
     output: dict[str, JsonValue] = {
@@ -82,12 +76,7 @@ def handle_split_columns(node: dict[str, Any], input_data: JsonValue) -> dict[st
     }
     if isinstance(input_data, Mapping):
         output = {port: selected[0] for port, selected in output.items()}
-    return {
-        "success": True,
-        "message": f"Columns of {len(records)} records split",
-        "outputData": output,
-        PORT_DATA: True,
-    }
+    return success(f"Columns of {len(records)} records split", output, **{PORT_DATA: True})
 
 
 def _selected(

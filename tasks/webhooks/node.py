@@ -6,6 +6,7 @@ from prefect import task
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from engine.json_values import JsonValue
+from tasks.compute import success
 from tasks.config.base import NodeConfig
 from tasks.config.fields import SECRET, lower
 from tasks.webhooks.signatures import SignatureScheme, check_secret, check_token
@@ -75,5 +76,4 @@ async def handle_webhook(
     input_data: JsonValue,
 ) -> dict[str, JsonValue]:
     """Pass the received data on; ``{}`` if there is none."""
-    received: JsonValue = {} if input_data is None else input_data
-    return {"success": True, "message": "Webhook received", "outputData": received}
+    return success("Webhook received", {} if input_data is None else input_data)

@@ -1,10 +1,9 @@
 """Webhook response node: defines the response to the caller of the execution's webhook."""
 
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from prefect import task
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from engine.errors import NodeError
 from engine.json_values import (
@@ -18,17 +17,9 @@ from engine.json_values import (
     lookup,
 )
 from engine.response_headers import EXPLANATION, is_permitted, schema_pattern
-from tasks.compute import compute
-from tasks.config.base import (
-    MissingSettingError,
-    NodeConfig,
-    Templated,
-    fill,
-    fill_text,
-    read_config,
-)
-from tasks.config.field_names import as_names
-from tasks.config.fields import trimmed
+from tasks.compute import computed, success
+from tasks.config.base import NodeConfig, Templated, fill, fill_text, read_config
+from tasks.config.fields import as_names, required_for, trimmed
 from tasks.config.json_schema import required_when
 from tasks.http.config import RequestHeader, as_pairs
 from tasks.http.headers import check_header_value
@@ -38,14 +29,6 @@ REPLY = "webhookReply"
 
 _MAX_SHOWN_FIELDS = 20
 _NAME_PATTERN = schema_pattern()
-
-
-class ResponseMode(StrEnum):
-    """Source of the response body."""
-
-    PASSTHROUGH = "passthrough"
-    SELECTED = "selected"
-    TEMPLATE = "template"
 
 
 class ResponseHeader(RequestHeader, title="Header"):
@@ -93,17 +76,19 @@ class WebhookResponseConfig(
 ):
     """Defines the response to the webhook's caller, and passes its input on."""
 
-    webhook_response_mode: Annotated[ResponseMode, BeforeValidator(trimmed)] = Field(
-        default=ResponseMode.PASSTHROUGH, title="Response body"
-    )
+    webhook_response_mode: Annotated[
+        Literal["passthrough", "selected", "template"], BeforeValidator(trimmed)
+    ] = Field(default="passthrough", title="Response body")
     """The whole input, some fields of it, or a template."""
     webhook_response_fields: Annotated[
-        list[str], BeforeValidator(as_names, json_schema_input_type=_FormNames)
+        list[str],
+        BeforeValidator(as_names, json_schema_input_type=_FormNames),
+        required_for("webhookResponseMode", "selected"),
     ] = Field(default_factory=list[str], title="Fields", validate_default=True)
     """The fields of the response: a list, or a string with commas; ``a.b`` is a nested field."""
-    webhook_response_template: Annotated[JsonValue, Templated(may_be_json=True)] = Field(
-        default=None, title="Template", validate_default=True
-    )
+    webhook_response_template: Annotated[
+        JsonValue, Templated(may_be_json=True), required_for("webhookResponseMode", "template")
+    ] = Field(default=None, title="Template", validate_default=True)
     """The response body: any JSON value; may contain templates."""
     webhook_response_status_code: int = Field(default=200, ge=200, le=599, title="Status code")
     """The HTTP status."""
@@ -114,34 +99,15 @@ class WebhookResponseConfig(
     ] = Field(default_factory=list[ResponseHeader], title="Headers")
     """Headers of the response; values may contain templates."""
 
-    @field_validator("webhook_response_fields")
-    @classmethod
-    def _fields_required(cls, fields: list[str], info: ValidationInfo) -> list[str]:
-        if not fields and info.data.get("webhook_response_mode") == ResponseMode.SELECTED:
-            raise MissingSettingError("is required for the mode 'selected'")
-        return fields
-
-    @field_validator("webhook_response_template")
-    @classmethod
-    def _template_required(cls, template: JsonValue, info: ValidationInfo) -> JsonValue:
-        if template is None and info.data.get("webhook_response_mode") == ResponseMode.TEMPLATE:
-            raise MissingSettingError("is required for the mode 'template'")
-        return template
-
 
 @task(name="webhookResponse")
-async def handle_webhook_response(
-    node: dict[str, Any], input_data: JsonValue
-) -> dict[str, JsonValue]:
+@computed
+def handle_webhook_response(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Pass the input on, and add the response to the result.
 
     Raises:
         NodeError: If the config is invalid, or the input lacks data of the response.
     """
-    return await compute((node, input_data), _respond, node, input_data)
-
-
-def _respond(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     config = read_config(WebhookResponseConfig, node)
     status = config.webhook_response_status_code
     headers: list[JsonValue] = [
@@ -149,20 +115,17 @@ def _respond(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue
         for row in config.webhook_response_headers
         if row.key and row.value is not None
     ]
-    return {
-        "success": True,
-        "message": f"Responded to the webhook's caller with {status}",
-        "outputData": input_data,
-        REPLY: {"status": status, "headers": headers, "body": _body(config, input_data)},
-    }
+    reply = {"status": status, "headers": headers, "body": _body(config, input_data)}
+    message = f"Responded to the webhook's caller with {status}"
+    return success(message, input_data, **{REPLY: reply})
 
 
 def _body(config: WebhookResponseConfig, data: JsonValue) -> JsonValue:
-    if config.webhook_response_mode == ResponseMode.SELECTED:
+    if config.webhook_response_mode == "selected":
         if is_list(data):
             return [_selected(config.webhook_response_fields, record) for record in data]
         return _selected(config.webhook_response_fields, data)
-    if config.webhook_response_mode == ResponseMode.TEMPLATE:
+    if config.webhook_response_mode == "template":
         # A string of JSON is parsed before it is filled, so that no value can make it invalid.
         template = _parsed(config.webhook_response_template)
         return _parsed(fill("webhookResponseTemplate", template, data))

@@ -1,6 +1,6 @@
 """Reply types: instructions to a model, and parsing of its replies."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -44,8 +44,8 @@ OPTIONS = ["Positive", "Negative", "n/a"]
         ("text", "HTML has no tag </think>", "HTML has no tag </think>"),
     ],
 )
-def test_a_reply_of_the_type_is_parsed(output_type: str, reply: str, value: Any):
-    read = reply_type(OutputType(output_type), OPTIONS).read(reply)
+def test_a_reply_of_the_type_is_parsed(output_type: OutputType, reply: str, value: Any):
+    read = reply_type(output_type, OPTIONS).read(reply)
     assert read == value
     assert type(read) is type(value)
 
@@ -79,12 +79,13 @@ def test_a_reply_of_the_type_is_parsed(output_type: str, reply: str, value: Any)
         ("json", '```json\n{"a": 1\n```'),
     ],
 )
-def test_a_reply_of_another_type_is_rejected(output_type: str, reply: str):
+def test_a_reply_of_another_type_is_rejected(output_type: OutputType, reply: str):
     with pytest.raises(ValueError):  # noqa: PT011 - no user reads the message
-        reply_type(OutputType(output_type), OPTIONS).read(reply)
+        reply_type(output_type, OPTIONS).read(reply)
 
 
 def test_every_type_except_text_has_an_instruction():
-    instructions = {kind: reply_type(kind, OPTIONS).instruction for kind in OutputType}
-    assert {kind for kind, text in instructions.items() if text is None} == {OutputType.TEXT}
-    assert "Positive, Negative, n/a" in (instructions[OutputType.ENUM] or "")
+    kinds: tuple[OutputType, ...] = get_args(OutputType)
+    instructions = {kind: reply_type(kind, OPTIONS).instruction for kind in kinds}
+    assert {kind for kind, text in instructions.items() if text is None} == {"text"}
+    assert "Positive, Negative, n/a" in (instructions["enum"] or "")
