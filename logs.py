@@ -7,8 +7,7 @@ from typing import Any, Literal, TextIO, cast
 
 import structlog
 
-from engine.credential_headers import is_credential_header
-from engine.masking import MASK
+from engine.masking import MASK, is_credential_header
 from tasks.masking import secret_masker
 
 _SECRET_NAME_FIELD = "secret"  # noqa: S105 - a field of a log line

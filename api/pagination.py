@@ -6,8 +6,7 @@ from typing import Any, TypeVar, cast
 
 from database.queries.results import ExecutionCursor, StoredValue, WorkflowCursor
 from engine.errors import InvalidCursorError
-from engine.json_values import JsonValue, encode_json, load_json
-from engine.surrogates import replace_lone_surrogates
+from engine.json_values import JsonValue, encode_json, load_json, replace_lone_surrogates
 
 MAX_POSITION = 2**63 - 1
 """Maximum integer of the databases."""

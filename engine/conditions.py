@@ -1,12 +1,13 @@
-"""Conditions: comparisons of JSON values, combined with AND or OR."""
+"""Conditions: comparisons of JSON values."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import ge, gt, le, lt
+from typing import Any
 
 from engine.errors import NodeError
 from engine.json_values import (
-    MISSING,
     JsonValue,
     Missing,
     as_number,
@@ -16,10 +17,9 @@ from engine.json_values import (
     is_list,
     is_object,
     load_json,
-    lookup,
     nfc,
 )
-from engine.timestamps import PointInTime, point_in_time
+from engine.timestamps import point_in_time
 
 
 class Operator(StrEnum):
@@ -66,49 +66,54 @@ class Comparison:
     value: JsonValue = None
 
 
-def holds_all(comparisons: Sequence[Comparison], record: JsonValue) -> bool:
-    """Return whether all comparisons hold; stop at the first that does not."""
-    return all(holds(comparison, record) for comparison in comparisons)
-
-
-def holds_any(comparisons: Sequence[Comparison], record: JsonValue) -> bool:
-    """Return whether any comparison holds; stop at the first that does."""
-    return any(holds(comparison, record) for comparison in comparisons)
-
-
-def holds(comparison: Comparison, record: JsonValue) -> bool:
-    """Return whether a comparison holds. A missing field is empty and not equal to any value.
-
-    Raises:
-        NodeError: If values that are not numbers are ordered; the error names field and value.
-    """
-    return holds_for(comparison, lookup(record, comparison.field))
-
-
-def holds_for(comparison: Comparison, found: JsonValue | Missing) -> bool:
+def holds(comparison: Comparison, found: JsonValue | Missing) -> bool:
     """Return whether a comparison holds for the value of its field.
 
+    A missing field is empty and not equal to any value.
+
     Raises:
-        NodeError: See ``holds``.
+        NodeError: If values are ordered that are not numbers, or not timestamps; the error names
+            field and value.
     """
-    return _COMPARISONS[comparison.operator](comparison, found)
+    if comparison.operator in _ORDERS:
+        return _is_in_order(comparison, found)
+    operator = _NEGATIONS.get(comparison.operator, comparison.operator)
+    if isinstance(found, Missing):
+        result = operator == Operator.IS_EMPTY
+    else:
+        result = _TESTS[operator](found, comparison.value)
+    return result != (comparison.operator in _NEGATIONS)
 
 
-def _text(value: JsonValue | Missing) -> str:
+def _is_in_order(comparison: Comparison, found: JsonValue | Missing) -> bool:
+    read, kind, compare = _ORDERS[comparison.operator]
+    where = f"{comparison.operator}: field '{comparison.field}'"
+    if isinstance(found, Missing):
+        message = f"{comparison.operator}: the input has no field '{comparison.field}'"
+        raise NodeError(message, retryable=False)
+    ranks: list[Any] = []
+    for value, verb in ((found, "is"), (comparison.value, "is compared with")):
+        rank = read(value)
+        if rank is None:
+            is_time = read is as_number and point_in_time(value) is not None
+            hint = "; isBefore and isAfter compare timestamps" if is_time else ""
+            message = f"{where} {verb} {describe_value(value)}, which is not {kind}{hint}"
+            raise NodeError(message, retryable=False)
+        ranks.append(rank)
+    return compare(*ranks)
+
+
+def _text(value: JsonValue) -> str:
     """Return a value as a string that compares; 10.0 is the same number as 10."""
-    if value is None or isinstance(value, Missing):
+    if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return nfc(as_text(value))
 
 
-def _folded(value: JsonValue | Missing) -> str:
+def _folded(value: JsonValue) -> str:
     return nfc(_text(value).casefold())
-
-
-def _equals(comparison: Comparison, found: JsonValue | Missing) -> bool:
-    return not isinstance(found, Missing) and _same(found, comparison.value, _text)
 
 
 def _same(left: JsonValue, right: JsonValue, as_comparable: Callable[[JsonValue], str]) -> bool:
@@ -136,113 +141,33 @@ def _structure(value: JsonValue) -> JsonValue:
     return value
 
 
-def _ordered(
-    compare: Callable[[float, float], bool],
-) -> Callable[[Comparison, JsonValue | Missing], bool]:
-    def run(comparison: Comparison, found: JsonValue | Missing) -> bool:
-        left, right = as_number(found), as_number(comparison.value)
-        if isinstance(found, Missing):
-            raise NodeError(
-                f"{comparison.operator}: the input has no field '{comparison.field}'",
-                retryable=False,
-            )
-        if left is None:
-            raise NodeError(
-                f"{comparison.operator}: field '{comparison.field}' is {describe_value(found)}, "
-                f"which is not a number{_hint(found)}",
-                retryable=False,
-            )
-        if right is None:
-            raise NodeError(
-                f"{comparison.operator}: field '{comparison.field}' is compared with "
-                f"{describe_value(comparison.value)}, which is not a number",
-                retryable=False,
-            )
-        return compare(left, right)
-
-    return run
-
-
-def _hint(found: JsonValue) -> str:
-    return "" if point_in_time(found) is None else "; isBefore and isAfter compare timestamps"
-
-
-def _chronological(
-    compare: Callable[[PointInTime, PointInTime], bool],
-) -> Callable[[Comparison, JsonValue | Missing], bool]:
-    def run(comparison: Comparison, found: JsonValue | Missing) -> bool:
-        if isinstance(found, Missing):
-            raise NodeError(
-                f"{comparison.operator}: the input has no field '{comparison.field}'",
-                retryable=False,
-            )
-        left, right = point_in_time(found), point_in_time(comparison.value)
-        for value, point, verb in (
-            (found, left, "is"),
-            (comparison.value, right, "is compared with"),
-        ):
-            if point is None:
-                raise NodeError(
-                    f"{comparison.operator}: field '{comparison.field}' {verb} "
-                    f"{describe_value(value)}, which is not a date or timestamp in ISO 8601",
-                    retryable=False,
-                )
-        return left is not None and right is not None and compare(left, right)
-
-    return run
-
-
-def _contains(comparison: Comparison, found: JsonValue | Missing) -> bool:
+def _contains(found: JsonValue, value: JsonValue) -> bool:
     if is_list(found):
-        return any(_same(item, comparison.value, _folded) for item in found)
-    if isinstance(found, Missing) or found is None:
-        return False
-    return _folded(comparison.value) in _folded(found)
+        return any(_same(item, value, _folded) for item in found)
+    return found is not None and _folded(value) in _folded(found)
 
 
-def _starts_with(comparison: Comparison, found: JsonValue | Missing) -> bool:
-    return found is not MISSING and _folded(found).startswith(_folded(comparison.value))
-
-
-def _ends_with(comparison: Comparison, found: JsonValue | Missing) -> bool:
-    return found is not MISSING and _folded(found).endswith(_folded(comparison.value))
-
-
-def _is_empty(_comparison: Comparison, found: JsonValue | Missing) -> bool:
-    if found is None or isinstance(found, Missing):
-        return True
-    return (isinstance(found, str) or _is_structure(found)) and len(found) == 0
-
-
-def _is_text(_comparison: Comparison, found: JsonValue | Missing) -> bool:
-    return isinstance(found, str) and as_number(found) is None
-
-
-def _is_number(_comparison: Comparison, found: JsonValue | Missing) -> bool:
-    return as_number(found) is not None
-
-
-def _negated(
-    run: Callable[[Comparison, JsonValue | Missing], bool],
-) -> Callable[[Comparison, JsonValue | Missing], bool]:
-    return lambda comparison, found: not run(comparison, found)
-
-
-_COMPARISONS: dict[Operator, Callable[[Comparison, JsonValue | Missing], bool]] = {
-    Operator.EQUALS: _equals,
-    Operator.NOT_EQUALS: _negated(_equals),
-    Operator.GREATER_THAN: _ordered(lambda left, right: left > right),
-    Operator.LESS_THAN: _ordered(lambda left, right: left < right),
-    Operator.GREATER_OR_EQUAL: _ordered(lambda left, right: left >= right),
-    Operator.LESS_OR_EQUAL: _ordered(lambda left, right: left <= right),
+_TESTS: dict[Operator, Callable[[JsonValue, JsonValue], bool]] = {
+    Operator.EQUALS: lambda found, value: _same(found, value, _text),
     Operator.CONTAINS: _contains,
-    Operator.NOT_CONTAINS: _negated(_contains),
-    Operator.STARTS_WITH: _starts_with,
-    Operator.ENDS_WITH: _ends_with,
-    Operator.IS_EMPTY: _is_empty,
-    Operator.IS_NOT_EMPTY: _negated(_is_empty),
-    Operator.IS_TEXT: _is_text,
-    Operator.IS_NUMBER: _is_number,
-    Operator.IS_BEFORE: _chronological(lambda left, right: left < right),
-    Operator.IS_AFTER: _chronological(lambda left, right: left > right),
+    Operator.STARTS_WITH: lambda found, value: _folded(found).startswith(_folded(value)),
+    Operator.ENDS_WITH: lambda found, value: _folded(found).endswith(_folded(value)),
+    Operator.IS_EMPTY: lambda found, _: found in (None, "", [], {}),
+    Operator.IS_TEXT: lambda found, _: isinstance(found, str) and as_number(found) is None,
+    Operator.IS_NUMBER: lambda found, _: as_number(found) is not None,
 }
+_NEGATIONS = {
+    Operator.NOT_EQUALS: Operator.EQUALS,
+    Operator.NOT_CONTAINS: Operator.CONTAINS,
+    Operator.IS_NOT_EMPTY: Operator.IS_EMPTY,
+}
+_TIMESTAMP = "a date or timestamp in ISO 8601"
+_ORDERS: dict[Operator, tuple[Callable[[JsonValue], Any], str, Callable[[Any, Any], bool]]] = {
+    Operator.GREATER_THAN: (as_number, "a number", gt),
+    Operator.LESS_THAN: (as_number, "a number", lt),
+    Operator.GREATER_OR_EQUAL: (as_number, "a number", ge),
+    Operator.LESS_OR_EQUAL: (as_number, "a number", le),
+    Operator.IS_BEFORE: (point_in_time, _TIMESTAMP, lt),
+    Operator.IS_AFTER: (point_in_time, _TIMESTAMP, gt),
+}
+"""For each operator: reads both values or returns ``None``, names what is accepted, compares."""

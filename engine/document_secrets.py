@@ -12,11 +12,10 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from engine.credential_headers import is_credential_header
 from engine.document import escape_pointer
 from engine.errors import Problem
 from engine.json_values import JsonValue, encode_json, is_list, is_object, load_json
-from engine.masking import MASK
+from engine.masking import MASK, is_credential_header
 
 Step = frozenset[str] | None
 SecretPath = tuple[Step, ...]

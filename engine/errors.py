@@ -50,7 +50,9 @@ from dataclasses import replace
 from typing import Self
 
 from engine.problems import MAX_PROBLEMS, Problem, format_problems
-from engine.reasons import sanitize_for_storage
+
+MAX_ERROR_CHARS = 4_000
+"""Maximum length of a stored error, in characters."""
 
 
 class WorkflowServiceError(Exception):
@@ -361,6 +363,14 @@ class TemplateError(NodeError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=False)
+
+
+def sanitize_for_storage(text: str) -> str:
+    """Return ``text`` cut and without NUL and lone surrogates, which databases reject."""
+    if len(text) > MAX_ERROR_CHARS:
+        text = f"{text[:MAX_ERROR_CHARS]}… ({len(text)} characters)"
+    visible = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return visible.encode(errors="backslashreplace").decode()
 
 
 def describe(error: BaseException) -> str:

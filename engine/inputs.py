@@ -65,11 +65,7 @@ def start_manually(graph: Graph, inputs: Mapping[str, JsonValue] | None) -> RunS
     return RunStart(frozenset(triggers or webhooks) | named, payloads, values)
 
 
-def start_by_webhook(
-    graph: Graph,  # noqa: ARG001 - same parameters as start_manually
-    node_id: str,
-    payload: JsonValue,
-) -> RunStart:
+def start_by_webhook(node_id: str, payload: JsonValue) -> RunStart:
     """Return the start of an execution by a webhook request, which fires only that node."""
     return RunStart(frozenset({node_id}), {node_id: payload})
 
@@ -84,7 +80,7 @@ def start_as(trigger: str, graph: Graph, inputs: Mapping[str, JsonValue] | None)
     """
     if trigger == WEBHOOK and inputs is not None and len(inputs) == 1:
         ((node_id, payload),) = inputs.items()
-        return start_by_webhook(graph, node_id, payload)
+        return start_by_webhook(node_id, payload)
     return start_manually(graph, inputs)
 
 

@@ -1,4 +1,4 @@
-"""Large JSON texts, read in pieces: no call of the C scanner lasts longer than a few milliseconds.
+"""Large JSON texts, counted and read in pieces of a few milliseconds.
 
 The C scanner of the standard library holds the interpreter lock until the end of a text, so that a
 thread that reads 10 MB of JSON stops all other threads for up to a second.
@@ -9,8 +9,14 @@ from collections.abc import Callable
 from json import JSONDecodeError
 from typing import cast
 
-from engine.json_values import DECODER, MAX_DEPTH, JsonValue, check_json, load_json
-from engine.surrogates import replace_lone_surrogates
+from engine.json_values import (
+    DECODER,
+    MAX_DEPTH,
+    JsonValue,
+    check_json,
+    load_json,
+    replace_lone_surrogates,
+)
 
 WINDOW_CHARACTERS = 65_536
 """Maximum number of characters that one call of the C scanner reads, except longer strings."""
@@ -192,3 +198,35 @@ class _Reader:
             if end == len(part):
                 return value, at + cut + 1
         return None, at
+
+
+def has_more_values(text: str, limit: int, tick: Callable[[], object]) -> bool:
+    """Return whether a JSON text has more than ``limit`` values, without parsing it.
+
+    The members of arrays and objects count, and so do these themselves. An empty one that contains
+    white space counts twice.
+
+    Args:
+        text: The text, which may be invalid.
+        limit: The limit.
+        tick: Is called between two pieces of the text, so that other threads run.
+    """
+    if _count(text) < limit:  # an upper bound, because strings may contain commas
+        return False
+    # Without escapes, every second part between quotation marks is outside of a string.
+    plain = text.replace("\\\\", "").replace('\\"', "")
+    found, is_outside = 1, True
+    for start in range(0, len(plain), WINDOW_CHARACTERS):
+        tick()
+        parts = plain[start : start + WINDOW_CHARACTERS].split('"')
+        found += sum(_count(part) for part in parts[0 if is_outside else 1 :: 2])
+        if found > limit:
+            return True
+        if len(parts) % 2 == 0:
+            is_outside = not is_outside
+    return False
+
+
+def _count(text: str) -> int:
+    opened = text.count("[") + text.count("{")
+    return text.count(",") + opened - text.count("[]") - text.count("{}")

@@ -7,8 +7,6 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, TypeGuard
 from unicodedata import normalize
 
-from engine.surrogates import replace_lone_surrogates
-
 JsonValue = Any
 """A JSON value: ``dict`` with string keys, ``list``, ``str``, ``int``, finite ``float``, ``bool``
 or ``None``."""
@@ -18,6 +16,12 @@ MAX_DEPTH = 200
 
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _MAX_NUMBER_CHARS = 300
+_HALF_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_ESCAPE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|\\(u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
+    re.DOTALL,
+)
 _INDEX = re.compile(r"\d{1,9}", re.ASCII)
 _TOO_LARGE = 10**4300
 """Smallest integer that Python neither reads nor writes, because of its number of digits."""
@@ -237,6 +241,23 @@ def load_json(text: str | bytes) -> JsonValue:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
     check_json(text, value)
     return value
+
+
+def replace_lone_surrogates(text: str) -> str:
+    r"""Return a JSON text in which U+FFFD replaces every lone half of a surrogate pair.
+
+    JavaScript cuts strings between the halves of a pair and writes the remaining half as an escape
+    (``"hi \ud83d"``), which is valid JSON (RFC 8259, 8.2) and which no database stores. Both halves
+    of a pair that is written as two escapes stay.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if _HALF_ESCAPE.search(text) is None:
+        return text
+    return _ESCAPE.sub(lambda found: "\\ufffd" if found[1] else found[0], text)
 
 
 def check_json(text: str, value: JsonValue) -> None:

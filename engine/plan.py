@@ -16,11 +16,10 @@ from engine.json_values import JsonValue
 from engine.loop_states import LoopStates
 from engine.loops import ActiveLoops
 from engine.node_run_key import ItemPath, NodeRunKey
-from engine.outcome import Outcome, Outcomes, Progress, Step, describe_failure
+from engine.outcome import Outcome, Outcomes, Progress, Step, Tally, describe_failure
 from engine.scopes import Scopes
 from engine.status import NodeStatus
 from engine.step_builder import StepBuilder
-from engine.tally import Tally
 
 _NONE: ActiveLoops = {}
 

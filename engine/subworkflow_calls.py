@@ -6,9 +6,9 @@ A handler calls a workflow by returning ``park`` with ``call``.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from engine.errors import sanitize_for_storage
 from engine.json_values import JsonValue, is_object, kind_of, load_json
 from engine.outcome import Outcome
-from engine.reasons import sanitize_for_storage
 from engine.status import ExecutionStatus, NodeStatus
 
 CALL = "call"

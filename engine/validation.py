@@ -58,20 +58,6 @@ class TypeRules:
     is_incomplete: IsIncomplete = never_incomplete
 
 
-def validate(
-    document: Document,
-    known_types: Collection[str],
-    check: ConfigCheck,
-    ports: PortsOf = any_ports,
-) -> Graph:
-    """Return the graph of a document that can run.
-
-    Raises:
-        InvalidDocumentError: If it cannot run; ``problems`` contains the reasons.
-    """
-    return _validate(Reading(document), TypeRules(known_types, check, ports)).graph
-
-
 def read_graph(data: JsonValue, rules: TypeRules) -> Graph:
     """Return the graph of a stored document, which was validated when it was submitted.
 
@@ -94,10 +80,11 @@ def read_and_validate(
     Raises:
         InvalidDocumentError: If it cannot run; ``problems`` contains the reasons.
     """
-    return _validate(read_document(data, limits), rules)
+    return validate(read_document(data, limits), rules)
 
 
-def _validate(reading: Reading, rules: TypeRules) -> Normalized:
+def validate(reading: Reading, rules: TypeRules) -> Normalized:
+    """Validate a document that was read; see ``read_and_validate``."""
     document = reading.document
     normalized = normalize(document, rules.known, rules.ports, rules.is_incomplete)
     graph = normalized.graph

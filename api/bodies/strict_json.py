@@ -19,8 +19,7 @@ from starlette.types import Receive, Scope
 
 from api.bodies.text import charset_of, decompressed, is_json_type, media_type_of
 from charsets import parameter_of
-from engine.json_pieces import load_json_in_pieces
-from engine.json_size import has_more_values
+from engine.json_pieces import has_more_values, load_json_in_pieces
 from engine.json_values import JsonValue
 from engine.request_errors import InvalidBodyError
 from offload import MAX_INLINE_BYTES, check_stop, run_off_loop, run_sized

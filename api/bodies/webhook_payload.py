@@ -10,10 +10,9 @@ from fastapi import Request
 from api.bodies.forms import MULTIPART, URLENCODED, fields_of, read_multipart, read_urlencoded
 from api.bodies.text import charset_of, decoded, decompressed, is_json_type, media_type_of
 from charsets import parameter_of
-from engine.credential_headers import is_credential_header
 from engine.json_pieces import load_json_in_pieces
 from engine.json_values import JsonValue, dump_json
-from engine.masking import masked_headers
+from engine.masking import is_credential_header, masked_headers
 from engine.request_errors import BodyTooLargeError, InvalidBodyError
 from flows.intake.webhooks import Received
 from offload import check_stop, run_sized

@@ -19,10 +19,9 @@ from engine.errors import NodeError
 from engine.json_encoding import TooLargeError
 from engine.loop_states import LoopStates
 from engine.node_run_key import NodeRunKey
-from engine.outcome import SKIPPED, Outcome, Step
+from engine.outcome import SKIPPED, Outcome, Step, Tally
 from engine.plan import Plan
 from engine.status import DECIDED, ExecutionStatus, NodeStatus
-from engine.tally import Tally
 from flows.execution.context import ExecutorContext
 from flows.execution.journal_rows import JournalRows
 from flows.execution.journal_writer import JournalWriter

@@ -18,9 +18,9 @@ from database.executions.journal_records import (
     RetryLater,
 )
 from engine.node_run_key import NodeRunKey
+from engine.outcome import Tally
 from engine.parking import Resumption
 from engine.status import NodeStatus
-from engine.tally import Tally
 from flows.execution.context import ExecutorContext
 from flows.execution.deferred_steps import DeferredSteps
 from flows.execution.signals import StopReason

@@ -196,7 +196,7 @@ class SubmissionService:
             QueueFullError: If the maximum number of executions is pending.
             StorageError: If the database is unavailable; nothing is stored.
         """
-        plan = Plan(graph, start_by_webhook(graph, node_id, payload))
+        plan = Plan(graph, start_by_webhook(node_id, payload))
         return await self._store(
             workflow,
             plan,

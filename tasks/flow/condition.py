@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from prefect import task
 from pydantic import BeforeValidator, Field
 
-from engine.conditions import Comparison, Operator, holds_for
+from engine.conditions import Comparison, Operator, holds
 from engine.errors import NodeError
 from engine.json_values import JsonValue, Missing, is_list, is_object, lookup
 from offload import count_read
@@ -95,7 +95,9 @@ def handle_condition(node: dict[str, Any], input_data: JsonValue) -> dict[str, J
         message = f"Condition is true for {len(true)} of {len(input_data)} records"
         message += f", false for {len(false)}"
         return success(message, input_data, trueRecords=true, falseRecords=false)
-    first: JsonValue = next(iter(input_data), {}) if is_list(input_data) else input_data
+    first: JsonValue = input_data
+    if is_list(input_data):
+        first = input_data[0] if input_data else dict[str, JsonValue]()
     passed = _passes(config, first)
     return success(f"Condition is {str(passed).lower()}", input_data, conditionResult=passed)
 
@@ -141,7 +143,7 @@ def _holds(
     # The editor keeps the value when the new operator does not use it.
     unused = comparison.operator in _WITHOUT_VALUE
     value = None if unused else fill(value_setting, comparison.value, record)
-    return holds_for(replace(comparison, value=value), tested)
+    return holds(replace(comparison, value=value), tested)
 
 
 def _field_value(setting: str, field: str, record: JsonValue) -> JsonValue | Missing:

@@ -11,10 +11,9 @@ from urllib.parse import urlencode
 import httpx2
 from prefect import task
 
-from engine.credential_headers import is_credential_header
 from engine.errors import NodeError
 from engine.json_values import JsonValue, as_text, is_list
-from engine.masking import masked_headers
+from engine.masking import is_credential_header, masked_headers
 from offload import run_sized
 from tasks.compute import compute, to_json
 from tasks.config.base import fill, fill_text, read_config

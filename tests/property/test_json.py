@@ -12,8 +12,8 @@ from engine.document import Document, parse_document
 from engine.errors import InvalidDocumentError, NodeError, TemplateError
 from engine.graph import Graph
 from engine.json_values import MISSING, as_number, dump_json, json_error, load_json, lookup
-from engine.validation import validate
 from tasks.templating.render import render, render_text
+from tests.support.documents import validate
 from tests.support.generated import examples
 
 thorough = examples(100)

@@ -17,8 +17,8 @@ from engine.loops import FOR_EACH, ITEM, Loop
 from engine.node_run_key import NodeRunKey
 from engine.outcome import SKIPPED, Outcome
 from engine.status import NodeStatus
-from engine.validation import validate
 from tasks.registry import DEFAULT
+from tests.support.documents import validate
 from tests.support.generated import examples
 from tests.support.plans import PlannedRun, TextStep, by_key
 from tests.support.simulated_runs import (

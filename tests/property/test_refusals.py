@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.document import parse_document
 from engine.errors import InvalidDocumentError, Problem
-from engine.validation import validate
+from tests.support.documents import validate
 from tests.support.generated import examples
 
 thorough = examples(200)

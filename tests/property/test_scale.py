@@ -10,7 +10,8 @@ from engine.inputs import start_manually
 from engine.outcome import Outcome
 from engine.scope_plan import ScopePlan
 from engine.status import NodeStatus
-from engine.validation import MAX_CYCLES, validate
+from engine.validation import MAX_CYCLES
+from tests.support.documents import validate
 
 LENGTH = 5_000
 DONE = Outcome(NodeStatus.COMPLETED, {"outputData": {}})

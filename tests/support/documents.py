@@ -1,7 +1,14 @@
 """Workflow documents for tests, written short."""
 
+from collections.abc import Collection
 from itertools import pairwise
 from typing import Any
+
+from engine import validation
+from engine.document import Document, Reading
+from engine.graph import Graph
+from engine.ports import PortsOf, any_ports
+from engine.validation import ConfigCheck, TypeRules
 
 
 def node(node_id: str, node_type: str = "output", **config: object) -> dict[str, Any]:
@@ -26,6 +33,16 @@ def document(*nodes: dict[str, Any], flow: tuple[str, ...] = ()) -> dict[str, An
             }
         )
     return {"nodes": list(nodes), "connections": connections}
+
+
+def validate(
+    document: Document,
+    known_types: Collection[str],
+    check: ConfigCheck,
+    ports: PortsOf = any_ports,
+) -> Graph:
+    """The graph of a document that can run."""
+    return validation.validate(Reading(document), TypeRules(known_types, check, ports)).graph
 
 
 def line(length: int) -> dict[str, Any]:

@@ -14,11 +14,10 @@ from engine.inputs import start_manually
 from engine.loops import Loop
 from engine.node_run_key import NodeRunKey
 from engine.normalization import normalize
-from engine.outcome import Outcome, Progress, Step
+from engine.outcome import Outcome, Progress, Step, Tally
 from engine.plan import Plan
 from engine.scope_plan import ScopePlan
 from engine.status import NodeStatus
-from engine.tally import Tally
 from tasks.registry import DEFAULT
 
 

@@ -16,8 +16,8 @@ from engine.inputs import RunStart, start_by_webhook, start_manually
 from engine.outcome import SKIPPED, Outcome, ScopeStep
 from engine.scope_plan import ScopePlan
 from engine.status import NodeStatus
-from engine.validation import validate
 from tasks.registry import DEFAULT
+from tests.support.documents import validate
 
 TYPES = (
     "trigger",
@@ -128,7 +128,7 @@ class Case:
 
     def _start(self, graph: Any) -> RunStart:
         if self.delivered_to is not None:
-            return start_by_webhook(graph, self.delivered_to, {"delivered": True})
+            return start_by_webhook(self.delivered_to, {"delivered": True})
         return start_manually(graph, {node_id: {"named": node_id} for node_id in self.named})
 
 

@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from engine.errors import NodeError
+from engine.errors import MAX_ERROR_CHARS, NodeError
 from engine.json_values import JsonValue
 from engine.outcome import Outcome
 from engine.parking import ParkedNode, Resumption, park_error
-from engine.reasons import MAX_ERROR_CHARS
 from engine.status import NodeStatus
 from engine.subworkflow_calls import ChildResult
 from tasks.flow.subworkflow import SubworkflowConfig, handle_subworkflow

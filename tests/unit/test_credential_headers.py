@@ -2,8 +2,7 @@
 
 import pytest
 
-from engine.credential_headers import is_credential_header
-from engine.masking import MASK, masked_headers
+from engine.masking import MASK, is_credential_header, masked_headers
 from logs import _mask_credentials
 
 CREDENTIALS = [

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.json_size import has_more_values
+from engine.json_pieces import has_more_values
 from offload import WorkStoppedError
 from tests.support.generated import examples
 

@@ -11,8 +11,8 @@ from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome
 from engine.rerun import reused_runs
 from engine.status import NodeStatus
-from engine.validation import validate
 from tasks.registry import DEFAULT
+from tests.support.documents import validate
 from tests.support.plans import PlannedRun, TextStep, by_key, done, failed, graph
 
 SKIPPED = Outcome(NodeStatus.SKIPPED)

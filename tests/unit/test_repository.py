@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.document import parse_document
-from engine.validation import validate
+from tests.support.documents import validate
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {"api", "api_service", "bench", "database", "engine", "examples", "flows", "tasks"}

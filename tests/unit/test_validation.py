@@ -8,7 +8,7 @@ import pytest
 from engine.document import Node, parse_document
 from engine.errors import InvalidDocumentError, Problem
 from engine.graph import Graph
-from engine.validation import validate
+from tests.support.documents import validate
 
 KNOWN = ("trigger", "http", "comment", "join")
 
