@@ -4,7 +4,9 @@ A handler calls a workflow by returning ``park`` with ``call``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+from pydantic.alias_generators import to_camel, to_snake
 
 from engine.errors import sanitize_for_storage
 from engine.json_values import JsonValue, is_object, kind_of, load_json
@@ -37,24 +39,12 @@ class ChildResult:
 
     def as_json(self) -> dict[str, JsonValue]:
         """Return the form that the journal stores."""
-        return {
-            "executionId": self.execution_id,
-            "workflowName": self.workflow_name,
-            "status": self.status,
-            "error": self.error,
-            "finalOutput": self.final_output,
-        }
+        return {to_camel(name): value for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, JsonValue]) -> "ChildResult":
         """Return the result of a value that ``as_json`` returned."""
-        return cls(
-            value["executionId"],
-            value["workflowName"],
-            value["status"],
-            value["error"],
-            value["finalOutput"],
-        )
+        return cls(**{to_snake(name): inner for name, inner in value.items()})
 
     @property
     def failure(self) -> str | None:

@@ -179,8 +179,8 @@ async def _exchange(process: Process, request: dict[str, JsonValue]) -> Mapping[
         raise _code_error(_INVALID_RESULT_MESSAGE)
     try:
         result = load_json(await process.stdout.readexactly(int(length)))
-    except ValueError:
-        raise _code_error(_INVALID_RESULT_MESSAGE) from None
+    except ValueError as error:
+        raise _code_error(f"returned a result that cannot be read: {error}") from None
     if not is_object(result):
         raise _code_error(_INVALID_RESULT_MESSAGE)
     return result

@@ -13,7 +13,6 @@ import ast
 import builtins
 import io
 import json
-import math
 import os
 import signal
 import sys
@@ -24,8 +23,6 @@ SOURCE = "<code>"
 """The file name of the code in tracebacks."""
 MAX_PRINTED_CHARS = 10_000
 """Maximum length of the printed text that is kept, in characters."""
-MAX_DEPTH = 200
-"""Maximum nesting of the output; equal to ``engine.json_values.MAX_DEPTH``."""
 KILL_MARGIN_SECONDS = 2
 """Time after the service's time limit at which the kernel ends the process, in seconds."""
 LENGTH_DIGITS = 10
@@ -33,7 +30,6 @@ LENGTH_DIGITS = 10
 
 _MAX_MESSAGE_CHARS = 1_000
 _MAX_SHOWN_CALLS = 5
-_TOO_LARGE = 10**4300
 _MIB = 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 
@@ -216,64 +212,15 @@ def _text(value: object) -> str:
 
 
 def _encoded(output: Any, printed: str, max_output: int) -> bytes:
-    if reason := _json_error(output):
-        raise CodeError(f"returns a value that is not JSON: {reason}")
-    text = json.dumps(output, ensure_ascii=False, separators=(",", ":")).encode()
-    if len(text) > max_output:
-        raise CodeError(f"returns {len(text)} bytes of output, more than {max_output}")
-    stdout = json.dumps(printed, ensure_ascii=False).encode()
-    return b'{"output":%s,"stdout":%s}' % (text, stdout)
-
-
-def _json_error(value: object) -> str | None:
-    """Return the reason why ``value`` is not JSON, with its path, or ``None`` if it is JSON.
-
-    Stricter than for a handler's result: tuples and keys that are not strings are likely mistakes.
-    """
-    stack: list[tuple[Any, str, int]] = [(value, "", 0)]
-    while stack:
-        item, path, depth = stack.pop()
-        children: Any = ()
-        if isinstance(item, dict):
-            fields: dict[Any, Any] = item  # pyright: ignore[reportUnknownVariableType]
-            for key in fields:
-                if not isinstance(key, str) or not _is_unicode(key):
-                    return _at(f"a key that is not a string, {_text(repr(key))[:100]}", path)
-            children = fields.items()
-        elif isinstance(item, list):
-            children = enumerate(item)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-        elif reason := _scalar_error(item):
-            return _at(reason, path)
-        if children and depth >= MAX_DEPTH:
-            return f"nested deeper than {MAX_DEPTH} levels"
-        stack.extend((child, f"{path}.{key}", depth + 1) for key, child in children)
-    return None
-
-
-def _scalar_error(item: object) -> str | None:
-    if item is None or isinstance(item, bool):
-        return None
-    if isinstance(item, str):
-        return None if _is_unicode(item) else "a string that is not valid Unicode"
-    if isinstance(item, int):
-        return None if -_TOO_LARGE < item < _TOO_LARGE else "a number of more than 4300 digits"
-    if isinstance(item, float):
-        return None if math.isfinite(item) else f"the number {item}"
-    kind = type(item)
-    hint = "; make it a list" if issubclass(kind, tuple | set | frozenset) else ""
-    return f"a value of type {kind.__name__}{hint}"
-
-
-def _at(reason: str, path: str) -> str:
-    return f"{reason} (at {path[1:][:200]})" if path else reason
-
-
-def _is_unicode(text: str) -> bool:
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        text = json.dumps(output, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        encoded = text.encode()
+    except (TypeError, ValueError) as error:
+        raise CodeError(f"returns a value that is not JSON: {_text(error)}") from None
+    if len(encoded) > max_output:
+        raise CodeError(f"returns {len(encoded)} bytes of output, more than {max_output}")
+    stdout = json.dumps(printed, ensure_ascii=False).encode()
+    return b'{"output":%s,"stdout":%s}' % (encoded, stdout)
 
 
 def _send(channel: int, data: bytes) -> None:

@@ -5,7 +5,7 @@ OpenAPI keywords are removed, and only recursive models are referenced. Keywords
 needs (``x-…``) move from the schema into the hints.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,7 +16,6 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, NoDefault
 from pydantic_core import core_schema
 
 from engine.document import escape_pointer
-from engine.json_values import is_list, is_object
 from engine.options import NodeOptions
 
 DIALECT = "http://json-schema.org/draft-07/schema#"
@@ -115,7 +114,7 @@ class _PlainJsonSchema(GenerateJsonSchema):
 
 @dataclass(slots=True)
 class _SchemaInliner:
-    """Replaces references by their definitions; recursive definitions are kept."""
+    """Replaces references by their definitions; those of recursive models are kept inside them."""
 
     definitions: SomeSchema
     kept: SomeSchema = field(default_factory=dict[str, Any])
@@ -125,11 +124,12 @@ class _SchemaInliner:
         reference = schema.pop("$ref", None)
         if isinstance(reference, str):
             name = reference.rpartition("/")[2]
-            if name not in inside and not self._is_recursive(name):
-                return self.without_references({**self.definitions[name], **schema}, inside)
+            if name not in inside:
+                merged = {**self.definitions[name], **schema}
+                return self.without_references(merged, (*inside, name))
             if name not in self.kept:
                 self.kept[name] = {}
-                self.kept[name] = self.without_references(self.definitions[name], (*inside, name))
+                self.kept[name] = self.without_references(self.definitions[name], (name,))
             # In allOf, because draft-07 ignores keywords next to a reference.
             reference = {"$ref": f"#/definitions/{name}"}
             return {**schema, "allOf": [reference]} if schema else reference
@@ -158,33 +158,10 @@ class _SchemaInliner:
             return {**deepcopy(_ANY_VALUE), **schema}
         return schema
 
-    def _is_recursive(self, name: str) -> bool:
-        pending, visited = [name], set[str]()
-        while pending:
-            for reference in _references(self.definitions[pending.pop()]):
-                if reference == name:
-                    return True
-                if reference not in visited:
-                    visited.add(reference)
-                    pending.append(reference)
-        return False
-
 
 def plain(text: str) -> str:
     """Return a docstring on one line, with literals in ordinary quotation marks."""
     return " ".join(text.replace("``", "'").split())
-
-
-def _references(schema: object) -> Iterator[str]:
-    if is_object(schema):
-        reference = schema.get("$ref")
-        if isinstance(reference, str):
-            yield reference.rpartition("/")[2]
-        for value in schema.values():
-            yield from _references(value)
-    elif is_list(schema):
-        for item in schema:
-            yield from _references(item)
 
 
 def _reject_blank_required_strings(schema: SomeSchema) -> None:

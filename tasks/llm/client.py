@@ -4,6 +4,7 @@ Only ``tasks.llm.node`` imports this module, when the first node needs it.
 """
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -32,28 +33,13 @@ _NO_KEY = "no-key"
 _MAX_SHOWN_REPLY = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Number of tokens used by requests."""
-
-    prompt: int = 0
-    completion: int = 0
-    total: int = 0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.prompt + other.prompt,
-            self.completion + other.completion,
-            self.total + other.total,
-        )
-
-    def as_json(self) -> dict[str, int]:
-        """Return ``{promptTokens, completionTokens, totalTokens}``."""
-        return {
-            "promptTokens": self.prompt,
-            "completionTokens": self.completion,
-            "totalTokens": self.total,
-        }
+_COUNTS = {
+    "promptTokens": "prompt_tokens",
+    "completionTokens": "completion_tokens",
+    "totalTokens": "total_tokens",
+}
+Usage = Mapping[str, int]
+"""Numbers of tokens: ``{promptTokens, completionTokens, totalTokens}``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +51,10 @@ class Reply:
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True)
-class LlmResult:
-    """The response of a model to an input, and its tokens."""
-
-    model: str
-    response: JsonValue
-    usage: Usage
-
-
 async def request_reply(
     config: LlmConfig, settings: HandlerSettings, input_data: JsonValue
-) -> LlmResult:
-    """Send the prompt once, or once for each record of a list.
+) -> tuple[str, JsonValue, Usage]:
+    """Return the model, its response and the tokens, for one prompt or one for each record.
 
     Raises:
         NodeError: If the model returns no reply of the requested type. Retryable for 429, 5xx and
@@ -93,7 +70,7 @@ async def request_reply(
     )
     async with _client(settings, conversation.timeout_seconds) as client:
         response, usage = await conversation.response(client, input_data)
-    return LlmResult(conversation.model, response, usage)
+    return conversation.model, response, usage
 
 
 def _client(settings: HandlerSettings, timeout_seconds: float) -> openai.AsyncOpenAI:
@@ -161,7 +138,7 @@ class _LlmConversation:
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         in_order = [values[index] for index in range(len(values))]
-        return [value for value, _ in in_order], sum((usage for _, usage in in_order), Usage())
+        return [value for value, _ in in_order], _total(usage for _, usage in in_order)
 
     async def _value(
         self, client: openai.AsyncOpenAI, data: JsonValue, index: int | None = None
@@ -176,7 +153,7 @@ class _LlmConversation:
         on_piece = partial(send_delta, index=index, question=2)
         second = await self._complete(client, messages, on_piece)
         try:
-            return self.reply_type.read(second.text), reply.usage + second.usage
+            return self.reply_type.read(second.text), _total((reply.usage, second.usage))
         except ValueError:
             shown = f"'{second.text[:_MAX_SHOWN_REPLY]}'" if second.text.strip() else "nothing"
             cause = " (truncated at the maximum length)" if second.is_truncated else ""
@@ -273,13 +250,13 @@ def _reply(completion: ChatCompletion) -> Reply:
 
 
 def _usage(usage: CompletionUsage | None) -> Usage:
-    if usage is None:
-        return Usage()
     # Some servers omit counts, although the client's types require them.
-    prompt, completion, total = (
-        getattr(usage, f"{kind}_tokens", None) or 0 for kind in ("prompt", "completion", "total")
-    )
-    return Usage(prompt, completion, total)
+    return {name: getattr(usage, field, None) or 0 for name, field in _COUNTS.items()}
+
+
+def _total(usages: Iterable[Usage]) -> Usage:
+    usages = list(usages)
+    return {name: sum(usage[name] for usage in usages) for name in _COUNTS}
 
 
 def _not_a_completion(host: str) -> NodeError:

@@ -7,6 +7,7 @@ from typing import Any
 from prefect import task
 
 from engine.json_values import JsonValue
+from tasks.compute import success
 from tasks.config.base import read_config
 from tasks.context import current_node_run
 from tasks.llm.config import LlmConfig
@@ -29,16 +30,7 @@ async def handle_llm(node: dict[str, Any], input_data: JsonValue) -> dict[str, J
     await asyncio.to_thread(importlib.import_module, "tasks.llm.client")
     from tasks.llm.client import request_reply  # noqa: PLC0415
 
-    result = await request_reply(config, current_node_run().settings, input_data)
-    return {
-        "success": True,
-        "message": f"{result.model} replied",
-        "outputData": {
-            "response": result.response,
-            "outputType": config.output_type,
-            "inputData": input_data,
-        },
-        "llmResponse": result.response,
-        "model": result.model,
-        "usage": result.usage.as_json(),
-    }
+    settings = current_node_run().settings
+    model, response, usage = await request_reply(config, settings, input_data)
+    output = {"response": response, "outputType": config.output_type, "inputData": input_data}
+    return success(f"{model} replied", output, llmResponse=response, model=model, usage=usage)

@@ -14,7 +14,7 @@ https://docs.stripe.com/webhooks/signature, https://api.slack.com/authentication
 
 import hmac
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from hashlib import sha256
@@ -142,19 +142,10 @@ def _verify_standard(key: bytes, body: bytes, headers: Mapping[str, str], now: f
     _require(headers, ID, TIMESTAMP, SIGNATURE)
     timestamp = _signed_timestamp(headers[TIMESTAMP], TIMESTAMP, now)
     signed = headers[ID].encode("latin-1", "replace") + b"." + timestamp + b"." + body
-    expected = hmac.new(key, signed, sha256).digest()
-    is_valid = False
-    for versioned in headers[SIGNATURE].split():
-        version, _, signature = versioned.partition(",")
-        if version != "v1":
-            continue
-        try:
-            given = b64decode(signature.encode("latin-1", "replace"), validate=True)
-        except ValueError:  # another signature may be valid
-            continue
-        is_valid = hmac.compare_digest(given, expected) or is_valid
-    if not is_valid:
-        raise SignatureError(f"no signature of version v1 in {SIGNATURE} is valid")
+    expected = b64encode(hmac.new(key, signed, sha256).digest()).decode()
+    versioned = [item.partition(",") for item in headers[SIGNATURE].split()]
+    given = [signature for version, _, signature in versioned if version == "v1"]
+    _compare(given, expected, f"no signature of version v1 in {SIGNATURE} is valid")
 
 
 def _verify_stripe(key: bytes, body: bytes, headers: Mapping[str, str], now: float) -> None:

@@ -211,14 +211,11 @@ NODE_HANDLERS = {{"{name}": handle}}
 """
 
 
-def test_node_types_of_modules_and_packages_run(tmp_path: Path) -> None:
+def test_node_types_of_modules_run(tmp_path: Path) -> None:
     (tmp_path / "my_nodes.py").write_text(OUTSIDE.format(name="shout"), encoding="utf-8")
-    info = tmp_path / "site" / "whisper-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: whisper\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[workflow_orchestrator.node_types]\nw = whisper\n")
+    (tmp_path / "site").mkdir()
     (tmp_path / "site" / "whisper.py").write_text(OUTSIDE.format(name="whisper"), encoding="utf-8")
-    modules = {"NODE_TYPE_MODULES": " my_nodes, ", "PYTHONPATH": tmp_path / "site"}
+    modules = {"NODE_TYPE_MODULES": " my_nodes, whisper, ", "PYTHONPATH": tmp_path / "site"}
     with started(tmp_path, by_command=True, **modules) as process:
         url = f"http://127.0.0.1:{process.port()}"
         known = {item["type"] for item in httpx.get(f"{url}/api/node-types").json()}

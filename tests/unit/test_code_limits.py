@@ -144,7 +144,8 @@ async def test_bytes_in_the_pipe_of_the_result_are_an_error(written: str):
         f"import os\nfor i in range(3, 9):\n    try: os.write(i, b'{written}')\n"
         "    except OSError: pass\n1"
     )
-    assert message == "the code wrote into the pipe of its result"
+    reasons = ("wrote into the pipe of its result", "returned a result that cannot be read")
+    assert message.removeprefix("the code ").startswith(reasons)
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def test_a_recursive_model_keeps_a_definition():
     config = describe_config(ShapedConfig)
     level = config.schema["properties"]["level"]
     assert level["title"] == "Where it begins"
-    assert level["allOf"] == [{"$ref": "#/definitions/Level"}]
+    assert level["properties"]["below"]["items"] == {"$ref": "#/definitions/Level"}
     inner = config.schema["definitions"]["Level"]["properties"]["below"]["items"]
     assert inner == {"$ref": "#/definitions/Level"}
     assert "$defs" not in config.schema
