@@ -32,9 +32,7 @@ _scan_once = cast("Callable[[str, int], tuple[JsonValue, int]]", getattr(DECODER
 def load_json_in_pieces(text: str, tick: Callable[[], object]) -> JsonValue:
     """Return the value of a JSON text, exactly as ``load_json``.
 
-    Args:
-        text: The text, of any length.
-        tick: Is called between two pieces; an exception from it ends the reading.
+    ``tick`` is called between two pieces; an exception from it ends the reading.
 
     Raises:
         ValueError: If the text is not valid JSON; the message contains the position.
@@ -204,12 +202,8 @@ def has_more_values(text: str, limit: int, tick: Callable[[], object]) -> bool:
     """Return whether a JSON text has more than ``limit`` values, without parsing it.
 
     The members of arrays and objects count, and so do these themselves. An empty one that contains
-    white space counts twice.
-
-    Args:
-        text: The text, which may be invalid.
-        limit: The limit.
-        tick: Is called between two pieces of the text, so that other threads run.
+    white space counts twice. The text may be invalid. ``tick`` is called between two pieces of it,
+    so that other threads run.
     """
     if _count(text) < limit:  # an upper bound, because strings may contain commas
         return False

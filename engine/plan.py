@@ -53,10 +53,8 @@ class Plan:
     def ready(self, outcomes: Outcomes, states: LoopStates, active: ActiveLoops = _NONE) -> Step:
         """Return the node runs to start and to skip now, computed from scratch.
 
-        Args:
-            outcomes: The outcomes so far.
-            states: Is filled with the states of the active loops.
-            active: The loops whose handlers have ended and that are not decided.
+        ``states`` is filled with the states of the ``active`` loops: those whose handlers have
+        ended and that are not decided.
         """
         states.clear()
         if self.failure(outcomes) is not None:
@@ -78,11 +76,8 @@ class Plan:
     ) -> Step:
         """Return the node runs to start and to skip since the node runs ``ended`` were decided.
 
-        Args:
-            ended: The node runs that were decided.
-            outcomes: The outcomes so far, with those of ``ended``.
-            states: The states of the loops after the last call; is updated.
-            active: As for ``ready``. Loops that were not in it at the last call start now.
+        ``outcomes`` contain those of ``ended``. ``states`` are those after the last call, and are
+        updated. Loops that were not in ``active`` at the last call start now.
         """
         builder = StepBuilder(self.scopes, states, outcomes, active, self.max_result_bytes)
         scopes: dict[tuple[str | None, ItemPath], list[NodeRunKey]] = {}

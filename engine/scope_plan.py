@@ -56,14 +56,9 @@ class ScopePlan:
         """Return the nodes to start and to skip since the nodes ``ended`` were decided.
 
         The step is empty if one of ``ended`` stops the run; no later call is allowed then.
-
-        Args:
-            ended: The nodes that were decided.
-            outcomes: The outcomes of the run so far, with those of ``ended``. All others were
-                passed to an earlier call.
-            checked: Number of decided connections into each node, from earlier calls with the same
-                ``outcomes``. Without it each call starts at the first connection, which is
-                quadratic for a node with thousands of connections.
+        ``outcomes`` contain those of ``ended``; all others were passed to an earlier call.
+        ``checked`` is the number of decided connections into each node, from earlier calls. Without
+        it each call starts at the first connection, which is quadratic for thousands of them.
         """
         ended = list(ended)
         if any(self.stops(node_id, outcomes[node_id]) for node_id in ended):

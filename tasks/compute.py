@@ -20,16 +20,8 @@ async def compute(
 
     The function runs off the loop if ``data`` is large, or as soon as its templates read more than
     the inline limit. It must not have effects, because it may be called a second time. In a thread
-    it stops at the node's timeout and on cancellation.
-
-    Args:
-        data: Everything that the function reads: the input of the node, its config.
-        function: The work.
-        *args: Its positional arguments.
-        **kwargs: Its keyword arguments.
-
-    Raises:
-        Exception: If the function raises.
+    it stops at the node's timeout and on cancellation. ``data`` is everything that it reads: the
+    input of the node, its config.
     """
     size = size_within(data, MAX_INLINE_BYTES)
     size = MAX_INLINE_BYTES + 1 if size is None else size

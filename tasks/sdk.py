@@ -1,32 +1,8 @@
-'''Node type SDK: the single import for authors of node types.
+"""Node type SDK: the single import for authors of node types.
 
-A complete node type, in a module that the setting ``NODE_TYPE_MODULES`` names::
-
-    from typing import Annotated
-
-    from tasks.sdk import TEMPLATED, Field, NodeConfig, fill, read_config, register, task
-
-
-    class RepeatConfig(NodeConfig, title="Repeat", category="data"):
-        """Repeats a string."""
-
-        repeat_text: Annotated[str, TEMPLATED] = Field(title="Text")
-        """The string; may contain templates."""
-        repeat_count: int = Field(default=2, ge=1, le=10, title="Count")
-        """Number of repetitions, from 1 to 10."""
-
-
-    @task(name="repeat")
-    async def handle_repeat(node: dict, input_data: dict | None) -> dict:
-        config = read_config(RepeatConfig, node)
-        text = fill("repeatText", config.repeat_text, input_data)
-        return {"success": True, "outputData": {"texts": [text] * config.repeat_count}}
-
-
-    register("repeat", handle_repeat, config=RepeatConfig)
-
-Handlers that use only Prefect's ``task`` and a dict ``NODE_HANDLERS`` do not need this module.
-'''
+``docs/howto/write-a-node-type.md`` describes the names and contains a complete node type. Handlers
+that use only Prefect's ``task`` and a dict ``NODE_HANDLERS`` do not need this module.
+"""
 
 from typing import Any
 

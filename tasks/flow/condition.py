@@ -85,9 +85,6 @@ def handle_condition(node: dict[str, Any], input_data: JsonValue) -> dict[str, J
 
     The result has ``conditionResult`` for ``batch``, and ``trueRecords`` and ``falseRecords`` for
     ``perRow`` on a list. ``outputData`` is the unchanged input.
-
-    Raises:
-        NodeError: If the config is invalid, or the field and the value cannot be compared.
     """
     config = read_config(ConditionConfig, node)
     if config.processing_mode == "perRow" and is_list(input_data):

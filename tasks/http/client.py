@@ -40,12 +40,8 @@ def new_client(
     """Return a guarded client for one call and its redirects.
 
     In addition to httpx2's errors, a call raises ``AddressBlockedError``,
-    ``ResponseTooLargeError`` and, for a body that cannot be decoded, ``NodeError``.
-
-    Args:
-        settings: The settings of the handlers.
-        timeout_seconds: Timeout for each step of a request, in seconds.
-        before_each: Called with each request, redirects included.
+    ``ResponseTooLargeError`` and, for a body that cannot be decoded, ``NodeError``. The timeout
+    applies to each step of a request; ``before_each`` is called with each request.
     """
     hooks = [before_each] if before_each else []
     return _client(_limits(settings), settings, timeout_seconds, hooks)

@@ -18,11 +18,8 @@ async def handle_llm(node: dict[str, Any], input_data: JsonValue) -> dict[str, J
     """Send the prompt once, or once for each record of a list.
 
     The result has ``outputData`` (``{"response", "outputType", "inputData"}``, where ``response``
-    is a list for ``perRow``), ``llmResponse``, ``model`` and ``usage``.
-
-    Raises:
-        NodeError: If the model returns no reply of the requested type; see
-            ``tasks.llm.client.request_reply``.
+    is a list for ``perRow``), ``llmResponse``, ``model`` and ``usage``. It raises the errors of
+    ``tasks.llm.client.request_reply``.
     """
     config = read_config(LlmConfig, node)
     # The import of ``openai`` takes most of a second. It runs in a thread when it is first needed,

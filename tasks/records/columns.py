@@ -78,12 +78,7 @@ class SplitTextConfig(RecordsConfig, title="Split text", pure=True):
 # Not a coroutine, so that it runs in a thread and a long list does not delay other executions.
 @task(name="splitText")
 def handle_split_text(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Return a copy of the object, or of each record of the list, with parts of a string as fields.
-
-    Raises:
-        NodeError: If the input is not records, the field is missing or not a string, the number of
-            parts is wrong, or a new field exists already.
-    """
+    """Return a copy of the object, or of each record, with parts of a string as fields."""
     config = read_config(SplitTextConfig, node)
     output = map_records(input_data, lambda record: _split(config, record))
     return success(f"Field '{config.split_field}' split", output)
@@ -219,12 +214,7 @@ class RenameColumnsConfig(RecordsConfig, title="Rename columns", pure=True):
 
 @task(name="renameColumns")
 def handle_rename_columns(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Return a copy of the object, or of each record of the list, with new names in the same order.
-
-    Raises:
-        NodeError: If the input is not records, a field is missing, or two fields would have the
-            same name.
-    """
+    """Return a copy of the object, or of each record, with new names in the same order."""
     config = read_config(RenameColumnsConfig, node)
     names = {renaming.old: renaming.new for renaming in config.rename_mapping}
     strict = config.rename_missing == "error"

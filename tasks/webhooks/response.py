@@ -103,11 +103,7 @@ class WebhookResponseConfig(
 @task(name="webhookResponse")
 @computed
 def handle_webhook_response(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Pass the input on, and add the response to the result.
-
-    Raises:
-        NodeError: If the config is invalid, or the input lacks data of the response.
-    """
+    """Pass the input on, and add the response to the result."""
     config = read_config(WebhookResponseConfig, node)
     status = config.webhook_response_status_code
     headers: list[JsonValue] = [

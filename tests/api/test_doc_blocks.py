@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from config import ROOT
+from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tests.support.doc_blocks import Block, Reader, blocks_of, commands_of, without_ellipses
 from tests.support.service import RunningService, wait_until
 
@@ -22,7 +22,7 @@ DOCS = [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.parent !=
 PAGES = [ROOT / "README.md", *DOCS]
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 NOT_RUN = {"mermaid": "a picture", "text": "a picture, or lines of a log"}
-RUN = {"console", "python", "json", "js", "toml"}
+RUN = {"console", "python", "json", "js"}
 README_PYTHON = 4
 
 
@@ -148,6 +148,9 @@ def test_a_python_block_runs_when_it_is_pasted(block: Block):
         assert names["receive"](secret, body, headers) == {"status": "completed"}
     elif "RouteConfig" in names:
         assert names["RouteConfig"].model_validate({"fromHour": 9}).from_hour == 9
+    elif "RepeatConfig" in names:
+        assert NODE_CONFIGS.pop("repeat") is names["RepeatConfig"]
+        del NODE_HANDLERS["repeat"]
     elif "handle_await_parcel" in names:
         result = asyncio.run(names["handle_await_parcel"].fn({}, {"order": 1}))
         assert result["park"]["fail"] == "the parcel is late"
@@ -164,11 +167,6 @@ def test_a_python_block_runs_when_it_is_pasted(block: Block):
 def test_a_json_block_is_json(block: Block):
     text = without_ellipses(block.text)
     assert json.loads(text if text.lstrip().startswith(("{", "[")) else f"{{{text}}}")
-
-
-@pytest.mark.parametrize("block", blocks_in("toml"), ids=str)
-def test_a_toml_block_is_toml(block: Block):
-    assert tomllib.loads(block.text)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
