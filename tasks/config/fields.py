@@ -43,14 +43,14 @@ def no_template(field: str) -> str:
     return field
 
 
-def required_for(setting: str, value: str) -> AfterValidator:
+def required_for(setting: str, value: str, unset: JsonValue) -> AfterValidator:
     """Return the check of a setting that another one requires: ``setting``, if it is ``value``.
 
-    The other one is declared first. The setting has ``validate_default=True``.
+    The other one is declared first. The setting has the default ``unset``, which is validated.
     """
 
     def check(own: JsonValue, info: ValidationInfo) -> JsonValue:
-        if not own and own is not False and info.data.get(to_snake(setting)) == value:
+        if own == unset and info.data.get(to_snake(setting)) == value:
             raise MissingSettingError(f"is required when {setting} is {value}")
         return own
 

@@ -64,7 +64,7 @@ class LlmConfig(
     enum_options: Annotated[
         list[str],
         BeforeValidator(as_options, json_schema_input_type=_FormOptions),
-        required_for("outputType", "enum"),
+        required_for("outputType", "enum", unset=[]),
     ] = Field(default_factory=list[str], title="Options", validate_default=True)
     """The permitted replies for the type ``enum``."""
     llm_processing_mode: Mode = Field(default="batch", title="Processing")

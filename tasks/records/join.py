@@ -50,7 +50,7 @@ class JoinConfig(
         default="inner", title="Records without a match"
     )
     """``inner`` drops them, ``left`` keeps those of A, ``outer`` keeps those of both."""
-    join_key: Annotated[str, required_for("joinStrategy", "mergeByKey")] = Field(
+    join_key: Annotated[str, required_for("joinStrategy", "mergeByKey", unset="")] = Field(
         default="", title="Key", validate_default=True
     )
     """The field whose values must be equal; ``a.b`` is a nested field."""

@@ -83,11 +83,13 @@ class WebhookResponseConfig(
     webhook_response_fields: Annotated[
         list[str],
         BeforeValidator(as_names, json_schema_input_type=_FormNames),
-        required_for("webhookResponseMode", "selected"),
+        required_for("webhookResponseMode", "selected", unset=[]),
     ] = Field(default_factory=list[str], title="Fields", validate_default=True)
     """The fields of the response: a list, or a string with commas; ``a.b`` is a nested field."""
     webhook_response_template: Annotated[
-        JsonValue, Templated(may_be_json=True), required_for("webhookResponseMode", "template")
+        JsonValue,
+        Templated(may_be_json=True),
+        required_for("webhookResponseMode", "template", unset=None),
     ] = Field(default=None, title="Template", validate_default=True)
     """The response body: any JSON value; may contain templates."""
     webhook_response_status_code: int = Field(default=200, ge=200, le=599, title="Status code")
