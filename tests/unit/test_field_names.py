@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.config.field_names import FieldNames, as_names
+from tasks.config.fields import FieldNames, as_names
 from tasks.llm.config import LlmConfig
 from tasks.webhooks.response import WebhookResponseConfig
 
