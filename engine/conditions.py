@@ -6,7 +6,7 @@ from enum import StrEnum
 from operator import ge, gt, le, lt
 from typing import Any
 
-from engine.errors import NodeError
+from engine.errors import PermanentError
 from engine.json_values import (
     JsonValue,
     Missing,
@@ -90,7 +90,7 @@ def _is_in_order(comparison: Comparison, found: JsonValue | Missing) -> bool:
     where = f"{comparison.operator}: field '{comparison.field}'"
     if isinstance(found, Missing):
         message = f"{comparison.operator}: the input has no field '{comparison.field}'"
-        raise NodeError(message, retryable=False)
+        raise PermanentError(message)
     ranks: list[Any] = []
     for value, verb in ((found, "is"), (comparison.value, "is compared with")):
         rank = read(value)
@@ -98,7 +98,7 @@ def _is_in_order(comparison: Comparison, found: JsonValue | Missing) -> bool:
             is_time = read is as_number and point_in_time(value) is not None
             hint = "; isBefore and isAfter compare timestamps" if is_time else ""
             message = f"{where} {verb} {describe_value(value)}, which is not {kind}{hint}"
-            raise NodeError(message, retryable=False)
+            raise PermanentError(message)
         ranks.append(rank)
     return compare(*ranks)
 

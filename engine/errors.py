@@ -35,10 +35,11 @@ WorkflowServiceError
 │   └── StorageUnavailableError
 ├── UnsupportedValueError        no later attempt can succeed
 └── NodeError                    a handler failed
-    ├── AddressBlockedError
-    ├── ResponseTooLargeError
     ├── SecretUnavailableError
-    └── TemplateError
+    └── PermanentError           no later attempt can succeed
+        ├── AddressBlockedError
+        ├── ResponseTooLargeError
+        └── TemplateError
 
 The errors marked with * are in ``engine/request_errors.py``. ``api/errors.py`` maps errors to HTTP
 statuses.
@@ -323,7 +324,14 @@ def _finite_delay(seconds: object) -> float | None:
     return max(0.0, delay) if math.isfinite(delay) else None
 
 
-class AddressBlockedError(NodeError):
+class PermanentError(NodeError):
+    """A node failed, and no later attempt can succeed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=False)
+
+
+class AddressBlockedError(PermanentError):
     """The request to an address was blocked; nothing was sent.
 
     The message contains ``host`` as the request names it and only the ``kind`` of its address,
@@ -333,18 +341,16 @@ class AddressBlockedError(NodeError):
     def __init__(self, host: str, kind: str, remedy: str) -> None:
         super().__init__(
             f"ssrf_blocked: calls may not go to '{host}', which is {kind}. "
-            f"The operator can allow it with {remedy}.",
-            retryable=False,
+            f"The operator can allow it with {remedy}."
         )
 
 
-class ResponseTooLargeError(NodeError):
+class ResponseTooLargeError(PermanentError):
     """The response is larger than ``HTTP_MAX_RESPONSE_BYTES``; the rest was not read."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
-            f"the response is larger than {limit_bytes} bytes (HTTP_MAX_RESPONSE_BYTES)",
-            retryable=False,
+            f"the response is larger than {limit_bytes} bytes (HTTP_MAX_RESPONSE_BYTES)"
         )
 
 
@@ -358,11 +364,8 @@ class SecretUnavailableError(NodeError):
         self.problems = [Problem("secret_unavailable", str(self), "")]
 
 
-class TemplateError(NodeError):
+class TemplateError(PermanentError):
     """A template is invalid, or names a field that the input does not have."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, retryable=False)
 
 
 def sanitize_for_storage(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine.errors import InvalidDocumentError, NodeError, Problem
+from engine.errors import InvalidDocumentError, NodeError, PermanentError, Problem
 from engine.json_values import JsonValue, is_list, is_object
 
 
@@ -60,17 +60,15 @@ class RunLimits:
 
     def result_too_large(self, what: str = "the result of the node") -> NodeError:
         """Return the error of a node whose result has too many bytes."""
-        return NodeError(
-            f"{what} is larger than {self.node_result_bytes} bytes of JSON (MAX_NODE_RESULT_BYTES)",
-            retryable=False,
+        return PermanentError(
+            f"{what} is larger than {self.node_result_bytes} bytes of JSON (MAX_NODE_RESULT_BYTES)"
         )
 
     def execution_too_large(self, what: str) -> NodeError:
         """Return the error of a node after which the execution would store too much."""
-        return NodeError(
+        return PermanentError(
             f"with {what} the execution would store more than {self.execution_bytes} bytes "
-            "(MAX_EXECUTION_BYTES)",
-            retryable=False,
+            "(MAX_EXECUTION_BYTES)"
         )
 
 

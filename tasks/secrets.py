@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from engine.errors import NodeError, SecretUnavailableError
+from engine.errors import PermanentError, SecretUnavailableError
 from engine.json_values import MISSING, JsonValue, Missing, is_list, is_object
 from tasks.masking import secret_masker
 
@@ -59,7 +59,7 @@ class Secrets:
             try:
                 secret_masker.add_secret(value)
             except ValueError as error:
-                raise NodeError(f"the secret '{name}' {error}", retryable=False) from None
+                raise PermanentError(f"the secret '{name}' {error}") from None
             self._fetched[name] = value
 
     async def _fetch(self, fetch: Fetch, name: str) -> str | None:

@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 import structlog
 
-from engine.errors import NodeError
+from engine.errors import PermanentError
 from flows.nodes.attempts import current_attempts
 from tasks.progress import enter_attempt
 
@@ -63,7 +63,7 @@ def isolated(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[...,
         if attempt is not None:
             attempt.end()
         if handler.cancelled():
-            raise NodeError("the handler cancelled itself", retryable=False)
+            raise PermanentError("the handler cancelled itself")
         return handler.result()
 
     return run
@@ -75,9 +75,9 @@ async def _convert_exit_to_error(call: Coroutine[Any, Any, object]) -> object:
     except (Exception, asyncio.CancelledError):
         raise
     except SystemExit as error:
-        raise NodeError(f"the handler exited with {error.code!r}", retryable=False) from error
+        raise PermanentError(f"the handler exited with {error.code!r}") from error
     except BaseException as error:
-        raise NodeError(f"the handler raised {error!r}", retryable=False) from error
+        raise PermanentError(f"the handler raised {error!r}") from error
 
 
 async def _stop(handler: asyncio.Task[object]) -> None:

@@ -30,7 +30,7 @@ from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import TaskRunNameCallbackWithParameters
 from prefect.utilities.annotations import NotSet, quote
 
-from engine.errors import NodeError, describe
+from engine.errors import NodeError, PermanentError, describe
 from engine.json_encoding import size_within
 from flows.nodes.attempts import AttemptPolicy, Attempts, current_attempts
 from flows.nodes.handler_errors import log_handler_error
@@ -88,7 +88,7 @@ async def run_handler(
     """
     require_prefect_context()
     if task.isgenerator:
-        raise NodeError(f"handler '{task.name}' is a generator; it must return", retryable=False)
+        raise PermanentError(f"handler '{task.name}' is a generator; it must return")
     if attempts.failed:
         policy = _remaining(policy, task, attempts.failed)
     variant = _variant(task, policy, check)

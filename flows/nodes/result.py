@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from database.executions.inputs import Child
-from engine.errors import NodeError
+from engine.errors import NodeError, PermanentError
 from engine.json_encoding import TooLargeError, encode_within
 from engine.json_values import JsonValue, json_error
 from engine.limits import DEFAULT_RUN_LIMITS, RunLimits
@@ -49,7 +49,7 @@ def checked_result(returned: object, limits: RunLimits = DEFAULT_RUN_LIMITS) -> 
     """
     if not isinstance(returned, Mapping):
         kind = type(returned).__name__
-        raise NodeError(f"the handler returned {kind}, not a dict", retryable=False)
+        raise PermanentError(f"the handler returned {kind}, not a dict")
     result = dict(cast("Mapping[str, JsonValue]", returned))
     if result.get("success") is False:
         message = result.get("message")
@@ -62,7 +62,7 @@ def checked_result(returned: object, limits: RunLimits = DEFAULT_RUN_LIMITS) -> 
     if result:
         detail, rest = _encoded("result", result, max_bytes, limits)
     if reason := park_error(result):
-        raise NodeError(f"the handler's result cannot park its node: {reason}", retryable=False)
+        raise PermanentError(f"the handler's result cannot park its node: {reason}")
     if secret_masker.contains_json(output_data) or (detail and secret_masker.contains_json(detail)):
         output_data, copy = _encoded("outputData", secret_masker.mask_json(copy), _NO_LIMIT, limits)
         if detail:
@@ -81,9 +81,7 @@ def _encoded(
         raise limits.result_too_large() from None
     except ValueError as error:
         reason = json_error(value) or str(error)
-        raise NodeError(
-            f"the handler's {name} is not valid JSON: {reason}", retryable=False
-        ) from None
+        raise PermanentError(f"the handler's {name} is not valid JSON: {reason}") from None
 
 
 def redact_error(error: Exception) -> Exception:

@@ -10,7 +10,7 @@ from database import Database
 from database.executions.inline_workflows import is_inline_workflow_id
 from database.executions.inputs import Child, Submission
 from database.records import Workflow
-from engine.errors import InvalidRequestError, NodeError, WorkflowNotFoundError
+from engine.errors import InvalidRequestError, NodeError, PermanentError, WorkflowNotFoundError
 from engine.graph import TRIGGER, Graph
 from engine.inputs import start_as
 from engine.json_values import JsonValue, dump_json, encode_json
@@ -133,4 +133,4 @@ def _inputs(graph: Graph, call: Mapping[str, JsonValue]) -> Mapping[str, JsonVal
 
 
 def _rejection(reason: str) -> NodeError:
-    return NodeError(reason, retryable=False)
+    return PermanentError(reason)

@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary
 from prefect import task
 from pydantic import Field, field_validator
 
-from engine.errors import NodeError
+from engine.errors import NodeError, PermanentError
 from engine.json_values import JsonValue, encode_json, is_object, load_json
 from tasks.code import runner
 from tasks.compute import success
@@ -82,7 +82,7 @@ async def handle_code(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
     """
     run = current_node_run()
     if not run.settings.enable_code_node:
-        raise NodeError(f"the node type 'code' {CODE_NODE_DISABLED_MESSAGE}", retryable=False)
+        raise PermanentError(f"the node type 'code' {CODE_NODE_DISABLED_MESSAGE}")
     config = read_config(CodeConfig, node)
     request: dict[str, JsonValue] = {
         "code": config.code,
@@ -212,4 +212,4 @@ def _exit_reason(status: int | None, limits: _ResourceLimits) -> str:
 
 
 def _code_error(reason: str) -> NodeError:
-    return NodeError(f"the code {reason}", retryable=False)
+    return PermanentError(f"the code {reason}")

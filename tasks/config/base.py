@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 from typing_extensions import Unpack
 
-from engine.errors import NodeError, TemplateError
+from engine.errors import PermanentError, TemplateError
 from engine.json_values import JsonValue, as_text, is_list, is_object, kind_of, load_json
 from engine.options import NodeOptions
 from engine.ports import Port, Ports, ports_of
@@ -205,7 +205,7 @@ def read_config(model: type[_ModelT], node: Mapping[str, Any]) -> _ModelT:
     except ValidationError:
         errors = config_errors(model, config)
     text = "; ".join(f"'{error.path_text}' {error.reason}" for error in errors)
-    raise NodeError(f"the config is not valid: {text}", retryable=False)
+    raise PermanentError(f"the config is not valid: {text}")
 
 
 def fill(setting: str, template: JsonValue, data: JsonValue) -> JsonValue:

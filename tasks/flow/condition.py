@@ -8,7 +8,7 @@ from prefect import task
 from pydantic import BeforeValidator, Field
 
 from engine.conditions import Comparison, Operator, holds
-from engine.errors import NodeError
+from engine.errors import NodeError, PermanentError
 from engine.json_values import JsonValue, Missing, is_list, is_object, lookup
 from offload import count_read
 from tasks.compute import computed, success
@@ -114,7 +114,7 @@ def partition_records(
         try:
             (passed if _passes(config, record) else failed).append(record)
         except NodeError as error:
-            raise NodeError(f"record {index}: {error}", retryable=False) from None
+            raise PermanentError(f"record {index}: {error}") from None
     return passed, failed
 
 
@@ -160,10 +160,7 @@ def _field_value(setting: str, field: str, record: JsonValue) -> JsonValue | Mis
 def _loop_value(field: str) -> JsonValue | Missing:
     loop = current_node_run().loop()
     if not is_object(loop):
-        raise NodeError(
-            f"the input has no field '{field}', and the node is not inside a loop",
-            retryable=False,
-        )
+        raise PermanentError(f"the input has no field '{field}', and the node is not inside a loop")
     path = field.removeprefix(_LOOP)
     while path.startswith(_OUTER) and is_object(outer := loop.get("outer")):
         loop, path = outer, path.removeprefix(_OUTER)
@@ -171,5 +168,5 @@ def _loop_value(field: str) -> JsonValue | Missing:
     # A missing field of the item is treated like that of a record; another name is an error.
     if isinstance(value, Missing) and path.partition(".")[0] != "item":
         names = ", ".join(sorted(loop))
-        raise NodeError(f"the loop has no field '{field}' (it has: {names})", retryable=False)
+        raise PermanentError(f"the loop has no field '{field}' (it has: {names})")
     return value

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from prefect import task
 from pydantic import BeforeValidator, Field
 
-from engine.errors import NodeError
+from engine.errors import PermanentError
 from engine.json_values import JsonValue, is_list, kind_of
 from engine.loops import IN_LOOP
 from engine.options import TimeLimit
@@ -51,11 +51,11 @@ def handle_for_each(node: dict[str, Any], input_data: JsonValue) -> dict[str, Js
         source = "the input" if config.for_each_items is None else "forEachItems"
         hint = "; set forEachItems" if config.for_each_items is None else ""
         reason = f"{source} is of type {kind_of(items)}, not a list{hint}"
-        raise NodeError(reason, retryable=False)
+        raise PermanentError(reason)
     count = len(items)
     if count > MAX_ITEMS:
         reason = f"the list has {count} items; the maximum is {MAX_ITEMS}"
-        raise NodeError(reason, retryable=False)
+        raise PermanentError(reason)
     loop_args = {"concurrency": config.for_each_concurrency, "onError": config.for_each_on_error}
     limit = timeout_park("the items took longer than", config.timeout_seconds)
     message = "Runs for 1 item" if count == 1 else f"Runs for {count} items"

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from prefect import task
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 
-from engine.errors import NodeError
+from engine.errors import PermanentError
 from engine.json_values import JsonValue, is_object, kind_of
 from engine.options import TimeLimit
 from engine.parking import PARK
@@ -69,7 +69,7 @@ def handle_subworkflow(node: dict[str, Any], input_data: JsonValue) -> dict[str,
         inputs = fill("subworkflowInputs", config.subworkflow_inputs, input_data)
         if not is_object(inputs):
             reason = f"subworkflowInputs: should be an object, not of type {kind_of(inputs)}"
-            raise NodeError(reason, retryable=False)
+            raise PermanentError(reason)
         call["inputs"] = inputs
     message = f"subworkflow '{config.subworkflow_id}' did not end within"
     limit = timeout_park(message, config.timeout_seconds, ", and was cancelled")

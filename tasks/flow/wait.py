@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from prefect import task
 from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
 
-from engine.errors import NodeError
+from engine.errors import PermanentError
 from engine.json_values import JsonValue, as_number, as_text
 from engine.options import TimeLimit
 from engine.parking import PARK
@@ -106,7 +106,7 @@ def handle_wait(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonVa
         else:
             until = _timestamp(fill_text("waitUntil", config.wait_until or "", input_data))
     except ValueError as error:
-        raise NodeError(f"the wait {error}", retryable=False) from None
+        raise PermanentError(f"the wait {error}") from None
     message = f"Waits until {until.isoformat(timespec='seconds')}"
     return success(message, input_data, **{PARK: {"until": until.isoformat()}})
 

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from http import HTTPStatus
 
-from engine.errors import NodeError, ResponseTooLargeError
+from engine.errors import NodeError, PermanentError, ResponseTooLargeError
 from offload import check_stop, run_off_loop
 
 ACCEPTED = "gzip, deflate"
@@ -135,7 +135,7 @@ async def decode_body(
             raise ResponseTooLargeError(limit_bytes)
         if unsupported and chunk:
             if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-                raise NodeError(unsupported, retryable=False)
+                raise PermanentError(unsupported)
             return
         if not decoders:
             yield chunk

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import httpx2
 from prefect import task
 
-from engine.errors import NodeError
+from engine.errors import NodeError, PermanentError
 from engine.json_values import JsonValue, as_text, is_list
 from engine.masking import is_credential_header, masked_headers
 from offload import run_sized
@@ -99,9 +99,9 @@ def build_call(
         url = fill_url("httpUrl", config.http_url, data)
         url = _with_query(url, config.http_query, data)
     except httpx2.InvalidURL as error:
-        raise NodeError(f"httpQuery results in an invalid URL: {error}", retryable=False) from None
+        raise PermanentError(f"httpQuery results in an invalid URL: {error}") from None
     except ValueError as error:
-        raise NodeError(f"httpUrl {error}", retryable=False) from None
+        raise PermanentError(f"httpUrl {error}") from None
     _check_host(headers, url, may_differ=may_set_host)
     return Call(config.http_method, url, headers, content, auth_header)
 
@@ -121,7 +121,7 @@ def read_response(call: Call, body: Body, response_type: str, status: int) -> Js
         return body.json()
     except ValueError as error:
         message = f"{call.shown} returned a body that is not JSON (httpResponseType): {error}"
-        raise NodeError(message, retryable=False) from None
+        raise PermanentError(message) from None
 
 
 async def _send(
@@ -157,9 +157,9 @@ async def _send(
         raise NodeError(f"{call.shown}: {error}", retryable=error.retryable) from None
     except httpx2.TooManyRedirects:
         message = f"{call.shown} redirected more than {settings.http_max_redirects} times"
-        raise NodeError(message, retryable=False) from None
+        raise PermanentError(message) from None
     except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL) as error:
-        raise NodeError(f"{call.shown}: {describe_error(error)}", retryable=False) from None
+        raise PermanentError(f"{call.shown}: {describe_error(error)}") from None
     except httpx2.HTTPError as error:
         raise NodeError(f"{call.shown}: {describe_error(error)}") from error
 
@@ -173,10 +173,9 @@ def _remove_credentials(call: Call, request: httpx2.Request) -> None:
         NodeError: If the request has a body, because without it the meaning would change.
     """
     if call.content and "Content-Length" in request.headers:
-        raise NodeError(
+        raise PermanentError(
             f"the server redirects to another origin, {redacted_url(request.url)}, and the body is "
-            "not sent there; if that address is right, set it as httpUrl",
-            retryable=False,
+            "not sent there; if that address is right, set it as httpUrl"
         )
     for name, value in list(request.headers.items()):
         if name == call.auth_header or is_credential_header(name) or secret_masker.contains(value):
@@ -229,7 +228,7 @@ def _header(setting: str, name: str, value: JsonValue) -> tuple[str, str]:
     try:
         return check_header_name(name), check_header_value(name, as_text(value))
     except ValueError as error:
-        raise NodeError(f"{setting}: {error}", retryable=False) from None
+        raise PermanentError(f"{setting}: {error}") from None
 
 
 def _check_host(headers: httpx2.Headers, url: httpx2.URL, *, may_differ: bool) -> None:
@@ -241,10 +240,9 @@ def _check_host(headers: httpx2.Headers, url: httpx2.URL, *, may_differ: bool) -
     host = headers.get(HOST)
     if host is None or host.lower() == url.netloc.decode("ascii") or may_differ:
         return
-    raise NodeError(
+    raise PermanentError(
         f"httpHeaders: header 'Host' has another value than the host of httpUrl, "
-        f"'{host[:_SHOWN_HOST]}'; the operator can allow it with HTTP_ALLOW_HOST_HEADER=true",
-        retryable=False,
+        f"'{host[:_SHOWN_HOST]}'; the operator can allow it with HTTP_ALLOW_HOST_HEADER=true"
     )
 
 

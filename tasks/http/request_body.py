@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 import httpx2
 
-from engine.errors import NodeError
+from engine.errors import PermanentError
 from engine.json_values import JsonValue, as_text, is_list, is_object, kind_of, load_json
 from tasks.compute import to_json
 from tasks.http.media_types import media_type
@@ -29,10 +29,9 @@ def encode_body(body: JsonValue, headers: httpx2.Headers) -> bytes:
     type_ = media_type(headers.get(_CONTENT_TYPE, ""))
     if type_ in {FORM, MULTIPART} and not isinstance(body, str):
         if not is_object(body):
-            raise NodeError(
+            raise PermanentError(
                 f"httpBody should be an object or a string for the Content-Type {type_}, "
-                f"not of type {kind_of(body)}",
-                retryable=False,
+                f"not of type {kind_of(body)}"
             )
         if type_ == FORM:
             return urlencode(list(_form_fields(body))).encode()
@@ -72,9 +71,8 @@ def _multipart(fields: Mapping[str, JsonValue], headers: httpx2.Headers) -> byte
         else:
             parts += [(key, (None, text.encode())) for key, text in _form_field(name, value)]
     if not parts:
-        raise NodeError(
-            f"httpBody should have at least one field for the Content-Type {MULTIPART}",
-            retryable=False,
+        raise PermanentError(
+            f"httpBody should have at least one field for the Content-Type {MULTIPART}"
         )
     # httpx2 keeps the boundary of the header, or adds one.
     given = {_CONTENT_TYPE: headers[_CONTENT_TYPE]} if "boundary=" in headers[_CONTENT_TYPE] else {}
@@ -95,7 +93,7 @@ def _file(name: str, value: JsonValue) -> tuple[str, bytes, str] | None:
     try:
         content = b64decode(data, validate=True)
     except ValueError:
-        raise NodeError(f"httpBody: field '{name}' is not valid base64", retryable=False) from None
+        raise PermanentError(f"httpBody: field '{name}' is not valid base64") from None
     type_ = value.get("contentType")
     return (
         str(value.get("fileName") or name),

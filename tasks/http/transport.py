@@ -18,7 +18,7 @@ import certifi
 import httpcore2
 import httpx2
 
-from engine.errors import NodeError
+from engine.errors import PermanentError
 from tasks.http.decoding import codings_of, decode_body
 from tasks.http.ssrf_guard import SsrfGuard
 
@@ -61,9 +61,7 @@ class ClientLimits:
                 blocked address.
         """
         if scheme not in _DEFAULT_PORTS:
-            raise NodeError(
-                f"the scheme '{scheme}' is not supported; accepted: http, https", retryable=False
-            )
+            raise PermanentError(f"the scheme '{scheme}' is not supported; accepted: http, https")
         if self.proxy_url is None:
             return False
         return await self.guard.use_proxy(host, port or _DEFAULT_PORTS[scheme])

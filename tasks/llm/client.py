@@ -14,7 +14,7 @@ import openai
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
-from engine.errors import NodeError
+from engine.errors import NodeError, PermanentError
 from engine.json_values import JsonValue, as_text, is_list, is_object
 from tasks.compute import compute, to_json
 from tasks.config.base import fill_text
@@ -77,21 +77,18 @@ def _client(settings: HandlerSettings, timeout_seconds: float) -> openai.AsyncOp
     key = (settings.openai_api_key or "").strip()
     if not key:
         if not settings.openai_base_url:
-            raise NodeError(
+            raise PermanentError(
                 "OPENAI_API_KEY is not set; llm nodes require it, "
-                "or an OPENAI_BASE_URL whose server requires no key",
-                retryable=False,
+                "or an OPENAI_BASE_URL whose server requires no key"
             )
         key = _NO_KEY
     if not key.isascii() or not key.isprintable():
-        raise NodeError(
-            "OPENAI_API_KEY contains characters that are invalid in a key", retryable=False
-        )
+        raise PermanentError("OPENAI_API_KEY contains characters that are invalid in a key")
     base_url = settings.openai_base_url or OPENAI_URL
     try:
         parse_url(base_url)
     except ValueError as error:
-        raise NodeError(f"OPENAI_BASE_URL {error}", retryable=False) from None
+        raise PermanentError(f"OPENAI_BASE_URL {error}") from None
     return openai.AsyncOpenAI(
         api_key=key,
         base_url=base_url,
@@ -157,10 +154,9 @@ class _LlmConversation:
         except ValueError:
             shown = f"'{second.text[:_MAX_SHOWN_REPLY]}'" if second.text.strip() else "nothing"
             cause = " (truncated at the maximum length)" if second.is_truncated else ""
-            raise NodeError(
+            raise PermanentError(
                 f"{self.model} replied {shown}{cause} instead of {self.reply_type.description} "
-                f"(outputType {self.config.output_type})",
-                retryable=False,
+                f"(outputType {self.config.output_type})"
             ) from None
 
     def _messages(self, data: JsonValue) -> list[ChatCompletionMessageParam]:
@@ -276,7 +272,7 @@ def _node_error(error: openai.OpenAIError, host: str) -> NodeError:
     if isinstance(error, openai.APIConnectionError):
         reason = describe_error(error.__cause__ or error)
         return NodeError(f"the model server at {host} cannot be reached: {reason}")
-    return NodeError(f"the request to the model failed: {error}", retryable=False)
+    return PermanentError(f"the request to the model failed: {error}")
 
 
 def _server_message(error: openai.APIStatusError) -> str:

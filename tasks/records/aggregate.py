@@ -17,7 +17,7 @@ from pydantic import (
     field_validator,
 )
 
-from engine.errors import NodeError
+from engine.errors import NodeError, PermanentError
 from engine.json_values import JsonValue, Missing, as_number, describe_value, hashable, lookup
 from engine.timestamps import point_in_time
 from offload import check_stop
@@ -234,9 +234,8 @@ def _as_float(aggregation: Aggregation, number: Fraction) -> float:
     try:
         return float(number)
     except OverflowError:
-        raise NodeError(
-            f"the {aggregation.operation} of field '{aggregation.field}' is too large",
-            retryable=False,
+        raise PermanentError(
+            f"the {aggregation.operation} of field '{aggregation.field}' is too large"
         ) from None
 
 
@@ -280,10 +279,9 @@ def _is_blank(value: JsonValue) -> bool:
 
 
 def _value_error(aggregation: Aggregation, index: int, value: JsonValue, reason: str) -> NodeError:
-    return NodeError(
+    return PermanentError(
         f"record {index}: {aggregation.operation}: field '{aggregation.field}' is "
-        f"{describe_value(value)}, which {reason}",
-        retryable=False,
+        f"{describe_value(value)}, which {reason}"
     )
 
 

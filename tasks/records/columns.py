@@ -7,7 +7,7 @@ from more_itertools import duplicates_everseen
 from prefect import task
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationInfo, field_validator
 
-from engine.errors import NodeError
+from engine.errors import NodeError, PermanentError
 from engine.json_values import JsonValue, as_text, is_list, is_object, kind_of, load_json
 from tasks.compute import success
 from tasks.config.base import FormModel, MissingSettingError, read_config
@@ -104,7 +104,7 @@ def _split(config: SplitTextConfig, record: Record) -> dict[str, JsonValue]:
 
 def _add_field(record: dict[str, JsonValue], name: str, value: JsonValue) -> None:
     if name in record:
-        raise NodeError(f"the output would have two fields '{name}'", retryable=False)
+        raise PermanentError(f"the output would have two fields '{name}'")
     record[name] = value
 
 
@@ -117,17 +117,14 @@ def _columns(config: SplitTextConfig, value: JsonValue) -> Mapping[str, JsonValu
     if not names:
         return {f"{config.split_field}_{i}": part for i, part in enumerate(parts, 1)}
     if len(parts) < len(names) and config.split_too_few == "error":
-        raise NodeError(
-            f"field '{config.split_field}' has {len(parts)} of {len(names)} parts", retryable=False
-        )
+        raise PermanentError(f"field '{config.split_field}' has {len(parts)} of {len(names)} parts")
     return {**dict.fromkeys(names), **dict(zip(names, parts, strict=False))}
 
 
 def _parts(config: SplitTextConfig, value: JsonValue) -> list[str]:
     if is_object(value) or is_list(value):
-        raise NodeError(
-            f"field '{config.split_field}' is of type {kind_of(value)}, not a string",
-            retryable=False,
+        raise PermanentError(
+            f"field '{config.split_field}' is of type {kind_of(value)}, not a string"
         )
     limit = len(config.split_into) or MAX_COLUMNS
     merges = config.split_too_many == "merge"
@@ -136,15 +133,13 @@ def _parts(config: SplitTextConfig, value: JsonValue) -> list[str]:
     parts = as_text(value).split(separator, limit - 1 if merges else limit) or [""]
     if len(parts) > limit:
         if config.split_too_many == "error":
-            raise NodeError(
-                f"field '{config.split_field}' has more than {limit} parts", retryable=False
-            )
+            raise PermanentError(f"field '{config.split_field}' has more than {limit} parts")
         parts = parts[:limit]
     return [part.strip() for part in parts] if config.split_trim else parts
 
 
 def _no_field(field: str, record: Record) -> NodeError:
-    return NodeError(f"no field '{field}' (it has: {field_list(record)})", retryable=False)
+    return PermanentError(f"no field '{field}' (it has: {field_list(record)})")
 
 
 class Renaming(FormModel, title="Name"):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from prefect import task
 from pydantic import BeforeValidator, Field
 
-from engine.errors import NodeError
+from engine.errors import PermanentError
 from engine.json_values import (
     JsonValue,
     Missing,
@@ -80,7 +80,7 @@ def _by_port(data: JsonValue) -> tuple[list[JsonValue], list[JsonValue]]:
     ports: Record = data if is_object(data) else {}
     if data is not None and (not is_object(data) or (data and not data.keys() & set(_PORTS))):
         kind = "an object with neither" if is_object(data) else f"of type {kind_of(data)}"
-        raise NodeError(f'a join needs {{"A": …, "B": …}}; the input is {kind}', retryable=False)
+        raise PermanentError(f'a join needs {{"A": …, "B": …}}; the input is {kind}')
     left, right = (_as_list(ports.get(port)) for port in _PORTS)
     return left, right
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
-from engine.errors import NodeError
+from engine.errors import NodeError, PermanentError
 from engine.json_values import JsonValue, Missing, is_list, is_object, kind_of, lookup
 from offload import check_stop
 from tasks.config.base import NodeConfig
@@ -48,10 +48,9 @@ class OutputLimit:
         size = measured(value, self._left)
         self._left -= self._left + 1 if size is None else size
         if self._left < 0:
-            raise NodeError(
+            raise PermanentError(
                 f"the output would have more than {self._limit} characters of JSON "
-                "(MAX_NODE_RESULT_BYTES)",
-                retryable=False,
+                "(MAX_NODE_RESULT_BYTES)"
             )
 
 
@@ -73,7 +72,7 @@ def map_records(
         try:
             output.append(function(record))
         except NodeError as error:
-            raise NodeError(f"record {index}: {error}", retryable=False) from None
+            raise PermanentError(f"record {index}: {error}") from None
         size.add(output[-1])
     return output
 
@@ -87,9 +86,8 @@ def as_records(data: JsonValue) -> list[Record]:
     if is_object(data):
         return [data]
     if not is_list(data):
-        raise NodeError(
-            f"an object or a list of objects is needed; the input is of type {kind_of(data)}",
-            retryable=False,
+        raise PermanentError(
+            f"an object or a list of objects is needed; the input is of type {kind_of(data)}"
         )
     return as_objects(data)
 
@@ -103,8 +101,8 @@ def as_objects(items: Iterable[JsonValue], source: str = "") -> list[Record]:
     records: list[Record] = []
     for index, item in enumerate(items):
         if not is_object(item):
-            raise NodeError(
-                f"record {index}{source} is of type {kind_of(item)}, not an object", retryable=False
+            raise PermanentError(
+                f"record {index}{source} is of type {kind_of(item)}, not an object"
             )
         records.append(item)
     return records
@@ -119,9 +117,8 @@ def require_fields(records: Sequence[Record], fields: Iterable[str]) -> None:
     for field in fields if records else ():
         check_stop()
         if all(isinstance(lookup(record, field), Missing) for record in records):
-            raise NodeError(
-                f"no record has a field '{field}' (record 0 has: {field_list(records[0])})",
-                retryable=False,
+            raise PermanentError(
+                f"no record has a field '{field}' (record 0 has: {field_list(records[0])})"
             )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from prefect import task
 from pydantic import BeforeValidator, Field, field_validator
 
-from engine.errors import NodeError
+from engine.errors import PermanentError
 from engine.json_values import (
     JsonValue,
     Missing,
@@ -151,7 +151,7 @@ def _selected(fields: list[str], record: JsonValue) -> dict[str, JsonValue]:
             else:
                 hint = f"it is of type {kind_of(record)}"
             message = f"webhookResponseFields: the input has no field '{field}' ({hint})"
-            raise NodeError(message, retryable=False)
+            raise PermanentError(message)
         selected[field] = value
     return selected
 
@@ -162,4 +162,4 @@ def _header_value(row: ResponseHeader, data: JsonValue) -> str:
     try:
         return check_header_value(row.key, fill_text(setting, text, data))
     except ValueError as error:
-        raise NodeError(f"{setting}: {error}", retryable=False) from None
+        raise PermanentError(f"{setting}: {error}") from None
