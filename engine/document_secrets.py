@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, TypeGuard
 
 from engine.document import escape_pointer
@@ -23,6 +24,7 @@ SecretPaths = Callable[[str], Sequence[SecretPath]]
 """Returns the secret paths of a node type."""
 
 _Path = tuple[str | int, ...]
+_Identity = tuple[bool | str | tuple[str | int, int], ...]
 _HEADERS = re.compile(r"headers$", re.IGNORECASE)
 _VALUE: SecretPath = (frozenset({"value"}),)
 _CONFIGS: tuple[tuple[str, ...], ...] = (("config",), ("data", "config"), ("data",), ())
@@ -64,22 +66,18 @@ def restore_masked(sent: JsonValue, stored: JsonValue, paths: SecretPaths) -> li
     Returns:
         A problem for every mask without a stored value.
     """
-    stored_rows: dict[str, list[_Rows]] = {}
+    stored_secrets: dict[str, list[_Secrets]] = {}
     for node, config, _ in _all_configs(stored):
-        stored_rows.setdefault(node.id, []).append(_Rows(config, paths(node.type)))
+        stored_secrets.setdefault(node.id, []).append(_Secrets(config, paths(node.type)))
     problems: dict[str, Problem] = {}
     for node, config, prefix in _all_configs(sent):
-        secrets = paths(node.type)
-        masked = [
-            path for path in _secret_paths(config, secrets) if _value_at(config, path) == MASK
-        ]
-        rows = _Rows(config, secrets) if masked else None
-        for path in masked:
-            value = None
-            for candidate in stored_rows.get(node.id, ()):
-                if rows is not None and value is None:
-                    value = _counterpart(path, rows, candidate, secrets)
-            if value is None or value == MASK:
+        secrets = _Secrets(config, paths(node.type))
+        for path in secrets.paths:
+            if _value_at(config, path) != MASK:
+                continue
+            found = (known.get(secrets, path) for known in stored_secrets.get(node.id, ()))
+            value = next((value for value in found if value is not None), MASK)
+            if value == MASK:
                 where = f"{node.pointer}{_pointer((*prefix, *path))}"
                 problems.setdefault(where, _problem(node, path, where))
             else:
@@ -185,72 +183,59 @@ def _credentials(value: Any, path: _Path) -> Iterator[_Path]:
         yield path  # A JSON text that was masked.
 
 
-class _Rows:
-    """The items of the lists of a config, compared without their secrets.
+class _Secrets:
+    """The secrets of a config, by identities that stay the same when an editor moves rows.
 
     Each list is read once, so that the cost is linear in the size of the config.
     """
 
-    def __init__(self, config: dict[str, Any], paths: Sequence[SecretPath]) -> None:
-        self.config = config
-        self.masked = deepcopy(config)
-        _mask(self.masked, paths)
-        self._keys: dict[int, list[tuple[str, int]]] = {}
-        self._positions: dict[int, dict[tuple[str, int], int]] = {}
+    def __init__(self, config: dict[str, Any], patterns: Sequence[SecretPath]) -> None:
+        self.paths = list(_secret_paths(config, patterns))
+        self._patterns = patterns
+        self._masked = deepcopy(config)
+        _mask(self._masked, patterns)
+        self._rows: dict[int, list[tuple[str, int]]] = {}
+        self._values: dict[_Identity, Any] = {}
+        for path in self.paths:
+            for identity in self._identities(path):
+                self._values.setdefault(identity, _value_at(config, path))
 
-    def keys(self, items: list[Any]) -> list[tuple[str, int]]:
-        """Return the JSON text of each item and the number of equal items before it."""
-        if id(items) not in self._keys:
+    def get(self, sent: "_Secrets", path: _Path) -> Any:
+        """Return the value of the secret at ``path`` of another version of the config, or None."""
+        found = (self._values.get(identity) for identity in sent._identities(path))
+        return next((value for value in found if value is not None), None)
+
+    def _identities(self, path: _Path) -> Iterator[_Identity]:
+        """Yield the identities of a path, the most specific one first.
+
+        A key is itself or any name of the same setting. A row is its other fields or, if one of
+        them was edited, its position in a list of the same length.
+        """
+        for by_key, by_fields in product((True, False), repeat=2):
+            holder: Any = self._masked
+            identity: list[Any] = [by_key, by_fields]
+            for depth, token in enumerate(path):
+                if isinstance(token, str):
+                    identity.append(token if by_key else self._setting(token, depth))
+                else:
+                    identity.append(self._row(holder, token) if by_fields else (token, len(holder)))
+                holder = holder[token]
+            yield tuple(identity)
+
+    def _setting(self, key: str, depth: int) -> str:
+        steps = (path[depth] for path in self._patterns if len(path) > depth)
+        names = [min(step) for step in steps if step is not None and key in step]
+        return min(names, default=key.lower())  # the names of headers are case-insensitive
+
+    def _row(self, rows: list[Any], at: int) -> tuple[str, int]:
+        """Return the JSON text of a row and the number of equal rows before it."""
+        if id(rows) not in self._rows:
             seen: Counter[str] = Counter()
-            keys: list[tuple[str, int]] = []
-            for item in items:
-                text = encode_json(item)
+            keys = self._rows[id(rows)] = []
+            for text in map(encode_json, rows):
                 keys.append((text, seen[text]))
                 seen[text] += 1
-            self._keys[id(items)] = keys
-            self._positions[id(items)] = {key: at for at, key in enumerate(keys)}
-        return self._keys[id(items)]
-
-    def position(self, items: list[Any], key: tuple[str, int]) -> int | None:
-        """Return the position of the item with this key."""
-        self.keys(items)
-        return self._positions[id(items)].get(key)
-
-
-def _counterpart(path: _Path, sent: _Rows, stored: _Rows, paths: Sequence[SecretPath]) -> Any:
-    """Return the stored value at a path, or ``None``."""
-    sent_value: Any = sent.masked
-    value: Any = stored.config
-    masked_value: Any = stored.masked
-    for depth, token in enumerate(path):
-        at: int | str | None
-        if isinstance(token, int):
-            if not (_is_container(value, list) and _is_container(masked_value, list)):
-                return None
-            at = stored.position(masked_value, sent.keys(sent_value)[token])
-            if at is None and len(masked_value) == len(sent_value):
-                at = token  # The row was edited in another field.
-        else:
-            at = _same_key(value, token, paths, depth)
-        if at is None:
-            return None
-        sent_value, value = sent_value[token], value[at]
-        if _is_container(masked_value, (dict, list)):
-            masked_value = masked_value[at]
-    return None if _is_blank(value) else value
-
-
-def _same_key(stored: Any, key: str, paths: Sequence[SecretPath], depth: int) -> str | None:
-    if not _is_dict(stored):
-        return None
-    if key in stored:
-        return key
-    steps = {step for path in paths if len(path) > depth and (step := path[depth]) is not None}
-    others = [other for step in steps if key in step for other in sorted(step) if other in stored]
-    if not others:
-        # The names of headers are case-insensitive.
-        others = [other for other in stored if other.lower() == key.lower()]
-    return others[0] if others else None
+        return self._rows[id(rows)][at]
 
 
 def _value_at(config: Any, path: _Path) -> Any:
@@ -265,10 +250,6 @@ def _put(config: Any, path: _Path, value: Any) -> None:
 
 def _is_dict(value: object) -> TypeGuard[dict[str, JsonValue]]:
     return isinstance(value, dict)
-
-
-def _is_container(value: object, types: type | tuple[type, ...]) -> bool:
-    return isinstance(value, types)
 
 
 def _is_blank(value: Any) -> bool:

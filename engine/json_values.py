@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Hashable, Iterable, Mapping
+from heapq import nsmallest
 from typing import Any, TypeGuard
 from unicodedata import normalize
 
@@ -131,6 +132,7 @@ def hashable(value: JsonValue) -> Hashable:
     return (kind_of(value), value)
 
 
+_MAX_LISTED_NAMES = 20
 _SHOWN = 80
 """Maximum length of a value in an error message, in characters."""
 
@@ -139,6 +141,13 @@ def describe_value(value: JsonValue) -> str:
     """Return a value as an error shows it: strings in quotation marks, long values cut."""
     text = as_text(value) if not isinstance(value, str) else f"'{value}'"
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def describe_fields(value: JsonValue) -> str:
+    """Return the names of an object's fields, or the type of another value, for an error."""
+    if not is_object(value):
+        return f"it is of type {kind_of(value)}"
+    return f"it has: {', '.join(nsmallest(_MAX_LISTED_NAMES, value)) or 'no fields'}"
 
 
 def kind_of(value: object) -> str:

@@ -81,19 +81,12 @@ class Loops:
         loop = self.enclosing.get(key.node_id) if key.path else None
         return None if loop is None else NodeRunKey(loop, key.path[:-1])
 
-    def outermost(self, node_id: str) -> str:
-        """Return the outermost loop around a node; the node itself if there is none."""
-        while node_id in self.enclosing:
-            node_id = self.enclosing[node_id]
-        return node_id
-
-    def depth(self, node_id: str) -> int:
-        """Return the number of loops around a node."""
-        depth = 0
-        while node_id in self.enclosing:
-            node_id = self.enclosing[node_id]
-            depth += 1
-        return depth
+    def around(self, node_id: str) -> list[str]:
+        """Return a node and the loops around it, from the inside to the outside."""
+        found = [node_id]
+        while found[-1] in self.enclosing:
+            found.append(self.enclosing[found[-1]])
+        return found
 
     def started_items(self, loop: NodeRunKey, keys: Iterable[NodeRunKey]) -> set[int]:
         """Return the items of a loop run for which ``keys`` contain a node run."""

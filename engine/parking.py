@@ -114,11 +114,11 @@ def park_error(result: Mapping[str, JsonValue]) -> str | None:
     if until is None:
         return None
     try:
-        timestamp = datetime.fromisoformat(until) if isinstance(until, str) else None
-        if timestamp is not None and timestamp.tzinfo is not None:
+        timestamp = datetime.fromisoformat(until)
+        if timestamp.tzinfo is not None:
             timestamp.astimezone(UTC)
             return None
-    except (ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         pass
     return (
         f"'{PARK}.until' should be a timestamp in ISO 8601 with a time zone, not {as_text(until)}"

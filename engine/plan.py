@@ -142,7 +142,7 @@ class Plan:
 
     def is_aggregate(self, key: NodeRunKey) -> bool:
         """Return whether an outcome is that of a node of a body over all items."""
-        return len(key.path) < self.scopes.loops.depth(key.node_id)
+        return len(key.path) < len(self.scopes.loops.around(key.node_id)) - 1
 
     def progress(self, outcomes: Outcomes) -> Progress:
         """Return the progress of the run."""

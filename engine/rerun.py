@@ -41,9 +41,9 @@ def reused_runs(
     input, reuses nothing, because no node is left from which it could continue.
     """
     loops = Loops(graph)
-    named = {loops.outermost(node_id) for node_id in changed}
+    named = {loops.around(node_id)[-1] for node_id in changed}
     if from_node_id is not None:
-        named.add(loops.outermost(from_node_id))
+        named.add(loops.around(from_node_id)[-1])
     planner = _RerunPlanner(loops, outcomes)
     reused = planner.reused(None, (), named)
     if not named and not planner.has_reruns:

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from engine.data_flow import error_mode, is_live
+from engine.data_flow import error_mode, final_output, is_live
 from engine.document import Connection, Node
-from engine.final_output import final_output
 from engine.graph import COMMENT, Graph
 from engine.inputs import INPUT_VALUE, RunStart
 from engine.json_values import JsonValue

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from engine.final_output import item_output
+from engine.data_flow import item_output
 from engine.json_values import JsonValue
 from engine.loop_states import LoopState, LoopStates
 from engine.loops import ActiveLoops

@@ -22,8 +22,7 @@ from tasks.flow.subworkflow import SubworkflowConfig, handle_subworkflow
 from tasks.flow.wait import ApprovalConfig, WaitConfig, handle_approval, handle_wait
 from tasks.http.config import HttpConfig
 from tasks.http.node import handle_http
-from tasks.llm.config import LlmConfig
-from tasks.llm.node import handle_llm
+from tasks.llm.node import LlmConfig, handle_llm
 from tasks.records.add_field import AddFieldConfig, handle_add_field
 from tasks.records.aggregate import AggregateConfig, handle_aggregate
 from tasks.records.columns import (

@@ -5,18 +5,19 @@ secrets are fetched from its Secret blocks before a node runs.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
 
 from engine.errors import PermanentError, SecretUnavailableError
-from engine.json_values import MISSING, JsonValue, Missing, is_list, is_object
+from engine.json_values import MISSING, JsonValue, Missing, encode_json
 from tasks.masking import secret_masker
 
 log = structlog.get_logger()
 
-_REFERENCE = re.compile(r"\bsecrets(?:\.|\[\s*['\"])([A-Za-z_][A-Za-z0-9_]*)")
+_REFERENCE = re.compile(r"""\bsecrets(?:\.|\[\s*(?:'|\\"))([A-Za-z_][A-Za-z0-9_]*)""")
+"""A reference in JSON text, in which quotation marks are escaped."""
 
 Fetch = Callable[[str], Awaitable[str | None]]
 """Returns a secret from another source, or ``None``; raises if the source is unavailable."""
@@ -49,7 +50,7 @@ class Secrets:
         """
         if self.fetch is None:
             return
-        for name in {name for text in _texts(config) for name in _REFERENCE.findall(text)}:
+        for name in set(_REFERENCE.findall(encode_json(config))):
             if name in self.values:
                 continue
             value = await self._fetch(self.fetch, name)
@@ -69,16 +70,3 @@ class Secrets:
             # Without the message, because it may contain the secret, which is not masked yet.
             log.warning("secret_unavailable", secret=name, error=type(error).__name__)
         raise SecretUnavailableError(name)
-
-
-def _texts(value: JsonValue) -> Iterator[str]:
-    if isinstance(value, str):
-        if "secrets" in value:
-            yield value
-    elif is_object(value):
-        for key, inner in value.items():
-            yield from _texts(key)
-            yield from _texts(inner)
-    elif is_list(value):
-        for item in value:
-            yield from _texts(item)

@@ -29,7 +29,7 @@ from tasks.code import runner
 from tasks.compute import success
 from tasks.config.base import NodeConfig, read_config
 from tasks.config.fields import LONG_TEXT, Mode
-from tasks.context import HandlerSettings, current_node_run
+from tasks.context import current_node_run
 
 RUNNER = Path(runner.__file__).resolve()
 MAX_OUTPUT_BYTES = 10 * 1024 * 1024
@@ -91,15 +91,9 @@ async def handle_code(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
         "perRow": config.processing_mode == "perRow",
     }
     async with _slot():
-        result = await _run(request, _limits(config, run.settings))
+        seconds = config.timeout_seconds or run.settings.code_timeout_seconds
+        result = await _run(request, _ResourceLimits(seconds, run.settings.code_memory_mb))
     return success("Code executed", result["output"], stdout=result["stdout"])
-
-
-def _limits(config: CodeConfig, settings: HandlerSettings) -> _ResourceLimits:
-    seconds = config.timeout_seconds
-    return _ResourceLimits(
-        settings.code_timeout_seconds if seconds is None else seconds, settings.code_memory_mb
-    )
 
 
 def _slot() -> asyncio.Semaphore:

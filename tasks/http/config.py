@@ -1,5 +1,6 @@
 """Config of the ``http`` node: URL, tables of headers and query parameters, authentication."""
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
@@ -7,8 +8,66 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from engine.json_values import JsonValue, is_list, is_object, load_json
 from tasks.config.base import TEMPLATED, FormModel, Name, NodeConfig, Templated, has_template
 from tasks.config.fields import SECRET, lower, trimmed, upper
-from tasks.http.headers import HEADER_NAME_PATTERN, HOST, check_header_name, check_header_value
 from tasks.http.url_templates import URL_PATTERN, check_url_template
+
+HEADER_NAME_PATTERN = r"^\s*[!#$%&'*+.^_`|~0-9A-Za-z-]*\s*$"
+"""Regular expression of a JSON Schema for an empty or valid name."""
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONNECTION_HEADERS = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "http2-settings",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Framing and hop-by-hop headers (RFC 9110, 7.6.1; RFC 9112, 6). If two contradict each other, a
+server and the proxy in front of it parse different requests (request smuggling)."""
+_PROXY_PREFIX = "proxy-"
+_SHOWN_CHARACTERS = 60
+
+HOST = "host"
+
+
+def check_header_name(name: str) -> str:
+    """Return ``name``, if a workflow may send a header with this name.
+
+    Raises:
+        ValueError: If it cannot be the name of a header, or is a framing or hop-by-hop header.
+    """
+    shown = name[:_SHOWN_CHARACTERS]
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"'{shown}' is not a valid header name")
+    # Servers that turn headers into variables do not distinguish a dash from an underscore.
+    plain = name.lower().replace("_", "-")
+    if plain in _CONNECTION_HEADERS or plain.startswith(_PROXY_PREFIX):
+        raise ValueError(
+            f"header '{shown}' cannot be set: framing and hop-by-hop headers belong to the "
+            "connection, which the service manages"
+        )
+    return name
+
+
+def check_header_value(name: str, value: str) -> str:
+    """Return ``value`` without surrounding white space, if it fits into one line.
+
+    Raises:
+        ValueError: If it contains a control character.
+    """
+    value = value.strip()
+    if _CONTROL.search(value):
+        raise ValueError(
+            f"header '{name[:_SHOWN_CHARACTERS]}' would contain a line break or another control "
+            "character"
+        )
+    return value
 
 
 class Pair(FormModel, title="Row"):
@@ -135,10 +194,11 @@ def _as_auth(value: object) -> object:
     return {**value, "type": kind}
 
 
-_AnyAuth = Annotated[BearerAuth | BasicAuth | HeaderAuth, Field(discriminator="type")]
 _FormAuth = Annotated[NoAuth | BearerAuth | BasicAuth | HeaderAuth, Field(discriminator="type")]
 _Auth = Annotated[
-    _AnyAuth | None, BeforeValidator(_as_auth, json_schema_input_type=_FormAuth), TEMPLATED
+    Annotated[BearerAuth | BasicAuth | HeaderAuth, Field(discriminator="type")] | None,
+    BeforeValidator(_as_auth, json_schema_input_type=_FormAuth),
+    TEMPLATED,
 ]
 
 

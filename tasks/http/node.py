@@ -19,8 +19,15 @@ from tasks.compute import compute, to_json
 from tasks.config.base import fill, fill_text, read_config
 from tasks.context import HandlerSettings, current_node_run
 from tasks.http.client import describe_error, new_client, parse_retry_after, redacted_url
-from tasks.http.config import BasicAuth, BearerAuth, HttpConfig, Pair
-from tasks.http.headers import HOST, check_header_name, check_header_value
+from tasks.http.config import (
+    HOST,
+    BasicAuth,
+    BearerAuth,
+    HttpConfig,
+    Pair,
+    check_header_name,
+    check_header_value,
+)
 from tasks.http.request_body import encode_body
 from tasks.http.response import Body
 from tasks.http.url_templates import fill_url

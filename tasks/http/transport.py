@@ -82,11 +82,11 @@ async def connect_to_first(addresses: list[str], connect: Callable[[str], Awaita
     """
     if len(addresses) == 1:
         return await connect(addresses[0])
-    untried, running, failures = list(addresses), set[asyncio.Task[_S]](), list[BaseException]()
+    untried, running, failures = list(addresses), set[asyncio.Future[_S]](), list[BaseException]()
     try:
         while True:
             if untried:
-                running.add(asyncio.ensure_future(_started(connect, untried.pop(0))))
+                running.add(asyncio.ensure_future(connect(untried.pop(0))))
             delay = CONNECTION_ATTEMPT_DELAY_SECONDS if untried else None
             done, running = await asyncio.wait(
                 running, timeout=delay, return_when=asyncio.FIRST_COMPLETED
@@ -105,10 +105,6 @@ async def connect_to_first(addresses: list[str], connect: Callable[[str], Awaita
         for outcome in await asyncio.gather(*running, return_exceptions=True):
             if not isinstance(outcome, BaseException):
                 await outcome.aclose()
-
-
-async def _started(connect: Callable[[str], Awaitable[_S]], address: str) -> _S:
-    return await connect(address)
 
 
 class _DecodedBody(httpx2.AsyncByteStream):

@@ -20,8 +20,8 @@ from tasks.compute import compute, to_json
 from tasks.config.base import fill_text
 from tasks.context import HandlerSettings
 from tasks.http.client import describe_error, new_openai_transport, parse_retry_after, parse_url
-from tasks.llm.config import LlmConfig
 from tasks.llm.content import MAX_SHOWN_TEXT, TokenLimit, reported_error, text_of
+from tasks.llm.node import LlmConfig
 from tasks.llm.reply_types import ReplyType, reply_type, without_thinking
 from tasks.llm.streaming import CompletionStream, OnPiece
 from tasks.progress import send_delta

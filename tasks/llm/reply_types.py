@@ -7,7 +7,7 @@ from datetime import date, datetime
 from itertools import islice
 
 from engine.json_values import JsonValue, as_number, load_json
-from tasks.llm.config import OutputType
+from tasks.llm.node import OutputType
 
 _DATE = re.compile(
     r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}([.,]\d+)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?", re.ASCII

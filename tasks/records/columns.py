@@ -8,12 +8,20 @@ from prefect import task
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationInfo, field_validator
 
 from engine.errors import NodeError, PermanentError
-from engine.json_values import JsonValue, as_text, is_list, is_object, kind_of, load_json
+from engine.json_values import (
+    JsonValue,
+    as_text,
+    describe_fields,
+    is_list,
+    is_object,
+    kind_of,
+    load_json,
+)
 from tasks.compute import success
 from tasks.config.base import FormModel, MissingSettingError, read_config
 from tasks.config.fields import NO_TEMPLATE, FieldName, FieldNames, trimmed
 from tasks.config.rows import is_blank, without_blank_rows
-from tasks.records.records import MissingPolicy, Record, RecordsConfig, field_list, map_records
+from tasks.records.records import MissingPolicy, Record, RecordsConfig, map_records
 
 MAX_COLUMNS = 1_000
 """Maximum number of columns from one string; more usually mean the wrong separator."""
@@ -139,7 +147,7 @@ def _parts(config: SplitTextConfig, value: JsonValue) -> list[str]:
 
 
 def _no_field(field: str, record: Record) -> NodeError:
-    return PermanentError(f"no field '{field}' (it has: {field_list(record)})")
+    return PermanentError(f"no field '{field}' ({describe_fields(record)})")
 
 
 class Renaming(FormModel, title="Name"):

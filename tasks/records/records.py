@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator
 
 from engine.errors import NodeError, PermanentError
-from engine.json_values import JsonValue, Missing, is_list, is_object, kind_of, lookup
+from engine.json_values import (
+    JsonValue,
+    Missing,
+    describe_fields,
+    is_list,
+    is_object,
+    kind_of,
+    lookup,
+)
 from offload import check_stop
 from tasks.config.base import NodeConfig
 from tasks.config.fields import trimmed
@@ -14,8 +22,6 @@ from tasks.templating.filters import measured, text_limit
 
 Record = Mapping[str, JsonValue]
 """One object of a list, by the names of its fields."""
-
-_MAX_LISTED_NAMES = 20
 
 
 MissingPolicy = Annotated[Literal["error", "ignore"], BeforeValidator(trimmed)]
@@ -118,10 +124,5 @@ def require_fields(records: Sequence[Record], fields: Iterable[str]) -> None:
         check_stop()
         if all(isinstance(lookup(record, field), Missing) for record in records):
             raise PermanentError(
-                f"no record has a field '{field}' (record 0 has: {field_list(records[0])})"
+                f"no record has a field '{field}' (record 0: {describe_fields(records[0])})"
             )
-
-
-def field_list(record: Record) -> str:
-    """Return the names of the fields of a record for an error message."""
-    return ", ".join(sorted(record)[:_MAX_LISTED_NAMES]) or "no fields"

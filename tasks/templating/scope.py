@@ -8,9 +8,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from heapq import nsmallest
 
-from engine.json_values import JsonValue, Missing, is_object, kind_of
+from engine.json_values import JsonValue, Missing, describe_fields, is_object
 from tasks.context import NodeRun
 from tasks.templating.expressions import SECRETS_ROOT, Path, follow
 from tasks.templating.filters import VALUE_COST, MissingValue, charge
@@ -19,7 +18,6 @@ _OUTPUT = "output"
 _PARTS = (_OUTPUT, "result")
 _PART = re.compile(rf"(?<=.)\.({'|'.join(_PARTS)})(?=\.|$)", re.DOTALL)
 _HEADERS = "headers"
-_MAX_LISTED_NAMES = 20
 
 
 @dataclass(slots=True)
@@ -162,8 +160,5 @@ def _written(rest: str | tuple[str, ...]) -> str:
 
 
 def _fields(data: JsonValue) -> str:
-    if is_object(data):
-        charge(VALUE_COST * len(data))
-        names = nsmallest(_MAX_LISTED_NAMES, data)
-        return f"it has: {', '.join(names) or 'no fields'}"
-    return f"it is of type {kind_of(data)}"
+    charge(VALUE_COST * len(data) if is_object(data) else 0)
+    return describe_fields(data)

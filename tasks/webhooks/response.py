@@ -10,9 +10,8 @@ from engine.json_values import (
     JsonValue,
     Missing,
     as_text,
+    describe_fields,
     is_list,
-    is_object,
-    kind_of,
     load_json,
     lookup,
 )
@@ -21,13 +20,11 @@ from tasks.compute import computed, success
 from tasks.config.base import NodeConfig, Templated, fill, fill_text, read_config
 from tasks.config.fields import as_names, required_for, trimmed
 from tasks.config.json_schema import required_when
-from tasks.http.config import RequestHeader, as_pairs
-from tasks.http.headers import check_header_value
+from tasks.http.config import RequestHeader, as_pairs, check_header_value
 
 REPLY = "webhookReply"
 """Key of the response in the result: ``{"status", "headers": [[name, value]], "body"}``."""
 
-_MAX_SHOWN_FIELDS = 20
 _NAME_PATTERN = schema_pattern()
 
 
@@ -145,11 +142,7 @@ def _selected(fields: list[str], record: JsonValue) -> dict[str, JsonValue]:
     for field in fields:
         value = lookup(record, field)
         if isinstance(value, Missing):
-            if is_object(record):
-                fields_text = ", ".join(sorted(record)[:_MAX_SHOWN_FIELDS])
-                hint = f"it has: {fields_text or 'no fields'}"
-            else:
-                hint = f"it is of type {kind_of(record)}"
+            hint = describe_fields(record)
             message = f"webhookResponseFields: the input has no field '{field}' ({hint})"
             raise PermanentError(message)
         selected[field] = value

@@ -174,7 +174,7 @@ def test_groups(data: Any, config: dict[str, Any], output: Any):
         (None, "the input is of type null"),
         (5, "the input is of type number"),
         ([{"v": 1}, "x"], "record 1 is of type string, not an object"),
-        ([{"a": 1, "b": 2}], r"no record has a field 'g' \(record 0 has: a, b\)"),
+        ([{"a": 1, "b": 2}], r"no record has a field 'g' \(record 0: it has: a, b\)"),
         ([{"g": 1}], "no record has a field 'v'"),
     ],
 )

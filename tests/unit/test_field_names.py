@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.config.fields import FieldNames, as_names
-from tasks.llm.config import LlmConfig
+from tasks.llm.node import LlmConfig
 from tasks.webhooks.response import WebhookResponseConfig
 
 NAMES = TypeAdapter(FieldNames)

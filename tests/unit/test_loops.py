@@ -45,7 +45,7 @@ def test_a_body_is_all_that_lies_behind_item_connections() -> None:
     loops = Loops(NESTED)
     assert loops.bodies == {"outer": {"inner", "x", "after"}, "inner": {"x"}}
     assert loops.enclosing == {"inner": "outer", "after": "outer", "x": "inner"}
-    assert loops.outermost("x") == "outer"
+    assert loops.around("x")[-1] == "outer"
     assert set(loops.scope(None).nodes) == {"t", "outer", "end"}
     assert set(loops.scope("outer").nodes) == {"outer", "inner", "after"}
     assert [(c.source, c.target) for c in loops.scope("outer").document.connections] == [

@@ -121,7 +121,7 @@ INVALID: list[tuple[str, dict[str, Any], str, str]] = [
         "enumOptions",
         "is required when outputType is enum",
     ),
-    ("llm", {**LLM, "enumOptions": 5}, "enumOptions", "should be a list of strings"),
+    ("llm", {**LLM, "enumOptions": 5}, "enumOptions", "should be a list, or a string with commas"),
     ("llm", {**LLM, "llmProcessingMode": "x"}, "llmProcessingMode", "should be 'batch' or"),
     ("condition", {}, "conditionField", "'conditionField' is required"),
     ("condition", {"conditionField": " "}, "conditionField", "'conditionField' is required"),

@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
-from tasks.llm.config import OutputType
+from tasks.llm.node import OutputType
 from tasks.llm.reply_types import reply_type
 
 OPTIONS = ["Positive", "Negative", "n/a"]
