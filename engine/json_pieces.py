@@ -70,11 +70,7 @@ class _Reader:
         return at if found is None else found.end()
 
     def value(self, at: int, depth: int) -> tuple[JsonValue, int]:
-        """Return the value that starts at ``at``, and the position after it.
-
-        Raises:
-            ValueError: If the text is not valid JSON there.
-        """
+        """Return the value that starts at ``at``, and the position after it."""
         found = self._scan(at)
         if found is not None:
             return found

@@ -270,11 +270,7 @@ def replace_lone_surrogates(text: str) -> str:
 
 
 def check_json(text: str, value: JsonValue) -> None:
-    """Check that ``value``, which was read from the JSON ``text``, can be stored.
-
-    Raises:
-        ValueError: If it is nested too deeply.
-    """
+    """Raise a ``ValueError`` if ``value``, read from the JSON ``text``, is nested too deeply."""
     if _may_be_deep(text) and _is_deep(value):
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
 

@@ -16,12 +16,7 @@ class DocumentLimits:
     """Maximum number of connections (MAX_WORKFLOW_CONNECTIONS)."""
 
     def check(self, document: JsonValue) -> None:
-        """Check the number of parts of a document in constant time.
-
-        Raises:
-            InvalidDocumentError: If the document has too many nodes or connections; the error
-                names the setting.
-        """
+        """Raise an ``InvalidDocumentError`` that names the setting for too many parts."""
         if not is_object(document):
             return
         of_nodes = ("nodes", self.nodes, "MAX_WORKFLOW_NODES")

@@ -95,8 +95,7 @@ class Ports:
     def input_named(self, name: str | None) -> str | None:
         """Return the input that a connection names; ``None`` if the type has a single input.
 
-        Raises:
-            UnknownPortError: If the type has several inputs, but not this one.
+        An unknown name of several inputs raises an ``UnknownPortError``.
         """
         if len(self.inputs) < 2 or not name or not name.strip():  # noqa: PLR2004
             return None

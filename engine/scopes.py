@@ -33,12 +33,8 @@ class ScopeView(Mapping[str, Outcome]):
     ) -> None:
         """Initialize the view.
 
-        Args:
-            graph: The graph of the scope.
-            key_of: Returns the key of a node's run in the scope.
-            outcomes: The outcomes of the run.
-            decided: Outcomes that are not in ``outcomes`` yet.
-            item: In the body of a loop, the id of the loop and an outcome with the item as output.
+        ``key_of`` returns the key of a node's run. ``decided`` are outcomes that are not in
+        ``outcomes`` yet. ``item`` is the id of a loop and an outcome with the item as output.
         """
         self._graph = graph
         self._key_of = key_of

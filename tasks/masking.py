@@ -1,12 +1,8 @@
 """Secret masking: replaces the values of secrets with ``***`` in all data that leaves the process.
 
-One masker serves the whole process. It masks the results and errors of all handlers and every log
-line, regardless of the execution that used the secret, because a response can contain a secret of
-another execution.
-
-One search (Aho-Corasick) finds all encodings of all secrets. Long strings are searched in chunks,
-so that masking stops when its node is stopped (``offload.check_stop``). Decision 0025
-(``docs/decisions``) lists the encodings.
+One masker serves the whole process, because a response can contain a secret of another execution.
+One search (Aho-Corasick) finds all encodings of all secrets (decision 0025). Long strings are
+searched in chunks, so that masking stops when its node is stopped (``offload.check_stop``).
 """
 
 import base64

@@ -45,11 +45,7 @@ __all__ = [
 def register(
     node_type: str, handler: Task[..., Any], config: type[NodeConfig] = NodeConfig
 ) -> None:
-    """Add a node type to the registry, with the model of its config.
-
-    Raises:
-        ValueError: If the registration is invalid, or the name belongs to another type.
-    """
+    """Add a node type to the registry; see ``tasks.node_handlers.register``."""
     # Imported here because ``tasks/node_handlers.py`` may import the author's module.
     from tasks import node_handlers  # noqa: PLC0415
 

@@ -1,9 +1,8 @@
 """Code node: runs a Python expression or statements in a child process with limits.
 
-The limits protect against accidents: infinite loops, memory and output growth. This is not a
-sandbox, because the process can read the files of the service's user and open connections.
-Therefore the node is disabled unless ``ENABLE_CODE_NODE=true``; see
-``docs/decisions/0018-code-in-a-child-process.md``.
+The limits protect against accidents. This is not a sandbox, because the process can read the files
+of the service's user and open connections. Therefore ``ENABLE_CODE_NODE`` enables it (decision
+0018).
 """
 
 import asyncio
@@ -74,11 +73,7 @@ class _ResourceLimits:
 async def handle_code(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Run the code of the node; the result has ``outputData`` and ``stdout``, the printed text.
 
-    The code is not a template, so placeholders in it are not filled.
-
-    Raises:
-        NodeError: If the node type is disabled, the code fails, or it exceeds a limit; never
-            retryable.
+    The code is not a template. Its errors are never retryable.
     """
     run = current_node_run()
     if not run.settings.enable_code_node:

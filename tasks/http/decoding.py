@@ -45,10 +45,7 @@ class ContentDecoder:
     def decode(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """Return the decoded bytes of ``chunks``, in pieces.
 
-        Raises:
-            NodeError: If the bytes are not in this coding.
-            ResponseTooLargeError: If the decoded body exceeds the limit.
-            WorkStoppedError: If the awaiting task was cancelled or has timed out.
+        Raises the errors of ``decode_body``, and ``WorkStoppedError`` if the work was stopped.
         """
         for chunk in chunks:
             for piece in self._decode(chunk):
@@ -96,11 +93,7 @@ class ContentDecoder:
         return data
 
     def finish(self) -> None:
-        """Check that the body is complete.
-
-        Raises:
-            NodeError: If it is truncated; retryable, because the connection broke.
-        """
+        """Raise a ``NodeError``, retryable because the connection broke, for a truncated body."""
         if self._started and not self._zlib.eof:
             raise NodeError(
                 f"the response is truncated: its {self._coding} data (Content-Encoding) has no end"

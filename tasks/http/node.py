@@ -116,9 +116,7 @@ def build_call(
 def read_response(call: Call, body: Body, response_type: str, status: int) -> JsonValue:
     """Return the value of a response's body; may run outside of the event loop.
 
-    Raises:
-        NodeError: If ``response_type`` is ``json`` and the body is not JSON.
-        WorkStoppedError: If the work was stopped in the meantime.
+    A body that is not JSON is an error for ``json``.
     """
     if response_type != "json":
         return body.value(response_type)
@@ -239,11 +237,7 @@ def _header(setting: str, name: str, value: JsonValue) -> tuple[str, str]:
 
 
 def _check_host(headers: httpx2.Headers, url: httpx2.URL, *, may_differ: bool) -> None:
-    """Check that a ``Host`` header is that of the URL.
-
-    Raises:
-        NodeError: If it is another one, and the setting does not allow that.
-    """
+    """Raise a ``NodeError`` for a ``Host`` header other than that of the URL, unless allowed."""
     host = headers.get(HOST)
     if host is None or host.lower() == url.netloc.decode("ascii") or may_differ:
         return

@@ -56,9 +56,7 @@ class Body:
     def value(self, response_type: str) -> JsonValue:
         """Return the value of a body: JSON, else ``{"response": text}``, else a binary object.
 
-        Args:
-            response_type: ``text`` does not parse JSON; other types parse a body that looks like
-                JSON.
+        Without ``text`` as its type, a body that looks like JSON is parsed.
         """
         if response_type != "text" and self.is_binary():
             return {
@@ -75,11 +73,7 @@ class Body:
         return {"response": text}
 
     def json(self) -> JsonValue:
-        """Return the value of a body that should be JSON.
-
-        Raises:
-            ValueError: If it is not.
-        """
+        """Return the value of a body, or raise a ``ValueError`` if it is not JSON."""
         return load_json_in_pieces(self.text(), check_stop)
 
     def is_binary(self) -> bool:

@@ -126,11 +126,7 @@ class AllowedHost:
 
 
 def parse_allowed_hosts(text: str) -> tuple[AllowedHost, ...]:
-    """Return the entries of ``HTTP_ALLOWED_HOSTS``, which are separated by commas.
-
-    Raises:
-        ValueError: If an entry is invalid; the message names it.
-    """
+    """Return the entries of ``HTTP_ALLOWED_HOSTS``; a ``ValueError`` names an invalid one."""
     return tuple(_parse_allowed(entry.strip()) for entry in text.split(",") if entry.strip())
 
 
@@ -216,11 +212,7 @@ class SsrfGuard:
         return all(public)
 
     def _is_public(self, host: str, port: int, address: Address) -> bool:
-        """Return whether a permitted address is public, or only allowed by the operator.
-
-        Raises:
-            AddressBlockedError: If the address is not permitted.
-        """
+        """Return whether an address is public, or only allowed; raise if it is blocked."""
         kind = blocked_kind(address)
         if kind is None:
             return True
@@ -241,11 +233,7 @@ def _blocked(host: str, port: int, kind: AddressKind) -> AddressBlockedError:
 
 
 async def resolve(host: str, port: int) -> list[Address]:
-    """Return the addresses of ``host`` in the order of the system's resolver.
-
-    Raises:
-        OSError: If the name has no address.
-    """
+    """Return the addresses of ``host`` in the resolver's order; ``OSError`` if it has none."""
     literal = parse_ip_literal(host)
     if literal is not None:
         return [literal]

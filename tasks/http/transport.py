@@ -1,9 +1,7 @@
 """Guarded transport: checks the address of every connection, and limits and decodes responses.
 
-A transport of httpx2 gets its connections from a network backend, by host and port. The backend of
-this module resolves the name, checks every address, and connects to one of the checked addresses,
-for the first request and for each redirect. Host header, SNI and certificate remain those of the
-name.
+Its network backend resolves the name, checks every address, and connects to one of them, for the
+first request and for each redirect. Host header, SNI and certificate remain those of the name.
 """
 
 import asyncio
@@ -56,9 +54,7 @@ class ClientLimits:
     async def use_proxy(self, scheme: str, host: str, port: int | None) -> bool:
         """Return whether a request uses the proxy.
 
-        Raises:
-            NodeError: If the scheme is not supported, or the proxy would receive a request for a
-                blocked address.
+        Raises a ``NodeError`` for an unsupported scheme and for a blocked address.
         """
         if scheme not in _DEFAULT_PORTS:
             raise PermanentError(f"the scheme '{scheme}' is not supported; accepted: http, https")
@@ -77,8 +73,7 @@ _S = TypeVar("_S", bound=_Stream)
 async def connect_to_first(addresses: list[str], connect: Callable[[str], Awaitable[_S]]) -> _S:
     """Return a connection to the first address that accepts one (RFC 8305, "Happy Eyeballs").
 
-    Raises:
-        Exception: If no address accepts one; the error of the first address.
+    If none accepts one, the error of the first address is raised.
     """
     if len(addresses) == 1:
         return await connect(addresses[0])

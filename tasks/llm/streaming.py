@@ -134,11 +134,7 @@ class _StreamAccumulator:
             self._on_piece(text)
 
     def completion(self, host: str) -> ChatCompletion:
-        """Return the accumulated completion.
-
-        Raises:
-            NodeError: If the stream ended before the reply was complete.
-        """
+        """Return the accumulated completion, or raise a ``NodeError`` if it is not complete."""
         if self._finish_reason is None:
             if not self._chunks:
                 raise NodeError(f"the model server at {host} returned no chunks")

@@ -46,11 +46,7 @@ class OutputLimit:
         self._limit = self._left = text_limit()
 
     def add(self, value: JsonValue) -> None:
-        """Count a part of the output.
-
-        Raises:
-            NodeError: If the output is too large.
-        """
+        """Count a part of the output; raise a ``NodeError`` if the output is too large."""
         size = measured(value, self._left)
         self._left -= self._left + 1 if size is None else size
         if self._left < 0:
@@ -65,9 +61,7 @@ def map_records(
 ) -> dict[str, JsonValue] | list[JsonValue]:
     """Return ``function(record)`` for an object, or for each record of a list.
 
-    Raises:
-        NodeError: If the input or a record has the wrong type, ``function`` raises, or the output
-            is too large.
+    Raises a ``NodeError`` for another input or an output that is too large. Errors name the record.
     """
     if is_object(data):
         return function(data)
@@ -84,11 +78,7 @@ def map_records(
 
 
 def as_records(data: JsonValue) -> list[Record]:
-    """Return the records of a list; an object counts as a list with one record.
-
-    Raises:
-        NodeError: If the input is neither, or a record is not an object.
-    """
+    """Return the records of a list or of one object; raise a ``NodeError`` for another input."""
     if is_object(data):
         return [data]
     if not is_list(data):
@@ -99,11 +89,7 @@ def as_records(data: JsonValue) -> list[Record]:
 
 
 def as_objects(items: Iterable[JsonValue], source: str = "") -> list[Record]:
-    """Return items that are all objects; ``source`` describes their list in an error.
-
-    Raises:
-        NodeError: If an item is not an object.
-    """
+    """Return the items, or raise a ``NodeError`` if one is not an object of the list ``source``."""
     records: list[Record] = []
     for index, item in enumerate(items):
         if not is_object(item):
@@ -115,11 +101,7 @@ def as_objects(items: Iterable[JsonValue], source: str = "") -> list[Record]:
 
 
 def require_fields(records: Sequence[Record], fields: Iterable[str]) -> None:
-    """Reject a field that no record has.
-
-    Raises:
-        NodeError: If every record lacks one of the fields.
-    """
+    """Raise a ``NodeError`` if all records lack one of the fields."""
     for field in fields if records else ():
         check_stop()
         if all(isinstance(lookup(record, field), Missing) for record in records):

@@ -1,9 +1,8 @@
 """Template expressions: the path between ``{{`` and ``}}``, and its filters.
 
-Jinja2 parses, compiles and runs an expression in its sandbox. Only constants, paths and the filters
-of ``tasks.templating.filters`` are accepted: the check of the syntax tree rejects everything else
-before anything runs. Paths are replaced by variables and looked up here, in JSON values, so that
-Jinja cannot access attributes of Python objects.
+Jinja2 parses, compiles and runs an expression in its sandbox. Only constants, paths and our filters
+are accepted; everything else is rejected before it runs. Paths are replaced by variables and looked
+up here, in JSON values, so that Jinja cannot access attributes of Python objects.
 """
 
 import functools

@@ -54,11 +54,7 @@ _ID_IN_HEADER = {SignatureScheme.STANDARD: ID, SignatureScheme.GITHUB: GITHUB_ID
 
 
 def check_token(text: str | None) -> str | None:
-    """Return ``text`` without surrounding spaces, if it can be the last part of an address.
-
-    Raises:
-        ValueError: If it contains a slash.
-    """
+    """Return ``text`` without surrounding spaces, or raise a ``ValueError`` for a slash."""
     if text is not None and "/" in text:
         raise ValueError("should not contain a slash, because it is the last part of an address")
     return None if text is None else text.strip()
@@ -103,8 +99,7 @@ def verify(
         now: The current time, in seconds since 1970.
 
     Raises:
-        SignatureError: If a header is missing, the signed timestamp is more than five minutes
-            off, or no signature is valid.
+        SignatureError: If a header is missing, the timestamp is off, or no signature is valid.
     """
     key = _key(secret, scheme)
     if scheme == SignatureScheme.GITHUB:
@@ -164,11 +159,7 @@ def _require(headers: Mapping[str, str], *names: str) -> None:
 
 
 def _signed_timestamp(text: str, name: str, now: float) -> bytes:
-    """Return the bytes of a signed timestamp.
-
-    Raises:
-        SignatureError: If it is not a timestamp, or differs too much from ``now``.
-    """
+    """Return the bytes of a signed timestamp, or raise if it differs too much from ``now``."""
     if not _TIMESTAMP.fullmatch(text):
         raise SignatureError(f"{name} should be seconds since 1970")
     if abs(int(text) - now) > TIMESTAMP_TOLERANCE_SECONDS:
