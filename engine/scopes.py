@@ -20,55 +20,46 @@ from engine.status import NodeStatus
 _NONE: Outcomes = {}
 
 
+@dataclass(eq=False, slots=True)
 class ScopeView(Mapping[str, Outcome]):
     """The outcomes of one scope by node id, taken from all outcomes of a run."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        key_of: Callable[[str], NodeRunKey],
-        outcomes: Outcomes,
-        decided: Outcomes,
-        item: tuple[str, Outcome] | None = None,
-    ) -> None:
-        """Initialize the view.
-
-        ``key_of`` returns the key of a node's run. ``decided`` are outcomes that are not in
-        ``outcomes`` yet. ``item`` is the id of a loop and an outcome with the item as output.
-        """
-        self._graph = graph
-        self._key_of = key_of
-        self._outcomes = outcomes
-        self._decided = decided
-        self._item = item
+    graph: Graph
+    key_of: Callable[[str], NodeRunKey]
+    """Returns the key of a node's run in the scope."""
+    outcomes: Outcomes
+    decided: Outcomes
+    """Outcomes that are not in ``outcomes`` yet."""
+    item: tuple[str, Outcome] | None = None
+    """In the body of a loop, the id of the loop and an outcome with the item as output."""
 
     def __getitem__(self, node_id: str) -> Outcome:
-        outcome = self._outcomes.get(self._key_of(node_id)) or self._find(node_id)
+        outcome = self.outcomes.get(self.key_of(node_id)) or self._find(node_id)
         if outcome is None:
             raise KeyError(node_id)
         return outcome
 
     def __iter__(self) -> Iterator[str]:
-        return (node_id for node_id in self._graph.nodes if self._find(node_id) is not None)
+        return (node_id for node_id in self.graph.nodes if self._find(node_id) is not None)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __contains__(self, node_id: object) -> bool:
         node_id = str(node_id)
-        return self._key_of(node_id) in self._outcomes or self._find(node_id) is not None
+        return self.key_of(node_id) in self.outcomes or self._find(node_id) is not None
 
     def _find(self, node_id: str) -> Outcome | None:
-        if self._item is not None and node_id == self._item[0]:
-            return self._item[1]
-        key = self._key_of(node_id)
-        outcome = self._outcomes.get(key)
-        return self._decided.get(key) if outcome is None and self._decided else outcome
+        if self.item is not None and node_id == self.item[0]:
+            return self.item[1]
+        key = self.key_of(node_id)
+        outcome = self.outcomes.get(key)
+        return self.decided.get(key) if outcome is None and self.decided else outcome
 
     @property
     def is_complete(self) -> bool:
         """Whether every node of the scope is decided."""
-        return all(self._find(node_id) is not None for node_id in self._graph.nodes)
+        return all(self._find(node_id) is not None for node_id in self.graph.nodes)
 
 
 @dataclass(frozen=True)

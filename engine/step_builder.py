@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from engine.data_flow import item_output
 from engine.json_values import JsonValue
@@ -13,29 +14,22 @@ from engine.scopes import Scopes, ScopeView
 from engine.status import NodeStatus
 
 
+@dataclass(slots=True)
 class StepBuilder:
     """One step while it is computed. It updates ``states``."""
 
-    def __init__(
-        self,
-        scopes: Scopes,
-        states: LoopStates,
-        outcomes: Outcomes,
-        active: ActiveLoops,
-        max_result_bytes: int | None,
-    ) -> None:
-        self._scopes = scopes
-        self._states = states
-        self._outcomes = outcomes
-        self._active = active
-        self._max_result_bytes = max_result_bytes
-        self._new: dict[NodeRunKey, Outcome] = {}
-        """Outcomes of this step; not in ``_outcomes``."""
-        self._start: dict[NodeRunKey, None] = {}
-        self._skip: dict[NodeRunKey, None] = {}
-        self._decided: dict[NodeRunKey, Outcome] = {}
-        self._cancels_scopes = False
-        self._is_stopped = False
+    scopes: Scopes
+    states: LoopStates
+    outcomes: Outcomes
+    active: ActiveLoops
+    max_result_bytes: int | None
+    _new: dict[NodeRunKey, Outcome] = field(default_factory=dict[NodeRunKey, Outcome])
+    """Outcomes of this step; not in ``outcomes``."""
+    _start: dict[NodeRunKey, None] = field(default_factory=dict[NodeRunKey, None])
+    _skip: dict[NodeRunKey, None] = field(default_factory=dict[NodeRunKey, None])
+    _decided: dict[NodeRunKey, Outcome] = field(default_factory=dict[NodeRunKey, Outcome])
+    _cancels_scopes: bool = False
+    _is_stopped: bool = False
 
     def step(self) -> Step:
         """Return the step."""
@@ -54,25 +48,25 @@ class StepBuilder:
             self.aggregate_body(key, SKIPPED)
         for node_id in step.start:
             key = self._key(node_id, path)
-            if key not in self._active:
+            if key not in self.active:
                 self._start[key] = None
 
     def advance(self, keys: Sequence[NodeRunKey], path: ItemPath) -> None:
         """Add what follows from node runs of one scope that were decided."""
-        root = self._scopes.root
+        root = self.scopes.root
         if not path:
-            node_ids = [self._scopes.root_ids[key] for key in keys]
-            view = self._scopes.root_view(self._outcomes, self._new)
+            node_ids = [self.scopes.root_ids[key] for key in keys]
+            view = self.scopes.root_view(self.outcomes, self._new)
             if any(root.stops(node_id, view[node_id]) for node_id in node_ids):
                 self._is_stopped = True
             else:
-                self.apply(root.after(node_ids, view, self._states.checked), ())
+                self.apply(root.after(node_ids, view, self.states.checked), ())
             return
-        loop, item = self._scopes.loops.enclosing_run(keys[0]), path[-1]
-        state = None if loop is None else self._states.active.get(loop)
+        loop, item = self.scopes.loops.enclosing_run(keys[0]), path[-1]
+        state = None if loop is None else self.states.active.get(loop)
         if loop is None or state is None or item in state.ended:
             return
-        body, view = self._scopes.bodies[loop.node_id], self._item_view(loop, item, state)
+        body, view = self.scopes.bodies[loop.node_id], self._item_view(loop, item, state)
         node_ids = [key.node_id for key in keys]
         stopping = [node_id for node_id in node_ids if body.stops(node_id, view[node_id])]
         if stopping:
@@ -87,13 +81,13 @@ class StepBuilder:
 
     def start_loop(self, key: NodeRunKey, *, is_new: bool) -> None:
         """Start the first items of a loop, or continue a loop that started before a crash."""
-        if key.node_id not in self._scopes.bodies or self._is_decided(key):
+        if key.node_id not in self.scopes.bodies or self._is_decided(key):
             return
         if self._is_cancelled(key):
             self._cancels_scopes = True
             return
-        state = self._states.active[key] = LoopState(self._active[key])
-        body = self._scopes.bodies[key.node_id]
+        state = self.states.active[key] = LoopState(self.active[key])
+        body = self.scopes.bodies[key.node_id]
         for item in () if is_new else range(len(state.loop.items)):
             if reason := body.failure(self._item_view(key, item, state)):
                 state.failed[item] = reason
@@ -103,18 +97,18 @@ class StepBuilder:
 
     def aggregate_body(self, key: NodeRunKey, outcome: Outcome) -> None:
         """If a loop was decided, decide the nodes of its body over all items."""
-        body = self._scopes.loops.bodies.get(key.node_id)
+        body = self.scopes.loops.bodies.get(key.node_id)
         if body is None:
             return
-        state = self._states.active.pop(key, None)
+        state = self.states.active.pop(key, None)
         if outcome.status == NodeStatus.ERROR:
             self._cancels_scopes = True
-        keys = [NodeRunKey(i, key.path) for i in self._scopes.graph.nodes if i in body]
+        keys = [NodeRunKey(i, key.path) for i in self.scopes.graph.nodes if i in body]
         keys = [whole for whole in keys if not self._is_decided(whole)]
         if not keys:
             return
         if state is None:  # The loop was decided before a crash.
-            started = self._scopes.loops.started_items(key, (*self._outcomes, *self._new))
+            started = self.scopes.loops.started_items(key, (*self.outcomes, *self._new))
             items = range(max(started, default=-1) + 1)
         else:
             items = range(state.started)
@@ -128,7 +122,7 @@ class StepBuilder:
                 self._new[whole] = self._decided[whole] = combined
 
     def _start_items(self, key: NodeRunKey, state: LoopState) -> None:
-        body = self._scopes.bodies[key.node_id]
+        body = self.scopes.bodies[key.node_id]
         if state.failed and not state.loop.continues_on_error:
             item, reason = next(iter(state.failed.items()))
             self._finish_loop(key, Outcome(NodeStatus.ERROR, error=f"item {item}: {reason}"))
@@ -143,7 +137,7 @@ class StepBuilder:
 
     def _result(self, key: NodeRunKey, state: LoopState) -> Outcome:
         """Return the outcome of a loop whose items have all ended: their results in order."""
-        body, results, size = self._scopes.bodies[key.node_id], list[JsonValue](), 0
+        body, results, size = self.scopes.bodies[key.node_id], list[JsonValue](), 0
         for item in range(len(state.loop.items)):
             if (reason := state.failed.get(item)) is not None:
                 error = {"nodeId": key.node_id, "item": item, "message": reason}
@@ -152,8 +146,8 @@ class StepBuilder:
             output, output_size = item_output(body.graph, self._item_view(key, item, state))
             results.append(output)
             size += output_size
-        if self._max_result_bytes is not None and size > self._max_result_bytes:
-            reason = f"the results of the items are larger than {self._max_result_bytes} bytes"
+        if self.max_result_bytes is not None and size > self.max_result_bytes:
+            reason = f"the results of the items are larger than {self.max_result_bytes} bytes"
             return Outcome(NodeStatus.ERROR, error=f"{reason} (MAX_NODE_RESULT_BYTES)")
         message = format_count(len(results))
         if state.failed:
@@ -174,23 +168,23 @@ class StepBuilder:
 
     def _item_view(self, loop: NodeRunKey, item: int, state: LoopState) -> ScopeView:
         path, value = (*loop.path, item), state.loop.items[item]
-        return self._scopes.item_view(loop.node_id, path, value, self._outcomes, self._new)
+        return self.scopes.item_view(loop.node_id, path, value, self.outcomes, self._new)
 
     def _key(self, node_id: str, path: ItemPath) -> NodeRunKey:
-        return NodeRunKey(node_id, path) if path else self._scopes.root_keys[node_id]
+        return NodeRunKey(node_id, path) if path else self.scopes.root_keys[node_id]
 
     def _set_skipped(self, key: NodeRunKey) -> None:
         self._new[key] = SKIPPED
         self._skip[key] = None
 
     def _outcome(self, key: NodeRunKey) -> Outcome | None:
-        return self._outcomes.get(key) or self._new.get(key)
+        return self.outcomes.get(key) or self._new.get(key)
 
     def _is_decided(self, key: NodeRunKey) -> bool:
         return self._outcome(key) is not None
 
     def _is_cancelled(self, key: NodeRunKey) -> bool:
-        return self._states.is_cancelled_scope(key, self._outcomes, self._new)
+        return self.states.is_cancelled_scope(key, self.outcomes, self._new)
 
 
 def aggregate(runs: Mapping[NodeRunKey, Outcome], items: int) -> Outcome:

@@ -4,10 +4,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from itertools import islice
+from graphlib import CycleError, TopologicalSorter
 
 from engine.document import (
-    Connection,
     Document,
     Node,
     Reading,
@@ -23,7 +22,7 @@ from engine.normalization import IsIncomplete, Normalized, never_incomplete, nor
 from engine.ports import PortsOf, any_ports
 from engine.problem_lists import ConfigChecks, ProblemList
 
-MAX_CYCLES = 100
+MAX_CYCLES = 10
 """Maximum number of cycles of a document that an error lists."""
 
 MAX_NODE_ID_CHARS = 500
@@ -154,44 +153,25 @@ def _dangling_connections(document: Document) -> Iterable[Problem]:
 
 
 def _cycles(document: Document) -> Iterable[Problem]:
-    """Yield a problem for each connection that closes a cycle."""
-    for connection, cycle in islice(_closing(document.connections), MAX_CYCLES):
-        names = " → ".join(cycle)
-        yield Problem(
-            "cycle",
-            f"the connections form a cycle: {names}",
-            connection.pointer,
-            cycle[0],
-            connection.id,
-        )
-
-
-def _closing(connections: Iterable[Connection]) -> Iterable[tuple[Connection, list[str]]]:
-    """Yield the connections that close a cycle, each with its cycle from a node back to the same.
-
-    A depth-first search without recursion, which visits each connection once.
-    """
-    outgoing: dict[str, list[Connection]] = {}
-    fed: set[str] = set()
-    for connection in connections:
-        outgoing.setdefault(connection.source, []).append(connection)
-        fed.add(connection.target)
-    done: set[str] = set()
-    for start in sorted(outgoing, key=fed.__contains__):
-        if start in done:
-            continue
-        path = {start: iter(outgoing[start])}
-        while path:
-            current = next(reversed(path))
-            connection = next(path[current], None)
-            if connection is None:
-                del path[current]
-                done.add(current)
-            elif connection.target in path:
-                names = list(path)
-                yield connection, [*names[names.index(connection.target) :], connection.target]
-            elif connection.target not in done:
-                path[connection.target] = iter(outgoing.get(connection.target, ()))
+    """Yield a problem for each of the connections without which no cycle is left."""
+    connections = list(document.connections)
+    fed = {connection.target for connection in connections}
+    for _ in range(MAX_CYCLES):
+        # Nodes that no connection leads to are first, so that a cycle begins where it is entered.
+        sources = sorted((connection.source for connection in connections), key=fed.__contains__)
+        sorter = TopologicalSorter[str](dict.fromkeys(sources, ()))
+        for connection in connections:
+            sorter.add(connection.target, connection.source)
+        try:
+            sorter.prepare()
+        except CycleError as error:
+            cycle: list[str] = error.args[1]
+        else:
+            return
+        closing = next(c for c in connections if [c.source, c.target] == cycle[-2:])
+        connections.remove(closing)
+        detail = f"the connections form a cycle: {' → '.join(cycle)}"
+        yield Problem("cycle", detail, closing.pointer, cycle[0], closing.id)
 
 
 def _no_entry(document: Document) -> Iterable[Problem]:

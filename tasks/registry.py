@@ -40,18 +40,13 @@ class RetryPolicy:
     """Seconds before each retry."""
 
 
+@dataclass(frozen=True, eq=False)
 class NodeTypes:
     """The node types of a registry, which is read at each call, so that types may be added."""
 
-    def __init__(
-        self,
-        handlers: Mapping[str, Task[..., Any]],
-        configs: Mapping[str, type[NodeConfig]],
-        disabled: Mapping[str, str] | None = None,
-    ) -> None:
-        self._handlers = handlers
-        self._configs = configs
-        self._disabled = disabled or {}
+    _handlers: Mapping[str, Task[..., Any]]
+    _configs: Mapping[str, type[NodeConfig]]
+    _disabled: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def without(self, disabled: Mapping[str, str]) -> "NodeTypes":
         """Return the same types, of which those in ``disabled`` (type to reason) are rejected."""

@@ -96,7 +96,7 @@ def test_a_cycle_of_five_thousand_nodes_is_named_without_exhausting_the_stack() 
     assert cycle.detail.count("→") == LENGTH
 
 
-def test_of_very_many_cycles_a_hundred_are_named() -> None:
+def test_of_very_many_cycles_only_the_first_are_named() -> None:
     tangle = document(LENGTH, [*LINE, *((i + 1, i) for i in range(LENGTH - 1))])
 
     with pytest.raises(InvalidDocumentError) as refused:
