@@ -16,8 +16,8 @@ from engine.json_values import (
     hashable,
     is_list,
     is_object,
-    load_json,
     nfc,
+    structure_of,
 )
 from engine.timestamps import point_in_time
 
@@ -46,8 +46,7 @@ class Operator(StrEnum):
     def parse(cls, name: str) -> "Operator":
         """Return the operator with a name such as ``greaterThan`` or ``greater_than``.
 
-        Raises:
-            ValueError: If it does not exist; the message contains the operators.
+        For an unknown name, a ``ValueError`` contains the operators.
         """
         head, *rest = name.strip().split("_")
         try:
@@ -121,7 +120,7 @@ def _same(left: JsonValue, right: JsonValue, as_comparable: Callable[[JsonValue]
     if None not in numbers:
         return numbers[0] == numbers[1]
     if _is_structure(left) or _is_structure(right):
-        left, right = _structure(left), _structure(right)
+        left, right = structure_of(left), structure_of(right)
         if _is_structure(left) and _is_structure(right):
             return hashable(left) == hashable(right)
     return as_comparable(left) == as_comparable(right)
@@ -129,16 +128,6 @@ def _same(left: JsonValue, right: JsonValue, as_comparable: Callable[[JsonValue]
 
 def _is_structure(value: JsonValue) -> bool:
     return is_list(value) or is_object(value)
-
-
-def _structure(value: JsonValue) -> JsonValue:
-    """Return the list or object that a string of JSON is; every other value unchanged."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            return load_json(value)
-        except ValueError:
-            return value
-    return value
 
 
 def _contains(found: JsonValue, value: JsonValue) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 
 from engine.document import escape_pointer
 from engine.errors import Problem
-from engine.json_values import JsonValue, encode_json, is_list, is_object, load_json
+from engine.json_values import JsonValue, encode_json, is_blank, is_list, is_object, load_json
 from engine.masking import MASK, is_credential_header
 
 Step = frozenset[str] | None
@@ -61,10 +61,7 @@ def restore_masked(sent: JsonValue, stored: JsonValue, paths: SecretPaths) -> li
     """Replace every mask in ``sent`` by the value that ``stored`` has for that node and field.
 
     Items of lists are found by their other fields, because an editor may insert or move them.
-    ``sent`` is changed in place.
-
-    Returns:
-        A problem for every mask without a stored value.
+    ``sent`` is changed in place. Return a problem for every mask without a stored value.
     """
     stored_secrets: dict[str, list[_Secrets]] = {}
     for node, config, _ in _all_configs(stored):
@@ -144,7 +141,7 @@ def _secret_paths(config: dict[str, Any], paths: Sequence[SecretPath]) -> Iterat
 
 def _along(value: Any, pattern: SecretPath, path: _Path) -> Iterator[_Path]:
     if not pattern:
-        if not _is_blank(value):
+        if not is_blank(value):
             yield path
         return
     step, *rest = pattern
@@ -156,7 +153,7 @@ def _along(value: Any, pattern: SecretPath, path: _Path) -> Iterator[_Path]:
         following = tuple(rest) if step is None else pattern
         for at, item in enumerate(value):
             yield from _along(item, following, (*path, at))
-    elif path and isinstance(value, str) and not _is_blank(value):
+    elif path and isinstance(value, str) and not is_blank(value):
         yield path  # For example a table that a form sends as JSON text.
 
 
@@ -164,7 +161,7 @@ def _credentials(value: Any, path: _Path) -> Iterator[_Path]:
     """Yield the paths of credential headers in an object, in rows, or in JSON text."""
     if _is_dict(value):
         for key, item in value.items():
-            if is_credential_header(key) and not _is_blank(item):
+            if is_credential_header(key) and not is_blank(item):
                 yield (*path, key)
     elif is_list(value):
         for at, row in enumerate(value):
@@ -250,10 +247,6 @@ def _put(config: Any, path: _Path, value: Any) -> None:
 
 def _is_dict(value: object) -> TypeGuard[dict[str, JsonValue]]:
     return isinstance(value, dict)
-
-
-def _is_blank(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _pointer(path: Sequence[str | int]) -> str:

@@ -77,13 +77,9 @@ def size_within(value: object, max_size: int) -> int | None:
 def encode_within(
     value: JsonValue, max_bytes: int, tick: Tick = _no_tick, *, copies: bool = True
 ) -> tuple[str, JsonValue]:
-    """Return ``value`` as JSON text, and a copy of it as JSON reads it back.
+    """Return ``value`` as JSON text, and a copy of it as JSON reads it back, if it is needed.
 
-    Args:
-        value: The result of a handler, or a part of it.
-        max_bytes: Maximum size of the text in UTF-8.
-        tick: Is called between two pieces.
-        copies: Whether the copy is needed; it is ``None`` otherwise.
+    ``max_bytes`` is the maximum size of the text in UTF-8. ``tick`` is called between two pieces.
 
     Raises:
         TooLargeError: If the text would be larger.

@@ -5,7 +5,8 @@ import math
 import re
 from collections.abc import Hashable, Iterable, Mapping
 from heapq import nsmallest
-from typing import Any, TypeGuard
+from types import NoneType
+from typing import Any, TypeGuard, cast
 from unicodedata import normalize
 
 JsonValue = Any
@@ -47,6 +48,11 @@ def is_object(value: object) -> TypeGuard[Mapping[str, JsonValue]]:
 def is_list(value: object) -> TypeGuard[list[JsonValue]]:
     """Return whether a JSON value is an array."""
     return isinstance(value, list)
+
+
+def is_blank(value: object) -> bool:
+    """Return whether a value is not set: null or a string without characters."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def lookup(value: JsonValue, path: str) -> JsonValue | Missing:
@@ -132,6 +138,16 @@ def hashable(value: JsonValue) -> Hashable:
     return (kind_of(value), value)
 
 
+_KINDS: dict[type, str] = {
+    NoneType: "null",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    str: "string",
+    Mapping: "object",
+    list: "list",
+    tuple: "list",
+}
 _MAX_LISTED_NAMES = 20
 _SHOWN = 80
 """Maximum length of a value in an error message, in characters."""
@@ -152,19 +168,8 @@ def describe_fields(value: JsonValue) -> str:
 
 def kind_of(value: object) -> str:
     """Return the JSON name of a value's type, for error messages."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int | float):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    if isinstance(value, Mapping):
-        return "object"
-    if isinstance(value, list | tuple):
-        return "list"
-    return type(value).__name__
+    names = (name for kind, name in _KINDS.items() if isinstance(value, kind))
+    return next(names, type(value).__name__)
 
 
 def json_error(value: object) -> str | None:
@@ -178,8 +183,8 @@ def json_error(value: object) -> str | None:
         inside: Iterable[tuple[object, object]] = ()
         if is_object(item):
             inside = item.items()
-        elif is_list(item) or _is_tuple(item):
-            inside = enumerate(item)
+        elif isinstance(item, list | tuple):
+            inside = enumerate(cast("Iterable[object]", item))
         elif flaw := _flaw(item):
             return f"{flaw} at {where[1:]}" if where else flaw
         else:
@@ -269,6 +274,16 @@ def replace_lone_surrogates(text: str) -> str:
     return _ESCAPE.sub(lambda found: "\\ufffd" if found[1] else found[0], text)
 
 
+def structure_of(value: JsonValue) -> JsonValue:
+    """Return the list or object that a string of JSON is; every other value unchanged."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return load_json(value)
+        except ValueError:
+            return value
+    return value
+
+
 def check_json(text: str, value: JsonValue) -> None:
     """Raise a ``ValueError`` if ``value``, read from the JSON ``text``, is nested too deeply."""
     if _may_be_deep(text) and _is_deep(value):
@@ -317,7 +332,3 @@ def _is_deep(value: JsonValue, max_depth: int = MAX_DEPTH) -> bool:
         if not level:
             return False
     return True
-
-
-def _is_tuple(value: object) -> TypeGuard[tuple[object, ...]]:
-    return isinstance(value, tuple)

@@ -58,11 +58,7 @@ class TypeRules:
 
 
 def read_graph(data: JsonValue, rules: TypeRules) -> Graph:
-    """Return the graph of a stored document, which was validated when it was submitted.
-
-    Raises:
-        InvalidDocumentError: If it cannot be read.
-    """
+    """Return the graph of a stored document, which was validated when it was submitted."""
     return normalize(parse_document(data), rules.known, rules.ports, rules.is_incomplete).graph
 
 

@@ -46,9 +46,5 @@ def success(message: str, output: JsonValue, **fields: JsonValue) -> dict[str, J
 
 
 def to_json(value: JsonValue) -> str:
-    """Return a value as JSON text, encoded in pieces, so that other threads can run.
-
-    Raises:
-        ValueError: If JSON cannot represent the value.
-    """
+    """Return a value as JSON text, encoded in pieces, so that other threads can run."""
     return encode_within(value, sys.maxsize, check_stop, copies=False)[0]

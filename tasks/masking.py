@@ -108,11 +108,7 @@ class Masker:
         self._compiled: _SecretPatterns | None = None
 
     def add_secret(self, value: str) -> None:
-        """Mask ``value`` from now on, in all its encodings.
-
-        Raises:
-            ValueError: If it is shorter than ``MIN_SECRET_CHARS``.
-        """
+        """Mask ``value`` from now on, in all its encodings; ``ValueError`` if it is too short."""
         if len(value) < MIN_SECRET_CHARS:
             raise ValueError(f"is shorter than {MIN_SECRET_CHARS} characters")
         if value not in self._encodings:

@@ -28,8 +28,7 @@ class PluginError(Exception):
 def load_plugins(modules: Sequence[str]) -> None:
     """Add the node types of ``modules``, from the working directory or installed.
 
-    Raises:
-        PluginError: If a module cannot be imported, adds no type, or adds a registered type.
+    Raises a ``PluginError`` if a module cannot be imported, adds no type, or adds a registered one.
     """
     working_directory = str(Path.cwd())
     if modules and working_directory not in sys.path:

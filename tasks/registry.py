@@ -58,11 +58,7 @@ class NodeTypes:
         return sorted(self._handlers)
 
     def handler(self, node_type: str) -> Task[..., Any]:
-        """Return the handler of a type.
-
-        Raises:
-            UnknownNodeTypeError: If the type is not registered.
-        """
+        """Return the handler of a type, or raise an ``UnknownNodeTypeError``."""
         if node_type == DISABLED:
             return handle_disabled
         try:

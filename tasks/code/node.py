@@ -153,9 +153,7 @@ async def _start(directory: str, limits: _ResourceLimits) -> Process:
 async def _exchange(process: Process, request: dict[str, JsonValue]) -> Mapping[str, JsonValue]:
     """Send the request and return the result: its length in ten digits, then JSON.
 
-    Raises:
-        asyncio.IncompleteReadError: If the process ended before it wrote a result.
-        NodeError: If the bytes are not a result, or it is too long.
+    ``IncompleteReadError`` means that the process ended before it wrote a result.
     """
     assert process.stdin is not None
     assert process.stdout is not None

@@ -93,11 +93,7 @@ def main() -> NoReturn:
 
 
 def parse(code: str) -> ast.Module:
-    """Return the syntax tree of the code.
-
-    Raises:
-        CodeError: If it is not valid Python; the message names line and position.
-    """
+    """Return the syntax tree of the code; a ``CodeError`` names line and position of an error."""
     try:
         tree = ast.parse(code, SOURCE)
         compile(tree, SOURCE, "exec", dont_inherit=True)

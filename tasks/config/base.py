@@ -16,10 +16,18 @@ from pydantic_core import ErrorDetails
 from typing_extensions import Unpack
 
 from engine.errors import PermanentError, TemplateError
-from engine.json_values import JsonValue, as_text, is_list, is_object, kind_of, load_json
+from engine.json_values import (
+    JsonValue,
+    as_text,
+    is_blank,
+    is_list,
+    is_object,
+    kind_of,
+    structure_of,
+)
 from engine.options import NodeOptions
 from engine.ports import Port, Ports, ports_of
-from tasks.config.rows import aliases, is_blank, row_models, sent_index, without_blank_rows
+from tasks.config.rows import aliases, row_models, sent_index, without_blank_rows
 from tasks.templating.render import render, template_errors
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
@@ -180,12 +188,7 @@ def invalid_templates(model: type[BaseModel], config: Mapping[str, JsonValue]) -
         if mark is None or value is None:
             continue
         is_string = isinstance(value, str)
-        if mark.may_be_json and isinstance(value, str):
-            try:
-                value = load_json(value)
-            except ValueError:
-                continue
-        for steps, reason in template_errors(value):
+        for steps, reason in template_errors(structure_of(value) if mark.may_be_json else value):
             if is_string:
                 errors.append(ConfigError((key,), reason, steps))
             else:
@@ -194,11 +197,7 @@ def invalid_templates(model: type[BaseModel], config: Mapping[str, JsonValue]) -
 
 
 def read_config(model: type[_ModelT], node: Mapping[str, Any]) -> _ModelT:
-    """Return the config of a node as its typed model.
-
-    Raises:
-        NodeError: If the config is invalid; the message names every invalid field.
-    """
+    """Return the config of a node as its model; a ``NodeError`` names every invalid field."""
     config: Mapping[str, JsonValue] = node.get("config") or {}
     try:
         return model.model_validate(config)
@@ -209,11 +208,7 @@ def read_config(model: type[_ModelT], node: Mapping[str, Any]) -> _ModelT:
 
 
 def fill(setting: str, template: JsonValue, data: JsonValue) -> JsonValue:
-    """Return ``template`` filled from ``data``; errors name the setting that contains it.
-
-    Raises:
-        TemplateError: If ``tasks.templating.render.render`` raises.
-    """
+    """Return ``template`` filled from ``data``; a ``TemplateError`` names the setting."""
     try:
         return render(template, data)
     except TemplateError as error:

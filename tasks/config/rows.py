@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 from pydantic import AliasChoices, BaseModel
 
-from engine.json_values import JsonValue, is_list, is_object
+from engine.json_values import JsonValue, is_blank, is_list, is_object
 
 _ROW_IDS = frozenset({"id", "_id", "uuid"})
 """Keys with which an editor identifies rows."""
@@ -21,11 +21,6 @@ def aliases(model: type[BaseModel], name: str) -> list[str]:
     if isinstance(alias, AliasChoices):
         return [choice for choice in alias.choices if isinstance(choice, str)]
     return [alias if isinstance(alias, str) else name]
-
-
-def is_blank(value: JsonValue) -> bool:
-    """Return whether a setting has no value: null or a string without characters."""
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def without_blank_rows(model: type[BaseModel] | None, rows: JsonValue) -> JsonValue:

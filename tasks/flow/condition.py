@@ -104,8 +104,7 @@ def partition_records(
 ) -> tuple[list[JsonValue], list[JsonValue]]:
     """Return the records that pass the comparisons, and the others, in their order.
 
-    Raises:
-        NodeError: If a field and a value cannot be compared; the message names the record.
+    If a field and a value cannot be compared, a ``NodeError`` names the record.
     """
     passed: list[JsonValue] = []
     failed: list[JsonValue] = []

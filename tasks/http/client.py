@@ -123,11 +123,7 @@ def _with_server(guard: SsrfGuard, base_url: str) -> SsrfGuard:
 
 
 def parse_url(text: str) -> httpx2.URL:
-    """Return the URL that ``text`` contains.
-
-    Raises:
-        ValueError: If it is not a callable URL; the message continues "The setting …".
-    """
+    """Return a callable URL, or raise a ``ValueError`` that continues "The setting …"."""
     try:
         url = httpx2.URL(text)
     except httpx2.InvalidURL as error:

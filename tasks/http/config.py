@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from engine.json_values import JsonValue, is_list, is_object, load_json
+from engine.json_values import JsonValue, is_list, is_object, structure_of
 from tasks.config.base import TEMPLATED, FormModel, Name, NodeConfig, Templated, has_template
 from tasks.config.fields import SECRET, lower, trimmed, upper
 from tasks.http.url_templates import URL_PATTERN, check_url_template
@@ -37,11 +37,7 @@ HOST = "host"
 
 
 def check_header_name(name: str) -> str:
-    """Return ``name``, if a workflow may send a header with this name.
-
-    Raises:
-        ValueError: If it cannot be the name of a header, or is a framing or hop-by-hop header.
-    """
+    """Return ``name``, or raise a ``ValueError`` if a workflow may not send such a header."""
     shown = name[:_SHOWN_CHARACTERS]
     if not _NAME.fullmatch(name):
         raise ValueError(f"'{shown}' is not a valid header name")
@@ -56,11 +52,7 @@ def check_header_name(name: str) -> str:
 
 
 def check_header_value(name: str, value: str) -> str:
-    """Return ``value`` without surrounding white space, if it fits into one line.
-
-    Raises:
-        ValueError: If it contains a control character.
-    """
+    """Return ``value`` without surrounding white space; ``ValueError`` for a control character."""
     value = value.strip()
     if _CONTROL.search(value):
         raise ValueError(
@@ -105,11 +97,7 @@ class RequestHeader(Pair, title="Header"):
 
 def as_pairs(value: object) -> object:
     """Return the rows of a table, which may be an object, rows, or the JSON of either."""
-    if isinstance(value, str):
-        try:
-            value = load_json(value)
-        except ValueError:
-            value = None
+    value = structure_of(value)
     if is_object(value):
         return [{"key": key, "value": inner} for key, inner in value.items()]
     if not is_list(value):

@@ -92,11 +92,7 @@ async def handle_http(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
 def build_call(
     config: HttpConfig, data: JsonValue, idempotency_key: str | None, *, may_set_host: bool = False
 ) -> Call:
-    """Return the call of a config, filled from the input; may run outside of the event loop.
-
-    Raises:
-        NodeError: If a field of a template is missing, or the filled call is invalid.
-    """
+    """Return the call of a config, filled from the input; may run outside of the event loop."""
     headers = _headers(config.http_headers, data)
     auth_header = _authorize(headers, config, data)
     if idempotency_key and config.http_method in _WRITING_METHODS:
@@ -172,10 +168,8 @@ async def _send(
 def _remove_credentials(call: Call, request: httpx2.Request) -> None:
     """Remove from a redirected request everything that another origin must not receive.
 
-    httpx2 removes only ``Authorization``; an ``X-API-Key`` is as secret, and so is a body.
-
-    Raises:
-        NodeError: If the request has a body, because without it the meaning would change.
+    httpx2 removes only ``Authorization``; an ``X-API-Key`` is as secret, and so is a body. A body
+    is an error, because without it the meaning would change.
     """
     if call.content and "Content-Length" in request.headers:
         raise PermanentError(

@@ -179,9 +179,7 @@ class SsrfGuard:
     async def addresses(self, host: str, port: int) -> list[str]:
         """Return the checked addresses of ``host``; a connection must use one of them.
 
-        Raises:
-            AddressBlockedError: If one of the addresses is blocked.
-            OSError: If the name cannot be resolved.
+        An ``AddressBlockedError`` is raised if one of them is blocked.
         """
         addresses = await resolve(host, port)
         for address in addresses:
@@ -192,10 +190,8 @@ class SsrfGuard:
         """Return whether requests to ``host`` use the proxy.
 
         Public hosts use it; hosts that the operator allows are called directly. A name that only
-        the proxy can resolve uses it too, unless it is a name of private networks.
-
-        Raises:
-            AddressBlockedError: If one of the addresses is blocked.
+        the proxy can resolve uses it too, unless it is a name of private networks. A blocked
+        address is an error.
         """
         try:
             addresses = await resolve(host, port)

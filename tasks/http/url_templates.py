@@ -63,11 +63,7 @@ class _Parts:
 
 
 def check_url_template(template: str) -> None:
-    """Check the parts of a URL template that no value changes.
-
-    Raises:
-        ValueError: If it is not a callable URL; the message continues "The setting …".
-    """
+    """Check the parts of a URL template that no value changes; see ``parse_url`` for errors."""
     template = template.strip()
     if not is_placeholder(template):
         _parts(template)
@@ -76,9 +72,7 @@ def check_url_template(template: str) -> None:
 def fill_url(setting: str, template: str, data: JsonValue) -> httpx2.URL:
     """Return the URL of a template over ``data``.
 
-    Raises:
-        TemplateError: If a field is missing.
-        ValueError: If the result is not a callable URL; the message continues "The setting …".
+    Raises a ``TemplateError`` for a missing field, and the errors of ``parse_url``.
     """
     template = template.strip()
     if is_placeholder(template):
@@ -144,12 +138,9 @@ def _encoded(parts: _Parts, index: int, value: str) -> str:
 
 
 def _check_dots(parts: _Parts, encoded: Sequence[str]) -> None:
-    """Check that no value results in a segment ``.`` or ``..``, because servers resolve it.
+    """Reject a value that results in a segment ``.`` or ``..``, because servers resolve it.
 
     Escapes do not help, because ``%2e%2e`` means the same (RFC 3986, 6.2.2.2).
-
-    Raises:
-        ValueError: If a value results in such a segment.
     """
     values = iter(encoded)
     before, path = parts.match.start("path"), parts.match["path"]

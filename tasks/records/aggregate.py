@@ -18,13 +18,20 @@ from pydantic import (
 )
 
 from engine.errors import NodeError, PermanentError
-from engine.json_values import JsonValue, Missing, as_number, describe_value, hashable, lookup
+from engine.json_values import (
+    JsonValue,
+    Missing,
+    as_number,
+    describe_value,
+    hashable,
+    is_blank,
+    lookup,
+)
 from engine.timestamps import point_in_time
 from offload import check_stop
 from tasks.compute import success
 from tasks.config.base import FormModel, MissingSettingError, read_config
 from tasks.config.fields import FieldName, FieldNames
-from tasks.config.rows import is_blank
 from tasks.records.records import (
     MissingPolicy,
     OutputLimit,
@@ -217,7 +224,7 @@ def _numbers(aggregation: Aggregation, values: Sequence[_Indexed]) -> list[int |
         number = as_number(value)
         if number is not None:
             numbers.append(number)
-        elif not _is_blank(value):
+        elif not is_blank(value):
             raise _value_error(aggregation, index, value, "is not a number")
     return numbers
 
@@ -243,7 +250,7 @@ def _extreme(
     pick: Callable[..., Any],
 ) -> Callable[[Aggregation, Sequence[_Indexed]], JsonValue]:
     def run(aggregation: Aggregation, values: Sequence[_Indexed]) -> JsonValue:
-        filled = [(index, value) for index, value in values if not _is_blank(value)]
+        filled = [(index, value) for index, value in values if not is_blank(value)]
         if not filled:
             return None
         numbers = [as_number(value) for _, value in filled]
@@ -272,10 +279,6 @@ def _extreme_text(
         raise _value_error(aggregation, index, value, "is not a timestamp, unlike others")
     ranked = [(point, value) for point, (_, value) in zip(points, values, strict=True)]
     return pick(ranked, key=itemgetter(0))[1]
-
-
-def _is_blank(value: JsonValue) -> bool:
-    return isinstance(value, str) and not value.strip()
 
 
 def _value_error(aggregation: Aggregation, index: int, value: JsonValue, reason: str) -> NodeError:

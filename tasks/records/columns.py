@@ -12,15 +12,16 @@ from engine.json_values import (
     JsonValue,
     as_text,
     describe_fields,
+    is_blank,
     is_list,
     is_object,
     kind_of,
-    load_json,
+    structure_of,
 )
 from tasks.compute import success
 from tasks.config.base import FormModel, MissingSettingError, read_config
 from tasks.config.fields import NO_TEMPLATE, FieldName, FieldNames, trimmed
-from tasks.config.rows import is_blank, without_blank_rows
+from tasks.config.rows import without_blank_rows
 from tasks.records.records import MissingPolicy, Record, RecordsConfig, map_records
 
 MAX_COLUMNS = 1_000
@@ -160,11 +161,7 @@ class Renaming(FormModel, title="Name"):
 
 
 def _as_renamings(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            value = load_json(value)
-        except ValueError:
-            value = None
+    value = structure_of(value)
     if is_object(value):
         names = {old: new for old, new in value.items() if not (is_blank(old) and is_blank(new))}
         for old, new in names.items():

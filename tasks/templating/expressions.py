@@ -105,11 +105,7 @@ class Expression:
     """``None`` if the expression is a single path."""
 
     def value(self, resolve: Callable[[Path], JsonValue | MissingValue]) -> JsonValue:
-        """Return the value of the expression.
-
-        Raises:
-            TemplateError: If a field is missing, or a filter does not accept its value.
-        """
+        """Return the value, or raise a ``TemplateError`` for a missing or unsuitable field."""
         value: Any
         if self.filtered is None:
             value = resolve(self.paths[0])
@@ -129,19 +125,14 @@ class InvalidExpressionError(TemplateError):
 def compile_expression(text: str) -> Expression:
     """Return the expression of ``text``, the string between ``{{`` and ``}}``.
 
-    Raises:
-        InvalidExpressionError: If it is invalid; the message names the invalid part.
+    An ``InvalidExpressionError`` names the invalid part.
     """
     paths, filtered = _read(text)
     return Expression(paths, None if filtered is None else _compiled(filtered))
 
 
 def check_expression(text: str) -> bool:
-    """Return whether an expression has filters, ten times faster than ``compile_expression``.
-
-    Raises:
-        InvalidExpressionError: If the expression is invalid.
-    """
+    """Return whether an expression has filters, ten times faster than ``compile_expression``."""
     return _read(text)[1] is not None
 
 

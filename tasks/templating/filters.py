@@ -90,11 +90,7 @@ def measured(value: JsonValue, limit: int) -> int | None:
 
 
 def text_of(value: JsonValue) -> str:
-    """Return a value as part of a string, and count the reading.
-
-    Raises:
-        TemplateError: If the string would be too long, or a limit of reading is exceeded.
-    """
+    """Return a value as part of a string, within the limits of length and of reading."""
     if isinstance(value, str):
         charge(len(value) + VALUE_COST)
         return value

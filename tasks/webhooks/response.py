@@ -12,8 +12,8 @@ from engine.json_values import (
     as_text,
     describe_fields,
     is_list,
-    load_json,
     lookup,
+    structure_of,
 )
 from engine.response_headers import EXPLANATION, is_permitted, schema_pattern
 from tasks.compute import computed, success
@@ -122,19 +122,9 @@ def _body(config: WebhookResponseConfig, data: JsonValue) -> JsonValue:
         return _selected(config.webhook_response_fields, data)
     if config.webhook_response_mode == "template":
         # A string of JSON is parsed before it is filled, so that no value can make it invalid.
-        template = _parsed(config.webhook_response_template)
-        return _parsed(fill("webhookResponseTemplate", template, data))
+        template = structure_of(config.webhook_response_template)
+        return structure_of(fill("webhookResponseTemplate", template, data))
     return data
-
-
-def _parsed(value: JsonValue) -> JsonValue:
-    """Return the object or list of a string of JSON, and any other value unchanged."""
-    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
-        try:
-            return load_json(value)
-        except ValueError:
-            return value
-    return value
 
 
 def _selected(fields: list[str], record: JsonValue) -> dict[str, JsonValue]:

@@ -61,10 +61,9 @@ def check_token(text: str | None) -> str | None:
 
 
 def check_secret(text: str, scheme: SignatureScheme = SignatureScheme.STANDARD) -> str:
-    """Return ``text``, if it is a valid secret of this scheme, or names one.
+    """Return ``text``, if it is a valid secret of this scheme or names one.
 
-    Raises:
-        ValueError: If it is not; the message does not contain the secret.
+    Otherwise a ``ValueError`` is raised, which does not contain the secret.
     """
     if secret_name_of(text) is None:
         _key(text, scheme)
