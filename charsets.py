@@ -34,13 +34,8 @@ class Charset:
     def decode(self, data: bytes, errors: str = "strict") -> str:
         """Return ``data`` as text; a byte order mark of UTF-8 or UTF-16 wins over the encoding.
 
-        Args:
-            data: The bytes.
-            errors: ``strict`` or ``replace`` (U+FFFD for each invalid sequence).
-
-        Raises:
-            UnicodeDecodeError: If ``errors`` is ``strict`` and ``data`` is not in this encoding.
-            WorkStoppedError: If the work was stopped in the meantime.
+        Invalid sequences raise a ``UnicodeDecodeError`` if ``errors`` is ``strict``, and become
+        U+FFFD if it is ``replace``. ``WorkStoppedError`` means that the work was stopped.
         """
         for mark, name in _MARKS:
             if data.startswith(mark):

@@ -53,7 +53,7 @@ class Operator(StrEnum):
             return cls(head + "".join(word.capitalize() for word in rest))
         except ValueError:
             known = ", ".join(cls)
-            raise ValueError(f"unknown operator '{name}'; known are: {known}") from None
+            raise ValueError(f"names an unknown operator '{name}'; known are: {known}") from None
 
 
 @dataclass(frozen=True, slots=True)

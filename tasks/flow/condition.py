@@ -23,12 +23,7 @@ _OUTER = "outer."
 
 
 def _as_operator(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return Operator.parse(value)
-    except ValueError as error:
-        raise ValueError(f"names an {error}") from None
+    return Operator.parse(value) if isinstance(value, str) else value
 
 
 _Operator = Annotated[Operator, BeforeValidator(_as_operator, json_schema_input_type=Operator)]

@@ -155,20 +155,22 @@ def describe_error(error: BaseException) -> str:
     return last or "".join(f" {c.lower()}" if c.isupper() else c for c in type(error).__name__)[1:]
 
 
+_REASONS: dict[type[BaseException], str] = {
+    socket.gaierror: "the host name cannot be resolved",
+    ConnectionRefusedError: "the connection was refused",
+    ConnectionResetError: "the connection was closed before the response arrived",
+    BrokenPipeError: "the connection was closed before the response arrived",
+}
+
+
 def _reason(error: BaseException) -> str | None:
-    if isinstance(error, socket.gaierror):
-        return "the host name cannot be resolved"
-    if isinstance(error, ConnectionRefusedError):
-        return "the connection was refused"
     if isinstance(error, ssl.SSLCertVerificationError):
         detail = getattr(error, "verify_message", None) or "the verification failed"
         return f"the certificate is not trusted: {detail}"
-    if isinstance(error, ConnectionResetError | BrokenPipeError):
-        return "the connection was closed before the response arrived"
     if type(error).__name__ == "LocalProtocolError":
         # Its message quotes the invalid header, which may be a credential.
         return "the request is not valid HTTP"
-    return None
+    return next((text for kind, text in _REASONS.items() if isinstance(error, kind)), None)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation, localcontext
-from enum import StrEnum
 from fractions import Fraction
 from operator import itemgetter
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from more_itertools import duplicates_everseen, map_reduce
 from prefect import task
@@ -48,18 +47,8 @@ _EXACT = Context(prec=5_000, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[Inexact, Inval
 """Enough precision that the sum of any JSON numbers is exact and independent of their order."""
 
 
-class Operation(StrEnum):
-    """How the values of a group are combined."""
-
-    COUNT = "count"
-    COUNT_DISTINCT = "countDistinct"
-    SUM = "sum"
-    AVG = "avg"
-    MIN = "min"
-    MAX = "max"
-    FIRST = "first"
-    LAST = "last"
-    LIST = "list"
+Operation = Literal["count", "countDistinct", "sum", "avg", "min", "max", "first", "last", "list"]
+"""How the values of a group are combined."""
 
 
 def _as_operation(value: object) -> object:
@@ -67,14 +56,14 @@ def _as_operation(value: object) -> object:
         return value
     head, *rest = value.strip().split("_")
     operation = head + "".join(word.capitalize() for word in rest)
-    if operation not in set(Operation):
-        raise ValueError(f"is '{value}'; accepted: {', '.join(Operation)}")
+    if operation not in _OPERATIONS:
+        raise ValueError(f"is '{value}'; accepted: {', '.join(_OPERATIONS)}")
     return operation
 
 
 _FIELD_REQUIRED: dict[str, Any] = {
     "if": {
-        "properties": {"operation": {"not": {"const": Operation.COUNT.value}}},
+        "properties": {"operation": {"not": {"const": "count"}}},
         "required": ["operation"],
     },
     "then": {"properties": {"field": {"type": "string", "pattern": r"\S"}}, "required": ["field"]},
@@ -86,7 +75,7 @@ class Aggregation(FormModel, title="Result", json_schema_extra=_FIELD_REQUIRED):
 
     operation: Annotated[
         Operation, BeforeValidator(_as_operation, json_schema_input_type=Operation)
-    ] = Field(default=Operation.COUNT, title="Operation")
+    ] = Field(default="count", title="Operation")
     """How the values of a group are combined."""
     field: FieldName = Field(default="", title="Field", validate_default=True)
     """The field with the values; ``a.b`` is a nested field. ``count`` without it counts records."""
@@ -96,8 +85,8 @@ class Aggregation(FormModel, title="Result", json_schema_extra=_FIELD_REQUIRED):
     @field_validator("field")
     @classmethod
     def _field_to_aggregate(cls, field: str, info: ValidationInfo) -> str:
-        operation = info.data.get("operation", Operation.COUNT)
-        if not field and operation != Operation.COUNT:
+        operation = info.data.get("operation", "count")
+        if not field and operation != "count":
             raise MissingSettingError(f"is required for {operation}")
         return field
 
@@ -108,7 +97,7 @@ class Aggregation(FormModel, title="Result", json_schema_extra=_FIELD_REQUIRED):
         operation = row.get("operation")
         if is_blank(operation):
             return all(map(is_blank, values))
-        counts = str(operation).strip() == Operation.COUNT
+        counts = str(operation).strip() == "count"
         return bool(values) and all(map(is_blank, values)) and not counts
 
     @property
@@ -288,14 +277,14 @@ def _value_error(aggregation: Aggregation, index: int, value: JsonValue, reason:
     )
 
 
-_OPERATIONS: dict[Operation, Callable[[Aggregation, Sequence[_Indexed]], JsonValue]] = {
-    Operation.COUNT: lambda _, values: len(values),
-    Operation.COUNT_DISTINCT: lambda _, values: len({hashable(value) for _, value in values}),
-    Operation.SUM: _sum,
-    Operation.AVG: _average,
-    Operation.MIN: _extreme(min),
-    Operation.MAX: _extreme(max),
-    Operation.FIRST: lambda _, values: values[0][1] if values else None,
-    Operation.LAST: lambda _, values: values[-1][1] if values else None,
-    Operation.LIST: lambda _, values: [value for _, value in values],
+_OPERATIONS: dict[str, Callable[[Aggregation, Sequence[_Indexed]], JsonValue]] = {
+    "count": lambda _, values: len(values),
+    "countDistinct": lambda _, values: len({hashable(value) for _, value in values}),
+    "sum": _sum,
+    "avg": _average,
+    "min": _extreme(min),
+    "max": _extreme(max),
+    "first": lambda _, values: values[0][1] if values else None,
+    "last": lambda _, values: values[-1][1] if values else None,
+    "list": lambda _, values: [value for _, value in values],
 }

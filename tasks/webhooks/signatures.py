@@ -90,12 +90,8 @@ def verify(
 ) -> None:
     """Verify the signature of ``body`` in constant time.
 
-    Args:
-        scheme: The scheme of the sender.
-        secret: The secret that the sender signs with.
-        body: The bytes of the body as they were sent, with their ``Content-Encoding``.
-        headers: The headers of the delivery, by names in lower case.
-        now: The current time, in seconds since 1970.
+    ``body`` has the bytes as they were sent, with their ``Content-Encoding``. The names of
+    ``headers`` are in lower case. ``now`` is in seconds since 1970.
 
     Raises:
         SignatureError: If a header is missing, the timestamp is off, or no signature is valid.
