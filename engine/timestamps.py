@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime
 
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*[\d Z])?", re.ASCII)
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d[ -~]*)?", re.ASCII)
 
 
 def point_in_time(value: object) -> datetime | None:

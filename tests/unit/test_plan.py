@@ -33,7 +33,7 @@ def test_an_entry_node_that_is_not_fired_is_skipped_and_so_is_what_only_it_feeds
 def test_a_delivery_fires_its_webhook_and_other_roots_run_all_the_same() -> None:
     drawn = graph("t:trigger w:webhook v:webhook m:manualInput a:http", "t>a")
 
-    step = ScopePlan(drawn, start_by_webhook(drawn, "w", {})).ready({})
+    step = ScopePlan(drawn, start_by_webhook("w", {})).ready({})
 
     assert step == ScopeStep(("w", "m"), ("t", "a", "v"))
 
