@@ -27,15 +27,8 @@ def _mask_credentials(_logger: object, _method: str, event: MutableMapping[str, 
     return event
 
 
-class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
-    """Formats a record as one line or a traceback, and masks the secrets in it."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return secret_masker.mask_truncated(super().format(record))
-
-
 class _MaskedFormatter(logging.Formatter):
-    """Masks the secrets in the output of another handler's formatter."""
+    """Masks the secrets in the output of another formatter."""
 
     def __init__(self, formatter: logging.Formatter | None) -> None:
         super().__init__()
@@ -103,9 +96,11 @@ def configure_logging(level: str, format_: Literal["console", "json"]) -> None:
     )
     handler = _StderrHandler()
     handler.setFormatter(
-        _MaskingFormatter(
-            foreign_pre_chain=_SHARED,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        _MaskedFormatter(
+            structlog.stdlib.ProcessorFormatter(
+                foreign_pre_chain=_SHARED,
+                processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            )
         )
     )
     root = logging.getLogger()

@@ -117,8 +117,7 @@ class Reading:
 def parse_document(data: JsonValue) -> Document:
     """Return the document of ``workflows.data``, which is JSON text or a value.
 
-    Raises:
-        InvalidDocumentError: If it is not valid JSON, or parts of it have the wrong shape.
+    Parts with the wrong shape, and invalid JSON, raise an ``InvalidDocumentError``.
     """
     reading = read_document(data)
     if reading.problems:
@@ -132,17 +131,15 @@ def read_document(data: JsonValue, limits: DocumentLimits | None = None) -> Read
     Raises:
         InvalidDocumentError: If it is not a JSON object, or has more parts than ``limits`` allow.
     """
-    if isinstance(data, str | bytes):
+    is_text = isinstance(data, str | bytes)
+    if is_text:
         try:
             data = load_json(data)
         except ValueError as error:
             raise _invalid_json(str(error)) from None
-        if limits is not None:
-            limits.check(data)
-        return _read(data)
     if limits is not None:
         limits.check(data)
-    if reason := json_error(data):
+    if not is_text and (reason := json_error(data)):
         raise _invalid_json(reason)
     return _read(data)
 

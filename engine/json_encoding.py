@@ -32,10 +32,6 @@ class TooLargeError(ValueError):
     """A value has more bytes of JSON than allowed."""
 
 
-def _no_tick() -> None:
-    """Do nothing: the work cannot be stopped."""
-
-
 def size_within(value: object, max_size: int) -> int | None:
     """Return the approximate length of ``value`` as JSON; ``None`` if it exceeds ``max_size``.
 
@@ -75,7 +71,7 @@ def size_within(value: object, max_size: int) -> int | None:
 
 
 def encode_within(
-    value: JsonValue, max_bytes: int, tick: Tick = _no_tick, *, copies: bool = True
+    value: JsonValue, max_bytes: int, tick: Tick = lambda: None, *, copies: bool = True
 ) -> tuple[str, JsonValue]:
     """Return ``value`` as JSON text, and a copy of it as JSON reads it back, if it is needed.
 
@@ -170,4 +166,6 @@ def _halves(batch: list[Any]) -> Iterator[list[Any]]:
 def read_stored(text: str) -> JsonValue:
     """Return the value of JSON text that this service stored."""
     parts = text.count(",") + text.count("[") + text.count("{")
-    return json.loads(text) if parts <= MAX_PARTS_PER_CALL else load_json_in_pieces(text, _no_tick)
+    return (
+        json.loads(text) if parts <= MAX_PARTS_PER_CALL else load_json_in_pieces(text, lambda: None)
+    )

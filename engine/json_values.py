@@ -217,8 +217,7 @@ def _flaw_of_key(key: object) -> str | None:
 def dump_json(value: JsonValue, max_depth: int = MAX_DEPTH) -> str:
     """Return ``value`` as JSON text that a database can store.
 
-    Raises:
-        ValueError: If JSON cannot represent it; the message contains the reason and the path.
+    Otherwise a ``ValueError`` contains the reason and the path.
     """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

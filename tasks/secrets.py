@@ -44,9 +44,8 @@ class Secrets:
     async def prepare(self, config: JsonValue) -> None:
         """Fetch the current values of the secrets that ``config`` names, so that ``get`` has them.
 
-        Raises:
-            SecretUnavailableError: If the source of a secret is unavailable.
-            NodeError: If a fetched secret is too short to be masked.
+        Raises a ``SecretUnavailableError`` if the source of a secret is unavailable, and another
+        ``NodeError`` if a secret is too short to be masked.
         """
         if self.fetch is None:
             return

@@ -67,8 +67,7 @@ class ConfigSchema:
 def describe_config(model: type[BaseModel]) -> ConfigSchema:
     """Return the schema and hints of a config model; the cached value must not be changed.
 
-    Raises:
-        PydanticInvalidForJsonSchema: If JSON cannot represent a field of the model.
+    ``PydanticInvalidForJsonSchema`` means that JSON cannot represent a field.
     """
     written: SomeSchema = model.model_json_schema(
         ref_template="#/definitions/{model}", schema_generator=_PlainJsonSchema

@@ -122,10 +122,7 @@ def handle_approval(node: dict[str, Any], input_data: JsonValue) -> dict[str, Js
 
 
 def timeout_park(prefix: str, seconds: float | None, suffix: str = "") -> dict[str, JsonValue]:
-    """Return the fields of ``park`` that fail the node after a time limit, or ``{}`` without one.
-
-    The error consists of ``prefix``, the seconds and ``suffix``.
-    """
+    """Return the fields of ``park`` that fail the node after a time limit, with an error."""
     if seconds is None:
         return {}
     until = datetime.now(UTC) + timedelta(seconds=seconds)

@@ -116,8 +116,7 @@ async def decode_body(
 
     Raises:
         ResponseTooLargeError: If the body exceeds ``limit_bytes``, received or after any decoder.
-        NodeError: If it is truncated, or is not in the coding of its header, or in an unsupported
-            one.
+        NodeError: If it is truncated, not in the coding of its header, or in an unsupported one.
     """
     unsupported = _unsupported(codings)
     decoders = [] if unsupported else [ContentDecoder(name, limit_bytes) for name in codings]

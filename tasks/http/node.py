@@ -64,9 +64,8 @@ async def handle_http(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
     """Send the request; the result has ``outputData``, ``statusCode`` and ``headers``.
 
     Raises:
-        NodeError: If the call fails. Retryable for 429 (with the requested
-            delay), 5xx and network errors; not retryable for an invalid config or template, other
-            4xx, a blocked address, or a response that is too large.
+        NodeError: If the call fails. Retryable for 429 (with the requested delay), 5xx and network
+            errors; not for an invalid config, other 4xx, a blocked address or a large response.
     """
     config = read_config(HttpConfig, node)
     run = current_node_run()

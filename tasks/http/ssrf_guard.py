@@ -1,8 +1,7 @@
 """SSRF guard: blocks requests to addresses that are not public, unless the operator allows them.
 
-Public addresses are those that ``ipaddress`` calls global, that is, that IANA's registries of
-special-purpose addresses call globally reachable, without the addresses at which clouds publish
-credentials.
+Public addresses are those that ``ipaddress`` calls global, according to IANA's registries of
+special-purpose addresses, without those at which clouds publish credentials.
 """
 
 import asyncio

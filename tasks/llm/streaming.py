@@ -32,12 +32,9 @@ class CompletionStream:
     ) -> object:
         """Return the completion of ``request``, the arguments of ``chat.completions.create``.
 
-        A server that does not stream returns the whole completion, which is one piece then.
-
-        Raises:
-            NodeError: If the reply is interrupted, or the server reports an error in it.
-            openai.OpenAIError: If the server does not start a reply.
-            ValueError: If the response is not valid JSON.
+        A server that does not stream returns the whole completion, which is one piece then. A
+        ``NodeError`` means that the reply is interrupted or contains an error, an ``OpenAIError``
+        that the server does not start it, and a ``ValueError`` that it is not valid JSON.
         """
         # The end of the block closes the connection, so that the server stops generating.
         async with await self._open(client, request) as stream:
