@@ -134,17 +134,24 @@ def test_a_waiting_node_costs_one_write_for_each_heartbeat(tmp_path: Path) -> No
 
 
 def test_a_worker_without_executions_renews_nothing(tmp_path: Path) -> None:
-    async def wait_an_hour(database: Database) -> None:
-        with recorded_statements() as found:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(3_600):
-                    await renew_leases_forever(database, "me", {}, LEASE_SECONDS)
-            assert found == []
-
     copy_prepared_sqlite(tmp_path / "db.sqlite", EXAMPLES)
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'db.sqlite'}")
-    run(wait_an_hour(database))
-    run(database.close())
+    renewals: list[object] = []
+
+    async def renew(*arguments: object) -> set[str]:
+        renewals.append(arguments)
+        return set()
+
+    database.queue.renew = renew  # type: ignore[method-assign]
+
+    async def wait_an_hour() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3_600):
+                await renew_leases_forever(database, "me", {}, LEASE_SECONDS)
+        await database.close()
+
+    run(wait_an_hour())
+    assert renewals == []
 
 
 def test_an_idle_process_takes_no_write_lock(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.support.stream_clients import receive, sse, subscribe, websocket
 from tests.support.two_services import PairedService
 
 BUSY_CPU_SECONDS = 0.3
-MAX_CPU_RATIO = 0.5
+MAX_CPU_RATIO = 0.25
 """Maximum CPU time of an idle worker, as a ratio to that of a busy thread at the same time."""
 
 WAITS = document(node("gate", "sync"), node("end"), flow=("gate -> end",))
