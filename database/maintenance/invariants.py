@@ -1,27 +1,18 @@
 """Invariants: conditions that are true in every database at any time, for ``./start.sh --check``.
 
-Each invariant is a query for the rows that violate it. The queries ignore executions of the main
-project, ended executions with an unknown status, and rows that other programs added to the logs.
+Each invariant is a condition for the rows that violate it. The queries ignore executions of the
+main project, ended executions with an unknown status, and rows that other programs added to the
+logs.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
-from sqlalchemy import Select, and_, func, literal, not_, or_, select
+from sqlalchemy import text
 
 from database.clock import Clock, to_text
 from database.connection.reader import Reader
-from database.tables import (
-    CLAIMABLE_NOW,
-    callbacks,
-    children,
-    definitions,
-    events,
-    executions,
-    logs,
-    runs,
-)
 from engine.status import TERMINAL, ExecutionStatus, NodeStatus
 
 CLAIM_GRACE_SECONDS = 5.0
@@ -46,221 +37,158 @@ async def find_violations(reader: Reader, clock: Clock, *, service_runs: bool) -
 
     Expired leases are only violations if ``service_runs``, because a service would claim them.
     """
-    checks: dict[str, Select[*tuple[Any, ...]]] = {
-        **_statuses(),
-        **_bookkeeping(),
-        **_node_runs(),
-        **_callbacks(),
-        **_calls(),
+    checks = {
+        **{name: f"{_OWN} AND ({violation})" for name, violation in _EXECUTIONS.items()},
+        **{name: f"{_NODES} AND ({violation})" for name, violation in _NODE_RUNS.items()},
+        **{name: f"{_NOTIFIED} AND ({violation})" for name, violation in _CALLBACKS.items()},
+        **_OTHERS,
     }
     if service_runs:
-        checks.update(_ownership(to_text(clock() - timedelta(seconds=CLAIM_GRACE_SECONDS))))
+        before = to_text(clock() - timedelta(seconds=CLAIM_GRACE_SECONDS))
+        unclaimed = f"e.status = 'running' AND r.claimableAt < '{before}'"
+        checks["no execution stays running without an owner"] = f"{_OWN} AND {unclaimed}"
     return await reader.run(
         lambda connection: [
             Violation(invariant, " ".join(str(value) for value in row))
             for invariant, query in checks.items()
-            for row in connection.execute(query.limit(MAX_SHOWN_VIOLATIONS))
+            for row in connection.execute(text(f"{_quoted(query)} LIMIT {MAX_SHOWN_VIOLATIONS}"))
         ]
     )
 
 
-_HAS_KNOWN_STATUS = func.coalesce(executions.c.status, ExecutionStatus.PENDING).in_(
-    list(ExecutionStatus)
-)
-_ALL_OWN = select(executions.c.id).join(runs, runs.c.executionId == executions.c.id)
-_OWN = _ALL_OWN.where(_HAS_KNOWN_STATUS)
-_ENDED = executions.c.status.in_(TERMINAL)
-_ENDED_BY_SERVICE = runs.c.endedElsewhere.is_(None)
+def _quoted(query: str) -> str:
+    """Return a query with quoted columns, because PostgreSQL ignores the case of other names."""
+    return re.sub(r"\b([a-z]+)\.(\w+)", r'\1."\2"', query)
+
+
+def _values(statuses: list[str]) -> str:
+    return "({})".format(", ".join(f"'{status}'" for status in sorted(statuses)))
+
+
+_ENDED = _values(list(TERMINAL))
+_JOINED = "FROM workflow_executions e JOIN orchestrator_runs r ON r.executionId = e.id"
+_IS_KNOWN = f"coalesce(e.status, 'pending') IN {_values(list(ExecutionStatus))}"
+_BY_SERVICE = "r.endedElsewhere IS NULL"
 """Condition for executions that no other program has ended, which have all results."""
+_OWN = f"SELECT e.id {_JOINED} WHERE {_IS_KNOWN}"
+_LOGS = f"SELECT l.executionId, l.nodeId {_JOINED} JOIN execution_logs l ON l.executionId = e.id"
+_NODES = f"{_LOGS} WHERE {_IS_KNOWN} AND l.startSeq IS NOT NULL"
+_NOTIFIED = (
+    f"SELECT e.id {_JOINED} JOIN orchestrator_callbacks c ON c.executionId = e.id WHERE {_IS_KNOWN}"
+)
+_EVENTS = "FROM orchestrator_events v WHERE v.executionId = e.id"
+_DONE = "r.completedNodes + r.failedNodes + r.skippedNodes"
 
+_EXECUTIONS = {
+    "an ended execution has an end time": (
+        f"e.status IN {_ENDED} AND (e.completedAt IS NULL OR r.endedAt IS NULL)"
+    ),
+    "only an ended execution has an end time": (
+        f"e.status NOT IN {_ENDED} AND {_BY_SERVICE}"
+        " AND (e.completedAt IS NOT NULL OR r.endedAt IS NOT NULL)"
+    ),
+    "a failed execution has an error": "e.status = 'failed' AND coalesce(e.error, '') = ''",
+    "a completed execution has its output and its node results, and no error": (
+        f"e.status = 'completed' AND {_BY_SERVICE}"
+        " AND (e.finalOutput IS NULL OR e.nodeResults IS NULL OR e.error IS NOT NULL)"
+    ),
+    "every node of a completed execution is done": (
+        f"e.status = 'completed' AND {_BY_SERVICE} AND {_DONE} <> r.totalNodes"
+    ),
+    "no more nodes are done than exist": f"{_DONE} > r.totalNodes",
+    "only an execution that has not ended has a current node": (
+        f"e.status IN {_ENDED} AND e.currentNodeId IS NOT NULL"
+    ),
+    "an execution runs if and only if it has an owner": (
+        "(e.status = 'running' AND r.owner IS NULL)"
+        " OR (e.status <> 'running' AND r.owner IS NOT NULL)"
+    ),
+    "a lease has an end": "r.owner IS NOT NULL AND coalesce(r.claimableAt, '') = ''",
+    "an ended execution is not claimable": f"e.status IN {_ENDED} AND r.claimableAt IS NOT NULL",
+    "a pending execution is claimable": "e.status = 'pending' AND r.claimableAt IS NULL",
+    "the definition of an execution exists": (
+        "NOT EXISTS (SELECT 1 FROM orchestrator_definitions d WHERE d.hash = r.definitionHash)"
+    ),
+    "the events of an execution have no gap": (
+        f"r.seq <> (SELECT max(v.seq) {_EVENTS})"
+        f" OR 1 <> (SELECT count(*) - max(v.seq) + min(v.seq) {_EVENTS})"
+    ),
+    "the last event of an ended execution is its end": (
+        f"e.status IN {_ENDED} AND EXISTS (SELECT 1 {_EVENTS} AND v.seq = r.seq"
+        " AND (v.status <> e.status OR v.nodeId IS NOT NULL))"
+    ),
+    "a parked execution has a waiting node": (
+        "e.status = 'waiting' AND NOT EXISTS (SELECT 1 FROM execution_logs l"
+        " WHERE l.executionId = e.id AND l.status = 'waiting')"
+    ),
+}
 
-def _statuses() -> dict[str, Select[Any]]:
-    status = executions.c.status
-    completed = status == ExecutionStatus.COMPLETED
-    done = runs.c.completedNodes + runs.c.failedNodes + runs.c.skippedNodes
-    return {
-        "an execution has one of the known statuses": _ALL_OWN.where(
-            or_(status.is_(None), not_(_HAS_KNOWN_STATUS)),
-            runs.c.endedAt.is_(None),
-            _ENDED_BY_SERVICE,
-        ),
-        "an ended execution has an end time": _OWN.where(
-            _ENDED, or_(executions.c.completedAt.is_(None), runs.c.endedAt.is_(None))
-        ),
-        "only an ended execution has an end time": _OWN.where(
-            not_(_ENDED),
-            _ENDED_BY_SERVICE,
-            or_(executions.c.completedAt.is_not(None), runs.c.endedAt.is_not(None)),
-        ),
-        "a failed execution has an error": _OWN.where(
-            status == ExecutionStatus.FAILED, func.coalesce(executions.c.error, "") == ""
-        ),
-        "a completed execution has its output and its node results, and no error": _OWN.where(
-            completed,
-            _ENDED_BY_SERVICE,
-            or_(
-                executions.c.finalOutput.is_(None),
-                executions.c.nodeResults.is_(None),
-                executions.c.error.is_not(None),
-            ),
-        ),
-        "every node of a completed execution is done": _OWN.where(
-            completed, _ENDED_BY_SERVICE, done != runs.c.totalNodes
-        ),
-        "no more nodes are done than exist": _OWN.where(done > runs.c.totalNodes),
-        "only an execution that has not ended has a current node": _OWN.where(
-            _ENDED, executions.c.currentNodeId.is_not(None)
-        ),
-    }
+_NODE_RUNS = {
+    "a node run has one of the known statuses": (
+        f"l.status IS NULL OR l.status NOT IN {_values(list(NodeStatus))}"
+    ),
+    "no node runs or waits in an execution that ended": (
+        f"e.status IN {_ENDED} AND l.status IN ('running', 'waiting')"
+    ),
+    "a node runs only in an execution that runs": (
+        "l.status = 'running' AND e.status <> 'running'"
+    ),
+    "a completed node has its output": "l.status = 'completed' AND l.outputData IS NULL",
+    "a failed node has an error": "l.status = 'error' AND coalesce(l.error, '') = ''",
+    "a node that waits for its next attempt has its time and the last error": (
+        "l.status = 'waiting' AND l.resultDetail IS NULL"
+        " AND (l.waitUntil IS NULL OR coalesce(l.lastError, '') = '')"
+    ),
+    "only a waiting node has a waiting time": (
+        "l.status <> 'waiting' AND l.waitingSince IS NOT NULL"
+    ),
+    "a node run that has not ended has no end time": (
+        "l.status IN ('running', 'waiting') AND l.endedAt IS NOT NULL"
+    ),
+    "no row is newer than its execution": "l.seq > r.seq",
+}
 
+_SETTLED = "(c.deliveredAt IS NOT NULL OR c.abandonedAt IS NOT NULL)"
+_CALLBACKS = {
+    "a callback is due, delivered or abandoned only if its execution has ended": (
+        f"e.status NOT IN {_ENDED} AND (c.dueAt IS NOT NULL OR {_SETTLED})"
+    ),
+    "the callback of an ended execution is due, delivered or abandoned": (
+        f"e.status IN {_ENDED} AND c.dueAt IS NULL AND NOT {_SETTLED}"
+    ),
+    "a callback that is delivered or abandoned is not due": (f"{_SETTLED} AND c.dueAt IS NOT NULL"),
+    "a callback is not both delivered and abandoned": (
+        "c.deliveredAt IS NOT NULL AND c.abandonedAt IS NOT NULL"
+    ),
+    "a callback with an owner is due when its lease ends": (
+        "c.owner IS NOT NULL AND (c.dueAt IS NULL OR c.attempts = 0)"
+    ),
+    "a delivered callback was sent": "c.deliveredAt IS NOT NULL AND c.attempts = 0",
+}
 
-def _bookkeeping() -> dict[str, Select[Any]]:
-    status = executions.c.status
-    running = status == ExecutionStatus.RUNNING
-    return {
-        "an execution runs if and only if it has an owner": _OWN.where(
-            or_(
-                and_(running, runs.c.owner.is_(None)),
-                and_(not_(running), runs.c.owner.is_not(None)),
-            )
-        ),
-        "a lease has an end": _OWN.where(
-            runs.c.owner.is_not(None),
-            func.coalesce(runs.c.claimableAt, CLAIMABLE_NOW) == CLAIMABLE_NOW,
-        ),
-        "an ended execution is not claimable": _OWN.where(_ENDED, runs.c.claimableAt.is_not(None)),
-        "a pending execution is claimable": _OWN.where(
-            status == ExecutionStatus.PENDING, runs.c.claimableAt.is_(None)
-        ),
-        "the definition of an execution exists": _OWN.outerjoin(
-            definitions, definitions.c.hash == runs.c.definitionHash
-        ).where(definitions.c.hash.is_(None)),
-    }
-
-
-def _node_runs() -> dict[str, Select[*tuple[Any, ...]]]:
-    every_row = (
-        select(logs.c.executionId, logs.c.nodeId)
-        .join(runs, runs.c.executionId == logs.c.executionId)
-        .join(executions, executions.c.id == logs.c.executionId)
-        .where(_HAS_KNOWN_STATUS)
-    )
-    own_rows = every_row.where(logs.c.startSeq.is_not(None))
-    node_status = logs.c.status
-    return {
-        "a node has one row in an execution": (
-            every_row.with_only_columns(logs.c.executionId, logs.c.nodeId)
-            .group_by(logs.c.executionId, logs.c.nodeId)
-            .having(func.count() > 1)
-        ),
-        "a node run has one of the known statuses": own_rows.where(
-            or_(node_status.is_(None), node_status.not_in(list(NodeStatus)))
-        ),
-        "no node runs or waits in an execution that ended": own_rows.where(
-            _ENDED, node_status.in_([NodeStatus.RUNNING, NodeStatus.WAITING])
-        ),
-        "a node runs only in an execution that runs": own_rows.where(
-            node_status == NodeStatus.RUNNING,
-            executions.c.status != ExecutionStatus.RUNNING,
-        ),
-        "a completed node has its output": own_rows.where(
-            node_status == NodeStatus.COMPLETED, logs.c.outputData.is_(None)
-        ),
-        "a failed node has an error": own_rows.where(
-            node_status == NodeStatus.ERROR, func.coalesce(logs.c.error, "") == ""
-        ),
-        "a node that waits for its next attempt has its time and the last error": own_rows.where(
-            node_status == NodeStatus.WAITING,
-            logs.c.resultDetail.is_(None),
-            or_(logs.c.waitUntil.is_(None), func.coalesce(logs.c.lastError, "") == ""),
-        ),
-        "only a waiting node has a waiting time": own_rows.where(
-            node_status != NodeStatus.WAITING, logs.c.waitingSince.is_not(None)
-        ),
-        "a node run that has not ended has no end time": own_rows.where(
-            node_status.in_([NodeStatus.RUNNING, NodeStatus.WAITING]), logs.c.endedAt.is_not(None)
-        ),
-        "no row is newer than its execution": own_rows.where(logs.c.seq > runs.c.seq),
-        "the events of an execution have no gap": (
-            _OWN.join(events, events.c.executionId == executions.c.id)
-            .group_by(executions.c.id, runs.c.seq)
-            .having(
-                or_(
-                    func.max(events.c.seq) != runs.c.seq,
-                    func.count() != func.max(events.c.seq) - func.min(events.c.seq) + 1,
-                )
-            )
-        ),
-        "the last event of an ended execution is its end": _OWN.join(
-            events, and_(events.c.executionId == executions.c.id, events.c.seq == runs.c.seq)
-        ).where(_ENDED, or_(events.c.status != executions.c.status, events.c.nodeId.is_not(None))),
-        "a parked execution has a waiting node": _OWN.where(
-            executions.c.status == ExecutionStatus.WAITING,
-            ~select(literal(1))
-            .where(logs.c.executionId == executions.c.id)
-            .where(node_status == NodeStatus.WAITING)
-            .exists(),
-        ),
-    }
-
-
-def _callbacks() -> dict[str, Select[Any]]:
-    notified = _OWN.join(callbacks, callbacks.c.executionId == executions.c.id)
-    due, sender = callbacks.c.dueAt, callbacks.c.owner
-    delivered, abandoned = callbacks.c.deliveredAt, callbacks.c.abandonedAt
-    settled = or_(delivered.is_not(None), abandoned.is_not(None))
-    return {
-        "a callback is due, delivered or abandoned only if its execution has ended": notified.where(
-            not_(_ENDED), or_(due.is_not(None), settled)
-        ),
-        "the callback of an ended execution is due, delivered or abandoned": notified.where(
-            _ENDED, due.is_(None), not_(settled)
-        ),
-        "a callback that is delivered or abandoned is not due": notified.where(
-            settled, due.is_not(None)
-        ),
-        "a callback is not both delivered and abandoned": notified.where(
-            delivered.is_not(None), abandoned.is_not(None)
-        ),
-        "a callback with an owner is due when its lease ends": notified.where(
-            sender.is_not(None), or_(due.is_(None), callbacks.c.attempts == 0)
-        ),
-        "a delivered callback was sent": notified.where(
-            delivered.is_not(None), callbacks.c.attempts == 0
-        ),
-    }
-
-
-def _calls() -> dict[str, Select[*tuple[Any, ...]]]:
-    parents = executions.alias("parent")
-    waiting = (
-        select(logs.c.executionId, logs.c.nodeId, logs.c.childExecutionId)
-        .join(runs, runs.c.executionId == logs.c.executionId)
-        .outerjoin(children, children.c.executionId == logs.c.childExecutionId)
-        .where(logs.c.status == NodeStatus.WAITING, logs.c.childExecutionId.is_not(None))
-        .where(logs.c.resumption.is_(None))
-    )
-    ended = executions.c.status.in_(TERMINAL)
-    return {
-        "a node that waits for a child will be notified": waiting.where(
-            or_(children.c.executionId.is_(None), children.c.notifiedAt.is_not(None))
-        ),
-        "a node does not wait for a child that has ended": waiting.join(
-            executions, executions.c.id == logs.c.childExecutionId
-        ).where(ended),
-        "the children of an ended execution have ended or are cancelled": (
-            select(children.c.executionId, children.c.parentId)
-            .join(runs, runs.c.executionId == children.c.executionId)
-            .join(parents, parents.c.id == children.c.parentId)
-            .where(parents.c.status.in_(TERMINAL))
-            .where(runs.c.endedAt.is_(None), runs.c.cancelRequestedAt.is_(None))
-        ),
-    }
-
-
-def _ownership(before: str) -> dict[str, Select[Any]]:
-    return {
-        "no execution stays running without an owner": _OWN.where(
-            executions.c.status == ExecutionStatus.RUNNING, runs.c.claimableAt < before
-        ),
-    }
+_CALLING = (
+    "SELECT l.executionId, l.nodeId, l.childExecutionId FROM execution_logs l"
+    " JOIN orchestrator_runs r ON r.executionId = l.executionId"
+    " LEFT JOIN orchestrator_children k ON k.executionId = l.childExecutionId"
+    " LEFT JOIN workflow_executions e ON e.id = l.childExecutionId"
+    " WHERE l.status = 'waiting' AND l.childExecutionId IS NOT NULL AND l.resumption IS NULL"
+)
+_OTHERS = {
+    "an execution has one of the known statuses": (
+        f"SELECT e.id {_JOINED} WHERE (e.status IS NULL OR NOT {_IS_KNOWN})"
+        f" AND r.endedAt IS NULL AND {_BY_SERVICE}"
+    ),
+    "a node has one row in an execution": (
+        f"{_LOGS} WHERE {_IS_KNOWN} GROUP BY l.executionId, l.nodeId HAVING count(*) > 1"
+    ),
+    "a node that waits for a child will be notified": (
+        f"{_CALLING} AND (k.executionId IS NULL OR k.notifiedAt IS NOT NULL)"
+    ),
+    "a node does not wait for a child that has ended": f"{_CALLING} AND e.status IN {_ENDED}",
+    "the children of an ended execution have ended or are cancelled": (
+        "SELECT k.executionId, k.parentId FROM orchestrator_children k"  # noqa: S608 - constants
+        " JOIN orchestrator_runs r ON r.executionId = k.executionId"
+        " JOIN workflow_executions e ON e.id = k.parentId"
+        f" WHERE e.status IN {_ENDED} AND r.endedAt IS NULL AND r.cancelRequestedAt IS NULL"
+    ),
+}
