@@ -3,9 +3,10 @@
 import asyncio
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select, update
 
 from database import Database
+from database.executions.foreign_ends import EndedElsewhereError
 from database.executions.inputs import Submission
 from database.executions.journal_records import (
     ExecutionResult,
@@ -17,7 +18,7 @@ from database.executions.journal_records import (
 )
 from database.executions.queue import ClaimedExecution
 from database.records import Lease
-from database.tables import definitions
+from database.tables import definitions, executions
 from engine.document import Node
 from engine.errors import (
     ExecutionNotFoundError,
@@ -27,6 +28,7 @@ from engine.errors import (
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Progress
 from engine.status import ExecutionStatus, NodeStatus
+from tests.support.call_trees import write
 from tests.support.fake_clock import MovingClock
 from tests.support.stored_executions import BEGUN
 
@@ -250,6 +252,32 @@ async def test_a_terminal_status_never_changes_again(
         await database.queue.release(lease)
     assert await database.queue.request_cancel("e1") == ending
     assert await status(database, "e1") == ending
+
+
+async def test_an_owner_learns_whether_another_program_ended_or_deleted_the_execution(
+    database: Database,
+) -> None:
+    journal = database.journal
+    for execution_id in ("e1", "e2"):
+        await submit(database, execution_id)
+    lease, other = (run.lease for run in await database.queue.claim("me", 2, LEASE))
+    seq = await journal.record_step(lease, BEGUN, NOTHING_YET, "a", NodeChanges())
+    is_first = executions.c.id == lease.execution_id
+    await write(database, update(executions).where(is_first).values(status="completed"))
+    await write(database, delete(executions).where(~is_first))
+    for late in (
+        journal.record_step(lease, seq, NOTHING_YET, "a", NodeChanges()),
+        journal.park(lease, None),
+    ):
+        with pytest.raises(EndedElsewhereError):
+            await late
+    for late in (
+        journal.record_step(other, BEGUN, NOTHING_YET, "a", NodeChanges()),
+        journal.park(other, None),
+    ):
+        with pytest.raises(LeaseLostError) as caught:
+            await late
+        assert not isinstance(caught.value, EndedElsewhereError)
 
 
 async def test_the_end_and_the_last_nodes_are_stored_together(database: Database) -> None:

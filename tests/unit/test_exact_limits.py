@@ -10,15 +10,18 @@ from contextvars import copy_context
 import pytest
 from pydantic import ValidationError
 
+from api.access_log import logged_path
 from api.auth.api_keys import KeysError, read_entry
 from api.auth.origins import parse_authority
 from api.auth.origins import shown as shown_origin
 from api.schemas.base import RequestModel, nearest, suggestion
 from api.schemas.base import shown as shown_name
 from api.schemas.workflows import CreateWorkflowRequest
+from engine.conditions import Comparison, Operator, holds
 from engine.document import parse_document
-from engine.errors import sanitize_for_storage
-from engine.json_values import describe_fields, describe_value
+from engine.errors import NodeError, sanitize_for_storage
+from engine.json_values import MISSING, describe_fields, describe_value, json_error
+from engine.parking import PARK, park_error
 from engine.problems import cut_detail
 from tasks.flow.subworkflow import SubworkflowConfig
 from tasks.http.client import parse_url
@@ -63,6 +66,12 @@ def test_a_text_at_its_limit_is_whole_and_a_longer_one_is_cut(
 def test_a_described_string_has_at_most_80_characters_with_its_quotation_marks():
     assert describe_value(_x(78)) == f"'{_x(78)}'"
     assert describe_value(_x(79)) == f"'{_x(79)}…"
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_number_has_at_most_4300_digits(sign: int):
+    assert json_error(sign * (10**4300 - 1)) is None
+    assert json_error(sign * 10**4300) == "a number of more than 4300 digits"
 
 
 def _message_of(text: str) -> str | None:
@@ -204,6 +213,44 @@ def test_lines_of_a_secret_are_masked_from_8_characters():
     masker.add_secret("12345678\nabcdefg")
     assert masker.mask("12345678") == "***"
     assert masker.mask("abcdefg") == "abcdefg"
+
+
+# Extreme values
+
+
+@pytest.mark.parametrize(
+    ("seconds", "delay"), [(10**400, None), (float("inf"), None), (-1, 0.0), (True, None), (2, 2.0)]
+)
+def test_a_delay_that_a_server_requests_is_finite(seconds: object, delay: float | None):
+    assert NodeError("x", retry_after=seconds).retry_after == delay  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("until", "accepted"),
+    [
+        ("0001-01-01T00:00:00+14:00", False),
+        ("9999-12-31T23:59:59-14:00", False),
+        ("0001-01-01T14:00:00+14:00", True),
+        ("2026-01-01T00:00:00", False),
+        ("2026-01-01T00:00:00Z", True),
+    ],
+)
+def test_a_wait_ends_at_a_time_that_exists_in_utc(until: str, *, accepted: bool):
+    assert (park_error({PARK: {"until": until}}) is None) is accepted
+
+
+@pytest.mark.parametrize("operator", ["isBefore", "isAfter"])
+def test_a_comparison_of_a_missing_timestamp_is_not_retried(operator: str):
+    with pytest.raises(NodeError, match="has no field 'at'") as caught:
+        holds(Comparison("at", Operator.parse(operator), "2026-01-01T00:00:00Z"), MISSING)
+    assert not caught.value.retryable
+
+
+def test_the_token_of_a_webhook_is_not_in_a_logged_path():
+    assert logged_path("/api/webhook/w/t0ken") == "/api/webhook/w/***"
+    assert logged_path("/api/webhook/w/more/t0ken") == "/api/webhook/w/more/***"
+    assert logged_path(f"/{_x(199)}") == f"/{_x(199)}"
+    assert logged_path(f"/{_x(200)}") == f"/{_x(199)}…"
 
 
 # Unknown names

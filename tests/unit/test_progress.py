@@ -145,6 +145,25 @@ def test_reports_of_a_cancelled_handler_that_continues_are_ignored():
     assert watcher.text == "before"
 
 
+def test_parts_that_a_cancelled_attempt_has_not_sent_are_dropped():
+    async def body() -> ProgressRecorder:
+        watcher = ProgressRecorder()
+
+        async def handler() -> None:
+            send_delta("unsent")
+            await asyncio.sleep(100)
+
+        task = asyncio.create_task(watcher.attempt(handler))
+        await asyncio.sleep(0.01)  # the parts are sent every 0.05 s
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(5)
+        await watcher.reports.settle()
+        return watcher
+
+    assert run(body()).published == []
+
+
 def test_a_new_attempt_starts_without_a_report_and_ignores_the_previous_attempt():
     async def body() -> ProgressRecorder:
         watcher = ProgressRecorder(attempts_before=2)
