@@ -3,7 +3,7 @@
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test thorough coverage mutants record crash check format docs bench constraints environment
+.PHONY: help run demo test thorough coverage mutants record crash check format docs bench profile constraints environment
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ docs: environment ## update the tables of the documentation that come from the c
 
 bench: environment ## measure submissions and executions per second
 	$(PYTHON) -m bench
+
+profile: environment ## measure the processor time of one execution by thread and layer
+	$(PYTHON) -m bench.floor
+	$(PYTHON) -m bench.profile_execution
 
 constraints: ## update constraints.txt after a change of requirements*.txt (needs uv)
 	@grep -hv '^-' requirements.txt requirements-dev.txt \

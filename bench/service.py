@@ -93,7 +93,7 @@ def running_service(
     try:
         _wait_until_up(port, process, log)
         started_in = time.perf_counter() - begun
-        save_workflow(database, WORKFLOW, _line())
+        save_workflow(database, WORKFLOW, line())
         yield Service(port, process.pid, database, started_in)
     finally:
         process.terminate()
@@ -138,7 +138,7 @@ def save_workflow(database: Path, workflow_id: str, document: object) -> None:
         )
 
 
-def _line() -> dict[str, Any]:
+def line() -> dict[str, Any]:
     """Return a chain of a trigger, ``addField`` nodes and an output."""
     adding = [
         _node(f"n{i}", "addField", {"addFieldName": f"f{i}", "addFieldValue": i})

@@ -23,12 +23,11 @@ from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
-from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import TaskRunNameCallbackWithParameters
-from prefect.utilities.annotations import NotSet, quote
+from prefect.utilities.annotations import NotSet
 
 from engine.errors import NodeError, PermanentError, describe
 from engine.json_encoding import size_within
@@ -45,10 +44,10 @@ from flows.nodes.retry_policy import (
     requested_pause,
 )
 from flows.prefect_adapter.runs import require_prefect_context
+from flows.prefect_adapter.task_calls import AnyTask, TaskCall
 from offload import MAX_INLINE_BYTES, run_off_loop, use_stop_event
 from tasks.templating.filters import start_read_budget
 
-AnyTask: TypeAlias = Task[Any, Any]
 Check: TypeAlias = Callable[[object], Any]
 """Converts the return value of a handler to the node's result, or raises an exception."""
 
@@ -91,18 +90,17 @@ async def run_handler(
         raise PermanentError(f"handler '{task.name}' is a generator; it must return")
     if attempts.failed:
         policy = _remaining(policy, task, attempts.failed)
-    variant = _variant(task, policy, check)
+    call = _variant(task, policy, check)
     token = current_attempts.set(attempts)
     try:
-        # ``quote``, because Prefect's search for futures takes 1.5 s for an input of 5 MB.
-        result = await variant(quote(node), quote(input_data))
+        result = await call(node, input_data)
     except Exception as error:
         if attempts.retry_error is not None:
             raise attempts.retry_error from error
         if attempts.parked is not None:
             raise attempts.parked from error
         if isinstance(error, TaskRunTimeoutError):
-            raise NodeError(_message(error, variant)) from None
+            raise NodeError(_message(error, call.task)) from None
         raise
     else:
         return result
@@ -119,8 +117,8 @@ def _remaining(policy: AttemptPolicy, task: AnyTask, failed: int) -> AttemptPoli
 
 
 @functools.lru_cache(maxsize=_VARIANT_CACHE_SIZE)
-def _variant(task: AnyTask, policy: AttemptPolicy, check: Check) -> AnyTask:
-    """Return ``task`` with these options. Cached, because ``with_options`` takes 1.1 ms."""
+def _variant(task: AnyTask, policy: AttemptPolicy, check: Check) -> TaskCall:
+    """Return calls of ``task`` with these options. Cached: ``with_options`` takes 1.1 ms."""
     retries = NotSet if policy.retries is None else policy.retries
     variant = task.with_options(
         cache_policy=NO_CACHE,
@@ -139,7 +137,7 @@ def _variant(task: AnyTask, policy: AttemptPolicy, check: Check) -> AnyTask:
         variant.fn = _in_thread(variant.fn)
         variant.isasync = True
     variant.fn = isolated(_checked(variant.fn, check))
-    return variant
+    return TaskCall(variant, _run_name)
 
 
 def _checked(function: Callable[..., Any], check: Check) -> Callable[..., Coroutine[Any, Any, Any]]:

@@ -23,16 +23,17 @@ from prefect.client.schemas.objects import (
     FlowRunPolicy,
     ServerDefaultResultStorage,
     State,
+    StateType,
 )
 from prefect.client.schemas.responses import (
     OrchestrationResult,
     SetStateStatus,
     StateAcceptDetails,
 )
-from prefect.states import Pending
 from prefect.types import DateTime
 
 from flows.prefect_adapter.environment import EMBEDDED_API_URL
+from flows.prefect_adapter.states import new_id, new_state
 
 _FLOW_IDS = UUID("8d3f2a8e-6d6b-4a62-9a3c-0f7f4d1f6c55")
 
@@ -136,8 +137,8 @@ class EmbeddedPrefectClient(PrefectClient):
         """Create a flow run, ``Pending`` or in the given state."""
         if parent_task_run_id is not None:
             raise PrefectServerNeededError("a flow within a flow")
-        run_id = uuid4()
-        state = state or Pending()
+        run_id = new_id()
+        state = state or new_state(StateType.PENDING, None, run_id)
         state.state_details.flow_run_id = run_id
         flow_run = FlowRun(
             id=run_id,

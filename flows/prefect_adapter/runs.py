@@ -16,18 +16,19 @@ from uuid import UUID
 import anyio
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.context import AsyncClientContext, SettingsContext, SyncClientContext
 from prefect.events.clients import NullEventsClient
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import Abort, Pause
 from prefect.filesystems import LocalFileSystem
-from prefect.flow_engine import run_flow_async
 from prefect.settings import Profile, get_current_settings
-from prefect.states import Crashed, Pending
+from prefect.states import Crashed
 
 from flows.prefect_adapter.client import EmbeddedPrefectClient, EmbeddedSyncPrefectClient
 from flows.prefect_adapter.environment import EMBEDDED_API_URL, is_embedded
+from flows.prefect_adapter.flow_engine import drive_flow_run
+from flows.prefect_adapter.states import new_state
 
 _EVENTS_DRAIN_TIMEOUT_SECONDS = 5.0
 """Timeout for Prefect's worker threads to send their events."""
@@ -150,7 +151,9 @@ async def run_flow(
     """
     client = require_prefect_context()
     parameters = {"execution_id": execution_id}
-    flow_run = await client.create_flow_run(flow, name=name, parameters=parameters, state=Pending())
+    flow_run = await client.create_flow_run(
+        flow, name=name, parameters=parameters, state=new_state(StateType.PENDING, None, None)
+    )
     try:
         try:
             if on_created is not None:
@@ -158,17 +161,17 @@ async def run_flow(
         except BaseException:
             await _abandon(client, flow_run.id)
             raise
-        return await _drive(flow, flow_run, parameters)
+        return await _drive(flow, flow_run, parameters, client)
     finally:
         if isinstance(client, EmbeddedPrefectClient):
             client.remove(flow_run.id)
 
 
-async def _drive(flow: Flow[..., Any], flow_run: FlowRun, parameters: dict[str, Any]) -> State[Any]:
+async def _drive(
+    flow: Flow[..., Any], flow_run: FlowRun, parameters: dict[str, Any], client: PrefectClient
+) -> State[Any]:
     try:
-        state: object = await run_flow_async(
-            flow, flow_run=flow_run, parameters=parameters, return_type="state"
-        )
+        state = await drive_flow_run(flow, flow_run, parameters, client)
     except (
         Abort,
         Pause,
