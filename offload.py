@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -23,17 +23,19 @@ MAX_THREADS = 4
 """Maximum number of functions that run at the same time; further ones wait for a thread."""
 
 _threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="off-loop")
-_stop: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
 
 
 @dataclass(slots=True)
-class _Inline:
-    """Remaining amount of data that work on an event loop may read."""
+class _Work:
+    """The limits of the work that runs in a context."""
 
-    left: int
+    stop: threading.Event | None = None
+    """Stops the work."""
+    left: int | None = None
+    """Remaining amount of data that work on an event loop may read; ``None`` outside of a loop."""
 
 
-_inline: ContextVar[_Inline | None] = ContextVar("inline", default=None)
+_work: ContextVar[_Work] = ContextVar("work", default=_Work())  # noqa: B039 - only copies change
 
 
 class WorkStoppedError(Exception):
@@ -46,14 +48,14 @@ def check_stop() -> None:
     Raises:
         WorkStoppedError: If the awaiting task was cancelled or has timed out.
     """
-    stop = _stop.get()
+    stop = _work.get().stop
     if stop is not None and stop.is_set():
         raise WorkStoppedError("stopped")
 
 
 def use_stop_event(event: threading.Event) -> None:
     """Make ``check_stop`` raise in the current context once ``event`` is set."""
-    _stop.set(event)
+    _work.set(replace(_work.get(), stop=event))
 
 
 class InlineLimitError(Exception):
@@ -69,10 +71,10 @@ def count_read(size: int) -> None:
             ``run_counted`` then calls the function again, off the loop.
     """
     check_stop()
-    inline = _inline.get()
-    if inline is not None:
-        inline.left -= size
-        if inline.left < 0:
+    work = _work.get()
+    if work.left is not None:
+        work.left -= size
+        if work.left < 0:
             raise InlineLimitError
 
 
@@ -93,13 +95,13 @@ async def run_counted(size: int, function: Callable[P, T], *args: P.args, **kwar
         Exception: If the function raises.
     """
     if size <= MAX_INLINE_BYTES:
-        token = _inline.set(_Inline(MAX_INLINE_BYTES - size))
+        token = _work.set(replace(_work.get(), left=MAX_INLINE_BYTES - size))
         try:
             return function(*args, **kwargs)
         except InlineLimitError:
             pass
         finally:
-            _inline.reset(token)
+            _work.reset(token)
     return await run_off_loop(function, *args, **kwargs)
 
 
@@ -113,8 +115,7 @@ async def run_off_loop(function: Callable[P, T], *args: P.args, **kwargs: P.kwar
     """
     stop = threading.Event()
     context = copy_context()
-    context.run(_stop.set, stop)
-    context.run(_inline.set, None)
+    context.run(_work.set, _Work(stop))
     loop = asyncio.get_running_loop()
     try:
         return await loop.run_in_executor(

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +25,7 @@ from flows.execution.executor import Executor
 from flows.execution.signals import ExecutionSignals, StopReason
 from flows.nodes.node_runner import NodeRunner
 from flows.nodes.progress import Publish, publish_nowhere
+from flows.prefect_adapter.runs import flow_argument
 from flows.storage_retry import retry_while_unavailable
 from offload import run_sized
 
@@ -49,17 +49,14 @@ class ExecutionContext:
     """The execution that called this one; set when the journal is loaded."""
 
 
-current_execution: ContextVar[ExecutionContext] = ContextVar("execution")
-"""The execution of the current flow run; flow parameters contain ids only."""
-
-
 @flow(name="workflow", validate_parameters=False, persist_result=False)
 async def workflow_flow(execution_id: str) -> State[Any]:
     """Run one execution from the state in its journal to its end.
 
     Prefect shows the returned state; the journal contains the authoritative result.
     """
-    context = current_execution.get()
+    # Flow parameters contain ids only, because a server stores them.
+    context = flow_argument(ExecutionContext)
     structlog.contextvars.bind_contextvars(execution_id=execution_id)
     try:
         context.outcome = await _run(context)

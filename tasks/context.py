@@ -1,8 +1,10 @@
 """Node run context: data about the current run that handlers read without a parameter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from engine.json_values import MISSING, JsonValue, Missing
 from tasks.secrets import Secrets
@@ -36,6 +38,18 @@ def _no_output(_node_id: str) -> Missing:
     return MISSING
 
 
+class ProgressSink(Protocol):
+    """Receives the reports of one attempt from any thread; ignores them after its end."""
+
+    def progress(self, percentage: int | None, message: str | None) -> None:
+        """Receive a report; ``None`` keeps the previous value, ``""`` removes the message."""
+        ...
+
+    def delta(self, text: str, index: int | None, question: int) -> None:
+        """Receive a part of the output; see ``tasks.progress.send_delta``."""
+        ...
+
+
 @dataclass(slots=True)
 class ReadBudget:
     """Remaining number of characters that the templates of one attempt may read."""
@@ -65,6 +79,10 @@ class NodeRun:
     """Returns ``{"item", "index", "number", "count"}`` inside a loop, ``outer`` if nested."""
     read_budget: ReadBudget | None = None
     """Limit of the current attempt; ``None`` does not limit templates."""
+    progress: ProgressSink | None = None
+    """Receives the progress of the current attempt; ``None`` drops it."""
+    attempts: object = None
+    """The state of the attempts; only the layer that runs handlers uses it."""
 
     @property
     def idempotency_key(self) -> str | None:
@@ -78,6 +96,16 @@ _current: ContextVar[NodeRun | None] = ContextVar("node_run", default=None)
 def current_node_run() -> NodeRun:
     """Return the current node run, or one with default settings outside a node run."""
     return _current.get() or NodeRun()
+
+
+@contextmanager
+def within_node_run(run: NodeRun) -> Generator[None]:
+    """Set the node run of the caller's task or thread during the block."""
+    token = _current.set(run)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def enter_node_run(run: NodeRun) -> None:

@@ -6,32 +6,18 @@ raise only for invalid arguments. Outside an execution they do nothing.
 """
 
 import math
-from contextvars import ContextVar
+from dataclasses import replace
 from numbers import Real
-from typing import Protocol
+
+from tasks.context import ProgressSink, current_node_run, enter_node_run
 
 MAX_MESSAGE_CHARS = 500
 COMPLETE = 100
 
 
-class ProgressSink(Protocol):
-    """Receives the reports of one attempt from any thread; ignores them after its end."""
-
-    def progress(self, percentage: int | None, message: str | None) -> None:
-        """Receive a report; ``None`` keeps the previous value, ``""`` removes the message."""
-        ...
-
-    def delta(self, text: str, index: int | None, question: int) -> None:
-        """Receive a part of the output; see ``send_delta``."""
-        ...
-
-
-_sink: ContextVar[ProgressSink | None] = ContextVar("progress_sink", default=None)
-
-
-def enter_attempt(sink: ProgressSink) -> None:
+def enter_attempt(sink: ProgressSink | None) -> None:
     """Send the reports of this context to ``sink``."""
-    _sink.set(sink)
+    enter_node_run(replace(current_node_run(), progress=sink))
 
 
 def report_progress(percentage: float | None = None, message: str | None = None) -> None:
@@ -50,7 +36,7 @@ def report_progress(percentage: float | None = None, message: str | None = None)
     """
     whole = None if percentage is None else _whole(percentage)
     shown = None if message is None else _message_text(message)
-    sink = _sink.get()
+    sink = current_node_run().progress
     if sink is not None and (whole is not None or shown is not None):
         sink.progress(whole, shown)
 
@@ -67,7 +53,7 @@ def send_delta(text: str, *, index: int | None = None, question: int = 1) -> Non
         TypeError: If the part is not a string.
     """
     _check_text("the text", text)
-    sink = _sink.get()
+    sink = current_node_run().progress
     if sink is not None and text:
         sink.delta(_encodable(text), index, question)
 

@@ -1,7 +1,6 @@
 """Attempts: the policy and the shared state of the attempts of one task run."""
 
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -9,6 +8,7 @@ from prefect.context import TaskRunContext
 
 from flows.nodes.progress import NodeProgress
 from flows.nodes.retry_policy import OnRetry, RetryParkedError
+from tasks.context import current_node_run
 
 Prepare: TypeAlias = Callable[[], Awaitable[None]]
 """Loads what an attempt needs; if it raises an exception, the attempt failed."""
@@ -62,5 +62,7 @@ class Attempts:
             context.task_run.run_count += self.failed
 
 
-current_attempts: ContextVar[Attempts | None] = ContextVar("attempts", default=None)
-"""The attempts of the current task run."""
+def current_attempts() -> Attempts | None:
+    """Return the attempts of the current task run."""
+    attempts = current_node_run().attempts
+    return attempts if isinstance(attempts, Attempts) else None

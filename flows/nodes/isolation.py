@@ -46,7 +46,7 @@ def isolated(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[...,
     @functools.wraps(function)
     async def run(*args: object, **kwargs: object) -> object:
         context = copy_context()
-        attempts = current_attempts.get()
+        attempts = current_attempts()
         progress = None if attempts is None else attempts.progress
         attempt = None if progress is None else progress.begin_attempt()
         if attempt is not None:

@@ -46,6 +46,7 @@ from flows.nodes.retry_policy import (
 from flows.prefect_adapter.runs import require_prefect_context
 from flows.prefect_adapter.task_calls import AnyTask, TaskCall
 from offload import MAX_INLINE_BYTES, run_off_loop, use_stop_event
+from tasks.context import current_node_run, within_node_run
 from tasks.templating.filters import start_read_budget
 
 Check: TypeAlias = Callable[[object], Any]
@@ -91,9 +92,9 @@ async def run_handler(
     if attempts.failed:
         policy = _remaining(policy, task, attempts.failed)
     call = _variant(task, policy, check)
-    token = current_attempts.set(attempts)
     try:
-        result = await call(node, input_data)
+        with within_node_run(replace(current_node_run(), attempts=attempts)):
+            return await call(node, input_data)
     except Exception as error:
         if attempts.retry_error is not None:
             raise attempts.retry_error from error
@@ -102,10 +103,6 @@ async def run_handler(
         if isinstance(error, TaskRunTimeoutError):
             raise NodeError(_message(error, call.task)) from None
         raise
-    else:
-        return result
-    finally:
-        current_attempts.reset(token)
 
 
 def _remaining(policy: AttemptPolicy, task: AnyTask, failed: int) -> AttemptPolicy:
@@ -149,7 +146,7 @@ def _checked(function: Callable[..., Any], check: Check) -> Callable[..., Corout
     @functools.wraps(function)
     async def run(*args: object, **kwargs: object) -> Any:
         try:
-            attempts = current_attempts.get()
+            attempts = current_attempts()
             if attempts is not None:
                 attempts.count_earlier()
                 await attempts.prepare()
@@ -198,7 +195,7 @@ def _retry_condition(declared: Callable[..., Any] | None) -> Callable[..., Await
             allowed = declared(task, task_run, state)
             if not (await allowed if inspect.isawaitable(allowed) else allowed):
                 return False
-        attempts = current_attempts.get()
+        attempts = current_attempts()
         if attempts is None:
             return True
         message = _message(error, task) if isinstance(error, Exception) else state.message
@@ -228,7 +225,7 @@ def _unless_parked(hook: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(hook)
     def run(*args: object) -> object:
-        attempts = current_attempts.get()
+        attempts = current_attempts()
         return None if attempts is not None and attempts.parked is not None else hook(*args)
 
     return run

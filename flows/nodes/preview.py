@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from engine.json_values import JsonValue
 from flows.nodes.node_runner import NodeRunner
 from flows.nodes.result import NodeResult
 from flows.nodes.retry_policy import RetryParkedError
-from flows.prefect_adapter.runs import run_flow
+from flows.prefect_adapter.runs import flow_argument, run_flow
 from offload import MAX_INLINE_BYTES, run_sized
 
 log = structlog.get_logger()
@@ -38,10 +37,6 @@ class NodePreview:
     runner: NodeRunner
     result: NodeResult | None = None
     error: str | None = None
-
-
-current_preview: ContextVar[NodePreview] = ContextVar("preview")
-"""The preview of the current flow run; flow parameters contain ids only."""
 
 
 class NodePreviews:
@@ -86,7 +81,7 @@ class NodePreviews:
 @flow(name="node-preview", validate_parameters=False, persist_result=False)
 async def node_preview_flow(execution_id: str) -> State[Any]:
     """Run the node of the current preview. ``execution_id`` is the node's id."""
-    preview = current_preview.get()
+    preview = flow_argument(NodePreview)
     try:
         preview.result = await preview.runner.run(preview.node, preview.input_data, _ignore_retry)
     except RetryParkedError as retry:
@@ -137,9 +132,9 @@ def _parse(
 
 async def run_preview(preview: NodePreview) -> None:
     """Run the node of a preview as a flow; set its result or its error."""
-    current_preview.set(preview)
+    node = preview.node
     try:
-        state = await run_flow(node_preview_flow, preview.node.id, f"try {preview.node.label}")
+        state = await run_flow(node_preview_flow, node.id, f"try {node.label}", argument=preview)
     except Exception as error:  # noqa: BLE001 - the client raises many types without a server
         log.warning("node_preview_failed", reason=f"{type(error).__name__}: {error}")
         preview.error = "the Prefect server (PREFECT_API_URL) cannot be reached; try again"

@@ -8,9 +8,10 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import anyio
@@ -29,6 +30,8 @@ from flows.prefect_adapter.client import EmbeddedPrefectClient, EmbeddedSyncPref
 from flows.prefect_adapter.environment import EMBEDDED_API_URL, is_embedded
 from flows.prefect_adapter.flow_engine import drive_flow_run
 from flows.prefect_adapter.states import new_state
+
+T = TypeVar("T")
 
 _EVENTS_DRAIN_TIMEOUT_SECONDS = 5.0
 """Timeout for Prefect's worker threads to send their events."""
@@ -127,11 +130,27 @@ class _LocalResultStorage(LocalFileSystem):
         return super()._resolve_path(path)
 
 
+_argument: ContextVar[object] = ContextVar("flow_argument", default=None)
+
+
+def flow_argument(kind: type[T]) -> T:
+    """Return the ``argument`` of the current flow run.
+
+    Raises:
+        TypeError: If it is not of type ``kind``.
+    """
+    argument = _argument.get()
+    if not isinstance(argument, kind):
+        raise TypeError(f"the flow run has no argument of type {kind.__name__}")
+    return argument
+
+
 async def run_flow(
     flow: Flow[..., Any],
     execution_id: str,
     name: str,
     on_created: Callable[[str], Awaitable[None]] | None = None,
+    argument: object = None,
 ) -> State[Any]:
     """Run ``flow(execution_id=…)`` as a flow run called ``name``; return its final state.
 
@@ -144,6 +163,7 @@ async def run_flow(
         name: the name of the flow run.
         on_created: called with the id of the flow run before the flow starts; if it raises an
             exception, the flow does not start.
+        argument: an object in memory, which `flow_argument` returns in the flow.
 
     Raises:
         asyncio.CancelledError: If the surrounding task was cancelled, and the flow did not return.
@@ -161,6 +181,7 @@ async def run_flow(
         except BaseException:
             await _abandon(client, flow_run.id)
             raise
+        _argument.set(argument)
         return await _drive(flow, flow_run, parameters, client)
     finally:
         if isinstance(client, EmbeddedPrefectClient):

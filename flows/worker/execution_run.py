@@ -13,7 +13,7 @@ from engine.status import ExecutionStatus
 from flows.execution.signals import StopReason
 from flows.prefect_adapter.runs import crash_flow_run, run_flow
 from flows.storage_retry import retry_while_unavailable
-from flows.workflow_flow import ExecutionContext, current_execution, workflow_flow
+from flows.workflow_flow import ExecutionContext, workflow_flow
 
 log = structlog.get_logger()
 
@@ -36,7 +36,6 @@ class ExecutionRun:
         """Run the execution as a flow run. Release its lease if it did not end."""
         claimed, execution_id = self.claimed, self.claimed.lease.execution_id
         structlog.contextvars.bind_contextvars(execution_id=execution_id)
-        current_execution.set(self.context)
         log.info("execution_claimed", workflow=claimed.workflow_name)
         timer = None
         if self.timeout_seconds is not None:
@@ -65,7 +64,7 @@ class ExecutionRun:
             await queue.link_flow_run(claimed.lease, flow_run_id)
 
         name = f"{claimed.workflow_name} {execution_id}"
-        await run_flow(workflow_flow, execution_id, name, link)
+        await run_flow(workflow_flow, execution_id, name, link, self.context)
 
     async def _fail_poisoned(self) -> None:
         """End an execution that crashed its owners repeatedly, instead of running it again."""

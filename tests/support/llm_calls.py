@@ -1,11 +1,12 @@
 """Runs the llm node with a real chat completion server on loopback."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from engine.errors import NodeError
-from tasks.context import HandlerSettings, NodeRun, enter_node_run
+from tasks.context import HandlerSettings, current_node_run, enter_node_run
 from tasks.node_handlers import NODE_HANDLERS
 from tests.support.llm_server import serve_replies
 from tests.support.servers import Handler, Request, Response, ScriptedServer
@@ -16,7 +17,8 @@ async def run_llm(
 ) -> Any:
     """Run the node with a server, or with a base URL."""
     url = server if isinstance(server, str) else f"{server.url}/v1"
-    enter_node_run(NodeRun(HandlerSettings(openai_api_key=key, openai_base_url=url)))
+    settings = HandlerSettings(openai_api_key=key, openai_base_url=url)
+    enter_node_run(replace(current_node_run(), settings=settings))
     node = {"id": "n1", "type": "llm", "config": {"llmPrompt": "Say it", **config}}
     return await NODE_HANDLERS["llm"].fn(node, data)
 

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from flows.nodes.attempts import Attempts, current_attempts
+from flows.nodes.attempts import Attempts
 from flows.nodes.isolation import isolated
 from flows.nodes.progress import NodeProgress, ProgressReporter
+from tasks.context import NodeRun, enter_node_run
 from tests.support.virtual_time import run
 
 
@@ -44,7 +45,7 @@ class ProgressRecorder:
         """Run an attempt like the task of a node."""
 
         async def node() -> Any:
-            current_attempts.set(Attempts(never_retried, progress=self.node))
+            enter_node_run(NodeRun(attempts=Attempts(never_retried, progress=self.node)))
             return await isolated(handler)()  # type: ignore[arg-type]
 
         return await asyncio.create_task(node())
