@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, or_, select, update
 
 from database.clock import Clock, to_text
 from database.connection.reader import Reader
@@ -20,6 +20,8 @@ from engine.errors import ExecutionNotFoundError, LeaseLostError
 
 DELIVERY_DEADLINE = timedelta(days=1)
 """Time after the end of the execution from which a failed attempt is the final one."""
+MAX_DUE_AHEAD = timedelta(hours=2)
+"""Maximum delay of a callback; a later ``dueAt`` was stored before the clock was set back."""
 
 _MAKE_DUE = (
     update(callbacks)
@@ -97,11 +99,14 @@ class Callbacks:
     def _now(self) -> str:
         return to_text(self._clock())
 
+    def _max_due(self) -> str:
+        return to_text(self._clock() + MAX_DUE_AHEAD)
+
     async def due_by_host(self) -> dict[str, int]:
         """Return the number of due callbacks by host, in the order of their oldest callbacks."""
         query = (
             select(callbacks.c.host, func.count())
-            .where(callbacks.c.dueAt <= self._now())
+            .where(or_(callbacks.c.dueAt <= self._now(), callbacks.c.dueAt > self._max_due()))
             .group_by(callbacks.c.host)
             .order_by(func.min(callbacks.c.dueAt))
         )
@@ -116,13 +121,13 @@ class Callbacks:
 
         def write(connection: Connection) -> CallbackAttempt | None:
             now = self._now()
-            oldest = (
-                select(callbacks.c.executionId)
-                .where(callbacks.c.host == host, callbacks.c.dueAt <= now)
-                .order_by(callbacks.c.dueAt)
-                .limit(1)
-            )
-            execution_id = connection.scalar(oldest.with_for_update(skip_locked=True))
+            execution_id = None
+            for due in (callbacks.c.dueAt <= now, callbacks.c.dueAt > self._max_due()):
+                oldest = select(callbacks.c.executionId).where(callbacks.c.host == host, due)
+                oldest = oldest.order_by(callbacks.c.dueAt).limit(1)
+                execution_id = connection.scalar(oldest.with_for_update(skip_locked=True))
+                if execution_id is not None:
+                    break
             if execution_id is None:
                 return None
             # No other worker can change the row, because PostgreSQL locks it and SQLite the file.
