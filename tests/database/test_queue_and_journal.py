@@ -305,6 +305,19 @@ async def test_the_end_and_the_last_nodes_are_stored_together(database: Database
     assert [(log.node_id, log.status) for log in logs] == [("a", "completed"), ("b", "skipped")]
 
 
+async def test_a_retry_and_a_report_change_the_row_of_their_node_only(database: Database) -> None:
+    await submit(database, "e1")
+    lease = await claim_one(database)
+    journal = database.journal
+    both = [NodeStarted(node, "null", 1, resumed=False) for node in (A, B)]
+    seq = await journal.record_step(lease, BEGUN, NOTHING_YET, "a", NodeChanges(started=both))
+    seq = await journal.record_retry(lease, seq, "a", RetryLater(2, 1, "oh"))
+    await journal.record_report(lease, seq, "b", 50, "half")
+    rows = {log.node_id: log for log in await database.queries.logs("e1")}
+    assert (rows["a"].attempt, rows["a"].last_error, rows["a"].seq) == (2, "oh", seq)
+    assert (rows["b"].attempt, rows["b"].last_error, rows["b"].seq) == (1, None, seq + 1)
+
+
 async def test_a_released_execution_returns_to_its_position_after_the_delay(
     database: Database, clock: MovingClock
 ) -> None:
