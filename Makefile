@@ -48,8 +48,10 @@ format: environment ## format the code and apply lint fixes
 docs: environment ## update the tables of the documentation that come from the code
 	$(PYTHON) -m scripts.generate_docs
 
-bench: environment ## measure submissions and executions per second
-	$(PYTHON) -m bench
+bench: environment ## compare the service with DBOS and Prefect (less than ten minutes)
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet -r requirements-bench.txt
+	$(PYTHON) -m bench --json bench/results.json --plot docs/explanation/performance.png
 
 profile: environment ## measure the processor time of one execution by thread and layer
 	$(PYTHON) -m bench.floor

@@ -3,10 +3,12 @@
 import http.client
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 70.0
+_ACCEPTED = (http.HTTPStatus.OK, http.HTTPStatus.CREATED, http.HTTPStatus.NOT_MODIFIED)
 
 
 class BenchError(Exception):
@@ -20,6 +22,7 @@ class Response:
     status: int
     body: Any
     seconds: float
+    etag: str | None = None
 
 
 class Client:
@@ -40,14 +43,46 @@ class Client:
             self.close()
             return False
 
-    def submit(self, workflow_id: str, inputs: object = None) -> Response:
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Response:
+        """Return the response to a GET.
+
+        Raises:
+            BenchError: If the service rejects the request.
+        """
+        return _accepted(self._request("GET", path, None, headers))
+
+    def post(self, path: str, body: object = None) -> Response:
+        """Return the response to a POST.
+
+        Raises:
+            BenchError: If the service rejects the request.
+        """
+        return _accepted(self._request("POST", path, body))
+
+    def save(self, workflow_id: str, document: object) -> None:
+        """Save a workflow.
+
+        Raises:
+            BenchError: If it was rejected.
+        """
+        body = {"id": workflow_id, "name": workflow_id, "data": document}
+        self.post("/api/workflows", body)
+
+    def submit(
+        self, workflow_id: str, inputs: object = None, headers: Mapping[str, str] | None = None
+    ) -> Response:
         """Submit an execution.
 
         Raises:
             BenchError: If it was rejected.
         """
         body = {"workflowId": workflow_id, "inputs": inputs}
-        return _accepted(self._request("POST", "/api/workflows/execute", body))
+        return _accepted(self._request("POST", "/api/workflows/execute", body, headers))
+
+    def follow(self, execution_id: str) -> None:
+        """Read the stream of an execution until its end."""
+        self._connection.request("GET", f"/api/executions/{execution_id}/stream")
+        self._connection.getresponse().read()
 
     def deliver(self, workflow_id: str, payload: object) -> Response:
         """Send a delivery to the webhook of a workflow.
@@ -65,16 +100,25 @@ class Client:
         """
         return _accepted(self._request("GET", f"/api/executions/{execution_id}", None))
 
-    def _request(self, method: str, path: str, body: object) -> Response:
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
         text = None if body is None else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json", **(headers or {})}
         begun = time.perf_counter()
-        self._connection.request(method, path, text, {"Content-Type": "application/json"})
+        self._connection.request(method, path, text, sent)
         response = self._connection.getresponse()
         content = response.read()
-        return Response(response.status, json.loads(content), time.perf_counter() - begun)
+        seconds = time.perf_counter() - begun
+        tag = response.headers["ETag"]
+        return Response(response.status, json.loads(content or "null"), seconds, tag)
 
 
 def _accepted(response: Response) -> Response:
-    if response.status != http.HTTPStatus.OK:
+    if response.status not in _ACCEPTED:
         raise BenchError(f"the service responded {response.status}: {response.body}")
     return response

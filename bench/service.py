@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.client import BenchError, Client
+from bench.processes import cpu_seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
@@ -49,12 +50,7 @@ class Service:
 
     def cpu_seconds(self) -> float | None:
         """Return the processor time of its process so far; ``None`` except on Linux."""
-        try:
-            fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2]
-        except OSError:
-            return None
-        user, system = fields.split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.pid)
 
     def peak_memory_mb(self) -> float | None:
         """Return its peak memory, in MB; ``None`` except on Linux."""
@@ -93,7 +89,8 @@ def running_service(
     try:
         _wait_until_up(port, process, log)
         started_in = time.perf_counter() - begun
-        save_workflow(database, WORKFLOW, line())
+        with closing(Client(port)) as client:
+            client.save(WORKFLOW, line())
         yield Service(port, process.pid, database, started_in)
     finally:
         process.terminate()

@@ -1,48 +1,115 @@
-"""Benchmark: the figures that it computes from its measurements."""
+"""Benchmark: the figures and the ratios that it computes from its measurements."""
 
-import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.bare import Bare, summary
-from bench.load import Burst, Throughput
+from bench.client import BenchError
+from bench.comparison import Figures, Result, run_once
+from bench.contenders import Contender, Mode, Running
+from bench.load import Burst
+from bench.polls import PollCost
 from bench.report import Report
 
+POLLS = PollCost(0.4, 0.9, 12.0)
+BURST = Burst(2.0, [0.1] * 99 + [0.5], [0.01, 0.02, 0.03])
 
-def report(bare: Bare | None) -> Report:
-    return Report(
-        concurrency=10,
-        clients=30,
-        started_in=1.5,
-        burst=Burst(2.0, [0.1] * 99 + [0.5], [0.01, 0.02, 0.03]),
-        throughput=Throughput(300, 10.0, 6.0),
-        bare=bare,
-        peak_memory_mb=140.4,
-    )
+
+@contextmanager
+def not_started(_: Path) -> Generator[Running]:
+    raise AssertionError
+    yield
+
+
+def result(name: str, mode: Mode, figures: Figures, reference: str | None = None) -> Result:
+    return Result(Contender(name, list(Mode), not_started, reference), mode, figures, 1.5, 140.4)
+
+
+def report(*results: Result, bare: Bare | None = None) -> Report:
+    return Report(results, 7.0, BURST, POLLS, bare)
+
+
+OURS = result("ours", Mode.POLLED, Figures(30, 14.0, 20.0, 5.0), "DBOS")
+DBOS = result("DBOS", Mode.POLLED, Figures(20, 28.0, 40.0, 10.0))
+
+
+def test_a_ratio_compares_the_same_mode() -> None:
+    waiting = result("DBOS", Mode.WAITING, Figures(1, 1.0, 1.0, 1.0))
+    (ours, *others) = report(OURS, waiting, DBOS).as_json()["contenders"]
+    assert ours["reference"] == "DBOS"
+    assert ours["ratios"] == {"perSecond": 1.5, "aloneMs": 0.5, "cpuMs": 0.5, "atOnceSeconds": 0.5}
+    assert [other["ratios"] for other in others] == [None, None]
+
+
+def test_a_result_without_a_reference_has_no_ratio() -> None:
+    measured = report(OURS)
+    assert measured.as_json()["contenders"][0]["ratios"] is None
+    assert "ratio to DBOS" not in measured.table()
+
+
+def test_the_table_has_every_figure() -> None:
+    table = report(OURS, DBOS, bare=Bare(20, 18, 1, 12.0, 9.0)).table()
+    assert "| ours, polled | 30 | 20 | 14 | 5 | 140 | 1.5 |" in table
+    assert "| ratio to DBOS | 1.5 | 0.5 | 0.5 | 0.5 |  |  |" in table
+    assert "7 ms CPU for a flow of ten empty tasks" in table
+    assert "needs 2.0 times that" in table
+    assert "2/s, 1 failed, 1 lost" in table
+    assert "p50 100 ms" in table
+    assert "0.4 ms unchanged (304), 0.9 ms with the state" in table
+
+
+def test_a_figure_that_was_not_measured_is_a_dash() -> None:
+    unknown = result("ours", Mode.POLLED, Figures(30, None, 20.0, 5.0), "DBOS")
+    assert "| ours, polled | 30 | 20 | - | 5 |" in report(unknown, DBOS).table()
+    assert report(unknown, DBOS).as_json()["contenders"][0]["ratios"]["cpuMs"] is None
+
+
+class FakeApi:
+    """A contender whose execution ends at the third poll, or fails."""
+
+    def __init__(self, *states: bool) -> None:
+        self.states = iter(states)
+        self.modes: list[Mode] = []
+
+    def start(self) -> str:
+        return "e"
+
+    def has_ended(self, execution_id: str) -> bool:
+        assert execution_id == "e"
+        return next(self.states)
+
+    def run(self, mode: Mode) -> None:
+        self.modes.append(mode)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_polled_run_polls_until_the_end() -> None:
+    api = FakeApi(False, False, True)
+    run_once(api, Mode.POLLED)
+    assert list(api.states) == []
+    assert api.modes == []
+
+
+def test_other_modes_wait_in_one_call() -> None:
+    api = FakeApi()
+    run_once(api, Mode.WAITING)
+    assert api.modes == [Mode.WAITING]
+
+
+def test_an_execution_that_never_ends_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.comparison.TIMEOUT_SECONDS", -1.0)
+    with pytest.raises(BenchError, match="has not ended"):
+        run_once(FakeApi(False), Mode.POLLED)
 
 
 def ended(at: float, *, completed: bool = True) -> dict[str, Any]:
     return {"event": "ended", "at": at, "completed": completed}
-
-
-def test_the_ratio_compares_what_completed_in_a_second() -> None:
-    figures = json.loads(report(Bare(20, 20, 0, 12.0, 10.0)).json_line())
-    assert figures["executionsPerSecond"] == 30
-    assert figures["bareFlowsPerSecond"] == 2
-    assert figures["ratio"] == 15
-    assert figures["cpuMsPerExecution"] == 20
-    assert figures["submissionsPerSecond"] == 50
-    assert figures["submissionMsP50"] == 100
-    assert 100 < figures["submissionMsP99"] <= 500
-    assert figures["pollMsP50"] == 20
-
-
-@pytest.mark.parametrize("bare", [None, Bare(20, 0, 0, None, None), Bare(20, 0, 20, 12.0, None)])
-def test_the_ratio_needs_a_bare_flow(bare: Bare | None) -> None:
-    measured = report(bare)
-    assert measured.figures()["ratio"] is None
-    assert "executions of 10 nodes" in measured.table()
 
 
 def test_bare_flows_that_never_ended_are_lost() -> None:

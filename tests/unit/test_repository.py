@@ -57,7 +57,7 @@ def test_no_python_file_is_longer_than_400_lines():
     assert {name: length for name, length in lengths.items() if length > 400} == {}
 
 
-@pytest.mark.parametrize("name", REQUIREMENTS)
+@pytest.mark.parametrize("name", [*REQUIREMENTS, "requirements-bench.txt"])
 def test_every_direct_dependency_is_pinned_and_has_a_reason(name: str):
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     for before, line in zip(["", *lines], lines, strict=False):
