@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     Connection,
     Integer,
+    Text,
     bindparam,
     case,
     func,
@@ -111,6 +112,25 @@ _SET_CURRENT_NODE = (
     .where(executions.c.id == bindparam("execution"))
     .where(HAS_NOT_ENDED)
     .values(currentNodeId=bindparam("current"), status=ExecutionStatus.RUNNING)
+)
+_END_EXECUTION = (
+    update(executions)
+    .where(executions.c.id == bindparam("execution"))
+    # If another program stored the same status, the results are added.
+    .where(or_(HAS_NOT_ENDED, executions.c.status == bindparam("ends", type_=Text)))
+    .values(
+        status=bindparam("ends", type_=Text),
+        completedAt=func.coalesce(executions.c.completedAt, bindparam("now", type_=Text)),
+        currentNodeId=None,
+        nodeResults=func.coalesce(executions.c.nodeResults, bindparam("results", type_=Text)),
+        finalOutput=func.coalesce(executions.c.finalOutput, bindparam("final", type_=Text)),
+        error=func.coalesce(executions.c.error, bindparam("reason", type_=Text)),
+    )
+)
+_END_RUN = (
+    update(runs)
+    .where(runs.c.executionId == bindparam("execution"))
+    .values(endedAt=bindparam("now"), owner=None, claimableAt=None)
 )
 
 
@@ -306,29 +326,22 @@ class Journal:
     ) -> None:
         cancel_node_runs(connection, [lease.execution_id], now, UNENDED)
         updated = connection.execute(
-            update(executions)
-            .where(executions.c.id == lease.execution_id)
-            # If another program stored the same status, the results are added.
-            .where(or_(HAS_NOT_ENDED, executions.c.status == ending.status))
-            .values(
-                status=ending.status,
-                completedAt=func.coalesce(executions.c.completedAt, now),
-                currentNodeId=None,
-                nodeResults=func.coalesce(executions.c.nodeResults, ending.node_results),
-                finalOutput=func.coalesce(executions.c.finalOutput, ending.final_output),
-                error=func.coalesce(executions.c.error, ending.error),
-            )
+            _END_EXECUTION,
+            {
+                "execution": lease.execution_id,
+                "ends": ending.status,
+                "now": now,
+                "results": ending.node_results,
+                "final": ending.final_output,
+                "reason": ending.error,
+            },
         )
         if updated.rowcount != 1:
             if not was_ended(connection, lease.execution_id):
                 raise LeaseLostError(lease.execution_id)
             settle(connection, [lease.execution_id], now)
             return
-        connection.execute(
-            update(runs)
-            .where(runs.c.executionId == lease.execution_id)
-            .values(endedAt=now, owner=None, claimableAt=None)
-        )
+        connection.execute(_END_RUN, {"execution": lease.execution_id, "now": now})
         run_completion_effects(connection, [lease.execution_id], now)
         append_execution_events(connection, [lease.execution_id], now)
 

@@ -193,30 +193,32 @@ def insert_execution(connection: Connection, submission: Submission, now: str) -
         {"hash": digest, "document": submission.document, "createdAt": now},
     )
     connection.execute(
-        executions.insert().values(
-            id=submission.execution_id,
-            workflowId=submission.workflow_id,
-            organizationId=submission.organization_id,
-            status=ExecutionStatus.PENDING,
-            triggerType=submission.trigger_type,
-            inputs=submission.inputs,
-            createdAt=now,
-        )
+        executions.insert(),
+        {
+            "id": submission.execution_id,
+            "workflowId": submission.workflow_id,
+            "organizationId": submission.organization_id,
+            "status": ExecutionStatus.PENDING,
+            "triggerType": submission.trigger_type,
+            "inputs": submission.inputs,
+            "createdAt": now,
+        },
     )
     progress = submission.progress
     connection.execute(
-        runs.insert().values(
-            executionId=submission.execution_id,
-            organization=submission.organization_id or "",
-            definitionHash=digest,
-            workflowName=submission.workflow_name,
-            totalNodes=submission.total_nodes,
-            completedNodes=progress.completed if progress else 0,
-            storedBytes=len((submission.inputs or "").encode()),
-            seq=len(submission.reused_nodes),
-            claimableAt=CLAIMABLE_NOW,
-            rerunOf=submission.rerun_of,
-        )
+        runs.insert(),
+        {
+            "executionId": submission.execution_id,
+            "organization": submission.organization_id or "",
+            "definitionHash": digest,
+            "workflowName": submission.workflow_name,
+            "totalNodes": submission.total_nodes,
+            "completedNodes": progress.completed if progress else 0,
+            "storedBytes": len((submission.inputs or "").encode()),
+            "seq": len(submission.reused_nodes),
+            "claimableAt": CLAIMABLE_NOW,
+            "rerunOf": submission.rerun_of,
+        },
     )
     if submission.request is not None:
         connection.execute(
