@@ -9,6 +9,8 @@ import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
 
 import webencodings
 
@@ -21,6 +23,10 @@ MAX_CONTENT_TYPE_CHARACTERS = 4_096
 
 _UNUSABLE = {"replacement", "x-user-defined"}
 """Encodings of the standard that do not decode text: the first one rejects every input."""
+_SINGLE_BYTE = re.compile(r"windows-|iso-8859-|koi8-|ibm866|macintosh|x-mac-")
+_UNDEFINED = "\ufffe"
+"""The mark of ``codecs.charmap_decode`` for a byte without a character."""
+_C1_CONTROLS = range(0x80, 0xA0)
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))')
 
 
@@ -34,8 +40,13 @@ class Charset:
     def decode(self, data: bytes, errors: str = "strict") -> str:
         """Return ``data`` as text; a byte order mark of UTF-8 or UTF-16 wins over the encoding.
 
-        Invalid sequences raise a ``UnicodeDecodeError`` if ``errors`` is ``strict``, and become
-        U+FFFD if it is ``replace``. ``WorkStoppedError`` means that the work was stopped.
+        Args:
+            data: The bytes.
+            errors: ``strict`` or ``replace`` (U+FFFD for each invalid sequence).
+
+        Raises:
+            UnicodeDecodeError: If ``errors`` is ``strict`` and ``data`` is not in this encoding.
+            WorkStoppedError: If the work was stopped in the meantime.
         """
         for mark, name in _MARKS:
             if data.startswith(mark):
@@ -72,10 +83,40 @@ def parameter_of(content_type: str, name: str) -> str | None:
 
 
 def _decoded(data: bytes, name: str, errors: str) -> Iterator[str]:
-    encoding = webencodings.lookup(name)
-    assert encoding is not None  # ``find_charset`` returned it
-    decoder: codecs.IncrementalDecoder = encoding.codec_info.incrementaldecoder(errors)
+    if _SINGLE_BYTE.match(name):
+        table = _table(name, _UNDEFINED if errors == "strict" else "\N{REPLACEMENT CHARACTER}")
+        for start in range(0, len(data), PIECE_BYTES):
+            check_stop()
+            piece = data[start : start + PIECE_BYTES]
+            yield codecs.charmap_decode(piece, errors, cast("Any", table))[0]
+        return
+    decoder = _incremental_decoder(name)(errors)
     for start in range(0, len(data), PIECE_BYTES):
         check_stop()
         yield decoder.decode(data[start : start + PIECE_BYTES])
     yield decoder.decode(b"", final=True)
+
+
+def _incremental_decoder(name: str) -> type[codecs.IncrementalDecoder]:
+    encoding = webencodings.lookup(name)
+    assert encoding is not None  # ``find_charset`` returned it
+    return cast("type[codecs.IncrementalDecoder]", encoding.codec_info.incrementaldecoder)
+
+
+@cache
+def _table(name: str, undefined: str) -> str:
+    """Return the 256 characters of a single-byte encoding, ``undefined`` for a byte without one.
+
+    The standard maps a byte without a character between 0x80 and 0x9F to the control character of
+    the same number; Python rejects it.
+    """
+    encoding = webencodings.lookup(name)
+    assert encoding is not None
+    characters: list[str] = []
+    for byte in range(256):
+        try:
+            character = encoding.codec_info.decode(bytes([byte]), "strict")[0]
+        except UnicodeDecodeError:
+            character = chr(byte) if byte in _C1_CONTROLS else undefined
+        characters.append(character)
+    return "".join(characters)

@@ -31,6 +31,7 @@ def known(label: str) -> Charset:
         ("latin1", b"\x80 5", "€ 5"),  # of the web: windows-1252
         (" UTF8 ", "ö".encode(), "ö"),
         ("utf-8", b"\xef\xbb\xbfa", "a"),
+        ("windows-1252", b"\x81", "\x81"),
         ("windows-1251", "Привет".encode("cp1251"), "Привет"),
         ("shift_jis", "日本".encode("cp932"), "日本"),
         ("gb2312", "中文".encode("gbk"), "中文"),

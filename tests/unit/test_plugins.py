@@ -1,4 +1,4 @@
-"""Plugins: modules on a real disk."""
+"""Plugins: modules and installed packages on a real disk."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS, register
-from tasks.plugins import PluginError, load_plugins
+from tasks.plugins import ENTRY_POINT_GROUP, PluginError, load_plugins
 from tasks.registry import DEFAULT
 from tasks.sdk import NodeConfig
 
@@ -53,6 +53,14 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
+def install(directory: Path, name: str, entry: str) -> None:
+    """Create a package as pip installs it, with its entry point."""
+    info = directory / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\nmine = {entry}\n")
+
+
 def refusal(*modules: str) -> str:
     with pytest.raises(PluginError) as refused:
         load_plugins(modules)
@@ -94,6 +102,32 @@ def test_a_module_that_another_one_imported_is_accepted(outside: Path):
     (outside / "my_other.py").write_text(f"import my_nodes\n{PLAIN}")
     load_plugins(["my_other", "my_nodes"])
     assert {"shout", "whisper"} <= NODE_HANDLERS.keys()
+
+
+def test_an_installed_package_is_found_by_its_entry_point(outside: Path):
+    site = outside / "site"
+    install(site, "pkg_shout", "pkg_shout.nodes")
+    (site / "pkg_shout").mkdir()
+    (site / "pkg_shout" / "__init__.py").write_text("")
+    (site / "pkg_shout" / "nodes.py").write_text(PLAIN)
+    sys.path.append(str(site))
+    load_plugins([])
+    assert "shout" in DEFAULT.known
+
+
+def test_an_entry_point_may_name_the_handlers_dict(outside: Path):
+    install(outside, "pkg_shout", "my_nodes:NODE_HANDLERS")
+    (outside / "my_nodes.py").write_text(PLAIN)
+    sys.path.append(str(outside))
+    load_plugins(["my_nodes"])
+    assert "shout" in DEFAULT.known
+
+
+def test_a_package_that_cannot_be_loaded_is_named_with_its_version(outside: Path):
+    install(outside, "pkg_gone", "pkg_gone.nodes")
+    sys.path.append(str(outside))
+    line = refusal()
+    assert line.startswith("entry point mine = pkg_gone.nodes of pkg_gone 1.0: ModuleNotFoundError")
 
 
 @pytest.mark.parametrize(
