@@ -347,12 +347,14 @@ async def test_the_events_of_one_worker_are_read_by_the_other_one(workers: Worke
     lease = await first.start("e")
     seq = await first.ask(lease)
     await first.database.journal.finish(lease, seq, DONE)
-    found, position, more = await second.database.event_feed.tail(position, lambda *_: True, 100)
+    tail = second.database.event_feed.tail
+    changes, found, position, more = await tail(position, lambda *_: True, 100)
     assert [event.seq for event in found] == list(range(1, len(found) + 1))
     assert found[-1].status == ExecutionStatus.COMPLETED
+    assert [change.execution_id for change in changes] == ["e"]
     assert more is False
-    found, _, _ = await second.database.event_feed.tail(position, lambda *_: True, 100)
-    assert found == []
+    changes, found, _, _ = await tail(position, lambda *_: True, 100)
+    assert (changes, found) == ([], [])
 
 
 async def test_two_workers_delete_the_same_old_executions(workers: Workers) -> None:
