@@ -73,8 +73,8 @@ def start_by_webhook(node_id: str, payload: JsonValue) -> RunStart:
 def start_as(trigger: str, graph: Graph, inputs: Mapping[str, JsonValue] | None) -> RunStart:
     """Return the start of an execution with this ``triggerType``.
 
-    The ``inputs`` of a webhook request are its payload by the id of the fired node. The errors are
-    those of ``start_manually``.
+    The ``inputs`` of a webhook request are its payload by the id of the fired node. Raises
+    an ``InvalidInputsError`` like ``start_manually``.
     """
     if trigger == WEBHOOK and inputs is not None and len(inputs) == 1:
         ((node_id, payload),) = inputs.items()

@@ -70,7 +70,7 @@ class _Reader:
         return at if found is None else found.end()
 
     def value(self, at: int, depth: int) -> tuple[JsonValue, int]:
-        """Return the value that starts at ``at``, and the position after it."""
+        """Return the value at ``at`` and the position after it; ``ValueError`` if it is invalid."""
         found = self._scan(at)
         if found is not None:
             return found

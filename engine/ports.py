@@ -105,7 +105,8 @@ class Ports:
         """Return the output that a connection names; ``None`` for the whole output.
 
         ``true`` and ``false`` also have a meaning for a type with a single output, because its
-        handler may return ``conditionResult``. An unknown name raises as for ``input_named``.
+        handler may return ``conditionResult``. An unknown name raises an
+        ``UnknownPortError``, as for ``input_named``.
         """
         if not name or not name.strip():
             return next((port.name for port in self.outputs if port.is_default), None)

@@ -58,7 +58,10 @@ class TypeRules:
 
 
 def read_graph(data: JsonValue, rules: TypeRules) -> Graph:
-    """Return the graph of a stored document, which was validated when it was submitted."""
+    """Return the graph of a stored document, which was validated when it was submitted.
+
+    Raises an ``InvalidDocumentError`` if it cannot be read.
+    """
     return normalize(parse_document(data), rules.known, rules.ports, rules.is_incomplete).graph
 
 
@@ -79,7 +82,7 @@ def read_and_validate(
 
 
 def validate(reading: Reading, rules: TypeRules) -> Normalized:
-    """Validate a document that was read; see ``read_and_validate``."""
+    """Validate a document like ``read_and_validate``, or raise an ``InvalidDocumentError``."""
     document = reading.document
     normalized = normalize(document, rules.known, rules.ports, rules.is_incomplete)
     graph = normalized.graph

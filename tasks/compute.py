@@ -21,7 +21,7 @@ async def compute(
     The function runs off the loop if ``data`` is large, or as soon as its templates read more than
     the inline limit. It must not have effects, because it may be called a second time. In a thread
     it stops at the node's timeout and on cancellation. ``data`` is everything that it reads: the
-    input of the node, its config.
+    input of the node, its config. Exceptions of the function are raised.
     """
     size = size_within(data, MAX_INLINE_BYTES)
     size = MAX_INLINE_BYTES + 1 if size is None else size
@@ -46,5 +46,8 @@ def success(message: str, output: JsonValue, **fields: JsonValue) -> dict[str, J
 
 
 def to_json(value: JsonValue) -> str:
-    """Return a value as JSON text, encoded in pieces, so that other threads can run."""
+    """Return a value as JSON text, encoded in pieces, so that other threads can run.
+
+    Raises a ``ValueError`` if JSON cannot represent the value.
+    """
     return encode_within(value, sys.maxsize, check_stop, copies=False)[0]

@@ -97,7 +97,7 @@ class NodeTypes:
         return f"the type {self._disabled[node_type]}" if node_type in self._disabled else None
 
     def option_defaults(self, node_type: str) -> dict[str, Any]:
-        """Return the defaults of the common options for a registered type, by config key."""
+        """Return the default options of a type by key, or raise an ``UnknownNodeTypeError``."""
         retries = self.retry_policy(node_type, NodeOptions()).retries
         return {
             "retries": self.handler(node_type).retries if retries is None else retries,
@@ -122,7 +122,7 @@ class NodeTypes:
         return [Problem("node_type_disabled", detail, f"{node.pointer}/type", node_id=node.id)]
 
     def retry_policy(self, node_type: str, options: NodeOptions) -> RetryPolicy:
-        """Return the retry policy of a node with this registered type and these options."""
+        """Return the retry policy of a node, or raise an ``UnknownNodeTypeError`` for its type."""
         handler = self.handler(node_type)
         retries = options.retries
         if retries is None:

@@ -45,7 +45,7 @@ __all__ = [
 def register(
     node_type: str, handler: Task[..., Any], config: type[NodeConfig] = NodeConfig
 ) -> None:
-    """Add a node type to the registry; see ``tasks.node_handlers.register``."""
+    """Add a node type, or raise a ``ValueError``; see ``tasks.node_handlers.register``."""
     # Imported here because ``tasks/node_handlers.py`` may import the author's module.
     from tasks import node_handlers  # noqa: PLC0415
 

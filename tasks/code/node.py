@@ -73,7 +73,8 @@ class _ResourceLimits:
 async def handle_code(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
     """Run the code of the node; the result has ``outputData`` and ``stdout``, the printed text.
 
-    The code is not a template. Its errors are never retryable.
+    The code is not a template. Raises a ``NodeError``, never retryable, if the node type is
+    disabled, the code fails, or it exceeds a limit.
     """
     run = current_node_run()
     if not run.settings.enable_code_node:
@@ -153,7 +154,8 @@ async def _start(directory: str, limits: _ResourceLimits) -> Process:
 async def _exchange(process: Process, request: dict[str, JsonValue]) -> Mapping[str, JsonValue]:
     """Send the request and return the result: its length in ten digits, then JSON.
 
-    ``IncompleteReadError`` means that the process ended before it wrote a result.
+    ``IncompleteReadError`` means that the process ended before it wrote a result, and ``NodeError``
+    that the result is invalid or too long.
     """
     assert process.stdin is not None
     assert process.stdout is not None

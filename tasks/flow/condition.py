@@ -79,7 +79,8 @@ def handle_condition(node: dict[str, Any], input_data: JsonValue) -> dict[str, J
     """Test the input, or each record of a list.
 
     The result has ``conditionResult`` for ``batch``, and ``trueRecords`` and ``falseRecords`` for
-    ``perRow`` on a list. ``outputData`` is the unchanged input.
+    ``perRow`` on a list. ``outputData`` is the unchanged input. Raises a ``NodeError`` if a field
+    and a value cannot be compared.
     """
     config = read_config(ConditionConfig, node)
     if config.processing_mode == "perRow" and is_list(input_data):

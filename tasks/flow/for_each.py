@@ -42,7 +42,10 @@ class ForEachConfig(NodeConfig, title="For each", category="flow", outputs=("ite
 @task(name="forEach")
 @computed
 def handle_for_each(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Start the loop; its output is the list of the results of the items."""
+    """Start the loop; its output is the list of the results of the items.
+
+    Raises a ``NodeError`` if the value is not a list, or the list is too long.
+    """
     config = read_config(ForEachConfig, node)
     items = input_data
     if config.for_each_items is not None:

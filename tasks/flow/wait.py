@@ -97,7 +97,7 @@ class ApprovalConfig(NodeConfig, title="Approval", category="flow", outputs=_OUT
 @task(name="wait")
 @computed
 def handle_wait(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Return the input; the node is parked until the time."""
+    """Return the input and park the node until the time; ``NodeError`` for an invalid one."""
     config = read_config(WaitConfig, node)
     try:
         if config.wait_seconds is not None:
@@ -122,7 +122,10 @@ def handle_approval(node: dict[str, Any], input_data: JsonValue) -> dict[str, Js
 
 
 def timeout_park(prefix: str, seconds: float | None, suffix: str = "") -> dict[str, JsonValue]:
-    """Return the fields of ``park`` that fail the node after a time limit, with an error."""
+    """Return the fields of ``park`` that fail the node after a time limit, or ``{}`` without one.
+
+    The error consists of ``prefix``, the seconds and ``suffix``.
+    """
     if seconds is None:
         return {}
     until = datetime.now(UTC) + timedelta(seconds=seconds)

@@ -45,7 +45,8 @@ class ContentDecoder:
     def decode(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """Return the decoded bytes of ``chunks``, in pieces.
 
-        Raises the errors of ``decode_body``, and ``WorkStoppedError`` if the work was stopped.
+        Raises a ``NodeError`` for bytes in another coding, a ``ResponseTooLargeError``, and a
+        ``WorkStoppedError`` if the work was stopped.
         """
         for chunk in chunks:
             for piece in self._decode(chunk):

@@ -91,7 +91,10 @@ async def handle_http(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
 def build_call(
     config: HttpConfig, data: JsonValue, idempotency_key: str | None, *, may_set_host: bool = False
 ) -> Call:
-    """Return the call of a config, filled from the input; may run outside of the event loop."""
+    """Return the call of a config, filled from the input; may run outside of the event loop.
+
+    Raises a ``NodeError`` if a field of a template is missing, or the filled call is invalid.
+    """
     headers = _headers(config.http_headers, data)
     auth_header = _authorize(headers, config, data)
     if idempotency_key and config.http_method in _WRITING_METHODS:
@@ -111,7 +114,8 @@ def build_call(
 def read_response(call: Call, body: Body, response_type: str, status: int) -> JsonValue:
     """Return the value of a response's body; may run outside of the event loop.
 
-    A body that is not JSON is an error for ``json``.
+    Raises a ``NodeError`` for a body that is not JSON if the type is ``json``, and a
+    ``WorkStoppedError`` if the work was stopped.
     """
     if response_type != "json":
         return body.value(response_type)
@@ -168,7 +172,7 @@ def _remove_credentials(call: Call, request: httpx2.Request) -> None:
     """Remove from a redirected request everything that another origin must not receive.
 
     httpx2 removes only ``Authorization``; an ``X-API-Key`` is as secret, and so is a body. A body
-    is an error, because without it the meaning would change.
+    raises a ``NodeError``, because without it the meaning would change.
     """
     if call.content and "Content-Length" in request.headers:
         raise PermanentError(

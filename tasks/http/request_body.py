@@ -21,8 +21,8 @@ def encode_body(body: JsonValue, headers: httpx2.Headers) -> bytes:
     """Return the bytes of a body, in the form that the ``Content-Type`` in ``headers`` names.
 
     An object with the type of a form becomes that form. A string is sent unchanged. Any other value
-    is sent as JSON. Sets ``Content-Type`` if it is missing, or has no boundary. The body of a form
-    must be an object or a string.
+    is sent as JSON. Sets ``Content-Type`` if it is missing, or has no boundary. A form raises a
+    ``NodeError`` for a body that is neither an object nor a string, and for an invalid file.
     """
     type_ = media_type(headers.get(_CONTENT_TYPE, ""))
     if type_ in {FORM, MULTIPART} and not isinstance(body, str):

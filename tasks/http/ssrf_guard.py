@@ -178,7 +178,8 @@ class SsrfGuard:
     async def addresses(self, host: str, port: int) -> list[str]:
         """Return the checked addresses of ``host``; a connection must use one of them.
 
-        An ``AddressBlockedError`` is raised if one of them is blocked.
+        Raises an ``AddressBlockedError`` if one of them is blocked, and an ``OSError`` if the name
+        cannot be resolved.
         """
         addresses = await resolve(host, port)
         for address in addresses:
@@ -190,7 +191,7 @@ class SsrfGuard:
 
         Public hosts use it; hosts that the operator allows are called directly. A name that only
         the proxy can resolve uses it too, unless it is a name of private networks. A blocked
-        address is an error.
+        address raises an ``AddressBlockedError``.
         """
         try:
             addresses = await resolve(host, port)

@@ -63,7 +63,7 @@ class _Parts:
 
 
 def check_url_template(template: str) -> None:
-    """Check the parts of a URL template that no value changes; see ``parse_url`` for errors."""
+    """Raise a ``ValueError`` like that of ``parse_url`` for an invalid literal part of a URL."""
     template = template.strip()
     if not is_placeholder(template):
         _parts(template)
@@ -72,7 +72,7 @@ def check_url_template(template: str) -> None:
 def fill_url(setting: str, template: str, data: JsonValue) -> httpx2.URL:
     """Return the URL of a template over ``data``.
 
-    Raises a ``TemplateError`` for a missing field, and the errors of ``parse_url``.
+    Raises a ``TemplateError`` for a missing field, and a ``ValueError`` like ``parse_url``.
     """
     template = template.strip()
     if is_placeholder(template):

@@ -73,7 +73,7 @@ async def handle_llm(node: dict[str, Any], input_data: JsonValue) -> dict[str, J
     """Send the prompt once, or once for each record of a list.
 
     The result has ``outputData`` (``{"response", "outputType", "inputData"}``, where ``response``
-    is a list for ``perRow``), ``llmResponse``, ``model`` and ``usage``. It raises the errors of
+    is a list for ``perRow``), ``llmResponse``, ``model`` and ``usage``. Raises the ``NodeError`` of
     ``tasks.llm.client.request_reply``.
     """
     config = read_config(LlmConfig, node)

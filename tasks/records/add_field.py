@@ -31,7 +31,10 @@ class AddFieldConfig(NodeConfig, title="Add field", category="data", pure=True):
 @task(name="addField")
 @computed
 def handle_add_field(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Return a copy of the object, or of each record of the list, with one more field."""
+    """Return a copy of the object, or of each record of the list, with one more field.
+
+    Raises a ``NodeError`` if the input is not records, or a field of a template is missing.
+    """
     config = read_config(AddFieldConfig, node)
     data: JsonValue = {} if input_data is None else input_data
     name = config.add_field_name

@@ -148,7 +148,11 @@ _Indexed: TypeAlias = tuple[int, JsonValue]
 # Not a coroutine, so that it runs in a thread and a long list does not delay other executions.
 @task(name="aggregate")
 def handle_aggregate(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Return one record for each group, in the order in which the groups first appear."""
+    """Return one record for each group, in the order in which the groups first appear.
+
+    Raises a ``NodeError`` if the input is not records, no record has a field, a value does not fit
+    its operation, or the output is too large.
+    """
     config = read_config(AggregateConfig, node)
     records = as_records(input_data)
     if config.aggregate_missing == "error":

@@ -87,7 +87,11 @@ class SplitTextConfig(RecordsConfig, title="Split text", pure=True):
 # Not a coroutine, so that it runs in a thread and a long list does not delay other executions.
 @task(name="splitText")
 def handle_split_text(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Return a copy of the object, or of each record, with parts of a string as fields."""
+    """Return a copy of the object, or of each record, with parts of a string as fields.
+
+    Raises a ``NodeError`` if the input is not records, the field is missing or not a string, the
+    number of parts is wrong, or a new field exists already.
+    """
     config = read_config(SplitTextConfig, node)
     output = map_records(input_data, lambda record: _split(config, record))
     return success(f"Field '{config.split_field}' split", output)
@@ -214,7 +218,11 @@ class RenameColumnsConfig(RecordsConfig, title="Rename columns", pure=True):
 
 @task(name="renameColumns")
 def handle_rename_columns(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Return a copy of the object, or of each record, with new names in the same order."""
+    """Return a copy of the object, or of each record, with new names in the same order.
+
+    Raises a ``NodeError`` if the input is not records, a field is missing, or two fields would have
+    the same name.
+    """
     config = read_config(RenameColumnsConfig, node)
     names = {renaming.old: renaming.new for renaming in config.rename_mapping}
     strict = config.rename_missing == "error"

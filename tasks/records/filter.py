@@ -25,7 +25,10 @@ class FilterConfig(RecordsConfig, ComparisonsConfig, title="Filter", pure=True):
 # Not a coroutine, so that it runs in a thread and a long list does not delay other executions.
 @task(name="filter")
 def handle_filter(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Return the kept records, in their order."""
+    """Return the kept records, in their order.
+
+    Raises a ``NodeError`` if the input is not records, or a field and a value cannot be compared.
+    """
     config = read_config(FilterConfig, node)
     records = as_records(input_data)
     kept, dropped = partition_records(config, records)

@@ -59,7 +59,11 @@ class JoinConfig(
 # Not a coroutine, so that it runs in a thread and long lists do not delay other executions.
 @task(name="join")
 def handle_join(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Return one list of the inputs ``{"A": …, "B": …}``, concatenated or joined on a key."""
+    """Return one list of the inputs ``{"A": …, "B": …}``, concatenated or joined on a key.
+
+    Raises a ``NodeError`` if the input has other ports, a record to be joined is not an object, or
+    the output is too large.
+    """
     config = read_config(JoinConfig, node)
     left, right = _by_port(input_data)
     if config.join_strategy == "concat":

@@ -60,7 +60,10 @@ class SplitColumnsConfig(
 # Not a coroutine, so that it runs in a thread and a long list does not delay other executions.
 @task(name="splitColumns")
 def handle_split_columns(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Return ``{"A": …, "B": …}``: the columns of the object, or of each record of the list."""
+    """Return ``{"A": …, "B": …}``: the columns of the object, or of each record of the list.
+
+    Raises a ``NodeError`` if the input is not records, or no record has a column.
+    """
     config = read_config(SplitColumnsConfig, node)
     records = as_records(input_data)
     names = {"A": config.columns_output_a, "B": config.columns_output_b}

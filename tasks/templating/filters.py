@@ -90,7 +90,10 @@ def measured(value: JsonValue, limit: int) -> int | None:
 
 
 def text_of(value: JsonValue) -> str:
-    """Return a value as part of a string, within the limits of length and of reading."""
+    """Return a value as part of a string, and count the reading.
+
+    Raises a ``TemplateError`` if the string is too long, or a limit of reading is exceeded.
+    """
     if isinstance(value, str):
         charge(len(value) + VALUE_COST)
         return value

@@ -102,7 +102,10 @@ class WebhookResponseConfig(
 @task(name="webhookResponse")
 @computed
 def handle_webhook_response(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Pass the input on, and add the response to the result."""
+    """Pass the input on, and add the response to the result.
+
+    Raises a ``NodeError`` if the input lacks data of the response, or a header is invalid.
+    """
     config = read_config(WebhookResponseConfig, node)
     status = config.webhook_response_status_code
     headers: list[JsonValue] = [

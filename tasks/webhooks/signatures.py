@@ -94,7 +94,8 @@ def verify(
     ``headers`` are in lower case. ``now`` is in seconds since 1970.
 
     Raises:
-        SignatureError: If a header is missing, the timestamp is off, or no signature is valid.
+        SignatureError: If a header is missing, the timestamp is more than five minutes off, or no
+            signature is valid.
     """
     key = _key(secret, scheme)
     if scheme == SignatureScheme.GITHUB:
