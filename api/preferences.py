@@ -1,7 +1,7 @@
 """Request preferences: the header ``Prefer`` (RFC 7240)."""
 
+import re
 from typing import Annotated
-from urllib.request import parse_http_list
 
 from fastapi import Header
 from pydantic import WithJsonSchema
@@ -9,6 +9,8 @@ from pydantic import WithJsonSchema
 MAX_WAIT_SECONDS = 60
 """Maximum time that a request waits for the end of its execution, in seconds."""
 
+_PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
+"""A preference, which may have commas in quoted strings."""
 _EXAMPLE = f"`wait=N`: wait up to N seconds, at most {MAX_WAIT_SECONDS}, for the end."
 Prefer = Annotated[
     list[str] | None, Header(description=_EXAMPLE), WithJsonSchema({"type": "string"})
@@ -22,7 +24,7 @@ def wait_seconds(prefer: list[str] | None) -> int | None:
     Returns ``None`` without a valid one: the RFC requires that invalid preferences are ignored, and
     that the first of two equal names counts.
     """
-    for preference in parse_http_list(",".join(prefer or ())):
+    for preference in _PREFERENCE.findall(",".join(prefer or ())):
         name, _, value = preference.partition(";")[0].partition("=")
         if name.strip().lower() == "wait":
             seconds = value.strip().strip('"')

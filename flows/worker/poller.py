@@ -14,6 +14,14 @@ log = structlog.get_logger()
 MAX_SETTLE_SHARE = 0.05
 """Maximum share of the time that is spent on executions which other programs ended: their search
 reads one row for each parked or pending execution."""
+MAX_SETTLE_PAUSE_SECONDS = 5.0
+"""Maximum pause between two searches, because a single one can take long on a busy machine."""
+
+
+def settlement_pause(duration: float, poll_seconds: float) -> float:
+    """Return the seconds from the start of a search that took ``duration`` to the next one."""
+    shortest = poll_seconds * 0.9
+    return max(shortest, min(duration / MAX_SETTLE_SHARE, MAX_SETTLE_PAUSE_SECONDS))
 
 
 async def poll_signals_forever(
@@ -41,8 +49,8 @@ async def poll_signals_forever(
             if (started := loop.time()) >= next_settlement:
                 if settled := await database.queue.settle_foreign_ends():
                     log.warning("foreign_ends_settled", count=settled)
-                duration = loop.time() - started
-                next_settlement = started + max(poll_seconds * 0.9, duration / MAX_SETTLE_SHARE)
+                pause = settlement_pause(loop.time() - started, poll_seconds)
+                next_settlement = started + pause
             if not active:
                 continue
             cancelled = await database.queue.cancellations(owner)

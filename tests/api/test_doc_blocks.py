@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ DOCS = [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.parent !=
 PAGES = [ROOT / "README.md", *DOCS]
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 NOT_RUN = {"mermaid": "a picture", "text": "a picture, or lines of a log"}
-RUN = {"console", "python", "json", "js"}
+RUN = {"console", "python", "json", "js", "toml"}
 README_PYTHON = 4
 
 
@@ -167,6 +168,11 @@ def test_a_python_block_runs_when_it_is_pasted(block: Block):
 def test_a_json_block_is_json(block: Block):
     text = without_ellipses(block.text)
     assert json.loads(text if text.lstrip().startswith(("{", "[")) else f"{{{text}}}")
+
+
+@pytest.mark.parametrize("block", blocks_in("toml"), ids=str)
+def test_a_toml_block_is_toml(block: Block):
+    assert tomllib.loads(block.text)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")

@@ -100,7 +100,7 @@ def test_every_response_has_the_security_headers(shared_service: RunningService)
     for path, status, cached in (
         ("/", 200, "no-store"),
         ("/api/executions", 200, "no-store"),
-        (f"/api/executions/{execution_id}", 200, "no-store"),
+        (f"/api/executions/{execution_id}", 200, "no-cache"),
         ("/api/executions/nothing-there", 404, "no-store"),
         ("/api/executions?limit=x", 422, "no-store"),
         ("/nothing-there", 404, "no-store"),

@@ -11,7 +11,7 @@ from schemathesis.core.failures import FailureGroup
 from schemathesis.openapi.checks import IgnoredAuth
 
 from tests.support.access import ENTRIES, as_
-from tests.support.fuzzing import LEFT_OUT, NO_WAY_OUT, Known, config, document_of
+from tests.support.fuzzing import LEFT_OUT, NO_WAY_OUT, Known, config, document_of, short_waits
 from tests.support.generated import FACTOR, IS_THOROUGH
 from tests.support.probe_nodes import PROBE_TYPES, fresh_gates
 from tests.support.service import RunningService
@@ -60,7 +60,8 @@ for_reader = schema_for("a-read", LEFT_OUT_FOR_READERS)
 def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
     directory = tmp_path_factory.mktemp("service")
     settings_of_it: dict[str, Any] = {"api_keys": ENTRIES, **NO_WAY_OUT}
-    with fresh_gates(), RunningService(directory, PROBE_TYPES, **settings_of_it) as service:
+    service = RunningService(directory, PROBE_TYPES, **settings_of_it)
+    with fresh_gates(), short_waits(), service:
         service.http.headers.update(as_("admin"))
         yield Known(service, "A")
 

@@ -20,6 +20,7 @@ from tests.support.fuzzing import (
     config,
     document_of,
     name_of,
+    short_waits,
 )
 from tests.support.generated import FACTOR
 from tests.support.openapi import operations_of
@@ -33,7 +34,8 @@ STREAM = "/api/executions/{execution_id}/stream"
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
     directory = tmp_path_factory.mktemp("service")
-    with fresh_gates(), RunningService(directory, PROBE_TYPES, **NO_WAY_OUT) as service:
+    service = RunningService(directory, PROBE_TYPES, **NO_WAY_OUT)
+    with fresh_gates(), short_waits(), service:
         yield Known(service)
 
 

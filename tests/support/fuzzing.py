@@ -7,9 +7,11 @@ resources in turn. A thorough run sends it with all of them.
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
+import pytest
 import requests
 import schemathesis
 from schemathesis import Case
@@ -32,6 +34,16 @@ HOOKED = document(node("hook", "webhook"), node("end"), flow=("hook -> end",))
 
 NO_WAY_OUT: dict[str, Any] = {"http_proxy_url": "http://127.0.0.1:9"}
 """A proxy that does not exist, so that no generated address is called."""
+
+
+@contextmanager
+def short_waits() -> Iterator[None]:
+    """Let requests that wait for a change of an execution wait for a moment only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("api.routes.executions.MAX_WAIT_SEQ_SECONDS", 0.01)
+        patch.setattr("api.preferences.MAX_WAIT_SECONDS", 0)
+        yield
+
 
 ALWAYS = ["2xx", "304", "404", "409"]
 """Statuses of valid requests: an id is any string, and its resource need not exist."""
