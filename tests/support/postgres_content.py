@@ -36,12 +36,10 @@ class Content:
     async def read(cls, connection: asyncpg.Connection) -> Self:
         """Read the content of a database."""
         tables = await connection.fetch(_TABLES)
-        rows: dict[str, str] = {
-            table: await connection.fetchval(
-                f"SELECT coalesce(json_agg(t), '[]') FROM \"{table}\" AS t"
-            )
-            for (table,) in tables
-        }
+        rows: dict[str, str] = {}
+        for (table,) in tables:
+            query = f"SELECT coalesce(json_agg(t), '[]') FROM \"{table}\" AS t"
+            rows[table] = str(await connection.fetchval(query))
         return cls(await connection.fetch(_VERSION), rows, await _positions(connection))
 
     async def restore(self, connection: asyncpg.Connection) -> bool:
