@@ -1,6 +1,7 @@
 """Fixtures that most tests share: a plugin of pytest, which ``tests/conftest.py`` loads."""
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,24 @@ from tests.support.probe_nodes import PROBE_TYPES, Gates, fresh_gates
 from tests.support.reused_service import ReusedService
 from tests.support.service import RunningService
 from tests.support.two_services import ServicePair, two_services
+
+
+class StdoutLogger:
+    """Logger that writes to the file descriptor.
+
+    Threads of services log while pytest replaces and closes ``sys.stdout``; printing to such a file
+    crashed the interpreter.
+    """
+
+    def msg(self, message: str) -> None:
+        os.write(1, f"{message}\n".encode(errors="backslashreplace"))
+
+    debug = info = warning = error = critical = exception = msg
+
+
+def pytest_configure() -> None:
+    """Let code log safely unless a test configures logging."""
+    structlog.configure(logger_factory=lambda *_: StdoutLogger())
 
 
 def pytest_unconfigure() -> None:
