@@ -23,7 +23,7 @@ CLIENTS = 30
 SUBMISSIONS = 300
 WARM_UP = 20
 # One of them can take seconds on Prefect's server.
-BARE_FLOWS = 20
+BARE_FLOWS = 10
 POSTGRES = os.environ.get("BENCH_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 PLOT_SCRIPT = Path(__file__).with_name("plot.py")
 

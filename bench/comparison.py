@@ -14,14 +14,14 @@ from bench.contenders import Api, Contender, Mode, Running
 from bench.processes import cpu_seconds, resident_mb
 
 CLIENTS = 10
-EXECUTIONS = 150
+EXECUTIONS = 100
 """Executions of one measurement of throughput."""
-ALONE = 20
+ALONE = 15
 """Executions one after another, without other load."""
 AT_ONCE = 200
 ROUNDS = 2
 WARM_UP = 20
-POLL_PAUSE_SECONDS = 0.01
+POLL_PAUSE_SECONDS = 0.02
 TIMEOUT_SECONDS = 120.0
 
 
