@@ -91,7 +91,9 @@ def run(console: Console, database: Path, log: Path) -> int:
             if sys.stdin.isatty() and sys.stdout.isatty():
                 _look_further(console, client, database, str(execution["executionId"]))
             else:
-                console.print("\nIn a terminal, the service stays up here, to look further.")
+                console.print(
+                    "\nIn a terminal, the service keeps running here until you press Enter."
+                )
     return 0
 
 

@@ -216,10 +216,6 @@ class Callbacks:
 
         await self._writer.run(write)
 
-    async def status(self, execution_id: str) -> CallbackStatus | None:
-        """Return the status of an execution's callback; ``None`` if it has no callback."""
-        return await self._reader.run(lambda connection: callback_status(connection, execution_id))
-
 
 def callback_status(connection: Connection, execution_id: str) -> CallbackStatus | None:
     """Return the status of an execution's callback; ``None`` if it has no callback."""

@@ -316,16 +316,10 @@ class Queue:
 
         return await self._writer.run(write)
 
-    async def position(self, execution_id: str, lease_seconds: float) -> int | None:
-        """Return the position in the queue, from 1; ``None`` if the execution is not queued."""
-        return await self._reader.run(
-            lambda connection: self.read_position(connection, execution_id, lease_seconds)
-        )
-
     def read_position(
         self, connection: Connection, execution_id: str, lease_seconds: float
     ) -> int | None:
-        """Return the position in the queue; see ``position``."""
+        """Return the position in the queue, from 1; ``None`` if the execution is not queued."""
         return connection.scalar(_POSITION, {**self._times(lease_seconds), "id": execution_id})
 
 

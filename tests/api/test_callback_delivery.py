@@ -26,7 +26,7 @@ from tasks.context import HandlerSettings
 from tests.support.fake_clock import MovingClock
 from tests.support.ports import free_port
 from tests.support.servers import Request, Response, never, serve
-from tests.support.stored_executions import BEGUN
+from tests.support.stored_executions import BEGUN, callback_of
 
 OK = Response(200)
 HOUR = 3_600.0
@@ -82,7 +82,7 @@ async def until(
 ) -> Any:
     async with asyncio.timeout(15):
         while True:
-            state = await database.callbacks.status(execution_id)
+            state = await callback_of(database, execution_id)
             assert state is not None
             if response := what(state):
                 return response
@@ -93,7 +93,7 @@ async def failure(database: Database, url: str, *, timeout: float = 10.0) -> Cal
     await ended(database, "e", url)
     async with sending(database, timeout):
         await until(database, "e", lambda s: s.last_error)
-    state = await database.callbacks.status("e")
+    state = await callback_of(database, "e")
     assert state is not None
     return state
 
@@ -223,7 +223,7 @@ async def test_a_callback_whose_execution_is_deleted_is_dropped(
         with capture_logs() as logs:
             async with sending(database):
                 await count(lambda: sum(log["event"] == "callback_dropped" for log in logs), 1)
-        assert await database.callbacks.status("e") is None
+        assert await callback_of(database, "e") is None
         assert len(server.requests) == (when == "while it is sent")
     assert {log["log_level"] for log in logs} == {"info"}
     delete("workflow_executions", "orchestrator_runs", "orchestrator_events")
@@ -266,7 +266,7 @@ async def test_a_service_that_stops_hands_back_what_it_was_sending(
         await ended(database, "e", silent.url)
         async with sending(database):
             await asyncio.wait_for(count(lambda: len(silent.requests), 1), 10)
-    state = await database.callbacks.status("e")
+    state = await callback_of(database, "e")
     assert state is not None
     assert state.next_attempt_at == "2026-01-01T00:00:00.000Z"
     assert state.last_error == "the service stopped before the response arrived"

@@ -12,7 +12,7 @@ from engine.errors import LeaseLostError
 from engine.outcome import Progress
 from engine.status import ExecutionStatus
 from tests.support.fake_clock import MovingClock
-from tests.support.stored_executions import BEGUN
+from tests.support.stored_executions import BEGUN, callback_of
 
 HOUR, DAY = 3_600.0, 86_400.0
 LEASE = 30.0
@@ -92,7 +92,7 @@ async def test_an_execution_without_a_callback_has_no_row(database: Database) ->
     await submit(database, "e", None)
     await end(database)
     assert await database.callbacks.due_by_host() == {}
-    assert await database.callbacks.status("e") is None
+    assert await callback_of(database, "e") is None
 
 
 async def test_a_delivered_callback_is_not_sent_again(
@@ -106,7 +106,7 @@ async def test_a_delivered_callback_is_not_sent_again(
     await database.callbacks.record_delivery(delivery, 204)
     clock.advance(2 * DAY)
     assert await database.callbacks.due_by_host() == {}
-    status = await database.callbacks.status("e")
+    status = await callback_of(database, "e")
     assert status is not None
     assert (status.delivered_at, status.last_status) == ("2026-01-01T00:00:01.000Z", 204)
     assert (status.attempts, status.next_attempt_at, status.last_error) == (1, None, None)
@@ -118,7 +118,7 @@ async def test_a_callback_is_claimed_again_only_after_the_lease(
 ) -> None:
     await ended(database)
     first = await claim(database, "one")
-    status = await database.callbacks.status("e")
+    status = await callback_of(database, "e")
     assert status is not None
     assert status.next_attempt_at is None
     assert await database.callbacks.claim("two", "a.example", LEASE) is None
@@ -151,7 +151,7 @@ async def test_a_failed_attempt_is_repeated_after_its_delay(
     await ended(database)
     due = await database.callbacks.record_failure(await claim(database), FAILURE, 5)
     assert due == "2026-01-01T00:00:05.000Z"
-    status = await database.callbacks.status("e")
+    status = await callback_of(database, "e")
     assert status is not None
     assert (status.next_attempt_at, status.last_status, status.last_error) == (
         due,
@@ -173,7 +173,7 @@ async def test_the_last_attempt_is_made_a_day_after_the_end(
     assert due == "2026-01-02T00:00:00.000Z"
     clock.advance(10)
     assert await database.callbacks.record_failure(await claim(database), FAILURE, HOUR) is None
-    status = await database.callbacks.status("e")
+    status = await callback_of(database, "e")
     assert status is not None
     assert (status.abandoned_at, status.next_attempt_at) == ("2026-01-02T00:00:00.000Z", None)
     assert (status.attempts, status.last_error) == (2, "the receiver returned 500")
@@ -215,7 +215,7 @@ async def test_hosts_are_separate_and_the_oldest_callback_is_first(
 
 async def test_the_status_does_not_contain_the_query(database: Database) -> None:
     await ended(database, url="https://a.example/x/y?token=secret#part")
-    status = await database.callbacks.status("e")
+    status = await callback_of(database, "e")
     assert status is not None
     assert status.url == "https://a.example/x/y"
     assert (await claim(database)).url.endswith("?token=secret#part")
@@ -229,8 +229,8 @@ async def test_an_execution_is_deleted_with_its_callback_after_the_delivery(
     await database.callbacks.record_delivery(await claim(database, host="b.example"), 200)
     clock.advance(10)
     assert await database.retention.delete_expired(None, 0) == 1
-    assert await database.callbacks.status("delivered") is None
-    assert await database.callbacks.status("open") is not None
+    assert await callback_of(database, "delivered") is None
+    assert await callback_of(database, "open") is not None
     await database.callbacks.record_delivery(await claim(database), 200)
     assert await database.retention.delete_expired(None, 0) == 1
-    assert await database.callbacks.status("open") is None
+    assert await callback_of(database, "open") is None

@@ -12,7 +12,7 @@ from engine.errors import QueueFullError
 from engine.outcome import Progress
 from engine.status import ExecutionStatus, NodeStatus
 from tests.support.fake_clock import MovingClock
-from tests.support.stored_executions import BEGUN
+from tests.support.stored_executions import BEGUN, position_of
 
 LEASE = 30.0
 
@@ -73,9 +73,9 @@ async def test_the_position_in_the_queue_is_the_order_of_claims(database: Databa
     await submit(database, "b0", "B")
     order = ["a0", "b0", "a1", "a2"]
     for position, execution_id in enumerate(order, start=1):
-        assert await database.queue.position(execution_id, LEASE) == position
+        assert await position_of(database, execution_id, LEASE) == position
     assert await claim(database, 9) == order
-    assert await database.queue.position("a0", LEASE) is None
+    assert await position_of(database, "a0", LEASE) is None
 
 
 async def test_a_full_queue_rejects_submissions_and_stores_nothing(database: Database) -> None:
