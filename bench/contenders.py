@@ -3,12 +3,9 @@
 import asyncio
 import os
 import shutil
-import socket
-import subprocess
-import time
 import uuid
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,13 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from bench.client import BenchError, Client
-from bench.service import WORKFLOW, running_service
+from bench.service import START_SECONDS, WORKFLOW, free_port, running_process, running_service
 
 ROOT = Path(__file__).resolve().parent
 COMPARISON = ROOT.parent / ".venv-bench" / ("Scripts" if os.name == "nt" else "bin")
 """Executables of the environment with ``requirements-bench.txt``; ``make bench`` creates it."""
-START_TIMEOUT_SECONDS = 60.0
-STOP_TIMEOUT_SECONDS = 20.0
 
 
 class Mode(StrEnum):
@@ -161,11 +156,13 @@ def dbos(postgres: str | None = None) -> Contender:
 
     @contextmanager
     def start(directory: Path) -> Generator[Running]:
-        with _database(postgres) as url, _free_port() as port:
+        with _database(postgres) as url:
+            port = free_port()
             stored = url or f"sqlite:///{directory / 'dbos.sqlite'}"
             command = [str(COMPARISON / "python"), str(ROOT / "dbos_service.py"), str(port), stored]
-            with _process(command, port, directory / "dbos.log", {}) as (pid, seconds):
-                yield Running(pid, seconds, lambda: DbosApi(port))
+            log = directory / "dbos.log"
+            with running_process(command, port, directory, log) as (process, seconds):
+                yield Running(process.pid, seconds, lambda: DbosApi(port))
 
     return Contender("DBOS, PostgreSQL" if postgres else "DBOS", [Mode.POLLED, Mode.WAITING], start)
 
@@ -178,7 +175,7 @@ def is_dbos_installed() -> bool:
 async def is_reachable(postgres: str) -> bool:
     """Return whether a PostgreSQL server answers at a URL."""
     try:
-        async with asyncio.timeout(START_TIMEOUT_SECONDS):
+        async with asyncio.timeout(START_SECONDS):
             await _on_server(postgres, "SELECT 1")
     except (OSError, SQLAlchemyError):  # a timeout is an OSError too
         return False
@@ -208,42 +205,3 @@ async def _on_server(postgres: str, statement: str) -> None:
             await connection.execute(text(statement))
     finally:
         await engine.dispose()
-
-
-@contextmanager
-def _free_port() -> Generator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    yield port
-
-
-@contextmanager
-def _process(
-    command: Sequence[str], port: int, log: Path, environment: Mapping[str, str]
-) -> Generator[tuple[int, float]]:
-    """Start a service, wait until it responds, and stop it after the block."""
-    begun = time.monotonic()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=log.parent,
-            env=os.environ | dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        with closing(Client(port)) as client:
-            while not client.is_up():
-                if process.poll() is not None or time.monotonic() > begun + START_TIMEOUT_SECONDS:
-                    end = log.read_text(encoding="utf-8", errors="replace")[-2_000:]
-                    raise BenchError(f"{command[0]} does not start:\n{end}")
-                time.sleep(0.02)
-        yield process.pid, time.monotonic() - begun
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

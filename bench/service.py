@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -73,25 +73,52 @@ def running_service(
     Raises:
         BenchError: it does not start; quotes the end of its log.
     """
+    port = free_port()
+    database = directory / "bench.sqlite"
+    command = [sys.executable, str(ROOT / "start_service.py")]
+    environment = _environment(database, port, concurrency) | dict(settings or {})
+    log = directory / "service.log"
+    with running_process(command, port, ROOT, log, environment) as (process, started_in):
+        with closing(Client(port)) as client:
+            client.save(WORKFLOW, line())
+        yield Service(port, process.pid, database, started_in)
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface on which no process listens."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    database, log = directory / "bench.sqlite", directory / "service.log"
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def running_process(
+    command: Sequence[str],
+    port: int,
+    directory: Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+) -> Generator[tuple["subprocess.Popen[bytes]", float]]:
+    """Start a service in ``directory``, and stop it after the block.
+
+    Yields:
+        The process, and the seconds from its start until it responded on ``port``.
+
+    Raises:
+        BenchError: If it does not start; quotes the end of its ``log``.
+    """
     begun = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / "start_service.py")],
-            cwd=ROOT,
-            env=_environment(database, port, concurrency) | dict(settings or {}),
+            command,
+            cwd=directory,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
     try:
         _wait_until_up(port, process, log)
-        started_in = time.perf_counter() - begun
-        with closing(Client(port)) as client:
-            client.save(WORKFLOW, line())
-        yield Service(port, process.pid, database, started_in)
+        yield process, time.perf_counter() - begun
     finally:
         process.terminate()
         try:
