@@ -22,17 +22,33 @@ def test_a_poisoned_execution_fails_and_others_complete(
         innocent = [service.submit("innocent").json()["executionId"] for _ in range(2)]
         for execution_id in innocent:
             visits.wait_for(execution_id, "slow")
-        graph = document(visits.node("fine"), node("bad", poison), flow=("fine -> bad",))
-        bad = service.start_fatal(graph)
+        crash = tmp_path / "crash"
+        crash.touch()
+        bad_node = node("bad", poison, waitsFor=str(crash))
+        bad = service.start_fatal(document(visits.node("fine"), bad_node, flow=("fine -> bad",)))
+        everyone = [*innocent, bad]
 
-        # All run together again; the poisoned one may crash the service before the others end.
-        service.start_process().wait_dead(40)
-        came = visits.of(innocent[0])["slow"]
+        # All run together again.
+        crash.unlink()
+        service.start_process()
+        for execution_id in innocent:
+            visits.wait_for(execution_id, "slow", 2)
+        service.wait_for_status(bad, "running")
+
+        # One heartbeat renews all leases. They expire together, so one claim counts the crash for
+        # all executions, and the order of the claims is the order of the submissions.
+        def leases_expire_together() -> bool:
+            rows = [service.row(i) for i in everyone]
+            return len({(row["owner"], row["claimableAt"]) for row in rows}) == 1
+
+        wait_until(leases_expire_together)
+        crash.touch()
+        service.wait_dead()
+        assert [service.row(i)["recoveries"] for i in everyone] == [1, 1, 1]
 
         # Then each runs in isolation, so the others complete.
         service.run_process()
-        visits.wait_for(innocent[0], "slow", came + 1)
-        everyone = [*innocent, bad]
+        visits.wait_for(innocent[0], "slow", 3)
         # A row stays ``running`` until the lease of the crashed service has expired.
         alone = ["running", "pending", "pending"]
         wait_until(lambda: [service.row(i)["status"] for i in everyone] == alone)

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from config import load_settings
@@ -78,6 +79,13 @@ def stop_heartbeat() -> None:
     Queue.renew = renew
 
 
+async def wait_for_file(node: dict[str, Any]) -> None:
+    """Wait until the file ``waitsFor`` of the config exists, so that a test sets the time."""
+    path = node["config"].get("waitsFor")
+    while path and not Path(path).exists():  # noqa: ASYNC240 - a local file, in a test
+        await asyncio.sleep(0.01)
+
+
 def add_node_types() -> None:
     """Add faulty node types."""
     from prefect import task  # noqa: PLC0415 - see ``main``
@@ -86,11 +94,13 @@ def add_node_types() -> None:
 
     @task(name="kill")
     async def kill(node: dict[str, Any], input_data: object) -> dict[str, Any]:
+        await wait_for_file(node)
         die()
         return {}
 
     @task(name="exit")
     async def exit_(node: dict[str, Any], input_data: object) -> dict[str, Any]:
+        await wait_for_file(node)
         os._exit(3)
 
     @task(name="stubborn")
