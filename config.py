@@ -104,11 +104,7 @@ def _require_file_name(value: object) -> object:
     return value
 
 
-def _resolve_if_set(path: Path | None) -> Path | None:
-    return None if path is None else _resolve(path)
-
-
-_ResolvedPath = AfterValidator(_resolve)
+_ResolvedPath = Annotated[Path, AfterValidator(_resolve)]
 
 
 class Settings(BaseSettings):
@@ -128,7 +124,7 @@ class Settings(BaseSettings):
 
     api_keys: SecretStr | None = None
     """API keys: entries ``name:role:organization:sha256``; without any, no key is required."""
-    api_keys_file: Annotated[Path | None, AfterValidator(_resolve_if_set)] = None
+    api_keys_file: _ResolvedPath | None = None
     """File with one such entry in each line; relative to this directory."""
     token_secret: Annotated[SecretStr | None, AfterValidator(_require_256_bits)] = None
     """Secret that signs tokens for browsers; by default a random secret of the process."""
@@ -153,7 +149,7 @@ class Settings(BaseSettings):
 
     prefect_api_url: _HttpUrl = None
     """API of a Prefect server; by default Prefect runs embedded, without a server."""
-    prefect_home: Annotated[Path, _ResolvedPath] = ROOT / ".prefect"
+    prefect_home: _ResolvedPath = ROOT / ".prefect"
     """Directory for the files of Prefect; relative to this directory."""
 
     max_concurrent_executions: int = Field(default=16, ge=1, le=1_000)

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
@@ -20,7 +20,7 @@ from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
 from engine.loops import Loops
 from engine.normalization import IsIncomplete, Normalized, never_incomplete, normalize
 from engine.ports import PortsOf, any_ports
-from engine.problem_lists import ConfigChecks, ProblemList
+from engine.problem_lists import ConfigChecks, NodeCheck, ProblemList
 
 MAX_CYCLES = 10
 """Maximum number of cycles of a document that an error lists."""
@@ -43,16 +43,13 @@ _NO_GRAPH = frozenset(
 )
 """Problems because of which loops have no defined body."""
 
-ConfigCheck = Callable[[Node], Iterable[Problem]]
-"""Returns the problems of a node's config."""
-
 
 @dataclass(frozen=True, slots=True)
 class TypeRules:
     """The rules of the registered node types for the nodes of a document."""
 
     known: Collection[str]
-    check: ConfigCheck
+    check: NodeCheck
     ports: PortsOf = any_ports
     is_incomplete: IsIncomplete = never_incomplete
 

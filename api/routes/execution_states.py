@@ -6,10 +6,11 @@ from http import HTTPStatus
 from fastapi import Request, Response
 
 from api.auth.callers import Caller
-from api.bodies.json_responses import encoded
+from api.bodies.json_responses import encoded, encoded_model
 from api.dependencies import Services
 from api.etags import matches_version
 from api.preferences import wait_seconds
+from api.schemas.executions import ExecuteResponse
 from api.schemas.payloads import PAYLOAD_PREVIEW_CHARS
 from api.schemas.views import execution_json, execution_response
 from database.queries.polls import PolledState, PollRequest
@@ -46,13 +47,23 @@ async def state_response(
     return response
 
 
-async def ended_response(
+async def started_response(
+    request: Request, services: Services, started: ExecuteResponse, prefer: list[str] | None
+) -> Response:
+    """Return the response to a submission, with the path of the new execution.
+
+    It is the state of the execution if that ends within the time that the client prefers.
+    """
+    response = await _ended_response(request, services, started.execution_id, prefer)
+    response = response or await encoded_model(0, lambda: started)
+    response.headers["Location"] = f"/api/executions/{started.execution_id}"
+    return response
+
+
+async def _ended_response(
     request: Request, services: Services, execution_id: str, prefer: list[str] | None
 ) -> Response | None:
-    """Return the state of a new execution if it ends within the time that the client prefers.
-
-    Returns ``None`` otherwise, also if the state cannot be read.
-    """
+    """Return ``None`` if the execution does not end in time, or its state cannot be read."""
     seconds = wait_seconds(prefer)
     if not seconds:
         return None

@@ -15,7 +15,7 @@ from api.masked_documents import reject_masks
 from api.preferences import Prefer
 from api.routes.execution_states import (
     MAX_WAIT_SEQ_SECONDS,
-    ended_response,
+    started_response,
     state_response,
     wait_for_change,
 )
@@ -81,10 +81,9 @@ async def execute(
     http_request: Request,
     services: ServicesDep,
     scope: TenantScopeDep,
-    response: Response,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
     prefer: Prefer = None,
-) -> ExecuteResponse | Response:
+) -> Response:
     """Store an execution and return immediately. It runs in the background.
 
     With `Prefer: wait=N`, the response is that of `getExecution` if the execution ends in time.
@@ -102,17 +101,8 @@ async def execute(
         assert request.workflow_id is not None  # the schema requires one of the two
         await scope.require_workflow(request.workflow_id)
         receipt = await services.submissions.submit(request.workflow_id, submission)
-    location = f"/api/executions/{receipt.execution_id}"
-    ended = await ended_response(http_request, services, receipt.execution_id, prefer)
-    if ended is not None:
-        ended.headers["Location"] = location
-        return ended
-    response.headers["Location"] = location
-    return ExecuteResponse(
-        execution_id=receipt.execution_id,
-        workflow_id=receipt.workflow_id,
-        workflow_name=receipt.workflow_name,
-    )
+    started = ExecuteResponse.of_row(receipt)
+    return await started_response(http_request, services, started, prefer)
 
 
 @router.get(
@@ -217,11 +207,10 @@ async def cancel(execution_id: str, services: ServicesDep) -> CancelResponse:
 async def rerun(
     execution_id: str,
     services: ServicesDep,
-    response: Response,
     http_request: Request,
     request: RerunRequest | None = None,
     prefer: Prefer = None,
-) -> RerunResponse | Response:
+) -> Response:
     """Run an execution again, and reuse results that do not depend on the chosen node.
 
     With `Prefer: wait=N`, the response is that of `getExecution` if the execution ends in time.
@@ -230,18 +219,8 @@ async def rerun(
     receipt = await services.submissions.rerun(
         execution_id, body.from_node_id, body.inputs, body.callback_url
     )
-    location = f"/api/executions/{receipt.execution_id}"
-    ended = await ended_response(http_request, services, receipt.execution_id, prefer)
-    if ended is not None:
-        ended.headers["Location"] = location
-        return ended
-    response.headers["Location"] = location
-    return RerunResponse(
-        execution_id=receipt.execution_id,
-        workflow_id=receipt.workflow_id,
-        workflow_name=receipt.workflow_name,
-        rerun_of=execution_id,
-    )
+    started = RerunResponse.of_row(receipt, rerun_of=execution_id)
+    return await started_response(http_request, services, started, prefer)
 
 
 @router.post(

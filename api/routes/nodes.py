@@ -1,7 +1,5 @@
 """Node routes: the catalog of node types, and runs of a single node."""
 
-import sys
-
 from fastapi import APIRouter, Response
 
 from api.bodies.strict_json import StrictRoute
@@ -15,11 +13,9 @@ from api.schemas.nodes import (
     PortResponse,
     PortsResponse,
 )
-from engine.json_encoding import encode_within, size_within
-from engine.json_values import JsonValue
 from engine.ports import ERROR_PORT, Port
+from flows.intake.encoding import encode_off_loop
 from flows.node_catalog import describe_node_types
-from offload import MAX_INLINE_BYTES, check_stop, run_off_loop
 
 router = APIRouter(prefix="/api", tags=["nodes"], route_class=StrictRoute)
 
@@ -56,9 +52,7 @@ def _port(port: Port) -> PortResponse:
     response_model=NodeExecuteResponse,
     responses={status: {"model": ProblemDetails} for status in (400, 422, 429)},
 )
-async def execute_node(
-    request: NodeExecuteRequest, services: ServicesDep
-) -> NodeExecuteResponse | Response:
+async def execute_node(request: NodeExecuteRequest, services: ServicesDep) -> Response:
     """Run one node without storing an execution. The response to a failed node is a 200 too."""
     node = {**request.node, "id": request.node_id, "type": request.node_type}
     await reject_masks(node, "/node", services)
@@ -70,18 +64,9 @@ async def execute_node(
         success=output is not None,
         node_id=request.node_id,
         node_type=request.node_type,
-        output=output,
         message=str(output.get("message") or "Node executed") if output else None,
         error=preview.error,
     )
-    if size_within(output, MAX_INLINE_BYTES) is not None:
-        return response
-    # In a thread, because FastAPI would encode a large response on the event loop.
-    text = await run_off_loop(_encoded, response)
+    fields = response.model_dump(by_alias=True)
+    text = await encode_off_loop({**fields, "output": output})
     return Response(text, media_type="application/json")
-
-
-def _encoded(response: NodeExecuteResponse) -> str:
-    output: JsonValue = response.output
-    fields = response.model_copy(update={"output": None}).model_dump(by_alias=True)
-    return encode_within({**fields, "output": output}, sys.maxsize, check_stop, copies=False)[0]

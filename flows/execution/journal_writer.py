@@ -25,7 +25,7 @@ from flows.execution.context import ExecutorContext
 from flows.execution.deferred_steps import DeferredSteps
 from flows.execution.signals import StopReason
 from flows.execution.stored_sizes import StoredSizes
-from flows.nodes.progress import IsCurrent, Record
+from flows.nodes.progress import IsCurrent
 from flows.nodes.retry_policy import OnRetry
 from flows.storage_retry import retry_while_unavailable
 
@@ -177,16 +177,6 @@ class JournalWriter:
                 ),
                 "progress_recording",
             )
-
-    def progress_recorder(self, node_id: str) -> Record:
-        """Return the function that records the progress of one node."""
-
-        async def record(
-            percentage: int | None, message: str | None, is_current: IsCurrent
-        ) -> None:
-            await self.record_progress(node_id, percentage, message, is_current)
-
-        return record
 
     async def record_retry(self, node_id: str, retry: RetryLater) -> None:
         """Record the failed attempt of a node run and the number of the next one."""

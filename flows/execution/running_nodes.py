@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -70,7 +71,7 @@ class RunningNodes:
                 start.row.node,
                 start.input_data,
                 writer.retry_recorder(node_id, attempts, failed),
-                self._progress.of_node(node_id, attempts, writer.progress_recorder(node_id)),
+                self._progress.of_node(node_id, attempts, partial(writer.record_progress, node_id)),
                 failed,
             )
             state.times.start(key)

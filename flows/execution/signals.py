@@ -29,33 +29,25 @@ class ExecutionSignals:
     def __init__(self, on_children_changed: Callable[[], object] = lambda: None) -> None:
         self.on_children_changed = on_children_changed
         """Called after a recorded step created or cancelled child executions."""
-        self._reason: StopReason | None = None
-        self._draining = False
+        self.reason: StopReason | None = None
+        """Why the executor must stop, or ``None``."""
+        self.draining = False
+        """Whether no more nodes may start."""
         self._changed = asyncio.Event()
 
     def stop(self, reason: StopReason) -> None:
         """Stop the executor now. The first reason is kept."""
-        self._reason = self._reason or reason
+        self.reason = self.reason or reason
         self._changed.set()
 
     def drain(self) -> None:
         """Start no more nodes, and stop the executor when the running ones have ended."""
-        self._draining = True
+        self.draining = True
         self._changed.set()
 
     def notify_resumed(self) -> None:
         """Look for resumptions of waiting nodes in the journal."""
         self._changed.set()
-
-    @property
-    def reason(self) -> StopReason | None:
-        """Why the executor must stop, or ``None``."""
-        return self._reason
-
-    @property
-    def draining(self) -> bool:
-        """Whether no more nodes may start."""
-        return self._draining
 
     async def wait_for_signal(self) -> None:
         """Wait until a signal was given since the last call."""

@@ -55,19 +55,25 @@ class NodePreviews:
         node: Mapping[str, JsonValue],
         input_data: JsonValue,
     ) -> NodePreview:
-        """Run one node; return the preview with its result or its error.
+        """Run one node in the editor's format; return the preview with its result or its error.
 
         Raises:
             UnknownNodeTypeError: If no handler is registered for ``node_type``.
             TooManyPreviewsError: If MAX_CONCURRENT_NODE_PREVIEWS nodes run already.
         """
-        preview = await prepare_preview(self._runner, node_id, node_type, node, input_data)
-        if preview.error is not None:
+        self._runner.node_types.handler(node_type)
+        size = size_within(node, MAX_INLINE_BYTES)
+        size = MAX_INLINE_BYTES + 1 if size is None else size
+        document = {"nodes": [{**node, "id": node_id, "type": node_type}]}
+        fallback = Node(node_id, node_type, node_id, {})
+        parsed, error = await run_sized(size, _parse, self._runner, document, fallback)
+        preview = NodePreview(parsed, input_data, self._runner, error=error)
+        if error is not None:
             return preview
 
         async def run() -> None:
             try:
-                await run_preview(preview)
+                await _run(preview)
             finally:
                 # Here, because the node continues to run if the caller is cancelled.
                 self._slots.release()
@@ -97,27 +103,6 @@ async def node_preview_flow(execution_id: str) -> State[Any]:
     return Completed(message=f"Node {execution_id} completed")
 
 
-async def prepare_preview(
-    runner: NodeRunner,
-    node_id: str,
-    node_type: str,
-    node: Mapping[str, JsonValue],
-    input_data: JsonValue,
-) -> NodePreview:
-    """Return the preview of a node in the editor's format; an invalid config sets its error.
-
-    Raises:
-        UnknownNodeTypeError: If no handler is registered for ``node_type``.
-    """
-    runner.node_types.handler(node_type)
-    size = size_within(node, MAX_INLINE_BYTES)
-    size = MAX_INLINE_BYTES + 1 if size is None else size
-    document = {"nodes": [{**node, "id": node_id, "type": node_type}]}
-    fallback = Node(node_id, node_type, node_id, {})
-    parsed, error = await run_sized(size, _parse, runner, document, fallback)
-    return NodePreview(parsed, input_data, runner, error=error)
-
-
 def _parse(
     runner: NodeRunner, document: Mapping[str, JsonValue], fallback: Node
 ) -> tuple[Node, str | None]:
@@ -130,8 +115,7 @@ def _parse(
     return node, "; ".join(problem.detail for problem in problems) or None
 
 
-async def run_preview(preview: NodePreview) -> None:
-    """Run the node of a preview as a flow; set its result or its error."""
+async def _run(preview: NodePreview) -> None:
     node = preview.node
     try:
         state = await run_flow(node_preview_flow, node.id, f"try {node.label}", argument=preview)

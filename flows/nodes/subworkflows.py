@@ -10,7 +10,7 @@ from database import Database
 from database.executions.inline_workflows import is_inline_workflow_id
 from database.executions.inputs import Child, Submission
 from database.records import Workflow
-from engine.errors import InvalidRequestError, NodeError, PermanentError, WorkflowNotFoundError
+from engine.errors import InvalidRequestError, PermanentError, WorkflowNotFoundError
 from engine.graph import TRIGGER, Graph
 from engine.inputs import start_as
 from engine.json_values import JsonValue, dump_json, encode_json
@@ -74,15 +74,15 @@ class SubworkflowCaller:
                 lambda: queries.workflow(workflow_id), _OPERATION
             )
         except WorkflowNotFoundError as error:
-            raise _rejection(str(error)) from None
+            raise PermanentError(str(error)) from None
         visible = (caller.organization_id, caller.workflow_organization_id)
         if workflow.organization_id not in visible or is_inline_workflow_id(workflow_id):
             # The error must not reveal that another organization has this workflow.
-            raise _rejection(str(WorkflowNotFoundError(workflow_id)))
+            raise PermanentError(str(WorkflowNotFoundError(workflow_id)))
         if caller.depth >= self.max_depth:
-            raise _rejection(await self._too_deep(execution_id, workflow))
+            raise PermanentError(await self._too_deep(execution_id, workflow))
         if caller.called_of_root >= self.max_executions_per_root:
-            raise _rejection(
+            raise PermanentError(
                 f"an execution may lead to {self.max_executions_per_root} others by calls "
                 f"(MAX_SUBWORKFLOW_EXECUTIONS), and execution {caller.root_id} has"
             )
@@ -99,7 +99,7 @@ class SubworkflowCaller:
             plan = Plan(graph, start_as(SUBWORKFLOW, graph, inputs))
         except InvalidRequestError as error:
             name = f"'{workflow.name}' ({workflow_id})"
-            raise _rejection(f"workflow {name} cannot be called: {error}") from None
+            raise PermanentError(f"workflow {name} cannot be called: {error}") from None
         submission = Submission(
             execution_id=child_id,
             workflow_id=workflow_id,
@@ -130,7 +130,3 @@ def _inputs(graph: Graph, call: Mapping[str, JsonValue]) -> Mapping[str, JsonVal
     if inputs is not None or payload is None:
         return inputs
     return {node.id: payload for node in graph.roots if node.type == TRIGGER} or None
-
-
-def _rejection(reason: str) -> NodeError:
-    return PermanentError(reason)

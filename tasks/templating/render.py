@@ -85,11 +85,6 @@ def render(template: JsonValue, data: JsonValue) -> JsonValue:
     return _Renderer(TemplateScope(data, current_node_run())).fill(template)
 
 
-def render_text(template: str, data: JsonValue) -> str:
-    """Return ``render(template, data)`` as a string."""
-    return as_text(render(template, data))
-
-
 def template_errors(template: JsonValue) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the path and reason of each expression that is invalid for all data."""
     filtered = 0

@@ -31,7 +31,7 @@ def in_background(call: Callable[[], httpx.Response]) -> Iterator[Future[httpx.R
 
 
 def wait_count(service: RunningService) -> int:
-    return service.app.state.services.broadcaster.wait_count
+    return len(service.app.state.services.broadcaster._waits)
 
 
 def has_waits(service: RunningService, number: int = 1) -> None:

@@ -15,6 +15,7 @@ from tests.support.generated import IS_THOROUGH
 from tests.support.postgres import on_both
 from tests.support.probe_nodes import PROBE_TYPES, Gates
 from tests.support.service import RunningService, wait_until
+from tests.support.stream_clients import subscription_count
 from tests.support.webhook_calls import answering, count, post
 
 CALLERS = 200 if IS_THOROUGH else 80
@@ -275,12 +276,12 @@ def test_many_callers_wait_without_holding_a_thread(tmp_path: Path, gates: Gates
                 pool.submit(client.post, "/api/webhook/w", json={"n": i}) for i in range(CALLERS)
             ]
             hub = service.app.state.services.broadcaster
-            wait_until(lambda: hub.subscription_count == CALLERS)
+            wait_until(lambda: subscription_count(hub) == CALLERS)
             assert threading.active_count() - before <= CALLERS + 10  # created by the callers
             gates.open("held")
             answers = [call.result() for call in calls]
         assert {answer.status_code for answer in answers} == {200}
-        wait_until(lambda: hub.subscription_count == 0)
+        wait_until(lambda: subscription_count(hub) == 0)
 
 
 def test_a_stop_of_the_service_responds_to_waiting_callers(tmp_path: Path, gates: Gates):

@@ -19,6 +19,7 @@ from tests.support.stream_clients import (
     seqs,
     streamed_events,
     subscribe,
+    subscription_count,
     unread_request,
     websocket,
 )
@@ -65,9 +66,9 @@ def test_a_client_that_does_not_read_delays_no_other_and_loses_nothing(
     clients = [unread_request(service, path, buffer=4_096) for _ in range(3)]
     with websocket(service) as reading:
         hub = hub_of(service)
-        wait_until(lambda: hub.subscription_count == 3)
+        wait_until(lambda: subscription_count(hub) == 3)
         subscribe(reading, executionId=execution_id)
-        wait_until(lambda: hub.subscription_count == 4)
+        wait_until(lambda: subscription_count(hub) == 4)
         most = 0
         gates.open("gate")
         while service.poll(execution_id)["status"] == "running":
@@ -81,7 +82,7 @@ def test_a_client_that_does_not_read_delays_no_other_and_loses_nothing(
     for client in clients:
         with client:
             assert seqs(list(parse(lines_of(client)))) == list(range(1, last + 1))
-    wait_until(lambda: hub.subscription_count == 0)
+    wait_until(lambda: subscription_count(hub) == 0)
 
 
 def subscriptions(hub: EventBroadcaster) -> list[Subscription]:
@@ -99,16 +100,16 @@ def test_a_disconnected_client_is_removed_at_once(
     hub = hub_of(service)
     for path in (f"/api/executions/{execution_id}/stream", "/api/events"):
         client = unread_request(service, path)
-        wait_until(lambda: hub.subscription_count == 1)
+        wait_until(lambda: subscription_count(hub) == 1)
         if abruptly:  # a reset instead of a FIN
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.close()
-        wait_until(lambda: hub.subscription_count == 0)
+        wait_until(lambda: subscription_count(hub) == 0)
     with websocket(service) as client:
         subscribe(client, executionId=execution_id)
-        wait_until(lambda: hub.subscription_count == 1)
+        wait_until(lambda: subscription_count(hub) == 1)
         client.socket.shutdown(socket.SHUT_RDWR)
-        wait_until(lambda: hub.subscription_count == 0)
+        wait_until(lambda: subscription_count(hub) == 0)
     wait_until(lambda: not hub._tail._task)
 
 
@@ -125,7 +126,7 @@ def test_connections_leave_no_state_behind(service: RunningService, gates: Gates
             client.recv(100)
         for client in clients:
             client.close()
-    wait_until(lambda: hub.subscription_count == 0)
+    wait_until(lambda: subscription_count(hub) == 0)
     assert hub._subscriptions.is_empty
     assert not hub._tail._task
     signal = service.app.state.services.database.commit_signal

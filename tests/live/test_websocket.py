@@ -9,7 +9,14 @@ from api.routes.websocket import MAX_SUBSCRIPTIONS
 from tests.support.documents import document, line, node
 from tests.support.probe_nodes import Gates
 from tests.support.service import RunningService, wait_until
-from tests.support.stream_clients import exchange, messages_until_end, receive, subscribe, websocket
+from tests.support.stream_clients import (
+    exchange,
+    messages_until_end,
+    receive,
+    subscribe,
+    subscription_count,
+    websocket,
+)
 
 MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "no JSON": ("hello", "should be a JSON object"),
@@ -122,7 +129,7 @@ def test_too_many_subscriptions_are_rejected_and_ended_ones_do_not_count(
 
 
 def followers(service: RunningService) -> int:
-    return service.app.state.services.broadcaster.subscription_count
+    return subscription_count(service.app.state.services.broadcaster)
 
 
 def test_without_keys_the_organization_in_a_request_is_trusted(

@@ -8,7 +8,8 @@ from engine import validation
 from engine.document import Document, Reading
 from engine.graph import Graph
 from engine.ports import PortsOf, any_ports
-from engine.validation import ConfigCheck, TypeRules
+from engine.problem_lists import NodeCheck
+from engine.validation import TypeRules
 
 
 def node(node_id: str, node_type: str = "output", **config: object) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def document(*nodes: dict[str, Any], flow: tuple[str, ...] = ()) -> dict[str, An
 def validate(
     document: Document,
     known_types: Collection[str],
-    check: ConfigCheck,
+    check: NodeCheck,
     ports: PortsOf = any_ports,
 ) -> Graph:
     """The graph of a document that can run."""

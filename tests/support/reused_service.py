@@ -16,6 +16,7 @@ from tests.support.postgres import Storage
 from tests.support.prepared_databases import prepared_sqlite
 from tests.support.probe_nodes import PROBE_TYPES
 from tests.support.service import RunningService, wait_until
+from tests.support.stream_clients import subscription_count
 
 _RUNNING = (
     "SELECT 1 FROM workflow_executions WHERE status IN ('pending', 'running')",
@@ -102,7 +103,7 @@ def _becomes_idle(service: RunningService, connection: sqlite3.Connection) -> bo
 
     def is_idle() -> bool:
         return not (
-            services.broadcaster.subscription_count
+            subscription_count(services.broadcaster)
             or services.worker._state.active
             or finds(*_RUNNING)
         )

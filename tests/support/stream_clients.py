@@ -11,11 +11,17 @@ from urllib.parse import urlsplit
 from websockets.sync.client import ClientConnection, connect
 from websockets.sync.connection import Connection
 
+from api.streaming.broadcaster import EventBroadcaster
 from tests.support.http_clients import client_of
 from tests.support.service import RunningService
 
 ENDS = ("execution_complete", "execution_cancelled", "execution_error")
 TIMEOUT = 20.0
+
+
+def subscription_count(broadcaster: EventBroadcaster) -> int:
+    """Return the number of open subscriptions."""
+    return len(list(broadcaster._subscriptions))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from engine.errors import TemplateError
-from tasks.templating.render import render, render_text
+from engine.json_values import as_text
+from tasks.templating.render import render
 
 DATA = {
     "name": "Ada",
@@ -57,8 +58,8 @@ def test_a_single_placeholder_keeps_the_type_of_the_value(field: str, spelling: 
     ("template", "text"),
     [("{{ age }}", "36"), ("{{ none }}", "null"), ("{{ tags }}", '["x","y"]'), ("plain", "plain")],
 )
-def test_render_text_returns_a_string(template: str, text: str) -> None:
-    assert render_text(template, DATA) == text
+def test_a_rendered_value_as_a_string(template: str, text: str) -> None:
+    assert as_text(render(template, DATA)) == text
 
 
 def test_all_strings_and_keys_of_a_config_are_filled() -> None:
