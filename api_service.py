@@ -32,9 +32,11 @@ from api.middleware import (
 )
 from api.openapi.document import DESCRIPTION, STORAGE_ERROR_STATUSES, TAGS, OpenApiApp
 from api.query_names import reject_misspelled_parameters
+from api.readiness import Readiness
 from api.routes import (
     executions,
     listings,
+    metrics,
     nodes,
     service,
     streams,
@@ -43,6 +45,7 @@ from api.routes import (
     workflows,
 )
 from api.schemas.base import ProblemDetails
+from api.service_metrics import QueueWatch, watch_service
 from api.streaming.broadcaster import EventBroadcaster
 from config import ROOT, Settings, SettingsError, load_secrets
 from credentials import mask_credentials
@@ -57,6 +60,7 @@ from flows.nodes.preview import NodePreviews
 from flows.prefect_adapter.environment import is_embedded
 from flows.prefect_adapter.secrets import fetch_secret
 from flows.worker.worker import Worker, WorkerSettings
+from metrics import Metrics
 from start_checks import key_file_of
 from tasks.code.node import CODE_NODE_DISABLED_MESSAGE
 from tasks.context import HandlerSettings
@@ -95,9 +99,17 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        database = Database(settings.url, encryption=data_encryption_of(settings))
+        measured = Metrics(types.known)
+        database = Database(
+            settings.url,
+            encryption=data_encryption_of(settings),
+            observe=measured.database_used,
+        )
         broadcaster = EventBroadcaster(database, settings.poll_interval_seconds)
-        worker = Worker(settings_of_worker, types, database, broadcaster.publish)
+        worker = Worker(settings_of_worker, types, database, broadcaster.publish, measured)
+        queue_watch = QueueWatch(database)
+        watch_service(measured, broadcaster, queue_watch)
+        lag = asyncio.create_task(measured.measure_loop_lag_forever("http"))
         try:
             await database.prepare(example_workflows())
             await asyncio.wrap_future(worker.start())
@@ -126,12 +138,16 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
                 WebhookLimits(settings.max_webhook_body_bytes, settings.max_webhook_form_fields),
                 settings.max_logs_page_size,
                 settings.max_response_characters,
+                Readiness(database, worker, lambda: broadcaster.closing),
+                measured,
+                queue_watch,
             )
             log.info("service_started", version=VERSION)
             yield
             log.info("service_stopping")
             await worker.stop(settings.shutdown_grace_seconds)
         finally:
+            lag.cancel()
             await database.close()
         log.info("service_stopped")
 
@@ -171,7 +187,7 @@ def _include_routes(app: FastAPI, *, is_open: bool) -> None:
     checks = [Depends(reject_misspelled_parameters), Depends(require_tenant_access), *schemes]
     app.include_router(service.router, responses=_problems((413, 421) if is_open else (413,)))
     app.include_router(webhooks.router, responses=_problems((413,)))
-    for resource in (executions, listings, workflows, nodes, streams):
+    for resource in (executions, listings, workflows, nodes, streams, metrics):
         app.include_router(
             resource.router,
             dependencies=checks,

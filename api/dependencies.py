@@ -7,11 +7,14 @@ from fastapi import Depends, Request
 
 from api.auth.callers import Authenticator
 from api.bodies.webhook_payload import WebhookLimits
+from api.readiness import Readiness
+from api.service_metrics import QueueWatch
 from api.streaming.broadcaster import EventBroadcaster
 from database import Database
 from flows.intake.submissions import SubmissionService
 from flows.nodes.preview import NodePreviews
 from flows.worker.worker import Worker
+from metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,9 @@ class Services:
     webhook_limits: WebhookLimits
     max_logs_page_size: int
     max_response_characters: int
+    readiness: Readiness
+    metrics: Metrics
+    queue_watch: QueueWatch
 
 
 async def _services(request: Request) -> Services:

@@ -19,6 +19,7 @@ from engine.errors import (
     ForbiddenError,
     InvalidRequestError,
     NotFoundError,
+    NotReadyError,
     PreconditionFailedError,
     QueueFullError,
     SecretUnavailableError,
@@ -56,6 +57,7 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
     StorageBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     StorageFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
+    NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     SecretUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     WebhookSecretUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -18,6 +18,7 @@ from database.connection.engines import (
     open_reading_engine,
     open_writing_engine,
 )
+from database.connection.measured import MeasuredReader, MeasuredWriter, Observe
 from database.connection.reader import PooledReader, Reader, ThreadedReader
 from database.connection.urls import is_sqlite
 from database.connection.writer import PooledWriter, SingleWriter, Writer
@@ -34,6 +35,7 @@ from database.queries.executions import ExecutionQueries
 from database.queries.listings import Listings
 from database.queries.log_pages import LogPages
 from database.queries.polls import Polls
+from database.queries.statistics import Statistics
 from database.queries.webhook_responses import WebhookResponses
 from database.schema import ExampleWorkflow, is_prepared, prepare_schema
 from database.workflows import SavedWorkflows
@@ -74,6 +76,7 @@ class Database:
         shared: _Connections | None = None,
         commit_signal: CommitSignal | None = None,
         encryption: DataEncryption | None = None,
+        observe: Observe | None = None,
     ) -> None:
         self._url = url
         self.clock = clock
@@ -81,6 +84,9 @@ class Database:
         self._owns_access = shared is None
         self._access = shared or _Connections.open(url, self.commit_signal)
         reader, writer = self._access.reader, self._access.writer
+        self._observe = observe
+        if observe is not None:
+            reader, writer = MeasuredReader(reader, observe), MeasuredWriter(writer, observe)
         self._encryption = encryption or DataEncryption(None, None)
         self.submissions = Submissions(reader, writer, clock)
         self.queue = Queue(reader, writer, clock)
@@ -95,12 +101,15 @@ class Database:
         self.retention = Retention(reader, writer, clock)
         self.callbacks = Callbacks(reader, writer, clock)
         self.child_executions = ChildExecutions(reader, writer, clock)
+        self.statistics = Statistics(reader, writer, clock)
 
     def for_another_loop(self) -> "Database":
         """Return this database for the event loop of another thread; close it before this one."""
         # SQLite's threads serve any event loop; an asynchronous engine belongs to one.
         shared = self._access if is_sqlite(self._url) else None
-        return Database(self._url, self.clock, shared, self.commit_signal, self._encryption)
+        return Database(
+            self._url, self.clock, shared, self.commit_signal, self._encryption, self._observe
+        )
 
     async def prepare(self, examples: Sequence[ExampleWorkflow] = ()) -> bool:
         """Migrate the schema; return whether the database is new. See ``prepare_schema``."""

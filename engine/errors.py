@@ -247,6 +247,10 @@ class QueueFullError(WorkflowServiceError):
         super().__init__(f"{number}{whose} {verb} already waiting ({setting}); try again later")
 
 
+class NotReadyError(WorkflowServiceError):
+    """The service cannot accept or run executions now; the message is the reason."""
+
+
 class TooManyPreviewsError(WorkflowServiceError):
     """Too many node previews are running; the node was not started."""
 

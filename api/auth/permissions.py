@@ -16,11 +16,13 @@ PUBLIC_ROUTES = (
     "GET /",
     "* /health",
     "* /healthz",
+    "* /health/live",
+    "* /health/ready",
     "* /favicon.ico",
     "* /api/webhook/{workflow_id}",
     "* /api/webhook/{workflow_id}/{token}",
 )
-"""Routes that require no key: liveness, the icon, and webhooks, which have their own secrets."""
+"""Routes without a key: health checks, the icon, and webhooks, which have their own secrets."""
 ROUTE_ROLES: dict[str, Role] = {
     "POST /api/workflows/execute": Role.RUN,
     "POST /api/workflows/validate": Role.READ,

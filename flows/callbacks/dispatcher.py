@@ -20,6 +20,7 @@ from database.executions.callbacks import AttemptFailure, CallbackAttempt
 from engine.errors import ExecutionNotFoundError, LeaseLostError, StorageError
 from flows.callbacks.request import MAX_OUTPUT_CHARS, body_of, headers_of, send
 from flows.storage_retry import retry_while_unavailable
+from metrics import UNOBSERVED, Metrics
 from tasks.context import HandlerSettings
 
 log = structlog.get_logger()
@@ -63,10 +64,11 @@ async def dispatch_callbacks_forever(
     execution_ended: asyncio.Event,
     lease_seconds: float,
     poll_seconds: float,
+    metrics: Metrics = UNOBSERVED,
 ) -> None:
     """Send due callbacks, at every interval and when ``execution_ended`` is set."""
     lease_seconds += settings.timeout_seconds
-    dispatcher = _CallbackDispatcher(database, settings, execution_ended, lease_seconds)
+    dispatcher = _CallbackDispatcher(database, settings, execution_ended, lease_seconds, metrics)
     try:
         while True:
             execution_ended.clear()
@@ -106,8 +108,10 @@ class _CallbackDispatcher:
         settings: CallbackSettings,
         request_ended: asyncio.Event,
         lease_seconds: float,
+        metrics: Metrics,
     ) -> None:
         self._database = database
+        self._metrics = metrics
         self._callbacks = database.callbacks
         self._settings = settings
         self._request_ended = request_ended
@@ -179,11 +183,13 @@ class _CallbackDispatcher:
         if isinstance(result, int):
             await self._record(lambda: self._callbacks.record_delivery(delivery, result))
             log.info("callback_delivered", **fields, status=result)
+            self._metrics.callback_attempted("delivered")
             return
         first = self._settings.first_delay_seconds
         delay = delay_after(delivery.attempt, first, result.retry_after)
         due = await self._record(lambda: self._callbacks.record_failure(delivery, result, delay))
         event = "callback_abandoned" if due is None else "callback_failed"
+        self._metrics.callback_attempted("abandoned" if due is None else "failed")
         reason = result.error
         log.warning(event, **fields, status=result.status, reason=reason, next_attempt_at=due)
 

@@ -1,10 +1,12 @@
 """Node runner: runs the handler of one node with the options of its config and its type."""
 
+import asyncio
 import sys
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache, partial
+from time import perf_counter
 
 from engine.document import Node
 from engine.json_encoding import encode_within, read_stored, size_within
@@ -14,6 +16,7 @@ from engine.loops import FOR_EACH
 from engine.node_run_key import NodeRunKey
 from engine.options import NodeOptions
 from engine.outcome import Outcome, Outcomes
+from engine.parking import is_parking
 from engine.redaction import hides_data
 from engine.status import NodeStatus
 from engine.subworkflow_calls import SUBWORKFLOW
@@ -21,8 +24,9 @@ from flows.nodes.attempts import AttemptPolicy, Attempts
 from flows.nodes.prefect_task import run_handler
 from flows.nodes.progress import NodeProgress
 from flows.nodes.result import NodeResult, result_check
-from flows.nodes.retry_policy import OnRetry
+from flows.nodes.retry_policy import OnRetry, RetryParkedError
 from flows.nodes.subworkflows import SubworkflowCaller
+from metrics import UNOBSERVED, Metrics, NodeRunResult
 from offload import MAX_INLINE_BYTES, check_stop, count_read
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tasks.registry import NodeTypes
@@ -55,6 +59,7 @@ class NodeRunner:
     limits: RunLimits = DEFAULT_RUN_LIMITS
     attempts: Mapping[NodeRunKey, int] = field(default_factory=dict[NodeRunKey, int])
     """Number of earlier attempts of each node; the executor updates it."""
+    metrics: Metrics = UNOBSERVED
 
     def interrupts(self, node: Node) -> bool:
         """Return whether the node's handler can be cancelled; a synchronous one cannot."""
@@ -80,6 +85,35 @@ class NodeRunner:
             RetryParkedError: If the next attempt must be made after a long pause.
             Exception: If the last attempt failed.
         """
+
+        async def count_retry(attempt: int, error: str) -> None:
+            self.metrics.node_retried(node.type)
+            await on_retry(attempt, error)
+
+        ended: NodeRunResult = "failed"
+        started = perf_counter()
+        try:
+            result = await self._run(node, input_data, count_retry, progress, failed)
+            ended = "parked" if is_parking(result.result) else "completed"
+        except RetryParkedError:
+            self.metrics.node_retried(node.type)
+            ended = "parked"
+            raise
+        except asyncio.CancelledError:
+            ended = "cancelled"
+            raise
+        finally:
+            self.metrics.node_ended(node.type, ended, perf_counter() - started)
+        return result
+
+    async def _run(
+        self,
+        node: Node,
+        input_data: JsonValue,
+        on_retry: OnRetry,
+        progress: NodeProgress | None,
+        failed: int,
+    ) -> NodeResult:
         enter_node_run(self._node_run(node.id))
         if progress is not None:
             progress.hides_output = hides_data(node)

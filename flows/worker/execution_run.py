@@ -14,6 +14,7 @@ from flows.execution.signals import StopReason
 from flows.prefect_adapter.runs import crash_flow_run, run_flow
 from flows.storage_retry import retry_while_unavailable
 from flows.workflow_flow import ExecutionContext, workflow_flow
+from metrics import UNOBSERVED, Metrics
 
 log = structlog.get_logger()
 
@@ -31,12 +32,15 @@ class ExecutionRun:
     timeout_seconds: float | None
     is_stopping: Callable[[], bool]
     """Returns whether the service stops; the database is not retried then."""
+    metrics: Metrics = UNOBSERVED
 
     async def run(self) -> None:
         """Run the execution as a flow run. Release its lease if it did not end."""
         claimed, execution_id = self.claimed, self.claimed.lease.execution_id
         structlog.contextvars.bind_contextvars(execution_id=execution_id)
         log.info("execution_claimed", workflow=claimed.workflow_name)
+        if claimed.recoveries:
+            self.metrics.execution_recovered()
         timer = None
         if self.timeout_seconds is not None:
             stop, loop = self.context.signals.stop, asyncio.get_running_loop()
@@ -83,9 +87,11 @@ class ExecutionRun:
         outcome = self.context.outcome
         if isinstance(outcome, ExecutionResult):
             log.info("execution_finished", status=outcome.status)
+            self.metrics.execution_ended(outcome.status)
             return
         if outcome == StopReason.LEASE_LOST:
             log.warning("lease_lost")
+            self.metrics.lease_lost()
         if outcome in (StopReason.LEASE_LOST, StopReason.PARKED):
             return
         delay = 0.0 if outcome == StopReason.SHUTDOWN else PREFECT_RETRY_DELAY_SECONDS

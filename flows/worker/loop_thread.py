@@ -47,6 +47,11 @@ class LoopThread:
         """Whether the thread is alive and was started without an error."""
         return self._thread.is_alive() and self._ready.done() and not self._ready.exception()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the thread was started and is not alive."""
+        return self._thread.ident is not None and not self._thread.is_alive()
+
     def call(self, function: Callable[[], object]) -> None:
         """Call a function in the loop, without waiting; drop the call if no loop runs."""
         if self.accepts_work and self._loop is not None:

@@ -35,6 +35,7 @@ from flows.worker.loop_thread import LoopThread
 from flows.worker.maintenance import run_maintenance_forever
 from flows.worker.poller import poll_signals_forever
 from flows.workflow_flow import ExecutionContext, workflow_flow
+from metrics import UNOBSERVED, Metrics
 from tasks.context import HandlerSettings
 from tasks.registry import NodeTypes
 from tasks.secrets import Secrets
@@ -111,8 +112,10 @@ class Worker:
         node_types: NodeTypes,
         database: Database,
         publish: Publish = publish_nowhere,
+        metrics: Metrics = UNOBSERVED,
     ) -> None:
         self._settings = settings
+        self._metrics = metrics
         self._publish = publish
         self._database = database.for_another_loop()
         self._node_types = node_types
@@ -128,6 +131,16 @@ class Worker:
     def secrets(self) -> Secrets:
         """Secrets that configs may refer to."""
         return self._settings.handler_settings.secrets
+
+    @property
+    def accepts_work(self) -> bool:
+        """Whether the thread runs and no stop was requested."""
+        return self._thread.accepts_work and not self._stopping
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the thread has ended."""
+        return self._thread.has_ended
 
     def wake(self) -> None:
         """Claim a new execution now, not at the next poll."""
@@ -188,8 +201,14 @@ class Worker:
                         self._claim_until_stopped(state),
                         run_maintenance_forever(database, days, count),
                         dispatch_callbacks_forever(
-                            database, settings.callbacks, state.execution_ended, lease, poll
+                            database,
+                            settings.callbacks,
+                            state.execution_ended,
+                            lease,
+                            poll,
+                            self._metrics,
                         ),
+                        self._metrics.measure_loop_lag_forever("flows"),
                     )
                 ]
                 self._thread.mark_ready()
@@ -250,6 +269,7 @@ class Worker:
                 settings.document_limits,
             ),
             limits=settings.run_limits,
+            metrics=self._metrics,
         )
         context = ExecutionContext(
             claimed.lease,
@@ -265,6 +285,7 @@ class Worker:
             settings.max_recovery_attempts,
             settings.execution_timeout_seconds,
             lambda: self._stopping,
+            self._metrics,
         )
         try:
             await run.run()

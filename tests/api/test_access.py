@@ -33,7 +33,7 @@ ROUTES = every_route()
 
 
 def is_public(method: str, path: str) -> bool:
-    if path in ("/health", "/healthz", "/favicon.ico"):
+    if path in ("/health", "/healthz", "/health/live", "/health/ready", "/favicon.ico"):
         return True
     return (method, path) == ("GET", "/") or path.startswith("/api/webhook/")
 
@@ -99,6 +99,8 @@ def test_every_route_requires_its_role(guarded: RunningService, route: tuple[str
             detail = problem_of(response, 403)["detail"]
             assert f"requires the role '{needed(*route).name.lower()}'" in detail
             assert name in detail
+        elif route[1] == "/metrics" and KEYS[name][1] != "*":
+            assert "all organizations" in problem_of(response, 403)["detail"]
         else:
             assert response.status_code != 403
 

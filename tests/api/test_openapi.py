@@ -149,7 +149,8 @@ def test_every_reference_resolves_to_a_schema(document: dict[str, Any]):
 
 
 def test_operations_require_a_key_only_if_keys_are_set():
-    public = {"getServiceStatus", *(op.name for op in operations_of(KEYED) if "webhook" in op.path)}
+    health = {"getServiceStatus", "getLiveness", "getReadiness"}
+    public = {*health, *(op.name for op in operations_of(KEYED) if "webhook" in op.path)}
     assert {op.name for op in operations_of(KEYED) if "security" not in op.definition} == public
     assert not any("security" in operation.definition for operation in operations_of(OPEN))
     for operation in operations_of(KEYED):

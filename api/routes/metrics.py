@@ -1,0 +1,34 @@
+"""Metrics route: measurements of this process and of the queue for Prometheus."""
+
+from fastapi import APIRouter, Response
+
+from api.auth.tenancy import TenantScopeDep
+from api.dependencies import ServicesDep
+from engine.errors import ForbiddenError
+from metrics import CONTENT_TYPE
+
+router = APIRouter(tags=["service"])
+
+
+@router.get(
+    "/metrics",
+    operation_id="getMetrics",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+            "description": "Metrics in Prometheus' text format",
+        }
+    },
+)
+async def get_metrics(services: ServicesDep, scope: TenantScopeDep) -> Response:
+    """Return the metrics of this process and of the queue.
+
+    With keys, they require a key of all organizations, because the numbers include all of them.
+    """
+    if scope.caller.organization_id is not None:
+        raise ForbiddenError(
+            f"The metrics include all organizations; the key '{scope.caller.name}' is for one"
+        )
+    await services.queue_watch.refresh()
+    return Response(services.metrics.render(), media_type=CONTENT_TYPE)
