@@ -40,9 +40,7 @@ class Charset:
     def decode(self, data: bytes, errors: str = "strict") -> str:
         """Return ``data`` as text; a byte order mark of UTF-8 or UTF-16 wins over the encoding.
 
-        Args:
-            data: The bytes.
-            errors: ``strict`` or ``replace`` (U+FFFD for each invalid sequence).
+        ``errors`` is ``strict``, or ``replace`` for U+FFFD in place of each invalid sequence.
 
         Raises:
             UnicodeDecodeError: If ``errors`` is ``strict`` and ``data`` is not in this encoding.

@@ -81,18 +81,10 @@ def count_read(size: int) -> None:
 async def run_counted(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return ``function(*args, **kwargs)``: called here while it reads little, else off the loop.
 
-    A template may read more than the input of its node, so the total is not known in advance. The
-    function must not have any effect until it returns, because it may be called a second time.
-
-    Args:
-        size: Number of bytes or characters that are known to be read.
-        function: The work; it calls ``count_read`` for all other data that it reads.
-        *args: Its positional arguments.
-        **kwargs: Its keyword arguments.
-
-    Raises:
-        asyncio.CancelledError: If the caller is cancelled while the function runs in a thread.
-        Exception: If the function raises.
+    A template may read more than the input of its node, so the total is not known in advance.
+    ``size`` is the number of bytes or characters that are known to be read; the function calls
+    ``count_read`` for all other data. It must not have any effect until it returns, because it may
+    be called a second time. It raises the same exceptions as ``run_off_loop``.
     """
     if size <= MAX_INLINE_BYTES:
         token = _work.set(replace(_work.get(), left=MAX_INLINE_BYTES - size))
@@ -129,15 +121,8 @@ async def run_off_loop(function: Callable[P, T], *args: P.args, **kwargs: P.kwar
 async def run_sized(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return ``function(*args, **kwargs)``: called here if it reads little, otherwise off the loop.
 
-    Args:
-        size: Number of bytes or characters that the function reads at most.
-        function: The work; it must not use the event loop.
-        *args: Its positional arguments.
-        **kwargs: Its keyword arguments.
-
-    Raises:
-        asyncio.CancelledError: If the caller is cancelled while the function runs in a thread.
-        Exception: If the function raises.
+    ``size`` is the maximum number of bytes or characters that the function reads. The function must
+    not use the event loop. It raises the same exceptions as ``run_off_loop``.
     """
     if size <= MAX_INLINE_BYTES:
         return function(*args, **kwargs)

@@ -8,7 +8,7 @@ from api.auth.api_keys import Role
 from api.auth.callers import Caller
 from api.dependencies import Services
 from database.foreign_values import json_of
-from database.records import SavedWorkflow, WorkflowChange
+from database.records import Workflow, WorkflowChange
 from database.workflows import Versions, version_of
 from engine.document_secrets import find_masks, mask_document, restore_masked
 from engine.errors import (
@@ -19,7 +19,7 @@ from engine.errors import (
 from engine.json_pieces import load_json_in_pieces
 from engine.json_values import JsonValue, encode_json
 from engine.masking import MASK
-from flows.intake.encoding import encode_off_loop
+from flows.encoding import encode_off_loop
 from flows.secret_fields import secret_paths
 from offload import check_stop, run_sized
 
@@ -58,8 +58,8 @@ async def reject_masks(
 
 
 async def update_keeping_secrets(
-    stored: SavedWorkflow, change: WorkflowChange, versions: Versions, services: Services
-) -> SavedWorkflow:
+    stored: Workflow, change: WorkflowChange, versions: Versions, services: Services
+) -> Workflow:
     """Save a workflow, and keep the stored value of each secret that was sent as a mask.
 
     Raises:

@@ -8,25 +8,15 @@ MANUAL = "manual"
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A row of ``workflows``. ``data`` is JSON as the editor stored it."""
+    """A row of ``workflows``; ``data`` and ``tags`` are JSON as another program stored it."""
 
     id: str
     name: str
     data: str
     organization_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SavedWorkflow:
-    """A whole row of ``workflows``; ``data`` and ``tags`` are JSON as another program stored it."""
-
-    id: str
-    organization_id: str | None
-    name: str
-    data: str
-    tags: str | None
-    created_at: str | None
-    updated_at: str | None
+    tags: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

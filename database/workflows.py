@@ -9,7 +9,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
@@ -20,9 +19,9 @@ from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.executions.completion import cancel, notify_parents, relatives_of_deleted
 from database.executions.inline_workflows import is_saved
-from database.foreign_values import required_text_of, text_of
 from database.maintenance.retention import delete_executions
-from database.records import SavedWorkflow, WorkflowChange
+from database.queries.executions import read_workflow
+from database.records import Workflow, WorkflowChange
 from database.tables import executions, runs, workflows
 from engine.errors import (
     PreconditionFailedError,
@@ -30,7 +29,6 @@ from engine.errors import (
     UnknownOrganizationError,
     WorkflowExistsError,
     WorkflowInUseError,
-    WorkflowNotFoundError,
 )
 from engine.json_values import encode_json
 from engine.status import OPEN, ExecutionStatus
@@ -41,7 +39,7 @@ Versions = Collection[str] | None
 """Versions that a change accepts; ``None`` accepts all."""
 
 
-def version_of(workflow: SavedWorkflow) -> str:
+def version_of(workflow: Workflow) -> str:
     """Return the version of a workflow: its ``updatedAt``, or a hash of the row.
 
     The hash is for rows whose ``updatedAt`` was stored by another program, because two changes of
@@ -61,17 +59,19 @@ class SavedWorkflows:
         self._writer = writer
         self._clock = clock
 
-    async def read(self, workflow_id: str) -> SavedWorkflow:
+    async def read(self, workflow_id: str) -> Workflow:
         """Return a workflow.
 
         Raises:
             WorkflowNotFoundError: If the workflow does not exist.
         """
-        return await self._reader.run(lambda connection: _find(connection, workflow_id))
+        return await self._reader.run(
+            lambda connection: read_workflow(connection, workflow_id, is_saved())
+        )
 
     async def create(
         self, workflow_id: str, organization_id: str | None, content: WorkflowChange
-    ) -> SavedWorkflow:
+    ) -> Workflow:
         """Store a new workflow and return it.
 
         Raises:
@@ -80,13 +80,13 @@ class SavedWorkflows:
             StorageError: If the database is unavailable; nothing is stored.
         """
 
-        def write(connection: Connection) -> SavedWorkflow:
+        def write(connection: Connection) -> Workflow:
             now = to_text(self._clock())
             existing = select(workflows.c.id).where(workflows.c.id == workflow_id)
             if connection.scalar(existing) is not None:
                 raise WorkflowExistsError(workflow_id)
-            created = SavedWorkflow(
-                workflow_id, organization_id, content.name, content.data, content.tags, now, now
+            created = Workflow(
+                workflow_id, content.name, content.data, organization_id, content.tags, now, now
             )
             connection.execute(
                 workflows.insert().values(
@@ -113,7 +113,7 @@ class SavedWorkflows:
 
     async def update(
         self, workflow_id: str, change: WorkflowChange, versions: Versions = None
-    ) -> SavedWorkflow:
+    ) -> Workflow:
         """Store ``change`` and return the workflow.
 
         Raises:
@@ -122,8 +122,8 @@ class SavedWorkflows:
             StorageError: If the database is unavailable; nothing is stored.
         """
 
-        def write(connection: Connection) -> SavedWorkflow:
-            before = _find(connection, workflow_id, lock=True)
+        def write(connection: Connection) -> Workflow:
+            before = read_workflow(connection, workflow_id, is_saved(), lock=True)
             _require_version(before, versions)
             tags = before.tags if change.keep_tags else change.tags
             updated_at = self._next_timestamp(before.updated_at)
@@ -173,7 +173,9 @@ class SavedWorkflows:
 
         def write(connection: Connection) -> Sequence[str]:
             # Locked, so that no execution of it can be stored between the check and the deletion.
-            _require_version(_find(connection, workflow_id, lock=True), versions)
+            _require_version(
+                read_workflow(connection, workflow_id, is_saved(), lock=True), versions
+            )
             count = connection.scalar(unended) or 0
             if count and not force:
                 raise WorkflowInUseError(workflow_id, count)
@@ -190,33 +192,7 @@ class SavedWorkflows:
         return await self._writer.run(write)
 
 
-def _find(connection: Connection, workflow_id: str, *, lock: bool = False) -> SavedWorkflow:
-    if "\0" in workflow_id:
-        raise WorkflowNotFoundError(workflow_id)  # PostgreSQL rejects the parameter
-    query = select(
-        workflows.c.id,
-        workflows.c.organizationId,
-        workflows.c.name,
-        workflows.c.data,
-        workflows.c.tags,
-        workflows.c.createdAt,
-        workflows.c.updatedAt,
-    ).where(workflows.c.id == workflow_id, is_saved())
-    row: Any = connection.execute(query.with_for_update() if lock else query).first()
-    if row is None:
-        raise WorkflowNotFoundError(workflow_id)
-    return SavedWorkflow(
-        required_text_of(row.id),
-        text_of(row.organizationId),
-        required_text_of(row.name),
-        required_text_of(row.data),
-        text_of(row.tags),
-        text_of(row.createdAt),
-        text_of(row.updatedAt),
-    )
-
-
-def _require_version(workflow: SavedWorkflow, versions: Versions) -> None:
+def _require_version(workflow: Workflow, versions: Versions) -> None:
     version = version_of(workflow)
     if versions is not None and version not in versions:
         raise PreconditionFailedError(workflow.id, version)

@@ -45,9 +45,9 @@ def success(message: str, output: JsonValue, **fields: JsonValue) -> dict[str, J
     return {"success": True, "message": message, "outputData": output, **fields}
 
 
-def to_json(value: JsonValue) -> str:
+def to_json(value: JsonValue, max_bytes: int = sys.maxsize) -> str:
     """Return a value as JSON text, encoded in pieces, so that other threads can run.
 
-    Raises a ``ValueError`` if JSON cannot represent the value.
+    Raises a ``ValueError`` if JSON cannot represent the value, and a ``TooLargeError``.
     """
-    return encode_within(value, sys.maxsize, check_stop, copies=False)[0]
+    return encode_within(value, max_bytes, check_stop, copies=False)[0]

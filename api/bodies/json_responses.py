@@ -9,12 +9,9 @@ from offload import run_sized
 
 
 async def encoded(size: int, encode: Callable[[], bytes]) -> Response:
-    """Return a response with the body that ``encode`` returns.
+    """Return a response with the body that ``encode`` returns, which must not use the event loop.
 
-    Args:
-        size: Approximate size of the data that ``encode`` reads, in characters. Above
-            ``MAX_INLINE_BYTES`` it runs in a thread.
-        encode: Creates the body; it must not use the event loop.
+    It runs in a thread if it reads more than ``MAX_INLINE_BYTES``; ``size`` is approximate.
     """
     return Response(await run_sized(size, encode), media_type="application/json")
 

@@ -67,9 +67,7 @@ class StrictRequest(Request):
     async def read(self, field: BodyField | None, limits: BodyLimits) -> None:
         """Read the body if it is JSON. Does nothing for a body of another media type.
 
-        Args:
-            field: The parameter that the body is validated against, if it is a single one.
-            limits: The limits of the body.
+        ``field`` is the parameter that the body is validated against, if it is a single one.
 
         Raises:
             InvalidBodyError: If its charset is unknown or wrong, or it has too many values.

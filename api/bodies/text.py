@@ -21,13 +21,9 @@ _PIECE_BYTES = 65_536
 
 
 def decompressed(body: bytes, content_encoding: str, max_bytes: int, setting: str) -> bytes:
-    """Return ``body`` without its ``Content-Encoding``: gzip, or none.
+    """Return ``body`` without its ``Content-Encoding``, which is blank if the header is missing.
 
-    Args:
-        body: The bytes that were sent.
-        content_encoding: The header, blank if it is missing.
-        max_bytes: Maximum size of the decompressed body.
-        setting: The name of the setting with the limit, for the error.
+    ``setting`` is the name of the setting with ``max_bytes``, for the error.
 
     Raises:
         ContentEncodingError: If the coding is not supported.

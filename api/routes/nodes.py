@@ -14,7 +14,7 @@ from api.schemas.nodes import (
     PortsResponse,
 )
 from engine.ports import ERROR_PORT, Port
-from flows.intake.encoding import encode_off_loop
+from flows.encoding import encode_off_loop
 from flows.node_catalog import describe_node_types
 
 router = APIRouter(prefix="/api", tags=["nodes"], route_class=StrictRoute)

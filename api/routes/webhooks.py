@@ -19,7 +19,7 @@ from engine.errors import ExecutionNotFoundError
 from engine.json_values import JsonValue
 from engine.response_headers import is_permitted
 from engine.status import ExecutionStatus, NodeStatus
-from flows.intake.encoding import encode_off_loop
+from flows.encoding import encode_off_loop
 from flows.intake.webhooks import REPLY, RESPONSE, WebhookIntake, WebhookRequest
 
 METHODS = ("POST", "GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE")

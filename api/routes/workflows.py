@@ -29,12 +29,12 @@ from api.schemas.workflows import (
     WorkflowsResponse,
 )
 from database.queries.results import WorkflowCursor
-from database.records import SavedWorkflow, WorkflowChange
+from database.records import Workflow, WorkflowChange
 from database.workflows import version_of
 from engine.errors import InvalidDocumentError, InvalidWorkflowError, Problem
 from engine.json_values import encode_json
 from engine.problems import MAX_PROBLEMS, format_remaining
-from flows.intake.encoding import encode_off_loop
+from flows.encoding import encode_off_loop
 
 router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=StrictRoute)
 
@@ -201,7 +201,7 @@ async def delete_workflow(
         services.worker.cancel(execution_id)
 
 
-def _require_same_ids(stored: SavedWorkflow, request: UpdateWorkflowRequest) -> None:
+def _require_same_ids(stored: Workflow, request: UpdateWorkflowRequest) -> None:
     fields = (
         ("id", "id", stored.id, request.id),
         ("organizationId", "organization_id", stored.organization_id, request.organization_id),
@@ -225,7 +225,7 @@ async def _change(content: WorkflowContent) -> WorkflowChange:
 
 
 async def _saved(
-    workflow: SavedWorkflow, services: Services, scope: TenantScope, response: Response
+    workflow: Workflow, services: Services, scope: TenantScope, response: Response
 ) -> SavedWorkflowResponse:
     errors: list[dict[str, str]] = []
     more = 0

@@ -125,7 +125,7 @@ class ExecutionQueries:
         Raises:
             WorkflowNotFoundError: If the workflow does not exist.
         """
-        return await self._reader.run(lambda connection: workflow_of(connection, workflow_id))
+        return await self._reader.run(lambda connection: read_workflow(connection, workflow_id))
 
     async def execution(self, execution_id: str, output_characters: int = 0) -> Execution:
         """Return an execution with its progress and the start of its final output.
@@ -168,14 +168,14 @@ class ExecutionQueries:
         )
 
 
-def workflow_of(connection: Connection, workflow_id: str) -> Workflow:
-    """Return a workflow; see ``ExecutionQueries.workflow``."""
+def read_workflow(
+    connection: Connection, workflow_id: str, *conditions: ColumnElement[bool], lock: bool = False
+) -> Workflow:
+    """Return the workflow if it meets the conditions; see ``ExecutionQueries.workflow``."""
     if "\0" in workflow_id:
         raise WorkflowNotFoundError(workflow_id)  # PostgreSQL rejects the parameter
-    query = select(
-        workflows.c.id, workflows.c.name, workflows.c.data, workflows.c.organizationId
-    ).where(workflows.c.id == workflow_id)
-    row = connection.execute(query).first()
+    query = select(workflows).where(workflows.c.id == workflow_id, *conditions)
+    row = connection.execute(query.with_for_update() if lock else query).first()
     if row is None:
         raise WorkflowNotFoundError(workflow_id)
     return Workflow(
@@ -183,6 +183,9 @@ def workflow_of(connection: Connection, workflow_id: str) -> Workflow:
         required_text_of(row.name),
         required_text_of(row.data),
         text_of(row.organizationId),
+        text_of(row.tags),
+        text_of(row.createdAt),
+        text_of(row.updatedAt),
     )
 
 

@@ -30,7 +30,7 @@ from database.foreign_values import (
     short_text_of,
     text_of,
 )
-from database.queries.executions import workflow_of
+from database.queries.executions import read_workflow
 from database.queries.results import (
     ExecutionCursor,
     ExecutionFilter,
@@ -93,7 +93,7 @@ class Listings:
         count = select(func.count()).select_from(executions).where(*_conditions(wanted, None))
         return await self._reader.run(
             lambda connection: (
-                workflow_of(connection, workflow_id),
+                read_workflow(connection, workflow_id),
                 _executions(connection, wanted, limit, after),
                 connection.scalar(count) or 0,
             )

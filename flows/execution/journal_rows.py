@@ -1,39 +1,25 @@
 """Journal rows: the results of nodes and of the execution in the form that is stored."""
 
-import sys
 from dataclasses import dataclass
 
 import structlog
 
 from database.encryption import DataEncryption
 from database.executions.journal_records import ExecutionResult, NodeEnded, NodeOutcomeRecorded
-from engine.json_encoding import TooLargeError, encode_within, size_within
-from engine.json_values import JsonValue, encode_json
+from engine.json_encoding import TooLargeError
+from engine.json_values import encode_json
 from engine.limits import DEFAULT_RUN_LIMITS, RunLimits
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome, Outcomes, Step
 from engine.plan import Plan
 from engine.redaction import HIDDEN, hides_data, redacted
 from engine.status import ExecutionStatus, NodeStatus
+from flows.encoding import encode_off_loop
 from flows.nodes.result import NodeResult
-from offload import MAX_INLINE_BYTES, check_stop, run_off_loop, run_sized
+from offload import run_sized
+from tasks.compute import to_json
 
 log = structlog.get_logger()
-
-
-async def encode(value: JsonValue, max_bytes: int) -> str:
-    """Return a value as a JSON string; encode a large value outside the event loop.
-
-    Raises:
-        TooLargeError: If the string would be larger than ``max_bytes``.
-    """
-    if size_within(value, MAX_INLINE_BYTES) is None:
-        return await run_off_loop(_encode, value, max_bytes)
-    return _encode(value, max_bytes)
-
-
-def _encode(value: JsonValue, max_bytes: int) -> str:
-    return encode_within(value, max_bytes, check_stop, copies=False)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +66,9 @@ class JournalRows:
         detail = {key: value for key, value in outcome.result.items() if key != "outputData"}
         output = outcome.result.get("outputData")
         result = NodeResult(
-            await encode(output, max_bytes), await encode(detail, max_bytes), outcome.result
+            await encode_off_loop(output, max_bytes),
+            await encode_off_loop(detail, max_bytes),
+            outcome.result,
         )
         stored = await self.stored(key, result)
         return NodeEnded(
@@ -124,12 +112,12 @@ class JournalRows:
         if status == ExecutionStatus.COMPLETED:
             try:
                 max_bytes = self.limits.execution_bytes - stored_bytes
-                final = _encode(self.plan.final_output(self._redacted()), max_bytes)
+                final = to_json(self.plan.final_output(self._redacted()), max_bytes)
             except TooLargeError:
                 status = ExecutionStatus.FAILED
                 error = str(self.limits.execution_too_large("its final output"))
         progress = self.plan.progress(self.outcomes)
-        return ExecutionResult(status, progress, error, _encode(results, sys.maxsize), final)
+        return ExecutionResult(status, progress, error, to_json(results), final)
 
     def _redacted(self) -> dict[NodeRunKey, Outcome]:
         return {

@@ -190,10 +190,7 @@ class JournalWriter:
     def retry_recorder(self, node_id: str, attempts: int, failed: int) -> OnRetry:
         """Return the function that records the retries of one node run.
 
-        Args:
-            node_id: the key of the node run.
-            attempts: the number of attempts before this run of the handler.
-            failed: the number of those that failed.
+        ``attempts`` were made before this run of the handler, and ``failed`` of them failed.
         """
 
         async def record(attempt: int, error: str) -> None:

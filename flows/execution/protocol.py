@@ -22,12 +22,8 @@ class NodeExecutor(Protocol):
     ) -> NodeResult:
         """Run all attempts of one node; return the result of the successful one.
 
-        Args:
-            node: the node.
-            input_data: its input.
-            on_retry: called before each further attempt.
-            progress: receives the node's progress.
-            failed: number of failed attempts in earlier runs of the node; they count as retries.
+        ``on_retry`` is called before each further attempt. ``failed`` attempts were made in earlier
+        runs of the node, and count as retries.
 
         Raises:
             RetryParkedError: If another call must make the next attempt, after a pause.

@@ -29,7 +29,7 @@ from engine.rerun import changed_by_inputs, reused_runs
 from engine.status import has_ended
 from engine.subworkflow_calls import SUBWORKFLOW
 from engine.validation import read_and_validate, read_graph
-from flows.intake.encoding import encode_off_loop
+from flows.encoding import encode_off_loop
 from flows.worker.worker import Worker
 from offload import check_stop, run_sized
 from tasks.registry import NodeTypes

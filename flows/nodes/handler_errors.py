@@ -26,11 +26,7 @@ def log_handler_error(error: BaseException, node: object, skipped_file: str) -> 
     """Log the traceback of an exception that is not a ``NodeError``, once for an attempt.
 
     The message of a ``NodeError`` is sufficient; other exceptions are defects of the handler.
-
-    Args:
-        error: the exception of the handler.
-        node: the first argument of the handler.
-        skipped_file: the file whose frames around the handler are omitted.
+    ``node`` is its first argument. The frames of ``skipped_file`` around the handler are omitted.
     """
     if isinstance(error, NodeError | asyncio.CancelledError | GeneratorExit):
         return

@@ -70,15 +70,9 @@ async def run_handler(
 ) -> Any:
     """Run all attempts of ``task(node, input_data)``; return the result of the successful one.
 
-    It works inside a flow run, and without one for a preview.
-
-    Args:
-        task: the handler; both values are positional, so their parameter names do not matter.
-        node: the node in its JSON format.
-        input_data: the node's input; it is passed without a copy.
-        policy: the retries and the timeout.
-        attempts: the state of the attempts.
-        check: converts the return value; if it raises an exception, the attempt failed.
+    It works inside a flow run, and without one for a preview. ``node`` is in its JSON format;
+    ``input_data`` is passed without a copy. ``check`` converts the return value of the handler; if
+    it raises an exception, the attempt failed.
 
     Raises:
         RetryParkedError: If an attempt failed and the next one must be made after a long pause.

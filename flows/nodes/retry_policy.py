@@ -56,12 +56,7 @@ def remaining_delays(delays: Delays, failed: int) -> list[float]:
 
 
 def requested_pause(error: object, max_seconds: float) -> tuple[float, str]:
-    """Return the pause that the server requested, and a remark if it exceeds the maximum.
-
-    Args:
-        error: the exception of the attempt.
-        max_seconds: the maximum pause (``MAX_RETRY_AFTER_SECONDS``), in seconds.
-    """
+    """Return the pause that the server requested, and a remark if it exceeds the maximum."""
     requested = error.retry_after if isinstance(error, NodeError) else None
     if requested is None or math.isnan(requested) or requested <= 0:
         return 0.0, ""

@@ -47,13 +47,7 @@ class TaskCall:
     """Calls one asynchronous task with two positional arguments, any number of times."""
 
     def __init__(self, task: AnyTask, name_of: Callable[[dict[str, Any]], str]) -> None:
-        """Prepare the calls of ``task``.
-
-        Args:
-            task: the task; ``name_of`` is its ``task_run_name``.
-            name_of: returns the name of a task run for the arguments by the names of the task's
-                parameters.
-        """
+        """``name_of``, the task's ``task_run_name``, gets the arguments by their names."""
         self.task = task
         self._name_of = name_of
         self._parameters = _parameters_of(task)

@@ -26,13 +26,7 @@ BATCH_PAUSE_SECONDS = 0.05
 async def run_maintenance_forever(
     database: Database, days: float | None, count: int | None
 ) -> None:
-    """Delete executions beyond the retention limits and repair orphaned calls.
-
-    Args:
-        database: the database.
-        days: the maximum age of finished executions, in days.
-        count: the maximum number of finished executions.
-    """
+    """Delete executions over ``days`` old or beyond the last ``count``; repair orphaned calls."""
     defaults = days is None and count is None
     while True:
         try:
