@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
@@ -96,6 +97,7 @@ def _require_host(
     metavar="NAME ROLE ORGANIZATION",
     help="Make a key for API_KEYS. ROLE: read, run or admin. ORGANIZATION: an id, or '*'.",
 )
+@click.option("--until-stdin-closes", is_flag=True, hidden=True)
 @click.version_option(VERSION, prog_name="Workflow Orchestration Service")
 @click.pass_context
 def command_line(
@@ -105,6 +107,7 @@ def command_line(
     *,
     check: bool,
     new_key: tuple[str, str, str] | None,
+    until_stdin_closes: bool,
 ) -> int:
     """Start the workflow service, which runs until Ctrl-C.
 
@@ -115,7 +118,20 @@ def command_line(
         return 0
     if new_key:
         return print_new_key(*new_key)
+    if until_stdin_closes:
+        threading.Thread(target=_interrupt_when_stdin_closes, daemon=True).start()
     return start(host, port, check=check)
+
+
+def _interrupt_when_stdin_closes() -> None:
+    """Stop the service like Ctrl-C when the process that started it closes the pipe, or ends.
+
+    A pipe exists on every platform and closes also after a SIGKILL of the other process.
+    """
+    with suppress(OSError, ValueError):
+        while sys.stdin.buffer.read(1):
+            pass
+    signal.raise_signal(signal.SIGINT)
 
 
 def _reject_combinations(context: click.Context) -> None:

@@ -1,0 +1,1 @@
+"""Command line: runs, follows and inspects executions over HTTP (``./wf``)."""
