@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import Connection, Select, delete, exists, select, update
+from sqlalchemy import Connection, Select, delete, exists, func, select, update
 
 from database.clock import Clock, to_text
 from database.connection.reader import Reader
@@ -37,6 +37,13 @@ _PENDING_CALLBACKS = select(callbacks.c.executionId).where(callbacks.c.dueAt.is_
 """Executions whose callback is not delivered yet; it is abandoned after a day at most."""
 
 
+_CHANGES = select(
+    select(func.max(events.c.position)).scalar_subquery(),
+    select(func.count()).where(callbacks.c.dueAt.is_not(None)).scalar_subquery(),
+)
+"""Values of which one differs if an execution has ended, or a callback is no longer pending."""
+
+
 class Retention:
     """Deletes ended executions of the service, and no others."""
 
@@ -44,6 +51,8 @@ class Retention:
         self._reader = reader
         self._writer = writer
         self._clock = clock
+        self._none_beyond: tuple[object, ...] | None = None
+        """The limit and the values of ``_CHANGES`` with which no execution was beyond the limit."""
 
     async def created_by_service(self) -> bool:
         """Return whether the service created the main project's tables."""
@@ -61,7 +70,7 @@ class Retention:
             The number of deleted executions; if it is ``BATCH_SIZE``, more may follow.
         """
 
-        def read(connection: Connection) -> list[str]:
+        def read(connection: Connection, count: int | None) -> list[str]:
             ids: list[str] = []
             ended = select(runs.c.executionId).where(
                 runs.c.endedAt.is_not(None), runs.c.executionId.not_in(_PENDING_CALLBACKS)
@@ -78,14 +87,25 @@ class Retention:
                 ids += connection.execute(beyond).scalars()
             return list(dict.fromkeys(ids))
 
+        def look(connection: Connection) -> tuple[bool, tuple[object, ...]]:
+            # Finding the last ``count`` executions reads all of them, so it is not repeated in an
+            # idle service.
+            changes = (count, *(connection.execute(_CHANGES).one() if count is not None else ()))
+            unchanged = changes == self._none_beyond
+            return bool(read(connection, None if unchanged else count)), changes
+
         def write(connection: Connection) -> int:
-            ids = read(connection)
+            ids = read(connection, count)
             if ids:
                 delete_executions(connection, ids)
             return len(ids)
 
         # Reads first, so that an idle service does not take the write lock.
-        return await self._writer.run(write) if await self._reader.run(read) else 0
+        found, changes = await self._reader.run(look)
+        if found:
+            return await self._writer.run(write)
+        self._none_beyond = changes
+        return 0
 
     async def delete_expired_keys(self) -> None:
         """Delete idempotency keys that are older than ``IDEMPOTENCY_KEY_TTL_HOURS``."""

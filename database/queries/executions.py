@@ -7,11 +7,13 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    Integer,
     Row,
     Select,
     bindparam,
     case,
     func,
+    literal_column,
     null,
     select,
 )
@@ -38,6 +40,8 @@ from engine.node_run_key import NodeRunKey
 from engine.outcome import Progress
 from engine.status import ExecutionStatus, NodeStatus
 
+# A literal, because the databases use an index on an expression only without parameters.
+_started = func.coalesce(logs.c.startSeq, literal_column("0", Integer))
 CURRENT = logs.alias("current")
 """Row of an execution's current node, for joins."""
 
@@ -330,9 +334,7 @@ def _logs_query(last: int | None, cut_at: int | None) -> Select[*tuple[Any, ...]
     return (
         select(*log_columns(cut_at))
         .where(logs.c.executionId == bindparam("execution"))
-        .order_by(
-            func.coalesce(logs.c.startSeq, 0).desc(), logs.c.timestamp.desc(), logs.c.id.desc()
-        )
+        .order_by(_started.desc(), logs.c.timestamp.desc(), logs.c.id.desc())
         .limit(last)
     )
 

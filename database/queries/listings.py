@@ -13,12 +13,15 @@ from sqlalchemy import (
     Connection,
     Integer,
     Row,
+    Select,
     Text,
     and_,
     func,
     literal_column,
+    not_,
     or_,
     select,
+    union_all,
 )
 
 from database.connection.reader import Reader
@@ -51,7 +54,29 @@ Cursor = TypeVar("Cursor")
 _none: ColumnElement[str] = literal_column("''", Text)
 _created = func.coalesce(executions.c.createdAt, _none)
 _position = func.coalesce(runs.c.position, literal_column("0", Integer))
-_status = func.coalesce(executions.c.status, ExecutionStatus.PENDING)
+_pending: ColumnElement[str] = literal_column(f"'{ExecutionStatus.PENDING}'", Text)
+_status = func.coalesce(executions.c.status, _pending)
+_EXECUTIONS = (
+    select(
+        executions.c.id,
+        executions.c.workflowId,
+        func.coalesce(runs.c.workflowName, workflows.c.name).label("name"),
+        executions.c.organizationId,
+        _status.label("status"),
+        executions.c.triggerType,
+        executions.c.createdAt,
+        executions.c.startedAt,
+        executions.c.completedAt,
+        cut(executions.c.error, MAX_SHORT_TEXT_CHARACTERS + 1).label("error"),
+        runs.c.rerunOf,
+        children.c.parentId,
+        _created.label("created"),
+        _position.label("position"),
+    )
+    .outerjoin(runs, runs.c.executionId == executions.c.id)
+    .outerjoin(children, children.c.executionId == executions.c.id)
+    .outerjoin(workflows, workflows.c.id == executions.c.workflowId)
+)
 _workflow_created = func.coalesce(workflows.c.createdAt, _none)
 
 
@@ -119,8 +144,9 @@ class Listings:
         if organization_id is not None:
             query = query.where(workflows.c.organizationId == organization_id)
         if after is not None:
-            same = and_(_workflow_created == after.created_at, workflows.c.id > after.id)
-            query = query.where(or_(_workflow_created < after.created_at, same))
+            query = query.where(
+                *_follows(_workflow_created, after.created_at, workflows.c.id <= after.id)
+            )
 
         def read(connection: Connection) -> Sequence[Row[*tuple[Any, ...]]]:
             if after is not None:
@@ -148,52 +174,55 @@ class Listings:
 def _executions(
     connection: Connection, wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None
 ) -> Page[ExecutionSummary, ExecutionCursor]:
-    query = (
-        select(
-            executions.c.id,
-            executions.c.workflowId,
-            func.coalesce(runs.c.workflowName, workflows.c.name),
-            executions.c.organizationId,
-            _status,
-            executions.c.triggerType,
-            executions.c.createdAt,
-            executions.c.startedAt,
-            executions.c.completedAt,
-            cut(executions.c.error, MAX_SHORT_TEXT_CHARACTERS + 1),
-            runs.c.rerunOf,
-            children.c.parentId,
-            _position,
-        )
-        .outerjoin(runs, runs.c.executionId == executions.c.id)
-        .outerjoin(children, children.c.executionId == executions.c.id)
-        .outerjoin(workflows, workflows.c.id == executions.c.workflowId)
-        .where(*_conditions(wanted, after))
-        .order_by(_created.desc(), _position.desc(), executions.c.id)
-        .limit(limit + 1)
-    )
     if after is not None:
         _validate_cursor(connection, after.created_at, after.id)
-    rows = connection.execute(query).all()
+    rows = connection.execute(_executions_query(wanted, limit, after)).all()
     items = [_summary(row) for row in rows[:limit]]
     if len(rows) == len(items):
         return Page(items, None)
     last = rows[limit - 1]
-    return Page(items, ExecutionCursor(_sort_key(last.createdAt), last[-1], _sort_key(last.id)))
+    return Page(
+        items, ExecutionCursor(_sort_key(last.createdAt), last.position, _sort_key(last.id))
+    )
+
+
+def _executions_query(
+    wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None
+) -> Select[*tuple[Any, ...]]:
+    """Return the query of a page and of the first row after it.
+
+    With several statuses, it merges a page of each of them, because an index contains the rows of
+    one status in the order of the list.
+    """
+    query = (
+        _EXECUTIONS.where(*_conditions(wanted, after))
+        .order_by(_created.desc(), _position.desc(), executions.c.id)
+        .limit(limit + 1)
+    )
+    if not wanted.statuses:
+        return query
+    first, *others = (query.where(_status == status) for status in sorted(wanted.statuses))
+    if not others:
+        return first
+    # In subqueries, because SQLite accepts an order and a limit only there.
+    pages = (select(page.subquery()) for page in (first, *others))
+    merged = union_all(*pages).subquery()
+    in_order = (merged.c.created.desc(), merged.c.position.desc(), merged.c.id)
+    return select(merged).order_by(*in_order).limit(limit + 1)
 
 
 def _summary(row: Row[*tuple[Any, ...]]) -> ExecutionSummary:
-    (name, status, error) = (row[2], row[4], row[9])
     return ExecutionSummary(
         id=required_text_of(row.id),
         workflow_id=required_text_of(row.workflowId),
-        workflow_name=text_of(name),
+        workflow_name=text_of(row.name),
         organization_id=text_of(row.organizationId),
-        status=required_text_of(status),
+        status=required_text_of(row.status),
         trigger_type=text_of(row.triggerType),
         created_at=text_of(row.createdAt),
         started_at=text_of(row.startedAt),
         completed_at=text_of(row.completedAt),
-        error=short_text_of(error),
+        error=short_text_of(row.error),
         rerun_of=row.rerunOf,
         parent_execution_id=row.parentId,
     )
@@ -214,6 +243,17 @@ def _sort_key(value: Any) -> StoredValue:
     return "" if value is None else value
 
 
+def _follows(
+    created: ColumnElement[str], created_at: StoredValue, is_before: ColumnElement[bool]
+) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Return the conditions for rows after a cursor; ``is_before`` compares rows of its time.
+
+    The first one limits the range of an index. ``OR`` instead of ``AND NOT`` would make PostgreSQL
+    expect so few rows that it sorts all of them.
+    """
+    return created <= created_at, not_(and_(created == created_at, is_before))
+
+
 def _conditions(
     wanted: ExecutionFilter, after: ExecutionCursor | None
 ) -> list[ColumnElement[bool]]:
@@ -225,17 +265,8 @@ def _conditions(
     if wanted.parent_id is not None:
         called = select(children.c.executionId).where(children.c.parentId == wanted.parent_id)
         conditions.append(executions.c.id.in_(called))
-    if wanted.statuses:
-        conditions.append(_status.in_(sorted(wanted.statuses)))
     if after is not None:
-        after_cursor = and_(
-            _created == after.created_at,
-            or_(
-                _position < after.position,
-                and_(_position == after.position, executions.c.id > after.id),
-            ),
-        )
-        # The first condition is redundant, but it lets the database use an index.
-        conditions.append(_created <= after.created_at)
-        conditions.append(or_(_created < after.created_at, after_cursor))
+        same_position = and_(_position == after.position, executions.c.id <= after.id)
+        is_before = or_(_position > after.position, same_position)
+        conditions += _follows(_created, after.created_at, is_before)
     return conditions

@@ -63,7 +63,7 @@ LOOPS: dict[str, tuple[Loop, int]] = {
     "claims": (claims, 1),
     "signals": (signals, 1),
     "callbacks": (callbacks, 1),
-    "maintenance": (maintenance, 7),
+    "maintenance": (maintenance, 8),  # 7 after the first search for expired executions
     "signals of a running execution": (signals_of_a_running_execution, 2),
 }
 """Loop -> maximum number of queries in an interval."""
