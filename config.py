@@ -42,8 +42,12 @@ class SettingsError(Exception):
 
 
 def _in_capitals(value: object) -> object:
-    level = value.upper() if isinstance(value, str) else value
+    level = _upper(value)
     return level if level in get_args(LogLevel) else value
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
 
 
 def _require_http(value: str | None) -> str | None:
@@ -146,6 +150,9 @@ class Settings(BaseSettings):
     """SQLite file that is shared with the main project; relative to this directory."""
     database_url: SecretStr | None = None
     """SQLAlchemy URL (``postgresql+asyncpg://…``) that replaces ``database_path``."""
+    sqlite_synchronous: Annotated[Literal["NORMAL", "FULL"], BeforeValidator(_upper)] = "NORMAL"
+    """Mode in which SQLite waits for the disk. ``NORMAL``: a power cut can lose the last
+    transactions, but the file stays valid. ``FULL``: each commit waits, and nothing is lost."""
 
     prefect_api_url: _HttpUrl = None
     """API of a Prefect server; by default Prefect runs embedded, without a server."""
@@ -279,9 +286,14 @@ class Settings(BaseSettings):
     def url(self) -> str:
         """The SQLAlchemy URL of the database."""
         if self.database_url is not None:
-            return self.database_url.get_secret_value()
-        address = URL.create("sqlite+aiosqlite", database=str(self.database_file))
-        return address.render_as_string()
+            url = self.database_url.get_secret_value()
+        else:
+            address = URL.create("sqlite+aiosqlite", database=str(self.database_file))
+            url = address.render_as_string()
+        is_default = self.sqlite_synchronous == "NORMAL"
+        if is_default or "?" in url or not url.strip().lower().startswith("sqlite"):
+            return url
+        return f"{url.strip()}?synchronous={self.sqlite_synchronous}"
 
     @property
     def key_entries(self) -> str | None:

@@ -102,7 +102,7 @@ def _open_sqlite(url: str, connections: int, begin: str) -> Engine:
             create_private(address.file)
         try:
             connection = dialect.connect(*positional, **named)
-            _prepare_sqlite(connection)
+            _prepare_sqlite(connection, address.synchronous)
         except sqlite3.OperationalError as error:
             reason = open_failure_reason(file) if "unable to open" in str(error) else None
             if reason is None:
@@ -119,7 +119,7 @@ def _open_sqlite(url: str, connections: int, begin: str) -> Engine:
     return engine
 
 
-def _prepare_sqlite(connection: sqlite3.Connection) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection, synchronous: str) -> None:
     connection.isolation_level = None  # so that the driver begins no transactions
     connection.text_factory = _decode  # because other programs may store invalid UTF-8
     cursor = connection.cursor()
@@ -128,7 +128,7 @@ def _prepare_sqlite(connection: sqlite3.Connection) -> None:
         # Only an empty file accepts it; on another one it waits for the write lock for nothing.
         cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
     cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute(f"PRAGMA synchronous={synchronous}")
     cursor.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
     cursor.execute(_MISSING_PARENTS)
     if cursor.fetchone() is None:

@@ -21,6 +21,10 @@ ACCEPTED = (
     "accepted are postgresql://user:password@host:5432/name (also postgres:// and "
     "postgresql+asyncpg://) and sqlite:///path/to/file.sqlite"
 )
+SYNCHRONOUS_MODES = ("NORMAL", "FULL")
+"""Modes in which SQLite waits for the disk, as in its pragma. In WAL mode, ``FULL`` waits at each
+commit and ``NORMAL`` only at checkpoints. Modes that can corrupt the file are not accepted."""
+DEFAULT_SYNCHRONOUS = "NORMAL"
 _POSTGRES = ("postgresql", "postgres", "postgresql+asyncpg")
 _SQLITE = ("sqlite", "sqlite+aiosqlite", "sqlite+pysqlite")
 _SSL_MODES = {"true": "require", "false": "disable"}
@@ -36,6 +40,8 @@ class Address:
     shown: str
     """The address without a password, for messages."""
     file: Path | None = None
+    synchronous: str = DEFAULT_SYNCHRONOUS
+    """Mode in which SQLite waits for the disk: one of ``SYNCHRONOUS_MODES``."""
     arguments: dict[str, Any] = field(default_factory=dict[str, Any])
     """Keyword arguments of ``asyncpg.connect``."""
 
@@ -88,7 +94,8 @@ def _scheme_error(text: str) -> str:
 
 
 def _read_sqlite(rest: str) -> Address:
-    path, mark, _ = rest.partition("?")
+    path, mark, parameters = rest.partition("?")
+    name, _, synchronous = parameters.partition("=")
     if path in {"", "/", "/:memory:"}:
         raise ValueError(
             "a database in memory is not possible, because the service opens several connections; "
@@ -97,13 +104,15 @@ def _read_sqlite(rest: str) -> Address:
     if not path.startswith("/"):
         shown = f"sqlite:///{path}"
         raise ValueError(f"a path follows three slashes: write {shown}")
-    if mark:
+    if mark and (name != "synchronous" or synchronous not in SYNCHRONOUS_MODES):
+        modes = " or ".join(SYNCHRONOUS_MODES)
         raise ValueError(
-            "a SQLite URL cannot have parameters after '?'; write a '?' in a path as %3F, or "
-            "unchanged in DATABASE_PATH"
+            f"the only parameter of a SQLite URL is 'synchronous', with {modes}; write a '?' in a "
+            "path as %3F, or unchanged in DATABASE_PATH"
         )
     file = local_path(unquote(path[1:]), SERVICE_DIRECTORY)
-    return Address(URL.create("sqlite", database=str(file)), str(file), file)
+    url = URL.create("sqlite", database=str(file))
+    return Address(url, str(file), file, synchronous or DEFAULT_SYNCHRONOUS)
 
 
 def local_path(text: str, directory: Path) -> Path:
@@ -148,4 +157,4 @@ def _read_postgres(text: str) -> Address:
     for argument, value in (("user", url.username), ("password", url.password)):
         if value:
             arguments[argument] = value
-    return Address(URL.create("postgresql+asyncpg"), shown, None, arguments)
+    return Address(URL.create("postgresql+asyncpg"), shown, arguments=arguments)

@@ -12,6 +12,7 @@ from api_service import data_encryption_of
 from config import ROOT, Settings
 from database import Database
 from database.check import NOT_CHECKED, PASSED, check_database
+from database.connection.engines import open_writing_engine
 from database.connection.urls import read_address
 from engine.errors import StorageError, StorageUnavailableError
 from tests.support.postgres import new_postgres_database
@@ -291,3 +292,23 @@ def test_a_wrong_url_is_one_line_without_the_password(text: str, advice: str):
     report = check_database(text)
     assert report.exit_code == NOT_CHECKED
     assert report.lines == [f"Cannot check DATABASE_URL: {line}"]
+
+
+@pytest.mark.parametrize(("mode", "pragma"), [("normal", 1), ("full", 2)])
+@pytest.mark.parametrize("setting", ["database_path", "database_url"])
+def test_commits_wait_for_the_disk_as_the_setting_says(
+    tmp_path: Path, mode: str, pragma: int, setting: str
+) -> None:
+    file = tmp_path / "q?a" / "x.sqlite"
+    file.parent.mkdir()
+    value = str(file) if setting == "database_path" else f"sqlite:///{quote(str(file))}"
+    engine = open_writing_engine(settings(sqlite_synchronous=mode, **{setting: value}).url)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == pragma
+    engine.dispose()
+    assert file.exists()
+
+
+def test_a_mode_that_can_corrupt_the_file_is_rejected() -> None:
+    with pytest.raises(StorageUnavailableError, match="NORMAL or FULL"):
+        read_address("sqlite:///x.sqlite?synchronous=OFF")
