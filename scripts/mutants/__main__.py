@@ -5,35 +5,34 @@ and writes a table by folder. CONTRIBUTING.md describes both.
 """
 
 import argparse
-import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
 
-from scripts.mutants.places import DIRECTORY_VARIABLE, FOLDERS, KEPT, RECORDINGS, ROOT, sources
-from scripts.mutants.recordings import Recording, Tests
-from scripts.mutants.report import (
-    Equivalents,
-    Result,
-    as_json,
-    changed_lines,
-    result,
-    survivors,
-    table,
+from scripts.mutants.places import (
+    DIRECTORY_VARIABLE,
+    KEPT,
+    RECORDINGS,
+    copy_checkout,
+    sources,
 )
+from scripts.mutants.recordings import Recording, Tests
+from scripts.mutants.report import Change, Equivalents, result, survivors, table
 from scripts.mutants.sample import Mutant, mutated, sample
 from scripts.mutants.selection import selection
-from scripts.mutants.trial import Copy, Outcome
+from scripts.mutants.stored_samples import StoredSample, change_of, find_mutants
+from scripts.mutants.trial import Copy
 
 _EQUIVALENTS = Path(__file__).with_name("equivalents.toml")
-_DEFAULT_TESTS = ("unit", "property", "database", "fundamentals", "api", "live")
+_DEFAULT_TESTS = ("unit", "property", "database", "fundamentals", "api", "live", "prefect")
 _NOT_RECORDED = (
     # They read files of the repository.
     "unit/test_prose.py",
@@ -46,6 +45,7 @@ _NOT_RECORDED = (
     "api/test_load.py",
     "live/test_many_executions.py",
     # They start processes, whose lines are not recorded.
+    "prefect/test_tracked_prefect.py",
     "api/test_demo.py",
     "fundamentals/test_crash_and_resume.py",
     "live/test_processes.py",
@@ -57,111 +57,119 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.mutants")
     commands = parser.add_subparsers(dest="command", required=True)
     record = commands.add_parser("record", help="store which lines the tests reach")
+    record.add_argument("--processes", type=int, default=2, help="number of parallel processes")
+    record.add_argument("--resume", action="store_true", help="continue the last recording")
     record.add_argument("arguments", nargs="*", help="arguments for pytest, after --")
     run = commands.add_parser("run", help="try a sample of mutants")
     run.add_argument("--seed", type=int, required=True)
     run.add_argument("--sample", type=int, default=100, help="number of mutants")
     run.add_argument("--copies", type=int, default=2, help="number of parallel trials")
     run.add_argument(
-        "--limit", type=float, default=120, help="recorded seconds of tests per mutant"
+        "--limit", type=float, default=120, help="recorded processor seconds of tests per mutant"
     )
     run.add_argument("--only", default="", help="prefix of the modules that are mutated")
-    run.add_argument("--survivors", action="store_true", help="try the last survivors only")
+    run.add_argument("--survivors", action="store_true", help="try the survivors again too")
+    run.add_argument("--restart", action="store_true", help="forget the results of this seed")
     values = parser.parse_args()
     if values.command == "record":
-        return _record(values.arguments)
+        return _record(values)
     return _run(values)
 
 
-def _record(arguments: Sequence[str]) -> int:
-    directory = RECORDINGS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    for folder in FOLDERS:
-        shutil.copytree(ROOT / folder, directory / "source" / folder)
+def _record(values: argparse.Namespace) -> int:
+    """Run the tests in a copy of the checkout, so that changes of the checkout have no effect."""
+    existing = sorted(RECORDINGS.glob("*/"))
+    if values.resume and existing:
+        directory = existing[-1]
+    else:
+        directory = RECORDINGS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        copy_checkout(directory / "source")
+    arguments: list[str] = values.arguments
     if not arguments:
         ignored = (f"--ignore=tests/{path}" for path in _NOT_RECORDED)
         arguments = [*(f"tests/{name}" for name in _DEFAULT_TESTS), *ignored]
-    options = ["-q", "-n", "3", "--dist", "loadfile", "-p", "scripts.mutants.recorder"]
+    options = ["-q", "-n", str(values.processes), "--dist", "loadfile"]
+    # Without a timeout, because the measurement and other programs make tests slower.
+    options += ["--timeout", "0", "-p", "no:cacheprovider", "-p", "scripts.mutants.recorder"]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *options, *arguments],
-        cwd=ROOT,
+        cwd=directory / "source",
         env=os.environ | {DIRECTORY_VARIABLE: str(directory)},
         check=False,
     ).returncode
 
 
 def _run(values: argparse.Namespace) -> int:
-    code = {path.as_posix(): (ROOT / path).read_text(encoding="utf-8") for path in sources()}
     recordings = [Recording(path) for path in sorted(RECORDINGS.glob("*/"))]
     if not recordings:
         print("error: no recording exists; run `make record` first", file=sys.stderr)
         return 2
-    paths = [path for path in code if path.startswith(values.only)]
-    chosen = sample(paths, code.__getitem__, seed=values.seed, size=values.sample)
-    name = f"seed-{values.seed}"
-    file = KEPT / f"{name}.json"
-    known = _killed(file) if values.survivors else {}
-    trials = Trials(code, Tests(recordings, code), values.limit, known)
-    results = trials.run(chosen, values.copies)
-    lines = [f"Seed {values.seed}, {len(results)} mutants.", "", *table(results)]
-    lines += survivors(results)
-    (KEPT / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    file.write_text(json.dumps(as_json(results), indent=1), encoding="utf-8")
-    print("\n".join(lines))
+    stored = StoredSample(KEPT, values.seed)
+    if values.restart:
+        stored.clear()
+    with ExitStack() as stack:
+        copies = [stack.enter_context(Copy(number)) for number in range(values.copies)]
+        root = copies[0].directory  # the checkout may change during the run
+        code = {path.as_posix(): (root / path).read_text(encoding="utf-8") for path in sources()}
+        changes = stored.changes()
+        if not changes:
+            paths = [path for path in code if path.startswith(values.only)]
+            chosen = sample(paths, code.__getitem__, seed=values.seed, size=values.sample)
+            changes = [change_of(mutant, code[mutant.path]) for mutant in chosen]
+            stored.store(changes)
+        results = stored.results()
+        todo = [
+            change
+            for change in changes
+            if change not in results or (values.survivors and results[change].is_undetected)
+        ]
+        trials = Trials(code, Tests(recordings, code), values.limit, stored)
+        trials.run(find_mutants(todo, code.get), copies)
+    _report(stored, changes)
     return 0
 
 
-def _killed(file: Path) -> dict[tuple[str, str, str], Result]:
-    """Return the results of the mutants that an earlier run has killed."""
-    earlier = [Result(**each) for each in json.loads(file.read_text(encoding="utf-8"))]
-    return {
-        (each.path, each.before, each.after): each
-        for each in earlier
-        if each.outcome != Outcome.SURVIVED
-    }
+def _report(stored: StoredSample, changes: Sequence[Change]) -> None:
+    """Print and store the table of the results, with the present list of equivalent mutants."""
+    known, equivalents = stored.results(), Equivalents(_EQUIVALENTS.read_text(encoding="utf-8"))
+    results = [
+        replace(known[change], reason=equivalents.reason(change))
+        for change in changes
+        if change in known
+    ]
+    missing = len(changes) - len(results)
+    lines = [f"{len(results)} mutants, {missing} of the sample without a result.", ""]
+    lines += [*table(results), *survivors(results)]
+    stored.report.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
 
 
 class Trials:
     """Runs the trials of a sample in several copies of the checkout."""
 
     def __init__(
-        self,
-        code: dict[str, str],
-        tests: Tests,
-        limit: float,
-        known: Mapping[tuple[str, str, str], Result],
+        self, code: Mapping[str, str], tests: Tests, limit: float, stored: StoredSample
     ) -> None:
-        """``limit`` is the recorded duration of the tests of one mutant, in seconds.
-
-        ``known`` are results that remain, by path, text before and text after the change.
-        """
-        self._known = known
+        """``limit`` is the recorded processor time of the tests of one mutant, in seconds."""
         self._code = code
         self._tests = tests
         self._limit = limit
-        self._equivalents = Equivalents(_EQUIVALENTS.read_text(encoding="utf-8"))
+        self._stored = stored
         self._free: SimpleQueue[Copy] = SimpleQueue()
-        self._reading = threading.Lock()
+        self._lock = threading.Lock()
 
-    def run(self, chosen: Sequence[Mutant], copies: int) -> list[Result]:
-        """Return the results in the order of the sample; print each when it is known."""
-        with ThreadPoolExecutor(copies) as pool:
-            opened = [Copy(number) for number in range(copies)]
-            for copy in pool.map(Copy.__enter__, opened):
-                self._free.put(copy)
-            try:
-                return list(pool.map(self._try, chosen))
-            finally:
-                for copy in opened:
-                    copy.__exit__(None, None, None)
+    def run(self, chosen: Mapping[Change, Mutant], copies: Sequence[Copy]) -> None:
+        """Try the mutants; store and print each result when it is known."""
+        for copy in copies:
+            self._free.put(copy)
+        with ThreadPoolExecutor(len(copies)) as pool:
+            for _ in pool.map(self._try, chosen.keys(), chosen.values()):
+                pass
 
-    def _try(self, mutant: Mutant) -> Result:
-        source = self._code[mutant.path]
-        code = mutated(source, mutant)
-        assert code is not None, "the sample contains valid mutants only"
-        known = self._known.get((mutant.path, *changed_lines(source, code)))
-        if known is not None:
-            return known
-        with self._reading:  # SQLite files of the recordings
+    def _try(self, change: Change, mutant: Mutant) -> None:
+        code = mutated(self._code[mutant.path], mutant)
+        assert code is not None, "a sample contains valid mutants only"
+        with self._lock:  # SQLite files of the recordings
             reaching = self._tests.reaching(mutant.path, mutant.line)
         tests = selection(reaching, self._tests.seconds, self._limit)
         seconds = sum(self._tests.seconds[test] for test in tests)
@@ -170,14 +178,14 @@ class Trials:
             verdict = copy.try_code(mutant.path, code, tests, seconds)
         finally:
             self._free.put(copy)
-        reason = self._equivalents.reason(mutant.path, source, code)
-        found = result(mutant, source, code, verdict, reason)
+        found = result(change, verdict, None)
+        with self._lock:
+            self._stored.add(found)
         print(
-            f"{datetime.now():%H:%M:%S} {found.outcome:9} {found.path}:{found.line}"  # noqa: DTZ005 - for the reader's clock
+            f"{datetime.now():%H:%M:%S} {found.outcome:9} {found.path}:{mutant.line}"  # noqa: DTZ005 - for the reader's clock
             f" {found.operator} {found.test or found.selected}",
             flush=True,
         )
-        return found
 
 
 if __name__ == "__main__":

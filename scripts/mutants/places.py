@@ -1,5 +1,7 @@
 """Places: the folders that are mutated, and the files that mutation testing keeps."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,3 +21,19 @@ def sources() -> list[Path]:
     return sorted(
         path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")
     )
+
+
+def copy_checkout(target: Path) -> None:
+    """Copy the files of the checkout that git tracks or that are new to an empty directory."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shutil.rmtree(target, ignore_errors=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)

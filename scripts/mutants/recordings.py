@@ -1,4 +1,4 @@
-"""Recordings: which tests run a line of a module, and how long each of them takes.
+"""Recordings: which tests run a line of a module, and the processor time of each of them.
 
 A recording belongs to the sources of its time, which are stored beside it. A line of a module that
 has changed since then is found by its text, so an older recording remains useful.
@@ -15,10 +15,8 @@ from pathlib import Path
 
 from coverage import CoverageData
 
-from scripts.mutants.places import ROOT
+from scripts.mutants.selection import file_of
 
-_UNKNOWN_SECONDS = 1.0
-"""Assumed duration of a test, in seconds."""
 Lines = Mapping[int, frozenset[str]]
 """Ids of the tests that run a line, by its number."""
 
@@ -30,14 +28,11 @@ class Recording:
     directory: Path
 
     def seconds(self) -> dict[str, float]:
-        """Return the duration of each test that passed, by its id."""
-        found: dict[str, float] = {}
-        if not any(self.directory.glob("*.seconds.json")):  # the recording has not ended
-            tests = (test for data in _data(self.directory) for test in data.measured_contexts())
-            found = dict.fromkeys(filter(None, tests), _UNKNOWN_SECONDS)
-        for path in self.directory.glob("*.seconds.json"):
-            found |= json.loads(path.read_text(encoding="utf-8"))
-        return found
+        """Return the processor time of each test that passed, by its id."""
+        tests: dict[str, float | None] = {}
+        for path in self.directory.glob("*.tests.jsonl"):
+            tests |= map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        return {test: seconds for test, seconds in tests.items() if seconds is not None}
 
     def source(self, path: str) -> str | None:
         """Return the source of a module at the time of the recording."""
@@ -48,7 +43,8 @@ class Recording:
         """Return the tests by the lines of a module that they ran."""
         found: dict[int, set[str]] = {}
         for data in _data(self.directory):
-            for line, tests in data.contexts_by_lineno(str(ROOT / path)).items():
+            measured = self.directory / "source" / path
+            for line, tests in data.contexts_by_lineno(str(measured)).items():
                 found.setdefault(line, set()).update(filter(None, tests))
         return {line: frozenset(tests) for line, tests in found.items()}
 
@@ -70,6 +66,7 @@ class Tests:
         self._recordings = list(recordings)
         self._sources = sources
         self._lines: dict[str, Lines] = {}
+        self._texts: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
         for recording in self._recordings:
             self.seconds |= recording.seconds()
@@ -91,22 +88,64 @@ class Tests:
         return self._lines[path]
 
     def reaching(self, path: str, line: int) -> frozenset[str]:
-        """Return the tests that run the statement of a line, or that use what it defines."""
+        """Return the tests that run the statement of a line, or that use what it defines.
+
+        If there are none, these are the tests that run a line of the module or, if there are none
+        either, of its package. A line that runs at import also has the tests that name it.
+        """
         span, names = place_of(self._sources[path], line)
-        if not names:
-            found = self._union(path, span)
-            return found or self._union(path, range(1, len(self._sources[path])))
-        words = re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b")
+        found = self._users(names) | self._naming(path, names) if names else self._union(path, span)
+        if not found:
+            found = self._union_of_module(path)
+        for package in Path(path).parents:
+            if found or package == Path():
+                break
+            others = (other for other in self._sources if Path(other).is_relative_to(package))
+            found = frozenset[str]().union(*map(self._union_of_module, others))
+        return found
+
+    def _users(self, names: tuple[str, ...]) -> frozenset[str]:
+        """Return the tests that run a line of a function with one of the names."""
+        words = _words(names)
         users: set[str] = set()
         for other, source in self._sources.items():
             inside = function_lines(source)
             mentions = (at for at, text in enumerate(source.splitlines(), 1) if words.search(text))
             users |= self._union(other, (at for at in mentions if at in inside))
-        return frozenset(users) or self._union(path, range(1, len(self._sources[path])))
+        return frozenset(users)
+
+    def _naming(self, path: str, names: tuple[str, ...]) -> frozenset[str]:
+        """Return the tests of the files that import the module and contain one of the names.
+
+        A field of a model is often validated by a library, so that no function of the project
+        contains its name. Its alias is in camel case.
+        """
+        module = path.removesuffix(".py").replace("/", ".")
+        aliases = (re.sub(r"_([a-z])", lambda letter: letter[1].upper(), name) for name in names)
+        words = _words((*names, *aliases))
+        return frozenset(
+            test
+            for test in self.seconds
+            if (text := self._text(file_of(test))) and module in text and words.search(text)
+        )
+
+    def _text(self, file: str) -> str:
+        """Return the content of a file of tests; empty if no recording contains it."""
+        if file not in self._texts:
+            stored = (each.source(file) for each in self._recordings)
+            self._texts[file] = next(filter(None, stored), "")
+        return self._texts[file]
+
+    def _union_of_module(self, path: str) -> frozenset[str]:
+        return self._union(path, range(1, len(self._sources[path].splitlines()) + 1))
 
     def _union(self, path: str, numbers: Iterable[int]) -> frozenset[str]:
         lines = self.lines(path)
         return frozenset[str]().union(*(lines.get(number, frozenset()) for number in numbers))
+
+
+def _words(names: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b")
 
 
 def same_lines(before: str, after: str) -> dict[int, int]:

@@ -4,13 +4,28 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from scripts.mutants.places import FOLDERS
-from scripts.mutants.trial import Outcome, Verdict
+from scripts.mutants.trial import UNDETECTED, Outcome, Verdict
 
 TARGETS = {"engine": 95, "database": 88, "flows": 88, "tasks": 85, "api": 85}
 """Minimum kill rate of a folder, in percent."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """The change of a mutant. ``before`` and ``after`` are the changed lines."""
+
+    path: str
+    line: int
+    operator: str
+    before: str
+    after: str
+
+    @property
+    def text(self) -> tuple[str, str, str]:
+        """The change without its place in the module."""
+        return self.path, self.before, self.after
 
 
 @dataclass(frozen=True)
@@ -33,20 +48,25 @@ class Result:
         """The package of the module."""
         return self.path.partition("/")[0]
 
+    @property
+    def change(self) -> Change:
+        """The change of the mutant."""
+        return Change(self.path, self.line, self.operator, self.before, self.after)
 
-def result(mutant: Any, source: str, code: str, verdict: Verdict, reason: str | None) -> Result:
-    """Return the result of a trial; ``mutant`` has ``path``, ``line`` and ``operator``."""
-    before, after = changed_lines(source, code)
+    @property
+    def is_undetected(self) -> bool:
+        """Whether no test failed."""
+        return self.outcome in UNDETECTED
+
+
+def result(change: Change, verdict: Verdict, reason: str | None) -> Result:
+    """Return the result of a trial."""
     return Result(
-        mutant.path,
-        mutant.line,
-        mutant.operator,
-        before,
-        after,
-        verdict.outcome.value,
-        verdict.test,
-        verdict.selected,
-        reason,
+        **asdict(change),
+        outcome=verdict.outcome.value,
+        test=verdict.test,
+        selected=verdict.selected,
+        reason=reason,
     )
 
 
@@ -71,15 +91,17 @@ class Equivalents:
             key = (entry["path"], entry["before"], entry["after"])
             self._reasons[key] = entry["reason"]
 
-    def reason(self, path: str, source: str, code: str) -> str | None:
+    def reason(self, change: Change) -> str | None:
         """Return why a mutant is equivalent; ``None`` if it is not listed."""
-        return self._reasons.get((path, *changed_lines(source, code)))
+        return self._reasons.get(change.text)
 
 
 def table(results: Sequence[Result]) -> Iterator[str]:
     """Yield the lines of a table by folder. Equivalent mutants do not count in the rate."""
-    yield "| folder | mutants | equivalent | killed | timed out | survived | rate | target |"
-    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    columns = "folder", "mutants", "equivalent", *(outcome.value for outcome in Outcome)
+    columns += ("rate", "target")
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{' --- |' * len(columns)}"
     for folder in FOLDERS:
         yield _row(folder, [each for each in results if each.folder == folder], TARGETS[folder])
     yield _row("all", results, None)
@@ -88,14 +110,12 @@ def table(results: Sequence[Result]) -> Iterator[str]:
 def _row(name: str, results: Sequence[Result], target: int | None) -> str:
     counted = [each for each in results if each.reason is None]
     outcomes = [each.outcome for each in counted]
-    survived = outcomes.count(Outcome.SURVIVED)
-    rate = f"{100 * (1 - survived / len(counted)):.0f} %" if counted else "none"
+    undetected = sum(each.is_undetected for each in counted)
+    rate = f"{100 * (1 - undetected / len(counted)):.0f} %" if counted else "none"
     figures = (
         len(results),
         len(results) - len(counted),
-        outcomes.count(Outcome.KILLED),
-        outcomes.count(Outcome.TIMED_OUT),
-        survived,
+        *map(outcomes.count, Outcome),
         rate,
         f"{target} %" if target else "",
     )
@@ -107,14 +127,9 @@ def survivors(results: Sequence[Result]) -> Iterator[str]:
     for each in results:
         if each.reason is not None:
             yield f"\n{each.path}:{each.line} {each.operator}, equivalent: {each.reason}"
-        elif each.outcome == Outcome.SURVIVED:
+        elif each.is_undetected:
             yield f"\n{each.path}:{each.line} {each.operator}, {each.selected} tests passed"
         else:
             continue
         yield from (f"-{line}" for line in each.before.splitlines())
         yield from (f"+{line}" for line in each.after.splitlines())
-
-
-def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Return the results as JSON values."""
-    return [asdict(each) for each in results]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,15 +10,15 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
 
-from scripts.mutants.places import KEPT, ROOT
+from scripts.mutants.places import KEPT, copy_checkout
 from scripts.mutants.selection import file_of
 
 NO_TESTS = 5
 """Exit code of pytest if it has run no test."""
-SLOWEST_FACTOR = 8
-"""Factor by which a trial may take longer than its tests took when they were recorded."""
-START_SECONDS = 240
-"""Duration that a trial may take in addition, because the machine may be busy."""
+SLOWEST_FACTOR = 5
+"""Factor by which a trial may use more processor time than its tests used in the recording."""
+START_SECONDS = 60
+"""Processor time that a trial may use in addition, because it imports the changed module."""
 LAST_RESORTS = {
     "database/executions/": ("tests/crash/test_named_points.py", "tests/crash/test_leases.py"),
     "flows/execution/": ("tests/crash/test_named_points.py", "tests/crash/test_poison.py"),
@@ -39,7 +38,13 @@ class Outcome(StrEnum):
 
     KILLED = "killed"
     TIMED_OUT = "timed out"
+    """A test, or the trial, exceeded its limit twice with the change and not without it."""
     SURVIVED = "survived"
+    NOT_TRIED = "not tried"
+    """No test ran. It counts like a survivor."""
+
+
+UNDETECTED = (Outcome.SURVIVED, Outcome.NOT_TRIED)
 
 
 @dataclass(frozen=True)
@@ -62,18 +67,7 @@ class Copy:
         self._version = 0
 
     def __enter__(self) -> Self:
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        shutil.rmtree(self.directory, ignore_errors=True)
-        for name in filter(None, listed.stdout.split("\0")):
-            if (ROOT / name).is_file():
-                (self.directory / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, self.directory / name)
+        copy_checkout(self.directory)
         self._warm = subprocess.Popen(
             [sys.executable, "-m", "scripts.mutants.warm"],
             cwd=self.directory,
@@ -99,40 +93,48 @@ class Copy:
             path: The module.
             code: Its changed source.
             tests: The ids of the tests that reach the change, in their order.
-            seconds: The recorded duration of these tests.
+            seconds: The recorded processor time of these tests.
         """
         original = (self.directory / path).read_text(encoding="utf-8")
         self._write(path, code)
+        remaining = list(tests)
         try:
-            verdict = self._run(list(tests), seconds)
+            verdict = self._run(remaining, seconds)
             while not self._is_due_to_change(path, original, code, verdict):
-                tests = [test for test in tests if test != verdict.test]
-                verdict = self._run(tests, seconds)
-            if verdict.outcome == Outcome.SURVIVED and (files := _last_resorts(path)):
+                remaining = remaining[remaining.index(verdict.test) + 1 :] if verdict.test else []
+                verdict = self._run(remaining, seconds)
+            if verdict.outcome in UNDETECTED and (files := _last_resorts(path)):
                 last = self._run(None, START_SECONDS, files)
                 if self._is_due_to_change(path, original, code, last):
-                    verdict = replace(last, selected=len(tests))
+                    verdict = last
         finally:
             self._write(path, original)
-        return verdict
+        if verdict.outcome == Outcome.NOT_TRIED and tests:  # the last tests failed in both cases
+            return replace(verdict, outcome=Outcome.SURVIVED, selected=len(tests))
+        return replace(verdict, selected=len(tests))
 
     def _is_due_to_change(self, path: str, original: str, code: str, verdict: Verdict) -> bool:
-        """Return whether the test that failed passes without the change.
+        """Return whether a failure is one of the change: it does not happen without it.
 
-        A test may also fail because the machine is busy. A trial that fails before
-        its first test fails at an import of the changed module.
+        A test may also fail because the machine is busy. A timeout must happen twice. A trial that
+        fails before its first test fails at an import of the changed module.
 
         Raises:
             RuntimeError: If the tests cannot be imported without the change either.
         """
-        if verdict.outcome != Outcome.KILLED:
+        if verdict.outcome in UNDETECTED:
             return True
+        alone = [verdict.test] if verdict.test else []
+        if verdict.outcome == Outcome.TIMED_OUT:
+            again = self._run(alone, START_SECONDS, verdict.files)
+            if again.outcome in UNDETECTED:
+                return False
         self._write(path, original)
-        again = self._run([verdict.test] if verdict.test else [], START_SECONDS, verdict.files)
+        unchanged = self._run(alone, START_SECONDS, verdict.files)
         self._write(path, code)
-        if verdict.test is None and again.outcome != Outcome.SURVIVED:
+        if verdict.test is None and unchanged.outcome not in UNDETECTED:
             raise RuntimeError(f"{self._log} describes why the tests of {path} do not start")
-        return again.outcome == Outcome.SURVIVED
+        return unchanged.outcome in UNDETECTED
 
     def _write(self, path: str, code: str) -> None:
         """Write a module with a new time, so that Python does not use bytecode of another one."""
@@ -143,25 +145,30 @@ class Copy:
 
     def _run(self, tests: list[str] | None, seconds: float, files: Sequence[str] = ()) -> Verdict:
         """Run tests; ``None`` means all tests of the files."""
-        failed = self._selection.with_suffix(".failed")
-        failed.unlink(missing_ok=True)
+        state = self._selection.with_suffix(".state")
+        state.unlink(missing_ok=True)
         self._selection.write_text(json.dumps(tests), encoding="utf-8")
         files = files or sorted({file_of(test) for test in tests or ()})
         if not files:
-            return Verdict(Outcome.SURVIVED, None, 0)
+            return Verdict(Outcome.NOT_TRIED, None, 0)
         code = self._request(
             files=list(files),
             log=str(self._log),
             selection=str(self._selection),
             seconds=START_SECONDS + SLOWEST_FACTOR * seconds,
         )["code"]
-        test = failed.read_text(encoding="utf-8") if failed.exists() else None
-        if code is None:
+        last: dict[str, Any] = (
+            json.loads(state.read_text(encoding="utf-8")) if state.exists() else {}
+        )
+        if code is None or (code not in (0, NO_TESTS) and last.get("is_timeout")):
             outcome = Outcome.TIMED_OUT
-        elif code in (0, NO_TESTS):
+        elif code == 0:
             outcome = Outcome.SURVIVED
+        elif code == NO_TESTS:
+            outcome = Outcome.NOT_TRIED
         else:
             outcome = Outcome.KILLED
+        test = last.get("test") if outcome not in UNDETECTED else None
         return Verdict(outcome, test, len(tests or ()), files)
 
     def _request(self, **request: object) -> dict[str, Any]:

@@ -23,7 +23,13 @@ _LIST_MODULES = (
     " for name, module in list(sys.modules.items())}))"
 )
 _POLL_SECONDS = 0.05
+_MEASURE_INTERVAL_SECONDS = 1.0
 _END_SECONDS = 10
+_MAX_WAIT_FACTOR = 20
+"""Limit of the duration of a trial as a multiple of its processor time, for a test that waits
+forever and that pytest-timeout does not end."""
+_TEST_TIMEOUT_SECONDS = 180
+"""Duration of a test, in seconds. It is long because the machine may be busy."""
 
 
 def import_libraries() -> None:
@@ -63,6 +69,7 @@ def _run_tests(request: dict[str, Any]) -> int:
     import pytest  # noqa: PLC0415 - the warm process has imported it
 
     options = ["-q", "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    options += ["--timeout", str(_TEST_TIMEOUT_SECONDS)]
     plugins = ("no:cacheprovider", "no:randomly", "no:xdist", "scripts.mutants.selector")
     for plugin in plugins:
         options += ["-p", plugin]
@@ -70,19 +77,43 @@ def _run_tests(request: dict[str, Any]) -> int:
 
 
 def _wait(child: int, seconds: float) -> dict[str, Any]:
-    """Return the exit code of a child; ``None`` if it has not ended in time and was killed."""
-    deadline = time.monotonic() + seconds
-    for number in (None, signal.SIGINT, signal.SIGKILL):  # pytest tears down after SIGINT
-        if number is not None:
-            os.killpg(child, number)
-            deadline = time.monotonic() + _END_SECONDS
+    """Return the exit code of a child; ``None`` if it was killed after its processor time."""
+    deadline = time.monotonic() + _MAX_WAIT_FACTOR * seconds
+    measured = time.monotonic()
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return {"code": os.waitstatus_to_exitcode(status)}
+        if time.monotonic() - measured > _MEASURE_INTERVAL_SECONDS:
+            measured = time.monotonic()
+            if processor_seconds(child) > seconds:
+                break
+        time.sleep(_POLL_SECONDS)
+    for number in (signal.SIGINT, signal.SIGKILL):  # pytest tears down after SIGINT
+        os.killpg(child, number)
+        deadline = time.monotonic() + _END_SECONDS
         while time.monotonic() < deadline:
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended:
-                return {"code": os.waitstatus_to_exitcode(status) if number is None else None}
+            if os.waitpid(child, os.WNOHANG)[0]:
+                return {"code": None}
             time.sleep(_POLL_SECONDS)
     os.waitpid(child, 0)
     return {"code": None}
+
+
+def processor_seconds(session: int) -> float:
+    """Return the processor time of the processes of a session and of those that ended, in seconds.
+
+    A session has the id of its first process.
+    """
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:  # the process has ended
+            continue
+        if int(fields[3]) == session:
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,25 @@
 """Mutation testing: the sample of mutants, the selection of tests, and the report."""
 
+import json
+import subprocess
+import sys
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from coverage import CoverageData
 
+from scripts.mutants import recordings
 from scripts.mutants.exclusions import REASONS, exclusions
-from scripts.mutants.recordings import place_of, same_lines
-from scripts.mutants.report import Equivalents, Result, changed_lines, survivors, table
+from scripts.mutants.recordings import Recording, place_of, same_lines
+from scripts.mutants.report import Change, Equivalents, Result, changed_lines, survivors, table
 from scripts.mutants.sample import mutants, mutated, sample
 from scripts.mutants.selection import selection
-from scripts.mutants.trial import Outcome
+from scripts.mutants.stored_samples import StoredSample, change_of, find_mutants
+from scripts.mutants.trial import Copy, Outcome, Verdict
+from scripts.mutants.warm import processor_seconds
 
 SOURCES = {
     "engine/short.py": "def f(a):\n    return a < 1\n",
@@ -172,10 +182,16 @@ RESULTS = [
 
 def test_the_rate_of_a_folder_counts_timeouts_as_killed_and_no_equivalent_mutants():
     rows = list(table(RESULTS))
-    assert "| engine | 4 | 1 | 1 | 1 | 1 | 67 % | 95 % |" in rows
-    assert "| api | 1 | 0 | 1 | 0 | 0 | 100 % | 85 % |" in rows
-    assert "| tasks | 0 | 0 | 0 | 0 | 0 | none | 85 % |" in rows
-    assert rows[-1] == "| all | 5 | 1 | 2 | 1 | 1 | 75 % |  |"
+    assert "| engine | 4 | 1 | 1 | 1 | 1 | 0 | 67 % | 95 % |" in rows
+    assert "| api | 1 | 0 | 1 | 0 | 0 | 0 | 100 % | 85 % |" in rows
+    assert "| tasks | 0 | 0 | 0 | 0 | 0 | 0 | none | 85 % |" in rows
+    assert rows[-1] == "| all | 5 | 1 | 2 | 1 | 1 | 0 | 75 % |  |"
+
+
+def test_a_mutant_for_which_no_test_ran_counts_like_a_survivor():
+    results = [_result("engine", Outcome.KILLED), _result("engine", Outcome.NOT_TRIED)]
+    assert "| engine | 2 | 0 | 1 | 0 | 0 | 1 | 50 % | 95 % |" in list(table(results))
+    assert next(survivors(results)) == "\nengine/m.py:7 AddNot, 3 tests passed"
 
 
 def test_survivors_are_listed_with_their_change_and_equivalent_ones_with_their_reason():
@@ -192,7 +208,172 @@ def test_survivors_are_listed_with_their_change_and_equivalent_ones_with_their_r
 def test_an_equivalent_mutant_is_recognized_by_its_text_wherever_its_line_is():
     entry = '[[mutant]]\npath = "m.py"\nbefore = "a < 1"\nafter = "a <= 1"\nreason = "R."\n'
     known = Equivalents(entry)
-    assert known.reason("m.py", "a < 1\n", "a <= 1\n") == "R."
-    assert known.reason("m.py", "\n\nif a:\n    a < 1\n", "\n\nif a:\n    a <= 1\n") == "R."
-    assert known.reason("n.py", "a < 1\n", "a <= 1\n") is None
-    assert known.reason("m.py", "a < 2\n", "a <= 2\n") is None
+    change = Change("m.py", 1, "Lt_LtE", "a < 1", "a <= 1")
+    assert known.reason(change) == "R."
+    assert known.reason(replace(change, line=7)) == "R."
+    assert known.reason(replace(change, path="n.py")) is None
+    assert known.reason(replace(change, before="a < 2")) is None
+
+
+# Samples that are continued
+
+
+def test_a_run_is_continued_with_the_results_that_an_earlier_one_has_stored(tmp_path: Path):
+    stored = StoredSample(tmp_path, 7)
+    changes = [each.change for each in RESULTS[:1]]
+    assert stored.changes() == []
+    stored.store(changes)
+    stored.add(_result("engine", Outcome.SURVIVED))
+    stored.add(_result("engine", Outcome.KILLED))
+    again = StoredSample(tmp_path, 7)
+    assert again.changes() == changes
+    assert again.results() == {changes[0]: _result("engine", Outcome.KILLED)}
+    assert StoredSample(tmp_path, 8).results() == {}
+    again.clear()
+    assert (again.changes(), again.results()) == ([], {})
+
+
+def test_a_mutant_of_a_stored_sample_is_found_after_other_lines_have_changed():
+    source = "def f(a):\n    if a < 1:\n        return 2\n\ndef g(a):\n    return a < 1\n"
+    every = [each for of_line in mutants("m.py", source).values() for each in of_line]
+    changes = [change_of(each, source) for each in every if mutated(source, each)]
+    assert {
+        change: each.line for change, each in find_mutants(changes, {"m.py": source}.get).items()
+    }
+    for change, mutant in find_mutants(changes, {"m.py": f"# new\n{source}"}.get).items():
+        assert mutant.line == change.line + 1
+    assert find_mutants(changes, {"n.py": source}.get) == {}
+    kept = find_mutants(changes, {"m.py": source.replace("a < 1:", "a < 3:")}.get)
+    assert kept.keys() == {change for change in changes if "a < 1:" not in change.before}
+
+
+# Recordings
+
+
+def _record(
+    directory: Path, sources: Mapping[str, str], lines: Mapping[str, Mapping[str, list[int]]]
+) -> Recording:
+    """Write a recording: the lines of each module that each test runs; a test takes a second."""
+    for path, source in sources.items():
+        file = directory / "source" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(source, encoding="utf-8")
+    data = CoverageData(str(directory / "main.coverage"))
+    for test, reached in lines.items():
+        data.set_context(test)
+        data.add_lines({str(directory / "source" / path): of for path, of in reached.items()})
+    data.write()
+    tests = "".join(json.dumps([test, 1.0]) + "\n" for test in lines)
+    (directory / "main.tests.jsonl").write_text(tests, encoding="utf-8")
+    return Recording(directory)
+
+
+MODULES = {
+    "engine/a.py": "class Model: max_size = 3\n\ndef f(a):\n    return a\n"
+    "\ndef g(a):\n    return -a\n",
+    "engine/b.py": "def h(a):\n    return a\n",
+    "flows/c.py": "def i(a):\n    return a\n",
+}
+TEST_FILES = {
+    "tests/test_a.py": "from engine.a import f\n",
+    "tests/test_model.py": "from engine.a import g\n\nsent = {'maxSize': 4}\n",
+}
+
+
+def _tests(directory: Path) -> recordings.Tests:
+    reached = {
+        "tests/test_a.py::one": {"engine/a.py": [4]},
+        "tests/test_b.py::one": {"flows/c.py": [2]},
+        "tests/test_model.py::one": {},
+    }
+    return recordings.Tests([_record(directory, {**MODULES, **TEST_FILES}, reached)], MODULES)
+
+
+def test_the_tests_of_a_line_are_those_that_run_it(tmp_path: Path):
+    assert _tests(tmp_path).reaching("flows/c.py", 2) == {"tests/test_b.py::one"}
+
+
+@pytest.mark.parametrize(("path", "line"), [("engine/a.py", 7), ("engine/b.py", 2)])
+def test_a_line_that_no_test_runs_has_the_tests_of_its_module_or_package(
+    tmp_path: Path, path: str, line: int
+):
+    assert _tests(tmp_path).reaching(path, line) == {"tests/test_a.py::one"}
+
+
+def test_a_field_of_a_model_has_the_tests_that_name_it_or_its_alias(tmp_path: Path):
+    assert _tests(tmp_path).reaching("engine/a.py", 1) == {"tests/test_model.py::one"}
+
+
+# Trials
+
+
+class _Copy(Copy):
+    """A copy whose tests have given results: with the change, and without it."""
+
+    def __init__(self, directory: Path, changed: list[Verdict], unchanged: list[Verdict]) -> None:
+        super().__init__(0)
+        self.directory = directory
+        self._verdicts = {"new": changed, "old": unchanged}
+        self.runs: list[tuple[str, list[str] | None]] = []
+
+    def _run(self, tests, seconds, files=()):
+        text = (self.directory / "m.py").read_text(encoding="utf-8")
+        self.runs.append((text, tests))
+        return self._verdicts[text].pop(0)
+
+
+PASSED = Verdict(Outcome.SURVIVED, None, 1)
+
+
+def _failed(test: str, outcome: Outcome = Outcome.KILLED) -> Verdict:
+    return Verdict(outcome, test, 1)
+
+
+def _try(directory: Path, changed: list[Verdict], unchanged: list[Verdict]):
+    (directory / "m.py").write_text("old", encoding="utf-8")
+    copy = _Copy(directory, changed, unchanged)
+    verdict = copy.try_code("m.py", "new", ["a", "b", "c"], 1.0)
+    assert (directory / "m.py").read_text(encoding="utf-8") == "old"
+    return verdict, copy.runs
+
+
+def test_a_mutant_is_killed_by_a_test_that_passes_without_the_change(tmp_path: Path):
+    verdict, runs = _try(tmp_path, [_failed("b")], [PASSED])
+    assert (verdict.outcome, verdict.test, verdict.selected) == (Outcome.KILLED, "b", 3)
+    assert runs == [("new", ["a", "b", "c"]), ("old", ["b"])]
+
+
+def test_a_test_that_fails_without_the_change_too_is_left_out(tmp_path: Path):
+    verdict, runs = _try(tmp_path, [_failed("b"), PASSED], [_failed("b")])
+    assert (verdict.outcome, verdict.selected) == (Outcome.SURVIVED, 3)
+    assert runs[-1] == ("new", ["c"])
+
+
+def test_a_timeout_kills_a_mutant_only_if_it_happens_twice(tmp_path: Path):
+    slow = _failed("c", Outcome.TIMED_OUT)
+    verdict, runs = _try(tmp_path, [slow, slow], [PASSED])
+    assert verdict.outcome == Outcome.TIMED_OUT
+    assert runs == [("new", ["a", "b", "c"]), ("new", ["c"]), ("old", ["c"])]
+    none = Verdict(Outcome.NOT_TRIED, None, 0)
+    verdict, runs = _try(tmp_path, [slow, PASSED, none], [])
+    assert verdict.outcome == Outcome.SURVIVED
+    assert runs == [("new", ["a", "b", "c"]), ("new", ["c"]), ("new", [])]
+
+
+def test_tests_that_do_not_start_without_the_change_are_an_error(tmp_path: Path):
+    unknown = Verdict(Outcome.KILLED, None, 0)
+    with pytest.raises(RuntimeError, match="do not start"):
+        _try(tmp_path, [unknown], [unknown])
+
+
+def test_the_processor_time_of_a_session_includes_its_processes():
+    code = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+    command = f'import subprocess, sys; subprocess.run([sys.executable, "-c", {code!r}])'
+    arguments = [sys.executable, "-c", command]
+    with subprocess.Popen(
+        arguments, start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        assert processor_seconds(run.pid) >= 0.3
+        run.communicate(b"\n")
