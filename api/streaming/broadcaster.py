@@ -36,6 +36,16 @@ class EventBroadcaster:
         self.closing = False
         """Whether the service is shutting down."""
 
+    @property
+    def subscription_count(self) -> int:
+        """The number of open subscriptions."""
+        return len(list(self._subscriptions))
+
+    @property
+    def wait_count(self) -> int:
+        """The number of requests that wait for a change."""
+        return len(self._waits)
+
     def publish(self, execution_id: str, body: Mapping[str, JsonValue]) -> None:
         """Send a message that the journal does not contain to the clients of an execution."""
         if not self._subscriptions.has_execution(execution_id):

@@ -21,7 +21,7 @@ TIMEOUT = 20.0
 
 def subscription_count(broadcaster: EventBroadcaster) -> int:
     """Return the number of open subscriptions."""
-    return len(list(broadcaster._subscriptions))
+    return broadcaster.subscription_count
 
 
 @dataclass(frozen=True, slots=True)
