@@ -4,6 +4,7 @@ The fixtures are in a plugin, ``tests/support/fixtures.py``, because they import
 takes three seconds, and the process that only distributes the tests does not need them.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -11,7 +12,6 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
-from schemathesis.pytest.plugin import SchemathesisFunction
 
 from tests.support.file_order import put_long_files_first
 
@@ -21,6 +21,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("untimed")
 
+
+gc.disable()  # until all modules are imported; see ``pytest_collection_finish``
 
 _TEMPORARY: str | None = None
 """Directory of all temporary files of the session and of its processes, shared by xdist workers.
@@ -39,6 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.import_plugin("tests.support.fixtures")
 
 
+def pytest_collection_finish() -> None:
+    """Start the garbage collection, except for modules and tests: they stay until the end."""
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure() -> None:
     """Delete temporary files; ``--basetemp`` keeps those of tests."""
@@ -48,13 +56,6 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Give the tests that schemathesis generates from one function distinct ids; sort the files.
-
-    The names of these tests differ, but under this pytest they have the same id, and xdist
-    silently runs only one of several tests with the same id.
-    """
-    for item in items:
-        if isinstance(item, SchemathesisFunction):
-            item._id = item.id.with_params(item.operation_label)
+    """Sort the files."""
     yield  # pytest-randomly shuffles the tests
     put_long_files_first(items)

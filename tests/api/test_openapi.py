@@ -10,8 +10,7 @@ from jsonschema import Draft202012Validator
 
 from api_service import EXAMPLES
 from tests.support.access import ENTRIES
-from tests.support.fuzzing import document_of
-from tests.support.openapi import Operation, examples_of, operations_of
+from tests.support.openapi import Operation, document_of, examples_of, operations_of
 
 OPEN, KEYED = document_of(), document_of(api_keys=ENTRIES)
 DOCUMENTS = pytest.mark.parametrize("document", [OPEN, KEYED], ids=["open", "with keys"])

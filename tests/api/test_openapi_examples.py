@@ -10,8 +10,7 @@ import pytest
 
 from api_service import EXAMPLES
 from tests.support.documents import document, node
-from tests.support.fuzzing import document_of
-from tests.support.openapi import Operation, operations_of
+from tests.support.openapi import Operation, document_of, operations_of
 from tests.support.probe_nodes import PROBE_TYPES, fresh_gates
 from tests.support.service import RunningService, wait_until
 

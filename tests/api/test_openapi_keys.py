@@ -9,15 +9,21 @@ from hypothesis import settings
 from schemathesis import Case
 from schemathesis.core.failures import FailureGroup
 from schemathesis.openapi.checks import IgnoredAuth
+from schemathesis.schemas import BaseSchema
 
 from tests.support.access import ENTRIES, as_
-from tests.support.fuzzing import LEFT_OUT, NO_WAY_OUT, Known, config, document_of, short_waits
+from tests.support.fuzzing import (
+    LEFT_OUT,
+    NO_WAY_OUT,
+    Known,
+    config,
+    for_each_operation,
+    short_waits,
+)
 from tests.support.generated import FACTOR, IS_THOROUGH
+from tests.support.openapi import document_of
 from tests.support.probe_nodes import PROBE_TYPES, fresh_gates
 from tests.support.service import RunningService
-
-DOCUMENT = document_of(api_keys=ENTRIES)
-
 
 LEFT_OUT_FOR_READERS = {
     *LEFT_OUT,
@@ -27,10 +33,10 @@ LEFT_OUT_FOR_READERS = {
 }
 
 
-def schema_for(name: str, left_out: set[tuple[str, str]]) -> Any:
+def schema_for(name: str, left_out: set[tuple[str, str]]) -> BaseSchema:
     """The operations of the document, called only with this key."""
     schema = schemathesis.openapi.from_dict(
-        DOCUMENT,
+        document_of(api_keys=ENTRIES),
         config=config(
             # The request is for another organization, or requires another role.
             further=["403"],
@@ -52,8 +58,14 @@ def schema_for(name: str, left_out: set[tuple[str, str]]) -> Any:
     return schema
 
 
-for_admin = schema_for("a-admin", LEFT_OUT)
-for_reader = schema_for("a-read", LEFT_OUT_FOR_READERS)
+@pytest.fixture(scope="module")
+def for_admin() -> BaseSchema:
+    return schema_for("a-admin", LEFT_OUT)
+
+
+@pytest.fixture(scope="module")
+def for_reader() -> BaseSchema:
+    return schema_for("a-read", LEFT_OUT_FOR_READERS)
 
 
 @pytest.fixture(scope="module")
@@ -66,22 +78,19 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
         yield Known(service, "A")
 
 
-# The threads of the service use ``random`` too, which hypothesis reports as a strategy's use.
-@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
-@for_admin.parametrize()
+@for_each_operation("for_admin")
 @settings(max_examples=round(8 * FACTOR), derandomize=True, database=None)
 def test_responses_to_an_organization_admin_match_the_document(case: Case, known: Known):
     known.answers_as_told(case)
 
 
-@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
-@for_reader.parametrize()
+@for_each_operation("for_reader")
 @settings(max_examples=round(5 * FACTOR), derandomize=True, database=None)
 def test_responses_to_a_reader_match_the_document(case: Case, known: Known):
     known.answers_as_told(case)
 
 
-def test_a_service_that_requires_no_key_is_detected(service: RunningService):
+def test_a_service_that_requires_no_key_is_detected(for_admin: BaseSchema, service: RunningService):
     case = for_admin["/api/executions"]["GET"].Case(headers=as_("a-admin"))
     with pytest.raises(FailureGroup) as failed:
         case.call_and_validate(service.url, headers=as_("a-admin"))
@@ -89,7 +98,8 @@ def test_a_service_that_requires_no_key_is_detected(service: RunningService):
 
 
 def test_the_document_names_every_kind_of_credential():
-    schemes = DOCUMENT["components"]["securitySchemes"]
+    document = document_of(api_keys=ENTRIES)
+    schemes = document["components"]["securitySchemes"]
     assert {name: (it["type"], it.get("in")) for name, it in schemes.items()} == {
         "HTTPBearer": ("http", None),
         "APIKeyHeader": ("apiKey", "header"),
@@ -97,7 +107,7 @@ def test_the_document_names_every_kind_of_credential():
     }
     used = {
         name
-        for operations in DOCUMENT["paths"].values()
+        for operations in document["paths"].values()
         for operation in operations.values()
         for way in operation.get("security", ())
         for name in way

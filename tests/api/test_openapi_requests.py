@@ -11,6 +11,7 @@ import schemathesis
 from hypothesis import settings
 from schemathesis import Case
 from schemathesis.core.result import Ok
+from schemathesis.schemas import BaseSchema
 
 from tests.support.fuzzing import (
     LEFT_OUT,
@@ -18,17 +19,21 @@ from tests.support.fuzzing import (
     Known,
     check_names,
     config,
-    document_of,
+    for_each_operation,
     name_of,
     short_waits,
 )
 from tests.support.generated import FACTOR
-from tests.support.openapi import operations_of
+from tests.support.openapi import document_of, operations_of
 from tests.support.probe_nodes import PROBE_TYPES, fresh_gates
 from tests.support.service import RunningService
 
-schema = schemathesis.openapi.from_dict(document_of(), config=config())
 STREAM = "/api/executions/{execution_id}/stream"
+
+
+@pytest.fixture(scope="module")
+def schema() -> BaseSchema:
+    return schemathesis.openapi.from_dict(document_of(), config=config())
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +44,13 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
         yield Known(service)
 
 
-# The threads of the service use ``random`` too, which hypothesis reports as a strategy's use.
-@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
-@schema.parametrize()
+@for_each_operation("schema")
 @settings(max_examples=round(20 * FACTOR), derandomize=True, database=None)
 def test_responses_match_the_document(case: Case, known: Known):
     known.answers_as_told(case)
 
 
-def test_every_operation_is_a_separate_test(request: pytest.FixtureRequest):
-    ids = [item.nodeid for item in request.session.items]
-    assert len(set(ids)) == len(ids)
-
-
-def test_no_check_is_excluded_without_a_reason():
+def test_no_check_is_excluded_without_a_reason(schema: BaseSchema):
     operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     assert len(operations) == len(operations_of(document_of()))
     left_out = {
@@ -65,7 +63,7 @@ def test_no_check_is_excluded_without_a_reason():
     assert len(check_names()) >= 14
 
 
-def test_the_stream_of_an_ended_execution_matches_the_document(known: Known):
+def test_the_stream_of_an_ended_execution_matches_the_document(schema: BaseSchema, known: Known):
     operation = schema[STREAM]["GET"]
     case = operation.Case(path_parameters={"execution_id": known.ended})
     response = case.call_and_validate(known.service.url, timeout=10)
@@ -91,7 +89,7 @@ def test_the_stream_of_an_ended_execution_matches_the_document(known: Known):
     ],
 )
 def test_the_error_of_an_invalid_stream_matches_the_document(
-    known: Known, path: str, query: dict[str, str], status: int
+    schema: BaseSchema, known: Known, path: str, query: dict[str, str], status: int
 ):
     places = {"execution_id": "nope"} if path == STREAM else {}
     case = schema[path]["GET"].Case(path_parameters=places, query=query)

@@ -6,11 +6,9 @@ from typing import Any
 import pytest
 
 from tests.support.browser import Browser, browser
-from tests.support.fuzzing import document_of
-from tests.support.openapi import operations_of
+from tests.support.openapi import document_of, operations_of
 from tests.support.service import RunningService, wait_until
 
-OPERATIONS = {operation.name: operation for operation in operations_of(document_of())}
 OF_AN_ID = "{"
 """Part of the path of an operation whose resource need not exist."""
 
@@ -44,13 +42,14 @@ def press(page: Browser, operation: str, button: str) -> None:
 
 @pytest.mark.timeout(300)
 def test_one_click_on_each_operation_works(tmp_path: Path):
+    operations = {operation.name: operation for operation in operations_of(document_of())}
     with RunningService(tmp_path) as service, browser(tmp_path / "browser") as page:
         page.open(f"{service.url}/docs")
         wait_until(lambda: page.run("return document.querySelectorAll('.opblock').length > 0"))
         page.run(RECORD_CALLS)
         calls: dict[str, dict[str, Any]] = {}
         # The workflow of all examples is deleted at the end.
-        for name in sorted(OPERATIONS, key=lambda one: (one.startswith("delete"), one)):
+        for name in sorted(operations, key=lambda one: (one.startswith("delete"), one)):
             press(page, name, ".opblock-summary-control")
             press(page, name, ".try-out__btn")
             press(page, name, ".execute")
@@ -60,7 +59,7 @@ def test_one_click_on_each_operation_works(tmp_path: Path):
             press(page, name, ".opblock-summary-control")  # many open blocks are slow
         for name, call in calls.items():
             status = call["status"]
-            may_be_missing = OF_AN_ID in OPERATIONS[name].path and status == 404
+            may_be_missing = OF_AN_ID in operations[name].path and status == 404
             assert 200 <= status < 300 or may_be_missing, (name, call)
         created = {name for name, call in calls.items() if 200 <= call["status"] < 300}
         assert {"executeWorkflow", "listExecutions", "createWorkflow", "updateWorkflow"} <= created

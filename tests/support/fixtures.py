@@ -79,6 +79,12 @@ def service_pair(
 
 
 @pytest.fixture
+def changeable_test_name(request: pytest.FixtureRequest) -> None:
+    """Add the attribute that schemathesis changes for each operation; pytest 9.2 has removed it."""
+    request.node._nodeid = request.node.nodeid
+
+
+@pytest.fixture
 def restored_logging() -> Iterator[None]:
     """Restore the logging configuration after a test that changes it."""
     root = logging.getLogger()

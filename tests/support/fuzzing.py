@@ -18,8 +18,6 @@ from schemathesis import Case
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.core.transport import Response
 
-from api_service import create_app
-from config import Settings
 from tests.support.documents import document, line, node
 from tests.support.generated import IS_THOROUGH
 from tests.support.service import RunningService, wait_until
@@ -81,9 +79,25 @@ MEANT = {
 """Problem codes of a 422 that no schema can express, by ``operationId``."""
 
 
-def document_of(**values: Any) -> dict[str, Any]:
-    """Return the OpenAPI document of a service with these settings."""
-    return create_app(Settings(_env_file=None, **values)).openapi()  # pyright: ignore[reportCallIssue]
+def for_each_operation(schema: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Run a test with each operation of the schema that the fixture ``schema`` returns.
+
+    The tests of the operations are subtests. They are built when the test runs, because this takes
+    seconds, and each process of ``./test.sh`` collects all tests.
+    """
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        test = schemathesis.pytest.from_fixture(schema).parametrize()(test)
+        for mark in (
+            pytest.mark.timeout(300),
+            pytest.mark.usefixtures("changeable_test_name"),
+            # The threads of the service use ``random``, which hypothesis reports as a strategy's.
+            pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies"),
+        ):
+            test = mark(test)
+        return test
+
+    return decorate
 
 
 def check_names() -> set[str]:

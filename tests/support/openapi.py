@@ -1,8 +1,13 @@
 """OpenAPI reader: the operations of a document and their examples."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+from api_service import create_app
+from config import Settings
 
 Path = dict[str, str]
 
@@ -25,6 +30,17 @@ class Operation:
         for media_type, content in body.get("content", {}).items():
             for value in examples_of(content):
                 yield media_type, value
+
+
+def document_of(**values: Any) -> dict[str, Any]:
+    """Return the OpenAPI document of a service with these settings."""
+    return json.loads(_document_text(**values))
+
+
+@cache
+def _document_text(**values: Any) -> str:
+    settings = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue]
+    return json.dumps(create_app(settings).openapi())
 
 
 def operations_of(document: dict[str, Any]) -> list[Operation]:
