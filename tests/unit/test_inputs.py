@@ -7,7 +7,7 @@ import pytest
 from engine.document import parse_document
 from engine.errors import InvalidInputsError
 from engine.graph import Graph
-from engine.inputs import RunStart, start_by_webhook, start_manually
+from engine.inputs import RunStart, start_as, start_by_webhook, start_manually
 
 
 def graph(nodes: str, ways: str = "") -> Graph:
@@ -160,3 +160,15 @@ def test_every_key_that_nothing_takes_is_named_at_once() -> None:
 @pytest.mark.parametrize("payload", [{"x": 1}, [1], None])
 def test_a_delivery_fires_that_webhook_alone(payload: Any) -> None:
     assert start_by_webhook("w", payload) == RunStart(frozenset("w"), {"w": payload})
+
+
+def test_only_one_payload_of_a_webhook_request_is_a_delivery() -> None:
+    both = graph("t:trigger w:webhook a:http", "t>a w>a")
+    payload = {"w": {"x": 1}}
+    assert start_as("webhook", both, payload) == start_by_webhook("w", {"x": 1})
+    assert start_as("manual", both, payload) == start_manually(both, payload)
+    assert start_as("webhook", both, None) == start_manually(both, None)
+    assert start_as("webhook", both, {}) == start_manually(both, {})
+    two = {"w": {"x": 1}, "y": 2}
+    assert start_as("webhook", both, two) == start_manually(both, two)
+    assert start_manually(both, payload) != start_by_webhook("w", {"x": 1})
