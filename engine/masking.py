@@ -54,9 +54,7 @@ def is_credential_header(name: str) -> bool:
 
     Upper and lower case are equal, and so are ``_`` and ``-``.
     """
-    plain = name.strip().lower().replace("_", "-")
-    if len(plain) > _MAX_NAME_CHARACTERS:
-        plain = plain[:_MAX_NAME_CHARACTERS]
+    plain = name.strip().lower().replace("_", "-")[:_MAX_NAME_CHARACTERS]
     return plain in _NAMES or _PATTERN.search(plain) is not None
 
 

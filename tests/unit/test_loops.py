@@ -6,6 +6,8 @@ import pytest
 
 from engine.document import parse_document
 from engine.errors import InvalidDocumentError
+from engine.json_values import MISSING
+from engine.loop_states import LoopState
 from engine.loops import FOR_EACH, Loop, Loops
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome
@@ -181,6 +183,82 @@ def test_a_loop_that_is_skipped_skips_its_body() -> None:
     outcomes = {"c": done(1, conditionResult=False)}
     assert plan.after(["c"], outcomes) == TextStep(skip=("each", "a"))
 
+
+# States
+
+
+def test_items_start_in_order_up_to_the_concurrency_and_ended_ones_do_not() -> None:
+    state = LoopState(Loop(list("abcd"), concurrency=2), ended={1})
+    assert [state.start_next() for _ in range(3)] == [0, 2, None]
+    assert state.in_progress == 2
+    state.end(2)
+    assert (state.ended, state.in_progress) == ({1, 2}, 1)
+    assert [state.start_next() for _ in range(2)] == [3, None]
+    state.end(3)
+    assert state.start_next() is None
+
+
+def test_a_node_inside_loops_has_the_items_of_all_of_them() -> None:
+    plan = PlannedRun(NESTED)
+    loops = {"outer": Loop([["p", "q"], ["r"]]), "inner[0]": Loop(["p", "q"], concurrency=2)}
+    outcomes = {"t": done({})}
+    assert plan.ready(outcomes, loops).start == ("x[0][0]", "x[0][1]")
+    states = plan.states
+    outer = {"item": ["p", "q"], "index": 0, "number": 1, "count": 2}
+    assert states.loop_variable(NodeRunKey("inner", (0,))) == outer
+    inner = {"item": "q", "index": 1, "number": 2, "count": 2, "outer": outer}
+    assert states.loop_variable(NodeRunKey("x", (0, 1))) == inner
+    assert states.item_of(NodeRunKey("x", (0, 1))) == "q"
+    assert states.item_of(NodeRunKey("inner", (0,))) == ["p", "q"]
+    assert states.item_of(NodeRunKey("end")) is MISSING
+    assert states.loop_variable(NodeRunKey("end")) is MISSING
+    assert states.progress_of(NodeRunKey("end")) is None
+    assert states.progress_of(NodeRunKey("inner", (0,))) == (0, 2)
+
+
+def test_a_scope_is_cancelled_if_a_loop_around_it_is_decided_or_its_item_failed() -> None:
+    plan = PlannedRun(NESTED)
+    loops = {"outer": Loop([1, 2]), "inner[0]": Loop([3, 4], continues_on_error=True)}
+    outcomes: dict[str, Outcome] = {"t": done({})}
+    plan.ready(outcomes, loops)
+    assert not plan.is_cancelled_scope("x[0][0]", outcomes)
+    outcomes["x[0][0]"] = failed()
+    plan.after(["x[0][0]"], outcomes, loops)
+    assert plan.is_cancelled_scope("x[0][0]", outcomes)
+    assert not plan.is_cancelled_scope("x[0][1]", outcomes)
+    assert not plan.is_cancelled_scope("t", outcomes)
+    assert plan.is_cancelled_scope("x[0][1]", {**outcomes, "inner[0]": done()})
+    assert plan.is_cancelled_scope("x[0][1]", {**outcomes, "outer": done()})
+    assert not plan.is_cancelled_scope("x[0][1]", {**outcomes, "inner[1]": done()})
+    key, decided = NodeRunKey("x", (0, 1)), {NodeRunKey("outer"): done()}
+    assert plan.states.is_cancelled_scope(key, {}, decided)
+    plan.states.clear()
+    assert plan.states.progress_of(NodeRunKey("outer")) is None
+
+
+@pytest.mark.parametrize(
+    ("result", "loop"),
+    [
+        ({}, None),
+        ({"outputData": [1]}, None),
+        ({"outputData": [1], "park": {}}, None),
+        ({"outputData": 1, "park": {"forEach": {}}}, None),
+        ({"outputData": [1], "park": {"forEach": {}}}, Loop([1])),
+        ({"outputData": [1], "park": {"forEach": {"concurrency": 0}}}, Loop([1])),
+        ({"outputData": [1], "park": {"forEach": {"concurrency": 2}}}, Loop([1], 2)),
+        (
+            {"outputData": [1], "park": {"forEach": {"onError": "continue"}}},
+            Loop([1], continues_on_error=True),
+        ),
+        ({"outputData": [1], "park": {"forEach": {"onError": "stop"}}}, Loop([1])),
+    ],
+)
+def test_a_result_starts_a_loop_over_its_list(result: dict[str, Any], loop: Loop | None) -> None:
+    assert Loop.of(result) == loop
+    assert (Loop([1]).concurrency, Loop([1]).continues_on_error) == (1, False)
+
+
+# Reruns
 
 FIRST = {"t": done({})}
 ITEMS = {"a[0]": done(1), "b[0]": done(1), "a[1]": done(1), "b[1]": failed()}
