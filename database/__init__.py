@@ -8,8 +8,7 @@ deletes old executions and checks invariants, and ``workflows`` stores workflow 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from sqlalchemy.ext.asyncio import AsyncEngine
+from typing import TYPE_CHECKING
 
 from database.clock import Clock, to_text, utc_now
 from database.connection.commit_signal import CommitSignal
@@ -40,6 +39,9 @@ from database.queries.webhook_responses import WebhookResponses
 from database.schema import ExampleWorkflow, is_prepared, prepare_schema
 from database.workflows import SavedWorkflows
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
 __all__ = ["Clock", "Database", "ExampleWorkflow", "Violation", "to_text", "utc_now"]
 
 
@@ -49,7 +51,7 @@ class _Connections:
 
     reader: Reader
     writer: Writer
-    engine: AsyncEngine | None = None
+    engine: "AsyncEngine | None" = None
 
     @classmethod
     def open(cls, url: str, commit_signal: CommitSignal) -> "_Connections":

@@ -7,18 +7,18 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
-
-from cryptography.fernet import Fernet, InvalidToken
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from typing import TYPE_CHECKING, cast
 
 from engine.errors import StorageUnavailableError
 from engine.json_values import JsonValue, encode_json
 from engine.redaction import HIDDEN
 from file_modes import insecure_mode_reason
 
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
+
 _CIPHERTEXT = "sealed"
+_KEY_BYTES = 32
 
 
 class DataEncryption:
@@ -48,8 +48,11 @@ class DataEncryption:
         token = detail.get(_CIPHERTEXT)
         if detail.get("hidden") is not True or not isinstance(token, str):
             return None
+        cipher = self._cipher()
+        from cryptography.fernet import InvalidToken  # noqa: PLC0415 - as in ``_cipher``
+
         try:
-            text = self._cipher().decrypt(token.encode())
+            text = cipher.decrypt(token.encode())
         except InvalidToken:
             raise StorageUnavailableError(
                 "hidden data was encrypted with another key: "
@@ -57,8 +60,13 @@ class DataEncryption:
             ) from None
         return cast("dict[str, JsonValue]", json.loads(text))
 
-    def _cipher(self) -> Fernet:
+    def _cipher(self) -> "Fernet":
         if self._fernet is None:
+            # Imported when the first node hides its data, because it takes 7 MB.
+            from cryptography.fernet import Fernet  # noqa: PLC0415
+            from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
+            from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
+
             secret = self._data_key.encode() if self._data_key else self._read_key_file()
             derived = HKDF(SHA256(), 32, salt=None, info=b"workflow hideData").derive(secret)
             self._fernet = Fernet(base64.urlsafe_b64encode(derived))
@@ -87,7 +95,7 @@ def _create_key_file(path: Path) -> None:
     handle, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # mode 0600
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(Fernet.generate_key())
+            file.write(base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)))
         with suppress(FileExistsError):
             os.link(name, path)
     finally:

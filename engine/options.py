@@ -42,12 +42,7 @@ TimeLimit = Annotated[_Timeout | None, BlankIsNone]
 class NodeOptions(BaseModel):
     """Retries, timeout and error mode of a node. With ``None`` the node's type decides."""
 
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="ignore",
-        use_attribute_docstrings=True,
-    )
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
     retries: Annotated[_Retries | None, BlankIsNone] = Field(default=None, title="Retries")
     """Further attempts after the first, 0 to 10."""

@@ -4,7 +4,7 @@ import functools
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -18,9 +18,8 @@ from sqlalchemy import (
     event,
     func,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from database.connection.urls import open_failure_reason, read_address
 from engine.errors import (
@@ -31,6 +30,10 @@ from engine.errors import (
     UnsupportedValueError,
 )
 from file_modes import create_private
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 BUSY_TIMEOUT_MS = 5_000
 """Timeout for SQLite's write lock, in milliseconds; the main project's backend uses the same."""
@@ -67,8 +70,10 @@ _MISSING_PARENTS = """
 keys enforced, SQLite would then reject every write to the child table."""
 
 
-def open_engine(url: str) -> AsyncEngine:
+def open_engine(url: str) -> "AsyncEngine":
     """Return an engine for one event loop. It opens its first connection when it needs one."""
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - 7 MB, not for SQLite
+
     address = read_address(url)
     try:
         return create_async_engine(address.url, connect_args=address.arguments, pool_pre_ping=True)
@@ -153,9 +158,13 @@ def insert_or_ignore(dialect: str, table: Table) -> Insert:
     return insert_of(dialect)(table).on_conflict_do_nothing()
 
 
-def insert_of(dialect: str) -> Callable[[Table], postgresql.Insert | sqlite.Insert]:
+def insert_of(dialect: str) -> "Callable[[Table], postgresql.Insert | sqlite.Insert]":
     """Return the function that builds an ``INSERT`` for the dialect with this name."""
-    return postgresql.insert if dialect == "postgresql" else sqlite.insert
+    if dialect == "sqlite":
+        return sqlite.insert
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - 2 MB, not for SQLite
+
+    return postgresql.insert
 
 
 def is_foreign_key_violation(error: IntegrityError) -> bool:

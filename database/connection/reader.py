@@ -8,14 +8,16 @@ PostgreSQL, a query takes a connection from the pool.
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from database.connection.engines import READ_POOL_SIZE, to_service_error
 from engine.errors import StorageError
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
 
@@ -73,7 +75,7 @@ class ThreadedReader:
 class PooledReader:
     """Reader that takes a connection from the pool for each query."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: "AsyncEngine") -> None:
         self._engine = engine
 
     async def run(self, query: Query[T]) -> T:

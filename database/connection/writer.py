@@ -12,15 +12,17 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from database.connection.commit_signal import HAS_EVENTS, CommitSignal
 from database.connection.engines import is_conflict, to_service_error
 from engine.errors import StorageBusyError, StorageError
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
 
@@ -55,7 +57,7 @@ class Writer(Protocol):
 class PooledWriter:
     """Writer that takes a connection from the pool for each change."""
 
-    engine: AsyncEngine
+    engine: "AsyncEngine"
     commit_signal: CommitSignal
 
     async def run(self, change: Write[T]) -> T:

@@ -62,7 +62,6 @@ class FormModel(BaseModel):
         populate_by_name=True,
         extra="ignore",
         coerce_numbers_to_str=True,
-        use_attribute_docstrings=True,
     )
 
     verbatim: ClassVar[frozenset[str]] = frozenset()
