@@ -17,6 +17,7 @@ MAX_DEPTH = 200
 """Maximum number of nested arrays and objects; far below the limit of the stack."""
 
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _MAX_NUMBER_CHARS = 300
 _HALF_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _ESCAPE = re.compile(
@@ -220,7 +221,7 @@ def dump_json(value: JsonValue, max_depth: int = MAX_DEPTH) -> str:
     Otherwise a ``ValueError`` contains the reason and the path.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _ENCODER.encode(value)
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(json_error(value) or str(error)) from None
     if not _is_unicode(text):
@@ -232,7 +233,7 @@ def dump_json(value: JsonValue, max_depth: int = MAX_DEPTH) -> str:
 
 def encode_json(value: JsonValue) -> str:
     """Return ``value``, which was checked before, as JSON text."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def load_json(text: str | bytes) -> JsonValue:
@@ -248,8 +249,10 @@ def load_json(text: str | bytes) -> JsonValue:
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")
     text = replace_lone_surrogates(text)
+    if text.startswith("\ufeff"):
+        raise json.JSONDecodeError("Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0)
     try:
-        value = json.loads(text, parse_constant=_reject_constant, parse_float=_finite)
+        value = DECODER.decode(text)
     except RecursionError:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
     check_json(text, value)

@@ -12,7 +12,7 @@ from api.etags import matches_version
 from api.preferences import wait_seconds
 from api.schemas.executions import ExecuteResponse
 from api.schemas.payloads import PAYLOAD_PREVIEW_CHARS
-from api.schemas.views import execution_json, execution_response
+from api.schemas.views import state_json
 from database.queries.polls import PolledState, PollRequest
 from engine.errors import ExecutionNotFoundError, StorageError
 from engine.status import has_ended
@@ -139,9 +139,5 @@ async def _encoded_state(state: PolledState, *, with_results: bool) -> Response:
     payloads += [execution.final_output, execution.node_results]
     return await encoded(
         sum(len(payload.text) for payload in payloads if payload is not None),
-        lambda: execution_json(
-            execution_response(execution, state.logs, state.queue_position, state.callback),
-            execution,
-            with_results=with_results,
-        ),
+        lambda: state_json(state, with_results=with_results),
     )

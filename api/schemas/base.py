@@ -81,20 +81,20 @@ class ApiModel(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, from_attributes=True)
 
     @classmethod
-    def of_row(cls, row: "DataclassInstance", *, context: object = None, **more: Any) -> Self:
+    def of_row(cls, row: "DataclassInstance", **more: Any) -> Self:
         """Return a response with the fields of a row, and the fields ``more``."""
         values: Any = row
         if more:
             values = {field.name: getattr(row, field.name) for field in fields(row)} | more
-        return cls.of_fields(values, context)
+        return cls.of_fields(values)
 
     @classmethod
-    def of_fields(cls, values: Any, context: object = None) -> Self:
+    def of_fields(cls, values: Any) -> Self:
         """Return a response from attributes or keys with the Python names of its fields.
 
         It is a third faster than ``model_validate``, which first searches the JSON names.
         """
-        return cls.model_validate(values, context=context, by_alias=False, by_name=True)
+        return cls.model_validate(values, by_alias=False, by_name=True)
 
 
 class ProblemDetails(ApiModel):

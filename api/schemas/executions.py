@@ -2,12 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StrictBool, StrictStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, StrictBool, StrictStr
 
 from api.schemas.base import ApiModel, Name, RequestModel, WorkflowOrGraph
 from api.schemas.known_values import AnyExecutionStatus, AnyNodeStatus
-from api.schemas.payloads import payload_preview
-from database.records import Payload
 from flows.callbacks.request import check_callback_url
 
 _HTTP_URL = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\u0000-\u0020\u007f-\u009f]+$"
@@ -99,10 +97,6 @@ class ProgressResponse(ApiModel):
     percentage: int
 
 
-WITHOUT_PAYLOADS = object()
-"""Validation context: payloads are not decoded."""
-
-
 class NodeLogResponse(ApiModel):
     """One node run. ``timestamp`` is its start."""
 
@@ -137,13 +131,6 @@ class NodeLogResponse(ApiModel):
     percentage: int | None
     message: str | None
     seq: int
-
-    @field_validator("input_data", "output_data", mode="before")
-    @classmethod
-    def _decode(cls, value: Any, info: ValidationInfo) -> Any:
-        if info.context is WITHOUT_PAYLOADS:
-            return None
-        return payload_preview(value) if isinstance(value, Payload) else value
 
 
 class CurrentNodeResponse(ApiModel):

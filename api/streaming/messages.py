@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 
 from fastapi.sse import format_sse_event
 
-from api.schemas.executions import CurrentNodeResponse, NodeLogResponse, ProgressResponse
 from api.schemas.payloads import payload_preview
-from api.schemas.views import current_node_response, progress_response
-from database.queries.results import Event, Execution, ExecutionSnapshot, NodeLog
+from api.schemas.views import current_node_values, node_log_values, progress_values
+from database.queries.results import Event, Execution, ExecutionSnapshot
 from database.records import Payload
 from engine.json_values import JsonValue, encode_json
 from engine.status import EventType, end_event_type, has_ended
@@ -51,7 +50,7 @@ def of_event(event: Event) -> Message:
         "position": event.position,
         "timestamp": event.at,
         "snapshot": False,
-        "logs": _logs([] if event.log is None else [event.log]),
+        "logs": [] if event.log is None else [node_log_values(event.log)],
     }
     if is_end:
         body |= _end(event.error, event.final_output)
@@ -70,7 +69,7 @@ def of_snapshot(snapshot: ExecutionSnapshot, position: int | None) -> Message:
         "position": position,
         "timestamp": execution.completed_at or execution.started_at or execution.created_at,
         "snapshot": True,
-        "logs": _logs(snapshot.logs),
+        "logs": list(map(node_log_values, snapshot.logs)),
         "omittedLogs": snapshot.omitted_logs,
     }
     if is_end:
@@ -102,20 +101,12 @@ def _envelope(
         "workflowId": subject.workflow_id,
         "organizationId": subject.organization_id,
         "status": subject.status,
-        "progress": _json(progress_response(subject.progress, subject.status)),
+        "progress": progress_values(subject.progress, subject.status),
         "currentNodeId": subject.current_node_id,
-        "currentNode": _json(current_node_response(subject.current_node)),
+        "currentNode": current_node_values(subject.current_node),
         "seq": subject.seq,
     }
 
 
 def _end(error: str | None, final_output: Payload | None) -> dict[str, JsonValue]:
     return {"error": error, "finalOutput": payload_preview(final_output)}
-
-
-def _logs(logs: list[NodeLog]) -> list[JsonValue]:
-    return [_json(NodeLogResponse.of_row(log)) for log in logs]
-
-
-def _json(view: ProgressResponse | CurrentNodeResponse | NodeLogResponse | None) -> JsonValue:
-    return None if view is None else view.model_dump(by_alias=True)
