@@ -38,6 +38,7 @@ from api.routes import (
     listings,
     metrics,
     nodes,
+    schedules,
     service,
     streams,
     webhooks,
@@ -51,6 +52,7 @@ from config import ROOT, Settings, SettingsError, load_secrets
 from credentials import mask_credentials
 from database import Database, ExampleWorkflow, utc_now
 from database.encryption import DataEncryption
+from database.schedules.records import PendingLimits
 from engine.json_values import encode_json
 from engine.limits import DocumentLimits, RunLimits
 from flows.callbacks.dispatcher import CallbackSettings
@@ -59,6 +61,9 @@ from flows.nodes.node_runner import NodeRunner
 from flows.nodes.preview import NodePreviews
 from flows.prefect_adapter.environment import is_embedded
 from flows.prefect_adapter.secrets import fetch_secret
+from flows.schedules.documents import ScheduledDocuments
+from flows.schedules.scheduler import SchedulerSettings
+from flows.schedules.service import ScheduleService
 from flows.worker.worker import Worker, WorkerSettings
 from metrics import Metrics
 from start_checks import key_file_of
@@ -141,6 +146,12 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
                 Readiness(database, worker, lambda: broadcaster.closing),
                 measured,
                 queue_watch,
+                ScheduleService(
+                    database,
+                    ScheduledDocuments(types, settings_of_worker.document_limits),
+                    pending_limits_of_schedules(settings),
+                    worker.wake,
+                ),
             )
             log.info("service_started", version=VERSION)
             yield
@@ -187,7 +198,7 @@ def _include_routes(app: FastAPI, *, is_open: bool) -> None:
     checks = [Depends(reject_misspelled_parameters), Depends(require_tenant_access), *schemes]
     app.include_router(service.router, responses=_problems((413, 421) if is_open else (413,)))
     app.include_router(webhooks.router, responses=_problems((413,)))
-    for resource in (executions, listings, workflows, nodes, streams, metrics):
+    for resource in (executions, listings, workflows, schedules, nodes, streams, metrics):
         app.include_router(
             resource.router,
             dependencies=checks,
@@ -260,12 +271,11 @@ def worker_settings(settings: Settings) -> WorkerSettings:
         http_allowed_hosts=hosts,
         http_proxy_url=proxy,
     )
+    document_limits = DocumentLimits(settings.max_workflow_nodes, settings.max_workflow_connections)
     return _settings_for(
         WorkerSettings,
         settings,
-        document_limits=DocumentLimits(
-            settings.max_workflow_nodes, settings.max_workflow_connections
-        ),
+        document_limits=document_limits,
         run_limits=RunLimits(
             settings.max_node_result_bytes,
             settings.max_execution_bytes,
@@ -279,6 +289,18 @@ def worker_settings(settings: Settings) -> WorkerSettings:
             timeout_seconds=settings.callback_timeout_seconds,
             calls=handlers,
         ),
+        scheduler=SchedulerSettings(
+            pending_limits_of_schedules(settings),
+            settings.poll_interval_seconds,
+            document_limits,
+        ),
+    )
+
+
+def pending_limits_of_schedules(settings: Settings) -> PendingLimits:
+    """Return half of the limits of the queue, so that a client always finds a place in it."""
+    return PendingLimits(
+        (settings.max_pending_executions + 1) // 2, (settings.pending_per_organization + 1) // 2
     )
 
 

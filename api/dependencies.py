@@ -13,6 +13,7 @@ from api.streaming.broadcaster import EventBroadcaster
 from database import Database
 from flows.intake.submissions import SubmissionService
 from flows.nodes.preview import NodePreviews
+from flows.schedules.service import ScheduleService
 from flows.worker.worker import Worker
 from metrics import Metrics
 
@@ -35,6 +36,7 @@ class Services:
     readiness: Readiness
     metrics: Metrics
     queue_watch: QueueWatch
+    schedules: ScheduleService
 
 
 async def _services(request: Request) -> Services:

@@ -4,7 +4,12 @@ import base64
 from dataclasses import asdict, fields
 from typing import Any, TypeVar, cast
 
-from database.queries.results import ExecutionCursor, StoredValue, WorkflowCursor
+from database.queries.results import (
+    ExecutionCursor,
+    ScheduleCursor,
+    StoredValue,
+    WorkflowCursor,
+)
 from engine.errors import InvalidCursorError
 from engine.json_values import JsonValue, encode_json, load_json, replace_lone_surrogates
 
@@ -14,12 +19,16 @@ MAX_POSITION = 2**63 - 1
 _BYTES = "bytes"
 """Key of a value that is stored as bytes, in base64."""
 
-C = TypeVar("C", ExecutionCursor, WorkflowCursor)
+C = TypeVar("C", ExecutionCursor, WorkflowCursor, ScheduleCursor)
 
-_KINDS: dict[type, str] = {ExecutionCursor: "executions", WorkflowCursor: "workflows"}
+_KINDS: dict[type, str] = {
+    ExecutionCursor: "executions",
+    WorkflowCursor: "workflows",
+    ScheduleCursor: "schedules",
+}
 
 
-def encode_cursor(cursor: ExecutionCursor | WorkflowCursor | None) -> str | None:
+def encode_cursor(cursor: ExecutionCursor | WorkflowCursor | ScheduleCursor | None) -> str | None:
     """Return a cursor as a string; ``None`` after the last page."""
     if cursor is None:
         return None

@@ -3,6 +3,7 @@
 ``connection`` opens the database and ``schema`` migrates it. ``executions`` is the write side: the
 queue, the journal, callbacks and child executions. ``queries`` is the read side, ``maintenance``
 deletes old executions and checks invariants, and ``workflows`` stores workflow documents.
+``schedules`` finds the schedules of saved workflows and starts their executions.
 """
 
 import asyncio
@@ -36,6 +37,9 @@ from database.queries.log_pages import LogPages
 from database.queries.polls import Polls
 from database.queries.statistics import Statistics
 from database.queries.webhook_responses import WebhookResponses
+from database.schedules.detection import ScheduleDetection
+from database.schedules.firing import Firings
+from database.schedules.store import ScheduleStore
 from database.schema import ExampleWorkflow, is_prepared, prepare_schema
 from database.workflows import SavedWorkflows
 
@@ -104,6 +108,9 @@ class Database:
         self.callbacks = Callbacks(reader, writer, clock)
         self.child_executions = ChildExecutions(reader, writer, clock)
         self.statistics = Statistics(reader, writer, clock)
+        self.schedules = ScheduleStore(reader, writer, clock)
+        self.schedule_detection = ScheduleDetection(reader, writer, clock)
+        self.firings = Firings(reader, writer, clock)
 
     def for_another_loop(self) -> "Database":
         """Return this database for the event loop of another thread; close it before this one."""

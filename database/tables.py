@@ -212,6 +212,55 @@ execution; it is not a foreign key either, because rows are counted by it. ``not
 the transaction that ends the child and notifies the waiting node. ``parentId`` is ``NULL`` if the
 parent was deleted."""
 
+schedules = Table(
+    "orchestrator_schedules",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("workflowId", Text, nullable=False),
+    Column("nodeId", Text, nullable=False),
+    Column("settings", Text),
+    Column("error", Text),
+    Column("nextAt", Text),
+    Column("dueAt", Text),
+    Column("handledAt", Text, nullable=False),
+    Column("blockedBy", Text),
+    Column("pausedAt", Text),
+    Column("lastInstant", Text),
+    Column("lastExecutionId", Text),
+    Column("lastSkippedInstant", Text),
+    Column("lastSkipReason", Text),
+    Column("createdAt", Text, nullable=False),
+)
+"""Schedules: the ``schedule`` nodes of saved workflows.
+
+``settings`` is the JSON of the node's schedule, or ``NULL`` if ``error`` is the reason why it is
+invalid. ``nextAt`` is the first instant that is not handled, and ``dueAt`` the time from which any
+worker may handle it: ``nextAt`` with its jitter, or ``NULL`` while the schedule is paused, invalid
+or blocked. ``blockedBy`` is the execution that must end before ``nextAt``. ``handledAt`` is the
+time of the last change; a later one than now shows that the clock was set back."""
+
+schedule_runs = Table(
+    "orchestrator_schedule_runs",
+    metadata,
+    Column("scheduleId", Text, primary_key=True),
+    Column("instant", Text, primary_key=True),
+    Column("executionId", Text, nullable=False),
+    Column("isOpen", Integer),
+)
+"""Executions that schedules started: one for each instant. ``isOpen`` is 1 until the next instant
+finds that the execution has ended; it is ``NULL`` for a backfill."""
+
+workflow_versions = Table(
+    "orchestrator_workflow_versions",
+    metadata,
+    Column("workflowId", Text, primary_key=True),
+    Column("updatedAt", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("hash", Text),
+)
+"""Versions of the workflows in which schedules were searched. ``hash`` is the SHA-256 of a document
+with schedules, and ``NULL`` for other documents."""
+
 idempotency_keys = Table(
     "orchestrator_idempotency_keys",
     metadata,

@@ -3,7 +3,8 @@
 WorkflowServiceError
 ├── NotFoundError
 │   ├── WorkflowNotFoundError
-│   └── ExecutionNotFoundError
+│   ├── ExecutionNotFoundError
+│   └── ScheduleNotFoundError *
 ├── SignatureError *
 ├── WebhookSecretUnavailableError *
 ├── BodyTooLargeError *
@@ -14,6 +15,7 @@ WorkflowServiceError
 │   ├── InvalidWorkflowError
 │   ├── InvalidCursorError
 │   ├── InvalidBodyError *
+│   ├── InvalidBackfillError *
 │   ├── UnknownOrganizationError
 │   └── IdempotencyKeyReusedError
 ├── ForbiddenError
@@ -23,6 +25,7 @@ WorkflowServiceError
 │   ├── NotWaitingError
 │   ├── WaitingForChildError
 │   ├── RetryTakesNoDataError
+│   ├── InvalidScheduleError *
 │   ├── WorkflowExistsError
 │   └── WorkflowInUseError
 ├── PreconditionFailedError

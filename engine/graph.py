@@ -13,7 +13,8 @@ DISABLED = "(disabled)"
 name it."""
 TRIGGER = "trigger"
 WEBHOOK = "webhook"
-ENTRY_TYPES = frozenset({TRIGGER, WEBHOOK})
+SCHEDULE = "schedule"
+ENTRY_TYPES = frozenset({TRIGGER, WEBHOOK, SCHEDULE})
 """Node types whose roots run only when they are fired."""
 
 

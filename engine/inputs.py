@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from engine.document import Node, escape_pointer
 from engine.errors import InvalidInputsError, Problem
-from engine.graph import ENTRY_TYPES, TRIGGER, WEBHOOK, Graph
+from engine.graph import ENTRY_TYPES, SCHEDULE, TRIGGER, WEBHOOK, Graph
 from engine.json_values import JsonValue, is_object, kind_of
 
 MANUAL_INPUT = "manualInput"
@@ -36,6 +36,7 @@ def start_manually(graph: Graph, inputs: Mapping[str, JsonValue] | None) -> RunS
     roots = {node.id: node for node in graph.roots if node.type in ENTRY_TYPES}
     triggers = [node_id for node_id, node in roots.items() if node.type == TRIGGER]
     webhooks = [node_id for node_id, node in roots.items() if node.type == WEBHOOK]
+    schedules = [node_id for node_id, node in roots.items() if node.type == SCHEDULE]
 
     nodes = {node.id: node for node in graph.document.nodes}
     payloads: dict[str, JsonValue] = {}
@@ -61,24 +62,24 @@ def start_manually(graph: Graph, inputs: Mapping[str, JsonValue] | None) -> RunS
         problems.extend(_add_loose(loose, triggers, payloads))
     if problems:
         raise InvalidInputsError(problems)
-    named = {node_id for node_id in webhooks if node_id in payloads}
-    return RunStart(frozenset(triggers or webhooks) | named, payloads, values)
+    named = {node_id for node_id in (*webhooks, *schedules) if node_id in payloads}
+    return RunStart(frozenset(triggers or webhooks or schedules) | named, payloads, values)
 
 
-def start_by_webhook(node_id: str, payload: JsonValue) -> RunStart:
-    """Return the start of an execution by a webhook request, which fires only that node."""
+def start_at_entry(node_id: str, payload: JsonValue) -> RunStart:
+    """Return the start of an execution by a webhook request or a schedule: it fires one node."""
     return RunStart(frozenset({node_id}), {node_id: payload})
 
 
 def start_as(trigger: str, graph: Graph, inputs: Mapping[str, JsonValue] | None) -> RunStart:
     """Return the start of an execution with this ``triggerType``.
 
-    The ``inputs`` of a webhook request are its payload by the id of the fired node. Raises
-    an ``InvalidInputsError`` like ``start_manually``.
+    The ``inputs`` of a webhook request or a schedule are the payload by the id of the fired node.
+    Raises an ``InvalidInputsError`` like ``start_manually``.
     """
-    if trigger == WEBHOOK and inputs is not None and len(inputs) == 1:
+    if trigger in (WEBHOOK, SCHEDULE) and inputs is not None and len(inputs) == 1:
         ((node_id, payload),) = inputs.items()
-        return start_by_webhook(node_id, payload)
+        return start_at_entry(node_id, payload)
     return start_manually(graph, inputs)
 
 

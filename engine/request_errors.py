@@ -1,6 +1,12 @@
 """Request errors: the sender or the body of a request is invalid."""
 
-from engine.errors import InvalidRequestError, Problem, WorkflowServiceError
+from engine.errors import (
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    Problem,
+    WorkflowServiceError,
+)
 
 
 class SignatureError(WorkflowServiceError):
@@ -17,6 +23,29 @@ class WebhookSecretUnavailableError(WorkflowServiceError):
         detail = "The signature cannot be checked now; send the request again later"
         super().__init__(detail)
         self.problems = [Problem("secret_unavailable", detail, "")]
+
+
+class ScheduleNotFoundError(NotFoundError):
+    """The schedule does not exist."""
+
+    def __init__(self, schedule_id: str) -> None:
+        super().__init__(f"Schedule '{schedule_id}' not found")
+
+
+class InvalidScheduleError(ConflictError):
+    """The settings of the schedule are invalid."""
+
+    def __init__(self, schedule_id: str, reason: str) -> None:
+        super().__init__(f"Schedule '{schedule_id}' has invalid settings: {reason}")
+
+
+class InvalidBackfillError(InvalidRequestError):
+    """The instants of a backfill cannot be started."""
+
+    summary = "The backfill cannot be started"
+
+    def __init__(self, code: str, detail: str, pointer: str) -> None:
+        super().__init__([Problem(code, detail, pointer)])
 
 
 class BodyTooLargeError(WorkflowServiceError):

@@ -18,6 +18,7 @@ from tasks.flow.entry import (
     handle_trigger,
 )
 from tasks.flow.for_each import ForEachConfig, handle_for_each
+from tasks.flow.schedule import ScheduleConfig, handle_schedule
 from tasks.flow.subworkflow import SubworkflowConfig, handle_subworkflow
 from tasks.flow.wait import ApprovalConfig, WaitConfig, handle_approval, handle_wait
 from tasks.http.config import HttpConfig
@@ -54,6 +55,7 @@ NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "aggregate": handle_aggregate,
     "code": handle_code,
     "webhook": handle_webhook,
+    "schedule": handle_schedule,
     "webhookResponse": handle_webhook_response,
     "wait": handle_wait,
     "approval": handle_approval,
@@ -79,6 +81,7 @@ NODE_CONFIGS: dict[str, type[NodeConfig]] = {
     "aggregate": AggregateConfig,
     "code": CodeConfig,
     "webhook": WebhookConfig,
+    "schedule": ScheduleConfig,
     "webhookResponse": WebhookResponseConfig,
     "wait": WaitConfig,
     "approval": ApprovalConfig,

@@ -31,6 +31,9 @@ ROUTE_ROLES: dict[str, Role] = {
     "POST /api/executions/{execution_id}/nodes/{node_id}/resume": Role.RUN,
     "POST /api/executions/{execution_id}/token": Role.READ,
     "POST /api/nodes/execute": Role.RUN,
+    "POST /api/schedules/{schedule_id}/pause": Role.RUN,
+    "POST /api/schedules/{schedule_id}/resume": Role.RUN,
+    "POST /api/schedules/{schedule_id}/backfill": Role.RUN,
 }
 """Roles of the routes that require less than ``admin``, although their method is not safe."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")

@@ -15,6 +15,7 @@ TAGS = [
     {"name": "service", "description": "The service itself."},
     {"name": "executions", "description": "Submit, follow, cancel, rerun, resume."},
     {"name": "workflows", "description": "Save, read, check and delete workflows."},
+    {"name": "schedules", "description": "The schedules of saved workflows."},
     {"name": "nodes", "description": "The catalog of node types, and runs of a single node."},
     {
         "name": "live",

@@ -39,6 +39,9 @@ REQUESTS: dict[str, dict[str, Any]] = {
     },
     "createWorkflow": {"with a new id": _SAVED},
     "updateWorkflow": {"another name": {**_SAVED, "name": "A friendly greeting"}},
+    "backfillSchedule": {
+        "two days": {"from": "2025-01-01T00:00:00Z", "to": "2025-01-03T00:00:00Z"}
+    },
     "executeNode": {
         "addField": {
             "workflowId": _WORKFLOW,
@@ -58,6 +61,10 @@ PARAMETERS: dict[str, tuple[str, str | None]] = {
     ),
     "node_id": ("A waiting node of the execution.", "ask"),
     "workflow_id": ("The id of a saved workflow.", _WORKFLOW),
+    "schedule_id": (
+        "The `id` of a schedule.",
+        "0d6c6f5c-5d2e-5d0e-9f7b-0a6f3c8f7a41",
+    ),
     "token": ("The `webhookToken` of a webhook node.", "s3cr3t-t0ken"),
     "afterSeq": ("The `nextSeq` or `seq` of the last data that the client received.", None),
     "idempotency-key": ("The same key and body start one execution, for 24 hours.", None),

@@ -27,6 +27,7 @@ class TriggerType(StrEnum):
 
     MANUAL = "manual"
     WEBHOOK = "webhook"
+    SCHEDULE = "schedule"
     SUBWORKFLOW = "subworkflow"
 
 

@@ -118,7 +118,7 @@ class Submissions:
             )
             if existing is not None:
                 return existing
-        _require_capacity(
+        require_capacity(
             connection, submission.organization_id, max_pending, max_pending_of_organization
         )
         insert_execution(connection, submission, now)
@@ -158,7 +158,7 @@ class Submissions:
 _COUNT = select(func.count()).select_from(runs).where(runs.c.claimableAt == CLAIMABLE_NOW)
 
 
-def _require_capacity(
+def require_capacity(
     connection: Connection,
     organization_id: str | None,
     most: int | None,

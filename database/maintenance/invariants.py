@@ -117,6 +117,10 @@ _EXECUTIONS = {
         f"e.status IN {_ENDED} AND EXISTS (SELECT 1 {_EVENTS} AND v.seq = r.seq"
         " AND (v.status <> e.status OR v.nodeId IS NOT NULL))"
     ),
+    "an execution that a schedule started has its instant": (
+        "e.triggerType = 'schedule' AND r.rerunOf IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM orchestrator_schedule_runs u WHERE u.executionId = e.id)"
+    ),
     "a parked execution has a waiting node": (
         "e.status = 'waiting' AND NOT EXISTS (SELECT 1 FROM execution_logs l"
         " WHERE l.executionId = e.id AND l.status = 'waiting')"
@@ -173,7 +177,23 @@ _CALLING = (
     " LEFT JOIN workflow_executions e ON e.id = l.childExecutionId"
     " WHERE l.status = 'waiting' AND l.childExecutionId IS NOT NULL AND l.resumption IS NULL"
 )
+_SCHEDULES = "SELECT s.id FROM orchestrator_schedules s"
+_STARTED = "SELECT u.executionId, u.scheduleId, u.instant FROM orchestrator_schedule_runs u"
 _OTHERS = {
+    "a schedule that is active has the time of its next instant": (
+        f"{_SCHEDULES} WHERE s.error IS NULL AND s.pausedAt IS NULL AND s.blockedBy IS NULL"
+        " AND s.nextAt IS NOT NULL AND (s.dueAt IS NULL OR s.dueAt < s.nextAt)"
+    ),
+    "a schedule that is paused, blocked or invalid is not due": (
+        f"{_SCHEDULES} WHERE s.dueAt IS NOT NULL AND (s.error IS NOT NULL"
+        " OR s.pausedAt IS NOT NULL OR s.blockedBy IS NOT NULL OR s.nextAt IS NULL)"
+    ),
+    "a schedule has either settings or an error": (
+        f"{_SCHEDULES} WHERE (s.settings IS NULL) = (s.error IS NULL)"
+    ),
+    "the execution of an instant exists": (
+        f"{_STARTED} LEFT JOIN workflow_executions e ON e.id = u.executionId WHERE e.id IS NULL"
+    ),
     "an execution has one of the known statuses": (
         f"SELECT e.id {_JOINED} WHERE (e.status IS NULL OR NOT {_IS_KNOWN})"
         f" AND r.endedAt IS NULL AND {_BY_SERVICE}"

@@ -19,6 +19,7 @@ from database.tables import (
     idempotency_keys,
     logs,
     runs,
+    schedule_runs,
     service_metadata,
 )
 
@@ -156,6 +157,7 @@ def delete_executions(connection: Connection, ids: Sequence[str] | Select[tuple[
     connection.execute(delete(logs).where(logs.c.executionId.in_(ids)))
     connection.execute(delete(events).where(events.c.executionId.in_(ids)))
     connection.execute(delete(callbacks).where(callbacks.c.executionId.in_(ids)))
+    connection.execute(delete(schedule_runs).where(schedule_runs.c.executionId.in_(ids)))
     # The rows of their children are counted as long as the top-level execution exists.
     called = children.c.parentId.in_(ids)
     counted = exists().where(_ROOT.c.id == children.c.rootId, _ROOT.c.id.not_in(ids))

@@ -123,6 +123,14 @@ class WorkflowCursor:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleCursor:
+    """Position in the list of schedules after which the next page starts."""
+
+    workflow_id: str
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionFilter:
     """Executions in a list; ``None`` and an empty set match all."""
 

@@ -18,7 +18,7 @@ from database.queries.results import FinishedExecution
 from database.records import MANUAL, Workflow
 from engine.errors import InvalidDocumentError, InvalidInputsError, Problem, StillRunningError
 from engine.graph import WEBHOOK, Graph
-from engine.inputs import start_as, start_by_webhook, start_manually
+from engine.inputs import start_as, start_at_entry, start_manually
 from engine.json_pieces import load_json_in_pieces
 from engine.json_values import JsonValue
 from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
@@ -196,7 +196,7 @@ class SubmissionService:
             QueueFullError: If the maximum number of executions is pending.
             StorageError: If the database is unavailable; nothing is stored.
         """
-        plan = Plan(graph, start_by_webhook(node_id, payload))
+        plan = Plan(graph, start_at_entry(node_id, payload))
         return await self._store(
             workflow,
             plan,

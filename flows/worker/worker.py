@@ -29,6 +29,7 @@ from flows.nodes.preview import node_preview_flow
 from flows.nodes.progress import Publish, publish_nowhere
 from flows.nodes.subworkflows import SubworkflowCaller
 from flows.prefect_adapter.runs import local_result_storage, prefect_context
+from flows.schedules.scheduler import Scheduler, SchedulerSettings
 from flows.worker.execution_run import ExecutionRun
 from flows.worker.heartbeat import renew_leases_forever
 from flows.worker.loop_thread import LoopThread
@@ -73,6 +74,7 @@ class WorkerSettings:
     prefect_home: Path
     handler_settings: HandlerSettings
     callbacks: CallbackSettings
+    scheduler: SchedulerSettings
 
 
 @dataclass(slots=True)
@@ -209,6 +211,12 @@ class Worker:
                             self._metrics,
                         ),
                         self._metrics.measure_loop_lag_forever("flows"),
+                        Scheduler(
+                            database,
+                            self._node_types,
+                            settings.scheduler,
+                            state.on_children_changed,
+                        ).run_forever(),
                     )
                 ]
                 self._thread.mark_ready()

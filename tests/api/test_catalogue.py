@@ -237,6 +237,7 @@ def test_ajv_accepts_every_default(modules: None, catalogue: list[dict[str, Any]
         "filter": {"conditionField": "a"},
         "code": {"code": "input"},
         "subworkflow": {"subworkflowId": "w"},
+        "schedule": {"scheduleCron": "0 9 * * MON-FRI"},
     }
     configs = [
         {"type": item["type"], "config": {**item["defaults"], **needed.get(item["type"], {})}}

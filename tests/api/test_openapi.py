@@ -115,7 +115,7 @@ ENUMS = [
     ("ExecutionResponse", "status", STATUSES),
     ("ExecutionSummaryResponse", "status", STATUSES),
     ("ListedExecutionResponse", "status", STATUSES),
-    ("ListedExecutionResponse", "triggerType", ["manual", "webhook", "subworkflow"]),
+    ("ListedExecutionResponse", "triggerType", ["manual", "webhook", "schedule", "subworkflow"]),
     ("CancelResponse", "previousStatus", STATUSES),
     ("NodeLogResponse", "status", NODE_STATUSES),
     ("ExecutionMessage", "type", EVENTS),

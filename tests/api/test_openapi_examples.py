@@ -12,6 +12,7 @@ from api_service import EXAMPLES
 from tests.support.documents import document, node
 from tests.support.openapi import Operation, document_of, operations_of
 from tests.support.probe_nodes import PROBE_TYPES, fresh_gates
+from tests.support.schedules import scheduled
 from tests.support.service import RunningService, wait_until
 
 OPERATIONS = {operation.name: operation for operation in operations_of(document_of())}
@@ -50,6 +51,12 @@ class ExampleService:
             execution_id = self.start("waits")
             wait_until(lambda: self.service.poll(execution_id)["status"] == "waiting")
             return {"execution_id": execution_id, "node_id": "ask"}
+        if "{schedule_id}" in operation.path:
+            clock = {"scheduleCron": "0 12 * * *"}
+            self.service.save(scheduled(**clock), "scheduled")
+            self.service.save(scheduled(**clock), "scheduled too")  # two pages
+            listed = wait_until(lambda: self.service.http.get("/api/schedules").json()["schedules"])
+            return {"schedule_id": listed[0]["id"]}
         if "{execution_id}" in operation.path:
             execution_id = self.start("example-hello-world", inputs={"name": "Ada"})
             self.service.ended(execution_id)

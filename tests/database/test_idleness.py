@@ -25,6 +25,7 @@ from flows.worker.worker import Worker
 from tests.database.conftest import EXAMPLES
 from tests.support.prepared_databases import copy_prepared_sqlite
 from tests.support.probe_nodes import PROBE_TYPES
+from tests.support.schedules import save, scheduled, scheduler_of
 from tests.support.statements import Statement, recorded_statements
 from tests.support.two_workers import DatabaseWorker
 from tests.support.virtual_time import VirtualTimeLoop, run
@@ -54,6 +55,12 @@ def maintenance(database: Database) -> Awaitable[object]:
     return run_maintenance_forever(database, 30.0, 10_000)
 
 
+def schedules(database: Database) -> Awaitable[object]:
+    scheduler = scheduler_of(database)
+    scheduler._is_searched = True  # by ``find_schedules``; only a start searches without a change
+    return scheduler.run_forever()
+
+
 def signals_of_a_running_execution(database: Database) -> Awaitable[object]:
     active = {"e": ExecutionSignals()}
     return poll_signals_forever(database, "me", active, asyncio.Event(), POLL_SECONDS)
@@ -64,9 +71,21 @@ LOOPS: dict[str, tuple[Loop, int]] = {
     "signals": (signals, 1),
     "callbacks": (callbacks, 1),
     "maintenance": (maintenance, 8),  # 7 after the first search for expired executions
+    "schedules": (schedules, 2),
     "signals of a running execution": (signals_of_a_running_execution, 2),
 }
 """Loop -> maximum number of queries in an interval."""
+
+
+async def find_schedules(database: Database) -> None:
+    """Store the schedules, as the scheduler does at its start."""
+    await save(database, "s", scheduled(scheduleCron="0 0 1 1 *"))
+    scheduler = scheduler_of(database)
+    for _ in range(2):
+        await scheduler.search()
+
+
+PREPARATIONS = {"schedules": find_schedules}
 
 
 def statements_of(
@@ -109,7 +128,8 @@ def statements_of(
 @pytest.mark.parametrize("name", LOOPS)
 def test_an_idle_loop_reads_a_few_times_at_each_interval(tmp_path: Path, name: str) -> None:
     loop, most = LOOPS[name]
-    statements = statements_of(tmp_path, loop, INTERVALS * POLL_SECONDS)
+    prepare = PREPARATIONS.get(name)
+    statements = statements_of(tmp_path, loop, INTERVALS * POLL_SECONDS, prepare)
     queries = [statement for statement in statements if not statement.sql.startswith("BEGIN")]
     assert [statement.sql for statement in statements if statement.writes] == []
     by_interval = Counter(int(statement.at / POLL_SECONDS) for statement in queries)

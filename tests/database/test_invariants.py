@@ -99,6 +99,14 @@ def callback(columns: str, values: str, execution_id: str) -> str:
     )
 
 
+def schedule(columns: str, values: str) -> str:
+    return (
+        "INSERT INTO orchestrator_schedules"
+        f"(id, handledAt, createdAt, workflowId, nodeId, {columns})"
+        f" VALUES ('ended', '', '', 'w', 'n', {values})"
+    )
+
+
 VIOLATIONS = {
     "an execution has one of the known statuses": execution("status='odd'", PARKED),
     "an ended execution has an end time": execution("completedAt=NULL", ENDED),
@@ -165,6 +173,20 @@ VIOLATIONS = {
     "the children of an ended execution have ended or are cancelled": (
         "INSERT INTO orchestrator_children(executionId, parentId, nodeRunId, depth, rootId)"
         " VALUES ('parked', 'ended', 'ended:n', 1, 'ended')"
+    ),
+    "a schedule that is active has the time of its next instant": schedule(
+        "settings, nextAt", "'{}', '2026-01-01T00:00:00.000Z'"
+    ),
+    "a schedule that is paused, blocked or invalid is not due": schedule(
+        "settings, nextAt, dueAt, pausedAt", "'{}', '2026-01-01', '2026-01-01', '2026-01-01'"
+    ),
+    "a schedule has either settings or an error": schedule("settings, error", "'{}', 'no'"),
+    "an execution that a schedule started has its instant": (
+        execution("triggerType='schedule'", ENDED)
+    ),
+    "the execution of an instant exists": (
+        "INSERT INTO orchestrator_schedule_runs(scheduleId, instant, executionId)"
+        " VALUES ('s', '2026-01-01', 'parked gone')"
     ),
     "no execution stays running without an owner": run(
         "claimableAt='2020-01-01T00:00:00.000Z'", RUNNING

@@ -15,7 +15,7 @@ from tests.support.generated import examples
 from tests.support.schemas import values
 
 OFTEN = examples(60, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
-BEYOND_A_SCHEMA = ("httpUrl", "waitUntil")
+BEYOND_A_SCHEMA = ("httpUrl", "waitUntil", "scheduleCron", "scheduleTimezone")
 """Of these a schema sees the outline only: whether there is such a host or such a day it does not
 know. With a template in them both say yes."""
 
@@ -41,7 +41,7 @@ def _told_by_nobody(config: dict[str, Any]) -> bool:
     return all(text is None or has_template(text) or text in _SURE for text in texts)
 
 
-_SURE = {"http://x/", "2026-11-23", "2026-11-23T08:00:00Z"}
+_SURE = {"http://x/", "2026-11-23", "2026-11-23T08:00:00Z", "0 5 * * *", "UTC"}
 
 
 # One strategy for each node type, because a new one for each example takes a third of the time.

@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from engine.document import parse_document
-from engine.inputs import RunStart, start_by_webhook, start_manually
+from engine.inputs import RunStart, start_at_entry, start_manually
 from engine.outcome import SKIPPED, Outcome, ScopeStep
 from engine.scope_plan import ScopePlan
 from engine.status import NodeStatus
@@ -128,7 +128,7 @@ class Case:
 
     def _start(self, graph: Any) -> RunStart:
         if self.delivered_to is not None:
-            return start_by_webhook(self.delivered_to, {"delivered": True})
+            return start_at_entry(self.delivered_to, {"delivered": True})
         return start_manually(graph, {node_id: {"named": node_id} for node_id in self.named})
 
 

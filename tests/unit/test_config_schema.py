@@ -105,6 +105,7 @@ def test_the_defaults_match_the_model(node_type: str):
         "filter": {"conditionField": "a"},
         "code": {"code": "input"},
         "subworkflow": {"subworkflowId": "w"},
+        "schedule": {"scheduleEverySeconds": 60},
     }.get(node_type, {})
     model = NODE_CONFIGS[node_type]
     assert model.model_validate({**config.defaults, **needed}) == model.model_validate(needed)
@@ -152,7 +153,7 @@ def test_every_type_has_a_category():
     assert {item.type for item in faces.values() if item.category == "custom"} == set()
     assert faces["condition"].outputs == faces["approval"].outputs == ("true", "false")
     assert faces["join"].inputs == ("A", "B")
-    for entry in ("trigger", "webhook", "manualInput"):
+    for entry in ("trigger", "webhook", "schedule", "manualInput"):
         assert (faces[entry].inputs, faces[entry].outputs) == ((), ("output",))
 
 

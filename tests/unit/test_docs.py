@@ -20,7 +20,10 @@ from database.tables import (
     idempotency_keys,
     logs,
     runs,
+    schedule_runs,
+    schedules,
     service_metadata,
+    workflow_versions,
 )
 from engine.conditions import Operator
 from engine.document import parse_document
@@ -239,6 +242,9 @@ def test_every_column_of_the_service_is_explained():
         callbacks,
         children,
         idempotency_keys,
+        schedules,
+        schedule_runs,
+        workflow_versions,
         service_metadata,
     )
     ours = [name for table in tables for name in (table.name, *table.columns.keys())]

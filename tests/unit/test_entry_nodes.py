@@ -19,7 +19,7 @@ async def run(node_type: str, config: dict[str, Any] | None = None, data: Any = 
 PAYLOADS = [{"a": 1}, [1, 2], "text", 0, False, "", []]
 
 
-@pytest.mark.parametrize("node_type", ["trigger", "webhook"])
+@pytest.mark.parametrize("node_type", ["trigger", "webhook", "schedule"])
 @pytest.mark.parametrize("payload", PAYLOADS)
 async def test_an_entry_node_passes_its_payload_on(node_type: str, payload: Any):
     result = await run(node_type, data=payload)

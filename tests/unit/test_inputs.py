@@ -7,7 +7,7 @@ import pytest
 from engine.document import parse_document
 from engine.errors import InvalidInputsError
 from engine.graph import Graph
-from engine.inputs import RunStart, start_as, start_by_webhook, start_manually
+from engine.inputs import RunStart, start_as, start_at_entry, start_manually
 
 
 def graph(nodes: str, ways: str = "") -> Graph:
@@ -33,6 +33,7 @@ TWO_TRIGGERS = "t:trigger u:trigger"
 WEBHOOK = "w:webhook"
 BOTH = "t:trigger w:webhook v:webhook"
 MANUAL = "m:manualInput"
+SCHEDULE = "s:schedule"
 
 
 def untaken(nodes: str, inputs: dict[str, Any], ways: str = "") -> list[tuple[str, str]]:
@@ -56,6 +57,11 @@ def untaken(nodes: str, inputs: dict[str, Any], ways: str = "") -> list[tuple[st
         ("w:webhook v:webhook", None, "wv"),
         ("w:webhook v:webhook", {"w": {}}, "wv"),
         (MANUAL, None, ""),
+        (SCHEDULE, None, "s"),
+        (f"{TRIGGER} {SCHEDULE}", {}, "t"),
+        (f"{TRIGGER} {SCHEDULE}", {"s": {}}, "ts"),
+        (f"{WEBHOOK} {SCHEDULE}", None, "w"),
+        (f"{WEBHOOK} {SCHEDULE}", {"s": None}, "ws"),
     ],
 )
 def test_a_manual_start_fires_triggers_and_webhooks_only_without_one_or_where_named(
@@ -159,16 +165,16 @@ def test_every_key_that_nothing_takes_is_named_at_once() -> None:
 
 @pytest.mark.parametrize("payload", [{"x": 1}, [1], None])
 def test_a_delivery_fires_that_webhook_alone(payload: Any) -> None:
-    assert start_by_webhook("w", payload) == RunStart(frozenset("w"), {"w": payload})
+    assert start_at_entry("w", payload) == RunStart(frozenset("w"), {"w": payload})
 
 
 def test_only_one_payload_of_a_webhook_request_is_a_delivery() -> None:
     both = graph("t:trigger w:webhook a:http", "t>a w>a")
     payload = {"w": {"x": 1}}
-    assert start_as("webhook", both, payload) == start_by_webhook("w", {"x": 1})
+    assert start_as("webhook", both, payload) == start_at_entry("w", {"x": 1})
     assert start_as("manual", both, payload) == start_manually(both, payload)
     assert start_as("webhook", both, None) == start_manually(both, None)
     assert start_as("webhook", both, {}) == start_manually(both, {})
     two = {"w": {"x": 1}, "y": 2}
     assert start_as("webhook", both, two) == start_manually(both, two)
-    assert start_manually(both, payload) != start_by_webhook("w", {"x": 1})
+    assert start_manually(both, payload) != start_at_entry("w", {"x": 1})

@@ -12,6 +12,7 @@ from tasks.registry import DEFAULT
 HTTP = {"httpUrl": "https://example.com"}
 LLM = {"llmPrompt": "hi"}
 CONDITION = {"conditionField": "a"}
+EVERY = {"scheduleEverySeconds": 60}
 
 
 def check(node_type: str, config: dict[str, Any]) -> list[tuple[str, str]]:
@@ -56,6 +57,9 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("condition", {**CONDITION, "additionalConditions": None, "conditionValue": "{{ b }}"}),
     ("addField", {}),
     ("addField", {"addFieldName": "", "addFieldValue": "{{ x }}"}),
+    ("schedule", {"scheduleCron": " 0 9 * * MON-FRI ", "scheduleTimezone": "Europe/Berlin"}),
+    ("schedule", {"scheduleEverySeconds": "90", "scheduleCron": "", "scheduleOverlap": " Queue "}),
+    ("schedule", {"scheduleEverySeconds": 1, "scheduleJitterSeconds": 3_600}),
     ("join", {}),
     ("join", {"joinStrategy": "concat", "joinKey": ""}),
     ("join", {"joinStrategy": "mergeByKey", "joinKey": "id", "joinType": ""}),
@@ -68,6 +72,14 @@ def test_a_valid_config_is_accepted(node_type: str, config: dict[str, Any]):
 
 
 INVALID: list[tuple[str, dict[str, Any], str, str]] = [
+    ("schedule", {}, "scheduleEverySeconds", "or scheduleCron is required"),
+    ("schedule", {"scheduleCron": "* *"}, "scheduleCron", "should have 5 fields, not 2"),
+    ("schedule", {"scheduleEverySeconds": 0}, "scheduleEverySeconds", "greater than or equal to 1"),
+    ("schedule", {"scheduleEverySeconds": 1.5}, "scheduleEverySeconds", "whole number"),
+    ("schedule", {**EVERY, "scheduleTimezone": "Mars"}, "scheduleTimezone", "a time zone such as"),
+    ("schedule", {**EVERY, "scheduleJitterSeconds": 3_601}, "scheduleJitterSeconds", "3600"),
+    ("schedule", {**EVERY, "scheduleOverlap": "no"}, "scheduleOverlap", "'skip', 'queue'"),
+    ("schedule", {**EVERY, "scheduleMisfire": "no"}, "scheduleMisfire", "'skip', 'once'"),
     ("http", {}, "httpUrl", "'httpUrl' is required"),
     ("http", {"httpUrl": "  "}, "httpUrl", "'httpUrl' is required"),
     ("http", {"httpUrl": "example.com"}, "httpUrl", "'httpUrl' should start with http://"),

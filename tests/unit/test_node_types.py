@@ -44,6 +44,7 @@ def test_the_known_types_are_sorted(types: NodeTypes):
         "addField",
         "join",
         "webhook",
+        "schedule",
         "comment",
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 
 from engine.data_flow import error_mode
 from engine.document import parse_document
-from engine.inputs import start_by_webhook
+from engine.inputs import start_at_entry
 from engine.options import OnError
 from engine.outcome import SKIPPED, Outcome, ScopeStep, describe_failure
 from engine.scope_plan import ScopePlan
@@ -33,7 +33,7 @@ def test_an_entry_node_that_is_not_fired_is_skipped_and_so_is_what_only_it_feeds
 def test_a_delivery_fires_its_webhook_and_other_roots_run_all_the_same() -> None:
     drawn = graph("t:trigger w:webhook v:webhook m:manualInput a:http", "t>a")
 
-    step = ScopePlan(drawn, start_by_webhook("w", {})).ready({})
+    step = ScopePlan(drawn, start_at_entry("w", {})).ready({})
 
     assert step == ScopeStep(("w", "m"), ("t", "a", "v"))
 

@@ -1,0 +1,1 @@
+"""Schedules: schedule nodes of saved workflows, their next instants and their executions."""

@@ -1,0 +1,1 @@
+"""Schedules: starts executions of saved workflows by the clock."""
