@@ -8,7 +8,7 @@ from database.check import check_database
 from tests.support.documents import document, node
 from tests.support.service import RunningService, wait_until
 
-NEVER = 60.0
+NEVER = 60.0  # the maximum of the setting
 """Poll interval of a service whose notifications must arrive without a poll, in seconds."""
 
 

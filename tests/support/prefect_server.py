@@ -17,6 +17,7 @@ from typing import Self
 
 import httpx
 
+from tests.support.http_clients import client_of
 from tests.support.ports import free_port
 from tests.support.service import wait_until
 
@@ -32,6 +33,7 @@ class PrefectServer:
         self._log = home / "server.log"
         self._port = free_port()
         self.api_url = f"http://127.0.0.1:{self._port}/api"
+        self._http = client_of(self.api_url)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
@@ -74,8 +76,13 @@ class PrefectServer:
         assert self._process is not None
         assert self._process.poll() is None, self._log.read_text()
         with suppress(httpx.HTTPError):
-            return httpx.get(f"{self.api_url}/health", timeout=2).status_code == 200
+            return self._http.get("/health", timeout=5).status_code == 200
         return False
+
+    def close(self) -> None:
+        """Kill the server, and close the client."""
+        self.stop()
+        self._http.close()
 
     def stop(self) -> None:
         """Kill the server."""
@@ -86,7 +93,7 @@ class PrefectServer:
 
     def state_of(self, flow_run_id: str) -> str:
         """Return the name of a flow run's state."""
-        response = httpx.get(f"{self.api_url}/flow_runs/{flow_run_id}", timeout=10)
+        response = self._http.get(f"/flow_runs/{flow_run_id}")
         assert response.status_code == 200, response.text
         return response.json()["state"]["name"]
 
@@ -98,4 +105,4 @@ def prefect_server(home: Path) -> Iterator[PrefectServer]:
     try:
         yield server.start()
     finally:
-        server.stop()
+        server.close()

@@ -1,15 +1,21 @@
 """Tables: direct SQL access to the service's database, for SQLite and PostgreSQL."""
 
 import asyncio
+import atexit
 import re
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Coroutine, Iterator
 from contextlib import closing
+from functools import cache
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import asyncpg
+from asyncpg.exceptions import AdminShutdownError as AdminShutdown
 from sqlalchemy import make_url
+
+T = TypeVar("T")
 
 
 class Row(Protocol):
@@ -47,23 +53,71 @@ class SqliteTables:
 
 
 class PostgresTables:
-    """Tables of a PostgreSQL database. Not for a thread with a running event loop."""
+    """Tables of a PostgreSQL database. All objects use the connection of ``_Connection``."""
 
     def __init__(self, url: str) -> None:
         self._dsn = url.replace("+asyncpg", "")
 
     def rows(self, sql: str, *values: object) -> list[Row]:
-        async def fetch() -> list[Row]:
-            connection = await asyncpg.connect(self._dsn)
-            try:
-                return await connection.fetch(in_postgres(sql), *values)
-            finally:
-                await connection.close()
-
-        return asyncio.run(fetch())
+        return _shared_connection().fetch(self._dsn, in_postgres(sql), *values)
 
     def write(self, sql: str, *values: object) -> None:
         self.rows(sql, *values)
+
+
+class _Connection:
+    """One connection to the database that was used last, because many tests poll their database.
+
+    A new connection for each query starts a process of the server. It may be used in any thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._dsn = ""
+        self._open: asyncpg.Connection | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    def fetch(self, dsn: str, sql: str, *values: object) -> list[Row]:
+        """Run a statement; repeat it if another test has ended the connection."""
+        with self._lock:
+            try:
+                return self._run(self._fetch(dsn, sql, *values))
+            except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, AdminShutdown):
+                self._run(self._disconnect())
+                return self._run(self._fetch(dsn, sql, *values))
+
+    def close(self) -> None:
+        """Close the connection and end the thread."""
+        with self._lock:
+            self._run(self._disconnect())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _fetch(self, dsn: str, sql: str, *values: object) -> list[Row]:
+        if self._open is not None and (dsn != self._dsn or self._open.is_closed()):
+            await self._disconnect()
+        if self._open is None:
+            # Without prepared statements, because the next test may change the schema.
+            self._open = await asyncpg.connect(dsn, statement_cache_size=0)
+            self._dsn = dsn
+        return await self._open.fetch(sql, *values)
+
+    async def _disconnect(self) -> None:
+        if self._open is not None:
+            self._open.terminate()
+        self._open = None
+
+
+@cache
+def _shared_connection() -> _Connection:
+    return _Connection()
 
 
 def tables_of(url: str) -> Tables:
