@@ -16,10 +16,11 @@ from config import Settings
 from database import Database
 from tests.support.http_clients import client_of
 from tests.support.ports import free_port
-from tests.support.service import RunningService, wait_until
+from tests.support.prepared_databases import copy_prepared_sqlite
+from tests.support.service import WAIT_TIMEOUT_SECONDS, RunningService, wait_until
 from tests.support.warm_processes import WarmProcess
 
-START_SECONDS = 40.0
+START_SECONDS = 120.0
 """Timeout for the start of the service, in seconds; imports are slow if many processes start."""
 LEASE_SECONDS = 1.0
 """Duration of leases, in seconds: the minimum that the setting accepts."""
@@ -65,6 +66,8 @@ class ServiceProcess(RunningService):
             for name, value in os.environ.items()
             if name.upper() not in ours and not name.startswith("PREFECT")
         }
+        if "database_url" not in self._settings and not self.path.exists():
+            copy_prepared_sqlite(self.path)
         settings = {name.upper(): str(value) for name, value in self._settings.items()}
         extra = {name.upper(): str(value) for name, value in tampering.items()}
         self._process = WarmProcess({**inherited, **settings, **extra}, self.log)
@@ -95,17 +98,17 @@ class ServiceProcess(RunningService):
     def kill(self) -> None:
         """Send SIGKILL."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM."""
         self.process.terminate()
 
-    def wait_dead(self, seconds: float = 20.0) -> int:
+    def wait_dead(self, seconds: float = WAIT_TIMEOUT_SECONDS) -> int:
         """Wait for the end of the process; return the exit code."""
         return self.process.wait(seconds)
 
-    def stop(self, seconds: float = 20.0) -> int:
+    def stop(self, seconds: float = WAIT_TIMEOUT_SECONDS) -> int:
         """Send SIGTERM; return the exit code."""
         self.ask_to_stop()
         return self.wait_dead(seconds)
@@ -130,7 +133,7 @@ class ServiceProcess(RunningService):
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(10)
+            self._process.wait(60)
         self.http.close()
 
     # Queries
@@ -164,7 +167,7 @@ class ServiceProcess(RunningService):
         """Wait for a status in the database."""
         wait_until(lambda: self.row(execution_id)["status"] == status)
 
-    def wait_ended(self, *execution_ids: str, seconds: float = 30.0) -> list[str]:
+    def wait_ended(self, *execution_ids: str, seconds: float = WAIT_TIMEOUT_SECONDS) -> list[str]:
         """Wait for the end of the executions; return their statuses from the database."""
         ended = ("completed", "failed", "cancelled")
 
