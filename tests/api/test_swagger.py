@@ -1,12 +1,14 @@
 """Swagger UI in a real browser: one click tries an operation, without changes to the form."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.browser import Browser, browser
-from tests.support.openapi import document_of, operations_of
+from tests.support.generated import IS_THOROUGH
+from tests.support.openapi import Operation, document_of, operations_of
 from tests.support.service import RunningService, wait_until
 
 OF_AN_ID = "{"
@@ -40,9 +42,25 @@ def press(page: Browser, operation: str, button: str) -> None:
     wait_until(lambda: page.run(PRESS, operation, button))
 
 
+def one_of_each_path(operations: list[Operation]) -> list[Operation]:
+    """Return one of several operations whose path, parameters and body are the same.
+
+    The paths of webhooks accept seven methods. A thorough run tries all of them.
+    """
+    if IS_THOROUGH:
+        return operations
+    forms = {
+        json.dumps(
+            [one.path, one.definition.get("parameters"), one.definition.get("requestBody")]
+        ): one
+        for one in operations
+    }
+    return list(forms.values())
+
+
 @pytest.mark.timeout(300)
 def test_one_click_on_each_operation_works(tmp_path: Path):
-    operations = {operation.name: operation for operation in operations_of(document_of())}
+    operations = {one.name: one for one in one_of_each_path(operations_of(document_of()))}
     with RunningService(tmp_path) as service, browser(tmp_path / "browser") as page:
         page.open(f"{service.url}/docs")
         wait_until(lambda: page.run("return document.querySelectorAll('.opblock').length > 0"))

@@ -33,7 +33,11 @@ from tests.support.call_trees import (
     write,
 )
 from tests.support.fake_clock import MovingClock
+from tests.support.generated import FACTOR
 from tests.support.stored_executions import BEGUN
+
+ROUNDS = round(25 * FACTOR)
+"""Number of tries of a race. ``test_lock_order.py`` tests the order of the locks without chance."""
 
 # Changes by other programs
 
@@ -185,7 +189,7 @@ async def test_deleted_children_still_count_as_calls(
 
 @pytest.mark.parametrize("how", ["parks", "fails", "is cancelled"])
 async def test_parent_and_child_may_end_concurrently(database: Database, how: str) -> None:
-    for i in range(25):
+    for i in range(ROUNDS):
         parent_id, child_id = f"p{i}", f"c{i}"
         await database.submissions.submit(submission(parent_id))
         parent = await claim(database)
@@ -219,7 +223,7 @@ async def test_parent_and_child_may_end_concurrently(database: Database, how: st
 async def test_a_parent_that_parks_while_its_child_ends_is_notified(
     database: Database, how: str
 ) -> None:
-    for i in range(25):
+    for i in range(ROUNDS):
         await database.submissions.submit(submission(f"p{i}"))
         parent = await claim(database)
         await calls(database, parent, f"c{i}")
@@ -237,7 +241,7 @@ async def test_a_parent_that_parks_while_its_child_ends_is_notified(
 
 
 async def test_a_resumption_during_parking_is_not_lost(database: Database) -> None:
-    for i in range(25):
+    for i in range(ROUNDS):
         await database.submissions.submit(submission(f"p{i}"))
         parent = await claim(database)
         seq = await begin_call(database, parent)

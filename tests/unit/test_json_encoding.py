@@ -21,7 +21,8 @@ from offload import WorkStoppedError
 from tests.support.generated import examples
 
 ENOUGH = 10**9
-MANY = 100_000
+MANY = 40_000
+"""Number of values, of which the shortest fill more than one piece."""
 DOUBLED: Any = ["x"]
 for _ in range(60):
     DOUBLED = [DOUBLED, DOUBLED]  # shared, so that it takes no memory: 2**60 texts
