@@ -1,5 +1,6 @@
 """Addresses: ``DATABASE_PATH`` accepts any path, ``DATABASE_URL`` the forms of other programs."""
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -57,51 +58,37 @@ def files_of(directory: Path) -> set[Path]:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows forbids some of these names")
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_database_is_created_at_any_path(tmp_path: Path, name: str):
+def test_a_database_is_created_and_checked_at_any_path(tmp_path: Path, name: str):
     file = file_named(name, tmp_path)
     file.parent.mkdir(parents=True, exist_ok=True)
     before = files_of(tmp_path)
     given = settings(database_path=str(file))
-    database = Database(given.url)
-    try:
-        assert await database.prepare() is True
-    finally:
-        await database.close()
+    report = check_database(given.url)
+    assert (report.exit_code, report.lines) == (
+        NOT_CHECKED,
+        [f"The database {file} does not exist"],
+    )
+    assert files_of(tmp_path) == before
+    assert asyncio.run(prepare(given.url)) is True
     created = files_of(tmp_path) - before
     assert file in created
     assert all(path.name.startswith(file.name) for path in created)  # the file, -wal, -shm
     assert make_url(given.url).database == str(file)
+    report = check_database(given.url)
+    assert report.lines == [f"OK: every invariant holds in {file}"]
+    assert report.exit_code == PASSED
     encryption = data_encryption_of(given)
     encryption.encrypt({"outputData": 1})
     assert file.with_name(f"{file.name}.key").is_file()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows forbids some of these names")
-@pytest.mark.parametrize("name", NAMES)
-def test_a_check_reads_any_path(tmp_path: Path, name: str):
-    file = file_named(name, tmp_path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    url = settings(database_path=str(file)).url
-    report = check_database(url)
-    assert (report.exit_code, report.lines) == (
-        NOT_CHECKED,
-        [f"The database {file} does not exist"],
-    )
-    _prepare(url)
-    report = check_database(url)
-    assert report.lines == [f"OK: every invariant holds in {file}"]
-    assert report.exit_code == PASSED
-
-
-def _prepare(url: str) -> None:
-    import asyncio  # noqa: PLC0415 - only this test has no event loop
-
-    async def prepare() -> None:
-        database = Database(url)
-        await database.prepare()
+async def prepare(url: str) -> bool:
+    """Migrate a database; return whether it was new."""
+    database = Database(url)
+    try:
+        return await database.prepare()
+    finally:
         await database.close()
-
-    asyncio.run(prepare())
 
 
 def test_an_unknown_user_is_part_of_a_file_name():
@@ -188,15 +175,18 @@ def test_a_path_in_another_form_is_rejected_with_the_correct_form(text: str, adv
 # DATABASE_URL of PostgreSQL
 
 
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg", "PostgreSQL"])
+# The code that reads the scheme does not read the query.
 @pytest.mark.parametrize(
-    "query",
+    ("scheme", "query"),
     [
-        "",
-        "?sslmode=disable",
-        "?sslmode=prefer&connect_timeout=10&application_name=workflows",
-        "?ssl=false&schema=public&pgbouncer=true",
-        "?options=-c%20statement_timeout%3D60000&target_session_attrs=any",
+        ("postgres", ""),
+        ("postgresql", "?sslmode=disable"),
+        (
+            "postgresql+asyncpg",
+            "?sslmode=prefer&connect_timeout=10&application_name=workflows",
+        ),
+        ("PostgreSQL", "?ssl=false&schema=public&pgbouncer=true"),
+        ("postgres", "?options=-c%20statement_timeout%3D60000&target_session_attrs=any"),
     ],
 )
 async def test_the_forms_of_a_postgresql_url_work(scheme: str, query: str):
