@@ -80,7 +80,7 @@ async def sending(database: Database, timeout_seconds: float = 10.0) -> AsyncIte
 async def until(
     database: Database, execution_id: str, what: Callable[[CallbackStatus], Any]
 ) -> Any:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             state = await callback_of(database, execution_id)
             assert state is not None

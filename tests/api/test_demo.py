@@ -16,7 +16,7 @@ from config import ROOT
 from tests.support.service import wait_until
 
 pytestmark = [
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
     pytest.mark.skipif(os.name == "nt", reason="Windows has neither terminals nor these signals"),
 ]
 SECONDS = 90.0

@@ -65,7 +65,6 @@ def finish(service: RunningService, name: str, execution_id: str) -> dict[str, A
     return service.ended(execution_id)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_an_example_runs_unchanged_from_a_new_database(plain: RunningService, name: str) -> None:
     saved = plain.http.get(f"/api/workflows/{DOCUMENTS[name]['id']}").json()

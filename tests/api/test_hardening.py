@@ -25,7 +25,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
 def raw(service: RunningService, request: bytes) -> bytes:
     """Send an incomplete request, and return the start of the response."""
     port = int(service.url.rpartition(":")[2])
-    with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as client:
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=60)) as client:
         client.sendall(request)
         response = b""
         while b"\r\n\r\n" not in response:

@@ -57,7 +57,7 @@ class Poller:
         return seen
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_crowd_is_accepted_at_once_and_loses_nothing(tmp_path: Path) -> None:
     accepted: list[str] = []
     with RunningService(tmp_path) as service:

@@ -66,7 +66,7 @@ def test_no_check_is_excluded_without_a_reason(schema: BaseSchema):
 def test_the_stream_of_an_ended_execution_matches_the_document(schema: BaseSchema, known: Known):
     operation = schema[STREAM]["GET"]
     case = operation.Case(path_parameters={"execution_id": known.ended})
-    response = case.call_and_validate(known.service.url, timeout=10)
+    response = case.call_and_validate(known.service.url, timeout=60)
     assert response.headers["content-type"] == ["text/event-stream; charset=utf-8"]
     events = response.text.split("\n\n")
     assert "event: execution_complete" in events[-2]
@@ -74,7 +74,7 @@ def test_the_stream_of_an_ended_execution_matches_the_document(schema: BaseSchem
     case = operation.Case(
         path_parameters={"execution_id": known.ended}, headers={"Last-Event-ID": last}
     )
-    assert case.call_and_validate(known.service.url, timeout=10).status_code == 204
+    assert case.call_and_validate(known.service.url, timeout=60).status_code == 204
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_the_error_of_an_invalid_stream_matches_the_document(
 ):
     places = {"execution_id": "nope"} if path == STREAM else {}
     case = schema[path]["GET"].Case(path_parameters=places, query=query)
-    assert case.call_and_validate(known.service.url, timeout=10).status_code == status
+    assert case.call_and_validate(known.service.url, timeout=60).status_code == status
 
 
 @pytest.mark.parametrize("path", ["/api/executions/nope/stream", "/api/events"])

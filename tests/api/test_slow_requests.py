@@ -33,7 +33,7 @@ def drip(service: RunningService, start: bytes, byte: bytes, last: bytes | None 
     Returns the whole response, or its part up to ``last``.
     """
     port = int(service.url.rpartition(":")[2])
-    with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as client:
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=60)) as client:
         client.sendall(start)
         client.settimeout(BETWEEN_SECONDS)
         response = b""

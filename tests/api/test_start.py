@@ -222,13 +222,13 @@ def test_node_types_of_modules_run(tmp_path: Path) -> None:
         assert {"shout", "whisper", "http"} <= known
         for name in ("shout", "whisper"):
             body = {"workflowId": "w", "nodeId": "n", "nodeType": name, "node": {}}
-            response = httpx.post(f"{url}/api/nodes/execute", json=body, timeout=20).json()
+            response = httpx.post(f"{url}/api/nodes/execute", json=body, timeout=60).json()
             assert response["output"]["outputData"] == name
 
 
 def _status(url: str) -> str | None:
     try:
-        return httpx.get(url, timeout=5).json()["status"]
+        return httpx.get(url, timeout=60).json()["status"]
     except httpx.ConnectError:
         return None
 

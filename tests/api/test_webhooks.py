@@ -185,7 +185,7 @@ def test_a_longer_body_is_cut_off(running: RunningService, size: int, chunked: b
 
 
 def test_a_content_length_above_the_limit_is_rejected_before_the_body(running: RunningService):
-    connection = http.client.HTTPConnection(httpx.URL(running.url).netloc.decode(), timeout=10)
+    connection = http.client.HTTPConnection(httpx.URL(running.url).netloc.decode(), timeout=60)
     try:
         connection.putrequest("POST", "/api/webhook/w")
         connection.putheader("Content-Length", str(MAX_BYTES + 1))

@@ -259,7 +259,7 @@ def own_service(directory: Path, *arguments: str, **options: Any) -> "subprocess
     )
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_without_a_service_the_command_runs_one_and_keeps_the_execution(tmp_path: Path) -> None:
     (tmp_path / "config.py").write_text("raise RuntimeError('a file of the user was imported')")
     (tmp_path / "line.json").write_text(json.dumps(LINE))
@@ -271,7 +271,7 @@ def test_without_a_service_the_command_runs_one_and_keeps_the_execution(tmp_path
     assert [execution["status"] for execution in json.loads(out)["executions"]] == ["completed"]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(sys.platform != "linux", reason="finds child processes in /proc")
 def test_the_own_service_stops_when_the_command_is_killed(tmp_path: Path) -> None:
     waiting = document(node("start", "trigger"), node("w", "wait", waitSeconds=600))

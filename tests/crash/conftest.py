@@ -17,8 +17,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.crash)
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(60))
             if os.name == "nt":
                 item.add_marker(pytest.mark.skip(reason="Windows has neither SIGKILL nor SIGSTOP"))
 

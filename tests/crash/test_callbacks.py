@@ -54,8 +54,8 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def process(tmp_path: Any) -> Iterator[ServiceProcess]:
-    """Start a service whose claimed callbacks are released after two seconds, not eleven."""
-    settings = {"callback_timeout_seconds": 1, "callback_signing_secret": SECRET}
+    """Start a service whose claimed callbacks are released after five seconds, not eleven."""
+    settings = {"callback_timeout_seconds": 4, "callback_signing_secret": SECRET}
     with ServiceProcess(tmp_path, **settings) as service:
         yield service
 

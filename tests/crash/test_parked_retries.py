@@ -15,7 +15,7 @@ HOUR = 3_600
 
 
 @on_both()
-@pytest.mark.timeout(180)  # it starts three services
+@pytest.mark.timeout(300)  # it starts three services
 def test_a_parked_retry_survives_kills_and_keeps_its_count(
     process: ServiceProcess,
 ) -> None:

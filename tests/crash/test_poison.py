@@ -10,7 +10,7 @@ from tests.support.documents import document, node
 from tests.support.service import wait_until
 
 
-@pytest.mark.timeout(120)  # the service starts four times
+@pytest.mark.timeout(300)  # the service starts four times
 @pytest.mark.parametrize("poison", ["kill", "exit"])
 def test_a_poisoned_execution_fails_and_others_complete(
     tmp_path: Path, visits: CallCounter, poison: str

@@ -162,7 +162,7 @@ def test_a_cancellation_during_a_crash_of_the_childs_owner_holds(
     assert process.violations() == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_kills_at_random_leave_one_child_for_each_call(tmp_path: Path, visits: CallCounter) -> None:
     parents = 8
     with ServiceProcess(tmp_path, max_recovery_attempts=20, max_concurrent_executions=4) as service:

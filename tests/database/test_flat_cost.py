@@ -166,7 +166,7 @@ def maintenance(database: Database) -> Operations:
     ]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 async def test_operations_read_the_same_among_many_executions(kind: str, tmp_path: Path) -> None:
     few = await measured(kind, tmp_path / "few.sqlite", FEW)

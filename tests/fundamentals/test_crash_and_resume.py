@@ -12,7 +12,6 @@ from tests.support.documents import document
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 
 
-@pytest.mark.timeout(60)
 def test_an_execution_survives_the_death_of_its_process(tmp_path: Path) -> None:
     """After SIGKILL, only the node that was running is executed again."""
     with CallCounter() as server, ServiceProcess(tmp_path) as service:

@@ -102,7 +102,7 @@ def test_prefect_settings_of_the_user_are_ignored(tmp_path, imported):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=150,
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

@@ -53,4 +53,4 @@ def socket_of(
 ) -> ClientConnection:
     """Open a WebSocket to the service."""
     url = service.url.replace("http:", "ws:") + "/ws" + query
-    return connect(url, additional_headers=headers, proxy=None, open_timeout=10, close_timeout=5)
+    return connect(url, additional_headers=headers, proxy=None, open_timeout=30, close_timeout=30)

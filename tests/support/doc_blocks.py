@@ -94,7 +94,7 @@ class Reader:
             env={"PATH": _path(), "DATABASE_PATH": str(self.database)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=150,
             check=False,
         )
         assert ended.returncode == 0, f"{text}: {ended.stderr}"

@@ -36,7 +36,7 @@ async def new_postgres_database(examples: Examples | None = None) -> AsyncIterat
     With ``examples``, it is a migrated database with these workflows.
     """
     try:
-        server = await asyncpg.connect(POSTGRES, timeout=3)
+        server = await asyncpg.connect(POSTGRES, timeout=60)
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
         pytest.skip(f"no PostgreSQL server at TEST_POSTGRES_URL: {error}")
     try:
@@ -102,7 +102,7 @@ def drop_templates() -> None:
     """Drop the prepared databases of this process."""
 
     async def drop() -> None:
-        server = await asyncpg.connect(POSTGRES, timeout=3)
+        server = await asyncpg.connect(POSTGRES, timeout=60)
         try:
             for name in (*(name for name, _ in _templates.values()), *chain(*_emptied.values())):
                 await _drop(server, name)

@@ -139,7 +139,7 @@ def serving(handler: Handler) -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: asyncio.run(run()))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     try:
         yield address[0]
     finally:

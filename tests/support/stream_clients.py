@@ -16,7 +16,7 @@ from tests.support.http_clients import client_of
 from tests.support.service import RunningService
 
 ENDS = ("execution_complete", "execution_cancelled", "execution_error")
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 
 def subscription_count(broadcaster: EventBroadcaster) -> int:

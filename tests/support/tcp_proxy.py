@@ -23,11 +23,11 @@ class TcpProxy:
 
     def open(self) -> None:
         """Accept connections from now on."""
-        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(60)
 
     def close(self) -> None:
         """Break the current connections, and reject new ones."""
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(60)
 
     async def _open(self) -> None:
         self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
@@ -63,7 +63,7 @@ class TcpProxy:
         """Close the proxy and stop its thread."""
         self.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
 

@@ -58,9 +58,9 @@ async def test_a_loop_that_catches_every_exception_is_ended():
 
 async def test_the_kernel_ends_a_process_that_the_service_cannot_end():
     code = "import signal\n[signal.getsignal(signal.SIGALRM) == signal.SIG_DFL, signal.alarm(0)]"
-    default, seconds = (await run(code, timeoutSeconds=20))["outputData"]
+    default, seconds = (await run(code, timeoutSeconds=200))["outputData"]
     assert default
-    assert 15 < seconds <= 22
+    assert 100 < seconds <= 202
 
 
 @pytest.mark.parametrize("code", ["'x' * 10**9", "x = []\nwhile True: x.append('x' * 10**6)"])
@@ -207,7 +207,7 @@ def test_the_process_of_a_killed_service_ends(tmp_path: Path):
     finally:
         service.send_signal(signal.SIGKILL)
         service.wait()
-    wait_until(lambda: has_ended(pid), 5)
+    wait_until(lambda: has_ended(pid))
 
 
 async def test_the_number_of_processes_is_limited_to_that_of_the_processors(
