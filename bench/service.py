@@ -64,21 +64,25 @@ class Service:
 
 @contextmanager
 def running_service(
-    directory: Path, concurrency: int, settings: Mapping[str, str] | None = None
+    directory: Path,
+    concurrency: int,
+    settings: Mapping[str, str] | None = None,
+    root: Path = ROOT,
 ) -> Generator[Service]:
     """Run the service with one workflow, a chain of ten nodes, during the block.
 
     ``settings`` are environment variables for it, besides those that every benchmark sets.
+    ``root`` is the checkout that runs.
 
     Raises:
         BenchError: it does not start; quotes the end of its log.
     """
     port = free_port()
     database = directory / "bench.sqlite"
-    command = [sys.executable, str(ROOT / "start_service.py")]
+    command = [sys.executable, str(root / "start_service.py")]
     environment = _environment(database, port, concurrency) | dict(settings or {})
     log = directory / "service.log"
-    with running_process(command, port, ROOT, log, environment) as (process, started_in):
+    with running_process(command, port, root, log, environment) as (process, started_in):
         with closing(Client(port)) as client:
             client.save(WORKFLOW, line())
         yield Service(port, process.pid, database, started_in)
