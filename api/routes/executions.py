@@ -1,15 +1,16 @@
 """Execution routes: submit, poll, cancel, rerun and resume executions."""
 
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BeforeValidator, Field
 
-from api.auth.tenancy import TenantScopeDep
+from api.auth.tenancy import TenantScope, TenantScopeDep
 from api.bodies.json_responses import encoded
 from api.bodies.strict_json import StrictRoute
-from api.dependencies import ServicesDep
+from api.dependencies import Services, ServicesDep
 from api.etags import IfNoneMatch
 from api.masked_documents import reject_masks
 from api.preferences import Prefer
@@ -67,7 +68,34 @@ Payloads = Annotated[
     Query(description="Whether the response contains payloads, or only their sizes."),
 ]
 
-router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
+
+class ExecutionRoute(StrictRoute):
+    """A route whose polls without parameters pass FastAPI's dependencies by.
+
+    Clients send most polls without parameters, and resolving the dependencies and the parameters
+    takes a third of the time of such a poll.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return FastAPI's handler, with a shorter way for polls without parameters."""
+        handle = super().get_route_handler()
+        if self.operation_id != "getExecution":
+            return handle
+
+        async def poll(request: Request) -> Response:
+            if request.scope["query_string"]:
+                return await handle(request)
+            services: Services = request.app.state.services
+            execution_id = request.path_params["execution_id"]
+            scope = TenantScope(request.scope["caller"], services.database.queries)
+            await scope.require_execution(execution_id)
+            known = request.headers.getlist("if-none-match") or None
+            return await state_response(services, execution_id, if_none_match=known)
+
+        return poll
+
+
+router = APIRouter(prefix="/api", tags=["executions"], route_class=ExecutionRoute)
 
 
 @router.post(
