@@ -67,7 +67,7 @@ from flows.schedules.service import ScheduleService
 from flows.worker.worker import Worker, WorkerSettings
 from metrics import Metrics
 from start_checks import key_file_of
-from tasks.code.node import CODE_NODE_DISABLED_MESSAGE
+from tasks.code.node import CODE, CODE_NODE_DISABLED_MESSAGE, PYTHON
 from tasks.context import HandlerSettings
 from tasks.http.client import parse_url
 from tasks.http.ssrf_guard import parse_allowed_hosts
@@ -99,7 +99,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
     types = (
         node_types
         if settings.enable_code_node
-        else node_types.without({"code": CODE_NODE_DISABLED_MESSAGE})
+        else node_types.without(dict.fromkeys((CODE, PYTHON), CODE_NODE_DISABLED_MESSAGE))
     )
 
     @asynccontextmanager

@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import Task
 
-from tasks.code.node import CodeConfig, handle_code
+from tasks.code.node import CodeConfig, PythonConfig, handle_code, handle_python
 from tasks.config.base import NodeConfig
 from tasks.flow.condition import ConditionConfig, handle_condition
 from tasks.flow.entry import (
@@ -20,6 +20,7 @@ from tasks.flow.entry import (
 from tasks.flow.for_each import ForEachConfig, handle_for_each
 from tasks.flow.schedule import ScheduleConfig, handle_schedule
 from tasks.flow.subworkflow import SubworkflowConfig, handle_subworkflow
+from tasks.flow.switch import SwitchConfig, handle_switch
 from tasks.flow.wait import ApprovalConfig, WaitConfig, handle_approval, handle_wait
 from tasks.http.config import HttpConfig
 from tasks.http.node import handle_http
@@ -45,6 +46,7 @@ NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "http": handle_http,
     "llm": handle_llm,
     "condition": handle_condition,
+    "switch": handle_switch,
     "addField": handle_add_field,
     "forEach": handle_for_each,
     "join": handle_join,
@@ -54,6 +56,7 @@ NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "filter": handle_filter,
     "aggregate": handle_aggregate,
     "code": handle_code,
+    "python": handle_python,
     "webhook": handle_webhook,
     "schedule": handle_schedule,
     "webhookResponse": handle_webhook_response,
@@ -71,6 +74,7 @@ NODE_CONFIGS: dict[str, type[NodeConfig]] = {
     "http": HttpConfig,
     "llm": LlmConfig,
     "condition": ConditionConfig,
+    "switch": SwitchConfig,
     "addField": AddFieldConfig,
     "forEach": ForEachConfig,
     "join": JoinConfig,
@@ -80,6 +84,7 @@ NODE_CONFIGS: dict[str, type[NodeConfig]] = {
     "filter": FilterConfig,
     "aggregate": AggregateConfig,
     "code": CodeConfig,
+    "python": PythonConfig,
     "webhook": WebhookConfig,
     "schedule": ScheduleConfig,
     "webhookResponse": WebhookResponseConfig,

@@ -20,7 +20,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from prefect import task
-from pydantic import Field, field_validator
+from pydantic import AliasChoices, Field, field_validator
 
 from engine.errors import NodeError, PermanentError
 from engine.json_values import JsonValue, encode_json, is_object, load_json
@@ -30,6 +30,8 @@ from tasks.config.base import NodeConfig, read_config
 from tasks.config.fields import LONG_TEXT, Mode
 from tasks.context import current_node_run
 
+CODE, PYTHON = "code", "python"
+"""Names of the node type."""
 RUNNER = Path(runner.__file__).resolve()
 MAX_OUTPUT_BYTES = 10 * 1024 * 1024
 """Maximum size of the output as JSON, in bytes."""
@@ -49,18 +51,42 @@ class CodeConfig(NodeConfig, title="Code", category="data"):
     """Runs Python over its input, in a separate process."""
 
     code: str = Field(title="Python", max_length=MAX_CODE_CHARS, json_schema_extra=LONG_TEXT)
-    """An expression over ``input``, or statements that end with one or assign ``output``."""
+    """An expression over ``input``, statements that end with one or assign ``output``, or the
+    function ``process(data)``."""
     processing_mode: Mode = Field(default="batch", title="Processing")
     """``perRow`` runs it for each record of a list."""
 
     @field_validator("code")
     @classmethod
     def _is_python(cls, code: str) -> str:
-        try:
-            runner.parse(code)
-        except runner.CodeError as error:
-            raise ValueError(str(error)) from None
-        return code
+        return _checked(code)
+
+
+class PythonConfig(NodeConfig, title="Python", category="data"):
+    """Runs Python over its input, in a separate process; another name of ``code``."""
+
+    python_code: str = Field(
+        title="Python",
+        max_length=MAX_CODE_CHARS,
+        validation_alias=AliasChoices("pythonCode", "code"),
+        json_schema_extra=LONG_TEXT,
+    )
+    """The function ``process(data)``, an expression over ``input``, or statements."""
+    processing_mode: Mode = Field(default="batch", title="Processing")
+    """``perRow`` runs it for each record of a list."""
+
+    @field_validator("python_code")
+    @classmethod
+    def _is_python(cls, code: str) -> str:
+        return _checked(code)
+
+
+def _checked(code: str) -> str:
+    try:
+        runner.parse(code)
+    except runner.CodeError as error:
+        raise ValueError(str(error)) from None
+    return code
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +102,30 @@ async def handle_code(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
     The code is not a template. Raises a ``NodeError``, never retryable, if the node type is
     disabled, the code fails, or it exceeds a limit.
     """
-    run = current_node_run()
-    if not run.settings.enable_code_node:
-        raise PermanentError(f"the node type 'code' {CODE_NODE_DISABLED_MESSAGE}")
+    _require_enabled(CODE)
     config = read_config(CodeConfig, node)
+    return await _execute(config.code, config, input_data)
+
+
+@task(name="python")
+async def handle_python(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
+    """Run the code of the node; see ``handle_code``."""
+    _require_enabled(PYTHON)
+    config = read_config(PythonConfig, node)
+    return await _execute(config.python_code, config, input_data)
+
+
+def _require_enabled(node_type: str) -> None:
+    if not current_node_run().settings.enable_code_node:
+        raise PermanentError(f"the node type '{node_type}' {CODE_NODE_DISABLED_MESSAGE}")
+
+
+async def _execute(
+    code: str, config: CodeConfig | PythonConfig, input_data: JsonValue
+) -> dict[str, JsonValue]:
+    run = current_node_run()
     request: dict[str, JsonValue] = {
-        "code": config.code,
+        "code": code,
         "input": input_data,
         "inputs": run.inputs(),
         "perRow": config.processing_mode == "perRow",

@@ -28,6 +28,7 @@ KILL_MARGIN_SECONDS = 2
 LENGTH_DIGITS = 10
 """Number of digits that state the length of the result."""
 
+_OUTPUT_NAMES = frozenset({"output", "result"})
 _MAX_MESSAGE_CHARS = 1_000
 _MAX_SHOWN_CALLS = 5
 _MIB = 1024 * 1024
@@ -166,17 +167,21 @@ def _once(body: CodeType, value: CodeType | None, data: Any, inputs: Any, lines:
         exec(body, names)  # noqa: S102 - the purpose of the node, in a separate process
         if value is not None:
             last = eval(value, names)  # noqa: S307 - the same
+        elif not _OUTPUT_NAMES & names.keys() and callable(process := names.get("process")):
+            return process(data)
     except MemoryError:
         raise
     except SystemExit as error:
         raise CodeError(f"exited with {_text(error.code)}") from None
     except BaseException as error:  # noqa: BLE001 - every exception is reported to the author
         raise CodeError(_format_error(error, lines)) from None
-    for name in ("output", "result"):
+    for name in sorted(_OUTPUT_NAMES):
         if name in names:
             return names[name]
     if value is None:
-        raise CodeError("returns nothing: end it with an expression, or assign 'output'")
+        raise CodeError(
+            "returns nothing: end it with an expression, assign 'output', or define process(data)"
+        )
     return last
 
 

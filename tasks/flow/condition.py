@@ -26,8 +26,10 @@ def _as_operator(value: object) -> object:
     return Operator.parse(value) if isinstance(value, str) else value
 
 
-_Operator = Annotated[Operator, BeforeValidator(_as_operator, json_schema_input_type=Operator)]
-_TestedField = Annotated[str, TEMPLATED, Field(title="Field")]
+ComparisonOperator = Annotated[
+    Operator, BeforeValidator(_as_operator, json_schema_input_type=Operator)
+]
+TestedField = Annotated[str, TEMPLATED, Field(title="Field")]
 
 
 class AdditionalCondition(FormModel, title="Condition"):
@@ -35,9 +37,9 @@ class AdditionalCondition(FormModel, title="Condition"):
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"value"})
 
-    field: _TestedField
+    field: TestedField
     """The field to test, such as ``a.b.0.c`` or ``loop.item``; may be a template."""
-    operator: _Operator = Field(default=Operator.EQUALS, title="Comparison")
+    operator: ComparisonOperator = Field(default=Operator.EQUALS, title="Comparison")
     """The comparison of the field with the value."""
     value: JsonValue = Field(default=None, title="Value")
     """The value to compare with; may contain templates."""
@@ -48,9 +50,9 @@ class ComparisonsConfig(NodeConfig):
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"condition_value"})
 
-    condition_field: _TestedField
+    condition_field: TestedField
     """The field to test, such as ``a.b.0.c`` or ``loop.item``; may be a template."""
-    condition_operator: _Operator = Field(default=Operator.EQUALS, title="Comparison")
+    condition_operator: ComparisonOperator = Field(default=Operator.EQUALS, title="Comparison")
     """The comparison of the field with the value."""
     condition_value: Annotated[JsonValue, TEMPLATED] = Field(default=None, title="Value")
     """The value to compare with; may contain templates."""
@@ -121,16 +123,20 @@ def _passes(config: ComparisonsConfig, record: JsonValue) -> bool:
 
 def _outcomes(config: ComparisonsConfig, record: JsonValue) -> Iterator[bool]:
     first = Comparison(config.condition_field, config.condition_operator, config.condition_value)
-    yield _holds("conditionField", "conditionValue", first, record)
+    yield comparison_holds("conditionField", "conditionValue", first, record)
     for index, condition in enumerate(config.additional_conditions):
         setting = f"additionalConditions.{index}"
         comparison = Comparison(condition.field, condition.operator, condition.value)
-        yield _holds(f"{setting}.field", f"{setting}.value", comparison, record)
+        yield comparison_holds(f"{setting}.field", f"{setting}.value", comparison, record)
 
 
-def _holds(
+def comparison_holds(
     field_setting: str, value_setting: str, comparison: Comparison, record: JsonValue
 ) -> bool:
+    """Return whether a comparison, whose settings are templates, holds for a record.
+
+    Raises a ``NodeError`` if the field and the value cannot be compared.
+    """
     tested = _field_value(field_setting, comparison.field, record)
     # The editor keeps the value when the new operator does not use it.
     unused = comparison.operator in _WITHOUT_VALUE

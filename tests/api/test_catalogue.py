@@ -115,7 +115,8 @@ def test_every_registered_type_is_there(catalogue: list[dict[str, Any]]):
 def test_a_disabled_type_is_listed_with_the_reason(service: RunningService):
     catalogue = service.http.get("/api/node-types").json()
     disabled = {i["type"]: i["disabledReason"] for i in catalogue if i["disabledReason"]}
-    assert disabled == {"code": "the type is disabled; set ENABLE_CODE_NODE=true to enable it"}
+    reason = "the type is disabled; set ENABLE_CODE_NODE=true to enable it"
+    assert disabled == {"code": reason, "python": reason}
 
 
 def test_custom_types_are_described_with_and_without_a_model(catalogue: list[dict[str, Any]]):
@@ -236,6 +237,8 @@ def test_ajv_accepts_every_default(modules: None, catalogue: list[dict[str, Any]
         "renameColumns": {"renameMapping": {"a": "b"}},
         "filter": {"conditionField": "a"},
         "code": {"code": "input"},
+        "python": {"pythonCode": "input"},
+        "switch": {"switchField": "a", "switchCases": [{"value": 1}]},
         "subworkflow": {"subworkflowId": "w"},
         "schedule": {"scheduleCron": "0 9 * * MON-FRI"},
     }

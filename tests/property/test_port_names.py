@@ -15,6 +15,7 @@ from tests.support.plans import PlannedRun, done
 CONFIGS: dict[str, dict[str, Any]] = {
     "condition": {"conditionField": "a"},
     "splitColumns": {"columnsOutputA": ["a"]},
+    "switch": {"switchField": "a", "switchCases": [{"value": 1}]},
 }
 SEVERAL_OUTPUTS = [name for name in DEFAULT.known if len(DEFAULT.ports(name).outputs) > 1]
 SEVERAL_INPUTS = [name for name in DEFAULT.known if len(DEFAULT.ports(name).inputs) > 1]
@@ -24,6 +25,7 @@ OUTCOMES = {
     "approval": done({"a": 1}, conditionResult=True),
     "splitColumns": done({"A": 1, "B": 2}, portData=True),
     "forEach": done([1, 2]),
+    "switch": done({"a": 1}, portData={"case2": {"a": 1}}),
 }
 
 

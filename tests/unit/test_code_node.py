@@ -10,7 +10,7 @@ import pytest
 from engine.document import Node
 from engine.errors import NodeError
 from tasks.code.node import MAX_CODE_CHARS, RUNNER
-from tasks.context import NodeRun, enter_node_run
+from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tasks.node_handlers import NODE_HANDLERS
 from tasks.registry import DEFAULT
 from tests.support.code_calls import failure, run
@@ -34,6 +34,9 @@ OUTPUTS: list[tuple[str, Any, Any]] = [
     ("'x' * 1_000_000", None, "x" * 1_000_000),
     ("input", "y" * 3_000_000, "y" * 3_000_000),
     ("__name__", None, "code"),
+    ("def process(data):\n    return data['a'] + 1", {"a": 1}, 2),
+    ("def process(data):\n    return 1\noutput = 2", None, 2),
+    ("def process(data):\n    return 1\n3", None, 3),
 ]
 
 
@@ -98,7 +101,7 @@ async def test_half_of_a_surrogate_pair_may_be_printed():
         ("raise KeyboardInterrupt", "raised KeyboardInterrupt"),
         ("import sys\nsys.exit('enough')", "exited with enough"),
         ("import os\nos._exit(3)", "exited before it returned an output (exit code 3)"),
-        ("x = 1", "returns nothing: end it with an expression, or assign 'output'"),
+        ("x = 1", "returns nothing: end it with an expression, assign 'output', or"),
         ("{'a': [0, {1}]}", "not JSON: Object of type set is not JSON serializable"),
         ("[float('nan')]", "not JSON: Out of range float values are not JSON compliant"),
         ("10 ** 5000", "not JSON: Exceeds the limit (4300 digits)"),
@@ -169,3 +172,25 @@ def test_the_process_starts_fast_because_it_imports_the_standard_library_only():
     assert imported
     assert imported <= sys.stdlib_module_names | {"zipimport"}
     assert "not enough values to unpack" in process.stderr
+
+
+async def test_python_is_another_name_of_code():
+    settings = HandlerSettings(enable_code_node=True)
+    enter_node_run(NodeRun(settings, inputs=dict))
+    config = {"pythonCode": "def process(data):\n    return data * 2"}
+    node = {"id": "n1", "type": "python", "config": {**config, "processingMode": "perRow"}}
+    result = await NODE_HANDLERS["python"].fn(node, [1, 2])
+    assert result["outputData"] == [2, 4]
+
+
+async def test_an_exception_in_process_names_its_line():
+    message = await failure("def process(data):\n    return 1 / data", 0)
+    assert "ZeroDivisionError" in message
+    assert "line 2 in process: return 1 / data" in message
+
+
+async def test_python_is_disabled_with_code():
+    enter_node_run(NodeRun(HandlerSettings()))
+    node = {"id": "n1", "type": "python", "config": {"pythonCode": "1"}}
+    with pytest.raises(NodeError, match="the node type 'python' is disabled"):
+        await NODE_HANDLERS["python"].fn(node, None)

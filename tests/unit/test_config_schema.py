@@ -104,6 +104,8 @@ def test_the_defaults_match_the_model(node_type: str):
         "renameColumns": {"renameMapping": {"a": "b"}},
         "filter": {"conditionField": "a"},
         "code": {"code": "input"},
+        "python": {"pythonCode": "input"},
+        "switch": {"switchField": "a", "switchCases": [{"value": 1}]},
         "subworkflow": {"subworkflowId": "w"},
         "schedule": {"scheduleEverySeconds": 60},
     }.get(node_type, {})
