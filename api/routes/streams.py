@@ -11,6 +11,7 @@ from starlette.types import Send
 
 from api.auth.tenancy import TenantScopeDep
 from api.dependencies import ServicesDep
+from api.pagination import MAX_POSITION
 from api.schemas.base import ProblemDetails
 from api.streaming.expiry import has_expired, take_until
 from api.streaming.messages import Message
@@ -22,7 +23,6 @@ RETRY_MS = 2_000
 """Delay before a browser reconnects, in milliseconds."""
 MAX_IDS = 500
 """Maximum number of executions in ``executionIds``."""
-MAX_POSITION = 2**63 - 1
 PING = b": ping\n\n"
 
 router = APIRouter(prefix="/api", tags=["live"])

@@ -4,11 +4,10 @@ from typing import Annotated, Literal, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from api.pagination import MAX_POSITION
 from api.schemas.base import MIN_LIKENESS, Name, RequestModel, suggestion
 from engine.json_values import load_json
 from engine.problems import MAX_PROBLEMS
-
-MAX_POSITION = 2**63 - 1
 
 
 class Subscribe(RequestModel):

@@ -92,11 +92,10 @@ class LogPages:
         Raises:
             ExecutionNotFoundError: If the execution does not exist.
         """
-        return await self._reader.run(lambda connection: read_log_page(connection, wanted))
+        return await self._reader.run(lambda connection: _read_page(connection, wanted))
 
 
-def read_log_page(connection: Connection, wanted: LogPageRequest) -> LogPage:
-    """Return a page; see ``LogPages.read``."""
+def _read_page(connection: Connection, wanted: LogPageRequest) -> LogPage:
     execution = read_execution(connection, wanted.execution_id)
     statements = _statements(connection.dialect.name)
     values = {
@@ -110,7 +109,7 @@ def read_log_page(connection: Connection, wanted: LogPageRequest) -> LogPage:
         keys_query = statements.keys_of_node
         values["node"] = wanted.node_id
     keys = connection.execute(keys_query, values).all()
-    found = _read_page(connection, keys[: wanted.limit], wanted, statements)
+    found = _read_rows(connection, keys[: wanted.limit], wanted, statements)
     taken = len(found)
     while 0 < taken < len(keys) and keys[taken].seq == keys[taken - 1].seq:
         # ``next_seq`` would skip the other rows with this number, which another program copied.
@@ -127,7 +126,7 @@ def read_log_page(connection: Connection, wanted: LogPageRequest) -> LogPage:
     )
 
 
-def _read_page(
+def _read_rows(
     connection: Connection, keys: Sequence[Key], wanted: LogPageRequest, statements: "_Statements"
 ) -> dict[Any, NodeLog]:
     """Return the first of these rows, up to the maximum size of the page."""

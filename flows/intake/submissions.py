@@ -238,14 +238,6 @@ class SubmissionService:
         self.worker.wake()
         return SubmissionReceipt(execution_id, workflow.id, workflow.name)
 
-    def check(self, document: JsonValue) -> Graph:
-        """Return the graph of a valid document.
-
-        Raises:
-            InvalidDocumentError: If the document cannot run; the error contains every reason.
-        """
-        return self._normalized(document).graph
-
     def check_size(self, document: JsonValue, pointer: str) -> None:
         """Check the number of nodes and connections of the document at ``pointer``.
 
@@ -258,7 +250,11 @@ class SubmissionService:
             raise error.within(pointer) from None
 
     async def check_in_thread(self, document: JsonValue) -> Graph:
-        """Return the graph as ``check`` does; validate a large document in a thread."""
+        """Return the graph of a document; validate a large document in a thread.
+
+        Raises:
+            InvalidDocumentError: If the document cannot run; the error contains every reason.
+        """
         return (await self._normalized_in_thread(document)).graph
 
     async def warnings(self, document: JsonValue) -> list[Problem]:
@@ -275,12 +271,10 @@ class SubmissionService:
         return read_graph(document, self.node_types.rules)
 
     async def _normalized_in_thread(self, document: JsonValue) -> Normalized:
+        arguments = (document, self.node_types.rules, self.limits)
         if not _is_large(document):
-            return self._normalized(document)
-        return await asyncio.to_thread(self._normalized, document)
-
-    def _normalized(self, document: JsonValue) -> Normalized:
-        return read_and_validate(document, self.node_types.rules, self.limits)
+            return read_and_validate(*arguments)
+        return await asyncio.to_thread(read_and_validate, *arguments)
 
 
 def _is_large(document: JsonValue) -> bool:

@@ -5,6 +5,7 @@ import cProfile
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
 from tests.support.documents import line
 from tests.support.service import RunningService
@@ -32,12 +33,12 @@ def calls_of_a_poll(service: RunningService, path: str, query: bytes, headers: A
         "server": ("127.0.0.1", 8000),
     }
 
-    async def receive() -> dict[str, object]:
+    async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     statuses: list[int] = []
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(message: Message) -> None:
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
 
