@@ -124,7 +124,7 @@ def raw_json_of(text: str) -> str:
         _load(text)
     except ValueError:
         return encode_json(text)
-    return text.lstrip("\N{BYTE ORDER MARK}")
+    return text
 
 
 def as_text_column(column: ColumnElement[Any]) -> ColumnElement[str]:

@@ -12,10 +12,11 @@ from database import Database
 from database.executions.journal_records import NodeChanges, NodeEnded, RetryLater
 from database.records import Lease
 from database.tables import children, events, executions, logs, runs
+from engine.errors import LeaseLostError
 from engine.outcome import Progress
 from engine.parking import Resumption
 from engine.status import NodeStatus
-from tests.support.call_trees import CANCELLED, DONE, LEASE, rows
+from tests.support.call_trees import CANCELLED, DONE, LEASE, calls, rows, submission
 from tests.support.fake_clock import MovingClock
 from tests.support.two_workers import Workers
 
@@ -168,3 +169,31 @@ async def test_a_loaded_outcome_has_the_size_of_its_output(workers: Workers) -> 
     assert outcome.output == {"text": "é"}
     assert outcome.size == len(output)
     assert outcome.result["message"] == "m"
+
+
+async def test_an_execution_is_loaded_with_its_own_inputs_request_and_parent(
+    workers: Workers,
+) -> None:
+    first, second = workers
+    other = submission("other", request='{"other": 1}', trigger_type="webhook")
+    await second.database.submissions.submit(other)
+    await calls(second.database, await second.claim_one(), "child")
+    child = await second.claim_one()
+    lease = await first.start("own", request='{"own": 1}')
+    loaded = await first.database.journal.load(lease)
+    assert (loaded.request, loaded.trigger_type, loaded.parent_id) == ('{"own": 1}', "manual", None)
+    assert (loaded.outcomes, loaded.parked, loaded.attempts) == ({}, {}, {})
+    loaded = await second.database.journal.load(child)
+    assert (loaded.request, loaded.parent_id) == (None, "other")
+    plain = await first.database.journal.load(await first.start("plain"))
+    assert plain.request is None
+
+
+async def test_an_execution_is_loaded_by_its_owner_only(workers: Workers) -> None:
+    first, second = workers
+    lease = await first.start("e")
+    await second.start("other")
+    with pytest.raises(LeaseLostError):
+        await second.database.journal.load(Lease(lease.execution_id, second.owner, LEASE))
+    with pytest.raises(LeaseLostError):
+        await first.database.journal.load(Lease("other", first.owner, LEASE))

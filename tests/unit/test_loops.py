@@ -6,12 +6,13 @@ import pytest
 
 from engine.document import parse_document
 from engine.errors import InvalidDocumentError
+from engine.inputs import RunStart
 from engine.json_values import MISSING
 from engine.loop_states import LoopState
 from engine.loops import FOR_EACH, Loop, Loops
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome
-from engine.rerun import reused_runs
+from engine.rerun import changed_by_inputs, reused_runs
 from engine.status import NodeStatus
 from tasks.registry import DEFAULT
 from tests.support.documents import validate
@@ -301,3 +302,27 @@ def test_a_rerun_keeps_whole_inner_loops_of_items_that_are_not_done() -> None:
     }
     reused = reused_runs(NESTED, by_key(outcomes), None, set())
     assert set(map(str, reused)) == {"t", "x[0][0]", "x[0]", "inner[0]", "x[1][0]"}
+
+
+def _start(fired: str = "", **how: Any) -> RunStart:
+    return RunStart(frozenset(fired), how.get("payloads", {}), how.get("values", {}))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed"),
+    [
+        (_start("t"), _start("t"), set()),
+        (_start("t"), _start("tw"), {"w"}),
+        (_start("tw"), _start("t"), {"w"}),
+        (_start(payloads={"t": 1}), _start(payloads={"t": 1}), set()),
+        (_start(payloads={"t": 1}), _start(payloads={"t": 2}), {"t"}),
+        (_start(payloads={"t": 1}), _start(), {"t"}),
+        (_start(), _start(payloads={"t": None}), {"t"}),
+        (_start(values={"m": 1}), _start(values={"m": 2, "n": 3}), {"m", "n"}),
+        (_start(payloads={"t": 1}, values={"m": 1}), _start(values={"m": 1}), {"t"}),
+    ],
+)
+def test_a_node_with_another_input_runs_again(
+    before: RunStart, after: RunStart, changed: set[str]
+) -> None:
+    assert changed_by_inputs(before, after) == changed

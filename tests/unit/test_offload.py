@@ -6,7 +6,9 @@ from contextvars import ContextVar
 
 import pytest
 
+from engine.json_encoding import size_within
 from offload import MAX_INLINE_BYTES, WorkStoppedError, check_stop, run_off_loop, run_sized
+from tasks.compute import compute
 
 variable: ContextVar[str] = ContextVar("variable", default="unset")
 
@@ -51,3 +53,12 @@ async def test_cancelling_the_caller_stops_the_work():
 
 def test_work_without_a_caller_is_not_stopped():
     check_stop()
+
+
+@pytest.mark.parametrize(("extra", "on_loop"), [(0, True), (1, False)])
+async def test_a_handler_computes_on_the_loop_up_to_the_inline_limit(extra: int, on_loop: bool):
+    frame = size_within("", MAX_INLINE_BYTES)
+    assert frame is not None
+    data = "x" * (MAX_INLINE_BYTES - frame + extra)
+    thread = await compute(data, threading.get_ident)
+    assert (thread == threading.get_ident()) is on_loop

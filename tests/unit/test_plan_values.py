@@ -6,11 +6,25 @@ import pytest
 
 from engine.document import parse_document
 from engine.inputs import RunStart, start_manually
+from engine.json_encoding import size_within
+from engine.node_run_key import NodeRunKey
 from engine.normalization import normalize
 from engine.outcome import SKIPPED, Outcome, Progress
+from engine.plan import Plan
 from engine.scope_plan import ScopePlan
 from tasks.registry import DEFAULT
-from tests.support.plans import ROWS, WENT_FALSE, WENT_TRUE, done, failed, graph, plan, progress_of
+from tests.support.plans import (
+    ROWS,
+    WENT_FALSE,
+    WENT_TRUE,
+    PlannedRun,
+    by_key,
+    done,
+    failed,
+    graph,
+    plan,
+    progress_of,
+)
 
 # --- inputs -----------------------------------------------------------------------------------
 
@@ -272,3 +286,34 @@ def test_the_percentage_counts_decided_nodes_and_is_100_only_when_finished(
     progress: Progress, finished: bool, percentage: int
 ) -> None:
     assert progress.percentage(finished=finished) == percentage
+
+
+# Sizes of inputs
+
+
+def _input_size(run: PlannedRun, node_id: str, max_size: int, **outcomes: Outcome) -> int | None:
+    key = NodeRunKey(node_id)
+    return run.plan.input_size(key, by_key(outcomes), run.states, max_size)
+
+
+def test_the_size_of_an_input_is_the_sum_of_its_values_up_to_a_maximum() -> None:
+    run = PlannedRun(graph("a:http b:http c:http", "a>c b>c"))
+    sides = {"a": done("12345"), "b": done("678")}
+    (of_a, of_b) = (size_within(side.output, 100) for side in sides.values())
+    assert of_a is not None
+    assert of_b is not None
+    total = of_a + of_b
+    assert total > of_a > of_b > 0
+    assert _input_size(run, "c", total, **sides) == total
+    assert _input_size(run, "c", 1_000, **sides) == total
+    assert _input_size(run, "c", total - 1, **sides) is None
+    assert _input_size(run, "c", of_a - 1, **sides) is None
+    assert _input_size(run, "a", 10) == 0  # a root without a payload
+
+
+def test_the_size_of_the_input_of_an_entry_node_is_that_of_its_payload() -> None:
+    drawn = graph("t:trigger")
+    run = PlannedRun(drawn)
+    run.plan = Plan(drawn, start_manually(drawn, {"t": "12345"}))
+    assert _input_size(run, "t", 100) == size_within("12345", 100)
+    assert _input_size(run, "t", 1) is None

@@ -1,0 +1,93 @@
+"""Migrated tables: the keys, columns and indexes that the migrations create."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, inspect
+
+from database import Database
+from database.tables import callbacks
+
+# By table, without the prefix of this service: the columns of the primary key, other unique
+# columns, and the foreign keys with the action on a deletion.
+EXECUTION = ("executionId", "workflow_executions", "CASCADE")
+KEYS: dict[str, tuple[list[str], list[list[str]], list[tuple[str, str, str | None]]]] = {
+    "callbacks": (["executionId"], [], [EXECUTION]),
+    "children": (["executionId"], [], [("parentId", "workflow_executions", "SET NULL")]),
+    "definitions": (["hash"], [], []),
+    "events": (["position"], [["executionId", "seq"]], [EXECUTION]),
+    "fairness": (["organization"], [], []),
+    "idempotency_keys": (["organization", "key"], [], []),
+    "metadata": (["name"], [], []),
+    "requests": (["executionId"], [], [EXECUTION]),
+    "runs": (
+        ["position"],
+        [["executionId"]],
+        [("definitionHash", "orchestrator_definitions", None), EXECUTION],
+    ),
+}
+INDEXES = {
+    "callbacks": {"due": ["dueAt", "host"], "of_host": ["host", "dueAt"]},
+    "children": {
+        "of_parent": ["parentId"],
+        "of_root": ["rootId"],
+        "unnotified": ["executionId"],
+    },
+    "idempotency_keys": {"created": ["createdAt"]},
+    "runs": {
+        "claimable": ["claimableAt"],
+        "definition": ["definitionHash"],
+        "ended": ["endedAt"],
+        "owned": ["owner"],
+    },
+}
+PREFIX = "orchestrator_"
+
+
+async def _described(database: Database, table: str) -> dict[str, Any]:
+    def read(connection: Connection) -> dict[str, Any]:
+        found = inspect(connection)
+        unique = [each["column_names"] for each in found.get_unique_constraints(table)]
+        foreign = [
+            (
+                each["constrained_columns"][0],
+                each["referred_table"],
+                each.get("options", {}).get("ondelete"),
+            )
+            for each in found.get_foreign_keys(table)
+        ]
+        indexes = {
+            str(each["name"]).removeprefix(f"{table}_"): each["column_names"]
+            for each in found.get_indexes(table)
+            if not each["unique"]
+        }
+        return {
+            "keys": (
+                found.get_pk_constraint(table)["constrained_columns"],
+                unique,
+                sorted(foreign, key=lambda each: each[0]),
+            ),
+            "indexes": indexes,
+            "columns": {each["name"]: each["nullable"] for each in found.get_columns(table)},
+        }
+
+    return await database._access.reader.run(read)
+
+
+@pytest.mark.parametrize("name", sorted(KEYS))
+async def test_a_table_has_the_keys_columns_and_indexes_of_its_declaration(
+    database: Database, name: str
+) -> None:
+    found = await _described(database, PREFIX + name)
+    assert found["keys"] == KEYS[name]
+    assert found["indexes"] == INDEXES.get(name, {})
+    declared = callbacks.metadata.tables[PREFIX + name].columns
+    assert found["columns"] == {column.name: bool(column.nullable) for column in declared}
+
+
+async def test_every_table_of_the_service_is_described(database: Database) -> None:
+    names = await database._access.reader.run(
+        lambda connection: inspect(connection).get_table_names()
+    )
+    own = {name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)}
+    assert own - {"schema_version"} == KEYS.keys()
