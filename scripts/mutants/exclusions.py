@@ -18,6 +18,7 @@ REASONS = {
     "description": "Descriptions and examples are text for readers of the documentation.",
     "log": "The fields of log events are for operators, and no caller reads them.",
     "tuning": "Exact durations, and sizes of batches, pieces and caches, are not promised.",
+    "typing": "Imports below it are for type checkers only.",
     "type": "A union of types is only used in type checks and aliases.",
 }
 """Why a part is excluded, by the kind of the part."""
@@ -66,6 +67,8 @@ def _position(lines: list[str], line: int, byte: int) -> tuple[int, int]:
 def _parts(node: ast.AST) -> Iterator[tuple[str, ast.expr | ast.stmt]]:
     if isinstance(node, ast.Assert):
         yield "assertion", node
+    elif isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+        yield "typing", node
     elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield from (("decorator", decorator) for decorator in node.decorator_list)
         if not isinstance(node, ast.ClassDef) and node.returns is not None:

@@ -100,6 +100,7 @@ def test_each_condition_of_a_query_is_removed():
         ("tuning", "def f(timeout=1): ...\n"),
         ("tuning", "X = client(timeout=30)\n"),
         ("log", "def f(a):\n    log.info('e', count=a + 1)\n"),
+        ("typing", "if TYPE_CHECKING:\n    import a\n"),
         ("type", "Json = dict | list[int] | None\n"),
     ],
 )
