@@ -41,6 +41,7 @@ from api.routes import (
     schedules,
     service,
     streams,
+    ui,
     webhooks,
     websocket,
     workflows,
@@ -197,6 +198,7 @@ def _include_routes(app: FastAPI, *, is_open: bool) -> None:
     schemes = [] if is_open else SECURITY_SCHEMES
     checks = [Depends(reject_misspelled_parameters), Depends(require_tenant_access), *schemes]
     app.include_router(service.router, responses=_problems((413, 421) if is_open else (413,)))
+    app.include_router(ui.router)
     app.include_router(webhooks.router, responses=_problems((413,)))
     for resource in (executions, listings, workflows, schedules, nodes, streams, metrics):
         app.include_router(

@@ -30,6 +30,7 @@ from database.executions.queue import Queue
 from database.executions.submissions import Submissions
 from database.maintenance.invariants import Violation, find_violations
 from database.maintenance.retention import Retention
+from database.queries.definitions import Definitions
 from database.queries.event_feed import EventFeed
 from database.queries.executions import ExecutionQueries
 from database.queries.listings import Listings
@@ -99,6 +100,7 @@ class Database:
         self.journal = Journal(reader, writer, clock, self._encryption)
         self.queries = ExecutionQueries(reader, self._encryption)
         self.polls = Polls(reader, self.queue)
+        self.definitions = Definitions(reader)
         self.log_pages = LogPages(reader)
         self.event_feed = EventFeed(reader)
         self.listings = Listings(reader)

@@ -19,10 +19,12 @@ PUBLIC_ROUTES = (
     "* /health/live",
     "* /health/ready",
     "* /favicon.ico",
+    "* /ui",
+    "* /ui/{path:path}",
     "* /api/webhook/{workflow_id}",
     "* /api/webhook/{workflow_id}/{token}",
 )
-"""Routes without a key: health checks, the icon, and webhooks, which have their own secrets."""
+"""Routes without a key: health checks, files of the run page, and webhooks with own secrets."""
 ROUTE_ROLES: dict[str, Role] = {
     "POST /api/workflows/execute": Role.RUN,
     "POST /api/workflows/validate": Role.READ,

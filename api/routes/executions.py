@@ -8,11 +8,11 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BeforeValidator, Field
 
 from api.auth.tenancy import TenantScope, TenantScopeDep
-from api.bodies.json_responses import encoded
+from api.bodies.json_responses import encoded, encoded_model
 from api.bodies.strict_json import StrictRoute
 from api.dependencies import Services, ServicesDep
 from api.etags import IfNoneMatch
-from api.masked_documents import reject_masks
+from api.masked_documents import reject_masks, shown_document
 from api.preferences import Prefer
 from api.routes.execution_states import (
     MAX_WAIT_SEQ_SECONDS,
@@ -23,6 +23,7 @@ from api.routes.execution_states import (
 from api.schemas.base import ProblemDetails
 from api.schemas.executions import (
     CancelResponse,
+    DefinitionResponse,
     ExecuteRequest,
     ExecuteResponse,
     ExecutionResponse,
@@ -206,6 +207,32 @@ def _page_size(limit: int | None, maximum: int) -> int:
         detail = f"limit: {limit} is above MAX_LOGS_PAGE_SIZE={maximum}"
         raise InvalidInputsError([Problem("invalid_query", detail, "")])
     return maximum if limit is None else limit
+
+
+@router.get(
+    "/executions/{execution_id}/definition",
+    operation_id="getExecutionDefinition",
+    response_model=DefinitionResponse,
+    responses={404: {"model": ProblemDetails}},
+)
+async def get_definition(
+    execution_id: str, services: ServicesDep, scope: TenantScopeDep
+) -> Response:
+    """Return the workflow that an execution runs, as it was at its submission.
+
+    For roles below `admin` its secrets are `***`. 404 if another program created the execution.
+    """
+    definition = await services.database.definitions.read(execution_id)
+    document, _ = await shown_document(definition.document, scope.caller, services)
+    return await encoded_model(
+        len(definition.document),
+        lambda: DefinitionResponse(
+            execution_id=execution_id,
+            workflow_id=definition.workflow_id,
+            workflow_name=definition.workflow_name,
+            data=document,
+        ),
+    )
 
 
 @router.post(

@@ -42,6 +42,15 @@ class ExecuteResponse(ApiModel):
     workflow_name: str
 
 
+class DefinitionResponse(ApiModel):
+    """The workflow that an execution runs."""
+
+    execution_id: str
+    workflow_id: str
+    workflow_name: str
+    data: Any = Field(description="The document; secrets are `***` for roles below `admin`.")
+
+
 class RerunRequest(RequestModel):
     """The first node of a rerun, and its inputs."""
 

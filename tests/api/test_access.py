@@ -35,6 +35,8 @@ ROUTES = every_route()
 def is_public(method: str, path: str) -> bool:
     if path in ("/health", "/healthz", "/health/live", "/health/ready", "/favicon.ico"):
         return True
+    if path.startswith("/ui"):
+        return True
     return (method, path) == ("GET", "/") or path.startswith("/api/webhook/")
 
 

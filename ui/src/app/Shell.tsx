@@ -1,0 +1,188 @@
+import {
+  ActionIcon,
+  AppShell,
+  Button,
+  Group,
+  Menu,
+  Tooltip,
+  useComputedColorScheme,
+  useMantineColorScheme,
+  VisuallyHidden,
+} from "@mantine/core";
+import { useHotkeys } from "@mantine/hooks";
+import {
+  IconKeyboard,
+  IconLanguage,
+  IconLogout,
+  IconMoon,
+  IconPlus,
+  IconSun,
+} from "@tabler/icons-react";
+import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
+import { lazy, Suspense, useRef, useState, useSyncExternalStore } from "react";
+import { useTranslation } from "react-i18next";
+import { keyDialog } from "./client";
+import { LANGUAGES, setLanguage } from "./i18n";
+
+const Palette = lazy(() => import("./Palette"));
+const KeyDialog = lazy(() => import("./KeyDialog"));
+const Shortcuts = lazy(() => import("./Shortcuts"));
+const LINKS = [
+  ["/", "Executions"],
+  ["/workflows", "Workflows"],
+  ["/tasks", "Tasks"],
+] as const;
+
+export function Shell() {
+  const { t, i18n } = useTranslation();
+  const navigate = useNavigate();
+  const path = useRouterState({ select: (state) => state.location.pathname });
+  const { setColorScheme } = useMantineColorScheme();
+  const scheme = useComputedColorScheme("light");
+  const isKeyNeeded = useSyncExternalStore(keyDialog.subscribe, keyDialog.isOpen);
+  const [isHelpOpen, setHelpOpen] = useState(false);
+  const [hasPalette, setHasPalette] = useState(false);
+  const lastKey = useRef({ key: "", at: 0 });
+  const go = (key: string, to: "/" | "/workflows") => () => {
+    const isSequence = lastKey.current.key === "g" && Date.now() - lastKey.current.at < 1_000;
+    lastKey.current = { key, at: Date.now() };
+    if (isSequence) void navigate({ to });
+  };
+  useHotkeys([
+    [
+      "g",
+      () => {
+        lastKey.current = { key: "g", at: Date.now() };
+      },
+    ],
+    ["e", go("e", "/")],
+    ["w", go("w", "/workflows")],
+    ["mod+K", () => setHasPalette(true)],
+    ["shift+?", () => setHelpOpen(true)],
+    ["/", () => document.querySelector<HTMLElement>("[data-search]")?.focus()],
+  ]);
+  const isActive = (to: string) =>
+    to === "/"
+      ? path === "/ui" || path === "/ui/" || path.startsWith("/ui/executions") || path === "/"
+      : path.includes(to);
+
+  return (
+    <AppShell header={{ height: 52 }} padding={0}>
+      <a className="skip-link" href="#main">
+        {t("Skip to the content")}
+      </a>
+      <AppShell.Header className="header">
+        <Group h="100%" px="md" gap="xs" wrap="nowrap" justify="space-between">
+          <Group gap={4} wrap="nowrap">
+            <Link to="/" className="brand" aria-label={t("Executions")}>
+              <img src="/ui/icon.svg" width={24} height={24} alt="" />
+            </Link>
+            <Group component="nav" aria-label={t("Main")} gap={2} wrap="nowrap">
+              {LINKS.map(([to, label]) => (
+                <Link
+                  key={to}
+                  to={to}
+                  className="nav-link"
+                  data-active={isActive(to) || undefined}
+                  aria-current={isActive(to) ? "page" : undefined}
+                >
+                  {t(label)}
+                </Link>
+              ))}
+            </Group>
+          </Group>
+          <Group gap={4} wrap="nowrap">
+            <Button
+              component={Link}
+              to="/new"
+              variant="light"
+              leftSection={<IconPlus size={14} />}
+              visibleFrom="sm"
+            >
+              {t("New run")}
+            </Button>
+            <ActionIcon
+              component={Link}
+              to="/new"
+              variant="light"
+              hiddenFrom="sm"
+              aria-label={t("New run")}
+            >
+              <IconPlus size={16} />
+            </ActionIcon>
+            <Tooltip label={t("Keyboard shortcuts")}>
+              <ActionIcon
+                variant="subtle"
+                color="gray"
+                onClick={() => setHelpOpen(true)}
+                aria-label={t("Keyboard shortcuts")}
+                visibleFrom="sm"
+              >
+                <IconKeyboard size={18} />
+              </ActionIcon>
+            </Tooltip>
+            <Menu>
+              <Menu.Target>
+                <ActionIcon variant="subtle" color="gray" aria-label={t("Language")}>
+                  <IconLanguage size={18} />
+                </ActionIcon>
+              </Menu.Target>
+              <Menu.Dropdown>
+                {LANGUAGES.map((language) => (
+                  <Menu.Item
+                    key={language}
+                    onClick={() => void setLanguage(language)}
+                    fw={i18n.language === language ? 600 : 400}
+                  >
+                    {language === "en" ? "English" : "Español"}
+                  </Menu.Item>
+                ))}
+              </Menu.Dropdown>
+            </Menu>
+            <ActionIcon
+              variant="subtle"
+              color="gray"
+              aria-label={scheme === "dark" ? t("Light mode") : t("Dark mode")}
+              onClick={() => setColorScheme(scheme === "dark" ? "light" : "dark")}
+            >
+              {scheme === "dark" ? <IconSun size={18} /> : <IconMoon size={18} />}
+            </ActionIcon>
+            {keyDialog.hasKey() && (
+              <Tooltip label={t("Forget the API key")}>
+                <ActionIcon
+                  variant="subtle"
+                  color="gray"
+                  onClick={keyDialog.forget}
+                  aria-label={t("Forget the API key")}
+                >
+                  <IconLogout size={18} />
+                </ActionIcon>
+              </Tooltip>
+            )}
+          </Group>
+        </Group>
+      </AppShell.Header>
+      <AppShell.Main id="main" tabIndex={-1}>
+        <Outlet />
+      </AppShell.Main>
+      {isKeyNeeded && (
+        <Suspense>
+          <KeyDialog />
+        </Suspense>
+      )}
+      {hasPalette && (
+        <Suspense>
+          <Palette />
+        </Suspense>
+      )}
+      {isHelpOpen && (
+        <Suspense>
+          <Shortcuts opened onClose={() => setHelpOpen(false)} />
+        </Suspense>
+      )}
+      <VisuallyHidden>
+        <div id="announcer" aria-live="polite" />
+      </VisuallyHidden>
+    </AppShell>
+  );
+}

@@ -1,0 +1,84 @@
+import {
+  createRootRoute,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+} from "@tanstack/react-router";
+import { Executions } from "../pages/Executions";
+import { Shell } from "./Shell";
+
+export interface ListSearch {
+  status?: string[];
+  workflow?: string;
+  organization?: string;
+}
+
+export const TABS = ["graph", "timeline", "logs", "result"] as const;
+export interface RunSearch {
+  tab?: (typeof TABS)[number];
+  node?: string;
+}
+
+const text = (value: unknown): string | undefined =>
+  typeof value === "string" && value !== ""
+    ? value
+    : typeof value === "number"
+      ? String(value)
+      : undefined;
+
+const root = createRootRoute({ component: Shell });
+const executions = createRoute({
+  getParentRoute: () => root,
+  path: "/",
+  validateSearch: (search): ListSearch => {
+    const statuses = [search.status ?? []].flat().map(String);
+    return {
+      status: statuses.length > 0 ? statuses : undefined,
+      workflow: text(search.workflow),
+      organization: text(search.organization),
+    };
+  },
+  component: Executions,
+});
+const execution = createRoute({
+  getParentRoute: () => root,
+  path: "/executions/$executionId",
+  validateSearch: (search): RunSearch => ({
+    tab: TABS.find((tab) => tab === search.tab),
+    node: text(search.node),
+  }),
+  component: lazyRouteComponent(() => import("../pages/Execution"), "ExecutionPage"),
+});
+const workflows = createRoute({
+  getParentRoute: () => root,
+  path: "/workflows",
+  component: lazyRouteComponent(() => import("../pages/Workflows"), "Workflows"),
+});
+const workflow = createRoute({
+  getParentRoute: () => root,
+  path: "/workflows/$workflowId",
+  component: lazyRouteComponent(() => import("../pages/Workflow"), "WorkflowPage"),
+});
+const create = createRoute({
+  getParentRoute: () => root,
+  path: "/new",
+  component: lazyRouteComponent(() => import("../pages/NewRun"), "NewRun"),
+});
+const tasks = createRoute({
+  getParentRoute: () => root,
+  path: "/tasks",
+  component: lazyRouteComponent(() => import("../pages/Tasks"), "Tasks"),
+});
+
+export const router = createRouter({
+  routeTree: root.addChildren([executions, execution, workflows, workflow, create, tasks]),
+  basepath: "/ui",
+  defaultPreload: "intent",
+  scrollRestoration: true,
+});
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: typeof router;
+  }
+}

@@ -1,0 +1,194 @@
+import { Alert, Drawer, Skeleton, Stack, Tabs, Text } from "@mantine/core";
+import { useHotkeys, useMediaQuery } from "@mantine/hooks";
+import { IconPlayerPause, IconWifiOff } from "@tabler/icons-react";
+import { useQuery } from "@tanstack/react-query";
+import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
+import { lazy, Suspense, useEffect } from "react";
+import { useTranslation } from "react-i18next";
+import { executionQuery } from "workflow-orchestration-client/query";
+import { useExecution } from "workflow-orchestration-client/react";
+import { client } from "../app/client";
+import { useStatusIcon } from "../app/favicon";
+import type { RunSearch } from "../app/router";
+import { Empty, ErrorAlert } from "../components/Feedback";
+import { lookOf } from "../components/Status";
+import { isForPeople } from "../run/Approval";
+import { definitionQuery } from "../run/definition";
+import { RunHeader } from "../run/Header";
+import { Logs } from "../run/Logs";
+import { NodePanel } from "../run/NodePanel";
+import { Payload } from "../run/Payload";
+import { Timeline } from "../run/Timeline";
+
+const Graph = lazy(() => import("../run/Graph"));
+
+export function ExecutionPage() {
+  const { t } = useTranslation();
+  const { executionId } = useParams({ strict: false }) as { executionId: string };
+  const search: RunSearch = useSearch({ strict: false });
+  const navigate = useNavigate();
+  const isNarrow = useMediaQuery("(max-width: 1099px)");
+  const { execution, connection, error, retry } = useExecution(executionId);
+  const definition = useQuery(definitionQuery(executionId));
+  const details = useQuery(executionQuery(client, executionId));
+  const { refetch } = details;
+  const status = execution?.status;
+
+  // The times are not part of the events.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: at every change of the status
+  useEffect(() => void refetch(), [status, refetch]);
+  useStatusIcon(status);
+  useEffect(() => {
+    const name = definition.data?.workflowName;
+    document.title = [name ?? t("Execution"), status ? t(lookOf(status).label) : null]
+      .filter(Boolean)
+      .join(" · ");
+    const announcer = document.getElementById("announcer");
+    if (announcer && status) announcer.textContent = t(lookOf(status).label);
+  }, [definition.data, status, t]);
+
+  const set = (change: RunSearch) =>
+    void navigate({
+      to: "/executions/$executionId",
+      params: { executionId },
+      search: { ...search, ...change },
+      replace: change.tab === undefined && search.node !== undefined,
+    });
+  const select = (node: string | undefined) => set({ node });
+  useHotkeys([["Escape", () => select(undefined)]]);
+
+  if (!execution) {
+    return (
+      <div className="page">
+        {error ? (
+          <ErrorAlert error={error} retry={retry} />
+        ) : (
+          <Stack gap="md" aria-busy="true" aria-label={t("Loading")}>
+            <Skeleton height={28} width={320} />
+            <Skeleton height={14} width={220} />
+            <Skeleton height={420} />
+          </Stack>
+        )}
+      </div>
+    );
+  }
+  const tab = search.tab ?? "graph";
+  const waiting = [...execution.nodes.values()].find(isForPeople);
+  const panel = search.node !== undefined && (
+    <NodePanel
+      key={search.node}
+      executionId={executionId}
+      execution={execution}
+      document={definition.data?.data}
+      runId={search.node}
+      onSelect={select}
+      onClose={() => select(undefined)}
+    />
+  );
+  return (
+    <div className="run">
+      <RunHeader
+        executionId={executionId}
+        execution={execution}
+        details={details.data}
+        definition={definition.data}
+        onSelect={select}
+      />
+      {waiting && search.node === undefined && (
+        <Alert color="violet" icon={<IconPlayerPause size={18} />} className="banner">
+          <button
+            type="button"
+            className="link-button"
+            onClick={() => select(waiting.nodeId ?? undefined)}
+          >
+            {waiting.message ??
+              t("“{{node}}” waits for an answer", { node: waiting.nodeLabel ?? waiting.nodeId })}
+          </button>
+        </Alert>
+      )}
+      {execution.active && connection === "connecting" && (
+        <Text size="xs" c="dimmed" className="banner">
+          <IconWifiOff size={12} /> {t("Connecting…")}
+        </Text>
+      )}
+      <div className="run-body">
+        <Tabs
+          value={tab}
+          onChange={(value) => set({ tab: value as RunSearch["tab"] })}
+          keepMounted={false}
+          className="run-main"
+        >
+          <Tabs.List>
+            <Tabs.Tab value="graph">{t("Graph")}</Tabs.Tab>
+            <Tabs.Tab value="timeline">{t("Timeline")}</Tabs.Tab>
+            <Tabs.Tab value="logs">{t("Logs")}</Tabs.Tab>
+            <Tabs.Tab value="result">{t("Result")}</Tabs.Tab>
+          </Tabs.List>
+          <Tabs.Panel value="graph">
+            {definition.isPending ? (
+              <Skeleton height={420} m="sm" />
+            ) : definition.data ? (
+              <Suspense fallback={<Skeleton height={420} m="sm" />}>
+                <Graph
+                  document={definition.data.data}
+                  execution={execution}
+                  selected={search.node?.replace(/(?:\[\d+\])+$/, "")}
+                  onSelect={select}
+                />
+              </Suspense>
+            ) : (
+              <ErrorAlert error={definition.error} retry={() => void definition.refetch()} />
+            )}
+            {definition.data === null && (
+              <Empty
+                icon={null}
+                title={t("Another program created this execution, so that its graph is unknown")}
+              />
+            )}
+          </Tabs.Panel>
+          <Tabs.Panel value="timeline">
+            <Timeline
+              execution={execution}
+              createdAt={details.data?.createdAt}
+              startedAt={details.data?.startedAt}
+              selected={search.node}
+              onSelect={select}
+            />
+          </Tabs.Panel>
+          <Tabs.Panel value="logs">
+            <Logs execution={execution} selected={search.node} onSelect={select} />
+          </Tabs.Panel>
+          <Tabs.Panel value="result" p="sm">
+            {execution.active ? (
+              <Text size="sm" c="dimmed">
+                {t("The result appears when the execution has ended")}
+              </Text>
+            ) : (
+              <Payload
+                value={execution.finalOutput ?? details.data?.finalOutput}
+                name={executionId}
+              />
+            )}
+          </Tabs.Panel>
+        </Tabs>
+        {panel &&
+          (isNarrow ? (
+            <Drawer
+              opened
+              onClose={() => select(undefined)}
+              position="bottom"
+              size="80%"
+              withCloseButton={false}
+              padding={0}
+              title={undefined}
+              aria-label={t("Node")}
+            >
+              {panel}
+            </Drawer>
+          ) : (
+            <aside className="run-side">{panel}</aside>
+          ))}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,289 @@
+import {
+  ActionIcon,
+  Anchor,
+  Button,
+  Group,
+  ScrollArea,
+  Select,
+  Skeleton,
+  Stack,
+  Tabs,
+  Text,
+} from "@mantine/core";
+import { IconArrowRight, IconRotate, IconX } from "@tabler/icons-react";
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { useState } from "react";
+import { useTranslation } from "react-i18next";
+import type { ExecutionView, NodeLog } from "workflow-orchestration-client";
+import { toNodes, type WorkflowDocument } from "workflow-orchestration-client/flow";
+import { nodeLogQuery } from "workflow-orchestration-client/query";
+import { useNodeOutput } from "workflow-orchestration-client/react";
+import { client } from "../app/client";
+import { formatDuration, formatTime } from "../app/format";
+import { Copy, ErrorAlert } from "../components/Feedback";
+import { StatusBadge } from "../components/Status";
+import { TypeIcon } from "../components/TypeIcon";
+import { Approval, isForPeople } from "./Approval";
+import { Compare } from "./Compare";
+import { nodeIdOf, runsOf, skipReason } from "./definition";
+import { Payload } from "./Payload";
+import { RerunDialog } from "./RerunDialog";
+import { TryNode } from "./TryNode";
+
+interface Props {
+  executionId: string;
+  execution: ExecutionView;
+  document: WorkflowDocument | undefined;
+  runId: string;
+  onSelect: (runId: string) => void;
+  onClose: () => void;
+}
+
+export function NodePanel({ executionId, execution, document, runId, onSelect, onClose }: Props) {
+  const { t } = useTranslation();
+  const nodeId = nodeIdOf(runId);
+  const exact = execution.nodes.get(runId);
+  const runs = exact && runId !== nodeId ? runsOf(execution, nodeId) : runsOf(execution, runId);
+  const log = exact ?? runs.find(({ status }) => status === "error") ?? runs[0];
+  const node = toNodes(document).find(({ id }) => id === runId || id === nodeId);
+  const label = log?.nodeLabel ?? (node?.data.label as string | undefined) ?? runId;
+  const type = log?.nodeType ?? node?.type;
+  const [isRerunOpen, setRerunOpen] = useState(false);
+  const reason = log?.status === "skipped" ? skipReason(document, execution, nodeId) : null;
+  const config = node?.data.config ?? withoutOverlay(node?.data);
+
+  return (
+    <section className="panel" aria-label={label}>
+      <Group justify="space-between" wrap="nowrap" className="panel-head">
+        <Group gap={8} wrap="nowrap" miw={0}>
+          <TypeIcon type={type} />
+          <div className="panel-title">
+            <Text fw={600} truncate>
+              {label}
+            </Text>
+            <Text size="xs" c="dimmed" truncate>
+              {type} · {log?.nodeId ?? runId}
+            </Text>
+          </div>
+        </Group>
+        <Group gap={4} wrap="nowrap">
+          <StatusBadge status={log?.status ?? "initial"} />
+          <ActionIcon
+            variant="subtle"
+            color="gray"
+            onClick={onClose}
+            aria-label={t("Close the panel")}
+          >
+            <IconX size={16} />
+          </ActionIcon>
+        </Group>
+      </Group>
+      <ScrollArea className="panel-body" type="auto">
+        <Stack gap="sm" p="sm">
+          {runs.length > 1 && (
+            <Select
+              size="xs"
+              searchable
+              limit={100}
+              label={t("{{count}} runs of this node", { count: runs.length })}
+              data={runs.map((run) => ({
+                value: run.nodeId ?? "",
+                label: `${run.nodeId} · ${run.status}`,
+              }))}
+              value={log?.nodeId ?? null}
+              onChange={(value) => value && onSelect(value)}
+            />
+          )}
+          {log?.error && (
+            <div className="node-error" role="alert">
+              <Text size="sm">{log.error}</Text>
+              <Copy value={log.error} label={t("Copy the error")} />
+            </div>
+          )}
+          {reason && (
+            <Text size="sm" c="dimmed">
+              {t("Skipped: {{reason}}", { reason: t(reason.text, reason.values) })}
+            </Text>
+          )}
+          {!log && (
+            <Text size="sm" c="dimmed">
+              {execution.active ? t("This node has not started yet") : t("This node did not run")}
+            </Text>
+          )}
+          {log && isForPeople(log) && <Approval executionId={executionId} log={log} />}
+          {log?.childExecutionId && (
+            <Anchor
+              component={Link}
+              to="/executions/$executionId"
+              params={{ executionId: log.childExecutionId } as never}
+              size="sm"
+            >
+              {t("Open the child execution")} <IconArrowRight size={12} />
+            </Anchor>
+          )}
+          {log?.reusedFrom && (
+            <Text size="sm" c="dimmed">
+              {t("The result was reused from")}{" "}
+              <Anchor
+                component={Link}
+                to="/executions/$executionId"
+                params={{ executionId: log.reusedFrom } as never}
+                size="sm"
+                ff="monospace"
+              >
+                {log.reusedFrom.slice(0, 8)}
+              </Anchor>
+            </Text>
+          )}
+          {log ? (
+            <Data
+              key={log.nodeId}
+              executionId={executionId}
+              execution={execution}
+              log={log}
+              config={config}
+            />
+          ) : (
+            <Payload value={config} name={`${nodeId}-config`} />
+          )}
+          {log && !execution.active && node && (
+            <Group>
+              <Button
+                variant="light"
+                leftSection={<IconRotate size={14} />}
+                onClick={() => setRerunOpen(true)}
+              >
+                {t("Rerun from here…")}
+              </Button>
+            </Group>
+          )}
+        </Stack>
+      </ScrollArea>
+      <RerunDialog
+        executionId={executionId}
+        document={document}
+        opened={isRerunOpen}
+        onClose={() => setRerunOpen(false)}
+        from={{ nodeId, label }}
+      />
+    </section>
+  );
+}
+
+function withoutOverlay(data: Record<string, unknown> | undefined): unknown {
+  if (!data) return undefined;
+  const { label: _label, run: _run, ...config } = data;
+  return config;
+}
+
+/** The payloads of a node run, which are requested here and nowhere else. */
+function Data({
+  executionId,
+  execution,
+  log,
+  config,
+}: {
+  executionId: string;
+  execution: ExecutionView;
+  log: NodeLog;
+  config: unknown;
+}) {
+  const { t, i18n } = useTranslation();
+  const nodeId = log.nodeId ?? "";
+  const [tab, setTab] = useState<string | null>(log.status === "error" ? "input" : "output");
+  const [isComparing, setComparing] = useState(false);
+  const query = useQuery(nodeLogQuery(client, executionId, nodeId, log.seq));
+  const { text, isStreaming } = useNodeOutput(executionId, nodeId);
+  const whole = query.data;
+  const payload = (side: "inputData" | "outputData") => {
+    if (query.error) return <ErrorAlert error={query.error} retry={() => void query.refetch()} />;
+    if (side === "outputData" && isStreaming && text)
+      return (
+        <Text size="sm" className="streamed">
+          {text}
+        </Text>
+      );
+    if (query.isPending)
+      return (
+        <Stack gap={6}>
+          <Skeleton height={12} width="70%" />
+          <Skeleton height={12} width="50%" />
+          <Skeleton height={12} width="60%" />
+        </Stack>
+      );
+    return (
+      <>
+        {isComparing ? (
+          <Compare
+            executionId={executionId}
+            workflowId={execution.workflowId}
+            nodeId={nodeId}
+            side={side}
+            value={whole?.[side]}
+          />
+        ) : (
+          <Payload value={whole?.[side]} name={`${nodeId}-${side}`} />
+        )}
+        <Button
+          mt={6}
+          size="compact-xs"
+          variant="subtle"
+          color="gray"
+          onClick={() => setComparing(!isComparing)}
+        >
+          {isComparing ? t("Show the data") : t("Compare with the previous run")}
+        </Button>
+      </>
+    );
+  };
+  const facts: [string, string][] = [
+    ["Started", formatTime(log.startedAt ?? log.timestamp, i18n.language)],
+    ["Duration", typeof log.duration === "number" ? formatDuration(log.duration) : "–"],
+    ["Waited", log.waitedMs ? formatDuration(log.waitedMs) : "–"],
+    ["Attempt", String(log.attempt)],
+    ["Last error", log.lastError ?? "–"],
+    ["Message", log.message ?? "–"],
+  ];
+  return (
+    <Tabs value={tab} onChange={setTab} keepMounted={false}>
+      <Tabs.List mb={8}>
+        <Tabs.Tab value="input">{t("Input")}</Tabs.Tab>
+        <Tabs.Tab value="output">{t("Output")}</Tabs.Tab>
+        <Tabs.Tab value="config">{t("Config")}</Tabs.Tab>
+        <Tabs.Tab value="log">{t("Log")}</Tabs.Tab>
+        <Tabs.Tab value="try">{t("Try")}</Tabs.Tab>
+      </Tabs.List>
+      <Tabs.Panel value="input">{payload("inputData")}</Tabs.Panel>
+      <Tabs.Panel value="output">{payload("outputData")}</Tabs.Panel>
+      <Tabs.Panel value="config">
+        <Payload value={config} name={`${nodeId}-config`} />
+      </Tabs.Panel>
+      <Tabs.Panel value="log">
+        <dl className="facts">
+          {facts
+            .filter(([, value]) => value !== "–")
+            .map(([name, value]) => (
+              <div key={name}>
+                <dt>{t(name)}</dt>
+                <dd>{value}</dd>
+              </div>
+            ))}
+        </dl>
+      </Tabs.Panel>
+      <Tabs.Panel value="try">
+        {query.isPending ? (
+          <Skeleton height={80} />
+        ) : (
+          <TryNode
+            workflowId={execution.workflowId ?? ""}
+            nodeId={nodeIdOf(nodeId)}
+            nodeType={log.nodeType ?? ""}
+            config={config}
+            input={whole?.inputData}
+          />
+        )}
+      </Tabs.Panel>
+    </Tabs>
+  );
+}

@@ -1,0 +1,70 @@
+import { toEdges, toNodes, type WorkflowDocument } from "workflow-orchestration-client/flow";
+import { nodeLogQuery } from "workflow-orchestration-client/query";
+import { client, queryClient } from "../app/client";
+
+type Item = Record<string, unknown>;
+const isItem = (value: unknown): value is Item =>
+  value !== null && typeof value === "object" && !Array.isArray(value);
+
+export interface InputField {
+  nodeId: string;
+  label: string;
+  name: string;
+  initial: unknown;
+}
+
+export interface Inputs {
+  fields: InputField[];
+  /** The first entry node, which receives the payload. */
+  entry: string | null;
+}
+
+/** Returns the inputs that a document accepts: its `manualInput` nodes, and a payload of its trigger. */
+export function inputsOf(document: WorkflowDocument | null | undefined): Inputs {
+  const nodes = toNodes(document);
+  const targets = new Set(toEdges(document).map(({ target }) => target));
+  const fields: InputField[] = [];
+  for (const node of nodes) {
+    if (node.type !== "manualInput") continue;
+    const config = isItem(node.data.config) ? node.data.config : node.data;
+    const name = config.inputVarName ?? config.manualInputVarName ?? config.variableName ?? "input";
+    const initial = config.inputVarValue ?? config.manualInputVarValue ?? config.variableValue;
+    fields.push({ nodeId: node.id, label: String(node.data.label), name: String(name), initial });
+  }
+  const entries = nodes.filter(
+    ({ id, type }) => (type === "trigger" || type === "webhook") && !targets.has(id),
+  );
+  const entry = entries.find(({ type }) => type === "trigger") ?? entries[0];
+  return { fields, entry: entry?.id ?? null };
+}
+
+/** Returns the inputs of an execution, from the outputs of the nodes that received them. */
+export async function pastInputs(
+  executionId: string,
+  document: WorkflowDocument | undefined,
+): Promise<Item> {
+  const { fields, entry } = inputsOf(document);
+  const output = async (nodeId: string) =>
+    (await queryClient.fetchQuery(nodeLogQuery(client, executionId, nodeId)))?.outputData;
+  const inputs: Item = {};
+  for (const { nodeId, name } of fields) {
+    const data = await output(nodeId);
+    if (isItem(data) && name in data) inputs[nodeId] = data[name];
+  }
+  if (entry !== null) {
+    const data = await output(entry);
+    if (isItem(data) && Object.keys(data).length > 0) inputs[entry] = data;
+  }
+  return inputs;
+}
+
+/** Parses JSON that must be an object. */
+export function parseObject(text: string): { value?: Item; error?: string } {
+  if (text.trim() === "") return { value: {} };
+  try {
+    const value: unknown = JSON.parse(text);
+    return isItem(value) ? { value } : { error: "This must be a JSON object" };
+  } catch (error) {
+    return { error: (error as Error).message };
+  }
+}
