@@ -24,7 +24,8 @@ def upgrade() -> None:
         op.create_index(f"orchestrator_executions_{name}_status", EXECUTIONS, columns)
     newest = [sa.text(f"{CREATED} DESC"), "id"]
     op.create_index("orchestrator_workflows_created", "workflows", newest)
-    columns = ["organizationId", *newest]
+    # Without the id, because the longest id and organization exceed an index row of PostgreSQL.
+    columns = ["organizationId", sa.text(f"{CREATED} DESC")]
     op.create_index("orchestrator_workflows_organization", "workflows", columns)
     columns = ["executionId", STARTED, "timestamp", "id"]
     op.create_index("orchestrator_logs_started", LOGS, columns)
