@@ -1,5 +1,6 @@
 """Loopback ports: reserves ports for servers in other processes."""
 
+import atexit
 import socket
 import sys
 
@@ -18,6 +19,7 @@ def free_port() -> int:
     if sys.platform == "linux":
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _held.append(holder)
+        atexit.register(holder.close)  # without a warning at the end of the process
     holder.bind(("127.0.0.1", 0))
     port = int(holder.getsockname()[1])
     if holder not in _held:
