@@ -261,6 +261,41 @@ workflow_versions = Table(
 """Versions of the workflows in which schedules were searched. ``hash`` is the SHA-256 of a document
 with schedules, and ``NULL`` for other documents."""
 
+payloads = Table(
+    "orchestrator_payloads",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("characters", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("preview", Text, nullable=False),
+)
+"""Large values, by the SHA-256 of their JSON. ``preview`` is the start of the text."""
+
+payload_parts = Table(
+    "orchestrator_payload_parts",
+    metadata,
+    Column("payloadHash", Text, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("chunkHash", Text, nullable=False),
+)
+"""The chunks of each large value, in order."""
+
+chunks = Table(
+    "orchestrator_chunks",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("text", Text, nullable=False),
+)
+"""Pieces of large values, by their SHA-256; similar values share most of them."""
+
+payload_uses = Table(
+    "orchestrator_payload_uses",
+    metadata,
+    Column("executionId", Text, primary_key=True),
+    Column("payloadHash", Text, primary_key=True),
+)
+"""The executions that use a large value; it is deleted with the last one."""
+
 idempotency_keys = Table(
     "orchestrator_idempotency_keys",
     metadata,

@@ -12,6 +12,7 @@ from database.executions.callbacks import make_due
 from database.executions.event_log import append_execution_events
 from database.executions.node_runs import UNENDED, cancel_node_runs
 from database.foreign_values import text_of
+from database.payloads import full_text
 from database.tables import CLAIMABLE_NOW, children, executions, logs, runs
 from engine.parking import Resumption
 from engine.status import ExecutionStatus, NodeStatus, allowed_sources
@@ -89,7 +90,7 @@ def notify_parents(connection: Connection, execution_ids: Collection[str], now: 
             executions.c.id,
             executions.c.status,
             executions.c.error,
-            executions.c.finalOutput,
+            full_text(executions.c.finalOutput, executions.c.id).label("finalOutput"),
             runs.c.workflowName,
         )
         .join(runs, runs.c.executionId == executions.c.id)

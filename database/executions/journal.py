@@ -38,6 +38,7 @@ from database.executions.journal_records import (
     RetryLater,
 )
 from database.executions.journal_state import build_journal_state
+from database.executions.large_changes import replace_in_changes, replace_in_result
 from database.executions.node_runs import (
     UNENDED,
     cancel_node_runs,
@@ -47,6 +48,7 @@ from database.executions.node_runs import (
 )
 from database.executions.resumptions import is_resumed, read_resumptions, resume_node
 from database.foreign_values import text_of
+from database.payloads import full_text
 from database.records import Lease
 from database.tables import CLAIMABLE_NOW, children, definitions, executions, logs, requests, runs
 from engine.errors import LeaseLostError
@@ -58,7 +60,7 @@ from offload import run_sized
 # Statements are built once, because building one takes longer than SQLite takes to execute it.
 _LOAD_RUN = (
     select(
-        executions.c.inputs,
+        full_text(executions.c.inputs, executions.c.id).label("inputs"),
         executions.c.triggerType,
         definitions.c.document,
         runs.c.seq,
@@ -77,7 +79,7 @@ _LOAD_NODES = (
     select(
         logs.c.nodeId,
         logs.c.status,
-        logs.c.outputData,
+        full_text(logs.c.outputData, logs.c.executionId).label("outputData"),
         logs.c.resultDetail,
         logs.c.error,
         logs.c.attempt,
@@ -235,7 +237,9 @@ class Journal:
             LeaseLostError: If the execution was taken over or deleted.
             EndedElsewhereError: If another program has ended the execution.
         """
-        after, own = seq + len(changes), replace(changes, earlier=())
+        after = seq + len(changes)
+        changes, large = await replace_in_changes(changes)
+        own = replace(changes, earlier=())
 
         def write(connection: Connection) -> None:
             now = to_text(self._clock())
@@ -247,6 +251,7 @@ class Journal:
             )
             if running.rowcount != 1:
                 raise _lost_lease_error(connection, lease)
+            large.write(connection, lease.execution_id)
             step = RecordedStep(now, own, progress, current_node_id)
             write_node_runs(connection, lease, seq, [*changes.earlier, step])
             start_children(connection, lease, changes.ended, now)
@@ -298,11 +303,14 @@ class Journal:
         Raises:
             LeaseLostError: If the execution was taken over or deleted.
         """
+        changes, large = await replace_in_changes(changes)
+        ending = await replace_in_result(ending, large)
         now = to_text(self._clock())
 
         def write(connection: Connection) -> None:
             lock_relatives(connection, [lease.execution_id])
             self._guard(connection, lease, seq + len(changes), ending.progress)
+            large.write(connection, lease.execution_id)
             step = RecordedStep(now, replace(changes, earlier=()), ending.progress)
             write_node_runs(connection, lease, seq, [*changes.earlier, step])
             self._end_execution(connection, lease, ending, now)

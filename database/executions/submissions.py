@@ -7,13 +7,20 @@ from sqlalchemy import ColumnElement, Connection, Text, delete, func, literal, s
 from sqlalchemy.exc import IntegrityError
 
 from database.clock import Clock, to_text
-from database.connection.engines import byte_length, insert_or_ignore, is_foreign_key_violation
+from database.connection.engines import insert_or_ignore, is_foreign_key_violation
 from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.executions.callbacks import add_callback
 from database.executions.event_log import append_execution_events, append_node_events
 from database.executions.inline_workflows import ensure_inline_workflow
 from database.executions.inputs import IdempotencyKey, Submission
+from database.payloads import (
+    MAX_EXECUTION_TEXT_CHARACTERS,
+    LargeTexts,
+    bytes_of,
+    copy_uses,
+    prevent_deletion,
+)
 from database.tables import (
     CLAIMABLE_NOW,
     definitions,
@@ -188,6 +195,9 @@ def insert_execution(connection: Connection, submission: Submission, now: str) -
     if submission.unsaved:
         ensure_inline_workflow(connection, submission.organization_id, now)
     digest = sha256(submission.document.encode()).hexdigest()
+    large, inputs = LargeTexts(), submission.inputs
+    if inputs is not None:
+        inputs = large.replace(inputs, MAX_EXECUTION_TEXT_CHARACTERS)
     connection.execute(
         insert_or_ignore(connection.dialect.name, definitions),
         {"hash": digest, "document": submission.document, "createdAt": now},
@@ -200,10 +210,11 @@ def insert_execution(connection: Connection, submission: Submission, now: str) -
             "organizationId": submission.organization_id,
             "status": ExecutionStatus.PENDING,
             "triggerType": submission.trigger_type,
-            "inputs": submission.inputs,
+            "inputs": inputs,
             "createdAt": now,
         },
     )
+    large.write(connection, submission.execution_id)
     progress = submission.progress
     connection.execute(
         runs.insert(),
@@ -245,6 +256,7 @@ def _copy_reused_nodes(
     connection: Connection, submission: Submission, source: str, now: str
 ) -> None:
     """Copy the rows of reused nodes, in the order in which the nodes ended."""
+    prevent_deletion(connection)
     copied = [
         column
         for column in logs.c
@@ -263,9 +275,10 @@ def _copy_reused_nodes(
         connection.execute(
             logs.insert().from_select([*names, *(column.name for column in copied)], row)
         )
+    copy_uses(connection, source, submission.execution_id)
     own_rows = logs.c.executionId == submission.execution_id
     columns = (logs.c.inputData, logs.c.outputData, logs.c.resultDetail, logs.c.outputData)
-    sizes = (func.sum(byte_length(connection, column)) for column in columns)
+    sizes = (func.sum(bytes_of(connection, column, logs.c.executionId)) for column in columns)
     size = sum((func.coalesce(size, 0) for size in sizes), literal(0))
     connection.execute(
         update(runs)

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from database.clock import Clock, to_text
 from database.connection.reader import Reader
+from database.payloads import REFERENCE_PREFIX
 from engine.status import TERMINAL, ExecutionStatus, NodeStatus
 
 CLAIM_GRACE_SECONDS = 5.0
@@ -79,6 +80,18 @@ _NOTIFIED = (
 _EVENTS = "FROM orchestrator_events v WHERE v.executionId = e.id"
 _DONE = "r.completedNodes + r.failedNodes + r.skippedNodes"
 
+
+def _is_broken_reference(column: str) -> str:
+    """Return the SQL condition that a column refers to a payload that its execution lacks."""
+    first = len(REFERENCE_PREFIX) + 1
+    return (
+        f"(substr({column}, 1, {first - 1}) = '{REFERENCE_PREFIX}' AND NOT EXISTS"  # noqa: S608 - constants
+        " (SELECT 1 FROM orchestrator_payload_uses u"
+        " JOIN orchestrator_payloads p ON p.hash = u.payloadHash"
+        f" WHERE u.executionId = e.id AND u.payloadHash = substr({column}, {first}, 64)))"
+    )
+
+
 _EXECUTIONS = {
     "an ended execution has an end time": (
         f"e.status IN {_ENDED} AND (e.completedAt IS NULL OR r.endedAt IS NULL)"
@@ -121,6 +134,9 @@ _EXECUTIONS = {
         "e.triggerType = 'schedule' AND r.rerunOf IS NULL"
         " AND NOT EXISTS (SELECT 1 FROM orchestrator_schedule_runs u WHERE u.executionId = e.id)"
     ),
+    "the payloads of an execution exist": " OR ".join(
+        map(_is_broken_reference, ("e.inputs", "e.nodeResults", "e.finalOutput"))
+    ),
     "a parked execution has a waiting node": (
         "e.status = 'waiting' AND NOT EXISTS (SELECT 1 FROM execution_logs l"
         " WHERE l.executionId = e.id AND l.status = 'waiting')"
@@ -150,6 +166,9 @@ _NODE_RUNS = {
         "l.status IN ('running', 'waiting') AND l.endedAt IS NOT NULL"
     ),
     "no row is newer than its execution": "l.seq > r.seq",
+    "the payloads of a node run exist": " OR ".join(
+        map(_is_broken_reference, ("l.inputData", "l.outputData"))
+    ),
 }
 
 _SETTLED = "(c.deliveredAt IS NOT NULL OR c.abandonedAt IS NOT NULL)"
@@ -193,6 +212,15 @@ _OTHERS = {
     ),
     "the execution of an instant exists": (
         f"{_STARTED} LEFT JOIN workflow_executions e ON e.id = u.executionId WHERE e.id IS NULL"
+    ),
+    "a payload has all its chunks": (
+        "SELECT p.hash FROM orchestrator_payloads p WHERE p.characters <> (SELECT"
+        " coalesce(sum(length(c.text)), 0) FROM orchestrator_payload_parts t"
+        " JOIN orchestrator_chunks c ON c.hash = t.chunkHash WHERE t.payloadHash = p.hash)"
+    ),
+    "a chunk belongs to a payload": (
+        "SELECT c.hash FROM orchestrator_chunks c WHERE NOT EXISTS"
+        " (SELECT 1 FROM orchestrator_payload_parts t WHERE t.chunkHash = c.hash)"
     ),
     "an execution has one of the known statuses": (
         f"SELECT e.id {_JOINED} WHERE (e.status IS NULL OR NOT {_IS_KNOWN})"

@@ -9,6 +9,7 @@ from database.clock import Clock, to_text
 from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.executions.submissions import IDEMPOTENCY_KEY_TTL_HOURS
+from database.payloads import MAX_BOUND_VALUES, delete_uses, delete_without_execution, find_unused
 from database.schema import CREATED_BY_SERVICE
 from database.tables import (
     callbacks,
@@ -18,6 +19,7 @@ from database.tables import (
     executions,
     idempotency_keys,
     logs,
+    requests,
     runs,
     schedule_runs,
     service_metadata,
@@ -25,8 +27,8 @@ from database.tables import (
 
 BATCH_SIZE = 25
 """Maximum number of executions that one transaction deletes."""
-MAX_BOUND_VALUES = 500
-"""Maximum number of values in one statement; databases accept a few thousand."""
+PAYLOADS_PER_SWEEP = 20
+"""Number of payloads that one call of ``Retention.delete_unused_payloads`` checks."""
 PAGES_PER_VACUUM = 2_000
 """Minimum number of free pages before the file shrinks; each call frees half of them."""
 INCREMENTAL = 2
@@ -52,6 +54,7 @@ class Retention:
         self._reader = reader
         self._writer = writer
         self._clock = clock
+        self._swept = ""
         self._none_beyond: tuple[object, ...] | None = None
         """The limit and the values of ``_CHANGES`` with which no execution was beyond the limit."""
 
@@ -121,6 +124,18 @@ class Retention:
         if await self._reader.run(lambda connection: connection.scalar(old)) is not None:
             await self._writer.run(write)
 
+    async def delete_unused_payloads(self) -> None:
+        """Delete those of the next ``PAYLOADS_PER_SWEEP`` payloads that no execution uses.
+
+        They belonged to executions that another program has deleted.
+        """
+        found, end = await self._reader.run(
+            lambda connection: find_unused(connection, self._swept, PAYLOADS_PER_SWEEP)
+        )
+        if found:
+            await self._writer.run(lambda connection: delete_without_execution(connection, found))
+        self._swept = end
+
     async def vacuum(self) -> bool:
         """Shrink a SQLite file with incremental vacuum; other databases reuse free pages.
 
@@ -156,8 +171,9 @@ def delete_executions(connection: Connection, ids: Sequence[str] | Select[tuple[
     # Without the cascade, because foreign keys cannot be enforced in every database.
     connection.execute(delete(logs).where(logs.c.executionId.in_(ids)))
     connection.execute(delete(events).where(events.c.executionId.in_(ids)))
-    connection.execute(delete(callbacks).where(callbacks.c.executionId.in_(ids)))
-    connection.execute(delete(schedule_runs).where(schedule_runs.c.executionId.in_(ids)))
+    delete_uses(connection, ids)
+    for table in (callbacks, requests, schedule_runs):
+        connection.execute(delete(table).where(table.c.executionId.in_(ids)))
     # The rows of their children are counted as long as the top-level execution exists.
     called = children.c.parentId.in_(ids)
     counted = exists().where(_ROOT.c.id == children.c.rootId, _ROOT.c.id.not_in(ids))

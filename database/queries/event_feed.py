@@ -8,13 +8,12 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, 
 
 from database.connection.reader import Reader
 from database.foreign_values import (
-    cut,
     payload_of,
     required_text_of,
     short_text_of,
-    size_of,
     text_of,
 )
+from database.payloads import characters_of, first_characters
 from database.queries.executions import (
     CURRENT,
     current_node,
@@ -52,6 +51,7 @@ MAX_SNAPSHOTS = 500
 _ENDED = (NodeStatus.COMPLETED, NodeStatus.ERROR, NodeStatus.CANCELLED, NodeStatus.WAITING)
 _IS_END = and_(events.c.nodeId.is_(None), events.c.status.not_in(sorted(OPEN)))
 _IS_WAITING = and_(events.c.nodeStatus == NodeStatus.WAITING, logs.c.status == NodeStatus.WAITING)
+_FINAL_OUTPUT = first_characters(executions.c.finalOutput, executions.c.id, PAYLOAD_PREVIEW_CHARS)
 _FROM_EVENT = [
     events.c.nodeId,
     events.c.nodeStatus.label("status"),
@@ -81,8 +81,10 @@ _EVENTS = (
         *(c for c in log_columns(PAYLOAD_PREVIEW_CHARS) if c.key not in _FROM_EVENT_KEYS),
         logs.c.status.label("statusNow"),
         case((_IS_END, executions.c.error)).label("executionError"),
-        case((_IS_END, cut(executions.c.finalOutput, PAYLOAD_PREVIEW_CHARS))).label("final"),
-        case((_IS_END, size_of(executions.c.finalOutput))).label("finalSize"),
+        case((_IS_END, _FINAL_OUTPUT)).label("final"),
+        case((_IS_END, characters_of(executions.c.finalOutput, executions.c.id))).label(
+            "finalSize"
+        ),
         *current_node_columns(),
     )
     .join(executions, executions.c.id == events.c.executionId)

@@ -22,15 +22,14 @@ from database.connection.reader import Reader
 from database.encryption import DataEncryption
 from database.executions.node_runs import is_own_row, outcome_of
 from database.foreign_values import (
-    cut,
     integer_of,
     number_of,
     object_of,
     payload_of,
     required_text_of,
-    size_of,
     text_of,
 )
+from database.payloads import characters_of, first_characters, full_text
 from database.queries.results import CurrentNode, Execution, FinishedExecution, NodeLog
 from database.records import MANUAL, Workflow
 from database.tables import children, definitions, executions, logs, runs, workflows
@@ -100,7 +99,7 @@ _PAST_RUN = (
         executions.c.status,
         executions.c.workflowId,
         executions.c.organizationId,
-        executions.c.inputs,
+        full_text(executions.c.inputs, executions.c.id).label("inputs"),
         executions.c.triggerType,
         runs.c.workflowName,
         definitions.c.document,
@@ -110,7 +109,10 @@ _PAST_RUN = (
     .where(executions.c.id == bindparam("execution"))
 )
 _PAST_NODES = (
-    select(logs)
+    select(
+        *(column for column in logs.c if column.name != "outputData"),
+        full_text(logs.c.outputData, logs.c.executionId).label("outputData"),
+    )
     .where(logs.c.executionId == bindparam("execution"), is_own_row())
     .order_by(logs.c.seq)
 )
@@ -224,8 +226,8 @@ def _execution_query(output_characters: int, results_characters: int) -> Select[
         ("output", executions.c.finalOutput, output_characters),
         ("results", executions.c.nodeResults, results_characters),
     ):
-        text = cut(column, characters) if characters else null()
-        size = size_of(column) if characters else null()
+        text = first_characters(column, executions.c.id, characters) if characters else null()
+        size = characters_of(column, executions.c.id) if characters else null()
         query = query.add_columns(text.label(name), size.label(f"{name}Size"))
     return query
 
@@ -306,10 +308,10 @@ def log_columns(cut_at: int | None) -> list[ColumnElement[Any]]:
         logs.c.nodeType,
         logs.c.nodeLabel,
         logs.c.status,
-        cut(logs.c.inputData, cut_at).label("input"),
-        size_of(logs.c.inputData).label("inputSize"),
-        cut(logs.c.outputData, cut_at).label("output"),
-        size_of(logs.c.outputData).label("outputSize"),
+        first_characters(logs.c.inputData, logs.c.executionId, cut_at).label("input"),
+        characters_of(logs.c.inputData, logs.c.executionId).label("inputSize"),
+        first_characters(logs.c.outputData, logs.c.executionId, cut_at).label("output"),
+        characters_of(logs.c.outputData, logs.c.executionId).label("outputSize"),
         logs.c.error,
         logs.c.lastError,
         logs.c.duration,

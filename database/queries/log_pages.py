@@ -25,7 +25,8 @@ from sqlalchemy import (
 )
 
 from database.connection.reader import Reader
-from database.foreign_values import integer_of, required_text_of, size_of
+from database.foreign_values import integer_of, required_text_of
+from database.payloads import characters_of
 from database.queries.executions import log_columns, node_log, read_execution
 from database.queries.results import Execution, NodeLog
 from database.tables import logs
@@ -190,7 +191,10 @@ def _statements(dialect: str) -> _Statements:
         .limit(bindparam("most"))
     )
     is_wanted = key.in_(bindparam("keys", expanding=True))
-    sizes = (size_of(logs.c.inputData).label("input"), size_of(logs.c.outputData).label("output"))
+    sizes = (
+        characters_of(logs.c.inputData, logs.c.executionId).label("input"),
+        characters_of(logs.c.outputData, logs.c.executionId).label("output"),
+    )
     return _Statements(
         keys,
         keys.where(numbered.c.nodeId == bindparam("node")),

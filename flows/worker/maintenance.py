@@ -1,4 +1,4 @@
-"""Maintenance: deletes old executions and repairs orphaned calls, in small batches."""
+"""Maintenance: deletes old executions and unused payloads, and repairs orphaned calls."""
 
 import asyncio
 
@@ -45,6 +45,7 @@ async def run_maintenance_forever(
             if deleted:
                 log.info("executions_pruned", count=deleted)
             await database.retention.delete_expired_keys()
+            await database.retention.delete_unused_payloads()
             if settled := await database.child_executions.sweep():
                 log.warning("orphaned_calls_repaired", count=settled)
         except StorageError as error:

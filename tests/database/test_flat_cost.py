@@ -163,6 +163,7 @@ def maintenance(database: Database) -> Operations:
         ("deletion by age", lambda: retention.delete_expired(1e-9, None)),
         ("deletion by count", lambda: retention.delete_expired(None, 100)),
         ("keys", retention.delete_expired_keys),
+        ("payloads", retention.delete_unused_payloads),
     ]
 
 
