@@ -152,7 +152,8 @@ class EventFeed:
             ids = [row.executionId for row in rows if wanted(row.executionId, row.organizationId)]
             if not ids:
                 return changes, [], top, False
-            selected = [events.c.executionId.in_(ids)]
+            # An expression, so that SQLite reads the new events, and not all of these executions.
+            selected = [(events.c.executionId + "").in_(ids)]
             return changes, *_after(connection, position, selected, limit)
 
         return await self._reader.run(read)

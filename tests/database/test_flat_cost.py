@@ -1,7 +1,7 @@
-"""Flat cost: no operation reads more in a database with many ended executions."""
+"""Flat cost: no operation reads more among many executions, or in one with many nodes."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from engine.status import TERMINAL, ExecutionStatus, NodeStatus
 from tests.database.conftest import EXAMPLES
 from tests.support.call_trees import submission
 from tests.support.database_work import counted_work
-from tests.support.ended_executions import fill
+from tests.support.ended_executions import fill, fill_nodes
 from tests.support.fake_clock import MovingClock
 from tests.support.postgres import new_postgres_database
 from tests.support.prepared_databases import copy_prepared_sqlite
@@ -182,14 +182,7 @@ async def test_operations_read_the_same_among_many_executions(kind: str, tmp_pat
 
 async def measured(kind: str, path: Path, count: int) -> dict[str, int]:
     """Return the work of each operation in a database with ``count`` ended executions."""
-    async with AsyncExitStack() as stack:
-        if kind == "postgresql":
-            url = await stack.enter_async_context(new_postgres_database(EXAMPLES))
-        else:
-            copy_prepared_sqlite(path, EXAMPLES)
-            url = f"sqlite+aiosqlite:///{path}"
-        database = Database(url, MovingClock())
-        stack.push_async_callback(database.close)
+    async with opened(kind, path) as database:
         await fill(database, count)
         # The first search reads all executions that stay; the next one only if something changed.
         assert await database.retention.delete_expired(None, MANY) == 0
@@ -199,4 +192,64 @@ async def measured(kind: str, path: Path, count: int) -> dict[str, int]:
                 with counted_work() as work:
                     await operation()
                 found[name] = work.amount
+        return found
+
+
+@asynccontextmanager
+async def opened(kind: str, path: Path) -> AsyncIterator[Database]:
+    """Yield a new database."""
+    async with AsyncExitStack() as stack:
+        if kind == "postgresql":
+            url = await stack.enter_async_context(new_postgres_database(EXAMPLES))
+        else:
+            copy_prepared_sqlite(path, EXAMPLES)
+            url = f"sqlite+aiosqlite:///{path}"
+        database = Database(url, MovingClock())
+        stack.push_async_callback(database.close)
+        yield database
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_a_step_reads_the_same_in_an_execution_with_many_nodes(
+    kind: str, tmp_path: Path
+) -> None:
+    few = await measured_steps(kind, tmp_path / "few.sqlite", 50)
+    many = await measured_steps(kind, tmp_path / "many.sqlite", 3_000)
+    grown = {
+        name: (work, many[name])
+        for name, work in few.items()
+        if many[name] > work * MAX_RATIO + TOLERANCE
+    }
+    assert grown == {}
+
+
+async def measured_steps(kind: str, path: Path, count: int) -> dict[str, int]:
+    """Return the work of the operations of an execution of which ``count`` nodes have ended."""
+    async with opened(kind, path) as database:
+        await database.submissions.submit(submission("e"))
+        (run,) = await database.queue.claim("me", 1, LEASE)
+        lease = run.lease
+        await fill_nodes(database, "e", count)
+        journal, progress = database.journal, Progress(count + 2, count, 0, 0)
+        start = NodeChanges(started=[NodeStarted(NODE, "{}", 1, resumed=False)])
+        ended = NodeChanges([NodeEnded("a", NodeStatus.COMPLETED, 1, "{}")])
+        poll = PollRequest("e", LEASE, last=10, cut_at=8_192, output_characters=1_000)
+        top = await database.event_feed.last_position()
+        seq = count + 2
+        operations: Operations = [
+            ("start", lambda: journal.record_step(lease, seq, progress, "a", start)),
+            ("report", lambda: journal.record_report(lease, seq + 1, "a", 50, None)),
+            ("poll", lambda: database.polls.read(poll)),
+            ("end", lambda: journal.record_step(lease, seq + 2, progress, None, ended)),
+            ("tail", lambda: database.event_feed.tail(top, lambda *_: True, 100)),
+            ("position", lambda: database.event_feed.position_after("e", seq)),
+            ("renewal", lambda: database.queue.renew("me", ["e"], LEASE)),
+            ("cancellations", lambda: database.queue.cancellations("me")),
+        ]
+        found: dict[str, int] = {}
+        for name, operation in operations:
+            with counted_work() as work:
+                await operation()
+            found[name] = work.amount
         return found

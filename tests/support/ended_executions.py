@@ -1,4 +1,4 @@
-"""Ended executions: fills a database with any number of them, each with rows in every table."""
+"""Ended executions: fills a database with any number of executions or ended nodes."""
 
 import json
 from typing import Any
@@ -39,6 +39,27 @@ async def fill(database: Database, count: int) -> None:
         for table, row in _rows(number, number - count).items():
             by_table.setdefault(table, []).append(row)
 
+    await _insert(database, by_table)
+
+
+async def fill_nodes(database: Database, execution_id: str, count: int) -> None:
+    """Store ``count`` completed nodes of a claimed execution, with their events."""
+    at = "2026-01-01T00:00:00.000Z"
+    node_runs: list[dict[str, Any]] = []
+    changes: list[dict[str, Any]] = []
+    for number in range(count):
+        seq = number + 3  # after the submission and the claim
+        node = f"n{number:05}"
+        row = {"id": f"{execution_id}:{node}", "executionId": execution_id, "nodeId": node}
+        values = {"status": "completed", "timestamp": at, "seq": seq, "startSeq": seq}
+        node_runs.append(row | values | {"inputData": "{}", "outputData": "{}"})
+        event = {"executionId": execution_id, "seq": seq, "at": at, "status": "running"}
+        done = {"completedNodes": number, "failedNodes": 0, "skippedNodes": 0}
+        changes.append(event | done | {"nodeId": node, "nodeStatus": "completed"})
+    await _insert(database, {logs: node_runs, events: changes})
+
+
+async def _insert(database: Database, by_table: dict[Table, list[dict[str, Any]]]) -> None:
     def write(connection: Connection) -> None:
         for table, rows in by_table.items():
             if connection.dialect.name == "sqlite":
