@@ -101,13 +101,13 @@ class _Connection:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _fetch(self, dsn: str, sql: str, *values: object) -> list[Row]:
-        if self._open is not None and (dsn != self._dsn or self._open.is_closed()):
+        connection = self._open
+        if connection is None or connection.is_closed() or dsn != self._dsn:
             await self._disconnect()
-        if self._open is None:
             # Without prepared statements, because the next test may change the schema.
-            self._open = await asyncpg.connect(dsn, statement_cache_size=0)
-            self._dsn = dsn
-        return await self._open.fetch(sql, *values)
+            connection = await asyncpg.connect(dsn, statement_cache_size=0)
+            self._open, self._dsn = connection, dsn
+        return await connection.fetch(sql, *values)
 
     async def _disconnect(self) -> None:
         if self._open is not None:
