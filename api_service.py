@@ -1,17 +1,14 @@
 """Composition root: creates the FastAPI application from the settings."""
 
 import asyncio
-import json
 import secrets
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from fastapi import Depends, FastAPI
 from fastapi_standalone_docs import StandaloneDocs  # pyright: ignore[reportMissingTypeStubs]
-from pydantic import SecretStr
 
 from api.access_log import AccessLogMiddleware
 from api.auth.api_keys import read_keys
@@ -49,32 +46,27 @@ from api.routes import (
 from api.schemas.base import ProblemDetails
 from api.service_metrics import QueueWatch, watch_service
 from api.streaming.broadcaster import EventBroadcaster
-from config import ROOT, Settings, SettingsError, load_secrets
+from config import Settings
 from credentials import mask_credentials
-from database import Database, ExampleWorkflow, utc_now
-from database.encryption import DataEncryption
-from database.schedules.records import PendingLimits
-from engine.json_values import encode_json
-from engine.limits import DocumentLimits, RunLimits
-from flows.callbacks.dispatcher import CallbackSettings
+from database import Database, utc_now
 from flows.intake.submissions import SubmissionService
 from flows.nodes.node_runner import NodeRunner
 from flows.nodes.preview import NodePreviews
-from flows.prefect_adapter.environment import is_embedded
-from flows.prefect_adapter.secrets import fetch_secret
 from flows.schedules.documents import ScheduledDocuments
-from flows.schedules.scheduler import SchedulerSettings
 from flows.schedules.service import ScheduleService
-from flows.worker.worker import Worker, WorkerSettings
+from flows.worker.worker import Worker
 from metrics import Metrics
-from start_checks import key_file_of
-from tasks.code.node import CODE, CODE_NODE_DISABLED_MESSAGE, PYTHON
-from tasks.context import HandlerSettings
-from tasks.http.client import parse_url
-from tasks.http.ssrf_guard import parse_allowed_hosts
 from tasks.registry import DEFAULT, NodeTypes
-from tasks.secrets import Secrets
 from version import VERSION
+from worker_setup import (
+    checked,
+    data_encryption_of,
+    enabled_node_types,
+    example_workflows,
+    pending_limits_of_schedules,
+    revealed,
+    worker_settings,
+)
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -83,8 +75,6 @@ log = structlog.get_logger()
 
 T = TypeVar("T", bound="DataclassInstance")
 V = TypeVar("V")
-
-EXAMPLES = ROOT / "examples"
 
 
 def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
@@ -97,11 +87,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
     mask_credentials(settings)
     authenticator = authenticator_of(settings)
     settings_of_worker = worker_settings(settings)
-    types = (
-        node_types
-        if settings.enable_code_node
-        else node_types.without(dict.fromkeys((CODE, PYTHON), CODE_NODE_DISABLED_MESSAGE))
-    )
+    types = enabled_node_types(settings, node_types)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -234,7 +220,7 @@ def authenticator_of(settings: Settings) -> Authenticator:
         KeysError: If ``API_KEYS`` or ``API_KEYS_FILE`` contains an invalid entry.
     """
     # Not derived from the hashes of the keys, because their readers must not create tokens.
-    secret = _revealed(settings.token_secret) or secrets.token_urlsafe(32)
+    secret = revealed(settings.token_secret) or secrets.token_urlsafe(32)
     return Authenticator(
         read_keys(settings.key_entries, settings.api_keys_file),
         Tokens(secret, settings.token_ttl_seconds, utc_now),
@@ -247,100 +233,6 @@ def browser_rules(settings: Settings, *, is_open: bool) -> BrowserRules:
     Raises:
         SettingsError: If ``CORS_ORIGINS`` or ``ALLOWED_HOSTS`` has an invalid entry.
     """
-    origins = _checked("CORS_ORIGINS: ", parse_origins, settings.cors_origins)
-    hosts = _checked("ALLOWED_HOSTS: ", parse_hosts, settings.allowed_hosts)
+    origins = checked("CORS_ORIGINS: ", parse_origins, settings.cors_origins)
+    hosts = checked("ALLOWED_HOSTS: ", parse_hosts, settings.allowed_hosts)
     return BrowserRules(origins, hosts if is_open else None)
-
-
-def worker_settings(settings: Settings) -> WorkerSettings:
-    """Return the settings of the worker, its node handlers and its callbacks.
-
-    Raises:
-        SettingsError: If one of them is invalid.
-    """
-    hosts, proxy = settings.http_allowed_hosts or "", _revealed(settings.http_proxy_url)
-    _checked(f"HTTP_ALLOWED_HOSTS={hosts!r}: ", parse_allowed_hosts, hosts)
-    if proxy is not None:
-        _checked("HTTP_PROXY_URL ", parse_url, proxy)  # not its value, which may have a password
-    handlers = _settings_for(
-        HandlerSettings,
-        settings,
-        openai_api_key=_revealed(settings.openai_api_key),
-        secrets=Secrets(
-            load_secrets(settings),
-            None if is_embedded(settings.prefect_api_url) else fetch_secret,
-        ),
-        http_allowed_hosts=hosts,
-        http_proxy_url=proxy,
-    )
-    document_limits = DocumentLimits(settings.max_workflow_nodes, settings.max_workflow_connections)
-    return _settings_for(
-        WorkerSettings,
-        settings,
-        document_limits=document_limits,
-        run_limits=RunLimits(
-            settings.max_node_result_bytes,
-            settings.max_execution_bytes,
-            settings.max_concurrent_nodes,
-        ),
-        retention_days=settings.execution_retention_days,
-        retention_count=settings.execution_retention_count,
-        handler_settings=handlers,
-        callbacks=CallbackSettings(
-            secret=_revealed(settings.callback_signing_secret),
-            timeout_seconds=settings.callback_timeout_seconds,
-            calls=handlers,
-        ),
-        scheduler=SchedulerSettings(
-            pending_limits_of_schedules(settings),
-            settings.poll_interval_seconds,
-            document_limits,
-        ),
-    )
-
-
-def pending_limits_of_schedules(settings: Settings) -> PendingLimits:
-    """Return half of the limits of the queue, so that a client always finds a place in it."""
-    return PendingLimits(
-        (settings.max_pending_executions + 1) // 2, (settings.pending_per_organization + 1) // 2
-    )
-
-
-def _settings_for(kind: type[T], settings: Settings, **more: Any) -> T:
-    """Return a settings class with the values of the same names, and the values ``more``."""
-    names = {field.name for field in fields(kind)} & Settings.model_fields.keys() - more.keys()
-    return kind(**{name: getattr(settings, name) for name in names}, **more)
-
-
-def _revealed(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
-
-
-def data_encryption_of(settings: Settings) -> DataEncryption:
-    """Return the encryption of hidden data. Its key file is next to the database."""
-    return DataEncryption(_revealed(settings.data_encryption_key), key_file_of(settings))
-
-
-def _checked(name: str, parse: Callable[[str], V], text: str) -> V:
-    """Return the parsed value of a setting.
-
-    Raises:
-        SettingsError: If it is invalid. The message begins with ``name``.
-    """
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise SettingsError(f"{name}{error}") from None
-
-
-def example_workflows() -> list[ExampleWorkflow]:
-    """Return the workflows of ``examples/``, which a new database contains."""
-    files = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted(EXAMPLES.glob("*.json"))
-    ]
-    return [
-        ExampleWorkflow(
-            file["id"], file["name"], encode_json(file["data"]), encode_json(file["tags"])
-        )
-        for file in files
-    ]

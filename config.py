@@ -4,7 +4,6 @@ import difflib
 import io
 import json
 import os
-from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
@@ -23,78 +22,28 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
+from setting_types import (
+    HttpUrl,
+    LogLevel,
+    in_capitals,
+    require_256_bits,
+    require_host,
+    require_webhook_secret,
+    upper,
+)
+
 ROOT = Path(__file__).resolve().parent
 
-_MIN_SIGNING_BYTES, _MAX_SIGNING_BYTES = 24, 64
 SECRET_PREFIX = "SECRET_"  # noqa: S105 - a prefix of names
 """Prefix of the environment variables that contain secrets."""
 MIN_SECRET_CHARS = 4
 """Minimum length of a secret, because a shorter one occurs in unrelated strings by chance."""
 MIN_DATA_KEY_CHARS = 16
-_TOKEN_SECRET_BYTES = 32
 _COMPARED_CHARACTERS = 60
-
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
 class SettingsError(Exception):
     """A setting has an invalid value; the message is one line and names the setting."""
-
-
-def _in_capitals(value: object) -> object:
-    level = _upper(value)
-    return level if level in get_args(LogLevel) else value
-
-
-def _upper(value: object) -> object:
-    return value.upper() if isinstance(value, str) else value
-
-
-def _require_http(value: str | None) -> str | None:
-    if value is not None and not value.startswith(("http://", "https://")):
-        raise ValueError("Input should start with http:// or https://")
-    return value
-
-
-_HttpUrl = Annotated[str | None, AfterValidator(_require_http)]
-
-
-def require_host(value: str) -> str:
-    """Return a host name or an address to listen on, an IPv6 address without its brackets.
-
-    Raises:
-        ValueError: If it has a scheme, a port, a path or a space.
-    """
-    host = value.strip()
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    if not host:
-        raise ValueError("Input should be a host name or an address, such as 127.0.0.1")
-    if "/" in host or "@" in host or any(character.isspace() for character in host):
-        raise ValueError("Input should be a host name or an address, without scheme and path")
-    if host.count(":") == 1 or "]" in host:
-        raise ValueError("Input should be a host name or an address; the port is API_PORT")
-    return host
-
-
-def _require_webhook_secret(value: SecretStr | None) -> SecretStr | None:
-    """Return a secret of Standard Webhooks: base64 of 24 to 64 bytes, and perhaps ``whsec_``."""
-    if value is not None:
-        text = value.get_secret_value().removeprefix("whsec_").rstrip("=")
-        try:
-            key = b64decode(text + "=" * (-len(text) % 4), validate=True)
-        except ValueError:
-            raise ValueError("Input should be base64, with or without whsec_ before it") from None
-        if not _MIN_SIGNING_BYTES <= len(key) <= _MAX_SIGNING_BYTES:
-            raise ValueError("Input should be the base64 of 24 to 64 bytes")
-    return value
-
-
-def _require_256_bits(value: SecretStr | None) -> SecretStr | None:
-    """Return a key for HS256, which is at least as long as the hash (RFC 7518, section 3.2)."""
-    if value is not None and len(value.get_secret_value().encode()) < _TOKEN_SECRET_BYTES:
-        raise ValueError(f"Input should have at least {_TOKEN_SECRET_BYTES} bytes")
-    return value
 
 
 def _resolve(path: Path) -> Path:
@@ -130,7 +79,7 @@ class Settings(BaseSettings):
     """API keys: entries ``name:role:organization:sha256``; without any, no key is required."""
     api_keys_file: _ResolvedPath | None = None
     """File with one such entry in each line; relative to this directory."""
-    token_secret: Annotated[SecretStr | None, AfterValidator(_require_256_bits)] = None
+    token_secret: Annotated[SecretStr | None, AfterValidator(require_256_bits)] = None
     """Secret that signs tokens for browsers; by default a random secret of the process."""
     token_ttl_seconds: int = Field(default=900, ge=1, le=86_400)
     """Lifetime of a token for a browser, in seconds."""
@@ -150,12 +99,16 @@ class Settings(BaseSettings):
     """SQLite file that is shared with the main project; relative to this directory."""
     database_url: SecretStr | None = None
     """SQLAlchemy URL (``postgresql+asyncpg://…``) that replaces ``database_path``."""
-    sqlite_synchronous: Annotated[Literal["NORMAL", "FULL"], BeforeValidator(_upper)] = "NORMAL"
+    sqlite_synchronous: Annotated[Literal["NORMAL", "FULL"], BeforeValidator(upper)] = "NORMAL"
     """Mode in which SQLite waits for the disk. ``NORMAL``: a power cut can lose the last
     transactions, but the file stays valid. ``FULL``: each commit waits, and nothing is lost."""
 
-    prefect_api_url: _HttpUrl = None
+    prefect_api_url: HttpUrl = None
     """API of a Prefect server; by default Prefect runs embedded, without a server."""
+    execution_mode: Literal["embedded", "workpool"] = "embedded"
+    """``embedded``: this process runs executions; ``workpool``: workers of a Prefect work pool."""
+    prefect_work_pool: str | None = Field(default=None, max_length=255, pattern=r"^[^/%&<>]+$")
+    """Work pool to which ``workpool`` submits executions; it is created if it does not exist."""
     prefect_home: _ResolvedPath = ROOT / ".prefect"
     """Directory for the files of Prefect; relative to this directory."""
 
@@ -202,7 +155,7 @@ class Settings(BaseSettings):
 
     openai_api_key: SecretStr | None = None
     """API key for ``llm`` nodes."""
-    openai_base_url: _HttpUrl = None
+    openai_base_url: HttpUrl = None
     """URL of an OpenAI-compatible API; by default that of OpenAI."""
     llm_model: str = "gpt-4o-mini"
     """Default model of ``llm`` nodes."""
@@ -237,9 +190,9 @@ class Settings(BaseSettings):
     code_memory_mb: int = Field(default=256, ge=64, le=1_048_576)
     """Maximum address space of the process of a ``code`` node, in MiB."""
 
-    callback_signing_secret: Annotated[
-        SecretStr | None, AfterValidator(_require_webhook_secret)
-    ] = None
+    callback_signing_secret: Annotated[SecretStr | None, AfterValidator(require_webhook_secret)] = (
+        None
+    )
     """Secret that signs callbacks (Standard Webhooks); without it they are not signed."""
     callback_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
     """Timeout for the response to a callback, in seconds."""
@@ -259,7 +212,7 @@ class Settings(BaseSettings):
     """Origins of pages that may call the service, separated by commas; ``*`` allows every one."""
     allowed_hosts: str = ""
     """Host names that are accepted if no keys are set, separated by commas."""
-    log_level: Annotated[LogLevel, BeforeValidator(_in_capitals)] = "INFO"
+    log_level: Annotated[LogLevel, BeforeValidator(in_capitals)] = "INFO"
     """Minimum level of the log: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
     log_format: Literal["console", "json"] = "console"
     """Format of the log: ``console`` for people, ``json`` for programs."""

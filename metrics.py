@@ -18,6 +18,7 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     generate_latest,
+    start_http_server,
 )
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -155,6 +156,14 @@ class Metrics:
     def watch(self, gauges: Gauges) -> None:
         """Read these gauges at each scrape."""
         self.registry.register(_ScrapedGauges(gauges))
+
+    def serve(self, port: int) -> None:
+        """Serve the metrics at ``/metrics`` on a port of the loopback interface, in a thread.
+
+        Raises:
+            OSError: If the port is in use.
+        """
+        start_http_server(port, "127.0.0.1", self.registry)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -47,12 +47,17 @@ Settings are environment variables or lines of .env; docs/reference/settings.md 
 
 def main(arguments: Sequence[str] = ()) -> int:
     """Run one command line, and return its exit code."""
+    return run_command(command_line, arguments, COMMAND)
+
+
+def run_command(command: click.Command, arguments: Sequence[str], name: str) -> int:
+    """Run a command called ``name``; print errors of its arguments, and return its exit code."""
     try:
-        code = command_line.main(list(arguments), prog_name=COMMAND, standalone_mode=False)
+        code = command.main(list(arguments), prog_name=name, standalone_mode=False)
     except click.ClickException as error:
         message = " ".join(error.format_message().split())
         end = "" if message.endswith((".", "?", "?)")) else "."
-        print(f"Error: {message}{end} See {COMMAND} --help", file=sys.stderr)
+        print(f"Error: {message}{end} See {name} --help", file=sys.stderr)
         return error.exit_code
     except click.Abort:
         return INTERRUPTED
@@ -63,7 +68,7 @@ def _require_host(
     _context: click.Context, _parameter: click.Parameter, host: str | None
 ) -> str | None:
     """Return the host name or address of ``--host``, without brackets."""
-    from config import require_host  # noqa: PLC0415 - --help does not need it
+    from setting_types import require_host  # noqa: PLC0415 - --help does not need it
 
     if host is None:
         return None
@@ -153,6 +158,31 @@ def demo_command() -> int:
     from examples.demo import main as run_demo  # noqa: PLC0415 - only the demo needs it
 
     return run_demo()
+
+
+@command_line.command("register-deployment")
+def register_deployment_command() -> int:
+    """Create or update the work pool and the deployment in Prefect.
+
+    A service with EXECUTION_MODE=workpool does the same at its start.
+    """
+    from config import SettingsError, load_settings  # noqa: PLC0415 - --help does not need it
+    from flows.prefect_adapter.environment import prepare_prefect  # noqa: PLC0415 - as above
+
+    try:
+        settings = load_settings(execution_mode="workpool")
+        prepare_prefect(settings.prefect_api_url, settings.prefect_home)
+        from worker_setup import register_deployment  # noqa: PLC0415 - after prepare_prefect
+
+        deployment_id = asyncio.run(register_deployment(settings))
+    except SettingsError as error:
+        print(f"Wrong setting: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:  # noqa: BLE001 - the client raises many types without a server
+        print(f"Cannot register the deployment: {error!r}", file=sys.stderr)
+        return 1
+    print(f"Deployment {deployment_id} in the work pool {settings.prefect_work_pool}")
+    return 0
 
 
 def start(host: str | None, port: int | None, *, check: bool) -> int:

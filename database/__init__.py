@@ -25,6 +25,7 @@ from database.connection.writer import PooledWriter, SingleWriter, Writer
 from database.encryption import DataEncryption
 from database.executions.callbacks import Callbacks
 from database.executions.child_executions import ChildExecutions
+from database.executions.dispatches import Dispatches
 from database.executions.journal import Journal
 from database.executions.queue import Queue
 from database.executions.submissions import Submissions
@@ -97,6 +98,7 @@ class Database:
         self._encryption = encryption or DataEncryption(None, None)
         self.submissions = Submissions(reader, writer, clock)
         self.queue = Queue(reader, writer, clock)
+        self.dispatches = Dispatches(reader, writer, clock)
         self.journal = Journal(reader, writer, clock, self._encryption)
         self.queries = ExecutionQueries(reader, self._encryption)
         self.polls = Polls(reader, self.queue)

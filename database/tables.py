@@ -117,6 +117,9 @@ runs = Table(
     Column("rerunOf", Text),
     Column("endedAt", Text),
     Column("endedElsewhere", Integer),
+    Column("dispatchAttempt", Integer),
+    Column("dispatchedAt", Text),
+    Column("dispatchFlowRunId", Text),
 )
 """The service's record of one execution: its position in the queue, its lease and its progress.
 
@@ -125,7 +128,11 @@ worker may claim the execution: ``CLAIMABLE_NOW`` for a queued one, the end of t
 running one, the due time for a parked one; ``NULL`` if it waits for a person or has ended.
 ``recoveries`` counts the owners that crashed since a node of it last ended. ``endedElsewhere``
 is 1 if another program has set the status that ended it. ``storedBytes`` is the size of the data
-that the execution has stored, which MAX_EXECUTION_BYTES limits."""
+that the execution has stored, which MAX_EXECUTION_BYTES limits.
+
+With a work pool, ``dispatchAttempt`` counts the flow runs that were submitted for the execution,
+``dispatchedAt`` is the time of the last one if no worker has claimed the execution since then, and
+``dispatchFlowRunId`` is its id."""
 
 requests = Table(
     "orchestrator_requests",

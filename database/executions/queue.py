@@ -7,7 +7,7 @@ worker was faster.
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -171,40 +171,13 @@ class Queue:
             ids = connection.scalars(order, {**times, "most": count}).all()
             if not ids:
                 return []
-            until = self._now(lease_seconds)
-            values = {**times, "ids": ids, "holder": owner, "until": until}
-            updated = connection.execute(_CLAIM, values)
-            claimed = sorted(updated, key=lambda row: ids.index(row.executionId))
-            begun = self._set_running(connection, [row.executionId for row in claimed])
-            append_execution_events(connection, [row.executionId for row in claimed], self._now())
-            self._record_turns(connection, [row.organization for row in claimed])
-            return [
-                ClaimedExecution(
-                    Lease(row.executionId, owner, lease_seconds),
-                    row.workflowName,
-                    row.recoveries,
-                    row.flowRunId,
-                )
-                for row in claimed
-                if row.executionId in begun
-            ]
+            claimed, organizations = claim_executions(
+                connection, ids, owner, self._clock(), lease_seconds
+            )
+            record_turns(connection, organizations)
+            return claimed
 
         return await self._writer.run(write)
-
-    def _set_running(self, connection: Connection, ids: Sequence[str]) -> set[str]:
-        """Set the status; executions that another program has ended leave the queue."""
-        now = self._now()
-        begun = set(connection.scalars(_SET_RUNNING, {"ids": list(ids), "now": now}))
-        if ended := set(ids) - begun:
-            settle(connection, ended, now)
-        return begun
-
-    def _record_turns(self, connection: Connection, organizations: Sequence[str]) -> None:
-        """Record which organizations were served, in this order; the last time counts."""
-        served = dict.fromkeys(reversed(organizations))
-        if served:
-            rows = [{"organization": organization} for organization in reversed(served)]
-            connection.execute(_take_turn(connection.dialect.name), rows)
 
     async def renew(
         self, owner: str, execution_ids: Sequence[str], lease_seconds: float
@@ -321,6 +294,49 @@ class Queue:
     ) -> int | None:
         """Return the position in the queue, from 1; ``None`` if the execution is not queued."""
         return connection.scalar(_POSITION, {**self._times(lease_seconds), "id": execution_id})
+
+
+def claim_executions(
+    connection: Connection,
+    ids: Sequence[str],
+    owner: str,
+    moment: datetime,
+    lease_seconds: float,
+) -> tuple[list[ClaimedExecution], list[str]]:
+    """Claim the waiting ones of these executions, in this order; they are ``running`` now.
+
+    Executions that another program has ended leave the queue.
+
+    Returns:
+        The claimed executions, and the organizations in the order of their turns.
+    """
+    now, until = to_text(moment), to_text(moment + timedelta(seconds=lease_seconds))
+    values = {"ids": ids, "holder": owner, "now": now, "until": until}
+    updated = connection.execute(_CLAIM, values)
+    rows = sorted(updated, key=lambda row: ids.index(row.executionId))
+    claimed = [row.executionId for row in rows]
+    begun = set(connection.scalars(_SET_RUNNING, {"ids": claimed, "now": now}))
+    if ended := set(claimed) - begun:
+        settle(connection, ended, now)
+    append_execution_events(connection, claimed, now)
+    return [
+        ClaimedExecution(
+            Lease(row.executionId, owner, lease_seconds),
+            row.workflowName,
+            row.recoveries,
+            row.flowRunId,
+        )
+        for row in rows
+        if row.executionId in begun
+    ], [row.organization for row in rows]
+
+
+def record_turns(connection: Connection, organizations: Sequence[str]) -> None:
+    """Record which organizations were served, in this order; the last time counts."""
+    served = dict.fromkeys(reversed(organizations))
+    if served:
+        rows = [{"organization": organization} for organization in reversed(served)]
+        connection.execute(_take_turn(connection.dialect.name), rows)
 
 
 @functools.cache

@@ -19,6 +19,9 @@ from pathlib import Path
 EMBEDDED_API_URL = "http://127.0.0.1:1/api"
 """A URL without a server. With an empty URL, Prefect would start a server."""
 
+POOL_POLL_INTERVAL_SECONDS = 0.2
+"""Interval between two polls of a work pool, in seconds; Prefect's default is ten seconds."""
+
 _ALWAYS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -95,6 +98,11 @@ def prepare_prefect(api_url: str | None, home: Path) -> None:
         from prefect.context import refresh_global_settings_context  # noqa: PLC0415 - Prefect is imported already
 
         refresh_global_settings_context()
+
+
+def prepare_pool_polling() -> None:
+    """Write the interval between two polls of a work pool to the environment."""
+    os.environ["PREFECT_WORKER_QUERY_SECONDS"] = str(POOL_POLL_INTERVAL_SECONDS)
 
 
 def _silence_engines() -> None:

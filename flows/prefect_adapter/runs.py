@@ -133,6 +133,11 @@ class _LocalResultStorage(LocalFileSystem):
 _argument: ContextVar[object] = ContextVar("flow_argument", default=None)
 
 
+def set_flow_argument(argument: object) -> None:
+    """Set the object that `flow_argument` returns in flows which the current task starts."""
+    _argument.set(argument)
+
+
 def flow_argument(kind: type[T]) -> T:
     """Return the ``argument`` of the current flow run.
 
@@ -175,17 +180,28 @@ async def run_flow(
         flow, name=name, parameters=parameters, state=new_state(StateType.PENDING, None, None)
     )
     try:
-        try:
-            if on_created is not None:
-                await on_created(str(flow_run.id))
-        except BaseException:
-            await _abandon(client, flow_run.id)
-            raise
-        _argument.set(argument)
-        return await _drive(flow, flow_run, parameters, client)
+        return await run_created_flow(flow, flow_run, on_created, argument)
     finally:
         if isinstance(client, EmbeddedPrefectClient):
             client.remove(flow_run.id)
+
+
+async def run_created_flow(
+    flow: Flow[..., Any],
+    flow_run: FlowRun,
+    on_created: Callable[[str], Awaitable[None]] | None = None,
+    argument: object = None,
+) -> State[Any]:
+    """Run ``flow`` with the parameters of a flow run that exists; see `run_flow`."""
+    client = require_prefect_context()
+    try:
+        if on_created is not None:
+            await on_created(str(flow_run.id))
+    except BaseException:
+        await _abandon(client, flow_run.id)
+        raise
+    set_flow_argument(argument)
+    return await _drive(flow, flow_run, flow_run.parameters, client)
 
 
 async def _drive(

@@ -1,8 +1,9 @@
 """Execution run: runs one claimed execution until it ended or its lease is released."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import structlog
 
@@ -22,6 +23,20 @@ PREFECT_RETRY_DELAY_SECONDS = 5.0
 """Delay before an execution is claimed again whose flow run Prefect could not start, in seconds."""
 
 
+StartFlow: TypeAlias = Callable[
+    [ExecutionContext, str, Callable[[str], Awaitable[None]]], Awaitable[object]
+]
+"""Runs the flow of an execution. The parameters are its context, the name of a new flow run, and a
+function that is called with the id of the flow run before the flow starts."""
+
+
+async def start_new_flow(
+    context: ExecutionContext, name: str, on_created: Callable[[str], Awaitable[None]]
+) -> None:
+    """Run the flow in a new flow run."""
+    await run_flow(workflow_flow, context.lease.execution_id, name, on_created, context)
+
+
 @dataclass(frozen=True, slots=True)
 class ExecutionRun:
     """One claimed execution. ``run`` sets the outcome of ``context``."""
@@ -33,6 +48,7 @@ class ExecutionRun:
     is_stopping: Callable[[], bool]
     """Returns whether the service stops; the database is not retried then."""
     metrics: Metrics = UNOBSERVED
+    start_flow: StartFlow = start_new_flow
 
     async def run(self) -> None:
         """Run the execution as a flow run. Release its lease if it did not end."""
@@ -68,7 +84,7 @@ class ExecutionRun:
             await queue.link_flow_run(claimed.lease, flow_run_id)
 
         name = f"{claimed.workflow_name} {execution_id}"
-        await run_flow(workflow_flow, execution_id, name, link, self.context)
+        await self.start_flow(self.context, name, link)
 
     async def _fail_poisoned(self) -> None:
         """End an execution that crashed its owners repeatedly, instead of running it again."""

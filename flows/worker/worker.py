@@ -5,39 +5,32 @@ main thread, and requests must not wait for running executions.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import structlog
 
 from database import Database
-from database.executions.journal_records import ExecutionResult
-from database.executions.queue import ClaimedExecution
 from engine.errors import StorageError
-from engine.limits import DocumentLimits, RunLimits
-from engine.status import ExecutionStatus
-from flows.callbacks.dispatcher import CallbackSettings, dispatch_callbacks_forever
+from flows.callbacks.dispatcher import dispatch_callbacks_forever
 from flows.execution.running_nodes import NODE_CANCEL_TIMEOUT_SECONDS
-from flows.execution.signals import ExecutionSignals, StopReason
-from flows.nodes.node_runner import NodeRunner
+from flows.execution.signals import StopReason
 from flows.nodes.preview import node_preview_flow
 from flows.nodes.progress import Publish, publish_nowhere
-from flows.nodes.subworkflows import SubworkflowCaller
 from flows.prefect_adapter.runs import local_result_storage, prefect_context
-from flows.schedules.scheduler import Scheduler, SchedulerSettings
-from flows.worker.execution_run import ExecutionRun
+from flows.schedules.scheduler import Scheduler
+from flows.worker.assigned_runs import AssignedRuns, PollPool
+from flows.worker.dispatcher import Dispatcher
+from flows.worker.execution_starter import ExecutionStarter
 from flows.worker.heartbeat import renew_leases_forever
 from flows.worker.loop_thread import LoopThread
 from flows.worker.maintenance import run_maintenance_forever
 from flows.worker.poller import poll_signals_forever
-from flows.workflow_flow import ExecutionContext, workflow_flow
+from flows.worker.state import WorkerSettings, WorkerState
+from flows.workflow_flow import workflow_flow
 from metrics import UNOBSERVED, Metrics
-from tasks.context import HandlerSettings
 from tasks.registry import NodeTypes
 from tasks.secrets import Secrets
 
@@ -55,56 +48,6 @@ RELEASE_TIMEOUT_SECONDS = 5.0
 """Timeout for the release of the executions when the service stops."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """Settings of the worker; the composition root fills them in."""
-
-    max_concurrent_executions: int
-    max_recovery_attempts: int
-    max_subworkflow_depth: int
-    max_subworkflow_executions: int
-    document_limits: DocumentLimits
-    run_limits: RunLimits
-    execution_timeout_seconds: float | None
-    lease_seconds: float
-    poll_interval_seconds: float
-    retention_days: float | None
-    retention_count: int | None
-    prefect_api_url: str | None
-    prefect_home: Path
-    handler_settings: HandlerSettings
-    callbacks: CallbackSettings
-    scheduler: SchedulerSettings
-
-
-@dataclass(slots=True)
-class WorkerState:
-    """State of one event loop. A loop that replaces a crashed one starts with a new state.
-
-    Recovery continues the executions of a crashed loop when their leases expire, like those of any
-    owner that crashed.
-    """
-
-    owner: str = field(default_factory=lambda: str(uuid4()))
-    active: dict[str, ExecutionSignals] = field(default_factory=dict[str, ExecutionSignals])
-    """The executions that this worker runs, by id."""
-    tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
-    """The tasks of these executions."""
-    claim_requested: asyncio.Event = field(default_factory=asyncio.Event)
-    poll_requested: asyncio.Event = field(default_factory=asyncio.Event)
-    execution_ended: asyncio.Event = field(default_factory=asyncio.Event)
-    claims_ended: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set after the last claim of a worker that stops."""
-    drained: asyncio.Event = field(default_factory=asyncio.Event)
-    deferral_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by the execution that has deferred steps; see ``DeferredSteps``."""
-
-    def on_children_changed(self) -> None:
-        """Claim and poll now, because an execution created, cancelled or resumed others."""
-        self.claim_requested.set()
-        self.poll_requested.set()
-
-
 class Worker:
     """Runs executions from ``start`` to ``stop``. Its methods may be called from any thread."""
 
@@ -115,13 +58,18 @@ class Worker:
         database: Database,
         publish: Publish = publish_nowhere,
         metrics: Metrics = UNOBSERVED,
+        poll_pool: PollPool | None = None,
     ) -> None:
+        """Create a worker; ``poll_pool`` makes it a worker of a work pool."""
         self._settings = settings
         self._metrics = metrics
-        self._publish = publish
-        self._database = database.for_another_loop()
         self._node_types = node_types
+        self._database = database.for_another_loop()
         self._state = WorkerState()
+        self._starter = ExecutionStarter(
+            settings, node_types, self._database, publish, metrics, lambda: self._stopping
+        )
+        self._poll_pool = poll_pool
         self._thread = LoopThread("flows", self._main)
         self._stopping = False
 
@@ -189,6 +137,9 @@ class Worker:
         settings, database = self._settings, self._database
         lease, poll = settings.lease_seconds, settings.poll_interval_seconds
         days, count = settings.retention_days, settings.retention_count
+        claim = self._claim_available
+        if settings.prefect_work_pool is not None:
+            claim = Dispatcher(database, settings).dispatch_due
         for flow in (workflow_flow, node_preview_flow):
             local_result_storage(flow, settings.prefect_home)
         try:
@@ -200,7 +151,7 @@ class Worker:
                         poll_signals_forever(
                             database, state.owner, state.active, state.poll_requested, poll
                         ),
-                        self._claim_until_stopped(state),
+                        self._claim_until_stopped(state, claim),
                         run_maintenance_forever(database, days, count),
                         dispatch_callbacks_forever(
                             database,
@@ -219,6 +170,10 @@ class Worker:
                         ).run_forever(),
                     )
                 ]
+                if self._poll_pool is not None:
+                    runs = AssignedRuns(self._starter, state)
+                    state.pool_polling = group.create_task(self._poll_pool(runs))
+                    background.append(state.pool_polling)
                 self._thread.mark_ready()
                 await state.drained.wait()
                 for task in background:
@@ -226,11 +181,13 @@ class Worker:
         finally:
             await database.close()
 
-    async def _claim_until_stopped(self, state: WorkerState) -> None:
+    async def _claim_until_stopped(
+        self, state: WorkerState, claim: Callable[[WorkerState], Awaitable[None]]
+    ) -> None:
         while not self._stopping:
             state.claim_requested.clear()
             try:
-                await self._claim_available(state)
+                await claim(state)
             except StorageError as error:
                 log.warning("database_unavailable", operation="claim", reason=str(error))
             except Exception:
@@ -250,64 +207,15 @@ class Worker:
         for claimed in await self._database.queue.claim(
             state.owner, free, settings.lease_seconds, list(state.active), isolate_after
         ):
-            self._start_execution(claimed, state)
-
-    def _start_execution(self, claimed: ClaimedExecution, state: WorkerState) -> None:
-        execution_id = claimed.lease.execution_id
-        signals = state.active[execution_id] = ExecutionSignals(state.on_children_changed)
-        if self._stopping:
-            signals.drain()
-        task = asyncio.create_task(self._run_execution(claimed, signals, state))
-        state.tasks.add(task)
-        task.add_done_callback(state.tasks.discard)
-
-    async def _run_execution(
-        self, claimed: ClaimedExecution, signals: ExecutionSignals, state: WorkerState
-    ) -> None:
-        settings, execution_id = self._settings, claimed.lease.execution_id
-        node_runner = NodeRunner(
-            self._node_types,
-            settings.handler_settings,
-            execution_id,
-            calls=SubworkflowCaller(
-                self._database,
-                self._node_types,
-                settings.max_subworkflow_depth,
-                settings.max_subworkflow_executions,
-                settings.document_limits,
-            ),
-            limits=settings.run_limits,
-            metrics=self._metrics,
-        )
-        context = ExecutionContext(
-            claimed.lease,
-            self._database,
-            node_runner,
-            signals,
-            self._publish,
-            state.deferral_turn,
-        )
-        run = ExecutionRun(
-            claimed,
-            context,
-            settings.max_recovery_attempts,
-            settings.execution_timeout_seconds,
-            lambda: self._stopping,
-            self._metrics,
-        )
-        try:
-            await run.run()
-        finally:
-            del state.active[execution_id]
-            state.claim_requested.set()
-            state.execution_ended.set()
-            _notify_relatives(context, state)
+            self._starter.start(claimed, state)
 
     async def _drain(self, grace_seconds: float) -> None:
         self._stopping = True
         self._thread.disable_restart()
         state = self._state
         state.claim_requested.set()
+        if state.pool_polling is not None:
+            state.pool_polling.cancel()
         for signals in state.active.values():
             signals.drain()
         # The last claim must end first, because its executions must be released too.
@@ -324,12 +232,3 @@ class Worker:
             timeout = NODE_CANCEL_TIMEOUT_SECONDS + RELEASE_TIMEOUT_SECONDS
             await asyncio.wait(unfinished, timeout=timeout)
         state.drained.set()
-
-
-def _notify_relatives(context: ExecutionContext, state: WorkerState) -> None:
-    """Notify the parent and the children of an ended execution now, not at the next poll."""
-    if parent := state.active.get(context.parent_id or ""):
-        parent.notify_resumed()
-    outcome = context.outcome
-    if isinstance(outcome, ExecutionResult) and outcome.status != ExecutionStatus.COMPLETED:
-        state.poll_requested.set()  # The end cancelled the children.

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from api_service import EXAMPLES
 from tasks.node_handlers import NODE_HANDLERS
 from tests.support.service import RunningService, wait_until
+from worker_setup import EXAMPLES
 
 DOCUMENTS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from api_service import EXAMPLES
 from tests.support.access import ENTRIES
 from tests.support.openapi import Operation, document_of, examples_of, operations_of
+from worker_setup import EXAMPLES
 
 OPEN, KEYED = document_of(), document_of(api_keys=ENTRIES)
 DOCUMENTS = pytest.mark.parametrize("document", [OPEN, KEYED], ids=["open", "with keys"])

@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-from api_service import EXAMPLES
 from tests.support.documents import document, node
 from tests.support.openapi import Operation, document_of, operations_of
 from tests.support.probe_nodes import PROBE_TYPES, fresh_gates
 from tests.support.schedules import scheduled
 from tests.support.service import RunningService, wait_until
+from worker_setup import EXAMPLES
 
 OPERATIONS = {operation.name: operation for operation in operations_of(document_of())}
 BODIES = [

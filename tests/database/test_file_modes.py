@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from api.auth.api_keys import KeysError, read_keys
-from api_service import data_encryption_of
 from config import Settings, SettingsError
 from database import Database
 from engine.errors import StorageUnavailableError
 from file_modes import create_private
 from start_checks import check_files
 from tests.support.access import ENTRIES
+from worker_setup import data_encryption_of
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 

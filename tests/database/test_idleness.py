@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from api_service import worker_settings
 from config import Settings
 from database import Database
 from database.connection.writer import Write
@@ -29,6 +28,7 @@ from tests.support.schedules import save, scheduled, scheduler_of
 from tests.support.statements import Statement, recorded_statements
 from tests.support.two_workers import DatabaseWorker
 from tests.support.virtual_time import VirtualTimeLoop, run
+from worker_setup import worker_settings
 
 POLL_SECONDS, LEASE_SECONDS = 1.0, 20.0
 INTERVALS = 30

@@ -9,7 +9,6 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import make_url
 
-from api_service import data_encryption_of
 from config import ROOT, Settings
 from database import Database
 from database.check import NOT_CHECKED, PASSED, check_database
@@ -17,6 +16,7 @@ from database.connection.engines import open_writing_engine
 from database.connection.urls import read_address
 from engine.errors import StorageError, StorageUnavailableError
 from tests.support.postgres import new_postgres_database
+from worker_setup import data_encryption_of
 
 NAMES = [
     "q?a/x.sqlite",

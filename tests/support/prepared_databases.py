@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
-from api_service import example_workflows
 from database import Database, ExampleWorkflow
+from worker_setup import example_workflows
 
 Examples = tuple[ExampleWorkflow, ...]
 """Workflows of a new database."""

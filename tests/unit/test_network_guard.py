@@ -3,7 +3,6 @@
 import pytest
 
 import start_service
-from api_service import worker_settings
 from config import Settings, SettingsError
 from tasks.http.ssrf_guard import AllowedHost, parse_allowed_hosts
 from tests.support.llm_calls import run_llm
@@ -11,6 +10,7 @@ from tests.support.llm_server import serve_replies
 from tests.support.network import PUBLIC, get, get_error, no_network, resolving
 from tests.support.ports import free_port
 from tests.support.servers import Response, serve
+from worker_setup import worker_settings
 
 OK = Response.of({"ok": True})
 

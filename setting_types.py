@@ -1,0 +1,74 @@
+"""Setting types: types and validators of settings."""
+
+from base64 import b64decode
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, SecretStr
+
+_MIN_SIGNING_BYTES, _MAX_SIGNING_BYTES = 24, 64
+_TOKEN_SECRET_BYTES = 32
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+def in_capitals(value: object) -> object:
+    """Return a log level in upper case; any other value is not changed."""
+    level = upper(value)
+    return level if level in get_args(LogLevel) else value
+
+
+def upper(value: object) -> object:
+    """Return a string in upper case; any other value is not changed."""
+    return value.upper() if isinstance(value, str) else value
+
+
+def require_http(value: str | None) -> str | None:
+    """Return an HTTP URL.
+
+    Raises:
+        ValueError: If it has another scheme.
+    """
+    if value is not None and not value.startswith(("http://", "https://")):
+        raise ValueError("Input should start with http:// or https://")
+    return value
+
+
+HttpUrl = Annotated[str | None, AfterValidator(require_http)]
+
+
+def require_host(value: str) -> str:
+    """Return a host name or an address to listen on, an IPv6 address without its brackets.
+
+    Raises:
+        ValueError: If it has a scheme, a port, a path or a space.
+    """
+    host = value.strip()
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if not host:
+        raise ValueError("Input should be a host name or an address, such as 127.0.0.1")
+    if "/" in host or "@" in host or any(character.isspace() for character in host):
+        raise ValueError("Input should be a host name or an address, without scheme and path")
+    if host.count(":") == 1 or "]" in host:
+        raise ValueError("Input should be a host name or an address; the port is API_PORT")
+    return host
+
+
+def require_webhook_secret(value: SecretStr | None) -> SecretStr | None:
+    """Return a secret of Standard Webhooks: base64 of 24 to 64 bytes, and perhaps ``whsec_``."""
+    if value is not None:
+        text = value.get_secret_value().removeprefix("whsec_").rstrip("=")
+        try:
+            key = b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except ValueError:
+            raise ValueError("Input should be base64, with or without whsec_ before it") from None
+        if not _MIN_SIGNING_BYTES <= len(key) <= _MAX_SIGNING_BYTES:
+            raise ValueError("Input should be the base64 of 24 to 64 bytes")
+    return value
+
+
+def require_256_bits(value: SecretStr | None) -> SecretStr | None:
+    """Return a key for HS256, which is at least as long as the hash (RFC 7518, section 3.2)."""
+    if value is not None and len(value.get_secret_value().encode()) < _TOKEN_SECRET_BYTES:
+        raise ValueError(f"Input should have at least {_TOKEN_SECRET_BYTES} bytes")
+    return value

@@ -1,0 +1,166 @@
+"""Worker setup: creates the settings of a worker from the settings of the service."""
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import SecretStr
+
+from config import ROOT, Settings, SettingsError, load_secrets
+from database import ExampleWorkflow
+from database.encryption import DataEncryption
+from database.schedules.records import PendingLimits
+from engine.json_values import encode_json
+from engine.limits import DocumentLimits, RunLimits
+from flows.callbacks.dispatcher import CallbackSettings
+from flows.prefect_adapter.environment import is_embedded
+from flows.prefect_adapter.secrets import fetch_secret
+from flows.schedules.scheduler import SchedulerSettings
+from flows.worker.state import WorkerSettings
+from start_checks import key_file_of
+from tasks.code.node import CODE, CODE_NODE_DISABLED_MESSAGE, PYTHON
+from tasks.context import HandlerSettings
+from tasks.http.client import parse_url
+from tasks.http.ssrf_guard import parse_allowed_hosts
+from tasks.registry import DEFAULT, NodeTypes
+from tasks.secrets import Secrets
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+EXAMPLES = ROOT / "examples"
+
+T = TypeVar("T", bound="DataclassInstance")
+V = TypeVar("V")
+
+
+def enabled_node_types(settings: Settings, node_types: NodeTypes = DEFAULT) -> NodeTypes:
+    """Return the node types without those that the settings disable."""
+    if settings.enable_code_node:
+        return node_types
+    return node_types.without(dict.fromkeys((CODE, PYTHON), CODE_NODE_DISABLED_MESSAGE))
+
+
+def worker_settings(settings: Settings) -> WorkerSettings:
+    """Return the settings of the worker, its node handlers and its callbacks.
+
+    Raises:
+        SettingsError: If one of them is invalid, or a setting of the work pool is missing.
+    """
+    pool = _work_pool_of(settings)
+    hosts, proxy = settings.http_allowed_hosts or "", revealed(settings.http_proxy_url)
+    checked(f"HTTP_ALLOWED_HOSTS={hosts!r}: ", parse_allowed_hosts, hosts)
+    if proxy is not None:
+        checked("HTTP_PROXY_URL ", parse_url, proxy)  # not its value, which may have a password
+    handlers = _settings_for(
+        HandlerSettings,
+        settings,
+        openai_api_key=revealed(settings.openai_api_key),
+        secrets=Secrets(
+            load_secrets(settings),
+            None if is_embedded(settings.prefect_api_url) else fetch_secret,
+        ),
+        http_allowed_hosts=hosts,
+        http_proxy_url=proxy,
+    )
+    document_limits = DocumentLimits(settings.max_workflow_nodes, settings.max_workflow_connections)
+    return _settings_for(
+        WorkerSettings,
+        settings,
+        document_limits=document_limits,
+        run_limits=RunLimits(
+            settings.max_node_result_bytes,
+            settings.max_execution_bytes,
+            settings.max_concurrent_nodes,
+        ),
+        prefect_work_pool=pool,
+        retention_days=settings.execution_retention_days,
+        retention_count=settings.execution_retention_count,
+        handler_settings=handlers,
+        callbacks=CallbackSettings(
+            secret=revealed(settings.callback_signing_secret),
+            timeout_seconds=settings.callback_timeout_seconds,
+            calls=handlers,
+        ),
+        scheduler=SchedulerSettings(
+            pending_limits_of_schedules(settings),
+            settings.poll_interval_seconds,
+            document_limits,
+        ),
+    )
+
+
+def pending_limits_of_schedules(settings: Settings) -> PendingLimits:
+    """Return half of the limits of the queue, so that a client always finds a place in it."""
+    return PendingLimits(
+        (settings.max_pending_executions + 1) // 2, (settings.pending_per_organization + 1) // 2
+    )
+
+
+async def register_deployment(settings: Settings) -> str:
+    """Create or update the work pool and the deployment; return the id of the deployment.
+
+    Raises:
+        SettingsError: If a setting of the work pool is missing.
+        Exception: If the server is unavailable.
+    """
+    from flows.prefect_adapter.runs import prefect_context  # noqa: PLC0415 - needs prepare_prefect
+    from flows.worker.dispatcher import register  # noqa: PLC0415 - as above
+
+    pool = _work_pool_of(settings)
+    assert pool is not None
+    async with prefect_context(settings.prefect_api_url) as client:
+        return str(await register(client, pool))
+
+
+def _work_pool_of(settings: Settings) -> str | None:
+    """Return the work pool to which executions are submitted; ``None`` in the embedded mode."""
+    if settings.execution_mode == "embedded":
+        return None
+    if is_embedded(settings.prefect_api_url):
+        raise SettingsError("EXECUTION_MODE=workpool requires PREFECT_API_URL")
+    if settings.prefect_work_pool is None:
+        raise SettingsError("EXECUTION_MODE=workpool requires PREFECT_WORK_POOL")
+    return settings.prefect_work_pool
+
+
+def _settings_for(kind: type[T], settings: Settings, **more: Any) -> T:
+    """Return a settings class with the values of the same names, and the values ``more``."""
+    names = {field.name for field in fields(kind)} & Settings.model_fields.keys() - more.keys()
+    return kind(**{name: getattr(settings, name) for name in names}, **more)
+
+
+def revealed(secret: SecretStr | None) -> str | None:
+    """Return the value of a secret setting."""
+    return None if secret is None else secret.get_secret_value()
+
+
+def data_encryption_of(settings: Settings) -> DataEncryption:
+    """Return the encryption of hidden data. Its key file is next to the database."""
+    return DataEncryption(revealed(settings.data_encryption_key), key_file_of(settings))
+
+
+def checked(name: str, parse: Callable[[str], V], text: str) -> V:
+    """Return the parsed value of a setting.
+
+    Raises:
+        SettingsError: If it is invalid. The message begins with ``name``.
+    """
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise SettingsError(f"{name}{error}") from None
+
+
+def example_workflows() -> list[ExampleWorkflow]:
+    """Return the workflows of ``examples/``, which a new database contains."""
+    files = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(EXAMPLES.glob("*.json"))
+    ]
+    return [
+        ExampleWorkflow(
+            file["id"], file["name"], encode_json(file["data"]), encode_json(file["tags"])
+        )
+        for file in files
+    ]
