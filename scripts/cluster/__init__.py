@@ -1,0 +1,1 @@
+"""Cluster: a Prefect server, a service and workers on loopback, without containers."""
