@@ -1,0 +1,2 @@
+-- Runs when the PostgreSQL container of compose.yaml creates its volume.
+CREATE DATABASE prefect;
