@@ -1,3 +1,10 @@
 import { defineConfig } from "vitest/config";
 
-export default defineConfig({ test: { include: ["tests/**/*.test.ts"] } });
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: "unit", include: ["tests/*.test.ts"] } },
+      { test: { name: "browser", include: ["tests/browser/*.test.ts"], testTimeout: 60_000 } },
+    ],
+  },
+});

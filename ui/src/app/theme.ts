@@ -2,6 +2,7 @@ import { Badge, Button, type CSSVariablesResolver, createTheme, Tooltip } from "
 
 export const theme = createTheme({
   primaryColor: "indigo",
+  primaryShade: { light: 8, dark: 8 },
   defaultRadius: "md",
   fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif',
   fontFamilyMonospace: 'ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace',
@@ -21,9 +22,19 @@ export const theme = createTheme({
   },
 });
 
-/** Secondary text with the contrast that WCAG AA requires. */
+/** Text colors with the contrast that WCAG AA requires. */
 export const cssVariables: CSSVariablesResolver = () => ({
   variables: {},
-  light: { "--mantine-color-dimmed": "#5c636a", "--mantine-color-placeholder": "#6b7280" },
+  light: {
+    "--mantine-color-dimmed": "#5c636a",
+    "--mantine-color-placeholder": "#666c75",
+    "--mantine-color-red-text": "#c02424",
+    "--mantine-color-red-light-color": "#a61e1e",
+    "--mantine-color-orange-light-color": "#8f2d00",
+    "--mantine-color-green-light-color": "#1a5e27",
+    "--mantine-color-blue-light-color": "#124f8a",
+    "--mantine-color-violet-light-color": "#4d2fb0",
+    "--mantine-color-gray-light-color": "#40464c",
+  },
   dark: { "--mantine-color-dimmed": "#a6abb1", "--mantine-color-placeholder": "#9aa0a6" },
 });

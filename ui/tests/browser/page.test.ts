@@ -1,0 +1,150 @@
+import { createRequire } from "node:module";
+import type { Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { browserPath, ShownService } from "./service";
+
+const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+const node = (id: string, type: string, config: object = {}) => ({ id, type, label: id, config });
+const graph = (nodes: object[], ...pairs: string[]) => ({
+  nodes,
+  connections: pairs.map((pair, index) => {
+    const [fromNodeId, toNodeId] = pair.split(">");
+    return { id: `c${index}`, fromNodeId, toNodeId };
+  }),
+});
+const FAILING = graph(
+  [
+    node("begin", "trigger"),
+    node("broken", "addField", { addFieldName: "x", addFieldValue: "{{ missing }}" }),
+    node("after", "output"),
+  ],
+  "begin>broken",
+  "broken>after",
+);
+const WAITING = graph(
+  [node("begin", "trigger"), node("pause", "wait", { waitSeconds: 600 })],
+  "begin>pause",
+);
+
+let service: ShownService;
+
+async function seriousFindings(page: Page): Promise<string[]> {
+  // The policy of the page forbids scripts of others, so that axe is evaluated.
+  const source = (await import("node:fs")).readFileSync(AXE, "utf8");
+  await page.evaluate(source);
+  return page.evaluate(async () => {
+    const axe = (
+      globalThis as unknown as {
+        axe: {
+          run: () => Promise<{
+            violations: { id: string; impact: string; nodes: { html: string }[] }[];
+          }>;
+        };
+      }
+    ).axe;
+    const { violations } = await axe.run();
+    return violations
+      .filter(({ impact }) => impact === "serious" || impact === "critical")
+      .flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
+  });
+}
+
+describe.skipIf(browserPath === undefined && !process.env.CI)("the run page in a browser", () => {
+  beforeAll(async () => {
+    service = await ShownService.start();
+  }, 90_000);
+  afterAll(() => service?.stop(), 30_000);
+
+  test("starts a workflow, survives a closed page, and approves", async () => {
+    const page = await service.open("/workflows/example-pay");
+    await page.getByLabel("Payload of the start").fill('{"amount": 7}');
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await page.waitForURL(/\/ui\/executions\//);
+    await page.getByText("waiting 20 %").waitFor();
+    const address = page.url();
+    await page.close();
+
+    const later = await service.open(new URL(address).pathname.replace("/ui", ""));
+    await later.getByText("Pay 7 to Ada?").click();
+    await later.getByRole("button", { name: "Approve" }).click();
+    await later.locator(".run-header").getByText("completed").waitFor();
+    await later.getByRole("tab", { name: "Result" }).click();
+    await later.getByText('"paid"').waitFor();
+  });
+
+  test("shows the error first, and reruns from the failed node", async () => {
+    const id = await service.start({
+      graph: FAILING,
+      workflowName: "Failing",
+      inputs: { city: "Lima" },
+    });
+    const page = await service.open(`/executions/${id}`);
+    await page.getByRole("alert").getByText("missing").waitFor();
+    await page.getByRole("button", { name: "Open node" }).click();
+    await page.getByText('"Lima"').waitFor();
+    await page.getByRole("button", { name: "Rerun from here…" }).click();
+    await page.getByLabel("Inputs").fill('{"missing": 5}');
+    await page.getByRole("button", { name: "Rerun", exact: true }).last().click();
+    await page.waitForURL((url) => !url.pathname.endsWith(id));
+    await page.locator(".run-header").getByText("completed").waitFor();
+  });
+
+  test("cancels with the keyboard", async () => {
+    const id = await service.start({ graph: WAITING, workflowName: "Waiting" });
+    const page = await service.open(`/executions/${id}`);
+    await page
+      .locator(".run-header")
+      .getByText(/waiting/)
+      .waitFor();
+    await page.keyboard.press("c");
+    await page.locator(".run-header").getByText("cancelled").waitFor();
+  });
+
+  test("the keyboard moves between the views and shows its keys", async () => {
+    const page = await service.open("");
+    await page.getByRole("heading", { name: "Executions" }).waitFor();
+    await page.keyboard.press("g");
+    await page.keyboard.press("w");
+    await page.getByRole("heading", { name: "Workflows" }).waitFor();
+    await page.keyboard.press("Shift+?");
+    await page.getByRole("dialog").getByText("Next row").waitFor();
+  });
+
+  test("shows the problems of a pasted document on its node", async () => {
+    const page = await service.open("/new");
+    const invalid = { nodes: [node("begin", "trigger"), node("ask", "llm")], connections: [] };
+    await page.getByRole("textbox", { name: "Document" }).fill(
+      JSON.stringify({
+        ...invalid,
+        connections: [{ id: "c", fromNodeId: "begin", toNodeId: "ask" }],
+      }),
+    );
+    await page.locator('.card[data-status="error"]').getByText("ask").waitFor();
+    await page.getByText(/is required/).waitFor();
+  });
+
+  test.each(["", "/workflows", "/workflows/example-orders", "/tasks", "/new"])(
+    "axe has no serious findings at /ui%s",
+    async (path) => {
+      const page = await service.open(path);
+      await page.getByRole("heading", { level: 1 }).waitFor();
+      await page.waitForLoadState("load");
+      expect(await seriousFindings(page)).toEqual([]);
+    },
+  );
+
+  test("axe has no serious findings on an execution with an open node", async () => {
+    const id = await service.start({ graph: FAILING, workflowName: "Failing" });
+    const page = await service.open(`/executions/${id}?node=broken`);
+    await page.getByRole("button", { name: "Rerun from here…" }).waitFor();
+    expect(await seriousFindings(page)).toEqual([]);
+  });
+
+  test("no request left the service, and no page had an error", () => {
+    expect(service.requests.length).toBeGreaterThan(50);
+    expect(
+      service.requests.filter((url) => !url.startsWith(service.url) && !url.startsWith("data:")),
+    ).toEqual([]);
+    expect(service.errors).toEqual([]);
+  });
+});
