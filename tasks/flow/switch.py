@@ -49,7 +49,7 @@ class SwitchConfig(NodeConfig, title="Switch", category="flow", outputs=_OUTPUTS
     switch_field: TestedField
     """The field to test, such as ``a.b.0.c`` or ``loop.item``; may be a template."""
     switch_cases: Annotated[list[SwitchCase], Field(max_length=MAX_CASES), TEMPLATED] = Field(
-        default_factory=list[SwitchCase], title="Cases", validate_default=True
+        title="Cases", json_schema_extra={"minItems": 1}
     )
     """The cases; the first one belongs to the output ``case1``, and so on."""
     processing_mode: Mode = Field(default="batch", title="Processing")

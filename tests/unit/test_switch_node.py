@@ -66,7 +66,7 @@ async def test_a_missing_field_of_a_template_is_an_error_that_names_the_case():
     ("config", "detail"),
     [
         ({"switchCases": [{"value": 1}]}, "'switchField' is required"),
-        ({"switchField": "a"}, "'switchCases' should have at least one case"),
+        ({"switchField": "a"}, "'switchCases' is required"),
         ({"switchField": "a", "switchCases": []}, "'switchCases' should have at least one case"),
         (
             {"switchField": "a", "switchCases": [{"value": n} for n in range(MAX_CASES + 1)]},
