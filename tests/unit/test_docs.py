@@ -309,3 +309,21 @@ def test_the_examples_of_the_readme_exist():
         assert (ROOT / "examples" / f"{name}.json").exists()
     known = {path.stem for path in (ROOT / "examples").glob("*.json")}
     assert set(re.findall(r"example-([a-z-]+)", README)) <= known
+
+
+def test_no_parameter_of_the_api_accepts_null() -> None:
+    document = create_app(Settings(_env_file=None)).openapi()  # pyright: ignore[reportCallIssue]
+    parameters = [
+        parameter
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        for parameter in operation.get("parameters", ())
+    ]
+    optional = [each for each in parameters if not each.get("required")]
+    assert len(optional) > 10
+    for parameter in parameters:
+        schema = parameter["schema"]
+        assert "anyOf" not in schema
+        assert schema.get("type", "string") != "null"
+        assert {"type", "$ref", "enum", "const"} & schema.keys()
+        assert schema.get("default", "") is not None
