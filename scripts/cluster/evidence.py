@@ -35,7 +35,6 @@ _NODE_ENDS = """
     WHERE "nodeStatus" = 'completed' GROUP BY 1, 2
 """
 _STATUSES = "SELECT status, count(*) FROM workflow_executions GROUP BY 1"
-_RUNNING = "SELECT owner, count(*) FROM orchestrator_runs WHERE owner IS NOT NULL GROUP BY 1"
 _CONTINUED = 'SELECT count(*) FROM orchestrator_runs WHERE "dispatchAttempt" > 1'
 
 
@@ -74,9 +73,9 @@ async def collect_evidence(cluster: Cluster, executions: int) -> Evidence:
             await _submit(client, address, executions)
             print(f"{executions} executions submitted")
             await _wait_for_completed(cluster, database, executions // 2, executions)
-            victim = cluster.workers[0]
-            owners = await _rows(database, _RUNNING)
-            print(f"killing {victim} with -9; {len(owners)} workers run executions")
+            victim = max(cluster.workers, key=cluster.running_executions)
+            count = cluster.running_executions(victim)
+            print(f"killing {victim} with -9, which runs {count} executions")
             cluster.kill(victim)
             await _wait_for_completed(cluster, database, executions, executions)
             return await _count(database, executions, calls)

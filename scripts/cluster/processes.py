@@ -92,6 +92,11 @@ class Cluster:
                 start_new_session=True,
             )
 
+    def running_executions(self, name: str) -> int:
+        """Return how many executions a worker runs, according to its log."""
+        log = self.log_of(name).read_text(encoding="utf-8", errors="replace")
+        return log.count('"execution_claimed"') - log.count('"execution_finished"')
+
     def start_worker(self, name: str) -> None:
         """Start a worker of the pool."""
         self.start(name, ("start_worker.py", "--name", name), **self.settings)
