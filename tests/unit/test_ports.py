@@ -241,3 +241,17 @@ def test_the_catalog_lists_the_ports_of_custom_types():
 def test_documents_that_are_read_without_types_keep_the_names_as_they_are():
     (connection,) = parse_document(drawn("condition", "sourceHandle", " Yes ")).connections
     assert connection.output_type == " Yes "
+
+
+@pytest.mark.parametrize(
+    ("node_type", "outputs"),
+    [
+        ("splitColumns", {None, "A", "B"}),
+        ("forEach", {None, "done"}),
+        ("http", {None, "true", "false"}),
+    ],
+)
+def test_the_outputs_through_which_a_disabled_node_passes_its_input(
+    node_type: str, outputs: set[str | None]
+) -> None:
+    assert DEFAULT.ports(node_type).passing() == outputs
