@@ -27,6 +27,7 @@ from setting_types import (
     LogLevel,
     in_capitals,
     require_256_bits,
+    require_connections,
     require_host,
     require_webhook_secret,
     upper,
@@ -189,6 +190,9 @@ class Settings(BaseSettings):
     """Timeout for the code of a node without ``timeoutSeconds``, in seconds."""
     code_memory_mb: int = Field(default=256, ge=64, le=1_048_576)
     """Maximum address space of the process of a ``code`` node, in MiB."""
+
+    sql_connections: Annotated[SecretStr | None, AfterValidator(require_connections)] = None
+    """Databases of ``sql`` nodes: JSON ``{"name": "URL"}``; may contain passwords."""
 
     callback_signing_secret: Annotated[SecretStr | None, AfterValidator(require_webhook_secret)] = (
         None

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 from config import Settings
+from setting_types import connections_of
 from tasks.masking import secret_masker
 
 MIN_CREDENTIAL_LENGTH = 8
@@ -43,6 +44,8 @@ def _urls(settings: Settings) -> Iterator[str]:
     for secret in (settings.database_url, settings.http_proxy_url):
         if secret is not None:
             yield secret.get_secret_value()
+    if settings.sql_connections is not None:
+        yield from connections_of(settings.sql_connections).values()
     yield settings.openai_base_url or ""
     yield settings.prefect_api_url or ""
 

@@ -1,7 +1,8 @@
 """Setting types: types and validators of settings."""
 
+import json
 from base64 import b64decode
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, cast, get_args
 
 from pydantic import AfterValidator, SecretStr
 
@@ -65,6 +66,35 @@ def require_webhook_secret(value: SecretStr | None) -> SecretStr | None:
         if not _MIN_SIGNING_BYTES <= len(key) <= _MAX_SIGNING_BYTES:
             raise ValueError("Input should be the base64 of 24 to 64 bytes")
     return value
+
+
+def require_connections(value: SecretStr | None) -> SecretStr | None:
+    """Return a JSON object whose values are strings.
+
+    Raises:
+        ValueError: If it is another value.
+    """
+    if value is not None:
+        connections_of(value)
+    return value
+
+
+def connections_of(value: SecretStr) -> dict[str, str]:
+    """Return the URLs of ``SQL_CONNECTIONS`` by name.
+
+    Raises:
+        ValueError: If it is not a JSON object of strings. The message contains no value.
+    """
+    try:
+        found: object = json.loads(value.get_secret_value())
+    except ValueError:
+        found = None
+    connections = cast("dict[str, object]", found) if isinstance(found, dict) else None
+    if connections is None:
+        raise ValueError('Input should be a JSON object such as {"crm": "sqlite:///…"}')
+    if any(not name.strip() or not isinstance(url, str) for name, url in connections.items()):
+        raise ValueError("Input should have a URL for each name")
+    return cast("dict[str, str]", connections)
 
 
 def require_256_bits(value: SecretStr | None) -> SecretStr | None:

@@ -9,8 +9,10 @@ from pydantic import SecretStr
 
 from config import ROOT, Settings, SettingsError, load_secrets
 from database import ExampleWorkflow
+from database.connection.urls import asynchronous_address
 from database.encryption import DataEncryption
 from database.schedules.records import PendingLimits
+from engine.errors import StorageUnavailableError
 from engine.json_values import encode_json
 from engine.limits import DocumentLimits, RunLimits
 from flows.callbacks.dispatcher import CallbackSettings
@@ -18,6 +20,7 @@ from flows.prefect_adapter.environment import is_embedded
 from flows.prefect_adapter.secrets import fetch_secret
 from flows.schedules.scheduler import SchedulerSettings
 from flows.worker.state import WorkerSettings
+from setting_types import connections_of
 from start_checks import key_file_of
 from tasks.code.node import CODE, CODE_NODE_DISABLED_MESSAGE, PYTHON
 from tasks.context import HandlerSettings
@@ -25,6 +28,7 @@ from tasks.http.client import parse_url
 from tasks.http.ssrf_guard import parse_allowed_hosts
 from tasks.registry import DEFAULT, NodeTypes
 from tasks.secrets import Secrets
+from tasks.sql_connections import SqlConnection
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -63,6 +67,7 @@ def worker_settings(settings: Settings) -> WorkerSettings:
         ),
         http_allowed_hosts=hosts,
         http_proxy_url=proxy,
+        sql_connections=sql_connections_of(settings),
     )
     document_limits = DocumentLimits(settings.max_workflow_nodes, settings.max_workflow_connections)
     return _settings_for(
@@ -89,6 +94,23 @@ def worker_settings(settings: Settings) -> WorkerSettings:
             document_limits,
         ),
     )
+
+
+def sql_connections_of(settings: Settings) -> dict[str, SqlConnection]:
+    """Return the databases of ``sql`` nodes by name.
+
+    Raises:
+        SettingsError: If a URL has no accepted form. The message contains no password.
+    """
+    if settings.sql_connections is None:
+        return {}
+    found: dict[str, SqlConnection] = {}
+    for name, url in connections_of(settings.sql_connections).items():
+        try:
+            found[name] = SqlConnection(*asynchronous_address(url))
+        except StorageUnavailableError as error:
+            raise SettingsError(f"SQL_CONNECTIONS: '{name}': {error}") from None
+    return found
 
 
 def pending_limits_of_schedules(settings: Settings) -> PendingLimits:

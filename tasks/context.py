@@ -1,6 +1,6 @@
 """Node run context: data about the current run that handlers read without a parameter."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ from typing import Protocol
 
 from engine.json_values import MISSING, JsonValue, Missing
 from tasks.secrets import Secrets
+from tasks.sql_connections import SqlConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class HandlerSettings:
     max_node_result_bytes: int = 16_777_216
     max_template_read_bytes: int = 268_435_456
     secrets: Secrets = field(default_factory=Secrets)
+    sql_connections: Mapping[str, SqlConnection] = field(default_factory=dict[str, SqlConnection])
 
 
 def _no_output(_node_id: str) -> Missing:

@@ -36,6 +36,7 @@ from tasks.records.columns import (
 from tasks.records.filter import FilterConfig, handle_filter
 from tasks.records.join import JoinConfig, handle_join
 from tasks.records.split_columns import SplitColumnsConfig, handle_split_columns
+from tasks.sql.node import SqlConfig, handle_sql
 from tasks.webhooks.node import WebhookConfig, handle_webhook
 from tasks.webhooks.response import WebhookResponseConfig, handle_webhook_response
 
@@ -45,6 +46,7 @@ NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "output": handle_output,
     "http": handle_http,
     "llm": handle_llm,
+    "sql": handle_sql,
     "condition": handle_condition,
     "switch": handle_switch,
     "addField": handle_add_field,
@@ -73,6 +75,7 @@ NODE_CONFIGS: dict[str, type[NodeConfig]] = {
     "output": OutputConfig,
     "http": HttpConfig,
     "llm": LlmConfig,
+    "sql": SqlConfig,
     "condition": ConditionConfig,
     "switch": SwitchConfig,
     "addField": AddFieldConfig,

@@ -65,6 +65,21 @@ def read_address(text: str) -> Address:
         raise StorageUnavailableError(f"The database's URL cannot be used: {error}") from None
 
 
+def asynchronous_address(text: str) -> tuple[URL, dict[str, Any]]:
+    """Return the URL and the driver's arguments of a database for an asynchronous engine.
+
+    A SQLite file is opened for reading and writing and is not created.
+
+    Raises:
+        StorageUnavailableError: If the address has no accepted form.
+    """
+    address = read_address(text)
+    if address.file is None:
+        return address.url, address.arguments
+    query = {"mode": "rw", "uri": "true"}
+    return URL.create("sqlite+aiosqlite", database=address.file.as_uri(), query=query), {}
+
+
 def is_sqlite(text: str) -> bool:
     """Return whether ``text`` is the address of a SQLite file."""
     return text.strip().lower().startswith("sqlite")

@@ -238,6 +238,7 @@ def test_ajv_accepts_every_default(modules: None, catalogue: list[dict[str, Any]
         "filter": {"conditionField": "a"},
         "code": {"code": "input"},
         "python": {"pythonCode": "input"},
+        "sql": {"sqlConnection": "crm", "sqlQuery": "SELECT 1"},
         "switch": {"switchField": "a", "switchCases": [{"value": 1}]},
         "subworkflow": {"subworkflowId": "w"},
         "schedule": {"scheduleCron": "0 9 * * MON-FRI"},

@@ -105,6 +105,7 @@ def test_the_defaults_match_the_model(node_type: str):
         "filter": {"conditionField": "a"},
         "code": {"code": "input"},
         "python": {"pythonCode": "input"},
+        "sql": {"sqlConnection": "crm", "sqlQuery": "SELECT 1"},
         "switch": {"switchField": "a", "switchCases": [{"value": 1}]},
         "subworkflow": {"subworkflowId": "w"},
         "schedule": {"scheduleEverySeconds": 60},

@@ -1,0 +1,1 @@
+"""SQL node: runs one statement on a database that the settings name."""
