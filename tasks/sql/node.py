@@ -9,13 +9,12 @@ import base64
 import math
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from prefect import task
 from pydantic import Field, ValidationInfo, field_validator
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from engine.errors import NodeError, PermanentError
@@ -25,6 +24,9 @@ from tasks.config.base import TEMPLATED, Name, NodeConfig, fill, read_config
 from tasks.config.fields import LONG_TEXT
 from tasks.context import current_node_run
 from tasks.sql_connections import SqlConnection
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 MAX_ROWS = 10_000
 """Maximum number of rows that a node can request."""
@@ -99,6 +101,9 @@ async def handle_sql(node: dict[str, Any], input_data: JsonValue) -> dict[str, J
 async def _run(
     connection: SqlConnection, config: SqlConfig, parameters: Mapping[str, JsonValue]
 ) -> dict[str, JsonValue]:
+    # Imported here, because a service without such nodes does not need it.
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+
     # Without a pool, because its connections would belong to one event loop and stay open.
     engine = create_async_engine(
         connection.url, connect_args=dict(connection.arguments), poolclass=NullPool
@@ -124,7 +129,7 @@ async def _run(
 
 
 async def _execute(
-    opened: AsyncConnection, config: SqlConfig, parameters: Mapping[str, JsonValue]
+    opened: "AsyncConnection", config: SqlConfig, parameters: Mapping[str, JsonValue]
 ) -> dict[str, JsonValue]:
     statement = text(config.sql_query)
     if config.sql_query.lstrip("( \n\r\t").lower().startswith(_WITH_ROWS):

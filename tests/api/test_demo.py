@@ -77,7 +77,7 @@ def test_the_demo_runs_its_workflow_and_leaves_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("how", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_no_file_remains_after_a_signal(tmp_path: Path, how: str, code: int) -> None:
     with demo(tmp_path) as running:
-        wait_until(lambda: "Morning report" in printed(tmp_path), SECONDS)
+        wait_until(lambda: "A shop for the workflow" in printed(tmp_path), SECONDS)
         assert len(running.files()) == 1
         running.interrupt(getattr(signal, how))
         if how == "SIGINT":

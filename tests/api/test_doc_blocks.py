@@ -22,7 +22,14 @@ DECISIONS = ROOT / "docs" / "decisions"
 DOCS = [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.parent != DECISIONS]
 PAGES = [ROOT / "README.md", *DOCS]
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
-NOT_RUN = {"mermaid": "a picture", "text": "a picture, or lines of a log"}
+NOT_RUN = {
+    "mermaid": "a picture",
+    "text": "a picture, or lines of a log",
+    "ts": "a part of a browser program; the tests of clients/typescript run such programs",
+    "tsx": "as ts",
+    "yaml": "a part of the settings of another program",
+    "sh": "needs Node.js and a browser, a Prefect server, or containers",
+}
 RUN = {"console", "python", "json", "js", "toml"}
 README_PYTHON = 4
 
@@ -198,6 +205,7 @@ NOT_STARTED = {
     "stock": "calls a private service",
     "topic": "needs a language model",
     "prices": "code is off by default",
+    "customer": "no database is set",
 }
 INPUTS: dict[str, Any] = {
     "large": [{"total": 700}, {"total": 3}],

@@ -30,6 +30,7 @@ FINAL_OUTPUTS: dict[str, Any] = {
         {"name": "Mary", "km": 12, "text": "Dear Mary, you are guest 3 of 3."},
     ],
     "pay": {"payment": "paid"},
+    "shipping-price": {"country": "AT", "price": 9},
     "sales-by-city": [
         {"City": "London", "Orders": 2, "Sales": 42},
         {"City": "New York", "Orders": 1, "Sales": 15.5},
@@ -43,8 +44,9 @@ FINAL_OUTPUTS: dict[str, Any] = {
 }
 ASKED = {"pay": ("ask", {"approved": True})}
 """Examples with a waiting node: the id of the node and the body that resumes it."""
-WITHOUT_EXAMPLE = {"code", "splitColumns", "splitText"}
-"""Node types without an example: ``code`` is disabled by default."""
+WITHOUT_EXAMPLE = {"code", "python", "schedule", "splitColumns", "splitText", "sql"}
+"""Node types without an example: ``code`` and ``python`` are disabled by default, ``sql`` needs a
+database, and a ``schedule`` would start executions in every new database."""
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ Loop = Callable[[Database], Awaitable[object]]
 def claims(database: Database) -> Awaitable[object]:
     settings = Settings(_env_file=None, poll_interval_seconds=POLL_SECONDS)  # pyright: ignore[reportCallIssue]
     worker = Worker(worker_settings(settings), PROBE_TYPES, database)
-    return worker._claim_until_stopped(worker._state)
+    return worker._claim_until_stopped(worker._state, worker._claim_available)
 
 
 def signals(database: Database) -> Awaitable[object]:

@@ -105,5 +105,5 @@ for (const [name, values] of Object.entries(fill)) {
     ]),
   );
 }
-console.log(JSON.stringify({ forms, errors, requests }));
-process.exit(0);
+// The exit would otherwise cut what a pipe has not taken yet.
+process.stdout.write(`${JSON.stringify({ forms, errors, requests })}\n`, () => process.exit(0));

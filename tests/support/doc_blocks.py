@@ -88,10 +88,15 @@ class Reader:
         if text.startswith("sqlite3 ") and shutil.which("sqlite3") is None:
             return self._query(shlex.split(text)[-1])
         text = text.replace("./start.sh", f"{shlex.quote(sys.executable)} start_service.py")
+        text = text.replace("./wf ", f"{shlex.quote(sys.executable)} wf.py ")
         ended = subprocess.run(
             ["sh", "-c", text],
             cwd=ROOT,
-            env={"PATH": _path(), "DATABASE_PATH": str(self.database)},
+            env={
+                "PATH": _path(),
+                "DATABASE_PATH": str(self.database),
+                "WF_URL": f"http://127.0.0.1:{self.port}",
+            },
             capture_output=True,
             text=True,
             timeout=150,

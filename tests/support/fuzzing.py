@@ -53,6 +53,7 @@ FURTHER = {
     "listWorkflowExecutions": ["422"],
     "getExecutionLogs": ["422"],
     "listWorkflows": ["422"],
+    "listSchedules": ["422"],
     # 405: 'execute' is a fixed path, not an id. 412: the workflow has another version.
     "getWorkflow": ["405"],
     "updateWorkflow": ["405", "412", "422"],
@@ -73,6 +74,7 @@ MEANT = {
     "listWorkflowExecutions": {"invalid_cursor"},
     "getExecutionLogs": {"invalid_query"},
     "listWorkflows": {"invalid_cursor"},
+    "listSchedules": {"invalid_cursor"},
     "updateWorkflow": {"immutable_field"},
     "streamEvents": {"invalid_query"},
 }

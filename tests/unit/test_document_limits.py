@@ -1,6 +1,6 @@
 """Size limits of documents and executions, and the limits of what an error lists."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pytest
 
@@ -79,7 +79,7 @@ class _Check:
         return [_problem()] * node.config["problems"]
 
 
-def _nodes(*configs: dict[str, object], kind: str = "t") -> list[Node]:
+def _nodes(*configs: Mapping[str, object], kind: str = "t") -> tuple[Node, ...]:
     nodes = [{"id": f"n{i}", "type": kind, "config": config} for i, config in enumerate(configs)]
     return parse_document({"nodes": nodes, "connections": []}).nodes
 
