@@ -7,6 +7,7 @@ takes three seconds, and the process that only distributes the tests does not ne
 import gc
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -36,6 +37,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 def pytest_configure(config: pytest.Config) -> None:
     """Load the fixtures in each process that runs tests; let ``put_long_files_first`` sort."""
     config.option.loadscopereorder = False  # an option of pytest-xdist
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell lets its background jobs ignore Ctrl-C, and the processes of tests would too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     is_worker = hasattr(config, "workerinput")
     if is_worker or not config.getoption("numprocesses", None):
         config.pluginmanager.import_plugin("tests.support.fixtures")
