@@ -1,6 +1,7 @@
 import type { Edge, Node } from "@xyflow/react";
 import { expect, test } from "vitest";
 import { formatDuration, formatSize } from "../src/app/format";
+import { shortId } from "../src/app/ids";
 import { summarize } from "../src/components/Trends";
 import { differences } from "../src/run/differences";
 import { inputsOf, parseObject } from "../src/run/inputs";
@@ -91,4 +92,13 @@ test("5,000 nodes are placed without an overlap", () => {
   const edges = nodes.slice(1).map((target, index) => edge(`n${Math.floor(index / 3)}`, target.id));
   const positions = new Set([...layOut(nodes, edges).values()].map(({ x, y }) => `${x},${y}`));
   expect(positions.size).toBe(5_000);
+});
+
+test.each([
+  ["54e8b2c5-dd44-47ac-8c66-0f6bd86886ec", "54e8b2c5"],
+  ["example-orders", "example-orders"],
+  ["x".repeat(24), "x".repeat(24)],
+  ["x".repeat(25), `${"x".repeat(23)}…`],
+])("the id %s is shown as %s", (id, shown) => {
+  expect(shortId(id)).toBe(shown);
 });

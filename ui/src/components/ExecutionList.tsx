@@ -7,6 +7,7 @@ import { WindowVirtualizer, type WindowVirtualizerHandle } from "virtua";
 import { isActive } from "workflow-orchestration-client";
 import type { LiveExecution } from "workflow-orchestration-client/react";
 import { between, formatAgo, formatDuration, formatTime, useNow } from "../app/format";
+import { shortId } from "../app/ids";
 import { StatusBadge } from "./Status";
 
 interface Props {
@@ -93,7 +94,7 @@ export function ExecutionList({ executions, isLoading, selected, onSelect, hideW
                 <span className="cell-name">
                   {hideWorkflow ? (
                     <Text span ff="monospace" size="xs">
-                      {row.id.slice(0, 8)}
+                      {shortId(row.id)}
                     </Text>
                   ) : (
                     <Text span truncate fw={500}>
@@ -107,7 +108,7 @@ export function ExecutionList({ executions, isLoading, selected, onSelect, hideW
                   ) : (
                     <Text span truncate size="xs" c="dimmed">
                       {[
-                        hideWorkflow ? null : row.id.slice(0, 8),
+                        hideWorkflow ? null : shortId(row.id),
                         row.triggerType,
                         row.rerunOf ? t("rerun") : null,
                         row.parentExecutionId ? t("child") : null,

@@ -3,6 +3,7 @@ import { IconAlertTriangle, IconCheck, IconCopy } from "@tabler/icons-react";
 import type { ReactNode } from "react";
 import { useTranslation } from "react-i18next";
 import { ServiceError } from "workflow-orchestration-client";
+import { shortId } from "../app/ids";
 
 /** Shows what happened, and offers a retry. */
 export function ErrorAlert({ error, retry }: { error: unknown; retry?: () => void }) {
@@ -80,7 +81,7 @@ export function Id({ value }: { value: string }) {
     <Group gap={2} wrap="nowrap">
       <Tooltip label={value}>
         <Text span ff="monospace" size="xs" c="dimmed">
-          {value.length > 12 ? value.slice(0, 8) : value}
+          {shortId(value)}
         </Text>
       </Tooltip>
       <Copy value={value} label={t("Copy the id")} />

@@ -3,6 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useTranslation } from "react-i18next";
 import { nodeLogQuery } from "workflow-orchestration-client/query";
 import { client } from "../app/client";
+import { shortId } from "../app/ids";
 import { differences } from "./differences";
 
 interface Props {
@@ -47,7 +48,7 @@ export function Compare({ executionId, workflowId, nodeId, side, value }: Props)
   if (rows.length === 0)
     return (
       <Text size="sm" c="dimmed" p="xs">
-        {t("The same as in {{id}}", { id: previous.data.id.slice(0, 8) })}
+        {t("The same as in {{id}}", { id: shortId(previous.data.id) })}
       </Text>
     );
   return (
@@ -55,7 +56,7 @@ export function Compare({ executionId, workflowId, nodeId, side, value }: Props)
       <Table.Thead>
         <Table.Tr>
           <Table.Th>{t("Path")}</Table.Th>
-          <Table.Th>{previous.data.id.slice(0, 8)}</Table.Th>
+          <Table.Th>{shortId(previous.data.id)}</Table.Th>
           <Table.Th>{t("This execution")}</Table.Th>
         </Table.Tr>
       </Table.Thead>

@@ -25,6 +25,7 @@ import { useTranslation } from "react-i18next";
 import type { Execution, ExecutionView } from "workflow-orchestration-client";
 import { client } from "../app/client";
 import { between, formatAgo, formatDuration, formatTime, useNow } from "../app/format";
+import { shortId } from "../app/ids";
 import { Copy, ErrorAlert, Id } from "../components/Feedback";
 import { StatusBadge } from "../components/Status";
 import type { Definition } from "./definition";
@@ -148,7 +149,7 @@ export function RunHeader({ executionId, execution, details, definition, onSelec
                     size="xs"
                     ff="monospace"
                   >
-                    {details.rerunOf.slice(0, 8)}
+                    {shortId(details.rerunOf)}
                   </Anchor>
                 </Text>
               )}
@@ -162,7 +163,7 @@ export function RunHeader({ executionId, execution, details, definition, onSelec
                     size="xs"
                     ff="monospace"
                   >
-                    {details.parentExecutionId.slice(0, 8)}
+                    {shortId(details.parentExecutionId)}
                   </Anchor>
                 </Text>
               )}

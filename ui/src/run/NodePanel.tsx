@@ -21,6 +21,7 @@ import { nodeLogQuery } from "workflow-orchestration-client/query";
 import { useNodeOutput } from "workflow-orchestration-client/react";
 import { client } from "../app/client";
 import { formatDuration, formatTime } from "../app/format";
+import { shortId } from "../app/ids";
 import { Copy, ErrorAlert } from "../components/Feedback";
 import { StatusBadge } from "../components/Status";
 import { TypeIcon } from "../components/TypeIcon";
@@ -132,7 +133,7 @@ export function NodePanel({ executionId, execution, document, runId, onSelect, o
                 size="sm"
                 ff="monospace"
               >
-                {log.reusedFrom.slice(0, 8)}
+                {shortId(log.reusedFrom)}
               </Anchor>
             </Text>
           )}
