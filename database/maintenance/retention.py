@@ -44,7 +44,7 @@ _CHANGES = select(
     select(func.max(events.c.position)).scalar_subquery(),
     select(func.count()).where(callbacks.c.dueAt.is_not(None)).scalar_subquery(),
 )
-"""Values of which one differs if an execution has ended, or a callback is no longer pending."""
+"""Two values. At least one changes when an execution ends or a callback is no longer pending."""
 
 
 class Retention:
