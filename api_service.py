@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,9 +52,12 @@ from database import Database, utc_now
 from flows.intake.submissions import SubmissionService
 from flows.nodes.node_runner import NodeRunner
 from flows.nodes.preview import NodePreviews
+from flows.processes.process_pool import ProcessPool
 from flows.schedules.documents import ScheduledDocuments
 from flows.schedules.service import ScheduleService
+from flows.worker.roles import WorkerRole
 from flows.worker.worker import Worker
+from metric_families import Family
 from metrics import Metrics
 from tasks.registry import DEFAULT, NodeTypes
 from version import VERSION
@@ -65,6 +68,7 @@ from worker_setup import (
     example_workflows,
     pending_limits_of_schedules,
     revealed,
+    settings_of_executors,
     worker_settings,
 )
 
@@ -87,6 +91,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
     mask_credentials(settings)
     authenticator = authenticator_of(settings)
     settings_of_worker = worker_settings(settings)
+    execution_settings = settings_of_executors(settings)
     types = enabled_node_types(settings, node_types)
 
     @asynccontextmanager
@@ -98,7 +103,25 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
             observe=measured.database_used,
         )
         broadcaster = EventBroadcaster(database, settings.poll_interval_seconds)
-        worker = Worker(settings_of_worker, types, database, broadcaster.publish, measured)
+        executors = None
+        if execution_settings:
+            executors = ProcessPool(
+                execution_settings, broadcaster.publish, database.commit_signal.send
+            )
+        worker = Worker(
+            settings_of_worker,
+            types,
+            database,
+            broadcaster.publish,
+            measured,
+            WorkerRole(executors=executors),
+        )
+
+        async def executor_families() -> Sequence[Family]:
+            if executors is None:
+                return ()
+            return await asyncio.wrap_future(worker.submit(executors.families))
+
         queue_watch = QueueWatch(database)
         watch_service(measured, broadcaster, queue_watch)
         lag = asyncio.create_task(measured.measure_loop_lag_forever("http"))
@@ -121,7 +144,12 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
             app.state.services = Services(
                 database,
                 worker,
-                NodePreviews(worker.submit, node_runner, settings.max_concurrent_node_previews),
+                NodePreviews(
+                    worker.submit,
+                    node_runner,
+                    settings.max_concurrent_node_previews,
+                    executors and executors.run_preview,
+                ),
                 submissions,
                 broadcaster,
                 settings.lease_seconds,
@@ -130,7 +158,12 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
                 WebhookLimits(settings.max_webhook_body_bytes, settings.max_webhook_form_fields),
                 settings.max_logs_page_size,
                 settings.max_response_characters,
-                Readiness(database, worker, lambda: broadcaster.closing),
+                Readiness(
+                    database,
+                    worker,
+                    lambda: broadcaster.closing,
+                    lambda: executors and executors.failure,
+                ),
                 measured,
                 queue_watch,
                 ScheduleService(
@@ -139,6 +172,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
                     pending_limits_of_schedules(settings),
                     worker.wake,
                 ),
+                executor_families,
             )
             log.info("service_started", version=VERSION)
             yield

@@ -115,6 +115,8 @@ class Settings(BaseSettings):
 
     max_concurrent_executions: int = Field(default=16, ge=1, le=1_000)
     """Maximum number of running executions; the others are queued."""
+    executor_processes: int = Field(default=0, ge=0, le=64)
+    """Number of child processes that run executions; 0: the process of the service runs them."""
     max_pending_executions: int = Field(default=5_000, ge=1, le=1_000_000)
     """Maximum number of queued executions; the response to a further submission is a 429."""
     max_pending_executions_per_organization: int | None = Field(default=None, ge=1, le=1_000_000)

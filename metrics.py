@@ -6,7 +6,7 @@ increase the number of time series.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import Literal
 
@@ -22,6 +22,8 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from metric_families import Family, FamilyCollector, export_families, sum_families
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 OTHER = "other"
@@ -165,9 +167,13 @@ class Metrics:
         """
         start_http_server(port, "127.0.0.1", self.registry)
 
-    def render(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def render(self, others: Sequence[Family] = ()) -> bytes:
+        """Return all metrics in Prometheus' text format; add those of other processes."""
+        if not others:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(FamilyCollector(sum_families([export_families(self.registry), others])))
+        return generate_latest(registry)
 
     def _type(self, node_type: str) -> str:
         return node_type if node_type in self._node_types else OTHER

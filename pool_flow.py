@@ -74,7 +74,7 @@ async def _run(settings: Settings, database: Database, execution_id: str) -> Sta
         asyncio.create_task(work)
         for work in (
             renew_leases_forever(database, state.owner, state.active, values.lease_seconds),
-            poll_signals_forever(database, state.owner, state.active, state.poll_requested, poll),
+            poll_signals_forever(database, state, poll),
         )
     ]
     try:

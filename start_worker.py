@@ -150,6 +150,7 @@ async def work(settings: "Settings", options: Options) -> None:
     from credentials import mask_credentials  # noqa: PLC0415
     from database import Database  # noqa: PLC0415
     from flows.worker.pool_worker import poll_work_pool  # noqa: PLC0415
+    from flows.worker.roles import WorkerRole  # noqa: PLC0415
     from flows.worker.worker import Worker  # noqa: PLC0415
     from metrics import Metrics  # noqa: PLC0415
     from worker_setup import (  # noqa: PLC0415
@@ -171,7 +172,7 @@ async def work(settings: "Settings", options: Options) -> None:
         settings.url, encryption=data_encryption_of(settings), observe=metrics.database_used
     )
     poll = poll_work_pool(pool, options.name, settings.max_concurrent_executions)
-    worker = Worker(settings_of_worker, types, database, metrics=metrics, poll_pool=poll)
+    worker = Worker(settings_of_worker, types, database, metrics=metrics, role=WorkerRole(poll))
     try:
         await database.prepare(example_workflows())
         await asyncio.wrap_future(worker.start())

@@ -1,6 +1,7 @@
 """Worker setup: creates the settings of a worker from the settings of the service."""
 
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -94,6 +95,29 @@ def worker_settings(settings: Settings) -> WorkerSettings:
             document_limits,
         ),
     )
+
+
+def settings_of_executors(settings: Settings) -> list[bytes]:
+    """Return the pickled settings of each execution process, which share the slots.
+
+    Raises:
+        SettingsError: If there are fewer slots than processes, or workers of a pool run executions.
+    """
+    count, slots = settings.executor_processes, settings.max_concurrent_executions
+    if count == 0:
+        return []
+    if settings.execution_mode == "workpool":
+        raise SettingsError("EXECUTOR_PROCESSES requires EXECUTION_MODE=embedded")
+    if count > slots:
+        raise SettingsError(
+            f"EXECUTOR_PROCESSES={count} requires MAX_CONCURRENT_EXECUTIONS >= {count}, "
+            f"but it is {slots}"
+        )
+    shares = (slots // count + (number < slots % count) for number in range(count))
+    return [
+        pickle.dumps(settings.model_copy(update={"max_concurrent_executions": share}))
+        for share in shares
+    ]
 
 
 def sql_connections_of(settings: Settings) -> dict[str, SqlConnection]:

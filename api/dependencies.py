@@ -1,5 +1,6 @@
 """Route dependencies: the parts of the service that the routes use."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from flows.intake.submissions import SubmissionService
 from flows.nodes.preview import NodePreviews
 from flows.schedules.service import ScheduleService
 from flows.worker.worker import Worker
+from metric_families import Family
 from metrics import Metrics
 
 
@@ -37,6 +39,8 @@ class Services:
     metrics: Metrics
     queue_watch: QueueWatch
     schedules: ScheduleService
+    executor_families: Callable[[], Awaitable[Sequence[Family]]]
+    """Returns the metrics of the execution processes."""
 
 
 async def _services(request: Request) -> Services:

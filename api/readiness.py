@@ -48,11 +48,16 @@ class Readiness:
     """The checks of one service. Used in one event loop."""
 
     def __init__(
-        self, database: Database, worker: Worker, is_shutting_down: Callable[[], bool]
+        self,
+        database: Database,
+        worker: Worker,
+        is_shutting_down: Callable[[], bool],
+        executors_failure: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._database = database
         self._worker = worker
         self._is_shutting_down = is_shutting_down
+        self._executors_failure = executors_failure
         seconds = f"{CHECK_TIMEOUT_SECONDS:g} s"
         self._checks = (
             _Check(self._write, f"the database did not commit a write within {seconds}"),
@@ -65,6 +70,8 @@ class Readiness:
             return "the service is shutting down"
         if not self._worker.accepts_work:
             return "the worker has stopped"
+        if reason := self._executors_failure():
+            return reason
         failures = await asyncio.gather(*(check.failure() for check in self._checks))
         return "; ".join(failure for failure in failures if failure) or None
 

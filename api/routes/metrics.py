@@ -31,4 +31,5 @@ async def get_metrics(services: ServicesDep, scope: TenantScopeDep) -> Response:
             f"The metrics include all organizations; the key '{scope.caller.name}' is for one"
         )
     await services.queue_watch.refresh()
-    return Response(services.metrics.render(), media_type=CONTENT_TYPE)
+    others = await services.executor_families()
+    return Response(services.metrics.render(others), media_type=CONTENT_TYPE)

@@ -59,7 +59,7 @@ async def execute_node(request: NodeExecuteRequest, services: ServicesDep) -> Re
     preview = await services.previews.preview_node(
         request.node_id, request.node_type, request.node, request.input_data
     )
-    output = dict(preview.result.result) if preview.result else None
+    output = None if preview.result is None else dict(preview.result)
     response = NodeExecuteResponse(
         success=output is not None,
         node_id=request.node_id,

@@ -5,7 +5,7 @@ worker was faster.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -197,6 +197,15 @@ class Queue:
             return {row.executionId for row in renewed}
 
         return await self._writer.run(write)
+
+    async def expire(self, owners: Collection[str]) -> None:
+        """End the leases of owners whose processes have ended; the next claim recovers them."""
+        ended = update(runs).where(runs.c.owner.in_(owners))
+
+        def write(connection: Connection) -> None:
+            connection.execute(ended.values(claimableAt=self._now()))
+
+        await self._writer.run(write)
 
     async def cancellations(self, owner: str) -> list[str]:
         """Return the executions that ``owner`` must stop.

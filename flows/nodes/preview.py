@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,6 @@ from engine.errors import InvalidDocumentError, TooManyPreviewsError, describe
 from engine.json_encoding import size_within
 from engine.json_values import JsonValue
 from flows.nodes.node_runner import NodeRunner
-from flows.nodes.result import NodeResult
 from flows.nodes.retry_policy import RetryParkedError
 from flows.prefect_adapter.runs import flow_argument, run_flow
 from offload import MAX_INLINE_BYTES, run_sized
@@ -35,16 +34,23 @@ class NodePreview:
     node: Node
     input_data: JsonValue
     runner: NodeRunner
-    result: NodeResult | None = None
+    result: Mapping[str, JsonValue] | None = None
     error: str | None = None
+
+
+RunPreview = Callable[[NodePreview], Awaitable[None]]
+"""Runs the node of a preview in the event loop of the flows, and sets its result or its error."""
 
 
 class NodePreviews:
     """Runs previews, up to ``max_concurrent`` at a time."""
 
-    def __init__(self, submit: Submit, runner: NodeRunner, max_concurrent: int) -> None:
+    def __init__(
+        self, submit: Submit, runner: NodeRunner, max_concurrent: int, run: RunPreview | None = None
+    ) -> None:
         self._submit = submit
         self._runner = runner
+        self._run = run or run_preview
         self._max_concurrent = max_concurrent
         self._slots = threading.BoundedSemaphore(max_concurrent)
 
@@ -73,7 +79,7 @@ class NodePreviews:
 
         async def run() -> None:
             try:
-                await _run(preview)
+                await self._run(preview)
             finally:
                 # Here, because the node continues to run if the caller is cancelled.
                 self._slots.release()
@@ -89,7 +95,8 @@ async def node_preview_flow(execution_id: str) -> State[Any]:
     """Run the node of the current preview. ``execution_id`` is the node's id."""
     preview = flow_argument(NodePreview)
     try:
-        preview.result = await preview.runner.run(preview.node, preview.input_data, _ignore_retry)
+        ended = await preview.runner.run(preview.node, preview.input_data, _ignore_retry)
+        preview.result = ended.result
     except RetryParkedError as retry:
         # The caller waits for the response, and the pause may last a day.
         preview.error = (
@@ -115,7 +122,8 @@ def _parse(
     return node, "; ".join(problem.detail for problem in problems) or None
 
 
-async def _run(preview: NodePreview) -> None:
+async def run_preview(preview: NodePreview) -> None:
+    """Run the node of a preview in this process, and set its result or its error."""
     node = preview.node
     try:
         state = await run_flow(node_preview_flow, node.id, f"try {node.label}", argument=preview)

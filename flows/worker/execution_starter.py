@@ -103,6 +103,9 @@ def _notify_relatives(context: ExecutionContext, state: WorkerState) -> None:
     """Notify the parent and the children of an ended execution now, not at the next poll."""
     if parent := state.active.get(context.parent_id or ""):
         parent.notify_resumed()
+    elif context.parent_id is not None:
+        state.relatives_changed.set()
     outcome = context.outcome
     if isinstance(outcome, ExecutionResult) and outcome.status != ExecutionStatus.COMPLETED:
         state.poll_requested.set()  # The end cancelled the children.
+        state.relatives_changed.set()

@@ -1,13 +1,13 @@
 """Signal poller: delivers cancellations and resumptions from the database to running executions."""
 
 import asyncio
-from collections.abc import Mapping
 
 import structlog
 
 from database import Database
 from engine.errors import StorageError
-from flows.execution.signals import ExecutionSignals, StopReason
+from flows.execution.signals import StopReason
+from flows.worker.state import WorkerState
 
 log = structlog.get_logger()
 
@@ -25,17 +25,15 @@ def settlement_pause(duration: float, poll_seconds: float) -> float:
 
 
 async def poll_signals_forever(
-    database: Database,
-    owner: str,
-    active: Mapping[str, ExecutionSignals],
-    poll_requested: asyncio.Event,
-    poll_seconds: float,
+    database: Database, state: WorkerState, poll_seconds: float, *, settles: bool = True
 ) -> None:
     """Poll the database for signals, at every interval and when ``poll_requested`` is set.
 
     The signals come from other services, from other programs that write to the database, and from
-    the end of a parent or child execution.
+    the end of a parent or child execution. ``settles`` is whether this process also settles the
+    executions without an owner that another program has ended.
     """
+    active, poll_requested = state.active, state.poll_requested
     loop = asyncio.get_running_loop()
     next_settlement = loop.time()
     while True:
@@ -46,14 +44,14 @@ async def poll_signals_forever(
             pass
         poll_requested.clear()
         try:
-            if (started := loop.time()) >= next_settlement:
+            if settles and (started := loop.time()) >= next_settlement:
                 if settled := await database.queue.settle_foreign_ends():
                     log.warning("foreign_ends_settled", count=settled)
                 pause = settlement_pause(loop.time() - started, poll_seconds)
                 next_settlement = started + pause
             if not active:
                 continue
-            cancelled = await database.queue.cancellations(owner)
+            cancelled = await database.queue.cancellations(state.owner)
         except StorageError as error:
             log.warning("database_unavailable", operation="signal_poll", reason=str(error))
             await asyncio.sleep(poll_seconds)

@@ -52,6 +52,8 @@ class WorkerState:
     claim_requested: asyncio.Event = field(default_factory=asyncio.Event)
     poll_requested: asyncio.Event = field(default_factory=asyncio.Event)
     execution_ended: asyncio.Event = field(default_factory=asyncio.Event)
+    relatives_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when executions that may run in other processes of the service must be notified."""
     claims_ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set after the last claim of a worker that stops."""
     drained: asyncio.Event = field(default_factory=asyncio.Event)
@@ -62,5 +64,10 @@ class WorkerState:
 
     def on_children_changed(self) -> None:
         """Claim and poll now, because an execution created, cancelled or resumed others."""
+        self.request_poll()
+        self.relatives_changed.set()
+
+    def request_poll(self) -> None:
+        """Claim and poll now."""
         self.claim_requested.set()
         self.poll_requested.set()

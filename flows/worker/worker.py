@@ -5,7 +5,7 @@ main thread, and requests must not wait for running executions.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import structlog
 
 from database import Database
-from engine.errors import StorageError
 from flows.callbacks.dispatcher import dispatch_callbacks_forever
 from flows.execution.running_nodes import NODE_CANCEL_TIMEOUT_SECONDS
 from flows.execution.signals import StopReason
@@ -21,13 +20,15 @@ from flows.nodes.preview import node_preview_flow
 from flows.nodes.progress import Publish, publish_nowhere
 from flows.prefect_adapter.runs import local_result_storage, prefect_context
 from flows.schedules.scheduler import Scheduler
-from flows.worker.assigned_runs import AssignedRuns, PollPool
+from flows.worker.assigned_runs import AssignedRuns
+from flows.worker.claim_loop import Claim, claim_until_stopped
 from flows.worker.dispatcher import Dispatcher
 from flows.worker.execution_starter import ExecutionStarter
 from flows.worker.heartbeat import renew_leases_forever
 from flows.worker.loop_thread import LoopThread
 from flows.worker.maintenance import run_maintenance_forever
 from flows.worker.poller import poll_signals_forever
+from flows.worker.roles import WHOLE_SERVICE, WorkerRole
 from flows.worker.state import WorkerSettings, WorkerState
 from flows.workflow_flow import workflow_flow
 from metrics import UNOBSERVED, Metrics
@@ -58,9 +59,8 @@ class Worker:
         database: Database,
         publish: Publish = publish_nowhere,
         metrics: Metrics = UNOBSERVED,
-        poll_pool: PollPool | None = None,
+        role: WorkerRole = WHOLE_SERVICE,
     ) -> None:
-        """Create a worker; ``poll_pool`` makes it a worker of a work pool."""
         self._settings = settings
         self._metrics = metrics
         self._node_types = node_types
@@ -69,7 +69,7 @@ class Worker:
         self._starter = ExecutionStarter(
             settings, node_types, self._database, publish, metrics, lambda: self._stopping
         )
-        self._poll_pool = poll_pool
+        self._role = role
         self._thread = LoopThread("flows", self._main)
         self._stopping = False
 
@@ -114,8 +114,13 @@ class Worker:
             if signals := self._state.active.get(execution_id):
                 signals.notify_resumed()
             self._state.claim_requested.set()
+            self._state.relatives_changed.set()
 
         self._thread.call(notify)
+
+    def poll(self) -> None:
+        """Claim, and look for cancellations and resumptions, now and not at the next poll."""
+        self._thread.call(lambda: self._state.request_poll())  # noqa: PLW0108 - as in ``wake``
 
     def submit(self, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
         """Run a coroutine in the worker's loop and Prefect context.
@@ -135,11 +140,7 @@ class Worker:
     async def _main(self) -> None:
         state = self._state = WorkerState()
         settings, database = self._settings, self._database
-        lease, poll = settings.lease_seconds, settings.poll_interval_seconds
-        days, count = settings.retention_days, settings.retention_count
-        claim = self._claim_available
-        if settings.prefect_work_pool is not None:
-            claim = Dispatcher(database, settings).dispatch_due
+        lease, poll, role = settings.lease_seconds, settings.poll_interval_seconds, self._role
         for flow in (workflow_flow, node_preview_flow):
             local_result_storage(flow, settings.prefect_home)
         try:
@@ -147,32 +148,18 @@ class Worker:
                 background = [
                     group.create_task(work)
                     for work in (
+                        *self._work_of_role(state),
                         renew_leases_forever(database, state.owner, state.active, lease),
-                        poll_signals_forever(
-                            database, state.owner, state.active, state.poll_requested, poll
-                        ),
-                        self._claim_until_stopped(state, claim),
-                        run_maintenance_forever(database, days, count),
-                        dispatch_callbacks_forever(
-                            database,
-                            settings.callbacks,
-                            state.execution_ended,
-                            lease,
-                            poll,
-                            self._metrics,
+                        poll_signals_forever(database, state, poll, settles=role.relay is None),
+                        claim_until_stopped(
+                            state, self._claim(database), lambda: self._stopping, poll
                         ),
                         self._metrics.measure_loop_lag_forever("flows"),
-                        Scheduler(
-                            database,
-                            self._node_types,
-                            settings.scheduler,
-                            state.on_children_changed,
-                        ).run_forever(),
                     )
                 ]
-                if self._poll_pool is not None:
+                if role.poll_pool is not None:
                     runs = AssignedRuns(self._starter, state)
-                    state.pool_polling = group.create_task(self._poll_pool(runs))
+                    state.pool_polling = group.create_task(role.poll_pool(runs))
                     background.append(state.pool_polling)
                 self._thread.mark_ready()
                 await state.drained.wait()
@@ -181,26 +168,39 @@ class Worker:
         finally:
             await database.close()
 
-    async def _claim_until_stopped(
-        self, state: WorkerState, claim: Callable[[WorkerState], Awaitable[None]]
-    ) -> None:
-        while not self._stopping:
-            state.claim_requested.clear()
-            try:
-                await claim(state)
-            except StorageError as error:
-                log.warning("database_unavailable", operation="claim", reason=str(error))
-            except Exception:
-                log.exception("claim_failed")
-            try:
-                async with asyncio.timeout(self._settings.poll_interval_seconds):
-                    await state.claim_requested.wait()
-            except TimeoutError:
-                continue
-        state.claims_ended.set()
+    def _work_of_role(self, state: WorkerState) -> list[Coroutine[Any, Any, None]]:
+        """Return the work in addition to running executions."""
+        settings, database, role = self._settings, self._database, self._role
+        if role.relay is not None:
+            return [role.relay.run_forever(state)]
+        executors = role.executors
+        return [
+            *([] if executors is None else [executors.run_forever(database.queue, state)]),
+            run_maintenance_forever(database, settings.retention_days, settings.retention_count),
+            dispatch_callbacks_forever(
+                database,
+                settings.callbacks,
+                state.execution_ended,
+                settings.lease_seconds,
+                settings.poll_interval_seconds,
+                self._metrics,
+            ),
+            Scheduler(
+                database, self._node_types, settings.scheduler, state.on_children_changed
+            ).run_forever(),
+        ]
+
+    def _claim(self, database: Database) -> Claim:
+        """Return the function that lets claimable executions run."""
+        if self._settings.prefect_work_pool is not None:
+            return Dispatcher(database, self._settings).dispatch_due
+        return self._claim_available
 
     async def _claim_available(self, state: WorkerState) -> None:
         settings = self._settings
+        if self._role.executors is not None:
+            self._role.executors.request_claims()
+            return
         free = max(0, settings.max_concurrent_executions - len(state.active))
         # The last attempt runs in isolation, so that a crash affects no other execution.
         isolate_after = max(1, settings.max_recovery_attempts - 1)
@@ -218,6 +218,9 @@ class Worker:
             state.pool_polling.cancel()
         for signals in state.active.values():
             signals.drain()
+        executors_stopped = None
+        if self._role.executors is not None:
+            executors_stopped = asyncio.ensure_future(self._role.executors.stop(grace_seconds))
         # The last claim must end first, because its executions must be released too.
         with suppress(TimeoutError):
             async with asyncio.timeout(CLAIM_TIMEOUT_SECONDS):
@@ -226,6 +229,8 @@ class Worker:
         if unfinished:
             log.info("shutdown_draining", count=len(unfinished), seconds=grace_seconds)
             _, unfinished = await asyncio.wait(unfinished, timeout=grace_seconds)
+        if executors_stopped is not None:
+            await executors_stopped
         for signals in state.active.values():
             signals.stop(StopReason.SHUTDOWN)
         if unfinished:

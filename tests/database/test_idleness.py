@@ -17,9 +17,11 @@ from database import Database
 from database.connection.writer import Write
 from flows.callbacks.dispatcher import CallbackSettings, dispatch_callbacks_forever
 from flows.execution.signals import ExecutionSignals
+from flows.worker.claim_loop import claim_until_stopped
 from flows.worker.heartbeat import renew_leases_forever
 from flows.worker.maintenance import MAINTENANCE_INTERVAL_SECONDS, run_maintenance_forever
 from flows.worker.poller import poll_signals_forever
+from flows.worker.state import WorkerState
 from flows.worker.worker import Worker
 from tests.database.conftest import EXAMPLES
 from tests.support.prepared_databases import copy_prepared_sqlite
@@ -38,11 +40,11 @@ Loop = Callable[[Database], Awaitable[object]]
 def claims(database: Database) -> Awaitable[object]:
     settings = Settings(_env_file=None, poll_interval_seconds=POLL_SECONDS)  # pyright: ignore[reportCallIssue]
     worker = Worker(worker_settings(settings), PROBE_TYPES, database)
-    return worker._claim_until_stopped(worker._state, worker._claim_available)
+    return claim_until_stopped(worker._state, worker._claim_available, lambda: False, POLL_SECONDS)
 
 
 def signals(database: Database) -> Awaitable[object]:
-    return poll_signals_forever(database, "me", {}, asyncio.Event(), POLL_SECONDS)
+    return poll_signals_forever(database, WorkerState("me"), POLL_SECONDS)
 
 
 def callbacks(database: Database) -> Awaitable[object]:
@@ -63,7 +65,7 @@ def schedules(database: Database) -> Awaitable[object]:
 
 def signals_of_a_running_execution(database: Database) -> Awaitable[object]:
     active = {"e": ExecutionSignals()}
-    return poll_signals_forever(database, "me", active, asyncio.Event(), POLL_SECONDS)
+    return poll_signals_forever(database, WorkerState("me", active), POLL_SECONDS)
 
 
 LOOPS: dict[str, tuple[Loop, int]] = {

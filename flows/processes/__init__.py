@@ -1,0 +1,1 @@
+"""Processes: child processes of the service that run its executions, and their supervision."""
