@@ -1,6 +1,7 @@
 """Processes: the processor time and the memory of a service with its child processes (Linux)."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 _MB = 1024
@@ -33,11 +34,16 @@ def resident_mb(pid: int) -> float | None:
 
 def _tree(pid: int) -> list[int]:
     """Return the process and its descendants."""
+    members = [pid]
     try:
-        children = _read(pid, f"task/{pid}/children").split()
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return []
-    return [pid, *(member for child in children for member in _tree(int(child)))]
+    for thread in threads:  # each thread has its own list of the processes that it started
+        with suppress(OSError):
+            for child in _read(pid, f"task/{thread.name}/children").split():
+                members += _tree(int(child))
+    return members
 
 
 def _read(pid: int, name: str) -> str:
