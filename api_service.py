@@ -49,6 +49,7 @@ from api.streaming.broadcaster import EventBroadcaster
 from config import Settings
 from credentials import mask_credentials
 from database import Database, utc_now
+from database.connection.commit_signal import Change
 from flows.intake.submissions import SubmissionService
 from flows.nodes.node_runner import NodeRunner
 from flows.nodes.preview import NodePreviews
@@ -106,7 +107,9 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         executors = None
         if execution_settings:
             executors = ProcessPool(
-                execution_settings, broadcaster.publish, database.commit_signal.send
+                execution_settings,
+                broadcaster.publish,
+                lambda: database.commit_signal.send({Change.EVENTS}),
             )
         worker = Worker(
             settings_of_worker,

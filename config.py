@@ -152,7 +152,11 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=15.0, ge=1, le=3_600)
     """Duration of a lease, in seconds, after which another service takes over an execution."""
     poll_interval_seconds: float = Field(default=1.0, gt=0, le=60)
-    """Interval between two polls for changes by other processes, in seconds."""
+    """Interval between two polls for changes by other processes, in seconds. With
+    ``DATABASE_NOTIFICATIONS``, most changes do not wait for it."""
+    database_notifications: bool = True
+    """Whether services on PostgreSQL notify each other of changes, in addition to the polls. Use
+    ``false`` behind a pooler in transaction mode, such as PgBouncer."""
     shutdown_grace_seconds: float = Field(default=10.0, ge=0, le=3_600)
     """Timeout for running nodes at shutdown, in seconds."""
 

@@ -18,6 +18,7 @@ from config import Settings, load_settings
 from credentials import mask_credentials
 from database import Database
 from flows.prefect_adapter.runs import local_result_storage, set_flow_argument
+from flows.worker.commits import follow_commits
 from flows.worker.execution_starter import ExecutionStarter
 from flows.worker.heartbeat import renew_leases_forever
 from flows.worker.poller import poll_signals_forever
@@ -75,6 +76,7 @@ async def _run(settings: Settings, database: Database, execution_id: str) -> Sta
         for work in (
             renew_leases_forever(database, state.owner, state.active, values.lease_seconds),
             poll_signals_forever(database, state, poll),
+            follow_commits(database, state, is_shared=values.database_notifications),
         )
     ]
     try:

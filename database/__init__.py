@@ -7,20 +7,21 @@ deletes old executions and checks invariants, and ``workflows`` stores workflow 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from database.clock import Clock, to_text, utc_now
-from database.connection.commit_signal import CommitSignal
+from database.connection.commit_signal import Change, CommitSignal
 from database.connection.engines import (
     open_engine,
     open_reading_engine,
     open_writing_engine,
 )
 from database.connection.measured import MeasuredReader, MeasuredWriter, Observe
+from database.connection.process_notifications import ProcessNotifications
 from database.connection.reader import PooledReader, Reader, ThreadedReader
-from database.connection.urls import is_sqlite
+from database.connection.urls import is_sqlite, read_address
 from database.connection.writer import PooledWriter, SingleWriter, Writer
 from database.encryption import DataEncryption
 from database.executions.callbacks import Callbacks
@@ -135,6 +136,17 @@ class Database:
     async def find_violations(self, *, service_runs: bool) -> list[Violation]:
         """Return every violated invariant. See ``invariants``."""
         return await find_violations(self._access.reader, self.clock, service_runs=service_runs)
+
+    async def follow_other_processes(self, on_changes: Callable[[Set[Change]], object]) -> None:
+        """Let ``commit_signal`` include the commits of other processes, and call ``on_changes``.
+
+        Returns at once where this is not possible: on SQLite and behind a pooler.
+        """
+        address = read_address(self._url)
+        if address.file is not None or address.is_pooled:
+            return
+        writer, signal = self._access.writer, self.commit_signal
+        await ProcessNotifications(address.arguments, writer, signal).follow_forever(on_changes)
 
     async def close(self) -> None:
         """Execute the queued writes and close every connection."""

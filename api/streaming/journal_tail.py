@@ -1,10 +1,11 @@
 """Journal tail: reads new events once for all clients, and pushes them to the subscriptions.
 
-It reads when this process has committed events, and at every poll interval for the events of other
-processes. A sweep detects executions that another program changed without an event.
+It reads when a process has committed events. For processes that send no signal, it also reads at
+every poll interval. A sweep detects executions that another program changed without an event.
 """
 
 import asyncio
+from collections.abc import Set
 from contextlib import suppress
 
 import structlog
@@ -14,6 +15,7 @@ from api.streaming.execution_waits import ExecutionWaits
 from api.streaming.messages import of_deleted, of_event
 from api.streaming.subscription import SubscriptionIndex
 from database import Database
+from database.connection.commit_signal import Change
 from database.queries.results import SubscriptionFilter
 from engine.errors import ExecutionNotFoundError, StorageError
 
@@ -60,7 +62,7 @@ class JournalTail:
             self._task = None
 
     async def _run(self, started: asyncio.Future[None]) -> None:
-        disconnect = self._commit_signal.connect(self._wake)
+        disconnect = self._commit_signal.connect(self._on_commit)
         try:
             position = await self._reader.position()
             started.set_result(None)
@@ -78,12 +80,22 @@ class JournalTail:
                 except Exception:  # the streams of all clients depend on this loop
                     log.exception("event_feed_failed")
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._poll_interval_seconds):
+                    async with asyncio.timeout(self._pause()):
                         await self._committed.wait()
         finally:
             disconnect()
             if not started.done():
                 started.cancel()
+
+    def _pause(self) -> float:
+        """Return the maximum pause between two reads, in seconds."""
+        poll = self._poll_interval_seconds
+        is_signalled = self._commit_signal.includes_other_processes
+        return max(poll, SWEEP_INTERVAL_SECONDS) if is_signalled else poll
+
+    def _on_commit(self, changes: Set[Change]) -> None:
+        if Change.EVENTS in changes:
+            self._wake()
 
     def _wake(self) -> None:
         """Request a read. Called in the thread that committed."""

@@ -44,6 +44,8 @@ class Address:
     """Mode in which SQLite waits for the disk: one of ``SYNCHRONOUS_MODES``."""
     arguments: dict[str, Any] = field(default_factory=dict[str, Any])
     """Keyword arguments of ``asyncpg.connect``."""
+    is_pooled: bool = False
+    """Whether a pooler such as PgBouncer gives each transaction another connection."""
 
 
 def read_address(text: str) -> Address:
@@ -162,7 +164,8 @@ def _read_postgres(text: str) -> Address:
                 f"the parameter 'connect_timeout' has the value {seconds!r}, not a number"
             )
         arguments["timeout"] = float(str(seconds)) or None
-    if query.pop("pgbouncer", None) == "true":
+    is_pooled = query.pop("pgbouncer", None) == "true"
+    if is_pooled:
         arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
     if (schema := query.pop("schema", None)) is not None:
         query["search_path"] = schema
@@ -172,4 +175,5 @@ def _read_postgres(text: str) -> Address:
     for argument, value in (("user", url.username), ("password", url.password)):
         if value:
             arguments[argument] = value
-    return Address(URL.create("postgresql+asyncpg"), shown, arguments=arguments)
+    url = URL.create("postgresql+asyncpg")
+    return Address(url, shown, arguments=arguments, is_pooled=is_pooled)

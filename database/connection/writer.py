@@ -9,7 +9,7 @@ separate transaction. PostgreSQL has no such lock, so each change takes a connec
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from database.connection.commit_signal import HAS_EVENTS, CommitSignal
+from database.connection.commit_signal import (
+    CHANGES,
+    Change,
+    CommitSignal,
+    TransactionChanges,
+)
 from database.connection.engines import is_conflict, to_service_error
 from engine.errors import StorageBusyError, StorageError
 
@@ -67,15 +72,15 @@ class PooledWriter:
             attempts += 1
             try:
                 async with self.engine.begin() as connection:
-                    result, has_events = await connection.run_sync(_reporting_events(change))
+                    reporting = _reporting_changes(change, self.commit_signal.id)
+                    result, changes = await connection.run_sync(reporting)
             except (SQLAlchemyError, OSError) as error:
                 conflict = isinstance(error, SQLAlchemyError) and is_conflict(error)
                 if not conflict or attempts == MAX_ATTEMPTS:
                     raise to_service_error(error) from error
             else:
                 break
-        if has_events:
-            self.commit_signal.send()
+        self.commit_signal.send(changes)
         return result
 
     def close(self) -> None:
@@ -151,12 +156,12 @@ class SingleWriter:
 
     def _write_group(self, group: list[_Job]) -> None:
         if len(group) > 1:
-            together = _reporting_events(
+            together = _reporting_changes(
                 lambda connection: [job.change(connection) for job in group]
             )
             try:
                 with self._engine.connect() as connection, connection.begin():
-                    results, has_events = together(connection)
+                    results, changes = together(connection)
             except Exception as error:  # noqa: BLE001 - each change runs again, alone
                 busy = to_service_error(error) if isinstance(error, SQLAlchemyError) else None
                 if isinstance(busy, StorageBusyError):
@@ -167,8 +172,7 @@ class SingleWriter:
             else:
                 for job, result in zip(group, results, strict=True):
                     job.settle(result, None)
-                if has_events:
-                    self._commit_signal.send()
+                self._commit_signal.send(changes)
                 return
         for job in group:
             self._write_alone(job)
@@ -176,22 +180,29 @@ class SingleWriter:
     def _write_alone(self, job: _Job) -> None:
         try:
             with self._engine.connect() as connection, connection.begin():
-                result, has_events = _reporting_events(job.change)(connection)
+                result, changes = _reporting_changes(job.change)(connection)
         except SQLAlchemyError as error:
             job.settle(None, to_service_error(error))
         except Exception as error:  # noqa: BLE001 - raised in the caller
             job.settle(None, error)
         else:
             job.settle(result, None)
-            if has_events:
-                self._commit_signal.send()
+            self._commit_signal.send(changes)
 
 
-def _reporting_events(change: Write[T]) -> Write[tuple[T, bool]]:
-    """Return a change that also returns whether the transaction appended events."""
+def _reporting_changes(
+    change: Write[T], notified_as: str | None = None
+) -> Write[tuple[T, Set[Change]]]:
+    """Return a change that also returns what the transaction signals.
 
-    def run(connection: Connection) -> tuple[T, bool]:
-        connection.info.pop(HAS_EVENTS, None)
-        return change(connection), connection.info.pop(HAS_EVENTS, False)
+    With ``notified_as``, the transaction also notifies the other processes, under this id.
+    """
+
+    def run(connection: Connection) -> tuple[T, Set[Change]]:
+        changes = connection.info[CHANGES] = TransactionChanges(notified_as or "")
+        result = change(connection)
+        if notified_as is not None:
+            changes.notify(connection)
+        return result, changes.noted
 
     return run

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, Select, bindparam, select, update
 
+from database.connection.commit_signal import Change, note_change, note_changed_run
 from database.executions.callbacks import make_due
 from database.executions.event_log import append_execution_events
 from database.executions.node_runs import UNENDED, cancel_node_runs
@@ -127,8 +128,9 @@ def notify_node(
         _NOTIFY_NODE, {"row": node_run_id, "child": end.execution_id, "resumption_json": resumption}
     )
     if notified.rowcount == 1 and parent_id is not None:
-        connection.execute(_WAIT_FOR_PARKING, {"parent": parent_id})
+        parent = connection.execute(_WAIT_FOR_PARKING, {"parent": parent_id}).first()
         connection.execute(_MAKE_CLAIMABLE, {"parent": parent_id})
+        note_changed_run(connection, parent)
 
 
 def relatives_of_deleted(
@@ -175,6 +177,7 @@ def cancel(connection: Connection, execution_ids: Sequence[str], now: str) -> li
             runs.c.executionId.in_(owned), runs.c.cancelRequestedAt.is_(None)
         )
         connection.execute(request.values(cancelRequestedAt=now))
+        note_change(connection, Change.REQUESTS)
     if unowned:
         cancel_unowned(connection, unowned, now)
     return owned

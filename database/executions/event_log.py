@@ -18,11 +18,10 @@ from sqlalchemy import (
     bindparam,
     func,
     select,
-    text,
     update,
 )
 
-from database.connection.commit_signal import HAS_EVENTS
+from database.connection.commit_signal import Change, changes_of, note_change
 from database.connection.engines import insert_or_ignore
 from database.executions.journal_records import RecordedStep
 from database.records import Lease
@@ -170,6 +169,6 @@ def append_execution_events(connection: Connection, execution_ids: Sequence[str]
 
 def _lock_event_order(connection: Connection) -> None:
     """Make positions grow in the order of commits, so that readers never skip an event."""
-    connection.info[HAS_EVENTS] = True
+    note_change(connection, Change.EVENTS)
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ORDER_LOCK})
+        changes_of(connection).lock_order(connection, _ORDER_LOCK)

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from database.clock import Clock, to_text
+from database.connection.commit_signal import Change, note_change
 from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.encryption import DataEncryption
@@ -214,6 +215,7 @@ class Journal:
                     ),
                 )
             )
+            note_change(connection, Change.QUEUE)
             append_execution_events(connection, [lease.execution_id], to_text(self._clock()))
 
         await self._writer.run(write)

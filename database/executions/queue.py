@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 
 from database.clock import Clock, to_text
+from database.connection.commit_signal import Change, note_change
 from database.connection.engines import insert_of
 from database.connection.reader import Reader
 from database.connection.writer import Writer
@@ -77,6 +78,9 @@ _CLAIM = (
         runs.c.recoveries,
         runs.c.flowRunId,
     )
+)
+_NEXT_DUE = select(func.min(runs.c.claimableAt)).where(
+    runs.c.claimableAt > _NOW, runs.c.executionId.not_in(bindparam("excluded", expanding=True))
 )
 _SET_RUNNING = (
     update(executions)
@@ -179,6 +183,15 @@ class Queue:
 
         return await self._writer.run(write)
 
+    async def next_due(self, excluding: Sequence[str] = ()) -> datetime | None:
+        """Return the next time at which an execution becomes claimable, if none changes before.
+
+        It is due then, or its lease expires. ``excluding`` are executions of this worker.
+        """
+        values = {"now": self._now(), "excluded": list(excluding)}
+        due = await self._reader.run(lambda connection: connection.scalar(_NEXT_DUE, values))
+        return None if due is None else datetime.fromisoformat(due)
+
     async def renew(
         self, owner: str, execution_ids: Sequence[str], lease_seconds: float
     ) -> set[str]:
@@ -253,6 +266,7 @@ class Queue:
                 return
             if released.rowcount != 1 or updated.rowcount != 1:
                 raise LeaseLostError(lease.execution_id)
+            note_change(connection, Change.QUEUE)
             append_execution_events(connection, [lease.execution_id], self._now())
 
         await self._writer.run(write)
@@ -294,6 +308,7 @@ class Queue:
             else:
                 request = update(runs).where(runs.c.executionId == execution_id)
                 connection.execute(request.values(cancelRequestedAt=now))
+                note_change(connection, Change.REQUESTS)
             return status
 
         return await self._writer.run(write)

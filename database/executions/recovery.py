@@ -14,6 +14,7 @@ from sqlalchemy import (
     update,
 )
 
+from database.connection.commit_signal import Change, note_change
 from database.executions.event_log import append_execution_events
 from database.executions.node_runs import cancel_node_runs
 from database.tables import CLAIMABLE_NOW, executions, runs
@@ -40,6 +41,7 @@ def requeue_expired(
         .where(executions.c.id.in_(ids), executions.c.status == ExecutionStatus.RUNNING)
         .values(status=ExecutionStatus.PENDING, currentNodeId=None)
     )
+    note_change(connection, Change.QUEUE)
     append_execution_events(connection, ids, now)
 
 

@@ -4,6 +4,7 @@ import json
 
 from sqlalchemy import ColumnElement, Connection, Exists, and_, or_, select, update
 
+from database.connection.commit_signal import note_changed_run
 from database.executions.node_runs import is_own_row
 from database.records import Lease
 from database.tables import CLAIMABLE_NOW, executions, logs, runs
@@ -55,7 +56,7 @@ def resume_node(
         raise NotWaitingError(node_id, None)  # PostgreSQL rejects the parameter
     # Locked, so that the owner cannot park it between the two changes and miss both.
     own_run = runs.c.executionId == execution_id
-    connection.execute(select(runs.c.owner).where(own_run).with_for_update())
+    run = connection.execute(select(runs.c.owner).where(own_run).with_for_update()).first()
     is_node = logs.c.id == f"{execution_id}:{node_id}"
     accepts_data = and_(logs.c.nodeType != FOR_EACH, logs.c.resultDetail.is_not(None))
     has_no_data = resumption.approved and resumption.data is None
@@ -71,6 +72,7 @@ def resume_node(
     connection.execute(
         update(runs).where(own_run, runs.c.owner.is_(None)).values(claimableAt=CLAIMABLE_NOW)
     )
+    note_changed_run(connection, run)
 
 
 def _not_resumable_error(

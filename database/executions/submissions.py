@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Text, delete, func, literal, s
 from sqlalchemy.exc import IntegrityError
 
 from database.clock import Clock, to_text
+from database.connection.commit_signal import Change, note_change
 from database.connection.engines import insert_or_ignore, is_foreign_key_violation
 from database.connection.reader import Reader
 from database.connection.writer import Writer
@@ -242,6 +243,7 @@ def insert_execution(connection: Connection, submission: Submission, now: str) -
     if submission.rerun_of is not None:
         _copy_request(connection, submission.execution_id, submission.rerun_of)
         _copy_reused_nodes(connection, submission, submission.rerun_of, now)
+    note_change(connection, Change.QUEUE)
     append_execution_events(connection, [submission.execution_id], now)
 
 

@@ -4,12 +4,13 @@ import asyncio
 import faulthandler
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from typing import BinaryIO
 
 import structlog
 
+from database.connection.commit_signal import Change
 from engine.json_values import JsonValue
 from flows.processes.messages import Kind, Message, message_frame, parse_message, read_frame
 from flows.worker.state import WorkerState
@@ -69,9 +70,10 @@ class ServiceLink:
         if len(self._queue) < MAX_QUEUED_MESSAGES:
             self.send(Kind.PUBLISH, executionId=execution_id, message=message)
 
-    def notify_committed(self) -> None:
+    def notify_committed(self, changes: Set[Change]) -> None:
         """Notify the service of committed events."""
-        self._signal(Kind.COMMITTED)
+        if Change.EVENTS in changes:
+            self._signal(Kind.COMMITTED)
 
     def _signal(self, kind: Kind) -> None:
         with self._changed:

@@ -32,6 +32,8 @@ class WorkerSettings:
     handler_settings: HandlerSettings
     callbacks: CallbackSettings
     scheduler: SchedulerSettings
+    database_notifications: bool
+    """Whether commits of other services wake this one, on PostgreSQL."""
     prefect_work_pool: str | None = None
     """Work pool to which executions are submitted; ``None`` if this process runs them itself."""
 

@@ -21,7 +21,8 @@ from flows.nodes.progress import Publish, publish_nowhere
 from flows.prefect_adapter.runs import local_result_storage, prefect_context
 from flows.schedules.scheduler import Scheduler
 from flows.worker.assigned_runs import AssignedRuns
-from flows.worker.claim_loop import Claim, claim_until_stopped
+from flows.worker.claim_loop import Claim, ClaimLoop
+from flows.worker.commits import follow_commits
 from flows.worker.dispatcher import Dispatcher
 from flows.worker.execution_starter import ExecutionStarter
 from flows.worker.heartbeat import renew_leases_forever
@@ -141,6 +142,15 @@ class Worker:
         state = self._state = WorkerState()
         settings, database = self._settings, self._database
         lease, poll, role = settings.lease_seconds, settings.poll_interval_seconds, self._role
+        claims = ClaimLoop(
+            database,
+            state,
+            self._claim(database),
+            lambda: self._stopping,
+            poll,
+            # The dispatcher also repeats requests to Prefect's server.
+            uses_due_times=settings.prefect_work_pool is None,
+        )
         for flow in (workflow_flow, node_preview_flow):
             local_result_storage(flow, settings.prefect_home)
         try:
@@ -151,9 +161,8 @@ class Worker:
                         *self._work_of_role(state),
                         renew_leases_forever(database, state.owner, state.active, lease),
                         poll_signals_forever(database, state, poll, settles=role.relay is None),
-                        claim_until_stopped(
-                            state, self._claim(database), lambda: self._stopping, poll
-                        ),
+                        claims.run(),
+                        follow_commits(database, state, is_shared=settings.database_notifications),
                         self._metrics.measure_loop_lag_forever("flows"),
                     )
                 ]

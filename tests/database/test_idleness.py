@@ -17,7 +17,7 @@ from database import Database
 from database.connection.writer import Write
 from flows.callbacks.dispatcher import CallbackSettings, dispatch_callbacks_forever
 from flows.execution.signals import ExecutionSignals
-from flows.worker.claim_loop import claim_until_stopped
+from flows.worker.claim_loop import IDLE_POLL_INTERVAL_SECONDS, ClaimLoop
 from flows.worker.heartbeat import renew_leases_forever
 from flows.worker.maintenance import MAINTENANCE_INTERVAL_SECONDS, run_maintenance_forever
 from flows.worker.poller import poll_signals_forever
@@ -40,7 +40,14 @@ Loop = Callable[[Database], Awaitable[object]]
 def claims(database: Database) -> Awaitable[object]:
     settings = Settings(_env_file=None, poll_interval_seconds=POLL_SECONDS)  # pyright: ignore[reportCallIssue]
     worker = Worker(worker_settings(settings), PROBE_TYPES, database)
-    return claim_until_stopped(worker._state, worker._claim_available, lambda: False, POLL_SECONDS)
+    return ClaimLoop(
+        database, worker._state, worker._claim_available, lambda: False, POLL_SECONDS
+    ).run()
+
+
+def claims_after_signals(database: Database) -> Awaitable[object]:
+    database.commit_signal.includes_other_processes = True
+    return claims(database)
 
 
 def signals(database: Database) -> Awaitable[object]:
@@ -137,6 +144,13 @@ def test_an_idle_loop_reads_a_few_times_at_each_interval(tmp_path: Path, name: s
     by_interval = Counter(int(statement.at / POLL_SECONDS) for statement in queries)
     assert max(by_interval.values()) <= most
     assert 0 < len(queries) <= most * INTERVALS * POLL_SECONDS / MAINTENANCE_INTERVAL_SECONDS
+
+
+def test_a_worker_that_other_processes_notify_polls_rarely(tmp_path: Path) -> None:
+    rounds = 20
+    statements = statements_of(tmp_path, claims_after_signals, rounds * IDLE_POLL_INTERVAL_SECONDS)
+    queries = [statement for statement in statements if not statement.sql.startswith("BEGIN")]
+    assert 0 < len(queries) <= 2 * rounds  # a search for work, and one for the next due time
 
 
 async def _claim_one(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""TCP proxy that can be closed: connections break, and new ones are rejected."""
+"""TCP proxy that can be closed, so that connections break, or paused, so that they hang."""
 
 import asyncio
 import threading
@@ -20,6 +20,8 @@ class TcpProxy:
         )
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     def open(self) -> None:
         """Accept connections from now on."""
@@ -28,6 +30,14 @@ class TcpProxy:
     def close(self) -> None:
         """Break the current connections, and reject new ones."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(60)
+
+    def pause(self) -> None:
+        """Forward nothing, in current and in new connections, until ``resume``."""
+        self._loop.call_soon_threadsafe(self._flowing.clear)
+
+    def resume(self) -> None:
+        """Forward everything that has arrived, and continue."""
+        self._loop.call_soon_threadsafe(self._flowing.set)
 
     async def _open(self) -> None:
         self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
@@ -47,13 +57,21 @@ class TcpProxy:
         target_reader, target_writer = await asyncio.open_connection(*self._target)
         try:
             async with asyncio.TaskGroup() as directions:
-                directions.create_task(_copy(reader, target_writer))
-                directions.create_task(_copy(target_reader, writer))
+                directions.create_task(self._copy(reader, target_writer))
+                directions.create_task(self._copy(target_reader, writer))
         except asyncio.CancelledError:
             pass
         finally:
             writer.transport.abort()
             target_writer.transport.abort()
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                await self._flowing.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()
 
     def start(self) -> None:
         """Start the thread of the proxy."""
@@ -77,11 +95,3 @@ def tcp_proxy_to(host: str, port: int) -> Iterator[TcpProxy]:
         yield proxy
     finally:
         proxy.stop()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()

@@ -26,7 +26,8 @@ class PairedService(RunningService):
     """A service whose poll interval passes only at ``pass_interval``."""
 
     def __init__(self, directory: Path, **settings: object) -> None:
-        super().__init__(directory, PROBE_TYPES, poll_interval_seconds=NEVER, **settings)
+        values = {"poll_interval_seconds": NEVER, "database_notifications": False, **settings}
+        super().__init__(directory, PROBE_TYPES, **values)
 
     @property
     def worker(self) -> Worker:
