@@ -64,7 +64,7 @@ from tasks.registry import DEFAULT, NodeTypes
 from version import VERSION
 from worker_setup import (
     checked,
-    data_encryption_of,
+    database_of,
     enabled_node_types,
     example_workflows,
     pending_limits_of_schedules,
@@ -98,11 +98,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         measured = Metrics(types.known)
-        database = Database(
-            settings.url,
-            encryption=data_encryption_of(settings),
-            observe=measured.database_used,
-        )
+        database = database_of(settings, types, measured.database_used)
         broadcaster = EventBroadcaster(database, settings.poll_interval_seconds)
         executors = None
         if execution_settings:

@@ -30,6 +30,7 @@ from setting_types import (
     require_connections,
     require_host,
     require_webhook_secret,
+    require_workflow_ids,
     upper,
 )
 
@@ -123,6 +124,10 @@ class Settings(BaseSettings):
     """Maximum number of queued executions of one organization; by default half of the total."""
     max_recovery_attempts: int = Field(default=3, ge=1, le=100)
     """Maximum number of recoveries of an execution whose service crashed; then it fails."""
+    on_failure_workflow_id: str | None = Field(default=None, max_length=500)
+    """Failure workflow of executions whose workflow and organization have none."""
+    on_failure_workflow_ids: Annotated[str | None, AfterValidator(require_workflow_ids)] = None
+    """Failure workflows of organizations: JSON ``{"organization": "workflow"}``."""
     max_subworkflow_depth: int = Field(default=8, ge=1, le=100)
     """Maximum depth of subworkflow calls; the node of a deeper call fails."""
     max_subworkflow_executions: int = Field(default=10_000, ge=1, le=1_000_000)

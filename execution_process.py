@@ -65,13 +65,12 @@ async def work(settings: "Settings", link: "ServiceLink") -> None:
     import structlog  # noqa: PLC0415
 
     from credentials import mask_credentials  # noqa: PLC0415
-    from database import Database  # noqa: PLC0415
     from flows.processes.requests import ServiceRequests  # noqa: PLC0415
     from flows.worker.roles import WorkerRole  # noqa: PLC0415
     from flows.worker.worker import Worker  # noqa: PLC0415
     from metrics import Metrics  # noqa: PLC0415
     from worker_setup import (  # noqa: PLC0415
-        data_encryption_of,
+        database_of,
         enabled_node_types,
         worker_settings,
     )
@@ -86,9 +85,7 @@ async def work(settings: "Settings", link: "ServiceLink") -> None:
     mask_credentials(settings)
     settings_of_worker, types = worker_settings(settings), enabled_node_types(settings)
     metrics = Metrics(types.known)
-    database = Database(
-        settings.url, encryption=data_encryption_of(settings), observe=metrics.database_used
-    )
+    database = database_of(settings, types, metrics.database_used)
     database.commit_signal.connect(link.notify_committed)
     worker = Worker(
         settings_of_worker, types, database, link.publish, metrics, WorkerRole(relay=link)

@@ -26,7 +26,11 @@ from flows.worker.state import WorkerState
 from flows.workflow_flow import ExecutionContext, workflow_flow
 from logs import configure_logging
 from tasks.plugins import load_plugins
-from worker_setup import data_encryption_of, enabled_node_types, worker_settings
+from worker_setup import (
+    database_of,
+    enabled_node_types,
+    worker_settings,
+)
 
 log = structlog.get_logger()
 
@@ -38,7 +42,7 @@ async def run_execution(execution_id: str) -> State[Any]:
     configure_logging(settings.log_level, settings.log_format)
     mask_credentials(settings)
     load_plugins(settings.node_module_names)
-    database = Database(settings.url, encryption=data_encryption_of(settings))
+    database = database_of(settings, enabled_node_types(settings))
     try:
         return await _run(settings, database, execution_id)
     finally:

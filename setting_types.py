@@ -85,16 +85,47 @@ def connections_of(value: SecretStr) -> dict[str, str]:
     Raises:
         ValueError: If it is not a JSON object of strings. The message contains no value.
     """
-    try:
-        found: object = json.loads(value.get_secret_value())
-    except ValueError:
-        found = None
-    connections = cast("dict[str, object]", found) if isinstance(found, dict) else None
+    connections = _object_of(value.get_secret_value())
     if connections is None:
         raise ValueError('Input should be a JSON object such as {"crm": "sqlite:///…"}')
     if any(not name.strip() or not isinstance(url, str) for name, url in connections.items()):
         raise ValueError("Input should have a URL for each name")
     return cast("dict[str, str]", connections)
+
+
+def require_workflow_ids(value: str | None) -> str | None:
+    """Return a JSON object whose values are ids of workflows.
+
+    Raises:
+        ValueError: If it is another value.
+    """
+    if value is not None:
+        workflow_ids_of(value)
+    return value
+
+
+def workflow_ids_of(value: str) -> dict[str, str]:
+    """Return the workflows of ``ON_FAILURE_WORKFLOW_IDS`` by organization.
+
+    Raises:
+        ValueError: If it is not a JSON object of strings that are not empty.
+    """
+    found = _object_of(value)
+    if found is None:
+        raise ValueError('Input should be a JSON object such as {"organization": "workflow"}')
+    for organization, workflow_id in found.items():
+        if not organization or not isinstance(workflow_id, str) or not workflow_id:
+            raise ValueError(f"Input should have the id of a workflow for {organization!r}")
+    return cast("dict[str, str]", found)
+
+
+def _object_of(text: str) -> dict[str, object] | None:
+    """Return a JSON object; ``None`` for any other text."""
+    try:
+        found: object = json.loads(text)
+    except ValueError:
+        return None
+    return cast("dict[str, object]", found) if isinstance(found, dict) else None
 
 
 def require_256_bits(value: SecretStr | None) -> SecretStr | None:

@@ -148,13 +148,12 @@ async def work(settings: "Settings", options: Options) -> None:
     import structlog  # noqa: PLC0415
 
     from credentials import mask_credentials  # noqa: PLC0415
-    from database import Database  # noqa: PLC0415
     from flows.worker.pool_worker import poll_work_pool  # noqa: PLC0415
     from flows.worker.roles import WorkerRole  # noqa: PLC0415
     from flows.worker.worker import Worker  # noqa: PLC0415
     from metrics import Metrics  # noqa: PLC0415
     from worker_setup import (  # noqa: PLC0415
-        data_encryption_of,
+        database_of,
         enabled_node_types,
         example_workflows,
         worker_settings,
@@ -168,9 +167,7 @@ async def work(settings: "Settings", options: Options) -> None:
     metrics, log = Metrics(types.known), structlog.get_logger()
     if options.metrics_port is not None:
         metrics.serve(options.metrics_port)
-    database = Database(
-        settings.url, encryption=data_encryption_of(settings), observe=metrics.database_used
-    )
+    database = database_of(settings, types, metrics.database_used)
     poll = poll_work_pool(pool, options.name, settings.max_concurrent_executions)
     worker = Worker(settings_of_worker, types, database, metrics=metrics, role=WorkerRole(poll))
     try:

@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import SecretStr
 
 from config import ROOT, Settings, SettingsError, load_secrets
-from database import ExampleWorkflow
+from database import Database, ExampleWorkflow
+from database.connection.measured import Observe
 from database.connection.urls import asynchronous_address
 from database.encryption import DataEncryption
+from database.executions.failures import FailureWorkflows
 from database.schedules.records import PendingLimits
 from engine.errors import StorageUnavailableError
 from engine.json_values import encode_json
 from engine.limits import DocumentLimits, RunLimits
 from flows.callbacks.dispatcher import CallbackSettings
+from flows.intake.failure_workflows import FailureStarts, log_rejected
 from flows.prefect_adapter.environment import is_embedded
 from flows.prefect_adapter.secrets import fetch_secret
 from flows.schedules.scheduler import SchedulerSettings
 from flows.worker.state import WorkerSettings
-from setting_types import connections_of
+from setting_types import connections_of, workflow_ids_of
 from start_checks import key_file_of
 from tasks.code.node import CODE, CODE_NODE_DISABLED_MESSAGE, PYTHON
 from tasks.context import HandlerSettings
@@ -118,6 +121,25 @@ def settings_of_executors(settings: Settings) -> list[bytes]:
         pickle.dumps(settings.model_copy(update={"max_concurrent_executions": share}))
         for share in shares
     ]
+
+
+def database_of(
+    settings: Settings, node_types: NodeTypes, observe: Observe | None = None
+) -> Database:
+    """Return the database for a process that runs executions, or accepts them."""
+    starts = FailureStarts(
+        node_types,
+        DocumentLimits(settings.max_workflow_nodes, settings.max_workflow_connections),
+    )
+    of_organizations = workflow_ids_of(settings.on_failure_workflow_ids or "{}")
+    return Database(
+        settings.url,
+        encryption=data_encryption_of(settings),
+        observe=observe,
+        failure_workflows=FailureWorkflows(
+            starts.prepare, settings.on_failure_workflow_id, of_organizations, log_rejected
+        ),
+    )
 
 
 def sql_connections_of(settings: Settings) -> dict[str, SqlConnection]:

@@ -27,6 +27,7 @@ from database.encryption import DataEncryption
 from database.executions.callbacks import Callbacks
 from database.executions.child_executions import ChildExecutions
 from database.executions.dispatches import Dispatches
+from database.executions.failures import FAILURE_WORKFLOWS, FailureWorkflows
 from database.executions.journal import Journal
 from database.executions.queue import Queue
 from database.executions.submissions import Submissions
@@ -61,18 +62,30 @@ class _Connections:
     engine: "AsyncEngine | None" = None
 
     @classmethod
-    def open(cls, url: str, commit_signal: CommitSignal) -> "_Connections":
+    def open(
+        cls, url: str, commit_signal: CommitSignal, failure_workflows: FailureWorkflows | None
+    ) -> "_Connections":
+        options = {FAILURE_WORKFLOWS: failure_workflows}
         if is_sqlite(url):
             reader = ThreadedReader(open_reading_engine(url))
-            return cls(reader, SingleWriter(open_writing_engine(url), commit_signal))
-        engine = open_engine(url)
-        return cls(PooledReader(engine), PooledWriter(engine, commit_signal), engine)
+            engine = open_writing_engine(url).execution_options(**options)
+            return cls(reader, SingleWriter(engine, commit_signal))
+        pool = open_engine(url).execution_options(**options)
+        return cls(PooledReader(pool), PooledWriter(pool, commit_signal), pool)
 
     async def close(self) -> None:
         await asyncio.to_thread(self.writer.close)
         await asyncio.to_thread(self.reader.close)
         if self.engine is not None:
             await self.engine.dispose()
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """Parts that the databases of two event loops share."""
+
+    commit_signal: CommitSignal
+    connections: _Connections | None
 
 
 class Database:
@@ -82,16 +95,18 @@ class Database:
         self,
         url: str,
         clock: Clock = utc_now,
-        shared: _Connections | None = None,
-        commit_signal: CommitSignal | None = None,
+        shared: _Shared | None = None,
         encryption: DataEncryption | None = None,
         observe: Observe | None = None,
+        failure_workflows: FailureWorkflows | None = None,
     ) -> None:
         self._url = url
         self.clock = clock
-        self.commit_signal = commit_signal or CommitSignal()
-        self._owns_access = shared is None
-        self._access = shared or _Connections.open(url, self.commit_signal)
+        self.commit_signal = shared.commit_signal if shared else CommitSignal()
+        opened = shared.connections if shared else None
+        self._owns_access = opened is None
+        self._failure_workflows = failure_workflows
+        self._access = opened or _Connections.open(url, self.commit_signal, failure_workflows)
         reader, writer = self._access.reader, self._access.writer
         self._observe = observe
         if observe is not None:
@@ -120,9 +135,14 @@ class Database:
     def for_another_loop(self) -> "Database":
         """Return this database for the event loop of another thread; close it before this one."""
         # SQLite's threads serve any event loop; an asynchronous engine belongs to one.
-        shared = self._access if is_sqlite(self._url) else None
+        connections = self._access if is_sqlite(self._url) else None
         return Database(
-            self._url, self.clock, shared, self.commit_signal, self._encryption, self._observe
+            self._url,
+            self.clock,
+            _Shared(self.commit_signal, connections),
+            self._encryption,
+            self._observe,
+            self._failure_workflows,
         )
 
     async def prepare(self, examples: Sequence[ExampleWorkflow] = ()) -> bool:

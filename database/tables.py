@@ -115,6 +115,7 @@ runs = Table(
     Column("cancelRequestedAt", Text),
     Column("flowRunId", Text),
     Column("rerunOf", Text),
+    Column("failureOf", Text),
     Column("endedAt", Text),
     Column("endedElsewhere", Integer),
     Column("dispatchAttempt", Integer),
@@ -126,9 +127,10 @@ runs = Table(
 The status is stored in ``workflow_executions`` only. ``claimableAt`` is the time from which any
 worker may claim the execution: ``CLAIMABLE_NOW`` for a queued one, the end of the lease for a
 running one, the due time for a parked one; ``NULL`` if it waits for a person or has ended.
-``recoveries`` counts the owners that crashed since a node of it last ended. ``endedElsewhere``
-is 1 if another program has set the status that ended it. ``storedBytes`` is the size of the data
-that the execution has stored, which MAX_EXECUTION_BYTES limits.
+``recoveries`` counts the owners that crashed since a node of it last ended. ``failureOf`` is the
+failed execution whose failure workflow led to this one, also through calls and reruns.
+``endedElsewhere`` is 1 if another program has set the status that ended it. ``storedBytes`` is the
+size of the data that the execution has stored, which MAX_EXECUTION_BYTES limits.
 
 With a work pool, ``dispatchAttempt`` counts the flow runs that were submitted for the execution,
 ``dispatchedAt`` is the time of the last one if no worker has claimed the execution since then, and
@@ -218,6 +220,30 @@ child must be notified. ``nodeRunId`` is the ``id`` of the node's row in ``execu
 execution; it is not a foreign key either, because rows are counted by it. ``notifiedAt`` is set by
 the transaction that ends the child and notifies the waiting node. ``parentId`` is ``NULL`` if the
 parent was deleted."""
+
+failures = Table(
+    "orchestrator_failures",
+    metadata,
+    Column("executionId", Text, primary_key=True),
+    Column("organization", Text, nullable=False),
+    Column("workflowId", Text, nullable=False),
+    Column("nodeId", Text),
+    Column("nodeType", Text),
+    Column("fingerprint", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("failedAt", Text, nullable=False),
+    Column("failureWorkflowId", Text),
+    Column("failureExecutionId", Text),
+    Column("failureError", Text),
+    Column("rerunAs", Text),
+)
+"""Failed executions, stored by the transaction that wrote ``failed``.
+
+``nodeId`` is the node because of which the execution failed; ``NULL`` for any other cause.
+``fingerprint`` is equal for failures of the same workflow and node with the same ``message``, which
+is the error without ids, times and numbers. If the execution has a failure workflow, either
+``failureExecutionId`` is the execution of it or ``failureError`` the reason why there is none.
+``rerunAs`` is the last rerun of the execution."""
 
 schedules = Table(
     "orchestrator_schedules",

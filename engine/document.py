@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.errors import InvalidDocumentError, Problem
+from engine.failures import named_failure_workflow
 from engine.json_values import (
     JsonValue,
     as_text,
@@ -150,6 +151,8 @@ def _read(data: JsonValue) -> Reading:
         raise InvalidDocumentError([Problem("invalid_document", detail, "")])
     reader = _Reader(data)
     document = Document(tuple(reader.nodes()), tuple(reader.connections()))
+    if (problem := named_failure_workflow(data)[1]) is not None:
+        reader.problems.append(problem)
     return Reading(
         document, tuple(reader.problems), frozenset(reader.incomplete_nodes), reader.has_all_nodes
     )

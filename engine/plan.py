@@ -119,10 +119,14 @@ class Plan:
 
     def failure(self, outcomes: Outcomes) -> str | None:
         """Return why the run failed: the reason of the first outcome that stops it."""
-        for key, outcome in outcomes.items():
-            if self.stops(key, outcome):
-                return describe_failure(self.original_node(key), outcome.error)
-        return None
+        key = self.failed_node(outcomes)
+        return (
+            None if key is None else describe_failure(self.original_node(key), outcomes[key].error)
+        )
+
+    def failed_node(self, outcomes: Outcomes) -> NodeRunKey | None:
+        """Return the node because of which the run failed."""
+        return next((key for key, outcome in outcomes.items() if self.stops(key, outcome)), None)
 
     def node_input(self, key: NodeRunKey, outcomes: Outcomes, states: LoopStates) -> JsonValue:
         """Return the input of a node run that is ready."""

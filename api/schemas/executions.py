@@ -167,6 +167,14 @@ class CallbackStatusResponse(ApiModel):
     last_error: str | None
 
 
+class FailureWorkflowResponse(ApiModel):
+    """The failure workflow of a failed execution, and its execution or why there is none."""
+
+    workflow_id: str
+    execution_id: str | None
+    error: str | None
+
+
 class ExecutionResponse(ApiModel):
     """``GET /api/executions/{id}``."""
 
@@ -185,6 +193,12 @@ class ExecutionResponse(ApiModel):
     rerun_of: str | None
     parent_execution_id: str | None = Field(description="The execution that called this one.")
     parent_node_id: str | None
+    failure_of: str | None = Field(
+        description="The failed execution whose failure workflow led to this execution."
+    )
+    failure_workflow: FailureWorkflowResponse | None = Field(
+        description="The failure workflow that this failed execution started."
+    )
     flow_run_id: str | None
     cancel_requested: bool
     callback: CallbackStatusResponse | None

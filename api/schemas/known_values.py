@@ -29,6 +29,7 @@ class TriggerType(StrEnum):
     WEBHOOK = "webhook"
     SCHEDULE = "schedule"
     SUBWORKFLOW = "subworkflow"
+    FAILURE = "failure"
 
 
 AnyExecutionStatus = Annotated[

@@ -12,6 +12,7 @@ from api.schemas.executions import (
     CallbackStatusResponse,
     CurrentNodeResponse,
     ExecutionResponse,
+    FailureWorkflowResponse,
     NodeLogResponse,
 )
 from api.schemas.payloads import object_json, payload_preview, raw_payload
@@ -38,9 +39,11 @@ class _Fields:
 
 _CALLBACK = _Fields(CallbackStatusResponse)
 _CURRENT_NODE = _Fields(CurrentNodeResponse)
+_FAILURE_WORKFLOW = _Fields(FailureWorkflowResponse)
 _EXECUTION = _Fields(
     ExecutionResponse,
     *("execution_id", "current_node", "queue_position", "callback", "progress"),
+    "failure_workflow",
     *("logs", "final_output", "node_results"),
 )
 _NODE_LOG = _Fields(NodeLogResponse, "input_data", "output_data")
@@ -49,10 +52,12 @@ _NODE_LOG = _Fields(NodeLogResponse, "input_data", "output_data")
 def state_json(state: PolledState, *, with_results: bool) -> bytes:
     """Return the response to a poll in JSON."""
     execution = state.execution
+    started = execution.failure_workflow
     values = {
         "executionId": execution.id,
         **_EXECUTION.of(execution),
         "currentNode": current_node_values(execution.current_node),
+        "failureWorkflow": None if started is None else _FAILURE_WORKFLOW.of(started),
         "queuePosition": state.queue_position,
         "callback": None if state.callback is None else _CALLBACK.of(state.callback),
         "progress": progress_values(execution.progress, execution.status),

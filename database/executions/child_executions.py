@@ -104,7 +104,7 @@ def _start(connection: Connection, lease: Lease, node_run_id: str, child: Child,
     )
     try:
         with connection.begin_nested():
-            insert_execution(connection, submission, now)
+            insert_execution(connection, submission, now, lease.execution_id)
     except IntegrityError as error:
         if not is_foreign_key_violation(error):
             raise

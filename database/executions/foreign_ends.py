@@ -1,7 +1,8 @@
 """Foreign ends: executions whose status another program has set to one that ends them.
 
 The status stays as that program stored it. Everything else becomes as after a cancellation: no node
-runs or waits, the callback is due, the parent gets the result and the children are cancelled.
+runs or waits, the callback is due, the parent gets the result and the children are cancelled. If it
+is ``failed``, the failure workflow starts.
 """
 
 from collections.abc import Collection
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, and_, case, func, or_, select, update
 
 from database.executions.completion import lock_relatives, run_completion_effects
 from database.executions.event_log import append_execution_events
+from database.executions.failures import record_failed
 from database.executions.node_runs import UNENDED, cancel_node_runs
 from database.tables import executions, runs
 from engine.errors import LeaseLostError
@@ -83,3 +85,4 @@ def settle(connection: Connection, execution_ids: Collection[str], now: str) -> 
     )
     run_completion_effects(connection, ids, now)
     append_execution_events(connection, ids, now)
+    record_failed(connection, ids, now)

@@ -23,6 +23,8 @@ class Submission:
     idempotency: "IdempotencyKey | None" = None
     callback_url: str | None = None
     rerun_of: str | None = None
+    failure_of: str | None = None
+    """The failed execution whose failure workflow it runs."""
     reused_nodes: tuple[str, ...] = ()
     """Ids of nodes whose results the rerun copies from the execution that it repeats."""
     progress: Progress | None = None

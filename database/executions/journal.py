@@ -30,6 +30,7 @@ from database.encryption import DataEncryption
 from database.executions.child_executions import cancel_abandoned_children, start_children
 from database.executions.completion import lock_relatives, run_completion_effects
 from database.executions.event_log import append_execution_events, append_node_events
+from database.executions.failures import record_failure
 from database.executions.foreign_ends import HAS_NOT_ENDED, EndedElsewhereError, settle, was_ended
 from database.executions.journal_records import (
     ExecutionResult,
@@ -354,6 +355,8 @@ class Journal:
         connection.execute(_END_RUN, {"execution": lease.execution_id, "now": now})
         run_completion_effects(connection, [lease.execution_id], now)
         append_execution_events(connection, [lease.execution_id], now)
+        if ending.status == ExecutionStatus.FAILED:
+            record_failure(connection, lease.execution_id, ending.failed_node_id, now)
 
     def _guard(
         self,

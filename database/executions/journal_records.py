@@ -123,6 +123,8 @@ class ExecutionResult:
     error: str | None = None
     node_results: str | None = None
     final_output: str | None = None
+    failed_node_id: str | None = None
+    """The node because of which the execution failed."""
 
 
 @dataclass(frozen=True, slots=True)

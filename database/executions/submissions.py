@@ -26,6 +26,7 @@ from database.tables import (
     CLAIMABLE_NOW,
     definitions,
     executions,
+    failures,
     idempotency_keys,
     logs,
     requests,
@@ -191,8 +192,13 @@ def require_capacity(
         raise QueueFullError(waiting, f"MAX_PENDING_EXECUTIONS={most}")
 
 
-def insert_execution(connection: Connection, submission: Submission, now: str) -> None:
-    """Write the rows of a ``pending`` execution, and its first event."""
+def insert_execution(
+    connection: Connection, submission: Submission, now: str, parent_id: str | None = None
+) -> None:
+    """Write the rows of a ``pending`` execution, and its first event.
+
+    ``parent_id`` is the execution that calls it.
+    """
     if submission.unsaved:
         ensure_inline_workflow(connection, submission.organization_id, now)
     digest = sha256(submission.document.encode()).hexdigest()
@@ -230,6 +236,7 @@ def insert_execution(connection: Connection, submission: Submission, now: str) -
             "seq": len(submission.reused_nodes),
             "claimableAt": CLAIMABLE_NOW,
             "rerunOf": submission.rerun_of,
+            "failureOf": _failure_of(connection, submission, parent_id),
         },
     )
     if submission.request is not None:
@@ -241,10 +248,23 @@ def insert_execution(connection: Connection, submission: Submission, now: str) -
     if submission.callback_url is not None:
         add_callback(connection, submission.execution_id, submission.callback_url)
     if submission.rerun_of is not None:
+        is_source = failures.c.executionId == submission.rerun_of
+        rerun = {"rerunAs": submission.execution_id}
+        connection.execute(update(failures).where(is_source).values(rerun))
         _copy_request(connection, submission.execution_id, submission.rerun_of)
         _copy_reused_nodes(connection, submission, submission.rerun_of, now)
     note_change(connection, Change.QUEUE)
     append_execution_events(connection, [submission.execution_id], now)
+
+
+def _failure_of(
+    connection: Connection, submission: Submission, parent_id: str | None
+) -> str | None:
+    """Return the failed execution whose failure workflow leads to this one."""
+    origin = parent_id or submission.rerun_of
+    if submission.failure_of is not None or origin is None:
+        return submission.failure_of
+    return connection.scalar(select(runs.c.failureOf).where(runs.c.executionId == origin))
 
 
 def _copy_request(connection: Connection, execution_id: str, source: str) -> None:

@@ -101,6 +101,15 @@ _EXECUTIONS = {
         " AND (e.completedAt IS NOT NULL OR r.endedAt IS NOT NULL)"
     ),
     "a failed execution has an error": "e.status = 'failed' AND coalesce(e.error, '') = ''",
+    "the failure of a failed execution is recorded": (
+        "e.status = 'failed' AND r.endedAt IS NOT NULL AND NOT EXISTS"
+        " (SELECT 1 FROM orchestrator_failures f WHERE f.executionId = e.id)"
+    ),
+    "an execution that a failure started belongs to this failure": (
+        "e.triggerType = 'failure' AND r.rerunOf IS NULL AND EXISTS"
+        " (SELECT 1 FROM orchestrator_failures f WHERE f.executionId = r.failureOf"
+        " AND coalesce(f.failureExecutionId, '') <> e.id)"
+    ),
     "a completed execution has its output and its node results, and no error": (
         f"e.status = 'completed' AND {_BY_SERVICE}"
         " AND (e.finalOutput IS NULL OR e.nodeResults IS NULL OR e.error IS NOT NULL)"
@@ -199,6 +208,12 @@ _CALLING = (
 _SCHEDULES = "SELECT s.id FROM orchestrator_schedules s"
 _STARTED = "SELECT u.executionId, u.scheduleId, u.instant FROM orchestrator_schedule_runs u"
 _OTHERS = {
+    "a failure with a failure workflow has one execution of it, or the reason for none": (
+        "SELECT f.executionId FROM orchestrator_failures f"
+        " WHERE (CASE WHEN f.failureExecutionId IS NULL THEN 0 ELSE 1 END)"
+        " + (CASE WHEN f.failureError IS NULL THEN 0 ELSE 1 END)"
+        " <> (CASE WHEN f.failureWorkflowId IS NULL THEN 0 ELSE 1 END)"
+    ),
     "a schedule that is active has the time of its next instant": (
         f"{_SCHEDULES} WHERE s.error IS NULL AND s.pausedAt IS NULL AND s.blockedBy IS NULL"
         " AND s.nextAt IS NOT NULL AND (s.dueAt IS NULL OR s.dueAt < s.nextAt)"

@@ -17,6 +17,7 @@ from database.tables import (
     definitions,
     events,
     executions,
+    failures,
     idempotency_keys,
     logs,
     requests,
@@ -172,7 +173,7 @@ def delete_executions(connection: Connection, ids: Sequence[str] | Select[tuple[
     connection.execute(delete(logs).where(logs.c.executionId.in_(ids)))
     connection.execute(delete(events).where(events.c.executionId.in_(ids)))
     delete_uses(connection, ids)
-    for table in (callbacks, requests, schedule_runs):
+    for table in (callbacks, failures, requests, schedule_runs):
         connection.execute(delete(table).where(table.c.executionId.in_(ids)))
     # The rows of their children are counted as long as the top-level execution exists.
     called = children.c.parentId.in_(ids)

@@ -30,7 +30,13 @@ from database.foreign_values import (
     text_of,
 )
 from database.payloads import characters_of, first_characters, full_text
-from database.queries.results import CurrentNode, Execution, FinishedExecution, NodeLog
+from database.queries.failures import read_failure_workflow
+from database.queries.results import (
+    CurrentNode,
+    Execution,
+    FinishedExecution,
+    NodeLog,
+)
 from database.records import MANUAL, Workflow
 from database.tables import children, definitions, executions, logs, runs, workflows
 from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
@@ -79,6 +85,7 @@ _EXECUTION = (
         runs.c.seq,
         runs.c.flowRunId,
         runs.c.rerunOf,
+        runs.c.failureOf,
         runs.c.cancelRequestedAt,
         runs.c.totalNodes,
         runs.c.completedNodes,
@@ -247,11 +254,12 @@ def read_execution(
     row = connection.execute(query, {"execution": execution_id}).first()
     if row is None:
         raise ExecutionNotFoundError(execution_id)
+    status = text_of(row.status) or ExecutionStatus.PENDING
     return Execution(
         id=required_text_of(row.id),
         workflow_id=required_text_of(row.workflowId),
         organization_id=text_of(row.organizationId),
-        status=text_of(row.status) or ExecutionStatus.PENDING,
+        status=status,
         created_at=text_of(row.createdAt),
         started_at=text_of(row.startedAt),
         completed_at=text_of(row.completedAt),
@@ -272,6 +280,12 @@ def read_execution(
         cancel_requested=row.cancelRequestedAt is not None,
         parent_execution_id=row.parentId,
         parent_node_id=None if row.parentId is None else row.nodeRunId[len(row.parentId) + 1 :],
+        failure_of=row.failureOf,
+        failure_workflow=(
+            read_failure_workflow(connection, execution_id)
+            if status == ExecutionStatus.FAILED
+            else None
+        ),
     )
 
 

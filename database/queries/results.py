@@ -34,6 +34,16 @@ class CurrentNode:
 
 
 @dataclass(frozen=True, slots=True)
+class FailureWorkflowStart:
+    """The start of the failure workflow of a failed execution."""
+
+    workflow_id: str
+    execution_id: str | None
+    error: str | None
+    """Why the workflow was not started; ``None`` if it was."""
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     """A row of ``workflow_executions`` with its progress."""
 
@@ -57,6 +67,8 @@ class Execution:
     parent_execution_id: str | None = None
     parent_node_id: str | None = None
     node_results: "Payload | None" = None
+    failure_of: str | None = None
+    failure_workflow: FailureWorkflowStart | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,9 +237,11 @@ class Executor:
         return StopReason.PARKED
 
     async def _finish(self, ended: Sequence[NodeEnded], step: Step) -> ExecutionResult:
-        failure = self._plan.failure(self._state.outcomes)
+        outcomes = self._state.outcomes
+        failure, key = self._plan.failure(outcomes), self._plan.failed_node(outcomes)
         status = ExecutionStatus.FAILED if failure else ExecutionStatus.COMPLETED
-        return await self._end(status, failure, NodeChanges(ended, self._rows.decided(step)))
+        changes = NodeChanges(ended, self._rows.decided(step))
+        return await self._end(status, failure, changes, None if key is None else str(key))
 
     async def _stop(
         self, ended: Sequence[NodeEnded], reason: StopReason
@@ -265,9 +267,14 @@ class Executor:
         return await self._end(ExecutionStatus.FAILED, error, changes)
 
     async def _end(
-        self, status: ExecutionStatus, error: str | None, changes: NodeChanges
+        self,
+        status: ExecutionStatus,
+        error: str | None,
+        changes: NodeChanges,
+        failed_node_id: str | None = None,
     ) -> ExecutionResult:
         stored_bytes = self._state.sizes.stored
         result = await self._rows.result(status, error, stored_bytes=stored_bytes)
+        result = replace(result, failed_node_id=failed_node_id)
         await self._writer.finish(result, changes)
         return result

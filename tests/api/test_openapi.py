@@ -115,7 +115,11 @@ ENUMS = [
     ("ExecutionResponse", "status", STATUSES),
     ("ExecutionSummaryResponse", "status", STATUSES),
     ("ListedExecutionResponse", "status", STATUSES),
-    ("ListedExecutionResponse", "triggerType", ["manual", "webhook", "schedule", "subworkflow"]),
+    (
+        "ListedExecutionResponse",
+        "triggerType",
+        ["manual", "webhook", "schedule", "subworkflow", "failure"],
+    ),
     ("CancelResponse", "previousStatus", STATUSES),
     ("NodeLogResponse", "status", NODE_STATUSES),
     ("ExecutionMessage", "type", EVENTS),

@@ -47,6 +47,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
         until = "claimableAt='2100-01-01T00:00:00.000Z'"
         database.execute(execution("status='running'", RUNNING))
         database.execute(run(f"owner='me', {until}, seq=1", RUNNING))
+        database.execute(execution("triggerType='failure'", ENDED))
         database.execute(callback("attempts, deliveredAt", "1, '2026-01-01'", ENDED))
         database.execute(callback("attempts, dueAt", "1, '2026-01-01'", "failed"))
         database.execute(callback("attempts", "0", PARKED))
@@ -77,6 +78,7 @@ def rename(database: sqlite3.Connection, execution_id: str, name: str) -> None:
         ("orchestrator_runs", "executionId"),
         ("execution_logs", "executionId"),
         ("orchestrator_events", "executionId"),
+        ("orchestrator_failures", "executionId"),
     ):
         database.execute(f"UPDATE {table} SET {column}=? WHERE {column}=?", (name, execution_id))
 
@@ -120,6 +122,11 @@ VIOLATIONS = {
     "an ended execution has an end time": execution("completedAt=NULL", ENDED),
     "only an ended execution has an end time": run("endedAt='2026'", PARKED),
     "a failed execution has an error": execution("error=''", "failed"),
+    "the failure of a failed execution is recorded": "DELETE FROM orchestrator_failures",
+    "an execution that a failure started belongs to this failure": run("failureOf='failed'", ENDED),
+    "a failure with a failure workflow has one execution of it, or the reason for none": (
+        "UPDATE orchestrator_failures SET failureWorkflowId='w'"
+    ),
     "a completed execution has its output and its node results, and no error": (
         execution("nodeResults=NULL", ENDED)
     ),

@@ -16,6 +16,7 @@ KEYS: dict[str, tuple[list[str], list[list[str]], list[tuple[str, str, str | Non
     "children": (["executionId"], [], [("parentId", "workflow_executions", "SET NULL")]),
     "definitions": (["hash"], [], []),
     "events": (["position"], [["executionId", "seq"]], [EXECUTION]),
+    "failures": (["executionId"], [], [EXECUTION]),
     "fairness": (["organization"], [], []),
     "idempotency_keys": (["organization", "key"], [], []),
     "metadata": (["name"], [], []),
@@ -32,6 +33,9 @@ INDEXES = {
         "of_parent": ["parentId"],
         "of_root": ["rootId"],
         "unnotified": ["executionId"],
+    },
+    "failures": {
+        "of_organization": ["organization", "fingerprint", "failedAt", "executionId"],
     },
     "idempotency_keys": {"created": ["createdAt"]},
     "runs": {

@@ -58,13 +58,13 @@ def main() -> int:
 
 def shift_clock(seconds: float) -> None:
     """Set the clock of the service forward."""
-    import api_service  # noqa: PLC0415 - see ``main``
+    import worker_setup  # noqa: PLC0415 - see ``main``
 
     def clock() -> datetime:
         return datetime.now(UTC) + timedelta(seconds=seconds)
 
     if seconds:
-        api_service.Database = partial(api_service.Database, clock=clock)  # type: ignore[misc]
+        worker_setup.Database = partial(worker_setup.Database, clock=clock)  # type: ignore[misc]
 
 
 def stop_heartbeat() -> None:

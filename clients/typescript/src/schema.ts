@@ -843,6 +843,10 @@ export interface components {
             currentNodeId: string | null;
             error: string | null;
             executionId: string;
+            /** @description The failed execution whose failure workflow led to this execution. */
+            failureOf: string | null;
+            /** @description The failure workflow that this failed execution started. */
+            failureWorkflow: components["schemas"]["FailureWorkflowResponse"] | null;
             finalOutput: unknown;
             flowRunId: string | null;
             logs: components["schemas"]["NodeLogResponse"][];
@@ -888,6 +892,12 @@ export interface components {
             executions: components["schemas"]["ListedExecutionResponse"][];
             nextCursor: string | null;
         };
+        /** @description The failure workflow of a failed execution, and its execution or why there is none. */
+        FailureWorkflowResponse: {
+            error: string | null;
+            executionId: string | null;
+            workflowId: string;
+        };
         /** @description A successful health check. */
         HealthStatus: {
             /** @enum {string} */
@@ -908,7 +918,7 @@ export interface components {
              * @enum {string}
              */
             status: "pending" | "running" | "waiting" | "completed" | "failed" | "cancelled";
-            triggerType: ("manual" | "webhook" | "schedule" | "subworkflow") | null;
+            triggerType: ("manual" | "webhook" | "schedule" | "subworkflow" | "failure") | null;
             workflowId: string;
             workflowName: string | null;
         };

@@ -1,0 +1,80 @@
+"""Failures: the failure workflow that a document names, and the fingerprint of an error."""
+
+import json
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+
+from engine.errors import Problem
+from engine.json_values import JsonValue, describe_value, is_object, load_json
+
+FAILURE = "failure"
+"""The ``triggerType`` of an execution that another execution's failure started."""
+FAILURE_WORKFLOW_KEY = "onFailureWorkflowId"
+MAX_MESSAGE_CHARACTERS = 300
+"""Maximum length of a normalized message, in characters."""
+
+_MAX_NORMALIZED_CHARACTERS = 4 * MAX_MESSAGE_CHARACTERS
+_FINGERPRINT_CHARACTERS = 32
+_VARIABLE_PARTS = (
+    (re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE), "<uuid>"),
+    (
+        re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"),
+        "<time>",
+    ),
+    (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "<email>"),
+    (re.compile(r"\b(?:0x[0-9a-f]+|(?=[a-f]*\d)[0-9a-f]{12,})\b", re.IGNORECASE), "<hex>"),
+    (re.compile(r"\d+(?:[.,]\d+)*"), "<number>"),
+    (re.compile(r"\s+"), " "),
+)
+
+
+def named_failure_workflow(document: JsonValue) -> tuple[str | None, Problem | None]:
+    """Return the failure workflow that a document names, or why its name is invalid.
+
+    It is ``settings.onFailureWorkflowId``, or ``onFailureWorkflowId`` at the top of the document.
+    """
+    if not is_object(document):
+        return None, None
+    settings = document.get("settings")
+    places: tuple[tuple[Mapping[str, JsonValue], str], ...] = ((document, ""),)
+    if is_object(settings):
+        places = ((settings, "/settings"), *places)
+    for fields, pointer in places:
+        value = fields.get(FAILURE_WORKFLOW_KEY)
+        if value is None or value == "":
+            continue
+        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+            return str(value), None
+        detail = f"'{FAILURE_WORKFLOW_KEY}' should be the id of a workflow"
+        detail = f"{detail}, not {describe_value(value)}"
+        return None, Problem(
+            "invalid_failure_workflow", detail, f"{pointer}/{FAILURE_WORKFLOW_KEY}"
+        )
+    return None, None
+
+
+def failure_workflow_in(text: str) -> str | None:
+    """Return the failure workflow that a stored document names; ``None`` if it names none."""
+    if FAILURE_WORKFLOW_KEY not in text:
+        return None
+    try:
+        return named_failure_workflow(load_json(text))[0]
+    except ValueError:
+        return None
+
+
+def normalized_message(error: str) -> str:
+    """Return an error without the parts that differ each time, such as ids, times and numbers."""
+    message = error[:_MAX_NORMALIZED_CHARACTERS]
+    for pattern, replacement in _VARIABLE_PARTS:
+        message = pattern.sub(replacement, message)
+    return message.strip()[:MAX_MESSAGE_CHARACTERS]
+
+
+def fingerprint_of(
+    workflow_id: str, node_id: str | None, node_type: str | None, message: str
+) -> str:
+    """Return the fingerprint of failures with the same workflow, node and normalized message."""
+    text = json.dumps([workflow_id, node_id, node_type, message])
+    return sha256(text.encode()).hexdigest()[:_FINGERPRINT_CHARACTERS]
