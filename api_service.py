@@ -4,19 +4,18 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi_standalone_docs import StandaloneDocs  # pyright: ignore[reportMissingTypeStubs]
 
 from api.access_log import AccessLogMiddleware
 from api.auth.api_keys import read_keys
 from api.auth.browsers import BrowserProtectionMiddleware, BrowserRules
 from api.auth.callers import Authenticator
-from api.auth.middleware import SECURITY_SCHEMES, AuthMiddleware
+from api.auth.middleware import AuthMiddleware
 from api.auth.origins import parse_hosts, parse_origins
-from api.auth.tenancy import require_tenant_access
 from api.auth.tokens import Tokens
 from api.bodies.strict_json import BodyLimits
 from api.bodies.webhook_payload import WebhookLimits
@@ -27,8 +26,7 @@ from api.middleware import (
     SecurityHeadersMiddleware,
     UnexpectedErrorMiddleware,
 )
-from api.openapi.document import DESCRIPTION, STORAGE_ERROR_STATUSES, TAGS, OpenApiApp
-from api.query_names import reject_misspelled_parameters
+from api.openapi.document import DESCRIPTION, TAGS, OpenApiApp
 from api.readiness import Readiness
 from api.routes import (
     executions,
@@ -43,7 +41,6 @@ from api.routes import (
     websocket,
     workflows,
 )
-from api.schemas.base import ProblemDetails
 from api.service_metrics import QueueWatch, watch_service
 from api.streaming.broadcaster import EventBroadcaster
 from config import Settings
@@ -77,6 +74,21 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 log = structlog.get_logger()
+
+_RESOURCES = (
+    service,
+    ui,
+    webhooks,
+    executions,
+    listings,
+    workflows,
+    schedules,
+    nodes,
+    streams,
+    metrics,
+    websocket,
+)
+"""The modules of the routes."""
 
 T = TypeVar("T", bound="DataclassInstance")
 V = TypeVar("V")
@@ -183,6 +195,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         log.info("service_stopped")
 
     app = OpenApiApp(
+        is_open=authenticator.is_open,
         title="Workflow Orchestration Service",
         version=VERSION,
         summary="Runs workflows in the background and reports their progress.",
@@ -207,29 +220,10 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(AccessLogMiddleware)
     add_error_handlers(app)
-    _include_routes(app, is_open=authenticator.is_open)
+    for resource in _RESOURCES:
+        # ``include_router`` would make FastAPI derive the validators of all routes again.
+        app.router.routes.extend(resource.router.routes)
     return app
-
-
-def _include_routes(app: FastAPI, *, is_open: bool) -> None:
-    # Without keys, the Host header is checked (421). With keys, the key is (401, 403).
-    errors = (413, 421) if is_open else (401, 403, 413)
-    schemes = [] if is_open else SECURITY_SCHEMES
-    checks = [Depends(reject_misspelled_parameters), Depends(require_tenant_access), *schemes]
-    app.include_router(service.router, responses=_problems((413, 421) if is_open else (413,)))
-    app.include_router(ui.router)
-    app.include_router(webhooks.router, responses=_problems((413,)))
-    for resource in (executions, listings, workflows, schedules, nodes, streams, metrics):
-        app.include_router(
-            resource.router,
-            dependencies=checks,
-            responses=_problems((*errors, *STORAGE_ERROR_STATUSES)),
-        )
-    app.include_router(websocket.router)  # authenticates its clients itself
-
-
-def _problems(statuses: tuple[int, ...]) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": ProblemDetails} for status in statuses}
 
 
 async def prepare_database(settings: Settings) -> None:

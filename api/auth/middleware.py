@@ -3,8 +3,6 @@
 from http import HTTPStatus
 from urllib.parse import parse_qs
 
-from fastapi import Depends
-from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth.callers import ANONYMOUS, Authenticator
@@ -14,12 +12,6 @@ from api.errors import problem
 WEBSOCKET_PATH = "/ws"
 """Path of the WebSocket, whose clients may authenticate in their first message."""
 AUTH_SCHEME = "Bearer"
-
-SECURITY_SCHEMES = [
-    Depends(HTTPBearer(auto_error=False, description="A key, or a token for one execution.")),
-    Depends(APIKeyHeader(name="X-API-Key", auto_error=False)),
-]
-"""Describes the credentials in the OpenAPI document; ``AuthMiddleware`` checks them."""
 
 
 class AuthMiddleware:

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from api.auth.browsers import WEBHOOKS
+from api.auth.permissions import accepts_query_token, is_public
 from api.errors import RETRYABLE_STATUSES, ProblemResponse
 from api.openapi.examples import PARAMETERS, REQUESTS
 from api.schemas.streams import ExecutionMessage
@@ -27,22 +28,35 @@ DESCRIPTION = """\
 Every request body has examples. Optional parameters have none, so that an operation can be tried
 without changes. Errors are problem documents (RFC 9457).
 """
-STORAGE_ERROR_STATUSES = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
-"""Statuses of every operation that uses the database."""
 REQUEST_TIMEOUT_STATUSES = str(HTTPStatus.REQUEST_TIMEOUT.value)
 """Status of every operation that reads a body."""
 _FOREIGN_ORIGIN = str(HTTPStatus.FORBIDDEN.value)
 """Status of every operation that changes state, for pages of a foreign origin."""
 _SAFE_METHODS = ("get", "head", "options")
+_TOO_LARGE = str(HTTPStatus.REQUEST_ENTITY_TOO_LARGE.value)
+_FOREIGN_HOST = str(HTTPStatus.MISDIRECTED_REQUEST.value)
+"""Status of every operation except webhooks if the service has no keys."""
+_UNAUTHORIZED = (str(HTTPStatus.UNAUTHORIZED.value), str(HTTPStatus.FORBIDDEN.value))
+"""Statuses of every operation that requires a key."""
 _PROBLEM = {"$ref": "#/components/schemas/ProblemDetails"}
 _FASTAPI_ERRORS = ("HTTPValidationError", "ValidationError")
-_TOKEN_SCHEME = "ExecutionToken"  # noqa: S105 - its name
-_TOKEN_SECURITY = {
-    "type": "apiKey",
-    "in": "query",
-    "name": "token",
-    "description": "A token for this execution, for browsers, which cannot set headers.",
+_KEYS = ("HTTPBearer", "APIKeyHeader")
+_TOKEN = "ExecutionToken"  # noqa: S105 - its name
+_SECURITY_SCHEMES = {
+    "HTTPBearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key, or a token for one execution.",
+    },
+    "APIKeyHeader": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    _TOKEN: {
+        "type": "apiKey",
+        "in": "query",
+        "name": "token",
+        "description": "A token for this execution, for browsers, which cannot set headers.",
+    },
 }
+"""The credentials that ``AuthMiddleware`` accepts."""
 _EVENTS = "text/event-stream"
 _MESSAGE = "ExecutionMessage"
 _EVENT = {
@@ -98,19 +112,29 @@ class OpenApiApp(FastAPI):
     FastAPI alone describes errors as ``application/json``, and a 422 that ``api.errors`` replaces.
     """
 
+    def __init__(self, *, is_open: bool, **settings: Any) -> None:
+        """``is_open`` is true if the service has no keys; FastAPI documents ``settings``."""
+        super().__init__(**settings)
+        self._is_open = is_open
+
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
         if self.openapi_schema is None:
-            self.openapi_schema = _described(super().openapi())
+            self.openapi_schema = _described(super().openapi(), is_open=self._is_open)
         return self.openapi_schema
 
 
-def _described(document: dict[str, Any]) -> dict[str, Any]:
+def _described(document: dict[str, Any], *, is_open: bool) -> dict[str, Any]:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             for parameter in operation.get("parameters", ()):
                 _describe_parameter(parameter)
             _add_request_examples(operation)
+            operation["responses"].setdefault(_TOO_LARGE, {})
+            if not is_open:
+                _require_key(operation, method.upper(), path)
+            elif not path.startswith(WEBHOOKS):
+                operation["responses"][_FOREIGN_HOST] = {}
             if method not in _SAFE_METHODS and not path.startswith(WEBHOOKS):
                 operation["responses"].setdefault(_FOREIGN_ORIGIN, {})
             if "requestBody" in operation:
@@ -119,15 +143,21 @@ def _described(document: dict[str, Any]) -> dict[str, Any]:
                 _describe_response(operation, status, response)
                 if method == "head":  # its responses have no body
                     response.pop("content", None)
-            if path.endswith("/stream") and "security" in operation:
-                operation["security"].append({_TOKEN_SCHEME: []})
     components = document["components"]
     components["schemas"] |= _message_schemas()
     for name in _FASTAPI_ERRORS:
         components["schemas"].pop(name, None)
-    if "securitySchemes" in components:
-        components["securitySchemes"][_TOKEN_SCHEME] = _TOKEN_SECURITY
+    if not is_open:
+        components["securitySchemes"] = _SECURITY_SCHEMES
     return document
+
+
+def _require_key(operation: dict[str, Any], method: str, path: str) -> None:
+    if is_public(method, path):
+        return
+    operation["responses"] |= {status: {} for status in _UNAUTHORIZED}
+    schemes = (*_KEYS, _TOKEN) if accepts_query_token(method, path) else _KEYS
+    operation["security"] = [{scheme: []} for scheme in schemes]
 
 
 def _message_schemas() -> dict[str, Any]:

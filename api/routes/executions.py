@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import Header, Query, Request, Response
 from pydantic import BeforeValidator, Field
 
 from api.auth.tenancy import TenantScope, TenantScopeDep
@@ -14,6 +14,7 @@ from api.dependencies import Services, ServicesDep
 from api.etags import IfNoneMatch
 from api.masked_documents import reject_masks, shown_document
 from api.preferences import Prefer
+from api.routes.base import resource_router
 from api.routes.execution_states import (
     MAX_WAIT_SEQ_SECONDS,
     started_response,
@@ -96,7 +97,7 @@ class ExecutionRoute(StrictRoute):
         return poll
 
 
-router = APIRouter(prefix="/api", tags=["executions"], route_class=ExecutionRoute)
+router = resource_router("/api", "executions", ExecutionRoute)
 
 
 @router.post(

@@ -1,12 +1,13 @@
 """Execution listings: all executions, or those of one workflow, newest first."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from api.auth.tenancy import TenantScopeDep
 from api.bodies.json_responses import encoded_model
 from api.bodies.strict_json import StrictRoute
 from api.dependencies import ServicesDep
 from api.pagination import encode_cursor, parse_cursor
+from api.routes.base import resource_router
 from api.schemas.base import ProblemDetails
 from api.schemas.listings import (
     Cursor,
@@ -20,7 +21,7 @@ from api.schemas.listings import (
 )
 from database.queries.results import ExecutionCursor, ExecutionFilter
 
-router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictRoute)
+router = resource_router("/api", "executions", StrictRoute)
 
 
 EXECUTION_CHARS_ESTIMATE = 1_000

@@ -1,13 +1,14 @@
 """Metrics route: measurements of this process and of the queue for Prometheus."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from api.auth.tenancy import TenantScopeDep
 from api.dependencies import ServicesDep
+from api.routes.base import resource_router
 from engine.errors import ForbiddenError
 from metrics import CONTENT_TYPE
 
-router = APIRouter(tags=["service"])
+router = resource_router("", "service")
 
 
 @router.get(

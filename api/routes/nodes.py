@@ -1,10 +1,11 @@
 """Node routes: the catalog of node types, and runs of a single node."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from api.bodies.strict_json import StrictRoute
 from api.dependencies import ServicesDep
 from api.masked_documents import reject_masks
+from api.routes.base import resource_router
 from api.schemas.base import ProblemDetails
 from api.schemas.nodes import (
     NodeExecuteRequest,
@@ -17,7 +18,7 @@ from engine.ports import ERROR_PORT, Port
 from flows.encoding import encode_off_loop
 from flows.node_catalog import describe_node_types
 
-router = APIRouter(prefix="/api", tags=["nodes"], route_class=StrictRoute)
+router = resource_router("/api", "nodes", StrictRoute)
 
 
 @router.get("/node-types", operation_id="listNodeTypes")

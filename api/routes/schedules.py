@@ -1,11 +1,10 @@
 """Schedule routes: list, read, pause, resume and backfill the schedules of saved workflows."""
 
-from fastapi import APIRouter
-
 from api.auth.tenancy import TenantScope, TenantScopeDep
 from api.bodies.strict_json import StrictRoute
 from api.dependencies import Services, ServicesDep
 from api.pagination import encode_cursor, parse_cursor
+from api.routes.base import resource_router
 from api.schemas.base import ProblemDetails
 from api.schemas.listings import Cursor, Limit, OrganizationFilter, WorkflowFilter
 from api.schemas.schedules import (
@@ -22,7 +21,7 @@ from database.schedules.records import Schedule
 from engine.errors import WorkflowNotFoundError
 from engine.request_errors import ScheduleNotFoundError
 
-router = APIRouter(prefix="/api/schedules", tags=["schedules"], route_class=StrictRoute)
+router = resource_router("/api/schedules", "schedules", StrictRoute)
 
 
 @router.get("", operation_id="listSchedules", responses={422: {"model": ProblemDetails}})

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import Header, Query, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from starlette.types import Send
@@ -12,6 +12,7 @@ from starlette.types import Send
 from api.auth.tenancy import TenantScopeDep
 from api.dependencies import ServicesDep
 from api.pagination import MAX_POSITION
+from api.routes.base import resource_router
 from api.schemas.base import ProblemDetails
 from api.streaming.expiry import has_expired, take_until
 from api.streaming.messages import Message
@@ -25,7 +26,7 @@ MAX_IDS = 500
 """Maximum number of executions in ``executionIds``."""
 PING = b": ping\n\n"
 
-router = APIRouter(prefix="/api", tags=["live"])
+router = resource_router("/api", "live")
 
 LastEventId = Annotated[
     str | None,

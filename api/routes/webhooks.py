@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from api.bodies.webhook_payload import read_message
 from api.dependencies import Services, ServicesDep
 from api.errors import problem
-from api.openapi.document import STORAGE_ERROR_STATUSES
+from api.routes.base import STORAGE_ERROR_STATUSES
 from api.schemas.base import ProblemDetails
 from database.queries.results import SubscriptionFilter
 from engine.errors import ExecutionNotFoundError

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from api.auth.tenancy import TenantScope, TenantScopeDep
 from api.bodies.strict_json import StrictRoute
@@ -15,6 +15,7 @@ from api.dependencies import Services, ServicesDep
 from api.etags import MASKED, IfMatch, IfNoneMatch, etag, matches_version, required_versions
 from api.masked_documents import reject_masks, shown_document, update_keeping_secrets
 from api.pagination import encode_cursor, parse_cursor
+from api.routes.base import resource_router
 from api.schemas.base import ProblemDetails
 from api.schemas.listings import Cursor, Limit, OrganizationFilter
 from api.schemas.workflows import (
@@ -36,7 +37,7 @@ from engine.json_values import encode_json
 from engine.problems import MAX_PROBLEMS, format_remaining
 from flows.encoding import encode_off_loop
 
-router = APIRouter(prefix="/api/workflows", tags=["workflows"], route_class=StrictRoute)
+router = resource_router("/api/workflows", "workflows", StrictRoute)
 
 
 Force = Annotated[bool, Query(description="Also cancel and delete executions that have not ended.")]
