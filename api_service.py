@@ -30,6 +30,7 @@ from api.openapi.document import DESCRIPTION, TAGS, OpenApiApp
 from api.readiness import Readiness
 from api.routes import (
     executions,
+    human_tasks,
     listings,
     metrics,
     nodes,
@@ -47,6 +48,7 @@ from config import Settings
 from credentials import mask_credentials
 from database import Database, utc_now
 from database.connection.commit_signal import Change
+from flows.intake.human_tasks import TaskService
 from flows.intake.submissions import SubmissionService
 from flows.nodes.node_runner import NodeRunner
 from flows.nodes.preview import NodePreviews
@@ -80,6 +82,7 @@ _RESOURCES = (
     ui,
     webhooks,
     executions,
+    human_tasks,
     listings,
     workflows,
     schedules,
@@ -139,6 +142,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         try:
             await database.prepare(example_workflows())
             await asyncio.wrap_future(worker.start())
+            task_service = TaskService(database, worker.notify_resumed)
             submissions = SubmissionService(
                 database,
                 types,
@@ -184,6 +188,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
                     worker.wake,
                 ),
                 executor_families,
+                task_service,
             )
             log.info("service_started", version=VERSION)
             yield

@@ -12,6 +12,7 @@ from api.readiness import Readiness
 from api.service_metrics import QueueWatch
 from api.streaming.broadcaster import EventBroadcaster
 from database import Database
+from flows.intake.human_tasks import TaskService
 from flows.intake.submissions import SubmissionService
 from flows.nodes.preview import NodePreviews
 from flows.schedules.service import ScheduleService
@@ -41,6 +42,7 @@ class Services:
     schedules: ScheduleService
     executor_families: Callable[[], Awaitable[Sequence[Family]]]
     """Returns the metrics of the execution processes."""
+    human_tasks: TaskService
 
 
 async def _services(request: Request) -> Services:

@@ -8,6 +8,7 @@ from database.queries.results import (
     ExecutionCursor,
     ScheduleCursor,
     StoredValue,
+    TaskCursor,
     WorkflowCursor,
 )
 from engine.errors import InvalidCursorError
@@ -19,16 +20,19 @@ MAX_POSITION = 2**63 - 1
 _BYTES = "bytes"
 """Key of a value that is stored as bytes, in base64."""
 
-C = TypeVar("C", ExecutionCursor, WorkflowCursor, ScheduleCursor)
+C = TypeVar("C", ExecutionCursor, WorkflowCursor, ScheduleCursor, TaskCursor)
 
 _KINDS: dict[type, str] = {
     ExecutionCursor: "executions",
     WorkflowCursor: "workflows",
     ScheduleCursor: "schedules",
+    TaskCursor: "tasks",
 }
 
 
-def encode_cursor(cursor: ExecutionCursor | WorkflowCursor | ScheduleCursor | None) -> str | None:
+def encode_cursor(
+    cursor: ExecutionCursor | WorkflowCursor | ScheduleCursor | TaskCursor | None,
+) -> str | None:
     """Return a cursor as a string; ``None`` after the last page."""
     if cursor is None:
         return None
@@ -50,6 +54,8 @@ def parse_cursor(kind: type[C], cursor: str | None) -> C | None:
     if name != _KINDS[kind] or len(parts) != len(fields(kind)):
         raise InvalidCursorError
     if not isinstance(position, int) or position < 0:
+        raise InvalidCursorError
+    if kind is TaskCursor and not all(isinstance(value, str) for value in values.values()):
         raise InvalidCursorError
     return kind(**cast("dict[str, Any]", values))
 

@@ -4,6 +4,7 @@
 queue, the journal, callbacks and child executions. ``queries`` is the read side, ``maintenance``
 deletes old executions and checks invariants, and ``workflows`` stores workflow documents.
 ``schedules`` finds the schedules of saved workflows and starts their executions.
+``human_tasks`` lists the tasks of people and records their answers.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from database.executions.failures import FAILURE_WORKFLOWS, FailureWorkflows
 from database.executions.journal import Journal
 from database.executions.queue import Queue
 from database.executions.submissions import Submissions
+from database.human_tasks.store import HumanTasks
 from database.maintenance.invariants import Violation, find_violations
 from database.maintenance.retention import Retention
 from database.queries.definitions import Definitions
@@ -128,6 +130,7 @@ class Database:
         self.callbacks = Callbacks(reader, writer, clock)
         self.child_executions = ChildExecutions(reader, writer, clock)
         self.statistics = Statistics(reader, writer, clock)
+        self.human_tasks = HumanTasks(reader, writer, clock)
         self.schedules = ScheduleStore(reader, writer, clock)
         self.schedule_detection = ScheduleDetection(reader, writer, clock)
         self.firings = Firings(reader, writer, clock)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from engine.human_tasks import ASKS, TASK, task_error
 from engine.json_values import JsonValue, as_text, is_object, kind_of
 from engine.outcome import Outcome
 from engine.status import NodeStatus
@@ -17,7 +18,8 @@ PARK = "park"
 
 - ``until``: ISO 8601 with a time zone, the end of the wait; without it, only a resumption ends it;
 - ``fail``: the error of the node if it was not resumed before ``until``;
-- ``asks``: true if the resumption selects the connections ``true`` or ``false``;
+- ``asks``: true if the resumption selects the connections ``true`` or ``false``; the node has a
+  task for people, which ``task`` describes, see ``engine.human_tasks``;
 - ``call``: the execution of another workflow to wait for, see ``engine.subworkflow_calls``.
 """
 
@@ -80,7 +82,7 @@ class ParkedNode:
         if self.resumption.child is not None:
             return self.resumption.child.outcome(result)
         result["outputData"] = _merged(result.get("outputData"), self.resumption.data)
-        if _parking(self.result).get("asks"):
+        if _parking(self.result).get(ASKS):
             result["approved"] = result["conditionResult"] = self.resumption.approved
         return Outcome(NodeStatus.COMPLETED, result)
 
@@ -110,6 +112,8 @@ def park_error(result: Mapping[str, JsonValue]) -> str | None:
         return f"'{PARK}' should be an object, not of type {kind_of(park)}"
     if reason := call_error(park.get(CALL)):
         return f"'{PARK}.{CALL}' {reason}"
+    if reason := task_error(park):
+        return f"'{PARK}.{TASK}' {reason}"
     until = park.get("until")
     if until is None:
         return None

@@ -48,6 +48,48 @@ class InvalidBackfillError(InvalidRequestError):
         super().__init__([Problem(code, detail, pointer)])
 
 
+class TaskNotFoundError(NotFoundError):
+    """The task does not exist."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"Task '{task_id}' not found")
+
+
+class TaskEndedError(ConflictError):
+    """The task is not open any more."""
+
+    def __init__(self, task_id: str, status: str) -> None:
+        super().__init__(f"Task '{task_id}' is not open any more; its status is '{status}'")
+
+
+class AssigneeAnsweredError(ConflictError):
+    """The assignee has answered the task before."""
+
+    def __init__(self, task_id: str, assignee: str) -> None:
+        super().__init__(f"'{assignee}' has already answered the task '{task_id}'")
+
+
+class TaskNeedsAssigneesError(ConflictError):
+    """The task of the node needs the approvals of several people."""
+
+    def __init__(self, node_id: str, task_id: str, required: int) -> None:
+        super().__init__(
+            f"Node '{node_id}' needs the approvals of {required} people; "
+            f"answer its task '{task_id}' instead"
+        )
+
+
+class InvalidAnswerError(InvalidRequestError):
+    """The answer to a task is invalid."""
+
+    summary = "The answer is invalid"
+
+    @classmethod
+    def of(cls, code: str, detail: str, pointer: str) -> "InvalidAnswerError":
+        """Return the error with one problem."""
+        return cls([Problem(code, detail, pointer)])
+
+
 class BodyTooLargeError(WorkflowServiceError):
     """The decoded body is larger than a setting allows."""
 

@@ -6,6 +6,12 @@ from prefect import Task
 
 from tasks.code.node import CodeConfig, PythonConfig, handle_code, handle_python
 from tasks.config.base import NodeConfig
+from tasks.flow.approval import (
+    ApprovalConfig,
+    HumanApprovalConfig,
+    handle_approval,
+    handle_human_approval,
+)
 from tasks.flow.condition import ConditionConfig, handle_condition
 from tasks.flow.entry import (
     CommentConfig,
@@ -21,7 +27,7 @@ from tasks.flow.for_each import ForEachConfig, handle_for_each
 from tasks.flow.schedule import ScheduleConfig, handle_schedule
 from tasks.flow.subworkflow import SubworkflowConfig, handle_subworkflow
 from tasks.flow.switch import SwitchConfig, handle_switch
-from tasks.flow.wait import ApprovalConfig, WaitConfig, handle_approval, handle_wait
+from tasks.flow.wait import WaitConfig, handle_wait
 from tasks.http.config import HttpConfig
 from tasks.http.node import handle_http
 from tasks.llm.node import LlmConfig, handle_llm
@@ -64,6 +70,7 @@ NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "webhookResponse": handle_webhook_response,
     "wait": handle_wait,
     "approval": handle_approval,
+    "humanApproval": handle_human_approval,
     "subworkflow": handle_subworkflow,
     "comment": handle_comment,
 }
@@ -93,6 +100,7 @@ NODE_CONFIGS: dict[str, type[NodeConfig]] = {
     "webhookResponse": WebhookResponseConfig,
     "wait": WaitConfig,
     "approval": ApprovalConfig,
+    "humanApproval": HumanApprovalConfig,
     "subworkflow": SubworkflowConfig,
     "comment": CommentConfig,
 }

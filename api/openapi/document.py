@@ -17,6 +17,7 @@ TAGS = [
     {"name": "executions", "description": "Submit, follow, cancel, rerun, resume."},
     {"name": "workflows", "description": "Save, read, check and delete workflows."},
     {"name": "schedules", "description": "The schedules of saved workflows."},
+    {"name": "tasks", "description": "The tasks of people, for which nodes wait."},
     {"name": "nodes", "description": "The catalog of node types, and runs of a single node."},
     {
         "name": "live",

@@ -292,7 +292,7 @@ async def resume(
 ) -> ResumeResponse:
     """Resume a waiting node."""
     body = request or ResumeRequest()
-    await services.submissions.resume(execution_id, node_id, Resumption(body.approved, body.data))
+    await services.human_tasks.resume(execution_id, node_id, Resumption(body.approved, body.data))
     return ResumeResponse(execution_id=execution_id, node_id=node_id)
 
 

@@ -33,15 +33,15 @@ MAX_STATUSES = 50
 """Maximum number of values of a parameter that takes several."""
 
 _Short = Annotated[str, Field(max_length=500, json_schema_extra={"pattern": WITHOUT_NUL})]
-_Filter = Annotated[_Short | None, AfterValidator(without_nul), AfterValidator(_empty_is_none)]
+TextFilter = Annotated[_Short | None, AfterValidator(without_nul), AfterValidator(_empty_is_none)]
 OrganizationFilter = Annotated[
-    _Filter, Query(alias="organizationId", description="Only resources of this organization.")
+    TextFilter, Query(alias="organizationId", description="Only resources of this organization.")
 ]
 WorkflowFilter = Annotated[
-    _Filter, Query(alias="workflowId", description="Only executions of this workflow.")
+    TextFilter, Query(alias="workflowId", description="Only executions of this workflow.")
 ]
 ParentFilter = Annotated[
-    _Filter,
+    TextFilter,
     Query(alias="parentExecutionId", description="Only executions that this execution called."),
 ]
 """Filters of lists; an empty string does not filter."""

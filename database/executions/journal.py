@@ -32,6 +32,7 @@ from database.executions.completion import lock_relatives, run_completion_effect
 from database.executions.event_log import append_execution_events, append_node_events
 from database.executions.failures import record_failure
 from database.executions.foreign_ends import HAS_NOT_ENDED, EndedElsewhereError, settle, was_ended
+from database.executions.human_tasks import end_tasks, start_tasks
 from database.executions.journal_records import (
     ExecutionResult,
     JournalState,
@@ -184,9 +185,12 @@ class Journal:
             ExecutionNotFoundError: If the execution does not exist.
             NotWaitingError: If the node does not wait or is already resumed.
             WaitingForChildError: If the node waits for a child execution.
+            TaskNeedsAssigneesError: If the node has a task for several people.
         """
         await self._writer.run(
-            lambda connection: resume_node(connection, execution_id, node_id, resumption)
+            lambda connection: resume_node(
+                connection, execution_id, node_id, resumption, to_text(self._clock())
+            )
         )
 
     async def park(self, lease: Lease, due: datetime | None) -> None:
@@ -258,6 +262,8 @@ class Journal:
             step = RecordedStep(now, own, progress, current_node_id)
             write_node_runs(connection, lease, seq, [*changes.earlier, step])
             start_children(connection, lease, changes.ended, now)
+            start_tasks(connection, lease, changes.ended, now)
+            end_tasks(connection, lease, changes.ended, now)
 
         await self._writer.run(write)
         return after
@@ -316,6 +322,7 @@ class Journal:
             large.write(connection, lease.execution_id)
             step = RecordedStep(now, replace(changes, earlier=()), ending.progress)
             write_node_runs(connection, lease, seq, [*changes.earlier, step])
+            end_tasks(connection, lease, changes.ended, now)
             self._end_execution(connection, lease, ending, now)
 
         await self._writer.run(write)

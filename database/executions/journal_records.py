@@ -7,6 +7,7 @@ from datetime import datetime
 from database.executions.inputs import Child
 from database.records import MANUAL
 from engine.document import Node
+from engine.human_tasks import TaskRequest
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome, Progress
 from engine.parking import ParkedNode, ParkedRetry
@@ -80,6 +81,8 @@ class NodeEnded:
     """Id of the child execution that the node no longer waits for."""
     waited_ms: int | None = None
     waiting_since: str | None = None
+    task: TaskRequest | None = None
+    """Task that the people answer for whom a parked node waits."""
     retry: RetryLater | None = None
     """Set if the node run is parked until its next attempt."""
 

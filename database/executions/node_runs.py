@@ -25,6 +25,7 @@ from sqlalchemy import (
 from database.connection.engines import insert_or_ignore
 from database.encryption import DataEncryption
 from database.executions.event_log import append_node_events, append_step_events, step_event
+from database.executions.human_tasks import cancel_tasks
 from database.executions.journal_records import NodeEnded, NodeStarted, RecordedStep, TimeSpent
 from database.foreign_values import json_of, object_of, text_of
 from database.records import Lease
@@ -243,6 +244,8 @@ def cancel_node_runs(
             update(runs).where(runs.c.executionId == execution_id).values(seq=changed[-1][0])
         )
         append_node_events(connection, execution_id, changed, now)
+    if any(row.waitingSince is not None for row in rows):
+        cancel_tasks(connection, execution_ids, now)
 
 
 def outcome_of(row: Row[*tuple[Any, ...]], encryption: DataEncryption) -> Outcome | None:

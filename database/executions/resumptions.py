@@ -5,6 +5,7 @@ import json
 from sqlalchemy import ColumnElement, Connection, Exists, and_, or_, select, update
 
 from database.connection.commit_signal import note_changed_run
+from database.executions.human_tasks import answer_node
 from database.executions.node_runs import is_own_row
 from database.records import Lease
 from database.tables import CLAIMABLE_NOW, executions, logs, runs
@@ -46,15 +47,34 @@ def is_resumed(lease: Lease) -> Exists:
 
 
 def resume_node(
-    connection: Connection, execution_id: str, node_id: str, resumption: Resumption
+    connection: Connection, execution_id: str, node_id: str, resumption: Resumption, now: str
 ) -> None:
-    """Store a resumption; see ``Journal.resume``."""
+    """Store a resumption, which also answers the task of the node; see ``Journal.resume``."""
     existing = select(executions.c.id).where(executions.c.id == execution_id)
     if connection.execute(existing).first() is None:
         raise ExecutionNotFoundError(execution_id)
     if "\0" in node_id:
         raise NotWaitingError(node_id, None)  # PostgreSQL rejects the parameter
-    # Locked, so that the owner cannot park it between the two changes and miss both.
+    lock_execution(connection, execution_id)
+    store_resumption(connection, execution_id, node_id, resumption)
+    answer_node(connection, execution_id, node_id, resumption, now)
+
+
+def lock_execution(connection: Connection, execution_id: str) -> None:
+    """Lock an execution, so that its owner cannot park it meanwhile and miss the changes."""
+    own_run = runs.c.executionId == execution_id
+    connection.execute(select(runs.c.owner).where(own_run).with_for_update())
+
+
+def store_resumption(
+    connection: Connection, execution_id: str, node_id: str, resumption: Resumption
+) -> None:
+    """Store the resumption of a node of a locked execution, and make the execution claimable.
+
+    Raises:
+        NotWaitingError: If the node does not wait or is already resumed.
+        WaitingForChildError: If the node waits for a child execution.
+    """
     own_run = runs.c.executionId == execution_id
     run = connection.execute(select(runs.c.owner).where(own_run).with_for_update()).first()
     is_node = logs.c.id == f"{execution_id}:{node_id}"

@@ -205,6 +205,12 @@ _CALLING = (
     " LEFT JOIN workflow_executions e ON e.id = l.childExecutionId"
     " WHERE l.status = 'waiting' AND l.childExecutionId IS NOT NULL AND l.resumption IS NULL"
 )
+_TASKS = (
+    "SELECT e.id, t.nodeId FROM orchestrator_tasks t"
+    " JOIN workflow_executions e ON e.id = t.executionId"
+    " LEFT JOIN execution_logs l ON l.executionId = t.executionId AND l.nodeId = t.nodeId"
+    " AND l.startSeq IS NOT NULL"
+)
 _SCHEDULES = "SELECT s.id FROM orchestrator_schedules s"
 _STARTED = "SELECT u.executionId, u.scheduleId, u.instant FROM orchestrator_schedule_runs u"
 _OTHERS = {
@@ -213,6 +219,31 @@ _OTHERS = {
         " WHERE (CASE WHEN f.failureExecutionId IS NULL THEN 0 ELSE 1 END)"
         " + (CASE WHEN f.failureError IS NULL THEN 0 ELSE 1 END)"
         " <> (CASE WHEN f.failureWorkflowId IS NULL THEN 0 ELSE 1 END)"
+    ),
+    "an approval that waits has an open task": (
+        f"{_LOGS} LEFT JOIN orchestrator_tasks t"
+        " ON t.executionId = l.executionId AND t.nodeId = l.nodeId"
+        f" WHERE {_IS_KNOWN} AND l.status = 'waiting' AND l.resumption IS NULL"
+        " AND l.nodeType IN ('approval', 'humanApproval') AND l.resultDetail IS NOT NULL"
+        " AND (t.status IS NULL OR t.status <> 'open')"
+    ),
+    "the node of an open task waits for an answer": (
+        f"{_TASKS} WHERE t.status = 'open'"
+        " AND (l.status IS NULL OR l.status <> 'waiting' OR l.resumption IS NOT NULL)"
+    ),
+    "an ended task has an end time, and a completed one a decision": (
+        f"{_TASKS} WHERE (t.status = 'open') <> (t.endedAt IS NULL)"
+        " OR (t.status = 'completed') <> (t.approved IS NOT NULL)"
+    ),
+    "the assignees of a task have its status": (
+        f"{_TASKS} JOIN orchestrator_task_assignees a ON a.taskId = t.id"
+        " WHERE a.status <> t.status OR a.createdAt <> t.createdAt"
+    ),
+    "a task counts its answers": (
+        f"{_TASKS} WHERE t.approvals <> (SELECT count(*) FROM orchestrator_task_answers a"  # noqa: S608
+        " WHERE a.taskId = t.id AND a.approved = 1)"
+        " OR t.rejections <> (SELECT count(*) FROM orchestrator_task_answers a"
+        " WHERE a.taskId = t.id AND a.approved = 0)"
     ),
     "a schedule that is active has the time of its next instant": (
         f"{_SCHEDULES} WHERE s.error IS NULL AND s.pausedAt IS NULL AND s.blockedBy IS NULL"

@@ -143,6 +143,14 @@ class ScheduleCursor:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskCursor:
+    """Position in a list of tasks after which the next page starts."""
+
+    created_at: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionFilter:
     """Executions in a list; ``None`` and an empty set match all."""
 

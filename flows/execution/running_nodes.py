@@ -10,10 +10,12 @@ import structlog
 from database import to_text
 from database.executions.journal_records import NodeEnded, RetryLater
 from engine.errors import NodeError, describe
+from engine.human_tasks import TaskRequest
 from engine.json_values import JsonValue, encode_json
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome
-from engine.parking import ParkedNode, ParkedRetry, is_parking
+from engine.parking import PARK, ParkedNode, ParkedRetry, is_parking
+from engine.redaction import hides_data
 from engine.status import NodeStatus
 from flows.execution.context import ExecutorContext
 from flows.execution.journal_rows import JournalRows
@@ -156,7 +158,15 @@ class RunningNodes:
             wait_until=until,
             waiting_since=state.times.park(key),
             child=result.child,
+            task=self._task_of(key, result.result),
         )
+
+    def _task_of(self, key: NodeRunKey, result: Mapping[str, JsonValue]) -> TaskRequest | None:
+        """Return the task of a parked node; hidden data is not part of it."""
+        message = result.get("message")
+        if hides_data(self._state.plan.original_node(key)):
+            message = None
+        return TaskRequest.of_park(result[PARK], message if isinstance(message, str) else None)
 
     def _retry_parked(self, key: NodeRunKey, duration: int, error: RetryParkedError) -> NodeEnded:
         state = self._state

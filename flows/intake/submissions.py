@@ -23,7 +23,6 @@ from engine.json_pieces import load_json_in_pieces
 from engine.json_values import JsonValue
 from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
 from engine.normalization import Normalized
-from engine.parking import Resumption
 from engine.plan import Plan
 from engine.rerun import changed_by_inputs, reused_runs
 from engine.status import has_ended
@@ -205,16 +204,6 @@ class SubmissionService:
             request=await encode_off_loop(dict(request)),
             idempotency=key,
         )
-
-    async def resume(self, execution_id: str, node_id: str, resumption: Resumption) -> None:
-        """Resume a waiting node.
-
-        Raises:
-            ExecutionNotFoundError: If the execution does not exist.
-            NotWaitingError: If the node does not wait, or was resumed before.
-        """
-        await self.database.journal.resume(execution_id, node_id, resumption)
-        self.worker.notify_resumed(execution_id)
 
     async def _store(
         self, workflow: Workflow, plan: Plan, inputs: str | None, **more: Any

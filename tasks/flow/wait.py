@@ -1,4 +1,4 @@
-"""wait and approval nodes: park the execution until a time, or until it is resumed."""
+"""wait nodes: park the execution until a time."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -8,9 +8,7 @@ from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
 
 from engine.errors import PermanentError
 from engine.json_values import JsonValue, as_number, as_text
-from engine.options import TimeLimit
 from engine.parking import PARK
-from engine.ports import Port
 from tasks.compute import computed, success
 from tasks.config.base import (
     TEMPLATED,
@@ -21,7 +19,6 @@ from tasks.config.base import (
     has_template,
     read_config,
 )
-from tasks.config.json_schema import WIDGET
 
 MAX_WAIT_SECONDS = 10 * 366 * 86_400
 """Maximum wait, in seconds: ten years, because a longer wait is almost certainly a mistake."""
@@ -77,23 +74,6 @@ class WaitConfig(
         return text
 
 
-_OUTPUTS = (
-    Port("true", "Approved", ("approved", "approve", "accepted", "accept", "yes", "y", "1")),
-    Port("false", "Rejected", ("rejected", "reject", "declined", "denied", "no", "n", "0")),
-)
-
-
-class ApprovalConfig(NodeConfig, title="Approval", category="flow", outputs=_OUTPUTS):
-    """Parks the execution until a user approves or rejects."""
-
-    approval_message: Annotated[str, TEMPLATED] = Field(
-        default="", title="Message", json_schema_extra={WIDGET: "textarea"}
-    )
-    """The message for the user; may contain templates."""
-    timeout_seconds: TimeLimit = Field(default=None, title="Time limit")
-    """Maximum seconds to wait, up to a year; unlimited by default."""
-
-
 @task(name="wait")
 @computed
 def handle_wait(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
@@ -109,16 +89,6 @@ def handle_wait(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonVa
         raise PermanentError(f"the wait {error}") from None
     message = f"Waits until {until.isoformat(timespec='seconds')}"
     return success(message, input_data, **{PARK: {"until": until.isoformat()}})
-
-
-@task(name="approval")
-@computed
-def handle_approval(node: dict[str, Any], input_data: JsonValue) -> dict[str, JsonValue]:
-    """Return the input; the resumption selects the output ``true`` or ``false``."""
-    config = read_config(ApprovalConfig, node)
-    message = fill_text("approvalMessage", config.approval_message, input_data)
-    park = {"asks": True, **timeout_park("no decision within", config.timeout_seconds)}
-    return success(message, input_data, **{PARK: park})
 
 
 def timeout_park(prefix: str, seconds: float | None, suffix: str = "") -> dict[str, JsonValue]:

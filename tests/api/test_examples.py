@@ -44,9 +44,13 @@ FINAL_OUTPUTS: dict[str, Any] = {
 }
 ASKED = {"pay": ("ask", {"approved": True})}
 """Examples with a waiting node: the id of the node and the body that resumes it."""
-WITHOUT_EXAMPLE = {"code", "python", "schedule", "splitColumns", "splitText", "sql"}
+WITHOUT_EXAMPLE = {
+    *("code", "python", "schedule", "splitColumns", "splitText", "sql"),
+    "humanApproval",
+}
 """Node types without an example: ``code`` and ``python`` are disabled by default, ``sql`` needs a
-database, and a ``schedule`` would start executions in every new database."""
+database, a ``schedule`` would start executions in every new database, and ``humanApproval`` is
+another name of ``approval``."""
 
 
 @pytest.fixture(scope="module")

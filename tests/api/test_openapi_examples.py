@@ -51,6 +51,12 @@ class ExampleService:
             execution_id = self.start("waits")
             wait_until(lambda: self.service.poll(execution_id)["status"] == "waiting")
             return {"execution_id": execution_id, "node_id": "ask"}
+        if "{task_id}" in operation.path:
+            self.service.start(document(node("ask", "approval")))
+            listed = wait_until(
+                lambda: self.service.http.get("/api/tasks?status=open").json()["tasks"]
+            )
+            return {"task_id": listed[0]["id"]}
         if "{schedule_id}" in operation.path:
             clock = {"scheduleCron": "0 12 * * *"}
             self.service.save(scheduled(**clock), "scheduled")

@@ -20,12 +20,12 @@ from tests.support.main_project import create_main_database
 from tests.support.probe_nodes import PROBE_TYPES
 from tests.support.service import RunningService, wait_until
 
-ENDED, PARKED, PENDING, RUNNING = "ended", "parked", "pending", "running"
+ENDED, PARKED, PENDING, RUNNING, ASKED = "ended", "parked", "pending", "running", "asked"
 
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create a database with a real service, with executions in five states."""
+    """Create a database with a real service, with executions in six states."""
     directory = tmp_path_factory.mktemp("invariants")
     with RunningService(directory, PROBE_TYPES) as service:
         ids = {
@@ -34,8 +34,9 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
             PARKED: service.start(document(node("wait", "wait", waitSeconds=9_999))),
             PENDING: service.start(document(node("wait", "wait", waitSeconds=9_999))),
             RUNNING: service.start(document(node("wait", "wait", waitSeconds=9_999))),
+            ASKED: service.start(document(node("ask", "approval", approvalAssignees="Ada"))),
         }
-        for name in (PARKED, PENDING, RUNNING):
+        for name in (PARKED, PENDING, RUNNING, ASKED):
             wait_until(lambda i=ids[name]: service.poll(i)["status"] == "waiting")
     with change(service.path) as database:
         for name, execution_id in ids.items():
@@ -79,6 +80,7 @@ def rename(database: sqlite3.Connection, execution_id: str, name: str) -> None:
         ("execution_logs", "executionId"),
         ("orchestrator_events", "executionId"),
         ("orchestrator_failures", "executionId"),
+        ("orchestrator_tasks", "executionId"),
     ):
         database.execute(f"UPDATE {table} SET {column}=? WHERE {column}=?", (name, execution_id))
 
@@ -108,6 +110,10 @@ def schedule(columns: str, values: str) -> str:
         f"(id, handledAt, createdAt, workflowId, nodeId, {columns})"
         f" VALUES ('ended', '', '', 'w', 'n', {values})"
     )
+
+
+def human_task(columns: str) -> str:
+    return f"UPDATE orchestrator_tasks SET {columns} WHERE executionId='asked'"
 
 
 HASH = "h"
@@ -189,6 +195,13 @@ VIOLATIONS = {
         "INSERT INTO orchestrator_children(executionId, parentId, nodeRunId, depth, rootId)"
         " VALUES ('parked', 'ended', 'ended:n', 1, 'ended')"
     ),
+    "an approval that waits has an open task": "DELETE FROM orchestrator_tasks",
+    "the node of an open task waits for an answer": nodes("resumption='{}'", ASKED),
+    "an ended task has an end time, and a completed one a decision": human_task("approved=1"),
+    "the assignees of a task have its status": (
+        "UPDATE orchestrator_task_assignees SET status='completed'"
+    ),
+    "a task counts its answers": human_task("approvals=1"),
     "a schedule that is active has the time of its next instant": schedule(
         "settings, nextAt", "'{}', '2026-01-01T00:00:00.000Z'"
     ),
@@ -242,7 +255,7 @@ async def test_a_row_that_violates_an_invariant_is_reported(copy: Path, invarian
         assert database.execute(VIOLATIONS[invariant]).rowcount >= 1
     found = await violations_in(copy)
     assert invariant in found
-    assert found[invariant].split()[0] in (ENDED, "failed", PARKED, PENDING, RUNNING, HASH)
+    assert found[invariant].split()[0] in (ENDED, "failed", PARKED, PENDING, RUNNING, ASKED, HASH)
 
 
 def test_every_invariant_is_tested() -> None:

@@ -39,7 +39,7 @@ async def fill(database: Database, count: int) -> None:
         for table, row in _rows(number, number - count).items():
             by_table.setdefault(table, []).append(row)
 
-    await _insert(database, by_table)
+    await insert_rows(database, by_table)
 
 
 async def fill_nodes(database: Database, execution_id: str, count: int) -> None:
@@ -56,10 +56,12 @@ async def fill_nodes(database: Database, execution_id: str, count: int) -> None:
         event = {"executionId": execution_id, "seq": seq, "at": at, "status": "running"}
         done = {"completedNodes": number, "failedNodes": 0, "skippedNodes": 0}
         changes.append(event | done | {"nodeId": node, "nodeStatus": "completed"})
-    await _insert(database, {logs: node_runs, events: changes})
+    await insert_rows(database, {logs: node_runs, events: changes})
 
 
-async def _insert(database: Database, by_table: dict[Table, list[dict[str, Any]]]) -> None:
+async def insert_rows(database: Database, by_table: dict[Table, list[dict[str, Any]]]) -> None:
+    """Store rows in the order of the tables."""
+
     def write(connection: Connection) -> None:
         for table, rows in by_table.items():
             if connection.dialect.name == "sqlite":

@@ -54,6 +54,8 @@ FURTHER = {
     "getExecutionLogs": ["422"],
     "listWorkflows": ["422"],
     "listSchedules": ["422"],
+    "listTasks": ["422"],
+    "completeTask": ["422"],
     # 405: 'execute' is a fixed path, not an id. 412: the workflow has another version.
     "getWorkflow": ["405"],
     "updateWorkflow": ["405", "412", "422"],
@@ -75,6 +77,8 @@ MEANT = {
     "getExecutionLogs": {"invalid_query"},
     "listWorkflows": {"invalid_cursor"},
     "listSchedules": {"invalid_cursor"},
+    "listTasks": {"invalid_cursor"},
+    "completeTask": {"unknown_assignee", "missing_assignee"},
     "updateWorkflow": {"immutable_field"},
     "streamEvents": {"invalid_query"},
 }

@@ -1,0 +1,111 @@
+"""Task routes: list, read and complete the tasks of people."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from api.auth.tenancy import TenantScope, TenantScopeDep
+from api.bodies.json_responses import encoded_model
+from api.bodies.strict_json import StrictRoute
+from api.dependencies import Services, ServicesDep
+from api.pagination import encode_cursor, parse_cursor
+from api.schemas.base import ProblemDetails
+from api.schemas.human_tasks import (
+    AssigneeFilter,
+    CompleteTaskRequest,
+    TaskExecutionFilter,
+    TaskResponse,
+    TasksResponse,
+    TaskStatuses,
+)
+from api.schemas.listings import Cursor, Limit, OrganizationFilter
+from database.executions.human_tasks import Answer
+from database.human_tasks.records import HumanTask, TaskFilter
+from database.queries.results import TaskCursor
+from engine.request_errors import TaskNotFoundError
+
+TASK_CHARS_ESTIMATE = 700
+"""Approximate size of a task in a list, in characters."""
+
+router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=StrictRoute)
+
+
+async def _wanted(
+    scope: TenantScopeDep,
+    status: TaskStatuses = [],  # noqa: B006 - FastAPI copies defaults
+    assignee: AssigneeFilter = None,
+    execution_id: TaskExecutionFilter = None,
+    organization_id: OrganizationFilter = None,
+) -> TaskFilter:
+    """Return the filter of a list, within the organization of the caller."""
+    organization_id = scope.organization(organization_id)
+    return TaskFilter(organization_id, assignee, execution_id, frozenset(status))
+
+
+@router.get(
+    "",
+    operation_id="listTasks",
+    response_model=TasksResponse,
+    responses={422: {"model": ProblemDetails}},
+)
+async def list_tasks(
+    services: ServicesDep,
+    wanted: Annotated[TaskFilter, Depends(_wanted)],
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """List the tasks of people, newest first."""
+    page = await services.human_tasks.page(wanted, limit, parse_cursor(TaskCursor, cursor))
+    return await encoded_model(
+        TASK_CHARS_ESTIMATE * len(page.items),
+        lambda: TasksResponse.of_fields(
+            {"tasks": page.items, "next_cursor": encode_cursor(page.end)}
+        ),
+    )
+
+
+@router.get(
+    "/{task_id}",
+    operation_id="getTask",
+    response_model=TaskResponse,
+    responses={404: {"model": ProblemDetails}},
+)
+async def get_task(task_id: str, services: ServicesDep, scope: TenantScopeDep) -> Response:
+    """Return a task with its form and its answers."""
+    return await _response(await _accessible(task_id, services, scope))
+
+
+@router.post(
+    "/{task_id}/complete",
+    operation_id="completeTask",
+    response_model=TaskResponse,
+    responses={status: {"model": ProblemDetails} for status in (404, 409, 422)},
+)
+async def complete_task(
+    task_id: str,
+    services: ServicesDep,
+    scope: TenantScopeDep,
+    request: CompleteTaskRequest | None = None,
+) -> Response:
+    """Answer a task. If the answer decides, the task ends and its node continues."""
+    body = request or CompleteTaskRequest()
+    task = await _accessible(task_id, services, scope)
+    answer = Answer(body.approved, body.data, body.assignee or "")
+    return await _response(await services.human_tasks.complete(task, answer))
+
+
+async def _response(task: HumanTask) -> Response:
+    return await encoded_model(len(task.form or ""), lambda: TaskResponse.of_task(task))
+
+
+async def _accessible(task_id: str, services: Services, scope: TenantScope) -> HumanTask:
+    """Return a task.
+
+    Raises:
+        TaskNotFoundError: If it does not exist, or belongs to another tenant.
+    """
+    own = scope.organization(None)
+    task = await services.human_tasks.read(task_id)
+    if own is not None and task.organization_id != own:
+        raise TaskNotFoundError(task_id)
+    return task

@@ -1,0 +1,1 @@
+"""Human tasks: reads, lists and completes the tasks of people."""
