@@ -82,7 +82,8 @@ class Settings(BaseSettings):
     api_keys_file: _ResolvedPath | None = None
     """File with one such entry in each line; relative to this directory."""
     token_secret: Annotated[SecretStr | None, AfterValidator(require_256_bits)] = None
-    """Secret that signs tokens for browsers; by default a random secret of the process."""
+    """Secret that signs tokens for browsers and links to tasks; by default a random secret of the
+    process."""
     token_ttl_seconds: int = Field(default=900, ge=1, le=86_400)
     """Lifetime of a token for a browser, in seconds."""
     max_request_body_bytes: int = Field(default=10_485_760, ge=1_024, le=2**31 - 1)

@@ -9,6 +9,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth.browsers import WEBHOOKS
+from api.auth.tokens import TASK_PAGES
 from engine.masking import MASK
 
 MAX_PATH_CHARACTERS = 200
@@ -23,7 +24,7 @@ class AccessLogMiddleware:
     """Logs method, path and status of every request after its response.
 
     Requests that only read have the level DEBUG, because clients poll. The log contains no queries,
-    because they may contain a token. The token in the path of a webhook is masked.
+    because they may contain a token. Tokens in paths are masked.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -76,7 +77,9 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
 
 
 def logged_path(path: str) -> str:
-    """Return a path for the log: on one line, without the token of a webhook."""
+    """Return a path for the log: on one line, without the token of a webhook or of a task."""
+    if path.startswith(TASK_PAGES):
+        path = f"{TASK_PAGES}{MASK}"
     before, prefix, rest = path.partition(WEBHOOKS)
     if not before and prefix and "/" in rest:
         path = f"{WEBHOOKS}{rest.rpartition('/')[0]}/{MASK}"

@@ -21,10 +21,12 @@ PUBLIC_ROUTES = (
     "* /favicon.ico",
     "* /ui",
     "* /ui/{path:path}",
+    "* /task/{token}",
     "* /api/webhook/{workflow_id}",
     "* /api/webhook/{workflow_id}/{token}",
 )
-"""Routes without a key: health checks, files of the run page, and webhooks with own secrets."""
+"""Routes without a key: health checks, files of the run page, pages of tasks with signed
+links, and webhooks with own secrets."""
 ROUTE_ROLES: dict[str, Role] = {
     "POST /api/workflows/execute": Role.RUN,
     "POST /api/workflows/validate": Role.READ,
@@ -34,6 +36,7 @@ ROUTE_ROLES: dict[str, Role] = {
     "POST /api/executions/{execution_id}/token": Role.READ,
     "POST /api/nodes/execute": Role.RUN,
     "POST /api/tasks/{task_id}/complete": Role.RUN,
+    "POST /api/tasks/{task_id}/links": Role.RUN,
     "POST /api/schedules/{schedule_id}/pause": Role.RUN,
     "POST /api/schedules/{schedule_id}/resume": Role.RUN,
     "POST /api/schedules/{schedule_id}/backfill": Role.RUN,

@@ -33,6 +33,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     },
     "rerunExecution": {"from a node": {"fromNodeId": "greeting", "inputs": {"name": "Grace"}}},
     "resumeNode": {"approved": {"approved": True, "data": {"by": "Ada"}}},
+    "createTaskLink": {"for a day": {"assignee": "Ada", "expiresInSeconds": 86_400}},
     "completeTask": {"approved": {"approved": True, "data": {"by": "Ada"}}},
     "validateWorkflow": {
         "saved workflow": {"workflowId": _WORKFLOW},

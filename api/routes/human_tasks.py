@@ -1,33 +1,40 @@
 """Task routes: list, read and complete the tasks of people."""
 
+from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import Depends, Request, Response
 
 from api.auth.tenancy import TenantScope, TenantScopeDep
+from api.auth.tokens import TASK_PAGES, TaskToken
 from api.bodies.json_responses import encoded_model
 from api.bodies.strict_json import StrictRoute
 from api.dependencies import Services, ServicesDep
 from api.pagination import encode_cursor, parse_cursor
+from api.routes.base import resource_router
 from api.schemas.base import ProblemDetails
 from api.schemas.human_tasks import (
     AssigneeFilter,
     CompleteTaskRequest,
     TaskExecutionFilter,
+    TaskLinkRequest,
+    TaskLinkResponse,
     TaskResponse,
     TasksResponse,
     TaskStatuses,
 )
 from api.schemas.listings import Cursor, Limit, OrganizationFilter
+from database import to_text
 from database.executions.human_tasks import Answer
 from database.human_tasks.records import HumanTask, TaskFilter
 from database.queries.results import TaskCursor
 from engine.request_errors import TaskNotFoundError
+from flows.intake.human_tasks import require_answerable
 
 TASK_CHARS_ESTIMATE = 700
 """Approximate size of a task in a list, in characters."""
 
-router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=StrictRoute)
+router = resource_router("/api/tasks", "tasks", StrictRoute)
 
 
 async def _wanted(
@@ -92,6 +99,32 @@ async def complete_task(
     task = await _accessible(task_id, services, scope)
     answer = Answer(body.approved, body.data, body.assignee or "")
     return await _response(await services.human_tasks.complete(task, answer))
+
+
+@router.post(
+    "/{task_id}/links",
+    operation_id="createTaskLink",
+    responses={status: {"model": ProblemDetails} for status in (404, 409, 422)},
+)
+async def create_link(
+    task_id: str,
+    http_request: Request,
+    services: ServicesDep,
+    scope: TenantScopeDep,
+    request: TaskLinkRequest | None = None,
+) -> TaskLinkResponse:
+    """Create a link to a page on which a person answers a task once, without a key."""
+    body = request or TaskLinkRequest()
+    task = await _accessible(task_id, services, scope)
+    require_answerable(task, body.assignee or "")
+    expires_at = services.database.clock().replace(microsecond=0)
+    expires_at += timedelta(seconds=body.expires_in_seconds)
+    claims = TaskToken(task.id, body.assignee or "")
+    token = services.authenticator.tokens.issue_task(claims, expires_at)
+    base = str(http_request.base_url).rstrip("/")
+    return TaskLinkResponse(
+        url=f"{base}{TASK_PAGES}{token}", assignee=body.assignee, expires_at=to_text(expires_at)
+    )
 
 
 async def _response(task: HumanTask) -> Response:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Self
 
 from fastapi import Query
-from pydantic import BeforeValidator, Field, StrictBool
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt
 
 from api.schemas.base import ApiModel, Name, RequestModel
 from api.schemas.listings import MAX_STATUSES, TextFilter, split_commas
@@ -86,3 +86,21 @@ class CompleteTaskRequest(RequestModel):
         default=None,
         description="The person that answers; required if the task needs several approvals.",
     )
+
+
+class TaskLinkRequest(RequestModel):
+    """The person and the lifetime of a link."""
+
+    assignee: Annotated[Name, Field(max_length=MAX_ASSIGNEE_CHARS)] | None = Field(
+        default=None,
+        description="The person that answers; required if the task needs several approvals.",
+    )
+    expires_in_seconds: StrictInt = Field(default=604_800, ge=1, le=31_536_000)
+
+
+class TaskLinkResponse(ApiModel):
+    """A link to a page on which a person answers a task once."""
+
+    url: str
+    assignee: str | None
+    expires_at: str

@@ -157,7 +157,7 @@ def answer_task(connection: Connection, task_id: str, answer: Answer, now: str) 
         raise TaskEndedError(task_id, TaskStatus.EXPIRED)
     of_task = task_assignees.c.taskId == task_id
     people = connection.scalars(select(task_assignees.c.assignee).where(of_task)).all()
-    _check_assignee(answer.assignee, people, task.required)
+    check_assignee(answer.assignee, people, task.required)
     row = {
         "taskId": task_id,
         "assignee": answer.assignee,
@@ -187,7 +187,12 @@ def answer_task(connection: Connection, task_id: str, answer: Answer, now: str) 
     return Decision(task.executionId, task.nodeId, Resumption(approved, data))
 
 
-def _check_assignee(assignee: str, people: Sequence[str], required: int) -> None:
+def check_assignee(assignee: str, people: Sequence[str], required: int) -> None:
+    """Check that ``assignee``, or ``""``, may answer a task of these people.
+
+    Raises:
+        InvalidAnswerError: If it is not one of them, or is missing but required.
+    """
     if assignee and people and assignee not in people:
         raise InvalidAnswerError.of(
             "unknown_assignee", f"'{assignee}' is not an assignee of the task", "/assignee"

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from database import Database
-from database.executions.human_tasks import Answer
+from database.executions.human_tasks import Answer, check_assignee
 from database.human_tasks.records import HumanTask, TaskFilter
 from database.queries.listings import Page
 from database.queries.results import TaskCursor
 from engine.json_encoding import size_within
 from engine.json_values import JsonValue
 from engine.parking import Resumption
-from engine.request_errors import InvalidAnswerError
+from engine.request_errors import InvalidAnswerError, TaskEndedError
 from offload import MAX_INLINE_BYTES, run_sized
 from tasks.config.form_schema import answer_problems
 
@@ -68,6 +68,18 @@ class TaskService:
         await check_answer(form, approved=resumption.approved, data=data)
         await self.database.journal.resume(execution_id, node_id, resumption)
         self.notify_resumed(execution_id)
+
+
+def require_answerable(task: HumanTask, assignee: str) -> None:
+    """Check that an assignee can answer a task; ``""`` is a person that is not known.
+
+    Raises:
+        TaskEndedError: If the task is not open.
+        InvalidAnswerError: If the task needs an assignee, or has other ones.
+    """
+    if not task.is_open:
+        raise TaskEndedError(task.id, task.status)
+    check_assignee(assignee, task.assignees, task.required)
 
 
 async def check_answer(

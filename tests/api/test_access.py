@@ -35,7 +35,7 @@ ROUTES = every_route()
 def is_public(method: str, path: str) -> bool:
     if path in ("/health", "/healthz", "/health/live", "/health/ready", "/favicon.ico"):
         return True
-    if path.startswith("/ui"):
+    if path.startswith(("/ui", "/task/")):
         return True
     return (method, path) == ("GET", "/") or path.startswith("/api/webhook/")
 

@@ -136,6 +136,7 @@ def test_tokens_of_webhooks_and_of_queries_are_not_logged(
         ("/\x1b[31m", "/%1B%5B31m"),
         ("/ü", "/%C3%BC"),
         ("/api/webhook/w", "/api/webhook/w"),
+        ("/task/a.b.c", "/task/***"),
         ("/api/webhook/w/token", "/api/webhook/w/***"),
         ("/api/webhook/a/b/token", "/api/webhook/a/b/***"),
         ("/x/api/webhook/w/token", "/x/api/webhook/w/token"),

@@ -56,6 +56,7 @@ FURTHER = {
     "listSchedules": ["422"],
     "listTasks": ["422"],
     "completeTask": ["422"],
+    "createTaskLink": ["422"],
     # 405: 'execute' is a fixed path, not an id. 412: the workflow has another version.
     "getWorkflow": ["405"],
     "updateWorkflow": ["405", "412", "422"],
@@ -78,6 +79,7 @@ MEANT = {
     "listWorkflows": {"invalid_cursor"},
     "listSchedules": {"invalid_cursor"},
     "listTasks": {"invalid_cursor"},
+    "createTaskLink": {"unknown_assignee", "missing_assignee"},
     "completeTask": {"unknown_assignee", "missing_assignee"},
     "updateWorkflow": {"immutable_field"},
     "streamEvents": {"invalid_query"},
