@@ -30,6 +30,8 @@ log = structlog.get_logger()
 MIN_RESTART_PAUSE_SECONDS = 0.1
 """Pause before the first restart, in seconds; it doubles with each further one."""
 MAX_RESTART_PAUSE_SECONDS = 30.0
+CLAIM_LEAD_SECONDS = 0.005
+"""Time in which one process may claim a new execution before the others try it, in seconds."""
 STABLE_SECONDS = 60.0
 """Lifetime of a process, in seconds, after which its end is not a repeated failure."""
 STOP_TIMEOUT_SECONDS = (
@@ -66,6 +68,8 @@ class ProcessPool:
         self._state = WorkerState()
         self._stopping = False
         self._ready = asyncio.Event()
+        self._turns = itertools.count()
+        self._later_claims: asyncio.TimerHandle | None = None
         self._run_ids = itertools.count()
         self._node_runs: dict[int, tuple[ChildProcess, asyncio.Future[Message]]] = {}
         self._families: dict[ChildProcess, list[Family]] = {}
@@ -75,8 +79,24 @@ class ProcessPool:
     # Signals
 
     def request_claims(self) -> None:
-        """Let every process claim executions now."""
-        self._wake(Kind.CLAIM)
+        """Let one process claim executions now, and the others shortly after it.
+
+        If all of them claimed at once, they would wait for the same lock, and all but one for
+        nothing. The processes take turns, so that each of them gets executions.
+        """
+        ready = [child for child in self._children.values() if child.is_ready]
+        if not ready or self._stopping:
+            return
+        first = ready[next(self._turns) % len(ready)]
+        first.wake(Kind.CLAIM)
+
+        def wake_others() -> None:
+            self._later_claims = None
+            self._wake(Kind.CLAIM)
+
+        if len(ready) > 1 and self._later_claims is None:
+            loop = asyncio.get_running_loop()
+            self._later_claims = loop.call_later(CLAIM_LEAD_SECONDS, wake_others)
 
     def request_polls(self) -> None:
         """Let every process look for cancellations and resumptions now."""

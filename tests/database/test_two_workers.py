@@ -66,6 +66,20 @@ async def test_a_renewed_lease_is_not_taken_over(workers: Workers, clock: Moving
         assert await first.database.queue.renew("first", ["e"], LEASE) == {"e"}
 
 
+async def test_the_leases_of_ended_owners_are_taken_over_at_once(
+    workers: Workers, clock: MovingClock
+) -> None:
+    first, second = workers
+    lease = await first.start("e")
+    await second.start("other")
+    await second.database.queue.expire(["first", "never seen"])
+    assert [taken.execution_id for taken in await second.claim()] == ["e"]
+    assert await first.claim() == []  # the lease of "other" has not ended
+    with pytest.raises(LeaseLostError):
+        await first.database.journal.finish(lease, BEGUN, DONE)
+    assert await invariants_hold(first.database)
+
+
 async def test_an_expired_lease_is_taken_over_once(workers: Workers, clock: MovingClock) -> None:
     first, second = workers
     third = DatabaseWorker("third", first.database)

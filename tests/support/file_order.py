@@ -33,6 +33,7 @@ SECONDS_PER_FILE = {
     "api/test_swagger.py": 40.0,
     "api/test_webhook_responses.py": 30.0,
     "api/test_wf.py": 25.0,
+    "crash/test_execution_processes.py": 60.0,
     "crash/test_schedules.py": 25.0,
     "crash/test_tracked_server.py": 60.0,
     "crash/test_work_pool.py": 120.0,

@@ -20,6 +20,7 @@ from flows.processes.messages import (
     receive_frame,
 )
 from flows.processes.process_pool import (
+    CLAIM_LEAD_SECONDS,
     MAX_RESTART_PAUSE_SECONDS,
     MIN_RESTART_PAUSE_SECONDS,
     STABLE_SECONDS,
@@ -114,6 +115,7 @@ class FakeProcess:
     def __init__(self, number: int, seconds: float) -> None:
         self.number, self.pid, self.is_ready = number, 1, True
         self.owners = [f"owner-{number}"]
+        self.wakes: list[tuple[float, Kind]] = []
         self._end = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_later(seconds, self.kill)
 
@@ -128,7 +130,8 @@ class FakeProcess:
         if not self._end.done():
             self._end.set_result(None)
 
-    def wake(self, _: Kind) -> None: ...
+    def wake(self, kind: Kind) -> None:
+        self.wakes.append((asyncio.get_running_loop().time(), kind))
 
 
 @pytest.fixture
@@ -191,6 +194,34 @@ def test_a_process_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPa
     queue = run(run_pool(1))
     assert len(starts) > 2
     assert queue.expired == []
+
+
+def test_the_processes_take_turns_to_claim_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes: list[FakeProcess] = []
+
+    async def start(number: int, _: bytes) -> FakeProcess:
+        processes.append(FakeProcess(number, 100))
+        return processes[-1]
+
+    async def claim() -> None:
+        pool = ProcessPool([b""] * 3, lambda *_: None, lambda: None)
+        running = asyncio.create_task(pool.run_forever(FakeQueue(), WorkerState()))  # type: ignore[arg-type]
+        await asyncio.sleep(1)
+        for _ in range(3):  # a burst wakes the other processes once
+            pool.request_claims()
+        await asyncio.sleep(1)
+        pool.request_claims()
+        await asyncio.sleep(1)
+        await pool.stop(0)
+        await running
+
+    monkeypatch.setattr(ChildProcess, "start", start)
+    run(claim())
+    lead = CLAIM_LEAD_SECONDS
+    assert [[time for time, _ in process.wakes] for process in processes] == [
+        pytest.approx(times)
+        for times in ([1, 1 + lead, 2, 2 + lead], [1, 1 + lead, 2 + lead], [1, 1 + lead, 2 + lead])
+    ]
 
 
 # Metrics
