@@ -5,14 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from config import ROOT, Settings
 from tests.support.crash_harness import LEASE_SECONDS, START_SECONDS
-from tests.support.service import wait_until
+from tests.support.service import WAIT_TIMEOUT_SECONDS, wait_until
+from tests.support.warm_processes import WarmProcess
 
 POOL = "tests"
 STOCK_WORKER = ("-m", "prefect", "worker", "start", "--type", "process", "--pool", POOL)
@@ -25,7 +26,7 @@ class PoolWorker:
     def __init__(self, directory: Path, name: str, **settings: object) -> None:
         self.name = name
         self.log = directory / f"{name}.log"
-        self._command: Sequence[str] = ("start_worker.py", "--pool", POOL, "--name", name)
+        self._arguments = ("--pool", POOL, "--name", name)
         self._settings = {
             "prefect_home": directory / "prefect",
             "lease_seconds": LEASE_SECONDS,
@@ -34,27 +35,37 @@ class PoolWorker:
             "http_allowed_hosts": "127.0.0.1",
             **settings,
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: WarmProcess | subprocess.Popen[bytes] | None = None
 
-    def run_process(self, command: Sequence[str] | None = None) -> Self:
+    def run_process(self) -> Self:
         """Start the process."""
-        ours = {name.upper() for name in Settings.model_fields}
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name.upper() not in ours and not name.startswith("PREFECT")
-        }
-        environment |= {name.upper(): str(value) for name, value in self._settings.items()}
+        self.log.touch()
+        self._process = WarmProcess(
+            self._environment(), self.log, "start_worker", arguments=self._arguments
+        )
+        return self
+
+    def run_stock_worker(self) -> Self:
+        """Start Prefect's own worker in place of ours."""
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, *(command or self._command)],
+                [sys.executable, *STOCK_WORKER],
                 cwd=ROOT,
-                env=environment,
+                env=self._environment(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         return self
+
+    def _environment(self) -> dict[str, str]:
+        ours = {name.upper() for name in Settings.model_fields}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name.upper() not in ours and not name.startswith("PREFECT")
+        }
+        return inherited | {name.upper(): str(value) for name, value in self._settings.items()}
 
     def wait_ready(self) -> Self:
         """Wait until the worker polls the work pool."""
@@ -72,7 +83,7 @@ class PoolWorker:
         if self._process is not None:
             self._process.wait(20)
 
-    def stop(self, seconds: float = 40.0) -> int:
+    def stop(self, seconds: float = WAIT_TIMEOUT_SECONDS) -> int:
         """Send SIGTERM; return the exit code."""
         assert self._process is not None
         self._process.terminate()

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,19 @@ class WarmProcess:
         log: Path,
         module: str = "tests.support.launcher",
         directory: Path = ROOT,
+        arguments: Sequence[str] = (),
     ) -> None:
-        """Run ``main`` of ``module`` in ``directory``; ``log`` gets its output and its errors."""
+        """Run ``main`` of ``module`` with these arguments of the command line.
+
+        It runs in ``directory``; ``log`` gets its output and its errors.
+        """
         self._parent = _warm_parent()
         self.pid = self._parent.fork(
             environment=dict(environment),
             log=str(log),
             module=module,
             directory=str(directory),
+            arguments=list(arguments),
         )
 
     def poll(self) -> int | None:
@@ -130,6 +135,7 @@ def main() -> None:
     import api.server  # noqa: F401, PLC0415
     import api_service  # noqa: F401, PLC0415
     import start_service  # noqa: F401, PLC0415
+    import start_worker  # noqa: F401, PLC0415
     import tasks.plugins  # noqa: F401, PLC0415
 
     assert threading.active_count() == 1, "a fork would lose the other threads"
@@ -157,7 +163,9 @@ def _ended_children() -> list[tuple[int, int]]:
         ended.append((pid, os.waitstatus_to_exitcode(status)))
 
 
-def _run(environment: dict[str, str], log: str, module: str, directory: str) -> None:
+def _run(
+    environment: dict[str, str], log: str, module: str, directory: str, arguments: Sequence[str]
+) -> None:
     from start_service import exit_process  # noqa: PLC0415 - see ``main``
 
     try:
@@ -169,7 +177,8 @@ def _run(environment: dict[str, str], log: str, module: str, directory: str) -> 
         os.dup2(output, 2)
         os.environ.clear()
         os.environ.update(environment)
-        exit_process(importlib.import_module(module).main)
+        main = importlib.import_module(module).main
+        exit_process(lambda: main(arguments) if arguments else main())
     finally:
         os._exit(70)  # only if the service could not be started
 
