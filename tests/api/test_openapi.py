@@ -12,15 +12,13 @@ from tests.support.access import ENTRIES
 from tests.support.openapi import Operation, document_of, examples_of, operations_of
 from worker_setup import EXAMPLES
 
-OPEN, KEYED = document_of(), document_of(api_keys=ENTRIES)
-DOCUMENTS = pytest.mark.parametrize("document", [OPEN, KEYED], ids=["open", "with keys"])
 PROBLEM = "application/problem+json"
-ALL = [
-    pytest.param(document, operation, id=f"{operation.name} {kind}")
-    for kind, document in (("open", OPEN), ("with keys", KEYED))
-    for operation in operations_of(document)
-]
-EVERY_OPERATION = pytest.mark.parametrize(("document", "operation"), ALL)
+
+
+@pytest.fixture(params=[{}, {"api_keys": ENTRIES}], ids=["open", "with keys"])
+def document(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The document of a service without and with keys."""
+    return document_of(**request.param)
 
 
 def check(value: Any, schema: dict[str, Any], document: dict[str, Any]) -> None:
@@ -28,10 +26,15 @@ def check(value: Any, schema: dict[str, Any], document: dict[str, Any]) -> None:
     Draft202012Validator({**schema, "components": document["components"]}).validate(value)
 
 
-@EVERY_OPERATION
 def test_every_operation_describes_itself_and_its_errors(
-    document: dict[str, Any], operation: Operation
+    document: dict[str, Any], subtests: pytest.Subtests
 ):
+    for operation in operations_of(document):
+        with subtests.test(operation.name):
+            check_description(document, operation)
+
+
+def check_description(document: dict[str, Any], operation: Operation) -> None:
     definition = operation.definition
     assert definition["summary"]
     assert definition["description"]
@@ -54,7 +57,6 @@ def test_every_operation_describes_itself_and_its_errors(
         assert response["description"] == HTTPStatus(int(status)).phrase
 
 
-@DOCUMENTS
 def test_operation_ids_are_stable_and_readable(document: dict[str, Any]):
     names = [operation.name for operation in operations_of(document)]
     assert len(set(names)) == len(names)
@@ -62,11 +64,16 @@ def test_operation_ids_are_stable_and_readable(document: dict[str, Any]):
     assert {"executeWorkflow", "getExecution", "createWorkflow", "streamExecution"} <= set(names)
 
 
-@EVERY_OPERATION
 def test_every_parameter_is_described_and_only_required_ones_have_an_example(
-    document: dict[str, Any], operation: Operation
+    document: dict[str, Any], subtests: pytest.Subtests
 ):
     """Swagger UI sends all examples, so that optional parameters must have none."""
+    for operation in operations_of(document):
+        with subtests.test(operation.name):
+            check_parameters(document, operation)
+
+
+def check_parameters(document: dict[str, Any], operation: Operation) -> None:
     for parameter in operation.definition.get("parameters", ()):
         assert parameter["description"]
         examples = examples_of(parameter)
@@ -76,17 +83,26 @@ def test_every_parameter_is_described_and_only_required_ones_have_an_example(
             check(example, parameter["schema"], document)
 
 
-@EVERY_OPERATION
-def test_every_request_body_has_valid_examples(document: dict[str, Any], operation: Operation):
-    for content in operation.definition.get("requestBody", {}).get("content", {}).values():
-        examples = examples_of(content)
-        assert examples
-        for example in examples:
-            check(example, content["schema"], document)
+def test_every_request_body_has_valid_examples(document: dict[str, Any], subtests: pytest.Subtests):
+    for operation in operations_of(document):
+        body = operation.definition.get("requestBody", {})
+        for media_type, content in body.get("content", {}).items():
+            with subtests.test(operation.name, media_type=media_type):
+                examples = examples_of(content)
+                assert examples
+                for example in examples:
+                    check(example, content["schema"], document)
 
 
-@EVERY_OPERATION
-def test_every_successful_response_has_a_schema(document: dict[str, Any], operation: Operation):
+def test_every_successful_response_has_a_schema(
+    document: dict[str, Any], subtests: pytest.Subtests
+):
+    for operation in operations_of(document):
+        with subtests.test(operation.name):
+            check_responses(operation)
+
+
+def check_responses(operation: Operation) -> None:
     for status, response in operation.definition["responses"].items():
         if status in ("204", "304"):
             assert "content" not in response
@@ -97,7 +113,6 @@ def test_every_successful_response_has_a_schema(document: dict[str, Any], operat
                 assert set(content) == {key}, status
 
 
-@DOCUMENTS
 def test_every_schema_has_a_description(document: dict[str, Any]):
     schemas = document["components"]["schemas"]
     assert [name for name, schema in schemas.items() if not schema.get("description")] == []
@@ -127,7 +142,6 @@ ENUMS = [
 ]
 
 
-@DOCUMENTS
 @pytest.mark.parametrize(("schema", "field", "values"), ENUMS)
 def test_fields_with_known_values_are_enums(
     document: dict[str, Any], schema: str, field: str, values: list[str]
@@ -143,7 +157,6 @@ def test_fields_with_known_values_are_enums(
     assert branch["description"]
 
 
-@DOCUMENTS
 def test_every_reference_resolves_to_a_schema(document: dict[str, Any]):
     text = json.dumps(document)
     for name in re.findall(r'"#/components/schemas/(\w+)"', text):
@@ -152,11 +165,12 @@ def test_every_reference_resolves_to_a_schema(document: dict[str, Any]):
 
 
 def test_operations_require_a_key_only_if_keys_are_set():
+    open_document, keyed = document_of(), document_of(api_keys=ENTRIES)
     health = {"getServiceStatus", "getLiveness", "getReadiness"}
-    public = {*health, *(op.name for op in operations_of(KEYED) if "webhook" in op.path)}
-    assert {op.name for op in operations_of(KEYED) if "security" not in op.definition} == public
-    assert not any("security" in operation.definition for operation in operations_of(OPEN))
-    for operation in operations_of(KEYED):
+    public = {*health, *(op.name for op in operations_of(keyed) if "webhook" in op.path)}
+    assert {op.name for op in operations_of(keyed) if "security" not in op.definition} == public
+    assert not any("security" in operation.definition for operation in operations_of(open_document))
+    for operation in operations_of(keyed):
         if operation.name not in public:
             assert {"401", "403"} <= set(operation.definition["responses"])
 
@@ -165,7 +179,7 @@ def test_the_examples_use_a_workflow_of_a_new_database():
     assert (EXAMPLES / "hello-world.json").exists()
     (workflow,) = {
         parameter["example"]
-        for operation in operations_of(OPEN)
+        for operation in operations_of(document_of())
         for parameter in operation.definition.get("parameters", ())
         if parameter["name"] == "workflow_id"
     }

@@ -29,7 +29,6 @@ from tasks.http.config import check_header_name, check_header_value
 from tasks.http.media_types import looks_binary, looks_like_text, media_type
 from tasks.http.ssrf_guard import parse_allowed_hosts
 from tasks.http.url_templates import fill_url
-from tasks.llm.content import server_failure
 from tasks.masking import Masker
 from tasks.progress import enter_attempt, report_progress
 from tasks.records.aggregate import AggregateConfig
@@ -204,6 +203,8 @@ def test_the_first_1024_bytes_of_a_body_are_inspected(characters: int, *, found:
 
 
 def test_a_failure_that_a_model_server_reports_shows_500_characters():
+    from tasks.llm.content import server_failure  # noqa: PLC0415 - it imports openai
+
     assert str(server_failure({"message": _x(500)}, "h")).count("x") == 500
     assert str(server_failure({"message": _x(501)}, "h")).count("x") == 500
 
