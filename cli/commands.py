@@ -128,6 +128,11 @@ def run_command(
 @command_line.command("rerun")
 @click.argument("execution_id", metavar="EXECUTION")
 @click.option("--from", "from_node", metavar="NODE", help="Run this node and all after it again.")
+@click.option(
+    "--definition",
+    type=click.Choice(["original", "current"]),
+    help="Run the definition of the old execution (default), or the workflow as it is now.",
+)
 @_inputs
 @_follow
 @_as_json
@@ -136,6 +141,7 @@ def rerun_command(
     options: Options,
     execution_id: str,
     from_node: str | None,
+    definition: str | None,
     inputs: tuple[str, ...],
     *,
     follow: bool,
@@ -145,6 +151,8 @@ def rerun_command(
     body: dict[str, Any] = {"inputs": read_inputs(inputs)} if inputs else {}
     if from_node is not None:
         body["fromNodeId"] = from_node
+    if definition is not None:
+        body["definition"] = definition
     with connected(options.url, options.key) as (client, is_temporary):
         started = client.rerun(execution_id, body)
         return _after_start(

@@ -1,5 +1,6 @@
 """Rerun: decides which node runs of an execution are reused and which run again."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -26,8 +27,49 @@ def changed_by_inputs(before: RunStart, after: RunStart) -> set[str]:
     return set(nodes)
 
 
+def changed_by_definition(before: Graph, after: Graph) -> set[str]:
+    """Return the nodes that are new in a definition, or that differ from those of another one.
+
+    The types, the configs and the connections to a node are compared, and the bodies of loops,
+    because the result of a loop depends on its body. Labels and positions are not compared.
+    """
+    old, new = node_signatures(before), node_signatures(after)
+    changed = {node_id for node_id, signature in new.items() if old.get(node_id) != signature}
+    old_bodies = Loops(before).bodies
+    changed |= {
+        loop for loop, body in Loops(after).bodies.items() if body != old_bodies.get(loop, body)
+    }
+    return changed
+
+
+def node_signatures(graph: Graph) -> dict[str, str]:
+    """Return a text for each node that is equal for equal nodes with equal incoming connections."""
+    # Text, because ``1``, ``1.0`` and ``True`` are equal in Python.
+    return {
+        node_id: json.dumps(
+            [
+                node.type,
+                node.declared_type,
+                node.config,
+                sorted(
+                    (c.source, c.output_type or "", c.input_port or "")
+                    for c in graph.incoming[node_id]
+                ),
+            ],
+            sort_keys=True,
+            default=dict,
+        )
+        for node_id, node in graph.nodes.items()
+    }
+
+
 def reused_runs(
-    graph: Graph, outcomes: Outcomes, from_node_id: str | None, changed: set[str]
+    graph: Graph,
+    outcomes: Outcomes,
+    from_node_id: str | None,
+    changed: set[str],
+    *,
+    is_same_definition: bool = True,
 ) -> dict[NodeRunKey, Outcome]:
     """Return the completed node runs whose results a rerun reuses, in the order of their ends.
 
@@ -38,7 +80,8 @@ def reused_runs(
     the loop runs again.
 
     A rerun of an execution in which every node completed, without a named node and a changed
-    input, reuses nothing, because no node is left from which it could continue.
+    input, reuses nothing, because no node is left from which it could continue. This does not apply
+    to another definition, which may contain only nodes that completed.
     """
     loops = Loops(graph)
     named = {loops.around(node_id)[-1] for node_id in changed}
@@ -46,7 +89,7 @@ def reused_runs(
         named.add(loops.around(from_node_id)[-1])
     planner = _RerunPlanner(loops, outcomes)
     reused = planner.reused(None, (), named)
-    if not named and not planner.has_reruns:
+    if is_same_definition and not named and not planner.has_reruns:
         return {}
     return {key: outcome for key, outcome in outcomes.items() if key in reused}
 

@@ -91,7 +91,11 @@ _STARTED = {
 }
 _HEADERS: dict[tuple[str, str], dict[str, Any]] = {
     ("executeWorkflow", "200"): _STARTED,
-    ("rerunExecution", "200"): _STARTED,
+    # A dry run creates no resource.
+    ("rerunExecution", "200"): {
+        **_STARTED,
+        "Location": _header("The path of the new resource.", required=False),
+    },
     ("getExecution", "200"): {"ETag": _STATE},
     ("getExecution", "304"): {"ETag": _STATE},
     ("createWorkflow", "201"): {"Location": _LOCATION, "ETag": _ETAG},

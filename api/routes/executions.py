@@ -29,6 +29,7 @@ from api.schemas.executions import (
     ExecuteResponse,
     ExecutionResponse,
     LogsResponse,
+    RerunPlanResponse,
     RerunRequest,
     RerunResponse,
     ResumeRequest,
@@ -42,6 +43,7 @@ from database.queries.log_pages import LogPageRequest
 from engine.errors import InvalidInputsError, Problem
 from engine.parking import Resumption
 from engine.status import has_ended
+from flows.intake.reruns import Rerun, RerunService
 from flows.intake.submissions import SubmissionRequest
 
 MAX_SEQ = 2**31 - 1
@@ -257,7 +259,7 @@ async def cancel(execution_id: str, services: ServicesDep) -> CancelResponse:
 @router.post(
     "/executions/{execution_id}/rerun",
     operation_id="rerunExecution",
-    response_model=RerunResponse | ExecutionResponse,
+    response_model=RerunResponse | RerunPlanResponse | ExecutionResponse,
     responses={status: {"model": ProblemDetails} for status in (404, 409, 422, 429)},
 )
 async def rerun(
@@ -269,13 +271,33 @@ async def rerun(
 ) -> Response:
     """Run an execution again, and reuse results that do not depend on the chosen node.
 
-    With `Prefer: wait=N`, the response is that of `getExecution` if the execution ends in time.
+    With another definition, a result is reused only if the configs of the node and of all its
+    ancestors are unchanged. With `dryRun`, nothing is stored. With `Prefer: wait=N`, the response
+    is that of `getExecution` if the execution ends in time.
     """
     body = request or RerunRequest()
-    receipt = await services.submissions.rerun(
-        execution_id, body.from_node_id, body.inputs, body.callback_url
+    if body.graph is not None:
+        if body.definition is not None:
+            detail = "'definition' cannot be combined with 'graph'"
+            raise InvalidInputsError([Problem("conflicting_fields", detail, "/definition")])
+        services.submissions.check_size(body.graph, "/graph")
+        await reject_masks(body.graph, "/graph", services)
+    prepared = await RerunService(services.submissions).prepare(
+        execution_id,
+        Rerun(
+            body.from_node_id,
+            body.inputs,
+            body.callback_url,
+            body.definition or "original",
+            body.graph,
+        ),
     )
-    started = RerunResponse.of_row(receipt, rerun_of=execution_id)
+    nodes = {"will_run": prepared.will_run, "taken_over": prepared.taken_over}
+    if body.dry_run:
+        plan = RerunPlanResponse(rerun_of=execution_id, **nodes)
+        return await encoded_model(len(prepared.submission.document), lambda: plan)
+    receipt = await services.submissions.store(prepared.submission)
+    started = RerunResponse.of_row(receipt, rerun_of=execution_id, **nodes)
     return await started_response(http_request, services, started, prefer)
 
 

@@ -52,7 +52,7 @@ class DefinitionResponse(ApiModel):
 
 
 class RerunRequest(RequestModel):
-    """The first node of a rerun, and its inputs."""
+    """The definition and the first node of a rerun, and its inputs."""
 
     from_node_id: Name | None = Field(
         default=None, description="The first node to run again; by default the failed node."
@@ -64,12 +64,35 @@ class RerunRequest(RequestModel):
         default=None,
         description="Callback of the new execution. The old one is not copied.",
     )
+    definition: Literal["original", "current"] | None = Field(
+        default=None,
+        description="The definition of the old execution (default), or that of the workflow now.",
+    )
+    graph: dict[str, Any] | None = Field(
+        default=None, description="A document that replaces the definition."
+    )
+    dry_run: StrictBool = Field(
+        default=False, description="Return the nodes that would run, and store nothing."
+    )
 
 
 class RerunResponse(ExecuteResponse):
     """A new execution that continues an old one."""
 
     rerun_of: str
+    will_run: list[str] = Field(
+        description="Nodes that run again, in the order of the definition. Some may be skipped."
+    )
+    taken_over: list[str] = Field(description="Nodes whose results are reused.")
+
+
+class RerunPlanResponse(ApiModel):
+    """The effect of a rerun that was not started."""
+
+    rerun_of: str
+    dry_run: Literal[True] = True
+    will_run: list[str]
+    taken_over: list[str]
 
 
 class ResumeRequest(RequestModel):

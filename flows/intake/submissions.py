@@ -14,19 +14,15 @@ from typing import Any, cast
 from database import Database
 from database.executions.inline_workflows import INLINE_WORKFLOW_NAME, inline_workflow_id
 from database.executions.inputs import IdempotencyKey, Submission
-from database.queries.results import FinishedExecution
-from database.records import MANUAL, Workflow
-from engine.errors import InvalidDocumentError, InvalidInputsError, Problem, StillRunningError
+from database.records import Workflow
+from engine.errors import InvalidDocumentError, Problem
 from engine.graph import WEBHOOK, Graph
-from engine.inputs import start_as, start_at_entry, start_manually
+from engine.inputs import start_at_entry, start_manually
 from engine.json_pieces import load_json_in_pieces
 from engine.json_values import JsonValue
 from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
 from engine.normalization import Normalized
 from engine.plan import Plan
-from engine.rerun import changed_by_inputs, reused_runs
-from engine.status import has_ended
-from engine.subworkflow_calls import SUBWORKFLOW
 from engine.validation import read_and_validate, read_graph
 from flows.encoding import encode_off_loop
 from flows.worker.worker import Worker
@@ -135,49 +131,6 @@ class SubmissionService:
         workflow = replace(workflow, organization_id=request.organization_id)
         return await self._store(workflow, plan, text, **more)
 
-    async def rerun(
-        self,
-        execution_id: str,
-        from_node_id: str | None,
-        inputs: Mapping[str, JsonValue] | None,
-        callback_url: str | None = None,
-    ) -> SubmissionReceipt:
-        """Store a new execution of the document that a finished execution ran.
-
-        Raises:
-            ExecutionNotFoundError: If this service never ran an execution with this id.
-            StillRunningError: If the execution has not finished.
-            InvalidRequestError: If the node or the inputs do not fit its document, or the document
-                can no longer run; nothing is stored.
-            QueueFullError: If the maximum number of executions is pending.
-        """
-        past = await self.database.queries.past_run(execution_id)
-        if not has_ended(past.status):
-            raise StillRunningError(execution_id, past.status)
-        graph = await self.check_in_thread(past.document)
-        if from_node_id is not None and from_node_id not in graph.nodes:
-            detail = f"the execution has no node '{from_node_id}'"
-            raise InvalidInputsError([Problem("unknown_node", detail, "/fromNodeId")])
-        previous = await run_sized(len(past.inputs or ""), _past_inputs, past)
-        current = previous if inputs is None else inputs
-        # The rerun of a subworkflow's execution has no parent, so it is a manual execution.
-        keeps_trigger = inputs is None and past.trigger_type != SUBWORKFLOW
-        trigger = past.trigger_type if keeps_trigger else MANUAL
-        start = start_as(trigger, graph, current)
-        changed = changed_by_inputs(start_as(past.trigger_type, graph, previous), start)
-        kept = reused_runs(graph, past.outcomes, from_node_id, changed)
-        plan = Plan(graph, start)
-        return await self._store(
-            Workflow(past.workflow_id, past.workflow_name, past.document, past.organization_id),
-            plan,
-            past.inputs if inputs is None else await encode_off_loop(dict(inputs)),
-            callback_url=callback_url,
-            trigger_type=trigger,
-            rerun_of=execution_id,
-            reused_nodes=tuple(map(str, kept)),
-            progress=plan.progress(kept),
-        )
-
     async def submit_delivery(
         self,
         workflow: Workflow,
@@ -209,23 +162,22 @@ class SubmissionService:
         self, workflow: Workflow, plan: Plan, inputs: str | None, **more: Any
     ) -> SubmissionReceipt:
         """Store an execution with the fields ``more`` of its submission, and wake the worker."""
-        submission = Submission(
-            execution_id=str(uuid.uuid4()),
-            workflow_id=workflow.id,
-            workflow_name=workflow.name,
-            organization_id=workflow.organization_id,
-            document=workflow.data,
-            inputs=inputs,
-            total_nodes=len(plan.counted),
-            **more,
-        )
+        return await self.store(new_submission(workflow, plan, inputs, **more))
+
+    async def store(self, submission: Submission) -> SubmissionReceipt:
+        """Store a prepared execution, and wake the worker.
+
+        Raises:
+            QueueFullError: If the maximum number of executions is pending.
+            StorageError: If the database is unavailable; nothing is stored.
+        """
         execution_id = await self.database.submissions.submit(
             submission,
             self.max_pending_executions,
             self.max_pending_executions_per_organization,
         )
         self.worker.wake()
-        return SubmissionReceipt(execution_id, workflow.id, workflow.name)
+        return SubmissionReceipt(execution_id, submission.workflow_id, submission.workflow_name)
 
     def check_size(self, document: JsonValue, pointer: str) -> None:
         """Check the number of nodes and connections of the document at ``pointer``.
@@ -266,6 +218,20 @@ class SubmissionService:
         return await asyncio.to_thread(read_and_validate, *arguments)
 
 
+def new_submission(workflow: Workflow, plan: Plan, inputs: str | None, **more: Any) -> Submission:
+    """Return a new execution of a workflow, with the fields ``more``."""
+    return Submission(
+        execution_id=str(uuid.uuid4()),
+        workflow_id=workflow.id,
+        workflow_name=workflow.name,
+        organization_id=workflow.organization_id,
+        document=workflow.data,
+        inputs=inputs,
+        total_nodes=len(plan.counted),
+        **more,
+    )
+
+
 def _is_large(document: JsonValue) -> bool:
     if isinstance(document, Mapping):
         nodes: object = cast("Mapping[str, JsonValue]", document).get("nodes")
@@ -280,22 +246,6 @@ async def _key(request: SubmissionRequest, body: JsonValue) -> IdempotencyKey | 
     text = await encode_off_loop(body)
     digest = await run_sized(len(text), _digest_of_json, text)
     return IdempotencyKey(request.organization_id or "", request.idempotency_key, digest)
-
-
-def _past_inputs(past: FinishedExecution) -> Mapping[str, JsonValue]:
-    """Return the inputs of a finished execution.
-
-    Raises:
-        InvalidInputsError: If another program replaced them by a value that is not an object.
-    """
-    try:
-        inputs: JsonValue = load_json_in_pieces(past.inputs or "{}", check_stop)
-    except ValueError:
-        inputs = past.inputs
-    if not isinstance(inputs, Mapping):
-        detail = f"the stored inputs of execution '{past.execution_id}' are not a JSON object"
-        raise InvalidInputsError([Problem("invalid_inputs", detail, "/inputs")])
-    return cast("Mapping[str, JsonValue]", inputs)
 
 
 def _digest_of_json(text: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 from tests.support.documents import document, line, node
 from tests.support.postgres import on_both
 from tests.support.probe_nodes import Gates
+from tests.support.problems import problem_of
 from tests.support.service import RunningService
 
 BRANCHES = document(
@@ -118,3 +119,88 @@ def test_a_rerun_that_does_not_fit_is_rejected(
 
 def test_a_rerun_of_an_unknown_execution_is_a_404(service: RunningService) -> None:
     assert service.http.post("/api/executions/nope/rerun", json={}).status_code == 404
+
+
+# Another definition
+
+FIXED = document(
+    node("start", "trigger"),
+    node("a", "flaky", failures=0),
+    node("b", "flaky", failures=0, fixed=True),
+    node("end", "join"),
+    node("new", "flaky", failures=0),
+    flow=("start -> a", "start -> b", "a -> end:A", "b -> end:B", "end -> new"),
+)
+
+
+def plan_of(service: RunningService, execution_id: str, **body: object) -> dict[str, Any]:
+    path = f"/api/executions/{execution_id}/rerun"
+    response = service.http.post(path, json={**body, "dryRun": True})
+    assert response.status_code == 200, response.text
+    assert "location" not in response.headers
+    return response.json()
+
+
+@on_both()
+@pytest.mark.parametrize("how", ["current", "graph"])
+def test_a_rerun_of_a_fixed_definition_runs_only_what_changed(
+    service: RunningService, gates: Gates, how: str
+) -> None:
+    failed = service.run(BRANCHES, inputs={"x": 1})["executionId"]
+    gates.runs.clear()
+    body: dict[str, object] = {"definition": "current"} if how == "current" else {"graph": FIXED}
+    if how == "current":
+        service.save(FIXED)
+    plan = plan_of(service, failed, **body)
+    assert plan == {
+        "rerunOf": failed,
+        "dryRun": True,
+        "willRun": ["b", "end", "new"],
+        "takenOver": ["start", "a"],
+    }
+    assert len(service.rows("SELECT id FROM workflow_executions")) == 1
+    again = rerun(service, failed, **body)
+    assert (again["status"], gates.runs) == ("completed", ["b", "new"])
+    assert again["workflowId"] == "w"
+    logs = service.logs(again["executionId"])
+    assert [i for i, log in logs.items() if log["reusedFrom"]] == plan["takenOver"]
+    definition = service.http.get(f"/api/executions/{again['executionId']}/definition").json()
+    assert definition["data"] == FIXED
+
+
+def test_the_original_definition_is_the_default(service: RunningService, gates: Gates) -> None:
+    failed = service.run(BRANCHES)["executionId"]
+    service.save(document(node("other", "gate")))
+    for body in ({}, {"definition": "original"}):
+        assert plan_of(service, failed, **body)["willRun"] == ["b", "end"]
+
+
+def test_a_definition_without_the_failed_node_runs_no_unchanged_node(
+    service: RunningService, gates: Gates
+) -> None:
+    failed = service.run(BRANCHES)["executionId"]
+    gates.runs.clear()
+    without = document(*BRANCHES["nodes"][:2], flow=("start -> a",))
+    again = rerun(service, failed, graph=without)
+    assert (again["status"], gates.runs) == ("completed", [])
+    assert again["progress"]["percentage"] == 100
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "pointer"),
+    [
+        ({"graph": {"nodes": []}}, "no_entry_node", "/graph/nodes"),
+        ({"graph": FIXED, "definition": "current"}, "conflicting_fields", "/definition"),
+        ({"graph": FIXED, "fromNodeId": "gone"}, "unknown_node", "/fromNodeId"),
+        ({"definition": "current"}, "no_current_definition", "/definition"),
+    ],
+)
+def test_an_invalid_definition_is_rejected(
+    service: RunningService, body: dict[str, object], code: str, pointer: str
+) -> None:
+    response = service.http.post("/api/workflows/execute", json={"graph": BRANCHES})
+    failed = service.ended(response.json()["executionId"])["executionId"]
+    response = service.http.post(f"/api/executions/{failed}/rerun", json=body)
+    (problem,) = problem_of(response, 422)["errors"]
+    assert (problem["code"], problem["pointer"]) == (code, pointer)
+    assert len(service.rows("SELECT id FROM workflow_executions")) == 1

@@ -72,7 +72,12 @@ LEFT_OUT = {
 """Checks that are disabled, by operation."""
 MEANT = {
     "executeWorkflow": {"invalid_document", "idempotency_key_reused"},
-    "rerunExecution": {"unknown_node"},
+    "rerunExecution": {
+        "conflicting_fields",
+        "invalid_document",
+        "no_current_definition",
+        "unknown_node",
+    },
     "listExecutions": {"invalid_cursor"},
     "listWorkflowExecutions": {"invalid_cursor"},
     "getExecutionLogs": {"invalid_query"},

@@ -185,7 +185,9 @@ export interface paths {
          * Rerun
          * @description Run an execution again, and reuse results that do not depend on the chosen node.
          *
-         *     With `Prefer: wait=N`, the response is that of `getExecution` if the execution ends in time.
+         *     With another definition, a result is reused only if the configs of the node and of all its
+         *     ancestors are unchanged. With `dryRun`, nothing is stored. With `Prefer: wait=N`, the response
+         *     is that of `getExecution` if the execution ends in time.
          */
         post: operations["rerunExecution"];
         delete?: never;
@@ -1164,12 +1166,34 @@ export interface components {
             skippedNodes: number;
             totalNodes: number;
         };
-        /** @description The first node of a rerun, and its inputs. */
+        /** @description The effect of a rerun that was not started. */
+        RerunPlanResponse: {
+            /**
+             * @default true
+             * @constant
+             */
+            dryRun?: true;
+            rerunOf: string;
+            takenOver: string[];
+            willRun: string[];
+        };
+        /** @description The definition and the first node of a rerun, and its inputs. */
         RerunRequest: {
             /** @description Callback of the new execution. The old one is not copied. */
             callbackUrl?: string | null;
+            /** @description The definition of the old execution (default), or that of the workflow now. */
+            definition?: ("original" | "current") | null;
+            /**
+             * @description Return the nodes that would run, and store nothing.
+             * @default false
+             */
+            dryRun?: boolean;
             /** @description The first node to run again; by default the failed node. */
             fromNodeId?: string | null;
+            /** @description A document that replaces the definition. */
+            graph?: {
+                [key: string]: unknown;
+            } | null;
             /** @description Replaces the inputs; by default they are the same. */
             inputs?: {
                 [key: string]: unknown;
@@ -1191,6 +1215,10 @@ export interface components {
              * @constant
              */
             success?: true;
+            /** @description Nodes whose results are reused. */
+            takenOver: string[];
+            /** @description Nodes that run again, in the order of the definition. Some may be skipped. */
+            willRun: string[];
             workflowId: string;
             workflowName: string;
         };
@@ -2185,13 +2213,13 @@ export interface operations {
             200: {
                 headers: {
                     /** @description The path of the new resource. */
-                    Location: string;
+                    Location?: string;
                     /** @description The applied `Prefer`, if the execution ended in time. */
                     "Preference-Applied"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["RerunResponse"] | components["schemas"]["ExecutionResponse"];
+                    "application/json": components["schemas"]["RerunResponse"] | components["schemas"]["RerunPlanResponse"] | components["schemas"]["ExecutionResponse"];
                 };
             };
             /** @description Forbidden */
