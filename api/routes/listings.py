@@ -10,6 +10,8 @@ from api.pagination import encode_cursor, parse_cursor
 from api.routes.base import resource_router
 from api.schemas.base import ProblemDetails
 from api.schemas.listings import (
+    CreatedFrom,
+    CreatedTo,
     Cursor,
     ExecutionsResponse,
     Limit,
@@ -41,13 +43,20 @@ async def list_executions(  # noqa: PLR0913, PLR0917 - one parameter for each fi
     organization_id: OrganizationFilter = None,
     workflow_id: WorkflowFilter = None,
     parent_execution_id: ParentFilter = None,
+    created_from: CreatedFrom = None,
+    created_to: CreatedTo = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
     """List executions without payloads, also those that other programs created."""
     organization_id = scope.organization(organization_id)
     row_filter = ExecutionFilter(
-        organization_id, workflow_id, frozenset(status), parent_execution_id
+        organization_id,
+        workflow_id,
+        frozenset(status),
+        parent_execution_id,
+        created_from,
+        created_to,
     )
     page = await services.database.listings.executions(
         row_filter, limit, parse_cursor(ExecutionCursor, cursor)

@@ -24,6 +24,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from database.clock import to_text
 from database.connection.reader import Reader
 from database.executions.inline_workflows import is_saved
 from database.foreign_values import (
@@ -265,6 +266,10 @@ def _conditions(
     if wanted.parent_id is not None:
         called = select(children.c.executionId).where(children.c.parentId == wanted.parent_id)
         conditions.append(executions.c.id.in_(called))
+    if wanted.created_from is not None:
+        conditions.append(_created >= to_text(wanted.created_from))
+    if wanted.created_to is not None:
+        conditions.append(_created < to_text(wanted.created_to))
     if after is not None:
         same_position = and_(_position == after.position, executions.c.id <= after.id)
         is_before = or_(_position > after.position, same_position)

@@ -1,6 +1,7 @@
 """Query inputs and results: filters, cursors and the rows that the read side returns."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from database.records import MANUAL, Payload
 from engine.node_run_key import NodeRunKey
@@ -158,6 +159,10 @@ class ExecutionFilter:
     workflow_id: str | None = None
     statuses: frozenset[ExecutionStatus] = frozenset()
     parent_id: str | None = None
+    created_from: datetime | None = None
+    """Only executions that were created at this time or later."""
+    created_to: datetime | None = None
+    """Only executions that were created before this time."""
 
 
 @dataclass(frozen=True, slots=True)

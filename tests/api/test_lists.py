@@ -43,6 +43,9 @@ def test_executions_of_all_workflows_come_in_pages(service: RunningService) -> N
     assert listed(status="pending, waiting") == []
     assert listed(organizationId="org") == [ids[6], ids[3], ids[0]]
     assert listed(organizationId="org", workflowId="b", status="failed") == [ids[3]]
+    first = service.http.get(f"/api/executions/{ids[0]}").json()["createdAt"]
+    assert listed(createdFrom=first, createdTo="") == newest
+    assert listed(createdTo=first) == []
 
 
 def test_the_list_of_a_workflow_continues_after_its_cursor(service: RunningService) -> None:
@@ -93,6 +96,13 @@ def test_an_unknown_status_is_rejected_with_the_known_ones(
     assert "status" in problem["detail"]
     for known in ("pending", "running", "waiting", "completed", "failed", "cancelled"):
         assert f"'{known}'" in problem["detail"]
+
+
+def test_a_time_without_a_zone_is_rejected(shared_service: RunningService) -> None:
+    for name in ("createdFrom", "createdTo"):
+        params = {name: "2026-01-01T00:00:00"}
+        problem = problem_of(shared_service.http.get("/api/executions", params=params), 422)
+        assert name in problem["detail"]
 
 
 @pytest.mark.parametrize("limit", [0, 1001, -1, "x"])

@@ -1,6 +1,7 @@
 """Listings: pages are complete and without duplicates while executions are added and deleted."""
 
 import asyncio
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,32 @@ async def test_filters_are_combined(database: Database) -> None:
     assert await read_all(database, ExecutionFilter("a", "w"), 2) == ["e5", "e3", "e1"]
     assert await read_all(database, ExecutionFilter("a", "w", cancelled), 2) == ["e1"]
     assert await read_all(database, ExecutionFilter("b", None, cancelled), 2) == []
+
+
+async def test_the_times_of_a_filter_include_their_start_and_not_their_end(
+    database: Database, clock: MovingClock
+) -> None:
+    times: list[datetime] = []
+    for i in range(4):
+        times.append(clock())
+        await submit(database, f"e{i}", "a" if i % 2 else "b")
+        clock.advance(60)
+    # Of another program, without a time.
+    await sql(
+        database,
+        "INSERT INTO workflow_executions(id, \"workflowId\", status) VALUES ('old', 'w', 'failed')",
+    )
+    since = ExecutionFilter(created_from=times[1])
+    assert await read_all(database, since, 2) == ["e3", "e2", "e1"]
+    until = ExecutionFilter(created_to=times[1])
+    assert await read_all(database, until, 2) == ["e0", "old"]
+    between = ExecutionFilter("a", created_from=times[1], created_to=times[3])
+    assert await read_all(database, between, 2) == ["e1"]
+    in_another_zone = times[2].astimezone(timezone(timedelta(hours=9)))
+    assert await read_all(database, ExecutionFilter(created_from=in_another_zone), 5) == [
+        "e3",
+        "e2",
+    ]
 
 
 Steps = st.lists(st.sampled_from(["page", "new", "same time", "delete"]), max_size=20)

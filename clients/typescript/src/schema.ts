@@ -1644,6 +1644,10 @@ export interface operations {
                 workflowId?: string;
                 /** @description Only executions that this execution called. */
                 parentExecutionId?: string;
+                /** @description Only executions created then or later. */
+                createdFrom?: string;
+                /** @description Only executions created before that time. */
+                createdTo?: string;
                 /** @description Maximum size of a page. */
                 limit?: number;
                 /** @description The `nextCursor` of the page before. */
