@@ -68,6 +68,28 @@ export interface ConnectionOptions {
   pauseWhenHidden?: boolean;
 }
 
+/** An object with a connection, whose state it shows. */
+export abstract class Connected {
+  protected abstract readonly connection: Connection;
+
+  get state(): ConnectionState {
+    return this.connection.state;
+  }
+
+  get error(): ServiceError | undefined {
+    return this.connection.error;
+  }
+
+  /** Resolves when everything has arrived, after `close()`, or with an error. It never rejects. */
+  get ended(): Promise<void> {
+    return this.connection.ended;
+  }
+
+  close(): void {
+    this.connection.close();
+  }
+}
+
 const page = (): Document | undefined => (typeof document === "undefined" ? undefined : document);
 
 /** Follows a source: by a stream, by long polling if streams do not arrive, otherwise by polling. */

@@ -1,10 +1,5 @@
 import type { WorkflowClient } from "./client.js";
-import {
-  Connection,
-  type ConnectionOptions,
-  type ConnectionState,
-  type Source,
-} from "./connection.js";
+import { Connected, Connection, type ConnectionOptions, type Source } from "./connection.js";
 import { ServiceError } from "./errors.js";
 import type { ExecutionMessage, Message } from "./types.js";
 
@@ -19,11 +14,12 @@ export interface EventsOptions extends ConnectionOptions {
 }
 
 /** Follows many executions on one connection. */
-export class Events {
-  readonly #connection: Connection;
+export class Events extends Connected {
+  protected readonly connection: Connection;
   #position: number | undefined;
 
   constructor(client: WorkflowClient, options: EventsOptions) {
+    super();
     const { executionIds, organizationId } = options;
     const source: Source = {
       open: async (signal) => {
@@ -44,22 +40,6 @@ export class Events {
         return { ended: false, changed: false };
       },
     };
-    this.#connection = new Connection(source, { ...client.options.connection, ...options });
-  }
-
-  get state(): ConnectionState {
-    return this.#connection.state;
-  }
-
-  get error(): ServiceError | undefined {
-    return this.#connection.error;
-  }
-
-  get ended(): Promise<void> {
-    return this.#connection.ended;
-  }
-
-  close(): void {
-    this.#connection.close();
+    this.connection = new Connection(source, { ...client.options.connection, ...options });
   }
 }

@@ -1,10 +1,5 @@
 import type { WorkflowClient } from "./client.js";
-import {
-  Connection,
-  type ConnectionOptions,
-  type ConnectionState,
-  type Source,
-} from "./connection.js";
+import { Connected, Connection, type ConnectionOptions, type Source } from "./connection.js";
 import { ServiceError } from "./errors.js";
 import {
   type ExecutionMessage,
@@ -34,8 +29,8 @@ const TYPES: Record<string, ExecutionMessage["type"]> = {
 };
 
 /** Follows one execution. Iterate over it, or pass `onMessages`. */
-export class Following implements AsyncIterable<Message> {
-  readonly #connection: Connection;
+export class Following extends Connected implements AsyncIterable<Message> {
+  protected readonly connection: Connection;
   readonly #client: WorkflowClient;
   /** Number of the last change that has arrived. */
   seq: number | undefined;
@@ -47,6 +42,7 @@ export class Following implements AsyncIterable<Message> {
     readonly executionId: string,
     private readonly options: FollowOptions = {},
   ) {
+    super();
     // A token for one execution is enough for its stream, and a page may only have that.
     this.#client = client;
     this.seq = options.afterSeq;
@@ -55,28 +51,11 @@ export class Following implements AsyncIterable<Message> {
       receive: (messages) => this.#receive(messages),
       poll: (hold, signal) => this.#poll(hold, signal),
     };
-    this.#connection = new Connection(source, { ...client.options.connection, ...options });
+    this.connection = new Connection(source, { ...client.options.connection, ...options });
     const { signal } = options;
     if (signal?.aborted) this.close();
     signal?.addEventListener("abort", () => this.close(), { once: true });
     void this.ended.then(() => this.#next());
-  }
-
-  get state(): ConnectionState {
-    return this.#connection.state;
-  }
-
-  get error(): ServiceError | undefined {
-    return this.#connection.error;
-  }
-
-  /** Resolves at the end of the execution, after `close()`, or with an error. */
-  get ended(): Promise<void> {
-    return this.#connection.ended;
-  }
-
-  close(): void {
-    this.#connection.close();
   }
 
   /** Yields the messages; throws a `ServiceError` if the service rejects the request. */

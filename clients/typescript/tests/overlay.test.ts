@@ -102,6 +102,16 @@ test("combines the runs of loop items at their node", () => {
   });
 });
 
+test("keeps the runs of loop items when the end of the loop decides the outcome", () => {
+  const runs = [log("b[0]"), log("b[1]"), log("b", { duration: null })];
+  const [nodes] = new RunOverlay().update(DOCUMENT, view(log("a"), ...runs));
+  expect(nodes[1]?.data.run as NodeRun).toMatchObject({
+    status: "success",
+    items: { success: 2 },
+    duration: 10,
+  });
+});
+
 test("objects that did not change stay the same, so that React Flow renders only the others", () => {
   const overlay = new RunOverlay();
   const before = overlay.update(DOCUMENT, view(log("a")));

@@ -78,12 +78,12 @@ function runOf(log: NodeLog): NodeRun {
 /** Returns the run of each node. Runs of loop items are combined at their node. */
 export function nodeRuns(execution: ExecutionView | undefined): Map<string, NodeRun> {
   const runs = new Map<string, NodeRun>();
+  const own: [string, NodeRun][] = [];
   for (const [id, log] of execution?.nodes ?? []) {
-    const item = ITEM.exec(id);
-    const nodeId = item && !execution?.nodes.has(item[1] as string) ? (item[1] as string) : id;
+    const nodeId = ITEM.exec(id)?.[1];
     const run = runOf(log);
-    if (nodeId === id) {
-      runs.set(id, run);
+    if (nodeId === undefined) {
+      own.push([id, run]);
       continue;
     }
     const before = runs.get(nodeId);
@@ -92,6 +92,12 @@ export function nodeRuns(execution: ExecutionView | undefined): Map<string, Node
     const duration = before === undefined ? run.duration : sum(before.duration, run.duration);
     const error = before?.error ?? run.error;
     runs.set(nodeId, { ...(before ?? run), status, duration, error, items });
+  }
+  // The end of a loop decides the outcome of the nodes in its body.
+  for (const [id, run] of own) {
+    const ofItems = runs.get(id);
+    const { duration = null, items = null } = ofItems ?? {};
+    runs.set(id, { ...run, duration: run.duration ?? duration, items });
   }
   return runs;
 }

@@ -152,10 +152,12 @@ class ExecutionList {
 
   /** Whether an execution that is not in the list is a new row of its beginning. */
   #matches({ seq, status, workflowId }: ExecutionMessage): boolean {
+    const { createdTo } = this.filter;
     const statuses: readonly unknown[] = [this.filter.status ?? []].flat();
     return (
       seq === 1 &&
       !this.#state.isLoading &&
+      !(createdTo && Date.parse(createdTo) <= Date.now()) &&
       (statuses.length === 0 || statuses.includes(status)) &&
       (!this.filter.workflowId || this.filter.workflowId === workflowId)
     );
