@@ -7,12 +7,19 @@ import { keyDialog } from "./client";
 export default function KeyDialog() {
   const { t } = useTranslation();
   const [key, setKey] = useState("");
+  const [isRejected, setRejected] = useState(false);
+  const [isChecking, setChecking] = useState(false);
+  const submit = async () => {
+    setChecking(true);
+    setRejected(!(await keyDialog.submit(key.trim())));
+    setChecking(false);
+  };
   return (
     <Modal opened onClose={() => undefined} withCloseButton={false} title={t("API key")} centered>
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          if (key.trim()) keyDialog.submit(key.trim());
+          if (key.trim()) void submit();
         }}
       >
         <Stack gap="sm">
@@ -23,11 +30,12 @@ export default function KeyDialog() {
             data-autofocus
             label={t("Key")}
             value={key}
+            error={isRejected && t("The service rejects this key")}
             onChange={(event) => setKey(event.currentTarget.value)}
             autoComplete="off"
           />
           <Group justify="flex-end">
-            <Button type="submit" disabled={!key.trim()}>
+            <Button type="submit" loading={isChecking} disabled={!key.trim()}>
               {t("Continue")}
             </Button>
           </Group>

@@ -1,6 +1,7 @@
 import "@mantine/spotlight/styles.css";
 import { Spotlight, spotlight } from "@mantine/spotlight";
 import {
+  IconCalendarTime,
   IconList,
   IconPlus,
   IconSearch,
@@ -41,6 +42,12 @@ export default function Palette() {
       label: t("Tasks"),
       leftSection: <IconUserCheck size={18} />,
       onClick: () => void navigate({ to: "/tasks" }),
+    },
+    {
+      id: "schedules",
+      label: t("Schedules"),
+      leftSection: <IconCalendarTime size={18} />,
+      onClick: () => void navigate({ to: "/schedules" }),
     },
     {
       id: "new",

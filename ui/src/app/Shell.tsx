@@ -31,6 +31,7 @@ const LINKS = [
   ["/", "Executions"],
   ["/workflows", "Workflows"],
   ["/tasks", "Tasks"],
+  ["/schedules", "Schedules"],
 ] as const;
 
 export function Shell() {

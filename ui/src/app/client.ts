@@ -1,5 +1,10 @@
 import { QueryClient } from "@tanstack/react-query";
-import { ServiceError, WorkflowClient } from "workflow-orchestration-client";
+import {
+  type Following,
+  type FollowOptions,
+  ServiceError,
+  WorkflowClient,
+} from "workflow-orchestration-client";
 
 const STORAGE_KEY = "workflow-api-key";
 const listeners = new Set<() => void>();
@@ -33,12 +38,19 @@ export const keyDialog = {
     return () => listeners.delete(listener);
   },
   isOpen: () => isAsking,
-  submit(key: string): void {
+  /** Takes a key; returns false if the service rejects it. */
+  async submit(key: string): Promise<boolean> {
+    try {
+      await new WorkflowClient({ token: key }).listExecutions({ limit: 1 });
+    } catch (error) {
+      if (ServiceError.from(error).status === 401) return false;
+    }
     sessionStorage.setItem(STORAGE_KEY, key);
     isAsking = false;
     question = undefined;
     answer?.(key);
     notify();
+    return true;
   },
   forget(): void {
     sessionStorage.removeItem(STORAGE_KEY);
@@ -47,7 +59,21 @@ export const keyDialog = {
   hasKey: () => sessionStorage.getItem(STORAGE_KEY) !== null,
 };
 
-export const client = new WorkflowClient({ token: currentKey });
+/** Follows executions with tokens for them alone, because a stream stays open for a long time. */
+class PageClient extends WorkflowClient {
+  override follow(id: string, options?: FollowOptions): Following {
+    let isFirst = true;
+    // Without a key, the first request shows whether the service requires one.
+    const token = () => {
+      const isOpen = isFirst && !keyDialog.hasKey();
+      isFirst = false;
+      return isOpen ? null : this.createToken(id);
+    };
+    return new WorkflowClient({ ...this.options, token }).follow(id, options);
+  }
+}
+
+export const client = new PageClient({ token: currentKey });
 
 export const queryClient = new QueryClient({
   defaultOptions: {

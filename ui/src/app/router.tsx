@@ -11,6 +11,9 @@ export interface ListSearch {
   status?: string[];
   workflow?: string;
   organization?: string;
+  /** A name of `PERIODS`, or the start of the shown time. */
+  from?: string;
+  to?: string;
 }
 
 export const TABS = ["graph", "timeline", "logs", "result"] as const;
@@ -36,6 +39,8 @@ const executions = createRoute({
       status: statuses.length > 0 ? statuses : undefined,
       workflow: text(search.workflow),
       organization: text(search.organization),
+      from: text(search.from),
+      to: text(search.to),
     };
   },
   component: Executions,
@@ -70,8 +75,22 @@ const tasks = createRoute({
   component: lazyRouteComponent(() => import("../pages/Tasks"), "Tasks"),
 });
 
+const schedules = createRoute({
+  getParentRoute: () => root,
+  path: "/schedules",
+  component: lazyRouteComponent(() => import("../pages/Schedules"), "Schedules"),
+});
+
 export const router = createRouter({
-  routeTree: root.addChildren([executions, execution, workflows, workflow, create, tasks]),
+  routeTree: root.addChildren([
+    executions,
+    execution,
+    workflows,
+    workflow,
+    create,
+    tasks,
+    schedules,
+  ]),
   basepath: "/ui",
   defaultPreload: "intent",
   scrollRestoration: true,

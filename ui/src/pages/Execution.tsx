@@ -1,3 +1,4 @@
+import "../run/run.css";
 import { Alert, Drawer, Skeleton, Stack, Tabs, Text } from "@mantine/core";
 import { useHotkeys, useMediaQuery } from "@mantine/hooks";
 import { IconPlayerPause, IconWifiOff } from "@tabler/icons-react";
@@ -101,7 +102,7 @@ export function ExecutionPage() {
             className="link-button"
             onClick={() => select(waiting.nodeId ?? undefined)}
           >
-            {waiting.message ??
+            {waiting.message ||
               t("“{{node}}” waits for an answer", { node: waiting.nodeLabel ?? waiting.nodeId })}
           </button>
         </Alert>

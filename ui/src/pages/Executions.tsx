@@ -12,6 +12,7 @@ import type { ListSearch } from "../app/router";
 import { ExecutionList } from "../components/ExecutionList";
 import { Empty, ErrorAlert } from "../components/Feedback";
 import { lookOf, STATUSES } from "../components/Status";
+import { TimeFilter, useTimes } from "../components/TimeFilter";
 
 const PAGE_SIZE = 100;
 
@@ -22,10 +23,12 @@ export function Executions() {
   const [text, setText] = useState("");
   const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
   const [failure, setFailure] = useState<unknown>();
+  const times = useTimes(search);
   const list = useExecutions({
     status: search.status as never,
     workflowId: search.workflow,
     organizationId: search.organization,
+    ...times,
     limit: PAGE_SIZE,
   });
   const { data } = useInfiniteQuery(workflowsQuery(client));
@@ -48,7 +51,9 @@ export function Executions() {
     setFailure(results.find((result) => result.status === "rejected")?.reason);
     setSelected(new Set());
   };
-  const isFiltered = Boolean(search.status || search.workflow || search.organization || text);
+  const isFiltered = Boolean(
+    search.status || search.workflow || search.organization || search.from || search.to || text,
+  );
 
   return (
     <div className="page">
@@ -89,6 +94,7 @@ export function Executions() {
           onChange={(workflow) => set({ workflow: workflow ?? undefined })}
           clearButtonProps={{ "aria-label": t("Clear") }}
         />
+        <TimeFilter search={search} onChange={set} />
         <Chip.Group
           multiple
           value={search.status ?? []}

@@ -1,3 +1,4 @@
+import "../run/run.css";
 import {
   Button,
   Card,

@@ -1,11 +1,11 @@
-import { Anchor, Card, Group, Skeleton, Stack, Text, Title } from "@mantine/core";
+import { Card, Group, Skeleton, Stack, Text, Title } from "@mantine/core";
 import { IconMoodCheck } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
 import { useTranslation } from "react-i18next";
 import { useExecutions } from "workflow-orchestration-client/react";
 import { client } from "../app/client";
 import { formatAgo, useNow } from "../app/format";
+import { ExecutionLink } from "../components/ExecutionLink";
 import { Empty, ErrorAlert } from "../components/Feedback";
 import { Approval, isForPeople } from "../run/Approval";
 
@@ -60,15 +60,11 @@ function WaitingNodes({
   return (data ?? []).map((log) => (
     <Card withBorder key={log.nodeId}>
       <Group justify="space-between" mb="xs" wrap="nowrap">
-        <Anchor
-          component={Link}
-          to="/executions/$executionId"
-          params={{ executionId } as never}
-          search={{ node: log.nodeId } as never}
-          size="sm"
-        >
-          {name} · {log.nodeLabel}
-        </Anchor>
+        <Text size="sm">
+          <ExecutionLink id={executionId} node={log.nodeId ?? undefined}>
+            {name} · {log.nodeLabel}
+          </ExecutionLink>
+        </Text>
         <Text size="xs" c="dimmed">
           {formatAgo(log.waitingSince ?? createdAt, now, i18n.language)}
         </Text>

@@ -1,3 +1,4 @@
+import "./run.css";
 import { Button, Group, Stack, Text, Textarea } from "@mantine/core";
 import { IconCheck, IconX } from "@tabler/icons-react";
 import { useState } from "react";
@@ -43,7 +44,7 @@ export function Approval({
   };
   return (
     <Stack gap="xs" className="approval">
-      <Text fw={600}>{log.message ?? t("This node waits for an answer")}</Text>
+      <Text fw={600}>{log.message || t("This node waits for an answer")}</Text>
       {log.waitUntil && (
         <Text size="xs" c="dimmed">
           {t("Until {{time}}", { time: formatTime(log.waitUntil, i18n.language) })}

@@ -1,3 +1,4 @@
+import "./run.css";
 import "@xyflow/react/dist/style.css";
 import { Text, useComputedColorScheme, VisuallyHidden } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";

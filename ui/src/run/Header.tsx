@@ -25,7 +25,7 @@ import { useTranslation } from "react-i18next";
 import type { Execution, ExecutionView } from "workflow-orchestration-client";
 import { client } from "../app/client";
 import { between, formatAgo, formatDuration, formatTime, useNow } from "../app/format";
-import { shortId } from "../app/ids";
+import { ExecutionLink } from "../components/ExecutionLink";
 import { Copy, ErrorAlert, Id } from "../components/Feedback";
 import { StatusBadge } from "../components/Status";
 import type { Definition } from "./definition";
@@ -141,30 +141,12 @@ export function RunHeader({ executionId, execution, details, definition, onSelec
               ) : null}
               {details?.rerunOf && (
                 <Text size="xs" c="dimmed">
-                  {t("rerun of")}{" "}
-                  <Anchor
-                    component={Link}
-                    to="/executions/$executionId"
-                    params={{ executionId: details.rerunOf } as never}
-                    size="xs"
-                    ff="monospace"
-                  >
-                    {shortId(details.rerunOf)}
-                  </Anchor>
+                  {t("rerun of")} <ExecutionLink id={details.rerunOf} />
                 </Text>
               )}
               {details?.parentExecutionId && (
                 <Text size="xs" c="dimmed">
-                  {t("child of")}{" "}
-                  <Anchor
-                    component={Link}
-                    to="/executions/$executionId"
-                    params={{ executionId: details.parentExecutionId } as never}
-                    size="xs"
-                    ff="monospace"
-                  >
-                    {shortId(details.parentExecutionId)}
-                  </Anchor>
+                  {t("child of")} <ExecutionLink id={details.parentExecutionId} />
                 </Text>
               )}
             </Group>

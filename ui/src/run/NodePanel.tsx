@@ -1,6 +1,5 @@
 import {
   ActionIcon,
-  Anchor,
   Button,
   Group,
   ScrollArea,
@@ -12,7 +11,6 @@ import {
 } from "@mantine/core";
 import { IconArrowRight, IconRotate, IconX } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import type { ExecutionView, NodeLog } from "workflow-orchestration-client";
@@ -21,7 +19,7 @@ import { nodeLogQuery } from "workflow-orchestration-client/query";
 import { useNodeOutput } from "workflow-orchestration-client/react";
 import { client } from "../app/client";
 import { formatDuration, formatTime } from "../app/format";
-import { shortId } from "../app/ids";
+import { ExecutionLink } from "../components/ExecutionLink";
 import { Copy, ErrorAlert } from "../components/Feedback";
 import { StatusBadge } from "../components/Status";
 import { TypeIcon } from "../components/TypeIcon";
@@ -44,9 +42,12 @@ interface Props {
 export function NodePanel({ executionId, execution, document, runId, onSelect, onClose }: Props) {
   const { t } = useTranslation();
   const nodeId = nodeIdOf(runId);
-  const exact = execution.nodes.get(runId);
-  const runs = exact && runId !== nodeId ? runsOf(execution, nodeId) : runsOf(execution, runId);
-  const log = exact ?? runs.find(({ status }) => status === "error") ?? runs[0];
+  const isItem = runId !== nodeId;
+  const runs = runsOf(execution, nodeId);
+  const log =
+    (isItem ? execution.nodes.get(runId) : undefined) ??
+    runs.find(({ status }) => status === "error") ??
+    runs[0];
   const node = toNodes(document).find(({ id }) => id === runId || id === nodeId);
   const label = log?.nodeLabel ?? (node?.data.label as string | undefined) ?? runId;
   const type = log?.nodeType ?? node?.type;
@@ -114,27 +115,15 @@ export function NodePanel({ executionId, execution, document, runId, onSelect, o
           )}
           {log && isForPeople(log) && <Approval executionId={executionId} log={log} />}
           {log?.childExecutionId && (
-            <Anchor
-              component={Link}
-              to="/executions/$executionId"
-              params={{ executionId: log.childExecutionId } as never}
-              size="sm"
-            >
-              {t("Open the child execution")} <IconArrowRight size={12} />
-            </Anchor>
+            <Text size="sm">
+              <ExecutionLink id={log.childExecutionId}>
+                {t("Open the child execution")} <IconArrowRight size={12} />
+              </ExecutionLink>
+            </Text>
           )}
           {log?.reusedFrom && (
             <Text size="sm" c="dimmed">
-              {t("The result was reused from")}{" "}
-              <Anchor
-                component={Link}
-                to="/executions/$executionId"
-                params={{ executionId: log.reusedFrom } as never}
-                size="sm"
-                ff="monospace"
-              >
-                {shortId(log.reusedFrom)}
-              </Anchor>
+              {t("The result was reused from")} <ExecutionLink id={log.reusedFrom} />
             </Text>
           )}
           {log ? (

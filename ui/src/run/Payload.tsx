@@ -1,3 +1,4 @@
+import "./run.css";
 import { Button, Code, Group, Skeleton, Text, TextInput } from "@mantine/core";
 import { IconDownload, IconSearch } from "@tabler/icons-react";
 import { lazy, Suspense, useDeferredValue, useMemo, useState } from "react";

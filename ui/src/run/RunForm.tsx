@@ -1,3 +1,4 @@
+import "./run.css";
 import { Button, Group, JsonInput, Stack, TextInput } from "@mantine/core";
 import { IconPlayerPlay } from "@tabler/icons-react";
 import { useNavigate } from "@tanstack/react-router";

@@ -61,8 +61,12 @@ function rowsOf(execution: ExecutionView, opened: ReadonlySet<string>, now: numb
   const rows: Row[] = [];
   const isCollapsing = execution.nodes.size > MAX_OPEN_ROWS;
   const groups = new Map<string, Row>();
+  const looped = new Set<string>();
+  for (const id of execution.nodes.keys()) if (nodeIdOf(id) !== id) looped.add(nodeIdOf(id));
   for (const [id, log] of execution.nodes) {
     const nodeId = nodeIdOf(id);
+    // Of a node in a loop, the runs of its items have the times.
+    if (looped.has(id)) continue;
     const row: Row = {
       id,
       label: log.nodeLabel ?? id,

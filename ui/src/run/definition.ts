@@ -39,10 +39,11 @@ export function labelOf(document: WorkflowDocument | undefined, nodeId: string):
 /** The node runs of a node: one, or one for each item of a loop. */
 export function runsOf(execution: ExecutionView | undefined, nodeId: string): NodeLog[] {
   const own = execution?.nodes.get(nodeId);
-  if (own) return [own];
-  const runs: NodeLog[] = [];
-  for (const [id, log] of execution?.nodes ?? []) if (nodeIdOf(id) === nodeId) runs.push(log);
-  return runs;
+  const items: NodeLog[] = [];
+  for (const [id, log] of execution?.nodes ?? [])
+    if (id !== nodeId && nodeIdOf(id) === nodeId) items.push(log);
+  // The end of a loop adds a run without times for each node in its body.
+  return items.length > 0 || !own ? items : [own];
 }
 
 export interface Reason {

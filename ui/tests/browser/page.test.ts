@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { FAILING, node, WAITING } from "./documents";
+import { FAILING, graph, node, WAITING } from "./documents";
 import { hasNoBrowser, Visitor } from "./service";
 
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
@@ -102,6 +102,30 @@ describe.skipIf(hasNoBrowser)("the run page in a browser", () => {
     await page.getByRole("dialog").getByText("Next row").waitFor();
   });
 
+  test("pauses and resumes a schedule, and shows its next instants", async () => {
+    const daily = node("daily", "schedule", { scheduleCron: "0 7 * * *", scheduleTimezone: "UTC" });
+    const data = graph([daily, node("after", "output")], "daily>after");
+    await service.call("/api/workflows", { id: "daily", name: "Daily report", data });
+    const page = await service.open("/schedules");
+    await page.getByText("active", { exact: true }).waitFor();
+    await page.getByRole("button", { name: "Show the next 10" }).click();
+    await expect.poll(() => page.locator(".instants li").count()).toBe(10);
+    await page.getByRole("button", { name: "Pause" }).click();
+    await page.getByText("paused", { exact: true }).waitFor();
+    await page.getByRole("button", { name: "Resume" }).click();
+    await page.getByText("active", { exact: true }).waitFor();
+  });
+
+  test("filters the executions by time, in the address", async () => {
+    const page = await service.open("?from=2001-01-01T00:00&to=2001-01-02T00:00");
+    await page.getByText("No execution matches the filters").waitFor();
+    expect(service.requests.join("\n")).toMatch(/createdFrom=200[01]-.*createdTo=2001-/);
+    await page.getByLabel("Time", { exact: true }).first().click();
+    await page.getByRole("option", { name: "Last hour" }).click();
+    await page.locator(".execution-row").first().waitFor();
+    expect(new URL(page.url()).searchParams.get("from")).toBe("1h");
+  });
+
   test("shows the problems of a pasted document on its node", async () => {
     const page = await service.open("/new");
     const invalid = { nodes: [node("begin", "trigger"), node("ask", "llm")], connections: [] };
@@ -115,7 +139,7 @@ describe.skipIf(hasNoBrowser)("the run page in a browser", () => {
     await page.getByText(/is required/).waitFor();
   });
 
-  test.each(["", "/workflows", "/workflows/example-orders", "/tasks", "/new"])(
+  test.each(["", "/workflows", "/workflows/example-orders", "/tasks", "/schedules", "/new"])(
     "axe has no serious findings at /ui%s",
     async (path) => {
       const page = await service.open(path);

@@ -1,0 +1,82 @@
+import { Select, TextInput } from "@mantine/core";
+import { useMemo } from "react";
+import { useTranslation } from "react-i18next";
+import type { ListSearch } from "../app/router";
+
+const HOUR_MS = 3_600_000;
+/** Periods until now, by their names in the address. */
+const PERIODS: Record<string, number> = {
+  "1h": HOUR_MS,
+  "24h": 24 * HOUR_MS,
+  "7d": 7 * 24 * HOUR_MS,
+  "30d": 30 * 24 * HOUR_MS,
+};
+const CUSTOM = "custom";
+
+const toTime = (text: string | undefined): string | undefined => {
+  const at = new Date(text ?? "");
+  return Number.isNaN(at.getTime()) ? undefined : at.toISOString();
+};
+
+/** Returns the filter of a list; the same object until the address changes. */
+export function useTimes({ from, to }: ListSearch): { createdFrom?: string; createdTo?: string } {
+  return useMemo(() => {
+    const period = PERIODS[from ?? ""];
+    return period === undefined
+      ? { createdFrom: toTime(from), createdTo: toTime(to) }
+      : { createdFrom: new Date(Date.now() - period).toISOString() };
+  }, [from, to]);
+}
+
+/** Chooses the time in which the executions were created: a period until now, or two times. */
+export function TimeFilter({
+  search,
+  onChange,
+}: {
+  search: ListSearch;
+  onChange: (change: Partial<ListSearch>) => void;
+}) {
+  const { t } = useTranslation();
+  const { from, to } = search;
+  const isCustom = to !== undefined || (from !== undefined && !(from in PERIODS));
+  return (
+    <>
+      <Select
+        size="xs"
+        w={150}
+        clearable
+        placeholder={t("Any time")}
+        aria-label={t("Time")}
+        data={[
+          { value: "1h", label: t("Last hour") },
+          { value: "24h", label: t("Last 24 hours") },
+          { value: "7d", label: t("Last 7 days") },
+          { value: "30d", label: t("Last 30 days") },
+          { value: CUSTOM, label: t("From, to…") },
+        ]}
+        value={isCustom ? CUSTOM : (from ?? null)}
+        onChange={(value) =>
+          onChange({
+            from: value === CUSTOM ? CUSTOM : (value ?? undefined),
+            to: undefined,
+          })
+        }
+        clearButtonProps={{ "aria-label": t("Clear") }}
+      />
+      {isCustom &&
+        (["from", "to"] as const).map((name) => (
+          <TextInput
+            key={name}
+            size="xs"
+            type="datetime-local"
+            aria-label={name === "from" ? t("From") : t("To")}
+            value={search[name] === CUSTOM ? "" : (search[name] ?? "")}
+            onChange={(event) => {
+              const value = event.currentTarget.value || undefined;
+              onChange({ [name]: value ?? (name === "from" ? CUSTOM : undefined) });
+            }}
+          />
+        ))}
+    </>
+  );
+}
