@@ -30,6 +30,7 @@ from api.openapi.document import DESCRIPTION, TAGS, OpenApiApp
 from api.readiness import Readiness
 from api.routes import (
     executions,
+    failures,
     human_tasks,
     listings,
     metrics,
@@ -83,6 +84,7 @@ _RESOURCES = (
     ui,
     webhooks,
     executions,
+    failures,
     human_tasks,
     task_page,
     listings,

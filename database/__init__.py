@@ -38,6 +38,7 @@ from database.maintenance.retention import Retention
 from database.queries.definitions import Definitions
 from database.queries.event_feed import EventFeed
 from database.queries.executions import ExecutionQueries
+from database.queries.failures import FailureQueries
 from database.queries.listings import Listings
 from database.queries.log_pages import LogPages
 from database.queries.polls import Polls
@@ -121,6 +122,7 @@ class Database:
         self.queries = ExecutionQueries(reader, self._encryption)
         self.polls = Polls(reader, self.queue)
         self.definitions = Definitions(reader)
+        self.failures = FailureQueries(reader)
         self.log_pages = LogPages(reader)
         self.event_feed = EventFeed(reader)
         self.listings = Listings(reader)

@@ -238,6 +238,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/failures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Failures
+         * @description List failed executions in groups with the same error, the latest failure first.
+         */
+        get: operations["listFailures"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/node-types": {
         parameters: {
             query?: never;
@@ -985,11 +1005,35 @@ export interface components {
             executions: components["schemas"]["ListedExecutionResponse"][];
             nextCursor: string | null;
         };
+        /** @description Failed executions of the same workflow and node with the same normalized error. */
+        FailureGroupResponse: {
+            count: number;
+            /** @description The last three, newest first. */
+            executionIds: string[];
+            /** @description Identifies the group, also as a filter of bulk calls. */
+            fingerprint: string;
+            firstAt: string;
+            lastAt: string;
+            /** @description The error without ids, times and numbers. */
+            message: string;
+            /** @description Null if no node is the cause, as after a timeout. */
+            nodeId: string | null;
+            nodeType: string | null;
+            organizationId: string | null;
+            /** @description Number of those executions that were run again. */
+            rerunCount: number;
+            workflowId: string;
+            workflowName: string;
+        };
         /** @description The failure workflow of a failed execution, and its execution or why there is none. */
         FailureWorkflowResponse: {
             error: string | null;
             executionId: string | null;
             workflowId: string;
+        };
+        /** @description ``GET /api/failures``. */
+        FailuresResponse: {
+            failures: components["schemas"]["FailureGroupResponse"][];
         };
         /** @description A successful health check. */
         HealthStatus: {
@@ -2457,6 +2501,82 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Misdirected Request */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    /** @description Seconds after which the client can retry. */
+                    "Retry-After": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    /** @description Seconds after which the client can retry. */
+                    "Retry-After": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    listFailures: {
+        parameters: {
+            query?: {
+                /** @description Only resources of this organization. */
+                organizationId?: string;
+                /** @description Only executions of this workflow. */
+                workflowId?: string;
+                /** @description Maximum size of a page. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FailuresResponse"];
                 };
             };
             /** @description Request Entity Too Large */
