@@ -26,6 +26,7 @@ from setting_types import (
     HttpUrl,
     LogLevel,
     in_capitals,
+    lower,
     require_256_bits,
     require_connections,
     require_host,
@@ -205,6 +206,23 @@ class Settings(BaseSettings):
 
     sql_connections: Annotated[SecretStr | None, AfterValidator(require_connections)] = None
     """Databases of ``sql`` nodes: JSON ``{"name": "URL"}``; may contain passwords."""
+
+    smtp_host: str | None = None
+    """Mail server of ``sendEmail`` nodes; without it they fail."""
+    smtp_port: int = Field(default=587, ge=1, le=65_535)
+    """Port of the mail server."""
+    smtp_tls: Annotated[Literal["starttls", "tls", "none"], BeforeValidator(lower)] = "starttls"
+    """Encryption: ``starttls``, ``tls`` from the first byte, or ``none``."""
+    smtp_username: str | None = None
+    """User at the mail server; by default the service does not log in."""
+    smtp_password: SecretStr | None = None
+    """Password of that user."""
+    smtp_from: str | None = None
+    """Sender of every e-mail: ``name@example.com`` or ``Name <name@example.com>``."""
+    smtp_timeout_seconds: float = Field(default=30.0, gt=0, le=3_600)
+    """Timeout for each step with the mail server, in seconds."""
+    smtp_max_message_bytes: int = Field(default=10_485_760, ge=1_024, le=2**31 - 1)
+    """Maximum size of an e-mail with its attachments, in bytes."""
 
     callback_signing_secret: Annotated[SecretStr | None, AfterValidator(require_webhook_secret)] = (
         None

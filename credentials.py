@@ -23,6 +23,7 @@ def mask_credentials(settings: Settings) -> None:
         settings.callback_signing_secret,
         settings.token_secret,
         settings.data_encryption_key,
+        settings.smtp_password,
     ):
         if secret is not None:
             value = secret.get_secret_value().strip()

@@ -23,6 +23,11 @@ def upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+def lower(value: object) -> object:
+    """Return a string in lower case; any other value is not changed."""
+    return value.lower() if isinstance(value, str) else value
+
+
 def require_http(value: str | None) -> str | None:
     """Return an HTTP URL.
 

@@ -15,7 +15,7 @@ from database.connection.urls import asynchronous_address
 from database.encryption import DataEncryption
 from database.executions.failures import FailureWorkflows
 from database.schedules.records import PendingLimits
-from engine.errors import StorageUnavailableError
+from engine.errors import PermanentError, StorageUnavailableError
 from engine.json_values import encode_json
 from engine.limits import DocumentLimits, RunLimits
 from flows.callbacks.dispatcher import CallbackSettings
@@ -28,10 +28,12 @@ from setting_types import connections_of, workflow_ids_of
 from start_checks import key_file_of
 from tasks.code.node import CODE, CODE_NODE_DISABLED_MESSAGE, PYTHON
 from tasks.context import HandlerSettings
+from tasks.email.message import address_of
 from tasks.http.client import parse_url
 from tasks.http.ssrf_guard import parse_allowed_hosts
 from tasks.registry import DEFAULT, NodeTypes
 from tasks.secrets import Secrets
+from tasks.smtp_settings import SmtpSettings
 from tasks.sql_connections import SqlConnection
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ def worker_settings(settings: Settings) -> WorkerSettings:
         ),
         http_allowed_hosts=hosts,
         http_proxy_url=proxy,
+        smtp=smtp_settings_of(settings),
         sql_connections=sql_connections_of(settings),
     )
     document_limits = DocumentLimits(settings.max_workflow_nodes, settings.max_workflow_connections)
@@ -139,6 +142,32 @@ def database_of(
         failure_workflows=FailureWorkflows(
             starts.prepare, settings.on_failure_workflow_id, of_organizations, log_rejected
         ),
+    )
+
+
+def smtp_settings_of(settings: Settings) -> SmtpSettings:
+    """Return the mail server of ``sendEmail`` nodes.
+
+    Raises:
+        SettingsError: If ``SMTP_FROM`` is missing or is not an address.
+    """
+    sender = settings.smtp_from
+    if settings.smtp_host is not None and sender is None:
+        raise SettingsError("SMTP_HOST requires SMTP_FROM")
+    if sender is not None:
+        try:
+            address_of("SMTP_FROM", sender)
+        except PermanentError as error:
+            raise SettingsError(str(error)) from None
+    return SmtpSettings(
+        settings.smtp_host,
+        settings.smtp_port,
+        settings.smtp_tls,
+        settings.smtp_username,
+        revealed(settings.smtp_password),
+        sender,
+        settings.smtp_timeout_seconds,
+        settings.smtp_max_message_bytes,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from engine.json_values import MISSING, JsonValue, Missing
 from tasks.secrets import Secrets
+from tasks.smtp_settings import SmtpSettings
 from tasks.sql_connections import SqlConnection
 
 
@@ -33,6 +34,7 @@ class HandlerSettings:
     max_node_result_bytes: int = 16_777_216
     max_template_read_bytes: int = 268_435_456
     secrets: Secrets = field(default_factory=Secrets)
+    smtp: SmtpSettings = field(default_factory=SmtpSettings)
     sql_connections: Mapping[str, SqlConnection] = field(default_factory=dict[str, SqlConnection])
 
 

@@ -6,6 +6,7 @@ from prefect import Task
 
 from tasks.code.node import CodeConfig, PythonConfig, handle_code, handle_python
 from tasks.config.base import NodeConfig
+from tasks.email.node import SendEmailConfig, handle_send_email
 from tasks.flow.approval import (
     ApprovalConfig,
     HumanApprovalConfig,
@@ -53,6 +54,7 @@ NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "http": handle_http,
     "llm": handle_llm,
     "sql": handle_sql,
+    "sendEmail": handle_send_email,
     "condition": handle_condition,
     "switch": handle_switch,
     "addField": handle_add_field,
@@ -83,6 +85,7 @@ NODE_CONFIGS: dict[str, type[NodeConfig]] = {
     "http": HttpConfig,
     "llm": LlmConfig,
     "sql": SqlConfig,
+    "sendEmail": SendEmailConfig,
     "condition": ConditionConfig,
     "switch": SwitchConfig,
     "addField": AddFieldConfig,

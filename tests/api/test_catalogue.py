@@ -239,6 +239,7 @@ def test_ajv_accepts_every_default(modules: None, catalogue: list[dict[str, Any]
         "code": {"code": "input"},
         "python": {"pythonCode": "input"},
         "sql": {"sqlConnection": "crm", "sqlQuery": "SELECT 1"},
+        "sendEmail": {"emailTo": ["ada@example.com"]},
         "switch": {"switchField": "a", "switchCases": [{"value": 1}]},
         "subworkflow": {"subworkflowId": "w"},
         "schedule": {"scheduleCron": "0 9 * * MON-FRI"},

@@ -46,11 +46,11 @@ ASKED = {"pay": ("ask", {"approved": True})}
 """Examples with a waiting node: the id of the node and the body that resumes it."""
 WITHOUT_EXAMPLE = {
     *("code", "python", "schedule", "splitColumns", "splitText", "sql"),
-    "humanApproval",
+    *("humanApproval", "sendEmail"),
 }
 """Node types without an example: ``code`` and ``python`` are disabled by default, ``sql`` needs a
-database, a ``schedule`` would start executions in every new database, and ``humanApproval`` is
-another name of ``approval``."""
+database and ``sendEmail`` a mail server, a ``schedule`` would start executions in every new
+database, and ``humanApproval`` is another name of ``approval``."""
 
 
 @pytest.fixture(scope="module")

@@ -106,6 +106,7 @@ def test_the_defaults_match_the_model(node_type: str):
         "code": {"code": "input"},
         "python": {"pythonCode": "input"},
         "sql": {"sqlConnection": "crm", "sqlQuery": "SELECT 1"},
+        "sendEmail": {"emailTo": ["ada@example.com"]},
         "switch": {"switchField": "a", "switchCases": [{"value": 1}]},
         "subworkflow": {"subworkflowId": "w"},
         "schedule": {"scheduleEverySeconds": 60},

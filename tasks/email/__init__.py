@@ -1,0 +1,1 @@
+"""E-mail node: sends messages through the mail server of the settings."""
