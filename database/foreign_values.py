@@ -137,8 +137,3 @@ def cut(column: ColumnElement[Any], characters: int | None) -> ColumnElement[Any
     if characters is None:
         return column
     return func.substr(as_text_column(column), literal(1), literal(characters))
-
-
-def size_of(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Return the SQL for the number of characters of a column."""
-    return func.length(as_text_column(column))
