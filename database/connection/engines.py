@@ -4,6 +4,7 @@ import functools
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -37,12 +38,17 @@ if TYPE_CHECKING:
 
 BUSY_TIMEOUT_MS = 5_000
 """Timeout for SQLite's write lock, in milliseconds; the main project's backend uses the same."""
+LOCK_POLL_SECONDS = 0.001
+"""Pause between two attempts to take the write lock, in seconds. SQLite's own pauses grow to 0.1 s;
+a process that writes all the time would then delay the others for up to a second."""
 
 WAL_BYTES = 16 * 1024 * 1024
 """Maximum size of the write-ahead log after a checkpoint, in bytes."""
 READ_POOL_SIZE = 4
 """Maximum number of concurrent queries to a SQLite file."""
 
+_PRIMARY_CODE = 0xFF
+"""Mask of the primary part of an error code of SQLite."""
 _FULL = ("database or disk is full", "no space left", "disk full")
 _BUSY = ("database is locked", "database table is locked")
 _CONFLICTS = {"40001", "40P01"}
@@ -83,7 +89,7 @@ def open_engine(url: str) -> "AsyncEngine":
 
 def open_reading_engine(url: str) -> Engine:
     """Return an engine for the threads that read a SQLite file."""
-    return _open_sqlite(url, READ_POOL_SIZE, "BEGIN")
+    return _open_sqlite(url, READ_POOL_SIZE, _begin)
 
 
 def open_writing_engine(url: str) -> Engine:
@@ -92,10 +98,37 @@ def open_writing_engine(url: str) -> Engine:
     A transaction takes the write lock when it begins, because a transaction that reads first fails
     without waiting if another writer commits before it takes the lock.
     """
-    return _open_sqlite(url, 1, "BEGIN IMMEDIATE")
+    engine = _open_sqlite(url, 1, _begin_immediately)
+
+    def disable_waits(connection: sqlite3.Connection, _record: object) -> None:
+        # In another mode, also a COMMIT waits.
+        if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+            connection.execute("PRAGMA busy_timeout=0")
+
+    event.listen(engine, "connect", disable_waits)
+    return engine
 
 
-def _open_sqlite(url: str, connections: int, begin: str) -> Engine:
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _begin_immediately(connection: Connection) -> None:
+    driver: Any = connection.connection.driver_connection
+    deadline = monotonic() + BUSY_TIMEOUT_MS / 1_000
+    while monotonic() < deadline:
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                break
+        else:
+            return
+        sleep(LOCK_POLL_SECONDS)
+    connection.exec_driver_sql("BEGIN IMMEDIATE")  # raises the error of SQLAlchemy
+
+
+def _open_sqlite(url: str, connections: int, begin: Callable[[Connection], None]) -> Engine:
     address = read_address(url)
     engine = create_engine(address.url, pool_size=connections, max_overflow=0)
     file = address.file or Path()
@@ -116,11 +149,7 @@ def _open_sqlite(url: str, connections: int, begin: str) -> Engine:
         return connection
 
     event.listen(engine, "do_connect", connect)
-
-    def start_transaction(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    event.listen(engine, "begin", start_transaction)
+    event.listen(engine, "begin", begin)
     return engine
 
 

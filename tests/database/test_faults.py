@@ -15,9 +15,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from database import Database
+from database.connection.engines import LOCK_POLL_SECONDS
 from engine.errors import StorageUnavailableError
 from tests.support.disks import Disk, small_disk
 from tests.support.documents import document, line, node
+from tests.support.prepared_databases import copy_prepared_sqlite
 from tests.support.probe_nodes import PROBE_TYPES, Gates
 from tests.support.problems import problem_of, row_counts
 from tests.support.service import RunningService, wait_until
@@ -129,6 +131,31 @@ async def test_a_new_reader_does_not_wait_for_the_lock_of_another_process(
             assert await reader.is_prepared()
         finally:
             await reader.close()
+
+
+async def test_the_pauses_before_the_write_lock_do_not_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "database.sqlite"
+    copy_prepared_sqlite(path)
+    database = Database(f"sqlite+aiosqlite:///{path}")
+    other = sqlite3.connect(path, check_same_thread=False)
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 30:  # SQLite's own pauses would be 100 ms long by now
+            other.rollback()
+
+    monkeypatch.setattr("database.connection.engines.sleep", sleep)
+    try:
+        await database.statistics.probe_write()
+        other.execute("BEGIN IMMEDIATE")
+        await database.statistics.probe_write()
+    finally:
+        other.close()
+        await database.close()
+    assert pauses == [LOCK_POLL_SECONDS] * 30
 
 
 @pytest.fixture
