@@ -37,6 +37,8 @@ class Figures:
 
     per_second: float
     """Executions per second while a full queue is executed, without requests."""
+    cpu_ms: float
+    """Processor time of all processes for each of these executions."""
     idle_poll_p50: float
     poll_p50: float
     """Latency of the poll of a running execution, while the queue is full."""
@@ -88,6 +90,7 @@ def measure(count: int, executions: int) -> Figures:
             time.sleep(PAUSE_SECONDS)
         return Figures(
             drained.executions / drained.seconds,
+            (drained.cpu_seconds or 0.0) * 1_000 / drained.executions,
             _p50(idle_polls),
             _p50(polls),
             _p99(polls),
@@ -129,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", default="0,1,2", help="numbers of processes")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--executions", type=int, default=150)
+    parser.add_argument("--executions", type=int, default=300)
     options = parser.parse_args()
     counts = [int(text) for text in options.counts.split(",")]
     found: dict[int, list[Figures]] = {count: [] for count in counts}

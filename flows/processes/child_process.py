@@ -16,6 +16,7 @@ from flows.processes.messages import (
     parse_message,
     receive_frame,
 )
+from offload import run_sized
 
 ENTRY_POINT = Path(__file__).resolve().parent.parent.parent / "execution_process.py"
 MAX_UNSENT_BYTES = 65_536
@@ -53,7 +54,7 @@ class ChildProcess:
             creationflags=_NEW_GROUP,
         )
         child = cls(number, process)
-        child._write(frame(settings))
+        child.write(frame(settings))
         return child
 
     @property
@@ -66,7 +67,7 @@ class ChildProcess:
         source = self._process.stdout
         assert source is not None
         while (body := await receive_frame(source)) is not None:
-            message = parse_message(body)
+            message = await run_sized(len(body), parse_message, body)
             if message["kind"] == Kind.OWNER:
                 self.owners.append(message["owner"])
             on_message(self, message)
@@ -82,9 +83,10 @@ class ChildProcess:
 
     def send(self, kind: Kind, **fields: object) -> None:
         """Send a message; it is lost if the process ends."""
-        self._write(message_frame(kind, **fields))
+        self.write(message_frame(kind, **fields))
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
+        """Send the frame of a message."""
         target = self._process.stdin
         if target is not None and not target.is_closing():
             with suppress(OSError):

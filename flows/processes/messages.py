@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, BinaryIO, cast
 
+from engine.json_values import JsonValue
+from flows.encoding import encode_off_loop
+
 _LENGTH = struct.Struct(">I")
 
 
@@ -54,6 +57,11 @@ Message = Mapping[str, Any]
 def message_frame(kind: Kind, **fields: object) -> bytes:
     """Return the frame of a message."""
     return frame(json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode())
+
+
+async def large_message_frame(kind: Kind, **fields: JsonValue) -> bytes:
+    """Return the frame of a message with data of a node; encode a large one off the event loop."""
+    return frame((await encode_off_loop({"kind": kind.value, **fields})).encode())
 
 
 def frame(body: bytes) -> bytes:

@@ -15,7 +15,7 @@ from flows.execution.running_nodes import NODE_CANCEL_TIMEOUT_SECONDS
 from flows.nodes.preview import NodePreview
 from flows.nodes.progress import Publish
 from flows.processes.child_process import ChildProcess, exit_reason
-from flows.processes.messages import Kind, Message
+from flows.processes.messages import Kind, Message, large_message_frame
 from flows.storage_retry import retry_while_unavailable
 from flows.worker.state import WorkerState
 from flows.worker.worker import (
@@ -44,7 +44,7 @@ STOP_TIMEOUT_SECONDS = (
 """Timeout for the end of a process, in seconds, in addition to the time for running nodes."""
 METRICS_TIMEOUT_SECONDS = 1.0
 """Timeout for the metrics of a process, in seconds; then its last ones are used."""
-READY_TIMEOUT_SECONDS = 10.0
+READY_TIMEOUT_SECONDS = 30.0
 """Timeout for a process that can run a single node, in seconds."""
 
 
@@ -251,8 +251,8 @@ class ProcessPool:
         self._node_runs[run_id] = (child, result)
         child.node_runs += 1
         try:
-            node = asdict(preview.node)
-            child.send(Kind.RUN_NODE, id=run_id, node=node, inputData=preview.input_data)
+            fields = {"id": run_id, "node": asdict(preview.node), "inputData": preview.input_data}
+            child.write(await large_message_frame(Kind.RUN_NODE, **fields))
             message = await result
         finally:
             child.node_runs -= 1

@@ -9,7 +9,7 @@ from engine.document import Node
 from engine.json_values import JsonValue
 from flows.nodes.node_runner import NodeRunner
 from flows.nodes.preview import NodePreview, run_preview
-from flows.processes.messages import Kind, Message
+from flows.processes.messages import Kind, Message, large_message_frame
 from flows.processes.service_link import ServiceLink
 from flows.worker.state import WorkerSettings
 from flows.worker.worker import Worker
@@ -59,4 +59,5 @@ class ServiceRequests:
         preview = NodePreview(node, input_data, self._runner)
         await run_preview(preview)
         result = None if preview.result is None else dict(preview.result)
-        self._link.send(Kind.NODE_ENDED, id=message["id"], result=result, error=preview.error)
+        fields = {"id": message["id"], "result": result, "error": preview.error}
+        self._link.send_frame(await large_message_frame(Kind.NODE_ENDED, **fields))

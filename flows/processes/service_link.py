@@ -63,7 +63,13 @@ class ServiceLink:
 
     def send(self, kind: Kind, **fields: object) -> None:
         """Queue a message."""
-        self._enqueue(message_frame(kind, **fields))
+        self.send_frame(message_frame(kind, **fields))
+
+    def send_frame(self, data: bytes) -> None:
+        """Queue the frame of a message."""
+        with self._changed:
+            self._queue.append(data)
+            self._changed.notify()
 
     def publish(self, execution_id: str, message: Mapping[str, JsonValue]) -> None:
         """Queue a message for the clients of an execution; drop it if too many are queued."""
@@ -78,11 +84,6 @@ class ServiceLink:
     def _signal(self, kind: Kind) -> None:
         with self._changed:
             self._signals[kind] = None
-            self._changed.notify()
-
-    def _enqueue(self, data: bytes) -> None:
-        with self._changed:
-            self._queue.append(data)
             self._changed.notify()
 
     def _send_forever(self) -> None:

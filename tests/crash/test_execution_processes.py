@@ -47,9 +47,17 @@ def all_run(service: ServiceProcess, count: int = 2) -> list[int]:
     return child_pids(service)
 
 
-def run_node(service: ServiceProcess, node_type: str, **config: object) -> dict[str, Any]:
+def run_node(
+    service: ServiceProcess, node_type: str, input_data: object = None, **config: object
+) -> dict[str, Any]:
     """Run a single node; return the response."""
-    body = {"workflowId": "w", "nodeId": "n", "nodeType": node_type, "node": {"config": config}}
+    body = {
+        "workflowId": "w",
+        "nodeId": "n",
+        "nodeType": node_type,
+        "node": {"config": config},
+        "inputData": input_data,
+    }
     response = service.http.post("/api/nodes/execute", json=body)
     assert response.status_code == 200, response.text
     return response.json()
@@ -77,6 +85,8 @@ def test_executions_and_single_nodes_run_in_the_processes(service: ServiceProces
     execution = service.run(document(node("n", "processId")))
     assert service.logs(execution["executionId"])["n"]["outputData"] in pids
     assert run_node(service, "processId")["output"]["outputData"] in pids
+    large = {"text": "é" * 200_000}  # larger than a pipe
+    assert run_node(service, "trigger", large)["output"]["outputData"] == large
     assert service.http.get("/health/ready").status_code == 200
 
 
@@ -112,7 +122,7 @@ def test_an_approval_and_a_call_continue_without_a_poll(service: ServiceProcess)
     service.save(asks, "child")
     parents = [service.start(CALLS) for _ in range(4)]
     sql = "SELECT id FROM workflow_executions WHERE workflowId = 'child' AND status = 'waiting'"
-    children = wait_until(lambda: len(found := service.rows(sql)) == 4 and found)
+    children = wait_until(lambda: found if len(found := service.rows(sql)) == 4 else [])
     for (child,) in children:
         service.http.post(f"/api/executions/{child}/nodes/ask/resume", json={"approved": True})
     assert [service.ended(parent)["status"] for parent in parents] == ["completed"] * 4
