@@ -24,6 +24,7 @@ from api.errors import add_error_handlers
 from api.middleware import (
     RequestBodyLimitMiddleware,
     SecurityHeadersMiddleware,
+    TraceContextMiddleware,
     UnexpectedErrorMiddleware,
 )
 from api.openapi.document import DESCRIPTION, TAGS, OpenApiApp
@@ -46,7 +47,7 @@ from api.routes import (
 )
 from api.service_metrics import QueueWatch, watch_service
 from api.streaming.broadcaster import EventBroadcaster
-from config import Settings
+from config import Settings, otel_variables
 from credentials import mask_credentials
 from database import Database, utc_now
 from database.connection.commit_signal import Change
@@ -61,7 +62,9 @@ from flows.worker.roles import WorkerRole
 from flows.worker.worker import Worker
 from metric_families import Family
 from metrics import Metrics
+from tasks.masking import secret_masker
 from tasks.registry import DEFAULT, NodeTypes
+from tracing import start_tracing, stop_tracing
 from version import VERSION
 from worker_setup import (
     checked,
@@ -142,6 +145,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
 
         queue_watch = QueueWatch(database)
         watch_service(measured, broadcaster, queue_watch)
+        start_tracing(otel_variables(), secret_masker.mask_truncated)
         lag = asyncio.create_task(measured.measure_loop_lag_forever("http"))
         try:
             await database.prepare(example_workflows())
@@ -200,6 +204,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
             await worker.stop(settings.shutdown_grace_seconds)
         finally:
             lag.cancel()
+            await stop_tracing()
             await database.close()
         log.info("service_stopped")
 
@@ -222,6 +227,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         timeout_seconds=settings.request_body_timeout_seconds,
     )
     app.add_middleware(AuthMiddleware, authenticator=authenticator)
+    app.add_middleware(TraceContextMiddleware)
     app.add_middleware(UnexpectedErrorMiddleware)
     app.add_middleware(
         BrowserProtectionMiddleware, rules=browser_rules(settings, is_open=authenticator.is_open)

@@ -39,6 +39,8 @@ ROOT = Path(__file__).resolve().parent
 
 SECRET_PREFIX = "SECRET_"  # noqa: S105 - a prefix of names
 """Prefix of the environment variables that contain secrets."""
+OTEL_PREFIX = "OTEL_"
+"""Prefix of OpenTelemetry's standard variables, which ``tracing`` reads."""
 MIN_SECRET_CHARS = 4
 """Minimum length of a secret, because a shorter one occurs in unrelated strings by chance."""
 MIN_DATA_KEY_CHARS = 16
@@ -318,8 +320,18 @@ def load_secrets(settings: Settings) -> dict[str, str]:
     return secrets
 
 
-_FOREIGN_NAMES = ("PREFECT_", "HTTP_PROXY", "HTTPS_PROXY", SECRET_PREFIX)
+_FOREIGN_NAMES = ("PREFECT_", "HTTP_PROXY", "HTTPS_PROXY", OTEL_PREFIX, SECRET_PREFIX)
 """Prefixes of the names of other programs and of secrets."""
+
+
+def otel_variables() -> dict[str, str]:
+    """Return OpenTelemetry's variables of the environment and ``.env``, in this precedence."""
+    return {
+        name: value
+        for source in (_dotenv(), os.environ)
+        for name, value in source.items()
+        if name.startswith(OTEL_PREFIX) and value
+    }
 
 
 def misspelled_settings() -> dict[str, str]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote
 
-from config import Settings
+from config import Settings, otel_variables
 from setting_types import connections_of
 from tasks.masking import secret_masker
 
@@ -29,9 +29,20 @@ def mask_credentials(settings: Settings) -> None:
             value = secret.get_secret_value().strip()
             for part in {value, value.removeprefix("whsec_")}:
                 _mask(part, f"Bearer {part}")
+    for value in _collector_headers():
+        _mask(value, value)
     for url in _urls(settings):
         for password in _passwords(url):
             _mask(password, f":{password}@")
+
+
+def _collector_headers() -> Iterator[str]:
+    """Yield the values of the headers for a collector of traces, which contain its credentials."""
+    for name, text in otel_variables().items():
+        if name.endswith("_HEADERS"):
+            for pair in text.split(","):
+                value = pair.partition("=")[2].strip()
+                yield from {value, unquote(value), unquote(value).rpartition(" ")[2]}
 
 
 def _mask(value: str, in_use: str) -> None:

@@ -64,11 +64,14 @@ async def work(settings: "Settings", link: "ServiceLink") -> None:
     """Run executions until the service requests a stop, or has ended."""
     import structlog  # noqa: PLC0415
 
+    from config import otel_variables  # noqa: PLC0415
     from credentials import mask_credentials  # noqa: PLC0415
     from flows.processes.requests import ServiceRequests  # noqa: PLC0415
     from flows.worker.roles import WorkerRole  # noqa: PLC0415
     from flows.worker.worker import Worker  # noqa: PLC0415
     from metrics import Metrics  # noqa: PLC0415
+    from tasks.masking import secret_masker  # noqa: PLC0415
+    from tracing import start_tracing, stop_tracing  # noqa: PLC0415
     from worker_setup import (  # noqa: PLC0415
         database_of,
         enabled_node_types,
@@ -87,6 +90,7 @@ async def work(settings: "Settings", link: "ServiceLink") -> None:
     metrics = Metrics(types.known)
     database = database_of(settings, types, metrics.database_used)
     database.commit_signal.connect(link.notify_committed)
+    start_tracing(otel_variables(), secret_masker.mask_truncated)
     worker = Worker(
         settings_of_worker, types, database, link.publish, metrics, WorkerRole(relay=link)
     )
@@ -104,6 +108,7 @@ async def work(settings: "Settings", link: "ServiceLink") -> None:
         grace_seconds = await asyncio.wrap_future(stop)
         await worker.stop(grace_seconds)
     finally:
+        await stop_tracing()
         await database.close()
     structlog.get_logger().info("execution_process_stopped")
 

@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Completed, Crashed
 
-from config import Settings, load_settings
+from config import Settings, load_settings, otel_variables
 from credentials import mask_credentials
 from database import Database
 from flows.prefect_adapter.runs import local_result_storage, set_flow_argument
@@ -25,7 +25,9 @@ from flows.worker.poller import poll_signals_forever
 from flows.worker.state import WorkerState
 from flows.workflow_flow import ExecutionContext, workflow_flow
 from logs import configure_logging
+from tasks.masking import secret_masker
 from tasks.plugins import load_plugins
+from tracing import start_tracing, stop_tracing
 from worker_setup import (
     database_of,
     enabled_node_types,
@@ -43,9 +45,11 @@ async def run_execution(execution_id: str) -> State[Any]:
     mask_credentials(settings)
     load_plugins(settings.node_module_names)
     database = database_of(settings, enabled_node_types(settings))
+    start_tracing(otel_variables(), secret_masker.mask_truncated)
     try:
         return await _run(settings, database, execution_id)
     finally:
+        await stop_tracing()
         await database.close()
 
 

@@ -147,11 +147,14 @@ async def work(settings: "Settings", options: Options) -> None:
     """
     import structlog  # noqa: PLC0415
 
+    from config import otel_variables  # noqa: PLC0415
     from credentials import mask_credentials  # noqa: PLC0415
     from flows.worker.pool_worker import poll_work_pool  # noqa: PLC0415
     from flows.worker.roles import WorkerRole  # noqa: PLC0415
     from flows.worker.worker import Worker  # noqa: PLC0415
     from metrics import Metrics  # noqa: PLC0415
+    from tasks.masking import secret_masker  # noqa: PLC0415
+    from tracing import start_tracing, stop_tracing  # noqa: PLC0415
     from worker_setup import (  # noqa: PLC0415
         database_of,
         enabled_node_types,
@@ -168,6 +171,7 @@ async def work(settings: "Settings", options: Options) -> None:
     if options.metrics_port is not None:
         metrics.serve(options.metrics_port)
     database = database_of(settings, types, metrics.database_used)
+    start_tracing(otel_variables(), secret_masker.mask_truncated)
     poll = poll_work_pool(pool, options.name, settings.max_concurrent_executions)
     worker = Worker(settings_of_worker, types, database, metrics=metrics, role=WorkerRole(poll))
     try:
@@ -180,6 +184,7 @@ async def work(settings: "Settings", options: Options) -> None:
         log.info("worker_stopping")
         await worker.stop(settings.shutdown_grace_seconds)
     finally:
+        await stop_tracing()
         await database.close()
     log.info("worker_stopped")
 

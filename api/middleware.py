@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import SAFE_HEADERS, problem, unexpected
+from tracing import TRACEPARENT, TraceContext, use_request_context
 
 _CLOSE = {"Connection": "close"}
 """RFC 9110, section 15.5.9: a 408 closes the connection, so that the rest is not read."""
@@ -32,6 +33,25 @@ class SecurityHeadersMiddleware:
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class TraceContextMiddleware:
+    """Sets the trace context of a request with ``traceparent``, for the execution that it starts.
+
+    An invalid header, or several of them, count as none, as the standard requires.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        if len(headers.getlist(TRACEPARENT)) != 1:
+            await self._app(scope, receive, send)
+            return
+        with use_request_context(TraceContext.of_headers(headers)):
+            await self._app(scope, receive, send)
 
 
 class UnexpectedErrorMiddleware:

@@ -121,6 +121,7 @@ runs = Table(
     Column("dispatchAttempt", Integer),
     Column("dispatchedAt", Text),
     Column("dispatchFlowRunId", Text),
+    Column("traceContext", Text),
 )
 """The service's record of one execution: its position in the queue, its lease and its progress.
 
@@ -134,7 +135,8 @@ size of the data that the execution has stored, which MAX_EXECUTION_BYTES limits
 
 With a work pool, ``dispatchAttempt`` counts the flow runs that were submitted for the execution,
 ``dispatchedAt`` is the time of the last one if no worker has claimed the execution since then, and
-``dispatchFlowRunId`` is its id."""
+``dispatchFlowRunId`` is its id. ``traceContext`` is JSON with the trace headers of the request that
+started the execution, or of the node that called it."""
 
 requests = Table(
     "orchestrator_requests",

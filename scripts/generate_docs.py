@@ -46,7 +46,7 @@ def decisions(_argument: str, _present: str) -> Iterator[str]:
 def packages(_argument: str, _present: str) -> Iterator[str]:
     """Yield the packages, two levels deep, each with the first sentence of its ``__init__``."""
     yield from ("| package | purpose |", "| --- | --- |")
-    for top in ("api", "flows", "database", "tasks", "engine", "cli", "tests"):
+    for top in ("api", "flows", "database", "tasks", "engine", "cli", "tracing", "tests"):
         for path in (ROOT / top / "__init__.py", *sorted((ROOT / top).glob("*/__init__.py"))):
             if sentence := _sentence(path):
                 name = path.parent.relative_to(ROOT).as_posix()

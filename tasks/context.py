@@ -10,6 +10,7 @@ from engine.json_values import MISSING, JsonValue, Missing
 from tasks.secrets import Secrets
 from tasks.smtp_settings import SmtpSettings
 from tasks.sql_connections import SqlConnection
+from tracing import NO_SPAN, NodeSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,8 @@ class NodeRun:
     """Limit of the current attempt; ``None`` does not limit templates."""
     progress: ProgressSink | None = None
     """Receives the progress of the current attempt; ``None`` drops it."""
+    span: NodeSpan = NO_SPAN
+    """The span of the node run in its trace."""
     attempts: object = None
     """The state of the attempts; only the layer that runs handlers uses it."""
 

@@ -44,6 +44,8 @@ class CallbackAttempt:
     workflow_name: str
     final_attempt_after: str
     """Time from which a failed attempt is the final one."""
+    trace_context: str | None = None
+    """Trace context of the execution, encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ class Callbacks:
                 .returning(callbacks.c.url, callbacks.c.attempts)
             ).one()
             run = connection.execute(
-                select(runs.c.workflowName, runs.c.endedAt).where(
+                select(runs.c.workflowName, runs.c.endedAt, runs.c.traceContext).where(
                     runs.c.executionId == execution_id
                 )
             ).first()
@@ -152,7 +154,13 @@ class Callbacks:
                 return None
             last_try = to_text(datetime.fromisoformat(run.endedAt) + DELIVERY_DEADLINE)
             return CallbackAttempt(
-                execution_id, owner, taken.url, taken.attempts, run.workflowName, last_try
+                execution_id,
+                owner,
+                taken.url,
+                taken.attempts,
+                run.workflowName,
+                last_try,
+                run.traceContext,
             )
 
         return await self._writer.run(write)

@@ -31,6 +31,8 @@ class Submission:
     """Initial progress, if results are copied."""
     request: str | None = None
     """Request of a webhook delivery; a rerun copies the one of the execution that it repeats."""
+    trace_context: str | None = None
+    """The place in a trace from which it was started, as ``tracing.TraceContext`` encodes it."""
 
 
 @dataclass(frozen=True, slots=True)

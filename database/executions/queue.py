@@ -41,6 +41,7 @@ from database.executions.foreign_ends import (
     was_ended,
 )
 from database.executions.node_runs import cancel_node_runs
+from database.executions.origins import ExecutionOrigin, origins_of
 from database.executions.recovery import isolate_suspects, requeue_expired
 from database.foreign_values import text_of
 from database.records import Lease
@@ -77,6 +78,9 @@ _CLAIM = (
         runs.c.workflowName,
         runs.c.recoveries,
         runs.c.flowRunId,
+        runs.c.rerunOf,
+        runs.c.failureOf,
+        runs.c.traceContext,
     )
 )
 _NEXT_DUE = select(func.min(runs.c.claimableAt)).where(
@@ -94,7 +98,13 @@ _SET_RUNNING = (
         status=ExecutionStatus.RUNNING,
         startedAt=func.coalesce(executions.c.startedAt, bindparam("now", type_=Text)),
     )
-    .returning(executions.c.id)
+    .returning(
+        executions.c.id,
+        executions.c.workflowId,
+        executions.c.organizationId,
+        executions.c.triggerType,
+        executions.c.startedAt,
+    )
 )
 _POSITION = fair_position(or_(runs.c.claimableAt <= _NOW, _IS_ABANDONED))
 _CLAIM_ORDER = fair_order(_IS_WAITING).limit(bindparam("most"))
@@ -121,6 +131,7 @@ class ClaimedExecution:
     """Number of owners that crashed since a node of it last ended."""
     last_flow_run_id: str | None
     """Prefect flow run of the previous owner."""
+    origin: ExecutionOrigin
 
 
 class Queue:
@@ -339,16 +350,19 @@ def claim_executions(
     updated = connection.execute(_CLAIM, values)
     rows = sorted(updated, key=lambda row: ids.index(row.executionId))
     claimed = [row.executionId for row in rows]
-    begun = set(connection.scalars(_SET_RUNNING, {"ids": claimed, "now": now}))
-    if ended := set(claimed) - begun:
+    set_running = connection.execute(_SET_RUNNING, {"ids": claimed, "now": now})
+    begun = {row.id: row for row in set_running}
+    if ended := set(claimed) - begun.keys():
         settle(connection, ended, now)
     append_execution_events(connection, claimed, now)
+    origins = origins_of(connection, rows, begun)
     return [
         ClaimedExecution(
             Lease(row.executionId, owner, lease_seconds),
             row.workflowName,
             row.recoveries,
             row.flowRunId,
+            origins[row.executionId],
         )
         for row in rows
         if row.executionId in begun

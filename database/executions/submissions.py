@@ -237,6 +237,7 @@ def insert_execution(
             "claimableAt": CLAIMABLE_NOW,
             "rerunOf": submission.rerun_of,
             "failureOf": _failure_of(connection, submission, parent_id),
+            "traceContext": submission.trace_context,
         },
     )
     if submission.request is not None:

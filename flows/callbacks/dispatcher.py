@@ -18,7 +18,7 @@ import structlog
 from database import Database
 from database.executions.callbacks import AttemptFailure, CallbackAttempt
 from engine.errors import ExecutionNotFoundError, LeaseLostError, StorageError
-from flows.callbacks.request import MAX_OUTPUT_CHARS, body_of, headers_of, send
+from flows.callbacks.request import MAX_OUTPUT_CHARS, body_of, callback_span, headers_of, send
 from flows.storage_retry import retry_while_unavailable
 from metrics import UNOBSERVED, Metrics
 from tasks.context import HandlerSettings
@@ -175,7 +175,7 @@ class _CallbackDispatcher:
     async def _deliver(self, delivery: CallbackAttempt, host: str) -> None:
         fields = {"host": host, "attempt": delivery.attempt}
         try:
-            result = await self._attempt(delivery)
+            result = await self._attempt(delivery, host)
         except asyncio.CancelledError:
             stopped = AttemptFailure("the service stopped before the response arrived")
             await self._callbacks.record_failure(delivery, stopped, 0)
@@ -193,13 +193,24 @@ class _CallbackDispatcher:
         reason = result.error
         log.warning(event, **fields, status=result.status, reason=reason, next_attempt_at=due)
 
-    async def _attempt(self, delivery: CallbackAttempt) -> int | AttemptFailure:
+    async def _attempt(self, delivery: CallbackAttempt, host: str) -> int | AttemptFailure:
         execution = await self._database.queries.execution(delivery.execution_id, MAX_OUTPUT_CHARS)
         now = self._database.clock()
         body = body_of(execution, delivery.workflow_name)
         headers = headers_of(delivery, body, self._settings.secret, now)
         seconds, calls = self._settings.timeout_seconds, self._settings.calls
-        return await send(delivery.url, body, headers, seconds, now, calls)
+        span = callback_span(delivery, host, execution)
+        headers |= span.headers
+        error: str | None = "the service stopped"
+        status: int | None = None
+        try:
+            result = await send(delivery.url, body, headers, seconds, now, calls)
+            error, status = (
+                (None, result) if isinstance(result, int) else (result.error, result.status)
+            )
+        finally:
+            span.end(error, status)
+        return result
 
     async def _record(self, write: Callable[[], Awaitable[T]]) -> T:
         return await retry_while_unavailable(write, "callback_recording", lambda: self._stopping)

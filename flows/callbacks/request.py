@@ -25,6 +25,7 @@ from engine.json_values import JsonValue, load_json
 from engine.status import ExecutionStatus, end_event_type
 from tasks.context import HandlerSettings
 from tasks.http.client import describe_error, new_client, parse_retry_after, parse_url
+from tracing import CallSpan, TraceContext, TracedExecution, tracer
 from version import VERSION
 
 log = structlog.get_logger()
@@ -105,6 +106,18 @@ def headers_of(
     if secret is not None:
         headers["webhook-signature"] = Webhook(secret).sign(message_id, timestamp, body)
     return headers
+
+
+def callback_span(delivery: CallbackAttempt, host: str, execution: Execution) -> CallSpan:
+    """Start the span of an attempt, in the trace of its execution."""
+    traced = TracedExecution(
+        delivery.execution_id,
+        execution.workflow_id,
+        delivery.workflow_name,
+        execution.organization_id,
+        context=TraceContext.decode(delivery.trace_context),
+    )
+    return tracer().callback(traced, host, delivery.attempt)
 
 
 async def send(

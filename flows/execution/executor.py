@@ -173,6 +173,9 @@ class Executor:
         """Set the outcome of a node run that waited, and return the row of its end."""
         state, limits = self._state, self._context.limits
         waited = state.times.resume(key)
+        runner = self._context.runner
+        node = runner.traced(self._plan.original_node(key))
+        runner.trace.node_resumed(node, waited, outcome.error)
         state.outcomes[key] = outcome
         is_loop = self._plan.is_loop(key)  # The plan has checked the size of a loop's result.
         max_bytes = sys.maxsize if is_loop else limits.node_result_bytes

@@ -7,10 +7,16 @@ from engine.json_values import JsonValue
 from flows.nodes.progress import NodeProgress
 from flows.nodes.result import NodeResult
 from flows.nodes.retry_policy import OnRetry
+from tracing import ExecutionTrace, TracedNode
 
 
 class NodeExecutor(Protocol):
     """Runs nodes; the executor decides which ones and when."""
+
+    @property
+    def trace(self) -> ExecutionTrace:
+        """The trace of the execution."""
+        ...
 
     async def run(
         self,
@@ -33,6 +39,10 @@ class NodeExecutor(Protocol):
 
     def interrupts(self, node: Node) -> bool:
         """Return whether the node's handler stops when it is cancelled."""
+        ...
+
+    def traced(self, node: Node) -> TracedNode:
+        """Return the data of a node run for its span."""
         ...
 
     def is_pure(self, node: Node) -> bool:

@@ -28,6 +28,7 @@ from flows.encoding import encode_off_loop
 from flows.worker.worker import Worker
 from offload import check_stop, run_sized
 from tasks.registry import NodeTypes
+from tracing import request_context
 
 MAX_INLINE_DOCUMENT_CHARS = 65_536
 """Maximum length of a JSON string that is validated on the event loop."""
@@ -220,6 +221,7 @@ class SubmissionService:
 
 def new_submission(workflow: Workflow, plan: Plan, inputs: str | None, **more: Any) -> Submission:
     """Return a new execution of a workflow, with the fields ``more``."""
+    context = request_context()
     return Submission(
         execution_id=str(uuid.uuid4()),
         workflow_id=workflow.id,
@@ -228,6 +230,7 @@ def new_submission(workflow: Workflow, plan: Plan, inputs: str | None, **more: A
         document=workflow.data,
         inputs=inputs,
         total_nodes=len(plan.counted),
+        trace_context=None if context is None else context.encode(),
         **more,
     )
 

@@ -4,11 +4,13 @@ import asyncio
 import sys
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from time import perf_counter
 
+from database.executions.inputs import Child
 from engine.document import Node
+from engine.errors import describe
 from engine.json_encoding import encode_within, read_stored, size_within
 from engine.json_values import MISSING, JsonValue, Missing
 from engine.limits import DEFAULT_RUN_LIMITS, RunLimits
@@ -30,6 +32,10 @@ from metrics import UNOBSERVED, Metrics, NodeRunResult
 from offload import MAX_INLINE_BYTES, check_stop, count_read
 from tasks.context import HandlerSettings, NodeRun, enter_node_run
 from tasks.registry import NodeTypes
+from tracing import NO_TRACE, ExecutionTrace, NodeSpan, TracedNode
+
+HTTP = "http"
+"""Type of the nodes whose result has the status of a response."""
 
 HAS_OWN_TIMEOUT = frozenset({"approval", FOR_EACH, SUBWORKFLOW})
 """Types whose timeout applies to the wait after their handler; the handler itself is immediate."""
@@ -60,6 +66,7 @@ class NodeRunner:
     attempts: Mapping[NodeRunKey, int] = field(default_factory=dict[NodeRunKey, int])
     """Number of earlier attempts of each node; the executor updates it."""
     metrics: Metrics = UNOBSERVED
+    trace: ExecutionTrace = NO_TRACE
 
     def interrupts(self, node: Node) -> bool:
         """Return whether the node's handler can be cancelled; a synchronous one cannot."""
@@ -88,23 +95,38 @@ class NodeRunner:
 
         async def count_retry(attempt: int, error: str) -> None:
             self.metrics.node_retried(node.type)
+            span.attempt_failed(attempt, error)
             await on_retry(attempt, error)
 
         ended: NodeRunResult = "failed"
+        reason: str | None = None
+        status_code: object = None
         started = perf_counter()
+        span = self.trace.node(self.traced(node))
         try:
-            result = await self._run(node, input_data, count_retry, progress, failed)
+            result = await self._run(node, input_data, count_retry, progress, failed, span)
             ended = "parked" if is_parking(result.result) else "completed"
-        except RetryParkedError:
+            status_code = result.result.get("statusCode") if node.type == HTTP else None
+        except RetryParkedError as error:
             self.metrics.node_retried(node.type)
+            span.attempt_failed(failed + error.failed_attempts, error.reason)
             ended = "parked"
             raise
         except asyncio.CancelledError:
             ended = "cancelled"
             raise
+        except Exception as error:
+            reason, status_code = describe(error), getattr(error, "status_code", None)
+            raise
         finally:
             self.metrics.node_ended(node.type, ended, perf_counter() - started)
+            span.end_run(ended, reason, status_code if isinstance(status_code, int) else None)
         return result
+
+    def traced(self, node: Node) -> TracedNode:
+        """Return the data of a node run for its span."""
+        attempt = self.attempts.get(NodeRunKey.parse(node.id), 0) + 1
+        return TracedNode(node.id, node.shown_type, node.label, attempt)
 
     async def _run(
         self,
@@ -113,8 +135,9 @@ class NodeRunner:
         on_retry: OnRetry,
         progress: NodeProgress | None,
         failed: int,
+        span: NodeSpan,
     ) -> NodeResult:
-        enter_node_run(self._node_run(node.id))
+        enter_node_run(replace(self._node_run(node.id), span=span))
         if progress is not None:
             progress.hides_output = hides_data(node)
         options = NodeOptions.model_validate(node.config)
@@ -137,7 +160,8 @@ class NodeRunner:
         if self.calls is None or self.execution_id is None:
             return result
         attempt = self.attempts.get(NodeRunKey.parse(node.id), 0) + 1
-        return await self.calls.prepare(self.execution_id, node.id, attempt, result)
+        called = await self.calls.prepare(self.execution_id, node.id, attempt, result)
+        return replace(called, child=_traced_child(called.child, span)) if called.child else called
 
     def _node_run(self, node_id: str) -> NodeRun:
         key = NodeRunKey.parse(node_id)
@@ -179,6 +203,14 @@ class NodeRunner:
         while (outcome := self.outcomes.get(key.inside(path))) is None and path:
             path = path[:-1]
         return outcome
+
+
+def _traced_child(child: Child, span: NodeSpan) -> Child:
+    """Return a child execution whose trace has a link to the span of the node that calls it."""
+    context = span.child_started(child.submission.execution_id)
+    if context is None:
+        return child
+    return replace(child, submission=replace(child.submission, trace_context=context.encode()))
 
 
 def _copied(value: JsonValue | Missing) -> JsonValue | Missing:

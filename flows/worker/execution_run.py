@@ -14,6 +14,7 @@ from engine.status import ExecutionStatus
 from flows.execution.signals import StopReason
 from flows.prefect_adapter.runs import crash_flow_run, run_flow
 from flows.storage_retry import retry_while_unavailable
+from flows.worker.execution_trace import end_trace
 from flows.workflow_flow import ExecutionContext, workflow_flow
 from metrics import UNOBSERVED, Metrics
 
@@ -53,7 +54,9 @@ class ExecutionRun:
     async def run(self) -> None:
         """Run the execution as a flow run. Release its lease if it did not end."""
         claimed, execution_id = self.claimed, self.claimed.lease.execution_id
-        structlog.contextvars.bind_contextvars(execution_id=execution_id)
+        trace = self.context.node_runner.trace
+        ids = {"execution_id": execution_id, "trace_id": trace.trace_id}
+        structlog.contextvars.bind_contextvars(**{key: id_ for key, id_ in ids.items() if id_})
         log.info("execution_claimed", workflow=claimed.workflow_name)
         if claimed.recoveries:
             self.metrics.execution_recovered()
@@ -68,6 +71,7 @@ class ExecutionRun:
         try:
             await self._release_unfinished()
         finally:
+            end_trace(trace, self.context.outcome)
             if timer:
                 timer.cancel()
 
@@ -82,6 +86,7 @@ class ExecutionRun:
 
         async def link(flow_run_id: str) -> None:
             await queue.link_flow_run(claimed.lease, flow_run_id)
+            self.context.node_runner.trace.run_started(flow_run_id)
 
         name = f"{claimed.workflow_name} {execution_id}"
         await self.start_flow(self.context, name, link)

@@ -13,6 +13,7 @@ from flows.nodes.node_runner import NodeRunner
 from flows.nodes.progress import Publish, publish_nowhere
 from flows.nodes.subworkflows import SubworkflowCaller
 from flows.worker.execution_run import ExecutionRun, StartFlow, start_new_flow
+from flows.worker.execution_trace import trace_of
 from flows.worker.state import WorkerSettings, WorkerState
 from flows.workflow_flow import ExecutionContext
 from metrics import UNOBSERVED, Metrics
@@ -72,6 +73,7 @@ class ExecutionStarter:
             ),
             limits=settings.run_limits,
             metrics=self.metrics,
+            trace=trace_of(claimed),
         )
         context = ExecutionContext(
             claimed.lease,

@@ -2,9 +2,10 @@
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
@@ -32,6 +33,7 @@ from tasks.http.request_body import encode_body
 from tasks.http.response import Body
 from tasks.http.url_templates import fill_url
 from tasks.masking import secret_masker
+from tracing import TRACEPARENT
 
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _WRITING_METHODS = _BODY_METHODS | {"DELETE"}
@@ -75,6 +77,7 @@ async def handle_http(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
         config,
         input_data,
         run.idempotency_key,
+        run.span.headers,
         may_set_host=run.settings.http_allow_host_header,
     )
     response, output = await _send(call, run.settings, config)
@@ -89,16 +92,24 @@ async def handle_http(node: dict[str, Any], input_data: JsonValue) -> dict[str, 
 
 
 def build_call(
-    config: HttpConfig, data: JsonValue, idempotency_key: str | None, *, may_set_host: bool = False
+    config: HttpConfig,
+    data: JsonValue,
+    idempotency_key: str | None,
+    trace_headers: Mapping[str, str] = MappingProxyType({}),
+    *,
+    may_set_host: bool = False,
 ) -> Call:
     """Return the call of a config, filled from the input; may run outside of the event loop.
 
+    ``trace_headers`` are sent unless the config sets ``traceparent``.
     Raises a ``NodeError`` if a field of a template is missing, or the filled call is invalid.
     """
     headers = _headers(config.http_headers, data)
     auth_header = _authorize(headers, config, data)
     if idempotency_key and config.http_method in _WRITING_METHODS:
         headers.setdefault("Idempotency-Key", idempotency_key)
+    if TRACEPARENT not in headers:
+        headers.update(trace_headers)
     content = _content(config, data, headers)
     try:
         url = fill_url("httpUrl", config.http_url, data)

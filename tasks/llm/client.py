@@ -18,13 +18,14 @@ from engine.errors import NodeError, PermanentError
 from engine.json_values import JsonValue, as_text, is_list, is_object
 from tasks.compute import compute, to_json
 from tasks.config.base import fill_text
-from tasks.context import HandlerSettings
+from tasks.context import HandlerSettings, current_node_run
 from tasks.http.client import describe_error, new_openai_transport, parse_retry_after, parse_url
-from tasks.llm.content import MAX_SHOWN_TEXT, TokenLimit, reported_error, text_of
+from tasks.llm.content import MAX_SHOWN_TEXT, TokenLimit, model_reply, reported_error, text_of
 from tasks.llm.node import LlmConfig
 from tasks.llm.reply_types import ReplyType, reply_type, without_thinking
 from tasks.llm.streaming import CompletionStream, OnPiece
 from tasks.progress import send_delta
+from tracing import ModelRequest
 
 OPENAI_HOST = "api.openai.com"
 OPENAI_URL = f"https://{OPENAI_HOST}/v1"
@@ -189,6 +190,38 @@ class _LlmConversation:
         messages: list[ChatCompletionMessageParam],
         on_piece: OnPiece,
     ) -> Reply:
+        """Return the reply to one request, which has a span of its own."""
+        config, url = self.config, client.base_url
+        call = current_node_run().span.model_request(
+            ModelRequest(
+                self.model,
+                url.host,
+                url.port,
+                config.llm_temperature,
+                config.llm_max_tokens,
+                "json" if config.output_type == "json" else "text",
+            )
+        )
+        error: str | None = "cancelled"
+        try:
+            completion = await self._completion(client, messages, on_piece, call.headers)
+            error = None
+        except NodeError as failure:
+            error = str(failure)
+            raise
+        else:
+            call.replied(model_reply(completion))
+            return _reply(completion)
+        finally:
+            call.end(error)
+
+    async def _completion(
+        self,
+        client: openai.AsyncOpenAI,
+        messages: list[ChatCompletionMessageParam],
+        on_piece: OnPiece,
+        headers: Mapping[str, str],
+    ) -> ChatCompletion:
         config = self.config
         if client.base_url.host.endswith(OPENAI_HOST):
             self.token_limit.prefer_new_name()
@@ -199,6 +232,8 @@ class _LlmConversation:
                 openai.omit if config.llm_temperature is None else config.llm_temperature
             ),
         }
+        if headers:
+            request["extra_headers"] = headers
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 completion = await self._create(client, request, on_piece)
@@ -219,7 +254,7 @@ class _LlmConversation:
             raise _not_a_completion(client.base_url.host)
         if failure := reported_error(completion, client.base_url.host):
             raise failure
-        return _reply(completion)
+        return completion
 
     async def _create(
         self, client: openai.AsyncOpenAI, request: dict[str, Any], on_piece: OnPiece

@@ -3,11 +3,15 @@
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import TypeVar
 
 import openai
 
 from engine.errors import NodeError
 from engine.json_values import JsonValue, as_text, is_list, is_object
+from tracing import ModelReply
+
+T = TypeVar("T")
 
 MAX_SHOWN_TEXT = 500
 """Maximum length of a server's message in an error, in characters."""
@@ -47,6 +51,25 @@ def _text_of_part(part: object) -> str:
         return ""
     text = part.get("text")
     return text if isinstance(text, str) else ""
+
+
+def model_reply(completion: object) -> ModelReply:
+    """Return the data of a completion for its span; servers may omit each value."""
+    choices = getattr(completion, "choices", None)
+    reasons = [getattr(choice, "finish_reason", None) for choice in choices or ()]
+    usage = getattr(completion, "usage", None)
+    return ModelReply(
+        _optional(completion, "id", str),
+        _optional(completion, "model", str),
+        [reason for reason in reasons if isinstance(reason, str)],
+        _optional(usage, "prompt_tokens", int),
+        _optional(usage, "completion_tokens", int),
+    )
+
+
+def _optional(holder: object, name: str, kind: type[T]) -> T | None:
+    value = getattr(holder, name, None)
+    return value if isinstance(value, kind) else None
 
 
 def reported_error(completion: object, host: str) -> NodeError | None:

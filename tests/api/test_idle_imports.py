@@ -22,6 +22,8 @@ NOT_FOR_AN_IDLE_SERVICE = (
     "cryptography",  # no node hides its data
     "jwt",  # no client uses a token
     "openai",  # no llm node runs
+    "opentelemetry.exporter",  # no collector of traces is set
+    "opentelemetry.sdk",
     "prefect.server",  # Prefect is embedded
     "sqlalchemy.dialects.postgresql",
     "sqlalchemy.ext.asyncio",

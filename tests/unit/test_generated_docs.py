@@ -34,7 +34,7 @@ def test_every_table_of_the_service_has_its_columns_on_the_page():
 
 def test_the_layout_page_lists_every_package_with_its_sentence():
     text = (ROOT / "docs" / "explanation" / "layout.md").read_text(encoding="utf-8")
-    for top in ("api", "flows", "database", "tasks", "engine", "cli"):
+    for top in ("api", "flows", "database", "tasks", "engine", "cli", "tracing"):
         for path in ((ROOT / top), *(ROOT / top).iterdir()):
             if (path / "__init__.py").is_file():
                 assert f"`{path.relative_to(ROOT).as_posix()}/`" in text, path

@@ -14,7 +14,18 @@ from engine.document import parse_document
 from tests.support.documents import validate
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = {"api", "api_service", "bench", "cli", "database", "engine", "examples", "flows", "tasks"}
+OURS = {
+    "api",
+    "api_service",
+    "bench",
+    "cli",
+    "database",
+    "engine",
+    "examples",
+    "flows",
+    "tasks",
+    "tracing",
+}
 OURS |= {path.stem for path in ROOT.glob("*.py")}
 EXAMPLES = sorted((ROOT / "examples").glob("*.json"))
 REQUIREMENTS = ["requirements.txt", "requirements-dev.txt"]
