@@ -8,7 +8,8 @@ deletes old executions and checks invariants, and ``workflows`` stores workflow 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Sequence, Set
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,14 +67,19 @@ class _Connections:
 
     @classmethod
     def open(
-        cls, url: str, commit_signal: CommitSignal, failure_workflows: FailureWorkflows | None
+        cls,
+        url: str,
+        commit_signal: CommitSignal,
+        failure_workflows: FailureWorkflows | None,
+        *,
+        is_timed: bool = True,
     ) -> "_Connections":
         options = {FAILURE_WORKFLOWS: failure_workflows}
         if is_sqlite(url):
             reader = ThreadedReader(open_reading_engine(url))
             engine = open_writing_engine(url).execution_options(**options)
             return cls(reader, SingleWriter(engine, commit_signal))
-        pool = open_engine(url).execution_options(**options)
+        pool = open_engine(url, is_timed=is_timed).execution_options(**options)
         return cls(PooledReader(pool), PooledWriter(pool, commit_signal), pool)
 
     async def close(self) -> None:
@@ -152,7 +158,8 @@ class Database:
 
     async def prepare(self, examples: Sequence[ExampleWorkflow] = ()) -> bool:
         """Migrate the schema; return whether the database is new. See ``prepare_schema``."""
-        return await prepare_schema(self._access.writer, self.clock, examples)
+        async with self._without_timeout() as connections:
+            return await prepare_schema(connections.writer, self.clock, examples)
 
     async def is_prepared(self) -> bool:
         """Return whether ``prepare`` has ever created the schema."""
@@ -160,7 +167,22 @@ class Database:
 
     async def find_violations(self, *, service_runs: bool) -> list[Violation]:
         """Return every violated invariant. See ``invariants``."""
-        return await find_violations(self._access.reader, self.clock, service_runs=service_runs)
+        async with self._without_timeout() as connections:
+            return await find_violations(connections.reader, self.clock, service_runs=service_runs)
+
+    @asynccontextmanager
+    async def _without_timeout(self) -> AsyncIterator[_Connections]:
+        """Yield connections for statements that process whole tables, which can take minutes."""
+        if is_sqlite(self._url):
+            yield self._access
+            return
+        connections = _Connections.open(
+            self._url, self.commit_signal, self._failure_workflows, is_timed=False
+        )
+        try:
+            yield connections
+        finally:
+            await connections.close()
 
     async def follow_other_processes(self, on_changes: Callable[[Set[Change]], object]) -> None:
         """Let ``commit_signal`` include the commits of other processes, and call ``on_changes``.

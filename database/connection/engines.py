@@ -42,6 +42,14 @@ LOCK_POLL_SECONDS = 0.001
 """Pause between two attempts to take the write lock, in seconds. SQLite's own pauses grow to 0.1 s;
 a process that writes all the time would then delay the others for up to a second."""
 
+CONNECT_TIMEOUT_SECONDS = 10.0
+"""Timeout for a new connection to PostgreSQL, in seconds."""
+POOL_TIMEOUT_SECONDS = 10.0
+"""Timeout for a free connection of the pool, in seconds."""
+COMMAND_TIMEOUT_SECONDS = 20.0
+"""Timeout for a statement on PostgreSQL, in seconds. A request that finds the server hanging waits
+for a connection, a statement and the end of its transaction."""
+
 WAL_BYTES = 16 * 1024 * 1024
 """Maximum size of the write-ahead log after a checkpoint, in bytes."""
 READ_POOL_SIZE = 4
@@ -76,13 +84,22 @@ _MISSING_PARENTS = """
 keys enforced, SQLite would then reject every write to the child table."""
 
 
-def open_engine(url: str) -> "AsyncEngine":
-    """Return an engine for one event loop. It opens its first connection when it needs one."""
+def open_engine(url: str, *, is_timed: bool = True) -> "AsyncEngine":
+    """Return an engine for one event loop. It opens its first connection when it needs one.
+
+    With ``is_timed``, a connection and a statement have a timeout, because a server that hangs, or
+    a network that drops packets, closes nothing. Parameters of the URL replace the defaults.
+    """
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - 7 MB, not for SQLite
 
     address = read_address(url)
+    arguments, pool = address.arguments, {}
+    if is_timed:
+        timeouts = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS}
+        arguments = {**timeouts, **arguments}
+        pool = {"pool_timeout": POOL_TIMEOUT_SECONDS}
     try:
-        return create_async_engine(address.url, connect_args=address.arguments, pool_pre_ping=True)
+        return create_async_engine(address.url, connect_args=arguments, pool_pre_ping=True, **pool)
     except (SQLAlchemyError, ImportError) as error:
         raise StorageUnavailableError(f"The database's URL cannot be used: {error}") from None
 
@@ -213,6 +230,8 @@ def _code_of(error: SQLAlchemyError) -> str:
 
 def to_service_error(error: SQLAlchemyError | OSError) -> Exception:
     """Return the service's error for a driver's error; an integrity error is not changed."""
+    if isinstance(error, TimeoutError):
+        return StorageError("The database did not respond in time")
     if isinstance(error, OSError):  # raised by asyncpg if the server is unreachable
         return StorageError(f"The database cannot be reached: {error}")
     if isinstance(error, IntegrityError):

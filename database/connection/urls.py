@@ -30,6 +30,9 @@ _SQLITE = ("sqlite", "sqlite+aiosqlite", "sqlite+pysqlite")
 _SSL_MODES = {"true": "require", "false": "disable"}
 """Values of ``ssl``, which other programs use instead of ``sslmode``."""
 
+_TIMEOUTS = {"connect_timeout": "timeout", "command_timeout": "command_timeout"}
+"""Parameters with a number of seconds, 0 for no timeout, and asyncpg's names for them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -158,12 +161,13 @@ def _read_postgres(text: str) -> Address:
     shown = server.set(username=url.username).render_as_string()
     query = dict(url.query)
     arguments: dict[str, Any] = {}
-    if (seconds := query.pop("connect_timeout", None)) is not None:
-        if not str(seconds).isdecimal():
-            raise ValueError(
-                f"the parameter 'connect_timeout' has the value {seconds!r}, not a number"
-            )
-        arguments["timeout"] = float(str(seconds)) or None
+    for parameter, argument in _TIMEOUTS.items():
+        if (seconds := query.pop(parameter, None)) is not None:
+            if not str(seconds).isdecimal():
+                raise ValueError(
+                    f"the parameter '{parameter}' has the value {seconds!r}, not a number"
+                )
+            arguments[argument] = float(str(seconds)) or None
     is_pooled = query.pop("pgbouncer", None) == "true"
     if is_pooled:
         arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}

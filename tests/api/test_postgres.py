@@ -60,24 +60,32 @@ def test_nested_calls_complete_with_few_slots(tmp_path: Path, storage: Storage) 
 
 
 @on_postgres
+@pytest.mark.parametrize("hangs", [False, True])
 def test_a_database_outage_delays_executions_and_loses_nothing(
-    tmp_path: Path, storage: Storage, gates: Gates
+    tmp_path: Path,
+    storage: Storage,
+    gates: Gates,
+    hangs: bool,
 ) -> None:
     server = make_url(storage["database_url"])
     with tcp_proxy_to(server.host or "127.0.0.1", server.port or 5432) as proxy:
         url = server.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+        url += "?command_timeout=1&connect_timeout=1"
+        begin, end = (proxy.pause, proxy.resume) if hangs else (proxy.close, proxy.open)
+        reason = "did not respond in time" if hangs else "cannot be reached"
         with RunningService(tmp_path, PROBE_TYPES, database_url=url) as service:
+            service.database_url = storage["database_url"]  # for the test's own connections
             execution_id = service.start(GATED)
             gates.wait_for("gate")
             with sse(service, f"/api/executions/{execution_id}/stream") as events:
                 first = next(events)
-                proxy.close()
+                begin()
                 gates.open("gate")
                 polled = service.http.get(f"/api/executions/{execution_id}")
                 for answer in (service.submit(), polled):
-                    assert "cannot be reached" in problem_of(answer, 503)["detail"]
+                    assert reason in problem_of(answer, 503)["detail"]
                     assert answer.headers["retry-after"] == "2"
-                proxy.open()
+                end()
                 rest = list(events)
             done = service.ended(execution_id)
             assert (done["status"], done["error"]) == ("completed", None)
@@ -85,6 +93,24 @@ def test_a_database_outage_delays_executions_and_loses_nothing(
             assert seqs(rest) == list(range(first.data["seq"] + 1, done["seq"] + 1))
             assert service.run(line(3))["status"] == "completed"
             assert violations(service) == []
+
+
+@on_postgres
+def test_a_restart_of_the_server_loses_nothing(service: RunningService, gates: Gates) -> None:
+    execution_id = service.start(GATED)
+    gates.wait_for("gate")
+    with sse(service, f"/api/executions/{execution_id}/stream") as events:
+        first = next(events)
+        service.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        gates.open("gate")
+        rest = list(events)
+    done = service.ended(execution_id)
+    assert (done["status"], gates.runs) == ("completed", ["gate"])
+    assert seqs(rest) == list(range(first.data["seq"] + 1, done["seq"] + 1))
+    assert violations(service) == []
 
 
 # Values that PostgreSQL cannot store, and keys that are too long for it

@@ -183,7 +183,7 @@ def test_a_path_in_another_form_is_rejected_with_the_correct_form(text: str, adv
         ("postgresql", "?sslmode=disable"),
         (
             "postgresql+asyncpg",
-            "?sslmode=prefer&connect_timeout=10&application_name=workflows",
+            "?sslmode=prefer&connect_timeout=10&command_timeout=0&application_name=workflows",
         ),
         ("PostgreSQL", "?ssl=false&schema=public&pgbouncer=true"),
         ("postgres", "?options=-c%20statement_timeout%3D60000&target_session_attrs=any"),
@@ -260,6 +260,7 @@ POSTGRES_MISTAKES = [
     (f"postgres://ann:{HIDDEN}/shop", "the port is not a number"),
     (f"postgres://ann:{HIDDEN}@db:54x2/shop", "the port is not a number"),
     (f"postgres://ann:{HIDDEN}@db/shop?connect_timeout=soon", "'soon', not a number"),
+    (f"postgres://ann:{HIDDEN}@db/shop?command_timeout=-1", "'command_timeout' has the value '-1'"),
     (f"postgre://ann:{HIDDEN}@db/shop", "accepted are postgresql://"),
     (f"postgresql+psycopg2://ann:{HIDDEN}@db/shop", "postgresql+asyncpg://"),
     (f"mysql://ann:{HIDDEN}@db/shop", "accepted are postgresql://"),
