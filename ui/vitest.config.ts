@@ -13,6 +13,15 @@ export default defineConfig({
           hookTimeout: 120_000,
         },
       },
+      {
+        test: {
+          name: "screenshots",
+          include: ["tests/screenshots/*.test.ts"],
+          globalSetup: "tests/browser/setup.ts",
+          testTimeout: 180_000,
+          hookTimeout: 120_000,
+        },
+      },
     ],
   },
 });

@@ -1,5 +1,5 @@
 import "../run/run.css";
-import { Alert, Drawer, Skeleton, Stack, Tabs, Text } from "@mantine/core";
+import { Alert, Box, Drawer, Skeleton, Stack, Tabs, Text } from "@mantine/core";
 import { useHotkeys, useMediaQuery } from "@mantine/hooks";
 import { IconPlayerPause, IconWifiOff } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
@@ -127,9 +127,9 @@ export function ExecutionPage() {
           </Tabs.List>
           <Tabs.Panel value="graph">
             {definition.isPending ? (
-              <Skeleton height={420} m="sm" />
+              <GraphSkeleton />
             ) : definition.data ? (
-              <Suspense fallback={<Skeleton height={420} m="sm" />}>
+              <Suspense fallback={<GraphSkeleton />}>
                 <Graph
                   document={definition.data.data}
                   execution={execution}
@@ -191,5 +191,13 @@ export function ExecutionPage() {
           ))}
       </div>
     </div>
+  );
+}
+
+function GraphSkeleton() {
+  return (
+    <Box p="sm">
+      <Skeleton height={340} />
+    </Box>
   );
 }
