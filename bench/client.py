@@ -68,6 +68,11 @@ class Client:
         body = {"id": workflow_id, "name": workflow_id, "data": document}
         self.post("/api/workflows", body)
 
+    def has(self, workflow_id: str) -> bool:
+        """Return whether the workflow is stored."""
+        response = self._request("GET", f"/api/workflows/{workflow_id}", None)
+        return response.status == http.HTTPStatus.OK
+
     def submit(
         self, workflow_id: str, inputs: object = None, headers: Mapping[str, str] | None = None
     ) -> Response:

@@ -142,7 +142,7 @@ def ours(concurrency: int, postgres: str | None = None) -> Contender:
     @contextmanager
     def start(directory: Path) -> Generator[Running]:
         with (
-            _database(postgres) as url,
+            new_database(postgres) as url,
             running_service(directory, concurrency, {"DATABASE_URL": url or ""}) as service,
         ):
             yield Running(service.pid, service.started_in, lambda: OurApi(service.port))
@@ -156,7 +156,7 @@ def dbos(postgres: str | None = None) -> Contender:
 
     @contextmanager
     def start(directory: Path) -> Generator[Running]:
-        with _database(postgres) as url:
+        with new_database(postgres) as url:
             port = free_port()
             stored = url or f"sqlite:///{directory / 'dbos.sqlite'}"
             command = [str(COMPARISON / "python"), str(ROOT / "dbos_service.py"), str(port), stored]
@@ -183,7 +183,7 @@ async def is_reachable(postgres: str) -> bool:
 
 
 @contextmanager
-def _database(postgres: str | None) -> Generator[str | None]:
+def new_database(postgres: str | None) -> Generator[str | None]:
     """Create a database on a server, yield its URL and drop it; ``None`` without a server."""
     if postgres is None:
         yield None

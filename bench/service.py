@@ -68,8 +68,11 @@ def running_service(
     concurrency: int,
     settings: Mapping[str, str] | None = None,
     root: Path = ROOT,
+    document: object = None,
 ) -> Generator[Service]:
-    """Run the service with one workflow, a chain of ten nodes, during the block.
+    """Run the service with one workflow during the block, unless the database contains it.
+
+    It is ``document``, or a chain of ten nodes.
 
     ``settings`` are environment variables for it, besides those that every benchmark sets.
     ``root`` is the checkout that runs.
@@ -84,7 +87,8 @@ def running_service(
     log = directory / "service.log"
     with running_process(command, port, root, log, environment) as (process, started_in):
         with closing(Client(port)) as client:
-            client.save(WORKFLOW, line())
+            if not client.has(WORKFLOW):
+                client.save(WORKFLOW, line() if document is None else document)
         yield Service(port, process.pid, database, started_in)
 
 
