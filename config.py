@@ -1,12 +1,10 @@
 """Settings: environment variables, or lines of a ``.env`` file next to this module."""
 
 import difflib
-import io
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -25,11 +23,14 @@ from sqlalchemy import URL
 from setting_types import (
     HttpUrl,
     LogLevel,
+    SettingsError,
     in_capitals,
     lower,
+    read_secrets,
     require_256_bits,
     require_connections,
     require_host,
+    require_limits,
     require_webhook_secret,
     require_workflow_ids,
     upper,
@@ -45,10 +46,6 @@ MIN_SECRET_CHARS = 4
 """Minimum length of a secret, because a shorter one occurs in unrelated strings by chance."""
 MIN_DATA_KEY_CHARS = 16
 _COMPARED_CHARACTERS = 60
-
-
-class SettingsError(Exception):
-    """A setting has an invalid value; the message is one line and names the setting."""
 
 
 def _resolve(path: Path) -> Path:
@@ -122,6 +119,15 @@ class Settings(BaseSettings):
     """Maximum number of running executions; the others are queued."""
     executor_processes: int = Field(default=0, ge=0, le=64)
     """Number of child processes that run executions; 0: the process of the service runs them."""
+    max_concurrent_executions_per_workflow: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Maximum number of running executions of one workflow in all services; by default none."""
+    max_concurrent_executions_per_organization: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Maximum number of running executions of one organization in all services; by default none."""
+    max_concurrent_nodes_per_type: Annotated[str | None, AfterValidator(require_limits)] = None
+    """Maximum numbers of running nodes by type, in all services: ``http=10,llm=4``."""
+    max_concurrent_nodes_per_key: Annotated[str | None, AfterValidator(require_limits)] = None
+    """Maximum numbers of running nodes by ``concurrencyKey``, in all services: ``gpu=2``. Any other
+    key has the limit 1 in each organization."""
     max_pending_executions: int = Field(default=5_000, ge=1, le=1_000_000)
     """Maximum number of queued executions; the response to a further submission is a 429."""
     max_pending_executions_per_organization: int | None = Field(default=None, ge=1, le=1_000_000)
@@ -304,7 +310,7 @@ def load_secrets(settings: Settings) -> dict[str, str]:
     """
     secrets: dict[str, str] = {}
     if settings.secrets_file is not None:
-        secrets.update(_read_secrets(_resolve(settings.secrets_file)))
+        secrets.update(read_secrets(_resolve(settings.secrets_file)))
     for source in (_dotenv(), os.environ):
         for name, value in source.items():
             if name.upper().startswith(SECRET_PREFIX) and name.upper() != SECRET_PREFIX and value:
@@ -354,24 +360,6 @@ def misspelled_settings() -> dict[str, str]:
 
 def _dotenv() -> Mapping[str, str | None]:
     return dotenv_values(ROOT / ".env", encoding="utf-8-sig")
-
-
-def _read_secrets(path: Path) -> dict[str, str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"SECRETS_FILE={path} cannot be read: {error}") from None
-    if not text.lstrip().startswith("{"):
-        lines = dotenv_values(stream=io.StringIO(text), interpolate=False)
-        return {name: value for name, value in lines.items() if value}
-    try:
-        values = cast("dict[str, object]", json.loads(text))
-    except ValueError:
-        raise SettingsError(f"SECRETS_FILE={path} is not valid JSON") from None
-    for name, value in values.items():
-        if not isinstance(value, str):
-            raise SettingsError(f"SECRETS_FILE={path}: the value of '{name}' should be a string")
-    return cast("dict[str, str]", values)
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -17,12 +17,14 @@ from prefect.states import Completed, Crashed
 from config import Settings, load_settings, otel_variables
 from credentials import mask_credentials
 from database import Database
+from database.executions.dispatches import LimitReachedError
+from flows.nodes.permits import grant_permits_forever
 from flows.prefect_adapter.runs import local_result_storage, set_flow_argument
 from flows.worker.commits import follow_commits
 from flows.worker.execution_starter import ExecutionStarter
 from flows.worker.heartbeat import renew_leases_forever
 from flows.worker.poller import poll_signals_forever
-from flows.worker.state import WorkerState
+from flows.worker.state import WorkerState, set_execution_limits
 from flows.workflow_flow import ExecutionContext, workflow_flow
 from logs import configure_logging
 from tasks.masking import secret_masker
@@ -57,9 +59,13 @@ async def _run(settings: Settings, database: Database, execution_id: str) -> Sta
     values = worker_settings(settings)
     state = WorkerState()
     # The process runs one execution, so that a suspect is isolated anyway.
-    claimed = await database.dispatches.claim(
-        state.owner, execution_id, values.lease_seconds, values.max_recovery_attempts
-    )
+    set_execution_limits(database, values)
+    try:
+        claimed = await database.dispatches.claim(
+            state.owner, execution_id, values.lease_seconds, values.max_recovery_attempts
+        )
+    except LimitReachedError:
+        claimed = None  # the dispatch is found to be lost, and repeated
     if claimed is None:
         log.info("flow_run_skipped", execution_id=execution_id)
         return Completed(
@@ -82,7 +88,14 @@ async def _run(settings: Settings, database: Database, execution_id: str) -> Sta
     background = [
         asyncio.create_task(work)
         for work in (
-            renew_leases_forever(database, state.owner, state.active, values.lease_seconds),
+            renew_leases_forever(
+                database,
+                state.owner,
+                state.active,
+                values.lease_seconds,
+                is_limited=bool(values.execution_limits),
+            ),
+            grant_permits_forever(database, state.permit_waits, values.lease_seconds, poll),
             poll_signals_forever(database, state, poll),
             follow_commits(database, state, is_shared=values.database_notifications),
         )

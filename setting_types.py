@@ -1,13 +1,25 @@
 """Setting types: types and validators of settings."""
 
+import io
 import json
+import re
 from base64 import b64decode
+from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, SecretStr
 
 _MIN_SIGNING_BYTES, _MAX_SIGNING_BYTES = 24, 64
 _TOKEN_SECRET_BYTES = 32
+_MAX_LIMIT = 1_000_000
+_LIMIT_NAME = r"^[A-Za-z0-9_.-]+$"
+"""Pattern of the names of limits, as of a ``concurrencyKey`` in ``engine.options``."""
+
+
+class SettingsError(Exception):
+    """A setting has an invalid value; the message is one line and names the setting."""
+
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -133,8 +145,66 @@ def _object_of(text: str) -> dict[str, object] | None:
     return cast("dict[str, object]", found) if isinstance(found, dict) else None
 
 
+def require_limits(value: str | None) -> str | None:
+    """Return limits such as ``http=10,llm=4``.
+
+    Raises:
+        ValueError: If it has another form.
+    """
+    if value is not None:
+        limits_of(value)
+    return value
+
+
+def limits_of(value: str) -> dict[str, int]:
+    """Return the limits of a setting by name.
+
+    Raises:
+        ValueError: If an entry is not a name, ``=`` and a number from 1, or a name occurs twice.
+    """
+    limits: dict[str, int] = {}
+    for entry in filter(None, map(str.strip, value.split(","))):
+        name, _, number = (part.strip() for part in entry.partition("="))
+        if not re.match(_LIMIT_NAME, name):
+            raise ValueError(
+                f"Input should have entries such as http=10, and {entry!r} has another name; "
+                "names have letters, digits, '_', '.' and '-'"
+            )
+        if not (number.isascii() and number.isdigit() and 1 <= int(number) <= _MAX_LIMIT):
+            raise ValueError(
+                f"Input should have a number from 1 to {_MAX_LIMIT:,} for each name, not {entry!r}"
+            )
+        if name in limits:
+            raise ValueError(f"Input should have each name once, but {name!r} occurs twice")
+        limits[name] = int(number)
+    return limits
+
+
 def require_256_bits(value: SecretStr | None) -> SecretStr | None:
     """Return a key for HS256, which is at least as long as the hash (RFC 7518, section 3.2)."""
     if value is not None and len(value.get_secret_value().encode()) < _TOKEN_SECRET_BYTES:
         raise ValueError(f"Input should have at least {_TOKEN_SECRET_BYTES} bytes")
     return value
+
+
+def read_secrets(path: Path) -> dict[str, str]:
+    """Return the secrets of ``SECRETS_FILE``: JSON, or lines ``NAME=value``.
+
+    Raises:
+        SettingsError: If the file is invalid. The message contains no value.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"SECRETS_FILE={path} cannot be read: {error}") from None
+    if not text.lstrip().startswith("{"):
+        lines = dotenv_values(stream=io.StringIO(text), interpolate=False)
+        return {name: value for name, value in lines.items() if value}
+    try:
+        values = cast("dict[str, object]", json.loads(text))
+    except ValueError:
+        raise SettingsError(f"SECRETS_FILE={path} is not valid JSON") from None
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise SettingsError(f"SECRETS_FILE={path}: the value of '{name}' should be a string")
+    return cast("dict[str, str]", values)

@@ -17,14 +17,14 @@ from database.executions.failures import FailureWorkflows
 from database.schedules.records import PendingLimits
 from engine.errors import PermanentError, StorageUnavailableError
 from engine.json_values import encode_json
-from engine.limits import DocumentLimits, RunLimits
+from engine.limits import DocumentLimits, ExecutionLimits, NodeLimits, RunLimits
 from flows.callbacks.dispatcher import CallbackSettings
 from flows.intake.failure_workflows import FailureStarts, log_rejected
 from flows.prefect_adapter.environment import is_embedded
 from flows.prefect_adapter.secrets import fetch_secret
 from flows.schedules.scheduler import SchedulerSettings
 from flows.worker.state import WorkerSettings
-from setting_types import connections_of, workflow_ids_of
+from setting_types import connections_of, limits_of, workflow_ids_of
 from start_checks import key_file_of
 from tasks.code.node import CODE, CODE_NODE_DISABLED_MESSAGE, PYTHON
 from tasks.context import HandlerSettings
@@ -46,7 +46,17 @@ V = TypeVar("V")
 
 
 def enabled_node_types(settings: Settings, node_types: NodeTypes = DEFAULT) -> NodeTypes:
-    """Return the node types without those that the settings disable."""
+    """Return the node types without those that the settings disable.
+
+    Raises:
+        SettingsError: If a limit names an unknown node type.
+    """
+    for name in limits_of(settings.max_concurrent_nodes_per_type or ""):
+        if name not in node_types.known:
+            known = ", ".join(sorted(node_types.known))
+            raise SettingsError(
+                f"MAX_CONCURRENT_NODES_PER_TYPE: {name!r} is not a node type; known are {known}"
+            )
     if settings.enable_code_node:
         return node_types
     return node_types.without(dict.fromkeys((CODE, PYTHON), CODE_NODE_DISABLED_MESSAGE))
@@ -85,6 +95,14 @@ def worker_settings(settings: Settings) -> WorkerSettings:
             settings.max_node_result_bytes,
             settings.max_execution_bytes,
             settings.max_concurrent_nodes,
+        ),
+        execution_limits=ExecutionLimits(
+            settings.max_concurrent_executions_per_workflow,
+            settings.max_concurrent_executions_per_organization,
+        ),
+        node_limits=NodeLimits(
+            limits_of(settings.max_concurrent_nodes_per_type or ""),
+            limits_of(settings.max_concurrent_nodes_per_key or ""),
         ),
         prefect_work_pool=pool,
         retention_days=settings.execution_retention_days,

@@ -31,6 +31,7 @@ from database.executions.child_executions import ChildExecutions
 from database.executions.dispatches import Dispatches
 from database.executions.failures import FAILURE_WORKFLOWS, FailureWorkflows
 from database.executions.journal import Journal
+from database.executions.permits import Permits
 from database.executions.queue import Queue
 from database.executions.submissions import Submissions
 from database.human_tasks.store import HumanTasks
@@ -135,6 +136,7 @@ class Database:
         self.workflows = SavedWorkflows(reader, writer, clock)
         self.webhook_responses = WebhookResponses(reader, self._encryption)
         self.retention = Retention(reader, writer, clock)
+        self.permits = Permits(reader, writer, clock)
         self.callbacks = Callbacks(reader, writer, clock)
         self.child_executions = ChildExecutions(reader, writer, clock)
         self.statistics = Statistics(reader, writer, clock)

@@ -247,6 +247,26 @@ is the error without ids, times and numbers. If the execution has a failure work
 ``failureExecutionId`` is the execution of it or ``failureError`` the reason why there is none.
 ``rerunAs`` is the last rerun of the execution."""
 
+permits = Table(
+    "orchestrator_permits",
+    metadata,
+    Column("position", _Number, primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("nodeRunId", Text, nullable=False),
+    Column("executionId", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("capacity", Integer, nullable=False),
+    Column("grantedAt", Text),
+    Column("orphanedAt", Text),
+)
+"""Requests of node runs for permits of a limit: one row for each limit that applies to a node run.
+
+``request`` is the id of one request. Of the rows with one ``name``, the first ``capacity`` hold a
+permit; ``grantedAt`` is the time when the request held all of its permits. ``executionId`` is not
+a foreign key, because a node may still run when another program deletes its execution.
+``orphanedAt`` is the time when the owner was found to have lost the execution."""
+
 schedules = Table(
     "orchestrator_schedules",
     metadata,

@@ -1,6 +1,7 @@
 """Size limits of documents, node results and executions."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from engine.errors import InvalidDocumentError, NodeError, PermanentError, Problem
 from engine.json_values import JsonValue, is_list, is_object
@@ -68,3 +69,47 @@ class RunLimits:
 
 
 DEFAULT_RUN_LIMITS = RunLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionLimits:
+    """Limits of executions that run at the same time in all services; ``None`` allows any."""
+
+    per_workflow: int | None = None
+    """Maximum number of each workflow (MAX_CONCURRENT_EXECUTIONS_PER_WORKFLOW)."""
+    per_organization: int | None = None
+    """Maximum number of each organization (MAX_CONCURRENT_EXECUTIONS_PER_ORGANIZATION)."""
+
+    def __bool__(self) -> bool:
+        return self.per_workflow is not None or self.per_organization is not None
+
+
+NO_EXECUTION_LIMITS = ExecutionLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLimits:
+    """Limits of node runs that run at the same time in all services."""
+
+    per_type: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Maximum number by node type (MAX_CONCURRENT_NODES_PER_TYPE)."""
+    per_key: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Maximum number by ``concurrencyKey`` (MAX_CONCURRENT_NODES_PER_KEY)."""
+
+    def capacities(self, node_type: str, key: str | None, organization: str) -> dict[str, int]:
+        """Return the limits of a node run: their names, and the number of permits of each.
+
+        All organizations share a key of the settings. Any other key has one permit in each
+        organization, so that organizations cannot delay each other.
+        """
+        found: dict[str, int] = {}
+        if node_type in self.per_type:
+            found[f"type:{node_type}"] = self.per_type[node_type]
+        if key is not None and key in self.per_key:
+            found[f"key:{key}"] = self.per_key[key]
+        elif key is not None:
+            found[f"key:{organization}:{key}"] = 1
+        return found
+
+
+NO_NODE_LIMITS = NodeLimits()

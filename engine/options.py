@@ -32,9 +32,12 @@ def _none_if_blank(value: object) -> object:
 BlankIsNone = BeforeValidator(_none_if_blank)
 """Reads a blank string, which a form sends for an empty field, as ``None``."""
 
+CONCURRENCY_KEY_PATTERN = r"^[A-Za-z0-9_.-]+$"
+"""Pattern of a ``concurrencyKey``. It contains no braces, because a key is not a template."""
 _Retries = Annotated[int, Field(ge=0, le=10)]
 _Delay = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 _Timeout = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
+_ConcurrencyKey = Annotated[str, Field(max_length=100, pattern=CONCURRENCY_KEY_PATTERN)]
 TimeLimit = Annotated[_Timeout | None, BlankIsNone]
 """Timeout in seconds, up to a year; ``None`` disables it."""
 
@@ -59,5 +62,9 @@ class NodeOptions(BaseModel):
     on_error: Annotated[OnError | None, BlankIsNone] = Field(default=None, title="On failure")
     """After a failure, ``stop`` (the default) ends the run, ``continue`` uses the error as output,
     and ``branch`` follows the connections of type ``error``."""
+    concurrency_key: Annotated[_ConcurrencyKey | None, BlankIsNone] = Field(
+        default=None, title="Concurrency key"
+    )
+    """Name of a resource that the node uses; nodes with the same name take turns."""
     hide_data: Annotated[bool | None, BlankIsNone] = Field(default=None, title="Hide its data")
     """Whether the node's input and output are encrypted and shown as hidden."""

@@ -24,6 +24,10 @@ class Change(StrEnum):
     """An execution became claimable."""
     REQUESTS = "r"
     """A cancellation or a resumption of a running execution was stored."""
+    SLOTS = "s"
+    """A running execution ended, so that a limit may allow another one."""
+    PERMITS = "p"
+    """A permit was returned."""
 
 
 EVERY_CHANGE = frozenset(Change)

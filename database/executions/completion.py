@@ -56,6 +56,7 @@ def lock_relatives(connection: Connection, execution_ids: Collection[str]) -> No
     Every transaction that ends an execution calls this first. All lock the youngest row first, so
     that no deadlock occurs. SQLite locks the whole file anyway.
     """
+    note_change(connection, Change.SLOTS)
     if connection.dialect.name == "sqlite":
         return
     relatives = set(execution_ids)

@@ -26,9 +26,11 @@ from sqlalchemy import (
 from database.clock import Clock, to_text
 from database.connection.reader import Reader
 from database.connection.writer import Writer
-from database.executions.fair_order import fair_order
-from database.executions.queue import ClaimedExecution, claim_executions, record_turns
+from database.executions.claim_limits import IS_OWNED, choose_allowed, lock_claims
+from database.executions.fair_order import fair_order, record_turns
+from database.executions.queue import ClaimedExecution, claim_executions
 from database.tables import runs
+from engine.limits import NO_EXECUTION_LIMITS
 
 _NOW = bindparam("now", type_=Text)
 _IS_WAITING = and_(runs.c.owner.is_(None), runs.c.claimableAt <= _NOW)
@@ -69,9 +71,8 @@ _THIS_DISPATCH = and_(
     runs.c.dispatchedAt.is_not(None),
     runs.c.owner.is_(None),
 )
-_RECOVERIES = select(runs.c.recoveries).where(
-    runs.c.executionId == bindparam("execution"), _IS_WAITING
-)
+_IS_CANDIDATE = and_(runs.c.executionId == bindparam("execution"), _IS_WAITING)
+_RECOVERIES = select(runs.c.recoveries).where(_IS_CANDIDATE)
 _SUSPECT = runs.c.recoveries >= bindparam("suspect_after", type_=Integer)
 _OWNED = runs.c.owner == bindparam("holder", type_=Text)
 _OWNED_RUNS = select(
@@ -98,6 +99,10 @@ class IsolationPendingError(Exception):
     """The worker must end other executions before it may claim this one."""
 
 
+class LimitReachedError(Exception):
+    """A limit of executions does not allow another one now (MAX_CONCURRENT_EXECUTIONS_PER_…)."""
+
+
 class Dispatches:
     """Records which executions have been submitted to a work pool."""
 
@@ -105,6 +110,8 @@ class Dispatches:
         self._reader = reader
         self._writer = writer
         self._clock = clock
+        self.limits = NO_EXECUTION_LIMITS
+        """Limits of executions; the worker sets them."""
 
     def _now(self, seconds: float = 0) -> str:
         return to_text(self._clock() + timedelta(seconds=seconds))
@@ -122,12 +129,18 @@ class Dispatches:
             return []
 
         def write(connection: Connection) -> list[Dispatch]:
+            if self.limits:
+                lock_claims(connection)
             times = self._times()
             free = max_unclaimed - (connection.scalar(_COUNT_DISPATCHED, times) or 0)
             if free <= 0:
                 return []
             order = {**times, "most": min(free, limit)}
-            ids = connection.scalars(_DUE_ORDER, order).all()
+            if self.limits:
+                counted = or_(IS_OWNED, _IS_DISPATCHED)
+                ids = choose_allowed(connection, _IS_DUE, order, self.limits, counted)
+            else:
+                ids = connection.scalars(_DUE_ORDER, order).all()
             if not ids:
                 return []
             updated = connection.execute(_RESERVE, {**times, "ids": ids})
@@ -216,6 +229,7 @@ class Dispatches:
         Raises:
             IsolationPendingError: If this execution, or one that ``owner`` runs, may have crashed
                 its owners (``isolate_after`` recoveries), so that it must run alone.
+            LimitReachedError: If a limit of executions does not allow it now.
         """
         # Reads first, because a flow run whose execution was claimed already is not rare.
         key = {"execution": execution_id, "now": self._now()}
@@ -223,6 +237,8 @@ class Dispatches:
             return None
 
         def write(connection: Connection) -> ClaimedExecution | None:
+            if self.limits:
+                lock_claims(connection)
             moment = self._clock()
             recoveries = connection.scalar(_RECOVERIES, {**key, "now": to_text(moment)})
             if recoveries is None:
@@ -232,6 +248,10 @@ class Dispatches:
             if owned.suspect or (owned.any and recoveries >= isolate_after):
                 raise IsolationPendingError
             ids = [execution_id]
+            if self.limits:
+                candidate = {**key, "now": to_text(moment), "most": 1}
+                if not choose_allowed(connection, _IS_CANDIDATE, candidate, self.limits):
+                    raise LimitReachedError
             claimed, _ = claim_executions(connection, ids, owner, moment, lease_seconds)
             _end_dispatches(connection, ids)
             return claimed[0] if claimed else None

@@ -1,9 +1,22 @@
 """Fair order: organizations take turns in the queue, and each has its oldest execution first."""
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Subquery, Text, bindparam, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    Select,
+    Subquery,
+    Text,
+    bindparam,
+    func,
+    select,
+)
 
+from database.connection.engines import insert_of
 from database.tables import fairness, runs
 
 
@@ -39,3 +52,22 @@ def _fairly_ranked(wanted: ColumnElement[bool]) -> Subquery:
 
 def _fair_key(waiting: Subquery) -> list[ColumnElement[Any]]:
     return [waiting.c.rank, func.coalesce(fairness.c.lastServed, 0), waiting.c.position]
+
+
+def record_turns(connection: Connection, organizations: Sequence[str]) -> None:
+    """Record which organizations were served, in this order; the last time counts."""
+    served = dict.fromkeys(reversed(organizations))
+    if served:
+        rows = [{"organization": organization} for organization in reversed(served)]
+        connection.execute(_take_turn(connection.dialect.name), rows)
+
+
+@functools.cache
+def _take_turn(dialect: str) -> Insert:
+    """Return the statement that makes an organization the one that was served last."""
+    last = select(func.coalesce(func.max(fairness.c.lastServed), 0) + 1).scalar_subquery()
+    statement = insert_of(dialect)(fairness).values(
+        organization=bindparam("organization"), lastServed=last
+    )
+    served = {"lastServed": statement.excluded.lastServed}
+    return statement.on_conflict_do_update(index_elements=["organization"], set_=served)

@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, and_, case, func, or_, select, update
 
+from database.connection.commit_signal import Change, note_change
 from database.executions.completion import lock_relatives, run_completion_effects
 from database.executions.event_log import append_execution_events
 from database.executions.failures import record_failed
@@ -84,5 +85,6 @@ def settle(connection: Connection, execution_ids: Collection[str], now: str) -> 
         .values(owner=None, claimableAt=None, endedAt=now, endedElsewhere=1)
     )
     run_completion_effects(connection, ids, now)
+    note_change(connection, Change.SLOTS)
     append_execution_events(connection, ids, now)
     record_failed(connection, ids, now)

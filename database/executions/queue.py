@@ -4,15 +4,14 @@ Every write is guarded by the status and the owner that it expects. If it change
 worker was faster.
 """
 
-import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
-    Insert,
     Text,
     Update,
     and_,
@@ -27,12 +26,12 @@ from sqlalchemy import (
 
 from database.clock import Clock, to_text
 from database.connection.commit_signal import Change, note_change
-from database.connection.engines import insert_of
 from database.connection.reader import Reader
 from database.connection.writer import Writer
+from database.executions.claim_limits import choose_allowed, lock_claims
 from database.executions.completion import cancel_unowned, lock_relatives
 from database.executions.event_log import append_execution_events
-from database.executions.fair_order import fair_order, fair_position
+from database.executions.fair_order import fair_order, fair_position, record_turns
 from database.executions.foreign_ends import (
     HAS_ENDED,
     has_foreign_ends,
@@ -45,8 +44,9 @@ from database.executions.origins import ExecutionOrigin, origins_of
 from database.executions.recovery import isolate_suspects, requeue_expired
 from database.foreign_values import text_of
 from database.records import Lease
-from database.tables import CLAIMABLE_NOW, executions, fairness, runs
+from database.tables import CLAIMABLE_NOW, executions, runs
 from engine.errors import ExecutionNotFoundError, LeaseLostError
+from engine.limits import NO_EXECUTION_LIMITS
 from engine.status import ExecutionStatus, allowed_sources, has_ended
 
 CLOCK_TOLERANCE_SECONDS = 60.0
@@ -141,6 +141,8 @@ class Queue:
         self._reader = reader
         self._writer = writer
         self._clock = clock
+        self.limits = NO_EXECUTION_LIMITS
+        """Limits of ``claim``; the worker sets them. All services must have the same ones."""
 
     def _now(self, seconds: float = 0) -> str:
         return to_text(self._clock() + timedelta(seconds=seconds))
@@ -175,15 +177,15 @@ class Queue:
             return []
 
         def write(connection: Connection) -> list[ClaimedExecution]:
+            if self.limits:
+                lock_claims(connection)
             times = self._times(lease_seconds)
             if found.abandoned:
                 requeue_expired(connection, _ABANDONED, {**times, **excluded})
-            order, count = _CLAIM_ORDER, limit
+            suspects, count = None, limit
             if isolate_after is not None:
-                wanted, count = isolate_suspects(connection, owner, times, isolate_after, limit)
-                if wanted is not None:
-                    order = fair_order(wanted).limit(bindparam("most"))
-            ids = connection.scalars(order, {**times, "most": count}).all()
+                suspects, count = isolate_suspects(connection, owner, times, isolate_after, limit)
+            ids = self._choose(connection, suspects, {**times, "most": count})
             if not ids:
                 return []
             claimed, organizations = claim_executions(
@@ -193,6 +195,19 @@ class Queue:
             return claimed
 
         return await self._writer.run(write)
+
+    def _choose(
+        self,
+        connection: Connection,
+        wanted: ColumnElement[bool] | None,
+        values: Mapping[str, object],
+    ) -> Sequence[str]:
+        """Return the executions to claim: waiting ones, or the ``wanted`` ones of them."""
+        if self.limits:
+            candidates = _IS_WAITING if wanted is None else wanted
+            return choose_allowed(connection, candidates, values, self.limits)
+        order = _CLAIM_ORDER if wanted is None else fair_order(wanted).limit(bindparam("most"))
+        return connection.scalars(order, values).all()
 
     async def next_due(self, excluding: Sequence[str] = ()) -> datetime | None:
         """Return the next time at which an execution becomes claimable, if none changes before.
@@ -367,25 +382,6 @@ def claim_executions(
         for row in rows
         if row.executionId in begun
     ], [row.organization for row in rows]
-
-
-def record_turns(connection: Connection, organizations: Sequence[str]) -> None:
-    """Record which organizations were served, in this order; the last time counts."""
-    served = dict.fromkeys(reversed(organizations))
-    if served:
-        rows = [{"organization": organization} for organization in reversed(served)]
-        connection.execute(_take_turn(connection.dialect.name), rows)
-
-
-@functools.cache
-def _take_turn(dialect: str) -> Insert:
-    """Return the statement that makes an organization the one that was served last."""
-    last = select(func.coalesce(func.max(fairness.c.lastServed), 0) + 1).scalar_subquery()
-    statement = insert_of(dialect)(fairness).values(
-        organization=bindparam("organization"), lastServed=last
-    )
-    served = {"lastServed": statement.excluded.lastServed}
-    return statement.on_conflict_do_update(index_elements=["organization"], set_=served)
 
 
 def transition_update(status: ExecutionStatus, execution_id: str, **values: Any) -> Update:

@@ -17,6 +17,7 @@ from sqlalchemy import (
 from database.connection.commit_signal import Change, note_change
 from database.executions.event_log import append_execution_events
 from database.executions.node_runs import cancel_node_runs
+from database.executions.permits import return_permits
 from database.tables import CLAIMABLE_NOW, executions, runs
 from engine.status import ExecutionStatus
 
@@ -35,6 +36,7 @@ def requeue_expired(
     now = str(times["now"])
     if not ids:
         return
+    return_permits(connection, ids)
     cancel_node_runs(connection, ids, now)
     connection.execute(
         update(executions)

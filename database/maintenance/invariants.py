@@ -268,6 +268,15 @@ _OTHERS = {
         "SELECT c.hash FROM orchestrator_chunks c WHERE NOT EXISTS"
         " (SELECT 1 FROM orchestrator_payload_parts t WHERE t.chunkHash = c.hash)"
     ),
+    "no more permits of a limit are granted than it has": (
+        "SELECT p.name FROM orchestrator_permits p WHERE p.grantedAt IS NOT NULL"
+        " GROUP BY p.name HAVING count(*) > max(p.capacity)"
+    ),
+    "a node run that has ended holds no permit": (
+        "SELECT p.executionId, p.nodeRunId FROM orchestrator_permits p"
+        " JOIN orchestrator_runs r ON r.executionId = p.executionId AND r.owner = p.owner"
+        " JOIN execution_logs l ON l.id = p.nodeRunId WHERE l.status IN ('completed', 'error')"
+    ),
     "an execution has one of the known statuses": (
         f"SELECT e.id {_JOINED} WHERE (e.status IS NULL OR NOT {_IS_KNOWN})"
         f" AND r.endedAt IS NULL AND {_BY_SERVICE}"

@@ -31,6 +31,8 @@ class ExecutionSignals:
         """Called after a recorded step created or cancelled child executions."""
         self.reason: StopReason | None = None
         """Why the executor must stop, or ``None``."""
+        self.uses_limit = False
+        """Whether a node run has requested a permit of a limit of several services."""
         self.draining = False
         """Whether no more nodes may start."""
         self._changed = asyncio.Event()
@@ -39,6 +41,10 @@ class ExecutionSignals:
         """Stop the executor now. The first reason is kept."""
         self.reason = self.reason or reason
         self._changed.set()
+
+    def mark_limited(self) -> None:
+        """Record that the execution must stop before its lease expires; see ``heartbeat``."""
+        self.uses_limit = True
 
     def drain(self) -> None:
         """Start no more nodes, and stop the executor when the running ones have ended."""

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -23,6 +24,7 @@ from engine.redaction import hides_data
 from engine.status import NodeStatus
 from engine.subworkflow_calls import SUBWORKFLOW
 from flows.nodes.attempts import AttemptPolicy, Attempts
+from flows.nodes.permits import NodePermits
 from flows.nodes.prefect_task import run_handler
 from flows.nodes.progress import NodeProgress
 from flows.nodes.result import NodeResult, result_check
@@ -62,6 +64,8 @@ class NodeRunner:
     """Returns the value of ``loop`` in the templates of a node."""
     calls: SubworkflowCaller | None = None
     """Prepares calls of other workflows; a preview has none, and makes no calls."""
+    permits: NodePermits | None = None
+    """Limits of several services; a preview has none."""
     limits: RunLimits = DEFAULT_RUN_LIMITS
     attempts: Mapping[NodeRunKey, int] = field(default_factory=dict[NodeRunKey, int])
     """Number of earlier attempts of each node; the executor updates it."""
@@ -143,25 +147,31 @@ class NodeRunner:
         options = NodeOptions.model_validate(node.config)
         policy = self.node_types.retry_policy(node.type, options)
         timeout = None if node.type in HAS_OWN_TIMEOUT else options.timeout_seconds
-        result: NodeResult = await run_handler(
-            self.node_types.handler(node.type),
-            node.as_json(),
-            input_data,
-            AttemptPolicy(policy.retries, tuple(policy.delays), timeout),
-            Attempts(
-                on_retry,
-                prepare=partial(self.settings.secrets.prepare, dict(node.config)),
-                progress=progress,
-                failed=failed,
-                max_retry_after_seconds=self.settings.max_retry_after_seconds,
-            ),
-            check=result_check(self.limits),
-        )
+        async with self._permit(node, options):
+            result: NodeResult = await run_handler(
+                self.node_types.handler(node.type),
+                node.as_json(),
+                input_data,
+                AttemptPolicy(policy.retries, tuple(policy.delays), timeout),
+                Attempts(
+                    on_retry,
+                    prepare=partial(self.settings.secrets.prepare, dict(node.config)),
+                    progress=progress,
+                    failed=failed,
+                    max_retry_after_seconds=self.settings.max_retry_after_seconds,
+                ),
+                check=result_check(self.limits),
+            )
         if self.calls is None or self.execution_id is None:
             return result
         attempt = self.attempts.get(NodeRunKey.parse(node.id), 0) + 1
         called = await self.calls.prepare(self.execution_id, node.id, attempt, result)
         return replace(called, child=_traced_child(called.child, span)) if called.child else called
+
+    def _permit(self, node: Node, options: NodeOptions) -> AbstractAsyncContextManager[None]:
+        if self.permits is None:
+            return nullcontext()
+        return self.permits.hold(node.id, node.type, options)
 
     def _node_run(self, node_id: str) -> NodeRun:
         key = NodeRunKey.parse(node_id)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import structlog
 from prefect.client.schemas.objects import FlowRun, State
 
-from database.executions.dispatches import IsolationPendingError
+from database.executions.dispatches import IsolationPendingError, LimitReachedError
 from database.executions.queue import ClaimedExecution
 from engine.errors import StorageError
 from flows.prefect_adapter.runs import require_prefect_context, run_created_flow
@@ -50,7 +50,7 @@ class AssignedRuns:
         client = require_prefect_context()
         try:
             claimed = await self._claim(execution_id)
-        except (WorkerStoppingError, StorageError) as error:
+        except (WorkerStoppingError, LimitReachedError, StorageError) as error:
             await self._return(execution_id, flow_run, error)
             return
         if claimed is None:
@@ -75,7 +75,7 @@ class AssignedRuns:
         with suppress(StorageError):  # the dispatch is found to be lost after a lease
             dispatches = self._starter.database.dispatches
             await dispatches.withdraw_flow_run(execution_id, str(flow_run.id))
-        message = "The worker stopped before it claimed the execution"
+        message = f"The worker did not claim the execution: {reason}"
         await end_unused_flow_run(require_prefect_context(), str(flow_run.id), message)
 
     async def _claim(self, execution_id: str) -> ClaimedExecution | None:
@@ -83,6 +83,7 @@ class AssignedRuns:
 
         Raises:
             WorkerStoppingError: If the worker stops before.
+            LimitReachedError: If a limit of executions does not allow it now.
         """
         starter, settings = self._starter, self._starter.settings
         isolate_after = max(1, settings.max_recovery_attempts - 1)

@@ -9,15 +9,19 @@ from database.connection.commit_signal import Change
 from flows.worker.state import WorkerState
 
 
-async def follow_commits(database: Database, state: WorkerState, *, is_shared: bool) -> None:
+async def follow_commits(
+    database: Database, state: WorkerState, *, is_shared: bool, is_limited: bool = False
+) -> None:
     """Claim, and poll for signals, when a commit requires it, until this is cancelled.
 
+    With ``is_limited``, the end of an execution may allow another one to start.
     With ``is_shared``, this includes the commits of other processes, if the database notifies them.
     """
     loop = asyncio.get_running_loop()
+    claimable = {Change.QUEUE, Change.SLOTS} if is_limited else {Change.QUEUE}
 
     def on_commit(changes: Set[Change]) -> None:  # called in the thread that committed
-        if Change.QUEUE in changes and not state.claim_requested.is_set():
+        if claimable & changes and not state.claim_requested.is_set():
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(state.claim_requested.set)
 

@@ -10,6 +10,7 @@ from database.executions.queue import ClaimedExecution
 from engine.status import ExecutionStatus
 from flows.execution.signals import ExecutionSignals
 from flows.nodes.node_runner import NodeRunner
+from flows.nodes.permits import NodePermits
 from flows.nodes.progress import Publish, publish_nowhere
 from flows.nodes.subworkflows import SubworkflowCaller
 from flows.worker.execution_run import ExecutionRun, StartFlow, start_new_flow
@@ -70,6 +71,15 @@ class ExecutionStarter:
                 settings.max_subworkflow_depth,
                 settings.max_subworkflow_executions,
                 settings.document_limits,
+            ),
+            permits=NodePermits(
+                self.database,
+                claimed.lease,
+                claimed.origin.organization_id or "",
+                state.permit_waits,
+                settings.node_limits,
+                signals.mark_limited,
+                lambda: self.is_stopping() or signals.reason is not None,
             ),
             limits=settings.run_limits,
             metrics=self.metrics,

@@ -5,9 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from engine.limits import DocumentLimits, RunLimits
+from database import Database
+from engine.limits import (
+    NO_EXECUTION_LIMITS,
+    NO_NODE_LIMITS,
+    DocumentLimits,
+    ExecutionLimits,
+    NodeLimits,
+    RunLimits,
+)
 from flows.callbacks.dispatcher import CallbackSettings
 from flows.execution.signals import ExecutionSignals
+from flows.nodes.permits import PermitWaits
 from flows.schedules.scheduler import SchedulerSettings
 from tasks.context import HandlerSettings
 
@@ -34,8 +43,15 @@ class WorkerSettings:
     scheduler: SchedulerSettings
     database_notifications: bool
     """Whether commits of other services wake this one, on PostgreSQL."""
+    execution_limits: ExecutionLimits = NO_EXECUTION_LIMITS
+    node_limits: NodeLimits = NO_NODE_LIMITS
     prefect_work_pool: str | None = None
     """Work pool to which executions are submitted; ``None`` if this process runs them itself."""
+
+
+def set_execution_limits(database: Database, settings: WorkerSettings) -> None:
+    """Let the claims of a worker respect the limits of its settings."""
+    database.queue.limits = database.dispatches.limits = settings.execution_limits
 
 
 @dataclass(slots=True)
@@ -61,6 +77,7 @@ class WorkerState:
     drained: asyncio.Event = field(default_factory=asyncio.Event)
     deferral_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the execution that has deferred steps; see ``DeferredSteps``."""
+    permit_waits: PermitWaits = field(default_factory=PermitWaits)
     pool_polling: asyncio.Task[None] | None = None
     """The task that polls a work pool, in a worker of the pool."""
 

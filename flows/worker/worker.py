@@ -16,6 +16,7 @@ from database import Database
 from flows.callbacks.dispatcher import dispatch_callbacks_forever
 from flows.execution.running_nodes import NODE_CANCEL_TIMEOUT_SECONDS
 from flows.execution.signals import StopReason
+from flows.nodes.permits import grant_permits_forever
 from flows.nodes.preview import node_preview_flow
 from flows.nodes.progress import Publish, publish_nowhere
 from flows.prefect_adapter.runs import local_result_storage, prefect_context
@@ -30,7 +31,7 @@ from flows.worker.loop_thread import LoopThread
 from flows.worker.maintenance import run_maintenance_forever
 from flows.worker.poller import poll_signals_forever
 from flows.worker.roles import WHOLE_SERVICE, WorkerRole
-from flows.worker.state import WorkerSettings, WorkerState
+from flows.worker.state import WorkerSettings, WorkerState, set_execution_limits
 from flows.workflow_flow import workflow_flow
 from metrics import UNOBSERVED, Metrics
 from tasks.registry import NodeTypes
@@ -66,6 +67,7 @@ class Worker:
         self._metrics = metrics
         self._node_types = node_types
         self._database = database.for_another_loop()
+        set_execution_limits(self._database, settings)
         self._state = WorkerState()
         self._starter = ExecutionStarter(
             settings, node_types, self._database, publish, metrics, lambda: self._stopping
@@ -159,10 +161,22 @@ class Worker:
                     group.create_task(work)
                     for work in (
                         *self._work_of_role(state),
-                        renew_leases_forever(database, state.owner, state.active, lease),
+                        renew_leases_forever(
+                            database,
+                            state.owner,
+                            state.active,
+                            lease,
+                            is_limited=bool(settings.execution_limits),
+                        ),
+                        grant_permits_forever(database, state.permit_waits, lease, poll),
                         poll_signals_forever(database, state, poll, settles=role.relay is None),
                         claims.run(),
-                        follow_commits(database, state, is_shared=settings.database_notifications),
+                        follow_commits(
+                            database,
+                            state,
+                            is_shared=settings.database_notifications,
+                            is_limited=bool(settings.execution_limits),
+                        ),
                         self._metrics.measure_loop_lag_forever("flows"),
                     )
                 ]

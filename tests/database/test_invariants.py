@@ -116,7 +116,13 @@ def human_task(columns: str) -> str:
     return f"UPDATE orchestrator_tasks SET {columns} WHERE executionId='asked'"
 
 
+def permits(rows: str) -> str:
+    columns = "name, request, nodeRunId, executionId, owner, capacity, grantedAt"
+    return f"INSERT INTO orchestrator_permits({columns}) {rows}"
+
+
 HASH = "h"
+PERMIT = f"('{HASH}', 'r', 'running:wait', 'running', 'me', 1, '2026-01-01T00:00:00.000Z')"
 LOST = json.dumps({"orchestratorPayload": "0" * 64}, separators=(",", ":"))
 
 VIOLATIONS = {
@@ -124,6 +130,13 @@ VIOLATIONS = {
     "the payloads of a node run exist": nodes(f"outputData='{LOST}'", ENDED),
     "a payload has all its chunks": "INSERT INTO orchestrator_payloads VALUES ('h', 1, 1, '')",
     "a chunk belongs to a payload": "INSERT INTO orchestrator_chunks VALUES ('h', 'x')",
+    "no more permits of a limit are granted than it has": permits(
+        f"VALUES {', '.join(2 * [PERMIT])}"
+    ),
+    "a node run that has ended holds no permit": permits(
+        "SELECT 'key:x', 'r', id, 'running', 'me', 1, NULL FROM execution_logs"
+        " WHERE executionId='ended' LIMIT 1"
+    ),
     "an execution has one of the known statuses": execution("status='odd'", PARKED),
     "an ended execution has an end time": execution("completedAt=NULL", ENDED),
     "only an ended execution has an end time": run("endedAt='2026'", PARKED),

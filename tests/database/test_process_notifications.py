@@ -67,7 +67,7 @@ async def test_a_process_is_notified_of_the_commits_of_others_only(url: str) -> 
         await DatabaseWorker("other", other).submit("e")
         assert await changes.get() == {Change.EVENTS, Change.QUEUE}
         await other.queue.request_cancel("e")
-        assert await changes.get() == {Change.EVENTS}
+        assert await changes.get() == {Change.EVENTS, Change.SLOTS}
         with pytest.raises(ZeroDivisionError):
             await other._access.writer.run(lambda c: (noting(Change.QUEUE)(c), 1 // 0))
         await other._access.writer.run(noting(Change.REQUESTS))
@@ -75,7 +75,11 @@ async def test_a_process_is_notified_of_the_commits_of_others_only(url: str) -> 
         assert changes.empty()
     # Own commits are signalled in this process without a notification.
     assert signalled[0] == {Change.REQUESTS}
-    assert signalled[1:4] == [{Change.EVENTS, Change.QUEUE}, {Change.EVENTS}, {Change.REQUESTS}]
+    assert signalled[1:4] == [
+        {Change.EVENTS, Change.QUEUE},
+        {Change.EVENTS, Change.SLOTS},
+        {Change.REQUESTS},
+    ]
 
 
 async def test_a_service_in_another_schema_is_not_notified(url: str) -> None:

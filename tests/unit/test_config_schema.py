@@ -20,6 +20,7 @@ COMMON = [
     "retryBackoff",
     "timeoutSeconds",
     "onError",
+    "concurrencyKey",
     "hideData",
 ]
 DRAFT_07 = {

@@ -1,0 +1,143 @@
+"""Node permits: a node run waits until its limits allow it to run, in all services together.
+
+A waiting node run is a task without a thread, and one task of the worker reads for all of them
+whether their turn has come.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Set
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import structlog
+
+from database import Database
+from database.connection.commit_signal import Change
+from database.records import Lease
+from engine.errors import StorageError
+from engine.limits import NO_NODE_LIMITS, NodeLimits
+from engine.options import NodeOptions
+from flows.storage_retry import retry_while_unavailable
+
+log = structlog.get_logger()
+
+SIGNALLED_POLL_INTERVAL_SECONDS = 15.0
+"""Interval between two reads while other processes signal returned permits, in seconds."""
+ORPHAN_INTERVAL_SECONDS = 5.0
+"""Interval between two searches for requests of dead owners, in seconds."""
+
+
+@dataclass(slots=True)
+class PermitWaits:
+    """The requests of one worker that wait for their turn. Used in one event loop."""
+
+    turns: dict[str, asyncio.Future[None]] = field(
+        default_factory=dict[str, "asyncio.Future[None]"]
+    )
+    """By request; done when the permits are granted."""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a permit was returned, or another request waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodePermits:
+    """The permits of one execution."""
+
+    database: Database
+    lease: Lease
+    organization: str
+    waits: PermitWaits = field(default_factory=PermitWaits)
+    limits: NodeLimits = NO_NODE_LIMITS
+    on_request: Callable[[], object] = lambda: None
+    """Called before the first request, because the execution must stop before its lease ends."""
+    is_stopping: Callable[[], bool] = lambda: False
+
+    @asynccontextmanager
+    async def hold(self, node_id: str, node_type: str, options: NodeOptions) -> AsyncIterator[None]:
+        """Run the block while the node run has a permit of each limit that applies to it."""
+        key = options.concurrency_key
+        capacities = self.limits.capacities(node_type, key, self.organization)
+        if not capacities:
+            yield
+            return
+        request = uuid4().hex
+        self.on_request()
+        try:
+            await self._wait(request, node_id, capacities)
+            yield
+        finally:
+            await self._release(request)
+
+    async def _wait(self, request: str, node_id: str, capacities: dict[str, int]) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        granted = await retry_while_unavailable(
+            lambda: self.database.permits.request(self.lease, request, node_id, capacities),
+            "permit_request",
+            self.is_stopping,
+        )
+        if granted:
+            return
+        log.info("permit_awaited", node_id=node_id, limits=list(capacities))
+        self.waits.turns[request] = turn
+        self.waits.changed.set()
+        try:
+            await turn
+        finally:
+            del self.waits.turns[request]
+
+    async def _release(self, request: str) -> None:
+        """Return the permits, also if the node run is cancelled again in the meantime."""
+        release = asyncio.ensure_future(
+            retry_while_unavailable(
+                lambda: self.database.permits.release(request), "permit_release", self.is_stopping
+            )
+        )
+        # A request that cannot be returned is deleted later; see ``delete_orphaned``.
+        with suppress(StorageError):
+            await asyncio.shield(release)
+
+
+async def grant_permits_forever(
+    database: Database, waits: PermitWaits, lease_seconds: float, poll_seconds: float
+) -> None:
+    """End the waits of granted requests when permits are returned, and at every interval."""
+    loop = asyncio.get_running_loop()
+
+    def on_commit(changes: Set[Change]) -> None:  # called in the thread that committed
+        if Change.PERMITS in changes and waits.turns:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(waits.changed.set)
+
+    disconnect = database.commit_signal.connect(on_commit)
+    next_search = loop.time()
+    try:
+        while True:
+            await _wait_for_change(database, waits, poll_seconds)
+            waits.changed.clear()
+            try:
+                if loop.time() >= next_search:
+                    next_search = loop.time() + ORPHAN_INTERVAL_SECONDS
+                    await database.permits.delete_orphaned(lease_seconds)
+                granted = await database.permits.grant(list(waits.turns))
+            except StorageError as error:
+                log.warning("database_unavailable", operation="permits", reason=str(error))
+                await asyncio.sleep(poll_seconds)
+                continue
+            for request in granted:
+                if (turn := waits.turns.get(request)) is not None and not turn.done():
+                    turn.set_result(None)
+    finally:
+        disconnect()
+
+
+async def _wait_for_change(database: Database, waits: PermitWaits, poll_seconds: float) -> None:
+    """Wait for a change, and for a poll only while a request waits."""
+    if not waits.turns:
+        await waits.changed.wait()
+        return
+    signalled = database.commit_signal.includes_other_processes
+    interval = max(poll_seconds, SIGNALLED_POLL_INTERVAL_SECONDS) if signalled else poll_seconds
+    with suppress(TimeoutError):
+        async with asyncio.timeout(interval):
+            await waits.changed.wait()
