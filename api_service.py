@@ -29,6 +29,7 @@ from api.middleware import (
 )
 from api.openapi.document import DESCRIPTION, TAGS, OpenApiApp
 from api.readiness import Readiness
+from api.routes import bulk as bulk_routes
 from api.routes import (
     executions,
     failures,
@@ -51,7 +52,9 @@ from config import Settings, otel_variables
 from credentials import mask_credentials
 from database import Database, utc_now
 from database.connection.commit_signal import Change
+from flows.intake.bulk import BulkService
 from flows.intake.human_tasks import TaskService
+from flows.intake.reruns import RerunService
 from flows.intake.submissions import SubmissionService
 from flows.nodes.node_runner import NodeRunner
 from flows.nodes.preview import NodePreviews
@@ -86,6 +89,7 @@ _RESOURCES = (
     service,
     ui,
     webhooks,
+    bulk_routes,
     executions,
     failures,
     human_tasks,
@@ -146,11 +150,10 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         queue_watch = QueueWatch(database)
         watch_service(measured, broadcaster, queue_watch)
         start_tracing(otel_variables(), secret_masker.mask_truncated)
-        lag = asyncio.create_task(measured.measure_loop_lag_forever("http"))
+        background = [asyncio.create_task(measured.measure_loop_lag_forever("http"))]
         try:
             await database.prepare(example_workflows())
             await asyncio.wrap_future(worker.start())
-            task_service = TaskService(database, worker.notify_resumed)
             submissions = SubmissionService(
                 database,
                 types,
@@ -195,15 +198,22 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
                     pending_limits_of_schedules(settings),
                     worker.wake,
                 ),
+                BulkService(
+                    RerunService(submissions),
+                    pending_limits_of_schedules(settings),
+                    settings.poll_interval_seconds,
+                ),
                 executor_families,
-                task_service,
+                TaskService(database, worker.notify_resumed),
             )
+            background.append(asyncio.create_task(app.state.services.bulk.run_forever()))
             log.info("service_started", version=VERSION)
             yield
             log.info("service_stopping")
+            await _cancel(background)
             await worker.stop(settings.shutdown_grace_seconds)
         finally:
-            lag.cancel()
+            await _cancel(background)
             await stop_tracing()
             await database.close()
         log.info("service_stopped")
@@ -239,6 +249,13 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         # ``include_router`` would make FastAPI derive the validators of all routes again.
         app.router.routes.extend(resource.router.routes)
     return app
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait for their ends."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def prepare_database(settings: Settings) -> None:

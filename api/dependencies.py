@@ -12,6 +12,7 @@ from api.readiness import Readiness
 from api.service_metrics import QueueWatch
 from api.streaming.broadcaster import EventBroadcaster
 from database import Database
+from flows.intake.bulk import BulkService
 from flows.intake.human_tasks import TaskService
 from flows.intake.submissions import SubmissionService
 from flows.nodes.preview import NodePreviews
@@ -40,6 +41,7 @@ class Services:
     metrics: Metrics
     queue_watch: QueueWatch
     schedules: ScheduleService
+    bulk: BulkService
     executor_families: Callable[[], Awaitable[Sequence[Family]]]
     """Returns the metrics of the execution processes."""
     human_tasks: TaskService

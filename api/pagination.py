@@ -4,6 +4,7 @@ import base64
 from dataclasses import asdict, fields
 from typing import Any, TypeVar, cast
 
+from database.bulk.records import BulkCursor
 from database.queries.results import (
     ExecutionCursor,
     ScheduleCursor,
@@ -20,18 +21,19 @@ MAX_POSITION = 2**63 - 1
 _BYTES = "bytes"
 """Key of a value that is stored as bytes, in base64."""
 
-C = TypeVar("C", ExecutionCursor, WorkflowCursor, ScheduleCursor, TaskCursor)
+C = TypeVar("C", ExecutionCursor, WorkflowCursor, ScheduleCursor, TaskCursor, BulkCursor)
 
 _KINDS: dict[type, str] = {
     ExecutionCursor: "executions",
     WorkflowCursor: "workflows",
     ScheduleCursor: "schedules",
     TaskCursor: "tasks",
+    BulkCursor: "bulk",
 }
 
 
 def encode_cursor(
-    cursor: ExecutionCursor | WorkflowCursor | ScheduleCursor | TaskCursor | None,
+    cursor: ExecutionCursor | WorkflowCursor | ScheduleCursor | TaskCursor | BulkCursor | None,
 ) -> str | None:
     """Return a cursor as a string; ``None`` after the last page."""
     if cursor is None:
@@ -55,7 +57,9 @@ def parse_cursor(kind: type[C], cursor: str | None) -> C | None:
         raise InvalidCursorError
     if not isinstance(position, int) or position < 0:
         raise InvalidCursorError
-    if kind is TaskCursor and not all(isinstance(value, str) for value in values.values()):
+    if kind in (TaskCursor, BulkCursor) and not all(
+        isinstance(value, str) for value in values.values()
+    ):
         raise InvalidCursorError
     return kind(**cast("dict[str, Any]", values))
 

@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from database.bulk.store import BulkStore
+from database.bulk.work import BulkWork
 from database.clock import Clock, to_text, utc_now
 from database.connection.commit_signal import Change, CommitSignal
 from database.connection.engines import (
@@ -137,6 +139,8 @@ class Database:
         self.webhook_responses = WebhookResponses(reader, self._encryption)
         self.retention = Retention(reader, writer, clock)
         self.permits = Permits(reader, writer, clock)
+        self.bulk = BulkStore(reader, writer, clock)
+        self.bulk_work = BulkWork(reader, writer, clock)
         self.callbacks = Callbacks(reader, writer, clock)
         self.child_executions = ChildExecutions(reader, writer, clock)
         self.statistics = Statistics(reader, writer, clock)

@@ -32,6 +32,23 @@ class ScheduleNotFoundError(NotFoundError):
         super().__init__(f"Schedule '{schedule_id}' not found")
 
 
+class BulkNotFoundError(NotFoundError):
+    """The bulk operation does not exist."""
+
+    def __init__(self, bulk_id: str) -> None:
+        super().__init__(f"Bulk operation '{bulk_id}' not found")
+
+
+class TooManyBulkItemsError(InvalidRequestError):
+    """The filter matches too many executions."""
+
+    summary = "The bulk operation is too large"
+
+    def __init__(self, most: int) -> None:
+        detail = f"the filter matches more than {most} executions; add a condition"
+        super().__init__([Problem("too_many_executions", detail, "/filter")])
+
+
 class InvalidScheduleError(ConflictError):
     """The settings of the schedule are invalid."""
 

@@ -30,6 +30,8 @@ links, and webhooks with own secrets."""
 ROUTE_ROLES: dict[str, Role] = {
     "POST /api/workflows/execute": Role.RUN,
     "POST /api/workflows/validate": Role.READ,
+    # Its action ``delete`` requires ``admin``, which the route checks.
+    "POST /api/executions/bulk": Role.RUN,
     "POST /api/executions/{execution_id}/cancel": Role.RUN,
     "POST /api/executions/{execution_id}/rerun": Role.RUN,
     "POST /api/executions/{execution_id}/nodes/{node_id}/resume": Role.RUN,

@@ -19,6 +19,9 @@ from engine.errors import ExecutionNotFoundError, ForbiddenError, WorkflowNotFou
 WORKFLOW_PATH = "/api/workflows/{workflow_id}"
 """Path of a workflow, which also matches the fixed paths next to it."""
 
+EXECUTION_PATH = "/api/executions/{execution_id}"
+"""Path of an execution, which also matches that of bulk operations."""
+
 
 @dataclass(frozen=True, slots=True)
 class TenantScope:
@@ -87,6 +90,11 @@ async def require_tenant_access(connection: HTTPConnection, scope: TenantScopeDe
     """
     parameters = connection.path_params
     if "execution_id" in parameters:
+        if (
+            connection.scope["route"].path == EXECUTION_PATH
+            and parameters["execution_id"] == "bulk"
+        ):
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
         await scope.require_execution(parameters["execution_id"])
     if "workflow_id" in parameters:
         workflow_id = parameters["workflow_id"]

@@ -96,6 +96,10 @@ _HEADERS: dict[tuple[str, str], dict[str, Any]] = {
         **_STARTED,
         "Location": _header("The path of the new resource.", required=False),
     },
+    # A dry run creates no resource.
+    ("startBulk", "202"): {
+        "Location": _header("The path of the new resource.", required=False),
+    },
     ("getExecution", "200"): {"ETag": _STATE},
     ("getExecution", "304"): {"ETag": _STATE},
     ("createWorkflow", "201"): {"Location": _LOCATION, "ETag": _ETAG},

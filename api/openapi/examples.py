@@ -32,6 +32,13 @@ REQUESTS: dict[str, dict[str, Any]] = {
         },
     },
     "rerunExecution": {"from a node": {"fromNodeId": "greeting", "inputs": {"name": "Grace"}}},
+    "startBulk": {
+        "rerun after a fix": {
+            "action": "rerun",
+            "filter": {"failure": "0c1f5e8a7b6d4c3e9f2a1b0c8d7e6f5a"},
+            "definition": "current",
+        }
+    },
     "resumeNode": {"approved": {"approved": True, "data": {"by": "Ada"}}},
     "createTaskLink": {"for a day": {"assignee": "Ada", "expiresInSeconds": 86_400}},
     "completeTask": {"approved": {"approved": True, "data": {"by": "Ada"}}},
@@ -62,6 +69,10 @@ PARAMETERS: dict[str, tuple[str, str | None]] = {
         "54e8b2c5-dd44-47ac-8c66-0f6bd86886ec",
     ),
     "node_id": ("A waiting node of the execution.", "ask"),
+    "bulk_id": (
+        "The `bulkId` of a bulk operation.",
+        "2b1f6c0e-7a54-4c55-8f0b-0a6f3c8f7a41",
+    ),
     "workflow_id": ("The id of a saved workflow.", _WORKFLOW),
     "schedule_id": (
         "The `id` of a schedule.",

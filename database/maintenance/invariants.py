@@ -214,6 +214,24 @@ _TASKS = (
 _SCHEDULES = "SELECT s.id FROM orchestrator_schedules s"
 _STARTED = "SELECT u.executionId, u.scheduleId, u.instant FROM orchestrator_schedule_runs u"
 _OTHERS = {
+    "a completed bulk operation has no pending item": (
+        "SELECT b.id FROM orchestrator_bulk_operations b WHERE b.completedAt IS NOT NULL"
+        " AND EXISTS (SELECT 1 FROM orchestrator_bulk_items i"
+        " WHERE i.bulkId = b.id AND i.status = 'pending')"
+    ),
+    "a bulk operation has all its items": (
+        "SELECT b.id FROM orchestrator_bulk_operations b WHERE b.matched <>"
+        " (SELECT count(*) FROM orchestrator_bulk_items i WHERE i.bulkId = b.id)"
+    ),
+    "a bulk operation that is not completed will continue": (
+        "SELECT b.id FROM orchestrator_bulk_operations b"
+        " WHERE (b.completedAt IS NULL) = (b.claimableAt IS NULL)"
+    ),
+    "an execution is the rerun of its item of a bulk operation": (
+        "SELECT i.executionId, i.bulkId FROM orchestrator_bulk_items i"
+        " JOIN orchestrator_runs r ON r.executionId = i.newExecutionId"
+        " WHERE coalesce(r.rerunOf, '') <> i.executionId OR i.status <> 'succeeded'"
+    ),
     "a failure with a failure workflow has one execution of it, or the reason for none": (
         "SELECT f.executionId FROM orchestrator_failures f"
         " WHERE (CASE WHEN f.failureExecutionId IS NULL THEN 0 ELSE 1 END)"

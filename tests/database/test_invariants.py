@@ -20,6 +20,7 @@ from tests.support.main_project import create_main_database
 from tests.support.probe_nodes import PROBE_TYPES
 from tests.support.service import RunningService, wait_until
 
+COMPLETED_BULK = "done"
 ENDED, PARKED, PENDING, RUNNING, ASKED = "ended", "parked", "pending", "running", "asked"
 
 
@@ -49,6 +50,8 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
         database.execute(execution("status='running'", RUNNING))
         database.execute(run(f"owner='me', {until}, seq=1", RUNNING))
         database.execute(execution("triggerType='failure'", ENDED))
+        completed = bulk("completedAt", "0, '2026-01-01'")
+        database.execute(completed.replace("'ended'", f"'{COMPLETED_BULK}'"))
         database.execute(callback("attempts, deliveredAt", "1, '2026-01-01'", ENDED))
         database.execute(callback("attempts, dueAt", "1, '2026-01-01'", "failed"))
         database.execute(callback("attempts", "0", PARKED))
@@ -121,9 +124,19 @@ def permits(rows: str) -> str:
     return f"INSERT INTO orchestrator_permits({columns}) {rows}"
 
 
+def bulk(columns: str, values: str) -> str:
+    return (
+        "INSERT INTO orchestrator_bulk_operations"
+        f"(id, organization, action, bodyHash, createdAt, matched, {columns})"
+        f" VALUES ('ended', '', 'rerun', '', '', {values})"
+    )
+
+
 HASH = "h"
 PERMIT = f"('{HASH}', 'r', 'running:wait', 'running', 'me', 1, '2026-01-01T00:00:00.000Z')"
 LOST = json.dumps({"orchestratorPayload": "0" * 64}, separators=(",", ":"))
+
+SUBJECTS = (ENDED, "failed", PARKED, PENDING, RUNNING, ASKED, HASH, COMPLETED_BULK)
 
 VIOLATIONS = {
     "the payloads of an execution exist": execution(f"finalOutput='{LOST}'", ENDED),
@@ -215,6 +228,16 @@ VIOLATIONS = {
         "UPDATE orchestrator_task_assignees SET status='completed'"
     ),
     "a task counts its answers": human_task("approvals=1"),
+    "a completed bulk operation has no pending item": (
+        "INSERT INTO orchestrator_bulk_items(bulkId, executionId, status)"
+        " VALUES ('done', 'parked', 'pending')"
+    ),
+    "a bulk operation has all its items": bulk("claimableAt", "1, ''"),
+    "a bulk operation that is not completed will continue": bulk("claimableAt", "0, NULL"),
+    "an execution is the rerun of its item of a bulk operation": (
+        "INSERT INTO orchestrator_bulk_items(bulkId, executionId, status, newExecutionId)"
+        " VALUES ('done', 'parked', 'succeeded', 'ended')"
+    ),
     "a schedule that is active has the time of its next instant": schedule(
         "settings, nextAt", "'{}', '2026-01-01T00:00:00.000Z'"
     ),
@@ -268,7 +291,7 @@ async def test_a_row_that_violates_an_invariant_is_reported(copy: Path, invarian
         assert database.execute(VIOLATIONS[invariant]).rowcount >= 1
     found = await violations_in(copy)
     assert invariant in found
-    assert found[invariant].split()[0] in (ENDED, "failed", PARKED, PENDING, RUNNING, ASKED, HASH)
+    assert found[invariant].split()[0] in SUBJECTS
 
 
 def test_every_invariant_is_tested() -> None:

@@ -35,7 +35,7 @@ INDEXES = {
         "unnotified": ["executionId"],
     },
     "failures": {
-        "of_organization": ["organization", "fingerprint", "failedAt", "executionId"],
+        "of_organization": ["organization", "fingerprint", "failedAt", "executionId", "rerunAs"],
     },
     "idempotency_keys": {"created": ["createdAt"]},
     "runs": {

@@ -21,6 +21,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/bulk/{bulk_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Bulk
+         * @description Return the progress of a bulk operation, with a page of its executions.
+         */
+        get: operations["getBulk"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/events": {
         parameters: {
             query?: never;
@@ -58,6 +78,29 @@ export interface paths {
         get: operations["listExecutions"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/executions/bulk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Start Bulk
+         * @description Store an action on many executions. It is applied in the background.
+         *
+         *     The same `Idempotency-Key` and body return the same operation, for 30 days. `delete` requires
+         *     the role `admin`.
+         */
+        post: operations["startBulk"];
         delete?: never;
         options?: never;
         head?: never;
@@ -775,6 +818,83 @@ export interface components {
         BackfilledInstant: {
             executionId: string;
             instant: string;
+        };
+        /** @description The executions that meet all conditions. At least one condition is required. */
+        BulkFilterRequest: {
+            createdAfter?: string | null;
+            createdBefore?: string | null;
+            /** @description The `fingerprint` of a group of `GET /api/failures`. */
+            failure?: string | null;
+            /**
+             * @description Whether `rerun` includes failed executions that were run again before.
+             * @default false
+             */
+            includeRerun?: boolean;
+            /** @description Limits the operation, but is not a condition of its own. */
+            organizationId?: string | null;
+            status?: components["schemas"]["ExecutionStatus"][] | null;
+            workflowId?: string | null;
+        };
+        /** @description One execution of a bulk operation, with its outcome. */
+        BulkItemResponse: {
+            /** @description Why the action could not be applied. */
+            error: string | null;
+            executionId: string;
+            /** @description The rerun of the execution. */
+            newExecutionId: string | null;
+            /** @enum {string} */
+            status: "pending" | "succeeded" | "failed";
+        };
+        /** @description ``GET /api/bulk/{id}``. */
+        BulkProgressResponse: {
+            /** @enum {string} */
+            action: "rerun" | "cancel" | "delete";
+            bulkId: string;
+            completedAt: string | null;
+            createdAt: string;
+            definition: ("original" | "current") | null;
+            failed: number;
+            items: components["schemas"]["BulkItemResponse"][];
+            matched: number;
+            nextCursor: string | null;
+            organizationId: string | null;
+            percentage: number;
+            processed: number;
+            /** @enum {string} */
+            status: "running" | "completed";
+            succeeded: number;
+        };
+        /** @description An action, and the executions to which it is applied: `ids` or `filter`. */
+        BulkRequestBody: {
+            /** @enum {string} */
+            action: "rerun" | "cancel" | "delete";
+            /**
+             * @description The definition that `rerun` uses.
+             * @default original
+             * @enum {string}
+             */
+            definition?: "original" | "current";
+            /**
+             * @description Return the number of executions, and store nothing.
+             * @default false
+             */
+            dryRun?: boolean;
+            filter?: components["schemas"]["BulkFilterRequest"] | null;
+            ids?: string[] | null;
+        } & ({
+            filter?: null;
+            ids: unknown[];
+        } | {
+            filter: Record<string, never>;
+            ids?: null;
+        });
+        /** @description A stored operation, or the size of one that a dry run did not store. */
+        BulkResponse: {
+            bulkId: string | null;
+            /** @default false */
+            dryRun?: boolean;
+            /** @description Number of executions of the operation. */
+            matched: number;
         };
         /** @description Status of the callback of an execution; ``url`` has no query. */
         CallbackStatusResponse: {
@@ -1582,6 +1702,94 @@ export interface operations {
             };
         };
     };
+    getBulk: {
+        parameters: {
+            query?: {
+                /** @description Only items with this status. */
+                itemStatus?: "pending" | "succeeded" | "failed";
+                /** @description Maximum size of a page. */
+                limit?: number;
+                /** @description The `nextCursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The `bulkId` of a bulk operation. */
+                bulk_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkProgressResponse"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Misdirected Request */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    /** @description Seconds after which the client can retry. */
+                    "Retry-After": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    /** @description Seconds after which the client can retry. */
+                    "Retry-After": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     streamEvents: {
         parameters: {
             query?: {
@@ -1710,6 +1918,102 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ExecutionsResponse"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Misdirected Request */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    /** @description Seconds after which the client can retry. */
+                    "Retry-After": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    /** @description Seconds after which the client can retry. */
+                    "Retry-After": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    startBulk: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body start one execution, for 24 hours. */
+                "idempotency-key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BulkRequestBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    /** @description The path of the new resource. */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkResponse"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
             /** @description Request Entity Too Large */
