@@ -8,7 +8,7 @@ deletes old executions and checks invariants, and ``workflows`` stores workflow 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence, Set
+from collections.abc import AsyncGenerator, Callable, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -177,7 +177,7 @@ class Database:
             return await find_violations(connections.reader, self.clock, service_runs=service_runs)
 
     @asynccontextmanager
-    async def _without_timeout(self) -> AsyncIterator[_Connections]:
+    async def _without_timeout(self) -> AsyncGenerator[_Connections]:
         """Yield connections for statements that process whole tables, which can take minutes."""
         if is_sqlite(self._url):
             yield self._access

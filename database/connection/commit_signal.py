@@ -7,6 +7,7 @@ On PostgreSQL, each transaction also notifies the other processes of its changes
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Connection, Row, text
@@ -89,7 +90,7 @@ def note_change(connection: Connection, change: Change) -> None:
     changes_of(connection).noted.add(change)
 
 
-def note_changed_run(connection: Connection, row: "Row[tuple[str | None]] | None") -> None:
+def note_changed_run(connection: Connection, row: "Row[Any] | None") -> None:
     """Signal a change for an execution whose ``owner`` is in ``row``, or that has no owner."""
     is_owned = row is not None and row[0] is not None
     note_change(connection, Change.REQUESTS if is_owned else Change.QUEUE)

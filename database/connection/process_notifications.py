@@ -88,6 +88,9 @@ class ProcessNotifications:
 
         lost = asyncio.Event()
 
+        def on_closed(_connection: object) -> None:
+            lost.set()
+
         def signal(changes: Set[Change]) -> None:
             self._signal.send(changes)
             on_changes(changes)
@@ -103,7 +106,7 @@ class ProcessNotifications:
 
         connection = await cast("Any", asyncpg).connect(**self._arguments)
         try:
-            connection.add_termination_listener(lambda _connection: lost.set())
+            connection.add_termination_listener(on_closed)
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                 channel = await connection.fetchval(f"SELECT {CHANNEL}")
                 await connection.add_listener(channel, receive)

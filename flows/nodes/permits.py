@@ -5,7 +5,7 @@ whether their turn has come.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Set
+from collections.abc import AsyncGenerator, Callable, Set
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -54,7 +54,9 @@ class NodePermits:
     is_stopping: Callable[[], bool] = lambda: False
 
     @asynccontextmanager
-    async def hold(self, node_id: str, node_type: str, options: NodeOptions) -> AsyncIterator[None]:
+    async def hold(
+        self, node_id: str, node_type: str, options: NodeOptions
+    ) -> AsyncGenerator[None]:
         """Run the block while the node run has a permit of each limit that applies to it."""
         key = options.concurrency_key
         capacities = self.limits.capacities(node_type, key, self.organization)
