@@ -292,12 +292,14 @@ async def rerun(
             body.graph,
         ),
     )
-    nodes = {"will_run": prepared.will_run, "taken_over": prepared.taken_over}
+    will_run, taken_over = prepared.will_run, prepared.taken_over
     if body.dry_run:
-        plan = RerunPlanResponse(rerun_of=execution_id, **nodes)
+        plan = RerunPlanResponse(rerun_of=execution_id, will_run=will_run, taken_over=taken_over)
         return await encoded_model(len(prepared.submission.document), lambda: plan)
     receipt = await services.submissions.store(prepared.submission)
-    started = RerunResponse.of_row(receipt, rerun_of=execution_id, **nodes)
+    started = RerunResponse.of_row(
+        receipt, rerun_of=execution_id, will_run=will_run, taken_over=taken_over
+    )
     return await started_response(http_request, services, started, prefer)
 
 

@@ -87,7 +87,7 @@ class FailureWorkflows:
     """Returns the start of a document with a payload; raises an exception if it cannot run."""
     of_service: str | None = None
     of_organizations: Mapping[str, str] = field(default_factory=dict[str, str])
-    on_rejected: Callable[[str, str, str], object] = lambda *_: None
+    on_rejected: Callable[[str, str, str], object] | None = None
     """Called with the id of a failed execution, the id of its failure workflow, and the reason why
     this workflow was not started."""
     _names: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
@@ -162,7 +162,8 @@ def record_failure(
         result = {"failureExecutionId": _start(connection, failed, workflow_id, names, now)}
     except _NotStartedError as error:
         result = {"failureError": str(error)}
-        names.on_rejected(execution_id, workflow_id, str(error))
+        if names.on_rejected is not None:
+            names.on_rejected(execution_id, workflow_id, str(error))
     own_row = failures.c.executionId == execution_id
     connection.execute(update(failures).where(own_row).values(**result))
 

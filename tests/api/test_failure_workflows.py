@@ -61,11 +61,11 @@ def started(service: RunningService) -> list[dict]:
     )
     done = ("completed", "failed")
 
-    def ended() -> list[dict] | None:
-        found = [dict(row) for row in service.rows(query)]
-        return found if all(row["status"] in done for row in found) else None
+    def read() -> list[dict]:
+        return [dict(row) for row in service.rows(query)]
 
-    return wait_until(lambda: (found := ended()) is not None and [found])[0]
+    wait_until(lambda: all(row["status"] in done for row in read()))
+    return read()
 
 
 @on_both()
