@@ -23,9 +23,9 @@ from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import asyncpg
+import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
 from bench.client import Client
 from bench.contenders import new_database
@@ -91,7 +91,7 @@ def serving() -> Generator[str]:
 
 def document(url: str) -> dict[str, Any]:
     """Return a chain of a trigger, calls and an output."""
-    nodes = [
+    nodes: list[dict[str, Any]] = [
         {"id": "start", "type": "trigger", "label": "start", "config": {}},
         *(
             {"id": f"call{i}", "type": "http", "label": f"call {i}", "config": {"httpUrl": url}}
@@ -181,7 +181,7 @@ def _used(services: Sequence[Service], url: str) -> tuple[float, float, float]:
 
 
 async def _fetch(url: str, query: str, *values: object) -> Any:
-    connection = await asyncpg.connect(url)
+    connection = await cast("Any", asyncpg).connect(url)
     try:
         return await connection.fetchrow(query, *values)
     finally:

@@ -92,6 +92,10 @@ class ServiceClient:
         """Return a saved workflow with its document."""
         return self._call("GET", f"/api/workflows/{_segment(workflow_id)}")
 
+    def create_workflow(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Save a new workflow, and return it."""
+        return self._call("POST", "/api/workflows", json=body)
+
     def validate(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the errors and warnings of a document or of a saved workflow."""
         return self._call("POST", "/api/workflows/validate", json=body)

@@ -92,7 +92,7 @@ def note_change(connection: Connection, change: Change) -> None:
 
 def note_changed_run(connection: Connection, row: "Row[Any] | None") -> None:
     """Signal a change for an execution whose ``owner`` is in ``row``, or that has no owner."""
-    is_owned = row is not None and row[0] is not None
+    is_owned = row is not None and bool(row[0])
     note_change(connection, Change.REQUESTS if is_owned else Change.QUEUE)
 
 
