@@ -1,9 +1,12 @@
 """Failures: every way to write ``failed`` records the failure and starts its workflow once."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib import import_module
 
 import pytest
-from sqlalchemy import delete, select, text, update
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import Connection, delete, select, text, update
 
 from database import Database
 from database.executions.failures import FailureWorkflows, PreparedStart
@@ -143,11 +146,13 @@ async def test_the_migration_records_earlier_failures(database: Database) -> Non
     await database.submissions.submit(submission("e1"))
     await finish(database, await claim(database))
     before = await rows_of(database, failures)
-    for statement in (
-        "DROP TABLE orchestrator_failures",
-        'ALTER TABLE orchestrator_runs DROP COLUMN "failureOf"',
-        "UPDATE orchestrator_schema_version SET version_num = '0015'",
-    ):
-        await write(database, text(statement))
-    await database.prepare()
+    migration = import_module("database.migrations.versions.0016_failures")
+
+    def migrate(connection: Connection) -> None:
+        connection.execute(text("DROP TABLE orchestrator_failures"))
+        connection.execute(text('ALTER TABLE orchestrator_runs DROP COLUMN "failureOf"'))
+        with Operations.context(MigrationContext.configure(connection)):
+            migration.upgrade()
+
+    await database._access.writer.run(migrate)
     assert await rows_of(database, failures) == before
