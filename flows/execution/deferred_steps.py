@@ -45,10 +45,11 @@ class DeferredSteps:
         If it is the first one, and another execution has deferred steps, a ``patient`` caller waits
         for them to be recorded, unless its execution must stop.
         """
-        if self.failed or self._must_stop:
+        rows = len(changes) + sum(len(step.changes) for step in self._steps)
+        if self.failed or self._must_stop or rows > MAX_DEFERRED_ROWS:
             return False
         if self._steps:
-            return len(changes) + sum(len(s.changes) for s in self._steps) <= MAX_DEFERRED_ROWS
+            return True
         if self._turn.locked():
             return patient and await self._wait_for_turn()
         return await self._turn.acquire()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flows.execution.deferred_steps import MAX_STEP_DELAY_SECONDS
 from tests.support.documents import document, node
 from tests.support.postgres import Storage, on_both
 from tests.support.probe_nodes import PROBE_TYPES, RESULTS, Gates
@@ -268,7 +269,12 @@ def test_nodes_that_wait_for_their_turn_do_not_start_after_a_failure(tmp_path: P
     assert set(logs) == {"gate", "fails"}
 
 
-def test_a_step_of_thousands_of_rows_is_recorded_piece_by_piece(service: RunningService):
+@pytest.mark.parametrize("delay", [0, MAX_STEP_DELAY_SECONDS])
+def test_a_step_of_thousands_of_rows_is_recorded_piece_by_piece(
+    service: RunningService, monkeypatch: pytest.MonkeyPatch, delay: float
+):
+    # Without a delay, the steps before it are recorded, so that it is the first one to wait.
+    monkeypatch.setattr("flows.execution.deferred_steps.MAX_STEP_DELAY_SECONDS", delay)
     dead = [f"d{i}" for i in range(1_200)]
     work = document(
         node("start", "trigger"),
