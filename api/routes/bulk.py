@@ -114,12 +114,12 @@ def _operation(request: BulkRequestBody, scope: TenantScope, key: str | None) ->
         wanted.workflow_id,
         frozenset(wanted.status or ()),
         wanted.failure,
-        None if wanted.created_after is None else to_text(wanted.created_after),
-        None if wanted.created_before is None else to_text(wanted.created_before),
+        None if wanted.created_from is None else to_text(wanted.created_from),
+        None if wanted.created_to is None else to_text(wanted.created_to),
         wanted.include_rerun,
     )
     conditions = (found.workflow_id, found.statuses, found.failure)
-    if request.ids is None and not any((*conditions, found.created_after, found.created_before)):
+    if request.ids is None and not any((*conditions, found.created_from, found.created_to)):
         detail = "an empty filter would match all executions; add a condition"
         raise InvalidInputsError([Problem("empty_filter", detail, "/filter")])
     return BulkRequest(

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import ConfigDict, Field, StrictBool, StrictStr
 
-from api.schemas.base import ApiModel, Name, RequestModel
+from api.schemas.base import ApiModel, Instant, Name, RequestModel
 from api.schemas.listings import MAX_STATUSES
 from engine.status import ExecutionStatus
 
@@ -25,8 +25,8 @@ class BulkFilterRequest(RequestModel):
     failure: Fingerprint | None = Field(
         default=None, description="The `fingerprint` of a group of `GET /api/failures`."
     )
-    created_after: AwareDatetime | None = None
-    created_before: AwareDatetime | None = None
+    created_from: Instant | None = None
+    created_to: Instant | None = None
     include_rerun: StrictBool = Field(
         default=False,
         description="Whether `rerun` includes failed executions that were run again before.",

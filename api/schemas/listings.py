@@ -1,12 +1,11 @@
 """Listing schemas: query parameters and responses of lists."""
 
-from datetime import UTC, datetime
 from typing import Annotated, cast
 
 from fastapi import Query
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from api.schemas.base import WITHOUT_NUL, ApiModel, without_nul
+from api.schemas.base import WITHOUT_NUL, ApiModel, Instant, without_nul
 from api.schemas.known_values import AnyExecutionStatus, AnyTriggerType
 from engine.status import ExecutionStatus
 
@@ -48,27 +47,13 @@ ParentFilter = Annotated[
 """Filters of lists; an empty string does not filter."""
 
 
-def _to_utc(value: datetime | None) -> datetime | None:
-    try:
-        return value and value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("is too far from now") from None
-
-
-def _empty_text_is_none(value: object) -> object:
-    return None if value == "" else value
-
-
-_Time = Annotated[
-    AwareDatetime | None, BeforeValidator(_empty_text_is_none), AfterValidator(_to_utc)
-]
 CreatedFrom = Annotated[
-    _Time, Query(alias="createdFrom", description="Only executions created then or later.")
+    Instant | None, Query(alias="createdFrom", description="Only executions created then or later.")
 ]
 CreatedTo = Annotated[
-    _Time, Query(alias="createdTo", description="Only executions created before that time.")
+    Instant | None,
+    Query(alias="createdTo", description="Only executions created before that time."),
 ]
-"""Times in ISO 8601 with a time zone; an empty string does not filter."""
 Limit = Annotated[int, Query(ge=1, le=1_000, description="Maximum size of a page.")]
 _Long = Annotated[str, Field(max_length=4_000)]
 Cursor = Annotated[

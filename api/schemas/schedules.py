@@ -1,13 +1,12 @@
 """Schedule schemas: schedules in responses, and the body of a backfill."""
 
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from fastapi import Query
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import Field
 
-from api.schemas.base import ApiModel, RequestModel
+from api.schemas.base import ApiModel, Instant, RequestModel
 from database.schedules.records import Schedule
 from engine.json_values import load_json
 
@@ -78,21 +77,11 @@ class SchedulesResponse(ApiModel):
     next_cursor: str | None
 
 
-def _to_utc(value: datetime) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("is too far from now") from None
-
-
-_Time = Annotated[AwareDatetime, AfterValidator(_to_utc)]
-
-
 class BackfillRequest(RequestModel):
     """The interval of a backfill."""
 
-    since: _Time = Field(alias="from", description="Its first time, with a time zone.")
-    until: _Time | None = Field(
+    since: Instant = Field(alias="from", description="Its first time, with a time zone.")
+    until: Instant | None = Field(
         default=None, alias="to", description="Its end, which is not included; by default now."
     )
 

@@ -27,8 +27,8 @@ class BulkFilter:
     statuses: frozenset[str] = frozenset()
     failure: str | None = None
     """Fingerprint of a failure."""
-    created_after: str | None = None
-    created_before: str | None = None
+    created_from: str | None = None
+    created_to: str | None = None
     include_rerun: bool = False
     """Whether a rerun includes failed executions that were run again before."""
 

@@ -195,10 +195,10 @@ def _matching(request: BulkRequest) -> Select[tuple[str]]:
         conditions.append(executions.c.status.in_(wanted.statuses))
     elif request.action == "rerun":
         conditions.append(executions.c.status == ExecutionStatus.FAILED)
-    if wanted.created_after is not None:
-        conditions.append(executions.c.createdAt >= wanted.created_after)
-    if wanted.created_before is not None:
-        conditions.append(executions.c.createdAt < wanted.created_before)
+    if wanted.created_from is not None:
+        conditions.append(executions.c.createdAt >= wanted.created_from)
+    if wanted.created_to is not None:
+        conditions.append(executions.c.createdAt < wanted.created_to)
     has_ended = executions.c.status.not_in(UNENDED_STATUSES)
     conditions.append(~has_ended if request.action == "cancel" else has_ended)
     if wanted.failure is not None:

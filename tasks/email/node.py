@@ -67,7 +67,7 @@ class EmailAttachment(FormModel, title="Attachment"):
 class SendEmailConfig(NodeConfig, title="Send e-mail", category="call"):
     """Sends an e-mail through the mail server that the operator has set."""
 
-    email_to: _Addresses = Field(title="To", min_length=1)
+    email_to: _Addresses = Field(title="To", min_length=1, json_schema_extra={"minItems": 1})
     """Addresses: a list, or a string with commas; may contain templates."""
     email_cc: _Addresses = Field(default_factory=list[str], title="Copy")
     """Addresses that receive a copy."""

@@ -102,7 +102,7 @@ print(json.dumps([model and model.__name__, result]))
 
 def test_the_node_type_of_the_readme_works_when_it_is_pasted(tmp_path: Path):
     copy = tmp_path / "copy"
-    for package in ("api", "database", "engine", "flows", "tasks"):
+    for package in ("api", "database", "engine", "flows", "tasks", "tracing"):
         shutil.copytree(
             ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__")
         )
@@ -206,6 +206,7 @@ NOT_STARTED = {
     "topic": "needs a language model",
     "prices": "code is off by default",
     "customer": "no database is set",
+    "mail": "no mail server is set",
 }
 INPUTS: dict[str, Any] = {
     "large": [{"total": 700}, {"total": 3}],

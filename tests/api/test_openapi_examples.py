@@ -113,9 +113,7 @@ def check_example(
 ) -> None:
     path = examples.path_of(operation)
     response = examples.ask(operation, path, body, media_type)
-    (success,) = [
-        int(status) for status in operation.definition["responses"] if status in ("200", "201")
-    ]
+    success = min(int(status) for status in operation.definition["responses"])
     assert response.status_code == success, response.text
     result = response.json()
     if operation.name == "executeNode":

@@ -25,8 +25,11 @@ AMONG_VALUES = (
     "is not valid Python",
     "of the statement",
     "at least one case",  # after blank rows were removed
+    "but approvalAssignees has",
+    "at least 1 item after validation",  # after blank addresses were removed
+    "is not one e-mail address",
 )
-"""Rules that a schema cannot express: relations between values, and Python code."""
+"""Rules that a schema cannot express: relations between values, Python code, and addresses."""
 
 
 def _within_reach(model: type[NodeConfig], config: dict[str, Any]) -> list[ConfigError]:

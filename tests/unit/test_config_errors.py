@@ -259,8 +259,11 @@ class Needs(NodeConfig):
 
 def test_a_required_string_must_not_be_blank():
     properties = describe_config(Needs).schema["properties"]
-    patterns = {key: item.get("pattern") for key, item in properties.items()}
-    assert {key: text for key, text in patterns.items() if text} == {
+    patterns = {key: properties[key].get("pattern") for key in Needs.__annotations__}
+    assert patterns == {
         "free": r"\S",
+        "chosen": None,
         "patterned": "^x$",
+        "optional": None,
+        "number": None,
     }

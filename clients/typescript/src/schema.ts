@@ -821,8 +821,8 @@ export interface components {
         };
         /** @description The executions that meet all conditions. At least one condition is required. */
         BulkFilterRequest: {
-            createdAfter?: string | null;
-            createdBefore?: string | null;
+            createdFrom?: string | null;
+            createdTo?: string | null;
             /** @description The `fingerprint` of a group of `GET /api/failures`. */
             failure?: string | null;
             /**
