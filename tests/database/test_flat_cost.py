@@ -30,7 +30,7 @@ from engine.outcome import Progress
 from engine.status import TERMINAL, ExecutionStatus, NodeStatus
 from tests.database.conftest import EXAMPLES
 from tests.support.call_trees import submission
-from tests.support.database_work import counted_work
+from tests.support.database_work import counted_work, growth
 from tests.support.ended_executions import fill, fill_nodes
 from tests.support.fake_clock import MovingClock
 from tests.support.postgres import new_postgres_database
@@ -38,9 +38,6 @@ from tests.support.prepared_databases import copy_prepared_sqlite
 
 FEW, MANY = 600, 6_000
 """Numbers of ended executions in the two databases."""
-MAX_RATIO = 1.3
-TOLERANCE = 100
-"""Additional rows or instructions that a deeper index may need."""
 PAGE = 20
 LEASE = 30.0
 NODE = Node("a", "trigger", "A", {})
@@ -172,12 +169,7 @@ def maintenance(database: Database) -> Operations:
 async def test_operations_read_the_same_among_many_executions(kind: str, tmp_path: Path) -> None:
     few = await measured(kind, tmp_path / "few.sqlite", FEW)
     many = await measured(kind, tmp_path / "many.sqlite", MANY)
-    grown = {
-        name: (work, many[name])
-        for name, work in few.items()
-        if many[name] > work * MAX_RATIO + TOLERANCE
-    }
-    assert grown == {}
+    assert growth(few, many) == {}
 
 
 async def measured(kind: str, path: Path, count: int) -> dict[str, int]:
@@ -216,12 +208,7 @@ async def test_a_step_reads_the_same_in_an_execution_with_many_nodes(
 ) -> None:
     few = await measured_steps(kind, tmp_path / "few.sqlite", 50)
     many = await measured_steps(kind, tmp_path / "many.sqlite", 3_000)
-    grown = {
-        name: (work, many[name])
-        for name, work in few.items()
-        if many[name] > work * MAX_RATIO + TOLERANCE
-    }
-    assert grown == {}
+    assert growth(few, many) == {}
 
 
 async def measured_steps(kind: str, path: Path, count: int) -> dict[str, int]:

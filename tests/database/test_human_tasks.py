@@ -22,9 +22,9 @@ from engine.human_tasks import TaskRequest, TaskStatus
 from engine.outcome import Progress
 from engine.parking import Resumption
 from engine.status import ExecutionStatus, NodeStatus
-from tests.database.test_flat_cost import MAX_RATIO, PAGE, TOLERANCE, opened
+from tests.database.test_flat_cost import PAGE, opened
 from tests.support.call_trees import submission
-from tests.support.database_work import counted_work
+from tests.support.database_work import counted_work, growth
 from tests.support.fake_clock import MovingClock
 from tests.support.open_tasks import RARE, fill_tasks
 
@@ -51,12 +51,7 @@ FILTERS = {
 async def test_lists_read_the_same_among_many_tasks(kind: str, tmp_path: Path) -> None:
     few = await measured(kind, tmp_path / "few.sqlite", 600)
     many = await measured(kind, tmp_path / "many.sqlite", 6_000)
-    grown = {
-        name: (work, many[name])
-        for name, work in few.items()
-        if many[name] > work * MAX_RATIO + TOLERANCE
-    }
-    assert grown == {}
+    assert growth(few, many) == {}
 
 
 async def measured(kind: str, path: Path, count: int) -> dict[str, int]:

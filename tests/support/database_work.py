@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,9 @@ from sqlalchemy import Connection, Engine, event
 
 INSTRUCTIONS_PER_CALL = 10
 """Number of instructions of SQLite's virtual machine between two calls of the counter."""
+MAX_RATIO = 1.3
+TOLERANCE = 100
+"""Additional rows or instructions that a deeper index may need."""
 _READ = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Join Filter")
 
 
@@ -30,6 +33,15 @@ class Work:
         self.amount += round(sum(plan.get(name, 0) for name in _READ) * plan["Actual Loops"])
         for step in plan.get("Plans", ()):
             self.count_plan(step)
+
+
+def growth(few: Mapping[str, int], many: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Return the operations whose work grows with the number of rows: with few and with many."""
+    return {
+        name: (work, many[name])
+        for name, work in few.items()
+        if many[name] > work * MAX_RATIO + TOLERANCE
+    }
 
 
 @contextmanager
