@@ -43,7 +43,7 @@ MISSING = Missing()
 
 def is_object(value: object) -> TypeGuard[Mapping[str, JsonValue]]:
     """Return whether a JSON value is an object."""
-    return isinstance(value, Mapping)
+    return isinstance(value, dict) or isinstance(value, Mapping)  # noqa: SIM101 - much faster
 
 
 def is_list(value: object) -> TypeGuard[list[JsonValue]]:
@@ -322,6 +322,9 @@ def _may_be_deep(text: str, max_depth: int = MAX_DEPTH) -> bool:
     return text.count("[") + text.count("{") > max_depth
 
 
+_CONTAINERS = (dict, list, tuple)  # a union would be created for each value
+
+
 def _is_deep(value: JsonValue, max_depth: int = MAX_DEPTH) -> bool:
     level: list[JsonValue] = [value]
     for _ in range(max_depth):
@@ -329,7 +332,7 @@ def _is_deep(value: JsonValue, max_depth: int = MAX_DEPTH) -> bool:
             inner
             for item in level
             for inner in (item.values() if is_object(item) else item)
-            if isinstance(inner, dict | list | tuple)
+            if isinstance(inner, _CONTAINERS)
         ]
         if not level:
             return False

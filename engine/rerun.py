@@ -42,11 +42,14 @@ def changed_by_definition(before: Graph, after: Graph) -> set[str]:
     return changed
 
 
+_SIGNATURES = json.JSONEncoder(sort_keys=True, default=dict)
+
+
 def node_signatures(graph: Graph) -> dict[str, str]:
     """Return a text for each node that is equal for equal nodes with equal incoming connections."""
     # Text, because ``1``, ``1.0`` and ``True`` are equal in Python.
     return {
-        node_id: json.dumps(
+        node_id: _SIGNATURES.encode(
             [
                 node.type,
                 node.declared_type,
@@ -55,9 +58,7 @@ def node_signatures(graph: Graph) -> dict[str, str]:
                     (c.source, c.output_type or "", c.input_port or "")
                     for c in graph.incoming[node_id]
                 ),
-            ],
-            sort_keys=True,
-            default=dict,
+            ]
         )
         for node_id, node in graph.nodes.items()
     }
