@@ -7,7 +7,7 @@ from fastapi import Request
 from fastapi.routing import APIRoute
 
 from api.schemas.base import nearest, shown
-from engine.errors import InvalidInputsError
+from engine.errors import InvalidRequestError
 from engine.problems import MAX_PROBLEMS, Problem
 
 MIN_LIKENESS = 0.8
@@ -20,7 +20,7 @@ async def reject_misspelled_parameters(request: Request) -> None:
     """Check the names of the query parameters of a request.
 
     Raises:
-        InvalidInputsError: If a name looks like a misspelling; the error suggests the valid one.
+        InvalidRequestError: If a name looks like a misspelling; the error suggests the valid one.
     """
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute):
@@ -35,4 +35,4 @@ async def reject_misspelled_parameters(request: Request) -> None:
             detail = f"unknown query parameter '{shown(name)}'; did you mean '{valid}'?"
             problems.append(Problem("unknown_parameter", detail, ""))
     if problems:
-        raise InvalidInputsError(problems)
+        raise InvalidRequestError(problems)

@@ -24,7 +24,7 @@ from api.schemas.bulk import (
 from api.schemas.listings import Cursor, Limit
 from database import to_text
 from database.bulk.records import BulkCursor, BulkFilter, BulkRequest
-from engine.errors import ForbiddenError, InvalidInputsError, Problem
+from engine.errors import ForbiddenError, InvalidRequestError, Problem
 from engine.request_errors import BulkNotFoundError
 
 router = resource_router("/api", "executions", StrictRoute)
@@ -108,7 +108,7 @@ async def get_bulk(
 def _operation(request: BulkRequestBody, scope: TenantScope, key: str | None) -> BulkRequest:
     if (request.ids is None) == (request.filter is None):
         detail = "either 'ids' or 'filter' is required, and not both"
-        raise InvalidInputsError([Problem("conflicting_fields", detail, "/filter")])
+        raise InvalidRequestError([Problem("conflicting_fields", detail, "/filter")])
     wanted = request.filter or BulkFilterRequest()
     found = BulkFilter(
         wanted.workflow_id,
@@ -121,7 +121,7 @@ def _operation(request: BulkRequestBody, scope: TenantScope, key: str | None) ->
     conditions = (found.workflow_id, found.statuses, found.failure)
     if request.ids is None and not any((*conditions, found.created_from, found.created_to)):
         detail = "an empty filter would match all executions; add a condition"
-        raise InvalidInputsError([Problem("empty_filter", detail, "/filter")])
+        raise InvalidRequestError([Problem("empty_filter", detail, "/filter")])
     return BulkRequest(
         str(uuid.uuid4()),
         request.action,

@@ -40,7 +40,7 @@ from api.schemas.listings import MAX_STATUSES, split_names
 from api.schemas.views import log_page_json
 from database import to_text
 from database.queries.log_pages import LogPageRequest
-from engine.errors import InvalidInputsError, Problem
+from engine.errors import InvalidRequestError, Problem
 from engine.parking import Resumption
 from engine.status import has_ended
 from flows.intake.reruns import Rerun, RerunService
@@ -204,11 +204,11 @@ def _page_size(limit: int | None, maximum: int) -> int:
     """Return the maximum number of rows of a page.
 
     Raises:
-        InvalidInputsError: If ``limit`` is above the setting.
+        InvalidRequestError: If ``limit`` is above the setting.
     """
     if limit is not None and limit > maximum:
         detail = f"limit: {limit} is above MAX_LOGS_PAGE_SIZE={maximum}"
-        raise InvalidInputsError([Problem("invalid_query", detail, "")])
+        raise InvalidRequestError([Problem("invalid_query", detail, "")])
     return maximum if limit is None else limit
 
 
@@ -279,7 +279,7 @@ async def rerun(
     if body.graph is not None:
         if body.definition is not None:
             detail = "'definition' cannot be combined with 'graph'"
-            raise InvalidInputsError([Problem("conflicting_fields", detail, "/definition")])
+            raise InvalidRequestError([Problem("conflicting_fields", detail, "/definition")])
         services.submissions.check_size(body.graph, "/graph")
         await reject_masks(body.graph, "/graph", services)
     prepared = await RerunService(services.submissions).prepare(

@@ -17,7 +17,7 @@ from api.schemas.base import ProblemDetails
 from api.streaming.expiry import has_expired, take_until
 from api.streaming.messages import Message
 from database.queries.results import SubscriptionFilter
-from engine.errors import ExecutionNotFoundError, InvalidInputsError, Problem
+from engine.errors import ExecutionNotFoundError, InvalidRequestError, Problem
 from engine.status import has_ended
 
 RETRY_MS = 2_000
@@ -146,7 +146,7 @@ async def stream_events(
         ids = frozenset(part.strip() for part in execution_ids.split(",") if part.strip())
         if not ids or len(ids) > MAX_IDS:
             detail = f"executionIds should name 1 to {MAX_IDS} executions, not {len(ids)}"
-            raise InvalidInputsError([Problem("invalid_query", detail, "")])
+            raise InvalidRequestError([Problem("invalid_query", detail, "")])
         for execution_id in sorted(ids):
             await scope.require_execution(execution_id)
             execution = await services.database.queries.execution(execution_id)

@@ -11,6 +11,7 @@ from database.records import MANUAL, Workflow
 from engine.errors import (
     InvalidDocumentError,
     InvalidInputsError,
+    InvalidRequestError,
     Problem,
     StillRunningError,
     WorkflowNotFoundError,
@@ -77,7 +78,7 @@ class RerunService:
         graph = await self._graph(workflow.data, rerun)
         if rerun.from_node_id is not None and rerun.from_node_id not in graph.nodes:
             detail = f"the definition has no node '{rerun.from_node_id}'"
-            raise InvalidInputsError([Problem("unknown_node", detail, "/fromNodeId")])
+            raise InvalidRequestError([Problem("unknown_node", detail, "/fromNodeId")])
         previous = await run_sized(len(past.inputs or ""), _past_inputs, past)
         inputs = past.inputs
         if rerun.inputs is not None:
@@ -111,12 +112,12 @@ class RerunService:
         elif rerun.definition == "current":
             if is_inline_workflow_id(past.workflow_id):
                 detail = "the execution ran an unsaved document, which has no current definition"
-                raise InvalidInputsError([Problem("no_current_definition", detail, "/definition")])
+                raise InvalidRequestError([Problem("no_current_definition", detail, "/definition")])
             try:
                 current = await self.submissions.database.queries.workflow(past.workflow_id)
             except WorkflowNotFoundError as error:
                 problem = Problem("no_current_definition", str(error), "/definition")
-                raise InvalidInputsError([problem]) from None
+                raise InvalidRequestError([problem]) from None
             name, document = current.name, current.data
         return Workflow(past.workflow_id, name, document, past.organization_id)
 
