@@ -75,9 +75,9 @@ def test_items_that_cannot_be_treated_have_a_reason(service: RunningService, gat
     assert errors[fine] is None
     assert "not found" in errors["unknown"]
     assert "running" in errors[running]
-    path = f"/api/bulk/{done['bulkId']}?itemStatus=failed&limit=1"
-    page = service.http.get(path).json()
-    rest = service.http.get(path, params={"cursor": page["nextCursor"]}).json()
+    path, wanted = f"/api/bulk/{done['bulkId']}", {"itemStatus": "failed", "limit": "1"}
+    page = service.http.get(path, params=wanted).json()
+    rest = service.http.get(path, params={**wanted, "cursor": page["nextCursor"]}).json()
     found = [item["executionId"] for item in (*page["items"], *rest["items"])]
     assert sorted(found) == sorted(["unknown", running])
     gates.open("work")
