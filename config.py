@@ -24,16 +24,17 @@ from setting_types import (
     HttpUrl,
     LogLevel,
     SettingsError,
+    connections_of,
     in_capitals,
+    limits_of,
     lower,
     read_secrets,
+    readable_by,
     require_256_bits,
-    require_connections,
     require_host,
-    require_limits,
     require_webhook_secret,
-    require_workflow_ids,
     upper,
+    workflow_ids_of,
 )
 
 ROOT = Path(__file__).resolve().parent
@@ -123,9 +124,9 @@ class Settings(BaseSettings):
     """Maximum number of running executions of one workflow in all services; by default none."""
     max_concurrent_executions_per_organization: int | None = Field(default=None, ge=1, le=1_000_000)
     """Maximum number of running executions of one organization in all services; by default none."""
-    max_concurrent_nodes_per_type: Annotated[str | None, AfterValidator(require_limits)] = None
+    max_concurrent_nodes_per_type: Annotated[str | None, readable_by(limits_of)] = None
     """Maximum numbers of running nodes by type, in all services: ``http=10,llm=4``."""
-    max_concurrent_nodes_per_key: Annotated[str | None, AfterValidator(require_limits)] = None
+    max_concurrent_nodes_per_key: Annotated[str | None, readable_by(limits_of)] = None
     """Maximum numbers of running nodes by ``concurrencyKey``, in all services: ``gpu=2``. Any other
     key has the limit 1 in each organization."""
     max_pending_executions: int = Field(default=5_000, ge=1, le=1_000_000)
@@ -136,7 +137,7 @@ class Settings(BaseSettings):
     """Maximum number of recoveries of an execution whose service crashed; then it fails."""
     on_failure_workflow_id: str | None = Field(default=None, max_length=500)
     """Failure workflow of executions whose workflow and organization have none."""
-    on_failure_workflow_ids: Annotated[str | None, AfterValidator(require_workflow_ids)] = None
+    on_failure_workflow_ids: Annotated[str | None, readable_by(workflow_ids_of)] = None
     """Failure workflows of organizations: JSON ``{"organization": "workflow"}``."""
     max_subworkflow_depth: int = Field(default=8, ge=1, le=100)
     """Maximum depth of subworkflow calls; the node of a deeper call fails."""
@@ -212,7 +213,7 @@ class Settings(BaseSettings):
     code_memory_mb: int = Field(default=256, ge=64, le=1_048_576)
     """Maximum address space of the process of a ``code`` node, in MiB."""
 
-    sql_connections: Annotated[SecretStr | None, AfterValidator(require_connections)] = None
+    sql_connections: Annotated[SecretStr | None, readable_by(connections_of)] = None
     """Databases of ``sql`` nodes: JSON ``{"name": "URL"}``; may contain passwords."""
 
     smtp_host: str | None = None

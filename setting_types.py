@@ -4,11 +4,14 @@ import io
 import json
 import re
 from base64 import b64decode
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, cast, get_args
+from typing import Annotated, Literal, TypeVar, cast, get_args
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, SecretStr
+
+T = TypeVar("T")
 
 _MIN_SIGNING_BYTES, _MAX_SIGNING_BYTES = 24, 64
 _TOKEN_SECRET_BYTES = 32
@@ -85,15 +88,15 @@ def require_webhook_secret(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
-def require_connections(value: SecretStr | None) -> SecretStr | None:
-    """Return a JSON object whose values are strings.
+def readable_by(read: Callable[[T], object]) -> AfterValidator:
+    """Return the validator of an optional setting that ``read`` must accept."""
 
-    Raises:
-        ValueError: If it is another value.
-    """
-    if value is not None:
-        connections_of(value)
-    return value
+    def require(value: T | None) -> T | None:
+        if value is not None:
+            read(value)
+        return value
+
+    return AfterValidator(require)
 
 
 def connections_of(value: SecretStr) -> dict[str, str]:
@@ -108,17 +111,6 @@ def connections_of(value: SecretStr) -> dict[str, str]:
     if any(not name.strip() or not isinstance(url, str) for name, url in connections.items()):
         raise ValueError("Input should have a URL for each name")
     return cast("dict[str, str]", connections)
-
-
-def require_workflow_ids(value: str | None) -> str | None:
-    """Return a JSON object whose values are ids of workflows.
-
-    Raises:
-        ValueError: If it is another value.
-    """
-    if value is not None:
-        workflow_ids_of(value)
-    return value
 
 
 def workflow_ids_of(value: str) -> dict[str, str]:
@@ -143,17 +135,6 @@ def _object_of(text: str) -> dict[str, object] | None:
     except ValueError:
         return None
     return cast("dict[str, object]", found) if isinstance(found, dict) else None
-
-
-def require_limits(value: str | None) -> str | None:
-    """Return limits such as ``http=10,llm=4``.
-
-    Raises:
-        ValueError: If it has another form.
-    """
-    if value is not None:
-        limits_of(value)
-    return value
 
 
 def limits_of(value: str) -> dict[str, int]:

@@ -46,7 +46,9 @@ class _Usage:
         self.workflows[workflow_id] += number
 
     def is_full(self, organization: str, workflow_id: str) -> bool:
-        return organization in self.full_organizations() or workflow_id in self.full_workflows()
+        return _reaches(self.organizations[organization], self.limits.per_organization) or _reaches(
+            self.workflows[workflow_id], self.limits.per_workflow
+        )
 
     def full_organizations(self) -> list[str]:
         return _full(self.organizations, self.limits.per_organization)
@@ -56,7 +58,11 @@ class _Usage:
 
 
 def _full(counts: Counter[str], maximum: int | None) -> list[str]:
-    return [] if maximum is None else [name for name, n in counts.items() if n >= maximum]
+    return [name for name, number in counts.items() if _reaches(number, maximum)]
+
+
+def _reaches(number: int, maximum: int | None) -> bool:
+    return maximum is not None and number >= maximum
 
 
 def lock_claims(connection: Connection) -> None:

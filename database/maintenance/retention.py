@@ -46,7 +46,7 @@ _CHANGES = select(
     select(func.max(events.c.position)).scalar_subquery(),
     select(func.count()).where(callbacks.c.dueAt.is_not(None)).scalar_subquery(),
 )
-"""Two values. At least one changes when an execution ends or a callback is no longer pending."""
+"""Two values, which differ after the end of an execution or of a pending callback."""
 
 
 class Retention:
