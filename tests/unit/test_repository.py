@@ -31,16 +31,19 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.json"))
 REQUIREMENTS = ["requirements.txt", "requirements-dev.txt"]
 
 
-def _files() -> list[Path]:
-    """Return the tracked and new files; without git, all files that are not generated."""
+def _paths() -> list[Path]:
+    """Return the tracked and new paths; without git, all paths that are not generated."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        paths = [ROOT / name for name in listed.stdout.split("\0") if name]
+        return [ROOT / name for name in listed.stdout.split("\0") if name]
     except (OSError, subprocess.CalledProcessError):
         generated = {".git", ".venv", ".hypothesis", ".prefect", "__pycache__", "node_modules"}
-        paths = [path for path in ROOT.rglob("*") if generated.isdisjoint(path.parts)]
-    return [path for path in paths if path.is_file()]
+        return [path for path in ROOT.rglob("*") if generated.isdisjoint(path.parts)]
+
+
+def _files() -> list[Path]:
+    return [path for path in _paths() if path.is_file()]
 
 
 def _imports(path: Path) -> set[str]:
@@ -85,6 +88,11 @@ def test_the_constraints_agree_with_the_direct_dependencies(name: str):
 @pytest.mark.parametrize("name", [*REQUIREMENTS, "constraints.txt"])
 def test_requirements_name_no_index_and_no_path(name: str):
     assert not re.search(r"://|^-[^rc]| @ |^/", (ROOT / name).read_text(), re.MULTILINE)
+
+
+def test_no_path_is_a_symbolic_link():
+    """A link to another place is broken on other machines, and Windows checks links out as text."""
+    assert [path for path in _paths() if path.is_symlink()] == []
 
 
 def test_no_file_names_a_place_on_somebodys_machine():
