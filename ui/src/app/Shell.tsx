@@ -1,10 +1,7 @@
 import {
   ActionIcon,
-  AppShell,
   Button,
   Group,
-  Menu,
-  Tooltip,
   useComputedColorScheme,
   useMantineColorScheme,
   VisuallyHidden,
@@ -22,7 +19,7 @@ import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-route
 import { lazy, Suspense, useRef, useState, useSyncExternalStore } from "react";
 import { useTranslation } from "react-i18next";
 import { keyDialog } from "./client";
-import { LANGUAGES, setLanguage } from "./i18n";
+import { otherLanguage, setLanguage } from "./i18n";
 
 const Palette = lazy(() => import("./Palette"));
 const KeyDialog = lazy(() => import("./KeyDialog"));
@@ -36,6 +33,7 @@ const LINKS = [
 
 export function Shell() {
   const { t, i18n } = useTranslation();
+  const other = otherLanguage(i18n.language);
   const navigate = useNavigate();
   const path = useRouterState({ select: (state) => state.location.pathname });
   const { setColorScheme } = useMantineColorScheme();
@@ -68,11 +66,11 @@ export function Shell() {
       : path.includes(to);
 
   return (
-    <AppShell header={{ height: 52 }} padding={0}>
+    <>
       <a className="skip-link" href="#main">
         {t("Skip to the content")}
       </a>
-      <AppShell.Header className="header">
+      <header className="header">
         <Group h="100%" px="md" gap="xs" wrap="nowrap" justify="space-between">
           <Group gap={4} wrap="nowrap">
             <Link to="/" className="brand" aria-label={t("Executions")}>
@@ -111,61 +109,52 @@ export function Shell() {
             >
               <IconPlus size={16} />
             </ActionIcon>
-            <Tooltip label={t("Keyboard shortcuts")}>
-              <ActionIcon
-                variant="subtle"
-                color="gray"
-                onClick={() => setHelpOpen(true)}
-                aria-label={t("Keyboard shortcuts")}
-                visibleFrom="sm"
-              >
-                <IconKeyboard size={18} />
-              </ActionIcon>
-            </Tooltip>
-            <Menu>
-              <Menu.Target>
-                <ActionIcon variant="subtle" color="gray" aria-label={t("Language")}>
-                  <IconLanguage size={18} />
-                </ActionIcon>
-              </Menu.Target>
-              <Menu.Dropdown>
-                {LANGUAGES.map((language) => (
-                  <Menu.Item
-                    key={language}
-                    onClick={() => void setLanguage(language)}
-                    fw={i18n.language === language ? 600 : 400}
-                  >
-                    {language === "en" ? "English" : "Español"}
-                  </Menu.Item>
-                ))}
-              </Menu.Dropdown>
-            </Menu>
             <ActionIcon
               variant="subtle"
               color="gray"
+              onClick={() => setHelpOpen(true)}
+              title={t("Keyboard shortcuts")}
+              aria-label={t("Keyboard shortcuts")}
+              visibleFrom="sm"
+            >
+              <IconKeyboard size={18} />
+            </ActionIcon>
+            <ActionIcon
+              variant="subtle"
+              color="gray"
+              lang={other.id}
+              title={other.name}
+              aria-label={other.name}
+              onClick={() => void setLanguage(other.id)}
+            >
+              <IconLanguage size={18} />
+            </ActionIcon>
+            <ActionIcon
+              variant="subtle"
+              color="gray"
+              title={scheme === "dark" ? t("Light mode") : t("Dark mode")}
               aria-label={scheme === "dark" ? t("Light mode") : t("Dark mode")}
               onClick={() => setColorScheme(scheme === "dark" ? "light" : "dark")}
             >
               {scheme === "dark" ? <IconSun size={18} /> : <IconMoon size={18} />}
             </ActionIcon>
             {keyDialog.hasKey() && (
-              <Tooltip label={t("Forget the API key")}>
-                <ActionIcon
-                  variant="subtle"
-                  color="gray"
-                  onClick={keyDialog.forget}
-                  aria-label={t("Forget the API key")}
-                >
-                  <IconLogout size={18} />
-                </ActionIcon>
-              </Tooltip>
+              <ActionIcon
+                variant="subtle"
+                color="gray"
+                onClick={keyDialog.forget}
+                title={t("Forget the API key")}
+                aria-label={t("Forget the API key")}
+              >
+                <IconLogout size={18} />
+              </ActionIcon>
             )}
           </Group>
         </Group>
-      </AppShell.Header>
-      <AppShell.Main id="main" tabIndex={-1}>
+      </header>
+      <main id="main" tabIndex={-1}>
         <Outlet />
-      </AppShell.Main>
+      </main>
       {isKeyNeeded && (
         <Suspense>
           <KeyDialog />
@@ -184,6 +173,6 @@ export function Shell() {
       <VisuallyHidden>
         <div id="announcer" aria-live="polite" />
       </VisuallyHidden>
-    </AppShell>
+    </>
   );
 }

@@ -19,7 +19,6 @@ export const es: Record<string, string> = {
   Main: "Principal",
   "New run": "Nueva ejecución",
   "Keyboard shortcuts": "Atajos de teclado",
-  Language: "Idioma",
   "Light mode": "Modo claro",
   "Dark mode": "Modo oscuro",
   "Forget the API key": "Olvidar la clave",

@@ -2,7 +2,10 @@ import i18next from "i18next";
 import { initReactI18next } from "react-i18next";
 
 const STORAGE_KEY = "workflow-language";
-export const LANGUAGES = ["en", "es"] as const;
+const LANGUAGES = [
+  { id: "en", name: "English" },
+  { id: "es", name: "Español" },
+] as const;
 
 function preferred(): string {
   const stored = localStorage.getItem(STORAGE_KEY);
@@ -36,3 +39,7 @@ export async function setLanguage(language: string): Promise<void> {
   document.documentElement.lang = language;
   await i18next.changeLanguage(language);
 }
+
+/** Returns the language to which the page can change. */
+export const otherLanguage = (current: string) =>
+  current === LANGUAGES[0].id ? LANGUAGES[1] : LANGUAGES[0];

@@ -1,4 +1,4 @@
-import { Badge, Button, type CSSVariablesResolver, createTheme, Tooltip } from "@mantine/core";
+import { Badge, Button, type CSSVariablesResolver, createTheme } from "@mantine/core";
 
 export const theme = createTheme({
   primaryColor: "indigo",
@@ -18,7 +18,8 @@ export const theme = createTheme({
   components: {
     Button: Button.extend({ defaultProps: { size: "xs" } }),
     Badge: Badge.extend({ defaultProps: { radius: "sm", variant: "light" } }),
-    Tooltip: Tooltip.extend({ defaultProps: { openDelay: 300, withArrow: true } }),
+    // Without its import, the first load does not contain the component.
+    Tooltip: { defaultProps: { openDelay: 300, withArrow: true } },
   },
 });
 

@@ -1,4 +1,4 @@
-import { Checkbox, Group, Progress, Skeleton, Text, Tooltip } from "@mantine/core";
+import { Checkbox, Group, Progress, Skeleton, Text } from "@mantine/core";
 import { useHotkeys } from "@mantine/hooks";
 import { useNavigate } from "@tanstack/react-router";
 import { useRef, useState } from "react";
@@ -137,11 +137,15 @@ export function ExecutionList({ executions, isLoading, selected, onSelect, hideW
                 <Text span size="sm" className="number cell-duration">
                   {formatDuration(duration)}
                 </Text>
-                <Tooltip label={formatTime(row.createdAt, i18n.language)}>
-                  <Text span size="sm" c="dimmed" className="number cell-time">
-                    {formatAgo(row.createdAt, now, i18n.language)}
-                  </Text>
-                </Tooltip>
+                <Text
+                  span
+                  size="sm"
+                  c="dimmed"
+                  className="number cell-time"
+                  title={formatTime(row.createdAt, i18n.language)}
+                >
+                  {formatAgo(row.createdAt, now, i18n.language)}
+                </Text>
               </a>
             </div>
           );

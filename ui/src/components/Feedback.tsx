@@ -1,9 +1,8 @@
-import { ActionIcon, Alert, Button, CopyButton, Group, Stack, Text, Tooltip } from "@mantine/core";
-import { IconAlertTriangle, IconCheck, IconCopy } from "@tabler/icons-react";
+import { Alert, Button, Stack, Text } from "@mantine/core";
+import { IconAlertTriangle } from "@tabler/icons-react";
 import type { ReactNode } from "react";
 import { useTranslation } from "react-i18next";
 import { ServiceError } from "workflow-orchestration-client";
-import { shortId } from "../app/ids";
 
 /** Shows what happened, and offers a retry. */
 export function ErrorAlert({ error, retry }: { error: unknown; retry?: () => void }) {
@@ -50,41 +49,5 @@ export function Empty({
       <Text fw={600}>{title}</Text>
       {children}
     </Stack>
-  );
-}
-
-export function Copy({ value, label }: { value: string; label: string }) {
-  const { t } = useTranslation();
-  return (
-    <CopyButton value={value}>
-      {({ copied, copy }) => (
-        <Tooltip label={copied ? t("Copied") : label}>
-          <ActionIcon
-            variant="subtle"
-            color={copied ? "teal" : "gray"}
-            size="sm"
-            onClick={copy}
-            aria-label={label}
-          >
-            {copied ? <IconCheck size={14} /> : <IconCopy size={14} />}
-          </ActionIcon>
-        </Tooltip>
-      )}
-    </CopyButton>
-  );
-}
-
-/** A shortened id that can be copied. */
-export function Id({ value }: { value: string }) {
-  const { t } = useTranslation();
-  return (
-    <Group gap={2} wrap="nowrap">
-      <Tooltip label={value}>
-        <Text span ff="monospace" size="xs" c="dimmed">
-          {shortId(value)}
-        </Text>
-      </Tooltip>
-      <Copy value={value} label={t("Copy the id")} />
-    </Group>
   );
 }

@@ -1,19 +1,17 @@
-import { Alert, Button, Chip, Group, Select, Text, TextInput, Title } from "@mantine/core";
-import { IconInbox, IconPlayerStop, IconSearch, IconWifiOff } from "@tabler/icons-react";
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { Alert, Button, Group, Skeleton, Text, Title } from "@mantine/core";
+import { IconInbox, IconPlayerStop, IconWifiOff } from "@tabler/icons-react";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { useMemo, useState } from "react";
+import { lazy, Suspense, useMemo, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { isActive } from "workflow-orchestration-client";
-import { workflowsQuery } from "workflow-orchestration-client/query";
 import { useExecutions } from "workflow-orchestration-client/react";
 import { client } from "../app/client";
 import type { ListSearch } from "../app/router";
+import { useTimes } from "../app/times";
 import { ExecutionList } from "../components/ExecutionList";
 import { Empty, ErrorAlert } from "../components/Feedback";
-import { lookOf, STATUSES } from "../components/Status";
-import { TimeFilter, useTimes } from "../components/TimeFilter";
 
+const ExecutionFilters = lazy(() => import("../components/ExecutionFilters"));
 const PAGE_SIZE = 100;
 
 export function Executions() {
@@ -31,8 +29,6 @@ export function Executions() {
     ...times,
     limit: PAGE_SIZE,
   });
-  const { data } = useInfiniteQuery(workflowsQuery(client));
-  const workflows = data?.pages.flatMap((page) => page.workflows) ?? [];
   const set = (change: Partial<ListSearch>) =>
     void navigate({ to: "/", search: { ...search, ...change }, replace: true });
 
@@ -70,51 +66,11 @@ export function Executions() {
           </Button>
         )}
       </Group>
-      <Group gap="xs" mb="sm" className="filters">
-        <TextInput
-          data-search
-          size="xs"
-          w={220}
-          leftSection={<IconSearch size={14} />}
-          placeholder={t("Search loaded executions")}
-          aria-label={t("Search loaded executions")}
-          value={text}
-          onChange={(event) => setText(event.currentTarget.value)}
-        />
-        <Select
-          size="xs"
-          w={200}
-          clearable
-          searchable
-          limit={100}
-          placeholder={t("All workflows")}
-          aria-label={t("Workflow")}
-          data={workflows.map(({ id, name }) => ({ value: id, label: name }))}
-          value={search.workflow ?? null}
-          onChange={(workflow) => set({ workflow: workflow ?? undefined })}
-          clearButtonProps={{ "aria-label": t("Clear") }}
-        />
-        <TimeFilter search={search} onChange={set} />
-        <Chip.Group
-          multiple
-          value={search.status ?? []}
-          onChange={(status) => set({ status: status.length > 0 ? status : undefined })}
-        >
-          <Group gap={4}>
-            {STATUSES.map((status) => (
-              <Chip
-                key={status}
-                value={status}
-                size="xs"
-                color={lookOf(status).color}
-                variant="light"
-              >
-                {t(status)}
-              </Chip>
-            ))}
-          </Group>
-        </Chip.Group>
-      </Group>
+      <div className="filters">
+        <Suspense fallback={<Skeleton height={30} />}>
+          <ExecutionFilters search={search} onChange={set} text={text} onText={setText} />
+        </Suspense>
+      </div>
       <ErrorAlert error={list.error ?? failure} retry={list.refresh} />
       {list.connection === "connecting" && !list.isLoading && !list.error && (
         <Group gap={6} py={4} c="dimmed">

@@ -5,7 +5,7 @@ import { lazy, Suspense, useDeferredValue, useMemo, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { isTruncated } from "workflow-orchestration-client";
 import { formatSize } from "../app/format";
-import { Copy } from "../components/Feedback";
+import { Copy } from "../components/Copy";
 
 const JsonTree = lazy(() => import("./JsonTree"));
 /** Above this size a preview is shown. */

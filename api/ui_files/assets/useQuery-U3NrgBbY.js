@@ -1,1 +1,0 @@
-import{i as e,r as t}from"./useRouter-BJL2UCoq.js";function n(n,r){return t(n,e,r)}export{n as t};
