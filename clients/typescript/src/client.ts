@@ -1,3 +1,4 @@
+import { type BulkOptions, followBulk } from "./bulk.js";
 import type { ConnectionOptions } from "./connection.js";
 import { ServiceError } from "./errors.js";
 import { Events, type EventsOptions } from "./events.js";
@@ -89,10 +90,17 @@ export class WorkflowClient {
     request: T.ExecuteRequest,
     options: CallOptions & { idempotencyKey?: string } = {},
   ): Promise<T.ExecuteResponse> {
-    const { idempotencyKey, signal } = options;
+    return this.#startOnce("/api/workflows/execute", request, options);
+  }
+
+  #startOnce<Result>(
+    path: string,
+    body: unknown,
+    { idempotencyKey, signal }: CallOptions & { idempotencyKey?: string },
+  ): Promise<Result> {
     const headers: Record<string, string> =
       idempotencyKey === undefined ? {} : { "Idempotency-Key": idempotencyKey };
-    return this.request("POST", "/api/workflows/execute", { body: request, headers, signal });
+    return this.request("POST", path, { body, headers, signal });
   }
 
   getExecution(
@@ -127,6 +135,93 @@ export class WorkflowClient {
   resume(id: string, nodeId: string, request: T.ResumeRequest = {}): Promise<{ success: boolean }> {
     const path = `/api/executions/${segment(id)}/nodes/${segment(nodeId)}/resume`;
     return this.request("POST", path, { body: request });
+  }
+
+  /** Lists the tasks of people, newest first. */
+  listTasks(query?: T.TaskFilter, options?: CallOptions): Promise<T.TaskPage> {
+    return this.request("GET", "/api/tasks", { query, ...options });
+  }
+
+  /** Returns a task with its form and its answers. */
+  getTask(id: string, options?: CallOptions): Promise<T.Task> {
+    return this.request("GET", `/api/tasks/${segment(id)}`, options);
+  }
+
+  /** Answers a task. 409: it has ended; 422: `problems` have a pointer to each invalid field. */
+  completeTask(id: string, request: T.CompleteTaskRequest = {}): Promise<T.Task> {
+    return this.request("POST", `/api/tasks/${segment(id)}/complete`, { body: request });
+  }
+
+  /** Creates a link to a page on which a person answers a task once, without a key. */
+  createTaskLink(id: string, request: T.TaskLinkRequest = {}): Promise<T.TaskLink> {
+    return this.request("POST", `/api/tasks/${segment(id)}/links`, { body: request });
+  }
+
+  /** Lists failed executions in groups with the same error, the latest failure first. */
+  listFailures(
+    query?: T.FailureFilter,
+    options?: CallOptions,
+  ): Promise<{ failures: T.FailureGroup[] }> {
+    return this.request("GET", "/api/failures", { query, ...options });
+  }
+
+  /** Returns the number of executions to which an action would be applied. */
+  async countBulk(request: T.BulkRequest, options?: CallOptions): Promise<number> {
+    const body = { ...request, dryRun: true };
+    const path = "/api/executions/bulk";
+    return (await this.request<T.BulkResponse>("POST", path, { body, ...options })).matched;
+  }
+
+  /** Applies an action to many executions in the background, and returns its id for `followBulk`. */
+  startBulk(
+    request: T.BulkRequest,
+    options: CallOptions & { idempotencyKey?: string } = {},
+  ): Promise<{ bulkId: string; matched: number }> {
+    return this.#startOnce("/api/executions/bulk", request, options);
+  }
+
+  /** Returns the progress of a bulk operation, with a page of its executions. */
+  getBulk(
+    id: string,
+    query?: T.QueryOf<"getBulk">,
+    options?: CallOptions,
+  ): Promise<T.BulkProgress> {
+    return this.request("GET", `/api/bulk/${segment(id)}`, { query, ...options });
+  }
+
+  /** Yields the progress of a bulk operation until it is completed. */
+  followBulk(id: string, options?: BulkOptions): AsyncGenerator<T.BulkProgress, void> {
+    return followBulk(this, id, options);
+  }
+
+  /** Lists the schedules of saved workflows. */
+  listSchedules(
+    query?: T.QueryOf<"listSchedules">,
+    options?: CallOptions,
+  ): Promise<{ schedules: T.Schedule[]; nextCursor: string | null }> {
+    return this.request("GET", "/api/schedules", { query, ...options });
+  }
+
+  /** Returns a schedule with its next instants. */
+  getSchedule(
+    id: string,
+    query?: T.QueryOf<"getSchedule">,
+    options?: CallOptions,
+  ): Promise<T.ScheduleDetail> {
+    return this.request("GET", `/api/schedules/${segment(id)}`, { query, ...options });
+  }
+
+  pauseSchedule(id: string): Promise<T.Schedule> {
+    return this.request("POST", `/api/schedules/${segment(id)}/pause`);
+  }
+
+  resumeSchedule(id: string): Promise<T.Schedule> {
+    return this.request("POST", `/api/schedules/${segment(id)}/resume`);
+  }
+
+  /** Starts the executions of a past interval that the schedule has not started. */
+  backfillSchedule(id: string, request: T.BackfillRequest): Promise<T.Backfill> {
+    return this.request("POST", `/api/schedules/${segment(id)}/backfill`, { body: request });
   }
 
   /** Creates a token that reads one execution, for a page that has no key. */

@@ -1,3 +1,4 @@
+export type { BulkOptions } from "./bulk.js";
 export {
   type CallOptions,
   type ClientOptions,

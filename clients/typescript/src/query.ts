@@ -63,3 +63,20 @@ export const validationQuery = (client: WorkflowClient, request: ValidateRequest
     queryKey: [ROOT, "validation", request],
     queryFn: ({ signal }) => client.validate(request, { signal }),
   });
+
+/** A task with its form and its answers. */
+export const taskQuery = (client: WorkflowClient, id: string) =>
+  queryOptions({
+    queryKey: [ROOT, "task", id],
+    queryFn: ({ signal }) => client.getTask(id, { signal }),
+  });
+
+/** Pages of the list of schedules. */
+export const schedulesQuery = (client: WorkflowClient, organizationId?: string) =>
+  infiniteQueryOptions({
+    queryKey: [ROOT, "schedules", organizationId ?? null],
+    queryFn: ({ pageParam, signal }) =>
+      client.listSchedules({ organizationId, cursor: pageParam ?? undefined }, { signal }),
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.nextCursor,
+  });

@@ -25,6 +25,21 @@ export type Workflow = Schemas["WorkflowResponse"];
 export type WorkflowSummary = Schemas["WorkflowSummaryResponse"];
 export type CreateWorkflowRequest = Schemas["CreateWorkflowRequest"];
 export type UpdateWorkflowRequest = Schemas["UpdateWorkflowRequest"];
+export type Task = Schemas["TaskResponse"];
+export type TaskSummary = Schemas["ListedTaskResponse"];
+export type TaskPage = Schemas["TasksResponse"];
+export type TaskStatus = TaskSummary["status"];
+export type CompleteTaskRequest = Schemas["CompleteTaskRequest"];
+export type TaskLinkRequest = Schemas["TaskLinkRequest"];
+export type TaskLink = Schemas["TaskLinkResponse"];
+export type FailureGroup = Schemas["FailureGroupResponse"];
+export type BulkFilter = Schemas["BulkFilterRequest"];
+export type BulkResponse = Schemas["BulkResponse"];
+export type BulkProgress = Schemas["BulkProgressResponse"];
+export type Schedule = Schemas["ScheduleResponse"];
+export type ScheduleDetail = Schemas["ScheduleDetailResponse"];
+export type BackfillRequest = Schemas["BackfillRequest"];
+export type Backfill = Schemas["BackfillResponse"];
 export type ExecutionMessage = Schemas["ExecutionMessage"];
 
 /** Output of a node that is still running, such as the tokens of a model. It is not stored. */
@@ -49,6 +64,12 @@ export type QueryOf<Name extends keyof operations> = operations[Name] extends {
   : never;
 export type ExecutionFilter = QueryOf<"listExecutions">;
 export type LogQuery = QueryOf<"getExecutionLogs">;
+export type TaskFilter = QueryOf<"listTasks">;
+export type FailureFilter = QueryOf<"listFailures">;
+
+/** One action on many executions: on these ids, or on all that a filter matches. */
+export type BulkRequest = Omit<Schemas["BulkRequestBody"], "ids" | "filter" | "dryRun"> &
+  ({ ids: string[] } | { filter: BulkFilter });
 
 /** A payload that the service left out because of its size. */
 export interface TruncatedPayload {

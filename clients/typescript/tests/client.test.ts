@@ -119,3 +119,83 @@ test("a client for one execution uses tokens of that execution", async () => {
     ["/api/executions/e", "Bearer scoped"],
   ]);
 });
+
+test("calls the routes of tasks, failures, bulk operations and schedules", async () => {
+  const service = await startService(({ path }, response) =>
+    json(response, path.endsWith("/bulk") ? { bulkId: "b", matched: 7 } : {}),
+  );
+  const client = new WorkflowClient({ baseUrl: service.url });
+  const rerun = { action: "rerun", filter: { failure: "f" }, definition: "current" } as const;
+  await client.listTasks({ assignee: "ada", status: ["open", "expired"] });
+  await client.getTask("t/1");
+  await client.completeTask("t/1", { approved: false, data: { note: "no" }, assignee: "ada" });
+  await client.createTaskLink("t/1", { assignee: "ada" });
+  await client.listFailures({ workflowId: "w" });
+  expect(await client.countBulk(rerun)).toBe(7);
+  expect(await client.startBulk(rerun, { idempotencyKey: "k" })).toMatchObject({ bulkId: "b" });
+  await client.getBulk("b", { itemStatus: "failed" });
+  await client.listSchedules({ limit: 2 });
+  await client.getSchedule("s", { next: 3 });
+  await client.pauseSchedule("s");
+  await client.resumeSchedule("s");
+  await client.backfillSchedule("s", { from: "2026-01-01T00:00:00Z" });
+  expect(
+    service.calls.map(({ method, path, query, body }) => [method, path, `${query}`, body]),
+  ).toEqual([
+    ["GET", "/api/tasks", "assignee=ada&status=open%2Cexpired", undefined],
+    ["GET", "/api/tasks/t%2F1", "", undefined],
+    [
+      "POST",
+      "/api/tasks/t%2F1/complete",
+      "",
+      { approved: false, data: { note: "no" }, assignee: "ada" },
+    ],
+    ["POST", "/api/tasks/t%2F1/links", "", { assignee: "ada" }],
+    ["GET", "/api/failures", "workflowId=w", undefined],
+    ["POST", "/api/executions/bulk", "", { ...rerun, dryRun: true }],
+    ["POST", "/api/executions/bulk", "", rerun],
+    ["GET", "/api/bulk/b", "itemStatus=failed", undefined],
+    ["GET", "/api/schedules", "limit=2", undefined],
+    ["GET", "/api/schedules/s", "next=3", undefined],
+    ["POST", "/api/schedules/s/pause", "", undefined],
+    ["POST", "/api/schedules/s/resume", "", undefined],
+    ["POST", "/api/schedules/s/backfill", "", { from: "2026-01-01T00:00:00Z" }],
+  ]);
+  expect(service.calls.map(({ headers }) => headers["idempotency-key"]).filter(Boolean)).toEqual([
+    "k",
+  ]);
+});
+
+const bulk = (processed: number) => ({
+  bulkId: "b",
+  matched: 4,
+  processed,
+  status: processed === 4 ? "completed" : "running",
+});
+
+test("follows a bulk operation to its end, through a restart of the service", async () => {
+  const responses = [() => bulk(1), () => 503, () => bulk(3), () => bulk(4)];
+  const service = await startService((_call, response) => {
+    const next = responses.shift()?.();
+    if (typeof next === "number") problem(response, next, "starting");
+    else json(response, next);
+  });
+  const client = new WorkflowClient({ baseUrl: service.url });
+  const seen: number[] = [];
+  for await (const { processed } of client.followBulk("b", { intervalMs: 1 })) seen.push(processed);
+  expect(seen).toEqual([1, 3, 4]);
+  service.respondWith((_call, response) => problem(response, 404, "unknown"));
+  await expect(client.followBulk("b").next()).rejects.toMatchObject({ status: 404 });
+});
+
+test("stops to follow a bulk operation when it is aborted", async () => {
+  const service = await startService((_call, response) => json(response, bulk(1)));
+  const abort = new AbortController();
+  const client = new WorkflowClient({ baseUrl: service.url });
+  const progress = client.followBulk("b", { signal: abort.signal, intervalMs: 600_000 });
+  expect((await progress.next()).value).toMatchObject({ processed: 1 });
+  const end = progress.next();
+  abort.abort();
+  expect(await end).toEqual({ done: true, value: undefined });
+  expect(service.calls).toHaveLength(1);
+});

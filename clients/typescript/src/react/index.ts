@@ -15,4 +15,7 @@ export {
   useExecutions,
   useNodeTypes,
 } from "./executions.js";
+export { type UseBulkResult, type UseFailuresResult, useBulk, useFailures } from "./failures.js";
+export type { LiveState } from "./live.js";
+export { type LiveTask, type UseTasksResult, useTasks } from "./tasks.js";
 export { type UseWorkflowOptions, type UseWorkflowResult, useWorkflow } from "./workflow.js";
