@@ -84,7 +84,8 @@ _CLAIM = (
     )
 )
 _NEXT_DUE = select(func.min(runs.c.claimableAt)).where(
-    runs.c.claimableAt > _NOW, runs.c.executionId.not_in(bindparam("excluded", expanding=True))
+    runs.c.claimableAt > bindparam("since", type_=Text),
+    runs.c.executionId.not_in(bindparam("excluded", expanding=True)),
 )
 _SET_RUNNING = (
     update(executions)
@@ -209,12 +210,13 @@ class Queue:
         order = _CLAIM_ORDER if wanted is None else fair_order(wanted).limit(bindparam("most"))
         return connection.scalars(order, values).all()
 
-    async def next_due(self, excluding: Sequence[str] = ()) -> datetime | None:
-        """Return the next time at which an execution becomes claimable, if none changes before.
+    async def next_due(self, since: datetime, excluding: Sequence[str] = ()) -> datetime | None:
+        """Return the first time after ``since`` at which an execution becomes claimable.
 
-        It is due then, or its lease expires. ``excluding`` are executions of this worker.
+        It is due then, or its lease expires. ``since`` is the time of the last claim, so that an
+        execution that became due after it is found. ``excluding`` are executions of this worker.
         """
-        values = {"now": self._now(), "excluded": list(excluding)}
+        values = {"since": to_text(since), "excluded": list(excluding)}
         due = await self._reader.run(lambda connection: connection.scalar(_NEXT_DUE, values))
         return None if due is None else datetime.fromisoformat(due)
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeAlias
 
 import structlog
@@ -41,16 +42,17 @@ class ClaimLoop:
         state = self.state
         while not self.is_stopping():
             state.claim_requested.clear()
+            started = self.database.clock()
             try:
                 await self.claim(state)
             except StorageError as error:
                 log.warning("database_unavailable", operation="claim", reason=str(error))
             except Exception:
                 log.exception("claim_failed")
-            await self._wait()
+            await self._wait(started)
         state.claims_ended.set()
 
-    async def _wait(self) -> None:
+    async def _wait(self, claimed_at: datetime) -> None:
         """Wait until a claim is requested, or until the next poll."""
         if not self.uses_due_times or not self._is_signalled():
             await self._is_requested_within(self.poll_seconds)
@@ -59,7 +61,7 @@ class ClaimLoop:
         if await self._is_requested_within(first) or not self._is_signalled():
             return
         try:
-            due = await self.database.queue.next_due(list(self.state.active))
+            due = await self.database.queue.next_due(claimed_at, list(self.state.active))
         except StorageError:
             return  # the next claim fails too, and logs the reason
         idle = max(self.poll_seconds, IDLE_POLL_INTERVAL_SECONDS)
