@@ -34,6 +34,7 @@ mutants: environment ## try SAMPLE random mutants of the packages, chosen by SEE
 
 crash: ## kill the service 50 times at random and at every named point (ten minutes)
 	@CRASH_ROUNDS=50 ./test.sh -m crash $(ARGS)
+	@./test.sh --setup services tests/crash
 
 check: environment ## run the linter, the format check, the type checker and the import contracts
 	$(PYTHON) -m ruff check

@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 from tests.support.file_order import put_long_files_first
+from tests.support.setup_selection import add_option, select, use_one_process
 
 # Without deadlines, because the duration of an example depends on the load of the machine.
 hypothesis.settings.register_profile(
@@ -32,6 +33,17 @@ It is created at import, because ``tests/prefect/conftest.py`` needs it then."""
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _TEMPORARY = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="workflow-tests-")
     tempfile.tempdir = None  # the next use of a temporary file reads the environment again
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option ``--setup``."""
+    add_option(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the tests of a set-up in one process, which starts its servers once."""
+    use_one_process(config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,7 +71,10 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Sort the files."""
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Iterator[None]:
+    """Select the tests of the set-up, and sort the files."""
     yield  # pytest-randomly shuffles the tests
+    select(config, items)
     put_long_files_first(items)

@@ -15,6 +15,7 @@ from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tasks.registry import NodeTypes
 from tests.support import probe_nodes
 from tests.support.documents import document, line, node
+from tests.support.gates import current_gates
 from tests.support.probe_nodes import PROBES, Gates
 from tests.support.service import RunningService, wait_until
 
@@ -78,7 +79,7 @@ async def handle_recurse(node: dict[str, Any], input_data: object) -> None:
 @task(name="deaf")
 async def handle_deaf(node: dict[str, Any], input_data: object) -> dict[str, Any]:
     """Ignore every cancellation until the gate opens."""
-    mine, name = probe_nodes.gates, node["config"].get("gate", node["id"])
+    mine, name = current_gates(), node["config"].get("gate", node["id"])
     mine.enter(name)
     while not mine.is_open(name):
         try:

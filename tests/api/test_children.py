@@ -23,6 +23,8 @@ from tests.support.postgres import Storage
 from tests.support.probe_nodes import PROBE_TYPES, PROBES, Gates
 from tests.support.service import RunningService, wait_until
 
+pytestmark = pytest.mark.behavior
+
 # Slots
 
 
@@ -208,7 +210,10 @@ def test_a_node_that_waits_for_a_child_cannot_be_resumed(
     assert service.ended(execution_id)["finalOutput"] == {"gate": None}
 
 
-@pytest.mark.parametrize("how", ["the service", "another program"])
+@pytest.mark.parametrize(
+    "how",
+    ["the service", pytest.param("another program", marks=pytest.mark.one_process)],
+)
 def test_deleting_a_child_ends_the_wait_of_its_parent(
     service: RunningService, gates: Gates, how: str
 ) -> None:
@@ -238,6 +243,7 @@ def test_deleting_a_caller_cancels_what_it_called(service: RunningService, gates
     assert service.poll(child)["parentExecutionId"] is None
 
 
+@pytest.mark.one_process
 @pytest.mark.parametrize("enforces", [True, False])
 def test_children_are_cancelled_when_another_program_deletes_the_parent(
     service: RunningService, gates: Gates, enforces: bool

@@ -3,10 +3,13 @@
 import json
 import re
 
+import pytest
+
 from tests.support.documents import document, line, node
-from tests.support.postgres import on_both
 from tests.support.probe_nodes import PROBE_TYPES, Gates
 from tests.support.service import RunningService, wait_until
+
+pytestmark = pytest.mark.behavior
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -97,6 +100,7 @@ def test_sqlite3_shows_the_run(shared_service: RunningService) -> None:
     assert {row["status"] for row in logs} == {"completed"}
 
 
+@pytest.mark.essential
 def test_progress_while_it_runs(service: RunningService, gates: Gates) -> None:
     flow = ("start -> gate", "gate -> end")
     execution_id = service.start(document(node("start", "trigger"), GATE, node("end"), flow=flow))
@@ -238,7 +242,7 @@ def test_a_synchronous_handler_that_hangs_is_left_behind(
     assert "timed out after 0.2 s" in done["error"]
 
 
-@on_both()
+@pytest.mark.essential
 def test_cancelling_stops_a_node_in_the_middle(service: RunningService, gates: Gates) -> None:
     execution_id = service.start(document(GATE, node("end"), flow=("gate -> end",)))
     gates.wait_for("gate")

@@ -1,15 +1,18 @@
 """Failures: failed executions are listed in groups with the same error."""
 
+import pytest
+
 from tests.support.documents import document, node
-from tests.support.postgres import on_both
 from tests.support.service import RunningService
+
+pytestmark = pytest.mark.behavior
 
 
 def failing(message: str, node_id: str = "bad") -> dict:
     return document(node(node_id, "raise", message=message))
 
 
-@on_both()
+@pytest.mark.essential
 def test_failures_with_the_same_error_are_one_group(service: RunningService) -> None:
     first = service.run(failing("order 17 is unpaid"))
     second = service.run(failing("order 18 is unpaid"))

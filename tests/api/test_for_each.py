@@ -9,6 +9,8 @@ from tests.support.postgres import on_both
 from tests.support.probe_nodes import Gates
 from tests.support.service import RunningService, wait_until
 
+pytestmark = pytest.mark.behavior
+
 
 def loop(*inner: dict[str, Any], flow: tuple[str, ...], **config: object) -> dict[str, Any]:
     """Return a document with a trigger, a loop over its ``rows``, and an output."""
@@ -33,7 +35,7 @@ GREET = loop(
 NAMES = [{"name": "Ada"}, {"name": "Grace"}, {"name": "Mary"}]
 
 
-@on_both()
+@pytest.mark.essential
 def test_the_body_runs_for_each_item_and_the_results_come_in_order(
     service: RunningService,
 ) -> None:

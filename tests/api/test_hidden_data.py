@@ -6,27 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect import task
 
 from database.encryption import DataEncryption
 from engine.errors import StorageUnavailableError
-from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
-from tasks.registry import NodeTypes
 from tests.support.documents import document, node
-from tests.support.probe_nodes import PROBES, Gates
+from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.probe_nodes import SECRET_OUTPUT as CANARY
 from tests.support.service import RunningService, wait_until
 
-CANARY = "c4n4ry of the mine"
+pytestmark = pytest.mark.behavior
+
 HIDDEN = {"hidden": True}
-
-
-@task(name="mine")
-async def handle_mine(node: dict[str, Any], input_data: object) -> dict[str, Any]:
-    """Return a secret that no document contains."""
-    return {"outputData": {"secret": CANARY}, "message": CANARY}
-
-
-TYPES = NodeTypes({**NODE_HANDLERS, **PROBES, "mine": handle_mine}, NODE_CONFIGS)
 
 
 def hidden(node_id: str, node_type: str, **config: Any) -> dict[str, Any]:
@@ -45,18 +35,25 @@ def drawn() -> dict[str, Any]:
 
 
 def everything(service: RunningService) -> bytes:
+    """Return the content of the database."""
+    if service.database_url.startswith("postgresql"):
+        names = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname !~ '^(pg|sql)_'"
+        tables = [name for (name,) in service.rows(names)]
+        return repr(
+            [[*row] for table in tables for row in service.rows(f'TABLE "{table}"')]
+        ).encode()
     files = service.path.parent.glob(f"{service.path.name}*")
     return b"".join(path.read_bytes() for path in files)
 
 
-def test_data_of_hidden_nodes_is_readable_nowhere(tmp_path: Path):
-    with RunningService(tmp_path, TYPES) as service:
-        done = service.run(drawn(), inputs={"x": 1})
-        logs = service.logs(done["executionId"])
-        stored = everything(service)
-        (row,) = service.rows("SELECT nodeResults, finalOutput FROM workflow_executions")
+def test_data_of_hidden_nodes_is_readable_nowhere(service: RunningService):
+    done = service.run(drawn(), inputs={"x": 1})
+    logs = service.logs(done["executionId"])
+    stored = everything(service)
+    (row,) = service.rows("SELECT nodeResults, finalOutput FROM workflow_executions")
 
     assert (done["status"], done["error"]) == ("completed", None)
+    assert done["executionId"].encode() in stored
     assert CANARY.encode() not in stored
     assert CANARY not in json.dumps([done, logs])
     assert {(i, json.dumps(logs[i]["outputData"])) for i in ("make", "test", "use", "end")} == {
@@ -68,15 +65,14 @@ def test_data_of_hidden_nodes_is_readable_nowhere(tmp_path: Path):
     assert done["finalOutput"] == HIDDEN
 
 
-def test_hidden_data_selects_branches_and_reaches_later_nodes(tmp_path: Path):
-    with RunningService(tmp_path, TYPES) as service:
-        graph = drawn()
-        graph["nodes"].append(
-            node("count", "addField", addFieldValue="{{ nodes.use.output.secret | length }}")
-        )
-        graph["connections"].append({"id": "x", "fromNodeId": "use", "toNodeId": "count"})
-        done = service.run(graph, inputs={})
-        logs = service.logs(done["executionId"])
+def test_hidden_data_selects_branches_and_reaches_later_nodes(service: RunningService):
+    graph = drawn()
+    graph["nodes"].append(
+        node("count", "addField", addFieldValue="{{ nodes.use.output.secret | length }}")
+    )
+    graph["connections"].append({"id": "x", "fromNodeId": "use", "toNodeId": "count"})
+    done = service.run(graph, inputs={})
+    logs = service.logs(done["executionId"])
 
     assert logs["count"]["status"] == "completed"
     assert logs["count"]["outputData"]["newField"] == len(
@@ -93,11 +89,11 @@ def test_a_restart_continues_with_sealed_data_and_repeats_no_node(tmp_path: Path
         node("size", "condition", conditionField="newField", conditionValue=str(len(CANARY))),
         flow=("make -> once", "once -> wait", "wait -> end", "end -> size"),
     )
-    with RunningService(tmp_path, TYPES) as service:
+    with RunningService(tmp_path, PROBE_TYPES) as service:
         execution_id = service.start(graph)
         gates.wait_for("wait")
         assert CANARY.encode() not in everything(service)
-    with RunningService(tmp_path, TYPES) as service:
+    with RunningService(tmp_path, PROBE_TYPES) as service:
         gates.open("wait")
         done = service.ended(execution_id)
         logs = service.rows("SELECT nodeId, resultDetail FROM execution_logs WHERE nodeId='size'")
@@ -110,22 +106,22 @@ def test_a_restart_continues_with_sealed_data_and_repeats_no_node(tmp_path: Path
     assert gates.runs.count("once") == 2  # one in each execution
 
 
-def test_a_parked_node_that_hides_its_data_is_resumed(tmp_path: Path):
+@pytest.mark.essential
+def test_a_parked_node_that_hides_its_data_is_resumed(service: RunningService):
     graph = document(
         hidden("make", "mine"),
         hidden("ask", "approval", approvalMessage="{{ secret }}"),
         hidden("yes", "output"),
         flow=("make -> ask", "ask -true-> yes"),
     )
-    with RunningService(tmp_path, TYPES) as service:
-        execution_id = service.start(graph)
-        wait_until(lambda: service.poll(execution_id)["status"] == "waiting")
-        stored = everything(service)
-        service.http.post(
-            f"/api/executions/{execution_id}/nodes/ask/resume", json={"data": {"pin": CANARY}}
-        )
-        done = service.ended(execution_id)
-        (row,) = service.rows("SELECT outputData FROM execution_logs WHERE nodeId='ask'")
+    execution_id = service.start(graph)
+    wait_until(lambda: service.poll(execution_id)["status"] == "waiting")
+    stored = everything(service)
+    service.http.post(
+        f"/api/executions/{execution_id}/nodes/ask/resume", json={"data": {"pin": CANARY}}
+    )
+    done = service.ended(execution_id)
+    (row,) = service.rows("SELECT outputData FROM execution_logs WHERE nodeId='ask'")
 
     assert done["status"] == "completed"
     assert CANARY.encode() not in stored

@@ -14,6 +14,8 @@ from tests.support.postgres import Storage, on_both
 from tests.support.probe_nodes import PROBE_TYPES
 from tests.support.service import RunningService, wait_until
 
+pytestmark = pytest.mark.behavior
+
 PEOPLE = ["ada@example.com", "bob@example.com", "cy@example.com"]
 FORM = {
     "type": "object",
@@ -123,7 +125,7 @@ def test_an_answer_that_does_not_match_the_form_changes_nothing(
     assert answer(service, task, approved=False).json()["approved"] is False
 
 
-@on_both()
+@pytest.mark.essential
 def test_two_of_three_people_must_approve(service: RunningService) -> None:
     graph = asking(approvalAssignees="{{ team }}", approvalRequired=2)
     execution_id = service.start(graph, inputs={"team": PEOPLE})
@@ -164,6 +166,7 @@ def test_a_task_ends_with_its_node(service: RunningService) -> None:
     cancelled = service.start(asking())
     task = task_of(service, cancelled)
     service.http.post(f"/api/executions/{cancelled}/cancel")
+    service.ended(cancelled)
     for execution_id, status in ((expired, "expired"), (cancelled, "cancelled")):
         (ended,) = tasks(service, executionId=execution_id)
         assert (ended["status"], ended["endedAt"] is None) == (status, False)

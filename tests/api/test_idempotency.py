@@ -3,10 +3,14 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.support.documents import line
 from tests.support.main_project import create_main_database
 from tests.support.postgres import Storage, on_both
 from tests.support.service import RunningService
+
+pytestmark = pytest.mark.behavior
 
 
 def post(service: RunningService, key: str, **body: object):

@@ -14,8 +14,8 @@ from engine.errors import NodeError
 from flows.nodes import prefect_task
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tasks.registry import NodeTypes
-from tests.support import probe_nodes
 from tests.support.documents import document, node
+from tests.support.gates import current_gates
 from tests.support.postgres import Storage, on_both
 from tests.support.probe_nodes import PROBES, Gates
 from tests.support.reused_service import ReusedService
@@ -33,14 +33,14 @@ async def handle_busy(node: dict, input_data: object) -> dict:
 @task(name="own", retries=1, retry_delay_seconds=LONG)
 async def handle_own(node: dict, input_data: object) -> dict:
     """Fail; the handler declares its own retries."""
-    probe_nodes.gates.enter(node["id"])
+    current_gates().enter(node["id"])
     raise RuntimeError("it went wrong")
 
 
 @task(name="stuck")
 async def handle_stuck(node: dict, input_data: object) -> dict:
     """Fail; the second attempt waits at its gate."""
-    mine = probe_nodes.gates
+    mine = current_gates()
     mine.enter("stuck")
     while len(mine.runs) == 2 and not mine.is_open("stuck"):
         await asyncio.sleep(0.005)  # between two looks at the gate

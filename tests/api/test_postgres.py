@@ -68,7 +68,7 @@ def test_a_database_outage_delays_executions_and_loses_nothing(
     hangs: bool,
 ) -> None:
     server = make_url(storage["database_url"])
-    with tcp_proxy_to(server.host or "127.0.0.1", server.port or 5432) as proxy:
+    with tcp_proxy_to((server.host or "127.0.0.1", server.port or 5432)) as proxy:
         url = server.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
         url += "?command_timeout=1&connect_timeout=1"
         begin, end = (proxy.pause, proxy.resume) if hangs else (proxy.close, proxy.open)

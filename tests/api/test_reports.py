@@ -16,6 +16,7 @@ from tasks.progress import report_progress, send_delta
 from tasks.registry import NodeTypes
 from tests.support import probe_nodes
 from tests.support.documents import document, node
+from tests.support.gates import current_gates
 from tests.support.llm_server import completion, serve_replies, streamed
 from tests.support.probe_nodes import Gates
 from tests.support.servers import Response
@@ -58,8 +59,8 @@ async def handle_flood(node: dict[str, Any], input_data: object) -> dict[str, An
 @task(name="stumble")
 async def handle_stumble(node: dict[str, Any], input_data: object) -> dict[str, Any]:
     """Report, and fail in the first attempt; the second attempt waits at the gate."""
-    probe_nodes.gates.enter("stumble")
-    if probe_nodes.gates.runs.count("stumble") == 1:
+    current_gates().enter("stumble")
+    if current_gates().runs.count("stumble") == 1:
         report_progress(80, "first attempt")
         send_delta("first")
         raise RuntimeError("stumbled")

@@ -10,6 +10,8 @@ from tests.support.probe_nodes import Gates
 from tests.support.problems import problem_of
 from tests.support.service import RunningService
 
+pytestmark = pytest.mark.behavior
+
 BRANCHES = document(
     node("start", "trigger"),
     node("a", "flaky", failures=0),
@@ -27,7 +29,7 @@ def rerun(service: RunningService, execution_id: str, **body: object) -> dict[st
     return service.ended(response.json()["executionId"])
 
 
-@on_both()
+@pytest.mark.essential
 def test_a_rerun_of_a_failed_execution_continues_at_the_failure(
     service: RunningService, gates: Gates
 ) -> None:

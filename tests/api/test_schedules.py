@@ -16,6 +16,8 @@ from tests.support.problems import problem_of
 from tests.support.schedules import scheduled
 from tests.support.service import RunningService, wait_until
 
+pytestmark = pytest.mark.behavior
+
 YEARLY = {"scheduleCron": "0 0 1 1 *", "scheduleTimezone": "Europe/Berlin"}
 SECONDLY = {"scheduleEverySeconds": 1}
 
@@ -37,7 +39,7 @@ def executions(service: RunningService, workflow_id: str = "w") -> list[dict[str
     return service.http.get(path).json()["executions"]
 
 
-@on_both()
+@pytest.mark.essential
 def test_a_saved_schedule_starts_executions_with_the_time(service: RunningService) -> None:
     service.save(scheduled(**SECONDLY, scheduleTimezone="Asia/Tokyo"))
     wait_until(lambda: len(executions(service)) >= 2)

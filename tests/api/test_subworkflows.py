@@ -14,15 +14,16 @@ from tests.support.calls import (
     violations,
 )
 from tests.support.documents import document, node
-from tests.support.postgres import on_both
 from tests.support.probe_nodes import PROBE_TYPES, Gates
 from tests.support.service import RunningService, wait_until
 from tests.support.stream_clients import sse, streamed_events
 
+pytestmark = pytest.mark.behavior
+
 # Inputs and outputs
 
 
-@on_both()
+@pytest.mark.essential
 def test_a_call_outputs_the_final_output_of_its_workflow(service: RunningService) -> None:
     service.save(GREETS, "child", "Greeting")
     done = service.run(CALLS, inputs={"name": "Ada"})

@@ -1,7 +1,11 @@
 """switch node in executions: only the branches of the selected outputs run."""
 
+import pytest
+
 from tests.support.documents import document, node
 from tests.support.service import RunningService
+
+pytestmark = pytest.mark.behavior
 
 CASES = [{"value": "a"}, {"value": "b"}]
 

@@ -9,6 +9,8 @@ from tests.support.documents import document, node
 from tests.support.probe_nodes import Gates
 from tests.support.service import RunningService, wait_until
 
+pytestmark = pytest.mark.behavior
+
 
 def add(node_id: str, value: Any, **config: Any) -> dict[str, Any]:
     return node(node_id, "addField", addFieldName=node_id, addFieldValue=value, **config)

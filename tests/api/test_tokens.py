@@ -15,24 +15,23 @@ from api.routes import websocket
 from api.streaming import broadcaster
 from tests.support.access import ENTRIES, SECRET, as_, caller, key_of, socket_of, token_for
 from tests.support.documents import document, line, node
+from tests.support.fixtures import ConfiguredService
 from tests.support.postgres import on_both, storage_on
-from tests.support.probe_nodes import PROBE_TYPES, Gates
+from tests.support.probe_nodes import Gates
 from tests.support.problems import problem_of
 from tests.support.service import RunningService
+
+pytestmark = pytest.mark.behavior
 
 WAITS = document(node("ask", "approval"), node("end"), flow=("ask -true-> end",))
 
 
 @pytest.fixture(scope="module")
 def guarded(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, configured_service: ConfiguredService
 ) -> Iterator[RunningService]:
-    directory = tmp_path_factory.mktemp("guarded")
     settings = {"api_keys": ENTRIES, "token_secret": SECRET}
-    with (
-        storage_on(request) as storage,
-        RunningService(directory, PROBE_TYPES, **settings, **storage) as service,
-    ):
+    with storage_on(request) as storage, configured_service(storage, **settings) as service:
         yield service
 
 
@@ -66,7 +65,7 @@ def closed_with(socket: Connection) -> int:
 # Tokens over HTTP
 
 
-@on_both("guarded")
+@pytest.mark.essential
 def test_a_token_reads_its_execution_until_it_expires(guarded: RunningService):
     execution_id = start(guarded)
     response = guarded.http.post(f"/api/executions/{execution_id}/token", headers=as_("a-read"))

@@ -10,6 +10,8 @@ from tests.support.postgres import Storage, on_both
 from tests.support.probe_nodes import PROBE_TYPES, Gates
 from tests.support.service import RunningService, wait_until
 
+pytestmark = pytest.mark.behavior
+
 
 def waiting(service: RunningService, execution_id: str) -> dict[str, object]:
     return wait_until(lambda: (seen := service.poll(execution_id))["status"] == "waiting" and seen)  # type: ignore[return-value]
@@ -28,7 +30,7 @@ APPROVAL = document(
 )
 
 
-@on_both()
+@pytest.mark.essential
 @pytest.mark.parametrize(("approved", "taken", "left"), [(True, "yes", "no"), (False, "no", "yes")])
 def test_an_approval_selects_the_branch(
     service: RunningService, approved: bool, taken: str, left: str

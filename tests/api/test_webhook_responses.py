@@ -18,6 +18,8 @@ from tests.support.service import RunningService, wait_until
 from tests.support.stream_clients import subscription_count
 from tests.support.webhook_calls import answering, count, post
 
+pytestmark = pytest.mark.behavior
+
 CALLERS = 200 if IS_THOROUGH else 80
 SENT = {"order": {"id": 7, "name": 'An "ö"'}, "n": 2}
 

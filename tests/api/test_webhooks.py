@@ -14,6 +14,8 @@ from tests.support.probe_nodes import PROBE_TYPES, Gates
 from tests.support.service import RunningService
 from tests.support.webhook_calls import SECRET, count, hook, post, received
 
+pytestmark = pytest.mark.behavior
+
 MAX_BYTES = 1024 * 1024
 
 

@@ -8,6 +8,8 @@ from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import ServiceProcess
 from tests.support.documents import document
 
+pytestmark = pytest.mark.behavior
+
 
 def graph(visits: CallCounter) -> dict:
     """Return ``a``, ``b``, ``c``, and ``beside``, which waits at its gate while they run."""
@@ -26,10 +28,15 @@ def graph(visits: CallCounter) -> dict:
         ("after_claim", set(), set()),
         ("after_start:b", {"a"}, {"b", "beside"}),
         ("before_record:b", {"a"}, {"b", "beside"}),
-        ("within_record:b", {"a"}, {"b", "beside"}),
+        pytest.param("within_record:b", {"a"}, {"b", "beside"}, marks=pytest.mark.essential),
         ("after_record:b", {"a", "b"}, {"c", "beside"}),
         ("before_record:last", {"a", "b", "c", "beside"}, {"last"}),
-        ("within_final_write", {"a", "b", "c", "beside"}, {"last"}),
+        pytest.param(
+            "within_final_write",
+            {"a", "b", "c", "beside"},
+            {"last"},
+            marks=pytest.mark.essential,
+        ),
     ],
 )
 def test_after_a_kill_only_what_was_in_flight_runs_again(

@@ -98,7 +98,7 @@ async def test_a_connection_that_hangs_is_replaced(
     monkeypatch.setattr(process_notifications, "CHECK_INTERVAL_SECONDS", 0.05)
     monkeypatch.setattr(process_notifications, "CHECK_TIMEOUT_SECONDS", 1.0)
     server = make_url(url)
-    with tcp_proxy_to(server.host or "", server.port or 5432) as proxy:
+    with tcp_proxy_to((server.host or "", server.port or 5432)) as proxy:
         proxied = server.set(host="127.0.0.1", port=proxy.port).render_as_string(False)
         async with opened(proxied) as own, opened(url) as other, followed(own) as changes:
             proxy.pause()

@@ -2,10 +2,14 @@
 
 import threading
 
+import pytest
+
 from tests.support.documents import document, line, node
 from tests.support.probe_nodes import Gates
 from tests.support.service import RunningService, wait_until
 from tests.support.stream_clients import StreamEvent, exchange, receive, sse, subscribe, websocket
+
+pytestmark = pytest.mark.behavior
 
 GATED = document(node("gate", "gate"), node("end"), flow=("gate -> end",))
 

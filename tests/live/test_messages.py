@@ -7,7 +7,6 @@ import httpx
 import pytest
 
 from tests.support.documents import document, node
-from tests.support.postgres import on_both
 from tests.support.probe_nodes import Gates
 from tests.support.service import RunningService
 from tests.support.stream_clients import (
@@ -21,6 +20,8 @@ from tests.support.stream_clients import (
     subscribe,
     websocket,
 )
+
+pytestmark = pytest.mark.behavior
 
 KEYS = {
     "type",
@@ -51,7 +52,7 @@ BROKEN = document(
 )
 
 
-@on_both()
+@pytest.mark.essential
 @pytest.mark.parametrize("end", ["completed", "failed", "cancelled"])
 def test_polling_sse_and_websocket_agree(service: RunningService, gates: Gates, end: str):
     execution_id = service.start(BROKEN if end == "failed" else WAY)

@@ -22,6 +22,8 @@ from tests.support.stream_clients import (
     websocket,
 )
 
+pytestmark = pytest.mark.behavior
+
 BUSY = document(
     node("start", "trigger"),
     *(node(f"a{i}", "addField", addFieldName=f"a{i}", addFieldValue=i) for i in range(4)),

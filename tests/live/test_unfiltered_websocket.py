@@ -11,6 +11,8 @@ from tests.support.probe_nodes import PROBE_TYPES, Gates
 from tests.support.service import RunningService, wait_until
 from tests.support.stream_clients import exchange, messages_until_end, receive, subscribe, websocket
 
+pytestmark = pytest.mark.behavior
+
 GATE = document(node("gate", "gate"), node("end"), flow=("gate -> end",))
 
 

@@ -18,6 +18,8 @@ from tests.support.stream_clients import (
     websocket,
 )
 
+pytestmark = pytest.mark.behavior
+
 MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "no JSON": ("hello", "should be a JSON object"),
     "JSON that is cut off": ('{"type": "subscribe"', "should be a JSON object"),
@@ -107,6 +109,7 @@ def test_one_connection_follows_many(shared_service: RunningService, gates: Gate
         assert exchange(client, type="ping") == {"type": "pong"}  # no other message was sent
 
 
+@pytest.mark.one_process
 def test_too_many_subscriptions_are_rejected_and_ended_ones_do_not_count(
     shared_service: RunningService, gates: Gates
 ) -> None:

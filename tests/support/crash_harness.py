@@ -14,10 +14,11 @@ import httpx
 
 from config import Settings
 from database import Database
+from tests.support.conditions import WAIT_TIMEOUT_SECONDS, wait_until
 from tests.support.http_clients import client_of
 from tests.support.ports import free_port
 from tests.support.prepared_databases import copy_prepared_sqlite
-from tests.support.service import WAIT_TIMEOUT_SECONDS, RunningService, wait_until
+from tests.support.service import RunningService
 from tests.support.warm_processes import WarmProcess
 
 START_SECONDS = 120.0

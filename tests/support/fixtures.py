@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 import structlog
@@ -11,7 +12,15 @@ from tests.support.postgres import Storage, drop_templates, storage_on
 from tests.support.probe_nodes import PROBE_TYPES, Gates, fresh_gates
 from tests.support.reused_service import ReusedService
 from tests.support.service import RunningService
+from tests.support.setup_selection import EMBEDDED, setup_of
+from tests.support.shared_setup import SharedSetup, shared_setup
 from tests.support.two_services import ServicePair, two_services
+
+__all__ = ["shared_setup"]
+
+
+ConfiguredService = Callable[..., AbstractContextManager[RunningService]]
+"""Runs a service on a storage, with settings."""
 
 
 class StdoutLogger:
@@ -45,31 +54,60 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture
 def storage(request: pytest.FixtureRequest) -> Iterator[Storage]:
-    """The database of the test's services: SQLite, or each in turn with ``on_both``."""
+    """The database of the test's services: SQLite, or each in turn with ``on_both``.
+
+    With ``--setup``, the services of the set-up have a database, and others use PostgreSQL.
+    """
+    if setup_of(request.config) != EMBEDDED and "service" in request.fixturenames:
+        yield {}
+        return
     with storage_on(request) as settings:
         yield settings
 
 
 @pytest.fixture(scope="module")
-def reused_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReusedService]:
+def reused_service(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ReusedService | SharedSetup]:
     """The service that the tests of a module use one after the other."""
+    if setup_of(request.config) != EMBEDDED:
+        yield request.getfixturevalue("shared_setup")
+        return
     reused = ReusedService(tmp_path_factory.mktemp("reused"))
     yield reused
     reused.stop()
 
 
 @pytest.fixture
-def service(storage: Storage, reused_service: ReusedService) -> Iterator[RunningService]:
+def service(
+    storage: Storage, reused_service: ReusedService | SharedSetup
+) -> Iterator[RunningService]:
     """A running service with an empty database."""
     with reused_service.lend(storage) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+def shared_service(configured_service: ConfiguredService) -> Iterator[RunningService]:
     """One running service for all tests of a module that do not affect each other."""
-    with RunningService(tmp_path_factory.mktemp("service"), PROBE_TYPES) as running:
+    with configured_service({}) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def configured_service(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> ConfiguredService:
+    """Return a function that starts a service with other settings, in the set-up of the tests."""
+    if setup_of(request.config) != EMBEDDED:
+        setup: SharedSetup = request.getfixturevalue("shared_setup")
+        return setup.lend
+
+    def start(storage: Storage, **settings: object) -> RunningService:
+        directory = tmp_path_factory.mktemp("service")
+        return RunningService(directory, PROBE_TYPES, **settings, **storage)
+
+    return start
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

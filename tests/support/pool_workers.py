@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from config import ROOT, Settings
+from tests.support.conditions import WAIT_TIMEOUT_SECONDS, wait_until
 from tests.support.crash_harness import LEASE_SECONDS, START_SECONDS
-from tests.support.service import WAIT_TIMEOUT_SECONDS, wait_until
 from tests.support.warm_processes import WarmProcess
 
 POOL = "tests"
@@ -22,6 +22,9 @@ STOCK_WORKER = ("-m", "prefect", "worker", "start", "--type", "process", "--pool
 
 class PoolWorker:
     """A worker process; its log is a file in ``directory``."""
+
+    module = "start_worker"
+    """Module with the function ``main`` of the process."""
 
     def __init__(self, directory: Path, name: str, **settings: object) -> None:
         self.name = name
@@ -41,7 +44,7 @@ class PoolWorker:
         """Start the process."""
         self.log.touch()
         self._process = WarmProcess(
-            self._environment(), self.log, "start_worker", arguments=self._arguments
+            self._environment(), self.log, self.module, arguments=self._arguments
         )
         return self
 

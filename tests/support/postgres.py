@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.postgres_content import Content
 from tests.support.prepared_databases import DEFAULT_EXAMPLES, Examples, prepare
+from tests.support.setup_selection import EMBEDDED, setup_of
 
 Storage = dict[str, Any]
 """Settings that name the database of a service; by default, a SQLite file in its directory."""
@@ -128,8 +129,12 @@ def on_both(fixture: str = "storage") -> pytest.MarkDecorator:
 
 @contextmanager
 def storage_on(request: pytest.FixtureRequest) -> Iterator[Storage]:
-    """Yield the database that the parameter of a fixture names; without a parameter, SQLite."""
-    if getattr(request, "param", "sqlite") == "sqlite":
+    """Yield the database that the parameter of a fixture names.
+
+    Without a parameter, it is SQLite in the embedded set-up, and PostgreSQL in the others.
+    """
+    is_embedded = setup_of(request.config) == EMBEDDED
+    if is_embedded and getattr(request, "param", "sqlite") == "sqlite":
         yield {}
         return
     with asyncio.Runner() as runner:

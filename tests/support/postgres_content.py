@@ -46,15 +46,8 @@ class Content:
         """Write the rows again; return whether the schema is the same."""
         if await connection.fetch(_VERSION) != self.version:
             return False
-        # Without foreign keys, so that the order of the tables does not matter.
-        await connection.execute("SET session_replication_role = replica")
         async with connection.transaction():
-            for table, rows in self.rows.items():
-                await connection.execute(f'DELETE FROM "{table}"')
-                if rows != "[]":
-                    records = f'json_populate_recordset(NULL::"{table}", $1)'
-                    insert = f'INSERT INTO "{table}" SELECT * FROM {records}'
-                    await connection.execute(insert, rows)
+            await self.write_rows(connection)
             for sequence, position in self.positions.items():
                 await connection.execute(
                     "SELECT setval($1::regclass, coalesce($2, 1), $2 IS NOT NULL)",
@@ -62,6 +55,18 @@ class Content:
                     position,
                 )
         return True
+
+    async def write_rows(self, connection: asyncpg.Connection) -> None:
+        """Replace the rows, and keep the sequences, from which running services read."""
+        async with connection.transaction():
+            # Without foreign keys, so that the order of the tables does not matter.
+            await connection.execute("SET LOCAL session_replication_role = replica")
+            for table, rows in self.rows.items():
+                await connection.execute(f'DELETE FROM "{table}"')
+                if rows != "[]":
+                    records = f'json_populate_recordset(NULL::"{table}", $1)'
+                    insert = f'INSERT INTO "{table}" SELECT * FROM {records}'
+                    await connection.execute(insert, rows)
 
 
 async def _positions(connection: asyncpg.Connection) -> dict[str, int | None]:

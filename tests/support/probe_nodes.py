@@ -2,76 +2,26 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from prefect import task
 
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tasks.registry import NodeTypes
+from tests.support.gates import OPEN_CHECK_SECONDS, Gates, current_gates, fresh_gates
 
-
-class Gates:
-    """Named gates: a ``gate`` node reports that it has started and waits until the gate is open."""
-
-    def __init__(self) -> None:
-        self._entered: dict[str, threading.Event] = {}
-        self._opened: dict[str, threading.Event] = {}
-        self._lock = threading.Lock()
-        self.runs: list[str] = []
-        """The gates in the order in which nodes started to wait."""
-        self.left: list[str] = []
-        """The gates whose nodes were cancelled."""
-
-    def _event(self, events: dict[str, threading.Event], name: str) -> threading.Event:
-        with self._lock:
-            return events.setdefault(name, threading.Event())
-
-    def enter(self, name: str) -> None:
-        """Record that a node waits at its gate."""
-        with self._lock:
-            self.runs.append(name)
-        self._event(self._entered, name).set()
-
-    def is_open(self, name: str) -> bool:
-        """Return whether the gate is open."""
-        return self._event(self._opened, name).is_set()
-
-    def open(self, *names: str) -> None:
-        """Open these gates."""
-        for name in names:
-            self._event(self._opened, name).set()
-
-    def wait_for(self, *names: str) -> None:
-        """Wait until a node waits at each of these gates."""
-        for name in names:
-            assert self._event(self._entered, name).wait(20), f"no node waits at gate {name}"
-
-
-gates = Gates()
-"""The gates of the current test; ``fresh_gates`` replaces them."""
-
-
-@contextmanager
-def fresh_gates() -> Iterator[Gates]:
-    """Create new gates; open all of them at the end, so that no node waits forever."""
-    global gates  # noqa: PLW0603 - handlers need access to the object of the test
-    gates = Gates()
-    yield gates
-    everything = set(gates.runs)
-    gates.open(*everything)
+__all__ = ["PROBES", "PROBE_TYPES", "RESULTS", "Gates", "fresh_gates"]
 
 
 @task(name="gate")
 async def handle_gate(node: dict[str, Any], input_data: object) -> dict[str, Any]:
     """Wait at the gate of ``config.gate`` or of the node id."""
     name = node["config"].get("gate", node["id"])
-    mine = gates
+    mine = current_gates()
     mine.enter(name)
     try:
         while not mine.is_open(name):
-            await asyncio.sleep(0.005)  # between two checks of the gate
+            await asyncio.sleep(OPEN_CHECK_SECONDS)
     except asyncio.CancelledError:
         mine.left.append(name)
         raise
@@ -88,8 +38,9 @@ async def handle_raise(node: dict[str, Any], input_data: object) -> dict[str, An
 async def handle_flaky(node: dict[str, Any], input_data: object) -> dict[str, Any]:
     """Fail ``config.failures`` times, counted by the name of the gate, and then succeed."""
     name = node["config"].get("name", node["id"])
-    gates.enter(name)
-    attempt = gates.runs.count(name)
+    mine = current_gates()
+    mine.enter(name)
+    attempt = mine.runs.count(name)
     if attempt <= node["config"]["failures"]:
         raise RuntimeError(f"attempt {attempt} went wrong")
     return {"success": True, "outputData": {"attempt": attempt}}
@@ -112,10 +63,19 @@ async def handle_mutate(node: dict[str, Any], input_data: dict[str, Any]) -> dic
 def handle_sync(node: dict[str, Any], input_data: object) -> dict[str, Any]:
     """Wait at the gate in a synchronous handler."""
     name = node["config"].get("gate", node["id"])
-    mine = gates
+    mine = current_gates()
     mine.enter(name)
-    mine._event(mine._opened, name).wait(20)
+    mine.wait_open(name, 20)
     return {"success": True, "outputData": {"thread": threading.current_thread().name}}
+
+
+SECRET_OUTPUT = "c4n4ry of the mine"
+
+
+@task(name="mine")
+async def handle_mine(node: dict[str, Any], input_data: object) -> dict[str, Any]:
+    """Return a secret that no document contains."""
+    return {"outputData": {"secret": SECRET_OUTPUT}, "message": SECRET_OUTPUT}
 
 
 RESULTS: dict[str, Any] = {
@@ -152,6 +112,7 @@ PROBES = {
     "give": handle_give,
     "mutate": handle_mutate,
     "sync": handle_sync,
+    "mine": handle_mine,
 }
 
 PROBE_TYPES = NodeTypes({**NODE_HANDLERS, **PROBES}, NODE_CONFIGS)

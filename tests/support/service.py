@@ -5,12 +5,10 @@ import os
 import socket
 import tempfile
 import threading
-import time
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx
 from prefect.settings import get_current_settings
@@ -21,32 +19,10 @@ from config import Settings
 from engine.status import TERMINAL
 from flows.prefect_adapter.environment import EMBEDDED_API_URL, prepare_prefect
 from tasks.registry import DEFAULT, NodeTypes
+from tests.support.conditions import wait_until
 from tests.support.http_clients import client_of
 from tests.support.prepared_databases import copy_prepared_sqlite
 from tests.support.tables import Row, tables_of
-
-WAIT_TIMEOUT_SECONDS = 40.0
-"""Timeout for a condition of ``wait_until``, in seconds: enough if other processes use all cores,
-and shorter than ``NEVER``, so that the next poll does not hide a missing signal."""
-
-MIN_CHECK_INTERVAL_SECONDS = 0.01
-MAX_CHECK_INTERVAL_SECONDS = 0.05
-"""Interval between two checks of ``wait_until``, in seconds; it grows, because a check that is a
-request takes as much CPU time as many tests have for everything else."""
-
-T = TypeVar("T")
-
-
-def wait_until(predicate: Callable[[], T], seconds: float = WAIT_TIMEOUT_SECONDS) -> T:
-    """Return the first true result of ``predicate``; fail after ``seconds`` without one."""
-    deadline = time.monotonic() + seconds
-    interval = MIN_CHECK_INTERVAL_SECONDS
-    while not (result := predicate()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"still {result!r} after {seconds} s")
-        time.sleep(interval)
-        interval = min(1.3 * interval, MAX_CHECK_INTERVAL_SECONDS)
-    return result
 
 
 @cache

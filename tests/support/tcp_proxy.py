@@ -1,19 +1,23 @@
-"""TCP proxy that can be closed, so that connections break, or paused, so that they hang."""
+"""TCP proxy that can be closed, so that connections break, or paused, so that they hang.
+
+With several targets, each connection uses the next one, as with a load balancer.
+"""
 
 import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import cycle
 
 from tests.support.ports import free_port
 
 
 class TcpProxy:
-    """Forwards connections on loopback to another address while it is open."""
+    """Forwards connections on loopback to other addresses while it is open."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, *targets: tuple[str, int]) -> None:
         self.port = free_port()
-        self._target = (host, port)
+        self._targets = cycle(targets)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="tcp-proxy", daemon=True
@@ -54,7 +58,7 @@ class TcpProxy:
         assert task is not None
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
-        target_reader, target_writer = await asyncio.open_connection(*self._target)
+        target_reader, target_writer = await asyncio.open_connection(*next(self._targets))
         try:
             async with asyncio.TaskGroup() as directions:
                 directions.create_task(self._copy(reader, target_writer))
@@ -86,9 +90,9 @@ class TcpProxy:
 
 
 @contextmanager
-def tcp_proxy_to(host: str, port: int) -> Iterator[TcpProxy]:
+def tcp_proxy_to(*targets: tuple[str, int]) -> Iterator[TcpProxy]:
     """Run an open proxy for the duration of the block."""
-    proxy = TcpProxy(host, port)
+    proxy = TcpProxy(*targets)
     proxy.start()
     try:
         proxy.open()
