@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type NodeRun, RunOverlay, toEdges, toNodes } from "../src/flow/index.js";
+import { type NodeRun, nodeRuns, RunOverlay, toEdges, toNodes } from "../src/flow/index.js";
 import { type ExecutionView, type NodeLog, reduce } from "../src/index.js";
 import { log, message } from "./support/service.js";
 
@@ -100,6 +100,21 @@ test("combines the runs of loop items at their node", () => {
     duration: 10,
     error: "no",
   });
+});
+
+test("returns the runs of one item of a loop, with those of the items of a loop in it", () => {
+  const execution = view(
+    log("a"),
+    log("b[1]", { duration: 7 }),
+    log("c[1][0]"),
+    log("c[1][1]", { status: "error" }),
+    log("b[10]", { status: "error" }),
+  );
+  const runs = nodeRuns(execution, "[1]");
+  expect([...runs.keys()].sort()).toEqual(["b", "c"]);
+  expect(runs.get("b")).toMatchObject({ status: "success", duration: 7, items: null });
+  expect(runs.get("c")).toMatchObject({ status: "error", items: { success: 1, error: 1 } });
+  expect([...nodeRuns(execution, "[1][0]").keys()]).toEqual(["c"]);
 });
 
 test("keeps the runs of loop items when the end of the loop decides the outcome", () => {

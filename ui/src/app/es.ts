@@ -55,7 +55,6 @@ export const es: Record<string, string> = {
   "Clear the filters": "Quitar los filtros",
   "Run a workflow": "Ejecutar un flujo",
   "Load more": "Cargar más",
-  "“{{node}}” was skipped": "«{{node}}» se omitió",
   "“{{node}}” did not fail": "«{{node}}» no falló",
   "“{{node}}” failed": "«{{node}}» falló",
   "“{{node}}” did not choose “{{port}}”": "«{{node}}» no eligió «{{port}}»",
@@ -177,4 +176,17 @@ export const es: Record<string, string> = {
   Last: "Última",
   "Last skipped": "Última omitida",
   "Nothing waits for an answer": "Nada espera una respuesta",
+  "{{count}} failed": "{{count}} fallidos",
+  "Nodes of “{{node}}”": "Nodos de «{{node}}»",
+  Item: "Elemento",
+  "Item {{number}}": "Elemento {{number}}",
+  "All items ({{count}})": "Todos los elementos ({{count}})",
+  "Previous item": "Elemento anterior",
+  "Next item": "Elemento siguiente",
+  "Number or status": "Número o estado",
+  "The graph of this execution is unknown": "El grafo de esta ejecución no se conoce",
+  "The execution failed before this node started":
+    "La ejecución falló antes de que empezara este nodo",
+  "The execution was cancelled before this node started":
+    "La ejecución se canceló antes de que empezara este nodo",
 };

@@ -19,7 +19,15 @@ export interface ListSearch {
 export const TABS = ["graph", "timeline", "logs", "result"] as const;
 export interface RunSearch {
   tab?: (typeof TABS)[number];
+  /** The selected node run, and the execution to which it belongs if it is a child. */
   node?: string;
+  child?: string;
+  /** The open children. */
+  open?: string[];
+  /** The closed loops. */
+  closed?: string[];
+  /** The shown items of loops, such as `each[3]`. */
+  item?: string[];
 }
 
 const text = (value: unknown): string | undefined =>
@@ -29,20 +37,22 @@ const text = (value: unknown): string | undefined =>
       ? String(value)
       : undefined;
 
+const texts = (value: unknown): string[] | undefined => {
+  const list = [value ?? []].flat().map(String);
+  return list.length > 0 ? list : undefined;
+};
+
 const root = createRootRoute({ component: Shell });
 const executions = createRoute({
   getParentRoute: () => root,
   path: "/",
-  validateSearch: (search): ListSearch => {
-    const statuses = [search.status ?? []].flat().map(String);
-    return {
-      status: statuses.length > 0 ? statuses : undefined,
-      workflow: text(search.workflow),
-      organization: text(search.organization),
-      from: text(search.from),
-      to: text(search.to),
-    };
-  },
+  validateSearch: (search): ListSearch => ({
+    status: texts(search.status),
+    workflow: text(search.workflow),
+    organization: text(search.organization),
+    from: text(search.from),
+    to: text(search.to),
+  }),
   component: Executions,
 });
 const execution = createRoute({
@@ -51,6 +61,10 @@ const execution = createRoute({
   validateSearch: (search): RunSearch => ({
     tab: TABS.find((tab) => tab === search.tab),
     node: text(search.node),
+    child: text(search.child),
+    open: texts(search.open),
+    closed: texts(search.closed),
+    item: texts(search.item),
   }),
   component: lazyRouteComponent(() => import("../pages/Execution"), "ExecutionPage"),
 });

@@ -14,12 +14,14 @@ import type { RunSearch } from "../app/router";
 import { Empty, ErrorAlert } from "../components/Feedback";
 import { lookOf } from "../components/Status";
 import { isForPeople } from "../run/Approval";
+import { useChildRuns } from "../run/children";
 import { definitionQuery } from "../run/definition";
 import { RunHeader } from "../run/Header";
 import { Logs } from "../run/Logs";
 import { NodePanel } from "../run/NodePanel";
 import { Payload } from "../run/Payload";
 import { Timeline } from "../run/Timeline";
+import { childIdsOf, useRunView } from "../run/view";
 
 const Graph = lazy(() => import("../run/Graph"));
 
@@ -53,9 +55,13 @@ export function ExecutionPage() {
       to: "/executions/$executionId",
       params: { executionId },
       search: { ...search, ...change },
-      replace: change.tab === undefined && search.node !== undefined,
+      replace: change.tab === undefined && (search.node !== undefined || !("node" in change)),
     });
-  const select = (node: string | undefined) => set({ node });
+  const children = useChildRuns(childIdsOf(search));
+  const view = useRunView(executionId, search, set, definition.data, children);
+  const { selected } = view;
+  const select = (runId: string | undefined) =>
+    view.select(runId === undefined ? undefined : { executionId, runId });
   useHotkeys([["Escape", () => select(undefined)]]);
 
   if (!execution) {
@@ -75,17 +81,25 @@ export function ExecutionPage() {
   }
   const tab = search.tab ?? "graph";
   const waiting = [...execution.nodes.values()].find(isForPeople);
-  const panel = search.node !== undefined && (
-    <NodePanel
-      key={search.node}
-      executionId={executionId}
-      execution={execution}
-      document={definition.data?.data}
-      runId={search.node}
-      onSelect={select}
-      onClose={() => select(undefined)}
-    />
-  );
+  const child = selected && children.get(selected.executionId);
+  const shown = selected?.executionId === executionId ? execution : child?.execution;
+  const panel =
+    selected &&
+    (shown ? (
+      <NodePanel
+        key={`${selected.executionId}/${selected.runId}`}
+        executionId={selected.executionId}
+        execution={shown}
+        document={(child ? child.definition : definition.data)?.data}
+        runId={selected.runId}
+        onSelect={(runId) => view.select({ ...selected, runId })}
+        onClose={() => select(undefined)}
+      />
+    ) : (
+      <Box p="sm" w="100%">
+        {child?.error ? <ErrorAlert error={child.error} /> : <Skeleton height={120} />}
+      </Box>
+    ));
   return (
     <div className="run">
       <RunHeader
@@ -133,8 +147,12 @@ export function ExecutionPage() {
                 <Graph
                   document={definition.data.data}
                   execution={execution}
-                  selected={search.node?.replace(/(?:\[\d+\])+$/, "")}
-                  onSelect={select}
+                  openings={view.openings}
+                  childRuns={children}
+                  selected={selected}
+                  onSelect={view.select}
+                  onToggle={view.toggle}
+                  onShow={view.show}
                 />
               </Suspense>
             ) : (
@@ -152,12 +170,16 @@ export function ExecutionPage() {
               execution={execution}
               createdAt={details.data?.createdAt}
               startedAt={details.data?.startedAt}
-              selected={search.node}
+              selected={search.child === undefined ? search.node : undefined}
               onSelect={select}
             />
           </Tabs.Panel>
           <Tabs.Panel value="logs">
-            <Logs execution={execution} selected={search.node} onSelect={select} />
+            <Logs
+              execution={execution}
+              selected={search.child === undefined ? search.node : undefined}
+              onSelect={select}
+            />
           </Tabs.Panel>
           <Tabs.Panel value="result" p="sm">
             {execution.active ? (

@@ -13,6 +13,7 @@ export const isForPeople = (log: NodeLog): boolean =>
   log.status === "waiting" &&
   log.childExecutionId === null &&
   log.nodeType !== "wait" &&
+  log.nodeType !== "forEach" &&
   log.lastError === null;
 
 /** Answers a waiting node. */

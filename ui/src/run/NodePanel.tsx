@@ -1,16 +1,7 @@
-import {
-  ActionIcon,
-  Button,
-  Group,
-  ScrollArea,
-  Select,
-  Skeleton,
-  Stack,
-  Tabs,
-  Text,
-} from "@mantine/core";
+import { ActionIcon, Button, Group, ScrollArea, Skeleton, Stack, Tabs, Text } from "@mantine/core";
 import { IconArrowRight, IconRotate, IconX } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
+import type { TFunction } from "i18next";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import type { ExecutionView, NodeLog } from "workflow-orchestration-client";
@@ -27,8 +18,10 @@ import { TypeIcon } from "../components/TypeIcon";
 import { Approval, isForPeople } from "./Approval";
 import { Compare } from "./Compare";
 import { nodeIdOf, runsOf, skipReason } from "./definition";
+import { parseRunId } from "./loops";
 import { Payload } from "./Payload";
 import { RerunDialog } from "./RerunDialog";
+import { RunPicker } from "./RunPicker";
 import { TryNode } from "./TryNode";
 
 interface Props {
@@ -53,7 +46,8 @@ export function NodePanel({ executionId, execution, document, runId, onSelect, o
   const label = log?.nodeLabel ?? (node?.data.label as string | undefined) ?? runId;
   const type = log?.nodeType ?? node?.type;
   const [isRerunOpen, setRerunOpen] = useState(false);
-  const reason = log?.status === "skipped" ? skipReason(document, execution, nodeId) : null;
+  const reason =
+    log?.status === "skipped" ? skipReason(document, execution, log.nodeId ?? nodeId) : null;
   const config = node?.data.config ?? withoutOverlay(node?.data);
 
   return (
@@ -85,17 +79,15 @@ export function NodePanel({ executionId, execution, document, runId, onSelect, o
       <ScrollArea className="panel-body" type="auto">
         <Stack gap="sm" p="sm">
           {runs.length > 1 && (
-            <Select
-              size="xs"
-              searchable
-              limit={100}
+            <RunPicker
               label={t("{{count}} runs of this node", { count: runs.length })}
-              data={runs.map((run) => ({
+              runs={runs.map((run) => ({
                 value: run.nodeId ?? "",
-                label: `${run.nodeId} · ${run.status}`,
+                label: itemLabel(run.nodeId ?? "", t),
+                status: run.status,
               }))}
-              value={log?.nodeId ?? null}
-              onChange={(value) => value && onSelect(value)}
+              value={log?.nodeId ?? undefined}
+              onChange={(value) => value !== undefined && onSelect(value)}
             />
           )}
           {log?.error && (
@@ -111,7 +103,9 @@ export function NodePanel({ executionId, execution, document, runId, onSelect, o
           )}
           {!log && (
             <Text size="sm" c="dimmed">
-              {execution.active ? t("This node has not started yet") : t("This node did not run")}
+              {execution.active
+                ? t("This node has not started yet")
+                : t(NOT_STARTED[execution.status ?? ""] ?? "This node did not run")}
             </Text>
           )}
           {log && isForPeople(log) && <Approval executionId={executionId} log={log} />}
@@ -160,6 +154,17 @@ export function NodePanel({ executionId, execution, document, runId, onSelect, o
       />
     </section>
   );
+}
+
+const NOT_STARTED: Record<string, string> = {
+  failed: "The execution failed before this node started",
+  cancelled: "The execution was cancelled before this node started",
+};
+
+/** Names the items of a run by their numbers: `Item 4`, or `Item 4.1` of a loop in a loop. */
+function itemLabel(runId: string, t: TFunction): string {
+  const indices = parseRunId(runId).path.match(/\d+/g) ?? [];
+  return t("Item {{number}}", { number: indices.map((index) => Number(index) + 1).join(".") });
 }
 
 function withoutOverlay(data: Record<string, unknown> | undefined): unknown {

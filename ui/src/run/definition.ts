@@ -1,8 +1,10 @@
 import { queryOptions } from "@tanstack/react-query";
 import type { ExecutionView, NodeLog } from "workflow-orchestration-client";
 import { ServiceError } from "workflow-orchestration-client";
-import { toEdges, toNodes, type WorkflowDocument } from "workflow-orchestration-client/flow";
+import type { WorkflowDocument } from "workflow-orchestration-client/flow";
 import { client } from "../app/client";
+import { parseRunId } from "./loops";
+import { partsOf } from "./parts";
 
 export interface Definition {
   workflowName: string;
@@ -29,12 +31,7 @@ export const definitionQuery = (executionId: string) =>
   });
 
 /** The id of the node of a run: in a loop, the position of the item follows it. */
-export const nodeIdOf = (runId: string): string => runId.replace(/(?:\[\d+\])+$/, "");
-
-export function labelOf(document: WorkflowDocument | undefined, nodeId: string): string {
-  const node = toNodes(document).find(({ id }) => id === nodeId);
-  return (node?.data.label as string | undefined) ?? nodeId;
-}
+export const nodeIdOf = (runId: string): string => parseRunId(runId).nodeId;
 
 /** The node runs of a node: one, or one for each item of a loop. */
 export function runsOf(execution: ExecutionView | undefined, nodeId: string): NodeLog[] {
@@ -51,22 +48,40 @@ export interface Reason {
   values: Record<string, string>;
 }
 
-/** Explains why a node was skipped, by the nodes before it. */
+/**
+ * Explains why a node run was skipped, by the nodes before it. A node behind other skipped nodes has
+ * the reason of the first one.
+ */
 export function skipReason(
   document: WorkflowDocument | undefined,
   execution: ExecutionView | undefined,
-  nodeId: string,
+  runId: string,
 ): Reason | null {
-  const edges = toEdges(document).filter(({ target }) => target === nodeId);
-  for (const { source, sourceHandle } of edges) {
-    const log = execution?.nodes.get(source);
-    const values = { node: log?.nodeLabel ?? labelOf(document, source), port: sourceHandle ?? "" };
-    if (log?.status === "skipped") return { text: "“{{node}}” was skipped", values };
-    if (sourceHandle?.toLowerCase() === "error" && log?.status === "completed")
-      return { text: "“{{node}}” did not fail", values };
-    if (log?.status === "error") return { text: "“{{node}}” failed", values };
-    if (log?.status === "completed" && sourceHandle)
-      return { text: "“{{node}}” did not choose “{{port}}”", values };
-  }
-  return edges.length === 0 ? { text: "This start was not fired", values: {} } : null;
+  if (!document) return null;
+  const { incoming, loops } = partsOf(document);
+  const seen = new Set<string>();
+  const reasonOf = (nodeId: string, path: string): Reason | null => {
+    if (seen.has(nodeId)) return null;
+    seen.add(nodeId);
+    const before = incoming.get(nodeId) ?? [];
+    let last: Reason | null = null;
+    for (const { source, sourceHandle } of before) {
+      // The loop around the node is not one of the nodes of its item.
+      if (loops.bodies.get(source)?.has(nodeId)) continue;
+      const log = execution?.nodes.get(source + path);
+      const values = {
+        node: log?.nodeLabel ?? source,
+        port: sourceHandle ?? "",
+      };
+      if (log?.status === "skipped") last ??= reasonOf(source, path);
+      else if (sourceHandle?.toLowerCase() === "error" && log?.status === "completed")
+        return { text: "“{{node}}” did not fail", values };
+      else if (log?.status === "error") return { text: "“{{node}}” failed", values };
+      else if (log?.status === "completed" && sourceHandle)
+        return { text: "“{{node}}” did not choose “{{port}}”", values };
+    }
+    return last ?? (before.length === 0 ? { text: "This start was not fired", values: {} } : null);
+  };
+  const { nodeId, path } = parseRunId(runId);
+  return reasonOf(nodeId, path);
 }

@@ -6,12 +6,13 @@ export const node = (id: string, type: string, config: object = {}) => ({
   config,
 });
 
-/** Returns a document with connections such as `begin>end`. */
+/** Returns a document with connections such as `begin>end`, or `each:item>work` from a port. */
 export const graph = (nodes: object[], ...pairs: string[]) => ({
   nodes,
   connections: pairs.map((pair, index) => {
-    const [fromNodeId, toNodeId] = pair.split(">");
-    return { id: `c${index}`, fromNodeId, toNodeId };
+    const [source, toNodeId] = pair.split(">");
+    const [fromNodeId, outputType] = source!.split(":");
+    return { id: `c${index}`, fromNodeId, toNodeId, outputType };
   }),
 });
 

@@ -84,6 +84,13 @@ describe.skipIf(hasNoBrowser)("an execution with 5,000 node runs", () => {
     expect(opening.length).toBeLessThan(MAX_REQUESTS);
     expect(await elements(page)).toBeLessThan(MAX_ELEMENTS);
 
+    await page.getByRole("button", { name: "Item: All items (5000)" }).click();
+    await page.getByRole("option").first().waitFor();
+    expect(await elements(page)).toBeLessThan(MAX_ELEMENTS);
+    await page.getByRole("combobox", { name: "Item" }).fill("Item 4321");
+    await page.keyboard.press("Enter");
+    await page.getByRole("button", { name: "Item: Item 4321" }).waitFor();
+
     await page.getByRole("tab", { name: "Timeline" }).click();
     await page.getByText("×5000").waitFor();
     expect(await elements(page)).toBeLessThan(MAX_ELEMENTS);

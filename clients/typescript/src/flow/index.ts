@@ -5,7 +5,15 @@ import type { WorkflowDocument } from "./document.js";
 import { RunOverlay } from "./overlay.js";
 
 export { toEdges, toNodes, type WorkflowDocument } from "./document.js";
-export { type EdgeRun, type NodeRun, nodeRuns, RunOverlay, type RunStatus } from "./overlay.js";
+export {
+  type EdgeRun,
+  edgeRun,
+  INITIAL_RUN,
+  type NodeRun,
+  nodeRuns,
+  RunOverlay,
+  type RunStatus,
+} from "./overlay.js";
 
 /** Returns React Flow's nodes and edges of a document, with the live state in `data.run`. */
 export function useRunOverlay(

@@ -36,7 +36,8 @@ const STATUSES: Record<string, RunStatus> = {
   cancelled: "error",
   skipped: "skipped",
 };
-const INITIAL: NodeRun = {
+/** The run of a node that has not started. */
+export const INITIAL_RUN: NodeRun = {
   status: "initial",
   duration: null,
   attempt: 0,
@@ -75,15 +76,21 @@ function runOf(log: NodeLog): NodeRun {
   };
 }
 
-/** Returns the run of each node. Runs of loop items are combined at their node. */
-export function nodeRuns(execution: ExecutionView | undefined): Map<string, NodeRun> {
+/**
+ * Returns the run of each node. Runs of loop items are combined at their node.
+ *
+ * With a path such as `[3]`, only runs for this item are used: the fourth one of a loop, or `[3][0]`
+ * of a loop in it.
+ */
+export function nodeRuns(execution: ExecutionView | undefined, path = ""): Map<string, NodeRun> {
   const runs = new Map<string, NodeRun>();
   const own: [string, NodeRun][] = [];
   for (const [id, log] of execution?.nodes ?? []) {
-    const nodeId = ITEM.exec(id)?.[1];
+    const [, nodeId = id, of = ""] = ITEM.exec(id) ?? [];
+    if (!of.startsWith(path)) continue;
     const run = runOf(log);
-    if (nodeId === undefined) {
-      own.push([id, run]);
+    if (of === path) {
+      own.push([nodeId, run]);
       continue;
     }
     const before = runs.get(nodeId);
@@ -106,12 +113,19 @@ function sum(a: number | null, b: number | null): number | null {
   return a === null && b === null ? null : (a ?? 0) + (b ?? 0);
 }
 
-function edgeStatus(source: NodeRun, target: NodeRun, isError: boolean): EdgeRun["status"] {
-  if (source.status === "skipped" || target.status === "skipped") return "skipped";
-  if (target.status === "initial") return "initial";
-  if (isError && source.status === "error") return "error";
-  if (target.status === "loading") return "loading";
-  return "taken";
+/** Returns the run of an edge between two nodes with these runs. */
+export function edgeRun(
+  edge: Pick<Edge, "sourceHandle">,
+  source: NodeRun,
+  target: NodeRun,
+): EdgeRun {
+  const isError = edge.sourceHandle?.toLowerCase() === "error";
+  const isDead = isError && (source.status === "success" || source.status === "waiting");
+  if (isDead || source.status === "skipped" || target.status === "skipped")
+    return { status: "skipped" };
+  if (target.status === "initial") return { status: "initial" };
+  if (isError && source.status === "error") return { status: "error" };
+  return { status: target.status === "loading" ? "loading" : "taken" };
 }
 
 /** Returns nodes and edges with `data.run`; those that did not change are the same objects. */
@@ -130,26 +144,13 @@ export class RunOverlay {
       this.#edges = toEdges(document);
     }
     const runs = nodeRuns(execution);
-    const run = (id: string) => runs.get(id) ?? INITIAL;
+    const run = (id: string) => runs.get(id) ?? INITIAL_RUN;
     this.#nodes = mapChanged(this.#nodes, (node) => withRun(node, run(node.id)));
-    this.#edges = mapChanged(this.#edges, (edge) => {
-      const isError = edge.sourceHandle?.toLowerCase() === "error";
-      const status = isTaken(edge, execution)
-        ? edgeStatus(run(edge.source), run(edge.target), isError)
-        : "skipped";
-      return withRun(edge, { status });
-    });
+    this.#edges = mapChanged(this.#edges, (edge) =>
+      withRun(edge, edgeRun(edge, run(edge.source), run(edge.target))),
+    );
     return [this.#nodes, this.#edges];
   }
-}
-
-/** Returns false if the source chose another output. */
-function isTaken(edge: Edge, execution: ExecutionView | undefined): boolean {
-  const port = edge.sourceHandle?.toLowerCase();
-  const log = execution?.nodes.get(edge.source);
-  if (port === "error")
-    return log === undefined || log.status === "running" || log.status === "error";
-  return true;
 }
 
 function withRun<Item extends { data?: Record<string, unknown> }>(item: Item, run: object): Item {

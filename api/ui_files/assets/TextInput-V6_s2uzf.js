@@ -1,1 +1,0 @@
-import{c as e,f as t}from"./useTranslation-Anpv63Gg.js";import{t as n}from"./InputBase-BY_Pz4ei.js";import{t as r}from"./jsx-runtime-DyZJNswf.js";var i=r(),a=e(e=>{let r=t([`Input`,`InputWrapper`,`TextInput`],null,e);return(0,i.jsx)(n,{component:`input`,...r,__staticSelector:`TextInput`})});a.classes=n.classes,a.displayName=`@mantine/core/TextInput`;export{a as t};
