@@ -32,6 +32,7 @@ from api.readiness import Readiness
 from api.routes import bulk as bulk_routes
 from api.routes import (
     executions,
+    external_events,
     failures,
     human_tasks,
     listings,
@@ -53,6 +54,7 @@ from credentials import mask_credentials
 from database import Database, utc_now
 from database.connection.commit_signal import Change
 from flows.intake.bulk import BulkService
+from flows.intake.external_events import EventLimits, EventService
 from flows.intake.human_tasks import TaskService
 from flows.intake.reruns import RerunService
 from flows.intake.submissions import SubmissionService
@@ -91,6 +93,7 @@ _RESOURCES = (
     webhooks,
     bulk_routes,
     executions,
+    external_events,
     failures,
     human_tasks,
     task_page,
@@ -205,6 +208,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
                 ),
                 executor_families,
                 TaskService(database, worker.notify_resumed),
+                EventService(database, event_limits(settings)),
             )
             background.append(asyncio.create_task(app.state.services.bulk.run_forever()))
             log.info("service_started", version=VERSION)
@@ -256,6 +260,13 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def event_limits(settings: Settings) -> EventLimits:
+    """Return the limits of events from outside."""
+    return EventLimits(
+        settings.event_retention_seconds, settings.max_kept_events, settings.max_event_bytes
+    )
 
 
 async def prepare_database(settings: Settings) -> None:

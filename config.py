@@ -133,6 +133,12 @@ class Settings(BaseSettings):
     """Maximum number of queued executions; the response to a further submission is a 429."""
     max_pending_executions_per_organization: int | None = Field(default=None, ge=1, le=1_000_000)
     """Maximum number of queued executions of one organization; by default half of the total."""
+    event_retention_seconds: float = Field(default=86_400.0, ge=1, le=31_536_000)
+    """Time for which an event is kept for a node that waits later, and its key is known."""
+    max_kept_events: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Maximum number of kept events; half of them for one organization; more return a 429."""
+    max_event_bytes: int = Field(default=65_536, ge=1_024, le=2**20)
+    """Maximum size of the payload of an event, in bytes; the response to a larger one is a 422."""
     max_recovery_attempts: int = Field(default=3, ge=1, le=100)
     """Maximum number of recoveries of an execution whose service crashed; then it fails."""
     on_failure_workflow_id: str | None = Field(default=None, max_length=500)

@@ -13,6 +13,7 @@ from api.service_metrics import QueueWatch
 from api.streaming.broadcaster import EventBroadcaster
 from database import Database
 from flows.intake.bulk import BulkService
+from flows.intake.external_events import EventService
 from flows.intake.human_tasks import TaskService
 from flows.intake.submissions import SubmissionService
 from flows.nodes.preview import NodePreviews
@@ -45,6 +46,7 @@ class Services:
     executor_families: Callable[[], Awaitable[Sequence[Family]]]
     """Returns the metrics of the execution processes."""
     human_tasks: TaskService
+    events: EventService
 
 
 async def _services(request: Request) -> Services:

@@ -36,6 +36,7 @@ from engine.request_errors import (
     BodyTooLargeError,
     ContentEncodingError,
     SignatureError,
+    TooManyKeptEventsError,
     WebhookSecretUnavailableError,
 )
 
@@ -54,6 +55,7 @@ STATUSES: dict[type[WorkflowServiceError], HTTPStatus] = {
     PreconditionFailedError: HTTPStatus.PRECONDITION_FAILED,
     QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
     TooManyPreviewsError: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyKeptEventsError: HTTPStatus.TOO_MANY_REQUESTS,
     StorageBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     StorageFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,

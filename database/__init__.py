@@ -5,6 +5,7 @@ queue, the journal, callbacks and child executions. ``queries`` is the read side
 deletes old executions and checks invariants, and ``workflows`` stores workflow documents.
 ``schedules`` finds the schedules of saved workflows and starts their executions.
 ``human_tasks`` lists the tasks of people and records their answers.
+``external_events`` accepts events from outside and delivers them to waiting nodes.
 """
 
 import asyncio
@@ -36,6 +37,7 @@ from database.executions.journal import Journal
 from database.executions.permits import Permits
 from database.executions.queue import Queue
 from database.executions.submissions import Submissions
+from database.external_events.store import ExternalEvents
 from database.human_tasks.store import HumanTasks
 from database.maintenance.invariants import Violation, find_violations
 from database.maintenance.retention import Retention
@@ -145,6 +147,7 @@ class Database:
         self.child_executions = ChildExecutions(reader, writer, clock)
         self.statistics = Statistics(reader, writer, clock)
         self.human_tasks = HumanTasks(reader, writer, clock)
+        self.external_events = ExternalEvents(reader, writer, clock)
         self.schedules = ScheduleStore(reader, writer, clock)
         self.schedule_detection = ScheduleDetection(reader, writer, clock)
         self.firings = Firings(reader, writer, clock)

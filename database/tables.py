@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text
 
 metadata = MetaData()
 
-_Number = BigInteger().with_variant(Integer, "sqlite")
+Number = BigInteger().with_variant(Integer, "sqlite")
 """Type of numbers that are never reused. SQLite only increments columns of type ``INTEGER``."""
 
 workflows = Table(
@@ -98,7 +98,7 @@ definitions = Table(
 runs = Table(
     "orchestrator_runs",
     metadata,
-    Column("position", _Number, primary_key=True, autoincrement=True),
+    Column("position", Number, primary_key=True, autoincrement=True),
     Column("executionId", Text, nullable=False),
     Column("organization", Text, nullable=False),
     Column("definitionHash", Text, nullable=False),
@@ -150,7 +150,7 @@ repeats. It is JSON ``{"headers", "query", "method"}`` with masked credentials."
 events = Table(
     "orchestrator_events",
     metadata,
-    Column("position", _Number, primary_key=True, autoincrement=True),
+    Column("position", Number, primary_key=True, autoincrement=True),
     Column("executionId", Text, nullable=False),
     Column("seq", Integer, nullable=False),
     Column("at", Text, nullable=False),
@@ -179,7 +179,7 @@ fairness = Table(
     "orchestrator_fairness",
     metadata,
     Column("organization", Text, primary_key=True),
-    Column("lastServed", _Number, nullable=False),
+    Column("lastServed", Number, nullable=False),
 )
 """Order in which organizations got a slot; the one with the smallest number is served next."""
 
@@ -250,7 +250,7 @@ is the error without ids, times and numbers. If the execution has a failure work
 permits = Table(
     "orchestrator_permits",
     metadata,
-    Column("position", _Number, primary_key=True, autoincrement=True),
+    Column("position", Number, primary_key=True, autoincrement=True),
     Column("name", Text, nullable=False),
     Column("request", Text, nullable=False),
     Column("nodeRunId", Text, nullable=False),

@@ -1,8 +1,8 @@
-"""Tables of waiting nodes: the tasks that people answer."""
+"""Tables of waiting nodes: the tasks that people answer, and the events that nodes wait for."""
 
-from sqlalchemy import Column, Integer, Table, Text
+from sqlalchemy import BigInteger, Column, Integer, Table, Text
 
-from database.tables import metadata
+from database.tables import Number, metadata
 
 human_tasks = Table(
     "orchestrator_tasks",
@@ -48,3 +48,40 @@ task_answers = Table(
     Column("answeredAt", Text, nullable=False),
 )
 """Answers: one of each assignee, or one with an empty ``assignee``. ``data`` is JSON."""
+
+event_waits = Table(
+    "orchestrator_event_waits",
+    metadata,
+    Column("position", Number, primary_key=True, autoincrement=True),
+    Column("executionId", Text, nullable=False),
+    Column("nodeId", Text, nullable=False),
+    Column("organization", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("key", Text, nullable=False),
+)
+"""Node runs that wait for an event now, in the order in which they began to wait.
+
+The transaction that parks the node stores the row. The one that resumes, cancels or fails the node
+deletes it. ``organization`` is empty if the execution has none."""
+
+external_events = Table(
+    "orchestrator_external_events",
+    metadata,
+    Column("position", Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False),
+    Column("organization", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("payload", Text),
+    Column("status", Text, nullable=False),
+    Column("deliveries", Integer, nullable=False),
+    Column("lastPosition", BigInteger),
+    Column("idempotencyKey", Text),
+    Column("bodyHash", Text),
+    Column("createdAt", Text, nullable=False),
+    Column("expiresAt", Text, nullable=False),
+)
+"""Events from outside. ``payload`` is JSON, and only events that are not delivered yet have it.
+
+While the status is ``delivering``, the waits up to ``lastPosition`` receive the event. The row is
+deleted after ``expiresAt``."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from engine.event_waits import EVENT, ReceivedEvent, event_error
 from engine.human_tasks import ASKS, TASK, task_error
 from engine.json_values import JsonValue, as_text, is_object, kind_of
 from engine.outcome import Outcome
@@ -20,29 +21,43 @@ PARK = "park"
 - ``fail``: the error of the node if it was not resumed before ``until``;
 - ``asks``: true if the resumption selects the connections ``true`` or ``false``; the node has a
   task for people, which ``task`` describes, see ``engine.human_tasks``;
+- ``event``: the event from outside to wait for, see ``engine.event_waits``;
 - ``call``: the execution of another workflow to wait for, see ``engine.subworkflow_calls``.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """The data of ``resume`` for a parked node, or the result of the child that it waits for."""
+    """The end of a wait: ``resume``, an event, the result of a child execution, or its time."""
 
     approved: bool = True
     data: Mapping[str, JsonValue] | None = None
+    """The data of ``resume``, or the payload of the event."""
     child: ChildResult | None = None
+    event: ReceivedEvent | None = None
+    expired: bool = False
+    """Whether ``until`` has passed, so that nothing else can end the wait any more."""
 
     def as_json(self) -> dict[str, JsonValue]:
         """Return the form that the journal stores."""
+        if self.expired:
+            return {"expired": True}
         if self.child is not None:
             return {"child": self.child.as_json()}
-        return {"approved": self.approved, "data": None if self.data is None else dict(self.data)}
+        data = None if self.data is None else dict(self.data)
+        if self.event is not None:
+            return {EVENT: self.event.as_json(), "data": data}
+        return {"approved": self.approved, "data": data}
 
     @classmethod
     def from_json(cls, value: Mapping[str, JsonValue]) -> "Resumption":
         """Return the resumption of a value that ``as_json`` returned."""
+        if value.get("expired"):
+            return cls(expired=True)
         if is_object(child := value.get("child")):
             return cls(child=ChildResult.from_json(child))
+        if is_object(event := value.get(EVENT)):
+            return cls(data=value.get("data"), event=ReceivedEvent.from_json(event))
         return cls(bool(value.get("approved", True)), value.get("data"))
 
 
@@ -54,35 +69,46 @@ class ParkedNode:
     resumption: Resumption | None = None
 
     @property
+    def parking(self) -> Mapping[str, JsonValue]:
+        """The ``park`` of the result."""
+        return self.result[PARK]
+
+    @property
     def until(self) -> datetime | None:
         """The end of the wait; ``None`` if only a resumption ends it."""
-        until = _parking(self.result).get("until")
+        until = self.parking.get("until")
         return datetime.fromisoformat(until) if isinstance(until, str) else None
 
     @property
     def child_id(self) -> str | None:
         """The execution that it waits for, if that has not finished."""
         call = call_of(self.result.get(PARK))
-        if call is None or self.resumption is not None:
+        if call is None or (self.resumption is not None and not self.resumption.expired):
             return None
         return call.get("executionId")
 
     def is_due(self, now: datetime) -> bool:
         """Return whether the wait is over."""
-        return self.resumption is not None or (self.until is not None and self.until <= now)
+        return self.resumption is not None or self.has_expired(now)
+
+    def has_expired(self, now: datetime) -> bool:
+        """Return whether its time has passed and nothing has resumed it."""
+        return self.resumption is None and self.until is not None and self.until <= now
 
     def outcome(self) -> Outcome:
         """Return the outcome of a node that is due; it may be a failure if it was not resumed."""
         result = {key: value for key, value in self.result.items() if key != PARK}
-        failure = _parking(self.result).get("fail")
-        if self.resumption is None:
+        failure = self.parking.get("fail")
+        if self.resumption is None or self.resumption.expired:
             if isinstance(failure, str):
                 return Outcome(NodeStatus.ERROR, error=failure)
             return Outcome(NodeStatus.COMPLETED, result)
         if self.resumption.child is not None:
             return self.resumption.child.outcome(result)
         result["outputData"] = _merged(result.get("outputData"), self.resumption.data)
-        if _parking(self.result).get(ASKS):
+        if self.resumption.event is not None:
+            result[EVENT] = self.resumption.event.as_json()
+        if self.parking.get(ASKS):
             result["approved"] = result["conditionResult"] = self.resumption.approved
         return Outcome(NodeStatus.COMPLETED, result)
 
@@ -114,6 +140,8 @@ def park_error(result: Mapping[str, JsonValue]) -> str | None:
         return f"'{PARK}.{CALL}' {reason}"
     if reason := task_error(park):
         return f"'{PARK}.{TASK}' {reason}"
+    if reason := event_error(park):
+        return f"'{PARK}.{EVENT}' {reason}"
     until = park.get("until")
     if until is None:
         return None
@@ -132,10 +160,6 @@ def park_error(result: Mapping[str, JsonValue]) -> str | None:
 def is_parking(result: Mapping[str, JsonValue]) -> bool:
     """Return whether a handler's result parks its node."""
     return isinstance(result.get(PARK), Mapping)
-
-
-def _parking(result: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-    return result[PARK]
 
 
 def _merged(output: JsonValue, data: Mapping[str, JsonValue] | None) -> JsonValue:

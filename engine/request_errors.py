@@ -107,6 +107,27 @@ class InvalidAnswerError(InvalidRequestError):
         return cls([Problem(code, detail, pointer)])
 
 
+class TooManyKeptEventsError(WorkflowServiceError):
+    """Too many events are kept that no node has received; nothing was stored."""
+
+    def __init__(self, kept: int, most: int, organization: str) -> None:
+        whose = f" of the organization '{organization}'" if organization else ""
+        super().__init__(
+            f"{kept} events{whose} are kept for nodes that do not wait yet "
+            f"(MAX_KEPT_EVENTS={most}); try again later"
+        )
+
+
+class EventTooLargeError(InvalidRequestError):
+    """The payload of an event is too large."""
+
+    summary = "The event is too large"
+
+    def __init__(self, size: int, most: int) -> None:
+        detail = f"the payload has {size} bytes; the limit is {most} bytes (MAX_EVENT_BYTES)"
+        super().__init__([Problem("event_too_large", detail, "/payload")])
+
+
 class BodyTooLargeError(WorkflowServiceError):
     """The decoded body is larger than a setting allows."""
 

@@ -29,6 +29,7 @@ from tasks.flow.schedule import ScheduleConfig, handle_schedule
 from tasks.flow.subworkflow import SubworkflowConfig, handle_subworkflow
 from tasks.flow.switch import SwitchConfig, handle_switch
 from tasks.flow.wait import WaitConfig, handle_wait
+from tasks.flow.wait_for_event import WaitForEventConfig, handle_wait_for_event
 from tasks.http.config import HttpConfig
 from tasks.http.node import handle_http
 from tasks.llm.node import LlmConfig, handle_llm
@@ -71,6 +72,7 @@ NODE_HANDLERS: dict[str, Task[..., Any]] = {
     "schedule": handle_schedule,
     "webhookResponse": handle_webhook_response,
     "wait": handle_wait,
+    "waitForEvent": handle_wait_for_event,
     "approval": handle_approval,
     "humanApproval": handle_human_approval,
     "subworkflow": handle_subworkflow,
@@ -102,6 +104,7 @@ NODE_CONFIGS: dict[str, type[NodeConfig]] = {
     "schedule": ScheduleConfig,
     "webhookResponse": WebhookResponseConfig,
     "wait": WaitConfig,
+    "waitForEvent": WaitForEventConfig,
     "approval": ApprovalConfig,
     "humanApproval": HumanApprovalConfig,
     "subworkflow": SubworkflowConfig,

@@ -37,6 +37,7 @@ ROUTE_ROLES: dict[str, Role] = {
     "POST /api/executions/{execution_id}/nodes/{node_id}/resume": Role.RUN,
     "POST /api/executions/{execution_id}/token": Role.READ,
     "POST /api/nodes/execute": Role.RUN,
+    "POST /api/events": Role.RUN,
     "POST /api/tasks/{task_id}/complete": Role.RUN,
     "POST /api/tasks/{task_id}/links": Role.RUN,
     "POST /api/schedules/{schedule_id}/pause": Role.RUN,

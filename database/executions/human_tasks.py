@@ -101,6 +101,15 @@ def end_tasks(connection: Connection, lease: Lease, ended: Sequence[NodeEnded], 
         _end(connection, [task_id], TaskStatus.EXPIRED if expired else TaskStatus.CANCELLED, now)
 
 
+def expire_tasks(
+    connection: Connection, execution_id: str, node_ids: Collection[str], now: str
+) -> None:
+    """End the open tasks of nodes whose time limit has passed."""
+    ids = [task_id_of(execution_id, node_id) for node_id in node_ids]
+    if found := _open_tasks(connection, human_tasks.c.id.in_(ids)):
+        _end(connection, found, TaskStatus.EXPIRED, now)
+
+
 def cancel_tasks(connection: Connection, execution_ids: Collection[str], now: str) -> None:
     """Cancel the open tasks of executions that end."""
     found = _open_tasks(connection, human_tasks.c.executionId.in_(execution_ids))

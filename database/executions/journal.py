@@ -4,7 +4,7 @@ Each method is one state change in one transaction. It starts with a guard, whic
 of the owner. If this changes no row, the method raises ``LeaseLostError`` and writes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -18,7 +18,6 @@ from sqlalchemy import (
     case,
     func,
     or_,
-    select,
     update,
 )
 
@@ -27,12 +26,12 @@ from database.connection.commit_signal import Change, note_change
 from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.encryption import DataEncryption
-from database.executions.child_executions import cancel_abandoned_children, start_children
+from database.executions.child_executions import cancel_abandoned_children
 from database.executions.completion import lock_relatives, run_completion_effects
 from database.executions.event_log import append_execution_events, append_node_events
+from database.executions.event_waits import lock_awaited_events
 from database.executions.failures import record_failure
 from database.executions.foreign_ends import HAS_NOT_ENDED, EndedElsewhereError, settle, was_ended
-from database.executions.human_tasks import end_tasks, start_tasks
 from database.executions.journal_records import (
     ExecutionResult,
     JournalState,
@@ -40,20 +39,24 @@ from database.executions.journal_records import (
     RecordedStep,
     RetryLater,
 )
-from database.executions.journal_state import build_journal_state
+from database.executions.journal_state import build_journal_state, read_journal_rows
 from database.executions.large_changes import replace_in_changes, replace_in_result
 from database.executions.node_runs import (
     UNENDED,
     cancel_node_runs,
-    is_own_row,
     row_id,
     write_node_runs,
 )
-from database.executions.resumptions import is_resumed, read_resumptions, resume_node
+from database.executions.node_waits import change_waits, end_waits
+from database.executions.resumptions import (
+    expire_nodes,
+    is_resumed,
+    read_resumptions,
+    resume_node,
+)
 from database.foreign_values import text_of
-from database.payloads import full_text
 from database.records import Lease
-from database.tables import CLAIMABLE_NOW, children, definitions, executions, logs, requests, runs
+from database.tables import CLAIMABLE_NOW, executions, logs, runs
 from engine.errors import LeaseLostError
 from engine.outcome import Progress
 from engine.parking import Resumption
@@ -61,41 +64,6 @@ from engine.status import ExecutionStatus
 from offload import run_sized
 
 # Statements are built once, because building one takes longer than SQLite takes to execute it.
-_LOAD_RUN = (
-    select(
-        full_text(executions.c.inputs, executions.c.id).label("inputs"),
-        executions.c.triggerType,
-        definitions.c.document,
-        runs.c.seq,
-        runs.c.storedBytes,
-        runs.c.cancelRequestedAt,
-        children.c.parentId,
-        requests.c.request,
-    )
-    .join(runs, runs.c.executionId == executions.c.id)
-    .outerjoin(children, children.c.executionId == executions.c.id)
-    .outerjoin(requests, requests.c.executionId == executions.c.id)
-    .join(definitions, definitions.c.hash == runs.c.definitionHash)
-    .where(executions.c.id == bindparam("execution"), runs.c.owner == bindparam("holder"))
-)
-_LOAD_NODES = (
-    select(
-        logs.c.nodeId,
-        logs.c.status,
-        full_text(logs.c.outputData, logs.c.executionId).label("outputData"),
-        logs.c.resultDetail,
-        logs.c.error,
-        logs.c.attempt,
-        logs.c.resumption,
-        logs.c.waitUntil,
-        logs.c.duration,
-        logs.c.waitedMs,
-        logs.c.waitingSince,
-        logs.c.failedAttempts,
-    )
-    .where(logs.c.executionId == bindparam("execution"), is_own_row())
-    .order_by(logs.c.seq)
-)
 _RENEW_LEASE = (
     update(runs)
     .where(runs.c.executionId == bindparam("execution"), runs.c.owner == bindparam("holder"))
@@ -156,13 +124,7 @@ class Journal:
         Raises:
             LeaseLostError: If it was deleted or taken over.
         """
-        names = {"execution": lease.execution_id, "holder": lease.owner}
-        head, rows = await self._reader.run(
-            lambda connection: (
-                connection.execute(_LOAD_RUN, names).first(),
-                connection.execute(_LOAD_NODES, names).all(),
-            )
-        )
+        head, rows = await self._reader.run(lambda connection: read_journal_rows(connection, lease))
         if head is None:
             raise LeaseLostError(lease.execution_id)
         size = sum(
@@ -192,6 +154,22 @@ class Journal:
                 connection, execution_id, node_id, resumption, to_text(self._clock())
             )
         )
+
+    async def expire(self, lease: Lease, node_ids: Sequence[str]) -> dict[str, Resumption]:
+        """End the waits of nodes whose time has passed, unless they were resumed before.
+
+        Returns:
+            The resumptions of all waiting nodes, by node id.
+
+        Raises:
+            LeaseLostError: If the execution was taken over or deleted.
+        """
+
+        def write(connection: Connection) -> dict[str, Resumption]:
+            self._guard(connection, lease, None)
+            return expire_nodes(connection, lease, node_ids, to_text(self._clock()))
+
+        return await self._writer.run(write)
 
     async def park(self, lease: Lease, due: datetime | None) -> None:
         """Release the execution as ``waiting`` until ``due``.
@@ -250,6 +228,7 @@ class Journal:
 
         def write(connection: Connection) -> None:
             now = to_text(self._clock())
+            organization = lock_awaited_events(connection, lease, changes.ended)
             cancel_abandoned_children(connection, changes.ended, now)
             ended = bool(changes.ended) or any(step.changes.ended for step in changes.earlier)
             self._guard(connection, lease, after, progress, progressed=ended)
@@ -261,9 +240,7 @@ class Journal:
             large.write(connection, lease.execution_id)
             step = RecordedStep(now, own, progress, current_node_id)
             write_node_runs(connection, lease, seq, [*changes.earlier, step])
-            start_children(connection, lease, changes.ended, now)
-            start_tasks(connection, lease, changes.ended, now)
-            end_tasks(connection, lease, changes.ended, now)
+            change_waits(connection, lease, changes.ended, organization, now)
 
         await self._writer.run(write)
         return after
@@ -322,7 +299,7 @@ class Journal:
             large.write(connection, lease.execution_id)
             step = RecordedStep(now, replace(changes, earlier=()), ending.progress)
             write_node_runs(connection, lease, seq, [*changes.earlier, step])
-            end_tasks(connection, lease, changes.ended, now)
+            end_waits(connection, lease, changes.ended, now)
             self._end_execution(connection, lease, ending, now)
 
         await self._writer.run(write)

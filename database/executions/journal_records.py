@@ -7,6 +7,7 @@ from datetime import datetime
 from database.executions.inputs import Child
 from database.records import MANUAL
 from engine.document import Node
+from engine.event_waits import AwaitedEvent
 from engine.human_tasks import TaskRequest
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome, Progress
@@ -83,6 +84,8 @@ class NodeEnded:
     waiting_since: str | None = None
     task: TaskRequest | None = None
     """Task that the people answer for whom a parked node waits."""
+    event: AwaitedEvent | None = None
+    """Event for which a parked node waits."""
     retry: RetryLater | None = None
     """Set if the node run is parked until its next attempt."""
 

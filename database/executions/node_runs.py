@@ -14,7 +14,6 @@ from sqlalchemy import (
     Integer,
     Row,
     Text,
-    and_,
     bindparam,
     case,
     func,
@@ -25,6 +24,7 @@ from sqlalchemy import (
 from database.connection.engines import insert_or_ignore
 from database.encryption import DataEncryption
 from database.executions.event_log import append_node_events, append_step_events, step_event
+from database.executions.event_waits import cancel_event_waits
 from database.executions.human_tasks import cancel_tasks
 from database.executions.journal_records import NodeEnded, NodeStarted, RecordedStep, TimeSpent
 from database.foreign_values import json_of, object_of, text_of
@@ -38,9 +38,6 @@ from engine.parking import ParkedNode, ParkedRetry, Resumption
 from engine.redaction import HIDDEN, hides_data
 from engine.status import DECIDED, NodeStatus
 
-_CHILD_RESULT_DELIVERED = and_(
-    logs.c.childExecutionId.is_not(None), bindparam("ends") != NodeStatus.WAITING
-)
 _END_NODE = (
     update(logs)
     .where(logs.c.id == bindparam("row"))
@@ -58,8 +55,8 @@ _END_NODE = (
         failedAttempts=func.coalesce(bindparam("failed", type_=Integer), logs.c.failedAttempts),
         lastError=func.coalesce(bindparam("failure", type_=Text), logs.c.lastError),
         seq=bindparam("change"),
-        # The result of a child is the output now. A repeated parking does not change it.
-        resumption=case((_CHILD_RESULT_DELIVERED, None), else_=logs.c.resumption),
+        # Its data is part of the output now. A repeated parking does not change it.
+        resumption=case((bindparam("ends") != NodeStatus.WAITING, None), else_=logs.c.resumption),
     )
 )
 _BEGIN_AGAIN = (
@@ -246,6 +243,7 @@ def cancel_node_runs(
         append_node_events(connection, execution_id, changed, now)
     if any(row.waitingSince is not None for row in rows):
         cancel_tasks(connection, execution_ids, now)
+        cancel_event_waits(connection, execution_ids)
 
 
 def outcome_of(row: Row[*tuple[Any, ...]], encryption: DataEncryption) -> Outcome | None:

@@ -1,12 +1,17 @@
-"""Resumptions: input for waiting nodes, from a ``resume`` request or a child execution."""
+"""Resumptions: the ends of the waits of nodes, by a ``resume`` request or because of their time.
+
+The first one that is stored decides, because all others are stored only if there is none.
+"""
 
 import json
+from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Connection, Exists, and_, or_, select, update
 
 from database.connection.commit_signal import note_changed_run
-from database.executions.human_tasks import answer_node
-from database.executions.node_runs import is_own_row
+from database.executions.event_waits import end_event_wait
+from database.executions.human_tasks import answer_node, expire_tasks
+from database.executions.node_runs import is_own_row, row_id
 from database.records import Lease
 from database.tables import CLAIMABLE_NOW, executions, logs, runs
 from engine.errors import (
@@ -22,6 +27,7 @@ from engine.status import NodeStatus
 
 _IS_RETRY = and_(logs.c.resultDetail.is_(None), logs.c.waitUntil.is_not(None))
 """Condition for waiting nodes that wait for their next attempt."""
+_EXPIRED = json.dumps(Resumption(expired=True).as_json())
 
 
 def read_resumptions(connection: Connection, lease: Lease) -> dict[str, Resumption]:
@@ -34,6 +40,25 @@ def read_resumptions(connection: Connection, lease: Lease) -> dict[str, Resumpti
     )
     rows = connection.execute(query).all()
     return {row.nodeId: Resumption.from_json(json.loads(row.resumption)) for row in rows}
+
+
+def expire_nodes(
+    connection: Connection, lease: Lease, node_ids: Sequence[str], now: str
+) -> dict[str, Resumption]:
+    """Store that the time of nodes has passed, except of those that were resumed before.
+
+    The caller has locked the execution by a guard. Returns the same as ``read_resumptions``.
+    """
+    waits = connection.scalars(
+        update(logs)
+        .where(logs.c.id.in_([row_id(lease, node_id) for node_id in node_ids]))
+        .where(logs.c.status == NodeStatus.WAITING, logs.c.resumption.is_(None))
+        .values(resumption=_EXPIRED)
+        .returning(logs.c.nodeId)
+    ).all()
+    expire_tasks(connection, lease.execution_id, waits, now)
+    end_event_wait(connection, lease.execution_id, waits)
+    return read_resumptions(connection, lease)
 
 
 def is_resumed(lease: Lease) -> Exists:
@@ -58,6 +83,7 @@ def resume_node(
     lock_execution(connection, execution_id)
     store_resumption(connection, execution_id, node_id, resumption)
     answer_node(connection, execution_id, node_id, resumption, now)
+    end_event_wait(connection, execution_id, [node_id])
 
 
 def lock_execution(connection: Connection, execution_id: str) -> None:

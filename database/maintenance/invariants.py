@@ -44,6 +44,10 @@ async def find_violations(reader: Reader, clock: Clock, *, service_runs: bool) -
         **{name: f"{_NOTIFIED} AND ({violation})" for name, violation in _CALLBACKS.items()},
         **_OTHERS,
     }
+    # An event that has expired may still be stored.
+    checks["no event is kept while a node waits for it"] = (
+        f"{_KEPT_EVENTS} AND x.expiresAt > '{to_text(clock())}'"
+    )
     if service_runs:
         before = to_text(clock() - timedelta(seconds=CLAIM_GRACE_SECONDS))
         unclaimed = f"e.status = 'running' AND r.claimableAt < '{before}'"
@@ -211,6 +215,11 @@ _TASKS = (
     " LEFT JOIN execution_logs l ON l.executionId = t.executionId AND l.nodeId = t.nodeId"
     " AND l.startSeq IS NOT NULL"
 )
+_KEPT_EVENTS = (
+    "SELECT x.id, w.executionId, w.nodeId FROM orchestrator_external_events x"
+    " JOIN orchestrator_event_waits w ON w.organization = x.organization AND w.name = x.name"
+    " AND w.key = x.key WHERE x.status = 'kept'"
+)
 _SCHEDULES = "SELECT s.id FROM orchestrator_schedules s"
 _STARTED = "SELECT u.executionId, u.scheduleId, u.instant FROM orchestrator_schedule_runs u"
 _OTHERS = {
@@ -248,6 +257,24 @@ _OTHERS = {
     "the node of an open task waits for an answer": (
         f"{_TASKS} WHERE t.status = 'open'"
         " AND (l.status IS NULL OR l.status <> 'waiting' OR l.resumption IS NOT NULL)"
+    ),
+    "a node that waits for an event can receive it": (
+        f"{_LOGS} LEFT JOIN orchestrator_event_waits w"
+        " ON w.executionId = l.executionId AND w.nodeId = l.nodeId"
+        f" WHERE {_IS_KNOWN} AND l.status = 'waiting' AND l.resumption IS NULL"
+        " AND l.nodeType = 'waitForEvent' AND l.resultDetail IS NOT NULL AND w.nodeId IS NULL"
+    ),
+    "a node that can receive an event waits for it": (
+        "SELECT w.executionId, w.nodeId FROM orchestrator_event_waits w"
+        " JOIN workflow_executions e ON e.id = w.executionId"
+        " LEFT JOIN execution_logs l ON l.executionId = w.executionId AND l.nodeId = w.nodeId"
+        " AND l.startSeq IS NOT NULL WHERE l.status IS NULL OR l.status <> 'waiting'"
+        " OR l.resumption IS NOT NULL"
+    ),
+    "a delivered event has a recipient and no payload, and a kept one has no recipient": (
+        "SELECT x.id FROM orchestrator_external_events x"
+        " WHERE (x.status = 'delivered' AND (x.deliveries = 0 OR x.payload IS NOT NULL))"
+        " OR (x.status = 'kept' AND x.deliveries > 0)"
     ),
     "an ended task has an end time, and a completed one a decision": (
         f"{_TASKS} WHERE (t.status = 'open') <> (t.endedAt IS NULL)"

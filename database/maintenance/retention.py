@@ -25,7 +25,7 @@ from database.tables import (
     schedule_runs,
     service_metadata,
 )
-from database.waiting_tables import human_tasks, task_answers, task_assignees
+from database.waiting_tables import event_waits, human_tasks, task_answers, task_assignees
 
 BATCH_SIZE = 25
 """Maximum number of executions that one transaction deletes."""
@@ -177,7 +177,7 @@ def delete_executions(connection: Connection, ids: Sequence[str] | Select[tuple[
     tasks = select(human_tasks.c.id).where(human_tasks.c.executionId.in_(ids))
     for table in (task_answers, task_assignees):
         connection.execute(delete(table).where(table.c.taskId.in_(tasks)))
-    for table in (callbacks, failures, requests, schedule_runs, human_tasks):
+    for table in (callbacks, event_waits, failures, requests, schedule_runs, human_tasks):
         connection.execute(delete(table).where(table.c.executionId.in_(ids)))
     # The rows of their children are counted as long as the top-level execution exists.
     called = children.c.parentId.in_(ids)

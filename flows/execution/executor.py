@@ -163,8 +163,12 @@ class Executor:
         parked = self._state.parked
         if parked.can_be_resumed:
             parked.apply(await self._writer.resumptions())
+        now = self._context.clock()
+        if expired := parked.expired(now):
+            # An answer may arrive now, so the journal decides which of both was first.
+            parked.apply(await self._writer.expire(expired))
         children = parked.children()
-        due = parked.take_due(self._context.clock())
+        due = parked.take_due(now)
         return [await self._resume(key, outcome, children.get(key)) for key, outcome in due.items()]
 
     async def _resume(

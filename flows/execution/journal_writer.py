@@ -1,10 +1,11 @@
 """Journal writer: records the steps of one running execution, one transaction at a time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -64,7 +65,18 @@ class JournalWriter:
     async def resumptions(self) -> Mapping[NodeRunKey, Resumption]:
         """Return the resumptions of the waiting node runs."""
         found = await self._retry(lambda: self._journal.resumptions(self._lease), "resumption_poll")
-        return {NodeRunKey.parse(text): resumption for text, resumption in found.items()}
+        return _by_key(found)
+
+    async def expire(self, keys: Sequence[NodeRunKey]) -> Mapping[NodeRunKey, Resumption]:
+        """End the waits of these node runs, unless something else has ended them before.
+
+        Returns:
+            The resumptions of all waiting node runs.
+        """
+        node_ids = [str(key) for key in keys]
+        async with self._lock:
+            expire = partial(self._journal.expire, self._lease, node_ids)
+            return _by_key(await self._retry(expire, "wait_expiry"))
 
     async def record_step(
         self,
@@ -204,6 +216,10 @@ class JournalWriter:
     async def _retry(self, operation: Callable[[], Awaitable[T]], name: str) -> T:
         final = (StopReason.SHUTDOWN, StopReason.LEASE_LOST)
         return await retry_while_unavailable(operation, name, lambda: self._signals.reason in final)
+
+
+def _by_key(found: Mapping[str, Resumption]) -> dict[NodeRunKey, Resumption]:
+    return {NodeRunKey.parse(text): resumption for text, resumption in found.items()}
 
 
 def _split(changes: NodeChanges) -> tuple[NodeChanges, NodeChanges]:

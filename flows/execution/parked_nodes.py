@@ -82,6 +82,14 @@ class ParkedNodes:
         """Return the child executions that node runs wait for, by key."""
         return {key: child for key, node in self._nodes.items() if (child := node.child_id)}
 
+    def expired(self, now: datetime) -> list[NodeRunKey]:
+        """Return the node runs whose time has passed and that something else may have resumed."""
+        return [
+            key
+            for key, node in self._nodes.items()
+            if isinstance(node, ParkedNode) and key not in self.loops and node.has_expired(now)
+        ]
+
     def take_due(self, now: datetime) -> dict[NodeRunKey, Outcome]:
         """Remove the node runs that are due or resumed; return their outcomes."""
         due = {

@@ -10,6 +10,7 @@ import structlog
 from database import to_text
 from database.executions.journal_records import NodeEnded, RetryLater
 from engine.errors import NodeError, describe
+from engine.event_waits import AwaitedEvent
 from engine.human_tasks import TaskRequest
 from engine.json_values import JsonValue, encode_json
 from engine.node_run_key import NodeRunKey
@@ -159,6 +160,7 @@ class RunningNodes:
             waiting_since=state.times.park(key),
             child=result.child,
             task=self._task_of(key, result.result),
+            event=AwaitedEvent.of_park(parked.parking),
         )
 
     def _task_of(self, key: NodeRunKey, result: Mapping[str, JsonValue]) -> TaskRequest | None:

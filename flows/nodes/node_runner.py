@@ -39,7 +39,7 @@ from tracing import NO_TRACE, ExecutionTrace, NodeSpan, TracedNode
 HTTP = "http"
 """Type of the nodes whose result has the status of a response."""
 
-HAS_OWN_TIMEOUT = frozenset({"approval", FOR_EACH, SUBWORKFLOW})
+HAS_OWN_TIMEOUT = frozenset({"approval", "humanApproval", "waitForEvent", FOR_EACH, SUBWORKFLOW})
 """Types whose timeout applies to the wait after their handler; the handler itself is immediate."""
 
 

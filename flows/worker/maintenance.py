@@ -1,4 +1,4 @@
-"""Maintenance: deletes old executions and unused payloads, and repairs orphaned calls."""
+"""Maintenance: deletes old executions, payloads and events, and repairs orphaned calls."""
 
 import asyncio
 
@@ -46,6 +46,8 @@ async def run_maintenance_forever(
                 log.info("executions_pruned", count=deleted)
             await database.retention.delete_expired_keys()
             await database.retention.delete_unused_payloads()
+            if expired := await database.external_events.sweep():
+                log.info("events_deleted", count=expired)
             if settled := await database.child_executions.sweep():
                 log.warning("orphaned_calls_repaired", count=settled)
         except StorageError as error:

@@ -221,6 +221,7 @@ INPUTS: dict[str, Any] = {
     "later": {"opensAt": "2036-12-24T08:00:00Z"},
     "ask": {"amount": 7, "name": "Ada"},
     "print": {"invoice": {"number": 7}},
+    "paid": {"orderId": "A-17"},
     "reply": {"order": {"id": 7}},
 }
 

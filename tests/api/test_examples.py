@@ -35,6 +35,7 @@ FINAL_OUTPUTS: dict[str, Any] = {
         {"City": "London", "Orders": 2, "Sales": 42},
         {"City": "New York", "Orders": 1, "Sales": 15.5},
     ],
+    "wait-for-a-payment": {"orderId": "A-17", "amount": 30, "text": "Order A-17 is paid."},
     "remind-later": {"task": "Water the plants", "text": "Remember: Water the plants"},
     "greet-through-another": {
         "name": "Grace",
@@ -44,6 +45,8 @@ FINAL_OUTPUTS: dict[str, Any] = {
 }
 ASKED = {"pay": ("ask", {"approved": True})}
 """Examples with a waiting node: the id of the node and the body that resumes it."""
+EVENTS = {"wait-for-a-payment": {"name": "order.paid", "key": "A-17", "payload": {"amount": 30}}}
+"""Examples that wait for an event."""
 WITHOUT_EXAMPLE = {
     *("code", "python", "schedule", "splitColumns", "splitText", "sql"),
     *("humanApproval", "sendEmail"),
@@ -68,6 +71,9 @@ def finish(service: RunningService, name: str, execution_id: str) -> dict[str, A
         node_id, body = ASKED[name]
         path = f"/api/executions/{execution_id}/nodes/{node_id}/resume"
         assert service.http.post(path, json=body).status_code == 200
+    if name in EVENTS:
+        wait_until(lambda: service.poll(execution_id)["status"] == "waiting")
+        assert service.http.post("/api/events", json=EVENTS[name]).json()["deliveries"] == 1
     return service.ended(execution_id)
 
 

@@ -1,12 +1,21 @@
 """Tasks of people over HTTP: lists, answers, forms, assignees, and tenants."""
 
+import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from database import Database, utc_now
+from database.executions.human_tasks import Answer
+from database.human_tasks.records import TaskFilter
+from engine.errors import ConflictError
+from engine.node_run_key import NodeRunKey
+from flows.execution.journal_writer import JournalWriter
 from tests.support.access import ENTRIES, caller
 from tests.support.documents import document, node
 from tests.support.http_clients import client_of
@@ -306,3 +315,41 @@ def test_of_fifty_answers_to_two_services_one_wins(tmp_path: Path, storage: Stor
         (seen,) = first.http.get(f"/api/tasks/{task['id']}").json()["answers"]
         assert seen["approved"] is True
         assert isinstance(first.ended(execution_id)["finalOutput"]["by"], int)
+
+
+@on_both()
+@pytest.mark.parametrize("answers_first", [True, False])
+def test_an_answer_at_the_time_limit_decides_or_returns_409(
+    service: RunningService, monkeypatch: pytest.MonkeyPatch, answers_first: bool
+) -> None:
+    """The answer reaches a service whose clock is behind, while the node times out."""
+    outcome: list[bool] = []
+
+    async def complete() -> None:
+        database = Database(service.database_url, clock=lambda: utc_now() - timedelta(hours=1))
+        try:
+            (task,) = (await database.human_tasks.page(TaskFilter(), 1)).items
+            await database.human_tasks.complete(task.id, Answer(approved=True))
+            outcome.append(True)
+        except ConflictError:
+            outcome.append(False)
+        finally:
+            await database.close()
+
+    original = JournalWriter.expire
+
+    async def expire(self: JournalWriter, keys: Sequence[NodeRunKey]) -> Any:
+        if answers_first:
+            await asyncio.to_thread(asyncio.run, complete())
+        found = await original(self, keys)
+        if not answers_first:
+            await asyncio.to_thread(asyncio.run, complete())
+        return found
+
+    monkeypatch.setattr(JournalWriter, "expire", expire)
+    execution_id = service.start(asking(timeoutSeconds=0.2))
+    ended = service.ended(execution_id)
+    assert outcome == [answers_first]
+    assert ended["status"] == ("completed" if answers_first else "failed")
+    (task,) = tasks(service, executionId=execution_id)
+    assert task["status"] == ("completed" if answers_first else "expired")

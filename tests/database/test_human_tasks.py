@@ -21,6 +21,7 @@ from engine.errors import ConflictError
 from engine.human_tasks import TaskRequest, TaskStatus
 from engine.outcome import Progress
 from engine.parking import Resumption
+from engine.request_errors import TaskEndedError
 from engine.status import ExecutionStatus, NodeStatus
 from tests.database.test_flat_cost import PAGE, opened
 from tests.support.call_trees import submission
@@ -125,6 +126,24 @@ async def test_an_answer_after_the_time_limit_is_refused(
         lease, seq, Progress(1, 0, 1, 0), None, NodeChanges([expired])
     )
     assert (await seen(database, "e")).status == TaskStatus.EXPIRED
+    assert await database.find_violations(service_runs=False) == []
+
+
+async def test_the_first_of_an_answer_and_the_time_limit_decides(database: Database) -> None:
+    answered, _ = await parked(database, "answered", TaskRequest("Pay?"))
+    task = await seen(database, "answered")
+    await database.human_tasks.complete(task.id, Answer(approved=True))
+    # The service that runs the execution sees that the time has passed, at the same millisecond.
+    assert await database.journal.expire(answered, ["ask"]) == {"ask": Resumption()}
+    assert (await seen(database, "answered")).status == TaskStatus.COMPLETED
+    late, _ = await parked(database, "late", TaskRequest("Pay?"))
+    assert await database.journal.expire(late, ["ask"]) == {"ask": Resumption(expired=True)}
+    task = await seen(database, "late")
+    assert task.status == TaskStatus.EXPIRED
+    with pytest.raises(TaskEndedError, match="expired"):
+        await database.human_tasks.complete(task.id, Answer(approved=True))
+    with pytest.raises(ConflictError, match="already resumed"):
+        await database.journal.resume("late", "ask", Resumption())
     assert await database.find_violations(service_runs=False) == []
 
 

@@ -21,12 +21,13 @@ from tests.support.probe_nodes import PROBE_TYPES
 from tests.support.service import RunningService, wait_until
 
 COMPLETED_BULK = "done"
-ENDED, PARKED, PENDING, RUNNING, ASKED = "ended", "parked", "pending", "running", "asked"
+ENDED, PARKED, PENDING, RUNNING = "ended", "parked", "pending", "running"
+ASKED, AWAITING = "asked", "awaiting"
 
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create a database with a real service, with executions in six states."""
+    """Create a database with a real service, with executions in seven states."""
     directory = tmp_path_factory.mktemp("invariants")
     with RunningService(directory, PROBE_TYPES) as service:
         ids = {
@@ -36,8 +37,9 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
             PENDING: service.start(document(node("wait", "wait", waitSeconds=9_999))),
             RUNNING: service.start(document(node("wait", "wait", waitSeconds=9_999))),
             ASKED: service.start(document(node("ask", "approval", approvalAssignees="Ada"))),
+            AWAITING: service.start(document(node("paid", "waitForEvent", eventName="paid"))),
         }
-        for name in (PARKED, PENDING, RUNNING, ASKED):
+        for name in (PARKED, PENDING, RUNNING, ASKED, AWAITING):
             wait_until(lambda i=ids[name]: service.poll(i)["status"] == "waiting")
     with change(service.path) as database:
         for name, execution_id in ids.items():
@@ -84,6 +86,7 @@ def rename(database: sqlite3.Connection, execution_id: str, name: str) -> None:
         ("orchestrator_events", "executionId"),
         ("orchestrator_failures", "executionId"),
         ("orchestrator_tasks", "executionId"),
+        ("orchestrator_event_waits", "executionId"),
     ):
         database.execute(f"UPDATE {table} SET {column}=? WHERE {column}=?", (name, execution_id))
 
@@ -133,10 +136,14 @@ def bulk(columns: str, values: str) -> str:
 
 
 HASH = "h"
+EVENT = (
+    "INSERT INTO orchestrator_external_events(id, organization, name, key, deliveries, createdAt,"
+    " expiresAt, status) VALUES ('ended', '', 'paid', '', 0, '', '2100-01-01', '{}')"
+)
 PERMIT = f"('{HASH}', 'r', 'running:wait', 'running', 'me', 1, '2026-01-01T00:00:00.000Z')"
 LOST = json.dumps({"orchestratorPayload": "0" * 64}, separators=(",", ":"))
 
-SUBJECTS = (ENDED, "failed", PARKED, PENDING, RUNNING, ASKED, HASH, COMPLETED_BULK)
+SUBJECTS = (ENDED, "failed", PARKED, PENDING, RUNNING, ASKED, AWAITING, HASH, COMPLETED_BULK)
 
 VIOLATIONS = {
     "the payloads of an execution exist": execution(f"finalOutput='{LOST}'", ENDED),
@@ -223,6 +230,12 @@ VIOLATIONS = {
     ),
     "an approval that waits has an open task": "DELETE FROM orchestrator_tasks",
     "the node of an open task waits for an answer": nodes("resumption='{}'", ASKED),
+    "a node that waits for an event can receive it": "DELETE FROM orchestrator_event_waits",
+    "a node that can receive an event waits for it": nodes("resumption='{}'", AWAITING),
+    "a delivered event has a recipient and no payload, and a kept one has no recipient": (
+        EVENT.format("delivered")
+    ),
+    "no event is kept while a node waits for it": EVENT.format("kept"),
     "an ended task has an end time, and a completed one a decision": human_task("approved=1"),
     "the assignees of a task have its status": (
         "UPDATE orchestrator_task_assignees SET status='completed'"
@@ -298,9 +311,9 @@ def test_every_invariant_is_tested() -> None:
     from database.maintenance import invariants  # noqa: PLC0415 - reads private tables
 
     queries = {**invariants._EXECUTIONS, **invariants._NODE_RUNS, **invariants._CALLBACKS}
-    assert {*queries, *invariants._OTHERS} | {"no execution stays running without an owner"} == set(
-        VIOLATIONS
-    )
+    untimed = {*queries, *invariants._OTHERS}
+    timed = {name for name in VIOLATIONS if "without an owner" in name or "event is kept" in name}
+    assert untimed | timed == set(VIOLATIONS)
 
 
 async def test_an_expired_lease_is_a_violation_only_while_a_service_runs(copy: Path) -> None:
@@ -333,9 +346,8 @@ async def test_rows_of_the_main_project_are_not_checked(copy: Path) -> None:
 
 def test_the_check_prints_ok(copy: Path) -> None:
     report = check_database(url_of(copy))
-    assert report.exit_code == PASSED
     (line_,) = report.lines
-    assert line_.startswith("OK: ")
+    assert (report.exit_code, line_[:4]) == (PASSED, "OK: ")
 
 
 def test_the_check_prints_a_line_for_each_violation(copy: Path) -> None:
@@ -353,8 +365,7 @@ def test_the_check_prints_a_line_for_each_violation(copy: Path) -> None:
 def test_the_check_creates_no_database(tmp_path: Path) -> None:
     path = tmp_path / "none.sqlite"
     report = check_database(url_of(path))
-    assert report == check_database(url_of(path))
-    assert report.exit_code == NOT_CHECKED
+    assert (report, report.exit_code) == (check_database(url_of(path)), NOT_CHECKED)
     assert report.lines == [f"The database {path} does not exist"]
     assert not path.exists()
 

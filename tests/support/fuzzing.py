@@ -58,6 +58,7 @@ FURTHER = {
     "getBulk": ["422"],
     "listTasks": ["422"],
     "completeTask": ["422"],
+    "sendEvent": ["422"],
     "createTaskLink": ["422"],
     # 405: 'execute' is a fixed path, not an id. 412: the workflow has another version.
     "getWorkflow": ["405"],
@@ -90,6 +91,7 @@ MEANT = {
     "listTasks": {"invalid_cursor"},
     "createTaskLink": {"unknown_assignee", "missing_assignee"},
     "completeTask": {"unknown_assignee", "missing_assignee"},
+    "sendEvent": {"event_too_large", "idempotency_key_reused"},
     "updateWorkflow": {"immutable_field"},
     "streamEvents": {"invalid_query"},
 }

@@ -12,7 +12,8 @@ process at the point that ``KILL_AT`` names:
 - ``within_final_write``: the end of the execution is written, but not committed;
 - ``after_final_write``: the end of the execution is committed;
 - ``before_callback``: a callback is claimed, and no request is sent;
-- ``after_callback``: the receiver has responded, and the response is not recorded.
+- ``after_callback``: the receiver has responded, and the response is not recorded;
+- ``after_event``: an event is accepted, its sender has no response, and no node has continued.
 """
 
 import asyncio
@@ -231,6 +232,12 @@ def _after_callback(_: str) -> None:
         _around(Callbacks, name, lambda *_: True, before=True)
 
 
+def _after_event(_: str) -> None:
+    from database.external_events.store import ExternalEvents  # noqa: PLC0415 - see ``main``
+
+    _around(ExternalEvents, "accept", lambda *_: True)
+
+
 KILL_POINTS: dict[str, Callable[[str], None]] = {
     "after_claim": _after_claim,
     "after_start": _after_start,
@@ -241,6 +248,7 @@ KILL_POINTS: dict[str, Callable[[str], None]] = {
     "after_final_write": _after_final_write,
     "before_callback": _before_callback,
     "after_callback": _after_callback,
+    "after_event": _after_event,
 }
 
 

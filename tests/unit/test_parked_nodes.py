@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from engine.event_waits import ReceivedEvent
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome
 from engine.parking import ParkedNode, ParkedRetry, Resumption, is_parking, park_error
@@ -100,10 +101,22 @@ CHILD = ChildResult("x", "W", "completed", None, '{"b": 2}')
 
 @pytest.mark.parametrize(
     "resumption",
-    [Resumption(), Resumption(approved=False, data={"a": 1}), Resumption(child=CHILD)],
+    [
+        Resumption(),
+        Resumption(approved=False, data={"a": 1}),
+        Resumption(child=CHILD),
+        Resumption(expired=True),
+        Resumption(data={"a": 1}, event=ReceivedEvent("x", "paid", "7", "2026")),
+    ],
 )
 def test_a_resumption_is_stored_and_read(resumption: Resumption) -> None:
     assert Resumption.from_json(resumption.as_json()) == resumption
+
+
+def test_an_expired_wait_fails_and_still_knows_its_child() -> None:
+    waits = _wait(fail="late", call={"workflowId": "w", "executionId": "x"})
+    expired = ParkedNode(waits, Resumption(expired=True))
+    assert (expired.outcome().error, expired.child_id) == ("late", "x")
 
 
 def test_a_resumption_without_a_decision_approves() -> None:

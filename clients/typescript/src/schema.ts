@@ -57,7 +57,13 @@ export interface paths {
          */
         get: operations["streamEvents"];
         put?: never;
-        post?: never;
+        /**
+         * Send Event
+         * @description Resume every node that waits for the event, or keep it for the next node that does.
+         *
+         *     The same `Idempotency-Key` and body return the same event, and deliver it once.
+         */
+        post: operations["sendEvent"];
         delete?: never;
         options?: never;
         head?: never;
@@ -977,6 +983,20 @@ export interface components {
             /** @description JSON pointer into the document that was sent. */
             pointer: string;
         };
+        /** @description An accepted event. */
+        EventResponse: {
+            createdAt: string;
+            /** @description Number of nodes that have received the event. */
+            deliveries: number;
+            eventId: string;
+            /** @description The time until which the event is kept, and its `Idempotency-Key` is known. */
+            expiresAt: string;
+            /**
+             * @description `kept`: no node waited for it. The next node that waits receives it.
+             * @enum {string}
+             */
+            status: "delivered" | "delivering" | "kept";
+        };
         /** @description A saved workflow or a document to run, with its inputs. */
         ExecuteRequest: {
             /** @description Receives the final state by POST when the execution has ended. */
@@ -1492,6 +1512,21 @@ export interface components {
             nextCursor: string | null;
             schedules: components["schemas"]["ScheduleResponse"][];
         };
+        /** @description An event for the nodes that wait for its name and its key. */
+        SendEventRequest: {
+            /**
+             * @description Equals the key for which the nodes wait, such as an order number.
+             * @default
+             */
+            key?: string;
+            name: string;
+            /** @description Only nodes of executions of this organization receive the event; without it, only those of executions without one. */
+            organizationId?: string | null;
+            /** @description Merged into the output of the nodes. */
+            payload?: {
+                [key: string]: unknown;
+            } | null;
+        };
         /** @description ``GET /``. */
         ServiceStatus: {
             /** @default /docs */
@@ -1855,6 +1890,111 @@ export interface operations {
             /** @description Unprocessable Entity */
             422: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    /** @description Seconds after which the client can retry. */
+                    "Retry-After": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    /** @description Seconds after which the client can retry. */
+                    "Retry-After": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    sendEvent: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body start one execution, for 24 hours. */
+                "idempotency-key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SendEventRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventResponse"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Misdirected Request */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    /** @description Seconds after which the client can retry. */
+                    "Retry-After": string;
                     [name: string]: unknown;
                 };
                 content: {

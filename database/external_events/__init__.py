@@ -1,0 +1,1 @@
+"""External events: events from outside that nodes wait for."""
