@@ -71,26 +71,24 @@ export function Shell() {
         {t("Skip to the content")}
       </a>
       <header className="header">
-        <Group h="100%" px="md" gap="xs" wrap="nowrap" justify="space-between">
-          <Group gap={4} wrap="nowrap">
-            <Link to="/" className="brand" aria-label={t("Executions")}>
-              <img src="/ui/icon.svg" width={24} height={24} alt="" />
-            </Link>
-            <Group component="nav" aria-label={t("Main")} gap={2} wrap="nowrap">
-              {LINKS.map(([to, label]) => (
-                <Link
-                  key={to}
-                  to={to}
-                  className="nav-link"
-                  data-active={isActive(to) || undefined}
-                  aria-current={isActive(to) ? "page" : undefined}
-                >
-                  {t(label)}
-                </Link>
-              ))}
-            </Group>
-          </Group>
-          <Group gap={4} wrap="nowrap">
+        <div className="header-row">
+          <Link to="/" className="brand" aria-label={t("Executions")}>
+            <img src="/ui/icon.svg" width={24} height={24} alt="" />
+          </Link>
+          <nav aria-label={t("Main")}>
+            {LINKS.map(([to, label]) => (
+              <Link
+                key={to}
+                to={to}
+                className="nav-link"
+                data-active={isActive(to) || undefined}
+                aria-current={isActive(to) ? "page" : undefined}
+              >
+                {t(label)}
+              </Link>
+            ))}
+          </nav>
+          <Group gap={4} wrap="nowrap" ml="auto">
             <Button
               component={Link}
               to="/new"
@@ -150,7 +148,7 @@ export function Shell() {
               </ActionIcon>
             )}
           </Group>
-        </Group>
+        </div>
       </header>
       <main id="main" tabIndex={-1}>
         <Outlet />

@@ -30,6 +30,15 @@ export interface RunSearch {
   item?: string[];
 }
 
+export const TASK_STATES = ["open", "completed", "expired", "cancelled", "all"] as const;
+export interface TaskSearch {
+  assignee?: string;
+  /** `open` if it is missing. */
+  status?: (typeof TASK_STATES)[number];
+  /** The task that is shown. */
+  task?: string;
+}
+
 const text = (value: unknown): string | undefined =>
   typeof value === "string" && value !== ""
     ? value
@@ -86,6 +95,11 @@ const create = createRoute({
 const tasks = createRoute({
   getParentRoute: () => root,
   path: "/tasks",
+  validateSearch: (search): TaskSearch => ({
+    assignee: text(search.assignee),
+    status: TASK_STATES.find((status) => status === search.status),
+    task: text(search.task),
+  }),
   component: lazyRouteComponent(() => import("../pages/Tasks"), "Tasks"),
 });
 

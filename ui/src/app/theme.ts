@@ -30,6 +30,7 @@ export const cssVariables: CSSVariablesResolver = () => ({
     "--mantine-color-dimmed": "#5c636a",
     "--mantine-color-placeholder": "#666c75",
     "--mantine-color-red-text": "#c02424",
+    "--mantine-color-error": "#c02424",
     "--mantine-color-red-light-color": "#a61e1e",
     "--mantine-color-orange-light-color": "#8f2d00",
     "--mantine-color-green-light-color": "#1a5e27",
@@ -37,5 +38,9 @@ export const cssVariables: CSSVariablesResolver = () => ({
     "--mantine-color-violet-light-color": "#4d2fb0",
     "--mantine-color-gray-light-color": "#40464c",
   },
-  dark: { "--mantine-color-dimmed": "#a6abb1", "--mantine-color-placeholder": "#9aa0a6" },
+  dark: {
+    "--mantine-color-dimmed": "#a6abb1",
+    "--mantine-color-placeholder": "#9aa0a6",
+    "--mantine-color-error": "#ff8787",
+  },
 });

@@ -1,4 +1,4 @@
-import { Alert, Button, Group, Skeleton, Text, Title } from "@mantine/core";
+import { Button, Group, Skeleton, Text, Title } from "@mantine/core";
 import { IconInbox, IconPlayerStop, IconWifiOff } from "@tabler/icons-react";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { lazy, Suspense, useMemo, useState } from "react";
@@ -10,6 +10,8 @@ import type { ListSearch } from "../app/router";
 import { useTimes } from "../app/times";
 import { ExecutionList } from "../components/ExecutionList";
 import { Empty, ErrorAlert } from "../components/Feedback";
+import { LoadMore } from "../components/LoadMore";
+import { NewRows } from "../components/NewRows";
 
 const ExecutionFilters = lazy(() => import("../components/ExecutionFilters"));
 const PAGE_SIZE = 100;
@@ -78,13 +80,7 @@ export function Executions() {
           <Text size="xs">{t("Connecting…")}</Text>
         </Group>
       )}
-      {list.newCount > 0 && (
-        <Alert className="new-rows" p={6} mb={4} ta="center" aria-live="polite">
-          <Button variant="subtle" onClick={list.showNew}>
-            {t("Show {{count}} new", { count: list.newCount })}
-          </Button>
-        </Alert>
-      )}
+      <NewRows count={list.newCount} onShow={list.showNew} />
       <div className="surface">
         <ExecutionList
           executions={shown}
@@ -115,13 +111,7 @@ export function Executions() {
           </Empty>
         )}
       </div>
-      {list.hasMore && (
-        <Group justify="center" py="md">
-          <Button variant="default" loading={list.isLoading} onClick={() => void list.loadMore()}>
-            {t("Load more")}
-          </Button>
-        </Group>
-      )}
+      <LoadMore hasMore={list.hasMore} isLoading={list.isLoading} onLoad={list.loadMore} />
     </div>
   );
 }

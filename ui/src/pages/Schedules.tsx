@@ -16,15 +16,14 @@ import { useInfiniteQuery, useMutation, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
-import type { components } from "workflow-orchestration-client";
+import type { Schedule } from "workflow-orchestration-client";
+import { schedulesQuery } from "workflow-orchestration-client/query";
 import { client, queryClient } from "../app/client";
 import { formatAgo, formatDuration, formatTime, useNow } from "../app/format";
 import { ExecutionLink } from "../components/ExecutionLink";
 import { Empty, ErrorAlert } from "../components/Feedback";
+import { LoadMore } from "../components/LoadMore";
 
-type Schedule = components["schemas"]["ScheduleResponse"];
-
-const KEY = "schedules";
 const REFRESH_MS = 15_000;
 const NEXT_COUNT = 10;
 const COLORS = new Map<Schedule["status"], string>([
@@ -33,22 +32,11 @@ const COLORS = new Map<Schedule["status"], string>([
   ["blocked", "violet"],
   ["invalid", "red"],
 ]);
-const pathOf = (id: string) => `/api/schedules/${encodeURIComponent(id)}`;
 
 /** The schedules of saved workflows: their next instants, and pause and resume. */
 export function Schedules() {
   const { t } = useTranslation();
-  const list = useInfiniteQuery({
-    queryKey: [KEY],
-    queryFn: ({ pageParam, signal }) =>
-      client.request<components["schemas"]["SchedulesResponse"]>("GET", "/api/schedules", {
-        query: { limit: 100, cursor: pageParam },
-        signal,
-      }),
-    initialPageParam: null as string | null,
-    getNextPageParam: (page) => page.nextCursor,
-    refetchInterval: REFRESH_MS,
-  });
+  const list = useInfiniteQuery({ ...schedulesQuery(client), refetchInterval: REFRESH_MS });
   const schedules = list.data?.pages.flatMap((page) => page.schedules) ?? [];
   return (
     <div className="page narrow">
@@ -66,17 +54,11 @@ export function Schedules() {
             <Text size="sm">{t("A saved workflow with a schedule node appears here")}</Text>
           </Empty>
         )}
-        {list.hasNextPage && (
-          <Group justify="center">
-            <Button
-              variant="default"
-              loading={list.isFetchingNextPage}
-              onClick={() => void list.fetchNextPage()}
-            >
-              {t("Load more")}
-            </Button>
-          </Group>
-        )}
+        <LoadMore
+          hasMore={list.hasNextPage}
+          isLoading={list.isFetchingNextPage}
+          onLoad={list.fetchNextPage}
+        />
       </Stack>
     </div>
   );
@@ -89,8 +71,8 @@ function ScheduleCard({ schedule }: { schedule: Schedule }) {
   const isPaused = schedule.pausedAt !== null;
   const change = useMutation({
     mutationFn: () =>
-      client.request("POST", `${pathOf(schedule.id)}/${isPaused ? "resume" : "pause"}`),
-    onSuccess: () => queryClient.invalidateQueries({ queryKey: [KEY] }),
+      isPaused ? client.resumeSchedule(schedule.id) : client.pauseSchedule(schedule.id),
+    onSuccess: () => queryClient.invalidateQueries({ queryKey: schedulesQuery(client).queryKey }),
   });
   const time = (at: string) => formatTime(at, i18n.language);
   return (
@@ -190,12 +172,8 @@ function ScheduleCard({ schedule }: { schedule: Schedule }) {
 function NextInstants({ id }: { id: string }) {
   const { i18n } = useTranslation();
   const { data, error } = useQuery({
-    queryKey: [KEY, id],
-    queryFn: ({ signal }) =>
-      client.request<components["schemas"]["ScheduleDetailResponse"]>("GET", pathOf(id), {
-        query: { next: NEXT_COUNT },
-        signal,
-      }),
+    queryKey: ["next-instants", id],
+    queryFn: ({ signal }) => client.getSchedule(id, { next: NEXT_COUNT }, { signal }),
   });
   if (error) return <ErrorAlert error={error} />;
   if (!data) return <Skeleton height={80} mt={8} />;

@@ -10,6 +10,7 @@ import { client } from "../app/client";
 import { formatDuration } from "../app/format";
 import { pastRunsQuery } from "../app/queries";
 import { Empty, ErrorAlert } from "../components/Feedback";
+import { LoadMore } from "../components/LoadMore";
 import { Bars, summarize } from "../components/Trends";
 
 const LAST_RUNS = 20;
@@ -63,17 +64,11 @@ export function Workflows() {
           </Empty>
         )}
       </div>
-      {list.hasNextPage && (
-        <Group justify="center" py="md">
-          <Button
-            variant="default"
-            loading={list.isFetchingNextPage}
-            onClick={() => void list.fetchNextPage()}
-          >
-            {t("Load more")}
-          </Button>
-        </Group>
-      )}
+      <LoadMore
+        hasMore={list.hasNextPage}
+        isLoading={list.isFetchingNextPage}
+        onLoad={list.fetchNextPage}
+      />
     </div>
   );
 }

@@ -1,12 +1,15 @@
-import "./run.css";
-import { Button, Group, Stack, Text, Textarea } from "@mantine/core";
-import { IconCheck, IconX } from "@tabler/icons-react";
-import { useState } from "react";
+import { Button, Group, Skeleton, Text } from "@mantine/core";
+import { IconPlayerPlay } from "@tabler/icons-react";
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { lazy, Suspense, useEffect } from "react";
 import { useTranslation } from "react-i18next";
-import type { NodeLog } from "workflow-orchestration-client";
-import { client } from "../app/client";
-import { formatTime } from "../app/format";
+import type { NodeLog, TaskSummary } from "workflow-orchestration-client";
+import { taskQuery } from "workflow-orchestration-client/query";
+import { client, queryClient } from "../app/client";
 import { ErrorAlert } from "../components/Feedback";
+
+const TaskAnswer = lazy(async () => ({ default: (await import("../tasks/Answer")).TaskAnswer }));
+const MAX_PAGE_SIZE = 1_000;
 
 /** Whether people, not a time or a child execution, end the wait of a node. */
 export const isForPeople = (log: NodeLog): boolean =>
@@ -16,72 +19,63 @@ export const isForPeople = (log: NodeLog): boolean =>
   log.nodeType !== "forEach" &&
   log.lastError === null;
 
-/** Answers a waiting node. */
-export function Approval({
-  executionId,
-  log,
-  onDone,
-}: {
-  executionId: string;
-  log: NodeLog;
-  onDone?: () => void;
-}) {
-  const { t, i18n } = useTranslation();
-  const [comment, setComment] = useState("");
-  const [pending, setPending] = useState<boolean>();
-  const [error, setError] = useState<unknown>();
-  const answer = async (approved: boolean) => {
-    setPending(approved);
-    setError(undefined);
-    try {
-      const data = comment.trim() ? { comment: comment.trim() } : undefined;
-      await client.resume(executionId, log.nodeId ?? "", { approved, data });
-      onDone?.();
-    } catch (thrown) {
-      setError(thrown);
-    } finally {
-      setPending(undefined);
-    }
-  };
+/** Whether people end, or ended, the wait of a node. */
+export const mayHaveTask = (log: NodeLog): boolean =>
+  isForPeople(log) ||
+  ((log.nodeType === "approval" || log.nodeType === "humanApproval") && log.waitedMs !== null);
+
+/** Returns the task of a node run; null if it waits for no person. */
+async function findTask(
+  executionId: string,
+  nodeId: string,
+  signal: AbortSignal,
+): Promise<TaskSummary | null> {
+  let cursor: string | undefined;
+  do {
+    const query = { executionId, limit: MAX_PAGE_SIZE, cursor };
+    const page = await client.listTasks(query, { signal });
+    const found = page.tasks.find((task) => task.nodeId === nodeId);
+    if (found) return found;
+    cursor = page.nextCursor ?? undefined;
+  } while (cursor !== undefined);
+  return null;
+}
+
+/** Answers a waiting node, and shows who answered one that has ended. */
+export function Approval({ executionId, log }: { executionId: string; log: NodeLog }) {
+  const { t } = useTranslation();
+  const nodeId = log.nodeId ?? "";
+  const task = useQuery({
+    queryKey: ["task-of-node", executionId, nodeId],
+    queryFn: ({ signal }) => findTask(executionId, nodeId, signal),
+  });
+  const id = task.data?.id;
+  // Another person or the time limit may have ended the task.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: at every change of the status
+  useEffect(() => {
+    if (id) void queryClient.invalidateQueries({ queryKey: taskQuery(client, id).queryKey });
+  }, [log.status, id]);
+  const resume = useMutation({ mutationFn: () => client.resume(executionId, nodeId) });
+  if (task.isPending) return <Skeleton height={96} />;
+  if (id)
+    return (
+      <Suspense fallback={<Skeleton height={96} />}>
+        <TaskAnswer taskId={id} />
+      </Suspense>
+    );
+  if (log.status !== "waiting") return null;
   return (
-    <Stack gap="xs" className="approval">
-      <Text fw={600}>{log.message || t("This node waits for an answer")}</Text>
-      {log.waitUntil && (
-        <Text size="xs" c="dimmed">
-          {t("Until {{time}}", { time: formatTime(log.waitUntil, i18n.language) })}
-        </Text>
-      )}
-      <Textarea
-        size="xs"
-        autosize
-        minRows={1}
-        maxRows={4}
-        label={t("Comment (optional)")}
-        value={comment}
-        onChange={(event) => setComment(event.currentTarget.value)}
-      />
-      <ErrorAlert error={error} />
-      <Group gap="xs">
-        <Button
-          color="green"
-          leftSection={<IconCheck size={14} />}
-          loading={pending === true}
-          disabled={pending === false}
-          onClick={() => void answer(true)}
-        >
-          {t("Approve")}
-        </Button>
-        <Button
-          color="red"
-          variant="light"
-          leftSection={<IconX size={14} />}
-          loading={pending === false}
-          disabled={pending === true}
-          onClick={() => void answer(false)}
-        >
-          {t("Reject")}
-        </Button>
-      </Group>
-    </Stack>
+    <Group gap="xs" className="approval">
+      <ErrorAlert error={task.error ?? resume.error} />
+      <Text size="sm">{log.message || t("This node waits until it is resumed")}</Text>
+      <Button
+        variant="light"
+        leftSection={<IconPlayerPlay size={14} />}
+        loading={resume.isPending}
+        onClick={() => resume.mutate()}
+      >
+        {t("Resume")}
+      </Button>
+    </Group>
   );
 }

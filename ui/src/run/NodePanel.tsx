@@ -15,7 +15,7 @@ import { ExecutionLink } from "../components/ExecutionLink";
 import { ErrorAlert } from "../components/Feedback";
 import { StatusBadge } from "../components/Status";
 import { TypeIcon } from "../components/TypeIcon";
-import { Approval, isForPeople } from "./Approval";
+import { Approval, mayHaveTask } from "./Approval";
 import { Compare } from "./Compare";
 import { nodeIdOf, runsOf, skipReason } from "./definition";
 import { parseRunId } from "./loops";
@@ -108,7 +108,7 @@ export function NodePanel({ executionId, execution, document, runId, onSelect, o
                 : t(NOT_STARTED[execution.status ?? ""] ?? "This node did not run")}
             </Text>
           )}
-          {log && isForPeople(log) && <Approval executionId={executionId} log={log} />}
+          {log && mayHaveTask(log) && <Approval executionId={executionId} log={log} />}
           {log?.childExecutionId && (
             <Text size="sm">
               <ExecutionLink id={log.childExecutionId}>
