@@ -29,6 +29,12 @@ _templates: dict[Examples, tuple[str, Content]] = {}
 _emptied: dict[Examples, list[str]] = {}
 """Names of the databases that no test uses and that equal the template of these workflows."""
 
+_connected: set[str] = set()
+"""URLs of the databases whose service continues for the next test; see ``ReusedService``."""
+
+_changed: set[str] = set()
+"""URLs of the databases that a service may have changed after they were emptied."""
+
 
 @asynccontextmanager
 async def new_postgres_database(examples: Examples | None = None) -> AsyncIterator[str]:
@@ -51,6 +57,9 @@ async def new_postgres_database(examples: Examples | None = None) -> AsyncIterat
             template, content = await _template(server, examples)
             emptied = _emptied.setdefault(examples, [])
             name = emptied.pop() if emptied else await _create(server, template)
+            if _url(name) in _changed and not await _is_restored(server, name, content):
+                await _drop(server, name)
+                name = await _create(server, template)
             try:
                 yield _url(name)
             finally:
@@ -87,16 +96,29 @@ async def _template(server: asyncpg.Connection, examples: Examples) -> tuple[str
 async def _is_restored(server: asyncpg.Connection, name: str, content: Content) -> bool:
     """Restore the content of a database, and return whether that was possible."""
     try:
-        await server.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
-        )
+        if _url(name) not in _connected:
+            await server.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+            )
         connection = await asyncpg.connect(_dsn(name))
         try:
+            _changed.discard(_url(name))
             return await content.restore(connection)
         finally:
             await connection.close()
     except (OSError, asyncpg.PostgresError):  # a test has changed the database
         return False
+
+
+def keep_connections(url: str) -> None:
+    """Let a service use its database while it is emptied, and for the next test."""
+    _connected.add(url)
+
+
+def end_connections(url: str) -> None:
+    """Empty the database again before the next test uses it, because its service has stopped."""
+    _connected.discard(url)
+    _changed.add(url)
 
 
 def drop_templates() -> None:

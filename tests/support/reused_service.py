@@ -2,7 +2,8 @@
 
 A start and a stop take longer than most tests. After a test, the service ends the work that it can
 end. A service that a test leaves in another state than it found it in, such as with a waiting node,
-is stopped, and the next test gets a new one.
+is stopped, and the next test gets a new one. Its PostgreSQL database is emptied by the fixture that
+lends it.
 """
 
 import sqlite3
@@ -10,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import asyncpg
+
 from api.dependencies import Services
 from tasks.registry import NodeTypes
-from tests.support.postgres import Storage
+from tests.support.postgres import Storage, end_connections, keep_connections
 from tests.support.prepared_databases import prepared_sqlite
 from tests.support.probe_nodes import PROBE_TYPES
 from tests.support.service import RunningService, wait_until
@@ -45,20 +48,23 @@ class ReusedService:
         self._node_types = node_types
         self._settings = settings
         self._count = 0
-        self._service: RunningService | None = None
+        self._services: dict[str, RunningService] = {}
+        """By the URL of their PostgreSQL database; that of a SQLite file is empty."""
 
     @contextmanager
     def lend(self, storage: Storage) -> Iterator[RunningService]:
-        """Yield the service with an empty database, or a new service on another storage."""
-        if storage:
-            with self._new_service(**storage) as service:
-                yield service
-            return
-        if self._service is None:
-            self._service = self._new_service().__enter__()
-        yield self._service
-        if not _is_reusable(self._service):
-            self.stop()
+        """Yield the service with an empty database; each kind of database has its own service."""
+        url: str = storage.get("database_url", "")
+        if url and url not in self._services:
+            self._stop(*filter(None, self._services))
+        if url not in self._services:
+            self._services[url] = self._new_service(**storage).__enter__()
+        service = self._services[url]
+        yield service
+        if not _is_reusable(service):
+            self._stop(url)
+        elif url:
+            keep_connections(url)
 
     def _new_service(self, **storage: object) -> RunningService:
         self._count += 1
@@ -67,22 +73,27 @@ class ReusedService:
         return RunningService(directory, self._node_types, **self._settings, **storage)
 
     def stop(self) -> None:
-        """Stop the service."""
-        if self._service is not None:
-            self._service.__exit__(None, None, None)
-            self._service = None
+        """Stop the services."""
+        self._stop(*self._services)
+
+    def _stop(self, *urls: str) -> None:
+        for url in urls:
+            self._services.pop(url).__exit__(None, None, None)
+            if url:
+                end_connections(url)
 
 
 def _is_reusable(service: RunningService) -> bool:
     if not service.is_running:
         return False
+    if service.settings.database_url is not None:
+        try:
+            return _becomes_idle(service)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            return False  # a test has damaged the database
     try:
         with closing(sqlite3.connect(service.path, isolation_level=None)) as connection:
-            return (
-                _is_intact(connection)
-                and _becomes_idle(service, connection)
-                and _is_emptied(connection)
-            )
+            return _is_intact(connection) and _becomes_idle(service) and _is_emptied(connection)
     except sqlite3.Error:  # a test has damaged the file
         return False
 
@@ -95,11 +106,11 @@ def _is_intact(connection: sqlite3.Connection) -> bool:
     return found == connection.execute(schema.format("prepared")).fetchall()
 
 
-def _becomes_idle(service: RunningService, connection: sqlite3.Connection) -> bool:
+def _becomes_idle(service: RunningService) -> bool:
     services: Services = service.app.state.services
 
     def finds(*queries: str) -> bool:
-        return any(connection.execute(query).fetchone() for query in queries)
+        return any(service.rows(f"{query} LIMIT 1") for query in queries)
 
     def is_idle() -> bool:
         return not (
