@@ -8,11 +8,10 @@ from database.executions.human_tasks import Answer, check_assignee
 from database.human_tasks.records import HumanTask, TaskFilter
 from database.queries.listings import Page
 from database.queries.results import TaskCursor
-from engine.json_encoding import size_within
 from engine.json_values import JsonValue
 from engine.parking import Resumption
 from engine.request_errors import InvalidAnswerError, TaskEndedError
-from offload import MAX_INLINE_BYTES, run_sized
+from offload import run_off_loop
 from tasks.config.form_schema import answer_problems
 
 
@@ -92,8 +91,6 @@ async def check_answer(
     """
     if form is None or (data is None and not approved):
         return
-    size = size_within(data, MAX_INLINE_BYTES)
-    size = MAX_INLINE_BYTES + 1 if size is None else size
-    problems = await run_sized(size, answer_problems, form, data or {})
+    problems = await run_off_loop(answer_problems, form, data or {})
     if problems:
         raise InvalidAnswerError(problems)

@@ -1,19 +1,23 @@
 """Form schema: checks the JSON Schema of a form, and answers against it.
 
 A schema cannot make the service read addresses or compute for a long time: references lead to the
-schema itself and never in a circle, and patterns are matched in linear time.
+schema itself and never in a circle, and the time for an answer is at most proportional to its size
+and to that of the form, whose product is limited.
 """
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import ConfigDict, StringConstraints, TypeAdapter
 from pydantic_core import SchemaError as PatternError
 
 from engine.document import escape_pointer
 from engine.errors import Problem
+from engine.json_encoding import size_within
 from engine.json_values import JsonValue, encode_json, is_list, is_object, load_json
+from engine.problems import MAX_PROBLEMS
+from tasks.config.form_keywords import KEYWORDS, pattern_matcher
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -25,14 +29,28 @@ MAX_FORM_PARTS = 5_000
 """Maximum number of parts of a form, where each reference counts as the parts it refers to."""
 MAX_FORM_DEPTH = 50
 """Maximum number of nested parts of a form."""
+MAX_ANSWER_CHECKS = 500_000
+"""Maximum number of values of an answer times the number of parts of its form: each value may have
+to be checked against each part, and a check takes some microseconds."""
+MAX_ANSWER_CHARS = 100_000_000
+"""Maximum number of characters of an answer times the number of parts of its form: the reason of
+each failed check contains the value."""
 FORMATS = ("date", "date-time", "time", "email", "ipv4", "ipv6", "uuid")
 """Values of ``format`` that are checked; others are only hints for the page."""
 MAX_SHOWN_CHARS = 200
 """Maximum length of the reason of an error, in characters, because it contains the value."""
 
-_UNSUPPORTED = ("$id", "$anchor", "$dynamicRef", "$recursiveRef", "patternProperties")
+_UNSUPPORTED = (
+    *("$id", "$anchor", "$dynamicRef", "$recursiveRef"),
+    "patternProperties",  # its patterns would be matched with backtracking
+    *("unevaluatedItems", "unevaluatedProperties"),  # each level checks all levels below it twice
+)
+_NAMED_PARTS = ("properties", "definitions", "$defs", "dependencies", "dependentSchemas")
+"""Keywords whose values are objects of parts by name."""
 _VALUES = ("const", "enum", "default", "examples")
 """Keywords whose values are data and not schemas."""
+_LISTS_OF_NAMES = ("type", "required")
+"""Keywords that list strings. jsonschema compares each pair of other items."""
 
 
 def form_error(form: Mapping[str, Any]) -> str | None:
@@ -49,9 +67,11 @@ def form_error(form: Mapping[str, Any]) -> str | None:
         return "should describe an object: its 'type' should be 'object'"
     try:
         for part in _parts(form, form):
-            if reason := _unsupported(part):
+            if reason := _unsupported(part, is_root=part is form):
                 return reason
-        _validator_class(form).check_schema(dict(form))
+        form_class = _validator_class(form)
+        for schema in (form, *_targets(form)):
+            cast("Any", form_class).check_schema(_outline(schema))
     except SchemaError as error:
         where = "/".join(map(str, error.absolute_path))
         return f"is not a valid JSON Schema: {'at ' + where + ': ' if where else ''}{_short(error)}"
@@ -61,12 +81,40 @@ def form_error(form: Mapping[str, Any]) -> str | None:
 
 
 def answer_problems(form: str, data: Mapping[str, JsonValue]) -> list[Problem]:
-    """Return why ``data`` does not match a form, which is JSON; the pointers start at ``/data``."""
+    """Return why ``data`` does not match a form, which is JSON; the pointers start at ``/data``.
+
+    Takes up to some seconds for a large answer.
+    """
+    parts = _size(form)
+    if (
+        _count_values(data, MAX_ANSWER_CHECKS // parts) is None
+        or size_within(data, MAX_ANSWER_CHARS // parts) is None
+    ):
+        detail = (
+            f"data is too large for this form of {parts:,} parts: it should have at most"
+            f" {MAX_ANSWER_CHECKS // parts:,} values and {MAX_ANSWER_CHARS // parts:,} characters"
+        )
+        return [Problem("invalid_answer", detail, "/data")]
     problems: dict[tuple[str, str], Problem] = {}
-    for error in _validator(form).iter_errors(dict(data)):
+    # One more than is shown, so that the caller knows that there are more.
+    for error in islice(_validator(form).iter_errors(dict(data)), MAX_PROBLEMS + 1):
         for pointer, detail in _places(error):
             problems.setdefault((pointer, detail), Problem("invalid_answer", detail, pointer))
     return list(problems.values())
+
+
+def _count_values(value: object, most: int) -> int | None:
+    """Return the number of values within ``value``; ``None`` if there are more than ``most``."""
+    count = 1
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        children = list(item.values()) if is_object(item) else item if is_list(item) else ()
+        count += len(children)
+        if count > most:
+            return None
+        pending.extend(children)
+    return count
 
 
 def _places(error: "ValidationError") -> Iterator[tuple[str, str]]:
@@ -104,7 +152,25 @@ def _parts(form: JsonValue, part: JsonValue, depth: int = 0) -> Iterator[Mapping
             yield value
             if isinstance(reference := value.get("$ref"), str):
                 pending.append((_target(form, reference), depth + 1))
-            pending.extend((item, depth + 1) for key, item in value.items() if key not in _VALUES)
+            for keyword, item in value.items():
+                if keyword in _NAMED_PARTS and is_object(item):
+                    pending.extend((named, depth + 1) for named in item.values())
+                elif keyword not in _VALUES:
+                    pending.append((item, depth + 1))
+
+
+def _targets(form: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the objects that the references of a form lead to.
+
+    Drafts do not check parts in places that they do not know, such as ``$defs`` in draft-07.
+    """
+    found: dict[int, Mapping[str, Any]] = {}
+    for part in _parts(form, form):
+        if isinstance(reference := part.get("$ref"), str):
+            target = _target(form, reference)
+            if is_object(target):
+                found[id(target)] = target
+    return list(found.values())
 
 
 def _target(form: JsonValue, reference: str) -> JsonValue:
@@ -116,28 +182,44 @@ def _target(form: JsonValue, reference: str) -> JsonValue:
         if not is_object(value) or name not in value:
             raise ValueError(f"refers to '{reference}', which does not exist")
         value = value[name]
+    if not is_object(value) and not isinstance(value, bool):
+        raise ValueError(f"refers to '{reference}', which is not a schema")
     return value
 
 
-def _unsupported(part: Mapping[str, Any]) -> str | None:
+def _unsupported(part: Mapping[str, Any], *, is_root: bool) -> str | None:
     for keyword in _UNSUPPORTED:
-        # An object with this name is a property that a form calls so.
-        if isinstance(part.get(keyword), str) or (keyword == _UNSUPPORTED[-1] and keyword in part):
+        if keyword in part:
             return f"has the keyword '{keyword}', which forms do not support"
+    if "$schema" in part and not is_root:
+        return "has a part with a '$schema'; only the form itself may have one"
+    lists = [(keyword, part.get(keyword)) for keyword in _LISTS_OF_NAMES]
+    for keyword in ("dependencies", "dependentRequired"):
+        if is_object(names := part.get(keyword)):
+            lists += [(keyword, value) for value in names.values()]
+    for keyword, value in lists:
+        if is_list(value) and not all(isinstance(name, str) for name in value):
+            return f"has the keyword '{keyword}' with an item that is not a string"
     pattern = part.get("pattern")
     if isinstance(pattern, str):
         try:
-            _matcher(pattern)
+            pattern_matcher(pattern)
         except PatternError:
             return f"has the pattern '{pattern}', which is invalid or has look-around"
     return None
 
 
-@functools.lru_cache(256)
-def _matcher(pattern: str) -> TypeAdapter[str]:
-    """Return a matcher in Rust's engine, whose time is linear in the length of the text."""
-    kind = Annotated[str, StringConstraints(pattern=pattern)]
-    return TypeAdapter(kind, config=ConfigDict(regex_engine="rust-regex"))
+@functools.lru_cache(64)
+def _size(form: str) -> int:
+    """Return the number of parts of a form, with the values that it lists."""
+    schema = load_json(form)
+    size = 0
+    for part in _parts(schema, schema):
+        size += 1 + len(part)
+        for keyword in _VALUES[:2]:
+            if keyword in part:
+                size += _count_values(part[keyword], MAX_FORM_CHARS) or MAX_FORM_CHARS
+    return size
 
 
 @functools.lru_cache(64)
@@ -146,33 +228,44 @@ def _validator(form: str) -> "Validator":
     from referencing import Registry  # noqa: PLC0415 - as above
 
     schema = load_json(form)
+    form_class = cast("Any", _validator_class(schema))
+    # jsonschema would check a part that names its draft with its own keywords instead of ours.
+    schema.pop("$schema", None)
     # An empty registry, because the default one fetches references from the network.
     registry = cast("Any", Registry)()
-    return cast("Any", _validator_class(schema))(
-        schema, registry=registry, format_checker=FormatChecker(FORMATS)
-    )
+    return form_class(schema, registry=registry, format_checker=FormatChecker(FORMATS))
 
 
 def _validator_class(form: Mapping[str, Any]) -> "type[Validator]":
-    from jsonschema import Draft7Validator, validators  # noqa: PLC0415 - as above
+    from jsonschema import Draft3Validator, Draft7Validator, validators  # noqa: PLC0415 - as above
 
     found: Any = Draft7Validator
     if "$schema" in form:
-        known: Callable[..., Any] = validators.validator_for
-        found = known(form, default=None)
-        if found is None:
+        if isinstance(form["$schema"], str):
+            known: Callable[..., Any] = validators.validator_for
+            found = known(form, default=None)
+        else:
+            found = None
+        if found is None or found is Draft3Validator:
             raise ValueError(f"has an unknown '$schema': '{form['$schema']}'")
-    return cast("Any", validators).extend(found, {"pattern": _check_pattern})
+    return cast("Any", validators).extend(found, KEYWORDS)
 
 
-def _check_pattern(
-    _validator: object, pattern: str, instance: object, _schema: object
-) -> "Iterator[ValidationError]":
-    from jsonschema.exceptions import ValidationError  # noqa: PLC0415 - as above
-    from pydantic import ValidationError as Mismatch  # noqa: PLC0415 - its name is used above
+def _outline(part: Any) -> Any:
+    """Return a form with one value of each ``enum``.
 
-    if isinstance(instance, str):
-        try:
-            _matcher(pattern).validate_python(instance)
-        except Mismatch:
-            yield ValidationError(f"{instance!r} does not match {pattern!r}")
+    The schemas of older drafts require different values, and jsonschema compares each pair.
+    """
+    if is_list(part):
+        return [_outline(item) for item in part]
+    if not is_object(part):
+        return part
+    outline: dict[str, Any] = {}
+    for keyword, value in part.items():
+        if keyword in _NAMED_PARTS and is_object(value):
+            outline[keyword] = {name: _outline(named) for name, named in value.items()}
+        elif keyword == "enum" and is_list(value):
+            outline[keyword] = value[:1]
+        else:
+            outline[keyword] = value if keyword in _VALUES else _outline(value)
+    return outline
