@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, exists, func, select, update
 
 from database.clock import Clock, to_text
 from database.connection.commit_signal import Change, note_change
@@ -108,21 +108,26 @@ class ExternalEvents:
         Returns:
             The number of deleted events; if it is ``PRUNED_PER_SWEEP``, more may follow.
         """
-        # Reads first, so that an idle service does not take the write lock.
-        interrupted = select(external_events.c.id).where(external_events.c.status == DELIVERING)
-        for event_id in await self._reader.run(
-            lambda connection: connection.scalars(interrupted.limit(10)).all()
-        ):
-            while (await self.deliver(event_id)).status == DELIVERING:
-                pass
         now = to_text(self._clock())
+        interrupted = select(external_events.c.id).where(external_events.c.status == DELIVERING)
         old = (
             select(external_events.c.position)
             .where(external_events.c.expiresAt <= now, external_events.c.status != DELIVERING)
             .order_by(external_events.c.expiresAt)
             .limit(PRUNED_PER_SWEEP)
         )
-        if await self._reader.run(lambda connection: connection.scalar(old.limit(1))) is None:
+        has_work = select(exists(interrupted), exists(old.limit(1)))
+        # Reads first, so that an idle service does not take the write lock.
+        is_interrupted, has_old = await self._reader.run(
+            lambda connection: connection.execute(has_work).one()
+        )
+        if is_interrupted:
+            for event_id in await self._reader.run(
+                lambda connection: connection.scalars(interrupted.limit(10)).all()
+            ):
+                while (await self.deliver(event_id)).status == DELIVERING:
+                    pass
+        if not has_old:
             return 0
         remove = delete(external_events).where(external_events.c.position.in_(old))
         return await self._writer.run(lambda connection: connection.execute(remove).rowcount)

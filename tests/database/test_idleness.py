@@ -79,7 +79,7 @@ LOOPS: dict[str, tuple[Loop, int]] = {
     "claims": (claims, 1),
     "signals": (signals, 1),
     "callbacks": (callbacks, 1),
-    "maintenance": (maintenance, 9),  # 8 after the first search for expired executions
+    "maintenance": (maintenance, 10),  # 9 after the first search for expired executions
     "schedules": (schedules, 2),
     "signals of a running execution": (signals_of_a_running_execution, 2),
 }
