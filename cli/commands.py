@@ -127,12 +127,13 @@ def run_command(
 
 @command_line.command("rerun")
 @click.argument("execution_id", metavar="EXECUTION")
-@click.option("--from", "from_node", metavar="NODE", help="Run this node and all after it again.")
+@click.option("--from", "fromNodeId", metavar="NODE", help="Run this node and all after it again.")
 @click.option(
     "--definition",
     type=click.Choice(["original", "current"]),
     help="Run the definition of the old execution (default), or the workflow as it is now.",
 )
+@click.option("--dry-run", "dryRun", is_flag=True, help="Only print which nodes would run.")
 @_inputs
 @_follow
 @_as_json
@@ -140,21 +141,21 @@ def run_command(
 def rerun_command(
     options: Options,
     execution_id: str,
-    from_node: str | None,
-    definition: str | None,
     inputs: tuple[str, ...],
     *,
     follow: bool,
     as_json: bool,
+    **fields: Any,  # of the body of the request
 ) -> int:
     """Run an ended execution again, and reuse the results of nodes that completed."""
-    body: dict[str, Any] = {"inputs": read_inputs(inputs)} if inputs else {}
-    if from_node is not None:
-        body["fromNodeId"] = from_node
-    if definition is not None:
-        body["definition"] = definition
+    body = {name: value for name, value in fields.items() if value}
+    if inputs:
+        body["inputs"] = read_inputs(inputs)
     with connected(options.url, options.key) as (client, is_temporary):
         started = client.rerun(execution_id, body)
+        if "dryRun" in body:
+            (output.print_json if as_json else output.print_rerun_plan)(options.out, started)
+            return ExitCode.DONE
         return _after_start(
             options, client, started, None, follow=follow or is_temporary, as_json=as_json
         )

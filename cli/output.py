@@ -40,6 +40,13 @@ def print_end(out: Console, err: Console, state: Mapping[str, Any]) -> None:
         print_error(err, str(reason))
 
 
+def print_rerun_plan(console: Console, plan: Mapping[str, Any]) -> None:
+    """Print the nodes that a rerun would run, and those whose results it would reuse."""
+    for title, key in (("Will run:", "willRun"), ("Reused:", "takenOver")):
+        names = ", ".join(map(printable, plan[key])) or "none"
+        console.print(f"{title} {names}", markup=False, soft_wrap=True, highlight=False)
+
+
 def print_executions(console: Console, executions: Sequence[Mapping[str, Any]]) -> None:
     """Print a table of executions."""
     if not executions:

@@ -113,6 +113,25 @@ def test_rerun_reuses_completed_nodes(service: RunningService, wf: Wf) -> None:
     assert service.logs(state["executionId"])["start"]["reusedFrom"] == old
 
 
+def test_rerun_with_the_current_definition_shows_its_plan_first(
+    service: RunningService, wf: Wf
+) -> None:
+    old = service.run(LINE)["executionId"]
+    changed = json.loads(json.dumps(LINE))
+    end = next(each for each in changed["nodes"] if each["id"] == "end")
+    changed["nodes"].append({**end, "id": "other", "type": "addField"})
+    changed["connections"].append({"id": "c9", "fromNodeId": "start", "toNodeId": "other"})
+    service.save(changed)
+    dry = ("rerun", old, "--definition", "current", "--dry-run")
+    assert wf(*dry)[:2] == (ExitCode.DONE, "Will run: other\nReused: start, end\n")
+    plan = json.loads(wf(*dry, "--json")[1])
+    assert (plan["willRun"], plan["takenOver"]) == (["other"], ["start", "end"])
+    assert len(service.rows("SELECT id FROM workflow_executions")) == 1
+    _, out, _ = wf("rerun", old, "--definition", "current", "--follow", "--json")
+    logs = service.logs(json.loads(out)["executionId"])
+    assert [logs[name]["reusedFrom"] for name in ("start", "end", "other")] == [old, old, None]
+
+
 def test_list_show_and_logs_describe_an_execution(service: RunningService, wf: Wf) -> None:
     execution_id = service.run(FAILING, inputs={"a": "x"})["executionId"]
     _, listed, _ = wf("list", "--status", "failed")
