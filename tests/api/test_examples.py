@@ -30,6 +30,7 @@ FINAL_OUTPUTS: dict[str, Any] = {
         {"name": "Mary", "km": 12, "text": "Dear Mary, you are guest 3 of 3."},
     ],
     "pay": {"payment": "paid"},
+    "approve-a-holiday": {"name": "Ada", "days": 5, "substitute": "Grace", "holiday": "approved"},
     "shipping-price": {"country": "AT", "price": 9},
     "sales-by-city": [
         {"City": "London", "Orders": 2, "Sales": 42},
@@ -43,17 +44,20 @@ FINAL_OUTPUTS: dict[str, Any] = {
         "letter": "Hello, Grace! Yours sincerely",
     },
 }
-ASKED = {"pay": ("ask", {"approved": True})}
+ASKED = {
+    "pay": ("ask", {"approved": True}),
+    "approve-a-holiday": ("ask", {"approved": True, "data": {"substitute": "Grace"}}),
+}
 """Examples with a waiting node: the id of the node and the body that resumes it."""
 EVENTS = {"wait-for-a-payment": {"name": "order.paid", "key": "A-17", "payload": {"amount": 30}}}
 """Examples that wait for an event."""
 WITHOUT_EXAMPLE = {
     *("code", "python", "schedule", "splitColumns", "splitText", "sql"),
-    *("humanApproval", "sendEmail"),
+    "sendEmail",
 }
 """Node types without an example: ``code`` and ``python`` are disabled by default, ``sql`` needs a
-database and ``sendEmail`` a mail server, a ``schedule`` would start executions in every new
-database, and ``humanApproval`` is another name of ``approval``."""
+database and ``sendEmail`` a mail server, and a ``schedule`` would start executions in every new
+database."""
 
 
 @pytest.fixture(scope="module")
