@@ -37,6 +37,8 @@ class Lease:
     execution_id: str
     owner: str
     seconds: float
+    flow_run_id: str | None = None
+    """Prefect flow run that the next change of the journal records, if no earlier one did."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,10 @@ class BulkWork:
             select(bulk_operations).where(claimable).order_by(bulk_operations.c.createdAt).limit(1)
         )
         # Reads first, so that an idle service does not take the write lock.
-        if await self._reader.run(lambda connection: connection.execute(oldest).first()) is None:
+        found = await self._reader.run(
+            lambda connection: connection.execute(oldest).first(), snapshot=False
+        )
+        if found is None:
             return None
 
         def write(connection: Connection) -> ClaimedBulk | None:

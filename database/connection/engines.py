@@ -20,7 +20,13 @@ from sqlalchemy import (
     func,
 )
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    DisconnectionError,
+    IntegrityError,
+    SQLAlchemyError,
+)
 
 from database.connection.urls import open_failure_reason, read_address
 from engine.errors import (
@@ -46,6 +52,9 @@ CONNECT_TIMEOUT_SECONDS = 10.0
 """Timeout for a new connection to PostgreSQL, in seconds."""
 POOL_TIMEOUT_SECONDS = 10.0
 """Timeout for a free connection of the pool, in seconds."""
+POOL_SIZE = 8
+"""Maximum number of connections to PostgreSQL of each event loop. They are opened when they are
+needed, and stay open."""
 COMMAND_TIMEOUT_SECONDS = 20.0
 """Timeout for a statement on PostgreSQL, in seconds. A request that finds the server hanging waits
 for a connection, a statement and the end of its transaction."""
@@ -54,6 +63,8 @@ WAL_BYTES = 16 * 1024 * 1024
 """Maximum size of the write-ahead log after a checkpoint, in bytes."""
 READ_POOL_SIZE = 4
 """Maximum number of concurrent queries to a SQLite file."""
+NO_TRANSACTION = "orchestrator_no_transaction"
+"""Execution option of queries to a SQLite file that need no ``BEGIN``."""
 
 _PRIMARY_CODE = 0xFF
 """Mask of the primary part of an error code of SQLite."""
@@ -99,9 +110,28 @@ def open_engine(url: str, *, is_timed: bool = True) -> "AsyncEngine":
         arguments = {**timeouts, **arguments}
         pool = {"pool_timeout": POOL_TIMEOUT_SECONDS}
     try:
-        return create_async_engine(address.url, connect_args=arguments, pool_pre_ping=True, **pool)
+        engine = create_async_engine(
+            address.url,
+            connect_args=arguments,
+            pool_size=POOL_SIZE,
+            # A connection that is closed after its use must prepare every statement again.
+            max_overflow=0,
+            pool_use_lifo=True,
+            **pool,
+        )
     except (SQLAlchemyError, ImportError) as error:
         raise StorageUnavailableError(f"The database's URL cannot be used: {error}") from None
+    event.listen(engine.sync_engine, "checkout", _require_open)
+    return engine
+
+
+def _require_open(connection: Any, _record: object, _fairy: object) -> None:
+    """Let the pool replace a connection that the server has closed.
+
+    SQLAlchemy's ``pool_pre_ping`` waits for three responses of the server before each transaction.
+    """
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 def open_reading_engine(url: str) -> Engine:
@@ -127,7 +157,8 @@ def open_writing_engine(url: str) -> Engine:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+    if not connection.get_execution_options().get(NO_TRANSACTION):
+        connection.exec_driver_sql("BEGIN")
 
 
 def _begin_immediately(connection: Connection) -> None:

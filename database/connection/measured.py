@@ -21,11 +21,11 @@ class MeasuredReader:
     reader: Reader
     observe: Observe
 
-    async def run(self, query: Query[T]) -> T:
+    async def run(self, query: Query[T], *, snapshot: bool = True) -> T:
         """See ``Reader``."""
         started = perf_counter()
         try:
-            return await self.reader.run(query)
+            return await self.reader.run(query, snapshot=snapshot)
         finally:
             self.observe("read", perf_counter() - started)
 

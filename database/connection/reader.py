@@ -2,7 +2,8 @@
 
 For SQLite, a whole query runs in a thread. An asynchronous driver would switch threads for every
 statement, its ``BEGIN`` and its rows, which costs many times more than the query itself. For
-PostgreSQL, a query takes a connection from the pool.
+PostgreSQL, a query takes a connection from the pool. A query that needs no snapshot is not enclosed
+in ``BEGIN`` and ``COMMIT``, each of which PostgreSQL must answer.
 """
 
 import asyncio
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.util import greenlet_spawn
 
-from database.connection.engines import READ_POOL_SIZE, to_service_error
+from database.connection.engines import NO_TRANSACTION, READ_POOL_SIZE, to_service_error
 from engine.errors import StorageError
 
 if TYPE_CHECKING:
@@ -28,8 +30,11 @@ Query = Callable[[Connection], T]
 class Reader(Protocol):
     """Runs queries."""
 
-    async def run(self, query: Query[T]) -> T:
+    async def run(self, query: Query[T], *, snapshot: bool = True) -> T:
         """Return the result of a query.
+
+        Without ``snapshot``, each statement reads the newest rows. This is for queries of one
+        statement, and for those whose statements may see later rows than the ones before.
 
         Raises:
             StorageError: If the database is busy or unavailable.
@@ -48,20 +53,22 @@ class ThreadedReader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._statements = engine.execution_options(**{NO_TRANSACTION: True})
         self._threads = ThreadPoolExecutor(READ_POOL_SIZE, thread_name_prefix="reader")
         self._closed = False
 
-    async def run(self, query: Query[T]) -> T:
+    async def run(self, query: Query[T], *, snapshot: bool = True) -> T:
         """See ``Reader``."""
         if self._closed:
             raise StorageError("The database is closed")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._run, query)
+        engine = self._engine if snapshot else self._statements
+        return await loop.run_in_executor(self._threads, self._run, engine, query)
 
-    def _run(self, query: Query[T]) -> T:
+    @staticmethod
+    def _run(engine: Engine, query: Query[T]) -> T:
         try:
-            with self._engine.connect() as connection, connection.begin():
-                return query(connection)
+            return _run(engine, query)
         except SQLAlchemyError as error:
             raise to_service_error(error) from error
 
@@ -76,18 +83,22 @@ class PooledReader:
     """Reader that takes a connection from the pool for each query."""
 
     def __init__(self, engine: "AsyncEngine") -> None:
-        self._engine = engine
+        # Otherwise each statement would read a later snapshot than the one before.
+        self._engine = engine.sync_engine.execution_options(isolation_level="REPEATABLE READ")
+        self._statements = engine.sync_engine.execution_options(isolation_level="AUTOCOMMIT")
 
-    async def run(self, query: Query[T]) -> T:
+    async def run(self, query: Query[T], *, snapshot: bool = True) -> T:
         """See ``Reader``."""
+        engine = self._engine if snapshot else self._statements
         try:
-            async with self._engine.connect() as connection:
-                # Otherwise each statement would read a later snapshot than the one before.
-                await connection.execution_options(isolation_level="REPEATABLE READ")
-                async with connection.begin():
-                    return await connection.run_sync(query)
+            return await greenlet_spawn(_run, engine, query)
         except (SQLAlchemyError, OSError) as error:
             raise to_service_error(error) from error
 
     def close(self) -> None:
         """Do nothing, because the owner of the engine closes it."""
+
+
+def _run(engine: Engine, query: Query[T]) -> T:
+    with engine.connect() as connection, connection.begin():
+        return query(connection)

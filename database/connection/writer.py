@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.util import greenlet_spawn
 
 from database.connection.commit_signal import (
     CHANGES,
@@ -71,9 +72,8 @@ class PooledWriter:
         while True:
             attempts += 1
             try:
-                async with self.engine.begin() as connection:
-                    reporting = _reporting_changes(change, self.commit_signal.id)
-                    result, changes = await connection.run_sync(reporting)
+                reporting = _reporting_changes(change, self.commit_signal.id)
+                result, changes = await greenlet_spawn(_commit, self.engine.sync_engine, reporting)
             except (SQLAlchemyError, OSError) as error:
                 conflict = isinstance(error, SQLAlchemyError) and is_conflict(error)
                 if not conflict or attempts == MAX_ATTEMPTS:
@@ -160,8 +160,7 @@ class SingleWriter:
                 lambda connection: [job.change(connection) for job in group]
             )
             try:
-                with self._engine.connect() as connection, connection.begin():
-                    results, changes = together(connection)
+                results, changes = _commit(self._engine, together)
             except Exception as error:  # noqa: BLE001 - each change runs again, alone
                 busy = to_service_error(error) if isinstance(error, SQLAlchemyError) else None
                 if isinstance(busy, StorageBusyError):
@@ -179,8 +178,7 @@ class SingleWriter:
 
     def _write_alone(self, job: _Job) -> None:
         try:
-            with self._engine.connect() as connection, connection.begin():
-                result, changes = _reporting_changes(job.change)(connection)
+            result, changes = _commit(self._engine, _reporting_changes(job.change))
         except SQLAlchemyError as error:
             job.settle(None, to_service_error(error))
         except Exception as error:  # noqa: BLE001 - raised in the caller
@@ -188,6 +186,11 @@ class SingleWriter:
         else:
             job.settle(result, None)
             self._commit_signal.send(changes)
+
+
+def _commit(engine: Engine, change: Write[T]) -> T:
+    with engine.connect() as connection, connection.begin():
+        return change(connection)
 
 
 def _reporting_changes(

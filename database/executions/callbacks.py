@@ -112,7 +112,9 @@ class Callbacks:
             .group_by(callbacks.c.host)
             .order_by(func.min(callbacks.c.dueAt))
         )
-        rows = await self._reader.run(lambda connection: connection.execute(query).all())
+        rows = await self._reader.run(
+            lambda connection: connection.execute(query).all(), snapshot=False
+        )
         return {host: count for host, count in rows}  # noqa: C416 - type checkers do not accept rows as pairs
 
     async def claim(self, owner: str, host: str, lease_seconds: float) -> CallbackAttempt | None:

@@ -186,7 +186,11 @@ class ChildExecutions:
             queries = (_UNSETTLED_CALLS.limit(1), _ORPHANS.limit(1))
             return any(connection.execute(query).first() is not None for query in queries)
 
-        return await self._writer.run(self._settle) if await self._reader.run(has_work) else 0
+        return (
+            await self._writer.run(self._settle)
+            if await self._reader.run(has_work, snapshot=False)
+            else 0
+        )
 
     def _settle(self, connection: Connection) -> int:
         now = to_text(self._clock())

@@ -6,7 +6,7 @@ Its callback becomes due, the node that called it gets the result, and its child
 import json
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, Select, bindparam, select, update
+from sqlalchemy import CompoundSelect, Connection, Select, Text, bindparam, select, union, update
 
 from database.connection.commit_signal import Change, note_change, note_changed_run
 from database.executions.callbacks import make_due
@@ -50,6 +50,32 @@ _MAKE_CLAIMABLE = (
 )
 
 
+def _select_relatives() -> CompoundSelect[tuple[str]]:
+    """Return the query for executions, their parents, and all executions that they called."""
+    given = bindparam("ended", type_=Text, expanding=True)
+    called = select(runs.c.executionId).where(runs.c.executionId.in_(given)).cte(recursive=True)
+    called = called.union(
+        select(children.c.executionId)
+        .join(called, called.c.executionId == children.c.parentId)
+        .join(runs, runs.c.executionId == children.c.executionId)
+        .where(children.c.notifiedAt.is_(None), runs.c.endedAt.is_(None))
+    )
+    return union(
+        select(called.c.executionId),
+        select(children.c.parentId).where(
+            children.c.executionId.in_(given), children.c.parentId.is_not(None)
+        ),
+    )
+
+
+_LOCK_RELATIVES = (
+    select(runs.c.position)
+    .where(runs.c.executionId.in_(_select_relatives()))
+    .order_by(runs.c.position.desc())
+    .with_for_update()
+)
+
+
 def lock_relatives(connection: Connection, execution_ids: Collection[str]) -> None:
     """Lock the rows of these executions, of their parents and of all executions that they called.
 
@@ -57,20 +83,8 @@ def lock_relatives(connection: Connection, execution_ids: Collection[str]) -> No
     that no deadlock occurs. SQLite locks the whole file anyway.
     """
     note_change(connection, Change.SLOTS)
-    if connection.dialect.name == "sqlite":
-        return
-    relatives = set(execution_ids)
-    parents = select(children.c.parentId).where(
-        children.c.executionId.in_(execution_ids), children.c.parentId.is_not(None)
-    )
-    relatives.update(connection.scalars(parents))
-    level = set(execution_ids)
-    while level:
-        rows = connection.execute(_UNENDED_CHILDREN, {"parents": list(level)})
-        level = {row.executionId for row in rows} - relatives
-        relatives |= level
-    rows_to_lock = select(runs.c.position).where(runs.c.executionId.in_(relatives))
-    connection.execute(rows_to_lock.order_by(runs.c.position.desc()).with_for_update())
+    if connection.dialect.name != "sqlite":
+        connection.execute(_LOCK_RELATIVES, {"ended": list(execution_ids)})
 
 
 def run_completion_effects(

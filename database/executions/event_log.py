@@ -159,12 +159,15 @@ def append_node_events(
 
 def append_execution_events(connection: Connection, execution_ids: Sequence[str], now: str) -> None:
     """Append an event for each changed execution; each execution takes a sequence number for it."""
-    if not execution_ids:
-        return
+    if execution_ids:
+        connection.execute(_TAKE_NUMBERS, {"ids": list(execution_ids)})
+        append_numbered_events(connection, execution_ids, now)
+
+
+def append_numbered_events(connection: Connection, execution_ids: Sequence[str], now: str) -> None:
+    """Append an event for each of these executions, whose ``seq`` is already that of the event."""
     _lock_event_order(connection)
-    values = {"ids": list(execution_ids)}
-    connection.execute(_TAKE_NUMBERS, values)
-    connection.execute(_EXECUTION_EVENTS, {**values, "now": now})
+    connection.execute(_EXECUTION_EVENTS, {"ids": list(execution_ids), "now": now})
 
 
 def _lock_event_order(connection: Connection) -> None:

@@ -70,6 +70,7 @@ _RENEW_LEASE = (
     .values(
         seq=func.coalesce(bindparam("change", type_=Integer), runs.c.seq),
         claimableAt=bindparam("until"),
+        flowRunId=func.coalesce(bindparam("flow_run", type_=Text), runs.c.flowRunId),
     )
 )
 _RENEW_LEASE_AND_PROGRESS = _RENEW_LEASE.values(
@@ -124,7 +125,10 @@ class Journal:
         Raises:
             LeaseLostError: If it was deleted or taken over.
         """
-        head, rows = await self._reader.run(lambda connection: read_journal_rows(connection, lease))
+        # Only the owner of the lease changes these rows, so that a snapshot is not necessary.
+        head, rows = await self._reader.run(
+            lambda connection: read_journal_rows(connection, lease), snapshot=False
+        )
         if head is None:
             raise LeaseLostError(lease.execution_id)
         size = sum(
@@ -138,7 +142,9 @@ class Journal:
 
     async def resumptions(self, lease: Lease) -> dict[str, Resumption]:
         """Return the resumptions of waiting nodes, by node id."""
-        return await self._reader.run(lambda connection: read_resumptions(connection, lease))
+        return await self._reader.run(
+            lambda connection: read_resumptions(connection, lease), snapshot=False
+        )
 
     async def resume(self, execution_id: str, node_id: str, resumption: Resumption) -> None:
         """Store the resumption of a waiting node, for the current or the next owner.
@@ -356,6 +362,7 @@ class Journal:
             "holder": lease.owner,
             "change": seq,
             "until": to_text(self._clock() + timedelta(seconds=lease.seconds)),
+            "flow_run": lease.flow_run_id,
         }
         if progress is not None:
             values["completed"] = progress.completed

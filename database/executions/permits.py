@@ -101,7 +101,7 @@ class Permits:
         values = {"requests": list(requests)}
         # Reads first, so that waiting requests do not take the write lock.
         granted = await self._reader.run(
-            lambda connection: connection.scalars(_GRANTED, values).all()
+            lambda connection: connection.scalars(_GRANTED, values).all(), snapshot=False
         )
         if not granted:
             return set()
@@ -126,7 +126,10 @@ class Permits:
         values = {"before": self._now(-lease_seconds)}
         found = select(exists(select(permits.c.position).where(_IS_NEW_ORPHAN | _IS_OLD_ORPHAN)))
         # Reads first, so that an idle service does not take the write lock.
-        if not await self._reader.run(lambda connection: connection.scalar(found, values)):
+        is_found = await self._reader.run(
+            lambda connection: connection.scalar(found, values), snapshot=False
+        )
+        if not is_found:
             return 0
 
         def write(connection: Connection) -> int:

@@ -172,7 +172,8 @@ class Queue:
         excluded = {"excluded": list(excluding)}
         # Reads first, so that an idle service does not take the write lock.
         found = await self._reader.run(
-            lambda connection: connection.execute(_CLAIMABLE, {**times, **excluded}).one()
+            lambda connection: connection.execute(_CLAIMABLE, {**times, **excluded}).one(),
+            snapshot=False,
         )
         if not found.abandoned and not (limit and found.waiting):
             return []
@@ -217,7 +218,9 @@ class Queue:
         execution that became due after it is found. ``excluding`` are executions of this worker.
         """
         values = {"since": to_text(since), "excluded": list(excluding)}
-        due = await self._reader.run(lambda connection: connection.scalar(_NEXT_DUE, values))
+        due = await self._reader.run(
+            lambda connection: connection.scalar(_NEXT_DUE, values), snapshot=False
+        )
         return None if due is None else datetime.fromisoformat(due)
 
     async def renew(
@@ -254,13 +257,14 @@ class Queue:
         Another service requested their cancellation, or another program ended them.
         """
         return await self._reader.run(
-            lambda connection: list(connection.scalars(_CANCELLATIONS, {"holder": owner}))
+            lambda connection: list(connection.scalars(_CANCELLATIONS, {"holder": owner})),
+            snapshot=False,
         )
 
     async def settle_foreign_ends(self) -> int:
         """Settle unowned executions that another program has ended; return their number."""
         # Reads first, so that an idle service does not take the write lock.
-        if not await self._reader.run(has_foreign_ends):
+        if not await self._reader.run(has_foreign_ends, snapshot=False):
             return 0
         return await self._writer.run(lambda connection: settle_unowned(connection, self._now()))
 

@@ -12,7 +12,7 @@ from database.connection.engines import insert_or_ignore, is_foreign_key_violati
 from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.executions.callbacks import add_callback
-from database.executions.event_log import append_execution_events, append_node_events
+from database.executions.event_log import append_node_events, append_numbered_events
 from database.executions.inline_workflows import ensure_inline_workflow
 from database.executions.inputs import IdempotencyKey, Submission
 from database.payloads import (
@@ -44,6 +44,8 @@ from engine.status import ExecutionStatus
 
 IDEMPOTENCY_KEY_TTL_HOURS = 24
 _QUEUE_LOCK = 7_205_759_405  # differs from the numbers of the other locks
+MAX_TRANSACTIONS = 1_000
+"""Number of executions that all services together certainly submit at the same time at most."""
 """PostgreSQL's advisory lock of the transactions that count waiting executions and add one."""
 
 
@@ -70,7 +72,9 @@ class Submissions:
         query = select(idempotency_keys.c.bodyHash, idempotency_keys.c.executionId).where(
             *_key_filter(key), idempotency_keys.c.createdAt > self._oldest_key()
         )
-        row = await self._reader.run(lambda connection: connection.execute(query).first())
+        row = await self._reader.run(
+            lambda connection: connection.execute(query).first(), snapshot=False
+        )
         if row is None:
             return None
         if row.bodyHash != key.body_hash:
@@ -176,11 +180,18 @@ def require_capacity(
     """Raise an error if the queue, or the organization's share of it, is full.
 
     On SQLite the transaction has the write lock. On PostgreSQL submissions take a lock until the
-    end of the transaction, because transactions cannot read each other's uncommitted rows.
+    end of the transaction, because transactions cannot read each other's uncommitted rows. They do
+    not if the transactions in progress cannot fill the queue.
     """
     if most is None and max_pending_of_organization is None:
         return
     if connection.dialect.name == "postgresql":
+        limits = (most, max_pending_of_organization)
+        smallest = min(limit for limit in limits if limit is not None)
+        if smallest > MAX_TRANSACTIONS:
+            waiting = connection.scalar(_COUNT) or 0
+            if waiting < smallest - MAX_TRANSACTIONS:
+                return
         connection.execute(select(func.pg_advisory_xact_lock(_QUEUE_LOCK)))
     if max_pending_of_organization is not None and organization_id is not None:
         waiting = connection.scalar(_COUNT.where(runs.c.organization == organization_id)) or 0
@@ -233,7 +244,7 @@ def insert_execution(
             "totalNodes": submission.total_nodes,
             "completedNodes": progress.completed if progress else 0,
             "storedBytes": len((submission.inputs or "").encode()),
-            "seq": len(submission.reused_nodes),
+            "seq": len(submission.reused_nodes) + 1,
             "claimableAt": CLAIMABLE_NOW,
             "rerunOf": submission.rerun_of,
             "failureOf": _failure_of(connection, submission, parent_id),
@@ -255,7 +266,7 @@ def insert_execution(
         _copy_request(connection, submission.execution_id, submission.rerun_of)
         _copy_reused_nodes(connection, submission, submission.rerun_of, now)
     note_change(connection, Change.QUEUE)
-    append_execution_events(connection, [submission.execution_id], now)
+    append_numbered_events(connection, [submission.execution_id], now)
 
 
 def _failure_of(

@@ -107,7 +107,7 @@ class Retention:
             return len(ids)
 
         # Reads first, so that an idle service does not take the write lock.
-        found, changes = await self._reader.run(look)
+        found, changes = await self._reader.run(look, snapshot=False)
         if found:
             return await self._writer.run(write)
         self._none_beyond = changes
@@ -123,7 +123,8 @@ class Retention:
             )
 
         old = select(idempotency_keys.c.key).where(idempotency_keys.c.createdAt < oldest).limit(1)
-        if await self._reader.run(lambda connection: connection.scalar(old)) is not None:
+        found = await self._reader.run(lambda connection: connection.scalar(old), snapshot=False)
+        if found is not None:
             await self._writer.run(write)
 
     async def delete_unused_payloads(self) -> None:

@@ -95,18 +95,24 @@ _EVENTS = (
     .order_by(events.c.position)
     .limit(bindparam("most"))
 )
+_TOP = select(func.coalesce(func.max(events.c.position), 0).label("top"))
+_LAST = _TOP.subquery("last")
 _CHANGED = (
     select(
-        events.c.executionId,
+        _LAST.c.top,
+        executions.c.id.label("executionId"),
         executions.c.organizationId,
         func.max(events.c.seq).label("seq"),
         func.max(case((_IS_END, 1), else_=0)).label("isEnd"),
     )
-    .join(executions, executions.c.id == events.c.executionId)
-    .where(events.c.position > bindparam("after"), events.c.position <= bindparam("top"))
-    .group_by(events.c.executionId, executions.c.organizationId)
+    .select_from(_LAST)
+    .outerjoin(
+        events, and_(events.c.position > bindparam("after"), events.c.position <= _LAST.c.top)
+    )
+    .outerjoin(executions, executions.c.id == events.c.executionId)
+    .group_by(_LAST.c.top, executions.c.id, executions.c.organizationId)
 )
-_TOP = select(func.coalesce(func.max(events.c.position), 0))
+"""The last position, in a row without an execution if no event follows ``after``."""
 
 
 class EventFeed:
@@ -117,7 +123,7 @@ class EventFeed:
 
     async def last_position(self) -> int:
         """Return the position of the last event."""
-        return await self._reader.run(_last_position)
+        return await self._reader.run(_last_position, snapshot=False)
 
     async def read_after(
         self, position: int, interest: SubscriptionFilter, limit: int
@@ -127,9 +133,12 @@ class EventFeed:
         Returns:
             The events, the position up to which they are complete, and whether more may follow.
         """
-        return await self._reader.run(
-            lambda connection: _after(connection, position, _of(interest), limit)
-        )
+
+        def read(connection: Connection) -> tuple[list[Event], int, bool]:
+            top = _last_position(connection)
+            return _after(connection, position, _of(interest), limit, top)
+
+        return await self._reader.run(read, snapshot=False)
 
     async def tail(
         self, position: int, wanted: Callable[[str, str | None], bool], limit: int
@@ -146,17 +155,19 @@ class EventFeed:
         def read(
             connection: Connection,
         ) -> tuple[list[ExecutionChange], list[Event], int, bool]:
-            top = _last_position(connection)
-            rows = connection.execute(_CHANGED, {"after": position, "top": top}).all()
+            found = connection.execute(_CHANGED, {"after": position}).all()
+            top = found[0].top
+            rows = [row for row in found if row.executionId is not None]
             changes = [ExecutionChange(row.executionId, row.seq, bool(row.isEnd)) for row in rows]
             ids = [row.executionId for row in rows if wanted(row.executionId, row.organizationId)]
             if not ids:
                 return changes, [], top, False
             # An expression, so that SQLite reads the new events, and not all of these executions.
             selected = [(events.c.executionId + "").in_(ids)]
-            return changes, *_after(connection, position, selected, limit)
+            return changes, *_after(connection, position, selected, limit, top)
 
-        return await self._reader.run(read)
+        # The events up to ``top`` do not change, so that a snapshot is not necessary.
+        return await self._reader.run(read, snapshot=False)
 
     async def position_after(self, execution_id: str, seq: int) -> int | None:
         """Return a position after which an execution's events after ``seq`` follow.
@@ -211,7 +222,9 @@ class EventFeed:
             .outerjoin(runs, runs.c.executionId == executions.c.id)
             .where(executions.c.id.in_(execution_ids))
         )
-        rows = await self._reader.run(lambda connection: connection.execute(query).all())
+        rows = await self._reader.run(
+            lambda connection: connection.execute(query).all(), snapshot=False
+        )
         return {
             row.id: ExecutionChange(
                 row.id, row.seq or 0, has_ended(text_of(row.status) or ExecutionStatus.PENDING)
@@ -221,9 +234,12 @@ class EventFeed:
 
 
 def _after(
-    connection: Connection, position: int, wanted: Sequence[ColumnElement[bool]], limit: int
+    connection: Connection,
+    position: int,
+    wanted: Sequence[ColumnElement[bool]],
+    limit: int,
+    top: int,
 ) -> tuple[list[Event], int, bool]:
-    top = _last_position(connection)
     values = {"after": position, "top": top, "most": limit}
     found = [_event(row) for row in connection.execute(_EVENTS.where(*wanted), values)]
     more = len(found) == limit

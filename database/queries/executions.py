@@ -138,7 +138,9 @@ class ExecutionQueries:
         Raises:
             WorkflowNotFoundError: If the workflow does not exist.
         """
-        return await self._reader.run(lambda connection: read_workflow(connection, workflow_id))
+        return await self._reader.run(
+            lambda connection: read_workflow(connection, workflow_id), snapshot=False
+        )
 
     async def execution(self, execution_id: str, output_characters: int = 0) -> Execution:
         """Return an execution with its progress and the start of its final output.
@@ -157,7 +159,9 @@ class ExecutionQueries:
             ExecutionNotFoundError: If the execution does not exist.
         """
         query = select(executions.c.organizationId).where(executions.c.id == execution_id)
-        row = await self._reader.run(lambda connection: connection.execute(query).first())
+        row = await self._reader.run(
+            lambda connection: connection.execute(query).first(), snapshot=False
+        )
         if row is None:
             raise ExecutionNotFoundError(execution_id)
         return text_of(row.organizationId)

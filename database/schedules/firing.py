@@ -92,7 +92,7 @@ class Firings:
                 for row in connection.execute(_WORK, {**times, "most": most})
             ]
 
-        return await self._reader.run(read)
+        return await self._reader.run(read, snapshot=False)
 
     def is_ahead(self, schedule: Schedule) -> bool:
         """Return whether a schedule was handled at a later time than now."""

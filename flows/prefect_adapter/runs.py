@@ -107,6 +107,11 @@ def require_prefect_context() -> PrefectClient:
     return context.client
 
 
+def is_tracked() -> bool:
+    """Return whether flow runs of the current `prefect_context` exist on a Prefect server."""
+    return not isinstance(require_prefect_context(), EmbeddedPrefectClient)
+
+
 def local_result_storage(flow: Flow[..., Any], home: Path) -> None:
     """Set a local result storage, so that ``flow`` requests none from a server.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import structlog
@@ -12,7 +12,7 @@ from database.executions.queue import ClaimedExecution
 from engine.errors import LeaseLostError, StorageError
 from engine.status import ExecutionStatus
 from flows.execution.signals import StopReason
-from flows.prefect_adapter.runs import crash_flow_run, run_flow
+from flows.prefect_adapter.runs import crash_flow_run, is_tracked, run_flow
 from flows.storage_retry import retry_while_unavailable
 from flows.worker.execution_trace import end_trace
 from flows.workflow_flow import ExecutionContext, workflow_flow
@@ -85,7 +85,10 @@ class ExecutionRun:
         execution_id = claimed.lease.execution_id
 
         async def link(flow_run_id: str) -> None:
-            await queue.link_flow_run(claimed.lease, flow_run_id)
+            if is_tracked():  # a Prefect server must learn about the end even after a crash
+                await queue.link_flow_run(claimed.lease, flow_run_id)
+            else:  # recorded with the first step, without a transaction of its own
+                self.context.lease = replace(claimed.lease, flow_run_id=flow_run_id)
             self.context.node_runner.trace.run_started(flow_run_id)
 
         name = f"{claimed.workflow_name} {execution_id}"

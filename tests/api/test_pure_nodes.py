@@ -1,6 +1,7 @@
 """Pure nodes: they are recorded together with the nodes after them."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,18 @@ from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tasks.registry import DEFAULT, NodeTypes
 from tests.support.documents import document, line, node
 from tests.support.postgres import Storage, on_both
+from tests.support.postgres_requests import counted_requests
 from tests.support.probe_nodes import Gates, handle_gate
 from tests.support.service import RunningService, wait_until
 from tests.support.statement_counter import counted_statements
 
-SQLITE_STATEMENTS = 29
-POSTGRES_STATEMENTS = 33
-"""Statements of the four transactions; PostgreSQL's include those that take locks."""
+SQLITE_STATEMENTS = 27
+POSTGRES_STATEMENTS = 29
+"""Statements of the three transactions; PostgreSQL's include those that take locks."""
+MAX_TRANSACTIONS = 20
+"""Maximum number of PostgreSQL's transactions for a request that waits for an execution."""
+MAX_RESPONSES = 60
+"""Maximum number of responses of the server for which the service waits in these transactions."""
 
 
 class PureConfig(NodeConfig, pure=True):
@@ -41,17 +47,44 @@ def patient_service(
 
 
 @on_both()
-def test_ten_pure_nodes_take_four_write_transactions(
+def test_ten_pure_nodes_take_three_write_transactions(
     patient_service: RunningService, storage: Storage
 ) -> None:
     patient_service.save(line(10))
     patient_service.run(line(10))  # the first one also creates the rows that all executions share
     with counted_statements() as counted:
         patient_service.run(line(10))
-    # The submission, the claim, the flow run's id, and the end with all nodes.
-    assert len(counted.writing) == 4
+    # The submission, the claim, and the end with all nodes.
+    assert len(counted.writing) == 3
     most = POSTGRES_STATEMENTS if storage else SQLITE_STATEMENTS
     assert sum(len(statements) for statements in counted.writing) <= most
+
+
+@pytest.mark.parametrize("storage", ["postgresql"], indirect=True)
+def test_executions_on_postgresql_need_few_transactions(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deferred_steps, "MAX_STEP_DELAY_SECONDS", 60.0)
+    rare = {"lease_seconds": 600, "poll_interval_seconds": 60}
+    with (
+        counted_requests(storage["database_url"]) as (counted, url),
+        RunningService(tmp_path, TYPES, database_url=url, **rare) as service,
+        ThreadPoolExecutor(10) as clients,
+    ):
+        service.save(line(10))
+
+        def run(_: int) -> str:
+            body, waiting = {"workflowId": "w"}, {"Prefer": "wait=60"}
+            answer = service.http.post("/api/workflows/execute", json=body, headers=waiting)
+            return answer.json()["status"]
+
+        assert run(0) == "completed"  # the first one creates the rows that all executions share
+        for count in (1, 10):
+            counted.clear()
+            assert list(clients.map(run, range(count))) == ["completed"] * count
+            print(count, counted)
+            assert counted.transactions <= MAX_TRANSACTIONS * count
+            assert counted.responses <= MAX_RESPONSES * count
 
 
 @on_both()

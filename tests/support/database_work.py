@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, event
 
@@ -60,12 +60,15 @@ def counted_work() -> Iterator[Work]:
         if sql.split(maxsplit=1)[0] not in ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH"):
             return
         cursor = raw.cursor()
-        cursor.execute("SAVEPOINT counted_work")
+        writes = not cast("Any", raw).autocommit  # a query without a transaction only reads
+        if writes:
+            cursor.execute("SAVEPOINT counted_work")
         for row in values if executemany else [values]:
             cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", row)
             plan = cursor.fetchall()[0][0]
             work.count_plan((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"])
-        cursor.execute("ROLLBACK TO counted_work")
+        if writes:
+            cursor.execute("ROLLBACK TO counted_work")
         cursor.close()
 
     event.listen(Engine, "before_cursor_execute", count)

@@ -5,17 +5,27 @@ With several targets, each connection uses the next one, as with a load balancer
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import cycle
 
 from tests.support.ports import free_port
 
+OnData = Callable[[bytes], None]
+
+
+def _ignore(_data: bytes) -> None:
+    pass
+
 
 class TcpProxy:
     """Forwards connections on loopback to other addresses while it is open."""
 
-    def __init__(self, *targets: tuple[str, int]) -> None:
+    def __init__(
+        self, *targets: tuple[str, int], on_connection: Callable[[], OnData] = lambda: _ignore
+    ) -> None:
+        """``on_connection`` returns what is called with the data of the target."""
+        self._on_connection = on_connection
         self.port = free_port()
         self._targets = cycle(targets)
         self._loop = asyncio.new_event_loop()
@@ -61,18 +71,21 @@ class TcpProxy:
         target_reader, target_writer = await asyncio.open_connection(*next(self._targets))
         try:
             async with asyncio.TaskGroup() as directions:
-                directions.create_task(self._copy(reader, target_writer))
-                directions.create_task(self._copy(target_reader, writer))
+                directions.create_task(self._copy(reader, target_writer, _ignore))
+                directions.create_task(self._copy(target_reader, writer, self._on_connection()))
         except asyncio.CancelledError:
             pass
         finally:
             writer.transport.abort()
             target_writer.transport.abort()
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_data: OnData
+    ) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65_536):
                 await self._flowing.wait()
+                on_data(data)
                 writer.write(data)
                 await writer.drain()
         writer.close()
@@ -90,9 +103,11 @@ class TcpProxy:
 
 
 @contextmanager
-def tcp_proxy_to(*targets: tuple[str, int]) -> Iterator[TcpProxy]:
+def tcp_proxy_to(
+    *targets: tuple[str, int], on_connection: Callable[[], OnData] = lambda: _ignore
+) -> Iterator[TcpProxy]:
     """Run an open proxy for the duration of the block."""
-    proxy = TcpProxy(*targets)
+    proxy = TcpProxy(*targets, on_connection=on_connection)
     proxy.start()
     try:
         proxy.open()

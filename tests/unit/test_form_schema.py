@@ -138,7 +138,9 @@ def test_the_work_for_an_answer_is_limited(is_too_large: bool):
     found = reasons(form, [1] * (MAX_ANSWER_CHECKS // parts - 2 + is_too_large))
     assert (found != []) is is_too_large
     if is_too_large:
-        assert f"too large for this form of {parts} parts: it should have at most 71,428" in found[0]
+        assert (
+            f"too large for this form of {parts} parts: it should have at most 71,428" in found[0]
+        )
 
 
 def test_the_reasons_of_failed_checks_cannot_fill_the_memory():
