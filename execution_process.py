@@ -14,7 +14,7 @@ import sys
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, BinaryIO
 
-from start_service import THREAD_SWITCH_INTERVAL_SECONDS, exit_process
+from start_service import THREAD_SWITCH_INTERVAL_SECONDS, exit_process, return_large_blocks
 
 if TYPE_CHECKING:
     from config import Settings
@@ -29,6 +29,7 @@ def main() -> int:
     source, target = _take_pipes()
     gc.disable()  # see ``start_service.serve``
     sys.setswitchinterval(THREAD_SWITCH_INTERVAL_SECONDS)
+    return_large_blocks()
     from flows.prefect_adapter.environment import prepare_prefect  # noqa: PLC0415
     from flows.processes.messages import read_frame  # noqa: PLC0415
 

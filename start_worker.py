@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from start_service import MAX_PORT, THREAD_SWITCH_INTERVAL_SECONDS, exit_process, run_command
+from start_service import (
+    MAX_PORT,
+    THREAD_SWITCH_INTERVAL_SECONDS,
+    exit_process,
+    return_large_blocks,
+    run_command,
+)
 from version import VERSION
 
 if TYPE_CHECKING:
@@ -99,6 +105,7 @@ def command_line(
     # Imported objects are never garbage; see ``start_service.serve``.
     gc.disable()
     sys.setswitchinterval(THREAD_SWITCH_INTERVAL_SECONDS)
+    return_large_blocks()
     # Prefect reads its environment at import, so that this is before all imports of Prefect.
     from flows.prefect_adapter.environment import (  # noqa: PLC0415
         prepare_pool_polling,

@@ -5,7 +5,7 @@ Chunks are shared by similar values: an object with one more field needs one new
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import pairwise
@@ -67,9 +67,24 @@ class LargeValue:
     @classmethod
     def of(cls, json: str) -> "LargeValue":
         """Return the payload of a JSON text."""
-        parts = [(_digest(part), part) for part in _split(json)]
-        size = len(json.encode(errors="surrogatepass"))
-        return cls(_digest(json), len(json), size, json[:PREVIEW_CHARACTERS], parts)
+        return cls.of_parts([json])
+
+    @classmethod
+    def of_parts(cls, texts: Iterable[str]) -> "LargeValue":
+        """Return the payload of a JSON text whose parts follow, of which each is needed once."""
+        whole, preview, size, characters = sha256(), "", 0, 0
+        parts: list[tuple[str, str]] = []
+        known: dict[str, str] = {}
+        for json in texts:
+            preview += json[: PREVIEW_CHARACTERS - len(preview)]
+            characters += len(json)
+            for part in _split(json):
+                encoded = part.encode(errors="surrogatepass")
+                whole.update(encoded)
+                size += len(encoded)
+                digest = sha256(encoded).hexdigest()
+                parts.append((digest, known.setdefault(digest, part)))
+        return cls(whole.hexdigest(), characters, size, preview, parts)
 
     @property
     def reference(self) -> str:
@@ -97,6 +112,11 @@ class LargeTexts:
         payload = self.found.get(json)
         if payload is None:
             payload = self.found[json] = LargeValue.of(json)
+        return payload.reference
+
+    def add(self, payload: LargeValue) -> str:
+        """Add a payload, and return its reference."""
+        self.found[payload.reference] = payload
         return payload.reference
 
     def write(self, connection: Connection, execution_id: str) -> None:
@@ -279,7 +299,3 @@ def _split(json: str) -> Iterator[str]:
 def _batches(values: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(values), MAX_BOUND_VALUES):
         yield values[start : start + MAX_BOUND_VALUES]
-
-
-def _digest(part: str) -> str:
-    return sha256(part.encode(errors="surrogatepass")).hexdigest()

@@ -138,7 +138,11 @@ class _Encoding:
         self.tick()
         text = dump_json(value, MAX_DEPTH - depth)
         self._add(text[1:-1] if inside else text)
-        return json.loads(text) if self.copies else None
+        if not self.copies:
+            return None
+        copy = json.loads(text)
+        # An equal string is not copied, so that a large one that many nodes pass on exists once.
+        return value if type(value) is str and copy == value else copy
 
     def _add(self, text: str) -> None:
         self.left -= len(text) if text.isascii() else len(text.encode())

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from database.executions.inputs import Child
+from database.payloads import LargeValue
 from database.records import MANUAL
 from engine.document import Node
 from engine.event_waits import AwaitedEvent
@@ -107,6 +108,14 @@ class NodeChanges:
         own = len(self.ended) + len(self.decided) + len(self.started)
         return own + sum(len(step.changes) for step in self.earlier)
 
+    @property
+    def characters(self) -> int:
+        """Length of all inputs and outputs, except those of deferred steps."""
+        outputs = (*self.ended, *self.decided)
+        return sum(len(node.output_data or "") for node in outputs) + sum(
+            len(start.input_data) for start in self.started
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RecordedStep:
@@ -127,7 +136,7 @@ class ExecutionResult:
     status: ExecutionStatus
     progress: Progress | None = None
     error: str | None = None
-    node_results: str | None = None
+    node_results: str | LargeValue | None = None
     final_output: str | None = None
     failed_node_id: str | None = None
     """The node because of which the execution failed."""

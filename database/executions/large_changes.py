@@ -10,7 +10,7 @@ from database.executions.journal_records import (
     NodeOutcomeRecorded,
     NodeStarted,
 )
-from database.payloads import MAX_EXECUTION_TEXT_CHARACTERS, LargeTexts, is_large
+from database.payloads import MAX_EXECUTION_TEXT_CHARACTERS, LargeTexts, LargeValue, is_large
 from engine.redaction import hides_data
 from offload import run_sized
 
@@ -27,13 +27,16 @@ async def replace_in_changes(changes: NodeChanges) -> tuple[NodeChanges, LargeTe
 async def replace_in_result(result: ExecutionResult, large: LargeTexts) -> ExecutionResult:
     """Return the result of an execution with references; add its large texts to ``large``."""
 
-    def replaced(text: str | None) -> str | None:
-        return None if text is None else large.replace(text, MAX_EXECUTION_TEXT_CHARACTERS)
+    def replaced(value: str | LargeValue | None) -> str | None:
+        if isinstance(value, LargeValue):
+            return large.add(value)
+        return None if value is None else large.replace(value, MAX_EXECUTION_TEXT_CHARACTERS)
 
     def both() -> tuple[str | None, str | None]:
         return replaced(result.node_results), replaced(result.final_output)
 
-    size = len(result.node_results or "") + len(result.final_output or "")
+    texts = (result.node_results, result.final_output)
+    size = sum(len(text) for text in texts if isinstance(text, str))
     node_results, final_output = await run_sized(size, both)
     return replace(result, node_results=node_results, final_output=final_output)
 

@@ -159,9 +159,7 @@ class ExecutionQueries:
             ExecutionNotFoundError: If the execution does not exist.
         """
         query = select(executions.c.organizationId).where(executions.c.id == execution_id)
-        row = await self._reader.run(
-            lambda connection: connection.execute(query).first(), snapshot=False
-        )
+        row = await self._reader.run(lambda connection: connection.execute(query).first())
         if row is None:
             raise ExecutionNotFoundError(execution_id)
         return text_of(row.organizationId)

@@ -8,6 +8,8 @@ from flows.execution.signals import ExecutionSignals
 
 MAX_DEFERRED_ROWS = 100
 """Maximum number of rows of deferred steps."""
+MAX_DEFERRED_CHARACTERS = 262_144
+"""Maximum length of the inputs and outputs of a deferred step, because they stay in memory."""
 MAX_STEP_DELAY_SECONDS = 0.02
 """Maximum time after which deferred steps are recorded, in seconds."""
 
@@ -47,6 +49,8 @@ class DeferredSteps:
         """
         rows = len(changes) + sum(len(step.changes) for step in self._steps)
         if self.failed or self._must_stop or rows > MAX_DEFERRED_ROWS:
+            return False
+        if changes.characters > MAX_DEFERRED_CHARACTERS:
             return False
         if self._steps:
             return True

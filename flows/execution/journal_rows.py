@@ -1,13 +1,16 @@
 """Journal rows: the results of nodes and of the execution in the form that is stored."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import structlog
 
 from database.encryption import DataEncryption
 from database.executions.journal_records import ExecutionResult, NodeEnded, NodeOutcomeRecorded
+from database.payloads import MAX_EXECUTION_TEXT_CHARACTERS, LargeValue
 from engine.json_encoding import TooLargeError
-from engine.json_values import encode_json
+from engine.json_values import JsonValue, encode_json
 from engine.limits import DEFAULT_RUN_LIMITS, RunLimits
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome, Outcomes, Step
@@ -117,7 +120,7 @@ class JournalRows:
                 status = ExecutionStatus.FAILED
                 error = str(self.limits.execution_too_large("its final output"))
         progress = self.plan.progress(self.outcomes)
-        return ExecutionResult(status, progress, error, to_json(results), final)
+        return ExecutionResult(status, progress, error, _stored_results(results), final)
 
     def _redacted(self) -> dict[NodeRunKey, Outcome]:
         return {
@@ -127,3 +130,28 @@ class JournalRows:
 
     def _hides(self, key: NodeRunKey) -> bool:
         return hides_data(self.plan.original_node(key))
+
+
+def _stored_results(results: Mapping[str, JsonValue]) -> str | LargeValue:
+    """Return an object as JSON text, or as a payload that was built without the whole text."""
+    parts = _object_parts(results)
+    text = ""
+    while len(text) <= MAX_EXECUTION_TEXT_CHARACTERS:
+        part = next(parts, None)
+        if part is None:
+            return text
+        text += part
+    return LargeValue.of_parts(chain([text], parts))
+
+
+def _object_parts(fields: Mapping[str, JsonValue]) -> Iterator[str]:
+    """Yield the JSON text of an object in parts of at least one field each."""
+    waiting, size = ["{"], 0
+    for number, (key, value) in enumerate(fields.items()):
+        text = to_json(value)
+        waiting += ["," if number else "", encode_json(key), ":", text]
+        size += len(text)
+        if size > MAX_EXECUTION_TEXT_CHARACTERS:
+            yield "".join(waiting)
+            waiting, size = [], 0
+    yield "".join([*waiting, "}"])
