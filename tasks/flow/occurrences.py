@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+MAX_CRON_CHARS = 1_000
+"""Maximum length of a cron expression: each list of schedules contains it."""
 CRON_FIELDS = 5
 """Number of fields of a cron expression: minute, hour, day of the month, month, day of the week."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -86,6 +88,8 @@ class IntervalOccurrences(Occurrences):
 
 def cron_error(expression: str) -> str | None:
     """Return why a cron expression is invalid; ``None`` if it is valid."""
+    if len(expression) > MAX_CRON_CHARS:
+        return f"should have at most {MAX_CRON_CHARS:,} characters, not {len(expression):,}"
     fields = len(expression.split())
     if fields != CRON_FIELDS:
         return f"should have {CRON_FIELDS} fields, not {fields}"

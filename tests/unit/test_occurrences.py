@@ -100,6 +100,7 @@ def test_an_instant_is_not_after_itself() -> None:
         ("60 * * * *", "is not a valid cron expression: bad minute"),
         ("0 0 * * FOO", "is not a valid cron expression: bad day-of-week"),
         ("0 0 31 2 *", "is not a valid cron expression: bad day-of-month"),
+        ("*/" + "1" * 5_000 + " * * * *", "should have at most 1,000 characters, not 5,010"),
     ],
 )
 def test_an_invalid_expression_has_a_reason(expression: str, reason: str) -> None:
