@@ -93,19 +93,25 @@ test("useTasks keeps the places of its rows while tasks come and go", async () =
 });
 
 test("useFailures reads the groups again after a failure, and returns errors", async () => {
-  let count = 1;
-  const { service, emit } = await startLists(() => [{ fingerprint: "f", count }]);
+  let groups = [{ fingerprint: "f", count: 1 }];
+  const { service, emit } = await startLists(() => groups);
   const { result } = renderHook(() => useFailures({ workflowId: "w" }), {
     wrapper: wrapper(service.url),
   });
   await waitFor(() => expect(result.current.failures).toEqual([{ fingerprint: "f", count: 1 }]));
-  count = 2;
+  groups = [
+    { fingerprint: "new", count: 1 },
+    { fingerprint: "f", count: 2 },
+  ];
   await emit(end(4, { type: "execution_error", status: "failed" }));
   await waitFor(() => expect(result.current.failures[0]?.count).toBe(2), { timeout: 5_000 });
+  expect(result.current).toMatchObject({ newCount: 1, failures: [{ fingerprint: "f" }] });
+  act(() => result.current.showNew());
+  await waitFor(() => expect(result.current.failures).toEqual(groups), { timeout: 5_000 });
   service.respondWith((_call, response) => problem(response, 403, "not yours"));
   await act(() => result.current.refresh());
   expect(result.current.error?.status).toBe(403);
-  expect(result.current.failures).toHaveLength(1);
+  expect(result.current.failures).toHaveLength(2);
 });
 
 test("useBulk shows the progress of an operation until its end", async () => {

@@ -1,6 +1,7 @@
 import "@mantine/spotlight/styles.css";
 import { Spotlight, spotlight } from "@mantine/spotlight";
 import {
+  IconAlertTriangle,
   IconCalendarTime,
   IconList,
   IconPlus,
@@ -42,6 +43,12 @@ export default function Palette() {
       label: t("Tasks"),
       leftSection: <IconUserCheck size={18} />,
       onClick: () => void navigate({ to: "/tasks" }),
+    },
+    {
+      id: "failures",
+      label: t("Failures"),
+      leftSection: <IconAlertTriangle size={18} />,
+      onClick: () => void navigate({ to: "/failures" }),
     },
     {
       id: "schedules",

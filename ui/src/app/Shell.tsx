@@ -28,6 +28,7 @@ const LINKS = [
   ["/", "Executions"],
   ["/workflows", "Workflows"],
   ["/tasks", "Tasks"],
+  ["/failures", "Failures"],
   ["/schedules", "Schedules"],
 ] as const;
 

@@ -14,7 +14,11 @@ export interface ListSearch {
   /** A name of `PERIODS`, or the start of the shown time. */
   from?: string;
   to?: string;
+  /** Bulk operations whose progress is shown. */
+  bulk?: string[];
 }
+
+export type FailureSearch = Pick<ListSearch, "workflow" | "bulk">;
 
 export const TABS = ["graph", "timeline", "logs", "result"] as const;
 export interface RunSearch {
@@ -50,6 +54,10 @@ const texts = (value: unknown): string[] | undefined => {
   const list = [value ?? []].flat().map(String);
   return list.length > 0 ? list : undefined;
 };
+
+/** Returns a list for the address without one of its texts. */
+export const without = (list: string[] | undefined, gone: string): string[] | undefined =>
+  texts(list?.filter((each) => each !== gone));
 
 const root = createRootRoute({ component: Shell });
 const executions = createRoute({
@@ -102,7 +110,15 @@ const tasks = createRoute({
   }),
   component: lazyRouteComponent(() => import("../pages/Tasks"), "Tasks"),
 });
-
+const failures = createRoute({
+  getParentRoute: () => root,
+  path: "/failures",
+  validateSearch: (search): FailureSearch => ({
+    workflow: text(search.workflow),
+    bulk: texts(search.bulk),
+  }),
+  component: lazyRouteComponent(() => import("../pages/Failures"), "Failures"),
+});
 const schedules = createRoute({
   getParentRoute: () => root,
   path: "/schedules",
@@ -117,6 +133,7 @@ export const router = createRouter({
     workflow,
     create,
     tasks,
+    failures,
     schedules,
   ]),
   basepath: "/ui",

@@ -1,5 +1,22 @@
 import { useHotkeys } from "@mantine/hooks";
 
+const CHECKED_TYPES = ["checkbox", "radio"];
+
+/** Handles keys, also while a checkbox has the focus, but not while the user types. */
+export function useListKeys(keys: Record<string, () => void>): void {
+  useHotkeys(
+    Object.entries(keys).map(([key, handle]) => [
+      key,
+      ({ target }) => {
+        const isTyping = target instanceof HTMLInputElement && !CHECKED_TYPES.includes(target.type);
+        if (!isTyping) handle();
+      },
+      { preventDefault: false },
+    ]),
+    ["TEXTAREA", "SELECT"],
+  );
+}
+
 /** Moves the focus between the elements with `data-row`: `j` to the next, `k` to the previous one. */
 export function useRowKeys(): void {
   const move = (step: number) => {
@@ -7,8 +24,5 @@ export function useRowKeys(): void {
     const current = rows.indexOf(document.activeElement as HTMLElement);
     rows[Math.max(0, Math.min(rows.length - 1, current + step))]?.focus();
   };
-  useHotkeys([
-    ["j", () => move(1)],
-    ["k", () => move(-1)],
-  ]);
+  useListKeys({ j: () => move(1), k: () => move(-1) });
 }

@@ -42,5 +42,6 @@ export const cssVariables: CSSVariablesResolver = () => ({
     "--mantine-color-dimmed": "#a6abb1",
     "--mantine-color-placeholder": "#9aa0a6",
     "--mantine-color-error": "#ff8787",
+    "--mantine-color-anchor": "#91a7ff",
   },
 });

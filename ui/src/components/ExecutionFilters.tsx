@@ -1,12 +1,10 @@
-import { Chip, Group, Select, TextInput } from "@mantine/core";
+import { Chip, Group, TextInput } from "@mantine/core";
 import { IconSearch } from "@tabler/icons-react";
-import { useInfiniteQuery } from "@tanstack/react-query";
 import { useTranslation } from "react-i18next";
-import { workflowsQuery } from "workflow-orchestration-client/query";
-import { client } from "../app/client";
 import type { ListSearch } from "../app/router";
 import { lookOf, STATUSES } from "./Status";
 import { TimeFilter } from "./TimeFilter";
+import { WorkflowSelect } from "./WorkflowSelect";
 
 interface Props {
   search: ListSearch;
@@ -19,8 +17,6 @@ interface Props {
 /** The filters of the list of executions, which are loaded after its rows. */
 export default function ExecutionFilters({ search, onChange, text, onText }: Props) {
   const { t } = useTranslation();
-  const { data } = useInfiniteQuery(workflowsQuery(client));
-  const workflows = data?.pages.flatMap((page) => page.workflows) ?? [];
   return (
     <Group gap="xs">
       <TextInput
@@ -33,19 +29,7 @@ export default function ExecutionFilters({ search, onChange, text, onText }: Pro
         value={text}
         onChange={(event) => onText(event.currentTarget.value)}
       />
-      <Select
-        size="xs"
-        w={200}
-        clearable
-        searchable
-        limit={100}
-        placeholder={t("All workflows")}
-        aria-label={t("Workflow")}
-        data={workflows.map(({ id, name }) => ({ value: id, label: name }))}
-        value={search.workflow ?? null}
-        onChange={(workflow) => onChange({ workflow: workflow ?? undefined })}
-        clearButtonProps={{ "aria-label": t("Clear") }}
-      />
+      <WorkflowSelect value={search.workflow} onChange={(workflow) => onChange({ workflow })} />
       <TimeFilter search={search} onChange={onChange} />
       <Chip.Group
         multiple

@@ -1,20 +1,26 @@
 import { Button, Group, Skeleton, Text, Title } from "@mantine/core";
-import { IconInbox, IconPlayerStop, IconWifiOff } from "@tabler/icons-react";
+import { IconInbox, IconPlayerStop, IconRotate, IconTrash, IconWifiOff } from "@tabler/icons-react";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { lazy, Suspense, useMemo, useState } from "react";
 import { useTranslation } from "react-i18next";
-import { isActive } from "workflow-orchestration-client";
-import { useExecutions } from "workflow-orchestration-client/react";
-import { client } from "../app/client";
-import type { ListSearch } from "../app/router";
+import { type BulkFilter, isActive } from "workflow-orchestration-client";
+import { type LiveExecution, useExecutions } from "workflow-orchestration-client/react";
+import { type ListSearch, without } from "../app/router";
 import { useTimes } from "../app/times";
+import type { BulkAction } from "../bulk/BulkDialog";
 import { ExecutionList } from "../components/ExecutionList";
 import { Empty, ErrorAlert } from "../components/Feedback";
 import { LoadMore } from "../components/LoadMore";
 import { NewRows } from "../components/NewRows";
 
 const ExecutionFilters = lazy(() => import("../components/ExecutionFilters"));
+const BulkDialog = lazy(() => import("../bulk/BulkDialog"));
+const BulkProgress = lazy(() => import("../bulk/BulkProgress"));
 const PAGE_SIZE = 100;
+
+/** Returns the selected executions to which an action can be applied. */
+const idsFor = (action: BulkAction, rows: readonly LiveExecution[]): string[] =>
+  rows.filter((row) => isActive(row.status) === (action === "cancel")).map(({ id }) => id);
 
 export function Executions() {
   const { t } = useTranslation();
@@ -22,7 +28,7 @@ export function Executions() {
   const navigate = useNavigate();
   const [text, setText] = useState("");
   const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
-  const [failure, setFailure] = useState<unknown>();
+  const [action, setAction] = useState<BulkAction>();
   const times = useTimes(search);
   const list = useExecutions({
     status: search.status as never,
@@ -43,12 +49,15 @@ export function Executions() {
       ),
     );
   }, [list.executions, text]);
-  const cancellable = list.executions.filter((row) => selected.has(row.id) && isActive(row.status));
-  const cancelSelected = async () => {
-    const results = await Promise.allSettled(cancellable.map((row) => client.cancel(row.id)));
-    setFailure(results.find((result) => result.status === "rejected")?.reason);
-    setSelected(new Set());
+  const chosen = list.executions.filter((row) => selected.has(row.id));
+  const endedCount = chosen.filter((row) => !isActive(row.status)).length;
+  const matching: BulkFilter = {
+    status: search.status as BulkFilter["status"],
+    workflowId: search.workflow,
+    organizationId: search.organization,
+    ...times,
   };
+  const hasCondition = Boolean(search.status || search.workflow || search.from || search.to);
   const isFiltered = Boolean(
     search.status || search.workflow || search.organization || search.from || search.to || text,
   );
@@ -57,15 +66,38 @@ export function Executions() {
     <div className="page">
       <Group justify="space-between" mb="sm">
         <Title order={1}>{t("Executions")}</Title>
-        {cancellable.length > 0 && (
-          <Button
-            color="orange"
-            variant="light"
-            leftSection={<IconPlayerStop size={14} />}
-            onClick={cancelSelected}
-          >
-            {t("Cancel {{count}}", { count: cancellable.length })}
-          </Button>
+        {chosen.length > 0 && (
+          <Group gap="xs">
+            <Text size="sm" c="dimmed" className="number">
+              {t("{{number}} selected", { number: chosen.length })}
+            </Text>
+            <Button
+              color="orange"
+              variant="light"
+              disabled={endedCount === chosen.length}
+              leftSection={<IconPlayerStop size={14} />}
+              onClick={() => setAction("cancel")}
+            >
+              {t("Cancel…")}
+            </Button>
+            <Button
+              variant="light"
+              disabled={endedCount === 0}
+              leftSection={<IconRotate size={14} />}
+              onClick={() => setAction("rerun")}
+            >
+              {t("Rerun…")}
+            </Button>
+            <Button
+              color="red"
+              variant="light"
+              disabled={endedCount === 0}
+              leftSection={<IconTrash size={14} />}
+              onClick={() => setAction("delete")}
+            >
+              {t("Delete…")}
+            </Button>
+          </Group>
         )}
       </Group>
       <div className="filters">
@@ -73,7 +105,16 @@ export function Executions() {
           <ExecutionFilters search={search} onChange={set} text={text} onText={setText} />
         </Suspense>
       </div>
-      <ErrorAlert error={list.error ?? failure} retry={list.refresh} />
+      <ErrorAlert error={list.error} retry={list.refresh} />
+      {search.bulk && (
+        <Suspense fallback={<Skeleton height={60} mb="sm" />}>
+          <BulkProgress
+            ids={search.bulk}
+            onClose={(id) => set({ bulk: without(search.bulk, id) })}
+            onEnd={list.refresh}
+          />
+        </Suspense>
+      )}
       {list.connection === "connecting" && !list.isLoading && !list.error && (
         <Group gap={6} py={4} c="dimmed">
           <IconWifiOff size={14} />
@@ -111,6 +152,21 @@ export function Executions() {
           </Empty>
         )}
       </div>
+      {action && (
+        <Suspense>
+          <BulkDialog
+            action={action}
+            targets={[{ ids: idsFor(action, chosen) }]}
+            matching={hasCondition && !text ? matching : undefined}
+            onClose={() => setAction(undefined)}
+            onStarted={(ids) => {
+              setAction(undefined);
+              setSelected(new Set());
+              set({ bulk: [...ids, ...(search.bulk ?? [])] });
+            }}
+          />
+        </Suspense>
+      )}
       <LoadMore hasMore={list.hasMore} isLoading={list.isLoading} onLoad={list.loadMore} />
     </div>
   );

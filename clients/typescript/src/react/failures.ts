@@ -1,4 +1,4 @@
-import { useEffect, useMemo, useState } from "react";
+import { useCallback, useEffect, useMemo, useState } from "react";
 import { ServiceError } from "../errors.js";
 import type { BulkProgress, FailureFilter, FailureGroup } from "../types.js";
 import { useClient } from "./context.js";
@@ -6,11 +6,29 @@ import { LiveReader, type LiveState, LOADING } from "./live.js";
 
 export interface UseFailuresResult extends LiveState {
   failures: readonly FailureGroup[];
+  /** Groups that came after the list was read; `showNew` adds them, and sorts the list again. */
+  newCount: number;
+  showNew: () => void;
   /** Reads the list again, for example after a bulk operation. */
   refresh: () => Promise<void>;
 }
 
-const INITIAL: LiveState & { failures: readonly FailureGroup[] } = { ...LOADING, failures: [] };
+interface State extends LiveState {
+  /** In the order in which they are shown. */
+  failures: readonly FailureGroup[];
+  newCount: number;
+}
+
+const INITIAL: State = { ...LOADING, failures: [], newCount: 0 };
+
+/** Keeps the places of the groups, although the latest failure is first in the list. */
+function inPlace(before: readonly FailureGroup[], found: FailureGroup[]): Partial<State> {
+  const fresh = new Map(found.map((group) => [group.fingerprint, group]));
+  const kept = before.flatMap(({ fingerprint }) => fresh.get(fingerprint) ?? []);
+  return kept.length === 0
+    ? { failures: found, newCount: 0 }
+    : { failures: kept, newCount: found.length - kept.length };
+}
 
 /** Lists failed executions in groups with the same error, and keeps the groups current. */
 export function useFailures(filter: FailureFilter = {}): UseFailuresResult {
@@ -23,7 +41,8 @@ export function useFailures(filter: FailureFilter = {}): UseFailuresResult {
       organizationId: wanted.organizationId,
       read: (signal) => client.listFailures(wanted, { signal }),
       isRelevant: ({ type, deleted }) => type === "execution_error" || deleted === true,
-      receive: ({ failures }) => setState((before) => ({ ...before, failures })),
+      receive: ({ failures }) =>
+        setState((before) => ({ ...before, ...inPlace(before.failures, failures) })),
       publish: (change) => setState((before) => ({ ...before, ...change })),
     });
   }, [client, key]);
@@ -31,7 +50,11 @@ export function useFailures(filter: FailureFilter = {}): UseFailuresResult {
     setState(INITIAL);
     return reader.start();
   }, [reader]);
-  return { ...state, refresh: reader.refresh };
+  const showNew = useCallback(() => {
+    setState((before) => ({ ...before, failures: [] }));
+    void reader.refresh();
+  }, [reader]);
+  return { ...state, showNew, refresh: reader.refresh };
 }
 
 export interface UseBulkResult {
