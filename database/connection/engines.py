@@ -58,6 +58,9 @@ needed, and stay open."""
 COMMAND_TIMEOUT_SECONDS = 20.0
 """Timeout for a statement on PostgreSQL, in seconds. A request that finds the server hanging waits
 for a connection, a statement and the end of its transaction."""
+IDLE_TRANSACTION_TIMEOUT_MS = 20_000
+"""Time after which PostgreSQL ends a transaction without statements, in milliseconds. The open
+transaction of a worker whose network was cut would otherwise keep its locks for hours."""
 
 WAL_BYTES = 16 * 1024 * 1024
 """Maximum size of the write-ahead log after a checkpoint, in bytes."""
@@ -108,6 +111,9 @@ def open_engine(url: str, *, is_timed: bool = True) -> "AsyncEngine":
     if is_timed:
         timeouts = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS}
         arguments = {**timeouts, **arguments}
+        if not address.is_pooled:  # a pooler rejects settings of a session
+            timeout = str(IDLE_TRANSACTION_TIMEOUT_MS)
+            arguments["server_settings"] = {"idle_in_transaction_session_timeout": timeout}
         pool = {"pool_timeout": POOL_TIMEOUT_SECONDS}
     try:
         engine = create_async_engine(

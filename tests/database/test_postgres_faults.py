@@ -5,14 +5,16 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from sqlalchemy import Connection, text, update
+from sqlalchemy import Connection, make_url, text, update
 
 from database import Database, ExampleWorkflow
+from database.connection import engines
 from database.connection.writer import MAX_ATTEMPTS
 from database.tables import workflows
 from engine.errors import StorageBusyError, StorageError, UnsupportedValueError
 from tests.support.incompressible import MAX_INDEX_ENTRY_BYTES, incompressible
 from tests.support.ports import free_port
+from tests.support.tcp_proxy import tcp_proxy_to
 
 EXAMPLES = [ExampleWorkflow(i, "before", "{}") for i in ("a", "b")]
 
@@ -89,6 +91,29 @@ async def test_an_unsupported_value_is_not_a_temporary_error(
     with pytest.raises(UnsupportedValueError, match="The database cannot store a value"):
         await database._access.writer.run(change)
     assert attempts == ["attempt"]
+
+
+async def test_a_transaction_of_an_unreachable_process_returns_its_locks(
+    database: Database, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "IDLE_TRANSACTION_TIMEOUT_MS", 1_000)
+    server = make_url(postgres_url)
+    with tcp_proxy_to((server.host or "", server.port or 5432)) as proxy:
+        url = server.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+        cut = Database(f"{url}?command_timeout=1")
+
+        def change(connection: Connection) -> None:
+            rename(connection, "a")
+            proxy.pause()
+            rename(connection, "b")
+
+        try:
+            with pytest.raises(StorageError, match="did not respond in time"):
+                await cut._access.writer.run(change)
+            await database._access.writer.run(lambda connection: rename(connection, "a"))
+        finally:
+            proxy.resume()
+            await cut.close()
 
 
 async def test_an_unreachable_server_raises_a_storage_error() -> None:
