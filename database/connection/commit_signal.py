@@ -29,6 +29,8 @@ class Change(StrEnum):
     """A running execution ended, so that a limit may allow another one."""
     PERMITS = "p"
     """A permit was returned."""
+    DISPATCHES = "d"
+    """A flow run was submitted to the work pool."""
 
 
 EVERY_CHANGE = frozenset(Change)

@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from database.clock import Clock, to_text
+from database.connection.commit_signal import Change, note_change
 from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.executions.claim_limits import IS_OWNED, choose_allowed, lock_claims
@@ -159,6 +160,7 @@ class Dispatches:
         """Record the flow run of a dispatch, or that it still waits for a worker."""
 
         def write(connection: Connection) -> None:
+            note_change(connection, Change.DISPATCHES)
             values = {"dispatchFlowRunId": flow_run_id, "dispatchedAt": self._now()}
             connection.execute(update(runs).where(_THIS_DISPATCH).values(values), _key(dispatch))
 

@@ -19,8 +19,9 @@ from pathlib import Path
 EMBEDDED_API_URL = "http://127.0.0.1:1/api"
 """A URL without a server. With an empty URL, Prefect would start a server."""
 
-POOL_POLL_INTERVAL_SECONDS = 0.2
-"""Interval between two polls of a work pool, in seconds; Prefect's default is ten seconds."""
+POOL_POLL_PAUSE_SECONDS = 0.02
+"""Pause of Prefect's loop after each poll of a work pool, in seconds; its default is ten seconds.
+``flows.worker.dispatch_waits`` determines when the next poll is necessary."""
 
 _ALWAYS = {
     "DO_NOT_TRACK": "1",
@@ -101,8 +102,8 @@ def prepare_prefect(api_url: str | None, home: Path) -> None:
 
 
 def prepare_pool_polling() -> None:
-    """Write the interval between two polls of a work pool to the environment."""
-    os.environ["PREFECT_WORKER_QUERY_SECONDS"] = str(POOL_POLL_INTERVAL_SECONDS)
+    """Write the pause between two polls of a work pool to the environment."""
+    os.environ["PREFECT_WORKER_QUERY_SECONDS"] = str(POOL_POLL_PAUSE_SECONDS)
 
 
 def _silence_engines() -> None:

@@ -14,6 +14,7 @@ from engine.errors import StorageError
 from flows.prefect_adapter.runs import require_prefect_context, run_created_flow
 from flows.prefect_adapter.work_pools import PARAMETER, end_unused_flow_run, skip_flow_run
 from flows.storage_retry import retry_while_unavailable
+from flows.worker.dispatch_waits import DispatchWaits
 from flows.worker.execution_starter import ExecutionStarter
 from flows.worker.state import WorkerState
 from flows.workflow_flow import ExecutionContext, workflow_flow
@@ -31,9 +32,15 @@ class AssignedRuns:
     def __init__(self, starter: ExecutionStarter, state: WorkerState) -> None:
         self._starter = starter
         self._state = state
+        self._dispatch_waits = DispatchWaits(starter.database)
         self._claim_order = asyncio.Lock()
         """Held by the first flow run in line. While it waits for a slot or must run alone, the
         worker claims nothing else."""
+
+    async def wait_for_dispatch(self) -> None:
+        """Wait until the pool may have a flow run for this worker, or until the next poll."""
+        slots = self._starter.settings.max_concurrent_executions
+        await self._dispatch_waits.wait(len(self._state.active) / slots)
 
     async def run(self, flow_run: FlowRun) -> None:
         """Run the execution of a flow run, unless another flow run has claimed it.
@@ -43,7 +50,10 @@ class AssignedRuns:
         task = asyncio.create_task(self._run(flow_run))
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
-        await asyncio.shield(task)
+        try:
+            await asyncio.shield(task)
+        finally:
+            self._dispatch_waits.request()  # a slot is free
 
     async def _run(self, flow_run: FlowRun) -> None:
         execution_id = str(flow_run.parameters[PARAMETER])

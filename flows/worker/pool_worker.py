@@ -5,7 +5,6 @@ seconds. Only ``start_worker.py`` imports this module.
 """
 
 import asyncio
-import os
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 RESTART_DELAY_SECONDS = 2.0
 """Pause before the work pool is polled again after Prefect's polling has failed, in seconds."""
 
+_NO_INFRASTRUCTURE = BaseJobConfiguration()
+
 log = structlog.get_logger()
 
 
@@ -40,17 +41,37 @@ class WorkflowWorker(BaseWorker[BaseJobConfiguration, BaseVariables, BaseWorkerR
         super().__init__(work_pool_name, **options)
         self._runs = runs
 
+    async def get_and_submit_flow_runs(self) -> "list[FlowRun]":
+        """Poll the pool when a flow run was submitted, and run what it returns."""
+        await self._runs.wait_for_dispatch()
+        return await super().get_and_submit_flow_runs()
+
     async def run(
         self,
         flow_run: "FlowRun",
         configuration: BaseJobConfiguration,  # noqa: ARG002 - Prefect's signature
-        task_status: "anyio.abc.TaskStatus[int] | None" = None,
+        task_status: "anyio.abc.TaskStatus[int] | None" = None,  # noqa: ARG002 - as above
     ) -> BaseWorkerResult:
         """Run the execution of a flow run until it ends or its lease is released."""
-        if task_status is not None:
-            task_status.started(os.getpid())
         await self._runs.run(flow_run)
         return BaseWorkerResult(identifier=str(flow_run.id), status_code=0)
+
+    async def _submit_run(self, flow_run: "FlowRun") -> None:
+        """Run a flow run after the server has assigned it to this worker.
+
+        Prefect's own method sends eight more requests, which read the deployment and the template
+        of the infrastructure and store labels, before it calls ``run``.
+        """
+        try:
+            if await self._propose_pending_state(flow_run):
+                await self.run(flow_run, _NO_INFRASTRUCTURE)
+        except Exception:
+            log.exception("assigned_run_failed", flow_run_id=str(flow_run.id))
+        finally:
+            self._release_limit_slot(flow_run.id)
+            self._submitting_flow_run_ids.discard(flow_run.id)
+            if self._cancelling_observer is not None:
+                self._cancelling_observer.remove_in_flight_flow_run_id(flow_run.id)
 
 
 # After the class has been registered, because Prefect's process worker has this name already.

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import ServiceProcess
-from tests.support.documents import document, line, node
+from tests.support.documents import document, line
 from tests.support.pool_workers import POOL, PoolWorker, pool_workers
 from tests.support.postgres import new_postgres_database
 from tests.support.prefect_server import PrefectServer, prefect_server
@@ -87,29 +87,6 @@ def test_workers_run_the_executions_and_the_service_runs_none(
             assert run["work_pool_name"] == POOL
             assert service.row(execution_id)["flowRunId"] == run["id"]
             wait_until(lambda: server.state_of(run["id"]) == "Completed")  # noqa: B023
-    assert service.violations() == []
-
-
-def test_waits_cancellations_and_subworkflows(
-    tmp_path: Path, server: PrefectServer, service: ServiceProcess, pool: Pool, visits: CallCounter
-):
-    with pool_workers(tmp_path, "one", **pool):
-        child = service.save(line(3), "child")
-        parent = service.start(document(node("call", "subworkflow", workflowId=child)))
-        waits = document(node("wait", "approval"), node("end"), flow=("wait -true-> end",))
-        waiting = service.submit(service.save(waits, "waits")).json()["executionId"]
-        gated = service.submit(service.save(graph(visits), "gated")).json()["executionId"]
-        service.wait_for_status(waiting, "waiting")
-        resume = f"/api/executions/{waiting}/nodes/wait/resume"
-        assert service.http.post(resume, json={"approved": True}).status_code == 200
-        visits.wait_for(gated, "b")
-        assert service.http.post(f"/api/executions/{gated}/cancel").json()["success"]
-        assert service.wait_ended(parent, waiting, gated, seconds=MOST) == [
-            "completed",
-            "completed",
-            "cancelled",
-        ]
-        assert len(runs_of(server, waiting)) >= 2
     assert service.violations() == []
 
 

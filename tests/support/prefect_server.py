@@ -50,6 +50,9 @@ class PrefectServer:
             or f"sqlite+aiosqlite:///{self._database}",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_UI_ENABLED": "false",
+            # PostgreSQL accepts 100 connections by default, and other tests use it too.
+            "PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE": "5",
+            "PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW": "5",
             "DO_NOT_TRACK": "1",
         }
         command = [sys.executable, "-m", "prefect", "server", "start"]
