@@ -37,6 +37,7 @@ from api.routes import (
     human_tasks,
     listings,
     metrics,
+    model_usage,
     nodes,
     schedules,
     service,
@@ -67,6 +68,7 @@ from flows.worker.roles import WorkerRole
 from flows.worker.worker import Worker
 from metric_families import Family
 from metrics import Metrics
+from setting_types import prices_of
 from tasks.masking import secret_masker
 from tasks.registry import DEFAULT, NodeTypes
 from tracing import start_tracing, stop_tracing
@@ -98,6 +100,7 @@ _RESOURCES = (
     human_tasks,
     task_page,
     listings,
+    model_usage,
     workflows,
     schedules,
     nodes,
@@ -209,6 +212,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
                 executor_families,
                 TaskService(database, worker.notify_resumed),
                 EventService(database, event_limits(settings)),
+                {} if settings.llm_prices is None else prices_of(settings.llm_prices),
             )
             background.append(asyncio.create_task(app.state.services.bulk.run_forever()))
             log.info("service_started", version=VERSION)

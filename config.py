@@ -28,6 +28,7 @@ from setting_types import (
     in_capitals,
     limits_of,
     lower,
+    prices_of,
     read_secrets,
     readable_by,
     require_256_bits,
@@ -188,6 +189,9 @@ class Settings(BaseSettings):
     """URL of an OpenAI-compatible API; by default that of OpenAI."""
     llm_model: str = "gpt-4o-mini"
     """Default model of ``llm`` nodes."""
+    llm_prices: Annotated[str | None, readable_by(prices_of)] = None
+    """Prices of models in US dollars per million tokens: JSON
+    ``{"gpt-4o-mini": {"input": 0.15, "output": 0.6}}``."""
     llm_timeout_seconds: float = Field(default=120.0, gt=0, allow_inf_nan=False)
     """Timeout for one request to a model, in seconds."""
     http_timeout_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False)

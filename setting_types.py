@@ -6,7 +6,7 @@ import re
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, cast, get_args
+from typing import Annotated, Literal, NamedTuple, TypeVar, cast, get_args
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, SecretStr
@@ -16,6 +16,7 @@ T = TypeVar("T")
 _MIN_SIGNING_BYTES, _MAX_SIGNING_BYTES = 24, 64
 _TOKEN_SECRET_BYTES = 32
 _MAX_LIMIT = 1_000_000
+_MAX_PRICE = 1_000_000
 _LIMIT_NAME = r"^[A-Za-z0-9_.-]+$"
 """Pattern of the names of limits, as of a ``concurrencyKey`` in ``engine.options``."""
 
@@ -135,6 +136,48 @@ def _object_of(text: str) -> dict[str, object] | None:
     except ValueError:
         return None
     return cast("dict[str, object]", found) if isinstance(found, dict) else None
+
+
+class ModelPrice(NamedTuple):
+    """Price of a model, in US dollars per million tokens."""
+
+    input: float
+    output: float
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Return the cost of these tokens, in US dollars."""
+        total = prompt_tokens * self.input + completion_tokens * self.output
+        return total / 1_000_000
+
+
+def prices_of(value: str) -> dict[str, ModelPrice]:
+    """Return the prices of ``LLM_PRICES`` by model.
+
+    Raises:
+        ValueError: If it is not a JSON object of prices ``{"input", "output"}`` from 0.
+    """
+    prices = _object_of(value)
+    if prices is None:
+        raise ValueError(
+            'Input should be a JSON object such as {"gpt-4o-mini": {"input": 0.15, "output": 0.6}}'
+        )
+    return {model: _price_of(model, price) for model, price in prices.items()}
+
+
+def _price_of(model: str, price: object) -> ModelPrice:
+    fields = cast("dict[str, object]", price) if isinstance(price, dict) else {}
+    numbers = [fields.get(name) for name in ModelPrice._fields]
+    if set(fields) != set(ModelPrice._fields) or not all(map(_is_price, numbers)):
+        raise ValueError(
+            f'Input should have {{"input": …, "output": …}} with numbers from 0 for {model!r}'
+        )
+    return ModelPrice(*(float(cast("float", number)) for number in numbers))
+
+
+def _is_price(number: object) -> bool:
+    if not isinstance(number, int | float) or isinstance(number, bool):
+        return False
+    return 0 <= number <= _MAX_PRICE
 
 
 def limits_of(value: str) -> dict[str, int]:

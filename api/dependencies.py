@@ -1,6 +1,6 @@
 """Route dependencies: the parts of the service that the routes use."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -21,6 +21,7 @@ from flows.schedules.service import ScheduleService
 from flows.worker.worker import Worker
 from metric_families import Family
 from metrics import Metrics
+from setting_types import ModelPrice
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class Services:
     """Returns the metrics of the execution processes."""
     human_tasks: TaskService
     events: EventService
+    model_prices: Mapping[str, ModelPrice]
+    """Prices by the name of the model."""
 
 
 async def _services(request: Request) -> Services:

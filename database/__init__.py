@@ -47,6 +47,7 @@ from database.queries.executions import ExecutionQueries
 from database.queries.failures import FailureQueries
 from database.queries.listings import Listings
 from database.queries.log_pages import LogPages
+from database.queries.model_usage import ModelUsages
 from database.queries.polls import Polls
 from database.queries.statistics import Statistics
 from database.queries.webhook_responses import WebhookResponses
@@ -134,6 +135,7 @@ class Database:
         self.polls = Polls(reader, self.queue)
         self.definitions = Definitions(reader)
         self.failures = FailureQueries(reader)
+        self.model_usages = ModelUsages(reader)
         self.log_pages = LogPages(reader)
         self.event_feed = EventFeed(reader)
         self.listings = Listings(reader)

@@ -287,6 +287,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/executions/{execution_id}/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Execution Usage
+         * @description Return the tokens that the model nodes of an execution used, and their cost.
+         */
+        get: operations["getExecutionUsage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/failures": {
         parameters: {
             query?: never;
@@ -733,6 +753,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/workflows/{workflow_id}/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Workflow Usage
+         * @description Return the tokens of those of the last executions of a workflow that used a model.
+         */
+        get: operations["getWorkflowUsage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health/live": {
         parameters: {
             query?: never;
@@ -1140,6 +1180,26 @@ export interface components {
             status: "pending" | "running" | "waiting" | "completed" | "failed" | "cancelled";
             workflowId: string;
         };
+        /** @description Tokens of one execution, without those of executions that it called. */
+        ExecutionTokensResponse: {
+            completionTokens: number;
+            /** @description In US dollars, by `LLM_PRICES`; null if a model without a price was used. */
+            costUsd: number | null;
+            executionId: string;
+            promptTokens: number;
+            totalTokens: number;
+        };
+        /** @description ``GET /api/executions/{id}/usage``. */
+        ExecutionUsageResponse: {
+            completionTokens: number;
+            /** @description In US dollars, by `LLM_PRICES`; null if a model without a price was used. */
+            costUsd: number | null;
+            executionId: string;
+            /** @description The node runs that used a model. */
+            nodes: components["schemas"]["NodeUsageResponse"][];
+            promptTokens: number;
+            totalTokens: number;
+        };
         /** @description ``GET /api/executions``. */
         ExecutionsResponse: {
             executions: components["schemas"]["ListedExecutionResponse"][];
@@ -1312,6 +1372,16 @@ export interface components {
             uiSchema: {
                 [key: string]: unknown;
             };
+        };
+        /** @description Tokens of one node run. */
+        NodeUsageResponse: {
+            completionTokens: number;
+            /** @description In US dollars, by `LLM_PRICES`; null if a model without a price was used. */
+            costUsd: number | null;
+            model: string;
+            nodeId: string | null;
+            promptTokens: number;
+            totalTokens: number;
         };
         /** @description A port of a node type. */
         PortResponse: {
@@ -1684,6 +1754,12 @@ export interface components {
             organizationId: string | null;
             tags: unknown;
             updatedAt: string | null;
+        };
+        /** @description ``GET /api/workflows/{id}/usage``. */
+        WorkflowUsageResponse: {
+            /** @description Those of the last executions that used a model, newest first. */
+            executions: components["schemas"]["ExecutionTokensResponse"][];
+            workflowId: string;
         };
         /** @description ``GET /api/workflows``. */
         WorkflowsResponse: {
@@ -2936,6 +3012,87 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Misdirected Request */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    /** @description Seconds after which the client can retry. */
+                    "Retry-After": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    /** @description Seconds after which the client can retry. */
+                    "Retry-After": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    getExecutionUsage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `executionId` of an execution. */
+                execution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExecutionUsageResponse"];
                 };
             };
             /** @description Not Found */
@@ -6750,6 +6907,90 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["WorkflowExecutionsResponse"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Misdirected Request */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    /** @description Seconds after which the client can retry. */
+                    "Retry-After": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    /** @description Seconds after which the client can retry. */
+                    "Retry-After": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    getWorkflowUsage: {
+        parameters: {
+            query?: {
+                /** @description Maximum size of a page. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The id of a saved workflow. */
+                workflow_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkflowUsageResponse"];
                 };
             };
             /** @description Not Found */

@@ -247,4 +247,13 @@ export const es: Record<string, string> = {
   "This node waits until it is resumed": "Este nodo espera hasta que se reanude",
   "Add an item": "Añadir un elemento",
   "Remove item {{number}}": "Quitar el elemento {{number}}",
+  "{{input}} in, {{output}} out": "{{input}} de entrada, {{output}} de salida",
+  "{{number}} tokens": "{{number}} tokens",
+  tokens: "tokens",
+  "tokens per execution": "tokens por ejecución",
+  cost: "coste",
+  "cost per execution": "coste por ejecución",
+  Model: "Modelo",
+  Tokens: "Tokens",
+  Cost: "Coste",
 };

@@ -38,28 +38,35 @@ export function summarize(runs: readonly PastRun[]): Summary {
   };
 }
 
-/** The last runs from old to new: the height is the duration, the color is the status. */
+const durationOf = (run: PastRun): number =>
+  isActive(run.status) ? 0 : (between(run.startedAt, run.completedAt, 0) ?? 0);
+const durationText = (run: PastRun): string =>
+  isActive(run.status) ? "…" : formatDuration(durationOf(run));
+
+/** The last runs from old to new: the height is a size, such as the duration; the color is the status. */
 export function Bars({
   runs,
   height = 24,
   count = 20,
+  sizeOf = durationOf,
+  textOf = durationText,
 }: {
   runs: readonly PastRun[];
   height?: number;
   count?: number;
+  sizeOf?: (run: PastRun) => number;
+  textOf?: (run: PastRun) => string;
 }) {
   const { t } = useTranslation();
   const navigate = useNavigate();
   const shown = runs.slice(0, count).reverse();
-  const lengths = shown.map((run) =>
-    isActive(run.status) ? 0 : (between(run.startedAt, run.completedAt, 0) ?? 0),
-  );
+  const lengths = shown.map(sizeOf);
   const longest = Math.max(1, ...lengths);
   return (
     <Group gap={2} wrap="nowrap" align="flex-end" h={height} className="bars">
       {shown.map((run, index) => {
         const { color, label } = lookOf(run.status);
-        const text = `${t(label)} · ${isActive(run.status) ? "…" : formatDuration(lengths[index])}`;
+        const text = `${t(label)} · ${textOf(run)}`;
         return (
           <Tooltip key={run.id} label={text}>
             <button

@@ -16,6 +16,8 @@ import { ErrorAlert } from "../components/Feedback";
 import { Problems } from "../components/Problems";
 import { Bars, summarize } from "../components/Trends";
 import { RunForm } from "../run/RunForm";
+import { UsageTrend } from "../run/UsageTrend";
+import { workflowUsageQuery } from "../run/usage";
 
 const Graph = lazy(() => import("../run/Graph"));
 const TREND_RUNS = 100;
@@ -34,6 +36,8 @@ export function WorkflowPage() {
   useEffect(() => {
     window.document.title = name;
   }, [name]);
+  const usage = useQuery(workflowUsageQuery(workflowId, TREND_RUNS));
+  const usages = usage.data?.executions ?? [];
   const failures = runs.filter(({ status }) => status === "failed").length;
   return (
     <div className="page">
@@ -141,6 +145,7 @@ export function WorkflowPage() {
                 </Text>
               </div>
             </div>
+            {usages.length > 0 && <UsageTrend usages={usages} runs={runs} />}
           </Card>
         </Stack>
       </div>

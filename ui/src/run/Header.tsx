@@ -31,6 +31,7 @@ import { ErrorAlert } from "../components/Feedback";
 import { StatusBadge } from "../components/Status";
 import type { Definition } from "./definition";
 import { RerunDialog } from "./RerunDialog";
+import { countsOf, formatCost, formatTokens, useUsage } from "./usage";
 
 interface Props {
   executionId: string;
@@ -55,6 +56,7 @@ export function RunHeader({ executionId, execution, details, definition, onSelec
     execution.active ? null : details?.completedAt,
     now,
   );
+  const usage = useUsage(executionId, execution);
   const name = definition?.workflowName ?? execution.workflowId ?? executionId;
 
   const act = async (kind: "cancel" | "rerun", action: () => Promise<unknown>) => {
@@ -135,6 +137,16 @@ export function RunHeader({ executionId, execution, details, definition, onSelec
                   total: execution.progress.totalNodes,
                 })}
               </Text>
+              {usage && (
+                <Tooltip label={t("{{input}} in, {{output}} out", countsOf(usage, i18n.language))}>
+                  <Text size="xs" c="dimmed" className="number">
+                    {t("{{number}} tokens", {
+                      number: formatTokens(usage.totalTokens, i18n.language),
+                    })}
+                    {usage.costUsd === null ? "" : ` · ${formatCost(usage.costUsd, i18n.language)}`}
+                  </Text>
+                </Tooltip>
+              )}
               {details?.queuePosition ? (
                 <Text size="xs" c="dimmed">
                   {t("Position {{position}} in the queue", { position: details.queuePosition })}

@@ -23,6 +23,7 @@ import { Payload } from "./Payload";
 import { RerunDialog } from "./RerunDialog";
 import { RunPicker } from "./RunPicker";
 import { TryNode } from "./TryNode";
+import { countsOf, formatCost, useUsage } from "./usage";
 
 interface Props {
   executionId: string;
@@ -233,6 +234,7 @@ function Data({
       </>
     );
   };
+  const used = useUsage(executionId, execution)?.nodes.find((entry) => entry.nodeId === nodeId);
   const facts: [string, string][] = [
     ["Started", formatTime(log.startedAt ?? log.timestamp, i18n.language)],
     ["Duration", typeof log.duration === "number" ? formatDuration(log.duration) : "–"],
@@ -240,6 +242,9 @@ function Data({
     ["Attempt", String(log.attempt)],
     ["Last error", log.lastError ?? "–"],
     ["Message", log.message ?? "–"],
+    ["Model", used?.model ?? "–"],
+    ["Tokens", used ? t("{{input}} in, {{output}} out", countsOf(used, i18n.language)) : "–"],
+    ["Cost", used?.costUsd == null ? "–" : formatCost(used.costUsd, i18n.language)],
   ];
   return (
     <Tabs value={tab} onChange={setTab} keepMounted={false}>
