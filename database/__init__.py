@@ -39,6 +39,7 @@ from database.executions.queue import Queue
 from database.executions.submissions import Submissions
 from database.external_events.store import ExternalEvents
 from database.human_tasks.store import HumanTasks
+from database.human_tasks.timers import TaskTimers
 from database.maintenance.invariants import Violation, find_violations
 from database.maintenance.retention import Retention
 from database.queries.definitions import Definitions
@@ -149,6 +150,7 @@ class Database:
         self.child_executions = ChildExecutions(reader, writer, clock)
         self.statistics = Statistics(reader, writer, clock)
         self.human_tasks = HumanTasks(reader, writer, clock)
+        self.task_timers = TaskTimers(reader, writer, clock)
         self.external_events = ExternalEvents(reader, writer, clock)
         self.schedules = ScheduleStore(reader, writer, clock)
         self.schedule_detection = ScheduleDetection(reader, writer, clock)

@@ -186,9 +186,12 @@ fairness = Table(
 callbacks = Table(
     "orchestrator_callbacks",
     metadata,
-    Column("executionId", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("executionId", Text, nullable=False),
     Column("host", Text, nullable=False),
     Column("url", Text, nullable=False),
+    Column("body", Text),
+    Column("createdAt", Text),
     Column("attempts", Integer, nullable=False),
     Column("dueAt", Text),
     Column("owner", Text),
@@ -198,7 +201,10 @@ callbacks = Table(
     Column("deliveredAt", Text),
     Column("abandonedAt", Text),
 )
-"""Callbacks: receivers that are notified of the end of an execution.
+"""Callbacks: receivers that are notified of the end of an execution, or of a task that waits.
+
+``id`` is that of the execution, or is derived from the task. Only the callback of a task has a
+``body`` and ``createdAt``; the other one is built from the execution.
 
 ``dueAt`` is ``NULL`` before the execution ends and after its callback is delivered or abandoned.
 Otherwise it is the time from which any worker may send the callback; while ``owner`` sends it, this

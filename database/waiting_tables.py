@@ -21,11 +21,21 @@ human_tasks = Table(
     Column("createdAt", Text, nullable=False),
     Column("expiresAt", Text),
     Column("endedAt", Text),
+    Column("remindEveryMs", BigInteger),
+    Column("remindersLeft", Integer),
+    Column("reminders", Integer),
+    Column("nextReminderAt", Text),
+    Column("remindedAt", Text),
+    Column("escalatesAt", Text),
+    Column("escalatedAt", Text),
+    Column("escalationAssignees", Text),
+    Column("dueAt", Text),
 )
 """Tasks: one for each node run that waits, or waited, for people.
 
 The transaction that parks the node stores the task. The one that resumes, cancels or fails the node
-ends it. ``nodeId`` is the key of the node run, such as ``ask[3]`` in a loop."""
+ends it. ``nodeId`` is the key of the node run, such as ``ask[3]`` in a loop. ``dueAt`` is the time
+of the next reminder or of the escalation; ``escalationAssignees`` is JSON."""
 
 task_assignees = Table(
     "orchestrator_task_assignees",

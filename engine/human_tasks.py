@@ -15,6 +15,10 @@ MAX_ASSIGNEE_CHARS = 250
 """Maximum length of the name of an assignee, in characters."""
 MAX_ASSIGNEES = 100
 """Maximum number of assignees of a task."""
+MAX_REMINDERS = 100
+"""Maximum number of reminders of a task."""
+MAX_TASK_SECONDS = 31_536_000
+"""Maximum time to a reminder or an escalation, in seconds: a year."""
 ASKS = "asks"
 """Key of ``park``: true if people decide which output the node takes."""
 TASK = "task"
@@ -35,6 +39,22 @@ class TaskStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Reminders:
+    """Reminders of an open task: ``times`` of them, each ``seconds`` after the one before."""
+
+    seconds: float
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """The further people that may answer a task which is open for ``seconds``."""
+
+    seconds: float
+    assignees: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRequest:
     """The description of a task: the question, and who may answer it."""
 
@@ -45,6 +65,8 @@ class TaskRequest:
     """The people that may answer; if it is empty, any caller with the role may."""
     required: int = 1
     """Number of approvals that the task needs."""
+    reminders: Reminders | None = None
+    escalation: Escalation | None = None
 
     def as_json(self) -> dict[str, JsonValue]:
         """Return the form that ``park`` contains; the message is a field of the result."""
@@ -53,6 +75,11 @@ class TaskRequest:
             found["form"] = dict(self.form)
         if self.assignees:
             found["assignees"] = list(self.assignees)
+        if self.reminders is not None:
+            found["remind"] = {"seconds": self.reminders.seconds, "times": self.reminders.times}
+        if self.escalation is not None:
+            people = list(self.escalation.assignees)
+            found["escalate"] = {"seconds": self.escalation.seconds, "assignees": people}
         return found
 
     @classmethod
@@ -63,8 +90,16 @@ class TaskRequest:
         task = park.get(TASK)
         if not is_object(task):
             return cls(message)
+        remind, escalate = task.get("remind"), task.get("escalate")
         return cls(
-            message, task.get("form"), tuple(task.get("assignees") or ()), task.get("required") or 1
+            message,
+            task.get("form"),
+            tuple(task.get("assignees") or ()),
+            task.get("required") or 1,
+            Reminders(remind["seconds"], remind.get("times", 1)) if is_object(remind) else None,
+            Escalation(escalate["seconds"], tuple(escalate["assignees"]))
+            if is_object(escalate)
+            else None,
         )
 
 
@@ -87,7 +122,39 @@ def task_error(park: Mapping[str, JsonValue]) -> str | None:
         return "should have a whole number from 1 as 'required'"
     if required > 1 and required > len(people):
         return f"needs {required} approvals but has {len(people)} assignees"
+    return _reminder_error(task.get("remind")) or _escalation_error(task.get("escalate"), people)
+
+
+def _reminder_error(remind: JsonValue) -> str | None:
+    if remind is None:
+        return None
+    if not is_object(remind) or not _is_duration(remind.get("seconds")):
+        return "should have 'seconds' above 0 in 'remind'"
+    times = remind.get("times", 1)
+    is_count = isinstance(times, int) and not isinstance(times, bool)
+    if not (is_count and 1 <= times <= MAX_REMINDERS):
+        return f"should have 1 to {MAX_REMINDERS} as 'times' in 'remind'"
     return None
+
+
+def _escalation_error(escalate: JsonValue, people: set[str]) -> str | None:
+    if escalate is None:
+        return None
+    further = escalate.get("assignees") if is_object(escalate) else None
+    if not is_object(escalate) or not _is_duration(escalate.get("seconds")):
+        return "should have 'seconds' above 0 in 'escalate'"
+    if not (is_list(further) and further and all(map(_is_name, further))):
+        return f"should have names of 1 to {MAX_ASSIGNEE_CHARS} characters to escalate to"
+    if not people:
+        return "can only be escalated if it has assignees, because otherwise any person may answer"
+    if len(people | set(further)) > MAX_ASSIGNEES:
+        return f"may have {MAX_ASSIGNEES} assignees after the escalation"
+    return None
+
+
+def _is_duration(value: JsonValue) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 < value <= MAX_TASK_SECONDS
 
 
 def _is_name(value: JsonValue) -> bool:

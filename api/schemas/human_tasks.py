@@ -45,6 +45,13 @@ class ListedTaskResponse(ApiModel):
     created_at: str
     expires_at: str | None = Field(description="The time at which the node fails.")
     ended_at: str | None
+    reminders: int = Field(description="Number of reminders so far.")
+    reminded_at: str | None = Field(description="The time of the last reminder.")
+    escalated_at: str | None = Field(
+        description="The time at which further assignees were added; null before."
+    )
+    next_reminder_at: str | None
+    escalates_at: str | None
 
 
 class TaskAnswerResponse(ApiModel):

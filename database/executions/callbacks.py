@@ -1,4 +1,4 @@
-"""Callbacks: the queue of notifications about ended executions, and their delivery attempts.
+"""Callbacks: the queue of notifications about executions and tasks, and their delivery attempts.
 
 A worker claims a callback under a lease, like an execution, for one attempt. ``dueAt`` is the queue
 position, the end of the lease or the time of the next attempt, as ``claimableAt`` for executions.
@@ -13,29 +13,32 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection, bindparam, delete, func, or_, select, update
 
 from database.clock import Clock, to_text
+from database.connection.engines import insert_or_ignore
 from database.connection.reader import Reader
 from database.connection.writer import Writer
-from database.tables import callbacks, runs
+from database.tables import callbacks, children, runs
 from engine.errors import ExecutionNotFoundError, LeaseLostError
 
 DELIVERY_DEADLINE = timedelta(days=1)
-"""Time after the end of the execution from which a failed attempt is the final one."""
+"""Time after the end of the execution, or the reminder, from which a failed attempt is the final
+one."""
 MAX_DUE_AHEAD = timedelta(hours=2)
 """Maximum delay of a callback; a later ``dueAt`` was stored before the clock was set back."""
 
 _MAKE_DUE = (
     update(callbacks)
-    .where(callbacks.c.executionId.in_(bindparam("ended", expanding=True)))
+    .where(callbacks.c.id.in_(bindparam("ended", expanding=True)))
     .where(callbacks.c.deliveredAt.is_(None), callbacks.c.abandonedAt.is_(None))
     .values(dueAt=bindparam("now"))
 )
-_CALLBACK = select(callbacks).where(callbacks.c.executionId == bindparam("execution"))
+_CALLBACK = select(callbacks).where(callbacks.c.id == bindparam("execution"))
 
 
 @dataclass(frozen=True, slots=True)
 class CallbackAttempt:
     """One attempt to deliver a callback, claimed by ``owner``."""
 
+    id: str
     execution_id: str
     owner: str
     url: str
@@ -46,6 +49,8 @@ class CallbackAttempt:
     """Time from which a failed attempt is the final one."""
     trace_context: str | None = None
     """Trace context of the execution, encoded."""
+    body: str | None = None
+    """The body; ``None`` if it is that of the end of the execution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +86,37 @@ class CallbackStatus:
 
 def add_callback(connection: Connection, execution_id: str, url: str) -> None:
     """Store the callback of an execution, in the transaction that stores the execution."""
-    host = urlsplit(url).netloc.lower()
-    connection.execute(callbacks.insert().values(executionId=execution_id, host=host, url=url))
+    row = {"id": execution_id, "executionId": execution_id, "host": _host_of(url), "url": url}
+    connection.execute(callbacks.insert().values(row))
+
+
+def add_task_callback(
+    connection: Connection, callback_id: str, execution_id: str, body: str, now: str
+) -> None:
+    """Store a callback about a task of an execution, which is due now.
+
+    Its receiver is the ``callbackUrl`` of the execution, or else that of the top-level execution of
+    its chain of calls. Without either, nothing is stored. A repeated write stores it once.
+    """
+    top_level = select(children.c.rootId).where(children.c.executionId == execution_id)
+    for receiver in (callbacks.c.id == execution_id, callbacks.c.id == top_level.scalar_subquery()):
+        url = connection.scalar(select(callbacks.c.url).where(receiver))
+        if url is not None:
+            row = {
+                "id": callback_id,
+                "executionId": execution_id,
+                "host": _host_of(url),
+                "url": url,
+                "body": body,
+                "createdAt": now,
+                "dueAt": now,
+            }
+            connection.execute(insert_or_ignore(connection.dialect.name, callbacks), row)
+            return
+
+
+def _host_of(url: str) -> str:
+    return urlsplit(url).netloc.lower()
 
 
 def make_due(connection: Connection, execution_ids: Collection[str], now: str) -> None:
@@ -125,44 +159,46 @@ class Callbacks:
 
         def write(connection: Connection) -> CallbackAttempt | None:
             now = self._now()
-            execution_id = None
+            callback_id = None
             for due in (callbacks.c.dueAt <= now, callbacks.c.dueAt > self._max_due()):
-                oldest = select(callbacks.c.executionId).where(callbacks.c.host == host, due)
+                oldest = select(callbacks.c.id).where(callbacks.c.host == host, due)
                 oldest = oldest.order_by(callbacks.c.dueAt).limit(1)
-                execution_id = connection.scalar(oldest.with_for_update(skip_locked=True))
-                if execution_id is not None:
+                callback_id = connection.scalar(oldest.with_for_update(skip_locked=True))
+                if callback_id is not None:
                     break
-            if execution_id is None:
+            if callback_id is None:
                 return None
             # No other worker can change the row, because PostgreSQL locks it and SQLite the file.
             taken = connection.execute(
                 update(callbacks)
-                .where(callbacks.c.executionId == execution_id)
+                .where(callbacks.c.id == callback_id)
                 .values(
                     owner=owner,
                     dueAt=to_text(self._clock() + timedelta(seconds=lease_seconds)),
                     attempts=callbacks.c.attempts + 1,
                     lastAttemptAt=now,
                 )
-                .returning(callbacks.c.url, callbacks.c.attempts)
+                .returning(callbacks)
             ).one()
             run = connection.execute(
                 select(runs.c.workflowName, runs.c.endedAt, runs.c.traceContext).where(
-                    runs.c.executionId == execution_id
+                    runs.c.executionId == taken.executionId
                 )
             ).first()
             if run is None:  # deleted by a program that enforces no foreign keys
-                connection.execute(delete(callbacks).where(callbacks.c.executionId == execution_id))
+                connection.execute(delete(callbacks).where(callbacks.c.id == callback_id))
                 return None
-            last_try = to_text(datetime.fromisoformat(run.endedAt) + DELIVERY_DEADLINE)
+            since = datetime.fromisoformat(taken.createdAt or run.endedAt)
             return CallbackAttempt(
-                execution_id,
+                callback_id,
+                taken.executionId,
                 owner,
                 taken.url,
                 taken.attempts,
                 run.workflowName,
-                last_try,
+                to_text(since + DELIVERY_DEADLINE),
                 run.traceContext,
+                taken.body,
             )
 
         return await self._writer.run(write)
@@ -204,14 +240,14 @@ class Callbacks:
         def write(connection: Connection) -> None:
             recorded = connection.execute(
                 update(callbacks)
-                .where(callbacks.c.executionId == delivery.execution_id)
+                .where(callbacks.c.id == delivery.id)
                 .where(callbacks.c.owner == delivery.owner)
                 .where(callbacks.c.attempts == delivery.attempt)
                 .values(owner=None, **values)
             )
             if recorded.rowcount != 1:
-                own_row = callbacks.c.executionId == delivery.execution_id
-                if connection.scalar(select(callbacks.c.executionId).where(own_row)) is None:
+                own_row = callbacks.c.id == delivery.id
+                if connection.scalar(select(callbacks.c.id).where(own_row)) is None:
                     raise ExecutionNotFoundError(delivery.execution_id)
                 raise LeaseLostError(delivery.execution_id)
 
@@ -221,7 +257,7 @@ class Callbacks:
         """Delete a callback whose execution no longer exists."""
 
         def write(connection: Connection) -> None:
-            own_row = callbacks.c.executionId == delivery.execution_id
+            own_row = callbacks.c.id == delivery.id
             connection.execute(delete(callbacks).where(own_row))
 
         await self._writer.run(write)

@@ -8,9 +8,11 @@ import json
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, select, update
 
+from database.clock import to_text
 from database.connection.engines import insert_or_ignore
 from database.executions.journal_records import NodeEnded
 from database.records import Lease
@@ -80,6 +82,7 @@ def _start(
         "rejections": 0,
         "createdAt": now,
         "expiresAt": node.wait_until,
+        **_timers_of(task, now),
     }
     dialect = connection.dialect.name
     stored = connection.execute(insert_or_ignore(dialect, human_tasks), row)
@@ -87,6 +90,25 @@ def _start(
         shared = {"organizationId": organization, "status": TaskStatus.OPEN, "createdAt": now}
         people = [{"taskId": row["id"], "assignee": name, **shared} for name in task.assignees]
         connection.execute(insert_or_ignore(dialect, task_assignees), people)
+
+
+def _timers_of(task: TaskRequest, now: str) -> dict[str, object]:
+    """Return the columns of the reminders and the escalation of a new task."""
+    start, remind, escalate = datetime.fromisoformat(now), task.reminders, task.escalation
+    next_reminder_at = escalates_at = None
+    if remind is not None:
+        next_reminder_at = to_text(start + timedelta(seconds=remind.seconds))
+    if escalate is not None:
+        escalates_at = to_text(start + timedelta(seconds=escalate.seconds))
+    return {
+        "remindEveryMs": None if remind is None else max(1, round(remind.seconds * 1000)),
+        "remindersLeft": 0 if remind is None else remind.times,
+        "reminders": 0,
+        "nextReminderAt": next_reminder_at,
+        "escalatesAt": escalates_at,
+        "escalationAssignees": None if escalate is None else json.dumps(escalate.assignees),
+        "dueAt": min(filter(None, (next_reminder_at, escalates_at)), default=None),
+    }
 
 
 def end_tasks(connection: Connection, lease: Lease, ended: Sequence[NodeEnded], now: str) -> None:
@@ -124,7 +146,9 @@ def _open_tasks(connection: Connection, condition: ColumnElement[bool]) -> Seque
 
 def _end(connection: Connection, ids: Sequence[str], status: TaskStatus, now: str) -> None:
     of_tasks = human_tasks.c.id.in_(ids)
-    connection.execute(update(human_tasks).where(of_tasks).values(status=status, endedAt=now))
+    ended = {"status": status, "endedAt": now}
+    ended |= dict.fromkeys(("dueAt", "nextReminderAt", "escalatesAt"))
+    connection.execute(update(human_tasks).where(of_tasks).values(ended))
     assigned = task_assignees.c.taskId.in_(ids)
     connection.execute(update(task_assignees).where(assigned).values(status=status))
 

@@ -50,6 +50,12 @@ class HumanTask:
     created_at: str
     expires_at: str | None
     ended_at: str | None
+    reminders: int = 0
+    """Number of reminders that were sent."""
+    reminded_at: str | None = None
+    escalated_at: str | None = None
+    next_reminder_at: str | None = None
+    escalates_at: str | None = None
     answers: Sequence[TaskAnswer] = ()
     """Only if one task was read."""
 

@@ -193,5 +193,10 @@ def _task_of(
         created_at=row.createdAt,
         expires_at=row.expiresAt,
         ended_at=row.endedAt,
+        reminders=row.reminders or 0,
+        reminded_at=row.remindedAt,
+        escalated_at=row.escalatedAt,
+        next_reminder_at=row.nextReminderAt,
+        escalates_at=row.escalatesAt,
         answers=answers,
     )

@@ -78,9 +78,7 @@ _BY_SERVICE = "r.endedElsewhere IS NULL"
 _OWN = f"SELECT e.id {_JOINED} WHERE {_IS_KNOWN}"
 _LOGS = f"SELECT l.executionId, l.nodeId {_JOINED} JOIN execution_logs l ON l.executionId = e.id"
 _NODES = f"{_LOGS} WHERE {_IS_KNOWN} AND l.startSeq IS NOT NULL"
-_NOTIFIED = (
-    f"SELECT e.id {_JOINED} JOIN orchestrator_callbacks c ON c.executionId = e.id WHERE {_IS_KNOWN}"
-)
+_NOTIFIED = f"SELECT e.id {_JOINED} JOIN orchestrator_callbacks c ON c.id = e.id WHERE {_IS_KNOWN}"
 _EVENTS = "FROM orchestrator_events v WHERE v.executionId = e.id"
 _DONE = "r.completedNodes + r.failedNodes + r.skippedNodes"
 
@@ -283,6 +281,14 @@ _OTHERS = {
     "the assignees of a task have its status": (
         f"{_TASKS} JOIN orchestrator_task_assignees a ON a.taskId = t.id"
         " WHERE a.status <> t.status OR a.createdAt <> t.createdAt"
+    ),
+    "the callback of a task has a body, and is due, delivered or abandoned": (
+        "SELECT c.executionId, c.id FROM orchestrator_callbacks c WHERE c.id <> c.executionId"
+        f" AND (c.body IS NULL OR (c.dueAt IS NULL) <> {_SETTLED})"
+    ),
+    "a task is due if and only if it has a reminder or an escalation": (
+        f"{_TASKS} WHERE (t.dueAt IS NULL) <> (t.nextReminderAt IS NULL AND t.escalatesAt IS NULL)"
+        " OR (t.dueAt IS NOT NULL AND t.status <> 'open')"
     ),
     "a task counts its answers": (
         f"{_TASKS} WHERE t.approvals <> (SELECT count(*) FROM orchestrator_task_answers a"  # noqa: S608

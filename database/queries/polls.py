@@ -32,7 +32,7 @@ _VERSION = (
         callbacks.c.abandonedAt,
     )
     .outerjoin(runs, runs.c.executionId == executions.c.id)
-    .outerjoin(callbacks, callbacks.c.executionId == executions.c.id)
+    .outerjoin(callbacks, callbacks.c.id == executions.c.id)
     .where(executions.c.id == bindparam("execution"))
 )
 """The columns that differ between two responses; every change of a node run increases ``seq``."""

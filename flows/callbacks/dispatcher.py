@@ -1,4 +1,4 @@
-"""Callback dispatcher: delivers the result of each execution to the URL that its caller gave.
+"""Callback dispatcher: delivers results and reminders to the URL that the caller gave.
 
 ``database/executions/callbacks.py`` stores the callbacks; this module selects the next receiver. An
 unresponsive receiver occupies a request until the timeout. Therefore the requests per host are
@@ -196,7 +196,7 @@ class _CallbackDispatcher:
     async def _attempt(self, delivery: CallbackAttempt, host: str) -> int | AttemptFailure:
         execution = await self._database.queries.execution(delivery.execution_id, MAX_OUTPUT_CHARS)
         now = self._database.clock()
-        body = body_of(execution, delivery.workflow_name)
+        body = delivery.body or body_of(execution, delivery.workflow_name)
         headers = headers_of(delivery, body, self._settings.secret, now)
         seconds, calls = self._settings.timeout_seconds, self._settings.calls
         span = callback_span(delivery, host, execution)

@@ -95,7 +95,7 @@ def headers_of(
     delivery: CallbackAttempt, body: str, secret: str | None, now: datetime
 ) -> dict[str, str]:
     """Return the headers of an attempt. All attempts of a callback have the same ``webhook-id``."""
-    message_id = f"msg_{delivery.execution_id}"
+    message_id = f"msg_{delivery.id}"
     timestamp = now.astimezone(UTC).replace(microsecond=0)
     headers = {
         "Content-Type": "application/json",

@@ -32,6 +32,7 @@ from flows.worker.maintenance import run_maintenance_forever
 from flows.worker.poller import poll_signals_forever
 from flows.worker.roles import WHOLE_SERVICE, WorkerRole
 from flows.worker.state import WorkerSettings, WorkerState, set_execution_limits
+from flows.worker.task_timers import run_task_timers_forever
 from flows.workflow_flow import workflow_flow
 from metrics import UNOBSERVED, Metrics
 from tasks.registry import NodeTypes
@@ -207,6 +208,9 @@ class Worker:
                 settings.lease_seconds,
                 settings.poll_interval_seconds,
                 self._metrics,
+            ),
+            run_task_timers_forever(
+                database, settings.poll_interval_seconds, state.execution_ended.set
             ),
             Scheduler(
                 database, self._node_types, settings.scheduler, state.on_children_changed

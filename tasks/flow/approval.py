@@ -10,7 +10,10 @@ from engine.human_tasks import (
     ASKS,
     MAX_ASSIGNEE_CHARS,
     MAX_ASSIGNEES,
+    MAX_REMINDERS,
     TASK,
+    Escalation,
+    Reminders,
     TaskRequest,
     task_error,
 )
@@ -62,6 +65,19 @@ class ApprovalConfig(NodeConfig, title="Approval", category="flow", outputs=_OUT
         default=1, title="Required approvals", ge=1, le=MAX_ASSIGNEES, validate_default=True
     )
     """Number of assignees who must approve. With 1, the first answer decides."""
+    approval_reminder_seconds: TimeLimit = Field(default=None, title="Reminder after")
+    """Seconds until a reminder, and between two of them; no reminder by default."""
+    approval_reminders: int = Field(default=1, title="Reminders", ge=1, le=MAX_REMINDERS)
+    """Maximum number of reminders."""
+    approval_escalation_seconds: TimeLimit = Field(default=None, title="Escalation after")
+    """Seconds until `approvalEscalationAssignees` may answer too; never by default."""
+    approval_escalation_assignees: _Assignees = Field(
+        default_factory=list[str],
+        title="Escalation assignees",
+        max_length=MAX_ASSIGNEES,
+        validate_default=True,
+    )
+    """Names or addresses of the further people after the escalation; may contain templates."""
     timeout_seconds: TimeLimit = Field(default=None, title="Time limit")
     """Maximum seconds to wait, up to a year; unlimited by default."""
 
@@ -72,7 +88,7 @@ class ApprovalConfig(NodeConfig, title="Approval", category="flow", outputs=_OUT
             raise ValueError(reason)
         return form
 
-    @field_validator("approval_assignees")
+    @field_validator("approval_assignees", "approval_escalation_assignees")
     @classmethod
     def _are_names(cls, names: list[str]) -> list[str]:
         long = next((name for name in names if not _is_short(name)), None)
@@ -91,6 +107,15 @@ class ApprovalConfig(NodeConfig, title="Approval", category="flow", outputs=_OUT
             if count < required:
                 raise ValueError(f"is {required}, but approvalAssignees has {count} names")
         return required
+
+    @field_validator("approval_escalation_assignees")
+    @classmethod
+    def _has_people_before(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        if info.data.get("approval_escalation_seconds") is not None and not names:
+            raise ValueError("is required for approvalEscalationSeconds")
+        if names and not info.data.get("approval_assignees", names):
+            raise ValueError("has names, but approvalAssignees has none")
+        return names
 
 
 class HumanApprovalConfig(
@@ -115,10 +140,21 @@ def handle_human_approval(node: dict[str, Any], input_data: JsonValue) -> dict[s
 
 def _ask(config: ApprovalConfig, input_data: JsonValue) -> dict[str, JsonValue]:
     message = fill_text("approvalMessage", config.approval_message, input_data)
+    reminders, escalation = None, None
+    if config.approval_reminder_seconds is not None:
+        reminders = Reminders(config.approval_reminder_seconds, config.approval_reminders)
+    if config.approval_escalation_seconds is not None:
+        further = _filled_assignees(
+            "approvalEscalationAssignees", config.approval_escalation_assignees, input_data
+        )
+        escalation = Escalation(config.approval_escalation_seconds, tuple(further))
+    people = _filled_assignees("approvalAssignees", config.approval_assignees, input_data)
     request = TaskRequest(
         form=config.approval_form,
-        assignees=tuple(_filled_assignees(config.approval_assignees, input_data)),
+        assignees=tuple(people),
         required=config.approval_required,
+        reminders=reminders,
+        escalation=escalation,
     )
     park: dict[str, JsonValue] = {ASKS: True, TASK: request.as_json()}
     if reason := task_error(park):
@@ -127,11 +163,11 @@ def _ask(config: ApprovalConfig, input_data: JsonValue) -> dict[str, JsonValue]:
     return success(message, input_data, **{PARK: park})
 
 
-def _filled_assignees(templates: list[str], data: JsonValue) -> list[str]:
+def _filled_assignees(setting: str, templates: list[str], data: JsonValue) -> list[str]:
     """Return the distinct names; a template may return a list of them, or names with commas."""
     names: list[str] = []
     for template in templates:
-        value = fill("approvalAssignees", template, data) if has_template(template) else [template]
+        value = fill(setting, template, data) if has_template(template) else [template]
         if not (is_list(value) or isinstance(value, str)):
             value = as_text(value)
         names += [as_text(item).strip() for item in as_items(value)]

@@ -86,6 +86,11 @@ def test_a_task_is_listed_answered_once_and_ends(service: RunningService) -> Non
         "createdAt": task["createdAt"],
         "expiresAt": None,
         "endedAt": None,
+        "reminders": 0,
+        "remindedAt": None,
+        "escalatedAt": None,
+        "nextReminderAt": None,
+        "escalatesAt": None,
     }
     done = answer(service, task, approved=False, data={"by": "Ada"})
     assert done.status_code == 200
@@ -245,6 +250,9 @@ def test_pages_of_tasks_follow_one_another(service: RunningService) -> None:
         ({"approvalRequired": 2}, "approvalAssignees has 0 names"),
         ({"approvalRequired": 3, "approvalAssignees": "a, b, b"}, "has 2 names"),
         ({"approvalRequired": 0}, "approvalRequired"),
+        ({"approvalEscalationSeconds": 9}, "is required for approvalEscalationSeconds"),
+        ({"approvalEscalationAssignees": "Eve"}, "approvalAssignees has none"),
+        ({"approvalReminderSeconds": 0}, "approvalReminderSeconds"),
         ({"approvalAssignees": ["x" * 251]}, "more than 250 characters"),
     ],
 )

@@ -1,11 +1,13 @@
 """Fixtures of the crash tests."""
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.callback_receiver import Receiver
 from tests.support.counting_server import CallCounter
 from tests.support.crash_harness import ServiceProcess
 from tests.support.postgres import Storage
@@ -33,3 +35,12 @@ def process(tmp_path: Path, storage: Storage) -> Iterator[ServiceProcess]:
     """Return a service with a new database, before its start."""
     with ServiceProcess(tmp_path, **storage) as service:
         yield service
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Start a receiver of callbacks."""
+    with Receiver() as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server
+        server.shutdown()

@@ -1,11 +1,12 @@
 """Tasks of people in the database: the cost of their lists, and answers that lose a race."""
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from database import Database
+from database import Database, to_text
 from database.executions.human_tasks import Answer, task_id_of
 from database.executions.journal_records import (
     ExecutionResult,
@@ -18,7 +19,7 @@ from database.queries.results import TaskCursor
 from database.records import Lease
 from engine.document import Node
 from engine.errors import ConflictError
-from engine.human_tasks import TaskRequest, TaskStatus
+from engine.human_tasks import Escalation, Reminders, TaskRequest, TaskStatus
 from engine.outcome import Progress
 from engine.parking import Resumption
 from engine.request_errors import TaskEndedError
@@ -28,8 +29,9 @@ from tests.support.call_trees import submission
 from tests.support.database_work import counted_work, growth
 from tests.support.fake_clock import MovingClock
 from tests.support.open_tasks import RARE, fill_tasks
+from tests.support.two_workers import Workers, both
 
-DAY = 86_400
+HOUR, DAY = 3_600, 86_400
 OPEN = frozenset({TaskStatus.OPEN})
 ENDED = frozenset({TaskStatus.COMPLETED, TaskStatus.EXPIRED})
 FILTERS = {
@@ -65,9 +67,15 @@ async def measured(kind: str, path: Path, count: int) -> dict[str, int]:
                 with counted_work() as work:
                     await database.human_tasks.page(wanted, PAGE, after)
                 found[f"{name}, {after is not None}"] = work.amount
-        with counted_work() as work:
-            await database.human_tasks.read("t000100")
-        return {**found, "read": work.amount}
+        operations = {
+            "read": lambda: database.human_tasks.read("t000100"),
+            "no timer": database.task_timers.run_due,
+        }
+        for name, operation in operations.items():
+            with counted_work() as work:
+                await operation()
+            found[name] = work.amount
+        return found
 
 
 async def parked(database: Database, execution_id: str, task: TaskRequest) -> tuple[Lease, int]:
@@ -161,3 +169,38 @@ async def test_the_deletion_of_an_execution_deletes_its_tasks(
     assert await database.retention.delete_expired(1, None) == 1
     page = await database.human_tasks.page(TaskFilter(assignee="Bob"), PAGE)
     assert page.items == []
+
+
+async def test_a_task_is_reminded_once_by_two_workers_and_not_in_a_series(
+    workers: Workers, clock: MovingClock
+) -> None:
+    first, second = (worker.database for worker in workers)
+    request = TaskRequest(
+        "Pay?", None, ("Ada",), 1, Reminders(HOUR, 3), Escalation(2 * HOUR, ("Eve", "Ada"))
+    )
+    await parked(first, "e", request)
+    await parked(first, "other", request)
+    other = task_id_of("other", "ask")
+    await both(first.task_timers.run_due(), second.task_timers.run_due())
+    assert (await seen(first, "e")).reminders == 0
+    clock.advance(HOUR)
+    await both(first.task_timers.run_due(), second.task_timers.run_due())
+    task = await seen(first, "e")
+    assert (task.reminders, task.reminded_at) == (1, to_text(clock()))
+    await first.human_tasks.complete(other, Answer(approved=True))
+    clock.advance(9 * HOUR)  # no service ran
+    await both(first.task_timers.run_due(), second.task_timers.run_due())
+    task = await seen(first, "e")
+    assert (task.reminders, task.escalated_at) == (2, to_text(clock()))
+    assert (list(task.assignees), task.escalates_at) == (["Ada", "Eve"], None)
+    assert task.next_reminder_at == to_text(clock() + timedelta(seconds=HOUR))
+    clock.advance(HOUR)
+    assert await first.task_timers.run_due() == 1
+    clock.advance(9 * HOUR)
+    assert await second.task_timers.run_due() == 0
+    assert (await seen(first, "e")).reminders == 3
+    ended = await first.human_tasks.read(other)
+    assert (ended.reminders, ended.next_reminder_at, ended.escalated_at) == (1, None, None)
+    page = await first.human_tasks.page(TaskFilter(assignee="Eve", statuses=OPEN), PAGE)
+    assert [each.execution_id for each in page.items] == ["e"]
+    assert await first.find_violations(service_runs=False) == []

@@ -105,8 +105,8 @@ def run(columns: str, execution_id: str) -> str:
 
 def callback(columns: str, values: str, execution_id: str) -> str:
     return (
-        f"INSERT OR REPLACE INTO orchestrator_callbacks(executionId, host, url, {columns})"
-        f" VALUES ('{execution_id}', 'h', 'http://h/', {values})"
+        f"INSERT OR REPLACE INTO orchestrator_callbacks(id, executionId, host, url, {columns})"
+        f" VALUES ('{execution_id}', '{execution_id}', 'h', 'http://h/', {values})"
     )
 
 
@@ -241,6 +241,10 @@ VIOLATIONS = {
         "UPDATE orchestrator_task_assignees SET status='completed'"
     ),
     "a task counts its answers": human_task("approvals=1"),
+    "a task is due if and only if it has a reminder or an escalation": human_task("dueAt='2026'"),
+    "the callback of a task has a body, and is due, delivered or abandoned": (
+        callback("attempts", "0", PARKED).replace("('parked'", "('t'")
+    ),
     "a completed bulk operation has no pending item": (
         "INSERT INTO orchestrator_bulk_items(bulkId, executionId, status)"
         " VALUES ('done', 'parked', 'pending')"
@@ -328,18 +332,16 @@ async def test_a_lease_that_just_expired_is_not_a_violation(copy: Path) -> None:
     assert CLAIM_GRACE_SECONDS > 1
     with change(copy) as database:
         database.execute(run(f"claimableAt='{now}'", RUNNING))
-    assert await violations_in(copy) == {}
+    assert not await violations_in(copy)
 
 
 async def test_rows_of_the_main_project_are_not_checked(copy: Path) -> None:
     with change(copy) as database:
-        database.execute("INSERT INTO workflows(id, name, data) VALUES ('theirs', 'x', '{}')")
-        database.execute(
-            "INSERT INTO workflow_executions(id, workflowId, status)"
-            " VALUES ('theirs', 'theirs', 'odd')"
-        )
-        database.execute(
-            "INSERT INTO execution_logs(id, executionId, nodeId) VALUES ('x', 'theirs', 'n')"
+        database.executescript(
+            "INSERT INTO workflows(id, name, data) VALUES ('theirs', 'x', '{}');"
+            " INSERT INTO workflow_executions(id, workflowId, status)"
+            " VALUES ('theirs', 'theirs', 'odd');"
+            " INSERT INTO execution_logs(id, executionId, nodeId) VALUES ('x', 'theirs', 'n')"
         )
     assert await violations_in(copy) == {}
 
@@ -355,11 +357,9 @@ def test_the_check_prints_a_line_for_each_violation(copy: Path) -> None:
         database.execute(VIOLATIONS["a failed execution has an error"])
         database.execute(VIOLATIONS["an ended execution is not claimable"])
     report = check_database(url_of(copy))
-    assert report.exit_code == BROKEN
-    assert sorted(report.lines) == [
-        "ended: an ended execution is not claimable",
-        "failed: a failed execution has an error",
-    ]
+    expected = ["ended: an ended execution is not claimable"]
+    expected.append("failed: a failed execution has an error")
+    assert (report.exit_code, sorted(report.lines)) == (BROKEN, expected)
 
 
 def test_the_check_creates_no_database(tmp_path: Path) -> None:
@@ -374,7 +374,7 @@ def test_the_check_adds_nothing_to_a_database_that_no_service_has_used(tmp_path:
     path = tmp_path / "main.sqlite"
     create_main_database(path)
     report = check_database(url_of(path))
-    assert (report.exit_code, len(report.lines)) == (NOT_CHECKED, 1)
+    assert report.exit_code == NOT_CHECKED
     assert "No service has ever used" in report.lines[0]
     with closing(sqlite3.connect(path)) as database:
         names = database.execute("SELECT name FROM sqlite_master WHERE name LIKE 'orchestrator%'")
@@ -385,8 +385,7 @@ def test_a_file_that_is_not_a_database_cannot_be_checked(tmp_path: Path) -> None
     path = tmp_path / "text.sqlite"
     path.write_text("this is not a database, in spite of its name " * 50)
     report = check_database(url_of(path))
-    assert report.exit_code == NOT_CHECKED
-    assert "file is not a database" in report.lines[0]
+    assert (report.exit_code, "is not a database" in report.lines[0]) == (NOT_CHECKED, True)
 
 
 def test_the_check_command_prints_the_report_and_starts_nothing(copy: Path, tmp_path: Path) -> None:

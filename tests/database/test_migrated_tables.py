@@ -12,7 +12,7 @@ from database.tables import callbacks
 # columns, and the foreign keys with the action on a deletion.
 EXECUTION = ("executionId", "workflow_executions", "CASCADE")
 KEYS: dict[str, tuple[list[str], list[list[str]], list[tuple[str, str, str | None]]]] = {
-    "callbacks": (["executionId"], [], [EXECUTION]),
+    "callbacks": (["id"], [], [EXECUTION]),
     "children": (["executionId"], [], [("parentId", "workflow_executions", "SET NULL")]),
     "definitions": (["hash"], [], []),
     "events": (["position"], [["executionId", "seq"]], [EXECUTION]),
@@ -28,7 +28,11 @@ KEYS: dict[str, tuple[list[str], list[list[str]], list[tuple[str, str, str | Non
     ),
 }
 INDEXES = {
-    "callbacks": {"due": ["dueAt", "host"], "of_host": ["host", "dueAt"]},
+    "callbacks": {
+        "due": ["dueAt", "host"],
+        "execution": ["executionId"],
+        "of_host": ["host", "dueAt"],
+    },
     "children": {
         "of_parent": ["parentId"],
         "of_root": ["rootId"],

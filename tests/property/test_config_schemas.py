@@ -29,6 +29,7 @@ AMONG_VALUES = (
     "of the statement",
     "at least one case",  # after blank rows were removed
     "but approvalAssignees has",
+    "is required for approvalEscalationSeconds",
     "at least 1 item after validation",  # after blank addresses were removed
     "is not one e-mail address",
 )

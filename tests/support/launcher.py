@@ -13,7 +13,8 @@ process at the point that ``KILL_AT`` names:
 - ``after_final_write``: the end of the execution is committed;
 - ``before_callback``: a callback is claimed, and no request is sent;
 - ``after_callback``: the receiver has responded, and the response is not recorded;
-- ``after_event``: an event is accepted, its sender has no response, and no node has continued.
+- ``after_event``: an event is accepted, its sender has no response, and no node has continued;
+- ``after_reminder``: a reminder of a task is stored, and its callback is not sent.
 """
 
 import asyncio
@@ -238,6 +239,12 @@ def _after_event(_: str) -> None:
     _around(ExternalEvents, "accept", lambda *_: True)
 
 
+def _after_reminder(_: str) -> None:
+    from database.human_tasks.timers import TaskTimers  # noqa: PLC0415 - see ``main``
+
+    _around(TaskTimers, "run_due", lambda _, count: count > 0)
+
+
 KILL_POINTS: dict[str, Callable[[str], None]] = {
     "after_claim": _after_claim,
     "after_start": _after_start,
@@ -249,6 +256,7 @@ KILL_POINTS: dict[str, Callable[[str], None]] = {
     "before_callback": _before_callback,
     "after_callback": _after_callback,
     "after_event": _after_event,
+    "after_reminder": _after_reminder,
 }
 
 

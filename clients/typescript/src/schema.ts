@@ -1268,6 +1268,9 @@ export interface components {
             assignees: string[];
             createdAt: string;
             endedAt: string | null;
+            /** @description The time at which further assignees were added; null before. */
+            escalatedAt: string | null;
+            escalatesAt: string | null;
             executionId: string;
             /** @description The time at which the node fails. */
             expiresAt: string | null;
@@ -1275,11 +1278,16 @@ export interface components {
             id: string;
             /** @description The question; null if the node hides its data. */
             message: string | null;
+            nextReminderAt: string | null;
             /** @description In a loop with the number of the item: `ask[3]`. */
             nodeId: string;
             nodeLabel: string | null;
             organizationId: string | null;
             rejections: number;
+            /** @description The time of the last reminder. */
+            remindedAt: string | null;
+            /** @description Number of reminders so far. */
+            reminders: number;
             /** @description Number of approvals that the task needs. */
             required: number;
             status: components["schemas"]["TaskStatus"];
@@ -1640,6 +1648,9 @@ export interface components {
             assignees: string[];
             createdAt: string;
             endedAt: string | null;
+            /** @description The time at which further assignees were added; null before. */
+            escalatedAt: string | null;
+            escalatesAt: string | null;
             executionId: string;
             /** @description The time at which the node fails. */
             expiresAt: string | null;
@@ -1651,11 +1662,16 @@ export interface components {
             id: string;
             /** @description The question; null if the node hides its data. */
             message: string | null;
+            nextReminderAt: string | null;
             /** @description In a loop with the number of the item: `ask[3]`. */
             nodeId: string;
             nodeLabel: string | null;
             organizationId: string | null;
             rejections: number;
+            /** @description The time of the last reminder. */
+            remindedAt: string | null;
+            /** @description Number of reminders so far. */
+            reminders: number;
             /** @description Number of approvals that the task needs. */
             required: number;
             status: components["schemas"]["TaskStatus"];
