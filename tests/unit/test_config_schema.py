@@ -42,7 +42,7 @@ DRAFT_07 = {
     ),
     *("minimum", "maximum", "exclusiveMinimum", "properties", "required"),
     *("additionalProperties", "propertyNames", "minProperties", "maxProperties"),
-    *("maxLength", "items", "minItems", "maxItems", "uniqueItems"),
+    *("maxLength", "minLength", "items", "minItems", "maxItems", "uniqueItems"),
 }
 
 
