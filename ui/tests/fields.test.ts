@@ -1,5 +1,13 @@
 import { expect, test } from "vitest";
-import { dataOf, draftOf, formOf, placeProblems, pointersOf } from "../src/forms/fields";
+import {
+  changedOf,
+  dataOf,
+  draftOf,
+  fieldOfValue,
+  formOf,
+  placeProblems,
+  pointersOf,
+} from "../src/forms/fields";
 
 const SCHEMA = {
   properties: {
@@ -128,4 +136,21 @@ test("a problem is shown at its field, at the nearest part of the form, or above
     ["/data/address/city", "'city' is required"],
     ["", "unknown; again"],
   ]);
+});
+
+test.each([
+  [true, "checkbox", true, true, true],
+  [25, "number", "25", "26", 26],
+  ["Lima", "text", "Lima", "25", "25"],
+  ["Lima", "text", "Lima", "", ""],
+  ["a\nb", "textarea", "a\nb", "c", "c"],
+  [[1], "json", "[\n  1\n]", "[2]", [2]],
+  [{ a: 1 }, "json", '{\n  "a": 1\n}', "", null],
+  [null, "any", "", "[2]", [2]],
+  [undefined, "any", "", "two", "two"],
+])("the input of the value %j is of its type", (initial, kind, first, draft, value) => {
+  const field = fieldOfValue("n", "N", "", initial);
+  expect(field.kind).toBe(kind);
+  expect(draftOf(field)).toBe(first);
+  expect(changedOf(field, draft)).toEqual(value);
 });

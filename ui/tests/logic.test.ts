@@ -46,9 +46,15 @@ test("the form has a field for each manual input, and the payload of the trigger
     },
     { id: "x", type: "http" },
   ];
-  expect(inputsOf({ nodes })).toEqual({
+  expect(inputsOf({ nodes })).toMatchObject({
     entry: "t",
-    fields: [{ nodeId: "m", label: "City", name: "city", initial: "Lima" }],
+    fields: [
+      {
+        nodeId: "m",
+        name: "city",
+        field: { title: "City", description: "city", kind: "text", initial: "Lima" },
+      },
+    ],
   });
   expect(inputsOf({ nodes: [] })).toEqual({ entry: null, fields: [] });
 });

@@ -55,7 +55,8 @@ function Fields({ field, draft, onChange, pointer, problems }: FieldProps) {
   ));
 }
 
-function FieldInput(props: FieldProps) {
+/** The input of one field. */
+export function FieldInput(props: FieldProps) {
   const { t } = useTranslation();
   const { field, draft, onChange, pointer, problems } = props;
   const shared = {

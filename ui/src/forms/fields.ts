@@ -19,7 +19,9 @@ export type FieldKind =
   | "list"
   | "object"
   | "constant"
-  | "json";
+  | "json"
+  /** A text, or the JSON value that it is. */
+  | "any";
 
 export interface Option {
   label: string;
@@ -147,6 +149,38 @@ function fieldOf(root: Item, unresolved: unknown, name: string, isRequired: bool
   return { ...field, kind: isLong ? "textarea" : (FORMATS[String(schema.format)] ?? "text") };
 }
 
+/** Returns the field of a value that has no schema: its type is that of the value. */
+export function fieldOfValue(
+  name: string,
+  title: string,
+  description: string,
+  initial: unknown,
+): Field {
+  const kinds: Record<string, FieldKind> = {
+    boolean: "checkbox",
+    number: "number",
+    string: /\n/.test(String(initial)) ? "textarea" : "text",
+    object: "json",
+  };
+  const kind = initial === null ? "any" : (kinds[typeof initial] ?? "any");
+  return {
+    name,
+    title,
+    description,
+    kind,
+    isRequired: false,
+    initial: initial ?? undefined,
+    options: [],
+    fields: [],
+  };
+}
+
+/** Returns the value of a changed draft; a blank one replaces the initial value too. */
+export function changedOf(field: Field, draft: Draft): unknown {
+  const isText = ["text", "textarea", "any"].includes(field.kind);
+  return dataOf(field, draft) ?? (isText ? "" : null);
+}
+
 const twoDigits = (value: number): string => String(value).padStart(2, "0");
 
 /** Returns a time as an input of the browser shows it: in the local zone. */
@@ -223,7 +257,7 @@ export function dataOf(field: Field, draft: Draft): unknown {
   const text = typeof draft === "string" ? draft : "";
   if (text.trim() === "") return undefined;
   if (field.kind === "select") return field.options[Number(text)]?.value;
-  if (field.kind === "number" || field.kind === "json") return parsed(text);
+  if (field.kind === "number" || field.kind === "json" || field.kind === "any") return parsed(text);
   if (field.kind === "time" && /^\d\d:\d\d$/.test(text)) return `${text}:00`;
   if (field.kind === "dateTime") {
     const at = new Date(text);
@@ -233,7 +267,7 @@ export function dataOf(field: Field, draft: Draft): unknown {
 }
 
 /** Returns the JSON value that a text is, otherwise the text. */
-export function parsed(text: string): unknown {
+function parsed(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {

@@ -1,14 +1,18 @@
 import "./run.css";
-import { Button, Group, JsonInput, Stack, TextInput } from "@mantine/core";
+import { Button, Group, JsonInput, Stack } from "@mantine/core";
 import { IconPlayerPlay } from "@tabler/icons-react";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
-import type { ExecuteRequest } from "workflow-orchestration-client";
+import { type ExecuteRequest, ServiceError } from "workflow-orchestration-client";
 import type { WorkflowDocument } from "workflow-orchestration-client/flow";
 import { client } from "../app/client";
 import { ErrorAlert } from "../components/Feedback";
+import { changedOf, type Draft, draftOf, placeProblems, pointerTo } from "../forms/fields";
+import { FieldInput } from "../forms/SchemaForm";
 import { inputsOf, parseObject } from "./inputs";
+
+const INPUTS = "/inputs";
 
 interface Props {
   document: WorkflowDocument | undefined;
@@ -16,46 +20,37 @@ interface Props {
   isDisabled?: boolean;
 }
 
-const asText = (value: unknown): string =>
-  value === undefined || value === null
-    ? ""
-    : typeof value === "string"
-      ? value
-      : JSON.stringify(value);
-
-/** Returns the JSON value that a text is, otherwise the text. */
-function asValue(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
-}
-
 /** A form for the inputs of a workflow: one field for each `manualInput`, and the payload of the trigger. */
 export function RunForm({ document, target, isDisabled }: Props) {
   const { t } = useTranslation();
   const navigate = useNavigate();
   const { fields, entry } = inputsOf(document);
-  const [values, setValues] = useState<Record<string, string>>({});
+  const [drafts, setDrafts] = useState<Record<string, Draft>>({});
   const [payload, setPayload] = useState("");
-  const [error, setError] = useState<unknown>();
+  const [error, setError] = useState<ServiceError>();
   const [isStarting, setStarting] = useState(false);
   const parsed = parseObject(payload);
+  const places = [...fields.map(({ nodeId }) => nodeId), ...(entry === null ? [] : [entry])];
+  const problems = placeProblems(
+    error?.problems ?? [],
+    places.map((nodeId) => pointerTo(INPUTS, nodeId)),
+  );
+  const isPlaced = problems.size > 0 && !problems.has("");
 
   const start = async () => {
     setStarting(true);
     setError(undefined);
     try {
       const inputs: Record<string, unknown> = {};
-      for (const [nodeId, text] of Object.entries(values)) inputs[nodeId] = asValue(text);
+      for (const { nodeId, field } of fields)
+        if (nodeId in drafts) inputs[nodeId] = changedOf(field, drafts[nodeId]);
       if (entry !== null && payload.trim() !== "") inputs[entry] = parsed.value;
       const { executionId } = await client.execute({ ...target, inputs } as ExecuteRequest, {
         idempotencyKey: crypto.getRandomValues(new Uint32Array(4)).join("-"),
       });
       await navigate({ to: "/executions/$executionId", params: { executionId } });
     } catch (thrown) {
-      setError(thrown);
+      setError(ServiceError.from(thrown));
       setStarting(false);
     }
   };
@@ -67,21 +62,14 @@ export function RunForm({ document, target, isDisabled }: Props) {
       }}
     >
       <Stack gap="sm">
-        {fields.map((field) => (
-          <TextInput
-            key={field.nodeId}
-            size="xs"
-            label={field.label}
-            description={field.name === field.label ? undefined : field.name}
-            placeholder={asText(field.initial)}
-            value={values[field.nodeId] ?? ""}
-            onChange={(event) => {
-              const { value } = event.currentTarget;
-              setValues((before) => {
-                const { [field.nodeId]: _old, ...rest } = before;
-                return value === "" ? rest : { ...rest, [field.nodeId]: value };
-              });
-            }}
+        {fields.map(({ nodeId, field }) => (
+          <FieldInput
+            key={nodeId}
+            field={field}
+            draft={nodeId in drafts ? drafts[nodeId] : draftOf(field)}
+            onChange={(draft) => setDrafts((before) => ({ ...before, [nodeId]: draft }))}
+            pointer={pointerTo(INPUTS, nodeId)}
+            problems={problems}
           />
         ))}
         {entry !== null && (
@@ -94,10 +82,10 @@ export function RunForm({ document, target, isDisabled }: Props) {
             maxRows={12}
             value={payload}
             onChange={setPayload}
-            error={parsed.error ? t(parsed.error) : undefined}
+            error={parsed.error ? t(parsed.error) : problems.get(pointerTo(INPUTS, entry))}
           />
         )}
-        <ErrorAlert error={error} />
+        <ErrorAlert error={isPlaced ? undefined : error} />
         <Group>
           <Button
             type="submit"

@@ -1,6 +1,7 @@
 import { toEdges, toNodes, type WorkflowDocument } from "workflow-orchestration-client/flow";
 import { nodeLogQuery } from "workflow-orchestration-client/query";
 import { client, queryClient } from "../app/client";
+import { type Field, fieldOfValue } from "../forms/fields";
 
 type Item = Record<string, unknown>;
 const isItem = (value: unknown): value is Item =>
@@ -8,9 +9,9 @@ const isItem = (value: unknown): value is Item =>
 
 export interface InputField {
   nodeId: string;
-  label: string;
   name: string;
-  initial: unknown;
+  /** Its input, whose type is that of the stored value. */
+  field: Field;
 }
 
 export interface Inputs {
@@ -29,7 +30,10 @@ export function inputsOf(document: WorkflowDocument | null | undefined): Inputs 
     const config = isItem(node.data.config) ? node.data.config : node.data;
     const name = config.inputVarName ?? config.manualInputVarName ?? config.variableName ?? "input";
     const initial = config.inputVarValue ?? config.manualInputVarValue ?? config.variableValue;
-    fields.push({ nodeId: node.id, label: String(node.data.label), name: String(name), initial });
+    const label = String(node.data.label);
+    const description = name === label ? "" : String(name);
+    const field = fieldOfValue(node.id, label, description, initial);
+    fields.push({ nodeId: node.id, name: String(name), field });
   }
   const entries = nodes.filter(
     ({ id, type }) => (type === "trigger" || type === "webhook") && !targets.has(id),

@@ -28,6 +28,28 @@ describe.skipIf(hasNoBrowser)("the run page in a browser", () => {
     await later.getByText('"paid"').waitFor();
   });
 
+  test("the form of a workflow has inputs of the types of its values, which it proposes", async () => {
+    const input = (id: string, inputVarValue: unknown) =>
+      node(id, "manualInput", { inputVarName: id, inputVarValue });
+    const nodes = [input("city", "Lima"), input("count", 3), input("urgent", true)];
+    const data = graph(
+      [...nodes, input("tags", ["a"]), node("after", "output")],
+      ...["city", "count", "urgent", "tags"].map((id) => `${id}>after`),
+    );
+    await service.call("/api/workflows", { id: "typed", name: "Typed", data });
+    const page = await service.open("/workflows/typed");
+    expect(await page.getByLabel("city").inputValue()).toBe("Lima");
+    expect(await page.getByLabel("urgent").isChecked()).toBe(true);
+    await page.getByLabel("count").fill("4");
+    await page.getByLabel("urgent").uncheck();
+    await page.getByRole("textbox", { name: "tags" }).fill('["b", 1]');
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await page.locator(".run-header").getByText("completed").waitFor();
+    const id = new URL(page.url()).pathname.split("/").at(-1);
+    const { finalOutput } = await service.call<{ finalOutput: unknown }>(`/api/executions/${id}`);
+    expect(finalOutput).toEqual({ city: "Lima", count: 4, urgent: false, tags: ["b", 1] });
+  });
+
   test("shows the error first, and reruns from the failed node", async () => {
     const id = await service.start({
       graph: FAILING,

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { node } from "../browser/documents";
+import { graph, node } from "../browser/documents";
 import { hasNoBrowser, ROOT, type Service, startService, Visitor } from "../browser/service";
 import { withPalette } from "./png";
 
@@ -113,10 +113,10 @@ describe.skipIf(hasNoBrowser)("screenshots", () => {
     const failed = await visitor.start({ workflowId: "price-check" });
     const running = await visitor.start({ workflowId: "morning-report" });
 
-    const graph = await view(`/executions/${running}`);
-    await graph.locator('.card[data-status="loading"]').waitFor();
-    await graph.locator('.card[data-status="skipped"]').waitFor();
-    await take(graph, "running");
+    const picture = await view(`/executions/${running}`);
+    await picture.locator('.card[data-status="loading"]').waitFor();
+    await picture.locator('.card[data-status="skipped"]').waitFor();
+    await take(picture, "running");
 
     const failure = await view(`/executions/${failed}?node=stock`);
     await failure.getByRole("tab", { name: "Input" }).waitFor();
@@ -137,5 +137,75 @@ describe.skipIf(hasNoBrowser)("screenshots", () => {
     const dark = await view(`/executions/${running}?tab=timeline`, "dark");
     await dark.locator(".timeline-row").nth(3).waitFor();
     await take(dark, "dark");
+  });
+
+  test("tasks, failures and schedules", async () => {
+    const refund = (config: object) =>
+      graph(
+        [node("start", "trigger"), { ...node("ask", "approval", config), label: "May we pay?" }],
+        "start>ask",
+      );
+    const questions: [string, object][] = [
+      ["Publish the new price list?", { approvalRequired: 2 }],
+      ["Send the offer to Lima?", {}],
+    ];
+    const approvalAssignees = "ada@example.com, bob@example.com";
+    for (const [approvalMessage, more] of questions)
+      await visitor.start({
+        graph: refund({ approvalMessage, approvalAssignees, ...more }),
+        workflowName: "Sales",
+      });
+    const form = {
+      properties: {
+        amount: { type: "integer", title: "Amount", minimum: 1 },
+        reason: { type: "string", title: "Reason" },
+      },
+      required: ["amount", "reason"],
+    };
+    await visitor.start({
+      graph: refund({
+        approvalMessage: "Refund order 4711?",
+        approvalAssignees,
+        approvalForm: form,
+      }),
+      workflowName: "Refunds",
+    });
+    // The test above started one.
+    for (let index = 1; index < 30; index++) await visitor.start({ workflowId: "price-check" });
+    const missing = graph(
+      [node("start", "trigger"), node("rows", "addField", { addFieldValue: "{{ rows }}" })],
+      "start>rows",
+    );
+    await visitor.call("/api/workflows", { id: "import", name: "Nightly import", data: missing });
+    for (let index = 0; index < 4; index++) await visitor.start({ workflowId: "import" });
+    const schedules: [string, string, object][] = [
+      ["stock", "Check the stock", { scheduleEverySeconds: 900 }],
+      ["daily", "Daily report", { scheduleCron: "0 7 * * *", scheduleTimezone: "America/Lima" }],
+    ];
+    for (const [id, name, config] of schedules) {
+      const data = graph([node("clock", "schedule", config), node("end", "output")], "clock>end");
+      await visitor.call("/api/workflows", { id, name, data });
+    }
+
+    const tasks = await view("/tasks");
+    await tasks.getByRole("button", { name: /Refund order 4711/ }).click();
+    await tasks.getByLabel("Amount").fill("0");
+    await tasks.getByLabel("Answer as").selectOption("ada@example.com");
+    await tasks.getByRole("button", { name: "Approve" }).click();
+    await tasks.getByText("'reason' is required").waitFor();
+    await take(tasks, "tasks");
+
+    const failures = await view("/failures");
+    const group = failures.getByRole("listitem").filter({ hasText: "Price check" });
+    await group.getByRole("checkbox").check();
+    await group.getByText("30", { exact: true }).waitFor();
+    await failures.getByRole("button", { name: "Rerun…" }).click();
+    await failures.getByText("Executions to run again: 30").waitFor();
+    await take(failures, "failures");
+
+    const clock = await view("/schedules");
+    await clock.getByRole("button", { name: "Show the next 10" }).first().click();
+    await clock.locator(".instants li").nth(9).waitFor();
+    await take(clock, "schedules");
   });
 });
