@@ -100,6 +100,7 @@ def test_the_defaults_match_the_model(node_type: str):
         "llm": {"llmPrompt": "hi"},
         "condition": {"conditionField": "a"},
         "wait": {"waitSeconds": "1"},
+        "waitForEvent": {"eventName": "paid"},
         "splitText": {"splitField": "a"},
         "splitColumns": {"columnsOutputA": ["a"]},
         "renameColumns": {"renameMapping": {"a": "b"}},
