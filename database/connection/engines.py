@@ -52,7 +52,7 @@ CONNECT_TIMEOUT_SECONDS = 10.0
 """Timeout for a new connection to PostgreSQL, in seconds."""
 POOL_TIMEOUT_SECONDS = 10.0
 """Timeout for a free connection of the pool, in seconds."""
-POOL_SIZE = 8
+POOL_SIZE = 5
 """Maximum number of connections to PostgreSQL of each event loop. They are opened when they are
 needed, and stay open."""
 COMMAND_TIMEOUT_SECONDS = 20.0

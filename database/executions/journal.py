@@ -28,7 +28,11 @@ from database.connection.writer import Writer
 from database.encryption import DataEncryption
 from database.executions.child_executions import cancel_abandoned_children
 from database.executions.completion import lock_relatives, run_completion_effects
-from database.executions.event_log import append_execution_events, append_node_events
+from database.executions.event_log import (
+    append_execution_events,
+    append_node_events,
+    append_numbered_events,
+)
 from database.executions.event_waits import lock_awaited_events
 from database.executions.failures import record_failure
 from database.executions.foreign_ends import HAS_NOT_ENDED, EndedElsewhereError, settle, was_ended
@@ -104,7 +108,7 @@ _END_EXECUTION = (
 _END_RUN = (
     update(runs)
     .where(runs.c.executionId == bindparam("execution"))
-    .values(endedAt=bindparam("now"), owner=None, claimableAt=None)
+    .values(endedAt=bindparam("now"), owner=None, claimableAt=None, seq=runs.c.seq + 1)
 )
 
 
@@ -344,7 +348,7 @@ class Journal:
             return
         connection.execute(_END_RUN, {"execution": lease.execution_id, "now": now})
         run_completion_effects(connection, [lease.execution_id], now)
-        append_execution_events(connection, [lease.execution_id], now)
+        append_numbered_events(connection, [lease.execution_id], now)
         if ending.status == ExecutionStatus.FAILED:
             record_failure(connection, lease.execution_id, ending.failed_node_id, now)
 

@@ -17,12 +17,12 @@ from tests.support.probe_nodes import Gates, handle_gate
 from tests.support.service import RunningService, wait_until
 from tests.support.statement_counter import counted_statements
 
-SQLITE_STATEMENTS = 27
-POSTGRES_STATEMENTS = 29
+SQLITE_STATEMENTS = 20
+POSTGRES_STATEMENTS = 24
 """Statements of the three transactions; PostgreSQL's include those that take locks."""
 MAX_TRANSACTIONS = 20
 """Maximum number of PostgreSQL's transactions for a request that waits for an execution."""
-MAX_RESPONSES = 60
+MAX_RESPONSES = 56
 """Maximum number of responses of the server for which the service waits in these transactions."""
 
 
