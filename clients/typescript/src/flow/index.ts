@@ -4,6 +4,7 @@ import type { ExecutionView } from "../view.js";
 import type { WorkflowDocument } from "./document.js";
 import { RunOverlay } from "./overlay.js";
 
+export { fromReactFlow, type ReactFlowMapping, type ReactFlowObject } from "./adapter.js";
 export { toEdges, toNodes, type WorkflowDocument } from "./document.js";
 export {
   type EdgeRun,
