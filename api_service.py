@@ -29,8 +29,8 @@ from api.middleware import (
 )
 from api.openapi.document import DESCRIPTION, TAGS, OpenApiApp
 from api.readiness import Readiness
-from api.routes import bulk as bulk_routes
 from api.routes import (
+    attempts,
     executions,
     external_events,
     failures,
@@ -48,6 +48,7 @@ from api.routes import (
     websocket,
     workflows,
 )
+from api.routes import bulk as bulk_routes
 from api.service_metrics import QueueWatch, watch_service
 from api.streaming.broadcaster import EventBroadcaster
 from config import Settings, otel_variables
@@ -93,6 +94,7 @@ _RESOURCES = (
     service,
     ui,
     webhooks,
+    attempts,
     bulk_routes,
     executions,
     external_events,

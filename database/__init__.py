@@ -42,6 +42,7 @@ from database.human_tasks.store import HumanTasks
 from database.human_tasks.timers import TaskTimers
 from database.maintenance.invariants import Violation, find_violations
 from database.maintenance.retention import Retention
+from database.queries.attempts import Attempts
 from database.queries.definitions import Definitions
 from database.queries.event_feed import EventFeed
 from database.queries.executions import ExecutionQueries
@@ -137,6 +138,7 @@ class Database:
         self.definitions = Definitions(reader)
         self.failures = FailureQueries(reader)
         self.model_usages = ModelUsages(reader)
+        self.attempts = Attempts(reader)
         self.log_pages = LogPages(reader)
         self.event_feed = EventFeed(reader)
         self.listings = Listings(reader)

@@ -4,6 +4,7 @@ import { skipReason } from "../src/run/definition";
 import { frame } from "../src/run/frames";
 import { itemsOf, loopsAround, loopsOf, parseRunId } from "../src/run/loops";
 import { partsOf } from "../src/run/parts";
+import { rowsOf } from "../src/run/timelineRows";
 import { graph, node } from "./browser/documents";
 
 const NESTED = graph(
@@ -102,6 +103,39 @@ test("the nodes of a frame are inside it, and no frame covers its neighbors", ()
   expect(entries).toEqual([
     ["inner", "work"],
     ["each", "inner"],
+  ]);
+});
+
+test("the timeline has a segment for each attempt and wait, and the rows of open children", () => {
+  const at = (second: number) => new Date(second * 1000).toISOString();
+  const runs = view({ ...log("call", "completed", "child"), startedAt: at(1), endedAt: at(9) });
+  const execution = { ...runs, executionId: "child", nodes: view(log("only")).nodes };
+  const part = (kind: string, attempt: number, from: number, to: number | null) => ({
+    ...{ nodeId: "call", kind, attempt, startedAt: at(from) },
+    endedAt: to === null ? null : at(to),
+  });
+  const parts = [part("running", 1, 1, 3), part("parked", 2, 3, 8), part("running", 2, 8, null)];
+  const shown = {
+    groups: new Set<string>(),
+    opened: new Set(["child"]),
+    children: new Map([["child", { execution }]]),
+    attempts: new Map([["main", new Map([["call", parts]])]]),
+    queueLabel: "Queue",
+    now: 0,
+  };
+  const source = { execution: runs, createdAt: at(0), startedAt: at(1) };
+  const rows = rowsOf(source, shown);
+  expect(rows.map(({ id, depth }) => [id, depth])).toEqual([
+    ["", 0],
+    ["call", 0],
+    ["", 1],
+    ["only", 1],
+  ]);
+  expect(rows[0]?.segments).toEqual([{ kind: "queued", start: 0, end: 1000, attempt: 1 }]);
+  expect(rows[1]?.segments).toEqual([
+    { kind: "running", start: 1000, end: 3000, attempt: 1 },
+    { kind: "parked", start: 3000, end: 8000, attempt: 2 },
+    { kind: "running", start: 8000, end: 9000, attempt: 2 },
   ]);
 });
 

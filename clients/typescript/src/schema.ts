@@ -136,6 +136,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/executions/{execution_id}/attempts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Execution Attempts
+         * @description Return the attempts and the waits of node runs that had several attempts or waited.
+         */
+        get: operations["getExecutionAttempts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/executions/{execution_id}/cancel": {
         parameters: {
             query?: never;
@@ -842,6 +862,12 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description ``GET /api/executions/{id}/attempts``. */
+        AttemptsResponse: {
+            executionId: string;
+            /** @description By node run and time, of at most 1,000 node runs with several segments. */
+            segments: components["schemas"]["SegmentResponse"][];
+        };
         /** @description The interval of a backfill. */
         BackfillRequest: {
             /**
@@ -1589,6 +1615,18 @@ export interface components {
         SchedulesResponse: {
             nextCursor: string | null;
             schedules: components["schemas"]["ScheduleResponse"][];
+        };
+        /** @description An attempt of a node run, or a time in which it was parked. */
+        SegmentResponse: {
+            /** @description Of a parked retry, the number of the next attempt. */
+            attempt: number;
+            /** @description Null while the segment lasts. */
+            endedAt: string | null;
+            /** @enum {string} */
+            kind: "running" | "parked";
+            nodeId: string;
+            /** @description The end of the segment before. */
+            startedAt: string;
         };
         /** @description An event for the nodes that wait for its name and its key. */
         SendEventRequest: {
@@ -2338,6 +2376,87 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Misdirected Request */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    /** @description Seconds after which the client can retry. */
+                    "Retry-After": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    /** @description Seconds after which the client can retry. */
+                    "Retry-After": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    getExecutionAttempts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `executionId` of an execution. */
+                execution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttemptsResponse"];
+                };
             };
             /** @description Not Found */
             404: {

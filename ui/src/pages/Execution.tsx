@@ -170,8 +170,11 @@ export function ExecutionPage() {
               execution={execution}
               createdAt={details.data?.createdAt}
               startedAt={details.data?.startedAt}
-              selected={search.child === undefined ? search.node : undefined}
-              onSelect={select}
+              openings={view.openings}
+              childRuns={children}
+              selected={selected}
+              onSelect={view.select}
+              onToggleChild={view.toggleChild}
             />
           </Tabs.Panel>
           <Tabs.Panel value="logs">

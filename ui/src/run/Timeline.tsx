@@ -1,101 +1,81 @@
-import { Group, Text, Tooltip } from "@mantine/core";
+import { ActionIcon, Group, Text, Tooltip } from "@mantine/core";
 import { useHotkeys } from "@mantine/hooks";
+import { IconChevronDown, IconChevronRight } from "@tabler/icons-react";
+import { keepPreviousData, useQueries } from "@tanstack/react-query";
 import { useEffect, useMemo, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { VList } from "virtua";
-import type { ExecutionView, NodeLog } from "workflow-orchestration-client";
+import type { ExecutionView } from "workflow-orchestration-client";
+import { client } from "../app/client";
 import { formatDuration, formatTime, useNow } from "../app/format";
 import { StatusIcon } from "../components/Status";
-import { nodeIdOf } from "./definition";
-
-interface Props {
-  execution: ExecutionView;
-  createdAt: string | null | undefined;
-  startedAt: string | null | undefined;
-  selected?: string;
-  onSelect: (nodeId: string) => void;
-}
-
-interface Segment {
-  kind: "queued" | "running" | "parked";
-  start: number;
-  end: number;
-}
-
-interface Row {
-  id: string;
-  label: string;
-  status: string | null;
-  segments: Segment[];
-  count?: number;
-  attempt: number;
-}
+import type { ChildRuns } from "./children";
+import type { Selected } from "./Graph";
+import { type Openings, toggled } from "./openings";
+import {
+  type Attempt,
+  type Attempts,
+  type Row,
+  rowsOf,
+  type Segment,
+  type Source,
+} from "./timelineRows";
 
 const ROW_HEIGHT = 30;
-/** Above this number of rows, the items of a loop are one row until it is opened. */
-const MAX_OPEN_ROWS = 50;
+const LABEL_WIDTH = 220;
+/** Of the rows of a child, in pixels. */
+const INDENT = 18;
 
-function segmentsOf(log: NodeLog, now: number): Segment[] {
-  const start = Date.parse(log.startedAt ?? log.timestamp ?? "");
-  if (Number.isNaN(start) || log.status === "skipped") return [];
-  const end = log.endedAt ? Date.parse(log.endedAt) : now;
-  if (log.status === "waiting" && log.waitingSince) {
-    const since = Math.max(start, Date.parse(log.waitingSince));
-    return [
-      { kind: "running", start, end: since },
-      { kind: "parked", start: since, end },
-    ];
-  }
-  const waited = Math.min(log.waitedMs ?? 0, end - start);
-  if (waited <= 0) return [{ kind: "running", start, end }];
-  // The journal has the length of all waits, not their positions: between the first and last step.
-  const before = (end - start - waited) / 2;
-  return [
-    { kind: "running", start, end: start + before },
-    { kind: "parked", start: start + before, end: end - before },
-    { kind: "running", start: end - before, end },
-  ];
+interface Props extends Source {
+  openings: Openings;
+  childRuns: ChildRuns;
+  selected: Selected | undefined;
+  onSelect: (selected: Selected) => void;
+  onToggleChild: (childId: string) => void;
 }
 
-function rowsOf(execution: ExecutionView, opened: ReadonlySet<string>, now: number): Row[] {
-  const rows: Row[] = [];
-  const isCollapsing = execution.nodes.size > MAX_OPEN_ROWS;
-  const groups = new Map<string, Row>();
-  const looped = new Set<string>();
-  for (const id of execution.nodes.keys()) if (nodeIdOf(id) !== id) looped.add(nodeIdOf(id));
-  for (const [id, log] of execution.nodes) {
-    const nodeId = nodeIdOf(id);
-    // Of a node in a loop, the runs of its items have the times.
-    if (looped.has(id)) continue;
-    const row: Row = {
-      id,
-      label: log.nodeLabel ?? id,
-      status: log.status,
-      segments: segmentsOf(log, now),
-      attempt: log.attempt,
-    };
-    const isItem = nodeId !== id;
-    if (isItem) row.label = `${row.label} ${id.slice(nodeId.length)}`;
-    if (!isItem || !isCollapsing) {
-      rows.push(row);
-      continue;
-    }
-    let group = groups.get(nodeId);
-    if (!group) {
-      group = { ...row, id: nodeId, label: log.nodeLabel ?? nodeId, segments: [], count: 0 };
-      groups.set(nodeId, group);
-      rows.push(group);
-    }
-    group.count = (group.count ?? 0) + 1;
-    if (row.status === "error" || row.status === "running") group.status = row.status;
-    for (const segment of row.segments) {
-      const last = group.segments.at(-1);
-      if (last && segment.start <= last.end + 1) last.end = Math.max(last.end, segment.end);
-      else group.segments.push({ ...segment });
-    }
-    if (opened.has(nodeId)) rows.push(row);
-  }
-  return rows;
+/** Returns the attempts of node runs that had several ones or waited, by execution and node run. */
+function useAttempts(executions: readonly ExecutionView[]): ReadonlyMap<string, Attempts> {
+  return useQueries({
+    queries: executions.map((execution) => {
+      // The attempts change with these node runs only.
+      const changing = [...execution.nodes.values()].filter(
+        ({ attempt, waitedMs, waitingSince }) => attempt > 1 || waitedMs || waitingSince,
+      );
+      const { executionId } = execution;
+      return {
+        queryKey: [
+          "attempts",
+          executionId,
+          changing.length,
+          Math.max(0, ...changing.map(({ seq }) => seq)),
+        ],
+        enabled: changing.length > 0,
+        staleTime: Number.POSITIVE_INFINITY,
+        placeholderData: keepPreviousData,
+        queryFn: ({ signal }: { signal: AbortSignal }) =>
+          client.request<{ segments: Attempt[] }>(
+            "GET",
+            `/api/executions/${encodeURIComponent(executionId)}/attempts`,
+            { signal },
+          ),
+      };
+    }),
+    combine: (results) => {
+      const all = new Map<string, Attempts>();
+      results.forEach(({ data }, index) => {
+        const byNode = new Map<string, Attempt[]>();
+        for (const part of data?.segments ?? []) {
+          const parts = byNode.get(part.nodeId);
+          if (parts) parts.push(part);
+          else byNode.set(part.nodeId, [part]);
+        }
+        const id = executions[index]?.executionId;
+        if (id !== undefined) all.set(id, byNode);
+      });
+      return all;
+    },
+  });
 }
 
 /** Returns round times for the axis. */
@@ -111,33 +91,35 @@ function ticksOf(from: number, to: number): number[] {
 }
 
 /** One row per node run, with the time in the queue, attempts and parked time as segments. */
-export function Timeline({ execution, createdAt, startedAt, selected, onSelect }: Props) {
+export function Timeline(props: Props) {
+  const { execution, createdAt, startedAt, openings, childRuns, selected } = props;
+  const { onSelect, onToggleChild } = props;
   const { t, i18n } = useTranslation();
   const now = useNow(execution.active, 500);
-  const [opened, setOpened] = useState<ReadonlySet<string>>(new Set());
+  const [groups, setGroups] = useState<ReadonlySet<string>>(new Set());
   const [zoom, setZoom] = useState<[number, number] | null>(null);
   const area = useRef<HTMLDivElement>(null);
   useHotkeys([["0", () => setZoom(null)]]);
 
-  const rows = useMemo(() => rowsOf(execution, opened, now), [execution, opened, now]);
+  const shownChildren = [...openings.opened].flatMap((id) => childRuns.get(id)?.execution ?? []);
+  const attempts = useAttempts([execution, ...shownChildren]);
+  const { opened } = openings;
+  const all = useMemo(
+    () =>
+      rowsOf(
+        { execution, createdAt, startedAt },
+        { groups, opened, children: childRuns, attempts, queueLabel: t("Queue"), now },
+      ),
+    [execution, createdAt, startedAt, groups, opened, childRuns, attempts, now, t],
+  );
   const origin =
     Date.parse(createdAt ?? "") ||
-    Math.min(...rows.flatMap((row) => row.segments.map(({ start }) => start)));
+    Math.min(...all.flatMap((row) => row.segments.map(({ start }) => start)));
   const last = Math.max(
     origin + 1,
-    ...rows.map((row) => row.segments.at(-1)?.end ?? 0),
+    ...all.map((row) => row.segments.at(-1)?.end ?? 0),
     execution.active ? now : 0,
   );
-  const begin = Date.parse(startedAt ?? "");
-  const queue: Row = {
-    id: "",
-    label: t("Queue"),
-    status: "pending",
-    attempt: 1,
-    segments: [
-      { kind: "queued", start: origin, end: Number.isNaN(begin) ? now : Math.max(origin, begin) },
-    ],
-  };
   const total = (last - origin) * 1.02;
   const [from, to] = zoom ?? [0, total];
   const percent = (at: number) => ((at - origin - from) / (to - from)) * 100;
@@ -164,7 +146,14 @@ export function Timeline({ execution, createdAt, startedAt, selected, onSelect }
     return () => element.removeEventListener("wheel", onWheel);
   }, [total]);
 
-  const all = [queue, ...rows];
+  const hasChildren = all.some(({ childId }) => childId !== undefined);
+  const isSelected = (row: Row) =>
+    row.id !== "" && selected?.runId === row.id && selected.executionId === row.executionId;
+  // An attempt that another one followed has failed.
+  const statusOf = ({ kind, attempt }: Segment, row: Row) =>
+    kind === "running" && row.count === undefined && attempt < row.attempt ? "error" : row.status;
+  const segmentText = ({ kind, attempt }: Segment) =>
+    kind === "running" && attempt > 1 ? t("attempt {{attempt}}", { attempt }) : t(kind);
   return (
     <div className="timeline" ref={area}>
       <div className="timeline-axis" aria-hidden>
@@ -190,82 +179,98 @@ export function Timeline({ execution, createdAt, startedAt, selected, onSelect }
         {all.map((row) => {
           const spent = row.segments.reduce((sum, { start, end }) => sum + end - start, 0);
           return (
-            <button
-              type="button"
-              key={row.id || "queue"}
-              className="timeline-row"
-              data-selected={(selected === row.id && row.id !== "") || undefined}
-              onClick={() => {
-                if (row.id === "") return;
-                if (row.count !== undefined) {
-                  setOpened((before) => {
-                    const next = new Set(before);
-                    if (!next.delete(row.id)) next.add(row.id);
-                    return next;
-                  });
-                }
-                onSelect(row.id);
-              }}
-            >
-              <Group gap={6} wrap="nowrap" className="timeline-label">
-                <StatusIcon status={row.status} size={14} />
-                <Text span truncate size="sm">
-                  {row.label}
-                </Text>
-                {row.count !== undefined && (
-                  <Text span size="xs" c="dimmed" className="number">
-                    ×{row.count}
-                  </Text>
-                )}
-                {row.attempt > 1 && (
-                  <Text span size="xs" c="dimmed" className="number">
-                    {t("attempt {{attempt}}", { attempt: row.attempt })}
-                  </Text>
-                )}
-              </Group>
-              <span className="timeline-track">
-                <svg width="100%" height={ROW_HEIGHT} aria-hidden>
-                  {row.segments.map((segment) => {
-                    const x = Math.max(-1, percent(segment.start));
-                    const width = Math.min(101, percent(segment.end)) - x;
-                    if (width < 0 || x > 100) return null;
-                    return (
-                      <Tooltip.Floating
-                        key={`${segment.kind}${segment.start}`}
-                        label={`${t(segment.kind)}: ${formatDuration(segment.end - segment.start)} · ${formatTime(new Date(segment.start).toISOString(), i18n.language)}`}
-                      >
-                        <rect
-                          className={`segment segment-${segment.kind}`}
-                          data-status={row.status}
-                          x={`${x}%`}
-                          y={8}
-                          width={`${Math.max(width, 0.15)}%`}
-                          height={14}
-                          rx={3}
-                        />
-                      </Tooltip.Floating>
-                    );
-                  })}
-                  {execution.active && (
-                    <line
-                      className="now"
-                      x1={`${percent(now)}%`}
-                      x2={`${percent(now)}%`}
-                      y1={0}
-                      y2={ROW_HEIGHT}
-                    />
+            <div key={row.key} className="timeline-line">
+              {row.childId !== undefined && (
+                <ActionIcon
+                  className="timeline-toggle"
+                  style={{ left: row.depth * INDENT }}
+                  variant="subtle"
+                  color="gray"
+                  size="xs"
+                  aria-expanded={opened.has(row.childId)}
+                  aria-label={t("Nodes of “{{node}}”", { node: row.label })}
+                  onClick={() => onToggleChild(row.childId ?? "")}
+                >
+                  {opened.has(row.childId) ? (
+                    <IconChevronDown size={12} />
+                  ) : (
+                    <IconChevronRight size={12} />
                   )}
-                </svg>
-                <Text span size="xs" c="dimmed" className="number timeline-duration">
-                  {row.segments.length > 0 ? formatDuration(spent) : t("skipped")}
-                </Text>
-              </span>
-            </button>
+                </ActionIcon>
+              )}
+              <button
+                type="button"
+                className="timeline-row"
+                data-selected={isSelected(row) || undefined}
+                onClick={() => {
+                  if (row.id === "") return;
+                  if (row.count !== undefined) setGroups(toggled(groups, row.key));
+                  onSelect({ executionId: row.executionId, runId: row.id });
+                }}
+              >
+                <Group
+                  gap={6}
+                  wrap="nowrap"
+                  className="timeline-label"
+                  pl={hasChildren ? row.depth * INDENT + INDENT : row.depth * INDENT}
+                >
+                  <StatusIcon status={row.status} size={14} />
+                  <Text span truncate size="sm">
+                    {row.label}
+                  </Text>
+                  {row.count !== undefined && (
+                    <Text span size="xs" c="dimmed" className="number">
+                      ×{row.count}
+                    </Text>
+                  )}
+                  {row.attempt > 1 && (
+                    <Text span size="xs" c="dimmed" className="number">
+                      {t("attempt {{attempt}}", { attempt: row.attempt })}
+                    </Text>
+                  )}
+                </Group>
+                <span className="timeline-track">
+                  <svg width="100%" height={ROW_HEIGHT} aria-hidden>
+                    {row.segments.map((segment) => {
+                      const x = Math.max(-1, percent(segment.start));
+                      const width = Math.min(101, percent(segment.end)) - x;
+                      if (width < 0 || x > 100) return null;
+                      return (
+                        <Tooltip.Floating
+                          key={`${segment.kind}${segment.start}`}
+                          label={`${segmentText(segment)}: ${formatDuration(segment.end - segment.start)} · ${formatTime(new Date(segment.start).toISOString(), i18n.language)}`}
+                        >
+                          <rect
+                            className={`segment segment-${segment.kind}`}
+                            data-status={statusOf(segment, row)}
+                            x={`${x}%`}
+                            y={8}
+                            width={`${Math.max(width, 0.15)}%`}
+                            height={14}
+                            rx={3}
+                          />
+                        </Tooltip.Floating>
+                      );
+                    })}
+                    {execution.active && (
+                      <line
+                        className="now"
+                        x1={`${percent(now)}%`}
+                        x2={`${percent(now)}%`}
+                        y1={0}
+                        y2={ROW_HEIGHT}
+                      />
+                    )}
+                  </svg>
+                  <Text span size="xs" c="dimmed" className="number timeline-duration">
+                    {row.segments.length > 0 ? formatDuration(spent) : t("skipped")}
+                  </Text>
+                </span>
+              </button>
+            </div>
           );
         })}
       </VList>
     </div>
   );
 }
-
-const LABEL_WIDTH = 220;

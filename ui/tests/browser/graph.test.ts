@@ -84,6 +84,18 @@ describe.skipIf(hasNoBrowser)("loops and children in the graph", () => {
     await panel.getByText("completed").waitFor();
   });
 
+  test("the timeline shows the time in the queue and the waits of children", async () => {
+    await page.getByRole("tab", { name: "Timeline" }).click();
+    const rows = page.locator(".timeline-row");
+    // Of the execution, of its child, and of the child of that.
+    await expect.poll(() => rows.filter({ hasText: "Queue" }).count()).toBe(3);
+    const gate = rows.filter({ hasText: "gate" });
+    await gate.locator(".segment-parked").waitFor();
+    expect(await gate.locator(".segment-running").count()).toBe(1);
+    await page.getByRole("tab", { name: "Graph" }).click();
+    await waitForCard("paid", "success");
+  });
+
   test("the address keeps what is open, and everything closes again", async () => {
     await page.reload();
     await waitForCard("paid", "success");
