@@ -28,10 +28,7 @@ MIN_NODES = 2_000
 """Number of nodes in the executions of one measurement, at least."""
 CONCURRENCY = 10
 PARTS = 5
-SETTINGS = {
-    "MAX_WORKFLOW_NODES": "6000",
-    "EXECUTION_RETENTION_COUNT": "1000",
-}
+SETTINGS = {"MAX_WORKFLOW_NODES": "6000"}
 
 
 def line(count: int) -> dict[str, Any]:
