@@ -1,8 +1,9 @@
 """Starts the real service for crash tests: ``python -m tests.support.launcher``.
 
 It adds faulty node types, moves the clock by ``CLOCK_SHIFT_SECONDS``, disables the heartbeat if
-``NO_HEARTBEAT`` is set, and starts a non-daemon thread if ``LEAVE_THREAD`` is set. It kills the
-process at the point that ``KILL_AT`` names:
+``NO_HEARTBEAT`` is set, and starts a non-daemon thread if ``LEAVE_THREAD`` is set. It enters the
+network namespace that ``NETWORK_NAMESPACE`` names, and kills the process at the point of
+``KILL_AT``:
 
 - ``after_claim``: executions are claimed, and none has started;
 - ``after_start:NODE``: the node is recorded as running, its handler has not been called;
@@ -31,6 +32,7 @@ from typing import Any
 
 from config import load_settings
 from flows.prefect_adapter.environment import prepare_prefect
+from tests.support.network_namespace import enter_namespace
 
 
 def die(*_: object) -> None:
@@ -40,6 +42,8 @@ def die(*_: object) -> None:
 
 def main() -> int:
     """Prepare the process and start the service."""
+    if namespace := os.environ.get("NETWORK_NAMESPACE"):
+        enter_namespace(namespace)
     settings = load_settings()
     prepare_prefect(settings.prefect_api_url, settings.prefect_home)
     add_node_types()

@@ -22,9 +22,13 @@ class TcpProxy:
     """Forwards connections on loopback to other addresses while it is open."""
 
     def __init__(
-        self, *targets: tuple[str, int], on_connection: Callable[[], OnData] = lambda: _ignore
+        self,
+        *targets: tuple[str, int],
+        on_connection: Callable[[], OnData] = lambda: _ignore,
+        host: str = "127.0.0.1",
     ) -> None:
         """``on_connection`` returns what is called with the data of the target."""
+        self.host = host
         self._on_connection = on_connection
         self.port = free_port()
         self._targets = cycle(targets)
@@ -54,7 +58,7 @@ class TcpProxy:
         self._loop.call_soon_threadsafe(self._flowing.set)
 
     async def _open(self) -> None:
-        self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._forward, self.host, self.port)
 
     async def _close(self) -> None:
         if self._server is not None:
@@ -104,10 +108,12 @@ class TcpProxy:
 
 @contextmanager
 def tcp_proxy_to(
-    *targets: tuple[str, int], on_connection: Callable[[], OnData] = lambda: _ignore
+    *targets: tuple[str, int],
+    on_connection: Callable[[], OnData] = lambda: _ignore,
+    host: str = "127.0.0.1",
 ) -> Iterator[TcpProxy]:
-    """Run an open proxy for the duration of the block."""
-    proxy = TcpProxy(*targets, on_connection=on_connection)
+    """Run an open proxy, which listens on ``host``, for the duration of the block."""
+    proxy = TcpProxy(*targets, on_connection=on_connection, host=host)
     proxy.start()
     try:
         proxy.open()
