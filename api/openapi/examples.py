@@ -42,6 +42,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "resumeNode": {"approved": {"approved": True, "data": {"by": "Ada"}}},
     "createTaskLink": {"for a day": {"assignee": "Ada", "expiresInSeconds": 86_400}},
     "completeTask": {"approved": {"approved": True, "data": {"by": "Ada"}}},
+    "sendEvent": {"a payment": {"name": "order.paid", "key": "A-17", "payload": {"amount": 30}}},
     "validateWorkflow": {
         "saved workflow": {"workflowId": _WORKFLOW},
         "unsaved document": {"graph": _GRAPH},
