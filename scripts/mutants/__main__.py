@@ -89,8 +89,10 @@ def _record(values: argparse.Namespace) -> int:
         ignored = (f"--ignore=tests/{path}" for path in _NOT_RECORDED)
         arguments = [*(f"tests/{name}" for name in _DEFAULT_TESTS), *ignored]
     options = ["-q", "-n", str(values.processes), "--dist", "loadfile"]
-    # Without a timeout, because the measurement and other programs make tests slower.
-    options += ["--timeout", "0", "-p", "no:cacheprovider", "-p", "scripts.mutants.recorder"]
+    # A long timeout, because the measurement and other programs make tests slower. A test that
+    # waits forever ends the recording, and ``--resume`` continues after the tests before it.
+    options += ["--timeout", "1200", "--timeout-method", "thread"]
+    options += ["-p", "no:cacheprovider", "-p", "scripts.mutants.recorder"]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *options, *arguments],
         cwd=directory / "source",
