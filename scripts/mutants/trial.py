@@ -19,14 +19,20 @@ SLOWEST_FACTOR = 5
 """Factor by which a trial may use more processor time than its tests used in the recording."""
 START_SECONDS = 60
 """Processor time that a trial may use in addition, because it imports the changed module."""
+_TABLES = ("tests/database/test_migrated_tables.py",)
 LAST_RESORTS = {
+    "database/bulk_tables.py": _TABLES,
+    "database/migrations/": _TABLES,
+    "database/tables.py": _TABLES,
+    "database/waiting_tables.py": _TABLES,
     "database/executions/": ("tests/crash/test_named_points.py", "tests/crash/test_leases.py"),
     "flows/execution/": ("tests/crash/test_named_points.py", "tests/crash/test_poison.py"),
     "flows/prefect_adapter/": ("tests/prefect",),
     "flows/worker/": ("tests/crash/test_leases.py", "tests/crash/test_stop.py"),
     "tasks/code/": ("tests/unit/test_code_node.py", "tests/unit/test_code_limits.py"),
 }
-"""Tests that run lines of a folder in other processes, where they are not recorded."""
+"""Tests that run lines of a folder in other processes, where they are not recorded, and those that
+compare the declared tables with those of the migrations, which a process runs only once."""
 
 
 def _last_resorts(path: str) -> tuple[str, ...]:

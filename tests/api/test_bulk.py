@@ -116,6 +116,22 @@ def test_the_same_key_returns_the_same_operation(service: RunningService) -> Non
     assert len(service.rows("SELECT id FROM workflow_executions")) == 2
 
 
+def test_an_operation_on_more_than_the_maximum_changes_nothing(
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("database.bulk.store.MAX_BULK_ITEMS", 2)
+    body = {"action": "delete", "filter": {"workflowId": "w"}}
+    for _ in range(2):
+        service.run(PAID)
+    assert completed(service.http, start(service.http, **body))["succeeded"] == 2
+    for _ in range(3):
+        service.run(PAID)
+    problem = problem_of(start(service.http, **body), 422)
+    assert "2 executions" in problem["detail"]
+    assert len(service.rows("SELECT id FROM workflow_executions")) == 3
+    assert len(service.rows("SELECT id FROM orchestrator_bulk_operations")) == 1
+
+
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [

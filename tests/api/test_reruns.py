@@ -170,6 +170,26 @@ def test_a_rerun_of_a_fixed_definition_runs_only_what_changed(
     assert definition["data"] == FIXED
 
 
+def test_the_body_of_a_loop_is_taken_over_or_runs_with_the_outermost_loop(
+    service: RunningService,
+) -> None:
+    loops = document(
+        node("start", "trigger"),
+        node("rows", "forEach", forEachItems="{{ rows }}"),
+        node("cells", "forEach", forEachItems="{{ cells }}"),
+        node("cell", "flaky", failures=0),
+        node("after", "flaky", failures=0),
+        flow=("start -> rows", "rows -item-> cells", "cells -item-> cell", "rows -done-> after"),
+    )
+    rows = [{"cells": [1, 2]}, {"cells": [3]}]
+    past = service.run(loops, inputs={"start": {"rows": rows}})["executionId"]
+    body = ["rows", "cells", "cell"]
+    plan = plan_of(service, past, fromNodeId="after")
+    assert (plan["willRun"], plan["takenOver"]) == (["after"], ["start", *body])
+    plan = plan_of(service, past, fromNodeId="rows")
+    assert (plan["willRun"], plan["takenOver"]) == ([*body, "after"], ["start"])
+
+
 def test_the_original_definition_is_the_default(service: RunningService, gates: Gates) -> None:
     failed = service.run(BRANCHES)["executionId"]
     service.save(document(node("other", "gate")))

@@ -23,6 +23,7 @@ from engine.errors import NodeError, sanitize_for_storage
 from engine.json_values import MISSING, describe_fields, describe_value, json_error
 from engine.parking import PARK, park_error
 from engine.problems import cut_detail
+from tasks.flow.approval import ApprovalConfig
 from tasks.flow.subworkflow import SubworkflowConfig
 from tasks.http.client import parse_url
 from tasks.http.config import check_header_name, check_header_value
@@ -138,9 +139,14 @@ def _date_format(characters: int) -> None:
     filters.date("2026-01-02", "-" * characters)
 
 
+def _assignee(characters: int) -> None:
+    ApprovalConfig.model_validate({"approvalAssignees": ["ada", _x(characters)]})
+
+
 @pytest.mark.parametrize(
     ("use", "limit"),
     [
+        (_assignee, 250),
         (lambda count: _aggregate(count, 1), 20),
         (lambda count: _aggregate(1, count), 100),
         (_subworkflow, 500),

@@ -120,6 +120,15 @@ async def test_every_form_of_encoded_body_is_decoded(encoding: str, body: bytes,
     assert (await result_for(response))["outputData"] == {"a": "0123456789"}
 
 
+async def test_the_headers_describe_the_body_that_the_result_contains():
+    zip_headers = {"Content-Encoding": "gzip", "X-Other": "kept"}
+    headers = (await result_for(Response(200, zipped(TEXT), zip_headers)))["headers"]
+    assert headers["x-other"] == "kept"
+    assert {"content-encoding", "content-length"}.isdisjoint(headers)
+    plain = (await result_for(Response(200, TEXT)))["headers"]
+    assert plain["content-length"] == str(len(TEXT))
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "deflate, gzip"])
 @pytest.mark.parametrize("missing", [1, 8, 60])
 async def test_a_truncated_body_is_a_retryable_error(encoding: str, missing: int):
