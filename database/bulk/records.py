@@ -23,13 +23,13 @@ class ItemStatus(StrEnum):
 class BulkFilter:
     """The executions of a bulk operation: those that meet all conditions."""
 
-    workflow_id: str | None = None
-    statuses: frozenset[str] = frozenset()
-    failure: str | None = None
+    workflow_id: str | None
+    statuses: frozenset[str]
+    failure: str | None
     """Fingerprint of a failure."""
-    created_from: str | None = None
-    created_to: str | None = None
-    include_rerun: bool = False
+    created_from: str | None
+    created_to: str | None
+    include_rerun: bool
     """Whether a rerun includes failed executions that were run again before."""
 
 
