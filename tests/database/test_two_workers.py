@@ -7,7 +7,6 @@ from sqlalchemy import select, update
 
 from database.executions.inputs import IdempotencyKey
 from database.executions.journal_records import NodeChanges, NodeStarted
-from database.executions.submissions import IDEMPOTENCY_KEY_TTL_HOURS
 from database.tables import events, executions, runs
 from engine.errors import IdempotencyKeyReusedError, LeaseLostError, NotWaitingError
 from engine.parking import Resumption
@@ -335,23 +334,6 @@ async def test_one_idempotency_key_is_one_execution(workers: Workers) -> None:
     assert [row.id for row in await rows(first.database, executions)] == [ids[0]]
     with pytest.raises(IdempotencyKeyReusedError):
         await second.submit("e3", idempotency=other)
-
-
-async def test_an_idempotency_key_is_free_again_after_its_time(
-    workers: Workers, clock: MovingClock
-) -> None:
-    first, second = workers
-    key, other = IdempotencyKey("", "k", "same"), IdempotencyKey("", "k", "other")
-    await first.submit("e1", idempotency=key)
-    clock.advance(IDEMPOTENCY_KEY_TTL_HOURS * 3_600 - 1)
-    assert await second.database.submissions.find_by_key(key) == "e1"
-    with pytest.raises(IdempotencyKeyReusedError):
-        await second.database.submissions.find_by_key(other)
-    clock.advance(1)
-    for each in (key, other):
-        assert await second.database.submissions.find_by_key(each) is None
-    assert await second.submit("e2", idempotency=other) == "e2"
-    assert await first.database.submissions.find_by_key(other) == "e2"
 
 
 async def test_a_callback_is_sent_by_one_of_two_workers(
