@@ -283,7 +283,7 @@ _OTHERS = {
         " WHERE a.status <> t.status OR a.createdAt <> t.createdAt"
     ),
     "the callback of a task has a body, and is due, delivered or abandoned": (
-        "SELECT c.executionId, c.id FROM orchestrator_callbacks c WHERE c.id <> c.executionId"
+        "SELECT c.executionId, c.id FROM orchestrator_callbacks c WHERE c.id <> c.executionId"  # noqa: S608 - constants
         f" AND (c.body IS NULL OR (c.dueAt IS NULL) <> {_SETTLED})"
     ),
     "a task is due if and only if it has a reminder or an escalation": (
