@@ -43,7 +43,7 @@ export function Shell() {
   const [isHelpOpen, setHelpOpen] = useState(false);
   const [hasPalette, setHasPalette] = useState(false);
   const lastKey = useRef({ key: "", at: 0 });
-  const go = (key: string, to: "/" | "/workflows") => () => {
+  const go = (key: string, to: (typeof LINKS)[number][0]) => () => {
     const isSequence = lastKey.current.key === "g" && Date.now() - lastKey.current.at < 1_000;
     lastKey.current = { key, at: Date.now() };
     if (isSequence) void navigate({ to });
@@ -57,6 +57,8 @@ export function Shell() {
     ],
     ["e", go("e", "/")],
     ["w", go("w", "/workflows")],
+    ["t", go("t", "/tasks")],
+    ["f", go("f", "/failures")],
     ["mod+K", () => setHasPalette(true)],
     ["shift+?", () => setHelpOpen(true)],
     ["/", () => document.querySelector<HTMLElement>("[data-search]")?.focus()],

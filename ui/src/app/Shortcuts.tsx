@@ -8,6 +8,8 @@ const KEYS = [
   ["k", "Previous row"],
   ["g e", "Executions"],
   ["g w", "Workflows"],
+  ["g t", "Tasks"],
+  ["g f", "Failures"],
   ["r", "Rerun"],
   ["c", "Cancel the execution"],
   ["0", "Fit the timeline"],

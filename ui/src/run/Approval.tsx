@@ -16,6 +16,7 @@ export const isForPeople = (log: NodeLog): boolean =>
   log.status === "waiting" &&
   log.childExecutionId === null &&
   log.nodeType !== "wait" &&
+  log.nodeType !== "waitForEvent" &&
   log.nodeType !== "forEach" &&
   log.lastError === null;
 

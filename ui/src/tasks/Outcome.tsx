@@ -34,7 +34,20 @@ export function TaskBadge({ task }: { task: TaskSummary }) {
 export function Outcome({ task }: { task: Task }) {
   const { t, i18n } = useTranslation();
   const isOpen = task.status === "open";
-  if (isOpen && task.required === 1 && task.answers.length === 0) return null;
+  const time = (at: string) => formatTime(at, i18n.language);
+  const notes = [
+    task.remindedAt &&
+      t("Reminders: {{number}}, the last one {{time}}", {
+        number: task.reminders,
+        time: time(task.remindedAt),
+      }),
+    task.escalatedAt && t("Further people since {{time}}", { time: time(task.escalatedAt) }),
+    isOpen &&
+      !task.escalatedAt &&
+      task.escalatesAt &&
+      t("Further people from {{time}}", { time: time(task.escalatesAt) }),
+  ].filter((note) => typeof note === "string");
+  if (isOpen && task.required === 1 && task.answers.length + notes.length === 0) return null;
   return (
     <Stack gap={4}>
       {task.required > 1 && (
@@ -45,6 +58,11 @@ export function Outcome({ task }: { task: Task }) {
           })}
         </Text>
       )}
+      {notes.map((note) => (
+        <Text size="xs" c="dimmed" key={note}>
+          {note}
+        </Text>
+      ))}
       {!isOpen && (
         <Group gap={8}>
           <TaskBadge task={task} />

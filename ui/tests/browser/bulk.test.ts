@@ -28,7 +28,7 @@ describe.skipIf(hasNoBrowser)("bulk operations in a browser", () => {
     const data = pricing("{{ price }}");
     await service.call("/api/workflows", { id: "pricing", name: "Pricing", data });
     for (let index = 0; index < COUNT; index++) await service.start({ workflowId: "pricing" });
-    await expect.poll(async () => (await failures())?.count).toBe(COUNT);
+    await expect.poll(async () => (await failures())?.count, { timeout: 60_000 }).toBe(COUNT);
     await fetch(`${service.url}/api/workflows/pricing`, {
       method: "PUT",
       headers: { "Content-Type": "application/json" },
@@ -61,7 +61,10 @@ describe.skipIf(hasNoBrowser)("bulk operations in a browser", () => {
 
   test("deletes all executions that match the filters of the list", async () => {
     const page = await service.open("?workflow=pricing");
-    await expect.poll(() => page.locator(".execution-row").count()).toBe(2 * COUNT);
+    await page
+      .locator(".execution-row")
+      .nth(2 * COUNT - 1)
+      .waitFor();
     await page.getByLabel("Select", { exact: true }).first().check();
     await page.getByText("1 selected").waitFor();
     await page.getByRole("button", { name: "Delete…" }).click();

@@ -84,6 +84,9 @@ describe.skipIf(hasNoBrowser)("the run page in a browser", () => {
     await page.keyboard.press("g");
     await page.keyboard.press("w");
     await page.getByRole("heading", { name: "Workflows" }).waitFor();
+    await page.keyboard.press("g");
+    await page.keyboard.press("f");
+    await page.getByRole("heading", { name: "Failures" }).waitFor();
     await page.keyboard.press("Shift+?");
     await page.getByRole("dialog").getByText("Next row").waitFor();
   });

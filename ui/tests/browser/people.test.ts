@@ -41,7 +41,7 @@ describe.skipIf(hasNoBrowser)("tasks of people in a browser", () => {
       found = (await service.call<{ tasks: Task[] }>(path)).tasks;
       return found.length;
     };
-    await expect.poll(read).toBe(1);
+    await expect.poll(read, { timeout: 60_000 }).toBe(1);
     return found[0] as Task;
   }
 
@@ -66,9 +66,8 @@ describe.skipIf(hasNoBrowser)("tasks of people in a browser", () => {
     await page.getByText("'reason' is required").waitFor();
     await page.getByText("0 is less than the minimum of 1").waitFor();
     await page.getByText("'nothing' is not a 'email'").waitFor();
-    await expect
-      .poll(() => page.getByLabel("Amount").evaluate((input) => input === document.activeElement))
-      .toBe(true);
+    await page.locator('input[aria-invalid="true"]:focus').waitFor();
+    expect(await page.getByLabel("Amount").evaluate((input) => input.matches(":focus"))).toBe(true);
     expect(await seriousFindings(page)).toEqual([]);
     await page.getByLabel("Amount").fill("12");
     await page.getByLabel("Reason").fill("rent");
