@@ -44,7 +44,8 @@ def named_failure_workflow(document: JsonValue) -> tuple[str | None, Problem | N
         value = fields.get(FAILURE_WORKFLOW_KEY)
         if value is None or value == "":
             continue
-        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        is_text = isinstance(value, str) and "\0" not in value  # PostgreSQL rejects NUL.
+        if is_text or (isinstance(value, int) and not isinstance(value, bool)):
             return str(value), None
         detail = f"'{FAILURE_WORKFLOW_KEY}' should be the id of a workflow"
         detail = f"{detail}, not {describe_value(value)}"

@@ -88,6 +88,8 @@ class TaskRequest:
         if not park.get(ASKS):
             return None
         task = park.get(TASK)
+        if message is not None:
+            message = message.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL rejects NUL.
         if not is_object(task):
             return cls(message)
         remind, escalate = task.get("remind"), task.get("escalate")

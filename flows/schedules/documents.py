@@ -18,7 +18,7 @@ from database.schedules.records import (
     WorkflowVersion,
 )
 from engine.document import Node, read_document
-from engine.errors import InvalidDocumentError
+from engine.errors import InvalidDocumentError, sanitize_for_storage
 from engine.graph import SCHEDULE
 from engine.inputs import start_at_entry
 from engine.json_values import JsonValue, encode_json
@@ -53,7 +53,10 @@ def schedules_of(version: WorkflowVersion, now: datetime) -> WorkflowSchedules:
             continue  # the document cannot run, because two nodes have the same id
         errors = config_errors(ScheduleConfig, node.config)
         if errors:
-            reason = "; ".join(f"'{error.path_text}' {error.reason}" for error in errors)
+            # The reasons contain values of the document.
+            reason = sanitize_for_storage(
+                "; ".join(f"'{error.path_text}' {error.reason}" for error in errors)
+            )
             invalid = FoundSchedule(schedule_id, node.id, None, reason, NextInstant(None, None))
             found[schedule_id] = invalid
             continue

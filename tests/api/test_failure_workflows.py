@@ -248,7 +248,7 @@ def test_a_full_queue_does_not_lose_it(service: RunningService, gates: Gates) ->
     assert service.ended(waiting)["status"] == "completed"
 
 
-@pytest.mark.parametrize("value", [True, 1.5, ["w"], {"id": "w"}])
+@pytest.mark.parametrize("value", [True, 1.5, ["w"], {"id": "w"}, "a\0b"])
 def test_an_invalid_name_of_a_failure_workflow_is_rejected(
     service: RunningService, value: object
 ) -> None:

@@ -105,6 +105,13 @@ def test_a_task_is_listed_answered_once_and_ends(service: RunningService) -> Non
 
 
 @on_both()
+def test_a_message_may_contain_what_no_database_can_store(service: RunningService) -> None:
+    execution_id = service.start(asking(approvalMessage="Pay {{ n }}?"), inputs={"n": "a\0b"})
+    assert task_of(service, execution_id)["message"] == "Pay a\N{REPLACEMENT CHARACTER}b?"
+    service.http.post(f"/api/executions/{execution_id}/cancel")
+
+
+@on_both()
 def test_resume_answers_the_task_and_obeys_its_form(service: RunningService) -> None:
     execution_id = service.start(asking(approvalForm=FORM))
     task = task_of(service, execution_id)

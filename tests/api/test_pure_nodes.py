@@ -13,7 +13,7 @@ from tasks.registry import DEFAULT, NodeTypes
 from tests.support.documents import document, line, node
 from tests.support.postgres import Storage, on_both
 from tests.support.postgres_requests import counted_requests
-from tests.support.probe_nodes import Gates, handle_gate
+from tests.support.probe_nodes import Gates, handle_gate, handle_raise
 from tests.support.service import RunningService, wait_until
 from tests.support.statement_counter import counted_statements
 
@@ -31,8 +31,13 @@ class PureConfig(NodeConfig, pure=True):
 
 
 TYPES = NodeTypes(
-    {**NODE_HANDLERS, "gate": handle_gate, "pureGate": handle_gate},
-    {**NODE_CONFIGS, "pureGate": PureConfig},
+    {
+        **NODE_HANDLERS,
+        "gate": handle_gate,
+        "pureGate": handle_gate,
+        "pureRaise": handle_raise,
+    },
+    {**NODE_CONFIGS, "pureGate": PureConfig, "pureRaise": PureConfig},
 )
 
 
@@ -127,6 +132,20 @@ def test_pure_nodes_are_recorded_before_a_node_with_effects_starts(
     gates.wait_for("b")
     logs = patient_service.logs(execution_id)
     assert {i: log["status"] for i, log in logs.items()} == {"a": "completed", "b": "running"}
+
+
+def test_a_pure_node_that_parks_has_an_event_for_its_start_and_one_for_its_wait(
+    patient_service: RunningService, gates: Gates
+) -> None:
+    bad = node("bad", "pureRaise", retries=1, retryDelaySeconds=600)
+    execution_id = patient_service.start(document(node("a", "trigger"), bad, flow=("a -> bad",)))
+    wait_until(lambda: patient_service.poll(execution_id)["status"] == "waiting")
+    rows = patient_service.rows(
+        "SELECT nodeStatus FROM orchestrator_events WHERE executionId = ? AND nodeId = 'bad'"
+        " ORDER BY seq",
+        execution_id,
+    )
+    assert [row["nodeStatus"] for row in rows] == ["running", "waiting"]
 
 
 def test_executions_with_long_pure_nodes_run_at_the_same_time(tmp_path: Path, gates: Gates) -> None:

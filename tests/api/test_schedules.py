@@ -75,6 +75,17 @@ def test_a_workflow_that_the_main_project_writes_is_found(tmp_path) -> None:
 
 
 @on_both()
+def test_an_invalid_schedule_does_not_prevent_the_others(service: RunningService) -> None:
+    # The error contains the character NUL, which PostgreSQL accepts in no text.
+    service.save(scheduled(**{**YEARLY, "scheduleTimezone": "a\0b"}), "invalid")
+    service.save(scheduled(**YEARLY), "valid")
+    assert found(service, "valid")["status"] == "active"
+    invalid = found(service, "invalid")
+    assert invalid["status"] == "invalid"
+    assert invalid["error"].endswith("not 'a\N{REPLACEMENT CHARACTER}b'")
+
+
+@on_both()
 def test_a_schedule_has_its_settings_and_next_instants(service: RunningService) -> None:
     config = {**YEARLY, "scheduleOverlap": "queue", "scheduleJitterSeconds": 5}
     service.save(scheduled(**config))

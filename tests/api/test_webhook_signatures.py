@@ -133,6 +133,15 @@ def test_a_repeated_delivery_is_the_same_execution(running: RunningService):
 
 
 @on_both()
+def test_a_repeated_delivery_of_a_deleted_execution_starts_nothing(running: RunningService):
+    first = post(running, content=BODY, headers=signed(BODY)).json()["executionId"]
+    running.ended(first)
+    running.write("DELETE FROM workflow_executions WHERE id = ?", first)
+    response = post(running, content=BODY, headers=signed(BODY))
+    assert (response.status_code, response.json()["executionId"]) == (200, first)
+    assert count(running) == 0
+
+
 def test_thirty_repeats_at_once_are_one_execution(running: RunningService):
     headers = signed(BODY)
     with ThreadPoolExecutor(30) as pool:
