@@ -134,6 +134,16 @@ def test_unused_inputs_are_counted(shared_service: RunningService):
     assert refused["moreErrors"] == 400
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_errors_of_a_request_are_counted_too(shared_service: RunningService, more: int):
+    body = {"action": "rerun", "ids": [1] * (MAX_PROBLEMS + more)}
+    refused = problem_of(shared_service.http.post("/api/executions/bulk", json=body), 422)
+    assert len(refused["errors"]) == MAX_PROBLEMS
+    assert refused.get("moreErrors", 0) == more
+    assert refused["detail"].endswith("; and 1 more") is bool(more)
+    assert ("moreErrors" in refused) is bool(more)
+
+
 def test_a_long_name_is_not_sent_back_whole(shared_service: RunningService):
     name = "x" * 2_000_000
     graph = {"nodes": [{"id": name, "type": name}, {"id": name, "type": name}], "connections": []}
