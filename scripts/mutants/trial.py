@@ -28,6 +28,7 @@ LAST_RESORTS = {
     "database/executions/": ("tests/crash/test_named_points.py", "tests/crash/test_leases.py"),
     "flows/execution/": ("tests/crash/test_named_points.py", "tests/crash/test_poison.py"),
     "flows/prefect_adapter/": ("tests/prefect",),
+    "flows/processes/": ("tests/crash/test_execution_processes.py",),
     "flows/worker/": ("tests/crash/test_leases.py", "tests/crash/test_stop.py"),
     "tasks/code/": ("tests/unit/test_code_node.py", "tests/unit/test_code_limits.py"),
 }
