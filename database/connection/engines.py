@@ -50,9 +50,9 @@ a process that writes all the time would then delay the others for up to a secon
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 """Timeout for a new connection to PostgreSQL, in seconds."""
-POOL_TIMEOUT_SECONDS = 10.0
+POOL_TIMEOUT_SECONDS = 20.0
 """Timeout for a free connection of the pool, in seconds."""
-POOL_SIZE = 5
+POOL_SIZE = 8
 """Maximum number of connections to PostgreSQL of each event loop. They are opened when they are
 needed, and stay open."""
 COMMAND_TIMEOUT_SECONDS = 20.0

@@ -243,6 +243,7 @@ def test_ajv_accepts_every_default(modules: None, catalogue: list[dict[str, Any]
         "switch": {"switchField": "a", "switchCases": [{"value": 1}]},
         "subworkflow": {"subworkflowId": "w"},
         "schedule": {"scheduleCron": "0 9 * * MON-FRI"},
+        "waitForEvent": {"eventName": "order.paid"},
     }
     configs = [
         {"type": item["type"], "config": {**item["defaults"], **needed.get(item["type"], {})}}

@@ -102,7 +102,7 @@ def test_waiting_clients_make_no_queries(service: RunningService, gates: Gates) 
     seq = service.poll(execution_id)["seq"]
     path = f"{service.url}/api/executions/{execution_id}?waitSeq={seq}"
     access = service.app.state.services.database._access
-    engine = getattr(access.reader._engine, "sync_engine", access.reader._engine)
+    engine = access.reader._statements
     queries: list[object] = []
 
     @event.listens_for(engine, "before_cursor_execute")

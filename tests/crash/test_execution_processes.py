@@ -6,7 +6,7 @@ The shared service never polls, so that each notification must pass between its 
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -147,11 +147,12 @@ def test_metrics_are_the_sum_of_the_processes_also_after_one_has_ended(
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: victim not in child_pids(service))
     assert completed() == before + 8
-    (event,) = [
-        event
-        for event in service.events("execution_process_ended")
-        if event["reason"] == "signal SIGKILL"
-    ]
+
+    def deaths() -> list[Mapping[str, Any]]:
+        ended = service.events("execution_process_ended")
+        return [event for event in ended if event["reason"] == "signal SIGKILL"]
+
+    (event,) = wait_until(deaths)
     assert event["level"] == "error"
 
 

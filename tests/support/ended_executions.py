@@ -129,6 +129,7 @@ def _rows(number: int, seconds: int) -> dict[Table, dict[str, Any]]:
             "skippedNodes": 0,
         },
         callbacks: {
+            "id": name,
             "executionId": name,
             "host": "h",
             "url": "http://h",
