@@ -13,6 +13,7 @@ import { useListKeys, useRowKeys } from "../app/rows";
 import type { BulkAction } from "../bulk/BulkDialog";
 import { ExecutionLink } from "../components/ExecutionLink";
 import { Empty, ErrorAlert } from "../components/Feedback";
+import { listRole } from "../components/listRole";
 import { NewRows } from "../components/NewRows";
 import { WorkflowSelect } from "../components/WorkflowSelect";
 
@@ -99,7 +100,7 @@ export function Failures() {
         </Suspense>
       )}
       <NewRows count={list.newCount} onShow={list.showNew} />
-      <div className="surface" role="list" aria-label={t("Failures")}>
+      <div className="surface" {...listRole(t("Failures"), list.failures.length)}>
         {list.isLoading &&
           list.failures.length === 0 &&
           [62, 48, 55].map((width) => (

@@ -13,6 +13,7 @@ import { useRowKeys } from "../app/rows";
 import { ExecutionLink } from "../components/ExecutionLink";
 import { Empty, ErrorAlert } from "../components/Feedback";
 import { LoadMore } from "../components/LoadMore";
+import { listRole } from "../components/listRole";
 import { NewRows } from "../components/NewRows";
 import { TaskAnswer } from "../tasks/Answer";
 import { TaskBadge } from "../tasks/Outcome";
@@ -64,7 +65,7 @@ export function Tasks() {
           <TaskAnswer taskId={search.task} assignee={search.assignee} />
         </div>
       )}
-      <div className="surface" role="list" aria-label={t("Tasks")}>
+      <div className="surface" {...listRole(t("Tasks"), list.tasks.length)}>
         {list.isLoading &&
           list.tasks.length === 0 &&
           [62, 48, 55].map((width) => (

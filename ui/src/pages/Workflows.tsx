@@ -11,6 +11,7 @@ import { formatDuration } from "../app/format";
 import { pastRunsQuery } from "../app/queries";
 import { Empty, ErrorAlert } from "../components/Feedback";
 import { LoadMore } from "../components/LoadMore";
+import { listRole } from "../components/listRole";
 import { Bars, summarize } from "../components/Trends";
 
 const LAST_RUNS = 20;
@@ -41,7 +42,7 @@ export function Workflows() {
         />
       </Group>
       <ErrorAlert error={list.error} retry={() => void list.refetch()} />
-      <div className="surface" role="list" aria-label={t("Workflows")}>
+      <div className="surface" {...listRole(t("Workflows"), shown.length)}>
         {list.isPending &&
           [60, 45, 52, 70, 40, 56].map((width) => (
             <div className="row" key={width}>

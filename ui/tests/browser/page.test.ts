@@ -38,10 +38,10 @@ describe.skipIf(hasNoBrowser)("the run page in a browser", () => {
     );
     await service.call("/api/workflows", { id: "typed", name: "Typed", data });
     const page = await service.open("/workflows/typed");
-    expect(await page.getByLabel("city").inputValue()).toBe("Lima");
-    expect(await page.getByLabel("urgent").isChecked()).toBe(true);
-    await page.getByLabel("count").fill("4");
-    await page.getByLabel("urgent").uncheck();
+    expect(await page.getByLabel("city", { exact: true }).inputValue()).toBe("Lima");
+    expect(await page.getByLabel("urgent", { exact: true }).isChecked()).toBe(true);
+    await page.getByLabel("count", { exact: true }).fill("4");
+    await page.getByLabel("urgent", { exact: true }).uncheck();
     await page.getByRole("textbox", { name: "tags" }).fill('["b", 1]');
     await page.getByRole("button", { name: "Run", exact: true }).click();
     await page.locator(".run-header").getByText("completed").waitFor();

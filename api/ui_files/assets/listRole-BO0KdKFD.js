@@ -1,0 +1,1 @@
+function e(e,t){return t>0?{role:`list`,"aria-label":e}:{}}export{e as t};
