@@ -11,6 +11,7 @@ from prefect import task
 from prefect.exceptions import Abort, Pause
 
 from flows.nodes import isolation
+from offload import check_stop
 from tasks.node_handlers import NODE_CONFIGS, NODE_HANDLERS
 from tasks.registry import NodeTypes
 from tests.support import probe_nodes
@@ -76,6 +77,19 @@ async def handle_recurse(node: dict[str, Any], input_data: object) -> None:
     deeper()
 
 
+_threads: list[threading.Thread] = []
+"""Threads in which ``obedient`` nodes have run."""
+
+
+@task(name="obedient")
+def handle_obedient(node: dict[str, Any], input_data: object) -> None:
+    """Compute until the node is stopped."""
+    _threads.append(threading.current_thread())
+    current_gates().enter(node["id"])
+    while True:
+        check_stop()
+
+
 @task(name="deaf")
 async def handle_deaf(node: dict[str, Any], input_data: object) -> dict[str, Any]:
     """Ignore every cancellation until the gate opens."""
@@ -94,6 +108,7 @@ OWN = {
     "throwInThread": handle_throw_in_thread,
     "recurse": handle_recurse,
     "deaf": handle_deaf,
+    "obedient": handle_obedient,
 }
 TYPES = NodeTypes({**NODE_HANDLERS, **PROBES, **OWN}, NODE_CONFIGS)
 
@@ -232,6 +247,21 @@ def test_a_handler_that_ignores_cancellation_is_abandoned(
     service.http.post(f"/api/executions/{execution_id}/cancel")
     assert service.ended(execution_id)["status"] == "cancelled"
     assert service.logs(execution_id)["stuck"]["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("ending", ["cancellation", "timeout"])
+def test_a_synchronous_handler_that_checks_whether_it_must_stop_ends(
+    service: RunningService, gates: Gates, ending: str
+) -> None:
+    _threads.clear()
+    limits = {"timeoutSeconds": 0.2} if ending == "timeout" else {}
+    execution_id = service.start(document(node("busy", "obedient", **limits)))
+    gates.wait_for("busy")
+    if ending == "cancellation":
+        service.http.post(f"/api/executions/{execution_id}/cancel")
+    status = service.ended(execution_id)["status"]
+    assert status == ("cancelled" if ending == "cancellation" else "failed")
+    wait_until(lambda: not any(thread.is_alive() for thread in _threads))
 
 
 def test_a_handler_that_ignores_cancellation_does_not_delay_a_stop(

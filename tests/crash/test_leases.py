@@ -52,6 +52,7 @@ def test_a_service_takes_over_executions_of_a_crashed_one(
     assert second.wait_ended(execution_id) == ["completed"]
     assert visits.of(execution_id) == {"a": 1, "b": 2, "c": 1}
     assert second.violations() == []
+    assert "workflow_execution_recoveries_total 1.0" in second.http.get("/metrics").text
 
 
 def test_a_service_without_a_free_slot_requeues_executions_of_a_crashed_one(

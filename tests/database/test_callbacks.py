@@ -231,6 +231,7 @@ async def test_an_execution_is_deleted_with_its_callback_after_the_delivery(
     assert await database.retention.delete_expired(None, 0) == 1
     assert await callback_of(database, "delivered") is None
     assert await callback_of(database, "open") is not None
+    assert await database.retention.delete_expired(None, 0) == 0
     await database.callbacks.record_delivery(await claim(database), 200)
     assert await database.retention.delete_expired(None, 0) == 1
     assert await callback_of(database, "open") is None

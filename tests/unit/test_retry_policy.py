@@ -15,7 +15,13 @@ from engine.node_run_key import NodeRunKey
 from engine.status import NodeStatus
 from flows.execution.node_times import NodeTimes
 from flows.execution.stored_sizes import ROW_BYTES, StoredSizes, bytes_of
-from flows.nodes.retry_policy import Delays, delay_after, remaining_delays, requested_pause
+from flows.nodes.retry_policy import (
+    Delays,
+    RetryParkedError,
+    delay_after,
+    remaining_delays,
+    requested_pause,
+)
 from tests.support.fake_clock import MovingClock
 
 
@@ -189,3 +195,8 @@ def test_a_stream_ends_at_the_time_at_which_its_token_expires():
     assert not expired(now + timedelta(microseconds=1))
     assert not expired(None)
     assert has_expired(None, lambda: now)
+
+
+def test_the_error_of_a_parked_retry_has_the_reason_of_the_attempt():
+    # Prefect stores the text of the error as the message of the task run's state.
+    assert str(RetryParkedError(2, 60.0, "the other side is busy")) == "the other side is busy"
