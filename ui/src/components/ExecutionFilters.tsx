@@ -1,7 +1,7 @@
-import { Chip, Group, TextInput } from "@mantine/core";
-import { IconSearch } from "@tabler/icons-react";
+import { Chip, Group } from "@mantine/core";
 import { useTranslation } from "react-i18next";
 import type { ListSearch } from "../app/router";
+import { SearchBox } from "./SearchBox";
 import { lookOf, STATUSES } from "./Status";
 import { TimeFilter } from "./TimeFilter";
 import { WorkflowSelect } from "./WorkflowSelect";
@@ -19,16 +19,7 @@ export default function ExecutionFilters({ search, onChange, text, onText }: Pro
   const { t } = useTranslation();
   return (
     <Group gap="xs">
-      <TextInput
-        data-search
-        size="xs"
-        w={220}
-        leftSection={<IconSearch size={14} />}
-        placeholder={t("Search loaded executions")}
-        aria-label={t("Search loaded executions")}
-        value={text}
-        onChange={(event) => onText(event.currentTarget.value)}
-      />
+      <SearchBox label={t("Search loaded executions")} value={text} onText={onText} />
       <WorkflowSelect value={search.workflow} onChange={(workflow) => onChange({ workflow })} />
       <TimeFilter search={search} onChange={onChange} />
       <Chip.Group

@@ -1,6 +1,6 @@
 import "../run/run.css";
-import { Button, Group, NativeSelect, Skeleton, Text, TextInput, Title } from "@mantine/core";
-import { IconChevronDown, IconMoodCheck, IconSearch } from "@tabler/icons-react";
+import { Button, Group, NativeSelect, Skeleton, Text, Title } from "@mantine/core";
+import { IconChevronDown, IconMoodCheck } from "@tabler/icons-react";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
@@ -15,6 +15,7 @@ import { Empty, ErrorAlert } from "../components/Feedback";
 import { LoadMore } from "../components/LoadMore";
 import { listRole } from "../components/listRole";
 import { NewRows } from "../components/NewRows";
+import { SearchBox } from "../components/SearchBox";
 import { TaskAnswer } from "../tasks/Answer";
 import { TaskBadge } from "../tasks/Outcome";
 
@@ -117,18 +118,7 @@ function AssigneeFilter({ value, onChange }: { value: string; onChange: (value: 
     return () => clearTimeout(timer);
   }, [text]);
   useEffect(() => setText(value), [value]);
-  return (
-    <TextInput
-      data-search
-      size="xs"
-      w={220}
-      leftSection={<IconSearch size={14} />}
-      placeholder={t("Assignee")}
-      aria-label={t("Assignee")}
-      value={text}
-      onChange={(event) => setText(event.currentTarget.value)}
-    />
-  );
+  return <SearchBox label={t("Assignee")} value={text} onText={setText} />;
 }
 
 interface RowProps {

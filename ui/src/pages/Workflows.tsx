@@ -1,5 +1,5 @@
-import { Badge, Button, Group, Skeleton, Text, TextInput, Title } from "@mantine/core";
-import { IconPlayerPlay, IconSearch, IconVectorBezier } from "@tabler/icons-react";
+import { Badge, Button, Group, Skeleton, Text, Title } from "@mantine/core";
+import { IconPlayerPlay, IconVectorBezier } from "@tabler/icons-react";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
@@ -12,6 +12,7 @@ import { pastRunsQuery } from "../app/queries";
 import { Empty, ErrorAlert } from "../components/Feedback";
 import { LoadMore } from "../components/LoadMore";
 import { listRole } from "../components/listRole";
+import { SearchBox } from "../components/SearchBox";
 import { Bars, summarize } from "../components/Trends";
 
 const LAST_RUNS = 20;
@@ -30,16 +31,7 @@ export function Workflows() {
     <div className="page">
       <Group justify="space-between" mb="sm">
         <Title order={1}>{t("Workflows")}</Title>
-        <TextInput
-          data-search
-          size="xs"
-          w={240}
-          leftSection={<IconSearch size={14} />}
-          placeholder={t("Search")}
-          aria-label={t("Search")}
-          value={text}
-          onChange={(event) => setText(event.currentTarget.value)}
-        />
+        <SearchBox label={t("Search")} value={text} onText={setText} />
       </Group>
       <ErrorAlert error={list.error} retry={() => void list.refetch()} />
       <div className="surface" {...listRole(t("Workflows"), shown.length)}>
