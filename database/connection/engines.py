@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -41,6 +41,8 @@ from file_modes import create_private
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 5_000
 """Timeout for SQLite's write lock, in milliseconds; the main project's backend uses the same."""
@@ -263,6 +265,12 @@ def is_conflict(error: SQLAlchemyError) -> bool:
 def _code_of(error: SQLAlchemyError) -> str:
     """Return the SQLSTATE of a PostgreSQL error."""
     return getattr(error.orig, "sqlstate", None) or "" if isinstance(error, DBAPIError) else ""
+
+
+def in_transaction(engine: Engine, work: "Callable[[Connection], T]") -> T:
+    """Return ``work(connection)``, called in a transaction that is committed afterwards."""
+    with engine.connect() as connection, connection.begin():
+        return work(connection)
 
 
 def to_service_error(error: SQLAlchemyError | OSError) -> Exception:

@@ -15,7 +15,12 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.util import greenlet_spawn
 
-from database.connection.engines import NO_TRANSACTION, READ_POOL_SIZE, to_service_error
+from database.connection.engines import (
+    NO_TRANSACTION,
+    READ_POOL_SIZE,
+    in_transaction,
+    to_service_error,
+)
 from engine.errors import StorageError
 
 if TYPE_CHECKING:
@@ -68,7 +73,7 @@ class ThreadedReader:
     @staticmethod
     def _run(engine: Engine, query: Query[T]) -> T:
         try:
-            return _run(engine, query)
+            return in_transaction(engine, query)
         except SQLAlchemyError as error:
             raise to_service_error(error) from error
 
@@ -91,14 +96,9 @@ class PooledReader:
         """See ``Reader``."""
         engine = self._engine if snapshot else self._statements
         try:
-            return await greenlet_spawn(_run, engine, query)
+            return await greenlet_spawn(in_transaction, engine, query)
         except (SQLAlchemyError, OSError) as error:
             raise to_service_error(error) from error
 
     def close(self) -> None:
         """Do nothing, because the owner of the engine closes it."""
-
-
-def _run(engine: Engine, query: Query[T]) -> T:
-    with engine.connect() as connection, connection.begin():
-        return query(connection)

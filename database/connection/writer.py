@@ -24,7 +24,7 @@ from database.connection.commit_signal import (
     CommitSignal,
     TransactionChanges,
 )
-from database.connection.engines import is_conflict, to_service_error
+from database.connection.engines import in_transaction, is_conflict, to_service_error
 from engine.errors import StorageBusyError, StorageError
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ class PooledWriter:
             attempts += 1
             try:
                 reporting = _reporting_changes(change, self.commit_signal.id)
-                result, changes = await greenlet_spawn(_commit, self.engine.sync_engine, reporting)
+                result, changes = await greenlet_spawn(
+                    in_transaction, self.engine.sync_engine, reporting
+                )
             except (SQLAlchemyError, OSError) as error:
                 conflict = isinstance(error, SQLAlchemyError) and is_conflict(error)
                 if not conflict or attempts == MAX_ATTEMPTS:
@@ -160,7 +162,7 @@ class SingleWriter:
                 lambda connection: [job.change(connection) for job in group]
             )
             try:
-                results, changes = _commit(self._engine, together)
+                results, changes = in_transaction(self._engine, together)
             except Exception as error:  # noqa: BLE001 - each change runs again, alone
                 busy = to_service_error(error) if isinstance(error, SQLAlchemyError) else None
                 if isinstance(busy, StorageBusyError):
@@ -178,7 +180,7 @@ class SingleWriter:
 
     def _write_alone(self, job: _Job) -> None:
         try:
-            result, changes = _commit(self._engine, _reporting_changes(job.change))
+            result, changes = in_transaction(self._engine, _reporting_changes(job.change))
         except SQLAlchemyError as error:
             job.settle(None, to_service_error(error))
         except Exception as error:  # noqa: BLE001 - raised in the caller
@@ -186,11 +188,6 @@ class SingleWriter:
         else:
             job.settle(result, None)
             self._commit_signal.send(changes)
-
-
-def _commit(engine: Engine, change: Write[T]) -> T:
-    with engine.connect() as connection, connection.begin():
-        return change(connection)
 
 
 def _reporting_changes(
