@@ -8,7 +8,7 @@ with JSON pointers into the document as it was sent.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from engine.errors import InvalidDocumentError, Problem
+from engine.errors import InvalidDocumentError, Problem, replace_nul
 from engine.failures import named_failure_workflow
 from engine.json_values import (
     JsonValue,
@@ -226,7 +226,7 @@ class _Reader:
         name = label if isinstance(label, str) else node_id
         if len(name) > MAX_LABEL_CHARACTERS:
             name = f"{name[:MAX_LABEL_CHARACTERS]}…"
-        name = name.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL rejects NUL.
+        name = replace_nul(name)
         disabled = self._disabled(item, data, config, pointer, node_id)
         return Node(node_id, node_type or "", name, config or {}, pointer, config_pointer, disabled)
 

@@ -375,12 +375,16 @@ class TemplateError(PermanentError):
     """A template is invalid, or names a field that the input does not have."""
 
 
+def replace_nul(text: str) -> str:
+    """Return ``text`` with U+FFFD for each NUL, which PostgreSQL accepts in no text."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 def sanitize_for_storage(text: str) -> str:
     """Return ``text`` cut and without NUL and lone surrogates, which databases reject."""
     if len(text) > MAX_ERROR_CHARS:
         text = f"{text[:MAX_ERROR_CHARS]}… ({len(text)} characters)"
-    visible = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return visible.encode(errors="backslashreplace").decode()
+    return replace_nul(text).encode(errors="backslashreplace").decode()
 
 
 def describe(error: BaseException) -> str:

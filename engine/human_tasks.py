@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from engine.errors import replace_nul
 from engine.json_values import JsonValue, is_list, is_object
 
 MAX_ASSIGNEE_CHARS = 250
@@ -89,7 +90,7 @@ class TaskRequest:
             return None
         task = park.get(TASK)
         if message is not None:
-            message = message.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL rejects NUL.
+            message = replace_nul(message)
         if not is_object(task):
             return cls(message)
         remind, escalate = task.get("remind"), task.get("escalate")

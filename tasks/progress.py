@@ -9,6 +9,7 @@ import math
 from dataclasses import replace
 from numbers import Real
 
+from engine.errors import replace_nul
 from tasks.context import ProgressSink, current_node_run, enter_node_run
 
 MAX_MESSAGE_CHARS = 500
@@ -71,7 +72,7 @@ def _whole(percentage: object) -> int:
 
 def _message_text(message: object) -> str:
     text = _check_text("the message", message)
-    return _encodable(text[:MAX_MESSAGE_CHARS]).replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return replace_nul(_encodable(text[:MAX_MESSAGE_CHARS]))
 
 
 def _check_text(name: str, text: object) -> str:
