@@ -118,6 +118,7 @@ runs = Table(
     Column("failureOf", Text),
     Column("endedAt", Text),
     Column("endedElsewhere", Integer),
+    Column("endError", Text),
     Column("dispatchAttempt", Integer),
     Column("dispatchedAt", Text),
     Column("dispatchFlowRunId", Text),
@@ -130,8 +131,10 @@ worker may claim the execution: ``CLAIMABLE_NOW`` for a queued one, the end of t
 running one, the due time for a parked one; ``NULL`` if it waits for a person or has ended.
 ``recoveries`` counts the owners that crashed since a node of it last ended. ``failureOf`` is the
 failed execution whose failure workflow led to this one, also through calls and reruns.
-``endedElsewhere`` is 1 if another program has set the status that ended it. ``storedBytes`` is the
-size of the data that the execution has stored, which MAX_EXECUTION_BYTES limits.
+``endedElsewhere`` is 1 if another program has set the status that ended it. ``endError`` is the
+reason of an end that could not be stored yet; no node of the execution runs any more.
+``storedBytes`` is the size of the data that the execution has stored, which MAX_EXECUTION_BYTES
+limits.
 
 With a work pool, ``dispatchAttempt`` counts the flow runs that were submitted for the execution,
 ``dispatchedAt`` is the time of the last one if no worker has claimed the execution since then, and

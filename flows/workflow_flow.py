@@ -13,7 +13,7 @@ from prefect.states import Cancelled, Completed, Failed
 from database import Database
 from database.executions.journal_records import ExecutionResult, JournalState
 from database.records import Lease
-from engine.errors import LeaseLostError, describe
+from engine.errors import LeaseLostError, StorageError, describe
 from engine.inputs import start_as
 from engine.json_encoding import read_stored
 from engine.json_values import JsonValue
@@ -31,6 +31,8 @@ from offload import run_sized
 
 log = structlog.get_logger()
 
+_FINAL_STOPS = (StopReason.SHUTDOWN, StopReason.LEASE_LOST)
+
 
 @dataclass(slots=True)
 class ExecutionContext:
@@ -47,6 +49,8 @@ class ExecutionContext:
     """Set when the executor returns; ``None`` if it did not start or raised an exception."""
     parent_id: str | None = None
     """The execution that called this one; set when the journal is loaded."""
+    end_error: str | None = None
+    """Set with the outcome ``UNRECORDED``: the reason of the end that could not be stored."""
 
 
 @flow(name="workflow", validate_parameters=False, persist_result=False)
@@ -63,14 +67,39 @@ async def workflow_flow(execution_id: str) -> State[Any]:
     except LeaseLostError:
         context.outcome = StopReason.LEASE_LOST
     except Exception as error:
-        if context.signals.reason is not None:
+        if context.signals.reason is not None and isinstance(error, StorageError):
             raise
         # A defect of the service occurs again in every attempt, so the execution ends here.
         log.exception("execution_failed_internally")
         reason = f"The service could not run the execution: {describe(error)}"
-        await context.database.journal.abandon(context.lease, reason)
-        context.outcome = ExecutionResult(ExecutionStatus.FAILED, error=reason)
+        context.outcome = await fail_execution(context, reason)
     return _as_state(context.outcome)
+
+
+async def fail_execution(context: ExecutionContext, reason: str) -> ExecutionResult | StopReason:
+    """End an execution as ``failed`` because of an internal error; return its outcome.
+
+    Raises:
+        StorageError: If the database is unavailable and the service stops.
+    """
+    journal, signals = context.database.journal, context.signals
+    try:
+        missing = await retry_while_unavailable(
+            lambda: journal.abandon(context.lease, reason),
+            "execution_failure",
+            lambda: signals.draining or signals.reason in _FINAL_STOPS,
+        )
+    except LeaseLostError:
+        return StopReason.LEASE_LOST
+    except StorageError:
+        raise
+    except Exception as error:
+        log.exception("execution_end_rejected")
+        context.end_error = f"{reason}; its end was rejected: {describe(error)}"
+        return StopReason.UNRECORDED
+    if missing:
+        log.error("execution_end_incomplete", reasons=missing)
+    return ExecutionResult(ExecutionStatus.FAILED, error=reason)
 
 
 async def _run(context: ExecutionContext) -> ExecutionResult | StopReason:

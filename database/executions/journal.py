@@ -27,15 +27,11 @@ from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.encryption import DataEncryption
 from database.executions.child_executions import cancel_abandoned_children
-from database.executions.completion import lock_relatives, run_completion_effects
-from database.executions.event_log import (
-    append_execution_events,
-    append_node_events,
-    append_numbered_events,
-)
+from database.executions.completion import lock_relatives
+from database.executions.event_log import append_execution_events, append_node_events
 from database.executions.event_waits import lock_awaited_events
-from database.executions.failures import record_failure
-from database.executions.foreign_ends import HAS_NOT_ENDED, EndedElsewhereError, settle, was_ended
+from database.executions.execution_ends import end_execution, end_without_failing_effects
+from database.executions.foreign_ends import HAS_NOT_ENDED, EndedElsewhereError, was_ended
 from database.executions.journal_records import (
     ExecutionResult,
     JournalState,
@@ -45,12 +41,7 @@ from database.executions.journal_records import (
 )
 from database.executions.journal_state import build_journal_state, read_journal_rows
 from database.executions.large_changes import replace_in_changes, replace_in_result
-from database.executions.node_runs import (
-    UNENDED,
-    cancel_node_runs,
-    row_id,
-    write_node_runs,
-)
+from database.executions.node_runs import row_id, write_node_runs
 from database.executions.node_waits import change_waits, end_waits
 from database.executions.resumptions import (
     expire_nodes,
@@ -90,25 +81,6 @@ _SET_CURRENT_NODE = (
     .where(executions.c.id == bindparam("execution"))
     .where(HAS_NOT_ENDED)
     .values(currentNodeId=bindparam("current"), status=ExecutionStatus.RUNNING)
-)
-_END_EXECUTION = (
-    update(executions)
-    .where(executions.c.id == bindparam("execution"))
-    # If another program stored the same status, the results are added.
-    .where(or_(HAS_NOT_ENDED, executions.c.status == bindparam("ends", type_=Text)))
-    .values(
-        status=bindparam("ends", type_=Text),
-        completedAt=func.coalesce(executions.c.completedAt, bindparam("now", type_=Text)),
-        currentNodeId=None,
-        nodeResults=func.coalesce(executions.c.nodeResults, bindparam("results", type_=Text)),
-        finalOutput=func.coalesce(executions.c.finalOutput, bindparam("final", type_=Text)),
-        error=func.coalesce(executions.c.error, bindparam("reason", type_=Text)),
-    )
-)
-_END_RUN = (
-    update(runs)
-    .where(runs.c.executionId == bindparam("execution"))
-    .values(endedAt=bindparam("now"), owner=None, claimableAt=None, seq=runs.c.seq + 1)
 )
 
 
@@ -310,47 +282,27 @@ class Journal:
             step = RecordedStep(now, replace(changes, earlier=()), ending.progress)
             write_node_runs(connection, lease, seq, [*changes.earlier, step])
             end_waits(connection, lease, changes.ended, now)
-            self._end_execution(connection, lease, ending, now)
+            end_execution(connection, lease.execution_id, ending, now)
 
         await self._writer.run(write)
 
-    async def abandon(self, lease: Lease, error: str) -> None:
-        """End an execution as ``failed`` because of an internal error of the service."""
+    async def abandon(self, lease: Lease, error: str) -> list[str]:
+        """End an execution as ``failed`` because of an internal error of the service.
+
+        Returns:
+            The reasons of effects of the end that could not be written, such as its callback.
+
+        Raises:
+            LeaseLostError: If the execution was taken over or deleted.
+        """
         now = to_text(self._clock())
 
-        def write(connection: Connection) -> None:
+        def write(connection: Connection) -> list[str]:
             lock_relatives(connection, [lease.execution_id])
             self._guard(connection, lease, None)
-            ended = ExecutionResult(ExecutionStatus.FAILED, error=error)
-            self._end_execution(connection, lease, ended, now)
+            return end_without_failing_effects(connection, lease.execution_id, error, now)
 
-        await self._writer.run(write)
-
-    def _end_execution(
-        self, connection: Connection, lease: Lease, ending: ExecutionResult, now: str
-    ) -> None:
-        cancel_node_runs(connection, [lease.execution_id], now, UNENDED)
-        updated = connection.execute(
-            _END_EXECUTION,
-            {
-                "execution": lease.execution_id,
-                "ends": ending.status,
-                "now": now,
-                "results": ending.node_results,
-                "final": ending.final_output,
-                "reason": ending.error,
-            },
-        )
-        if updated.rowcount != 1:
-            if not was_ended(connection, lease.execution_id):
-                raise LeaseLostError(lease.execution_id)
-            settle(connection, [lease.execution_id], now)
-            return
-        connection.execute(_END_RUN, {"execution": lease.execution_id, "now": now})
-        run_completion_effects(connection, [lease.execution_id], now)
-        append_numbered_events(connection, [lease.execution_id], now)
-        if ending.status == ExecutionStatus.FAILED:
-            record_failure(connection, lease.execution_id, ending.failed_node_id, now)
+        return await self._writer.run(write)
 
     def _guard(
         self,

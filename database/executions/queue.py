@@ -7,16 +7,13 @@ worker was faster.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Text,
-    Update,
     and_,
     bindparam,
-    case,
     exists,
     func,
     or_,
@@ -37,15 +34,14 @@ from database.executions.foreign_ends import (
     has_foreign_ends,
     settle,
     settle_unowned,
-    was_ended,
 )
-from database.executions.node_runs import cancel_node_runs
 from database.executions.origins import ExecutionOrigin, origins_of
 from database.executions.recovery import isolate_suspects, requeue_expired
+from database.executions.releases import release_execution
 from database.foreign_values import text_of
 from database.records import Lease
-from database.tables import CLAIMABLE_NOW, executions, runs
-from engine.errors import ExecutionNotFoundError, LeaseLostError
+from database.tables import executions, runs
+from engine.errors import ExecutionNotFoundError
 from engine.limits import NO_EXECUTION_LIMITS
 from engine.status import ExecutionStatus, allowed_sources, has_ended
 
@@ -81,6 +77,7 @@ _CLAIM = (
         runs.c.rerunOf,
         runs.c.failureOf,
         runs.c.traceContext,
+        runs.c.endError,
     )
 )
 _NEXT_DUE = select(func.min(runs.c.claimableAt)).where(
@@ -133,6 +130,8 @@ class ClaimedExecution:
     last_flow_run_id: str | None
     """Prefect flow run of the previous owner."""
     origin: ExecutionOrigin
+    end_error: str | None = None
+    """Reason of an end that an earlier owner could not store; no node may run any more."""
 
 
 class Queue:
@@ -268,40 +267,23 @@ class Queue:
             return 0
         return await self._writer.run(lambda connection: settle_unowned(connection, self._now()))
 
-    async def release(self, lease: Lease, delay_seconds: float = 0) -> None:
+    async def release(
+        self, lease: Lease, delay_seconds: float = 0, end_error: str | None = None
+    ) -> None:
         """Return a claimed execution to the queue, claimable after ``delay_seconds``.
 
-        Running nodes are logged as ``cancelled``; they run again with the execution.
+        Running nodes are logged as ``cancelled``; they run again with the execution, unless
+        ``end_error`` is the reason of an end that could not be stored.
 
         Raises:
             LeaseLostError: If the execution has another owner.
         """
-
-        def write(connection: Connection) -> None:
-            cancel_node_runs(connection, [lease.execution_id], self._now())
-            due = self._now(delay_seconds) if delay_seconds else CLAIMABLE_NOW
-            released = connection.execute(
-                update(runs)
-                .where(runs.c.executionId == lease.execution_id, runs.c.owner == lease.owner)
-                .values(
-                    owner=None,
-                    claimableAt=case(
-                        (runs.c.cancelRequestedAt.is_not(None), CLAIMABLE_NOW), else_=due
-                    ),
-                )
+        moment = self._clock()
+        await self._writer.run(
+            lambda connection: release_execution(
+                connection, lease, moment, delay_seconds, end_error
             )
-            updated = connection.execute(
-                transition_update(ExecutionStatus.PENDING, lease.execution_id, currentNodeId=None)
-            )
-            if released.rowcount == 1 and was_ended(connection, lease.execution_id):
-                settle(connection, [lease.execution_id], self._now())
-                return
-            if released.rowcount != 1 or updated.rowcount != 1:
-                raise LeaseLostError(lease.execution_id)
-            note_change(connection, Change.QUEUE)
-            append_execution_events(connection, [lease.execution_id], self._now())
-
-        await self._writer.run(write)
+        )
 
     async def link_flow_run(self, lease: Lease, flow_run_id: str) -> None:
         """Record which Prefect flow run executes the execution."""
@@ -384,17 +366,8 @@ def claim_executions(
             row.recoveries,
             row.flowRunId,
             origins[row.executionId],
+            row.endError,
         )
         for row in rows
         if row.executionId in begun
     ], [row.organization for row in rows]
-
-
-def transition_update(status: ExecutionStatus, execution_id: str, **values: Any) -> Update:
-    """Return a guarded update that changes no row for which ``status`` is not allowed."""
-    before: Sequence[ExecutionStatus] = allowed_sources(status)
-    return (
-        update(executions)
-        .where(executions.c.id == execution_id, executions.c.status.in_(before))
-        .values(status=status, **values)
-    )

@@ -21,6 +21,8 @@ class StopReason(StrEnum):
     """Another owner has the execution; nothing more is written."""
     PARKED = "parked"
     """Every remaining node waits for a due time or a resumption; the execution needs no slot."""
+    UNRECORDED = "unrecorded"
+    """The database rejected the end of the execution; only this end is tried again, later."""
 
 
 class ExecutionSignals:

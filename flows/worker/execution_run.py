@@ -10,19 +10,19 @@ import structlog
 from database.executions.journal_records import ExecutionResult
 from database.executions.queue import ClaimedExecution
 from engine.errors import LeaseLostError, StorageError
-from engine.status import ExecutionStatus
 from flows.execution.signals import StopReason
 from flows.prefect_adapter.runs import crash_flow_run, is_tracked, run_flow
 from flows.storage_retry import retry_while_unavailable
 from flows.worker.execution_trace import end_trace
-from flows.workflow_flow import ExecutionContext, workflow_flow
+from flows.workflow_flow import ExecutionContext, fail_execution, workflow_flow
 from metrics import UNOBSERVED, Metrics
 
 log = structlog.get_logger()
 
 PREFECT_RETRY_DELAY_SECONDS = 5.0
 """Delay before an execution is claimed again whose flow run Prefect could not start, in seconds."""
-
+END_RETRY_DELAY_SECONDS = 60.0
+"""Delay before an end that the database has rejected is tried again, in seconds."""
 
 StartFlow: TypeAlias = Callable[
     [ExecutionContext, str, Callable[[str], Awaitable[None]]], Awaitable[object]
@@ -77,6 +77,9 @@ class ExecutionRun:
 
     async def _execute(self) -> None:
         claimed, queue = self.claimed, self.context.database.queue
+        if claimed.end_error is not None:
+            self.context.outcome = await fail_execution(self.context, claimed.end_error)
+            return
         if claimed.recoveries >= self.max_recovery_attempts:
             await self._fail_poisoned()
             return
@@ -100,11 +103,7 @@ class ExecutionRun:
             f"The service went down {self.claimed.recoveries} times while it ran this execution, "
             "and no node of it ended in between (MAX_RECOVERY_ATTEMPTS)"
         )
-        lease, journal = self.claimed.lease, self.context.database.journal
-        await retry_while_unavailable(
-            lambda: journal.abandon(lease, error), "poisoned_execution_failure", self.is_stopping
-        )
-        self.context.outcome = ExecutionResult(ExecutionStatus.FAILED, error=error)
+        self.context.outcome = await fail_execution(self.context, error)
 
     async def _release_unfinished(self) -> None:
         """Return the execution to the queue, unless it ended, is parked or has another owner."""
@@ -118,11 +117,16 @@ class ExecutionRun:
             self.metrics.lease_lost()
         if outcome in (StopReason.LEASE_LOST, StopReason.PARKED):
             return
-        delay = 0.0 if outcome == StopReason.SHUTDOWN else PREFECT_RETRY_DELAY_SECONDS
+        delay = PREFECT_RETRY_DELAY_SECONDS
+        if outcome == StopReason.SHUTDOWN:
+            delay = 0.0
+        elif outcome == StopReason.UNRECORDED:
+            delay = END_RETRY_DELAY_SECONDS
+        reason = self.context.end_error
         lease, queue = self.claimed.lease, self.context.database.queue
         try:
             await retry_while_unavailable(
-                lambda: queue.release(lease, delay), "execution_release", self.is_stopping
+                lambda: queue.release(lease, delay, reason), "execution_release", self.is_stopping
             )
             log.info("execution_released", delay_seconds=delay)
         except (LeaseLostError, StorageError) as error:
