@@ -81,9 +81,7 @@ def _select_relatives() -> CompoundSelect[tuple[str]]:
     )
     return union(
         select(called.c.executionId),
-        select(children.c.parentId).where(
-            children.c.executionId.in_(_ENDED), children.c.parentId.is_not(None)
-        ),
+        select(children.c.parentId).where(children.c.executionId.in_(_ENDED)),
     )
 
 

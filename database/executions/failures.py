@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Text, and_, bindparam, select, update
+from sqlalchemy import Connection, Text, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
 from database.connection.engines import insert_or_ignore, is_foreign_key_violation
@@ -56,13 +56,7 @@ _FAILED = (
     .join(runs, runs.c.executionId == executions.c.id)
     .outerjoin(children, children.c.executionId == executions.c.id)
     .outerjoin(workflows, workflows.c.id == executions.c.workflowId)
-    .outerjoin(
-        logs,
-        and_(
-            logs.c.executionId == executions.c.id,
-            logs.c.id == executions.c.id + ":" + bindparam("node", type_=Text),
-        ),
-    )
+    .outerjoin(logs, logs.c.id == executions.c.id + ":" + bindparam("node", type_=Text))
     .where(executions.c.id == bindparam("execution"))
 )
 _DOCUMENT = select(definitions.c.document).where(definitions.c.hash == bindparam("digest"))
@@ -176,7 +170,7 @@ def _start(
     The limits of the queue do not apply, because a full queue must not lose it.
     """
     workflow = None
-    if "\0" not in workflow_id and not is_inline_workflow_id(workflow_id):
+    if not is_inline_workflow_id(workflow_id):
         workflow = connection.execute(_WORKFLOW, {"workflow": workflow_id}).first()
     of_execution = text_of(failed.organizationId)
     visible = {of_execution, text_of(failed.ofWorkflow)}

@@ -44,9 +44,9 @@ from engine.status import ExecutionStatus
 
 IDEMPOTENCY_KEY_TTL_HOURS = 24
 _QUEUE_LOCK = 7_205_759_405  # differs from the numbers of the other locks
+"""PostgreSQL's advisory lock of the transactions that count waiting executions and add one."""
 MAX_TRANSACTIONS = 1_000
 """Number of executions that all services together certainly submit at the same time at most."""
-"""PostgreSQL's advisory lock of the transactions that count waiting executions and add one."""
 
 
 class Submissions:
