@@ -32,8 +32,8 @@ PAID = Node("paid", "waitForEvent", "Paid", {})
 BEGINS = Progress(1, 0, 0, 0)
 
 
-async def started(database: Database, execution_id: str) -> Lease:
-    await database.submissions.submit(submission(execution_id))
+async def started(database: Database, execution_id: str, **values: Any) -> Lease:
+    await database.submissions.submit(submission(execution_id, **values))
     (run,) = await database.queue.claim("me", 1, LEASE)
     begins = NodeChanges(started=[NodeStarted(PAID, "{}", 1, resumed=False)])
     await database.journal.record_step(run.lease, BEGUN, BEGINS, "paid", begins)
@@ -55,8 +55,8 @@ async def wait(database: Database, lease: Lease, key: str = "7") -> None:
     await database.journal.record_step(lease, BEGUN + 1, BEGINS, "paid", NodeChanges([waits]))
 
 
-async def waiting(database: Database, execution_id: str, key: str = "7") -> Lease:
-    lease = await started(database, execution_id)
+async def waiting(database: Database, execution_id: str, key: str = "7", **values: Any) -> Lease:
+    lease = await started(database, execution_id, **values)
     await wait(database, lease, key)
     return lease
 
