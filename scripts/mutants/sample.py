@@ -53,7 +53,10 @@ def mutated(source: str, mutant: Mutant) -> str | None:
     """Return the changed source; ``None`` if the change is not valid Python or changes nothing."""
     operator = OPERATORS[mutant.operator]
     visitor = _mutating.MutationVisitor
-    code: str | None = visitor.mutate_code(source, operator, mutant.occurrence)
+    try:
+        code: str | None = visitor.mutate_code(source, operator, mutant.occurrence)
+    except AttributeError:  # cosmic-ray cannot replace an exception ``module.Error``
+        return None
     if code is None or code == source:
         return None
     try:

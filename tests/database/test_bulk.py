@@ -33,7 +33,8 @@ from tests.support.two_workers import Workers
 
 on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 NO_FILTER = BulkFilter(None, frozenset(), None, None, None, include_rerun=False)
-NO_LIMITS = PendingLimits(None, None)
+MANY = 1_000
+NO_LIMITS = PendingLimits(MANY, MANY)
 
 
 def request(action: Any = "rerun", **values: Any) -> BulkRequest:
@@ -112,9 +113,7 @@ async def test_an_operation_without_executions_is_completed_at_once(
     database: Database, clock: MovingClock
 ) -> None:
     for ids in (None, ()):
-        assert await database.bulk.create(request(ids=ids, id=f"{ids}")) == BulkReceipt(
-            f"{ids}", 0
-        )
+        assert await database.bulk.create(request(ids=ids, id=f"{ids}")) == BulkReceipt(f"{ids}", 0)
         progress = await database.bulk.progress(f"{ids}")
         assert progress.completed_at == progress.created_at == "2026-01-01T00:00:00.000Z"
     assert await database.bulk_work.claim("me", 9, LEASE) is None
@@ -277,7 +276,7 @@ async def test_an_execution_is_run_again_once(database: Database) -> None:
     await run(database, "e2")
     bulk = await claimed(database, "rerun", "e1", "e2")
     again = submission("again", rerun_of="e1")
-    limits = PendingLimits(1, None)
+    limits = PendingLimits(1, MANY)
     assert await database.bulk_work.rerun(bulk, "e1", again, limits) is True
     repeated = replace(again, execution_id="third")
     assert await database.bulk_work.rerun(bulk, "e1", repeated, NO_LIMITS) is False
@@ -289,7 +288,7 @@ async def test_an_execution_is_run_again_once(database: Database) -> None:
     assert {row.executionId for row in await rows(database, runs)} == {"e1", "e2", "again"}
     of_organization = replace(second, organization_id="a")
     for number, most in enumerate((1, 2)):
-        limits = PendingLimits(None, most)
+        limits = PendingLimits(MANY, most)
         submitted = submission(f"full-{number}", organization_id="a")
         await database.submissions.submit(submitted)
         with pytest.raises(QueueFullError):

@@ -137,6 +137,12 @@ def test_code_that_is_not_valid_python_is_not_a_mutant():
     assert _changes("X = {**a}\n") == {}
 
 
+def test_an_exception_of_a_module_is_not_replaced():
+    source = "try:\n    f()\nexcept sqlite3.Error:\n    g()\n"
+    (mutant,) = mutants("m.py", source)[3]
+    assert mutated(source, mutant) is None
+
+
 def test_a_line_in_a_function_is_a_statement_and_one_outside_has_names():
     source = "LIMIT = 1\n\nclass A:\n    size: int = 3\n\n"
     source += "    def f(self, n=2):\n        return (\n            n\n        )\n"
