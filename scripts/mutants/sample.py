@@ -55,7 +55,7 @@ def mutated(source: str, mutant: Mutant) -> str | None:
     visitor = _mutating.MutationVisitor
     try:
         code: str | None = visitor.mutate_code(source, operator, mutant.occurrence)
-    except AttributeError:  # cosmic-ray cannot replace an exception ``module.Error``
+    except AttributeError:  # cosmic-ray cannot replace ``module.Error`` in a tuple
         return None
     if code is None or code == source:
         return None
