@@ -123,6 +123,7 @@ runs = Table(
     Column("dispatchedAt", Text),
     Column("dispatchFlowRunId", Text),
     Column("traceContext", Text),
+    Column("maxConcurrentExecutions", Integer),
 )
 """The service's record of one execution: its position in the queue, its lease and its progress.
 
@@ -139,7 +140,8 @@ limits.
 With a work pool, ``dispatchAttempt`` counts the flow runs that were submitted for the execution,
 ``dispatchedAt`` is the time of the last one if no worker has claimed the execution since then, and
 ``dispatchFlowRunId`` is its id. ``traceContext`` is JSON with the trace headers of the request that
-started the execution, or of the node that called it."""
+started the execution, or of the node that called it. ``maxConcurrentExecutions`` is the limit of
+its workflow that its document declares."""
 
 requests = Table(
     "orchestrator_requests",

@@ -21,6 +21,7 @@ from engine.json_values import (
     load_json,
 )
 from engine.limits import DocumentLimits
+from engine.workflow_limits import declared_limit
 
 PREVIEW_KEYS = frozenset(
     {
@@ -151,8 +152,9 @@ def _read(data: JsonValue) -> Reading:
         raise InvalidDocumentError([Problem("invalid_document", detail, "")])
     reader = _Reader(data)
     document = Document(tuple(reader.nodes()), tuple(reader.connections()))
-    if (problem := named_failure_workflow(data)[1]) is not None:
-        reader.problems.append(problem)
+    for _, problem in (named_failure_workflow(data), declared_limit(data)):
+        if problem is not None:
+            reader.problems.append(problem)
     return Reading(
         document, tuple(reader.problems), frozenset(reader.incomplete_nodes), reader.has_all_nodes
     )

@@ -27,8 +27,14 @@ from database.clock import Clock, to_text
 from database.connection.commit_signal import Change, note_change
 from database.connection.reader import Reader
 from database.connection.writer import Writer
-from database.executions.claim_limits import IS_OWNED, choose_allowed, lock_claims
-from database.executions.fair_order import fair_order, record_turns
+from database.executions.claim_limits import (
+    IS_LIMITED,
+    IS_OWNED,
+    choose_allowed,
+    lock_claims,
+    unlimited_order,
+)
+from database.executions.fair_order import record_turns
 from database.executions.queue import ClaimedExecution, claim_executions
 from database.tables import runs
 from engine.limits import NO_EXECUTION_LIMITS
@@ -37,9 +43,12 @@ _NOW = bindparam("now", type_=Text)
 _IS_WAITING = and_(runs.c.owner.is_(None), runs.c.claimableAt <= _NOW)
 _IS_DUE = and_(_IS_WAITING, runs.c.dispatchedAt.is_(None))
 _IS_DISPATCHED = and_(_IS_WAITING, runs.c.dispatchedAt.is_not(None))
-_HAS_DUE = select(exists(select(runs.c.position).where(_IS_DUE)))
+_HAS_DUE = select(
+    exists(select(runs.c.position).where(_IS_DUE)).label("due"),
+    exists(select(runs.c.position).where(IS_LIMITED, _IS_DUE)).label("limited"),
+)
 _COUNT_DISPATCHED = select(func.count()).select_from(runs).where(_IS_DISPATCHED)
-_DUE_ORDER = fair_order(_IS_DUE).limit(bindparam("most"))
+_DUE_ORDER = unlimited_order(_IS_DUE)
 _RESERVE = (
     update(runs)
     .where(runs.c.executionId.in_(bindparam("ids", expanding=True)), _IS_DUE)
@@ -73,7 +82,7 @@ _THIS_DISPATCH = and_(
     runs.c.owner.is_(None),
 )
 _IS_CANDIDATE = and_(runs.c.executionId == bindparam("execution"), _IS_WAITING)
-_RECOVERIES = select(runs.c.recoveries).where(_IS_CANDIDATE)
+_CANDIDATE = select(runs.c.recoveries, runs.c.maxConcurrentExecutions).where(_IS_CANDIDATE)
 _SUSPECT = runs.c.recoveries >= bindparam("suspect_after", type_=Integer)
 _OWNED = runs.c.owner == bindparam("holder", type_=Text)
 _OWNED_RUNS = select(
@@ -113,6 +122,8 @@ class Dispatches:
         self._clock = clock
         self.limits = NO_EXECUTION_LIMITS
         """Limits of executions; the worker sets them."""
+        self.holds_back = False
+        """Whether an execution may wait for the end of another one of its workflow."""
 
     def _now(self, seconds: float = 0) -> str:
         return to_text(self._clock() + timedelta(seconds=seconds))
@@ -124,20 +135,24 @@ class Dispatches:
         others keep the fair order of organizations.
         """
         # Reads first, so that an idle service does not take the write lock.
-        if not await self._reader.run(
-            lambda connection: connection.scalar(_HAS_DUE, self._times())
-        ):
+        found = await self._reader.run(
+            lambda connection: connection.execute(_HAS_DUE, self._times()).one()
+        )
+        is_limited = bool(self.limits or found.limited)
+        # Set before the running executions are counted, so that no later end is missed.
+        self.holds_back = bool(found.limited)
+        if not found.due:
             return []
 
         def write(connection: Connection) -> list[Dispatch]:
-            if self.limits:
+            if is_limited:
                 lock_claims(connection)
             times = self._times()
             free = max_unclaimed - (connection.scalar(_COUNT_DISPATCHED, times) or 0)
             if free <= 0:
                 return []
             order = {**times, "most": min(free, limit)}
-            if self.limits:
+            if is_limited:
                 counted = or_(IS_OWNED, _IS_DISPATCHED)
                 ids = choose_allowed(connection, _IS_DUE, order, self.limits, counted)
             else:
@@ -235,14 +250,18 @@ class Dispatches:
         """
         # Reads first, because a flow run whose execution was claimed already is not rare.
         key = {"execution": execution_id, "now": self._now()}
-        if await self._reader.run(lambda connection: connection.scalar(_RECOVERIES, key)) is None:
+        found = await self._reader.run(
+            lambda connection: connection.execute(_CANDIDATE, key).first()
+        )
+        if found is None:
             return None
+        is_limited = bool(self.limits) or found.maxConcurrentExecutions is not None
 
         def write(connection: Connection) -> ClaimedExecution | None:
-            if self.limits:
+            if is_limited:
                 lock_claims(connection)
             moment = self._clock()
-            recoveries = connection.scalar(_RECOVERIES, {**key, "now": to_text(moment)})
+            recoveries = connection.scalar(_CANDIDATE, {**key, "now": to_text(moment)})
             if recoveries is None:
                 return None
             values = {"holder": owner, "suspect_after": isolate_after}
@@ -250,7 +269,7 @@ class Dispatches:
             if owned.suspect or (owned.any and recoveries >= isolate_after):
                 raise IsolationPendingError
             ids = [execution_id]
-            if self.limits:
+            if is_limited:
                 candidate = {**key, "now": to_text(moment), "most": 1}
                 if not choose_allowed(connection, _IS_CANDIDATE, candidate, self.limits):
                     raise LimitReachedError

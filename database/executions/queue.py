@@ -4,12 +4,11 @@ Every write is guarded by the status and the owner that it expects. If it change
 worker was faster.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Text,
     and_,
@@ -25,10 +24,15 @@ from database.clock import Clock, to_text
 from database.connection.commit_signal import Change, note_change
 from database.connection.reader import Reader
 from database.connection.writer import Writer
-from database.executions.claim_limits import choose_allowed, lock_claims
+from database.executions.claim_limits import (
+    IS_LIMITED,
+    choose_allowed,
+    lock_claims,
+    unlimited_order,
+)
 from database.executions.completion import cancel_unowned, lock_relatives
 from database.executions.event_log import append_execution_events
-from database.executions.fair_order import fair_order, fair_position, record_turns
+from database.executions.fair_order import fair_position, record_turns
 from database.executions.foreign_ends import (
     HAS_ENDED,
     has_foreign_ends,
@@ -63,6 +67,8 @@ _ABANDONED = and_(_IS_ABANDONED, runs.c.executionId.not_in(bindparam("excluded",
 _CLAIMABLE = select(
     exists(select(runs.c.position).where(_ABANDONED)).label("abandoned"),
     exists(select(runs.c.position).where(_IS_WAITING)).label("waiting"),
+    # Executions of crashed owners too, because they return to the queue.
+    exists(select(runs.c.position).where(IS_LIMITED, runs.c.claimableAt <= _NOW)).label("limited"),
 )
 _CLAIM = (
     update(runs)
@@ -78,6 +84,7 @@ _CLAIM = (
         runs.c.failureOf,
         runs.c.traceContext,
         runs.c.endError,
+        runs.c.maxConcurrentExecutions,
     )
 )
 _NEXT_DUE = select(func.min(runs.c.claimableAt)).where(
@@ -105,7 +112,7 @@ _SET_RUNNING = (
     )
 )
 _POSITION = fair_position(or_(runs.c.claimableAt <= _NOW, _IS_ABANDONED))
-_CLAIM_ORDER = fair_order(_IS_WAITING).limit(bindparam("most"))
+_CLAIM_ORDER = unlimited_order(_IS_WAITING)
 _LINK_FLOW_RUN = (
     update(runs)
     .where(runs.c.executionId == bindparam("execution"), runs.c.owner == bindparam("holder"))
@@ -132,6 +139,8 @@ class ClaimedExecution:
     origin: ExecutionOrigin
     end_error: str | None = None
     """Reason of an end that an earlier owner could not store; no node may run any more."""
+    is_limited: bool = False
+    """Whether its document limits the executions of its workflow."""
 
 
 class Queue:
@@ -143,6 +152,8 @@ class Queue:
         self._clock = clock
         self.limits = NO_EXECUTION_LIMITS
         """Limits of ``claim``; the worker sets them. All services must have the same ones."""
+        self.holds_back = False
+        """Whether an execution may wait for the end of another one of its workflow."""
 
     def _now(self, seconds: float = 0) -> str:
         return to_text(self._clock() + timedelta(seconds=seconds))
@@ -174,11 +185,14 @@ class Queue:
             lambda connection: connection.execute(_CLAIMABLE, {**times, **excluded}).one(),
             snapshot=False,
         )
+        is_limited = bool(self.limits or found.limited)
+        # Set before the running executions are counted, so that no later end is missed.
+        self.holds_back = bool(found.limited)
         if not found.abandoned and not (limit and found.waiting):
             return []
 
         def write(connection: Connection) -> list[ClaimedExecution]:
-            if self.limits:
+            if is_limited:
                 lock_claims(connection)
             times = self._times(lease_seconds)
             if found.abandoned:
@@ -186,7 +200,13 @@ class Queue:
             suspects, count = None, limit
             if isolate_after is not None:
                 suspects, count = isolate_suspects(connection, owner, times, isolate_after, limit)
-            ids = self._choose(connection, suspects, {**times, "most": count})
+            values = {**times, "most": count}
+            wanted = _IS_WAITING if suspects is None else suspects
+            if is_limited:
+                ids = choose_allowed(connection, wanted, values, self.limits)
+            else:
+                order = _CLAIM_ORDER if suspects is None else unlimited_order(wanted)
+                ids = connection.scalars(order, values).all()
             if not ids:
                 return []
             claimed, organizations = claim_executions(
@@ -196,19 +216,6 @@ class Queue:
             return claimed
 
         return await self._writer.run(write)
-
-    def _choose(
-        self,
-        connection: Connection,
-        wanted: ColumnElement[bool] | None,
-        values: Mapping[str, object],
-    ) -> Sequence[str]:
-        """Return the executions to claim: waiting ones, or the ``wanted`` ones of them."""
-        if self.limits:
-            candidates = _IS_WAITING if wanted is None else wanted
-            return choose_allowed(connection, candidates, values, self.limits)
-        order = _CLAIM_ORDER if wanted is None else fair_order(wanted).limit(bindparam("most"))
-        return connection.scalars(order, values).all()
 
     async def next_due(self, since: datetime, excluding: Sequence[str] = ()) -> datetime | None:
         """Return the first time after ``since`` at which an execution becomes claimable.
@@ -367,6 +374,7 @@ def claim_executions(
             row.flowRunId,
             origins[row.executionId],
             row.endError,
+            row.maxConcurrentExecutions is not None,
         )
         for row in rows
         if row.executionId in begun

@@ -41,6 +41,7 @@ from engine.errors import (
     WorkflowNotFoundError,
 )
 from engine.status import ExecutionStatus
+from engine.workflow_limits import limit_in
 
 IDEMPOTENCY_KEY_TTL_HOURS = 24
 _QUEUE_LOCK = 7_205_759_405  # differs from the numbers of the other locks
@@ -249,6 +250,7 @@ def insert_execution(
             "rerunOf": submission.rerun_of,
             "failureOf": _failure_of(connection, submission, parent_id),
             "traceContext": submission.trace_context,
+            "maxConcurrentExecutions": limit_in(submission.document),
         },
     )
     if submission.request is not None:

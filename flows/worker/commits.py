@@ -14,14 +14,21 @@ async def follow_commits(
 ) -> None:
     """Claim, and poll for signals, when a commit requires it, until this is cancelled.
 
-    With ``is_limited``, the end of an execution may allow another one to start.
+    With ``is_limited``, and while an execution waits for others of its workflow, the end of an
+    execution may allow another one to start.
     With ``is_shared``, this includes the commits of other processes, if the database notifies them.
     """
     loop = asyncio.get_running_loop()
-    claimable = {Change.QUEUE, Change.SLOTS} if is_limited else {Change.QUEUE}
+    queue, dispatches = database.queue, database.dispatches
+
+    def may_claim(changes: Set[Change]) -> bool:
+        if Change.QUEUE in changes:
+            return True
+        is_held_back = is_limited or queue.holds_back or dispatches.holds_back
+        return Change.SLOTS in changes and is_held_back
 
     def on_commit(changes: Set[Change]) -> None:  # called in the thread that committed
-        if claimable & changes and not state.claim_requested.is_set():
+        if may_claim(changes) and not state.claim_requested.is_set():
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(state.claim_requested.set)
 

@@ -46,6 +46,8 @@ class ExecutionStarter:
         """Run an execution in a new task, which ends when its lease is released."""
         execution_id = claimed.lease.execution_id
         signals = state.active[execution_id] = ExecutionSignals(state.on_children_changed)
+        if claimed.is_limited:
+            signals.mark_limited()
         if self.is_stopping():
             signals.drain()
         task = asyncio.create_task(self._run(claimed, signals, state, start_flow))

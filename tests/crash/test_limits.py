@@ -61,7 +61,6 @@ def most_at_once(changes: list[Change], group: Callable[[Handler], str | None]) 
 @on_both()
 def test_limits_hold_while_services_are_killed(tmp_path: Path, storage: Storage) -> None:
     settings = {
-        "max_concurrent_executions_per_workflow": PER_WORKFLOW,
         "max_concurrent_nodes_per_type": f"span={PER_TYPE}",
         "max_recovery_attempts": 100,
         "lease_seconds": LEASE_SECONDS,
@@ -75,7 +74,7 @@ def test_limits_hold_while_services_are_killed(tmp_path: Path, storage: Storage)
         node("right", "span", **config),
         node("last", "span", concurrencyKey="tool", **config),
         flow=("start -> left", "start -> right", "left -> last", "right -> last"),
-    )
+    ) | {"settings": {"maxConcurrentExecutions": PER_WORKFLOW}}
     first, second = (ServiceProcess(tmp_path, **settings) for _ in range(2))
     with first, second:
         first.run_process()

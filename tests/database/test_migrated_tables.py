@@ -81,6 +81,7 @@ INDEXES = {
         "claimable": ["claimableAt"],
         "definition": ["definitionHash"],
         "ended": ["endedAt"],
+        "limited": ["maxConcurrentExecutions", "claimableAt"],
         "owned": ["owner"],
     },
     "schedule_runs": {"open": ["scheduleId"]},

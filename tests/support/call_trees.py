@@ -28,8 +28,9 @@ CANCELLED = ExecutionResult(ExecutionStatus.CANCELLED, BEGINS)
 
 def submission(execution_id: str, workflow_id: str = "w", **values: Any) -> Submission:
     organization_id = values.pop("organization_id", None)
+    document = values.pop("document", "{}")
     return Submission(
-        execution_id, workflow_id, "A workflow", organization_id, "{}", None, 1, **values
+        execution_id, workflow_id, "A workflow", organization_id, document, None, 1, **values
     )
 
 
