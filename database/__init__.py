@@ -33,6 +33,7 @@ from database.executions.callbacks import Callbacks
 from database.executions.child_executions import ChildExecutions
 from database.executions.dispatches import Dispatches
 from database.executions.failures import FAILURE_WORKFLOWS, FailureWorkflows
+from database.executions.hidden_waits import DATA_ENCRYPTION
 from database.executions.journal import Journal
 from database.executions.permits import Permits
 from database.executions.queue import Queue
@@ -79,10 +80,11 @@ class _Connections:
         url: str,
         commit_signal: CommitSignal,
         failure_workflows: FailureWorkflows | None,
+        encryption: DataEncryption,
         *,
         is_timed: bool = True,
     ) -> "_Connections":
-        options = {FAILURE_WORKFLOWS: failure_workflows}
+        options = {FAILURE_WORKFLOWS: failure_workflows, DATA_ENCRYPTION: encryption}
         if is_sqlite(url):
             reader = ThreadedReader(open_reading_engine(url))
             engine = open_writing_engine(url).execution_options(**options)
@@ -123,12 +125,14 @@ class Database:
         opened = shared.connections if shared else None
         self._owns_access = opened is None
         self._failure_workflows = failure_workflows
-        self._access = opened or _Connections.open(url, self.commit_signal, failure_workflows)
+        self._encryption = encryption or DataEncryption(None, None)
+        self._access = opened or _Connections.open(
+            url, self.commit_signal, failure_workflows, self._encryption
+        )
         reader, writer = self._access.reader, self._access.writer
         self._observe = observe
         if observe is not None:
             reader, writer = MeasuredReader(reader, observe), MeasuredWriter(writer, observe)
-        self._encryption = encryption or DataEncryption(None, None)
         self.submissions = Submissions(reader, writer, clock)
         self.queue = Queue(reader, writer, clock)
         self.dispatches = Dispatches(reader, writer, clock)
@@ -192,7 +196,11 @@ class Database:
             yield self._access
             return
         connections = _Connections.open(
-            self._url, self.commit_signal, self._failure_workflows, is_timed=False
+            self._url,
+            self.commit_signal,
+            self._failure_workflows,
+            self._encryption,
+            is_timed=False,
         )
         try:
             yield connections

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cryptography.fernet import Fernet
 
 _CIPHERTEXT = "sealed"
+ENCRYPTED_PREFIX = encode_json({**HIDDEN, _CIPHERTEXT: ""}).removesuffix('"}')
+"""Begin of every text that ``encrypt`` returns."""
 _KEY_BYTES = 32
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Connection, Row, bindparam, delete, func, sel
 
 from database.connection.commit_signal import Change, note_change
 from database.connection.engines import insert_or_ignore
+from database.executions.hidden_waits import hidden_rows, stored_resumption
 from database.executions.journal_records import NodeEnded
 from database.records import Lease
 from database.tables import logs, runs
@@ -95,8 +96,9 @@ def start_event_waits(
         if kept is None:
             connection.execute(insert_or_ignore(connection.dialect.name, event_waits), wait)
             continue
-        is_row = logs.c.id == row
-        connection.execute(update(logs).where(is_row).values(resumption=resumption_text(kept)))
+        hidden = bool(hidden_rows(connection, [row]))
+        resumption = stored_resumption(connection, resumption_of(kept), hidden=hidden)
+        connection.execute(update(logs).where(logs.c.id == row).values(resumption=resumption))
         note_change(connection, Change.REQUESTS)
 
 
@@ -117,11 +119,11 @@ def _take_kept(connection: Connection, wait: dict[str, str], now: str) -> _AnyRo
     return event
 
 
-def resumption_text(event: _AnyRow) -> str:
-    """Return the resumption of a node that receives an event, as JSON."""
+def resumption_of(event: _AnyRow) -> Resumption:
+    """Return the resumption of a node that receives an event."""
     received = ReceivedEvent(event.id, event.name, event.key, event.createdAt)
     data = None if event.payload is None else json.loads(event.payload)
-    return json.dumps(Resumption(data=data, event=received).as_json(), ensure_ascii=False)
+    return Resumption(data=data, event=received)
 
 
 def end_event_wait(connection: Connection, execution_id: str, node_ids: Collection[str]) -> None:

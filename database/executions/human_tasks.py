@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, select, update
 
 from database.clock import to_text
 from database.connection.engines import insert_or_ignore
+from database.executions.hidden_waits import hidden_rows, read_data, stored_data
 from database.executions.journal_records import NodeEnded
 from database.records import Lease
 from database.tables import executions
@@ -188,6 +189,7 @@ def answer_task(connection: Connection, task_id: str, answer: Answer, now: str) 
         raise TaskEndedError(task_id, task.status)
     if task.expiresAt is not None and task.expiresAt <= now:
         raise TaskEndedError(task_id, TaskStatus.EXPIRED)
+    hidden = bool(hidden_rows(connection, [f"{task.executionId}:{task.nodeId}"]))
     of_task = task_assignees.c.taskId == task_id
     people = connection.scalars(select(task_assignees.c.assignee).where(of_task)).all()
     check_assignee(answer.assignee, people, task.required)
@@ -195,7 +197,9 @@ def answer_task(connection: Connection, task_id: str, answer: Answer, now: str) 
         "taskId": task_id,
         "assignee": answer.assignee,
         "approved": int(answer.approved),
-        "data": None if answer.data is None else json.dumps(answer.data),
+        "data": None
+        if answer.data is None
+        else stored_data(connection, answer.data, hidden=hidden),
         "answeredAt": now,
     }
     stored = connection.execute(insert_or_ignore(connection.dialect.name, task_answers), row)
@@ -216,7 +220,7 @@ def answer_task(connection: Connection, task_id: str, answer: Answer, now: str) 
     if approved is None:
         return Decision(task.executionId, task.nodeId, None)
     _end(connection, [task_id], TaskStatus.COMPLETED, now)
-    data = _merged_data(connection, task_id)
+    data = _merged_data(connection, task_id, hidden=hidden)
     return Decision(task.executionId, task.nodeId, Resumption(approved, data))
 
 
@@ -238,12 +242,14 @@ def check_assignee(assignee: str, people: Sequence[str], required: int) -> None:
         )
 
 
-def _merged_data(connection: Connection, task_id: str) -> dict[str, JsonValue] | None:
+def _merged_data(
+    connection: Connection, task_id: str, *, hidden: bool
+) -> dict[str, JsonValue] | None:
     """Return the data of all answers, in their order; later fields take precedence."""
     query = (
         select(task_answers.c.data)
         .where(task_answers.c.taskId == task_id, task_answers.c.data.is_not(None))
         .order_by(task_answers.c.answeredAt, task_answers.c.assignee)
     )
-    found = [json.loads(text) for text in connection.scalars(query)]
+    found = [read_data(connection, text, hidden=hidden) for text in connection.scalars(query)]
     return {key: value for data in found for key, value in data.items()} if found else None

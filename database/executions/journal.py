@@ -119,7 +119,7 @@ class Journal:
     async def resumptions(self, lease: Lease) -> dict[str, Resumption]:
         """Return the resumptions of waiting nodes, by node id."""
         return await self._reader.run(
-            lambda connection: read_resumptions(connection, lease), snapshot=False
+            lambda connection: read_resumptions(connection, lease, self.encryption), snapshot=False
         )
 
     async def resume(self, execution_id: str, node_id: str, resumption: Resumption) -> None:
@@ -149,7 +149,8 @@ class Journal:
 
         def write(connection: Connection) -> dict[str, Resumption]:
             self._guard(connection, lease, None)
-            return expire_nodes(connection, lease, node_ids, to_text(self._clock()))
+            expire_nodes(connection, lease, node_ids, to_text(self._clock()))
+            return read_resumptions(connection, lease, self.encryption)
 
         return await self._writer.run(write)
 

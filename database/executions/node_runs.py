@@ -25,16 +25,16 @@ from database.connection.engines import insert_or_ignore
 from database.encryption import DataEncryption
 from database.executions.event_log import append_node_events, append_step_events, step_event
 from database.executions.event_waits import cancel_event_waits
+from database.executions.hidden_waits import read_resumption
 from database.executions.human_tasks import cancel_tasks
 from database.executions.journal_records import NodeEnded, NodeStarted, RecordedStep, TimeSpent
 from database.foreign_values import json_of, object_of, text_of
 from database.records import Lease
 from database.tables import logs, runs
 from engine.document import Node
-from engine.json_encoding import read_stored
 from engine.json_values import JsonValue, encode_json
 from engine.outcome import ERROR_DETAILS, SKIPPED, Outcome
-from engine.parking import ParkedNode, ParkedRetry, Resumption
+from engine.parking import ParkedNode, ParkedRetry
 from engine.redaction import HIDDEN, hides_data
 from engine.status import DECIDED, NodeStatus
 
@@ -292,7 +292,7 @@ def parked_node(row: Row[*tuple[Any, ...]], encryption: DataEncryption) -> Parke
     if _is_parked_retry(row):
         until = datetime.fromisoformat(row.waitUntil)
         return ParkedRetry(until, resumed=row.resumption is not None)
-    resumption = Resumption.from_json(read_stored(row.resumption)) if row.resumption else None
+    resumption = read_resumption(row.resumption, encryption) if row.resumption else None
     return ParkedNode(_result(row, encryption), resumption)
 
 

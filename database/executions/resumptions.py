@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Connection, Exists, and_, or_, select, update
 
 from database.connection.commit_signal import note_changed_run
+from database.encryption import DataEncryption
 from database.executions.event_waits import end_event_wait
+from database.executions.hidden_waits import hidden_rows, read_resumption, stored_resumption
 from database.executions.human_tasks import answer_node, expire_tasks
 from database.executions.node_runs import is_own_row, row_id
 from database.records import Lease
@@ -30,7 +32,9 @@ _IS_RETRY = and_(logs.c.resultDetail.is_(None), logs.c.waitUntil.is_not(None))
 _EXPIRED = json.dumps(Resumption(expired=True).as_json())
 
 
-def read_resumptions(connection: Connection, lease: Lease) -> dict[str, Resumption]:
+def read_resumptions(
+    connection: Connection, lease: Lease, encryption: DataEncryption
+) -> dict[str, Resumption]:
     """Return the resumptions of an execution's waiting nodes, by node id."""
     query = select(logs.c.nodeId, logs.c.resumption).where(
         logs.c.executionId == lease.execution_id,
@@ -39,15 +43,13 @@ def read_resumptions(connection: Connection, lease: Lease) -> dict[str, Resumpti
         is_own_row(),
     )
     rows = connection.execute(query).all()
-    return {row.nodeId: Resumption.from_json(json.loads(row.resumption)) for row in rows}
+    return {row.nodeId: read_resumption(row.resumption, encryption) for row in rows}
 
 
-def expire_nodes(
-    connection: Connection, lease: Lease, node_ids: Sequence[str], now: str
-) -> dict[str, Resumption]:
+def expire_nodes(connection: Connection, lease: Lease, node_ids: Sequence[str], now: str) -> None:
     """Store that the time of nodes has passed, except of those that were resumed before.
 
-    The caller has locked the execution by a guard. Returns the same as ``read_resumptions``.
+    The caller has locked the execution by a guard.
     """
     waits = connection.scalars(
         update(logs)
@@ -58,7 +60,6 @@ def expire_nodes(
     ).all()
     expire_tasks(connection, lease.execution_id, waits, now)
     end_event_wait(connection, lease.execution_id, waits)
-    return read_resumptions(connection, lease)
 
 
 def is_resumed(lease: Lease) -> Exists:
@@ -103,15 +104,17 @@ def store_resumption(
     """
     own_run = runs.c.executionId == execution_id
     run = connection.execute(select(runs.c.owner).where(own_run).with_for_update()).first()
-    is_node = logs.c.id == f"{execution_id}:{node_id}"
+    row = f"{execution_id}:{node_id}"
+    is_node = logs.c.id == row
     accepts_data = and_(logs.c.nodeType != FOR_EACH, logs.c.resultDetail.is_not(None))
     has_no_data = resumption.approved and resumption.data is None
+    hidden = bool(hidden_rows(connection, [row]))
     updated = connection.execute(
         update(logs)
         .where(is_node, logs.c.status == NodeStatus.WAITING)
         .where(logs.c.resumption.is_(None), logs.c.childExecutionId.is_(None))
         .where(or_(accepts_data, _IS_RETRY) if has_no_data else accepts_data)
-        .values(resumption=json.dumps(resumption.as_json()))
+        .values(resumption=stored_resumption(connection, resumption, hidden=hidden))
     )
     if updated.rowcount != 1:
         raise _not_resumable_error(connection, is_node, node_id)

@@ -20,8 +20,9 @@ from database.executions.event_waits import (
     DELIVERING,
     KEPT,
     lock_event_names,
-    resumption_text,
+    resumption_of,
 )
+from database.executions.hidden_waits import hidden_rows, stored_resumption
 from database.external_events.records import EventReceipt, NewEvent
 from database.tables import CLAIMABLE_NOW, logs, runs
 from database.waiting_tables import event_waits, external_events
@@ -225,13 +226,19 @@ def _lock_runs(connection: Connection, execution_ids: Sequence[str]) -> None:
 
 def _resume(connection: Connection, event: AnyRow, waits: Sequence[AnyRow]) -> int:
     """Store the event for these waiting node runs; return the number of them."""
-    resumed = connection.scalars(
-        update(logs)
-        .where(logs.c.id.in_([f"{wait.executionId}:{wait.nodeId}" for wait in waits]))
-        .where(logs.c.status == NodeStatus.WAITING, logs.c.resumption.is_(None))
-        .values(resumption=resumption_text(event))
-        .returning(logs.c.executionId)
-    ).all()
+    rows = {f"{wait.executionId}:{wait.nodeId}" for wait in waits}
+    hidden = hidden_rows(connection, rows)
+    resumption, resumed = resumption_of(event), list[str]()
+    for some, is_hidden in ((rows - hidden, False), (hidden, True)):
+        if some:
+            text = stored_resumption(connection, resumption, hidden=is_hidden)
+            resumed += connection.scalars(
+                update(logs)
+                .where(logs.c.id.in_(some))
+                .where(logs.c.status == NodeStatus.WAITING, logs.c.resumption.is_(None))
+                .values(resumption=text)
+                .returning(logs.c.executionId)
+            ).all()
     positions = [wait.position for wait in waits]
     connection.execute(delete(event_waits).where(event_waits.c.position.in_(positions)))
     connection.execute(
