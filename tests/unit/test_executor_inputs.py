@@ -1,0 +1,69 @@
+"""Executor: the inputs of nodes, and the sizes of inputs and results."""
+
+from typing import Any
+
+from engine.limits import RunLimits
+from engine.node_run_key import NodeRunKey
+from engine.outcome import Outcome
+from engine.status import NodeStatus
+from tests.support.executor_runs import (
+    ExecutorRun,
+    returns,
+    sleeper,
+)
+from tests.support.virtual_time import in_virtual_time
+
+
+@in_virtual_time
+async def test_the_input_of_a_node_is_stored_and_its_handler_gets_a_copy() -> None:
+    execution = ExecutorRun("a:http b:http c:http", "a>b a>c")
+    received: list[Any] = []
+
+    async def change(value: Any) -> dict[str, Any]:
+        received.append(list(value))
+        value.clear()
+        return {"outputData": value}
+
+    execution.nodes.handlers = {"a": returns(outputData=[1, 2]), "b": change, "c": change}
+    await execution.run()
+    assert received == [[1, 2], [1, 2]]
+    assert execution.journal.started["b"].input_data == "[1,2]"
+    assert execution.journal.started["a"].input_data == "null"
+
+
+@in_virtual_time
+async def test_a_node_whose_input_exceeds_the_size_of_the_execution_fails() -> None:
+    execution = ExecutorRun("a:http b:http c:http", "a>c", limits=RunLimits(execution_bytes=2800))
+    execution.nodes.handlers = {"a": returns(outputData="x" * 600), "b": sleeper(1)}
+    await execution.run()
+    assert execution.lines == [
+        "0: a starts, b starts",
+        "0: a completed, c starts",
+        "0: c error",
+        "1: b completed | failed",
+    ]
+    assert execution.nodes.calls == ["a", "b"]
+    assert execution.journal.started["c"].input_data == "null"
+    message = (
+        "with the input of the node the execution would store more than 2800 bytes "
+        "(MAX_EXECUTION_BYTES)"
+    )
+    assert execution.journal.ended["c"].error == message
+
+
+@in_virtual_time
+async def test_a_result_that_exceeds_the_size_of_the_execution_fails_its_node() -> None:
+    execution = ExecutorRun("a:http", limits=RunLimits(execution_bytes=1000))
+    execution.nodes.handlers = {"a": returns(outputData="x" * 600)}
+    await execution.run()
+    assert execution.lines == ["0: a starts", "0: a error | failed"]
+    assert "the result of the node" in str(execution.journal.ended["a"].error)
+
+
+@in_virtual_time
+async def test_the_outcomes_of_nodes_are_the_inputs_of_the_next_ones() -> None:
+    outcomes = {NodeRunKey("a"): Outcome(NodeStatus.COMPLETED, {"outputData": {"n": 1}})}
+    execution = ExecutorRun("a:http b:http", "a>b", state={"outcomes": outcomes})
+    await execution.run()
+    assert execution.lines == ["0: b starts", "0: b completed | completed"]
+    assert execution.journal.started["b"].input_data == '{"n":1}'
