@@ -177,6 +177,15 @@ def first_characters(
     return func.substr(_resolved(column, preview, as_text_column(column)), 1, characters)
 
 
+def whole_or_start(
+    column: ColumnElement[Any], execution_id: Column[Any], max_characters: ColumnElement[int]
+) -> ColumnElement[Any]:
+    """Return the SQL for all of this text, or for its start if it has more characters."""
+    is_small = characters_of(column, execution_id) <= max_characters
+    start = first_characters(column, execution_id, PREVIEW_CHARACTERS)
+    return case((is_small, full_text(column, execution_id)), else_=start)
+
+
 def characters_of(column: ColumnElement[Any], execution_id: Column[Any]) -> ColumnElement[Any]:
     """Return the SQL for the length of this text, in characters."""
     characters = _of_payload(column, execution_id, payloads.c.characters)

@@ -28,6 +28,7 @@ async def state_response(
     execution_id: str,
     *,
     with_results: bool = False,
+    max_payload: int | None = None,
     if_none_match: list[str] | None = None,
 ) -> Response:
     """Return the response to a poll; a 304 if the client already has this state.
@@ -36,7 +37,13 @@ async def state_response(
         ExecutionNotFoundError: If the execution does not exist.
     """
     poll = await services.database.polls.read(
-        _poll_request(services, execution_id, if_none_match, with_results=with_results)
+        _poll_request(
+            services,
+            execution_id,
+            if_none_match,
+            with_results=with_results,
+            max_payload=max_payload,
+        )
     )
     # Weak, because another program can change its own columns without a change of the version.
     headers = {"ETag": f'W/"{poll.version}"', "Cache-Control": "no-cache"}
@@ -121,14 +128,18 @@ def _poll_request(
     if_none_match: list[str] | None,
     *,
     with_results: bool = False,
+    max_payload: int | None = None,
 ) -> PollRequest:
+    most = services.max_response_characters
+    if max_payload is not None:
+        most = min(most, max_payload)
     return PollRequest(
         execution_id,
         services.lease_seconds,
         last=RECENT_LOG_COUNT,
         cut_at=PAYLOAD_PREVIEW_CHARS,
-        output_characters=services.max_response_characters,
-        results_characters=services.max_response_characters if with_results else 0,
+        output_characters=most,
+        results_characters=most if with_results else 0,
         is_known=lambda version: matches_version(if_none_match, version),
     )
 

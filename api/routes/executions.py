@@ -71,6 +71,15 @@ Payloads = Annotated[
     bool,
     Query(description="Whether the response contains payloads, or only their sizes."),
 ]
+MaxPayload = Annotated[
+    int | None,
+    Query(
+        alias="maxPayloadCharacters",
+        ge=1,
+        le=MAX_SEQ,
+        description="Of a larger payload, the response contains only the start and the size.",
+    ),
+]
 
 
 class ExecutionRoute(StrictRoute):
@@ -153,6 +162,7 @@ async def get_execution(
     services: ServicesDep,
     include: Include = [],  # noqa: B006 - FastAPI copies defaults
     wait_seq: WaitSeq = None,
+    max_payload_characters: MaxPayload = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Return the state of an execution: status, progress, its last node runs and its output.
@@ -163,7 +173,11 @@ async def get_execution(
     if wait_seq is not None:
         await wait_for_change(request, services, execution_id, MAX_WAIT_SEQ_SECONDS, wait_seq)
     return await state_response(
-        services, execution_id, with_results="nodeResults" in include, if_none_match=if_none_match
+        services,
+        execution_id,
+        with_results="nodeResults" in include,
+        max_payload=max_payload_characters,
+        if_none_match=if_none_match,
     )
 
 
@@ -180,6 +194,7 @@ async def get_logs(
     limit: PageLimit = None,
     node_id: NodeId = None,
     payloads: Payloads = True,  # noqa: FBT002 - FastAPI passes it by name
+    max_payload_characters: MaxPayload = None,
 ) -> Response:
     """Return the node runs of an execution in the order of their start, with whole payloads.
 
@@ -192,7 +207,7 @@ async def get_logs(
             after_seq,
             _page_size(limit, services.max_logs_page_size),
             services.max_response_characters,
-            payloads,
+            max_payload_characters if payloads else 0,
             node_id,
         )
     )

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from database.connection.reader import Reader
 from database.foreign_values import integer_of, required_text_of
-from database.payloads import characters_of
+from database.payloads import PREVIEW_CHARACTERS, characters_of, whole_or_start
 from database.queries.executions import log_columns, node_log, read_execution
 from database.queries.results import Execution, NodeLog
 from database.tables import logs
@@ -61,7 +61,10 @@ class LogPageRequest:
     limit: int
     max_characters: int
     """Maximum size of the payloads of a page; a page of one row may have more."""
-    payloads: bool = True
+    max_payload: int | None = None
+    """Maximum size of a whole payload: of a larger one, the page contains the start and the size.
+
+    With 0, it contains the sizes only."""
     node_id: str | None = None
 
 
@@ -135,15 +138,15 @@ def _read_rows(
     remaining = wanted.max_characters
     for start in range(0, len(keys), ROWS_PER_STATEMENT):
         batch = keys[start : start + ROWS_PER_STATEMENT]
-        if not wanted.payloads:
+        if wanted.max_payload == 0:
             found.update(statements.read(connection, batch, 0))
             continue
-        sizes = statements.sizes_of(connection, batch)
+        sizes = statements.sizes_of(connection, batch, wanted.max_payload)
         count = 0
         while count < len(batch) and (sizes[batch[count].key] <= remaining or not (found or count)):
             remaining -= sizes[batch[count].key]
             count += 1
-        found.update(statements.read(connection, batch[:count], None))
+        found.update(statements.read(connection, batch[:count], wanted.max_payload))
         if count < len(batch):
             break
     return found
@@ -157,20 +160,36 @@ class _Statements:
     keys_of_node: Statement
     sizes: Statement
     rows: Statement
+    rows_with_starts: Statement
     rows_without_payloads: Statement
 
-    def sizes_of(self, connection: Connection, keys: Sequence[Key]) -> dict[Any, int]:
-        """Return the sizes of the payloads of rows, in characters."""
+    def sizes_of(
+        self, connection: Connection, keys: Sequence[Key], max_payload: int | None
+    ) -> dict[Any, int]:
+        """Return the sizes of the payloads of rows as ``read`` returns them, in characters."""
         rows = connection.execute(self.sizes, {"keys": [key.key for key in keys]})
-        return {row.key: sum(integer_of(size) or 0 for size in row[1:]) for row in rows}
+        sizes = {row.key: [integer_of(size) or 0 for size in row[1:]] for row in rows}
+        if max_payload is None:
+            return {key: sum(found) for key, found in sizes.items()}
+        start = min(max_payload, PREVIEW_CHARACTERS)
+        return {
+            key: sum(size if size <= max_payload else start for size in found)
+            for key, found in sizes.items()
+        }
 
     def read(
-        self, connection: Connection, keys: Sequence[Key], cut_at: int | None
+        self, connection: Connection, keys: Sequence[Key], max_payload: int | None
     ) -> dict[Any, NodeLog]:
-        """Return rows by their keys."""
-        query = self.rows if cut_at is None else self.rows_without_payloads
-        rows = connection.execute(query, {"keys": [key.key for key in keys]})
-        return {row.key: node_log(row, cut_at) for row in rows}
+        """Return rows by their keys; see ``LogPageRequest.max_payload``."""
+        values: dict[str, object] = {"keys": [key.key for key in keys]}
+        if max_payload is None:
+            query = self.rows
+        elif max_payload == 0:
+            query = self.rows_without_payloads
+        else:
+            query = self.rows_with_starts
+            values["most"] = max_payload
+        return {row.key: node_log(row, max_payload) for row in connection.execute(query, values)}
 
 
 @functools.cache
@@ -195,11 +214,18 @@ def _statements(dialect: str) -> _Statements:
         characters_of(logs.c.inputData, logs.c.executionId).label("input"),
         characters_of(logs.c.outputData, logs.c.executionId).label("output"),
     )
+    most = bindparam("most", type_=Integer)
+    starts = {
+        "input": whole_or_start(logs.c.inputData, logs.c.executionId, most).label("input"),
+        "output": whole_or_start(logs.c.outputData, logs.c.executionId, most).label("output"),
+    }
+    with_starts = [starts.get(column.key, column) for column in log_columns(0)]
     return _Statements(
         keys,
         keys.where(numbered.c.nodeId == bindparam("node")),
         select(key.label("key"), *sizes).where(is_wanted),
         select(key.label("key"), *log_columns(None)).where(is_wanted),
+        select(key.label("key"), *with_starts).where(is_wanted),
         select(key.label("key"), *log_columns(0)).where(is_wanted),
     )
 

@@ -96,7 +96,9 @@ class Polls:
         position = None
         if row.status == ExecutionStatus.PENDING:
             position = self._queue.read_position(connection, execution_id, request.lease_seconds)
-        parts = repr((*row, position, request.results_characters > 0)).encode()
+        parts = repr(
+            (*row, position, request.output_characters, request.results_characters)
+        ).encode()
         version = blake2b(parts, digest_size=_DIGEST_BYTES).hexdigest()
         if request.is_known(version):
             return Poll(version, None)

@@ -120,6 +120,42 @@ def test_rows_without_payloads_and_the_payloads_of_one_node(service: RunningServ
     assert service.http.get(path, params={"nodeId": "nope"}).json()["logs"] == []
 
 
+@on_both()
+def test_only_the_start_of_a_payload_above_the_requested_size_is_read(service: RunningService):
+    small, large = "s" * 2_000, "l" * 400_000
+    add = node("add", "addField", addFieldName="more", addFieldValue=large)
+    graph = document(node("start", "trigger"), add, flow=("start -> add",))
+    execution_id = service.run(graph, inputs={"text": small})["executionId"]
+    path = f"/api/executions/{execution_id}"
+
+    def added(most: int) -> dict[str, Any]:
+        query = {"nodeId": "add", "maxPayloadCharacters": most}
+        response = service.http.get(f"{path}/logs", params=query)
+        (found,) = response.json()["logs"]
+        return found
+
+    size = len(json.dumps({"text": small, "more": large}, separators=(",", ":")))
+    found = added(size - 1)
+    assert found["inputData"] == {"text": small}
+    assert found["outputData"]["truncated"] is True
+    assert found["outputData"]["size"] == size
+    assert found["outputData"]["preview"].startswith('{"text":"sss')
+    assert len(found["outputData"]["preview"]) == 8_192
+    assert added(size)["outputData"] == {"text": small, "more": large}
+    assert len(added(100)["inputData"]["preview"]) == 100
+
+    # Pages contain as many rows as fit with the starts, of which each has 8,192 characters.
+    light = {"maxPayloadCharacters": 3_000}
+    assert len(pages(service, execution_id, **light)) == 1
+    result = service.http.get(path, params=light)
+    assert result.json()["finalOutput"]["size"] > size
+    assert len(result.json()["finalOutput"]["preview"]) == 3_000
+    other = service.http.get(path, headers={"If-None-Match": result.headers["ETag"]})
+    assert other.status_code == 200
+    same = {"If-None-Match": result.headers["ETag"]}
+    assert service.http.get(path, params=light, headers=same).status_code == 304
+
+
 def test_an_ordinary_execution_is_complete_without_parameters(tmp_path: Path):
     with RunningService(tmp_path) as service:
         execution_id = service.run(line(60), inputs={"text": "x" * 9_000})["executionId"]
@@ -134,6 +170,7 @@ def test_an_ordinary_execution_is_complete_without_parameters(tmp_path: Path):
         ({"limit": 21}, "MAX_LOGS_PAGE_SIZE=20"),
         ({"limit": 0}, "limit: "),
         ({"payloads": "perhaps"}, "payloads: "),
+        ({"maxPayloadCharacters": 0}, "maxPayloadCharacters: "),
         ({"afterSeq": -1}, "afterSeq: "),
     ],
 )

@@ -169,7 +169,7 @@ async def test_a_poll_reads_the_start_and_the_size_of_a_large_value(database: Da
     assert log.output_data is not None
     assert (log.output_data.text, log.output_data.size) == (BIG[:100], len(BIG))
     assert log.output_data.cut
-    wanted = LogPageRequest("e", 0, 10, 10, payloads=False)
+    wanted = LogPageRequest("e", 0, 10, 10, max_payload=0)
     (log,) = (await database.log_pages.read(wanted)).logs
     assert log.output_data is not None
     assert (log.output_data.text, log.output_data.size) == ("", len(BIG))
