@@ -168,17 +168,18 @@ def full_text(column: ColumnElement[Any], execution_id: Column[Any]) -> ColumnEl
 def first_characters(
     column: ColumnElement[Any], execution_id: Column[Any], characters: int | None
 ) -> ColumnElement[Any]:
-    """Return the SQL for the first ``characters`` of this text; all of it with ``None``."""
+    """Return the SQL for the first ``characters`` of this text; all of it with ``None``.
+
+    ``characters`` is at most ``PREVIEW_CHARACTERS``.
+    """
     if characters is None:
         return full_text(column, execution_id)
-    if characters > PREVIEW_CHARACTERS:
-        return func.substr(full_text(column, execution_id), 1, characters)
     preview = _of_payload(column, execution_id, payloads.c.preview)
     return func.substr(_resolved(column, preview, as_text_column(column)), 1, characters)
 
 
 def whole_or_start(
-    column: ColumnElement[Any], execution_id: Column[Any], max_characters: ColumnElement[int]
+    column: ColumnElement[Any], execution_id: Column[Any], max_characters: ColumnElement[int] | int
 ) -> ColumnElement[Any]:
     """Return the SQL for all of this text, or for its start if it has more characters."""
     is_small = characters_of(column, execution_id) <= max_characters

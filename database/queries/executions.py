@@ -29,7 +29,7 @@ from database.foreign_values import (
     required_text_of,
     text_of,
 )
-from database.payloads import characters_of, first_characters, full_text
+from database.payloads import characters_of, first_characters, full_text, whole_or_start
 from database.queries.failures import read_failure_workflow
 from database.queries.results import (
     CurrentNode,
@@ -235,7 +235,7 @@ def _execution_query(output_characters: int, results_characters: int) -> Select[
         ("output", executions.c.finalOutput, output_characters),
         ("results", executions.c.nodeResults, results_characters),
     ):
-        text = first_characters(column, executions.c.id, characters) if characters else null()
+        text = whole_or_start(column, executions.c.id, characters) if characters else null()
         size = characters_of(column, executions.c.id) if characters else null()
         query = query.add_columns(text.label(name), size.label(f"{name}Size"))
     return query

@@ -219,7 +219,9 @@ def _statements(dialect: str) -> _Statements:
         "input": whole_or_start(logs.c.inputData, logs.c.executionId, most).label("input"),
         "output": whole_or_start(logs.c.outputData, logs.c.executionId, most).label("output"),
     }
-    with_starts = [starts.get(column.key, column) for column in log_columns(0)]
+    with_starts: list[ColumnElement[Any]] = [
+        starts.get(str(column.key), column) for column in log_columns(0)
+    ]
     return _Statements(
         keys,
         keys.where(numbered.c.nodeId == bindparam("node")),

@@ -14,7 +14,7 @@ import pytest
 import structlog
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from flows.callbacks.request import MAX_OUTPUT_CHARS, USER_AGENT
+from flows.callbacks.request import USER_AGENT
 from tests.support.documents import document, line, node
 from tests.support.postgres import Storage, on_both
 from tests.support.probe_nodes import PROBE_TYPES, Gates
@@ -149,7 +149,7 @@ async def test_a_large_output_is_truncated_and_marked(service: RunningService) -
         await run(service, drawn, server.url)
     output = server.last.json["finalOutput"]
     assert output["truncated"] is True
-    assert len(output["preview"]) == MAX_OUTPUT_CHARS
+    assert len(output["preview"]) == 8_192
     assert output["size"] > 10_000_000
 
 

@@ -23,6 +23,8 @@ export interface FollowOptions extends ConnectionOptions {
   signal?: AbortSignal;
 }
 
+/** Maximum size of a result in the messages of a stream. */
+const MAX_PAYLOAD_CHARACTERS = 8_192;
 const TYPES: Record<string, ExecutionMessage["type"]> = {
   failed: "execution_error",
   cancelled: "execution_cancelled",
@@ -112,7 +114,8 @@ export class Following extends Connected implements AsyncIterable<Message> {
   async #poll(hold: boolean, signal: AbortSignal): Promise<{ ended: boolean; changed: boolean }> {
     const known = this.seq;
     const waitSeq = hold ? known : undefined;
-    const execution = await this.#client.getExecution(this.executionId, { waitSeq }, { signal });
+    const query = { waitSeq, maxPayloadCharacters: MAX_PAYLOAD_CHARACTERS };
+    const execution = await this.#client.getExecution(this.executionId, query, { signal });
     if (known !== undefined && execution.seq <= known && isActive(execution.status)) {
       return { ended: false, changed: false };
     }

@@ -1,24 +1,32 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import type { WorkflowClient } from "./client.js";
-import { type ExecutionFilter, isActive, type ValidateRequest } from "./types.js";
+import { type ExecutionFilter, isActive, type LogQuery, type ValidateRequest } from "./types.js";
 
 const ROOT = "workflow-service";
 
+/** Limits the payloads of a response: a larger one is a `TruncatedPayload`. */
+export type PayloadLimit = Pick<LogQuery, "maxPayloadCharacters">;
+
 /** The state of an execution; a finished one is never requested again. */
-export const executionQuery = (client: WorkflowClient, id: string) =>
+export const executionQuery = (client: WorkflowClient, id: string, limit?: PayloadLimit) =>
   queryOptions({
-    queryKey: [ROOT, "execution", id],
-    queryFn: ({ signal }) => client.getExecution(id, undefined, { signal }),
+    queryKey: [ROOT, "execution", id, limit?.maxPayloadCharacters ?? null],
+    queryFn: ({ signal }) => client.getExecution(id, limit, { signal }),
     staleTime: (query) =>
       query.state.data && !isActive(query.state.data.status) ? Number.POSITIVE_INFINITY : 0,
   });
 
-/** The log of one node with its whole payloads. `seq` of the node's log selects the version. */
-export const nodeLogQuery = (client: WorkflowClient, id: string, nodeId: string, seq?: number) =>
+/** The log of one node. `seq` selects its version; without a limit, its payloads are whole. */
+export const nodeLogQuery = (
+  client: WorkflowClient,
+  id: string,
+  nodeId: string,
+  { seq, ...limit }: PayloadLimit & { seq?: number } = {},
+) =>
   queryOptions({
-    queryKey: [ROOT, "node-log", id, nodeId, seq ?? null],
+    queryKey: [ROOT, "node-log", id, nodeId, seq ?? null, limit.maxPayloadCharacters ?? null],
     queryFn: async ({ signal }) =>
-      (await client.getLogs(id, { nodeId }, { signal })).logs[0] ?? null,
+      (await client.getLogs(id, { nodeId, ...limit }, { signal })).logs[0] ?? null,
     staleTime: seq === undefined ? 0 : Number.POSITIVE_INFINITY,
   });
 

@@ -2344,6 +2344,8 @@ export interface operations {
                 include?: "nodeResults"[];
                 /** @description Wait until `seq` is larger than this. */
                 waitSeq?: number;
+                /** @description Of a larger payload, the response contains only the start and the size. */
+                maxPayloadCharacters?: number;
             };
             header?: {
                 /** @description The `ETag` that the client already has, or `*`. */
@@ -2700,6 +2702,8 @@ export interface operations {
                 nodeId?: string;
                 /** @description Whether the response contains payloads, or only their sizes. */
                 payloads?: boolean;
+                /** @description Of a larger payload, the response contains only the start and the size. */
+                maxPayloadCharacters?: number;
             };
             header?: never;
             path: {

@@ -101,12 +101,21 @@ export interface NodeOutput {
   text: string;
   /** Whether the node is running. */
   isStreaming: boolean;
-  /** The complete log of the node with its payloads, as soon as the node has ended. */
+  /** The log of the node with whole payloads, as soon as the node has ended. */
   log: NodeLog | undefined;
 }
 
+export interface UseNodeOutputOptions {
+  /** Whether the log is read; `true` by default. */
+  log?: boolean;
+}
+
 /** Streams the output of one node while it runs, and reads its whole log when it has ended. */
-export function useNodeOutput(executionId: string | null | undefined, nodeId: string): NodeOutput {
+export function useNodeOutput(
+  executionId: string | null | undefined,
+  nodeId: string,
+  { log: isLogWanted = true }: UseNodeOutputOptions = {},
+): NodeOutput {
   const client = useClient();
   const text = useWatch(executionId, ({ output }) => output.get(nodeId) ?? "");
   const current = useWatch(executionId, ({ execution }) => execution?.nodes.get(nodeId));
@@ -117,7 +126,7 @@ export function useNodeOutput(executionId: string | null | undefined, nodeId: st
 
   useEffect(() => {
     setLog(undefined);
-    if (!executionId || !hasEnded || seq === undefined) return;
+    if (!isLogWanted || !executionId || !hasEnded || seq === undefined) return;
     const abort = new AbortController();
     client.getLogs(executionId, { nodeId }, { signal: abort.signal }).then(
       ({ logs }) => {
@@ -126,7 +135,7 @@ export function useNodeOutput(executionId: string | null | undefined, nodeId: st
       () => undefined,
     );
     return () => abort.abort();
-  }, [client, executionId, nodeId, hasEnded, seq]);
+  }, [client, executionId, nodeId, hasEnded, seq, isLogWanted]);
 
   const response = (log?.outputData as { response?: unknown } | null | undefined)?.response;
   return {

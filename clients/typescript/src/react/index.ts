@@ -4,6 +4,7 @@ export {
   type NodeOutput,
   type UseExecutionOptions,
   type UseExecutionResult,
+  type UseNodeOutputOptions,
   useExecution,
   useExecutionActions,
   useNodeOutput,
