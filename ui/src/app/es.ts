@@ -108,8 +108,15 @@ export const es: Record<string, string> = {
   "Search the data": "Buscar en los datos",
   Copy: "Copiar",
   Download: "Descargar",
-  "A preview; download the data to see everything.":
-    "Vista previa; descarga los datos para verlos enteros.",
+  "Only the start is shown": "Solo se muestra el comienzo",
+  "Load all": "Cargar todo",
+  "This is larger than a response of the service may be":
+    "Es mayor que el límite de una respuesta del servicio",
+  "{{number}} more characters": "{{number}} caracteres más",
+  "Without a text, the node runs with its input of {{size}}":
+    "Sin texto, el nodo se ejecuta con su entrada de {{size}}",
+  "Too large to be shown, and kept: {{names}}":
+    "Demasiado grandes para mostrarse; se conservan: {{names}}",
   "This node waits for an answer": "Este nodo espera una respuesta",
   "Until {{time}}": "Hasta {{time}}",
   "Comment (optional)": "Comentario (opcional)",
@@ -122,7 +129,9 @@ export const es: Record<string, string> = {
   Inputs: "Entradas",
   "This must be a JSON object": "Debe ser un objeto JSON",
   "There is no previous execution of this node": "No hay una ejecución anterior de este nodo",
-  "The same as in {{id}}": "Igual que en {{id}}",
+  "The same as in": "Igual que en",
+  "{{before}} before, {{after}} now": "{{before}} antes, {{after}} ahora",
+  "Load and compare all": "Cargar y comparar todo",
   Path: "Ruta",
   "This execution": "Esta ejecución",
   Input: "Entrada",

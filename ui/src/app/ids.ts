@@ -1,6 +1,10 @@
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-/;
 const MAX_LENGTH = 24;
 
+/** Workflow of all documents that run unsaved; `:` and an organization may follow. */
+const UNSAVED = "orchestrator-inline";
+export const isUnsaved = (workflowId: string): boolean => workflowId.split(":")[0] === UNSAVED;
+
 /** Returns an id as it is shown: the first part of a UUID, and any other id as a whole if it is short. */
 export function shortId(id: string): string {
   if (UUID.test(id)) {

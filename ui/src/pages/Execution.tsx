@@ -6,9 +6,8 @@ import { useQuery } from "@tanstack/react-query";
 import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { lazy, Suspense, useEffect } from "react";
 import { useTranslation } from "react-i18next";
-import { executionQuery } from "workflow-orchestration-client/query";
+import { isTruncated } from "workflow-orchestration-client";
 import { useExecution } from "workflow-orchestration-client/react";
-import { client } from "../app/client";
 import { useStatusIcon } from "../app/favicon";
 import type { RunSearch } from "../app/router";
 import { Empty, ErrorAlert } from "../components/Feedback";
@@ -19,7 +18,8 @@ import { definitionQuery } from "../run/definition";
 import { RunHeader } from "../run/Header";
 import { Logs } from "../run/Logs";
 import { NodePanel } from "../run/NodePanel";
-import { Payload } from "../run/Payload";
+import { OnDemand } from "../run/OnDemand";
+import { detailsQuery, readResult } from "../run/payloads";
 import { Timeline } from "../run/Timeline";
 import { childIdsOf, useRunView } from "../run/view";
 
@@ -33,7 +33,7 @@ export function ExecutionPage() {
   const isNarrow = useMediaQuery("(max-width: 1099px)");
   const { execution, connection, error, retry } = useExecution(executionId);
   const definition = useQuery(definitionQuery(executionId));
-  const details = useQuery(executionQuery(client, executionId));
+  const details = useQuery(detailsQuery(executionId));
   const { refetch } = details;
   const status = execution?.status;
 
@@ -190,9 +190,15 @@ export function ExecutionPage() {
                 {t("The result appears when the execution has ended")}
               </Text>
             ) : (
-              <Payload
-                value={execution.finalOutput ?? details.data?.finalOutput}
+              <OnDemand
+                key={executionId}
+                value={
+                  execution.finalOutput === null || isTruncated(execution.finalOutput)
+                    ? (details.data?.finalOutput ?? execution.finalOutput)
+                    : execution.finalOutput
+                }
                 name={executionId}
+                read={() => readResult(executionId)}
               />
             )}
           </Tabs.Panel>

@@ -25,6 +25,7 @@ import { useTranslation } from "react-i18next";
 import type { Execution, ExecutionView } from "workflow-orchestration-client";
 import { client } from "../app/client";
 import { between, formatAgo, formatDuration, formatTime, useNow } from "../app/format";
+import { isUnsaved } from "../app/ids";
 import { Copy, Id } from "../components/Copy";
 import { ExecutionLink } from "../components/ExecutionLink";
 import { ErrorAlert } from "../components/Feedback";
@@ -99,7 +100,7 @@ export function RunHeader({ executionId, execution, details, definition, onSelec
           <div className="run-title">
             <Group gap="xs" wrap="nowrap">
               <Title order={1} className="truncate">
-                {execution.workflowId && !execution.workflowId.startsWith("orchestrator-inline") ? (
+                {execution.workflowId && !isUnsaved(execution.workflowId) ? (
                   <Anchor
                     component={Link}
                     inherit

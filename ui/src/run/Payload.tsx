@@ -1,16 +1,26 @@
-import "./run.css";
+import "./payload.css";
 import { Button, Code, Group, Skeleton, Text, TextInput } from "@mantine/core";
 import { IconDownload, IconSearch } from "@tabler/icons-react";
 import { lazy, Suspense, useDeferredValue, useMemo, useState } from "react";
 import { useTranslation } from "react-i18next";
-import { isTruncated } from "workflow-orchestration-client";
 import { formatSize } from "../app/format";
 import { Copy } from "../components/Copy";
+import { JsonLines } from "./JsonLines";
+import { download } from "./payloads";
 
 const JsonTree = lazy(() => import("./JsonTree"));
-/** Above this size a preview is shown. */
-const MAX_SHOWN = 256 * 1024;
+/** The largest value whose parts can be opened and closed: each part is an element of the page. */
+const MAX_TREE_LINES = 2_000;
+const MAX_TREE_CHARACTERS = 256 * 1024;
+/** Up to this size the first levels are open. */
+const MAX_OPEN_CHARACTERS = 20_000;
 const MAX_MATCHES = 100;
+
+function countLines(text: string): number {
+  let count = 1;
+  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) count += 1;
+  return count;
+}
 
 /** Returns the paths of a value whose name or value contains the text. */
 function matches(value: unknown, wanted: string): { path: string; text: string }[] {
@@ -30,29 +40,26 @@ function matches(value: unknown, wanted: string): { path: string; text: string }
   return found;
 }
 
-/** A JSON value: search, copy, and a download if it is large. */
+/** A JSON value: search, copy, download, and its parts, or its lines if it is large. */
 export function Payload({ value, name }: { value: unknown; name: string }) {
   const { t } = useTranslation();
   const [search, setSearch] = useState("");
   const wanted = useDeferredValue(search.trim().toLowerCase());
-  const text = useMemo(() => JSON.stringify(value, null, 2) ?? "null", [value]);
+  const text = useMemo(
+    () => (typeof value === "string" ? value : (JSON.stringify(value, null, 2) ?? "null")),
+    [value],
+  );
+  const isLarge = useMemo(
+    () => text.length > MAX_TREE_CHARACTERS || countLines(text) > MAX_TREE_LINES,
+    [text],
+  );
   const found = useMemo(() => (wanted ? matches(value, wanted) : []), [value, wanted]);
-  const download = () => {
-    const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-    const link = Object.assign(document.createElement("a"), {
-      href: url,
-      download: `${name}.json`,
-    });
-    link.click();
-    URL.revokeObjectURL(url);
-  };
   if (value === undefined || value === null)
     return (
       <Text size="sm" c="dimmed" p="xs">
         {t("No data")}
       </Text>
     );
-  const isLarge = text.length > MAX_SHOWN;
   return (
     <div className="payload">
       <Group justify="space-between" gap={4} wrap="nowrap" mb={4}>
@@ -74,7 +81,7 @@ export function Payload({ value, name }: { value: unknown; name: string }) {
           variant="subtle"
           color="gray"
           size="compact-xs"
-          onClick={download}
+          onClick={() => download(JSON.stringify(value, null, 2), name)}
           aria-label={t("Download")}
         >
           <IconDownload size={14} />
@@ -97,21 +104,14 @@ export function Payload({ value, name }: { value: unknown; name: string }) {
             ))}
           </div>
         )
-      ) : isTruncated(value) || isLarge ? (
-        <>
-          <Code block className="preview">
-            {isTruncated(value) ? value.preview : text.slice(0, 4_000)}…
-          </Code>
-          <Text size="xs" c="dimmed" mt={4}>
-            {t("A preview; download the data to see everything.")}
-          </Text>
-        </>
+      ) : isLarge ? (
+        <JsonLines text={text} />
       ) : typeof value === "object" ? (
         <Suspense fallback={<Skeleton height={80} />}>
-          <JsonTree value={value as object} isOpen={text.length < 20_000} />
+          <JsonTree value={value as object} isOpen={text.length < MAX_OPEN_CHARACTERS} />
         </Suspense>
       ) : (
-        <Code block>{typeof value === "string" ? value : text}</Code>
+        <Code block>{text}</Code>
       )}
     </div>
   );

@@ -22,6 +22,7 @@ export function RerunDialog({ executionId, document, opened, onClose, from }: Pr
   const navigate = useNavigate();
   const [before, setBefore] = useState<string>();
   const [text, setText] = useState("");
+  const [omitted, setOmitted] = useState<string[]>([]);
   const [error, setError] = useState<unknown>();
   const [isStarting, setStarting] = useState(false);
 
@@ -30,15 +31,17 @@ export function RerunDialog({ executionId, document, opened, onClose, from }: Pr
     let isCurrent = true;
     setError(undefined);
     pastInputs(executionId, document).then(
-      (inputs) => {
+      ({ inputs, omitted: large }) => {
         const shown = JSON.stringify(inputs, null, 2);
         if (isCurrent) {
+          setOmitted(large);
           setBefore(shown);
           setText(shown);
         }
       },
       () => {
         if (isCurrent) {
+          setOmitted([]);
           setBefore("{}");
           setText("{}");
         }
@@ -55,9 +58,10 @@ export function RerunDialog({ executionId, document, opened, onClose, from }: Pr
     setError(undefined);
     try {
       const isChanged = text !== before;
+      const kept = isChanged ? await pastInputs(executionId, document, omitted) : undefined;
       const { executionId: id } = await client.rerun(executionId, {
         fromNodeId: from?.nodeId,
-        inputs: isChanged ? parsed.value : undefined,
+        inputs: isChanged ? { ...kept?.inputs, ...parsed.value } : undefined,
       });
       onClose();
       await navigate({
@@ -99,6 +103,13 @@ export function RerunDialog({ executionId, document, opened, onClose, from }: Pr
             error={parsed.error ? t(parsed.error) : undefined}
             formatOnBlur
           />
+        )}
+        {omitted.length > 0 && (
+          <Text size="sm" c="dimmed">
+            {t("Too large to be shown, and kept: {{names}}", {
+              names: omitted.join(", "),
+            })}
+          </Text>
         )}
         <ErrorAlert error={error} />
         <Group justify="flex-end">

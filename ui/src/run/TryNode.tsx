@@ -2,8 +2,9 @@ import { Button, Group, JsonInput, Stack, Text } from "@mantine/core";
 import { IconPlayerPlay } from "@tabler/icons-react";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
-import type { NodeExecuteResponse } from "workflow-orchestration-client";
+import { isTruncated, type NodeExecuteResponse } from "workflow-orchestration-client";
 import { client } from "../app/client";
+import { formatSize } from "../app/format";
 import { ErrorAlert } from "../components/Feedback";
 import { Payload } from "./Payload";
 
@@ -12,13 +13,17 @@ interface Props {
   nodeId: string;
   nodeType: string;
   config: unknown;
+  /** The input of the node run, or its start. */
   input: unknown;
+  readInput: () => Promise<unknown>;
 }
 
 /** Runs one node with an edited input, without an execution. */
-export function TryNode({ workflowId, nodeId, nodeType, config, input }: Props) {
+export function TryNode({ workflowId, nodeId, nodeType, config, input, readInput }: Props) {
   const { t } = useTranslation();
-  const [text, setText] = useState(() => JSON.stringify(input ?? null, null, 2));
+  const [text, setText] = useState(() =>
+    isTruncated(input) ? "" : JSON.stringify(input ?? null, null, 2),
+  );
   const [result, setResult] = useState<NodeExecuteResponse>();
   const [error, setError] = useState<unknown>();
   const [isRunning, setRunning] = useState(false);
@@ -26,7 +31,8 @@ export function TryNode({ workflowId, nodeId, nodeType, config, input }: Props) 
     setRunning(true);
     setError(undefined);
     try {
-      const inputData: unknown = JSON.parse(text);
+      const isUnchanged = isTruncated(input) && text.trim() === "";
+      const inputData: unknown = isUnchanged ? await readInput() : JSON.parse(text);
       setResult(
         await client.executeNode({
           workflowId,
@@ -47,6 +53,13 @@ export function TryNode({ workflowId, nodeId, nodeType, config, input }: Props) 
       <JsonInput
         size="xs"
         label={t("Input")}
+        description={
+          isTruncated(input)
+            ? t("Without a text, the node runs with its input of {{size}}", {
+                size: formatSize(input.size),
+              })
+            : undefined
+        }
         autosize
         minRows={3}
         maxRows={12}

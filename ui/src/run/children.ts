@@ -8,9 +8,9 @@ import {
   reduce,
   ServiceError,
 } from "workflow-orchestration-client";
-import { executionQuery } from "workflow-orchestration-client/query";
 import { client, queryClient } from "../app/client";
 import { type Definition, definitionQuery } from "./definition";
+import { detailsQuery } from "./payloads";
 
 export interface ChildRun {
   execution?: ExecutionView;
@@ -71,7 +71,7 @@ class ChildWatch {
     const { signal } = this.#abort;
     try {
       const known = this.#runs.get(id)?.execution;
-      const details = await client.getExecution(id, undefined, { signal });
+      const details = await client.getExecution(id, { maxPayloadCharacters: 1 }, { signal });
       const logs: NodeLog[] = [];
       let query = { afterSeq: known?.seq ?? 0, payloads: false };
       for (let hasMore = true; hasMore; ) {
@@ -126,8 +126,8 @@ class ChildWatch {
   }
 
   async #readDetails(id: string): Promise<void> {
-    await queryClient.invalidateQueries(executionQuery(client, id));
-    const details = await queryClient.fetchQuery(executionQuery(client, id)).catch(() => undefined);
+    await queryClient.invalidateQueries(detailsQuery(id));
+    const details = await queryClient.fetchQuery(detailsQuery(id)).catch(() => undefined);
     if (details) this.#set(id, { details });
   }
 }

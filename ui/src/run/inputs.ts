@@ -1,7 +1,8 @@
+import { isTruncated } from "workflow-orchestration-client";
 import { toEdges, toNodes, type WorkflowDocument } from "workflow-orchestration-client/flow";
-import { nodeLogQuery } from "workflow-orchestration-client/query";
-import { client, queryClient } from "../app/client";
+import { queryClient } from "../app/client";
 import { type Field, fieldOfValue } from "../forms/fields";
+import { readWhole, shownLogQuery } from "./payloads";
 
 type Item = Record<string, unknown>;
 const isItem = (value: unknown): value is Item =>
@@ -42,14 +43,30 @@ export function inputsOf(document: WorkflowDocument | null | undefined): Inputs 
   return { fields, entry: entry?.id ?? null };
 }
 
-/** Returns the inputs of an execution, from the outputs of the nodes that received them. */
+export interface PastInputs {
+  inputs: Item;
+  /** The nodes whose inputs are too large to be shown. */
+  omitted: string[];
+}
+
+/**
+ * Returns the inputs of an execution, from the outputs of the nodes that received them: those up to
+ * a size, or the inputs of these nodes only, of any size.
+ */
 export async function pastInputs(
   executionId: string,
   document: WorkflowDocument | undefined,
-): Promise<Item> {
+  only?: readonly string[],
+): Promise<PastInputs> {
   const { fields, entry } = inputsOf(document);
-  const output = async (nodeId: string) =>
-    (await queryClient.fetchQuery(nodeLogQuery(client, executionId, nodeId)))?.outputData;
+  const omitted: string[] = [];
+  const output = async (nodeId: string) => {
+    if (only) return only.includes(nodeId) ? readWhole(executionId, nodeId, "outputData") : null;
+    const data = (await queryClient.fetchQuery(shownLogQuery(executionId, nodeId)))?.outputData;
+    if (!isTruncated(data)) return data;
+    omitted.push(nodeId);
+    return undefined;
+  };
   const inputs: Item = {};
   for (const { nodeId, name } of fields) {
     const data = await output(nodeId);
@@ -59,7 +76,7 @@ export async function pastInputs(
     const data = await output(entry);
     if (isItem(data) && Object.keys(data).length > 0) inputs[entry] = data;
   }
-  return inputs;
+  return { inputs, omitted };
 }
 
 /** Parses JSON that must be an object. */

@@ -127,6 +127,15 @@ export class Visitor {
     return (await this.call<Started>("/api/workflows/execute", body, key)).executionId;
   }
 
+  /** Waits until an execution has ended, and returns its status. */
+  async ended(id: string): Promise<string> {
+    for (;;) {
+      const path = `/api/executions/${id}?waitSeq=1000000000&maxPayloadCharacters=1`;
+      const { status } = await this.call<{ status: string }>(path);
+      if (!["pending", "running", "waiting"].includes(status)) return status;
+    }
+  }
+
   async close(): Promise<void> {
     await this.browser.close();
   }

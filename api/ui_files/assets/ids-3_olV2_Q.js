@@ -1,0 +1,1 @@
+var e=/^[0-9a-f]{8}-[0-9a-f]{4}-/,t=e=>e.split(`:`)[0]===`orchestrator-inline`;function n(t){return e.test(t)?t.slice(0,8):t.length>24?`${t.slice(0,23)}…`:t}export{n,t};

@@ -1,1 +1,0 @@
-var e=/^[0-9a-f]{8}-[0-9a-f]{4}-/;function t(t){return e.test(t)?t.slice(0,8):t.length>24?`${t.slice(0,23)}…`:t}export{t};
