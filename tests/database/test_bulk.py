@@ -179,6 +179,8 @@ async def test_an_operation_has_its_counts_and_pages_of_items(database: Database
     assert (len(page.items), page.end) == (3, BulkCursor("e3"))
     page = await database.bulk.items("b", None, 3, page.end)
     assert ([item.execution_id for item in page.items], page.end) == (["e4"], None)
+    page = await database.bulk.items("b", "failed", 9, None)
+    assert [item.execution_id for item in page.items] == ["e1"]
     page = await database.bulk.items("b", "pending", 9, BulkCursor("e2"))
     assert [item.execution_id for item in page.items] == ["e3", "e4"]
     bulk = await database.bulk_work.claim("me", 9, LEASE)
