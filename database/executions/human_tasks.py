@@ -103,7 +103,7 @@ def _timers_of(task: TaskRequest, now: str) -> dict[str, object]:
         escalates_at = to_text(start + timedelta(seconds=escalate.seconds))
     return {
         "remindEveryMs": None if remind is None else max(1, round(remind.seconds * 1000)),
-        "remindersLeft": 0 if remind is None else remind.times,
+        "remindersLeft": None if remind is None else remind.times,
         "reminders": 0,
         "nextReminderAt": next_reminder_at,
         "escalatesAt": escalates_at,

@@ -343,10 +343,12 @@ async def test_an_operation_changes_executions_of_its_organization_only(
 ) -> None:
     await run(database, "own", organization_id="a")
     await run(database, "other", organization_id="b")
+    foreign = {"workflowId": "w", "status": "failed", "organizationId": "a"}
+    await write(database, executions.insert().values(id="foreign", **foreign))
     bulk = await claimed(database, "delete", "own", "other", organization_id="a")
     work = database.bulk_work
     await work.require_organization(bulk, "own")
-    for execution_id in ("other", "unknown", "own\0"):
+    for execution_id in ("other", "foreign", "unknown", "own\0"):
         with pytest.raises(ExecutionNotFoundError):
             await work.require_organization(bulk, execution_id)
     with pytest.raises(ExecutionNotFoundError):
