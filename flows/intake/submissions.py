@@ -26,7 +26,7 @@ from engine.plan import Plan
 from engine.validation import read_and_validate, read_graph
 from flows.encoding import encode_off_loop
 from flows.worker.worker import Worker
-from offload import check_stop, run_sized
+from offload import check_stop, run_counted, run_sized
 from tasks.registry import NodeTypes
 from tracing import request_context
 
@@ -215,7 +215,7 @@ class SubmissionService:
     async def _normalized_in_thread(self, document: JsonValue) -> Normalized:
         arguments = (document, self.node_types.rules, self.limits)
         if not _is_large(document):
-            return read_and_validate(*arguments)
+            return await run_counted(0, read_and_validate, *arguments)
         return await asyncio.to_thread(read_and_validate, *arguments)
 
 

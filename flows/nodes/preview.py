@@ -19,7 +19,7 @@ from engine.json_values import JsonValue
 from flows.nodes.node_runner import NodeRunner
 from flows.nodes.retry_policy import RetryParkedError
 from flows.prefect_adapter.runs import flow_argument, run_flow
-from offload import MAX_INLINE_BYTES, run_sized
+from offload import MAX_INLINE_BYTES, run_counted
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ class NodePreviews:
         size = MAX_INLINE_BYTES + 1 if size is None else size
         document = {"nodes": [{**node, "id": node_id, "type": node_type}]}
         fallback = Node(node_id, node_type, node_id, {})
-        parsed, error = await run_sized(size, _parse, self._runner, document, fallback)
+        parsed, error = await run_counted(size, _parse, self._runner, document, fallback)
         preview = NodePreview(parsed, input_data, self._runner, error=error)
         if error is not None:
             return preview

@@ -21,7 +21,7 @@ from engine.subworkflow_calls import CALL, SUBWORKFLOW, call_of
 from engine.validation import read_and_validate
 from flows.nodes.result import NodeResult
 from flows.storage_retry import retry_while_unavailable
-from offload import run_sized
+from offload import run_counted
 from tasks.registry import NodeTypes
 
 _OPERATION = "subworkflow_preparation"
@@ -87,7 +87,7 @@ class SubworkflowCaller:
                 f"(MAX_SUBWORKFLOW_EXECUTIONS), and execution {caller.root_id} has"
             )
         try:
-            normalized = await run_sized(
+            normalized = await run_counted(
                 len(workflow.data),
                 read_and_validate,
                 workflow.data,

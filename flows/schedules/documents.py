@@ -26,7 +26,7 @@ from engine.limits import DEFAULT_DOCUMENT_LIMITS, DocumentLimits
 from engine.plan import Plan
 from engine.validation import read_and_validate
 from flows.schedules.decisions import ScheduleSettings, settings_of, settings_text
-from offload import run_sized
+from offload import run_counted
 from tasks.config.base import config_errors
 from tasks.flow.schedule import ScheduleConfig
 from tasks.registry import NodeTypes
@@ -103,7 +103,7 @@ class ScheduledDocuments:
         """
         key = (hash_of(document), node_id)
         if key not in self._cache:
-            self._cache[key] = await run_sized(len(document), self._count, document, node_id)
+            self._cache[key] = await run_counted(len(document), self._count, document, node_id)
             while len(self._cache) > MAX_CACHED_DOCUMENTS:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(key)

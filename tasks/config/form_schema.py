@@ -17,6 +17,7 @@ from engine.errors import Problem
 from engine.json_encoding import size_within
 from engine.json_values import JsonValue, encode_json, is_list, is_object, load_json
 from engine.problems import MAX_PROBLEMS
+from offload import count_read
 from tasks.config.form_keywords import KEYWORDS, pattern_matcher
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ MAX_ANSWER_CHARS = 100_000_000
 each failed check contains the value."""
 FORMATS = ("date", "date-time", "time", "email", "ipv4", "ipv6", "uuid")
 """Values of ``format`` that are checked; others are only hints for the page."""
+FORM_COST = 16
+"""Cost of checking a character of a form; 4,096 characters take up to 15 milliseconds."""
 MAX_SHOWN_CHARS = 200
 """Maximum length of the reason of an error, in characters, because it contains the value."""
 
@@ -54,7 +57,11 @@ _LISTS_OF_NAMES = ("type", "required")
 
 
 def form_error(form: Mapping[str, Any]) -> str | None:
-    """Return why a JSON Schema cannot be used as a form; ``None`` if it can."""
+    """Return why a JSON Schema cannot be used as a form; ``None`` if it can.
+
+    Raises:
+        InlineLimitError: If the form is too large for the event loop; see ``offload.run_counted``.
+    """
     from jsonschema.exceptions import SchemaError  # noqa: PLC0415 - only forms need the library
 
     try:
@@ -63,6 +70,7 @@ def form_error(form: Mapping[str, Any]) -> str | None:
         return f"is not valid JSON: {error}"
     if len(text) > MAX_FORM_CHARS:
         return f"should have at most {MAX_FORM_CHARS:,} characters as JSON"
+    count_read(FORM_COST * len(text))
     if form.get("type", "object") != "object":
         return "should describe an object: its 'type' should be 'object'"
     try:

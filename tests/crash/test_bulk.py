@@ -6,6 +6,7 @@
 import os
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,10 @@ from tests.support.service import wait_until
 REPAIRS = int(os.environ.get("REPAIRS", "40"))
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "2"))
 MAX_SECONDS_TO_KILL = 0.3
+CLIENTS = 4
+SECONDS = 60 + REPAIRS
+INTERVAL = 0.05 + REPAIRS / 5_000
+"""Longest pause between two counts of executions, in seconds, because a count reads all of them."""
 
 
 def graph(value: str) -> dict:
@@ -38,14 +43,13 @@ def test_kills_during_a_repair_lose_no_execution_and_repeat_none(
     seed = random.randrange(1_000_000)
     print(f"seed {seed}, {REPAIRS} executions, {ROUNDS} kills")  # shown if the test fails
     chance = random.Random(seed)
-    seconds = 60 + REPAIRS
     settings = {"max_recovery_attempts": 100, "max_pending_executions": 100_000, **storage}
     with ServiceProcess(tmp_path, **settings) as service:
         service.run_process()
         service.save(graph("{{ missing }}"))
-        for _ in range(REPAIRS):
-            service.submit()
-        wait_until(lambda: count(service, "e.status = 'failed'") == REPAIRS, seconds)
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            list(clients.map(lambda _: service.submit(), range(REPAIRS)))
+        reach(service, "e.status = 'failed'", REPAIRS)
         service.save(graph("2"))
         (group,) = service.http.get("/api/failures").json()["failures"]
         body = {
@@ -58,18 +62,18 @@ def test_kills_during_a_repair_lose_no_execution_and_repeat_none(
         for round_number in range(ROUNDS):
             # Each kill hits the operation at another stage, at a random time.
             stage = REPAIRS * round_number // ROUNDS
-            wait_until(
-                lambda stage=stage: count(service, "r.rerunOf IS NOT NULL") >= stage, seconds
-            )
+            reach(service, "r.rerunOf IS NOT NULL", stage)
             time.sleep(chance.uniform(0.0, MAX_SECONDS_TO_KILL))
             service.kill()
             assert service.violations(service_runs=False) == []
             service.run_process()
         path = f"/api/bulk/{started['bulkId']}"
-        wait_until(lambda: service.http.get(path).json()["status"] == "completed", seconds)
+        wait_until(
+            lambda: service.http.get(path).json()["status"] == "completed", SECONDS, INTERVAL
+        )
         done = service.http.get(path).json()
         assert (done["succeeded"], done["failed"]) == (REPAIRS, 0)
-        wait_until(lambda: count(service, "e.status = 'completed'") == REPAIRS, seconds)
+        reach(service, "e.status = 'completed'", REPAIRS)
         assert count(service, "e.status = 'failed'") == REPAIRS
         rows = service.rows("SELECT DISTINCT rerunOf FROM orchestrator_runs WHERE rerunOf <> ''")
         assert len(rows) == count(service, "r.rerunOf IS NOT NULL") == REPAIRS
@@ -82,6 +86,11 @@ def test_kills_during_a_repair_lose_no_execution_and_repeat_none(
             ("start", "fine", "bad"), REPAIRS
         )
         assert service.violations() == []
+
+
+def reach(service: ServiceProcess, condition: str, number: int) -> None:
+    """Wait until this number of executions meets a condition."""
+    wait_until(lambda: count(service, condition) >= number, SECONDS, INTERVAL)
 
 
 def count(service: ServiceProcess, condition: str) -> int:

@@ -16,13 +16,20 @@ MAX_CHECK_INTERVAL_SECONDS = 0.05
 request takes as much CPU time as many tests have for everything else."""
 
 
-def wait_until(predicate: Callable[[], T], seconds: float = WAIT_TIMEOUT_SECONDS) -> T:
-    """Return the first true result of ``predicate``; fail after ``seconds`` without one."""
+def wait_until(
+    predicate: Callable[[], T],
+    seconds: float = WAIT_TIMEOUT_SECONDS,
+    max_interval: float = MAX_CHECK_INTERVAL_SECONDS,
+) -> T:
+    """Return the first true result of ``predicate``; fail after ``seconds`` without one.
+
+    ``max_interval`` is the longest pause between two checks, in seconds.
+    """
     deadline = time.monotonic() + seconds
     interval = MIN_CHECK_INTERVAL_SECONDS
     while not (result := predicate()):
         if time.monotonic() > deadline:
             raise AssertionError(f"still {result!r} after {seconds} s")
         time.sleep(interval)
-        interval = min(1.3 * interval, MAX_CHECK_INTERVAL_SECONDS)
+        interval = min(1.3 * interval, max_interval)
     return result

@@ -1,6 +1,7 @@
 """Large documents are checked in a thread, so that no other request waits for them."""
 
 import threading
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
@@ -8,6 +9,10 @@ import pytest
 from engine.json_values import encode_json
 from engine.validation import TypeRules
 from flows.intake.submissions import MAX_INLINE_DOCUMENT_CHARS, MAX_INLINE_NODES, SubmissionService
+from flows.schedules.documents import ScheduledDocuments
+from tasks.config.form_schema import form_error
+from tasks.flow import approval
+from tasks.registry import DEFAULT
 from tests.support.documents import document, node
 
 
@@ -30,6 +35,39 @@ class WatchedTypes:
 
 def of_nodes(count: int) -> dict[str, Any]:
     return document(*(node(f"n{i}") for i in range(count)))
+
+
+def of_forms(count: int) -> dict[str, Any]:
+    """Return a document with different forms of 1,000 characters that have many small parts."""
+    asking: list[dict[str, Any]] = []
+    for i in range(count):
+        form = {"title": f"form {i}", "allOf": [{}] * 330}
+        asking.append(node(f"n{i}", "approval", approvalMessage="?", approvalForm=form))
+    flow = tuple(f"start -> n{i}" for i in range(count))
+    return document(node("start", "schedule", scheduleEverySeconds=60), *asking, flow=flow)
+
+
+@pytest.mark.parametrize(("count", "aside"), [(2, False), (6, True)])
+async def test_forms_of_many_parts_are_checked_in_a_thread(
+    count: int, aside: bool, monkeypatch: pytest.MonkeyPatch
+):
+    checked_by: list[threading.Thread] = []
+
+    def check(form: Mapping[str, Any]) -> str | None:
+        reason = form_error(form)
+        checked_by.append(threading.current_thread())
+        return reason
+
+    monkeypatch.setattr(approval, "form_error", check)
+    nothing, text = cast("Any", None), encode_json(of_forms(count))
+    submissions = SubmissionService(nothing, DEFAULT, nothing, 0, 0)
+    for validate in (
+        lambda: submissions.check_in_thread(text),
+        lambda: ScheduledDocuments(DEFAULT).total_nodes(text, "start"),
+    ):
+        checked_by.clear()
+        await validate()
+        assert (threading.current_thread() not in checked_by[-count:]) == aside
 
 
 @pytest.mark.parametrize(
