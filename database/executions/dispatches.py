@@ -203,7 +203,6 @@ class Dispatches:
                 update(runs)
                 .where(
                     runs.c.executionId == execution_id,
-                    runs.c.owner.is_(None),
                     or_(
                         runs.c.dispatchFlowRunId == flow_run_id,
                         runs.c.dispatchFlowRunId.is_(None),

@@ -77,7 +77,7 @@ async def test_only_a_waiting_node_of_an_existing_execution_is_resumed(database:
     with pytest.raises(ExecutionNotFoundError):
         await database.journal.resume("unknown", "n", Resumption())
     for node_id in ("unknown", "n\0"):
-        with pytest.raises(NotWaitingError):
+        with pytest.raises(NotWaitingError, match="has not been reached"):
             await database.journal.resume("e", node_id, Resumption())
     await database.journal.resume("e", "n", Resumption(data={"n": 1}))
     lease = await claim(database)
