@@ -8,7 +8,7 @@ from database import Database
 from database.executions.callbacks import AttemptFailure, CallbackAttempt
 from database.executions.inputs import Submission
 from database.executions.journal_records import ExecutionResult
-from engine.errors import LeaseLostError
+from engine.errors import ExecutionNotFoundError, LeaseLostError
 from engine.outcome import Progress
 from engine.status import ExecutionStatus
 from tests.support.fake_clock import MovingClock
@@ -235,3 +235,31 @@ async def test_an_execution_is_deleted_with_its_callback_after_the_delivery(
     await database.callbacks.record_delivery(await claim(database), 200)
     assert await database.retention.delete_expired(None, 0) == 1
     assert await callback_of(database, "open") is None
+
+
+async def test_hosts_are_served_in_the_order_of_their_oldest_callbacks(
+    database: Database, clock: MovingClock
+) -> None:
+    for execution_id, url in (
+        ("e1", "http://b.example/"),
+        ("e2", "http://a.example/x"),
+        ("e3", "http://B.example/y"),
+    ):
+        await ended(database, execution_id, url)
+        clock.advance(1)
+    due = await database.callbacks.due_by_host()
+    assert list(due.items()) == [("b.example", 2), ("a.example", 1)]
+    assert (await claim(database, host="b.example")).execution_id == "e1"
+    due = await database.callbacks.due_by_host()
+    assert list(due.items()) == [("a.example", 1), ("b.example", 1)]
+
+
+async def test_a_dropped_callback_is_deleted_and_no_other_one(database: Database) -> None:
+    await ended(database, "e1")
+    await ended(database, "e2", "http://b.example/")
+    attempt = await claim(database)
+    await database.callbacks.drop(attempt)
+    assert await callback_of(database, "e1") is None
+    assert await callback_of(database, "e2") is not None
+    with pytest.raises(ExecutionNotFoundError):
+        await database.callbacks.record_delivery(attempt, 200)

@@ -330,3 +330,21 @@ async def test_the_payloads_of_a_snapshot_are_cut_to_a_power_of_two(
     assert await shown(512) == 512
     assert await shown(4_095) == 2_048
     assert await shown(8_192) == 5_002
+
+
+async def test_only_the_event_of_a_waiting_node_has_its_question(database: Database) -> None:
+    lease = await run(database)
+    begins = NodeChanges(started=[NodeStarted(NODES[0], "{}", 1, resumed=False)])
+    record, progress = database.journal.record_step, Progress(1, 0, 0, 0)
+    seq = await record(lease, BEGUN, progress, "n0", begins)
+    detail = '{"message": "Pay?", "park": {}}'
+    waits = NodeEnded("n0", NodeStatus.WAITING, 1, "{}", detail)
+    seq = await record(lease, seq, progress, "n0", NodeChanges(ended=[waits]))
+
+    async def messages() -> list[str | None]:
+        return [event.log.message for event in await events_of(database) if event.log]
+
+    assert await messages() == [None, "Pay?"]
+    ended = NodeEnded("n0", NodeStatus.COMPLETED, 1, "{}", detail)
+    await record(lease, seq, Progress(1, 1, 0, 0), None, NodeChanges(ended=[ended]))
+    assert await messages() == [None, None, None]

@@ -1,6 +1,7 @@
 """Failures: every way to write ``failed`` records the failure and starts its workflow once."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -129,6 +130,54 @@ async def test_a_defect_of_the_preparation_does_not_prevent_the_failure(
     assert failure.failureExecutionId is None
     assert failure.failureError == "Workflow 'handler': ZeroDivisionError: a defect"
     assert rejected == [("e1", "handler", failure.failureError)]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("document", "of_execution", "of_workflow", "is_started"),
+    [
+        ("{}", "a", None, True),  # the workflow of the service belongs to no organization
+        ("{}", None, None, True),
+        ("{}", "a", "a", True),
+        ("{}", "a", "b", False),
+        ('{"onFailureWorkflowId": "named"}', "a", "a", True),
+        ('{"onFailureWorkflowId": "named"}', None, None, True),
+        ('{"onFailureWorkflowId": "named"}', "a", "b", False),
+    ],
+)
+async def test_a_failure_workflow_of_another_organization_is_not_started(
+    recording: Database,
+    document: str,
+    of_execution: str | None,
+    of_workflow: str | None,
+    is_started: bool,
+) -> None:
+    for name in ("handler", "named"):
+        await save(recording, name, "{}")
+        own_row = workflows.c.id == name
+        await write(recording, update(workflows).where(own_row).values(organizationId=of_workflow))
+    failing = submission("e1", organization_id=of_execution)
+    await recording.submissions.submit(replace(failing, document=document))
+    await finish(recording, await claim(recording))
+    (failure,) = await rows_of(recording, failures)
+    assert (failure.failureExecutionId is not None) == is_started
+    name = "named" if "named" in document else "handler"
+    assert failure.failureError == (None if is_started else f"Workflow '{name}' not found")
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+async def test_an_unknown_failure_workflow_is_not_started(recording: Database) -> None:
+    is_own = workflows.c.id == "w"
+    await write(recording, update(workflows).where(is_own).values(organizationId="a"))
+    for number, name in enumerate(("unknown", "named")):
+        await save(recording, "named", "{}")
+        document = f'{{"onFailureWorkflowId": "{name}"}}'
+        failing = submission(f"e{number}", organization_id="a")
+        await recording.submissions.submit(replace(failing, document=document))
+        await finish(recording, await claim(recording))
+    # A workflow without an organization, which the settings do not name, is not visible.
+    found = {row.executionId: row.failureError for row in await rows_of(recording, failures)}
+    assert found == {"e0": "Workflow 'unknown' not found", "e1": "Workflow 'named' not found"}
 
 
 async def test_a_failure_without_a_failure_workflow_is_recorded(database: Database) -> None:

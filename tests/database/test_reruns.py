@@ -14,9 +14,10 @@ from database.executions.journal_records import (
 )
 from database.tables import events, executions, failures, logs, payload_uses, requests, runs
 from engine.document import Node
+from engine.errors import ExecutionNotFoundError
 from engine.outcome import Progress
 from engine.status import NodeStatus
-from tests.support.call_trees import FAILED, claim, rows, submission
+from tests.support.call_trees import FAILED, claim, rows, submission, write
 from tests.support.fake_clock import MovingClock
 from tests.support.incompressible import incompressible
 from tests.support.stored_executions import BEGUN
@@ -144,3 +145,24 @@ async def test_a_rerun_of_a_rerun_names_the_execution_in_which_a_node_ran(
         "again": ("source", "first failure"),
         "third": ("again", "first failure"),
     }
+
+
+async def test_a_past_run_has_the_outcomes_of_its_nodes_and_its_own_document(
+    database: Database,
+) -> None:
+    await run(database, "source", trigger_type="webhook")
+    other = replace(submission("other"), document='{"other": 1}')
+    await database.submissions.submit(other)
+    past = await database.queries.past_run("source")
+    assert (past.status, past.document, past.inputs) == ("failed", "{}", '"é"')
+    assert past.trigger_type == "webhook"
+    outcomes = {str(key): outcome.status for key, outcome in past.outcomes.items()}
+    assert outcomes == {**dict.fromkeys("abc", "completed"), "d": "skipped"}
+    assert (await database.definitions.read("other")).document == '{"other": 1}'
+    foreign = {"id": "foreign", "workflowId": "w", "status": "failed"}
+    await write(database, executions.insert().values(**foreign))
+    for unknown in ("foreign", "unknown"):
+        with pytest.raises(ExecutionNotFoundError):
+            await database.queries.past_run(unknown)
+        with pytest.raises(ExecutionNotFoundError):
+            await database.definitions.read(unknown)
