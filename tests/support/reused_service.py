@@ -7,9 +7,11 @@ lends it.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -86,31 +88,28 @@ class ReusedService:
 def _is_reusable(service: RunningService) -> bool:
     if not service.is_running:
         return False
-    if service.settings.database_url is not None:
-        try:
-            return _becomes_idle(service)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            return False  # a test has damaged the database
     try:
+        if service.settings.database_url is not None:
+            return _becomes_idle(service, service.rows)
         with closing(sqlite3.connect(service.path, isolation_level=None)) as connection:
-            return _is_intact(connection) and _becomes_idle(service) and _is_emptied(connection)
-    except sqlite3.Error:  # a test has damaged the file
-        return False
+
+            def rows(query: str) -> list[Any]:
+                return connection.execute(query).fetchall()
+
+            return (
+                rows(_SCHEMA) == _prepared_schema()
+                and _becomes_idle(service, rows)
+                and _is_emptied(connection)
+            )
+    except (sqlite3.Error, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        return False  # a test has damaged the database
 
 
-def _is_intact(connection: sqlite3.Connection) -> bool:
-    """Return whether the schema is that of a new database."""
-    connection.execute("ATTACH ? AS prepared", (str(prepared_sqlite()),))
-    schema = "SELECT type, name, sql FROM {}.sqlite_master ORDER BY type, name"
-    found = connection.execute(schema.format("main")).fetchall()
-    return found == connection.execute(schema.format("prepared")).fetchall()
-
-
-def _becomes_idle(service: RunningService) -> bool:
+def _becomes_idle(service: RunningService, rows: Callable[[str], Sequence[object]]) -> bool:
     services: Services = service.app.state.services
 
     def finds(*queries: str) -> bool:
-        return any(service.rows(f"{query} LIMIT 1") for query in queries)
+        return any(rows(f"{query} LIMIT 1") for query in queries)
 
     def is_idle() -> bool:
         return not (
@@ -125,14 +124,41 @@ def _becomes_idle(service: RunningService) -> bool:
         return False
 
 
+_SCHEMA = "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
+
+
+@cache
+def _prepared_schema() -> list[Any]:
+    with closing(sqlite3.connect(prepared_sqlite())) as connection:
+        return connection.execute(_SCHEMA).fetchall()
+
+
+@cache
+def _prepared_rows() -> dict[str, list[Any]]:
+    """Return the rows of each table of a new database."""
+    tables = [name for kind, name, _ in _prepared_schema() if kind == "table"]
+    with closing(sqlite3.connect(prepared_sqlite())) as connection:
+        return {table: _rows_of(connection, table) for table in tables}
+
+
+def _rows_of(connection: sqlite3.Connection, table: str) -> list[Any]:
+    return connection.execute(f'SELECT * FROM "{table}"').fetchall()
+
+
 def _is_emptied(connection: sqlite3.Connection) -> bool:
     """Restore the content of a new database."""
     connection.execute("PRAGMA secure_delete=ON")  # because some tests search the file
-    tables = connection.execute("SELECT name FROM main.sqlite_master WHERE type='table'").fetchall()
+    connection.execute("PRAGMA synchronous=OFF")
     connection.execute("BEGIN IMMEDIATE")
-    for (table,) in tables:
-        connection.execute(f'DELETE FROM main."{table}"')
-        connection.execute(f'INSERT INTO main."{table}" SELECT * FROM prepared."{table}"')
+    for table, rows in _prepared_rows().items():
+        if rows:
+            if _rows_of(connection, table) == rows:
+                continue
+        elif connection.execute(f'SELECT 1 FROM "{table}" LIMIT 1').fetchone() is None:
+            continue
+        connection.execute(f'DELETE FROM "{table}"')
+        for row in rows:
+            connection.execute(f'INSERT INTO "{table}" VALUES ({",".join("?" * len(row))})', row)
     connection.execute("COMMIT")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return True
