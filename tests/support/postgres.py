@@ -36,39 +36,63 @@ _changed: set[str] = set()
 """URLs of the databases that a service may have changed after they were emptied."""
 
 
+_END_OTHER_CONNECTIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
 @asynccontextmanager
 async def new_postgres_database(examples: Examples | None = None) -> AsyncIterator[str]:
     """Yield the URL of a PostgreSQL database that no other test uses; skip without a server.
 
     With ``examples``, it is a migrated database with these workflows.
     """
-    try:
-        server = await asyncpg.connect(POSTGRES, timeout=60)
-    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
-        pytest.skip(f"no PostgreSQL server at TEST_POSTGRES_URL: {error}")
-    try:
-        if examples is None:
+    if examples is None:
+        async with _server() as server:
             name = await _create(server)
             try:
                 yield _url(name)
             finally:
                 await _drop(server, name)
+        return
+    name = await _prepared(examples)
+    try:
+        yield _url(name)
+    finally:
+        if await _is_restored(name, _templates[examples][1]):
+            _emptied[examples].append(name)
         else:
-            template, content = await _template(server, examples)
-            emptied = _emptied.setdefault(examples, [])
-            name = emptied.pop() if emptied else await _create(server, template)
-            if _url(name) in _changed and not await _is_restored(server, name, content):
+            async with _server() as server:
                 await _drop(server, name)
-                name = await _create(server, template)
-            try:
-                yield _url(name)
-            finally:
-                if await _is_restored(server, name, content):
-                    emptied.append(name)
-                else:
-                    await _drop(server, name)
+
+
+@asynccontextmanager
+async def _server() -> AsyncIterator[asyncpg.Connection]:
+    """Connect to the server, which takes as long as a short test; skip without a server."""
+    try:
+        server = await asyncpg.connect(POSTGRES, timeout=60)
+    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+        pytest.skip(f"no PostgreSQL server at TEST_POSTGRES_URL: {error}")
+    try:
+        yield server
     finally:
         await server.close()
+
+
+async def _prepared(examples: Examples) -> str:
+    """Return the name of a migrated database with these workflows that no other test uses."""
+    emptied = _emptied.setdefault(examples, [])
+    name = emptied.pop() if emptied else None
+    if name is not None and _url(name) not in _changed:
+        return name
+    async with _server() as server:
+        template, content = await _template(server, examples)
+        if name is not None:
+            if await _is_restored(name, content):
+                return name
+            await _drop(server, name)
+        return await _create(server, template)
 
 
 async def _create(server: asyncpg.Connection, template: str | None = None) -> str:
@@ -93,15 +117,13 @@ async def _template(server: asyncpg.Connection, examples: Examples) -> tuple[str
     return _templates[examples]
 
 
-async def _is_restored(server: asyncpg.Connection, name: str, content: Content) -> bool:
+async def _is_restored(name: str, content: Content) -> bool:
     """Restore the content of a database, and return whether that was possible."""
     try:
-        if _url(name) not in _connected:
-            await server.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
-            )
         connection = await asyncpg.connect(_dsn(name))
         try:
+            if _url(name) not in _connected:
+                await connection.execute(_END_OTHER_CONNECTIONS)
             _changed.discard(_url(name))
             return await content.restore(connection)
         finally:
@@ -125,12 +147,9 @@ def drop_templates() -> None:
     """Drop the prepared databases of this process."""
 
     async def drop() -> None:
-        server = await asyncpg.connect(POSTGRES, timeout=60)
-        try:
+        async with _server() as server:
             for name in (*(name for name, _ in _templates.values()), *chain(*_emptied.values())):
                 await _drop(server, name)
-        finally:
-            await server.close()
 
     if _templates:
         asyncio.run(drop())

@@ -21,6 +21,8 @@ _TABLES = """
 SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
 """
 
+_NO_ROWS = "[]"
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -36,10 +38,7 @@ class Content:
     async def read(cls, connection: asyncpg.Connection) -> Self:
         """Read the content of a database."""
         tables = await connection.fetch(_TABLES)
-        rows: dict[str, str] = {}
-        for (table,) in tables:
-            query = f"SELECT coalesce(json_agg(t), '[]') FROM \"{table}\" AS t"
-            rows[table] = str(await connection.fetchval(query))
+        rows = {table: await _rows_of(connection, table) for (table,) in tables}
         return cls(await connection.fetch(_VERSION), rows, await _positions(connection))
 
     async def restore(self, connection: asyncpg.Connection) -> bool:
@@ -48,12 +47,14 @@ class Content:
             return False
         async with connection.transaction():
             await self.write_rows(connection)
+            now = await _positions(connection)
             for sequence, position in self.positions.items():
-                await connection.execute(
-                    "SELECT setval($1::regclass, coalesce($2, 1), $2 IS NOT NULL)",
-                    f'"{sequence}"',
-                    position,
-                )
+                if now.get(sequence, position) != position:
+                    await connection.execute(
+                        "SELECT setval($1::regclass, coalesce($2, 1), $2 IS NOT NULL)",
+                        f'"{sequence}"',
+                        position,
+                    )
         return True
 
     async def write_rows(self, connection: asyncpg.Connection) -> None:
@@ -61,12 +62,31 @@ class Content:
         async with connection.transaction():
             # Without foreign keys, so that the order of the tables does not matter.
             await connection.execute("SET LOCAL session_replication_role = replica")
-            for table, rows in self.rows.items():
+            for table in await self._changed_tables(connection):
                 await connection.execute(f'DELETE FROM "{table}"')
-                if rows != "[]":
+                rows = self.rows[table]
+                if rows != _NO_ROWS:
                     records = f'json_populate_recordset(NULL::"{table}", $1)'
                     insert = f'INSERT INTO "{table}" SELECT * FROM {records}'
                     await connection.execute(insert, rows)
+
+    async def _changed_tables(self, connection: asyncpg.Connection) -> list[str]:
+        """Return the tables with other rows, with one query for all of the empty ones."""
+        empty = [table for table, rows in self.rows.items() if rows == _NO_ROWS]
+        exists = ", ".join(f'EXISTS (SELECT 1 FROM "{table}")' for table in empty)
+        found = await connection.fetchrow(f"SELECT {exists}")
+        assert found is not None
+        changed = [table for table, has_rows in zip(empty, found, strict=True) if has_rows]
+        for table, rows in self.rows.items():
+            if rows != _NO_ROWS and await _rows_of(connection, table) != rows:
+                changed.append(table)
+        return changed
+
+
+async def _rows_of(connection: asyncpg.Connection, table: str) -> str:
+    return str(
+        await connection.fetchval(f"SELECT coalesce(json_agg(t), '[]') FROM \"{table}\" AS t")
+    )
 
 
 async def _positions(connection: asyncpg.Connection) -> dict[str, int | None]:
