@@ -10,11 +10,13 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 
 from tests.support.file_order import put_long_files_first
+from tests.support.postgres_server import drop_templates
 from tests.support.setup_selection import add_option, select, use_one_process
 
 # Without deadlines, because the duration of an example depends on the load of the machine.
@@ -65,8 +67,9 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure() -> None:
-    """Delete temporary files; ``--basetemp`` keeps those of tests."""
+    """Delete temporary files and databases; ``--basetemp`` keeps the files of tests."""
     if _TEMPORARY is not None:
+        drop_templates(Path(_TEMPORARY))
         shutil.rmtree(_TEMPORARY, ignore_errors=True)
 
 

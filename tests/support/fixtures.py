@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import pytest
 import structlog
 
-from tests.support.postgres import Storage, drop_templates, storage_on
+from tests.support.postgres import Storage, drop_emptied, storage_on
 from tests.support.probe_nodes import PROBE_TYPES, Gates, fresh_gates
 from tests.support.reused_service import ReusedService
 from tests.support.service import RunningService
@@ -48,8 +48,8 @@ def pytest_configure() -> None:
 
 
 def pytest_unconfigure() -> None:
-    """Delete the template databases of this process."""
-    drop_templates()
+    """Drop the databases that the tests of this process have used."""
+    drop_emptied()
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ force a checkpoint of the server, which takes longer than most tests.
 """
 
 import asyncio
-import os
-import uuid
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
@@ -16,15 +16,21 @@ import asyncpg
 import pytest
 
 from tests.support.postgres_content import Content
-from tests.support.prepared_databases import DEFAULT_EXAMPLES, Examples, prepare
+from tests.support.postgres_server import TEMPLATE, connected, create, drop, drop_all, dsn
+from tests.support.prepared_databases import (
+    DEFAULT_EXAMPLES,
+    Examples,
+    made_once,
+    prepare,
+    session_file,
+)
 from tests.support.setup_selection import EMBEDDED, setup_of
 
 Storage = dict[str, Any]
 """Settings that name the database of a service; by default, a SQLite file in its directory."""
-POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 
 _templates: dict[Examples, tuple[str, Content]] = {}
-"""Names and contents of the migrated databases of this process, by the workflows in them."""
+"""Names and contents of the migrated databases of the session, by the workflows in them."""
 
 _emptied: dict[Examples, list[str]] = {}
 """Names of the databases that no test uses and that equal the template of these workflows."""
@@ -49,12 +55,12 @@ async def new_postgres_database(examples: Examples | None = None) -> AsyncIterat
     With ``examples``, it is a migrated database with these workflows.
     """
     if examples is None:
-        async with _server() as server:
-            name = await _create(server)
+        async with connected() as server:
+            name = await create(server)
             try:
                 yield _url(name)
             finally:
-                await _drop(server, name)
+                await drop(server, name)
         return
     name = await _prepared(examples)
     try:
@@ -63,21 +69,8 @@ async def new_postgres_database(examples: Examples | None = None) -> AsyncIterat
         if await _is_restored(name, _templates[examples][1]):
             _emptied[examples].append(name)
         else:
-            async with _server() as server:
-                await _drop(server, name)
-
-
-@asynccontextmanager
-async def _server() -> AsyncIterator[asyncpg.Connection]:
-    """Connect to the server, which takes as long as a short test; skip without a server."""
-    try:
-        server = await asyncpg.connect(POSTGRES, timeout=60)
-    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
-        pytest.skip(f"no PostgreSQL server at TEST_POSTGRES_URL: {error}")
-    try:
-        yield server
-    finally:
-        await server.close()
+            async with connected() as server:
+                await drop(server, name)
 
 
 async def _prepared(examples: Examples) -> str:
@@ -86,41 +79,42 @@ async def _prepared(examples: Examples) -> str:
     name = emptied.pop() if emptied else None
     if name is not None and _url(name) not in _changed:
         return name
-    async with _server() as server:
+    async with connected() as server:
         template, content = await _template(server, examples)
         if name is not None:
             if await _is_restored(name, content):
                 return name
-            await _drop(server, name)
-        return await _create(server, template)
-
-
-async def _create(server: asyncpg.Connection, template: str | None = None) -> str:
-    name = f"workflow_service_test_{uuid.uuid4().hex[:12]}"
-    await server.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
-    return name
-
-
-async def _drop(server: asyncpg.Connection, name: str) -> None:
-    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            await drop(server, name)
+        return await create(server, template)
 
 
 async def _template(server: asyncpg.Connection, examples: Examples) -> tuple[str, Content]:
+    """Return the name and the content of the migrated database with these workflows."""
     if examples not in _templates:
-        name = await _create(server)
-        await prepare(_url(name), examples)
-        connection = await asyncpg.connect(_dsn(name))
-        try:
-            _templates[examples] = name, await Content.read(connection)
-        finally:
-            await connection.close()
+        path = session_file(TEMPLATE, examples, "json")
+        with made_once(path) as unfinished:
+            if unfinished is not None:
+                name, content = await _new_template(server, examples)
+                unfinished.write_text(json.dumps([name, asdict(content)]), encoding="utf-8")
+        name, content = json.loads(path.read_text(encoding="utf-8"))
+        _templates[examples] = name, Content(**content)
     return _templates[examples]
+
+
+async def _new_template(server: asyncpg.Connection, examples: Examples) -> tuple[str, Content]:
+    name = await create(server)
+    await prepare(_url(name), examples)
+    connection = await asyncpg.connect(dsn(name))
+    try:
+        return name, await Content.read(connection)
+    finally:
+        await connection.close()
 
 
 async def _is_restored(name: str, content: Content) -> bool:
     """Restore the content of a database, and return whether that was possible."""
     try:
-        connection = await asyncpg.connect(_dsn(name))
+        connection = await asyncpg.connect(dsn(name))
         try:
             if _url(name) not in _connected:
                 await connection.execute(_END_OTHER_CONNECTIONS)
@@ -143,24 +137,13 @@ def end_connections(url: str) -> None:
     _changed.add(url)
 
 
-def drop_templates() -> None:
-    """Drop the prepared databases of this process."""
-
-    async def drop() -> None:
-        async with _server() as server:
-            for name in (*(name for name, _ in _templates.values()), *chain(*_emptied.values())):
-                await _drop(server, name)
-
-    if _templates:
-        asyncio.run(drop())
-
-
-def _dsn(name: str) -> str:
-    return f"{POSTGRES.rsplit('/', 1)[0]}/{name}"
+def drop_emptied() -> None:
+    """Drop the databases that this process has emptied."""
+    drop_all(chain(*_emptied.values()))
 
 
 def _url(name: str) -> str:
-    return _dsn(name).replace("postgresql://", "postgresql+asyncpg://")
+    return dsn(name).replace("postgresql://", "postgresql+asyncpg://")
 
 
 def on_both(fixture: str = "storage") -> pytest.MarkDecorator:

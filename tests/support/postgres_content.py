@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import asyncpg
 
@@ -28,7 +28,7 @@ _NO_ROWS = "[]"
 class Content:
     """Version of the schema, rows of the tables and positions of the sequences of a database."""
 
-    version: list[asyncpg.Record]
+    version: list[list[Any]]
     rows: Mapping[str, str]
     """Rows of each table, as a JSON array."""
     positions: dict[str, int | None]
@@ -39,11 +39,11 @@ class Content:
         """Read the content of a database."""
         tables = await connection.fetch(_TABLES)
         rows = {table: await _rows_of(connection, table) for (table,) in tables}
-        return cls(await connection.fetch(_VERSION), rows, await _positions(connection))
+        return cls(await _version(connection), rows, await _positions(connection))
 
     async def restore(self, connection: asyncpg.Connection) -> bool:
         """Write the rows again; return whether the schema is the same."""
-        if await connection.fetch(_VERSION) != self.version:
+        if await _version(connection) != self.version:
             return False
         async with connection.transaction():
             await self.write_rows(connection)
@@ -81,6 +81,10 @@ class Content:
             if rows != _NO_ROWS and await _rows_of(connection, table) != rows:
                 changed.append(table)
         return changed
+
+
+async def _version(connection: asyncpg.Connection) -> list[list[Any]]:
+    return [list(row) for row in await connection.fetch(_VERSION)]
 
 
 async def _rows_of(connection: asyncpg.Connection, table: str) -> str:
