@@ -20,7 +20,7 @@ from bench.service import running_service
 
 CONCURRENCY = 10
 CLIENTS = 30
-SUBMISSIONS = 300
+SUBMISSIONS = 200
 WARM_UP = 20
 # One of them can take seconds on Prefect's server.
 BARE_FLOWS = 10

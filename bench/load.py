@@ -1,4 +1,4 @@
-"""Load: concurrent submissions, polling while they run, and a full queue."""
+"""Load: submissions at a fixed rate, polling while they run, and a full queue."""
 
 import random
 import threading
@@ -15,14 +15,18 @@ from bench.service import WORKFLOW, Service
 POLLERS = 4
 POLL_PAUSE_SECONDS = 0.02
 COMPLETION_TIMEOUT_SECONDS = 120.0
+SUBMISSIONS_PER_SECOND = 50
+SUBMITTERS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """Concurrent submissions, and polling until all of them have completed."""
+    """Submissions while executions run, and polling until all of them have completed."""
 
-    seconds: float
+    per_second: float
+    """Submissions per second of clients that submit without pauses."""
     submitting: list[float]
+    """Seconds from the planned time of each submission, at a fixed rate, to its response."""
     polling: list[float]
 
 
@@ -42,16 +46,45 @@ def warm_up(service: Service, executions: int) -> None:
 
 
 def burst(service: Service, submissions: int, clients: int) -> Burst:
-    """Submit from ``clients`` concurrently, and poll until all executions have completed."""
+    """Fill the queue from concurrent clients without pauses, and submit at a fixed rate then.
+
+    Without pauses, the latency only shows how many clients wait: it is their number divided by
+    the submissions per second.
+    """
     before = len(service.completed_at())
     polled = _Polled()
     with _polling(service, polled):
         begun = time.perf_counter()
-        submitting = _submit(service, submissions, clients, polled.waiting)
+        _submit(service, submissions, clients, polled.waiting)
         seconds = time.perf_counter() - begun
+        submitting = _submit_at_rate(service, submissions)
         _wait_for_all(service)
-    _none_lost(service, before + submissions)
-    return Burst(seconds, submitting, polled.seconds)
+    _none_lost(service, before + 2 * submissions)
+    return Burst(submissions / seconds, submitting, polled.seconds)
+
+
+def _submit_at_rate(service: Service, count: int) -> list[float]:
+    """Submit at planned times, also if an earlier submission has no response yet."""
+    left = iter(range(count))
+    lock = threading.Lock()
+    begun = time.perf_counter()
+
+    def post() -> list[float]:
+        seconds: list[float] = []
+        with closing(Client(service.port)) as client:
+            while True:
+                with lock:
+                    number = next(left, None)
+                if number is None:
+                    return seconds
+                due = begun + number / SUBMISSIONS_PER_SECOND
+                time.sleep(max(0.0, due - time.perf_counter()))
+                client.submit(WORKFLOW)
+                seconds.append(time.perf_counter() - due)
+
+    with ThreadPoolExecutor(SUBMITTERS) as pool:
+        posts = [pool.submit(post) for _ in range(SUBMITTERS)]
+        return [seconds for part in posts for seconds in part.result()]
 
 
 def throughput(service: Service, executions: int, clients: int) -> Throughput:

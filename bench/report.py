@@ -43,6 +43,7 @@ class Report:
             "clients": CLIENTS,
             "executions": EXECUTIONS,
             "floorCpuMs": _short(self.floor_ms),
+            "submissionsPerSecond": _short(self.burst.per_second),
             "submissionMsP50": _percentile(self.burst.submitting, 50),
             "submissionMsP99": _percentile(self.burst.submitting, 99),
             "unchangedPollCpuMs": _short(self.polls.unchanged_ms),
@@ -86,9 +87,10 @@ class Report:
             f"- Prefect's engines alone: {_text(self.floor_ms)} ms CPU for a flow of ten empty"
             f" tasks. The cheapest mode of this service needs {to_floor} times that.",
             f"- Plain Prefect on its default server, ten at a time: {bare}.",
-            f"- {len(submitting)} submissions while saturated:"
+            f"- {len(submitting)} submissions at a fixed rate while saturated:"
             f" p50 {_text(_percentile(submitting, 50))} ms,"
-            f" p99 {_text(_percentile(submitting, 99))} ms.",
+            f" p99 {_text(_percentile(submitting, 99))} ms; without pauses"
+            f" {_text(self.burst.per_second)}/s.",
             f"- CPU of a poll: {_text(polls.unchanged_ms)} ms unchanged (304),"
             f" {_text(polls.changed_ms)} ms with the state.",
             f"- First node starts {_text(polls.first_node_ms)} ms after the submission (median).",

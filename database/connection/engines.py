@@ -67,7 +67,7 @@ transaction of a worker whose network was cut would otherwise keep its locks for
 WAL_BYTES = 16 * 1024 * 1024
 """Maximum size of the write-ahead log after a checkpoint, in bytes."""
 READ_POOL_SIZE = 4
-"""Maximum number of concurrent queries to a SQLite file."""
+"""Maximum number of concurrent queries to a SQLite file, besides the brief ones."""
 NO_TRANSACTION = "orchestrator_no_transaction"
 """Execution option of queries to a SQLite file that need no ``BEGIN``."""
 
@@ -144,7 +144,7 @@ def _require_open(connection: Any, _record: object, _fairy: object) -> None:
 
 def open_reading_engine(url: str) -> Engine:
     """Return an engine for the threads that read a SQLite file."""
-    return _open_sqlite(url, READ_POOL_SIZE, _begin)
+    return _open_sqlite(url, READ_POOL_SIZE + 1, _begin)
 
 
 def open_writing_engine(url: str) -> Engine:

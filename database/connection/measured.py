@@ -21,11 +21,11 @@ class MeasuredReader:
     reader: Reader
     observe: Observe
 
-    async def run(self, query: Query[T], *, snapshot: bool = True) -> T:
+    async def run(self, query: Query[T], *, snapshot: bool = True, brief: bool = False) -> T:
         """See ``Reader``."""
         started = perf_counter()
         try:
-            return await self.reader.run(query, snapshot=snapshot)
+            return await self.reader.run(query, snapshot=snapshot, brief=brief)
         finally:
             self.observe("read", perf_counter() - started)
 
@@ -41,11 +41,11 @@ class MeasuredWriter:
     writer: Writer
     observe: Observe
 
-    async def run(self, change: Write[T]) -> T:
+    async def run(self, change: Write[T], *, urgent: bool = False) -> T:
         """See ``Writer``."""
         started = perf_counter()
         try:
-            return await self.writer.run(change)
+            return await self.writer.run(change, urgent=urgent)
         finally:
             self.observe("write", perf_counter() - started)
 

@@ -3,15 +3,15 @@
 SQLite has one write lock. Connections that compete for it poll with growing pauses, so that many
 writers in one process are many times slower than one. Therefore one thread executes all writes of
 the process. Queued changes share a transaction; if one of them fails, each change runs again in a
-separate transaction. PostgreSQL has no such lock, so each change takes a connection from the pool.
+separate transaction. Submissions do not wait for queued steps of executions. PostgreSQL has no such
+lock, so each change takes a connection from the pool.
 """
 
-import asyncio
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Set
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -25,6 +25,7 @@ from database.connection.commit_signal import (
     TransactionChanges,
 )
 from database.connection.engines import in_transaction, is_conflict, to_service_error
+from database.connection.pending_work import Outcome, PendingWork, settle
 from engine.errors import StorageBusyError, StorageError
 
 if TYPE_CHECKING:
@@ -44,8 +45,11 @@ MAX_ATTEMPTS = 5
 class Writer(Protocol):
     """Runs changes atomically."""
 
-    async def run(self, change: Write[T]) -> T:
+    async def run(self, change: Write[T], *, urgent: bool = False) -> T:
         """Commit a change and return its result. If this raises an error, nothing was stored.
+
+        On SQLite, an ``urgent`` change, for which a client waits, is committed before the changes
+        of executions that wait too.
 
         Raises:
             StorageError: If the database is busy, full or unavailable.
@@ -66,7 +70,7 @@ class PooledWriter:
     engine: "AsyncEngine"
     commit_signal: CommitSignal
 
-    async def run(self, change: Write[T]) -> T:
+    async def run(self, change: Write[T], *, urgent: bool = False) -> T:  # noqa: ARG002 - no queue
         """See ``Writer``."""
         attempts = 0
         while True:
@@ -89,104 +93,93 @@ class PooledWriter:
         """Do nothing, because the owner of the engine closes it."""
 
 
-@dataclass(slots=True)
-class _Job:
-    change: Write[Any]
-    future: Future[Any] = field(default_factory=Future[Any])
-
-    def settle(self, result: object, error: BaseException | None) -> None:
-        if error is None:
-            self.future.set_result(result)
-        else:
-            self.future.set_exception(error)
-
-
 class SingleWriter:
     """Writer with one thread and one connection; any event loop can call it."""
 
     def __init__(self, engine: Engine, commit_signal: CommitSignal) -> None:
         self._engine = engine
         self._commit_signal = commit_signal
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._queued: queue.SimpleQueue[tuple[PendingWork[Any], bool] | None] = queue.SimpleQueue()
+        self._urgent: deque[PendingWork[Any]] = deque()
+        self._others: deque[PendingWork[Any]] = deque()
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._closed = False
         self._thread.start()
 
-    async def run(self, change: Write[T]) -> T:
+    async def run(self, change: Write[T], *, urgent: bool = False) -> T:
         """See ``Writer``. A change that is cancelled before it starts does not run."""
         if self._closed:
             raise StorageError("The database is closed")
-        job = _Job(change)
-        self._jobs.put(job)
-        return await asyncio.wrap_future(job.future)
+        job = PendingWork(change)
+        self._queued.put((job, urgent))
+        return await job.future
 
     def close(self) -> None:
         """Wait for the queued changes; this blocks the calling thread."""
         if not self._closed:
             self._closed = True
-            self._jobs.put(None)
+            self._queued.put(None)
             self._thread.join()
             self._engine.dispose()
 
     def _work(self) -> None:
-        closing = False
-        while not closing:
-            group, closing = self._next_group()
-            if not group:
-                continue
-            try:
+        closing, urgent = False, False
+        while not closing or self._urgent or self._others:
+            closing = self._receive(closing=closing) or closing
+            # In turn, so that a series of submissions does not stop the executions.
+            urgent = bool(self._urgent) and not (urgent and self._others)
+            waiting = self._urgent if urgent else self._others
+            group = [waiting.popleft() for _ in range(min(len(waiting), MAX_BATCH_SIZE))]
+            group = [job for job in group if job.is_wanted]
+            if group:
                 self._write_group(group)
-            except BaseException as error:  # noqa: BLE001 - the thread must outlive every change
-                for job in group:
-                    if not job.future.done():
-                        job.settle(None, error)
 
-    def _next_group(self) -> tuple[list[_Job], bool]:
-        """Wait for queued changes; return them and whether the writer closes after them."""
-        group: list[_Job] = []
-        job = self._jobs.get()
-        while job is not None:
-            if job.future.set_running_or_notify_cancel():
-                group.append(job)
-            if len(group) == MAX_BATCH_SIZE:
-                return group, False
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                return group, False
-        return group, True
+    def _receive(self, *, closing: bool) -> bool:
+        """Distribute the queued changes; wait for one if none is known.
 
-    def _write_group(self, group: list[_Job]) -> None:
+        Returns:
+            Whether the writer closes after the changes so far.
+        """
+        try:
+            while True:
+                known = closing or self._urgent or self._others
+                received = self._queued.get_nowait() if known else self._queued.get()
+                if received is None:
+                    return True
+                job, urgent = received
+                (self._urgent if urgent else self._others).append(job)
+        except queue.Empty:
+            return False
+
+    def _write_group(self, group: list[PendingWork[Any]]) -> None:
         if len(group) > 1:
             together = _reporting_changes(
-                lambda connection: [job.change(connection) for job in group]
+                lambda connection: [job.function(connection) for job in group]
             )
             try:
                 results, changes = in_transaction(self._engine, together)
-            except Exception as error:  # noqa: BLE001 - each change runs again, alone
+            except BaseException as error:  # noqa: BLE001 - each change runs again, alone
                 busy = to_service_error(error) if isinstance(error, SQLAlchemyError) else None
                 if isinstance(busy, StorageBusyError):
                     # Each change would wait for the same lock again.
-                    for job in group:
-                        job.settle(None, busy)
+                    settle(Outcome(job, error=busy) for job in group)
                     return
             else:
-                for job, result in zip(group, results, strict=True):
-                    job.settle(result, None)
+                settle(Outcome(*pair) for pair in zip(group, results, strict=True))
                 self._commit_signal.send(changes)
                 return
         for job in group:
             self._write_alone(job)
 
-    def _write_alone(self, job: _Job) -> None:
+    def _write_alone(self, job: PendingWork[Any]) -> None:
         try:
-            result, changes = in_transaction(self._engine, _reporting_changes(job.change))
+            result, changes = in_transaction(self._engine, _reporting_changes(job.function))
         except SQLAlchemyError as error:
-            job.settle(None, to_service_error(error))
-        except Exception as error:  # noqa: BLE001 - raised in the caller
-            job.settle(None, error)
+            settle([Outcome(job, error=to_service_error(error))])
+        except BaseException as error:  # noqa: BLE001 - raised in the caller
+            settle([Outcome(job, error=error)])
         else:
-            job.settle(result, None)
+            settle([Outcome(job, result)])
             self._commit_signal.send(changes)
 
 

@@ -105,7 +105,8 @@ class Submissions:
             return await self._writer.run(
                 lambda connection: self._insert(
                     connection, submission, max_pending, max_pending_of_organization
-                )
+                ),
+                urgent=True,
             )
         except IntegrityError as error:
             if not is_foreign_key_violation(error):

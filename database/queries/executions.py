@@ -101,6 +101,7 @@ _EXECUTION = (
     .where(executions.c.id == bindparam("execution"))
 )
 
+_WORKFLOW = select(workflows).where(workflows.c.id == bindparam("workflow"))
 _PAST_RUN = (
     select(
         executions.c.status,
@@ -138,9 +139,8 @@ class ExecutionQueries:
         Raises:
             WorkflowNotFoundError: If the workflow does not exist.
         """
-        return await self._reader.run(
-            lambda connection: read_workflow(connection, workflow_id), snapshot=False
-        )
+        query = functools.partial(read_workflow, workflow_id=workflow_id)
+        return await self._reader.run(query, snapshot=False, brief=True)
 
     async def execution(self, execution_id: str, output_characters: int = 0) -> Execution:
         """Return an execution with its progress and the start of its final output.
@@ -189,8 +189,9 @@ def read_workflow(
     """Return the workflow if it meets the conditions; see ``ExecutionQueries.workflow``."""
     if "\0" in workflow_id:
         raise WorkflowNotFoundError(workflow_id)  # PostgreSQL rejects the parameter
-    query = select(workflows).where(workflows.c.id == workflow_id, *conditions)
-    row = connection.execute(query.with_for_update() if lock else query).first()
+    query = _WORKFLOW.where(*conditions) if conditions else _WORKFLOW
+    query = query.with_for_update() if lock else query
+    row = connection.execute(query, {"workflow": workflow_id}).first()
     if row is None:
         raise WorkflowNotFoundError(workflow_id)
     return Workflow(

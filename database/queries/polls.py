@@ -86,7 +86,9 @@ class Polls:
         Raises:
             ExecutionNotFoundError: If the execution does not exist.
         """
-        return await self._reader.run(lambda connection: self._read(connection, request))
+        return await self._reader.run(
+            lambda connection: self._read(connection, request), brief=True
+        )
 
     def _read(self, connection: Connection, request: PollRequest) -> Poll:
         execution_id = request.execution_id

@@ -7,7 +7,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from engine.normalization import Normalized
 from engine.plan import Plan
 from engine.validation import read_and_validate, read_graph
 from flows.encoding import encode_off_loop
+from flows.intake.validated_documents import ValidatedDocuments
 from flows.worker.worker import Worker
 from offload import check_stop, run_counted, run_sized
 from tasks.registry import NodeTypes
@@ -67,6 +68,7 @@ class SubmissionService:
     max_pending_executions: int
     max_pending_executions_per_organization: int
     limits: DocumentLimits = DEFAULT_DOCUMENT_LIMITS
+    validated: ValidatedDocuments = field(default_factory=ValidatedDocuments)
 
     async def submit(self, workflow_id: str, request: SubmissionRequest) -> SubmissionReceipt:
         """Store an execution of a saved workflow's current version.
@@ -215,6 +217,8 @@ class SubmissionService:
     async def _normalized_in_thread(self, document: JsonValue) -> Normalized:
         arguments = (document, self.node_types.rules, self.limits)
         if not _is_large(document):
+            if isinstance(document, str):
+                return await run_counted(0, self.validated.read, document, *arguments[1:])
             return await run_counted(0, read_and_validate, *arguments)
         return await asyncio.to_thread(read_and_validate, *arguments)
 
