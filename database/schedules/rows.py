@@ -4,20 +4,15 @@ from typing import Any
 
 from sqlalchemy import Row, select
 
-from database.executions.inline_workflows import is_saved
 from database.foreign_values import required_text_of, text_of
 from database.schedules.records import Schedule
 from database.tables import schedules, workflows
 
-SCHEDULES = (
-    select(
-        *schedules.c,
-        workflows.c.name.label("workflowName"),
-        workflows.c.organizationId.label("organizationId"),
-    )
-    .join(workflows, workflows.c.id == schedules.c.workflowId)
-    .where(is_saved())
-)
+SCHEDULES = select(
+    *schedules.c,
+    workflows.c.name.label("workflowName"),
+    workflows.c.organizationId.label("organizationId"),
+).join(workflows, workflows.c.id == schedules.c.workflowId)
 """Schedules of the workflows that exist."""
 
 

@@ -17,6 +17,7 @@ REASONS = {
     "decorator": "Decorators have structure, such as properties, and sizes of caches.",
     "description": "Descriptions and examples are text for readers of the documentation.",
     "log": "The fields of log events are for operators, and no caller reads them.",
+    "signature": "A star in a signature limits callers, which type checkers verify.",
     "tuning": "Exact durations, and sizes of batches, pieces and caches, are not promised.",
     "typing": "Imports below it are for type checkers only.",
     "type": "A union of types is only used in type checks and aliases.",
@@ -44,6 +45,8 @@ class Exclusion:
             return False
         if self.kind in ("annotation", "type"):
             return operator.startswith("Binary_Bit")
+        if self.kind == "signature":
+            return operator.startswith("Binary_")
         return self.kind != "tuning" or operator == "NumberReplacer"
 
 
@@ -75,6 +78,7 @@ def _parts(node: ast.AST) -> Iterator[tuple[str, ast.expr | ast.stmt]]:
             yield "annotation", node.returns
     elif isinstance(node, ast.arguments):
         yield from _tuning_of(node)
+        yield from _star_of(node)
     elif isinstance(node, ast.arg) and node.annotation is not None:
         yield "annotation", node.annotation
     elif isinstance(node, ast.AnnAssign):
@@ -98,6 +102,24 @@ def _tuning_of(arguments: ast.arguments) -> Iterator[tuple[str, ast.expr]]:
     for argument, default in pairs:
         if default is not None and _TUNING.fullmatch(argument.arg):
             yield "tuning", default
+
+
+def _star_of(arguments: ast.arguments) -> Iterator[tuple[str, ast.stmt]]:
+    """Yield the part between the positional and the other parameters, which contains the star."""
+    positional = [*arguments.posonlyargs, *arguments.args]
+    if not positional or not arguments.kwonlyargs or arguments.vararg is not None:
+        return
+    last = arguments.defaults[-1] if arguments.defaults else positional[-1]
+    first = arguments.kwonlyargs[0]
+    yield (
+        "signature",
+        ast.Pass(
+            lineno=last.end_lineno or 0,
+            col_offset=last.end_col_offset or 0,
+            end_lineno=first.lineno,
+            end_col_offset=first.col_offset,
+        ),
+    )
 
 
 def _parts_of_call(call: ast.Call) -> Iterator[tuple[str, ast.expr]]:

@@ -94,6 +94,8 @@ def test_each_condition_of_a_query_is_removed():
         ("assertion", "def f(a):\n    assert a is not None\n"),
         ("decorator", "@cache(maxsize=10)\ndef f(): ...\n"),
         ("description", "X = Field(description='a' + 'b')\n"),
+        ("signature", "def f(a, *, b): ...\n"),
+        ("signature", "def f(a=None, /, *, b): ...\n"),
         ("tuning", "WAIT_TIMEOUT_SECONDS = 10\n"),
         ("tuning", "MAX_BATCH_SIZE: int = 100\n"),
         ("tuning", "def f(*, interval_seconds: float = 1.5): ...\n"),
@@ -120,6 +122,8 @@ def test_every_kind_of_exclusion_has_a_reason_that_is_a_sentence():
         "FLAGS = re.A | re.B\n",
         "def f(a: Annotated[int, Field(ge=1)]): ...\n",
         "def f(limit=1): ...\n",
+        "def f(a=2 * b, *, c): ...\n",
+        "def f(a, *, c=2 * b): ...\n",
     ],
 )
 def test_parts_with_a_meaning_are_changed(source: str):
