@@ -178,12 +178,19 @@ def test_the_body_of_a_loop_is_taken_over_or_runs_with_the_outermost_loop(
         node("rows", "forEach", forEachItems="{{ rows }}"),
         node("cells", "forEach", forEachItems="{{ cells }}"),
         node("cell", "flaky", failures=0),
+        node("never", "flaky", failures=0),
         node("after", "flaky", failures=0),
-        flow=("start -> rows", "rows -item-> cells", "cells -item-> cell", "rows -done-> after"),
+        flow=(
+            "start -> rows",
+            "rows -item-> cells",
+            "cells -item-> cell",
+            "cell -error-> never",
+            "rows -done-> after",
+        ),
     )
     rows = [{"cells": [1, 2]}, {"cells": [3]}]
     past = service.run(loops, inputs={"start": {"rows": rows}})["executionId"]
-    body = ["rows", "cells", "cell"]
+    body = ["rows", "cells", "cell", "never"]  # The last one was skipped for each item.
     plan = plan_of(service, past, fromNodeId="after")
     assert (plan["willRun"], plan["takenOver"]) == (["after"], ["start", *body])
     plan = plan_of(service, past, fromNodeId="rows")

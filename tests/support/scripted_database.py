@@ -42,9 +42,13 @@ class ScriptedDatabase:
         self.arguments: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
         self.commit_signal = CommitSignal()
         for name in ("queue", "dispatches", "retention", "external_events", "child_executions"):
-            setattr(self, name, _Part(self, name))
+            self.add(name)
         for name in ("task_timers", "permits", "callbacks"):
-            setattr(self, name, _Part(self, name))
+            self.add(name)
+
+    def add(self, name: str) -> None:
+        """Add a part, such as ``queries``."""
+        setattr(self, name, _Part(self, name))
 
     @property
     def typed(self) -> Database:

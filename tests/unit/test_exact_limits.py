@@ -6,6 +6,7 @@ in the documentation.
 
 from collections.abc import Callable
 from contextvars import copy_context
+from typing import cast
 
 import pytest
 from pydantic import ValidationError
@@ -17,6 +18,9 @@ from api.auth.origins import shown as shown_origin
 from api.schemas.base import RequestModel, nearest, suggestion
 from api.schemas.base import shown as shown_name
 from api.schemas.workflows import CreateWorkflowRequest
+from database.clock import utc_now
+from database.connection.reader import Reader
+from database.maintenance.invariants import Violation, find_violations
 from engine.conditions import Comparison, Operator, holds
 from engine.document import parse_document
 from engine.errors import NodeError, sanitize_for_storage
@@ -284,3 +288,21 @@ def test_an_error_lists_100_unknown_fields_and_counts_the_others(unknown: int, l
     assert len(errors) == listed
     more = f"{unknown - 100} more unknown fields"
     assert [error["msg"] for error in errors].count(more) == (1 if unknown > 100 else 0)
+
+
+async def test_the_check_of_a_database_shows_at_most_20_rows_of_each_invariant():
+    queries: list[str] = []
+
+    class Connection:
+        def execute(self, query: object) -> list[object]:
+            queries.append(str(query))
+            return []
+
+    class Snapshot:
+        async def run(self, read: Callable[[object], list[Violation]]) -> list[Violation]:
+            return read(Connection())
+
+    reader = cast("Reader", Snapshot())
+    assert await find_violations(reader, utc_now, service_runs=True) == []
+    assert len(queries) > 20
+    assert all(query.endswith(" LIMIT 20") for query in queries)

@@ -342,3 +342,33 @@ async def test_a_lost_lease_ends_the_run_without_a_task_or_a_transaction(at: int
         await execution.run()
     assert execution.lines == ["0: a starts, b starts"][:at]
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@in_virtual_time
+async def test_a_progress_report_that_is_being_recorded_delays_the_end() -> None:
+    execution = ExecutorRun("a:http")
+
+    async def report(_: Any) -> dict[str, Any]:
+        execution.journal.hold = asyncio.Event()
+        execution.nodes.progress["a"].begin_attempt().progress(5, "m")
+        await asyncio.sleep(100)
+        return {}
+
+    execution.nodes.handlers = {"a": report}
+    execution.at(1, execution.signals.stop, StopReason.LEASE_LOST)
+    execution.at(3, lambda: execution.journal.hold and execution.journal.hold.set())
+    assert await execution.run() == StopReason.LEASE_LOST
+    assert asyncio.get_running_loop().time() == 3
+    assert execution.lines == ["0: a starts", "3: a 5 %: m"]
+
+
+@in_virtual_time
+async def test_deferred_steps_are_not_recorded_after_the_lease_was_lost() -> None:
+    execution = ExecutorRun("a:http")
+    execution.nodes.pure = {"a"}
+    execution.nodes.handlers = {"a": sleeper(9)}
+    execution.at(0.01, execution.signals.stop, StopReason.LEASE_LOST)
+    assert await execution.run() == StopReason.LEASE_LOST
+    await asyncio.sleep(1)
+    assert execution.lines == []
+    assert not execution.context.deferral_turn.locked()

@@ -79,9 +79,10 @@ async def test_a_limited_execution_stops_when_three_quarters_of_its_lease_are_ov
     failure = (lambda *_: hang()) if hangs else BUSY
     database = ScriptedDatabase(queue__renew=[{"a", "b"}, failure])
     active, stopped = executions("a", "b"), dict[str, float]()
+    new = executions("new") if of_all else {}  # claimed after the last renewal
     if not of_all:
         active["a"].mark_limited()
-    for execution_id, signals in active.items():
+    for execution_id, signals in (*active.items(), *new.items()):
         stop = signals.stop
 
         def record(reason: StopReason, name: str = execution_id, stop: Any = stop) -> None:
@@ -89,12 +90,15 @@ async def test_a_limited_execution_stops_when_three_quarters_of_its_lease_are_ov
             stop(reason)
 
         signals.stop = record
+    asyncio.get_running_loop().call_at(25, active.update, new)
     loop = renew_leases_forever(database.typed, "w", active, 40, is_limited=of_all)
     await run_for(100, loop)
-    # Renewed at 10 s. A round that hangs is over after 10 s.
-    assert stopped == (dict.fromkeys(active, 40) if of_all else {"a": 40})
-    lost = StopReason.LEASE_LOST
-    assert reasons(active) == {"a": lost, "b": lost if of_all else None}
+    # Renewed at 10 s, and the lease of the new one began at 20 s. A hanging round takes 10 s.
+    assert stopped == ({"a": 40, "b": 40, "new": 50} if of_all else {"a": 40})
+    assert set(reasons(active | new).values()) == {
+        StopReason.LEASE_LOST,
+        *([] if of_all else [None]),
+    }
 
 
 @in_virtual_time
