@@ -23,8 +23,8 @@ from api.dependencies import Services
 from api.errors import add_error_handlers
 from api.middleware import (
     RequestBodyLimitMiddleware,
+    RequestOriginMiddleware,
     SecurityHeadersMiddleware,
-    TraceContextMiddleware,
     UnexpectedErrorMiddleware,
 )
 from api.openapi.document import DESCRIPTION, TAGS, OpenApiApp
@@ -247,7 +247,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
         timeout_seconds=settings.request_body_timeout_seconds,
     )
     app.add_middleware(AuthMiddleware, authenticator=authenticator)
-    app.add_middleware(TraceContextMiddleware)
+    app.add_middleware(RequestOriginMiddleware)
     app.add_middleware(UnexpectedErrorMiddleware)
     app.add_middleware(
         BrowserProtectionMiddleware, rules=browser_rules(settings, is_open=authenticator.is_open)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import ExitStack
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -9,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import SAFE_HEADERS, problem, unexpected
+from flows.intake.callers import use_calling_execution
 from tracing import TRACEPARENT, TraceContext, use_request_context
 
 _CLOSE = {"Connection": "close"}
@@ -35,10 +37,12 @@ class SecurityHeadersMiddleware:
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
-class TraceContextMiddleware:
-    """Sets the trace context of a request with ``traceparent``, for the execution that it starts.
+class RequestOriginMiddleware:
+    """Sets the origin of a request, for the execution that it starts.
 
-    An invalid header, or several of them, count as none, as the standard requires.
+    It consists of the trace context of ``traceparent`` and of the execution whose ``http`` node
+    sent the request. An invalid ``traceparent``, or several of them, count as none, as the standard
+    requires.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -47,10 +51,11 @@ class TraceContextMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
-        if len(headers.getlist(TRACEPARENT)) != 1:
-            await self._app(scope, receive, send)
-            return
-        with use_request_context(TraceContext.of_headers(headers)):
+        with ExitStack() as origin:
+            if len(headers.getlist(TRACEPARENT)) == 1:
+                origin.enter_context(use_request_context(TraceContext.of_headers(headers)))
+            if (key := headers.get("Idempotency-Key")) is not None:
+                origin.enter_context(use_calling_execution(key))
             await self._app(scope, receive, send)
 
 

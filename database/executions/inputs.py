@@ -33,6 +33,8 @@ class Submission:
     """Request of a webhook delivery; a rerun copies the one of the execution that it repeats."""
     trace_context: str | None = None
     """The place in a trace from which it was started, as ``tracing.TraceContext`` encodes it."""
+    called_by: str | None = None
+    """The execution whose ``http`` node sent the request, as the request claims."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -276,10 +276,13 @@ def _failure_of(
     connection: Connection, submission: Submission, parent_id: str | None
 ) -> str | None:
     """Return the failed execution whose failure workflow leads to this one."""
-    origin = parent_id or submission.rerun_of
-    if submission.failure_of is not None or origin is None:
+    if submission.failure_of is not None:
         return submission.failure_of
-    return connection.scalar(select(runs.c.failureOf).where(runs.c.executionId == origin))
+    for origin in filter(None, (parent_id or submission.rerun_of, submission.called_by)):
+        query = select(runs.c.failureOf).where(runs.c.executionId == origin)
+        if found := connection.scalar(query):
+            return found
+    return None
 
 
 def _copy_request(connection: Connection, execution_id: str, source: str) -> None:

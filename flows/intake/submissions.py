@@ -25,6 +25,7 @@ from engine.normalization import Normalized
 from engine.plan import Plan
 from engine.validation import read_and_validate, read_graph
 from flows.encoding import encode_off_loop
+from flows.intake.callers import calling_execution
 from flows.intake.validated_documents import ValidatedDocuments
 from flows.worker.worker import Worker
 from offload import check_stop, run_counted, run_sized
@@ -235,6 +236,7 @@ def new_submission(workflow: Workflow, plan: Plan, inputs: str | None, **more: A
         inputs=inputs,
         total_nodes=len(plan.counted),
         trace_context=None if context is None else context.encode(),
+        called_by=calling_execution(),
         **more,
     )
 

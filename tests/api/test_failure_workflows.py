@@ -69,6 +69,30 @@ def started(service: RunningService) -> list[dict]:
 
 
 @on_both()
+def test_executions_that_a_failure_workflow_starts_over_http_start_none(
+    service: RunningService,
+) -> None:
+    save(service, OF_WORKFLOW, HANDLES, None)
+    failed = service.run(naming(OF_WORKFLOW))["executionId"]
+    (handler,) = started(service)
+    service.save({**FAILS, "nodes": [node("start", "webhook"), FAILS["nodes"][1]]}, "hook")
+    key = {"Idempotency-Key": f"{handler['id']}:call"}
+    calls = (
+        ("/api/workflows/execute", {"workflowId": "w"}),
+        (f"/api/executions/{failed}/rerun", {}),
+        ("/api/webhook/hook", {}),
+    )
+    for path, body in calls:
+        for headers, is_called in ((key, True), ({"Idempotency-Key": "another:call"}, False)):
+            answer = service.http.post(path, json=body, headers=headers)
+            assert answer.status_code == 200, answer.text
+            ended = service.ended(answer.json()["executionId"])
+            assert ended["status"] == "failed"
+            assert (ended["failureWorkflow"] is None) == is_called, path
+            assert ended["failureOf"] == (failed if is_called else None)
+
+
+@on_both()
 def test_the_failure_workflow_of_a_workflow_receives_the_failed_execution(
     service: RunningService,
 ) -> None:

@@ -42,7 +42,8 @@ async def run() -> None:
             if not is_searched:
                 await scheduler.search()
                 is_searched = True
-            while await scheduler.fire_due():
+            # ``fire_due`` also returns false if the other process was faster with a whole batch.
+            while await scheduler.fire_due() or await database.firings.due(1):
                 pass
         except StorageError:  # the service tries again at the next interval
             continue
