@@ -54,6 +54,9 @@ class QueueWatch:
         yield "queue_depth", "Executions that a worker may claim now.", float(last.depth)
         oldest = "Time since the oldest of these executions became claimable."
         yield "queue_oldest_seconds", oldest, last.oldest_seconds
+        yield "open_tasks", "Tasks that wait for people.", float(last.open_tasks)
+        events = "Events from outside that no node has received yet."
+        yield "kept_events", events, float(last.kept_events)
 
 
 def watch_service(metrics: Metrics, broadcaster: EventBroadcaster, queue: QueueWatch) -> None:

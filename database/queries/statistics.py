@@ -10,8 +10,11 @@ from database.clock import Clock, to_text
 from database.connection.engines import insert_of
 from database.connection.reader import Reader
 from database.connection.writer import Writer
+from database.executions.event_waits import KEPT
 from database.foreign_values import text_of
 from database.tables import CLAIMABLE_NOW, events, executions, runs, service_metadata
+from database.waiting_tables import external_events, human_tasks
+from engine.human_tasks import TaskStatus
 from engine.status import OPEN
 
 PROBE = "lastProbe"
@@ -35,6 +38,11 @@ _QUEUE = (
     )
     .where(runs.c.owner.is_(None), runs.c.claimableAt <= bindparam("now", type_=Text))
 )
+_TASKS = select(func.count()).where(human_tasks.c.status == TaskStatus.OPEN)
+_EVENTS = select(func.count()).where(external_events.c.status == KEPT)
+_WAITING = select(
+    _TASKS.scalar_subquery().label("tasks"), _EVENTS.scalar_subquery().label("events")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,10 @@ class QueueStatistics:
     """Number of executions that a worker may claim now."""
     oldest_seconds: float
     """Time since the oldest of them became claimable, in seconds; 0 without any."""
+    open_tasks: int = 0
+    """Number of tasks that wait for people."""
+    kept_events: int = 0
+    """Number of events from outside that no node has received yet."""
 
 
 class Statistics:
@@ -68,7 +80,9 @@ class Statistics:
                 if (name := text_of(status)) is not None and name in counts:
                     counts[name] = count
             queue = connection.execute(_QUEUE, {"now": to_text(now)}).one()
-            return QueueStatistics(counts, queue.depth, _seconds_since(queue.since, now))
+            waiting = connection.execute(_WAITING).one()
+            since = _seconds_since(queue.since, now)
+            return QueueStatistics(counts, queue.depth, since, waiting.tasks, waiting.events)
 
         return await self._reader.run(read)
 

@@ -49,6 +49,20 @@ def measured(
 
 
 @on_both()
+def test_open_tasks_and_kept_events(measured: RunningService):
+    samples = scrape(measured)
+    assert value(samples, "open_tasks") == value(samples, "kept_events") == 0
+    asking = document(node("start", "trigger"), node("ask", "approval"), flow=("start -> ask",))
+    execution_ids = [measured.start(asking) for _ in range(2)]
+    measured.http.post("/api/events", json={"name": "paid"})
+    wait_until(lambda: value(scrape(measured), "open_tasks") == 2)
+    assert value(scrape(measured), "kept_events") == 1
+    measured.http.post(f"/api/executions/{execution_ids[0]}/nodes/ask/resume")
+    measured.ended(execution_ids[0])
+    assert value(scrape(measured), "open_tasks") == 1
+
+
+@on_both()
 def test_executions_and_the_queue(measured: RunningService, gates: Gates):
     assert value(scrape(measured), "queue_depth") == 0
     gated = document(node("gate", "gate", gate="g"))
