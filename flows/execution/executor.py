@@ -99,9 +99,8 @@ class Executor:
             if not start and not self._running:
                 if not held_back and (stopped or not parked):
                     return await self._finish(ended, step)
-                await self._record(ended, step)
+                await self._record(ended, step)  # A service that stops defers no step.
                 if held_back:
-                    await self._writer.flush()
                     return StopReason.SHUTDOWN
                 return await self._park()
             self._running.launch(await self._record(ended, step, start))

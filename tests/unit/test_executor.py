@@ -54,17 +54,20 @@ async def test_each_step_is_one_transaction_with_the_node_that_started_last() ->
 
 @in_virtual_time
 async def test_skipped_nodes_are_recorded_with_the_step_that_skips_them() -> None:
-    execution = ExecutorRun("a:condition b:http c:http d:http", "a>true>b a>false>c c>d")
+    execution = ExecutorRun(
+        "a:condition b:http c:http d:http e:http", "a>true>b a>false>c c>d b>e d>e"
+    )
     execution.nodes.handlers = {"a": returns(outputData=1, conditionResult=True)}
     await execution.run()
     assert execution.lines == [
         "0: a starts",
         "0: a completed, c skipped, d skipped, b starts",
-        "0: b completed | completed",
+        "0: b completed, e starts",
+        "0: e completed | completed",
     ]
     progress = execution.journal.progress[-1]
     assert progress
-    assert (progress.completed, progress.skipped, progress.failed) == (1, 2, 0)
+    assert (progress.completed, progress.skipped, progress.failed) == (2, 2, 0)
 
 
 @in_virtual_time
@@ -372,3 +375,13 @@ async def test_deferred_steps_are_not_recorded_after_the_lease_was_lost() -> Non
     await asyncio.sleep(1)
     assert execution.lines == []
     assert not execution.context.deferral_turn.locked()
+
+
+@in_virtual_time
+async def test_deferred_steps_are_recorded_when_the_service_stops() -> None:
+    execution = ExecutorRun("a:http")
+    execution.nodes.pure = {"a"}
+    execution.nodes.handlers = {"a": sleeper(9)}
+    execution.at(0.01, execution.signals.stop, StopReason.SHUTDOWN)
+    assert await execution.run() == StopReason.SHUTDOWN
+    assert execution.lines == ["0.01: a starts"]
