@@ -6,7 +6,6 @@ import {
   useMantineColorScheme,
   VisuallyHidden,
 } from "@mantine/core";
-import { useHotkeys } from "@mantine/hooks";
 import {
   IconKeyboard,
   IconLanguage,
@@ -20,6 +19,7 @@ import { lazy, Suspense, useRef, useState, useSyncExternalStore } from "react";
 import { useTranslation } from "react-i18next";
 import { keyDialog } from "./client";
 import { otherLanguage, setLanguage } from "./i18n";
+import { useListKeys } from "./rows";
 
 const Palette = lazy(() => import("./Palette"));
 const KeyDialog = lazy(() => import("./KeyDialog"));
@@ -48,21 +48,18 @@ export function Shell() {
     lastKey.current = { key, at: Date.now() };
     if (isSequence) void navigate({ to });
   };
-  useHotkeys([
-    [
-      "g",
-      () => {
-        lastKey.current = { key: "g", at: Date.now() };
-      },
-    ],
-    ["e", go("e", "/")],
-    ["w", go("w", "/workflows")],
-    ["t", go("t", "/tasks")],
-    ["f", go("f", "/failures")],
-    ["mod+K", () => setHasPalette(true)],
-    ["shift+?", () => setHelpOpen(true)],
-    ["/", () => document.querySelector<HTMLElement>("[data-search]")?.focus()],
-  ]);
+  useListKeys({
+    g: () => {
+      lastKey.current = { key: "g", at: Date.now() };
+    },
+    e: go("e", "/"),
+    w: go("w", "/workflows"),
+    t: go("t", "/tasks"),
+    f: go("f", "/failures"),
+    "mod+K": () => setHasPalette(true),
+    "shift+?": () => setHelpOpen(true),
+    "/": () => document.querySelector<HTMLElement>("[data-search]")?.focus(),
+  });
   const isActive = (to: string) =>
     to === "/"
       ? path === "/ui" || path === "/ui/" || path.startsWith("/ui/executions") || path === "/"

@@ -108,6 +108,8 @@ export const es: Record<string, string> = {
   "Search the data": "Buscar en los datos",
   Copy: "Copiar",
   Download: "Descargar",
+  "All organizations": "Todas las organizaciones",
+  Organization: "Organización",
   "Only the start is shown": "Solo se muestra el comienzo",
   "Load all": "Cargar todo",
   "This is larger than a response of the service may be":

@@ -7,9 +7,12 @@ export function useListKeys(keys: Record<string, () => void>): void {
   useHotkeys(
     Object.entries(keys).map(([key, handle]) => [
       key,
-      ({ target }) => {
+      (event) => {
+        const { target } = event;
         const isTyping = target instanceof HTMLInputElement && !CHECKED_TYPES.includes(target.type);
-        if (!isTyping) handle();
+        if (isTyping) return;
+        event.preventDefault();
+        handle();
       },
       { preventDefault: false },
     ]),
@@ -21,7 +24,7 @@ export function useListKeys(keys: Record<string, () => void>): void {
 export function useRowKeys(): void {
   const move = (step: number) => {
     const rows = [...document.querySelectorAll<HTMLElement>("[data-row]")];
-    const current = rows.indexOf(document.activeElement as HTMLElement);
+    const current = rows.findIndex((row) => row.contains(document.activeElement));
     rows[Math.max(0, Math.min(rows.length - 1, current + step))]?.focus();
   };
   useListKeys({ j: () => move(1), k: () => move(-1) });

@@ -1,5 +1,4 @@
 import { Checkbox, Group, Progress, Skeleton, Text } from "@mantine/core";
-import { useHotkeys } from "@mantine/hooks";
 import { useNavigate } from "@tanstack/react-router";
 import { useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
@@ -8,6 +7,7 @@ import { isActive } from "workflow-orchestration-client";
 import type { LiveExecution } from "workflow-orchestration-client/react";
 import { between, formatAgo, formatDuration, formatTime, useNow } from "../app/format";
 import { shortId } from "../app/ids";
+import { useListKeys } from "../app/rows";
 import { StatusBadge } from "./Status";
 
 interface Props {
@@ -33,10 +33,7 @@ export function ExecutionList({ executions, isLoading, selected, onSelect, hideW
       document.getElementById(`row-${executions[next]?.id}`)?.focus({ preventScroll: true }),
     );
   };
-  useHotkeys([
-    ["j", () => move(1)],
-    ["k", () => move(-1)],
-  ]);
+  useListKeys({ j: () => move(1), k: () => move(-1) });
 
   if (isLoading && executions.length === 0) {
     return (
@@ -52,7 +49,7 @@ export function ExecutionList({ executions, isLoading, selected, onSelect, hideW
   return (
     <div role="list" aria-label={t("Executions")}>
       <WindowVirtualizer ref={list}>
-        {executions.map((row) => {
+        {executions.map((row, index) => {
           const isLive = isActive(row.status);
           const duration = between(row.startedAt, row.completedAt, now);
           return (
@@ -61,6 +58,7 @@ export function ExecutionList({ executions, isLoading, selected, onSelect, hideW
               role="listitem"
               className="row execution-row"
               data-selectable={onSelect ? true : undefined}
+              onFocus={() => setCursor(index)}
             >
               {onSelect && (
                 <Checkbox

@@ -18,6 +18,13 @@ const BulkDialog = lazy(() => import("../bulk/BulkDialog"));
 const BulkProgress = lazy(() => import("../bulk/BulkProgress"));
 const PAGE_SIZE = 100;
 
+/** The executions to which an action can be applied, if the filter has no status. */
+const STATUSES_FOR: Record<BulkAction, BulkFilter["status"]> = {
+  cancel: ["pending", "running", "waiting"],
+  rerun: ["failed"],
+  delete: ["completed", "failed", "cancelled"],
+};
+
 /** Returns the selected executions to which an action can be applied. */
 const idsFor = (action: BulkAction, rows: readonly LiveExecution[]): string[] =>
   rows.filter((row) => isActive(row.status) === (action === "cancel")).map(({ id }) => id);
@@ -51,16 +58,21 @@ export function Executions() {
   }, [list.executions, text]);
   const chosen = list.executions.filter((row) => selected.has(row.id));
   const endedCount = chosen.filter((row) => !isActive(row.status)).length;
-  const matching: BulkFilter = {
-    status: search.status as BulkFilter["status"],
+  const hasFilter = Boolean(
+    search.status || search.workflow || search.organization || search.from || search.to,
+  );
+  const isFiltered = hasFilter || text !== "";
+  /** The filter of the list for an action. The service requires more than an organization. */
+  const matchingFor = (wanted: BulkAction): BulkFilter => ({
+    status: (search.status as BulkFilter["status"]) ?? STATUSES_FOR[wanted],
     workflowId: search.workflow,
     organizationId: search.organization,
     ...times,
-  };
-  const hasCondition = Boolean(search.status || search.workflow || search.from || search.to);
-  const isFiltered = Boolean(
-    search.status || search.workflow || search.organization || search.from || search.to || text,
-  );
+  });
+  const organizations = useMemo(() => {
+    const ids = list.executions.map(({ organizationId }) => organizationId);
+    return [...new Set(ids.filter((id) => typeof id === "string"))].sort();
+  }, [list.executions]);
 
   return (
     <div className="page">
@@ -102,7 +114,13 @@ export function Executions() {
       </Group>
       <div className="filters">
         <Suspense fallback={<Skeleton height={30} />}>
-          <ExecutionFilters search={search} onChange={set} text={text} onText={setText} />
+          <ExecutionFilters
+            search={search}
+            onChange={set}
+            text={text}
+            onText={setText}
+            organizations={organizations}
+          />
         </Suspense>
       </div>
       <ErrorAlert error={list.error} retry={list.refresh} />
@@ -157,7 +175,7 @@ export function Executions() {
           <BulkDialog
             action={action}
             targets={[{ ids: idsFor(action, chosen) }]}
-            matching={hasCondition && !text ? matching : undefined}
+            matching={hasFilter && !text ? matchingFor(action) : undefined}
             onClose={() => setAction(undefined)}
             onStarted={(ids) => {
               setAction(undefined);

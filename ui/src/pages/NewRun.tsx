@@ -14,7 +14,7 @@ import {
 import { useDebouncedValue } from "@mantine/hooks";
 import { IconUpload } from "@tabler/icons-react";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
-import { lazy, Suspense, useMemo, useState } from "react";
+import { lazy, Suspense, useEffect, useMemo, useState } from "react";
 import { useTranslation } from "react-i18next";
 import type { WorkflowDocument } from "workflow-orchestration-client/flow";
 import { validationQuery } from "workflow-orchestration-client/query";
@@ -31,6 +31,7 @@ export function NewRun() {
   const { t } = useTranslation();
   const [text, setText] = useState("");
   const [name, setName] = useState("");
+  const [isOver, setOver] = useState(false);
   const [settled] = useDebouncedValue(text, 300);
   const parsed = useMemo(() => parseObject(settled), [settled]);
   const document =
@@ -45,12 +46,40 @@ export function NewRun() {
     setText(await file.text());
     setName(file.name.replace(/\.json$/i, ""));
   };
+  useEffect(() => {
+    const paste = (event: ClipboardEvent) => {
+      const pasted = event.clipboardData?.getData("text/plain");
+      if (!pasted || (event.target as Element).closest("input, textarea")) return;
+      event.preventDefault();
+      setText(pasted);
+    };
+    window.addEventListener("paste", paste);
+    return () => window.removeEventListener("paste", paste);
+  }, []);
   const problem =
     settled.trim() === ""
       ? undefined
       : (parsed.error ?? (document ? undefined : "The document has no nodes"));
   return (
-    <div className="page">
+    // biome-ignore lint/a11y/noStaticElementInteractions: a file can be opened with a button, too
+    <div
+      className="page drop-area"
+      data-over={isOver || undefined}
+      onDragOver={(event) => {
+        event.preventDefault();
+        setOver(true);
+      }}
+      onDragLeave={(event) => {
+        if (!event.currentTarget.contains(event.relatedTarget as Element | null)) setOver(false);
+      }}
+      onDrop={(event) => {
+        event.preventDefault();
+        setOver(false);
+        const [file] = event.dataTransfer.files;
+        if (file) void read(file);
+        else setText(event.dataTransfer.getData("text/plain"));
+      }}
+    >
       <Title order={1} mb="sm">
         {t("New run")}
       </Title>
@@ -71,14 +100,7 @@ export function NewRun() {
           <ErrorAlert error={check.error} retry={() => void check.refetch()} />
         </Stack>
         <Stack gap="md">
-          <Card
-            withBorder
-            onDragOver={(event: React.DragEvent) => event.preventDefault()}
-            onDrop={(event: React.DragEvent) => {
-              event.preventDefault();
-              void read(event.dataTransfer.files[0]);
-            }}
-          >
+          <Card withBorder>
             <Stack gap="sm">
               <Group justify="space-between">
                 <Title order={2}>{t("Document")}</Title>

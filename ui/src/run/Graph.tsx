@@ -16,6 +16,7 @@ import { NodeList } from "./NodeList";
 import { type Openings, toggled } from "./openings";
 import { FIT, useSight } from "./sight";
 import { type Source, statesOf } from "./state";
+import { usageText, useNodeUsage } from "./usage";
 
 export interface Selected {
   executionId: string;
@@ -109,7 +110,7 @@ export default function Graph({
   onShow,
   problems,
 }: Props) {
-  const { t } = useTranslation();
+  const { t, i18n } = useTranslation();
   const scheme = useComputedColorScheme("light");
   const isVertical =
     useMediaQuery("(max-width: 699px)", false, { getInitialValueInEffect: false }) ?? false;
@@ -138,12 +139,14 @@ export default function Graph({
     );
   }, [executionId, document, openings, calls, documents, isVertical]);
   const states = statesOf(frames, sourceOf);
+  const usageOf = useNodeUsage(executions);
   const shown = frames.nodes.find((placed) => isShown(placed, selected))?.place;
   const { area, flow } = useSight(frames, shown);
   const problemOf = new Map((problems ?? []).map(({ nodeId, detail }) => [nodeId, detail]));
 
   const drawn = frames.nodes.map((placed): Node<CardData> => {
     const { run, reason } = states.node(placed);
+    const usage = usageOf(placed);
     const label = String(placed.node.data.label);
     const note = (): string | undefined => {
       if (placed.kind !== "child" || sourceOf(placed.childId ?? "").document) return undefined;
@@ -164,6 +167,7 @@ export default function Graph({
         type: placed.node.type,
         run: execution ? run : undefined,
         reason: reason ? t(reason.text, reason.values) : undefined,
+        usage: usage && usageText(usage, t, i18n.language),
         problem: problemOf.get(placed.nodeId),
         isVertical,
         isSelected: placed.place === shown,

@@ -10,7 +10,6 @@ import {
   Title,
   Tooltip,
 } from "@mantine/core";
-import { useHotkeys } from "@mantine/hooks";
 import {
   IconAlertTriangle,
   IconArrowLeft,
@@ -26,13 +25,14 @@ import type { Execution, ExecutionView } from "workflow-orchestration-client";
 import { client } from "../app/client";
 import { between, formatAgo, formatDuration, formatTime, useNow } from "../app/format";
 import { isUnsaved } from "../app/ids";
+import { useListKeys } from "../app/rows";
 import { Copy, Id } from "../components/Copy";
 import { ExecutionLink } from "../components/ExecutionLink";
 import { ErrorAlert } from "../components/Feedback";
 import { StatusBadge } from "../components/Status";
 import type { Definition } from "./definition";
 import { RerunDialog } from "./RerunDialog";
-import { countsOf, formatCost, formatTokens, useUsage } from "./usage";
+import { countsOf, usageText, useUsage } from "./usage";
 
 interface Props {
   executionId: string;
@@ -77,15 +77,15 @@ export function RunHeader({ executionId, execution, details, definition, onSelec
       const { executionId: id } = await client.rerun(executionId);
       await navigate({ to: "/executions/$executionId", params: { executionId: id } });
     });
-  useHotkeys([
-    ["c", () => execution.active && cancel()],
-    ["r", () => !execution.active && rerun()],
-  ]);
+  useListKeys({
+    c: () => execution.active && cancel(),
+    r: () => !execution.active && rerun(),
+  });
 
   return (
     <header className="run-header">
-      <Group justify="space-between" wrap="nowrap" gap="sm" align="flex-start">
-        <Group gap="sm" wrap="nowrap" miw={0} align="center">
+      <Group justify="space-between" gap="sm" align="flex-start" className="run-top">
+        <Group gap="sm" wrap="nowrap" align="flex-start" className="run-heading">
           <Tooltip label={t("Executions")}>
             <ActionIcon
               component={Link}
@@ -141,10 +141,7 @@ export function RunHeader({ executionId, execution, details, definition, onSelec
               {usage && (
                 <Tooltip label={t("{{input}} in, {{output}} out", countsOf(usage, i18n.language))}>
                   <Text size="xs" c="dimmed" className="number">
-                    {t("{{number}} tokens", {
-                      number: formatTokens(usage.totalTokens, i18n.language),
-                    })}
-                    {usage.costUsd === null ? "" : ` · ${formatCost(usage.costUsd, i18n.language)}`}
+                    {usageText(usage, t, i18n.language)}
                   </Text>
                 </Tooltip>
               )}
@@ -166,7 +163,7 @@ export function RunHeader({ executionId, execution, details, definition, onSelec
             </Group>
           </div>
         </Group>
-        <Group gap={6} wrap="nowrap">
+        <Group gap={6} wrap="nowrap" className="run-actions">
           {execution.active ? (
             <Button
               color="orange"

@@ -18,6 +18,8 @@ export interface CardData extends Record<string, unknown> {
   run: NodeRun | undefined;
   /** Why it was skipped. */
   reason: string | undefined;
+  /** Of a model node: its tokens and their cost. */
+  usage: string | undefined;
   problem: string | undefined;
   isVertical: boolean;
   isSelected: boolean;
@@ -102,7 +104,7 @@ function Toggle({ data, isOpen }: { data: CardData; isOpen: boolean }) {
 }
 
 function Title({ data, details }: { data: CardData; details: string }) {
-  const { label, type, reason } = data;
+  const { label, type, reason, usage } = data;
   return (
     <span className="card-text">
       <Text span truncate size="sm" fw={500}>
@@ -111,6 +113,11 @@ function Title({ data, details }: { data: CardData; details: string }) {
       <Text span size="xs" c="dimmed" className={reason ? "card-reason" : "number truncate"}>
         {reason ?? (details || type)}
       </Text>
+      {usage && (
+        <Text span c="dimmed" className="card-usage number truncate">
+          {usage}
+        </Text>
+      )}
     </span>
   );
 }

@@ -1,7 +1,10 @@
 // Tokens and cost of model nodes.
-import { keepPreviousData, queryOptions, useQuery } from "@tanstack/react-query";
+import { keepPreviousData, queryOptions, useQueries, useQuery } from "@tanstack/react-query";
+import type { TFunction } from "i18next";
 import type { ExecutionUsage, ExecutionView, WorkflowUsage } from "workflow-orchestration-client";
 import { client } from "../app/client";
+import type { Placed } from "./frames";
+import { parseRunId } from "./loops";
 
 /** Tokens, and their cost in US dollars if all models have a price. */
 export interface Tokens {
@@ -17,16 +20,12 @@ const firstDigit = (count: number): number => {
   return Math.floor(count / unit) * unit;
 };
 
-/** Returns the tokens of an execution and of its nodes; undefined if no node used a model. */
-export function useUsage(
-  executionId: string,
-  execution: ExecutionView,
-): ExecutionUsage | undefined {
-  const ended = [...execution.nodes.values()].filter(
+function usageQuery(executionId: string, execution: ExecutionView | undefined) {
+  const ended = [...(execution?.nodes.values() ?? [])].filter(
     ({ nodeType, status }) => nodeType === "llm" && status === "completed",
   ).length;
-  const usage = useQuery({
-    queryKey: ["usage", executionId, execution.active ? firstDigit(ended) : ended],
+  return queryOptions({
+    queryKey: ["usage", executionId, execution?.active ? firstDigit(ended) : ended],
     enabled: ended > 0,
     staleTime: Number.POSITIVE_INFINITY,
     placeholderData: keepPreviousData,
@@ -37,9 +36,45 @@ export function useUsage(
         { signal },
       ),
   });
+}
+
+/** Returns the tokens of an execution and of its nodes; undefined if no node used a model. */
+export function useUsage(
+  executionId: string,
+  execution: ExecutionView,
+): ExecutionUsage | undefined {
+  const usage = useQuery(usageQuery(executionId, execution));
   const isOwn = usage.data?.executionId === executionId && usage.data.totalTokens > 0;
   return isOwn ? usage.data : undefined;
 }
+
+/** Returns a function that returns the tokens of a node, of all its shown runs together. */
+export function useNodeUsage(
+  executions: readonly (ExecutionView | undefined)[],
+): (placed: Placed) => Tokens | undefined {
+  const queries = executions.map((execution) =>
+    usageQuery(execution?.executionId ?? "", execution),
+  );
+  const results = useQueries({ queries });
+  return (placed) => {
+    if (placed.node.type !== "llm") return undefined;
+    const usage = results.find(({ data }) => data?.executionId === placed.executionId)?.data;
+    const runs = usage?.nodes.filter(({ nodeId }) => {
+      if (nodeId === null) return false;
+      if (placed.isOneRun) return nodeId === placed.runId;
+      const run = parseRunId(nodeId);
+      return run.nodeId === placed.nodeId && run.path.startsWith(placed.path);
+    });
+    return runs && runs.length > 0 ? sumOf(runs) : undefined;
+  };
+}
+
+/** Returns the tokens and the cost in a few characters. */
+export const usageText = (tokens: Tokens, t: TFunction, language: string): string => {
+  const number = formatTokens(tokens.totalTokens, language);
+  const cost = tokens.costUsd === null ? "" : ` · ${formatCost(tokens.costUsd, language)}`;
+  return t("{{number}} tokens", { number }) + cost;
+};
 
 export const workflowUsageQuery = (workflowId: string, limit: number) =>
   queryOptions({

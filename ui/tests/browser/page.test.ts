@@ -115,17 +115,70 @@ describe.skipIf(hasNoBrowser)("the run page in a browser", () => {
     expect(new URL(page.url()).searchParams.get("from")).toBe("1h");
   });
 
-  test("shows the problems of a pasted document on its node", async () => {
+  test("shows the problems of a dropped React Flow document on its node, and runs it pasted", async () => {
     const page = await service.open("/new");
-    const invalid = { nodes: [node("begin", "trigger"), node("ask", "llm")], connections: [] };
-    await page.getByRole("textbox", { name: "Document" }).fill(
+    const flow = (type: string) =>
       JSON.stringify({
-        ...invalid,
-        connections: [{ id: "c", fromNodeId: "begin", toNodeId: "ask" }],
-      }),
-    );
-    await page.locator('.card[data-status="error"]').getByText("ask").waitFor();
-    await page.getByText(/is required/).waitFor();
+        nodes: [
+          {
+            ...{ id: "in", type: "manualInput", position: { x: 0, y: 0 } },
+            data: { label: "City", inputVarName: "city", inputVarValue: "Lima" },
+          },
+          {
+            ...{ id: "greet", type, position: { x: 250, y: 0 }, selected: true },
+            data: { label: "Greet", addFieldName: "text", addFieldValue: "Hello {{ city }}", status: "old" },
+            measured: { width: 150, height: 40 },
+          },
+        ],
+        edges: [{ id: "e", source: "in", target: "greet", animated: true }],
+        viewport: { x: 0, y: 0, zoom: 1 },
+      });
+    const data = await page.evaluateHandle((text) => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([text], "Greeting.json", { type: "application/json" }));
+      return transfer;
+    }, flow("llm"));
+    await page.locator("main h1").dispatchEvent("drop", { dataTransfer: data });
+    await page.locator('.card[data-status="error"]').getByText("Greet").waitFor();
+    expect(await page.getByRole("button", { name: "Run", exact: true }).isDisabled()).toBe(true);
+
+    await page.locator("main h1").evaluate((heading, text) => {
+      const clipboardData = new DataTransfer();
+      clipboardData.setData("text/plain", text);
+      heading.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
+    }, flow("addField"));
+    await page.getByRole("textbox", { name: "City" }).fill("Bern");
+    await page.locator('.card[data-status="error"]').waitFor({ state: "detached" });
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await page.locator(".run-header").getByText("completed").waitFor();
+    await page.getByRole("heading", { name: "Greeting" }).waitFor();
+    await page.getByRole("tab", { name: "Result" }).click();
+    await page.getByText('"Hello Bern"').waitFor();
+  });
+
+  test("filters by organization, moves from a checkbox with keys, and cancels all that match", async () => {
+    const ids: string[] = [];
+    for (const organizationId of ["acme", "acme", "other"])
+      ids.push(await service.start({ graph: WAITING, workflowName: "Waiting", organizationId }));
+    const page = await service.open("");
+    await page.getByRole("combobox", { name: "Organization" }).fill("acme");
+    await page.keyboard.press("Enter");
+    const rows = page.locator(".execution-row");
+    await expect.poll(() => rows.count()).toBe(2);
+    expect(new URL(page.url()).searchParams.get("organization")).toBe("acme");
+    await rows.getByRole("checkbox").first().check();
+    await page.keyboard.press("j");
+    await expect.poll(() => rows.nth(1).locator(":focus").count()).toBe(1);
+    await page.keyboard.press("k");
+    await expect.poll(() => rows.nth(0).locator(":focus").count()).toBe(1);
+    await page.getByRole("button", { name: "Cancel…" }).click();
+    await page.getByLabel("all that match the filters").check();
+    await page.getByRole("button", { name: "Cancel 2" }).click();
+    await page.getByText("Executions cancelled: 2 of 2").waitFor();
+    const statuses = await Promise.all(ids.slice(0, 2).map((id) => service.ended(id)));
+    expect(statuses).toEqual(["cancelled", "cancelled"]);
+    const { status } = await service.call<{ status: string }>(`/api/executions/${ids[2]}`);
+    expect(["pending", "running", "waiting"]).toContain(status);
   });
 
   test.each(["", "/workflows", "/workflows/example-orders", "/tasks", "/schedules", "/new"])(

@@ -47,6 +47,8 @@ describe.skipIf(hasNoBrowser)("tokens and cost of model nodes", () => {
     ids.push(await visitor.start({ workflowId: "asks" }));
     const page = await visitor.open(`/executions/${ids[0]}?node=ask`);
     await page.locator(".run-header").getByText("12.3K tokens · $0.0067").waitFor();
+    const card = page.locator(".card").filter({ has: page.getByText("ask", { exact: true }) });
+    await card.getByText("12.3K tokens · $0.0067").waitFor();
     const panel = page.getByRole("region", { name: "ask" });
     await panel.getByRole("tab", { name: "Log" }).click();
     await panel.getByText("12,000 in, 345 out").waitFor();
