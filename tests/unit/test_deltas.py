@@ -66,6 +66,25 @@ def test_many_deltas_keep_every_character_in_order_in_messages_of_two_kib():
     assert len(watcher.published) < len(watcher.text) / 1_000
 
 
+def test_output_of_2048_characters_is_sent_at_once_and_longer_output_is_divided():
+    async def handler() -> None:
+        for text in ("x" * 2_048, "y" * 2_047, "z" * 2_049):
+            send_delta(text)
+            await asyncio.sleep(1)
+        for _ in range(2):  # the size starts again after each message
+            send_delta("v" * 1_024)
+            await asyncio.sleep(0)
+
+    published = [(round(m["at"], 3), m["delta"]) for m in record_attempt(handler).published]
+    assert published == [
+        (0.0, "x" * 2_048),
+        (1.05, "y" * 2_047),
+        (2.0, "z" * 2_048),
+        (2.0, "z"),
+        (3.0, "v" * 2_048),
+    ]
+
+
 def test_deltas_of_several_outputs_are_combined_separately():
     async def handler() -> None:
         for piece in "abc":

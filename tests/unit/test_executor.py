@@ -295,6 +295,7 @@ async def test_a_handler_that_ignores_its_cancellation_delays_the_end_for_ten_se
     execution.at(1, execution.signals.stop, StopReason.CANCEL)
     await execution.run()
     assert execution.lines == ["0: a starts", "11: a cancelled | cancelled"]
+    assert asyncio.get_running_loop().time() == 11
     ended.set()
 
 

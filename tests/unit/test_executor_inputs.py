@@ -1,11 +1,13 @@
-"""Executor: the inputs of nodes, and the sizes of inputs and results."""
+"""Executor: the inputs of nodes, the sizes of inputs and results, and reports of nodes."""
 
+import asyncio
 from typing import Any
 
 from engine.limits import RunLimits
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome
 from engine.status import NodeStatus
+from flows.execution.signals import StopReason
 from tests.support.executor_runs import (
     ExecutorRun,
     returns,
@@ -67,3 +69,37 @@ async def test_the_outcomes_of_nodes_are_the_inputs_of_the_next_ones() -> None:
     await execution.run()
     assert execution.lines == ["0: b starts", "0: b completed | completed"]
     assert execution.journal.started["b"].input_data == '{"n":1}'
+
+
+@in_virtual_time
+async def test_the_first_retry_of_a_node_is_its_second_attempt() -> None:
+    execution = ExecutorRun("a:http")
+
+    async def retried(_: Any) -> dict[str, Any]:
+        await execution.nodes.on_retry["a"](1, "broke")
+        return {"outputData": None}
+
+    execution.nodes.handlers = {"a": retried}
+    await execution.run()
+    assert execution.lines[1] == "0: a attempt 2: broke"
+    assert execution.journal.retries[0].failed_attempts == 1
+
+
+@in_virtual_time
+async def test_a_node_that_is_cancelled_reports_no_more_progress() -> None:
+    execution = ExecutorRun("a:http")
+
+    async def report(_: Any) -> dict[str, Any]:
+        attempt = execution.nodes.progress["a"].begin_attempt()
+        attempt.progress(5, None)
+        try:
+            await asyncio.sleep(100)
+        finally:
+            attempt.progress(6, None)
+            await asyncio.sleep(2)
+        return {}
+
+    execution.nodes.handlers = {"a": report}
+    execution.at(4, execution.signals.stop, StopReason.CANCEL)
+    await execution.run()
+    assert execution.lines == ["0: a starts", "0: a 5 %: None", "6: a cancelled | cancelled"]
