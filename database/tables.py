@@ -84,7 +84,8 @@ last progress that the handler reported.
 ``startedAt`` is the start of the first attempt, ``endedAt`` the end of the node run, ``waitedMs``
 the time in which it was parked, in milliseconds, and ``waitingSince`` the time of the last parking.
 ``failedAttempts`` counts for the retries. If a parked node run has no ``resultDetail``, its next
-attempt starts at ``waitUntil``."""
+attempt starts at ``waitUntil``; without this time, it starts when a request of it in
+``orchestrator_permits`` is granted."""
 
 definitions = Table(
     "orchestrator_definitions",
@@ -274,9 +275,10 @@ permits = Table(
 """Requests of node runs for permits of a limit: one row for each limit that applies to a node run.
 
 ``request`` is the id of one request. Of the rows with one ``name``, the first ``capacity`` hold a
-permit; ``grantedAt`` is the time when the request held all of its permits. ``executionId`` is not
-a foreign key, because a node may still run when another program deletes its execution.
-``orphanedAt`` is the time when the owner was found to have lost the execution."""
+permit; ``grantedAt`` is the time when the request held all of its permits. ``owner`` is empty for
+a parked node run. ``executionId`` is not a foreign key, because a node may still run when another
+program deletes its execution. ``orphanedAt`` is the time when the owner was found to have lost the
+execution."""
 
 schedules = Table(
     "orchestrator_schedules",

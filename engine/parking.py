@@ -6,6 +6,7 @@ A handler parks its node by returning ``park`` in addition to its ``outputData``
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 from engine.event_waits import EVENT, ReceivedEvent, event_error
 from engine.human_tasks import ASKS, TASK, task_error
@@ -127,6 +128,23 @@ class ParkedRetry:
     def is_due(self, now: datetime) -> bool:
         """Return whether the next attempt may start."""
         return self.resumed or self.until <= now
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedPermit:
+    """A node run that has not begun its attempt, because a limit of several services is reached.
+
+    The journal wakes its execution when its permit is granted.
+    """
+
+    until = None
+    """The end of the wait is not known."""
+    child_id = None
+    """A node run that has not begun has no child."""
+
+
+Parked: TypeAlias = ParkedNode | ParkedRetry | ParkedPermit
+"""A node run that waits."""
 
 
 def park_error(result: Mapping[str, JsonValue]) -> str | None:

@@ -43,6 +43,7 @@ from database.executions.journal_state import build_journal_state, read_journal_
 from database.executions.large_changes import replace_in_changes, replace_in_result
 from database.executions.node_runs import row_id, write_node_runs
 from database.executions.node_waits import change_waits, end_waits
+from database.executions.permits import park_requests
 from database.executions.resumptions import (
     expire_nodes,
     is_resumed,
@@ -154,10 +155,13 @@ class Journal:
 
         return await self._writer.run(write)
 
-    async def park(self, lease: Lease, due: datetime | None) -> None:
+    async def park(
+        self, lease: Lease, due: datetime | None, permit_waits: Sequence[str] = ()
+    ) -> None:
         """Release the execution as ``waiting`` until ``due``.
 
-        If it was resumed or cancelled in the meantime, it is claimable at once.
+        If it was resumed or cancelled in the meantime, or one of the nodes ``permit_waits`` has got
+        its permit, it is claimable at once.
         """
         resumed = is_resumed(lease)
 
@@ -170,6 +174,9 @@ class Journal:
             )
             if parked.rowcount != 1:
                 raise _lost_lease_error(connection, lease)
+            now, next_due = to_text(self._clock()), None if due is None else to_text(due)
+            if permit_waits and park_requests(connection, lease, permit_waits, now):
+                next_due = CLAIMABLE_NOW
             connection.execute(
                 update(runs)
                 .where(runs.c.executionId == lease.execution_id)
@@ -177,12 +184,12 @@ class Journal:
                     owner=None,
                     claimableAt=case(
                         (or_(runs.c.cancelRequestedAt.is_not(None), resumed), CLAIMABLE_NOW),
-                        else_=None if due is None else to_text(due),
+                        else_=next_due,
                     ),
                 )
             )
             note_change(connection, Change.QUEUE)
-            append_execution_events(connection, [lease.execution_id], to_text(self._clock()))
+            append_execution_events(connection, [lease.execution_id], now)
 
         await self._writer.run(write)
 

@@ -12,7 +12,7 @@ from engine.event_waits import AwaitedEvent
 from engine.human_tasks import TaskRequest
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome, Progress
-from engine.parking import ParkedNode, ParkedRetry
+from engine.parking import Parked
 from engine.status import ExecutionStatus, NodeStatus
 
 
@@ -153,9 +153,7 @@ class JournalState:
     cancel_requested: bool
     outcomes: dict[NodeRunKey, Outcome] = field(default_factory=dict[NodeRunKey, Outcome])
     """Outcomes of the decided nodes, in the order of the decisions."""
-    parked: dict[NodeRunKey, ParkedNode | ParkedRetry] = field(
-        default_factory=dict[NodeRunKey, ParkedNode | ParkedRetry]
-    )
+    parked: dict[NodeRunKey, Parked] = field(default_factory=dict[NodeRunKey, Parked])
     """Nodes that wait."""
     attempts: dict[NodeRunKey, int] = field(default_factory=dict[NodeRunKey, int])
     """Number of attempts of each node run that started and is not decided."""

@@ -20,7 +20,7 @@ from database.records import MANUAL, Lease
 from database.tables import children, definitions, executions, logs, requests, runs
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome
-from engine.parking import ParkedNode, ParkedRetry
+from engine.parking import Parked
 from engine.status import DECIDED, NodeStatus
 from offload import check_stop
 
@@ -73,7 +73,7 @@ def build_journal_state(
 ) -> JournalState:
     """Return the state of an execution; ``head`` is its own row, ``rows`` are its node runs."""
     outcomes: dict[NodeRunKey, Outcome] = {}
-    parked: dict[NodeRunKey, ParkedNode | ParkedRetry] = {}
+    parked: dict[NodeRunKey, Parked] = {}
     attempts: dict[NodeRunKey, int] = {}
     failed_attempts: dict[NodeRunKey, int] = {}
     times: dict[NodeRunKey, TimeSpent] = {}

@@ -28,13 +28,14 @@ from database.executions.event_waits import cancel_event_waits
 from database.executions.hidden_waits import read_resumption
 from database.executions.human_tasks import cancel_tasks
 from database.executions.journal_records import NodeEnded, NodeStarted, RecordedStep, TimeSpent
+from database.executions.permits import withdraw_requests
 from database.foreign_values import json_of, object_of, text_of
 from database.records import Lease
 from database.tables import logs, runs
 from engine.document import Node
 from engine.json_values import JsonValue, encode_json
 from engine.outcome import ERROR_DETAILS, SKIPPED, Outcome
-from engine.parking import ParkedNode, ParkedRetry
+from engine.parking import Parked, ParkedNode, ParkedPermit, ParkedRetry
 from engine.redaction import HIDDEN, hides_data
 from engine.status import DECIDED, NodeStatus
 
@@ -241,9 +242,10 @@ def cancel_node_runs(
             update(runs).where(runs.c.executionId == execution_id).values(seq=changed[-1][0])
         )
         append_node_events(connection, execution_id, changed, now)
-    if any(row.waitingSince is not None for row in rows):
+    if parked := [row.id for row in rows if row.waitingSince is not None]:
         cancel_tasks(connection, execution_ids, now)
         cancel_event_waits(connection, execution_ids)
+        withdraw_requests(connection, execution_ids, parked)
 
 
 def outcome_of(row: Row[*tuple[Any, ...]], encryption: DataEncryption) -> Outcome | None:
@@ -279,6 +281,8 @@ def attempts_so_far(row: Row[*tuple[Any, ...]]) -> int | None:
         return row.attempt or 1
     if _is_parked_retry(row):
         return (row.attempt or 2) - 1  # the row contains the number of the next attempt
+    if _waits_for_permit(row):
+        return (row.attempt or 1) - 1
     return None
 
 
@@ -287,8 +291,15 @@ def _is_parked_retry(row: Row[*tuple[Any, ...]]) -> bool:
     return is_waiting and row.waitUntil is not None and not row.resultDetail
 
 
-def parked_node(row: Row[*tuple[Any, ...]], encryption: DataEncryption) -> ParkedNode | ParkedRetry:
+def _waits_for_permit(row: Row[*tuple[Any, ...]]) -> bool:
+    is_waiting = row.status == NodeStatus.WAITING
+    return is_waiting and row.waitUntil is None and not row.resultDetail
+
+
+def parked_node(row: Row[*tuple[Any, ...]], encryption: DataEncryption) -> Parked:
     """Return the parked node of a row that waits."""
+    if _waits_for_permit(row):
+        return ParkedPermit()
     if _is_parked_retry(row):
         until = datetime.fromisoformat(row.waitUntil)
         return ParkedRetry(until, resumed=row.resumption is not None)

@@ -4,19 +4,36 @@ Each request of a node run has one row for each limit that applies to it. The ro
 ordered by their positions, and the first ones, up to the capacity, hold a permit. A row is only
 ever preceded by fewer rows than before, so that a request which is granted once stays granted, no
 request is overtaken, and no request holds one permit while it waits for another one.
+
+The request of a parked node run has no owner (``PARKED``). It keeps its position, and its execution
+becomes claimable when it is granted. Every change after which this may be necessary is signalled as
+``Change.PERMITS``, and ``wake`` is called after its commit, so that no lock is necessary.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 
-from sqlalchemy import Connection, Text, and_, bindparam, delete, exists, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from database.clock import Clock, to_text
 from database.connection.commit_signal import Change, note_change
 from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.records import Lease
-from database.tables import permits, runs
+from database.tables import CLAIMABLE_NOW, permits, runs
 from engine.errors import LeaseLostError
 
 _PERMIT_LOCK = 7_205_759_407  # differs from the numbers of the other locks
@@ -39,10 +56,26 @@ _GRANT = (
     .where(permits.c.request.in_(_REQUESTS))
     .values(grantedAt=bindparam("now", type_=Text))
 )
-_HAS_OWNER = exists(
-    select(runs.c.position).where(
-        runs.c.executionId == permits.c.executionId, runs.c.owner == permits.c.owner
+PARKED = ""
+"""Owner of the requests of parked node runs."""
+_IS_PARKED = permits.c.owner == PARKED
+_HAS_PARKED = select(exists(select(permits.c.position).where(_IS_PARKED)))
+_HAS_CLAIMABLE = select(
+    exists(
+        select(runs.c.position).where(
+            runs.c.owner.is_(None), runs.c.claimableAt <= bindparam("now", type_=Text)
+        )
     )
+)
+_GRANTED_PARKED = (
+    select(permits.c.request, permits.c.executionId)
+    .distinct()
+    .where(_IS_PARKED, permits.c.grantedAt.is_(None), permits.c.request.not_in(_EXCEEDED))
+)
+_HAS_OWNER = exists(
+    select(runs.c.position)
+    .where(runs.c.executionId == permits.c.executionId)
+    .where(or_(runs.c.owner == permits.c.owner, and_(_IS_PARKED, runs.c.endedAt.is_(None))))
 )
 _IS_NEW_ORPHAN = and_(permits.c.orphanedAt.is_(None), ~_HAS_OWNER)
 _IS_OLD_ORPHAN = permits.c.orphanedAt <= bindparam("before", type_=Text)
@@ -64,7 +97,8 @@ class Permits:
     ) -> bool:
         """Store a request for a permit of each limit; return whether all are granted already.
 
-        ``capacities`` maps the name of each limit to its number of permits.
+        ``capacities`` maps the name of each limit to its number of permits. A node run that was
+        parked while it waited keeps its position.
 
         Raises:
             LeaseLostError: If the execution has another owner.
@@ -89,9 +123,8 @@ class Permits:
             if connection.dialect.name == "postgresql":
                 # Positions grow in the order of commits, so that a rank never grows.
                 connection.execute(_LOCK, {"key": _PERMIT_LOCK})
-            # An earlier attempt of this transaction may have been committed without a response.
-            connection.execute(delete(permits).where(permits.c.request == request))
-            connection.execute(permits.insert(), rows)
+            if not _take_over(connection, rows):
+                connection.execute(permits.insert(), rows)
             return bool(_grant(connection, [request], self._now()))
 
         return await self._writer.run(write)
@@ -117,6 +150,32 @@ class Permits:
 
         await self._writer.run(write)
 
+    async def has_claimable(self) -> bool:
+        """Return whether an execution waits for a slot."""
+        values = {"now": self._now()}
+        found = await self._reader.run(
+            lambda connection: connection.scalar(_HAS_CLAIMABLE, values), snapshot=False
+        )
+        return bool(found)
+
+    async def wake(self) -> bool:
+        """Make executions claimable whose parked node runs have their permits now.
+
+        Returns:
+            Whether there are requests of parked node runs.
+        """
+        # Reads first, so that parked requests do not take the write lock.
+        has_parked, is_granted = await self._reader.run(
+            lambda connection: (
+                connection.scalar(_HAS_PARKED),
+                connection.execute(_GRANTED_PARKED.limit(1)).first() is not None,
+            ),
+            snapshot=False,
+        )
+        if is_granted:
+            await self._writer.run(lambda connection: _wake(connection, self._now()))
+        return bool(has_parked)
+
     async def delete_orphaned(self, lease_seconds: float) -> int:
         """Delete requests of owners that have lost their execution; return their number.
 
@@ -140,6 +199,78 @@ class Permits:
             return old.rowcount
 
         return await self._writer.run(write)
+
+
+def _take_over(connection: Connection, rows: Sequence[Mapping[str, object]]) -> bool:
+    """Give the earlier request of a node run to a new one; delete it if it has other limits.
+
+    It is the request of a parked node run, or that of this transaction if an earlier attempt of it
+    was committed without a response.
+    """
+    first = rows[0]
+    of_node = and_(
+        permits.c.executionId == first["executionId"],
+        permits.c.nodeRunId == first["nodeRunId"],
+        or_(permits.c.owner != first["owner"], permits.c.request == first["request"]),
+    )
+    found = connection.execute(select(permits.c.name, permits.c.capacity).where(of_node)).all()
+    if not found:
+        return False
+    if sorted((row.name, row.capacity) for row in found) == sorted(
+        (row["name"], row["capacity"]) for row in rows
+    ):
+        values = {"owner": first["owner"], "request": first["request"], "orphanedAt": None}
+        connection.execute(update(permits).where(of_node).values(values))
+        return True
+    connection.execute(delete(permits).where(of_node))
+    return False
+
+
+def _wake(connection: Connection, now: str) -> None:
+    """Make the executions of granted parked requests claimable.
+
+    Executions whose rows are locked are left out: their transactions claim, resume or end them.
+    """
+    granted = connection.execute(_GRANTED_PARKED).all()
+    is_wanted = runs.c.executionId.in_({row.executionId for row in granted})
+    is_free = and_(is_wanted, runs.c.owner.is_(None), runs.c.endedAt.is_(None))
+    locked = select(runs.c.executionId).where(is_free).with_for_update(skip_locked=True)
+    ids = set(connection.scalars(locked))
+    if not ids:
+        return
+    woken = [row.request for row in granted if row.executionId in ids]
+    connection.execute(
+        update(runs).where(runs.c.executionId.in_(ids)).values(claimableAt=CLAIMABLE_NOW)
+    )
+    connection.execute(_GRANT, {"requests": woken, "now": now})
+    note_change(connection, Change.QUEUE)
+
+
+def park_requests(connection: Connection, lease: Lease, node_ids: Sequence[str], now: str) -> bool:
+    """Keep the requests of parked node runs; return whether one is granted already."""
+    own = _of_nodes([lease.execution_id], [f"{lease.execution_id}:{name}" for name in node_ids])
+    # A request may have been granted when its node run had ended its wait already.
+    connection.execute(update(permits).where(own).values(owner=PARKED, grantedAt=None))
+    # If one is granted by another transaction in progress, the signal of this one wakes it.
+    note_change(connection, Change.PERMITS)
+    granted = connection.scalars(_GRANTED_PARKED.where(own)).all()
+    if granted:
+        connection.execute(_GRANT, {"requests": granted, "now": now})
+    return bool(granted)
+
+
+def withdraw_requests(
+    connection: Connection, execution_ids: Sequence[str], node_run_ids: Sequence[str]
+) -> None:
+    """Delete the requests of node runs that were parked and have ended."""
+    of_nodes = _of_nodes(execution_ids, node_run_ids)
+    if connection.execute(delete(permits).where(of_nodes)).rowcount:
+        note_change(connection, Change.PERMITS)
+
+
+def _of_nodes(execution_ids: Sequence[str], node_run_ids: Sequence[str]) -> ColumnElement[bool]:
+    # There is an index of the executions only.
+    return and_(permits.c.executionId.in_(execution_ids), permits.c.nodeRunId.in_(node_run_ids))
 
 
 def return_permits(connection: Connection, execution_ids: Collection[str]) -> None:

@@ -132,6 +132,7 @@ def _not_resumable_error(
         logs.c.nodeType,
         logs.c.childExecutionId,
         logs.c.resumption,
+        logs.c.resultDetail,
         _IS_RETRY.label("isRetry"),
     ).where(is_node)
     row = connection.execute(query).first()
@@ -141,5 +142,7 @@ def _not_resumable_error(
         return WaitingForChildError(node_id, row.childExecutionId)
     if row.isRetry and row.resumption is None:
         return RetryTakesNoDataError(node_id)
+    if row.resultDetail is None and row.resumption is None:
+        return NotWaitingError(node_id, "queued for a permit of a limit")
     loops = row.nodeType == FOR_EACH and not row.isRetry
     return NotWaitingError(node_id, "running its items" if loops else "already resumed")

@@ -167,8 +167,13 @@ _NODE_RUNS = {
     "a completed node has its output": "l.status = 'completed' AND l.outputData IS NULL",
     "a failed node has an error": "l.status = 'error' AND coalesce(l.error, '') = ''",
     "a node that waits for its next attempt has its time and the last error": (
-        "l.status = 'waiting' AND l.resultDetail IS NULL"
-        " AND (l.waitUntil IS NULL OR coalesce(l.lastError, '') = '')"
+        "l.status = 'waiting' AND l.resultDetail IS NULL AND l.waitUntil IS NOT NULL"
+        " AND coalesce(l.lastError, '') = ''"
+    ),
+    "a node that waits without a result and a time has requested a permit": (
+        "l.status = 'waiting' AND l.resultDetail IS NULL AND l.waitUntil IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM orchestrator_permits p"
+        " WHERE p.executionId = l.executionId AND p.nodeRunId = l.id)"
     ),
     "only a waiting node has a waiting time": (
         "l.status <> 'waiting' AND l.waitingSince IS NOT NULL"

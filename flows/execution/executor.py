@@ -82,6 +82,7 @@ class Executor:
         # Parked node runs have started, although they have no outcome.
         step = replace(step, start=tuple(key for key in step.start if key not in parked))
         held_back = False
+        self._queue.add(parked.permit_waits())  # their permits may be granted
         while not self._signals.reason:
             self._queue.add(step.start)
             if self._signals.draining and self._queue:
@@ -95,6 +96,8 @@ class Executor:
                 self._queue.clear()
             elif retrying:
                 self._queue.add_first(parked.due_retries(self._context.clock()))
+                if self._queue or self._running:  # the execution is not parked now
+                    self._queue.add_first(parked.permit_waits())
             start = self._queue.take(len(self._running))
             if not start and not self._running:
                 if not held_back and (stopped or not parked):
@@ -105,6 +108,8 @@ class Executor:
                 return await self._park()
             self._running.launch(await self._record(ended, step, start))
             ended = await self._next_ended(retrying=retrying)
+            if not held_back and self._leaves_slot():
+                self._context.runner.park_waiting()
             keys = [NodeRunKey.parse(node.node_id) for node in ended]
             decided = [key for key in keys if key in outcomes]
             stopped = stopped or any(plan.stops(key, outcomes[key]) for key in decided)
@@ -112,6 +117,16 @@ class Executor:
             if not stopped:
                 step = plan.after(decided, outcomes, loop_states, parked.loops)
         return await self._stop(ended, self._signals.reason)
+
+    def _leaves_slot(self) -> bool:
+        """Return whether the slot is needed, and only requests for permits keep it."""
+        signals = self._signals
+        if not (signals.slot_wanted or signals.draining):
+            return False
+        signals.slot_wanted = False
+        if self._queue or not self._running:
+            return False
+        return self._context.runner.waiting_for_permits() == len(self._running)
 
     async def _apply(self, step: Step, ended: Sequence[NodeEnded]) -> list[NodeEnded]:
         """Set the outcomes that the plan decided; return ``ended`` and the loops that ended."""
@@ -235,7 +250,7 @@ class Executor:
     async def _park(self) -> ExecutionResult | StopReason:
         due = self._state.parked.next_due()
         try:
-            await self._writer.park(due)
+            await self._writer.park(due, list(map(str, self._state.parked.permit_waits())))
         except EndedElsewhereError:
             self._signals.stop(StopReason.CANCEL)
             return await self._stop([], StopReason.CANCEL)

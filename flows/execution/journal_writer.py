@@ -152,11 +152,16 @@ class JournalWriter:
         """Wait until no step is being recorded; deferred steps are not recorded any more."""
         await self._deferred.close()
 
-    async def park(self, due: datetime | None) -> None:
-        """Record that the execution waits, until ``due`` at the latest."""
+    async def park(self, due: datetime | None, permit_waits: Sequence[str] = ()) -> None:
+        """Record that the execution waits, until ``due`` at the latest.
+
+        ``permit_waits`` are the nodes that wait for a permit.
+        """
         async with self._lock:
             await self._record_deferred()
-            await self._retry(lambda: self._journal.park(self._lease, due), "execution_parking")
+            await self._retry(
+                lambda: self._journal.park(self._lease, due, permit_waits), "execution_parking"
+            )
 
     async def finish(self, result: ExecutionResult, changes: NodeChanges) -> None:
         """Record the end of the execution."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from engine.loops import Loop
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome
-from engine.parking import ParkedNode, ParkedRetry, Resumption
+from engine.parking import Parked, ParkedNode, ParkedPermit, ParkedRetry, Resumption
 
 
 class ParkedNodes:
@@ -14,10 +14,10 @@ class ParkedNodes:
 
     def __init__(
         self,
-        parked: Mapping[NodeRunKey, ParkedNode | ParkedRetry],
+        parked: Mapping[NodeRunKey, Parked],
         is_loop: Callable[[NodeRunKey], bool],
     ) -> None:
-        self._nodes: dict[NodeRunKey, ParkedNode | ParkedRetry] = {}
+        self._nodes: dict[NodeRunKey, Parked] = {}
         self._is_loop = is_loop
         self.loops: dict[NodeRunKey, Loop] = {}
         """The loops that wait for their items."""
@@ -33,15 +33,15 @@ class ParkedNodes:
     def __contains__(self, key: object) -> bool:
         return key in self._nodes
 
-    def add(self, key: NodeRunKey, node: ParkedNode | ParkedRetry) -> None:
+    def add(self, key: NodeRunKey, node: Parked) -> None:
         """Add a node run that waits from now on."""
         self._nodes[key] = node
-        if isinstance(node, ParkedRetry):
+        if not isinstance(node, ParkedNode):
             return
         if self._is_loop(key) and (loop := Loop.of(node.result)):
             self.loops[key] = loop
 
-    def take(self, key: NodeRunKey) -> ParkedNode | ParkedRetry:
+    def take(self, key: NodeRunKey) -> Parked:
         """Remove a node run that no longer waits."""
         self.loops.pop(key, None)
         return self._nodes.pop(key)
@@ -75,7 +75,7 @@ class ParkedNodes:
             parked = self._nodes.get(key)
             if isinstance(parked, ParkedRetry):
                 self._nodes[key] = ParkedRetry(parked.until, resumed=True)
-            elif parked is not None:
+            elif isinstance(parked, ParkedNode):
                 self._nodes[key] = ParkedNode(parked.result, resumption)
 
     def children(self) -> dict[NodeRunKey, str]:
@@ -108,3 +108,7 @@ class ParkedNodes:
             for key, node in self._nodes.items()
             if isinstance(node, ParkedRetry) and node.is_due(now)
         )
+
+    def permit_waits(self) -> tuple[NodeRunKey, ...]:
+        """Return the node runs that wait for a permit, without removing them."""
+        return tuple(key for key, node in self._nodes.items() if isinstance(node, ParkedPermit))

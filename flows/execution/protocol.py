@@ -33,8 +33,17 @@ class NodeExecutor(Protocol):
 
         Raises:
             RetryParkedError: If another call must make the next attempt, after a pause.
+            PermitParkedError: If another call must make the attempt, when a permit is free.
             Exception: If the last attempt failed.
         """
+        ...
+
+    def waiting_for_permits(self) -> int:
+        """Return the number of node runs that wait for a permit of a limit."""
+        ...
+
+    def park_waiting(self) -> None:
+        """End these node runs with a ``PermitParkedError``, and keep their requests."""
         ...
 
     def interrupts(self, node: Node) -> bool:

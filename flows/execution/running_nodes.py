@@ -15,7 +15,7 @@ from engine.human_tasks import TaskRequest
 from engine.json_values import JsonValue, encode_json
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome
-from engine.parking import PARK, ParkedNode, ParkedRetry, is_parking
+from engine.parking import PARK, ParkedNode, ParkedPermit, ParkedRetry, is_parking
 from engine.redaction import hides_data
 from engine.status import NodeStatus
 from flows.execution.context import ExecutorContext
@@ -23,6 +23,7 @@ from flows.execution.journal_rows import JournalRows
 from flows.execution.journal_writer import JournalWriter
 from flows.execution.node_starts import NodeStart
 from flows.execution.state import ExecutionState
+from flows.nodes.permits import PermitParkedError
 from flows.nodes.progress import ProgressReporter
 from flows.nodes.result import NodeResult, error_detail
 from flows.nodes.retry_policy import RetryParkedError
@@ -82,6 +83,7 @@ class RunningNodes:
 
     async def wait(self, signal: asyncio.Task[None], timeout_seconds: float | None) -> None:
         """Wait until a node run ends, ``signal`` is done, or the time is over."""
+        self._context.signals.in_flight = len(self._tasks)
         await asyncio.wait(
             [*self._tasks.values(), signal],
             timeout=timeout_seconds,
@@ -127,6 +129,8 @@ class RunningNodes:
             return await self._succeeded(key, duration, task.result())
         if isinstance(error, RetryParkedError):
             return self._retry_parked(key, duration, error)
+        if isinstance(error, PermitParkedError):
+            return self._permit_parked(key, duration)
         return self._failed(key, duration, describe(error), error_detail(error))
 
     async def _succeeded(self, key: NodeRunKey, duration: int, result: NodeResult) -> NodeEnded:
@@ -143,9 +147,7 @@ class RunningNodes:
             log.debug("node_completed", node_id=str(key), duration_ms=duration)
             return completed
         if state.loop_states.is_cancelled_scope(key, state.outcomes):
-            return NodeEnded(
-                str(key), NodeStatus.CANCELLED, duration, error=LOOP_ITEM_FAILED_MESSAGE
-            )
+            return self._loop_cancelled(key, duration)
         parked = ParkedNode(result.result)
         state.parked.add(key, parked)
         until = None if parked.until is None else to_text(parked.until)
@@ -173,9 +175,7 @@ class RunningNodes:
     def _retry_parked(self, key: NodeRunKey, duration: int, error: RetryParkedError) -> NodeEnded:
         state = self._state
         if state.loop_states.is_cancelled_scope(key, state.outcomes):
-            return NodeEnded(
-                str(key), NodeStatus.CANCELLED, duration, error=LOOP_ITEM_FAILED_MESSAGE
-            )
+            return self._loop_cancelled(key, duration)
         due = self._context.clock() + timedelta(seconds=error.pause_seconds)
         attempts = state.attempts.get(key, 0) + error.failed_attempts
         failed = state.failed_attempts.get(key, 0) + error.failed_attempts
@@ -191,6 +191,22 @@ class RunningNodes:
             waiting_since=state.times.park(key),
             retry=RetryLater(attempt, failed, reason),
         )
+
+    def _permit_parked(self, key: NodeRunKey, duration: int) -> NodeEnded:
+        state = self._state
+        if state.loop_states.is_cancelled_scope(key, state.outcomes):
+            return self._loop_cancelled(key, duration, waited_ms=0)
+        state.parked.add(key, ParkedPermit())
+        log.info("permit_wait_parked", node_id=str(key))
+        since = state.times.park(key)
+        return NodeEnded(str(key), NodeStatus.WAITING, duration, waiting_since=since)
+
+    def _loop_cancelled(
+        self, key: NodeRunKey, duration: int, waited_ms: int | None = None
+    ) -> NodeEnded:
+        error = LOOP_ITEM_FAILED_MESSAGE
+        status = NodeStatus.CANCELLED
+        return NodeEnded(str(key), status, duration, error=error, waited_ms=waited_ms)
 
     def _failed(
         self,

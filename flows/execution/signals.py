@@ -20,7 +20,8 @@ class StopReason(StrEnum):
     LEASE_LOST = "lease_lost"
     """Another owner has the execution; nothing more is written."""
     PARKED = "parked"
-    """Every remaining node waits for a due time or a resumption; the execution needs no slot."""
+    """Every remaining node waits for a due time, a resumption or a permit of a limit; the execution
+    needs no slot."""
     UNRECORDED = "unrecorded"
     """The database rejected the end of the execution; only this end is tried again, later."""
 
@@ -37,6 +38,10 @@ class ExecutionSignals:
         """Whether a node run has requested a permit of a limit of several services."""
         self.draining = False
         """Whether no more nodes may start."""
+        self.slot_wanted = False
+        """Whether another execution needs the slot, if this one only waits for permits."""
+        self.in_flight = 0
+        """Number of node runs in flight, which may wait for permits."""
         self._changed = asyncio.Event()
 
     def stop(self, reason: StopReason) -> None:
@@ -51,6 +56,11 @@ class ExecutionSignals:
     def drain(self) -> None:
         """Start no more nodes, and stop the executor when the running ones have ended."""
         self.draining = True
+        self._changed.set()
+
+    def request_slot(self) -> None:
+        """Park the execution if it only waits for permits."""
+        self.slot_wanted = True
         self._changed.set()
 
     def notify_resumed(self) -> None:

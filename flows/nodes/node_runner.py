@@ -24,7 +24,7 @@ from engine.redaction import hides_data
 from engine.status import NodeStatus
 from engine.subworkflow_calls import SUBWORKFLOW
 from flows.nodes.attempts import AttemptPolicy, Attempts
-from flows.nodes.permits import NodePermits
+from flows.nodes.permits import NodePermits, PermitParkedError
 from flows.nodes.prefect_task import run_handler
 from flows.nodes.progress import NodeProgress
 from flows.nodes.result import NodeResult, result_check
@@ -80,6 +80,15 @@ class NodeRunner:
         """Return whether the node's handler has no effect outside."""
         return self.node_types.is_pure(node.type)
 
+    def waiting_for_permits(self) -> int:
+        """Return the number of node runs that wait for a permit."""
+        return 0 if self.permits is None else self.permits.waiting()
+
+    def park_waiting(self) -> None:
+        """End the node runs that wait for a permit, and keep their requests."""
+        if self.permits is not None:
+            self.permits.park()
+
     async def run(
         self,
         node: Node,
@@ -94,6 +103,7 @@ class NodeRunner:
 
         Raises:
             RetryParkedError: If the next attempt must be made after a long pause.
+            PermitParkedError: If it waited for a permit when ``park_waiting`` was called.
             Exception: If the last attempt failed.
         """
 
@@ -114,6 +124,9 @@ class NodeRunner:
         except RetryParkedError as error:
             self.metrics.node_retried(node.type)
             span.attempt_failed(failed + error.failed_attempts, error.reason)
+            ended = "parked"
+            raise
+        except PermitParkedError:
             ended = "parked"
             raise
         except asyncio.CancelledError:

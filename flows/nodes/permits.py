@@ -1,7 +1,8 @@
 """Node permits: a node run waits until its limits allow it to run, in all services together.
 
 A waiting node run is a task without a thread, and one task of the worker reads for all of them
-whether their turn has come.
+whether their turn has come. If its execution leaves its slot to another one, the node run ends with
+a ``PermitParkedError``, and its request stays in the database.
 """
 
 import asyncio
@@ -28,16 +29,42 @@ ORPHAN_INTERVAL_SECONDS = 5.0
 """Interval between two searches for requests of dead owners, in seconds."""
 
 
+class PermitParkedError(Exception):
+    """A node run waits for its permit, and its execution does not keep its slot meanwhile."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Turn:
+    """A request that waits."""
+
+    execution_id: str
+    since: float
+    """Time of the event loop at which the wait began, in seconds."""
+    granted: asyncio.Future[None]
+    """Done when the permits are granted."""
+
+
 @dataclass(slots=True)
 class PermitWaits:
     """The requests of one worker that wait for their turn. Used in one event loop."""
 
-    turns: dict[str, asyncio.Future[None]] = field(
-        default_factory=dict[str, "asyncio.Future[None]"]
-    )
-    """By request; done when the permits are granted."""
+    turns: dict[str, Turn] = field(default_factory=dict[str, Turn])
+    """By request."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a permit was returned, or another request waits."""
+    has_turns: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a request waits; the task that ends waits for slots clears it."""
+    has_parked: bool = True
+    """Whether node runs may be parked that wait for a permit; not known before the first search."""
+
+    def of_execution(self, execution_id: str) -> list[Turn]:
+        """Return the requests of an execution whose permits are not granted."""
+        turns = self.turns.values()
+        return [turn for turn in turns if turn.execution_id == execution_id and _waits(turn)]
+
+
+def _waits(turn: Turn) -> bool:
+    return not turn.granted.done()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +92,29 @@ class NodePermits:
             return
         request = uuid4().hex
         self.on_request()
+        keeps_request = False
         try:
-            await self._wait(request, node_id, capacities)
+            try:
+                await self._wait(request, node_id, capacities)
+            except PermitParkedError:
+                keeps_request = True
+                raise
             yield
         finally:
-            await self._release(request)
+            if not keeps_request:
+                await self._release(request)
+
+    def waiting(self) -> int:
+        """Return the number of node runs of the execution that wait for their permits."""
+        return len(self.waits.of_execution(self.lease.execution_id))
+
+    def park(self) -> None:
+        """End the node runs that wait; each raises a ``PermitParkedError``."""
+        for turn in self.waits.of_execution(self.lease.execution_id):
+            turn.granted.set_exception(PermitParkedError("it waits for a permit"))
 
     async def _wait(self, request: str, node_id: str, capacities: dict[str, int]) -> None:
-        turn = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
         granted = await retry_while_unavailable(
             lambda: self.database.permits.request(self.lease, request, node_id, capacities),
             "permit_request",
@@ -81,10 +123,12 @@ class NodePermits:
         if granted:
             return
         log.info("permit_awaited", node_id=node_id, limits=list(capacities))
+        turn = Turn(self.lease.execution_id, loop.time(), loop.create_future())
         self.waits.turns[request] = turn
         self.waits.changed.set()
+        self.waits.has_turns.set()
         try:
-            await turn
+            await turn.granted
         finally:
             del self.waits.turns[request]
 
@@ -107,7 +151,7 @@ async def grant_permits_forever(
     loop = asyncio.get_running_loop()
 
     def on_commit(changes: Set[Change]) -> None:  # called in the thread that committed
-        if Change.PERMITS in changes and waits.turns:
+        if Change.PERMITS in changes:
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(waits.changed.set)
 
@@ -121,21 +165,24 @@ async def grant_permits_forever(
                 if loop.time() >= next_search:
                     next_search = loop.time() + ORPHAN_INTERVAL_SECONDS
                     await database.permits.delete_orphaned(lease_seconds)
-                granted = await database.permits.grant(list(waits.turns))
+                granted = set[str]()
+                if waits.turns:
+                    granted = await database.permits.grant(list(waits.turns))
+                waits.has_parked = await database.permits.wake()
             except StorageError as error:
                 log.warning("database_unavailable", operation="permits", reason=str(error))
                 await asyncio.sleep(poll_seconds)
                 continue
             for request in granted:
-                if (turn := waits.turns.get(request)) is not None and not turn.done():
-                    turn.set_result(None)
+                if (turn := waits.turns.get(request)) is not None and _waits(turn):
+                    turn.granted.set_result(None)
     finally:
         disconnect()
 
 
 async def _wait_for_change(database: Database, waits: PermitWaits, poll_seconds: float) -> None:
-    """Wait for a change, and for a poll only while a request waits."""
-    if not waits.turns:
+    """Wait for a change, and for a poll only while a request may wait."""
+    if not waits.turns and not waits.has_parked:
         await waits.changed.wait()
         return
     signalled = database.commit_signal.includes_other_processes

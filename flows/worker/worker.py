@@ -31,6 +31,7 @@ from flows.worker.loop_thread import LoopThread
 from flows.worker.maintenance import run_maintenance_forever
 from flows.worker.poller import poll_signals_forever
 from flows.worker.roles import WHOLE_SERVICE, WorkerRole
+from flows.worker.slot_release import release_slots_forever
 from flows.worker.state import WorkerSettings, WorkerState, set_execution_limits
 from flows.worker.task_timers import run_task_timers_forever
 from flows.workflow_flow import workflow_flow
@@ -170,6 +171,7 @@ class Worker:
                             is_limited=bool(settings.execution_limits),
                         ),
                         grant_permits_forever(database, state.permit_waits, lease, poll),
+                        release_slots_forever(database, state, settings.max_concurrent_executions),
                         poll_signals_forever(database, state, poll, settles=role.relay is None),
                         claims.run(),
                         follow_commits(

@@ -62,6 +62,7 @@ def most_at_once(changes: list[Change], group: Callable[[Handler], str | None]) 
 def test_limits_hold_while_services_are_killed(tmp_path: Path, storage: Storage) -> None:
     settings = {
         "max_concurrent_nodes_per_type": f"span={PER_TYPE}",
+        "max_concurrent_executions": 2,  # so that executions park that wait for a permit
         "max_recovery_attempts": 100,
         "lease_seconds": LEASE_SECONDS,
         **storage,

@@ -189,12 +189,13 @@ VIOLATIONS = {
     "a node runs only in an execution that runs": nodes("status='running'", PARKED),
     "a completed node has its output": nodes("outputData=NULL", ENDED),
     "a failed node has an error": nodes("error=NULL", "failed"),
-    "a node that waits for its next attempt has its time and the last error": (
-        nodes("resultDetail=NULL, lastError=NULL", PARKED)
+    "a node that waits for its next attempt has its time and the last error": nodes(
+        "resultDetail=NULL, lastError=NULL, waitUntil='2026-01-01T00:00:00.000Z'", PARKED
     ),
-    "only a waiting node has a waiting time": (
-        nodes("waitingSince='2026-01-01T00:00:00.000Z'", ENDED)
+    "a node that waits without a result and a time has requested a permit": nodes(
+        "resultDetail=NULL, waitUntil=NULL", PARKED
     ),
+    "only a waiting node has a waiting time": nodes("waitingSince='2026-01-01'", ENDED),
     "a node run that has not ended has no end time": nodes(
         "endedAt='2026-01-01T00:00:00.000Z'", PARKED
     ),

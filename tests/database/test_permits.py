@@ -2,19 +2,25 @@
 
 import asyncio
 import random
+from collections.abc import Set
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from database import Database
+from database.connection.commit_signal import Change
+from database.executions.journal_records import NodeChanges, NodeEnded, NodeStarted
 from database.records import Lease
 from database.tables import executions, permits
-from engine.errors import LeaseLostError
+from engine.errors import LeaseLostError, NotWaitingError
+from engine.parking import ParkedPermit, Resumption
+from engine.status import NodeStatus
 from tests.support.call_trees import LEASE
 from tests.support.fake_clock import MovingClock
-from tests.support.two_workers import DatabaseWorker, Workers
+from tests.support.stored_executions import BEGUN
+from tests.support.two_workers import ASK, BEGINS, DatabaseWorker, Workers
 
 GPU = {"key:gpu": 1}
 
@@ -25,8 +31,23 @@ async def two_leases(workers: Workers) -> tuple[Lease, Lease]:
     return await first.start("one"), await second.start("two")
 
 
-def request(worker: DatabaseWorker, lease: Lease, name: str, limits: dict[str, int]) -> Any:
-    return worker.database.permits.request(lease, name, "node", limits)
+def request(
+    worker: DatabaseWorker, lease: Lease, name: str, limits: dict[str, int], node: str = "node"
+) -> Any:
+    return worker.database.permits.request(lease, name, node, limits)
+
+
+async def wait_parked(worker: DatabaseWorker, lease: Lease, before: Any = None) -> None:
+    """Let the node ``ask`` wait for a permit, and park its execution."""
+    record = worker.database.journal.record_step
+    started = NodeChanges(started=[NodeStarted(ASK, "null", 1, resumed=False)])
+    seq = await record(lease, BEGUN, BEGINS, "ask", started)
+    assert not await request(worker, lease, "parked", GPU, node="ask")
+    waits = NodeEnded("ask", NodeStatus.WAITING, 1, waiting_since="2026-01-01T00:00:00.000Z")
+    await record(lease, seq, BEGINS, "ask", NodeChanges(ended=[waits]))
+    if before is not None:
+        await before()
+    await worker.database.journal.park(lease, None, ["ask"])
 
 
 async def test_requests_are_granted_in_their_order(workers: Workers) -> None:
@@ -119,6 +140,103 @@ async def test_a_deleted_execution_keeps_its_permits_for_one_lease(
     clock.advance(0.2 * LEASE)
     assert await orphans.delete_orphaned(LEASE) == 1
     assert await orphans.grant(["b"]) == {"b"}
+
+
+async def test_a_parked_request_keeps_its_position_and_wakes_its_execution(
+    workers: Workers, clock: MovingClock
+) -> None:
+    first, second = workers
+    own, other = await two_leases(workers)
+    assert await request(first, own, "a", GPU)
+    await wait_parked(second, other)
+    assert not await request(first, own, "later", GPU, node="later")
+    clock.advance(2 * LEASE)  # no owner renews a parked execution
+    await first.database.queue.renew("first", ["one"], LEASE)
+    assert await first.database.permits.delete_orphaned(LEASE) == 0
+    assert await first.database.permits.wake()
+    assert await first.database.find_violations(service_runs=True) == []
+    with pytest.raises(NotWaitingError, match="it is queued for a permit"):
+        await first.database.journal.resume("two", "ask", Resumption())
+    assert await second.claim() == []
+    await first.database.permits.release("a")
+    for worker in workers:
+        assert await worker.database.permits.wake()
+    assert await first.database.permits.grant(["later"]) == set()
+    again = await second.claim_one()
+    assert again.execution_id == "two"
+    state = await second.database.journal.load(again)
+    assert [type(node) for node in state.parked.values()] == [ParkedPermit]
+    assert state.attempts == {}
+    assert await request(second, again, "again", GPU, node="ask")
+    assert not await first.database.permits.wake()
+    await second.database.permits.release("again")
+    assert await first.database.permits.grant(["later"]) == {"later"}
+
+
+@pytest.mark.parametrize("is_granted", [False, True])
+async def test_a_permit_that_returns_before_the_parking_is_not_missed(
+    workers: Workers, is_granted: bool
+) -> None:
+    first, second = workers
+    own, other = await two_leases(workers)
+    assert await request(first, own, "a", GPU)
+    changes: list[Set[Change]] = []
+    second.database.commit_signal.connect(changes.append)
+
+    async def give_back() -> None:
+        await first.database.permits.release("a")
+        if is_granted:
+            assert await second.database.permits.grant(["parked"]) == {"parked"}
+
+    await wait_parked(second, other, before=give_back)
+    while not any(Change.PERMITS in found for found in changes):
+        await asyncio.sleep(0.001)  # the signal follows the commit
+    assert (await second.claim_one()).execution_id == "two"
+
+
+@pytest.mark.parametrize("end", ["cancelled", "ended elsewhere"])
+async def test_a_parked_execution_that_ends_leaves_its_turn(workers: Workers, end: str) -> None:
+    first, second = workers
+    own, other = await two_leases(workers)
+    assert await request(first, own, "a", GPU)
+    await wait_parked(second, other)
+    if end == "cancelled":
+        await first.database.queue.request_cancel("two")
+    else:
+        ended = update(executions).where(executions.c.id == "two").values(status="failed")
+        await first.database._access.writer.run(lambda c: c.execute(ended) and None)
+        assert await first.database.queue.settle_foreign_ends() == 1
+    await first.database.permits.release("a")
+    assert await request(first, own, "b", GPU)
+    assert await first.database.find_violations(service_runs=True) == []
+
+
+async def test_a_parked_request_of_other_limits_begins_again(workers: Workers) -> None:
+    first, second = workers
+    own, other = await two_leases(workers)
+    assert await request(first, own, "a", GPU)
+    await wait_parked(second, other)
+    await first.database.permits.release("a")
+    await second.database.permits.wake()
+    again = await second.claim_one()
+    assert await request(second, again, "again", {"type:ask": 1}, node="ask")
+    assert await request(first, own, "b", GPU)
+
+
+async def test_a_crashed_owner_of_parked_requests_returns_them(
+    workers: Workers, clock: MovingClock
+) -> None:
+    first, second = workers
+    own, other = await two_leases(workers)
+    assert await request(first, own, "a", GPU)
+    await wait_parked(second, other)
+    await first.database.permits.release("a")
+    await second.database.permits.wake()
+    assert (await second.claim_one()).execution_id == "two"
+    clock.advance(2 * LEASE)
+    await first.database.queue.renew("first", ["one"], LEASE)
+    assert (await first.claim_one()).execution_id == "two"
+    assert await request(first, own, "b", GPU)
 
 
 async def test_random_requests_never_exceed_their_limits(workers: Workers) -> None:

@@ -102,6 +102,34 @@ def test_a_key_without_a_setting_is_for_one_node_run_at_a_time(
     assert [services[0].ended(i)["status"] for i in ids] == ["completed"] * 2
 
 
+def test_executions_that_wait_for_a_permit_leave_their_slots(
+    services: Services, gates: Gates
+) -> None:
+    slots = LIMITS["max_concurrent_executions"] * len(services)
+    first, last = services[0], services[-1]
+    ids = [first.start(gate("s0", concurrencyKey="tool"))]
+    gates.wait_for("s0")
+    ids += [
+        services[n % len(services)].start(gate(f"s{n}", concurrencyKey="tool"))
+        for n in range(1, slots + 4)
+    ]
+    assert last.run(document(node("free")))["status"] == "completed"
+    parked = "SELECT executionId FROM execution_logs WHERE status = 'waiting'"
+    assert last.rows(parked)
+    assert gates.runs == ["s0"]
+    (waiting,) = first.rows(f"{parked} LIMIT 1")[0]
+    assert first.http.post(f"/api/executions/{waiting}/cancel").status_code == 200
+    gates.open(*(f"s{n}" for n in range(len(ids))))
+    for execution_id in ids:
+        expected = "cancelled" if execution_id == waiting else "completed"
+        ended = last.ended(execution_id)
+        assert ended["status"] == expected
+        (row,) = [log for log in ended["logs"] if log["nodeId"] != "end"]
+        assert execution_id == waiting or (row["status"], row["attempt"]) == ("completed", 1)
+    assert len(gates.runs) == len(set(gates.runs)) == len(ids) - 1
+    assert rows_of(first, "IS NULL") == rows_of(first, "IS NOT NULL") == 0
+
+
 def test_nodes_without_a_limit_send_no_statement_for_permits(services: Services) -> None:
     with counted_statements() as counted:
         done = services[0].run(document(node("a"), node("b"), flow=("a -> b",)))
