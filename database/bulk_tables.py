@@ -4,6 +4,9 @@ from sqlalchemy import Column, Integer, Table, Text
 
 from database.tables import metadata
 
+PENDING_ITEM = "pending"
+"""Status of an item that is not treated yet."""
+
 bulk_operations = Table(
     "orchestrator_bulk_operations",
     metadata,

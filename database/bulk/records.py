@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from database.bulk_tables import PENDING_ITEM
+
 Action = Literal["rerun", "cancel", "delete"]
 Definition = Literal["original", "current"]
 
@@ -11,7 +13,7 @@ Definition = Literal["original", "current"]
 class ItemStatus(StrEnum):
     """Status of one execution in a bulk operation."""
 
-    PENDING = "pending"
+    PENDING = PENDING_ITEM
     """Not treated yet."""
     SUCCEEDED = "succeeded"
     """The action was applied."""

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, Select, delete, exists, func, select, update
 
+from database.bulk_tables import PENDING_ITEM, bulk_items, bulk_operations
 from database.clock import Clock, to_text
 from database.connection.reader import Reader
 from database.connection.writer import Writer
@@ -41,6 +42,12 @@ _ROOT = executions.alias("root")
 _PENDING_CALLBACKS = select(callbacks.c.executionId).where(callbacks.c.dueAt.is_not(None))
 """Executions whose callback is not delivered yet; it is abandoned after a day at most."""
 
+_PENDING_ITEMS = (
+    select(bulk_items.c.executionId)
+    .join(bulk_operations, bulk_operations.c.id == bulk_items.c.bulkId)
+    .where(bulk_operations.c.claimableAt.is_not(None), bulk_items.c.status == PENDING_ITEM)
+)
+"""Executions that a bulk operation has not treated yet."""
 
 _CHANGES = select(
     select(func.max(events.c.position)).scalar_subquery(),
@@ -70,7 +77,8 @@ class Retention:
     async def delete_expired(self, days: float | None, count: int | None) -> int:
         """Delete up to ``BATCH_SIZE`` executions, over ``days`` old or beyond the last ``count``.
 
-        An execution with a pending callback stays until it is delivered or abandoned.
+        An execution with a pending callback stays until it is delivered or abandoned, and one that
+        a bulk operation has not treated yet stays until then.
 
         Returns:
             The number of deleted executions; if it is ``BATCH_SIZE``, more may follow.
@@ -79,7 +87,9 @@ class Retention:
         def read(connection: Connection, count: int | None) -> list[str]:
             ids: list[str] = []
             ended = select(runs.c.executionId).where(
-                runs.c.endedAt.is_not(None), runs.c.executionId.not_in(_PENDING_CALLBACKS)
+                runs.c.endedAt.is_not(None),
+                runs.c.executionId.not_in(_PENDING_CALLBACKS),
+                runs.c.executionId.not_in(_PENDING_ITEMS),
             )
             if days is not None:
                 oldest = to_text(self._clock() - timedelta(days=days))

@@ -43,7 +43,8 @@ def test_kills_during_a_repair_lose_no_execution_and_repeat_none(
     seed = random.randrange(1_000_000)
     print(f"seed {seed}, {REPAIRS} executions, {ROUNDS} kills")  # shown if the test fails
     chance = random.Random(seed)
-    settings = {"max_recovery_attempts": 100, "max_pending_executions": 100_000, **storage}
+    limits = dict.fromkeys(("max_pending_executions", "execution_retention_count"), 1_000_000)
+    settings = {"max_recovery_attempts": 100, **limits, **storage}
     with ServiceProcess(tmp_path, **settings) as service:
         service.run_process()
         service.save(graph("{{ missing }}"))

@@ -3,14 +3,17 @@
 import sqlite3
 from pathlib import Path
 
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from database import Database, ExampleWorkflow
+from database.bulk.records import BulkFilter, BulkRequest, ItemStatus
+from database.bulk_tables import bulk_items
 from database.executions.inputs import Submission
 from database.executions.journal_records import ExecutionResult
 from database.maintenance.retention import BATCH_SIZE
 from engine.outcome import Progress
 from engine.status import ExecutionStatus
+from tests.support.call_trees import write
 from tests.support.fake_clock import MovingClock
 from tests.support.main_project import create_main_database
 from tests.support.stored_executions import BEGUN
@@ -64,6 +67,21 @@ async def test_older_executions_are_deleted(database: Database, clock: MovingClo
     await ended_now(database, "pending")
     assert await database.retention.delete_expired(1.0, None) == 1
     assert await column(database, "SELECT id FROM workflow_executions") == ["pending"]
+
+
+async def test_executions_of_a_bulk_operation_stay_until_they_are_treated(
+    database: Database,
+) -> None:
+    for name in ("first", "second", "other"):
+        await ended(database, name)
+    filter_ = BulkFilter(None, frozenset(), None, None, None, include_rerun=False)
+    ids = ("first", "second")
+    await database.bulk.create(BulkRequest("b", "rerun", None, ids, filter_, "original", "h"))
+    assert await database.retention.delete_expired(None, 0) == 1
+    is_first = bulk_items.c.executionId == "first"
+    await write(database, update(bulk_items).where(is_first).values(status=ItemStatus.SUCCEEDED))
+    assert await database.retention.delete_expired(0.0, 0) == 1
+    assert await column(database, "SELECT id FROM workflow_executions") == ["second"]
 
 
 async def ended_now(database: Database, execution_id: str) -> None:
