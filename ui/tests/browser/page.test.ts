@@ -126,7 +126,12 @@ describe.skipIf(hasNoBrowser)("the run page in a browser", () => {
           },
           {
             ...{ id: "greet", type, position: { x: 250, y: 0 }, selected: true },
-            data: { label: "Greet", addFieldName: "text", addFieldValue: "Hello {{ city }}", status: "old" },
+            data: {
+              label: "Greet",
+              addFieldName: "text",
+              addFieldValue: "Hello {{ city }}",
+              status: "old",
+            },
             measured: { width: 150, height: 40 },
           },
         ],
