@@ -263,3 +263,22 @@ async def test_a_dropped_callback_is_deleted_and_no_other_one(database: Database
     assert await callback_of(database, "e2") is not None
     with pytest.raises(ExecutionNotFoundError):
         await database.callbacks.record_delivery(attempt, 200)
+
+
+async def test_an_attempt_changes_its_own_callback_only(
+    database: Database, clock: MovingClock
+) -> None:
+    for number in range(4):
+        await ended(database, f"e{number}", f"http://h{number}.example/")
+    attempts = [await claim(database, host=f"h{number}.example") for number in range(4)]
+    before = [await callback_of(database, f"e{number}") for number in range(4)]
+    clock.advance(1)
+    await database.callbacks.record_delivery(attempts[0], 204)
+    assert await database.callbacks.record_failure(attempts[1], FAILURE, 5) is not None
+    final = AttemptFailure("gone", 410, is_final=True)
+    assert await database.callbacks.record_failure(attempts[2], final, 5) is None
+    after = [await callback_of(database, f"e{number}") for number in range(4)]
+    assert after[3] == before[3]
+    assert [each and each.last_status for each in after] == [204, 500, 410, None]
+    assert [bool(each and each.delivered) for each in after] == [True, False, False, False]
+    assert [bool(each and each.abandoned_at) for each in after] == [False, False, True, False]

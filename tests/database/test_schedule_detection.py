@@ -27,7 +27,8 @@ DOCUMENT = '{"é": "schedule"}'
 async def save(database: Database, workflow_id: Any, data: str = DOCUMENT, at: str = "1") -> None:
     row = {"name": "W", "data": data, "updatedAt": at}
     await write(database, delete(workflows).where(workflows.c.id == workflow_id))
-    await write(database, insert(workflows).values(id=workflow_id, **row))
+    statement = insert(workflows).values(id=workflow_id, **row)
+    await write(database, statement)
 
 
 def found(name: str, settings: str | None = "{}", error: str | None = None) -> FoundSchedule:
@@ -133,3 +134,16 @@ async def test_schedules_of_a_workflow_that_exists_again_are_kept(database: Data
     await store([], ["again", "gone"])
     assert [row.id for row in await rows(database, schedules)] == ["of again"]
     assert [row.workflowId for row in await rows(database, workflow_versions)] == ["again"]
+
+
+async def test_a_file_has_changes_once_after_each_commit(database: Database) -> None:
+    has_changes = database.schedule_detection.has_changes
+    assert [await has_changes() for _ in range(3)] == [True, False, False]
+    await save(database, "v")
+    assert [await has_changes() for _ in range(2)] == [True, False]
+
+
+async def test_a_workflow_whose_id_is_not_a_text_is_not_searched(database: Database) -> None:
+    await search(database)
+    await save(database, b"v")
+    assert (await database.schedule_detection.changed_workflows()).changed == []

@@ -8,12 +8,12 @@ from sqlalchemy import insert, update
 
 from database import Database
 from database.queries.results import ScheduleCursor
-from database.schedules.records import NextInstant, Schedule
+from database.schedules.records import Firing, NextInstant, Schedule
 from database.tables import schedules, workflows
 from engine.request_errors import ScheduleNotFoundError
 from tests.support.call_trees import rows, write
 from tests.support.fake_clock import MovingClock
-from tests.support.schedules import read
+from tests.support.schedules import NO_LIMITS, read
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
@@ -80,6 +80,10 @@ async def test_a_changed_schedule_stays_as_it_is(
     following = NextInstant(LATER, LATER)
     assert not await database.schedules.set_next(before, following, paused=False)
     assert not await database.schedules.set_next(replace(before, id="unknown"), following)
+    firing = Firing(before, "skip", (), following, (SOON, "invalid"))
+    assert await database.firings.fire(firing, NO_LIMITS) is None
+    gone = replace(firing, schedule=replace(before, id="unknown"))
+    assert await database.firings.fire(gone, NO_LIMITS) is None
     assert await rows(database, schedules) == stored
 
 
@@ -122,3 +126,19 @@ async def test_a_schedule_is_read_with_its_workflow(database: Database) -> None:
     for unknown in ("unknown", "s\0"):
         with pytest.raises(ScheduleNotFoundError):
             await database.schedules.read(unknown)
+
+
+async def test_a_firing_changes_its_schedule_only(database: Database, clock: MovingClock) -> None:
+    await store(database, "other")
+    others = await times(database, "other")
+    before = await store(database, "s")
+    clock.advance(1)
+    firing = Firing(before, "skip", (), NextInstant(LATER, LATER), (SOON, "invalid"))
+    fired = await database.firings.fire(firing, NO_LIMITS)
+    assert fired is not None
+    assert (fired.started, fired.stopped, fired.is_queue_full) == ([], [], False)
+    assert await times(database) == (LATER, LATER, None, None, "2026-01-01T00:00:01.000Z")
+    after = await read(database, "s")
+    assert (after.last_skipped_instant, after.last_skip_reason) == (SOON, "invalid")
+    assert (after.last_instant, after.last_execution_id) == (None, None)
+    assert await times(database, "other") == others

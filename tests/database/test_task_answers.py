@@ -13,7 +13,7 @@ from database.human_tasks import timers
 from database.human_tasks.records import HumanTask, TaskFilter
 from database.queries.results import TaskCursor
 from database.tables import CLAIMABLE_NOW, callbacks, executions, runs
-from database.waiting_tables import human_tasks, task_assignees
+from database.waiting_tables import human_tasks, task_answers, task_assignees
 from engine.human_tasks import Escalation, Reminders, TaskRequest, TaskStatus
 from engine.outcome import Progress
 from engine.parking import Resumption
@@ -275,10 +275,10 @@ async def test_timers_run_at_their_time_and_in_batches(
 
 
 async def test_a_reminder_is_sent_to_the_receiver_of_the_execution(
-    database: Database, clock: MovingClock, monkeypatch: pytest.MonkeyPatch
+    database: Database, clock: MovingClock
 ) -> None:
-    monkeypatch.setattr(timers, "MAX_MESSAGE_CHARACTERS", 4)
-    task = TaskRequest("Pay?!", None, ("Bob", "Ada"), 1, Reminders(10, 1), Escalation(20, ("Eve",)))
+    message = f"{'a' * 9_999}bc"
+    task = TaskRequest(message, None, ("Bob", "Ada"), 1, Reminders(10, 1), Escalation(20, ("Eve",)))
     await parked(database, "e", task)
     row = {"id": "e", "executionId": "e", "host": "h", "url": "http://h/"}
     await write(database, callbacks.insert().values(row))
@@ -294,7 +294,7 @@ async def test_a_reminder_is_sent_to_the_receiver_of_the_execution(
     bodies = [json.loads(row.body) for row in sent]
     assert [body["type"] for body in bodies] == ["task_reminder", "task_escalation"]
     assert [body["assignees"] for body in bodies] == [["Ada", "Bob"], ["Ada", "Bob", "Eve"]]
-    assert {body["message"] for body in bodies} == {"Pay?"}
+    assert {body["message"] for body in bodies} == {message[:10_000]}
 
 
 async def test_the_timer_of_a_task_that_has_ended_is_removed(
@@ -311,3 +311,15 @@ async def test_the_timer_of_a_task_that_has_ended_is_removed(
     assert (task.reminders, task.next_reminder_at) == (0, None)
     assert (await seen(database, "other")).reminders == 1
     assert await database.task_timers.run_due() == 0
+
+
+@pytest.mark.parametrize("data", [None, {}, {"n": 1}])
+async def test_a_resumption_is_the_answer_to_an_open_task(
+    database: Database, data: dict[str, Any] | None
+) -> None:
+    await parked(database, "e", TaskRequest("Pay?", None, ("Ada",)))
+    await database.journal.resume("e", "ask", Resumption(approved=False, data=data))
+    (row,) = await rows(database, task_answers)
+    assert (row.assignee, row.approved) == ("", 0)
+    assert (None if row.data is None else json.loads(row.data)) == data
+    assert (await seen(database, "e")).status == TaskStatus.COMPLETED
