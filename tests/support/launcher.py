@@ -207,15 +207,15 @@ def _within_record(node_id: str) -> None:
 
 
 def _within_final_write(_: str) -> None:
-    from database.executions.journal import Journal  # noqa: PLC0415 - see ``main``
+    from database.executions import journal  # noqa: PLC0415 - see ``main``
 
-    original = Journal._end_execution
+    original = journal.end_execution
 
     def end_execution(*args: Any, **kwargs: Any) -> None:
         original(*args, **kwargs)
         die()
 
-    Journal._end_execution = end_execution
+    journal.end_execution = end_execution
 
 
 def _after_final_write(_: str) -> None:
