@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, Text, bindparam, delete, func, or_, select, update
 
 from database.clock import Clock, to_text
 from database.connection.engines import insert_or_ignore
@@ -30,6 +30,18 @@ _MAKE_DUE = (
     .where(callbacks.c.id.in_(bindparam("ended", expanding=True)))
     .where(callbacks.c.deliveredAt.is_(None), callbacks.c.abandonedAt.is_(None))
     .values(dueAt=bindparam("now"))
+)
+# Built once, because the end of each execution reads it.
+_DUE_BY_HOST = (
+    select(callbacks.c.host, func.count())
+    .where(
+        or_(
+            callbacks.c.dueAt <= bindparam("now", type_=Text),
+            callbacks.c.dueAt > bindparam("beyond", type_=Text),
+        )
+    )
+    .group_by(callbacks.c.host)
+    .order_by(func.min(callbacks.c.dueAt))
 )
 _CALLBACK = select(callbacks).where(callbacks.c.id == bindparam("execution"))
 
@@ -140,14 +152,11 @@ class Callbacks:
 
     async def due_by_host(self) -> dict[str, int]:
         """Return the number of due callbacks by host, in the order of their oldest callbacks."""
-        query = (
-            select(callbacks.c.host, func.count())
-            .where(or_(callbacks.c.dueAt <= self._now(), callbacks.c.dueAt > self._max_due()))
-            .group_by(callbacks.c.host)
-            .order_by(func.min(callbacks.c.dueAt))
-        )
+        times = {"now": self._now(), "beyond": self._max_due()}
         rows = await self._reader.run(
-            lambda connection: connection.execute(query).all(), snapshot=False
+            lambda connection: connection.execute(_DUE_BY_HOST, times).all(),
+            snapshot=False,
+            brief=True,
         )
         return {host: count for host, count in rows}  # noqa: C416 - type checkers do not accept rows as pairs
 

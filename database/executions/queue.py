@@ -184,6 +184,7 @@ class Queue:
         found = await self._reader.run(
             lambda connection: connection.execute(_CLAIMABLE, {**times, **excluded}).one(),
             snapshot=False,
+            brief=True,
         )
         is_limited = bool(self.limits or found.limited)
         # Set before the running executions are counted, so that no later end is missed.
