@@ -95,7 +95,7 @@ class JournalRows:
         ]
 
     async def result(
-        self, status: ExecutionStatus, error: str | None = None, *, stored_bytes: int = 0
+        self, status: ExecutionStatus, error: str | None, *, stored_bytes: int
     ) -> ExecutionResult:
         """Return the result of the execution, with the final output if it completed.
 

@@ -17,7 +17,7 @@ from database import Database
 from database.connection.commit_signal import Change
 from database.records import Lease
 from engine.errors import StorageError
-from engine.limits import NO_NODE_LIMITS, NodeLimits
+from engine.limits import NodeLimits
 from engine.options import NodeOptions
 from flows.storage_retry import retry_while_unavailable
 
@@ -74,11 +74,11 @@ class NodePermits:
     database: Database
     lease: Lease
     organization: str
-    waits: PermitWaits = field(default_factory=PermitWaits)
-    limits: NodeLimits = NO_NODE_LIMITS
-    on_request: Callable[[], object] = lambda: None
+    waits: PermitWaits
+    limits: NodeLimits
+    on_request: Callable[[], object]
     """Called before the first request, because the execution must stop before its lease ends."""
-    is_stopping: Callable[[], bool] = lambda: False
+    is_stopping: Callable[[], bool]
 
     @asynccontextmanager
     async def hold(

@@ -1,6 +1,9 @@
 """Journal rows: the results of nodes and of an execution; those that hide data are encrypted."""
 
 import json
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,13 +12,14 @@ from database.encryption import DataEncryption
 from database.payloads import LargeValue
 from engine.inputs import start_manually
 from engine.json_encoding import TooLargeError
+from engine.json_values import JsonValue
 from engine.limits import RunLimits
 from engine.node_run_key import NodeRunKey
 from engine.outcome import SKIPPED, Outcome, Step
 from engine.plan import Plan
 from engine.status import ExecutionStatus, NodeStatus
 from flows.execution.journal_rows import JournalRows
-from flows.nodes.result import checked_result
+from flows.nodes.result import NodeResult, checked_result
 from tests.support.plans import by_key, done, failed, graph
 
 ENCRYPTION = DataEncryption("key", None)
@@ -45,6 +49,23 @@ async def test_the_result_of_a_node_that_hides_its_data_is_encrypted() -> None:
         '{"n":1}',
         '{"message":"m"}',
     )
+
+
+@pytest.mark.parametrize(("length", "inline"), [(32_768, True), (32_769, False)])
+async def test_a_large_result_is_encrypted_outside_of_the_event_loop(
+    length: int, inline: bool
+) -> None:
+    """Both parts count, up to 65 536 characters."""
+    threads: list[threading.Thread] = []
+
+    class Encryption(DataEncryption):
+        def encrypt(self, result: Mapping[str, JsonValue]) -> str:
+            threads.append(threading.current_thread())
+            return "{}"
+
+    found = replace(rows(hides=True), encryption=Encryption("key", None))
+    await found.stored(B, NodeResult("x" * 32_768, "y" * length, {}))
+    assert (threads == [threading.current_thread()]) is inline
 
 
 async def test_a_resumed_node_is_stored_with_its_times_and_its_child() -> None:
@@ -84,7 +105,9 @@ def test_decided_nodes_are_skipped_or_the_aggregates_of_loops() -> None:
 
 async def test_the_result_of_an_execution_contains_its_completed_nodes() -> None:
     outcomes = {"a": done({"n": 1}), "b": done(2)}
-    result = await rows(outcomes, hides=True).result(ExecutionStatus.COMPLETED)
+    result = await rows(outcomes, hides=True).result(
+        ExecutionStatus.COMPLETED, None, stored_bytes=0
+    )
     assert json.loads(_text(result.node_results)) == {
         "a": {"success": True, "outputData": {"n": 1}},
         "b": {"hidden": True},
@@ -93,10 +116,12 @@ async def test_the_result_of_an_execution_contains_its_completed_nodes() -> None
     assert result.error is None
     assert result.progress
     assert (result.progress.total, result.progress.completed) == (2, 2)
-    result = await rows({"a": done(1), "b": SKIPPED}).result(ExecutionStatus.FAILED, "broke")
+    result = await rows({"a": done(1), "b": SKIPPED}).result(
+        ExecutionStatus.FAILED, "broke", stored_bytes=0
+    )
     assert _text(result.node_results) == '{"a":{"success":true,"outputData":1}}'
     assert (result.status, result.error, result.final_output) == ("failed", "broke", None)
-    result = await rows().result(ExecutionStatus.CANCELLED)
+    result = await rows().result(ExecutionStatus.CANCELLED, None, stored_bytes=0)
     assert (result.node_results, result.final_output) == ("{}", None)
 
 
@@ -104,11 +129,11 @@ async def test_the_result_of_an_execution_contains_its_completed_nodes() -> None
 async def test_a_final_output_that_exceeds_the_size_of_the_execution_fails_it(stored: int) -> None:
     outcomes = {"a": done(1), "b": done("x" * 92)}  # The final output has 100 bytes.
     result = await rows(outcomes, 100 + stored).result(
-        ExecutionStatus.COMPLETED, stored_bytes=stored
+        ExecutionStatus.COMPLETED, None, stored_bytes=stored
     )
     assert (result.status, len(result.final_output or "")) == ("completed", 100)
     result = await rows(outcomes, 99 + stored).result(
-        ExecutionStatus.COMPLETED, stored_bytes=stored
+        ExecutionStatus.COMPLETED, None, stored_bytes=stored
     )
     assert result.status == ExecutionStatus.FAILED
     assert result.final_output is None
@@ -145,7 +170,7 @@ async def test_results_above_262144_characters_are_stored_as_a_payload(
     drawn = graph("a:http b:http c:http")
     plan = Plan(drawn, start_manually(drawn, None))
     found = JournalRows(plan, by_key(outcomes), ENCRYPTION)
-    result = await found.result(ExecutionStatus.CANCELLED)
+    result = await found.result(ExecutionStatus.CANCELLED, None, stored_bytes=0)
     assert isinstance(result.node_results, str) is is_text
     assert json.loads(_text(result.node_results)) == {
         "abc"[number]: {"outputData": value} for number, value in enumerate(values)
