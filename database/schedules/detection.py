@@ -219,7 +219,7 @@ def _store_schedules(connection: Connection, workflow: WorkflowSchedules, now: s
     known = {row.id: row for row in rows}
     kept = {found.id for found in workflow.found}
     if removed := known.keys() - kept:
-        connection.execute(delete(schedules).where(of_workflow, schedules.c.id.in_(removed)))
+        connection.execute(delete(schedules).where(schedules.c.id.in_(removed)))
     for found in workflow.found:
         row = known.get(found.id)
         if row is None:
