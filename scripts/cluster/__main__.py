@@ -75,8 +75,8 @@ def evidence(postgres: str, workers: int, executions: int) -> None:
         print(f"{found.completed} of {found.submitted} completed")
         print(f"{found.completed_twice} executions and {found.nodes_completed_twice} nodes twice")
         print(
-            f"{found.continued} executions of the killed worker were continued by another one, "
-            f"which repeated {found.repeated_calls} calls in flight"
+            f"{found.submitted_again} executions were submitted to the pool again, and "
+            f"{found.repeated_calls} calls in flight were repeated"
         )
         return found.is_good
 

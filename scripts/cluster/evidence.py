@@ -35,7 +35,7 @@ _NODE_ENDS = """
     WHERE "nodeStatus" = 'completed' GROUP BY 1, 2
 """
 _STATUSES = "SELECT status, count(*) FROM workflow_executions GROUP BY 1"
-_CONTINUED = 'SELECT count(*) FROM orchestrator_runs WHERE "dispatchAttempt" > 1'
+_SUBMITTED_AGAIN = 'SELECT count(*) FROM orchestrator_runs WHERE "dispatchAttempt" > 1'
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,9 @@ class Evidence:
     completed: int
     completed_twice: int
     nodes_completed_twice: int
-    continued: int
-    """Number of executions that the killed worker ran and another one continued."""
+    submitted_again: int
+    """Number of executions with several flow runs: because of the killed worker, or because no
+    worker used the first one in time."""
     repeated_calls: int
     """Number of calls of interrupted nodes that another worker repeated."""
 
@@ -141,7 +142,7 @@ async def _count(database: AsyncEngine, executions: int, calls: Counter[str]) ->
         completed=len(ends),
         completed_twice=sum(count > 1 for count in ends),
         nodes_completed_twice=sum(count > 1 for count in nodes),
-        continued=(await _rows(database, _CONTINUED))[0][0],
+        submitted_again=(await _rows(database, _SUBMITTED_AGAIN))[0][0],
         repeated_calls=sum(count - 1 for count in calls.values()),
     )
 

@@ -208,6 +208,7 @@ async def _start(cluster: Cluster, prefect_database: str, workers: int) -> None:
             "postgresql://", "postgresql+asyncpg://"
         ),
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        PREFECT_SERVER_UI_API_URL=f"{cluster.prefect_url}/api",  # the browser calls it
         DO_NOT_TRACK="1",
     )
     await cluster.wait_for("prefect-server", f"{cluster.prefect_url}/api/health")
