@@ -15,6 +15,7 @@ from tests.support.postgres import new_postgres_database
 from tests.support.prefect_server import PrefectServer, prefect_server
 from tests.support.prepared_databases import DEFAULT_EXAMPLES
 from tests.support.service import wait_until
+from tests.support.trace_receiver import TraceReceiver, receiving
 
 pytestmark = [pytest.mark.prefect_server, pytest.mark.timeout(240)]
 
@@ -26,12 +27,22 @@ LEASE_SECONDS = 5.0
 processor."""
 
 Pool = dict[str, Any]
+CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """Start a Prefect server for these tests."""
     with prefect_server(tmp_path_factory.mktemp("prefect-server")) as running:
+        yield running
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[TraceReceiver]:
+    """Yield the collector of all processes that start from now on."""
+    with receiving() as running:
+        for name, value in running.variables.items():
+            monkeypatch.setenv(name, value)
         yield running
 
 
@@ -88,6 +99,24 @@ def test_workers_run_the_executions_and_the_service_runs_none(
             assert service.row(execution_id)["flowRunId"] == run["id"]
             wait_until(lambda: server.state_of(run["id"]) == "Completed")  # noqa: B023
     assert service.violations() == []
+
+
+def test_the_trace_of_a_request_continues_in_a_worker(
+    collector: TraceReceiver, tmp_path: Path, service: ServiceProcess, pool: Pool
+):
+    with pool_workers(tmp_path, "one", **pool):
+        body, headers = {"graph": line(3)}, {"traceparent": CALLER}
+        started = service.http.post("/api/workflows/execute", json=body, headers=headers)
+        execution_id = started.json()["executionId"]
+        assert service.wait_ended(execution_id, seconds=MOST) == ["completed"]
+        of_it = {"workflow_execution_id": execution_id}
+        root = collector.one(started.json()["workflowName"], **of_it)
+        run = collector.one("run", **of_it)
+        nodes = [collector.one(name, **of_it) for name in ("trigger start", "addField n0")]
+    assert (root.trace_id, root.parent_id) == tuple(CALLER.split("-")[1:3])
+    assert run.parent_id == root.span_id
+    assert {node.parent_id for node in nodes} == {run.span_id}
+    assert {span.trace_id for span in (run, *nodes)} == {root.trace_id}
 
 
 def test_another_worker_takes_over_the_executions_of_a_killed_one(
