@@ -1,8 +1,10 @@
 """Executor: the inputs of nodes, the sizes of inputs and results, and reports of nodes."""
 
 import asyncio
+import json
 from typing import Any
 
+from engine.errors import NodeError
 from engine.limits import RunLimits
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome
@@ -10,6 +12,7 @@ from engine.status import NodeStatus
 from flows.execution.signals import StopReason
 from tests.support.executor_runs import (
     ExecutorRun,
+    raises,
     returns,
     sleeper,
 )
@@ -31,6 +34,9 @@ async def test_the_input_of_a_node_is_stored_and_its_handler_gets_a_copy() -> No
     assert received == [[1, 2], [1, 2]]
     assert execution.journal.started["b"].input_data == "[1,2]"
     assert execution.journal.started["a"].input_data == "null"
+    progress = execution.journal.progress[0]
+    assert progress
+    assert progress.stored_bytes == 512 + len("null")
 
 
 @in_virtual_time
@@ -103,3 +109,13 @@ async def test_a_node_that_is_cancelled_reports_no_more_progress() -> None:
     execution.at(4, execution.signals.stop, StopReason.CANCEL)
     await execution.run()
     assert execution.lines == ["0: a starts", "0: a 5 %: None", "6: a cancelled | cancelled"]
+
+
+@in_virtual_time
+async def test_the_status_code_of_a_failure_is_part_of_the_next_input() -> None:
+    execution = ExecutorRun("a:http b:http", "a>b", a={"onError": "continue"})
+    execution.nodes.handlers = {"a": raises(NodeError("gone", status_code=404))}
+    await execution.run()
+    error = {"nodeId": "a", "message": "gone", "statusCode": 404}
+    assert json.loads(execution.journal.started["b"].input_data) == {"error": error}
+    assert execution.journal.ended["a"].detail == '{"statusCode":404}'
