@@ -95,11 +95,12 @@ class Schedulers:
 
 
 def positions(chance: random.Random, since: datetime, until: datetime) -> list[datetime]:
-    """Return the times of a clock that jumps up to an hour ahead, and now and then back."""
+    """Return the times of a clock that jumps up to three hours ahead, and now and then back."""
     found = [since]
     while max(found) < until:
         is_back = chance.random() < 0.2
-        jump = chance.uniform(-7_200, -120) if is_back else chance.uniform(60, 3_600)
+        ahead = chance.choice((1_800, 3_600, 10_800))
+        jump = chance.uniform(-7_200, -120) if is_back else chance.uniform(60, ahead)
         found.append(max(found[-1] + timedelta(seconds=jump), since))
     return found
 
