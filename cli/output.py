@@ -15,6 +15,11 @@ from rich.text import Text
 from cli.client import described
 from cli.progress_view import STYLES, duration_text, printable
 
+MIN_COLUMNS = (36, 9, 16, 11)
+"""Minimum widths of the columns of the list of executions, in characters."""
+MAX_PIPED_COLUMNS = 1_000
+"""Maximum width of a table that is not printed to a terminal, in characters."""
+
 _STATUS_STYLES = {**STYLES, "failed": "red", "pending": "dim", "skipped": "dim"}
 
 
@@ -52,18 +57,24 @@ def print_executions(console: Console, executions: Sequence[Mapping[str, Any]]) 
     if not executions:
         console.print("No executions.")
         return
-    table = _table("execution", "status", "created", "workflow", "error")
-    for column in table.columns[:3]:
+    has_errors = any(execution.get("error") for execution in executions)
+    names = ("execution", "status", "created", "workflow", "error")
+    table = _table(*names[: None if has_errors else -1])
+    for column in table.columns:
         column.no_wrap = True
+    for column, width in zip(table.columns, MIN_COLUMNS, strict=False):
+        column.min_width = width
     for execution in executions:
         table.add_row(
             Text(printable(execution["id"])),
             _status(execution["status"]),
-            Text(printable(execution.get("createdAt") or "")[:19].replace("T", " ")),
+            Text(printable(execution.get("createdAt") or "")[:16].replace("T", " ")),
             Text(printable(execution.get("workflowName") or execution["workflowId"])),
-            Text(printable(execution.get("error") or "")[:80]),
+            *([Text(printable(execution.get("error") or "")[:80])] if has_errors else []),
         )
-    console.print(table)
+    # A pipe has no width, so that all of each row is printed.
+    wide = Console(file=console.file, width=MAX_PIPED_COLUMNS)
+    (console if console.is_terminal else wide).print(table)
 
 
 def print_execution(
