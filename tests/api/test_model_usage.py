@@ -12,7 +12,8 @@ from tests.support.postgres import on_both, storage_on
 from tests.support.servers import Request, Response, serving
 from tests.support.service import RunningService
 
-pytestmark = pytest.mark.behavior
+# In other set-ups, services and workers without the key of the model run the executions too.
+pytestmark = [pytest.mark.behavior, pytest.mark.one_process]
 
 PRICES = {"small": {"input": 0.5, "output": 2}, "large": {"input": 10, "output": 40}}
 LONG = "a reply" * 2_000
