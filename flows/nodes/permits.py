@@ -27,6 +27,9 @@ SIGNALLED_POLL_INTERVAL_SECONDS = 15.0
 """Interval between two reads while other processes signal returned permits, in seconds."""
 ORPHAN_INTERVAL_SECONDS = 5.0
 """Interval between two searches for requests of dead owners, in seconds."""
+IDLE_POLL_INTERVAL_SECONDS = 60.0
+"""Interval between two searches without a known request, in seconds: another service may have
+parked node runs and died."""
 
 
 class PermitParkedError(Exception):
@@ -181,12 +184,12 @@ async def grant_permits_forever(
 
 
 async def _wait_for_change(database: Database, waits: PermitWaits, poll_seconds: float) -> None:
-    """Wait for a change, and for a poll only while a request may wait."""
+    """Wait for a change or a poll. Polls are rare while no request is known."""
+    interval = poll_seconds
     if not waits.turns and not waits.has_parked:
-        await waits.changed.wait()
-        return
-    signalled = database.commit_signal.includes_other_processes
-    interval = max(poll_seconds, SIGNALLED_POLL_INTERVAL_SECONDS) if signalled else poll_seconds
+        interval = max(interval, IDLE_POLL_INTERVAL_SECONDS)
+    elif database.commit_signal.includes_other_processes:
+        interval = max(interval, SIGNALLED_POLL_INTERVAL_SECONDS)
     with suppress(TimeoutError):
         async with asyncio.timeout(interval):
             await waits.changed.wait()

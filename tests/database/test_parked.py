@@ -34,7 +34,7 @@ async def test_claims_do_not_read_parked_executions(tmp_path: Path) -> None:
     class CountingReader:
         """Reader that counts the steps of SQLite's machine."""
 
-        async def run(self, query, *, snapshot: bool = True):
+        async def run(self, query, *, snapshot: bool = True, brief: bool = False):
             def count_steps(connection: Connection):
                 steps = 0
 
@@ -51,7 +51,7 @@ async def test_claims_do_not_read_parked_executions(tmp_path: Path) -> None:
                 steps_by_query.append(steps)
                 return result
 
-            return await database._access.reader.run(count_steps, snapshot=snapshot)
+            return await database._access.reader.run(count_steps, snapshot=snapshot, brief=brief)
 
     database.queue._reader = CountingReader()  # type: ignore[assignment]
     assert await database.queue.claim("me", 16, 30) == []

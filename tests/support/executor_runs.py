@@ -98,9 +98,11 @@ class MemoryJournal:
             self.resumed.setdefault(node_id, Resumption(expired=True))
         return dict(self.resumed)
 
-    async def park(self, lease: Lease, due: datetime | None) -> None:
+    async def park(
+        self, lease: Lease, due: datetime | None, permit_waits: Sequence[str] = ()
+    ) -> None:
         until = "forever" if due is None else f"until {(due - START).total_seconds():g} s"
-        await self._write(f"park {until}")
+        await self._write(" ".join([f"park {until}", *permit_waits]))
 
     async def record_step(
         self,
@@ -218,6 +220,12 @@ class MemoryNodes:
 
     def traced(self, node: Node) -> Any:
         return node
+
+    def waiting_for_permits(self) -> int:
+        return 0
+
+    def park_waiting(self) -> None:
+        raise AssertionError("no node waits for a permit")
 
     def is_pure(self, node: Node) -> bool:
         return node.id.partition("[")[0] in self.pure
