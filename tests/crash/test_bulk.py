@@ -16,7 +16,7 @@ from tests.support.documents import document, node
 from tests.support.postgres import Storage, on_both
 from tests.support.service import wait_until
 
-REPAIRS = int(os.environ.get("REPAIRS", "40"))
+REPAIRS = int(os.environ.get("REPAIRS", "20"))
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "2"))
 MAX_SECONDS_TO_KILL = 0.3
 CLIENTS = 4
