@@ -23,7 +23,7 @@ from flows.callbacks import dispatcher
 from flows.callbacks.dispatcher import CallbackSettings, dispatch_callbacks_forever
 from flows.intake.bulk import BulkService
 from flows.intake.reruns import RerunService
-from flows.nodes.permits import NodePermits, PermitWaits, grant_permits_forever
+from flows.nodes.permits import NodePermits, PermitWaits, Turn, grant_permits_forever
 from tests.support.executor_runs import LEASE
 from tests.support.scripted_database import ScriptedDatabase, run_for
 from tests.support.virtual_time import in_virtual_time
@@ -124,7 +124,8 @@ async def test_granted_permits_are_read_at_an_interval_while_a_node_waits(
     assert permits.running == []
     # After the loop, nothing reacts to a commit.
     permits.waits.changed.clear()
-    permits.waits.turns["x"] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    permits.waits.turns["x"] = Turn("e1", loop.time(), loop.create_future())
     permits.database.commit_signal.send({Change.PERMITS})
     await asyncio.sleep(1)
     assert not permits.waits.changed.is_set()
