@@ -39,11 +39,12 @@ def at_rest(target: Target) -> Delays:
 def test_an_uninvolved_client_is_not_delayed_by(name: str, target: Target, at_rest: Delays):
     # The best of three, because other processes may delay one attempt. An attack that blocks the
     # service does so in each attempt.
-    for attempt in range(1, ATTEMPTS + 1):
+    for _ in range(ATTEMPTS):
         with bystander(str(target.http.base_url)) as probe:
             ATTACKS[name](target)
-        if attempt == ATTEMPTS or probe.delays.is_close_to(at_rest):
-            break
+        if probe.delays.is_close_to(at_rest):
+            return
+        at_rest = watch(str(target.http.base_url))  # the machine may be busier than at the start
     probe.delays.assert_close_to(at_rest)
 
 

@@ -15,6 +15,7 @@ from tests.support.service import RunningService, wait_until
 OF_SERVICE, OF_ORGANIZATION, OF_WORKFLOW = "of-service", "of-organization", "of-workflow"
 HANDLES = document(node("receive", "trigger"), node("end"), flow=("receive -> end",))
 BREAKS = document(node("receive", "trigger"), node("bad", "raise"), flow=("receive -> bad",))
+_UNFINISHED = "SELECT 1 FROM workflow_executions WHERE status IN ('pending', 'running')"
 FAILS = document(node("start", "trigger"), node("bad", "raise"), flow=("start -> bad",))
 
 
@@ -84,6 +85,8 @@ def test_executions_that_a_failure_workflow_starts_over_http_start_none(
     )
     for path, body in calls:
         for headers, is_called in ((key, True), ({"Idempotency-Key": "another:call"}, False)):
+            # The queue has one place, and a failure workflow may still be in it.
+            wait_until(lambda: not service.rows(_UNFINISHED))
             answer = service.http.post(path, json=body, headers=headers)
             assert answer.status_code == 200, answer.text
             ended = service.ended(answer.json()["executionId"])
