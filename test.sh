@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run the tests in six processes; arguments are passed to pytest: ./test.sh tests/unit -n 0
+# Run the tests in four processes; arguments are passed to pytest: ./test.sh tests/unit -n 0
 set -eu
 
 cd -- "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)"
@@ -10,4 +10,4 @@ requirements=requirements-dev.txt
 unset PYTHONDONTWRITEBYTECODE
 
 # More processes than cores, because much of the suite waits. The tests of a file share a service.
-exec "$venv_python" -m pytest -n 6 --dist loadfile "$@"
+exec "$venv_python" -m pytest -n 4 --dist loadfile "$@"
