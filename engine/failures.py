@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Mapping
 from hashlib import sha256
 
+from engine.document_settings import DocumentSetting
 from engine.errors import Problem
-from engine.json_values import JsonValue, describe_value, is_object, load_json
+from engine.json_values import JsonValue
 
 FAILURE = "failure"
 """The ``triggerType`` of an execution that another execution's failure started."""
@@ -34,35 +34,24 @@ def named_failure_workflow(document: JsonValue) -> tuple[str | None, Problem | N
 
     It is ``settings.onFailureWorkflowId``, or ``onFailureWorkflowId`` at the top of the document.
     """
-    if not is_object(document):
-        return None, None
-    settings = document.get("settings")
-    places: tuple[tuple[Mapping[str, JsonValue], str], ...] = ((document, ""),)
-    if is_object(settings):
-        places = ((settings, "/settings"), *places)
-    for fields, pointer in places:
-        value = fields.get(FAILURE_WORKFLOW_KEY)
-        if value is None or value == "":
-            continue
-        is_text = isinstance(value, str) and "\0" not in value  # PostgreSQL rejects NUL.
-        if is_text or (isinstance(value, int) and not isinstance(value, bool)):
-            return str(value), None
-        detail = f"'{FAILURE_WORKFLOW_KEY}' should be the id of a workflow"
-        detail = f"{detail}, not {describe_value(value)}"
-        return None, Problem(
-            "invalid_failure_workflow", detail, f"{pointer}/{FAILURE_WORKFLOW_KEY}"
-        )
-    return None, None
+    return _FAILURE_WORKFLOW.in_document(document)
 
 
 def failure_workflow_in(text: str) -> str | None:
     """Return the failure workflow that a stored document names; ``None`` if it names none."""
-    if FAILURE_WORKFLOW_KEY not in text:
-        return None
-    try:
-        return named_failure_workflow(load_json(text))[0]
-    except ValueError:
-        return None
+    return _FAILURE_WORKFLOW.in_text(text)
+
+
+def _as_workflow_id(value: JsonValue) -> str | None:
+    is_text = isinstance(value, str) and "\0" not in value  # PostgreSQL rejects NUL.
+    if is_text or (isinstance(value, int) and not isinstance(value, bool)):
+        return str(value)
+    return None
+
+
+_FAILURE_WORKFLOW = DocumentSetting(
+    FAILURE_WORKFLOW_KEY, "the id of a workflow", "invalid_failure_workflow", _as_workflow_id
+)
 
 
 def normalized_message(error: str) -> str:

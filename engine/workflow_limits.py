@@ -1,9 +1,8 @@
 """Workflow limits: the number of executions of a workflow that its document allows at a time."""
 
-from collections.abc import Iterator, Mapping
-
+from engine.document_settings import DocumentSetting
 from engine.errors import Problem
-from engine.json_values import JsonValue, describe_value, is_object, load_json
+from engine.json_values import JsonValue
 
 LIMIT_KEY = "maxConcurrentExecutions"
 MAX_LIMIT = 1_000_000
@@ -16,36 +15,12 @@ def declared_limit(document: JsonValue) -> tuple[int | None, Problem | None]:
     It is ``settings.maxConcurrentExecutions``, or ``maxConcurrentExecutions`` at the top of the
     document. Text with digits counts as a number, because forms send it.
     """
-    for fields, pointer in _places(document):
-        value = fields.get(LIMIT_KEY)
-        if value is None or value == "":
-            continue
-        limit = _as_limit(value)
-        if limit is not None:
-            return limit, None
-        detail = f"'{LIMIT_KEY}' should be a number from 1 to {MAX_LIMIT}"
-        detail = f"{detail}, not {describe_value(value)}"
-        return None, Problem("invalid_execution_limit", detail, f"{pointer}/{LIMIT_KEY}")
-    return None, None
+    return _LIMIT.in_document(document)
 
 
 def limit_in(text: str) -> int | None:
     """Return the limit that a stored document declares; ``None`` if it declares none."""
-    if LIMIT_KEY not in text:
-        return None
-    try:
-        return declared_limit(load_json(text))[0]
-    except ValueError:
-        return None
-
-
-def _places(document: JsonValue) -> Iterator[tuple[Mapping[str, JsonValue], str]]:
-    if not is_object(document):
-        return
-    settings = document.get("settings")
-    if is_object(settings):
-        yield settings, "/settings"
-    yield document, ""
+    return _LIMIT.in_text(text)
 
 
 def _as_limit(value: JsonValue) -> int | None:
@@ -57,3 +32,6 @@ def _as_limit(value: JsonValue) -> int | None:
 
 
 _ALLOWED = range(1, MAX_LIMIT + 1)
+_LIMIT = DocumentSetting(
+    LIMIT_KEY, f"a number from 1 to {MAX_LIMIT}", "invalid_execution_limit", _as_limit
+)
