@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from bench.client import BenchError, Client
+from bench.fixed_rate import send_at_rate
 from bench.service import WORKFLOW, Service
 
 POLLERS = 4
@@ -57,34 +58,16 @@ def burst(service: Service, submissions: int, clients: int) -> Burst:
         begun = time.perf_counter()
         _submit(service, submissions, clients, polled.waiting)
         seconds = time.perf_counter() - begun
-        submitting = _submit_at_rate(service, submissions)
+        submitting = send_at_rate(
+            service.port,
+            submissions,
+            per_second=SUBMISSIONS_PER_SECOND,
+            clients=SUBMITTERS,
+            send=lambda client, _: client.submit(WORKFLOW),
+        )
         _wait_for_all(service)
     _none_lost(service, before + 2 * submissions)
     return Burst(submissions / seconds, submitting, polled.seconds)
-
-
-def _submit_at_rate(service: Service, count: int) -> list[float]:
-    """Submit at planned times, also if an earlier submission has no response yet."""
-    left = iter(range(count))
-    lock = threading.Lock()
-    begun = time.perf_counter()
-
-    def post() -> list[float]:
-        seconds: list[float] = []
-        with closing(Client(service.port)) as client:
-            while True:
-                with lock:
-                    number = next(left, None)
-                if number is None:
-                    return seconds
-                due = begun + number / SUBMISSIONS_PER_SECOND
-                time.sleep(max(0.0, due - time.perf_counter()))
-                client.submit(WORKFLOW)
-                seconds.append(time.perf_counter() - due)
-
-    with ThreadPoolExecutor(SUBMITTERS) as pool:
-        posts = [pool.submit(post) for _ in range(SUBMITTERS)]
-        return [seconds for part in posts for seconds in part.result()]
 
 
 def throughput(service: Service, executions: int, clients: int) -> Throughput:

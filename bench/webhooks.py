@@ -3,14 +3,12 @@
 import argparse
 import sys
 import tempfile
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from statistics import median, quantiles
 
-from bench.client import BenchError, Client
+from bench.client import BenchError
+from bench.fixed_rate import send_at_rate
 from bench.service import Service, running_service, save_workflow
 
 RATE = 50
@@ -45,31 +43,15 @@ def main() -> int:
 
 
 def _deliver(service: Service, count: int) -> tuple[list[float], float]:
-    """Send ``count`` deliveries at their planned times; return each response time and the total.
-
-    The seconds count from the moment at which a delivery was due, so that none is flattered by
-    having waited for the one before it.
-    """
-    left = iter(range(count))
-    lock = threading.Lock()
+    """Send ``count`` deliveries at their planned times; return each response time and the total."""
     begun = time.perf_counter()
-
-    def send() -> list[float]:
-        seconds: list[float] = []
-        with closing(Client(service.port)) as client:
-            while True:
-                with lock:
-                    number = next(left, None)
-                if number is None:
-                    return seconds
-                due = begun + number / RATE
-                time.sleep(max(0.0, due - time.perf_counter()))
-                client.deliver(WORKFLOW, {"number": number})
-                seconds.append(time.perf_counter() - due)
-
-    with ThreadPoolExecutor(SENDERS) as pool:
-        senders = [pool.submit(send) for _ in range(SENDERS)]
-        response_times = [seconds for sender in senders for seconds in sender.result()]
+    response_times = send_at_rate(
+        service.port,
+        count,
+        per_second=RATE,
+        clients=SENDERS,
+        send=lambda client, number: client.deliver(WORKFLOW, {"number": number}),
+    )
     return response_times, time.perf_counter() - begun
 
 
