@@ -72,10 +72,9 @@ async def prefect_context(api_url: str | None) -> AsyncGenerator[PrefectClient, 
             )
         )
         stack.push_async_callback(_drain_events)
+        # For the whole process, and not restored: contexts of several threads end in any order.
+        EventsWorker.set_client_override(NullEventsClient if embedded else None)
         if embedded:
-            override = EventsWorker._client_override  # pyright: ignore[reportPrivateUsage] - Prefect has no getter
-            stack.callback(setattr, EventsWorker, "_client_override", override)
-            EventsWorker.set_client_override(NullEventsClient)
             sync_context = SyncClientContext.model_construct(client=EmbeddedSyncPrefectClient())
             context = AsyncClientContext.model_construct(client=EmbeddedPrefectClient())
             await stack.enter_async_context(context)

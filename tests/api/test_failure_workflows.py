@@ -62,11 +62,13 @@ def started(service: RunningService) -> list[dict]:
     )
     done = ("completed", "failed")
 
-    def read() -> list[dict]:
-        return [dict(row) for row in service.rows(query)]
+    def read_ended() -> tuple[list[dict]] | None:
+        rows = [dict(row) for row in service.rows(query)]
+        return (rows,) if all(row["status"] in done for row in rows) else None
 
-    wait_until(lambda: all(row["status"] in done for row in read()))
-    return read()
+    # One read decides and is returned: a second one can show an execution that just started.
+    (rows,) = wait_until(read_ended)  # type: ignore[misc]
+    return rows
 
 
 @on_both()

@@ -157,6 +157,33 @@ async def test_the_server_shows_name_state_and_task_runs(
         assert await client.read_logs(log_filter=logs) == []
 
 
+async def test_events_reach_the_server_after_services_without_one_ended(server, tmp_path):
+    """Two contexts without a server end in the order in which they began, as in two threads."""
+    prepare_prefect(None, tmp_path)
+    entered = [asyncio.Event(), asyncio.Event()]
+    may_end = [asyncio.Event(), asyncio.Event()]
+
+    async def embedded(number: int) -> None:
+        async with prefect_context(None):
+            entered[number].set()
+            await may_end[number].wait()
+
+    running = []
+    for number, has_entered in enumerate(entered):
+        running.append(asyncio.create_task(embedded(number)))
+        await has_entered.wait()
+    for task_of_context, end in zip(running, may_end, strict=True):
+        end.set()
+        await task_of_context
+
+    prepare_prefect(server, tmp_path)
+    async with prefect_context(server) as client:
+        state = await run_flow(workflow, "works", "After others")
+        run_id = state.state_details.flow_run_id
+        assert run_id is not None
+        assert len(await recorded(client, run_id, 2)) == 2
+
+
 async def test_log_messages_of_handlers_are_sent_if_configured(server, tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_LOGGING_TO_API_ENABLED", "true")
     prepare_prefect(server, tmp_path)
