@@ -1,6 +1,5 @@
 """Swagger UI in a real browser: one click tries an operation, without changes to the form."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,17 @@ from tests.support.service import RunningService, wait_until
 
 OF_AN_ID = "{"
 """Part of the path of an operation whose resource need not exist."""
+
+NEEDED = {
+    "createWorkflow",
+    "deleteWorkflow",
+    "executeWorkflow",
+    "getWorkflow",
+    "listExecutions",
+    "streamEvents",
+    "updateWorkflow",
+}
+"""Operations that must succeed, because the resources of their examples exist."""
 
 RECORD_CALLS = """
 const send = window.fetch;
@@ -42,25 +52,25 @@ def press(page: Browser, operation: str, button: str) -> None:
     wait_until(lambda: page.run(PRESS, operation, button))
 
 
-def one_of_each_path(operations: list[Operation]) -> list[Operation]:
-    """Return one of several operations whose path, parameters and body are the same.
+def one_of_each_form(operations: list[Operation]) -> list[Operation]:
+    """Return one of several operations whose forms have the same kinds of fields.
 
-    The paths of webhooks accept seven methods. A thorough run tries all of them.
+    ``test_openapi_examples.py`` sends the examples of all operations. Only the forms need a
+    browser, which takes a second for each; a thorough run tries all of them.
     """
     if IS_THOROUGH:
         return operations
-    forms = {
-        json.dumps(
-            [one.path, one.definition.get("parameters"), one.definition.get("requestBody")]
-        ): one
-        for one in operations
-    }
+    forms: dict[str, Operation] = {}
+    for one in sorted(operations, key=lambda operation: operation.name not in NEEDED):
+        parameters = one.definition.get("parameters", [])
+        fields = {(field["in"], str(field["schema"].get("type"))) for field in parameters}
+        forms.setdefault(f"{sorted(fields)} {'requestBody' in one.definition}", one)
     return list(forms.values())
 
 
 @pytest.mark.timeout(300)
 def test_one_click_on_each_operation_works(tmp_path: Path):
-    operations = {one.name: one for one in one_of_each_path(operations_of(document_of()))}
+    operations = {one.name: one for one in one_of_each_form(operations_of(document_of()))}
     with RunningService(tmp_path) as service, browser(tmp_path / "browser") as page:
         page.open(f"{service.url}/docs")
         wait_until(lambda: page.run("return document.querySelectorAll('.opblock').length > 0"))
@@ -80,5 +90,4 @@ def test_one_click_on_each_operation_works(tmp_path: Path):
             may_be_missing = OF_AN_ID in operations[name].path and status == 404
             assert 200 <= status < 300 or may_be_missing, (name, call)
         created = {name for name, call in calls.items() if 200 <= call["status"] < 300}
-        assert {"executeWorkflow", "listExecutions", "createWorkflow", "updateWorkflow"} <= created
-        assert {"getWorkflow", "streamEvents", "executeNode", "deleteWorkflow"} <= created
+        assert created >= NEEDED
