@@ -210,6 +210,7 @@ def create_app(settings: Settings, node_types: NodeTypes = DEFAULT) -> FastAPI:
                     RerunService(submissions),
                     pending_limits_of_schedules(settings),
                     settings.poll_interval_seconds,
+                    settings.lease_seconds,
                 ),
                 executor_families,
                 TaskService(database, worker.notify_resumed),

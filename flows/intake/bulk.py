@@ -18,8 +18,6 @@ log = structlog.get_logger()
 
 BATCH_SIZE = 20
 """Number of executions that are treated at the same time."""
-LEASE_SECONDS = 30.0
-"""Time after which another service continues an operation whose service crashed, in seconds."""
 FULL_QUEUE_PAUSE_SECONDS = 1.0
 """Pause of an operation whose executions found no place in the queue, in seconds."""
 KEPT_DAYS = 30
@@ -28,12 +26,15 @@ KEPT_DAYS = 30
 
 @dataclass(slots=True)
 class BulkService:
-    """Stores bulk operations, and treats their executions. Every service runs one."""
+    """Stores bulk operations, and treats their executions. Every service runs one.
+
+    Another service continues an operation whose service crashed, after ``lease_seconds``.
+    """
 
     reruns: RerunService
     limits: PendingLimits
     poll_interval_seconds: float
-    lease_seconds: float = LEASE_SECONDS
+    lease_seconds: float
     _owner: str = field(default_factory=lambda: str(uuid.uuid4()))
     _requested: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -206,7 +206,7 @@ class Bulk:
         worker = SimpleNamespace(wake=self._wake, cancel=self.cancelled.append)
         submissions = SimpleNamespace(database=self.database, worker=worker)
         reruns = cast("RerunService", SimpleNamespace(submissions=submissions))
-        self.service = BulkService(reruns, PendingLimits(10, 10), poll_seconds)
+        self.service = BulkService(reruns, PendingLimits(10, 10), poll_seconds, 30)
 
     def _wake(self) -> None:
         self.woken += 1
