@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api.streaming import journal_tail
 from tests.support.documents import document, node
 from tests.support.generated import IS_THOROUGH
 from tests.support.postgres import on_both
@@ -166,8 +167,9 @@ def test_an_execution_that_fails_before_its_response_is_an_error(
 
 @pytest.mark.parametrize("ending", ["cancelled", "deleted", "timed out"])
 def test_an_execution_that_ends_badly_while_its_caller_waits_is_an_error(
-    tmp_path: Path, gates: Gates, ending: str
+    tmp_path: Path, gates: Gates, ending: str, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(journal_tail, "SWEEP_INTERVAL_SECONDS", 0.5)  # finds deleted executions
     limit = 0.5 if ending == "timed out" else 60.0
     with RunningService(tmp_path, PROBE_TYPES, execution_timeout_seconds=limit) as service:
         service.save(answering(node("held", "gate")))
