@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import settings
 
-FACTOR = float(os.environ.get("TEST_EXAMPLES_FACTOR", "0.4"))
+FACTOR = float(os.environ.get("TEST_EXAMPLES_FACTOR", "0.25"))
 """Factor on the number of examples; ``make thorough`` sets 1, before a release."""
 
 IS_THOROUGH = FACTOR >= 1
