@@ -9,7 +9,6 @@ from uuid import UUID
 import httpx
 import pytest
 from prefect import Flow
-from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.states import Completed, Running
@@ -22,36 +21,9 @@ from flows.prefect_adapter.work_pools import (
     skip_flow_run,
     submit_flow_run,
 )
+from tests.support.recorded_client import RecordedClient as Client
 
 ID, OTHER = UUID(int=1), UUID(int=2)
-
-
-class Client:
-    """Records requests and answers them; an exception is raised."""
-
-    def __init__(self, **answers: Any) -> None:
-        self.answers = answers
-        self.requests: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        async def request(*args: Any, **kwargs: Any) -> Any:
-            self.requests.append((name, args, kwargs))
-            answer = self.answers.get(name)
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-
-        return request
-
-    @property
-    def typed(self) -> PrefectClient:
-        return cast("PrefectClient", self)
-
-    @property
-    def names(self) -> list[str]:
-        return [name for name, *_ in self.requests]
-
-
 NOT_FOUND, EXISTS = (
     ObjectNotFound(httpx.HTTPError("404")),
     ObjectAlreadyExists(httpx.HTTPError("409")),
