@@ -67,7 +67,7 @@ class ClaimLoop:
         idle = max(self.poll_seconds, IDLE_POLL_INTERVAL_SECONDS)
         if due is not None:
             idle = min(idle, (due - self.database.clock()).total_seconds())
-        await self._is_requested_within(max(idle, 0.0))
+        await self._is_requested_within(idle)  # at once if it is negative
 
     def _is_signalled(self) -> bool:
         return self.database.commit_signal.includes_other_processes
