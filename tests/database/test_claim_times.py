@@ -1,7 +1,5 @@
 """Claims and their times: which executions are due at a moment, and the facts of a claimed one."""
 
-import sqlite3
-from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -13,7 +11,14 @@ from database.executions.queue import CLOCK_TOLERANCE_SECONDS, ClaimedExecution
 from database.tables import executions, logs, runs
 from engine.errors import LeaseLostError
 from engine.status import ExecutionStatus
-from tests.support.call_trees import LEASE, invariants_hold, rows, status, write
+from tests.support.call_trees import (
+    LEASE,
+    invariants_hold,
+    rows,
+    status,
+    write,
+    write_without_foreign_keys,
+)
 from tests.support.fake_clock import MovingClock
 from tests.support.stored_executions import BEGUN
 from tests.support.two_workers import Workers
@@ -204,10 +209,8 @@ async def test_an_owner_must_stop_cancelled_ended_and_deleted_executions(
     await second.database.queue.request_cancel("other")
     await set_status(first.database, "ended", status="completed")
     await set_status(first.database, "unknown", status="paused")
-    # As the main project does, whose connections do not enforce foreign keys.
-    with closing(sqlite3.connect(first.database._url.partition("///")[2])) as connection:
-        connection.execute("DELETE FROM workflow_executions WHERE id = 'deleted'")
-        connection.commit()
+    deleted = "DELETE FROM workflow_executions WHERE id = 'deleted'"
+    await write_without_foreign_keys(first.database, deleted)
     found = await second.database.queue.cancellations("first")
     assert sorted(found) == ["cancelled", "deleted", "ended", "unknown"]
     assert await first.database.queue.cancellations("second") == ["other"]

@@ -1,7 +1,10 @@
 """Call trees: parents and children that are stored by the journal, without a running service."""
 
+import asyncio
 import json
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from sqlalchemy import select
@@ -86,6 +89,16 @@ async def rows(database: Database, table: Any) -> Sequence[Any]:
 
 async def write(database: Database, statement: Any) -> None:
     await database._access.writer.run(lambda connection: connection.execute(statement))
+
+
+async def write_without_foreign_keys(database: Database, sql: str) -> None:
+    """Execute a statement on SQLite as the main project, which does not enforce foreign keys."""
+
+    def run() -> None:
+        with closing(sqlite3.connect(database._url.partition("///")[2])) as connection, connection:
+            connection.execute(sql)
+
+    await asyncio.to_thread(run)
 
 
 async def notified_result(
