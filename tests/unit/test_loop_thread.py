@@ -82,6 +82,8 @@ def test_a_thread_accepts_work_when_it_is_ready_and_until_it_has_ended() -> None
     ready.result(TIMEOUT_SECONDS)
     assert main.thread.accepts_work
     assert not main.thread.has_ended
+    # A daemon thread does not delay the exit of the interpreter.
+    assert [thread.daemon for thread in threading.enumerate() if thread.name == "tests"] == [True]
     assert asyncio.run(main.thread.join(0.01)) is False
     main.thread.disable_restart()
     main.end()

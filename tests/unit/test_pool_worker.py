@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 from prefect.client.schemas.objects import FlowRun
-from prefect.workers.base import BaseWorker
+from prefect.workers.base import BaseJobConfiguration, BaseWorker
 
 from flows.worker import pool_worker as module
 from flows.worker.assigned_runs import AssignedRuns
@@ -97,12 +97,14 @@ async def test_a_worker_waits_for_a_submission_before_each_poll(
 @in_virtual_time
 async def test_the_pool_is_polled_again_after_the_polling_has_ended() -> None:
     starts: list[tuple[float, tuple[Any, ...], dict[str, Any]]] = []
+    polls: list[int] = []
 
     class Worker:
         def __init__(self, *args: Any, **options: Any) -> None:
             starts.append((asyncio.get_running_loop().time(), args, options))
 
         async def start(self, **_: Any) -> None:
+            polls.append(len(starts))
             if len(starts) < 3:
                 raise ConnectionError("no server")
 
@@ -111,7 +113,15 @@ async def test_the_pool_is_polled_again_after_the_polling_has_ended() -> None:
         patch.setattr(module, "WorkflowWorker", Worker)
         await run_for(7, poll_work_pool("pool", "one", 3)(runs))
     assert [time for time, *_ in starts] == [0, 2, 4, 6]
+    assert polls == [1, 2, 3, 4]
     assert all(
         (args, options) == ((runs, "pool"), {"name": "one", "limit": 3})
         for _, args, options in starts
     )
+
+
+async def test_prefect_records_the_success_of_a_flow_run_that_was_passed_on() -> None:
+    runs = Runs()
+    result = await worker_of(runs).run(RUN, BaseJobConfiguration())
+    assert runs.calls == [RUN]
+    assert (result.identifier, result.status_code) == (str(RUN.id), 0)

@@ -2,8 +2,14 @@
 
 import asyncio
 
+from flows.execution.running_nodes import NODE_CANCEL_TIMEOUT_SECONDS
 from flows.processes.messages import Kind
 from flows.processes.process_pool import CLAIM_LEAD_SECONDS, STOP_TIMEOUT_SECONDS, ProcessPool
+from flows.worker.worker import (
+    CLAIM_TIMEOUT_SECONDS,
+    RELEASE_TIMEOUT_SECONDS,
+    THREAD_JOIN_TIMEOUT_SECONDS,
+)
 from tests.support.fake_processes import FakePool, FakeProcess, now, settle
 from tests.support.virtual_time import in_virtual_time
 
@@ -87,6 +93,11 @@ async def test_a_process_that_does_not_stop_is_killed_after_its_time() -> None:
         assert second.kills > 0
         assert len(pool.processes) == 2
         assert first.stops == second.stops == [3]
+
+
+def test_a_process_has_more_time_than_each_step_of_its_stop_may_take() -> None:
+    steps = CLAIM_TIMEOUT_SECONDS, NODE_CANCEL_TIMEOUT_SECONDS, RELEASE_TIMEOUT_SECONDS
+    assert sum(steps) + THREAD_JOIN_TIMEOUT_SECONDS < STOP_TIMEOUT_SECONDS
 
 
 @in_virtual_time
