@@ -8,24 +8,30 @@ from sqlalchemy import select, update
 
 from database import Database
 from database.executions.inputs import IdempotencyKey
+from database.executions.journal_records import NodeChanges, NodeEnded, NodeStarted
 from database.external_events import store
 from database.external_events.records import EventReceipt
 from database.tables import CLAIMABLE_NOW, runs
 from database.waiting_tables import event_waits, external_events
+from engine.document import Node
 from engine.errors import IdempotencyKeyReusedError
 from engine.event_waits import AwaitedEvent
 from engine.request_errors import TooManyKeptEventsError
+from engine.status import NodeStatus
 from tests.database.test_external_events import (
+    BEGINS,
     DAY,
     accept,
     event,
     received,
+    started,
     valid,
     wait,
     waiting,
 )
 from tests.support.call_trees import rows, write
 from tests.support.fake_clock import MovingClock
+from tests.support.stored_executions import BEGUN
 from tests.support.two_workers import Workers
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -67,6 +73,24 @@ async def test_an_event_ends_the_waits_for_its_name_key_and_organization_only(
     own = replace(event("y"), organization="a", key="9")
     assert (await accept(database, own)).deliveries == 1
     assert await received(database, late) == "y"
+
+
+async def test_each_node_of_a_step_begins_to_wait_for_its_own_event(database: Database) -> None:
+    await accept(database, event("x", "2"))
+    lease = await started(database, "e")
+    names = ("plain", "first", "second", "third")
+    nodes = [NodeStarted(Node(name, "custom", "N", {}), "{}", 1, resumed=False) for name in names]
+    record = database.journal.record_step
+    seq = await record(lease, BEGUN + 1, BEGINS, None, NodeChanges(started=nodes))
+    ended = [NodeEnded("plain", NodeStatus.COMPLETED, 0, "{}")]
+    for key, name in enumerate(names[1:], 1):
+        awaited = AwaitedEvent("paid", str(key))
+        park = '{"park": {"event": {}}}'
+        ended.append(NodeEnded(name, NodeStatus.WAITING, 0, "{}", park, event=awaited))
+    await record(lease, seq, BEGINS, None, NodeChanges(ended))
+    assert set(await database.journal.resumptions(lease)) == {"second"}
+    waits = {row.nodeId: row.key for row in await rows(database, event_waits)}
+    assert waits == {"first": "1", "third": "3"}
 
 
 async def test_a_parked_execution_continues_and_a_running_one_keeps_its_lease(

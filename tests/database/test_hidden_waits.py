@@ -104,6 +104,15 @@ async def test_the_data_of_a_resume(encrypting: Database) -> None:
     assert await resumption_of(encrypting, lease) == Resumption(data=PAYLOAD)
 
 
+async def test_a_node_that_hides_its_data_does_not_hide_that_of_others(
+    encrypting: Database,
+) -> None:
+    await park(encrypting, "hidden")
+    await park(encrypting, "shown", hides=False)
+    await encrypting.journal.resume("shown", "ask", Resumption(data=PAYLOAD))
+    assert SECRET in await stored(encrypting)
+
+
 @pytest.mark.parametrize("hides", [True, False])
 async def test_the_answers_of_several_people(encrypting: Database, *, hides: bool) -> None:
     lookalike = {"hidden": True, "sealed": "by the client"}

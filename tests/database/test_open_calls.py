@@ -98,6 +98,7 @@ async def test_a_workflow_deleted_after_the_read_fails_the_call(
     end = await notified_result(database)
     assert end is not None
     assert "Workflow 'gone' or its organization was deleted" in (end.failure or "")
+    assert await database.child_executions.sweep() == 0
     assert (await claim(database)).execution_id == "parent"
 
 

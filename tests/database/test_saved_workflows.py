@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import update
 
 from database import Database, to_text
-from database.executions.inline_workflows import inline_workflow_id
+from database.executions.inline_workflows import inline_workflow_id, is_inline_workflow_id
 from database.records import WorkflowChange
 from database.tables import executions, workflows
 from database.workflows import version_of
@@ -109,9 +109,17 @@ async def test_an_execution_without_a_status_is_in_use(database: Database) -> No
         await database.workflows.delete("w")
 
 
-async def test_the_workflow_of_inline_documents_is_not_a_saved_one(database: Database) -> None:
-    inline = inline_workflow_id(None)
-    await database.submissions.submit(submission("e", inline, unsaved=True))
+@pytest.mark.parametrize(
+    ("organization_id", "inline"), [(None, "orchestrator-inline"), ("a", "orchestrator-inline:a")]
+)
+async def test_the_workflow_of_inline_documents_is_not_a_saved_one(
+    database: Database, organization_id: str | None, inline: str
+) -> None:
+    assert inline_workflow_id(organization_id) == inline
+    new = submission("e", inline, organization_id=organization_id, unsaved=True)
+    await database.submissions.submit(new)
+    row = {row.id: row for row in await rows(database, workflows)}[inline]
+    assert row.organizationId == organization_id
     with pytest.raises(WorkflowNotFoundError):
         await database.workflows.read(inline)
     with pytest.raises(WorkflowNotFoundError):
@@ -120,3 +128,13 @@ async def test_the_workflow_of_inline_documents_is_not_a_saved_one(database: Dat
         await database.workflows.delete(inline, force=True)
     page = await database.listings.workflows(None, 9)
     assert [each.id for each in page.items] == ["w"]
+
+
+async def test_workflows_with_similar_ids_are_saved_ones(database: Database) -> None:
+    similar = ["Orchestrator-Inline:a", "orchestrator-inline-a", "x-orchestrator-inline:a"]
+    for workflow_id in similar:
+        assert not is_inline_workflow_id(workflow_id)
+        await database.workflows.create(workflow_id, None, FIRST)
+        assert (await database.workflows.read(workflow_id)).id == workflow_id
+    page = await database.listings.workflows(None, 9)
+    assert {each.id for each in page.items} == {"w", *similar}
