@@ -107,6 +107,25 @@ class NodeStatus(StrEnum):
     """Parked on a long wait."""
 
 
+class WaitingFor(StrEnum):
+    """The change that ends the wait of a node run whose status is ``waiting``."""
+
+    TIME = "time"
+    """The time of a ``wait`` node."""
+    RETRY = "retry"
+    """The time of its next attempt, because the last one failed."""
+    PERMIT = "permit"
+    """A permit of a limit of concurrent node runs."""
+    CHILD = "child"
+    """The end of the execution that it called."""
+    ITEMS = "items"
+    """The ends of the items of a loop."""
+    EVENT = "event"
+    """An event from outside."""
+    RESUME = "resume"
+    """An answer of people or a resumption by a program; it may have a time limit."""
+
+
 DECIDED: frozenset[NodeStatus] = frozenset(
     {NodeStatus.COMPLETED, NodeStatus.ERROR, NodeStatus.SKIPPED}
 )

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, StrictBool, StrictStr
 
 from api.schemas.base import ApiModel, Name, RequestModel, WorkflowOrGraph
 from api.schemas.known_values import AnyExecutionStatus, AnyNodeStatus
+from engine.status import WaitingFor
 from flows.callbacks.request import check_callback_url
 
 _HTTP_URL = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\u0000-\u0020\u007f-\u009f]+$"
@@ -156,6 +157,10 @@ class NodeLogResponse(ApiModel):
     attempt: int
     last_error: str | None
     wait_until: str | None
+    waiting_for: WaitingFor | None = Field(
+        description="The change that ends the wait of a `waiting` node; null if it was resumed"
+        " already. `resume` accepts `time`, `event` and `resume`, and `retry` without data."
+    )
     reused_from: str | None
     child_execution_id: str | None = Field(
         description="The execution that a `subworkflow` node called."

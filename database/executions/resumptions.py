@@ -6,7 +6,7 @@ The first one that is stored decides, because all others are stored only if ther
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, Exists, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Exists, select, update
 
 from database.connection.commit_signal import note_changed_run
 from database.encryption import DataEncryption
@@ -14,6 +14,7 @@ from database.executions.event_waits import end_event_wait
 from database.executions.hidden_waits import hidden_rows, read_resumption, stored_resumption
 from database.executions.human_tasks import answer_node, expire_tasks
 from database.executions.node_runs import is_own_row, row_id
+from database.executions.waiting_nodes import WAITING_FOR
 from database.records import Lease
 from database.tables import CLAIMABLE_NOW, executions, logs, runs
 from engine.errors import (
@@ -23,12 +24,15 @@ from engine.errors import (
     RetryTakesNoDataError,
     WaitingForChildError,
 )
-from engine.loops import FOR_EACH
 from engine.parking import Resumption
-from engine.status import NodeStatus
+from engine.status import NodeStatus, WaitingFor
 
-_IS_RETRY = and_(logs.c.resultDetail.is_(None), logs.c.waitUntil.is_not(None))
-"""Condition for waiting nodes that wait for their next attempt."""
+_ACCEPTS_DATA = (WaitingFor.TIME, WaitingFor.EVENT, WaitingFor.RESUME)
+"""The waits that a resumption ends. The next attempt of a retry starts with one without data."""
+_REFUSALS = {
+    WaitingFor.PERMIT: "queued for a permit of a limit",
+    WaitingFor.ITEMS: "running its items",
+}
 _EXPIRED = json.dumps(Resumption(expired=True).as_json())
 
 
@@ -106,14 +110,12 @@ def store_resumption(
     run = connection.execute(select(runs.c.owner).where(own_run).with_for_update()).first()
     row = f"{execution_id}:{node_id}"
     is_node = logs.c.id == row
-    accepts_data = and_(logs.c.nodeType != FOR_EACH, logs.c.resultDetail.is_not(None))
     has_no_data = resumption.approved and resumption.data is None
+    accepted = (*_ACCEPTS_DATA, WaitingFor.RETRY) if has_no_data else _ACCEPTS_DATA
     hidden = bool(hidden_rows(connection, [row]))
     updated = connection.execute(
         update(logs)
-        .where(is_node, logs.c.status == NodeStatus.WAITING)
-        .where(logs.c.resumption.is_(None), logs.c.childExecutionId.is_(None))
-        .where(or_(accepts_data, _IS_RETRY) if has_no_data else accepts_data)
+        .where(is_node, WAITING_FOR.in_(accepted))
         .values(resumption=stored_resumption(connection, resumption, hidden=hidden))
     )
     if updated.rowcount != 1:
@@ -127,22 +129,14 @@ def store_resumption(
 def _not_resumable_error(
     connection: Connection, is_node: ColumnElement[bool], node_id: str
 ) -> ConflictError:
-    query = select(
-        logs.c.status,
-        logs.c.nodeType,
-        logs.c.childExecutionId,
-        logs.c.resumption,
-        logs.c.resultDetail,
-        _IS_RETRY.label("isRetry"),
-    ).where(is_node)
+    query = select(logs.c.status, logs.c.childExecutionId, WAITING_FOR.label("waitingFor")).where(
+        is_node
+    )
     row = connection.execute(query).first()
     if row is None or row.status != NodeStatus.WAITING:
         return NotWaitingError(node_id, None if row is None else row.status)
     if row.childExecutionId is not None:
         return WaitingForChildError(node_id, row.childExecutionId)
-    if row.isRetry and row.resumption is None:
+    if row.waitingFor == WaitingFor.RETRY:
         return RetryTakesNoDataError(node_id)
-    if row.resultDetail is None and row.resumption is None:
-        return NotWaitingError(node_id, "queued for a permit of a limit")
-    loops = row.nodeType == FOR_EACH and not row.isRetry
-    return NotWaitingError(node_id, "running its items" if loops else "already resumed")
+    return NotWaitingError(node_id, _REFUSALS.get(row.waitingFor, "already resumed"))

@@ -316,7 +316,7 @@ def _log(row: Row[*tuple[Any, ...]]) -> NodeLog:
     else:
         log = replace(log, output_data=None, error=None, duration=None, ended_at=None)
     if not is_current:
-        log = replace(log, waited_ms=None, wait_until=None)
+        log = replace(log, waited_ms=None, wait_until=None, waiting_for=None)
     if not is_current or row.status != NodeStatus.WAITING:
         log = replace(log, waiting_since=None)
     return replace(log, child_execution_id=None) if row.status == NodeStatus.RUNNING else log

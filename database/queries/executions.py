@@ -21,6 +21,7 @@ from sqlalchemy import (
 from database.connection.reader import Reader
 from database.encryption import DataEncryption
 from database.executions.node_runs import is_own_row, outcome_of
+from database.executions.waiting_nodes import WAITING_FOR
 from database.foreign_values import (
     integer_of,
     number_of,
@@ -31,19 +32,14 @@ from database.foreign_values import (
 )
 from database.payloads import characters_of, first_characters, full_text, whole_or_start
 from database.queries.failures import read_failure_workflow
-from database.queries.results import (
-    CurrentNode,
-    Execution,
-    FinishedExecution,
-    NodeLog,
-)
+from database.queries.results import CurrentNode, Execution, FinishedExecution, NodeLog
 from database.records import MANUAL, Workflow
 from database.tables import children, definitions, executions, logs, runs, workflows
 from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
 from engine.loops import FOR_EACH
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Progress
-from engine.status import ExecutionStatus, NodeStatus
+from engine.status import ExecutionStatus, NodeStatus, WaitingFor
 
 # A literal, because the databases use an index on an expression only without parameters.
 _started = func.coalesce(logs.c.startSeq, literal_column("0", Integer))
@@ -336,6 +332,7 @@ def log_columns(cut_at: int | None) -> list[ColumnElement[Any]]:
         logs.c.attempt,
         logs.c.seq,
         logs.c.waitUntil,
+        WAITING_FOR.label("waitingFor"),
         logs.c.reusedFrom,
         logs.c.childExecutionId,
         logs.c.startedAt,
@@ -380,6 +377,7 @@ def node_log(row: Row[*tuple[Any, ...]], cut_at: int | None) -> NodeLog:
         attempt=integer_of(row.attempt) or 1,
         seq=integer_of(row.seq) or 0,
         wait_until=text_of(row.waitUntil) if status == NodeStatus.WAITING else None,
+        waiting_for=None if row.waitingFor is None else WaitingFor(row.waitingFor),
         reused_from=text_of(row.reusedFrom),
         child_execution_id=text_of(row.childExecutionId),
         percentage=integer_of(row.nodePercentage) if reports_progress else None,

@@ -6,7 +6,7 @@ from datetime import datetime
 from database.records import MANUAL, Payload
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Outcome, Progress
-from engine.status import ExecutionStatus
+from engine.status import ExecutionStatus, WaitingFor
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +191,8 @@ class NodeLog:
     attempt: int
     seq: int
     wait_until: str | None
+    waiting_for: WaitingFor | None
+    """``None`` if the node run does not wait or was resumed already."""
     reused_from: str | None
     child_execution_id: str | None
     percentage: int | None

@@ -10,7 +10,7 @@ from engine.errors import ExecutionNotFoundError, NotWaitingError, RetryTakesNoD
 from engine.loops import FOR_EACH
 from engine.outcome import Progress
 from engine.parking import Resumption
-from engine.status import NodeStatus
+from engine.status import NodeStatus, WaitingFor
 from tests.support.call_trees import claim, rows, submission
 from tests.support.stored_executions import BEGUN
 
@@ -42,6 +42,12 @@ async def parked(
     await journal.park(lease, None)
 
 
+async def waiting_for(database: Database, execution_id: str) -> WaitingFor | None:
+    (log,) = await database.queries.logs(execution_id)
+    assert log.status == NodeStatus.WAITING
+    return log.waiting_for
+
+
 async def claimable(database: Database) -> dict[str, str | None]:
     return {row.executionId: row.claimableAt for row in await rows(database, runs)}
 
@@ -54,7 +60,9 @@ async def test_a_retry_starts_earlier_and_takes_no_data(database: Database) -> N
         with pytest.raises(RetryTakesNoDataError):
             await database.journal.resume("e", "n", data)
     assert await claimable(database) == before
+    assert await waiting_for(database, "e") == WaitingFor.RETRY
     await database.journal.resume("e", "n", Resumption())
+    assert await waiting_for(database, "e") is None
     assert await claimable(database) == {**before, "e": CLAIMABLE_NOW}
     for again in (Resumption(), Resumption(data={"n": 1})):
         with pytest.raises(NotWaitingError, match="already resumed"):
@@ -66,6 +74,7 @@ async def test_a_loop_is_not_resumed_but_its_retry_is(database: Database) -> Non
     for each in (Resumption(), Resumption(data={"n": 1})):
         with pytest.raises(NotWaitingError, match="running its items"):
             await database.journal.resume("loop", "n", each)
+    assert await waiting_for(database, "loop") == WaitingFor.ITEMS
     await parked(database, "retry", FOR_EACH, retries=True)
     await database.journal.resume("retry", "n", Resumption())
     with pytest.raises(NotWaitingError, match="already resumed"):
@@ -79,7 +88,11 @@ async def test_only_a_waiting_node_of_an_existing_execution_is_resumed(database:
     for node_id in ("unknown", "n\0"):
         with pytest.raises(NotWaitingError, match="has not been reached"):
             await database.journal.resume("e", node_id, Resumption())
+    assert await waiting_for(database, "e") == WaitingFor.RESUME
     await database.journal.resume("e", "n", Resumption(data={"n": 1}))
+    assert await waiting_for(database, "e") is None
+    with pytest.raises(NotWaitingError, match="already resumed"):
+        await database.journal.resume("e", "n", Resumption())
     lease = await claim(database)
     ended = NodeEnded("n", NodeStatus.COMPLETED, 1, "{}", "{}")
     changes = NodeChanges([ended])

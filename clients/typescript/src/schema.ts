@@ -1377,6 +1377,8 @@ export interface components {
             waitUntil: string | null;
             /** @description Time that the node was `waiting` between the two, in milliseconds. `duration` does not include it. */
             waitedMs: number | null;
+            /** @description The change that ends the wait of a `waiting` node; null if it was resumed already. `resume` accepts `time`, `event` and `resume`, and `retry` without data. */
+            waitingFor: components["schemas"]["WaitingFor"] | null;
             /** @description Start of the current wait of a `waiting` node. */
             waitingSince: string | null;
         };
@@ -1782,6 +1784,11 @@ export interface components {
             /** @description Parts of the document that are not part of an execution. */
             warnings: components["schemas"]["DocumentProblemResponse"][];
         };
+        /**
+         * @description The change that ends the wait of a node run whose status is ``waiting``.
+         * @enum {string}
+         */
+        WaitingFor: "time" | "retry" | "permit" | "child" | "items" | "event" | "resume";
         /** @description ``GET /api/workflows/{id}/executions``. */
         WorkflowExecutionsResponse: {
             executions: components["schemas"]["ExecutionSummaryResponse"][];

@@ -12,7 +12,6 @@ import { useStatusIcon } from "../app/favicon";
 import type { RunSearch } from "../app/router";
 import { Empty, ErrorAlert } from "../components/Feedback";
 import { lookOf } from "../components/Status";
-import { isForPeople } from "../run/Approval";
 import { useChildRuns } from "../run/children";
 import { definitionQuery } from "../run/definition";
 import { RunHeader } from "../run/Header";
@@ -22,6 +21,7 @@ import { OnDemand } from "../run/OnDemand";
 import { detailsQuery, readResult } from "../run/payloads";
 import { Timeline } from "../run/Timeline";
 import { childIdsOf, useRunView } from "../run/view";
+import { waitsForAnswer } from "../run/waits";
 
 const Graph = lazy(() => import("../run/Graph"));
 
@@ -80,7 +80,7 @@ export function ExecutionPage() {
     );
   }
   const tab = search.tab ?? "graph";
-  const waiting = [...execution.nodes.values()].find(isForPeople);
+  const waiting = [...execution.nodes.values()].find(waitsForAnswer);
   const child = selected && children.get(selected.executionId);
   const shown = selected?.executionId === executionId ? execution : child?.execution;
   const panel =

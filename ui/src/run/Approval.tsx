@@ -7,23 +7,10 @@ import type { NodeLog, TaskSummary } from "workflow-orchestration-client";
 import { taskQuery } from "workflow-orchestration-client/query";
 import { client, queryClient } from "../app/client";
 import { ErrorAlert } from "../components/Feedback";
+import { waitsForAnswer } from "./waits";
 
 const TaskAnswer = lazy(async () => ({ default: (await import("../tasks/Answer")).TaskAnswer }));
 const MAX_PAGE_SIZE = 1_000;
-
-/** Whether people, not a time or a child execution, end the wait of a node. */
-export const isForPeople = (log: NodeLog): boolean =>
-  log.status === "waiting" &&
-  log.childExecutionId === null &&
-  log.nodeType !== "wait" &&
-  log.nodeType !== "waitForEvent" &&
-  log.nodeType !== "forEach" &&
-  log.lastError === null;
-
-/** Whether people end, or ended, the wait of a node. */
-export const mayHaveTask = (log: NodeLog): boolean =>
-  isForPeople(log) ||
-  ((log.nodeType === "approval" || log.nodeType === "humanApproval") && log.waitedMs !== null);
 
 /** Returns the task of a node run; null if it waits for no person. */
 async function findTask(
@@ -64,7 +51,7 @@ export function Approval({ executionId, log }: { executionId: string; log: NodeL
         <TaskAnswer taskId={id} />
       </Suspense>
     );
-  if (log.status !== "waiting") return null;
+  if (!waitsForAnswer(log)) return null;
   return (
     <Group gap="xs" className="approval">
       <ErrorAlert error={task.error ?? resume.error} />

@@ -9,13 +9,15 @@ import { Copy } from "../components/Copy";
 import { ExecutionLink } from "../components/ExecutionLink";
 import { StatusBadge } from "../components/Status";
 import { TypeIcon } from "../components/TypeIcon";
-import { Approval, mayHaveTask } from "./Approval";
+import { Approval } from "./Approval";
 import { nodeIdOf, runsOf, skipReason } from "./definition";
 import { parseRunId } from "./loops";
 import { NodeData } from "./NodeData";
 import { Payload } from "./Payload";
 import { RerunDialog } from "./RerunDialog";
 import { RunPicker } from "./RunPicker";
+import { Waiting } from "./Waiting";
+import { mayHaveTask } from "./waits";
 
 interface Props {
   executionId: string;
@@ -101,6 +103,7 @@ export function NodePanel({ executionId, execution, document, runId, onSelect, o
                 : t(NOT_STARTED[execution.status ?? ""] ?? "This node did not run")}
             </Text>
           )}
+          {log && <Waiting key={log.seq} executionId={executionId} log={log} />}
           {log && mayHaveTask(log) && <Approval executionId={executionId} log={log} />}
           {log?.childExecutionId && (
             <Text size="sm">

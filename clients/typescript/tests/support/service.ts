@@ -108,6 +108,7 @@ export function log(nodeId: string, more: Partial<NodeLog> = {}): NodeLog {
     attempt: 1,
     lastError: null,
     waitUntil: null,
+    waitingFor: null,
     reusedFrom: null,
     childExecutionId: null,
     percentage: null,
