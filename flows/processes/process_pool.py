@@ -119,18 +119,14 @@ class ProcessPool:
     async def run_forever(self, queue: Queue, state: WorkerState) -> None:
         """Start the processes, and replace each one that ends, until ``stop``."""
         self._state = state
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._supervisors = [
-                    group.create_task(self._supervise(number, queue))
-                    for number in range(len(self._settings))
-                ]
-                relatives = group.create_task(self._forward_polls(state))
-                await asyncio.wait(self._supervisors)
-                relatives.cancel()
-        finally:
-            for child in self._children.values():
-                child.kill()
+        async with asyncio.TaskGroup() as group:
+            self._supervisors = [
+                group.create_task(self._supervise(number, queue))
+                for number in range(len(self._settings))
+            ]
+            relatives = group.create_task(self._forward_polls(state))
+            await asyncio.wait(self._supervisors)
+            relatives.cancel()
 
     async def stop(self, grace_seconds: float) -> None:
         """Stop the processes; each waits ``grace_seconds`` for its running nodes."""
