@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from structlog.contextvars import clear_contextvars
+from structlog.contextvars import clear_contextvars, get_contextvars
 
 from config import Settings
 from database.executions.journal_records import ExecutionResult
@@ -15,6 +15,7 @@ from database.executions.queue import ClaimedExecution
 from engine.errors import LeaseLostError, StorageUnavailableError
 from engine.status import ExecutionStatus
 from flows.execution.signals import ExecutionSignals, StopReason
+from flows.nodes.progress import publish_nowhere
 from flows.worker import execution_run, execution_starter
 from flows.worker.execution_run import ExecutionRun
 from flows.worker.execution_starter import ExecutionStarter
@@ -76,6 +77,7 @@ class Run:
         self.trace, self.metrics = Trace(), Metrics()
         self.names: list[str] = []
         self.crashed: list[str] = []
+        self.log_fields: dict[str, Any] = {}
         self.stopping = False
         self.stops: list[tuple[float, StopReason | None]] = []
         context = SimpleNamespace(
@@ -107,6 +109,7 @@ class Run:
     ) -> None:
         assert context is self.context
         self.names.append(name)
+        self.log_fields = get_contextvars()
         await on_created("flow-run")
         stopped = asyncio.ensure_future(context.signals.wait_for_signal())
         await asyncio.wait([stopped], timeout=self.seconds)
@@ -149,6 +152,7 @@ async def test_an_execution_that_did_not_end_returns_to_the_queue(
 ) -> None:
     run = await Run(monkeypatch, outcome).run()
     assert run.names == ["Name e1"]
+    assert run.log_fields == {"execution_id": "e1"}
     assert run.releases == ([] if delay is None else [(LEASE, delay, None)])
     assert run.count("executions_ended", status="completed") == (outcome == COMPLETED)
     assert run.count("executions_ended", status="failed") == (outcome == FAILED)
@@ -263,11 +267,21 @@ class Starter:
             settings,
             PROBE_TYPES,
             ScriptedDatabase().typed,
-            is_stopping=lambda: self.stopping,
+            publish_nowhere,
+            Metrics(),
+            lambda: self.stopping,
         )
 
     def start(self, **values: Any) -> asyncio.Task[None]:
         return self.starter.start(claimed(**values), self.state)
+
+
+async def test_an_execution_in_a_process_of_its_own_does_not_stop(monkeypatch: Patch) -> None:
+    starter = Starter(monkeypatch, COMPLETED)
+    own = ExecutionStarter(starter.starter.settings, PROBE_TYPES, ScriptedDatabase().typed)
+    task = own.start(claimed(), starter.state)
+    assert not starter.state.active["e1"].draining
+    await task
 
 
 @pytest.mark.parametrize("limited", [True, False])

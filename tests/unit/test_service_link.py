@@ -104,6 +104,8 @@ def test_messages_of_the_service_are_accepted_until_it_closes_the_pipe(service: 
 
 
 def test_a_signal_that_waits_is_sent_once_and_messages_keep_their_order(service: Service) -> None:
+    service.link.notify_committed({Change.QUEUE, Change.SLOTS})
+    assert not service.link._signals
     service.link.send(Kind.METRICS, families=[])
     for changes in ({Change.EVENTS}, {Change.QUEUE, Change.SLOTS}, {Change.EVENTS, Change.QUEUE}):
         service.link.notify_committed(changes)
