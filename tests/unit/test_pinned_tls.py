@@ -66,7 +66,26 @@ class Authority:
         builder = x509.CertificateBuilder(self._subject, subject, key, x509.random_serial_number())
         builder = builder.not_valid_before(now - timedelta(days=1))
         builder = builder.not_valid_after(now + timedelta(days=1))
-        return builder.add_extension(extension, critical=False).sign(self._key, hashes.SHA256())
+        builder = builder.add_extension(extension, critical=True)
+        # Python 3.13 requires these.
+        own = self._key.public_key()
+        is_authority = key == own
+        usage = x509.KeyUsage(
+            digital_signature=not is_authority,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            key_cert_sign=is_authority,
+            crl_sign=is_authority,
+            encipher_only=False,
+            decipher_only=False,
+        )
+        builder = builder.add_extension(usage, critical=True)
+        names = x509.SubjectKeyIdentifier.from_public_key(key)
+        builder = builder.add_extension(names, critical=False)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(own)
+        return builder.add_extension(issuer, critical=False).sign(self._key, hashes.SHA256())
 
 
 @pytest.fixture(scope="module")
