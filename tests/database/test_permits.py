@@ -17,7 +17,7 @@ from database.tables import executions, permits
 from engine.errors import LeaseLostError, NotWaitingError
 from engine.parking import ParkedPermit, Resumption
 from engine.status import NodeStatus
-from tests.support.call_trees import LEASE
+from tests.support.call_trees import LEASE, rows
 from tests.support.fake_clock import MovingClock
 from tests.support.stored_executions import BEGUN
 from tests.support.two_workers import ASK, BEGINS, DatabaseWorker, Workers
@@ -171,6 +171,26 @@ async def test_a_parked_request_keeps_its_position_and_wakes_its_execution(
     assert not await first.database.permits.wake()
     await second.database.permits.release("again")
     assert await first.database.permits.grant(["later"]) == {"later"}
+
+
+async def test_a_node_takes_over_its_own_parked_request_only(workers: Workers) -> None:
+    first, second = workers
+    own, other = await two_leases(workers)
+    assert await request(first, own, "a", GPU)
+    for node in ("front", "back"):
+        assert not await request(second, other, f"parked {node}", GPU, node=node)
+    await second.database.journal.park(other, None, ["front", "back"])
+    await first.database.permits.release("a")
+    await first.database.permits.wake()
+
+    async def granted() -> dict[str, bool]:
+        found = await rows(first.database, permits)
+        return {row.request: row.grantedAt is not None for row in found}
+
+    assert await granted() == {"parked front": True, "parked back": False}
+    again = await second.claim_one()
+    assert await request(second, again, "again", GPU, node="front")
+    assert await granted() == {"again": True, "parked back": False}
 
 
 @pytest.mark.parametrize("is_granted", [False, True])
