@@ -16,9 +16,9 @@ from database.queries.results import (
     WorkflowCursor,
     WorkflowSummary,
 )
-from database.records import Payload
+from database.records import Payload, Workflow
 from database.tables import children, executions, logs, runs, workflows
-from engine.errors import ExecutionNotFoundError
+from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Progress
 from tests.support.call_trees import LEASE, submission, write
@@ -134,6 +134,17 @@ async def test_an_execution_has_all_its_fields(database: Database) -> None:
     for read in (database.queries.execution, database.queries.organization_of):
         with pytest.raises(ExecutionNotFoundError):
             await read("unknown")
+
+
+async def test_a_workflow_has_the_fields_of_its_own_row(database: Database) -> None:
+    own = {"organizationId": "org", "tags": "[1]", "createdAt": "t1", "updatedAt": "t2"}
+    await insert(database, workflows, {"id": "x", "name": "X", "data": '{"n": 1}', **own})
+    found = await database.queries.workflow("x")
+    assert found == Workflow("x", "X", '{"n": 1}', "org", "[1]", "t1", "t2")
+    assert (await database.queries.workflow("w")).name == "A workflow"
+    for unknown in ("y", "w\0"):
+        with pytest.raises(WorkflowNotFoundError):
+            await database.queries.workflow(unknown)
 
 
 async def test_a_row_of_another_program_has_the_initial_values(database: Database) -> None:

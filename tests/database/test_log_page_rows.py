@@ -1,5 +1,8 @@
 """Pages of logs: their rows, sizes and limits, with rows that this service did not write."""
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +14,9 @@ from database.queries.log_pages import LogPage, LogPageRequest
 from database.tables import executions, logs, runs
 from tests.support.call_trees import claim, submission, write
 from tests.support.ended_executions import insert_rows
+from tests.support.main_project import create_main_database
 
-pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 LAST = 50
 """Sequence number of the execution."""
@@ -44,6 +48,7 @@ def row(node_id: str, start_seq: int, seq: int, **values: Any) -> dict[str, Any]
     return {"nodeId": node_id, "startSeq": start_seq, "seq": seq, **values}
 
 
+@on_sqlite
 async def test_a_page_has_the_first_changes_in_the_order_of_their_start(
     database: Database,
 ) -> None:
@@ -65,6 +70,7 @@ async def test_a_page_has_the_first_changes_in_the_order_of_their_start(
     ]
 
 
+@on_sqlite
 async def test_a_page_of_one_node_has_its_row_only(database: Database) -> None:
     await store(database, row("a", 1, 9), execution_id="other")
     await store(database, row("a", 1, 5), row("b", 2, 4))
@@ -74,6 +80,7 @@ async def test_a_page_of_one_node_has_its_row_only(database: Database) -> None:
     assert ids(await read(database, node_id="unknown")) == []
 
 
+@on_sqlite
 async def test_a_page_is_full_at_its_size(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +105,7 @@ async def test_a_page_is_full_at_its_size(
             assert page.characters == 15 * len(expected)
 
 
+@on_sqlite
 async def test_a_page_has_the_start_of_larger_payloads(database: Database) -> None:
     small, large = '"12345678"', f'"{"x" * 20_000}"'
     await store(
@@ -127,6 +135,7 @@ async def test_a_page_has_the_start_of_larger_payloads(database: Database) -> No
     assert sizes == [("", len(small)), ("", len(large))]
 
 
+@on_sqlite
 async def test_starts_of_payloads_count_with_their_own_size(database: Database) -> None:
     large = f'"{"x" * 20_000}"'
     await store(database, *(row(name, i, i, outputData=large) for i, name in enumerate("abc", 1)))
@@ -139,6 +148,7 @@ async def test_starts_of_payloads_count_with_their_own_size(database: Database) 
         assert ids(page) == expected
 
 
+@on_sqlite
 async def test_rows_with_one_number_are_on_one_page(database: Database) -> None:
     await store(database, row("a", 1, 3), row("b", 2, 3), row("c", 3, 3), row("d", 4, 4))
     page = await read(database, limit=1)
@@ -148,6 +158,7 @@ async def test_rows_with_one_number_are_on_one_page(database: Database) -> None:
     assert ids(await read(database, after=3)) == ["d"]
 
 
+@on_sqlite
 async def test_rows_without_a_number_are_numbered_by_their_times(database: Database) -> None:
     ended = {"id": "e", "workflowId": "w", "status": "completed"}
     open_ = {"id": "open", "workflowId": "w", "status": "running"}
@@ -171,8 +182,29 @@ async def test_rows_without_a_number_are_numbered_by_their_times(database: Datab
     assert (page.logs, page.next_seq) == ([], 0)
 
 
+@on_sqlite
 async def test_the_size_of_a_page_includes_its_errors(database: Database) -> None:
     await store(
         database, row("a", 1, 1, error="12345", lastError="123", inputData="12"), row("b", 2, 2)
     )
     assert (await read(database)).characters == 10
+
+
+async def test_rows_without_an_id_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "main.sqlite"
+    create_main_database(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM execution_logs")
+        connection.executemany(
+            "INSERT INTO execution_logs(executionId, nodeId, outputData) VALUES (?, ?, ?)",
+            [("old", "a", "1"), ("old", "b", "2")],
+        )
+        (execution_id,) = connection.execute("SELECT id FROM workflow_executions").fetchone()
+        connection.execute("UPDATE execution_logs SET executionId = ?", (execution_id,))
+    database = Database(f"sqlite+aiosqlite:///{path}")
+    await database.prepare()
+    for limit in (1, 9):
+        page = await database.log_pages.read(LogPageRequest(execution_id, 0, limit, MANY))
+        found = [(log.node_id, log.output_data and log.output_data.text) for log in page.logs]
+        assert found == [("a", "1"), ("b", "2")][:limit]
+    await database.close()
