@@ -55,9 +55,9 @@ class QueueStatistics:
     """Number of executions that a worker may claim now."""
     oldest_seconds: float
     """Time since the oldest of them became claimable, in seconds; 0 without any."""
-    open_tasks: int = 0
+    open_tasks: int
     """Number of tasks that wait for people."""
-    kept_events: int = 0
+    kept_events: int
     """Number of events from outside that no node has received yet."""
 
 

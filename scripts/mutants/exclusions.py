@@ -26,7 +26,8 @@ REASONS = {
 _LOGGERS = re.compile(r"_?log(ger)?")
 _TUNING = re.compile(
     r"(?i)delay|pause|"
-    r"\w*(seconds|interval|timeout|grace|batch|piece|chunk|cache|pool|estimate|window|lock|jitter)\w*"
+    r"\w*(seconds|interval|timeout|grace|batch|piece|chunk|cache|pool|estimate|window|lock|jitter"
+    r"|per_sweep|per_statement|per_vacuum|bound_values)\w*"
 )
 _TEXTS = {"description", "examples", "example", "summary", "title", "openapi_examples"}
 
