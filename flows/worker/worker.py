@@ -186,7 +186,6 @@ class Worker:
                 if role.poll_pool is not None:
                     runs = AssignedRuns(self._starter, state)
                     state.pool_polling = group.create_task(role.poll_pool(runs))
-                    background.append(state.pool_polling)
                 self._thread.mark_ready()
                 await state.drained.wait()
                 for task in background:

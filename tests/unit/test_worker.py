@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -214,6 +215,36 @@ async def test_all_loops_run_until_the_worker_has_drained(monkeypatch: Patch) ->
     await running
     assert one.closed == 1
     assert asyncio.all_tasks() == others
+
+
+@pytest.mark.parametrize("pool", [None, "pool"])
+@in_virtual_time
+async def test_only_a_worker_that_claims_itself_waits_for_due_times(
+    pool: str | None, monkeypatch: Patch
+) -> None:
+    one = FakeWorker(monkeypatch, WorkerRole(relay=FakeRelay()), queue__claim=[[]])
+    one.worker._settings = replace(one.settings, prefect_work_pool=pool)
+    one.database.commit_signal.includes_other_processes = True
+    dispatched: list[float] = []
+
+    async def dispatch(_: object) -> None:
+        dispatched.append(now())
+
+    monkeypatch.setattr(module, "Dispatcher", lambda *_: SimpleNamespace(dispatch_due=dispatch))
+    await run_for(5, one.worker._main())
+    # The dispatcher also repeats requests to Prefect's server.
+    assert dispatched == ([] if pool is None else [0, 2, 4])
+    assert one.database.times("queue.next_due") == ([1] if pool is None else [])
+
+
+@in_virtual_time
+async def test_the_results_of_flows_need_no_server(monkeypatch: Patch) -> None:
+    stored: list[Any] = []
+    monkeypatch.setattr(module, "local_result_storage", lambda *args: stored.append(args))
+    one = FakeWorker(monkeypatch, WorkerRole(relay=FakeRelay()), queue__claim=[[]])
+    await run_for(1, one.worker._main())
+    home = one.settings.prefect_home
+    assert stored == [(module.workflow_flow, home), (module.node_preview_flow, home)]
 
 
 @in_virtual_time
