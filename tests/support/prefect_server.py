@@ -19,6 +19,7 @@ import httpx
 
 from tests.support.http_clients import client_of
 from tests.support.ports import free_port
+from tests.support.prepared_databases import made_once
 from tests.support.service import wait_until
 
 START_SECONDS = 150.0
@@ -39,10 +40,18 @@ class PrefectServer:
 
     def start(self) -> Self:
         """Start the server and wait until it is healthy."""
+        if self._database_url is not None or self._database.exists():
+            return self._run()
         prepared = Path(tempfile.gettempdir()) / "prepared-prefect.db"
-        is_file = self._database_url is None
-        if is_file and prepared.exists() and not self._database.exists():
-            shutil.copyfile(prepared, self._database)
+        with made_once(prepared, START_SECONDS) as unfinished:
+            if unfinished is not None:
+                self._run()
+                self._copy_database(unfinished)
+                return self
+        shutil.copyfile(prepared, self._database)
+        return self._run()
+
+    def _run(self) -> Self:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT")}
         environment |= {
             "PREFECT_HOME": str(self._home),
@@ -64,19 +73,15 @@ class PrefectServer:
                 stderr=subprocess.STDOUT,
             )
         wait_until(self._is_healthy, START_SECONDS)
-        if is_file and not prepared.exists():
-            self._copy_database(prepared)
         return self
 
     def _copy_database(self, target: Path) -> None:
-        """Copy the database, which the server uses; other processes see the whole copy only."""
-        unfinished = self._home / "copy.db"
+        """Copy the database, which the server uses."""
         with (
             closing(sqlite3.connect(self._database)) as source,
-            closing(sqlite3.connect(unfinished)) as copy,
+            closing(sqlite3.connect(target)) as copy,
         ):
             source.backup(copy)
-        unfinished.replace(target)
 
     def _is_healthy(self) -> bool:
         assert self._process is not None

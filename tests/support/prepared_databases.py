@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from database import Database, ExampleWorkflow
-from tests.support.conditions import wait_until
+from tests.support.conditions import WAIT_TIMEOUT_SECONDS, wait_until
 from worker_setup import example_workflows
 
 Examples = tuple[ExampleWorkflow, ...]
@@ -60,15 +60,17 @@ def session_file(name: str, examples: Examples, suffix: str) -> Path:
 
 
 @contextmanager
-def made_once(path: Path) -> Iterator[Path | None]:
+def made_once(path: Path, seconds: float = WAIT_TIMEOUT_SECONDS) -> Iterator[Path | None]:
     """Let one process of the session make a file; the other processes wait for it.
+
+    ``seconds`` is the timeout of the other processes.
 
     Yields the path of the unfinished file, or None in a process that does not make it.
     """
     try:
         path.with_suffix(".begun").touch(exist_ok=False)
     except FileExistsError:
-        wait_until(path.exists)
+        wait_until(path.exists, seconds)
         yield None
         return
     unfinished = path.with_suffix(".unfinished")
