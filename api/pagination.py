@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 from database.bulk.records import BulkCursor
 from database.queries.results import (
     ExecutionCursor,
+    KeptEventCursor,
     ScheduleCursor,
     StoredValue,
     TaskCursor,
@@ -21,7 +22,15 @@ MAX_POSITION = 2**63 - 1
 _BYTES = "bytes"
 """Key of a value that is stored as bytes, in base64."""
 
-C = TypeVar("C", ExecutionCursor, WorkflowCursor, ScheduleCursor, TaskCursor, BulkCursor)
+C = TypeVar(
+    "C",
+    ExecutionCursor,
+    WorkflowCursor,
+    ScheduleCursor,
+    TaskCursor,
+    BulkCursor,
+    KeptEventCursor,
+)
 
 _KINDS: dict[type, str] = {
     ExecutionCursor: "executions",
@@ -29,11 +38,18 @@ _KINDS: dict[type, str] = {
     ScheduleCursor: "schedules",
     TaskCursor: "tasks",
     BulkCursor: "bulk",
+    KeptEventCursor: "events",
 }
 
 
 def encode_cursor(
-    cursor: ExecutionCursor | WorkflowCursor | ScheduleCursor | TaskCursor | BulkCursor | None,
+    cursor: ExecutionCursor
+    | WorkflowCursor
+    | ScheduleCursor
+    | TaskCursor
+    | BulkCursor
+    | KeptEventCursor
+    | None,
 ) -> str | None:
     """Return a cursor as a string; ``None`` after the last page."""
     if cursor is None:

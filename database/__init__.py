@@ -5,7 +5,8 @@ queue, the journal, callbacks and child executions. ``queries`` is the read side
 deletes old executions and checks invariants, and ``workflows`` stores workflow documents.
 ``schedules`` finds the schedules of saved workflows and starts their executions.
 ``human_tasks`` lists the tasks of people and records their answers.
-``external_events`` accepts events from outside and delivers them to waiting nodes.
+``external_events`` accepts events from outside and delivers them to waiting nodes;
+``kept_events`` lists those for which no node waited.
 """
 
 import asyncio
@@ -38,6 +39,7 @@ from database.executions.journal import Journal
 from database.executions.permits import Permits
 from database.executions.queue import Queue
 from database.executions.submissions import Submissions
+from database.external_events.kept import KeptEvents
 from database.external_events.store import ExternalEvents
 from database.human_tasks.store import HumanTasks
 from database.human_tasks.timers import TaskTimers
@@ -158,6 +160,7 @@ class Database:
         self.human_tasks = HumanTasks(reader, writer, clock)
         self.task_timers = TaskTimers(reader, writer, clock)
         self.external_events = ExternalEvents(reader, writer, clock)
+        self.kept_events = KeptEvents(reader, writer, clock)
         self.schedules = ScheduleStore(reader, writer, clock)
         self.schedule_detection = ScheduleDetection(reader, writer, clock)
         self.firings = Firings(reader, writer, clock)

@@ -65,6 +65,13 @@ class InvalidBackfillError(InvalidRequestError):
         super().__init__([Problem(code, detail, pointer)])
 
 
+class KeptEventNotFoundError(NotFoundError):
+    """No event with this id is kept."""
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(f"Event '{event_id}' is not kept")
+
+
 class TaskNotFoundError(NotFoundError):
     """The task does not exist."""
 

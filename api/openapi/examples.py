@@ -80,6 +80,7 @@ PARAMETERS: dict[str, tuple[str, str | None]] = {
         "0d6c6f5c-5d2e-5d0e-9f7b-0a6f3c8f7a41",
     ),
     "task_id": ("The `id` of a task.", "6b0f8d6e-2d1c-5b7c-8a4e-1f0f3a2f9b57"),
+    "event_id": ("The `id` of a kept event.", "3c0f9f0e-6c5d-4a53-9f6a-1e0f3a2f9b57"),
     "token": ("The `webhookToken` of a webhook node.", "s3cr3t-t0ken"),
     "afterSeq": ("The `nextSeq` or `seq` of the last data that the client received.", None),
     "idempotency-key": ("The same key and body start one execution, for 24 hours.", None),

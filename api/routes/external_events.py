@@ -1,16 +1,24 @@
-"""Event routes: accept events from outside."""
+"""Event routes: accept events from outside, and list and delete those that are kept."""
 
+from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import Header
+from fastapi import Header, Response
 
 from api.auth.tenancy import TenantScopeDep
+from api.bodies.json_responses import encoded_model
 from api.bodies.strict_json import StrictRoute
 from api.dependencies import ServicesDep
+from api.pagination import encode_cursor, parse_cursor
 from api.routes.base import resource_router
 from api.schemas.base import ProblemDetails
-from api.schemas.external_events import EventResponse, SendEventRequest
+from api.schemas.external_events import EventResponse, KeptEventsResponse, SendEventRequest
+from api.schemas.listings import Cursor, Limit, OrganizationFilter
+from database.queries.results import KeptEventCursor
 from flows.intake.external_events import EventRequest
+
+KEPT_EVENT_CHARS_ESTIMATE = 250
+"""Approximate size of an event in a list, in characters."""
 
 router = resource_router("/api/events", "executions", StrictRoute)
 
@@ -39,3 +47,39 @@ async def send_event(
     )
     receipt = await services.events.accept(event)
     return EventResponse.of_row(receipt, event_id=receipt.id)
+
+
+@router.get(
+    "/kept",
+    operation_id="listKeptEvents",
+    response_model=KeptEventsResponse,
+    responses={422: {"model": ProblemDetails}},
+)
+async def list_kept_events(
+    services: ServicesDep,
+    scope: TenantScopeDep,
+    organization_id: OrganizationFilter = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """List the events that no node has received yet, newest first, without their payloads."""
+    page = await services.database.kept_events.page(
+        scope.organization(organization_id), limit, parse_cursor(KeptEventCursor, cursor)
+    )
+    return await encoded_model(
+        KEPT_EVENT_CHARS_ESTIMATE * len(page.items),
+        lambda: KeptEventsResponse.of_fields(
+            {"events": page.items, "next_cursor": encode_cursor(page.end)}
+        ),
+    )
+
+
+@router.delete(
+    "/kept/{event_id}",
+    operation_id="deleteKeptEvent",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses={404: {"model": ProblemDetails}},
+)
+async def delete_kept_event(event_id: str, services: ServicesDep, scope: TenantScopeDep) -> None:
+    """Delete a kept event, so that no node receives it, and its `Idempotency-Key`."""
+    await services.database.kept_events.delete(event_id, scope.organization(None))

@@ -43,3 +43,21 @@ class EventResponse(ApiModel):
     expires_at: str = Field(
         description="The time until which the event is kept, and its `Idempotency-Key` is known."
     )
+
+
+class KeptEventResponse(ApiModel):
+    """An event that waits for a node, without its payload."""
+
+    id: str
+    organization_id: str | None
+    name: str
+    key: str
+    created_at: str
+    expires_at: str = Field(description="The time until which the event is kept.")
+
+
+class KeptEventsResponse(ApiModel):
+    """A page of kept events."""
+
+    events: list[KeptEventResponse]
+    next_cursor: str | None

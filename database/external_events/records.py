@@ -19,6 +19,18 @@ class NewEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptEvent:
+    """An event that waits for a node, without its payload."""
+
+    id: str
+    organization_id: str | None
+    name: str
+    key: str
+    created_at: str
+    expires_at: str
+
+
+@dataclass(frozen=True, slots=True)
 class EventReceipt:
     """An accepted event, with its delivery so far."""
 

@@ -152,6 +152,13 @@ class TaskCursor:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptEventCursor:
+    """Position in the list of kept events after which the next page starts."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionFilter:
     """Executions in a list; ``None`` and an empty set match all."""
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.access import ENTRIES, caller
 from tests.support.calls import violations
 from tests.support.documents import document, node
-from tests.support.postgres import on_both
+from tests.support.postgres import Storage, on_both
 from tests.support.probe_nodes import PROBE_TYPES
 from tests.support.service import RunningService, wait_until
 from tests.support.two_services import ServicePair
@@ -218,6 +218,62 @@ def test_an_event_reaches_only_executions_of_its_organization(tmp_path: Path) ->
         assert b.post("/api/events", json=other).status_code == 403
         assert everywhere.post("/api/events", json=other).json()["status"] == "delivered"
         wait_until(lambda: a.get(path).json()["status"] == "completed")
+
+
+def kept_keys(client: httpx.Client, **query: str) -> list[str]:
+    response = client.get("/api/events/kept", params=query)
+    assert response.status_code == 200, response.text
+    return [event["key"] for event in response.json()["events"]]
+
+
+@on_both()
+def test_each_organization_lists_and_deletes_its_own_kept_events(
+    tmp_path: Path, storage: Storage
+) -> None:
+    with (
+        RunningService(tmp_path, api_keys=ENTRIES, **storage) as service,
+        caller(service, "a-admin") as a,
+        caller(service, "b-admin") as b,
+        caller(service, "admin") as everywhere,
+        caller(service, "a-run") as runner,
+    ):
+        for client, key in ((a, "of A"), (b, "of B"), (everywhere, "of none")):
+            sent = client.post("/api/events", json={"name": "paid", "key": key}).json()
+            assert sent["status"] == "kept"
+        assert kept_keys(everywhere) == ["of none", "of B", "of A"]
+        assert kept_keys(everywhere, organizationId="B") == kept_keys(b) == ["of B"]
+        assert kept_keys(a) == kept_keys(a, organizationId="A") == ["of A"]
+        (event,) = a.get("/api/events/kept").json()["events"]
+        path = f"/api/events/kept/{event['id']}"
+        assert [client.delete(path).status_code for client in (b, runner)] == [404, 403]
+        assert a.delete(path).status_code == 204
+        assert (a.delete(path).status_code, kept_keys(a)) == (404, [])
+        assert kept_keys(everywhere) == ["of none", "of B"]
+
+
+@on_both()
+def test_kept_events_are_listed_in_pages_without_payloads(service: RunningService) -> None:
+    receipts = [send(service, str(number), payload={"secret": number}).json() for number in "123"]
+    first = service.http.get("/api/events/kept?limit=2").json()
+    second = service.http.get(f"/api/events/kept?limit=2&cursor={first['nextCursor']}").json()
+    assert second["nextCursor"] is None
+    assert [*first["events"], *second["events"]] == [
+        {
+            "id": receipt["eventId"],
+            "organizationId": None,
+            "name": "paid",
+            "key": key,
+            "createdAt": receipt["createdAt"],
+            "expiresAt": receipt["expiresAt"],
+        }
+        for key, receipt in zip("321", reversed(receipts), strict=True)
+    ]
+    assert send(service, "1").json()["status"] == "kept"
+    of_tasks = service.http.get("/api/events/kept?cursor=WyJ0YXNrcyIsMV0")
+    assert (of_tasks.status_code, "cursor" in of_tasks.text) == (422, True)
+    start_waiting_for = service.start(waiting(), inputs={"order": "2"})
+    assert service.ended(start_waiting_for)["finalOutput"] == {"order": "2", "secret": "2"}
+    assert kept_keys(service.http) == ["1", "3", "1"]
 
 
 def test_an_event_of_one_service_resumes_a_node_at_the_other(service_pair: ServicePair) -> None:

@@ -45,6 +45,12 @@ class ExampleService:
             execution_id = self.start("waits")
             wait_until(lambda: self.service.poll(execution_id)["status"] == "waiting")
             return {"execution_id": execution_id, "node_id": "ask"}
+        if "/events/kept" in operation.path:
+            kept = [
+                self.service.http.post("/api/events", json={"name": "kept", "key": str(number)})
+                for number in range(2)  # two pages
+            ]
+            return {"event_id": kept[0].json()["eventId"]}
         if "{task_id}" in operation.path:
             self.service.start(document(node("ask", "approval")))
             listed = wait_until(

@@ -148,7 +148,9 @@ def test_lists_contain_only_the_organization_of_the_caller(two: TwoOrganizations
     assert {"A", "B", None} <= listed(two.all, "/api/workflows", "workflows")
 
 
-@pytest.mark.parametrize("path", ["/api/executions", "/api/workflows", "/api/events"])
+@pytest.mark.parametrize(
+    "path", ["/api/executions", "/api/workflows", "/api/events", "/api/events/kept"]
+)
 def test_a_list_of_another_organization_is_rejected(two: TwoOrganizations, path: str):
     for query in ("organizationId=B", "organizationId=A&organizationId=B"):
         detail = problem_of(two.a.get(f"{path}?{query}"), 403)["detail"]

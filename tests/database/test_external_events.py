@@ -193,6 +193,8 @@ async def measured(kind: str, path: Path, count: int) -> dict[str, int]:
             "deliver": lambda: accept(database, event("x", "own"), count * 2),
             "refuse": lambda: refused(database, event("y", "own")),
             "nothing to sweep": database.external_events.sweep,
+            "list": lambda: database.kept_events.page(None, 50),
+            "list of an organization": lambda: database.kept_events.page("o", 5),
             "end": lambda: database.journal.expire(lease, ["paid"]),
         }
         for name, operation in operations.items():
@@ -231,7 +233,10 @@ def rows_of(count: int) -> dict[Any, list[dict[str, Any]]]:
         }
         for number, row in enumerate(waits)
     ]
-    return {store.event_waits: waits, store.external_events: kept}
+    # The events of an organization are spread over all; the newest events were delivered.
+    kept = [{**row, "organization": "o" if n % 100 == 0 else ""} for n, row in enumerate(kept)]
+    delivered = [{**row, "id": f"d{row['id']}", "status": "delivered"} for row in kept]
+    return {store.event_waits: waits, store.external_events: [*kept, *delivered]}
 
 
 async def test_many_requests_with_one_key_store_one_event(workers: Workers) -> None:

@@ -59,6 +59,7 @@ FURTHER = {
     "listTasks": ["422"],
     "completeTask": ["422"],
     "sendEvent": ["422"],
+    "listKeptEvents": ["422"],
     "createTaskLink": ["422"],
     # 405: 'execute' is a fixed path, not an id. 412: the workflow has another version.
     "getWorkflow": ["405"],
@@ -92,6 +93,7 @@ MEANT = {
     "createTaskLink": {"unknown_assignee", "missing_assignee"},
     "completeTask": {"unknown_assignee", "missing_assignee"},
     "sendEvent": {"event_too_large", "idempotency_key_reused"},
+    "listKeptEvents": {"invalid_cursor"},
     "updateWorkflow": {"immutable_field"},
     "streamEvents": {"invalid_query"},
 }
@@ -243,6 +245,11 @@ class Known:
         self._passing.append(self._start_held())
         return self._passing[-1]
 
+    def _keep_event(self) -> str:
+        """Send an event for which no node waits, and return its id."""
+        body = {"name": "kept", "organizationId": self._organization_id}
+        return self.service.http.post("/api/events", json=body).json()["eventId"]
+
     def _places(self, case: Case) -> list[Callable[[], dict[str, str]]]:
         """Return functions that return path parameters for ``case`` with known ids."""
         names = set(case.path_parameters or {})
@@ -258,6 +265,8 @@ class Known:
             ]
         if "webhook" in label:
             return [lambda: {"workflow_id": "hooked"}]
+        if "event_id" in names:
+            return [lambda: {"event_id": self._keep_event()}]
         if label.startswith(("PUT", "DELETE")):
             return [
                 lambda: {"workflow_id": "execute"},  # a fixed path

@@ -274,6 +274,16 @@ export class WorkflowClient {
     return this.request("DELETE", `/api/workflows/${segment(id)}`, { query });
   }
 
+  /** Lists the events that no node has received yet, without their payloads. */
+  listKeptEvents(query?: T.KeptEventFilter, options?: CallOptions): Promise<T.KeptEventPage> {
+    return this.request("GET", "/api/events/kept", { query, ...options });
+  }
+
+  /** Deletes a kept event, so that no node receives it. */
+  deleteKeptEvent(id: string): Promise<void> {
+    return this.request("DELETE", `/api/events/kept/${segment(id)}`);
+  }
+
   /** Follows one execution until it ends; the messages arrive in order, once each. */
   follow(id: string, options?: FollowOptions): Following {
     return new Following(this, id, options);

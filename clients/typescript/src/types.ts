@@ -30,6 +30,8 @@ export type UpdateWorkflowRequest = Schemas["UpdateWorkflowRequest"];
 export type Task = Schemas["TaskResponse"];
 export type TaskSummary = Schemas["ListedTaskResponse"];
 export type TaskPage = Schemas["TasksResponse"];
+export type KeptEvent = Schemas["KeptEventResponse"];
+export type KeptEventPage = Schemas["KeptEventsResponse"];
 export type TaskStatus = TaskSummary["status"];
 export type CompleteTaskRequest = Schemas["CompleteTaskRequest"];
 export type TaskLinkRequest = Schemas["TaskLinkRequest"];
@@ -67,6 +69,7 @@ export type QueryOf<Name extends keyof operations> = operations[Name] extends {
 export type ExecutionFilter = QueryOf<"listExecutions">;
 export type LogQuery = QueryOf<"getExecutionLogs">;
 export type TaskFilter = QueryOf<"listTasks">;
+export type KeptEventFilter = QueryOf<"listKeptEvents">;
 export type FailureFilter = QueryOf<"listFailures">;
 
 /** One action on many executions: on these ids, or on all that a filter matches. */

@@ -120,7 +120,7 @@ test("a client for one execution uses tokens of that execution", async () => {
   ]);
 });
 
-test("calls the routes of tasks, failures, bulk operations and schedules", async () => {
+test("calls the routes of tasks, events, failures, bulk operations and schedules", async () => {
   const service = await startService(({ path }, response) =>
     json(response, path.endsWith("/bulk") ? { bulkId: "b", matched: 7 } : {}),
   );
@@ -130,6 +130,8 @@ test("calls the routes of tasks, failures, bulk operations and schedules", async
   await client.getTask("t/1");
   await client.completeTask("t/1", { approved: false, data: { note: "no" }, assignee: "ada" });
   await client.createTaskLink("t/1", { assignee: "ada" });
+  await client.listKeptEvents({ organizationId: "o", limit: 2 });
+  await client.deleteKeptEvent("e/1");
   await client.listFailures({ workflowId: "w" });
   expect(await client.countBulk(rerun)).toBe(7);
   expect(await client.startBulk(rerun, { idempotencyKey: "k" })).toMatchObject({ bulkId: "b" });
@@ -151,6 +153,8 @@ test("calls the routes of tasks, failures, bulk operations and schedules", async
       { approved: false, data: { note: "no" }, assignee: "ada" },
     ],
     ["POST", "/api/tasks/t%2F1/links", "", { assignee: "ada" }],
+    ["GET", "/api/events/kept", "organizationId=o&limit=2", undefined],
+    ["DELETE", "/api/events/kept/e%2F1", "", undefined],
     ["GET", "/api/failures", "workflowId=w", undefined],
     ["POST", "/api/executions/bulk", "", { ...rerun, dryRun: true }],
     ["POST", "/api/executions/bulk", "", rerun],

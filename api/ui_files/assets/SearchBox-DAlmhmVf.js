@@ -1,1 +1,0 @@
-import{t as e}from"./TextInput-DZ-G1TVG.js";import{t}from"./IconSearch-Cdn7SYNP.js";import{t as n}from"./jsx-runtime-DyZJNswf.js";var r=n();function i({label:n,value:i,onText:a}){return(0,r.jsx)(e,{"data-search":!0,size:`xs`,w:220,leftSection:(0,r.jsx)(t,{size:14}),placeholder:n,"aria-label":n,value:i,onChange:e=>a(e.currentTarget.value)})}export{i as t};

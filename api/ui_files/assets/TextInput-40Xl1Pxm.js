@@ -1,0 +1,1 @@
+import{d as e,h as t}from"./useTranslation-076D179_.js";import{t as n}from"./InputBase-DrDSAL2x.js";import{t as r}from"./jsx-runtime-DyZJNswf.js";var i=r(),a=e(e=>{let r=t([`Input`,`InputWrapper`,`TextInput`],null,e);return(0,i.jsx)(n,{component:`input`,...r,__staticSelector:`TextInput`})});a.classes=n.classes,a.displayName=`@mantine/core/TextInput`;export{a as t};
