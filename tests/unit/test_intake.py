@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from database.external_events.records import EventReceipt
 from database.human_tasks.records import HumanTask
 from database.records import Workflow
 from engine.errors import InvalidDocumentError, QueueFullError
+from engine.limits import DocumentLimits
 from engine.parking import Resumption
 from engine.request_errors import EventTooLargeError, InvalidAnswerError
 from flows.intake import failure_workflows, submissions
@@ -97,6 +99,14 @@ async def test_an_invalid_document_stores_nothing_and_has_a_pointer_into_the_req
     assert within.value.problems[0].pointer == f"/graph{pointer}"
     assert saved.stored == inline.stored == []
     assert saved.wakes == inline.wakes == 0
+
+
+def test_a_document_with_too_many_nodes_has_a_pointer_into_the_request() -> None:
+    service = replace(Submissions().service, limits=DocumentLimits(nodes=2))
+    service.check_size(line(2), "/workflow")
+    with pytest.raises(InvalidDocumentError) as error:
+        service.check_size(line(3), "/workflow")
+    assert error.value.problems[0].pointer.startswith("/workflow/")
 
 
 async def test_a_full_queue_wakes_no_worker() -> None:
