@@ -176,7 +176,7 @@ class SavedWorkflows:
             _require_version(
                 read_workflow(connection, workflow_id, is_saved(), lock=True), versions
             )
-            count = connection.scalar(unended) or 0
+            count = connection.execute(unended).scalar_one()
             if count and not force:
                 raise WorkflowInUseError(workflow_id, count)
             now = to_text(self._clock())

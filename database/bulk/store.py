@@ -51,7 +51,7 @@ class BulkStore:
         if request.ids is not None:
             return len(set(request.ids))
         query = select(func.count()).select_from(_matching(request).subquery())
-        return await self._reader.run(lambda connection: connection.scalar(query) or 0)
+        return await self._reader.run(lambda connection: connection.execute(query).scalar_one())
 
     async def create(self, request: BulkRequest) -> BulkReceipt:
         """Store an operation with its items, or return the one with the same idempotency key.

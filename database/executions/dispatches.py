@@ -148,7 +148,7 @@ class Dispatches:
             if is_limited:
                 lock_claims(connection)
             times = self._times()
-            free = max_unclaimed - (connection.scalar(_COUNT_DISPATCHED, times) or 0)
+            free = max_unclaimed - connection.execute(_COUNT_DISPATCHED, times).scalar_one()
             if free <= 0:
                 return []
             order = {**times, "most": min(free, limit)}

@@ -191,16 +191,18 @@ def require_capacity(
         limits = (most, max_pending_of_organization)
         smallest = min(limit for limit in limits if limit is not None)
         if smallest > MAX_TRANSACTIONS:
-            waiting = connection.scalar(_COUNT) or 0
+            waiting = connection.execute(_COUNT).scalar_one()
             if waiting < smallest - MAX_TRANSACTIONS:
                 return
         connection.execute(select(func.pg_advisory_xact_lock(_QUEUE_LOCK)))
     if max_pending_of_organization is not None and organization_id is not None:
-        waiting = connection.scalar(_COUNT.where(runs.c.organization == organization_id)) or 0
+        waiting = connection.execute(
+            _COUNT.where(runs.c.organization == organization_id)
+        ).scalar_one()
         if waiting >= max_pending_of_organization:
             setting = f"MAX_PENDING_EXECUTIONS_PER_ORGANIZATION={max_pending_of_organization}"
             raise QueueFullError(waiting, setting, organization_id)
-    waiting = connection.scalar(_COUNT) or 0
+    waiting = connection.execute(_COUNT).scalar_one()
     if most is not None and waiting >= most:
         raise QueueFullError(waiting, f"MAX_PENDING_EXECUTIONS={most}")
 

@@ -247,7 +247,7 @@ def _after(
 
 
 def _last_position(connection: Connection) -> int:
-    return connection.scalar(_TOP) or 0
+    return connection.execute(_TOP).scalar_one()
 
 
 def _of(interest: SubscriptionFilter) -> list[ColumnElement[bool]]:
@@ -278,7 +278,7 @@ def _snapshot(
     """Return a snapshot with at most ``most`` node runs and about ``characters`` of payloads."""
     execution = read_execution(connection, execution_id, PAYLOAD_PREVIEW_CHARS)
     own_logs = logs.c.executionId == execution_id
-    nodes = connection.scalar(select(func.count()).select_from(logs).where(own_logs)) or 0
+    nodes = connection.execute(select(func.count()).select_from(logs).where(own_logs)).scalar_one()
     shown = min(nodes, most)
     cut_at = max(MIN_PAYLOAD_CHARS, min(PAYLOAD_PREVIEW_CHARS, characters // max(1, shown)))
     # A power of two, because each different number is another statement to prepare.

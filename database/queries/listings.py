@@ -121,7 +121,7 @@ class Listings:
             lambda connection: (
                 read_workflow(connection, workflow_id),
                 _executions(connection, wanted, limit, after),
-                connection.scalar(count) or 0,
+                connection.execute(count).scalar_one(),
             )
         )
 
