@@ -5,12 +5,14 @@ in the same way without a network.
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tasks.node_handlers import NODE_HANDLERS
+from tests.support.mail_server import mail_server
 from tests.support.service import RunningService, wait_until
 from worker_setup import EXAMPLES
 
@@ -38,6 +40,8 @@ FINAL_OUTPUTS: dict[str, Any] = {
     ],
     "wait-for-a-payment": {"orderId": "A-17", "amount": 30, "text": "Order A-17 is paid."},
     "remind-later": {"task": "Water the plants", "text": "Remember: Water the plants"},
+    # The service of the tests has no mail server.
+    "send-an-invoice": {"result": "not sent"},
     "greet-through-another": {
         "name": "Grace",
         "greeting": "Hello, Grace!",
@@ -51,13 +55,9 @@ ASKED = {
 """Examples with a waiting node: the id of the node and the body that resumes it."""
 EVENTS = {"wait-for-a-payment": {"name": "order.paid", "key": "A-17", "payload": {"amount": 30}}}
 """Examples that wait for an event."""
-WITHOUT_EXAMPLE = {
-    *("code", "python", "schedule", "splitColumns", "splitText", "sql"),
-    "sendEmail",
-}
+WITHOUT_EXAMPLE = {"code", "python", "schedule", "splitColumns", "splitText", "sql"}
 """Node types without an example: ``code`` and ``python`` are disabled by default, ``sql`` needs a
-database and ``sendEmail`` a mail server, and a ``schedule`` would start executions in every new
-database."""
+database, and a ``schedule`` would start executions in every new database."""
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,22 @@ def test_an_example_that_has_no_key_takes_its_error_branch(plain: RunningService
     done = plain.ended(answer["executionId"])
     assert done["finalOutput"]["team"] == "a person who sorts it"
     assert plain.logs(answer["executionId"])["topic"]["status"] == "error"
+
+
+def test_an_example_sends_an_email_with_an_attachment(tmp_path: Path) -> None:
+    with mail_server() as mail:
+        settings = {"smtp_host": "127.0.0.1", "smtp_port": mail.port, "smtp_tls": "none"}
+        with RunningService(tmp_path, smtp_from="shop@example.com", **settings) as service:
+            inputs = {"email": "grace@example.com", "amount": 12}
+            answer = service.submit("example-send-an-invoice", inputs=inputs).json()
+            done = service.ended(answer["executionId"])
+            assert done["finalOutput"]["result"] == "sent"
+    (message,) = mail.messages
+    (attachment,) = message.iter_attachments()
+    assert mail.recipients == [["grace@example.com"]]
+    assert message["Subject"] == "Your invoice of 12 euros"
+    assert attachment.get_filename() == "invoice.txt"
+    assert attachment.get_content().strip() == "Please pay 12 euros within two weeks."
 
 
 @pytest.mark.parametrize(("approved", "payment"), [(True, "paid"), (False, "refused")])
