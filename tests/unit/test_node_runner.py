@@ -1,6 +1,7 @@
 """Node runner: what a node run reports, which limits it has, and what its templates read."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -12,11 +13,11 @@ from engine.outcome import Outcome
 from engine.status import NodeStatus
 from flows.nodes import node_runner as module
 from flows.nodes.node_runner import NodeRunner
-from flows.nodes.permits import PermitParkedError
+from flows.nodes.permits import NodePermits, PermitParkedError
 from flows.nodes.result import NodeResult
 from flows.nodes.retry_policy import RetryParkedError
 from metrics import Metrics
-from tasks.context import HandlerSettings
+from tasks.context import HandlerSettings, current_node_run
 from tasks.registry import DEFAULT
 from tracing import ExecutionTrace, NodeSpan
 
@@ -78,6 +79,9 @@ class OneNode:
     async def _handle(
         self, _task: Any, _node: Any, _input: Any, policy: Any, attempts: Any, **_: Any
     ) -> Any:
+        current = current_node_run()
+        assert (current.execution_id, current.node_id) == ("e", "n")
+        assert current.span is self.trace.span
         self.policies.append(policy)
         await attempts.on_retry(1, "first")
         if isinstance(self.outcome, BaseException):
@@ -164,6 +168,15 @@ def test_a_node_without_limits_waits_for_no_permit() -> None:
     runner.park_waiting()
 
 
+def test_the_node_runs_that_wait_for_permits_are_counted_and_parked() -> None:
+    parked: list[str] = []
+    permits = SimpleNamespace(waiting=lambda: 2, park=lambda: parked.append("all"))
+    runner = NodeRunner(DEFAULT, HandlerSettings(), permits=cast("NodePermits", permits))
+    assert (runner.waiting_for_permits(), parked) == (2, [])
+    runner.park_waiting()
+    assert parked == ["all"]
+
+
 # Templates
 
 
@@ -195,3 +208,12 @@ def test_a_handler_that_changes_an_output_does_not_change_it_for_others() -> Non
     runner = NodeRunner(DEFAULT, HandlerSettings(), "e", outcomes=outcomes)
     cast("Any", runner._node_run("n").output_of("other"))["a"].append(2)
     assert runner._node_run("m").output_of("other") == {"a": [1]}
+
+
+@pytest.mark.parametrize(("text", "request_value"), [(None, MISSING), ('{"a": 1}', {"a": 1})])
+def test_a_template_reads_the_request_of_a_webhook_only(
+    text: str | None, request_value: Any
+) -> None:
+    run = NodeRunner(DEFAULT, HandlerSettings(), "e", request=text)._node_run("n")
+    assert run.request() == request_value
+    assert run.inputs() == {}
