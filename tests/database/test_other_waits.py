@@ -291,3 +291,14 @@ async def test_a_reminder_changes_its_own_task_only(scene: Scene) -> None:
     scene.clock.advance(200)
     assert await scene.database.task_timers.run_due() == 1
     assert await state(scene.database, ("other", "kept")) == before
+
+
+async def test_a_resumption_of_another_execution_does_not_resume_a_parked_one(
+    scene: Scene,
+) -> None:
+    await scene.database.journal.resume("other", "event", Resumption())
+    await park(scene)
+    before = await state(scene.database, ("own",))
+    assert [row for row in before["orchestrator_runs"] if "2026-06-01T00:00:00.000Z" in row]
+    claimed = await scene.database.queue.claim("new", 9, LEASE)
+    assert "own" not in {run.lease.execution_id for run in claimed}
