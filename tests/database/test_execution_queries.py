@@ -186,6 +186,7 @@ async def test_a_node_run_has_all_its_fields(database: Database) -> None:
         attempt=3,
         seq=9,
         wait_until=None,
+        waiting_for=None,
         reused_from="earlier",
         child_execution_id="child",
         percentage=None,
