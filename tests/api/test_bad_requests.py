@@ -1,6 +1,7 @@
 """Invalid requests: each gets a clear error and stores no row; unusual valid requests succeed."""
 
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -40,9 +41,12 @@ def inputs(value: str) -> str:
     return f'{{"workflowId": "w", "inputs": {{"start": {value}}}}}'
 
 
+TRAILING_COMMA = (
+    "Illegal trailing comma" if sys.version_info >= (3, 13) else "name enclosed in double quotes"
+)
 NO_JSON = {
     "cut off": ('{"workflowId": "w"', "Expecting"),
-    "a trailing comma": ('{"workflowId": "w",}', "double quotes"),
+    "a trailing comma": ('{"workflowId": "w",}', TRAILING_COMMA),
     "two values": ('{"workflowId": "w"} {}', "Extra data"),
     "NaN": (inputs("NaN"), "NaN"),
     "Infinity": (inputs("[-Infinity]"), "-Infinity"),

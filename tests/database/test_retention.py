@@ -1,6 +1,7 @@
 """Retention: ended executions are deleted, oldest first; other rows stay."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import text, update
@@ -106,9 +107,9 @@ async def test_rows_of_the_main_project_are_never_deleted(tmp_path: Path) -> Non
     assert await database.retention.created_by_service() is False
     assert await database.retention.delete_expired(0.000001, 0) == 0
     await database.close()
-    assert sqlite3.connect(path).execute("SELECT id FROM execution_logs").fetchall() == [
-        ("old-log",)
-    ]
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT id FROM execution_logs").fetchall()
+    assert rows == [("old-log",)]
 
 
 async def test_a_file_that_the_service_created_shrinks(tmp_path: Path) -> None:
