@@ -20,6 +20,8 @@ BATCH_SIZE = 20
 """Number of executions that are treated at the same time."""
 FULL_QUEUE_PAUSE_SECONDS = 1.0
 """Pause of an operation whose executions found no place in the queue, in seconds."""
+SEARCHES_PER_LEASE = 4
+"""Number of searches for operations of crashed services within the duration of a lease."""
 KEPT_DAYS = 30
 """Time for which a completed operation and its idempotency key are kept, in days."""
 
@@ -28,7 +30,8 @@ KEPT_DAYS = 30
 class BulkService:
     """Stores bulk operations, and treats their executions. Every service runs one.
 
-    Another service continues an operation whose service crashed, after ``lease_seconds``.
+    Another service continues an operation whose service crashed, after ``lease_seconds``. A new
+    operation starts at once, so that an idle service needs to look for those of others rarely.
     """
 
     reruns: RerunService
@@ -52,23 +55,32 @@ class BulkService:
         """Treat the executions of claimable operations until cancelled."""
         while True:
             self._requested.clear()
+            pause = self.poll_interval_seconds
             try:
-                while await self.run_batch():
-                    pass
-                oldest = self._database.clock() - timedelta(days=KEPT_DAYS)
-                await self._database.bulk.delete_completed(to_text(oldest))
+                pause = await self._run_batches()
             except StorageError as error:
                 log.warning("database_unavailable", operation="bulk", reason=str(error))
             except Exception:
                 log.exception("bulk_failed")
             try:
-                async with asyncio.timeout(self.poll_interval_seconds):
+                async with asyncio.timeout(pause):
                     await self._requested.wait()
             except TimeoutError:
                 continue
 
-    async def run_batch(self) -> bool:
-        """Treat the next executions of the oldest operation; return whether more may follow.
+    async def _run_batches(self) -> float:
+        """Treat all executions that can be treated now; return the pause afterwards, in seconds."""
+        while (pause := await self.run_batch()) == 0:
+            continue
+        oldest = self._database.clock() - timedelta(days=KEPT_DAYS)
+        await self._database.bulk.delete_completed(to_text(oldest))
+        return pause
+
+    async def run_batch(self) -> float:
+        """Treat the next executions of the oldest operation.
+
+        Returns:
+            The pause until the next batch, in seconds; 0 if more executions may follow.
 
         Raises:
             StorageError: If the database is unavailable; the items are still pending.
@@ -76,10 +88,10 @@ class BulkService:
         work = self._database.bulk_work
         bulk = await work.claim(self._owner, BATCH_SIZE, self.lease_seconds)
         if bulk is None:
-            return False
+            return max(self.poll_interval_seconds, self.lease_seconds / SEARCHES_PER_LEASE)
         if not bulk.execution_ids:
             log.info("bulk_completed", bulk_id=bulk.id, action=bulk.action)
-            return True
+            return 0
         results = await asyncio.gather(
             *(self._apply(bulk, execution_id) for execution_id in bulk.execution_ids),
             return_exceptions=True,
@@ -91,7 +103,7 @@ class BulkService:
         for error in errors:
             if not isinstance(error, QueueFullError):
                 raise error
-        return not is_full
+        return self.poll_interval_seconds if is_full else 0
 
     async def _apply(self, bulk: ClaimedBulk, execution_id: str) -> None:
         """Apply the action to one execution; record why it cannot be applied.

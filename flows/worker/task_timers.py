@@ -10,6 +10,9 @@ from engine.errors import StorageError
 
 log = structlog.get_logger()
 
+MIN_INTERVAL_SECONDS = 1.0
+"""Shortest interval between two searches, in seconds. Reminders need no higher precision."""
+
 
 async def run_task_timers_forever(
     database: Database, poll_seconds: float, on_callback: Callable[[], object]
@@ -24,4 +27,4 @@ async def run_task_timers_forever(
             log.warning("database_unavailable", operation="task_timers", reason=str(error))
         except Exception:
             log.exception("task_timers_failed")
-        await asyncio.sleep(poll_seconds)
+        await asyncio.sleep(max(poll_seconds, MIN_INTERVAL_SECONDS))

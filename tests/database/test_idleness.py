@@ -8,20 +8,25 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from config import Settings
 from database import Database
 from database.connection.writer import Write
+from database.schedules.records import PendingLimits
 from flows.callbacks.dispatcher import CallbackSettings, dispatch_callbacks_forever
 from flows.execution.signals import ExecutionSignals
+from flows.intake.bulk import SEARCHES_PER_LEASE, BulkService
+from flows.intake.reruns import RerunService
 from flows.worker.claim_loop import IDLE_POLL_INTERVAL_SECONDS, ClaimLoop
 from flows.worker.heartbeat import renew_leases_forever
 from flows.worker.maintenance import MAINTENANCE_INTERVAL_SECONDS, run_maintenance_forever
 from flows.worker.poller import poll_signals_forever
 from flows.worker.state import WorkerState
+from flows.worker.task_timers import run_task_timers_forever
 from flows.worker.worker import Worker
 from tests.database.conftest import EXAMPLES
 from tests.support.prepared_databases import copy_prepared_sqlite
@@ -64,6 +69,17 @@ def maintenance(database: Database) -> Awaitable[object]:
     return run_maintenance_forever(database, 30.0, 10_000)
 
 
+def task_timers(database: Database) -> Awaitable[object]:
+    return run_task_timers_forever(database, POLL_SECONDS, lambda: None)
+
+
+def bulk_operations(database: Database) -> Awaitable[object]:
+    submissions = SimpleNamespace(database=database, worker=SimpleNamespace(wake=lambda: None))
+    reruns = cast("RerunService", SimpleNamespace(submissions=submissions))
+    limits = PendingLimits(10, 10)
+    return BulkService(reruns, limits, POLL_SECONDS, LEASE_SECONDS).run_forever()
+
+
 def schedules(database: Database) -> Awaitable[object]:
     scheduler = scheduler_of(database)
     scheduler._is_searched = True  # by ``find_schedules``; only a start searches without a change
@@ -80,10 +96,18 @@ LOOPS: dict[str, tuple[Loop, int]] = {
     "signals": (signals, 1),
     "callbacks": (callbacks, 1),
     "maintenance": (maintenance, 10),  # 9 after the first search for expired executions
+    "task timers": (task_timers, 1),
+    "bulk operations": (bulk_operations, 2),
     "schedules": (schedules, 2),
     "signals of a running execution": (signals_of_a_running_execution, 2),
 }
 """Loop -> maximum number of queries in an interval."""
+
+LONGER_INTERVALS = {
+    "maintenance": MAINTENANCE_INTERVAL_SECONDS,
+    "bulk operations": LEASE_SECONDS / SEARCHES_PER_LEASE,
+}
+"""Intervals of the loops that do not poll at each ``POLL_SECONDS``, in seconds."""
 
 
 async def find_schedules(database: Database) -> None:
@@ -143,7 +167,9 @@ def test_an_idle_loop_reads_a_few_times_at_each_interval(tmp_path: Path, name: s
     assert [statement.sql for statement in statements if statement.writes] == []
     by_interval = Counter(int(statement.at / POLL_SECONDS) for statement in queries)
     assert max(by_interval.values()) <= most
-    assert 0 < len(queries) <= most * INTERVALS * POLL_SECONDS / MAINTENANCE_INTERVAL_SECONDS
+    interval = LONGER_INTERVALS.get(name, POLL_SECONDS)
+    # One round more than intervals, because the first round is at the start.
+    assert 0 < len(queries) <= most * (INTERVALS * POLL_SECONDS // interval + 1)
 
 
 def test_a_worker_that_other_processes_notify_polls_rarely(tmp_path: Path) -> None:
