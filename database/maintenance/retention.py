@@ -30,7 +30,7 @@ from database.waiting_tables import event_waits, human_tasks, task_answers, task
 
 BATCH_SIZE = 25
 """Maximum number of executions that one transaction deletes."""
-PAYLOADS_PER_SWEEP = 40
+PAYLOADS_PER_SWEEP = 20
 """Number of payloads that one call of ``Retention.delete_unused_payloads`` checks."""
 PAGES_PER_VACUUM = 2_000
 """Minimum number of free pages before the file shrinks; each call frees half of them."""

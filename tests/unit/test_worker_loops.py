@@ -178,9 +178,9 @@ async def test_after_an_error_the_poll_pauses_even_if_it_is_requested() -> None:
 
 
 @in_virtual_time
-async def test_maintenance_without_work_is_one_round_per_second() -> None:
+async def test_maintenance_without_work_is_one_round_in_two_seconds() -> None:
     database = ScriptedDatabase()
-    await run_for(2.2, run_maintenance_forever(database.typed, None, None))
+    await run_for(4.2, run_maintenance_forever(database.typed, None, None))
     found = [name for _, name in database.calls]
     once = [
         "retention.vacuum",
@@ -190,7 +190,7 @@ async def test_maintenance_without_work_is_one_round_per_second() -> None:
         "child_executions.sweep",
     ]
     assert found == ["retention.created_by_service", *once, *once, *once]
-    assert database.times("retention.vacuum") == [0, 1.05, 2.1]
+    assert database.times("retention.vacuum") == [0, 2.05, 4.1]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ async def test_the_default_retention_applies_to_databases_that_the_service_creat
     created: bool, days: float | None, count: int | None, limits: Any
 ) -> None:
     database = ScriptedDatabase(retention__created_by_service=[BUSY, created])
-    await run_for(2.2, run_maintenance_forever(database.typed, days, count))
+    await run_for(4.2, run_maintenance_forever(database.typed, days, count))
     calls = database.arguments["retention.delete_expired"]
     assert set(calls) == ({limits} if limits else set())
     asked = len(database.arguments["retention.created_by_service"])
@@ -228,9 +228,9 @@ async def test_executions_and_pages_are_deleted_in_batches_with_pauses() -> None
 @in_virtual_time
 async def test_maintenance_continues_after_an_error(error: Exception) -> None:
     database = ScriptedDatabase(retention__vacuum=[error, False])
-    await run_for(1.5, run_maintenance_forever(database.typed, 1.0, None))
-    assert database.times("retention.vacuum") == [0, 1]
-    assert database.times("child_executions.sweep") == [1.05]
+    await run_for(2.5, run_maintenance_forever(database.typed, 1.0, None))
+    assert database.times("retention.vacuum") == [0, 2]
+    assert database.times("child_executions.sweep") == [2.05]
 
 
 # Task timers
@@ -244,3 +244,10 @@ async def test_due_task_timers_are_run_until_none_is_left() -> None:
     await run_for(35, run_task_timers_forever(database.typed, 10, on_callback))
     assert database.times("task_timers.run_due") == [0, 0, 0, 10, 20, 30]
     assert called == [0, 0]
+
+
+@in_virtual_time
+async def test_a_short_poll_interval_does_not_apply_to_task_timers() -> None:
+    database = ScriptedDatabase(task_timers__run_due=[0])
+    await run_for(2.5, run_task_timers_forever(database.typed, 0.1, lambda: None))
+    assert database.times("task_timers.run_due") == [0, 1, 2]
