@@ -22,17 +22,13 @@ MAX_POSITION = 2**63 - 1
 _BYTES = "bytes"
 """Key of a value that is stored as bytes, in base64."""
 
-C = TypeVar(
-    "C",
-    ExecutionCursor,
-    WorkflowCursor,
-    ScheduleCursor,
-    TaskCursor,
-    BulkCursor,
-    KeptEventCursor,
+AnyCursor = (
+    ExecutionCursor | WorkflowCursor | ScheduleCursor | TaskCursor | BulkCursor | KeptEventCursor
 )
 
-_KINDS: dict[type, str] = {
+C = TypeVar("C", bound=AnyCursor)
+
+_KINDS: dict[type[AnyCursor], str] = {
     ExecutionCursor: "executions",
     WorkflowCursor: "workflows",
     ScheduleCursor: "schedules",
@@ -42,15 +38,7 @@ _KINDS: dict[type, str] = {
 }
 
 
-def encode_cursor(
-    cursor: ExecutionCursor
-    | WorkflowCursor
-    | ScheduleCursor
-    | TaskCursor
-    | BulkCursor
-    | KeptEventCursor
-    | None,
-) -> str | None:
+def encode_cursor(cursor: AnyCursor | None) -> str | None:
     """Return a cursor as a string; ``None`` after the last page."""
     if cursor is None:
         return None

@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import Header, Response
 
 from api.auth.tenancy import TenantScopeDep
-from api.bodies.json_responses import encoded_model
+from api.bodies.json_responses import encoded_page
 from api.bodies.strict_json import StrictRoute
 from api.dependencies import ServicesDep
-from api.pagination import encode_cursor, parse_cursor
+from api.pagination import parse_cursor
 from api.routes.base import resource_router
 from api.schemas.base import ProblemDetails
 from api.schemas.external_events import EventResponse, KeptEventsResponse, SendEventRequest
@@ -66,12 +66,7 @@ async def list_kept_events(
     page = await services.database.kept_events.page(
         scope.organization(organization_id), limit, parse_cursor(KeptEventCursor, cursor)
     )
-    return await encoded_model(
-        KEPT_EVENT_CHARS_ESTIMATE * len(page.items),
-        lambda: KeptEventsResponse.of_fields(
-            {"events": page.items, "next_cursor": encode_cursor(page.end)}
-        ),
-    )
+    return await encoded_page(KeptEventsResponse, "events", page, KEPT_EVENT_CHARS_ESTIMATE)
 
 
 @router.delete(

@@ -7,10 +7,10 @@ from fastapi import Depends, Request, Response
 
 from api.auth.tenancy import TenantScope, TenantScopeDep
 from api.auth.tokens import TASK_PAGES, TaskToken
-from api.bodies.json_responses import encoded_model
+from api.bodies.json_responses import encoded_model, encoded_page
 from api.bodies.strict_json import StrictRoute
 from api.dependencies import Services, ServicesDep
-from api.pagination import encode_cursor, parse_cursor
+from api.pagination import parse_cursor
 from api.routes.base import resource_router
 from api.schemas.base import ProblemDetails
 from api.schemas.human_tasks import (
@@ -63,12 +63,7 @@ async def list_tasks(
 ) -> Response:
     """List the tasks of people, newest first."""
     page = await services.human_tasks.page(wanted, limit, parse_cursor(TaskCursor, cursor))
-    return await encoded_model(
-        TASK_CHARS_ESTIMATE * len(page.items),
-        lambda: TasksResponse.of_fields(
-            {"tasks": page.items, "next_cursor": encode_cursor(page.end)}
-        ),
-    )
+    return await encoded_page(TasksResponse, "tasks", page, TASK_CHARS_ESTIMATE)
 
 
 @router.get(

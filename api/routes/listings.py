@@ -3,10 +3,10 @@
 from fastapi import Response
 
 from api.auth.tenancy import TenantScopeDep
-from api.bodies.json_responses import encoded_model
+from api.bodies.json_responses import encoded_page
 from api.bodies.strict_json import StrictRoute
 from api.dependencies import ServicesDep
-from api.pagination import encode_cursor, parse_cursor
+from api.pagination import parse_cursor
 from api.routes.base import resource_router
 from api.schemas.base import ProblemDetails
 from api.schemas.listings import (
@@ -61,13 +61,7 @@ async def list_executions(  # noqa: PLR0913, PLR0917 - one parameter for each fi
     page = await services.database.listings.executions(
         row_filter, limit, parse_cursor(ExecutionCursor, cursor)
     )
-    size = EXECUTION_CHARS_ESTIMATE * len(page.items)
-    return await encoded_model(
-        size,
-        lambda: ExecutionsResponse.of_fields(
-            {"executions": page.items, "next_cursor": encode_cursor(page.end)}
-        ),
-    )
+    return await encoded_page(ExecutionsResponse, "executions", page, EXECUTION_CHARS_ESTIMATE)
 
 
 @router.get(
@@ -87,16 +81,12 @@ async def list_workflow_executions(
     workflow, page, total = await services.database.listings.executions_of(
         workflow_id, limit, parse_cursor(ExecutionCursor, cursor), scope.organization(None)
     )
-    size = EXECUTION_CHARS_ESTIMATE * len(page.items)
-    return await encoded_model(
-        size,
-        lambda: WorkflowExecutionsResponse.of_fields(
-            {
-                "workflow_id": workflow.id,
-                "workflow_name": workflow.name,
-                "executions": page.items,
-                "total": total,
-                "next_cursor": encode_cursor(page.end),
-            }
-        ),
+    return await encoded_page(
+        WorkflowExecutionsResponse,
+        "executions",
+        page,
+        EXECUTION_CHARS_ESTIMATE,
+        workflow_id=workflow.id,
+        workflow_name=workflow.name,
+        total=total,
     )
