@@ -28,7 +28,7 @@ from database.connection.engines import insert_or_ignore
 from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.executions.foreign_ends import UNENDED_STATUSES
-from database.queries.listings import Page
+from database.queries.listings import Page, page_of
 from database.tables import CLAIMABLE_NOW, executions, failures, runs
 from engine.errors import IdempotencyKeyReusedError
 from engine.request_errors import BulkNotFoundError, TooManyBulkItemsError
@@ -147,11 +147,12 @@ class BulkStore:
             query = query.where(bulk_items.c.executionId > after.execution_id)
         query = query.order_by(bulk_items.c.executionId).limit(limit + 1)
         rows = await self._reader.run(lambda connection: connection.execute(query).all())
-        found = [
-            BulkItem(row.executionId, row.status, row.newExecutionId, row.error)
-            for row in rows[:limit]
-        ]
-        return Page(found, BulkCursor(found[-1].execution_id) if len(rows) > limit else None)
+        return page_of(
+            rows,
+            limit,
+            lambda row: BulkItem(row.executionId, row.status, row.newExecutionId, row.error),
+            lambda last: BulkCursor(last.executionId),
+        )
 
     async def delete_completed(self, before: str) -> None:
         """Delete the operations that were completed before a time, with their items."""

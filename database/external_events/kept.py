@@ -7,7 +7,7 @@ from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.executions.event_waits import KEPT, lock_event_names
 from database.external_events.records import KeptEvent
-from database.queries.listings import Page
+from database.queries.listings import Page, page_of
 from database.queries.results import KeptEventCursor
 from database.waiting_tables import external_events
 from engine.request_errors import KeptEventNotFoundError
@@ -45,20 +45,19 @@ class KeptEvents:
         if after is not None:
             query = query.where(external_events.c.position < after.position)
         found = await self._reader.run(lambda connection: connection.execute(query).all())
-        items = [
-            KeptEvent(
+        return page_of(
+            found,
+            limit,
+            lambda row: KeptEvent(
                 row.id,
                 row.organization or None,
                 row.name,
                 row.key,
                 row.createdAt,
                 row.expiresAt,
-            )
-            for row in found[:limit]
-        ]
-        if len(found) == len(items):
-            return Page(items, None)
-        return Page(items, KeptEventCursor(found[limit - 1].position))
+            ),
+            lambda last: KeptEventCursor(last.position),
+        )
 
     async def delete(self, event_id: str, organization_id: str | None) -> None:
         """Delete an event, so that no node receives it any more.

@@ -12,7 +12,7 @@ from database.executions.human_tasks import Answer, Decision, answer_task, task_
 from database.executions.resumptions import lock_execution, store_resumption
 from database.foreign_values import required_text_of, text_of
 from database.human_tasks.records import HumanTask, TaskAnswer, TaskFilter
-from database.queries.listings import Page
+from database.queries.listings import Page, page_of
 from database.queries.results import TaskCursor
 from database.tables import executions, logs, runs
 from database.waiting_tables import human_tasks, task_answers, task_assignees
@@ -90,10 +90,9 @@ class HumanTasks:
             return [_task_of(row, people.get(row.id, [])) for row in rows]
 
         found = await self._reader.run(read)
-        items = found[:limit]
-        if len(found) == len(items):
-            return Page(items, None)
-        return Page(items, TaskCursor(items[-1].created_at, items[-1].id))
+        return page_of(
+            found, limit, lambda task: task, lambda last: TaskCursor(last.created_at, last.id)
+        )
 
     async def complete(self, task_id: str, answer: Answer) -> Decision:
         """Record an answer; if it decides, end the task and resume its node.

@@ -4,7 +4,7 @@ A page starts after a cursor and not after a number of rows, so that new and del
 other rows. Executions of the same millisecond are in the order of their submission.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -50,6 +50,7 @@ from engine.status import ExecutionStatus
 
 Item = TypeVar("Item")
 Cursor = TypeVar("Cursor")
+Found = TypeVar("Found")
 
 # Literals, because the databases use an index on an expression only without parameters.
 _none: ColumnElement[str] = literal_column("''", Text)
@@ -87,6 +88,18 @@ class Page(Generic[Item, Cursor]):
 
     items: list[Item]
     end: Cursor | None
+
+
+def page_of(
+    rows: Sequence[Found],
+    limit: int,
+    item_of: Callable[[Found], Item],
+    cursor_of: Callable[[Found], Cursor],
+) -> Page[Item, Cursor]:
+    """Return a page of the first ``limit`` rows; one row more means that a page follows."""
+    shown = rows[:limit]
+    end = cursor_of(shown[-1]) if len(rows) > limit else None
+    return Page([item_of(row) for row in shown], end)
 
 
 class Listings:
@@ -154,22 +167,19 @@ class Listings:
                 _validate_cursor(connection, after.created_at, after.id)
             return connection.execute(query).all()
 
-        rows = await self._reader.run(read)
-        items = [
-            WorkflowSummary(
+        return page_of(
+            await self._reader.run(read),
+            limit,
+            lambda row: WorkflowSummary(
                 required_text_of(row.id),
                 text_of(row.organizationId),
                 required_text_of(row.name),
                 text_of(row.tags),
                 text_of(row.createdAt),
                 text_of(row.updatedAt),
-            )
-            for row in rows[:limit]
-        ]
-        if len(rows) == len(items):
-            return Page(items, None)
-        last = rows[limit - 1]
-        return Page(items, WorkflowCursor(_sort_key(last.createdAt), _sort_key(last.id)))
+            ),
+            lambda last: WorkflowCursor(_sort_key(last.createdAt), _sort_key(last.id)),
+        )
 
 
 def _executions(
@@ -178,12 +188,11 @@ def _executions(
     if after is not None:
         _validate_cursor(connection, after.created_at, after.id)
     rows = connection.execute(_executions_query(wanted, limit, after)).all()
-    items = [_summary(row) for row in rows[:limit]]
-    if len(rows) == len(items):
-        return Page(items, None)
-    last = rows[limit - 1]
-    return Page(
-        items, ExecutionCursor(_sort_key(last.createdAt), last.position, _sort_key(last.id))
+    return page_of(
+        rows,
+        limit,
+        _summary,
+        lambda last: ExecutionCursor(_sort_key(last.createdAt), last.position, _sort_key(last.id)),
     )
 
 

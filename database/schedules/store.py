@@ -6,7 +6,7 @@ from database.clock import Clock, to_text
 from database.connection.reader import Reader
 from database.connection.writer import Writer
 from database.foreign_values import required_text_of, text_of
-from database.queries.listings import Page
+from database.queries.listings import Page, page_of
 from database.queries.results import ScheduleCursor
 from database.records import Workflow
 from database.schedules.records import NextInstant, Schedule
@@ -63,10 +63,9 @@ class ScheduleStore:
             )
             query = query.where(or_(schedules.c.workflowId > after.workflow_id, same))
         rows = await self._reader.run(lambda connection: connection.execute(query).all())
-        items = [schedule_of(row) for row in rows[:limit]]
-        if len(rows) == len(items):
-            return Page(items, None)
-        return Page(items, ScheduleCursor(items[-1].workflow_id, items[-1].node_id))
+        return page_of(
+            rows, limit, schedule_of, lambda last: ScheduleCursor(last.workflowId, last.nodeId)
+        )
 
     async def set_next(
         self, schedule: Schedule, following: NextInstant, *, paused: bool | None = None
