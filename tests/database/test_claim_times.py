@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
 
 from database import Database
 from database.clock import to_text
@@ -16,9 +15,9 @@ from tests.support.call_trees import (
     invariants_hold,
     rows,
     status,
-    write,
     write_without_foreign_keys,
 )
+from tests.support.changed_rows import set_execution, set_run
 from tests.support.fake_clock import MovingClock
 from tests.support.stored_executions import BEGUN
 from tests.support.two_workers import Workers
@@ -26,16 +25,6 @@ from tests.support.two_workers import Workers
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 PAST, FUTURE = "2020-01-01T00:00:00.000Z", "2030-01-01T00:00:00.000Z"
-
-
-async def set_run(database: Database, execution_id: str, **values: object) -> None:
-    own = runs.c.executionId == execution_id
-    await write(database, update(runs).where(own).values(**values))
-
-
-async def set_status(database: Database, execution_id: str, **values: object) -> None:
-    own = executions.c.id == execution_id
-    await write(database, update(executions).where(own).values(**values))
 
 
 async def claimable(database: Database) -> dict[str, tuple[str | None, str | None]]:
@@ -158,7 +147,7 @@ async def test_an_execution_that_another_program_ended_is_not_claimed(workers: W
     first, second = workers
     await first.submit("ended")
     await first.submit("open")
-    await set_status(first.database, "ended", status="cancelled")
+    await set_execution(first.database, "ended", status="cancelled")
     assert [lease.execution_id for lease in await second.claim()] == ["open"]
     by_id = {row.executionId: row for row in await rows(first.database, runs)}
     assert (by_id["ended"].owner, by_id["ended"].endedElsewhere) == (None, 1)
@@ -176,10 +165,10 @@ async def test_only_unowned_executions_that_another_program_ended_are_settled(
     await first.park(await first.start("open"))
     queue = second.database.queue
     assert await queue.settle_foreign_ends() == 0
-    await set_status(first.database, "owned", status="failed", error="by hand")
+    await set_execution(first.database, "owned", status="failed", error="by hand")
     assert await queue.settle_foreign_ends() == 0
     assert await first.database.queue.cancellations("first") == ["owned"]
-    await set_status(first.database, "parked", status="failed", completedAt=PAST)
+    await set_execution(first.database, "parked", status="failed", completedAt=PAST)
     clock.advance(1)
     assert await queue.settle_foreign_ends() == 1
     assert await queue.settle_foreign_ends() == 0
@@ -207,8 +196,8 @@ async def test_an_owner_must_stop_cancelled_ended_and_deleted_executions(
     await second.start("other")
     await first.database.queue.request_cancel("cancelled")
     await second.database.queue.request_cancel("other")
-    await set_status(first.database, "ended", status="completed")
-    await set_status(first.database, "unknown", status="paused")
+    await set_execution(first.database, "ended", status="completed")
+    await set_execution(first.database, "unknown", status="paused")
     deleted = "DELETE FROM workflow_executions WHERE id = 'deleted'"
     await write_without_foreign_keys(first.database, deleted)
     found = await second.database.queue.cancellations("first")

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import update
 
 from database import Database
 from database.queries.polls import Poll, PollRequest
@@ -17,37 +16,17 @@ from database.queries.results import (
     WorkflowSummary,
 )
 from database.records import Payload, Workflow
-from database.tables import children, executions, logs, runs, workflows
+from database.tables import children, executions, logs, workflows
 from engine.errors import ExecutionNotFoundError, WorkflowNotFoundError
 from engine.node_run_key import NodeRunKey
 from engine.outcome import Progress
-from tests.support.call_trees import LEASE, submission, write
-from tests.support.ended_executions import insert_rows
+from tests.support.call_trees import LEASE, write
+from tests.support.changed_rows import insert, set_execution, set_run, submit
 from tests.support.fake_clock import MovingClock
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 CREATED = "2026-01-01T00:00:00.000Z"
-
-
-async def submit(database: Database, *execution_ids: str, **values: Any) -> None:
-    for execution_id in execution_ids:
-        await database.submissions.submit(submission(execution_id, **values))
-
-
-async def set_execution(database: Database, execution_id: str, **values: object) -> None:
-    own = executions.c.id == execution_id
-    await write(database, update(executions).where(own).values(**values))
-
-
-async def set_run(database: Database, execution_id: str, **values: object) -> None:
-    own = runs.c.executionId == execution_id
-    await write(database, update(runs).where(own).values(**values))
-
-
-async def insert(database: Database, table: Any, *values: dict[str, Any]) -> None:
-    for each in values:
-        await insert_rows(database, {table: [each]})
 
 
 def node_row(execution_id: str, node_id: str, **values: Any) -> dict[str, Any]:

@@ -13,29 +13,15 @@ from database.queries import failures as failure_queries
 from database.queries import model_usage
 from database.queries.attempts import Segment
 from database.queries.model_usage import MAX_END_CHARACTERS, ModelUsage
-from database.tables import events, executions, failures, logs, runs, service_metadata
+from database.tables import events, executions, failures, logs, service_metadata
 from database.waiting_tables import external_events, human_tasks
 from engine.errors import ExecutionNotFoundError
-from tests.support.call_trees import claim, rows, submission, write, write_without_foreign_keys
+from tests.support.call_trees import claim, rows, write, write_without_foreign_keys
+from tests.support.changed_rows import insert, set_run, submit
 from tests.support.ended_executions import insert_rows
 from tests.support.fake_clock import MovingClock
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-
-
-async def submit(database: Database, *execution_ids: str, **values: Any) -> None:
-    for execution_id in execution_ids:
-        await database.submissions.submit(submission(execution_id, **values))
-
-
-async def set_run(database: Database, execution_id: str, **values: object) -> None:
-    own = runs.c.executionId == execution_id
-    await write(database, update(runs).where(own).values(**values))
-
-
-async def insert(database: Database, table: Any, *values: dict[str, Any]) -> None:
-    for each in values:
-        await insert_rows(database, {table: [each]})
 
 
 # Statistics
